@@ -1,0 +1,1 @@
+"""Experiments: workloads, scenarios and measurements; what the notebooks call."""

@@ -1,0 +1,1 @@
+"""Figures (matplotlib) and widgets (anywidget), each a function of a record."""

@@ -1,7 +1,10 @@
 """What a report says: kind, classes, both places, the circle, and a text that can be read."""
 
+from pathlib import Path
+
 import pytest
 
+from vtdkit.kernel import lockdep as lockdep_package
 from vtdkit.kernel.lockdep import (
     HARDIRQS_OFF,
     READ,
@@ -381,3 +384,21 @@ def test_letting_go_can_complete_a_circle_and_says_that_it_did(bench: Bench) -> 
     assert bench.only.text.splitlines()[1] == (
         "At f:c, a task context lets go of another lock and keeps c (exclusive),"
     )
+
+
+def test_a_reader_that_queues_inside_an_interrupt_inverts_its_own_class(bench: Bench) -> None:
+    """Only a rwsem could: taken in an interrupt, behind a writer who waits for the reader it interrupted."""
+    lock = bench.lock("a", "plain")
+    bench.task.take(lock.key(READ), "task")
+    interrupt = Context(bench.lockdep, "hardirq", irqstate=HARDIRQS_OFF | SOFTIRQS_OFF)
+    interrupt.take(lock.key(READ), "irq")
+    report = bench.only
+    assert (report.kind, report.classes, report.cycle) == (kinds.INVERSION, ("a", "a"), ())
+    assert report.sites == ("irq", "task")
+    assert "a writer waits in between" in report.text
+
+
+def test_the_example_of_the_readme_runs_and_finds_a_circle(capsys: pytest.CaptureFixture[str]) -> None:
+    readme = Path(lockdep_package.__file__).with_name("README.md").read_text()
+    exec(readme.split("```python\n")[1].split("```")[0], {})
+    assert capsys.readouterr().out.startswith(kinds.CIRCULAR)

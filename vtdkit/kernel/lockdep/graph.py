@@ -12,8 +12,8 @@ A path can only block if no recursive reader arrives where a reader stands: `-(.
 readers of B pass each other. A path without such a gap is *strong*. The search keeps, for each class, whether
 all the edges that led there arrive as recursive readers ("weak"), and looks at weak and strong arrivals
 apart, so a path is not lost because a weak one got there first. (The kernel's `__bfs()` visits each class
-once; ours can see more.) If a strong walk crosses itself, the part between holds a strong cycle that was
-reported when it closed. Source of the rules: Documentation/locking/lockdep-design.rst.
+once, whichever way came first.) If a strong walk crosses itself, the part between holds a strong cycle that
+was reported when it closed. Source of the rules: Documentation/locking/lockdep-design.rst.
 """
 
 from collections import deque

@@ -1,7 +1,7 @@
 """What the validator says: frozen records, and the kernel's names for the problems.
 
-A `kind` is the first line of the kernel's own report (kernel/locking/lockdep.c and debug_locks.c, Linux
-6.12); everything else is in this project's words. A report prints as its explanation: `print(report)`.
+A `kind` is the first line of the kernel's own report (kernel/locking/lockdep.c, Linux 6.12), or the name of
+the check that warns; everything else is in this project's words. A report prints as its explanation.
 """
 
 from collections.abc import Hashable

@@ -1,0 +1,116 @@
+"""Driver objects whose fields are watched: what `struct`s with shared fields are here.
+
+A driver class lists its shared fields with `shared()`; every plain access (`obj.field`, `obj.field = x`) is then seen by the
+checkers: use
+after free (KASAN), data races (KCSAN). Fields written once before the object is visible to anybody are ordinary attributes.
+
+A plain access is not a place where another thread can get in between, so a driver that shares a field without a lock
+writes it with `await obj.write(field=x)` or `await obj.write_once(field=x)` (the kernel's WRITE_ONCE) and reads it with `await
+obj.read("field")` or `read_once`: those are steps of their own, also for the explorer.
+
+Objects come from `machine.kmalloc(cls, ...)` and go with `machine.kfree(obj)`, which count, can be made to fail, and poison.
+
+Example::
+
+    class device_domain_info(KObject):
+        \"\"\"... Guards: `domain` by device_domain_lock.\"\"\"
+        domain = shared()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from types import coroutine
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from .races import Watch
+from .sites import Spot, here
+
+if TYPE_CHECKING:
+    from .machine import Machine
+
+
+class shared:
+    """A watched field of a `KObject`; the optional value is what it starts as."""
+
+    __slots__ = ("default", "name", "slot")
+
+    def __init__(self, default: Any = None) -> None:
+        self.default = default
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+        owner.__shared__ = (*owner.__shared__, name)  # type: ignore[attr-defined]
+
+    def __get__(self, obj: Any, owner: type | None = None) -> Any:
+        if obj is None:
+            return self
+        machine = obj.machine
+        if machine.watching:
+                machine.touch_field(obj, self.name, False, here(), False)
+        return obj.fields.get(self.name, self.default)
+
+    def __set__(self, obj: Any, value: Any) -> None:
+        machine = obj.machine
+        if machine.watching:
+                machine.touch_field(obj, self.name, True, here(), False)
+        obj.fields[self.name] = value
+
+
+class KObject:
+    """A driver object in the machine's memory. `label` names it in findings; `freed` is the place that freed it, or None."""
+
+    __shared__: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, machine: Machine, label: str = "") -> None:
+        self.machine = machine
+        self.label = label or type(self).__name__
+        self.fields: dict[str, Any] = {}
+        self.watches: dict[str, Watch] = {}
+        self.freed: Spot | None = None
+        self.allocated: Spot | None = None
+        self.serial = machine.new_object(self)
+
+    # -- accesses that are steps of their own ----------------------------------------------------------------------
+
+    @coroutine
+    def read(self, field: str) -> Generator[int | None, None, Any]:
+        """A plain read as a step of its own: another thread may run just before it."""
+        yield from self.machine.field_step(self, field, False)
+        return self._access(field, False, False, here())
+
+    @coroutine
+    def read_once(self, field: str) -> Generator[int | None, None, Any]:
+        """READ_ONCE: a marked read, a step of its own."""
+        yield from self.machine.field_step(self, field, False)
+        return self._access(field, False, True, here())
+
+    @coroutine
+    def write(self, **values: Any) -> Generator[int | None, None, None]:
+        """A plain write as a step of its own (one for each field, in the order given)."""
+        for field, value in values.items():
+            yield from self.machine.field_step(self, field, True)
+            self._access(field, True, False, here())
+            self.fields[field] = value
+
+    @coroutine
+    def write_once(self, **values: Any) -> Generator[int | None, None, None]:
+        """WRITE_ONCE: a marked write, a step of its own."""
+        for field, value in values.items():
+            yield from self.machine.field_step(self, field, True)
+            self._access(field, True, True, here())
+            self.fields[field] = value
+
+    def _access(self, field: str, write: bool, marked: bool, place: Spot) -> Any:
+        if field not in self.__shared__:
+            raise AttributeError(f"{type(self).__name__} has no shared field {field!r}; it has {', '.join(self.__shared__)}")
+        if self.machine.watching:
+            self.machine.touch_field(self, field, write, place, marked)
+        return self.fields.get(field, getattr(type(self), field).default)
+
+    def peek(self, field: str) -> Any:
+        """The value without any check: for observers and pictures, not for drivers."""
+        return self.fields.get(field, getattr(type(self), field).default)
+
+    def __repr__(self) -> str:
+        return f"<{self.label}{' (freed)' if self.freed is not None else ''}>"

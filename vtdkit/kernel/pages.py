@@ -1,0 +1,312 @@
+"""Pages of table words, and the allocator they come from.
+
+A page is 512 words of 64 bits, read and written one word at a time: `load`, `store`, `cmpxchg`, `xchg`, bit operations. Each
+is atomic and (as everywhere in this kit) sequentially consistent; each pays for its cache line. A freed page is filled
+with `POISON` and kept out of circulation for a while, so that a late reader is caught whatever the interleaving; the
+checker's name for it is the kernel's, KASAN.
+
+`GFP_KERNEL` may sleep (asking for it in atomic context is a bug that is reported), `GFP_ATOMIC` may not. Any allocation can be
+made to fail: `allocator.faults.nth = 3`, or with a probability drawn from the machine's seed.
+
+Mirrors mm/page_alloc.c, mm/kasan, lib/fault-inject.c. Guards: the free list and the counts belong to the allocator (in
+Linux: its own locks and per-CPU lists, which are not modelled); a page's words are shared and unguarded, as in hardware.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator, Iterator
+from enum import IntFlag
+from types import coroutine
+from typing import TYPE_CHECKING, Any
+
+from .context import Context
+from .record import ALLOC, FREE
+from .sites import Spot, here
+
+if TYPE_CHECKING:
+    from .machine import Machine
+
+PAGE_SHIFT = 12
+WORDS = 512
+POISON = 0xAAAA_AAAA_AAAA_AAAA  #: what a freed page reads as
+MASK64 = (1 << 64) - 1
+
+
+class GFP(IntFlag):
+    """Allocation flags, the two bits that matter here: may the caller sleep, must the memory be cleared."""
+
+    ATOMIC = 0
+    MAY_SLEEP = 1
+    ZERO = 2
+
+
+GFP_ATOMIC = GFP.ATOMIC
+GFP_KERNEL = GFP.MAY_SLEEP
+GFP_ZERO = GFP.ZERO
+
+NUMA_NO_NODE = -1
+
+
+class Page:
+    """One page frame in use. `freed` is None while it lives, then the place that freed it.
+
+    Guards: `words` by whatever protocol the users agree on (for page tables: compare-and-exchange, no lock).
+    """
+
+    __slots__ = ("allocated", "freed", "lines", "machine", "name", "node", "pfn", "watchers", "words")
+
+    def __init__(self, machine: Machine, pfn: int, node: int, name: str, allocated: Spot | None) -> None:
+        self.machine = machine
+        self.pfn = pfn
+        self.node = node
+        self.name = name
+        self.words = [0] * WORDS
+        self.allocated = allocated
+        self.freed: Spot | None = None
+        self.lines: dict[int, int] = {}  # cache line -> bit mask of the CPUs that have a copy
+        self.watchers: dict[int, list[Context]] = {}  # word -> contexts that spin on it
+
+    @property
+    def address(self) -> int:
+        """Physical address of the first word."""
+        return self.pfn << PAGE_SHIFT
+
+    # -- one word at a time ----------------------------------------------------------------------------------------
+
+    @coroutine
+    def load(self, index: int) -> Generator[int | None, None, int]:
+        """Read word `index` (0…511), marked as READ_ONCE is."""
+        machine = self.machine
+        if machine.priced:
+            cost = self._fetch(index, machine.current.cpu_id)
+            if cost and (len(machine.heap) > 3 or not machine.skip(cost)):
+                yield cost
+        if self.freed is not None:
+            machine.use_after_free(self, index, "read")
+        return self.words[index]
+
+    @coroutine
+    def store(self, index: int, value: int) -> Generator[int | None, None, None]:
+        """Write word `index`, marked as WRITE_ONCE is."""
+        machine = self.machine
+        if machine.priced:
+            cost = self._own(index, machine.current.cpu_id)
+            if cost and (len(machine.heap) > 3 or not machine.skip(cost)):
+                yield cost
+        if self.freed is not None:
+            machine.use_after_free(self, index, "write")
+        self.words[index] = value & MASK64
+        if self.watchers:
+            self.changed(index)
+
+    @coroutine
+    def cmpxchg(self, index: int, old: int, new: int) -> Generator[int | None, None, int]:
+        """Write `new` if the word is `old`, in one step; returns what it was before."""
+        machine = self.machine
+        if machine.priced:
+            cost = self._own(index, machine.current.cpu_id)
+            if cost and (len(machine.heap) > 3 or not machine.skip(cost)):
+                yield cost
+        if self.freed is not None:
+            machine.use_after_free(self, index, "write")
+        found = self.words[index]
+        if found == old:
+            self.words[index] = new & MASK64
+            if self.watchers:
+                self.changed(index)
+        if machine.order is not None:
+            machine.order.full_barrier(machine.current, self)
+        return found
+
+    @coroutine
+    def xchg(self, index: int, value: int) -> Generator[int | None, None, int]:
+        """Write a word and return what it was before, in one step."""
+        found = yield from self._modify(index, lambda _: value)
+        return found
+
+    @coroutine
+    def test_and_set_bit(self, index: int, bit: int) -> Generator[int | None, None, bool]:
+        """Set one bit of a word; returns whether it was set before."""
+        found = yield from self._modify(index, lambda word: word | 1 << bit)
+        return bool(found >> bit & 1)
+
+    @coroutine
+    def test_and_clear_bit(self, index: int, bit: int) -> Generator[int | None, None, bool]:
+        """Clear one bit of a word; returns whether it was set before."""
+        found = yield from self._modify(index, lambda word: word & ~(1 << bit))
+        return bool(found >> bit & 1)
+
+    @coroutine
+    def _modify(self, index: int, change: Any) -> Generator[int | None, None, int]:
+        while True:
+            found = self.words[index]
+            if (yield from self.cmpxchg(index, found, change(found))) == found:
+                return found
+
+    @coroutine
+    def relax_until_written(self, index: int, seen: int) -> Generator[int | None, None, None]:
+        """`cpu_relax` in a loop until word `index` is no longer `seen`; the CPU stays busy, no lock is touched."""
+        machine = self.machine
+        context = machine.current
+        if machine.priced:
+            self._fetch(index, context.cpu_id)
+        while self.words[index] == seen:
+            self.watchers.setdefault(index, []).append(context)
+            context.waiting = f"{self.name}[{index}]"
+            yield None
+            context.waiting = None
+
+    def changed(self, index: int) -> None:
+        """Word `index` was written: whoever spins on it sees it after one line transfer."""
+        machine = self.machine
+        for context in self.watchers.pop(index, ()):
+            machine.at(context, machine.costs.line_near)
+
+    # -- cache lines -----------------------------------------------------------------------------------------------
+
+    def _fetch(self, index: int, cpu: int) -> int:
+        if cpu < 0:
+            return 0  # a device: it does not own cache lines
+        line, bit = index >> 3, 1 << cpu
+        have = self.lines.get(line, 0)
+        if have & bit or not have:
+            self.lines[line] = have | bit
+            return 0
+        self.lines[line] = have | bit
+        return self.machine.line_between(cpu, have)
+
+    def _own(self, index: int, cpu: int) -> int:
+        if cpu < 0:
+            return 0
+        line, bit = index >> 3, 1 << cpu
+        have = self.lines.get(line, 0)
+        self.lines[line] = bit
+        atomic = self.machine.costs.atomic
+        return atomic if have in (0, bit) else atomic + self.machine.line_between(cpu, have)
+
+    def __repr__(self) -> str:
+        used = sum(word != 0 for word in self.words)
+        state = "freed" if self.freed is not None else f"{used} of {WORDS} words set"
+        return f"<page {self.pfn:#x} {self.name}: {state}>"
+
+
+class Faults:
+    """Makes allocations fail on purpose. `nth`: that one only (1 is the next); `probability`: each with this chance."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.count = 0
+        self.nth: int | None = None
+        self.probability = 0.0
+        self.failed: list[Spot | None] = []
+
+    def should_fail(self, place: Spot | None) -> bool:
+        """Count one allocation and say whether it is to fail."""
+        self.count += 1
+        fail = self.nth is not None and self.count == self.nth
+        if self.probability and not fail:
+            fail = self.machine.random.random() < self.probability
+        if fail:
+            self.failed.append(place)
+        return fail
+
+
+class PageAllocator:
+    """Hands out page frames, node by node, lowest first; a freed one comes back after `QUARANTINE` others.
+
+    Guards: everything here is the allocator's own.
+    """
+
+    QUARANTINE = 256
+    FIRST_PFN = 0x1000
+
+    def __init__(self, machine: Machine, frames: int, nodes: int) -> None:
+        self.machine = machine
+        self.per_node = frames // nodes
+        self.next = [0] * nodes
+        self.freed: deque[int] = deque()
+        self.frames: dict[int, Page] = {}
+        self.faults = Faults(machine)
+        self.in_use = 0
+        self.allocated = 0  # ever
+        self.peak = 0  # most at one time
+        self.page_class: type[Page] = Page
+
+    @coroutine
+    def alloc(
+        self, gfp: GFP = GFP_KERNEL, *, node: int = NUMA_NO_NODE, name: str = "page", place: Spot | None = None,
+    ) -> Generator[int | None, None, Page | None]:  # fmt: skip
+        """One cleared page, or None when there is none to be had. `node`: the NUMA node to prefer."""
+        machine = self.machine
+        if place is None:
+            place = here()
+        if gfp & GFP_KERNEL:
+            machine.might_sleep(place)
+        yield from machine.work(machine.costs.page)
+        if self.faults.should_fail(place):
+            return None
+        return self.take(node, name, place)
+
+    def take(self, node: int, name: str, place: Spot | None) -> Page | None:
+        """The bookkeeping of `alloc`, at once and free of charge."""
+        pfn = self._frame(node)
+        if pfn is None:
+            return None
+        machine = self.machine
+        page = self.page_class(machine, pfn, self.node_of(pfn), name, place)
+        self.frames[pfn] = page
+        self.allocated += 1
+        self.in_use += 1
+        self.peak = max(self.peak, self.in_use)
+        if machine.rows is not None:
+            machine.rows.append((machine.now, machine.current.cpu_id, machine.current.id, ALLOC, 0, place, pfn))
+        return page
+
+    def _frame(self, node: int) -> int | None:
+        if len(self.freed) > self.QUARANTINE:
+            return self.freed.popleft()
+        nodes: list[int] = [node] if 0 <= node < len(self.next) else []
+        for candidate in [*nodes, *range(len(self.next))]:
+            if self.next[candidate] < self.per_node:
+                self.next[candidate] += 1
+                return self.FIRST_PFN + candidate * self.per_node + self.next[candidate] - 1
+        return self.freed.popleft() if self.freed else None
+
+    def node_of(self, pfn: int) -> int:
+        """The NUMA node a page frame belongs to."""
+        return (pfn - self.FIRST_PFN) // self.per_node
+
+    @coroutine
+    def free(self, page: Page, place: Spot | None = None) -> Generator[int | None, None, None]:
+        """Give a page back; freeing it twice is reported."""
+        self.give(page, place or here())
+        return
+        yield
+
+    def give(self, page: Page, place: Spot | None) -> None:
+        """The bookkeeping of `free`, at once."""
+        machine = self.machine
+        if page.freed is not None:
+            machine.double_free(page, place)
+            return
+        page.freed = place
+        self.in_use -= 1
+        page.words = [POISON] * WORDS
+        self.freed.append(page.pfn)
+        if machine.rows is not None:
+            machine.rows.append((machine.now, machine.current.cpu_id, machine.current.id, FREE, 0, place, page.pfn))
+
+    def page(self, address: int) -> Page | None:
+        """The page frame that holds this physical address, live or freed; None where no page was ever handed out."""
+        return self.frames.get(address >> PAGE_SHIFT)
+
+    def live(self) -> Iterator[Page]:
+        """Pages handed out and not given back, by frame number."""
+        return (page for _, page in sorted(self.frames.items()) if page.freed is None)
+
+    def __len__(self) -> int:
+        return self.in_use
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} pages in use, {self.peak} at most, {self.allocated} ever>"

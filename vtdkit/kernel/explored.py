@@ -183,12 +183,12 @@ class XPage(Page):
         return found
 
     @coroutine
-    def relax_until_written(self, index: int, seen: int) -> Steps:
+    def relax_until_written(self, index: int, seen: int, enough: Callable[[], bool] | None = None) -> Steps:
         if not self.machine.exploring:
-            yield from super().relax_until_written(index, seen)
+            yield from super().relax_until_written(index, seen, enough)
             return
         accesses = ((self.base + index, SHARED_ACQUIRE), (self.base + 512, READ))
-        yield Point(accesses, lambda: self.words[index] != seen, f"{self.name}[{index}]")
+        yield Point(accesses, lambda: self.words[index] != seen or bool(enough and enough()), f"{self.name}[{index}]")
 
     def changed(self, index: int) -> None:
         """Whoever spins on the word is found ready by the explorer."""

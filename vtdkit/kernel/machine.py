@@ -93,7 +93,7 @@ class Machine(Primitives):
     # -- running ---------------------------------------------------------------------------------------------------
 
     def spawn(
-        self, coro: Coroutine[Any, Any, Any], cpu: int | None = None, name: str | None = None,
+        self, coro: Coroutine[Any, Any, Any], cpu: int | None = None, name: str | None = None, context: Context | None = None,
     ) -> Context:  # fmt: skip
         """Start a thread; it runs when the machine does. `cpu` pins it; else it starts on the next CPU and may migrate."""
         if not hasattr(coro, "send"):
@@ -101,7 +101,7 @@ class Machine(Primitives):
         if cpu is not None and not 0 <= cpu < len(self.cpus):
             coro.close()
             raise ValueError(f"no CPU {cpu}; this machine has {len(self.cpus)}, numbered from 0")
-        context = self.new_context(name or f"{getattr(coro, '__name__', 'task')}/{len(self.contexts)}", TASK)
+        context = context or self.new_context(name or f"{getattr(coro, '__name__', 'task')}/{len(self.contexts)}", TASK)
         context.pinned = cpu is not None
         place = self._emptiest() if cpu is None else self.cpus[cpu]
         if self.order is not None:
@@ -128,11 +128,13 @@ class Machine(Primitives):
         Raises what the coroutine raises, and `Deadlock` if it can never end.
         """
         self._not_nested("run")
-        context = self.spawn(coro, cpu, name)
+        context = self.spawn(coro, cpu, name, self.reuse(name or getattr(coro, "__name__", "task"), TASK))
         self._go(context)
         if not context.done:
             raise Deadlock(f"{context.name} cannot go on: {self.why_stuck(context)}")
-        return context.result  # type: ignore[no-any-return]
+        result: T = context.result
+        self.retire(context)
+        return result
 
     def simulate(self, until: int | None = None) -> Trace:
         """Run everything spawned, until all have ended or virtual time reaches `until` (ns); returns the record so far.
@@ -162,6 +164,8 @@ class Machine(Primitives):
         finally:
             self.current = self.boot
             self.mine = 0
+            if self.order is not None:
+                self.order.settle(self.boot, self.contexts)
 
     # -- time ------------------------------------------------------------------------------------------------------
 

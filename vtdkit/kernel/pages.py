@@ -15,7 +15,7 @@ Linux: its own locks and per-CPU lists, which are not modelled); a page's words 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from enum import IntFlag
 from types import coroutine
 from typing import TYPE_CHECKING, Any
@@ -48,13 +48,22 @@ GFP_ZERO = GFP.ZERO
 NUMA_NO_NODE = -1
 
 
+class WordClock:
+    """The vector clock of one word (see `races`)."""
+
+    __slots__ = ("vc",)
+
+    def __init__(self) -> None:
+        self.vc: dict[int, int] | None = None
+
+
 class Page:
     """One page frame in use. `freed` is None while it lives, then the place that freed it.
 
     Guards: `words` by whatever protocol the users agree on (for page tables: compare-and-exchange, no lock).
     """
 
-    __slots__ = ("allocated", "freed", "lines", "machine", "name", "node", "pfn", "watchers", "words")
+    __slots__ = ("allocated", "clocks", "freed", "lines", "machine", "name", "node", "pfn", "watchers", "words")
 
     def __init__(self, machine: Machine, pfn: int, node: int, name: str, allocated: Spot | None) -> None:
         self.machine = machine
@@ -65,6 +74,7 @@ class Page:
         self.allocated = allocated
         self.freed: Spot | None = None
         self.lines: dict[int, int] = {}  # cache line -> bit mask of the CPUs that have a copy
+        self.clocks: dict[int, WordClock] = {}  # for the race detector: words written by atomics
         self.watchers: dict[int, list[Context]] = {}  # word -> contexts that spin on it
 
     @property
@@ -84,6 +94,9 @@ class Page:
                 yield cost
         if self.freed is not None:
             machine.use_after_free(self, index, "read")
+        if index in self.clocks:
+            # what was done before the word was put there by an atomic is seen by who follows it
+            machine.order.observe(machine.current, self.clocks[index])  # type: ignore[union-attr]
         return self.words[index]
 
     @coroutine
@@ -116,7 +129,7 @@ class Page:
             if self.watchers:
                 self.changed(index)
         if machine.order is not None:
-            machine.order.full_barrier(machine.current, self)
+            machine.order.full_barrier(machine.current, self.clock_of(index))
         return found
 
     @coroutine
@@ -145,13 +158,18 @@ class Page:
                 return found
 
     @coroutine
-    def relax_until_written(self, index: int, seen: int) -> Generator[int | None, None, None]:
-        """`cpu_relax` in a loop until word `index` is no longer `seen`; the CPU stays busy, no lock is touched."""
+    def relax_until_written(
+        self, index: int, seen: int, enough: Callable[[], bool] | None = None,
+    ) -> Generator[int | None, None, None]:  # fmt: skip
+        """`cpu_relax` in a loop until word `index` is no longer `seen`; the CPU stays busy, no lock is touched.
+
+        `enough()`, if given, ends the wait too; it is looked at again when somebody calls `nudge`.
+        """
         machine = self.machine
         context = machine.current
         if machine.priced:
             self._fetch(index, context.cpu_id)
-        while self.words[index] == seen:
+        while self.words[index] == seen and not (enough is not None and enough()):
             self.watchers.setdefault(index, []).append(context)
             context.waiting = f"{self.name}[{index}]"
             yield None
@@ -162,6 +180,18 @@ class Page:
         machine = self.machine
         for context in self.watchers.pop(index, ()):
             machine.at(context, machine.costs.line_near)
+
+    def nudge(self) -> None:
+        """Have everybody who spins on a word of this page look again."""
+        for index in list(self.watchers):
+            self.changed(index)
+
+    def clock_of(self, index: int) -> WordClock:
+        """What atomics on this word have published."""
+        clock = self.clocks.get(index)
+        if clock is None:
+            clock = self.clocks[index] = WordClock()
+        return clock
 
     # -- cache lines -----------------------------------------------------------------------------------------------
 
@@ -262,6 +292,16 @@ class PageAllocator:
         if machine.rows is not None:
             machine.rows.append((machine.now, machine.current.cpu_id, machine.current.id, ALLOC, 0, place, pfn))
         return page
+
+    def take_run(self, count: int, node: int, name: str, place: Spot | None) -> list[Page]:
+        """`count` frames in a row (an allocation of higher order), or none at all."""
+        number = max(node, 0)
+        if self.next[number] + count > self.per_node:
+            return []
+        quarantined, self.freed = self.freed, deque()
+        pages = [self.take(number, name, place) for _ in range(count)]
+        self.freed = quarantined
+        return [page for page in pages if page is not None]
 
     def _frame(self, node: int) -> int | None:
         if len(self.freed) > self.QUARANTINE:

@@ -148,6 +148,17 @@ class Primitives(Validation):
         return (yield from self.pages.alloc(gfp, node=node, name=name, place=here()))
 
     @coroutine
+    def alloc_pages(
+        self, count: int, gfp: GFP = GFP_KERNEL, *, node: int = -1, name: str = "pages",
+    ) -> Generator[int | None, None, list[Page]]:  # fmt: skip
+        """Cleared pages in a row (`alloc_pages` of higher order), or an empty list."""
+        place = here()
+        if gfp & GFP_KERNEL:
+            self.might_sleep(place)
+        yield from self.me.work(self.costs.page * count)
+        return [] if self.pages.faults.should_fail(place) else self.pages.take_run(count, node, name, place)
+
+    @coroutine
     def free_page(self, page: Page) -> Generator[int | None, None, None]:
         """Give a page back."""
         yield from self.pages.free(page, here())

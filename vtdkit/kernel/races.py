@@ -136,6 +136,15 @@ class HappensBefore:
             else:
                 self.observe(context, cpu)
 
+    def settle(self, boot: Context, contexts: list[Context]) -> None:
+        """The machine stands still: whatever is started next comes after all that was done."""
+        if self.on:
+            mine = self.clock(boot)
+            for context in contexts:
+                if context.vc is not None and context is not boot:
+                    join(mine, context.vc)
+            mine[boot.id] += 1
+
     def join_thread(self, waiter: Context, ended: Context) -> None:
         """`waiter` has seen that `ended` ended."""
         if self.on and ended.vc is not None:

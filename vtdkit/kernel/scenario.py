@@ -160,9 +160,11 @@ class ExploredMachine(Machine):
             self.crowded.add(cpu.id)
         return process
 
-    def spawn(self, coro: Coroutine[Any, Any, Any], cpu: int | None = None, name: str | None = None) -> Context:
+    def spawn(
+        self, coro: Coroutine[Any, Any, Any], cpu: int | None = None, name: str | None = None, context: Context | None = None,
+    ) -> Context:  # fmt: skip
         if not self.exploring:
-            return super().spawn(coro, cpu, name)
+            return super().spawn(coro, cpu, name, context)
         place = self.cpus[cpu] if cpu is not None else self.cpus[len(self.processes) % len(self.cpus)]
         return self.new_process(coro, name or "thread", TASK, place, Point(())).context
 

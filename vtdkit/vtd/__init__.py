@@ -89,6 +89,7 @@ _HOMES = {
     "unit": "RemappingUnit",
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
+__all__ = sorted(_HOME)
 
 
 def __getattr__(name: str) -> object:

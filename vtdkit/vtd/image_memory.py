@@ -18,6 +18,8 @@ from .memory import AccessError
 class ImageMemory:
     """Pages by page frame number, 512 words each. No locks: one agent at a time."""
 
+    observed = False
+
     def __init__(
         self,
         pages: Mapping[int, array[int]],

@@ -12,12 +12,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .memory import AccessError
-from .requests import NEEDS, Request, Translation
+from .requests import Request, Translation
 from .rules import INTERRUPT_HIGH, INTERRUPT_LOW
 
 if TYPE_CHECKING:
     from .unit import RemappingUnit
 
+_NEEDS = {"read": 1, "write": 2}
 _ADDRESS = 0x000F_FFFF_FFFF_F000
 _PAGE = 0xFFFF_FFFF_FFFF_F000
 
@@ -29,31 +30,29 @@ class Quick:
         rules = unit.rules
         self.unit = unit
         self.possible = unit.mode == 0 and not unit.ssirwe and not rules.quirks.interrupt_page
-        self.root_masks = rules.root
-        self.context_masks = rules.context
-        self.limits = {aw: rules.input_limit(aw) for aw in (1, 2, 3) if rules.width_supported(aw)}
-        self.table_masks = rules.second_table
-        self.leaf_masks = rules.second_leaf
-        self.did_mask = rules.did_mask
+        limits = {aw: rules.input_limit(aw) for aw in (1, 2, 3) if rules.width_supported(aw)}
+        # Reserved bits; the TT bits that lead elsewhere count as reserved here.
+        other_types = 8 if rules.caps.DT else 12
+        self.entries = (rules.root[0], rules.root[1], rules.context[0] | other_types, rules.context[1])
+        self.pages = (limits, rules.second_table, rules.second_leaf, rules.did_mask)
 
     def translate(self, request: Request) -> Translation | None:
         """The answer, or None when it takes the whole algorithm to tell."""
-        unit = self.unit
-        need = NEEDS[request.kind]
+        unit, address = self.unit, request.address
+        need = _NEEDS.get(request.kind)
         if (
-            not self.possible
+            need is None
+            or not self.possible
             or not unit.translating
             or request.at != "untranslated"
             or request.pasid is not None
-            or need == 3
-            or request.kind == "zero-length read"
+            or INTERRUPT_LOW <= address + 7 < INTERRUPT_HIGH + 7
             or unit.registers.values["PMEN"] & 1
             or unit.diagnostics.enabled
             or getattr(unit.memory, "observed", False)
-            or INTERRUPT_LOW <= request.address + 7 < INTERRUPT_HIGH + 7
         ):
             return None
-        return self._walk(request, need) if unit.caches is None else self._cached(request, need)
+        return self._walk(request, address, need) if unit.caches is None else self._cached(request, need)
 
     def _cached(self, request: Request, need: int) -> Translation | None:
         assert self.unit.caches is not None
@@ -72,45 +71,45 @@ class Quick:
             leaf.level, leaf.entry, True,
         )  # fmt: skip
 
-    def _walk(self, request: Request, need: int) -> Translation | None:
-        unit, sid, address = self.unit, request.sid, request.address
-        read = unit.memory.read64
+    def _walk(self, request: Request, address: int, need: int) -> Translation | None:
+        root_low, root_high, context_low, context_high = self.entries
+        limits, table_masks, leaf_masks, did_mask = self.pages
+        read = self.unit.memory.read64
         try:
-            at = unit.root_table + (sid >> 8) * 16
+            at = self.unit.root_table + (request.sid >> 8) * 16
             low, high = read(at), read(at + 8)
-            masks = self.root_masks
-            if not low & 1 or low & masks[0] or high & masks[1]:
+            if not low & 1 or low & root_low or high & root_high:
                 return None
-            at = (low & _PAGE) + (sid & 255) * 16
+            at = (low & _PAGE) + (request.sid & 255) * 16
             low, high = read(at), read(at + 8)
-            masks = self.context_masks
-            if not low & 1 or low & 8 or low & masks[0] or high & masks[1]:
+            if not low & 1 or low & context_low or high & context_high:
                 return None
-            if low & 4 and not unit.capabilities.DT:
+            level = high & 7
+            if address >= limits.get(level, 0):
                 return None
-            level = (high & 7) + 2
-            if address >= self.limits.get(level - 2, 0):
-                return None
+            level += 2
             table, allowed, shift = low & _PAGE, 3, 3 + 9 * level
             while True:
-                entry = read(table + ((address >> shift & 511) << 3))
+                entry = read(table + (address >> shift & 511) * 8)
                 allowed &= entry
                 if not allowed & need:
                     return None
                 if level == 1 or (entry & 0x80 and level <= 3):
                     break
-                if entry & self.table_masks[level]:
+                if entry & table_masks[level]:
                     return None
-                table, level, shift = entry & _ADDRESS, level - 1, shift - 9
+                table = entry & _ADDRESS
+                level -= 1
+                shift -= 9
         except AccessError:
             return None
-        if entry & self.leaf_masks[level]:
+        if entry & leaf_masks[level]:
             return None
         offset = (1 << shift) - 1
         result = entry & _ADDRESS & ~offset | address & offset
         if result + request.length >= INTERRUPT_LOW and result < INTERRUPT_HIGH:
             return None
         return Translation(
-            request, result, offset + 1, bool(allowed & 1), bool(allowed & 2), "second stage",
-            high >> 8 & self.did_mask, level, entry,
+            request, result, offset + 1, allowed & 1 == 1, allowed & 2 == 2, "second stage",
+            high >> 8 & did_mask, level, entry,
         )  # fmt: skip

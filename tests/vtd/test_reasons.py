@@ -173,7 +173,7 @@ FPD_PLACES = {
 NEVER = {"SGN.10", "SCT.1", "SPD.1", "SPT.1"}
 
 
-# Conditions that an FPD bit can precede. Page requests, and requests that never get to the entry, are left out.
+# Conditions that an FPD bit can precede, less page requests and requests that never get to the entry.
 FPD_LABELS = [
     label
     for label in CASES

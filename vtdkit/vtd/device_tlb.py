@@ -57,15 +57,17 @@ class Endpoint:
         self.inbox: list[InvalidationRequest] = []
 
     def access(self, address: int, kind: Kind = "read", pasid: int | None = None) -> Translation | Fault:
-        """What a driver's DMA becomes: use the TLB, or ask; then send the translated request."""
+        """What a driver's DMA becomes: use the TLB, or ask; then send the translated request.
+
+        Where the translation does not allow the access, or may not be used as one (U=1), the request goes out
+        untranslated and remapping decides.
+        """
         entry = self.find(address, pasid) or self.ask(address, pasid)
         if isinstance(entry, Fault):
             return entry
         granted = entry.translation
         allowed = granted.writable if kind in ("write", "atomic") else granted.readable
-        if not allowed or granted.completion is None:
-            return granted.why or self.unit.translate(Request(self.sid, address, kind, pasid=pasid))
-        if granted.completion.U:
+        if not allowed or granted.completion is None or granted.completion.U:
             return self.unit.translate(Request(self.sid, address, kind, pasid=pasid))
         target = granted.address & -granted.size | address & granted.size - 1
         return self.unit.translate(Request(self.sid, target, kind, "translated"))

@@ -28,10 +28,6 @@ from .rig import (
 )  # fmt: skip
 
 
-def ask(address: int, **more: object) -> object:
-    return read(address, at="translation", **more)
-
-
 def ok(answer: Translation | Fault) -> Translation:
     assert isinstance(answer, Translation), answer
     return answer

@@ -215,12 +215,15 @@ class IommuCore:
     def iommu_pgsize(self, domain: IommuDomain, iova: int, paddr: int, size: int) -> tuple[int, int]:
         """The largest page size that fits here, and how many of them before a larger one would fit."""
         merged = iova | paddr
-        sizes = [1 << bit for bit in range(12, 48) if domain.pgsize_bitmap >> bit & 1]
-        fitting = [s for s in sizes if s <= size and not merged & s - 1]
-        pgsize = max(fitting)
-        larger = next((s for s in sizes if s > pgsize), None)
+        bitmap: int = domain.pgsize_bitmap
+        fitting = bitmap & (1 << size.bit_length()) - 1
+        if merged:
+            fitting &= (merged & -merged) * 2 - 1
+        pgsize = 1 << fitting.bit_length() - 1
+        above = bitmap & -(2 * pgsize)
+        larger = above & -above
         count = size // pgsize
-        if larger is not None and not (iova ^ paddr) & larger - 1:
+        if larger and not (iova ^ paddr) & larger - 1:
             offset = larger - (paddr & larger - 1)
             if offset + larger <= size:
                 count = offset // pgsize

@@ -35,7 +35,7 @@ class Context:
     __slots__ = (
         "below", "bh_count", "chain", "children", "coro", "cpu", "cpu_id", "done", "due", "epoch", "error", "held", "id",
         "irqstate", "kind", "late", "longest", "machine", "name", "off_since", "pinned", "preempt", "preempt_at", "preempt_site",
-        "rcu", "result", "send", "since", "suspended", "vc", "waiters", "waiting",
+        "rcu", "result", "send", "since", "suspended", "tick", "vc", "waiters", "waiting",
     )  # fmt: skip
 
     def __init__(self, machine: Machine, ident: int, name: str, kind: str) -> None:
@@ -65,6 +65,7 @@ class Context:
         self.late = 0  # work still owed once it may go on
         self.below: Context | None = None  # what an interrupt handler interrupted
         self.vc: dict[int, int] | None = None
+        self.tick = 0  # how often it has advanced its clock
         self.epoch = 0  # its clock's count when it last ended, if this record was used before
         self.children = 0
         self.done = False

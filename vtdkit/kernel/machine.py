@@ -128,7 +128,7 @@ class Machine(Primitives):
         Raises what the coroutine raises, and `Deadlock` if it can never end.
         """
         self._not_nested("run")
-        context = self.spawn(coro, cpu, name, self.reuse(name or getattr(coro, "__name__", "task"), TASK))
+        context = self.spawn(coro, cpu, name, self.reuse(name or str(getattr(coro, "__name__", "task")), TASK))
         self._go(context)
         if not context.done:
             raise Deadlock(f"{context.name} cannot go on: {self.why_stuck(context)}")

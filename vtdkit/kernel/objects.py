@@ -47,13 +47,16 @@ class shared:
             return self
         machine = obj.machine
         if machine.watching:
+            # looked at by the same context since it last ordered itself with others: nothing new to learn
+            watch, context = obj.watches.get(self.name), machine.current
+            if watch is None or watch.reader is not context or watch.tick != context.tick:
                 machine.touch_field(obj, self.name, False, here(), False)
         return obj.fields.get(self.name, self.default)
 
     def __set__(self, obj: Any, value: Any) -> None:
         machine = obj.machine
         if machine.watching:
-                machine.touch_field(obj, self.name, True, here(), False)
+            machine.touch_field(obj, self.name, True, here(), False)
         obj.fields[self.name] = value
 
 

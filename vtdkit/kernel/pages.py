@@ -96,7 +96,7 @@ class Page:
             machine.use_after_free(self, index, "read")
         if index in self.clocks:
             # what was done before the word was put there by an atomic is seen by who follows it
-            machine.order.observe(machine.current, self.clocks[index])  # type: ignore[union-attr]
+            machine.order.observe(machine.current, self.clocks[index])
         return self.words[index]
 
     @coroutine

@@ -138,6 +138,7 @@ class Primitives(Validation):
             self.double_free(obj, place)
             return
         obj.freed = place
+        obj.watches.clear()
         self.objects.pop(obj.serial, None)
 
     @coroutine

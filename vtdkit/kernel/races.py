@@ -49,11 +49,13 @@ class Access:
 class Watch:
     """The last accesses of one field: who wrote it last, who read it since."""
 
-    __slots__ = ("reads", "write")
+    __slots__ = ("reader", "reads", "tick", "write")
 
     def __init__(self) -> None:
         self.write: Access | None = None
         self.reads: dict[int, Access] = {}
+        self.reader: Context | None = None  # who looked last, plainly, with nothing written since, and at which of its steps
+        self.tick = 0
 
 
 class HappensBefore:
@@ -71,6 +73,12 @@ class HappensBefore:
             context.vc = {context.id: context.epoch + 1}
         return context.vc
 
+    @staticmethod
+    def advance(context: Context, clock: Clock) -> None:
+        """The context's own count goes up: what it does from now on is not covered by what it published."""
+        clock[context.id] += 1
+        context.tick += 1
+
     def publish(self, context: Context, where: Any) -> None:
         """Everything `context` did so far happens before whoever later calls `observe` on `where` (an object with `.vc`)."""
         if self.on:
@@ -79,7 +87,7 @@ class HappensBefore:
                 where.vc = dict(mine)
             else:
                 join(where.vc, mine)
-            mine[context.id] += 1
+            self.advance(context, mine)
 
     def observe(self, context: Context, where: Any) -> None:
         """What was published on `where` happened before what `context` does from now on."""
@@ -96,7 +104,7 @@ class HappensBefore:
         if self.on:
             mine = self.clock(context)
             lock.vc = dict(mine)
-            mine[context.id] += 1
+            self.advance(context, mine)
 
     def leave_shared(self, context: Context, clock: Clock | None) -> Clock | None:
         """A reader gives up a shared lock: adds itself to what the next writer must come after."""
@@ -105,7 +113,7 @@ class HappensBefore:
         mine = self.clock(context)
         clock = dict(mine) if clock is None else clock
         join(clock, mine)
-        mine[context.id] += 1
+        self.advance(context, mine)
         return clock
 
     def observe_clock(self, context: Context, clock: Clock | None) -> None:
@@ -125,7 +133,7 @@ class HappensBefore:
             mine = self.clock(parent)
             child.vc = dict(mine)
             child.vc[child.id] = child.epoch + 1
-            mine[parent.id] += 1
+            self.advance(parent, mine)
 
     def irqs_switched(self, context: Context, on: bool) -> None:
         """A stretch with interrupts off is ordered with the handlers that ran before and after it on this CPU."""
@@ -143,7 +151,7 @@ class HappensBefore:
             for context in contexts:
                 if context.vc is not None and context is not boot:
                     join(mine, context.vc)
-            mine[boot.id] += 1
+            self.advance(boot, mine)
 
     def join_thread(self, waiter: Context, ended: Context) -> None:
         """`waiter` has seen that `ended` ended."""
@@ -159,6 +167,8 @@ class HappensBefore:
         if last is not None and clock.get(last.context, 0) < last.count and not (marked and last.marked):
             self.machine.data_race(obj, field, ("read", place), ("write", last))
         watch.reads[context.id] = Access(context, clock[context.id], place, marked)
+        if not marked and not self.machine.exploring:
+            watch.reader, watch.tick = context, context.tick
 
     def write(self, context: Context, watch: Watch, obj: Any, field: str, place: Spot, marked: bool) -> None:
         """A plain (or marked) write of a watched field."""
@@ -170,4 +180,5 @@ class HappensBefore:
             if clock.get(earlier.context, 0) < earlier.count and not (marked and earlier.marked):
                 self.machine.data_race(obj, field, ("write", place), ("read", earlier))
         watch.reads.clear()
+        watch.reader = None
         watch.write = Access(context, clock[context.id], place, marked)

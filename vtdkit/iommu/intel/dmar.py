@@ -16,6 +16,7 @@ from .base import DriverBase
 from .defs import QI_ABORT, QI_DONE, QI_FREE, QI_IN_USE
 from .structs import intel_iommu, q_inval
 
+HANGS = 10_000  # looks at a stopped queue before the watchdog speaks (own choice)
 Desc = tuple[int, int, int, int]
 
 
@@ -178,10 +179,14 @@ class Dmar(DriverBase):
         return low, page.address + 4 * index, 0, 0
 
     async def _wait_done(self, iommu: intel_iommu, qi: q_inval, index: int, wait_index: int) -> int:
+        rounds = 0
         while await self._status(qi, wait_index) != QI_DONE:
             result = await self.qi_check_fault(iommu, index, wait_index)
             if result:
                 return result
+            # Linux has no time-out here: a queue that stopped for somebody else's error would hang this CPU
+            rounds += iommu.hardware.queue_error()
+            self.machine.bug_on(rounds > HANGS, "qi_submit_sync waits for a queue that has stopped (hard LOCKUP)")
             # the lock is let go, the interrupts stay off
             await qi.q_lock.release()
             await self.cpu_relax_for_status(iommu, qi, wait_index)
@@ -282,8 +287,10 @@ class Dmar(DriverBase):
             await self.qi_submit_sync(iommu, [(low | defs.QI_GRAN_NONG_PASID << 4, 0, 0, 0)])
             return
         mask = max(npages - 1, 0).bit_length()
-        # the hardware rounds the address down to the mask: an address not aligned to it is refused by Linux with a warning
-        self.machine.warn_on(addr & (1 << defs.VTD_PAGE_SHIFT + mask) - 1, "qi_flush_piotlb: address not aligned")
+        # an address that is not aligned to the mask is rounded down, with a warning: the end of the range is then not flushed
+        align = 1 << defs.VTD_PAGE_SHIFT + mask
+        if self.machine.warn_on(addr & align - 1, "qi_flush_piotlb: address not aligned"):
+            addr &= ~(align - 1)
         high = addr & defs.VTD_PAGE_MASK | ih << 6 | mask
         await self.qi_submit_sync(iommu, [(low | defs.QI_GRAN_PSI_PASID << 4, high, 0, 0)])
 

@@ -24,8 +24,9 @@ class Hotplug(FaultHandler):
         iommu.agaw = self.iommu_calculate_agaw(iommu, defs.DEFAULT_DOMAIN_ADDRESS_WIDTH)
         iommu.msagaw = self.iommu_calculate_agaw(iommu, defs.MAX_AGAW_WIDTH)
         status = await iommu.hardware.readl(defs.DMAR_GSTS_REG)
+        iommu.gcmd = status & (defs.DMA_GSTS_TES | defs.DMA_GSTS_QIES)
         iommu.translation_pre_enabled = bool(status & defs.DMA_GSTS_TES)
-        iommu.flush_queued = await self.dmar_enable_qi(iommu) == 0
+        await self.intel_iommu_init_qi(iommu)
         await self.iommu_init_domains(iommu)
         error = await self.iommu_alloc_root_entry(iommu)
         if error:
@@ -34,6 +35,13 @@ class Hotplug(FaultHandler):
             await self.copy_translation_tables(iommu)
         await self.dmar_set_interrupt(iommu)
         return 0
+
+    async def intel_iommu_init_qi(self, iommu: intel_iommu) -> None:
+        """Start from a sane state, whoever used the unit before; then the queue, or the registers where there is none."""
+        if iommu.qi is None:
+            await self.dmar_fault(iommu)
+            await self.dmar_disable_qi(iommu)
+        iommu.flush_queued = await self.dmar_enable_qi(iommu) == 0
 
     def iommu_calculate_agaw(self, iommu: intel_iommu, max_gaw: int) -> int:
         """`__iommu_calculate_agaw`: the widest supported agaw that is not wider than asked for."""

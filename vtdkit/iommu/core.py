@@ -83,6 +83,7 @@ class IommuCore:
         self.machine = machine
         self.bus = bus
         self.driver = driver
+        driver.core = self
         self.default_type = default_type
         self.groups: list[IommuGroup] = []
 

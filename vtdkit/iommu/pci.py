@@ -27,6 +27,8 @@ Visitor = Callable[["PciDevice"], Awaitable[int]]
 class PciDevice(KObject):
     """A PCI function. `iommu_priv` is `dev_iommu_priv`, `group` its IOMMU group.
 
+    `aliases` are further source ids its requests may carry: "02:00.0", or, when a bridge makes them so, "02:00.0 via 00:0d.0".
+
     `ats`, `pri`, `pasid` say what the device can do; `ats_on` and so on what has been switched on in its configuration space.
     Guards: `iommu_priv` and `group` by the core's probe path; configuration space by whoever drives the device.
     """
@@ -46,7 +48,9 @@ class PciDevice(KObject):
         self.ats_on = self.pri_on = self.pasid_on = False
         self.max_pasids = max_pasids
         self.rmrr = rmrr
-        self.aliases = ((self.bus, self.devfn), *(parse_address(alias)[1:] for alias in aliases))
+        parsed = [alias.partition(" via ") for alias in aliases]
+        self.aliases = ((self.bus, self.devfn), *(parse_address(alias)[1:] for alias, _, _ in parsed))
+        self.alias_via = {parse_address(alias)[1:]: via for alias, _, via in parsed if via}
         self.kref = machine.refcount(f"{address} kref")
         self.unit: RemappingHardware | None = None
         self.bound = False  # a driver uses the DMA API on it
@@ -165,9 +169,14 @@ class PciBus:
         await dev.kref.put()
 
     async def for_each_dma_alias(self, dev: PciDevice, visit: Callable[[PciDevice, int, int], Awaitable[int]]) -> int:
-        """`pci_for_each_dma_alias`: every (bus, devfn) the device's requests may carry; stops at a result other than 0."""
+        """`pci_for_each_dma_alias`: every (bus, devfn) the device's requests may carry, with the function that makes them so.
+
+        Stops at a result other than 0 and returns it.
+        """
         for bus, devfn in dev.aliases:
-            result = await visit(dev, bus, devfn)
+            via = dev.alias_via.get((bus, devfn))
+            owner = next((d for d in self.devices() if d.name == via), dev) if via else dev
+            result = await visit(owner, bus, devfn)
             if result:
                 return result
         return 0

@@ -15,11 +15,14 @@ inline.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vtdkit.iommu.hardware import RemappingHardware
 from vtdkit.iommu.pci import PciBus, PciDevice
 from vtdkit.kernel import Machine, Oops, Page
+
+if TYPE_CHECKING:
+    from vtdkit.iommu.core import IommuCore
 
 from . import defs
 from .structs import device_domain_info, dmar_domain, intel_iommu
@@ -50,6 +53,7 @@ class DriverBase:
         self.dmar_global_lock = machine.rwsem("dmar_global_lock")
         self.g_iommus: dict[int, intel_iommu] = {}
         self.si_domain: dmar_domain | None = None
+        self.core: IommuCore = None  # type: ignore[assignment]  # set by the core, for who asks it back
         self.log: list[str] = []  # what the kernel would print
         self.domains_made = 0
         self.init_locks()
@@ -147,4 +151,7 @@ class DriverBase:
         return not pfn >> width
 
     def __getattr__(self, name: str) -> Any:
-        raise AttributeError(f"{type(self).__name__} ({self.title}) has no {name}: this version of the driver does not have it")
+        # a patch that deleted a function left a descriptor there that says why (see vtdkit.series.patch)
+        why = next((vars(cls)[name].why for cls in type(self).__mro__ if hasattr(vars(cls).get(name), "why")), None)
+        gone = f"it is gone, {why}" if why else "there never was one"
+        raise AttributeError(f"{type(self).__name__} ({self.title}) has no {name}: {gone}")

@@ -87,19 +87,30 @@ class Devices(Domains):
         if self.sm_supported(iommu):
             error = await self.intel_pasid_alloc_table(dev)
             if error:
-                self.pr(f"{dev.name}: PASID table allocation failed")
-                await self.dmar_remove_one_dev_info(dev)
-                return error
+                return await self.undo_attach(dev, error, "PASID table allocation failed")
             async with iommu.lock.irqsave():
                 error = await self.setup_rid2pasid(iommu, domain, dev)
             if error:
-                self.pr(f"{dev.name}: Setup RID2PASID failed")
-                await self.dmar_remove_one_dev_info(dev)
-                return error
+                return await self.undo_attach(dev, error, "Setup RID2PASID failed")
         error = await self.domain_context_mapping(domain, dev)
-        if error:
-            self.pr(f"{dev.name}: Domain context map failed")
-            await self.dmar_remove_one_dev_info(dev)
+        return await self.undo_attach(dev, error, "Domain context map failed") if error else 0
+
+    async def set_up_translation(self, domain: dmar_domain, dev: PciDevice, iommu: intel_iommu) -> int:
+        """The second half of `domain_add_dev_info` where the PASID helpers lock for themselves: PASID entry, context entries."""
+        if self.sm_supported(iommu):
+            error = await self.intel_pasid_alloc_table(dev)
+            if error:
+                return await self.undo_attach(dev, error, "PASID table allocation failed")
+            error = await self.setup_rid2pasid(iommu, domain, dev)
+            if error:
+                return await self.undo_attach(dev, error, "Setup RID2PASID failed")
+        error = await self.domain_context_mapping(domain, dev)
+        return await self.undo_attach(dev, error, "Domain context map failed") if error else 0
+
+    async def undo_attach(self, dev: PciDevice, error: int, what: str) -> int:
+        """The unwinding of `domain_add_dev_info`: say what failed, detach again, return the error."""
+        self.pr(f"{dev.name}: {what}")
+        await self.dmar_remove_one_dev_info(dev)
         return error
 
     async def setup_rid2pasid(self, iommu: intel_iommu, domain: dmar_domain, dev: PciDevice) -> int:
@@ -112,15 +123,19 @@ class Devices(Domains):
 
     # -- detach ------------------------------------------------------------------------------------------------------
 
-    async def _dmar_remove_one_dev_info(self, info: device_domain_info) -> None:
-        """`__dmar_remove_one_dev_info`: the whole tear-down of one device. Caller holds `device_domain_lock`, interrupts off."""
-        self.device_domain_lock.assert_spin_locked()
-        iommu, domain = info.iommu, info.domain
+    async def detach_translation(self, info: device_domain_info, iommu: intel_iommu) -> None:
+        """The part of the tear-down that is about tables: PASID entry, ATS, context entries, PASID table."""
         if self.sm_supported(iommu):
             await self.intel_pasid_tear_down_entry(iommu, info.dev, defs.PASID_RID2PASID, False)
         await self.iommu_disable_dev_iotlb(info)
         await self.domain_context_clear(info)
         await self.intel_pasid_free_table(info.dev)
+
+    async def _dmar_remove_one_dev_info(self, info: device_domain_info) -> None:
+        """`__dmar_remove_one_dev_info`: the whole tear-down of one device. Caller holds `device_domain_lock`, interrupts off."""
+        self.device_domain_lock.assert_spin_locked()
+        iommu, domain = info.iommu, info.domain
+        await self.detach_translation(info, iommu)
         await domain.devices.del_(info)
         async with iommu.lock.irqsave():
             await self.domain_detach_iommu(domain, iommu)

@@ -68,10 +68,7 @@ class Flush(Dmar):
         self.device_domain_lock.assert_spin_locked()
         if iommu.qi is None:
             return None
-        for info in domain.devices.entries():
-            if info.iommu is iommu and (info.bus, info.devfn) == (bus, devfn):
-                return info if info.ats_supported else None
-        return None
+        return find_ats_device(domain, iommu, bus, devfn)
 
     async def domain_update_iotlb(self, domain: dmar_domain) -> None:
         """Recompute whether any attached device has ATS on. Caller holds `device_domain_lock`."""
@@ -188,6 +185,15 @@ class Flush(Dmar):
                 iommu, dmar, gather.start >> defs.VTD_PAGE_SHIFT, nrpages, not gather.freelist, False,
             )  # fmt: skip
         await self.put_pages_list(gather.freelist)
+
+
+def find_ats_device(domain: dmar_domain, iommu: intel_iommu, bus: int, devfn: int) -> device_domain_info | None:
+    """The attached device at this address if it can do ATS: one walk of the domain's list, in one step."""
+    for info in domain.devices.entries():
+        if info.iommu is iommu and (info.bus, info.devfn) == (bus, devfn):
+            found: device_domain_info | None = info if info.ats_supported else None
+            return found
+    return None
 
 
 def shared_mask(pfn: int, end_pfn: int, bitmask: int) -> int:

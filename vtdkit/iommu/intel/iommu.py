@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from vtdkit.iommu.core import IOMMU_READ, IOMMU_WRITE, IommuDomain, IotlbGather
 from vtdkit.iommu.errno import EFAULT, EINVAL
+from vtdkit.iommu.pci import PciDevice
 
 from . import defs
 from .hotplug import Hotplug
@@ -131,9 +132,9 @@ class IommuOps(Hotplug):
             dmar.force_snooping = True
         return True
 
-    async def intel_iommu_enable_pasid(self, iommu: intel_iommu, dev: object) -> int:
+    async def intel_iommu_enable_pasid(self, iommu: intel_iommu, dev: PciDevice) -> int:
         """Allow requests with PASID from a device (for shared virtual addressing). 0 or -EINVAL."""
-        info: device_domain_info | None = self.dev_iommu_priv_get(dev)  # type: ignore[arg-type]
+        info = self.dev_iommu_priv_get(dev)
         if info is None or info.domain is None:
             return -EINVAL
         async with self.device_domain_lock.irqsave(), iommu.lock:

@@ -8,6 +8,7 @@ walked the list of every probed device under `device_domain_lock`.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 from vtdkit.iommu.errno import EBUSY, EINVAL, ENODEV, ENOMEM
 from vtdkit.iommu.pci import PciDevice
@@ -54,6 +55,16 @@ class pasid_entry:
         return "<pasid entry " + " ".join(f"{self.page.words[self.index + i]:#x}" for i in range(WORDS)) + ">"
 
 
+@dataclass(slots=True)
+class pasid_table_opaque:
+    """`struct pasid_table_opaque`: what the search for a table carries along."""
+
+    pasid_table: pasid_table | None = None
+    segment: int = 0
+    bus: int = 0
+    devfn: int = 0
+
+
 class Pasid(PageTables):
     """Guards: PASID entries by `intel_iommu::lock` while they are set up; `pasid_table->dev` by `device_domain_lock`."""
 
@@ -79,25 +90,18 @@ class Pasid(PageTables):
                     return result
         return 0
 
-    async def search_pasid_table(self, info: device_domain_info, segment: int, bus: int, devfn: int) -> pasid_table | None:
-        """The table of `info` if it is the device at this address; else None."""
+    async def search_pasid_table(self, info: device_domain_info, data: pasid_table_opaque) -> int:
+        """Is `info` the device at the address we look for, and has it a table? Then that is it."""
         await self.machine.work(self.machine.costs.line_near)
-        same = (info.segment, info.bus, info.devfn) == (segment, bus, devfn)
-        table: pasid_table | None = info.pasid_table if same else None
-        return table
+        if (info.segment, info.bus, info.devfn) != (data.segment, data.bus, data.devfn) or info.pasid_table is None:
+            return 0
+        data.pasid_table = info.pasid_table
+        return 1
 
-    async def get_alias_pasid_table(self, dev: PciDevice, bus: int, devfn: int) -> pasid_table | None:
-        """The table that another device with this alias has already: every probed device is looked at."""
-        found: list[pasid_table] = []
-
-        async def visit(info: device_domain_info) -> int:
-            table = await self.search_pasid_table(info, dev.segment, bus, devfn)
-            if table is not None:
-                found.append(table)
-            return int(table is not None)
-
-        await self.for_each_device_domain(visit)
-        return found[0] if found else None
+    async def get_alias_pasid_table(self, pdev: PciDevice, bus: int, devfn: int, data: pasid_table_opaque) -> int:
+        """The table of the device that has this alias as its address: every probed device of the machine is looked at."""
+        data.segment, data.bus, data.devfn = pdev.segment, bus, devfn
+        return await self.for_each_device_domain(lambda info: self.search_pasid_table(info, data))
 
     async def device_attach_pasid_table(self, info: device_domain_info, table: pasid_table) -> None:
         """The device uses this table from now on."""
@@ -116,15 +120,11 @@ class Pasid(PageTables):
         if info is None or info.pasid_table is not None:
             self.machine.warn_on(True, "intel_pasid_alloc_table: no device record, or a table already")
             return -EINVAL
-        table: pasid_table | None = None
-        for bus, devfn in dev.aliases:
-            table = await self.get_alias_pasid_table(dev, bus, devfn)
-            if table is not None:
-                break
+        data = pasid_table_opaque()
+        await self.bus.for_each_dma_alias(dev, lambda pdev, bus, devfn: self.get_alias_pasid_table(pdev, bus, devfn, data))
+        table = data.pasid_table or await self.new_pasid_table(info)
         if table is None:
-            table = await self.new_pasid_table(info)
-            if table is None:
-                return -ENOMEM
+            return -ENOMEM
         await self.device_attach_pasid_table(info, table)
         return 0
 
@@ -249,10 +249,18 @@ class Pasid(PageTables):
 
     # -- the kinds of entry ------------------------------------------------------------------------------------------
 
+    async def pasid_enable_wpe(self, pte: pasid_entry) -> int:
+        """Write protection for supervisor requests, as the CPU has it (CR0.WP is on in this machine). 0 or -EINVAL."""
+        await pte.store(2, await pte.load(2) | 1 << 4)
+        return 0
+
     async def intel_pasid_setup_first_level(
         self, iommu: intel_iommu, dev: PciDevice, pgd: Page, pasid: int, did: int, flags: int,
     ) -> int:  # fmt: skip
-        """An entry that leads to first-level tables. Caller holds `iommu->lock`."""
+        """An entry that leads to first-level tables. Caller holds `iommu->lock`.
+
+        What the unit cannot do is noticed half-way: the entry may be left partly written, though never present.
+        """
         if not self.ecap(iommu, defs.ECAP_FLTS):
             return -EINVAL
         pte = await self.intel_pasid_get_entry(dev, pasid)
@@ -261,19 +269,22 @@ class Pasid(PageTables):
         assert pte is not None
         if await pte.present():
             return -EBUSY
-        words = self.first_level_words(iommu, pgd, did, flags)
-        if words is None:
+        await pte.store(2, pgd.address)
+        if flags & defs.PASID_FLAG_SUPERVISOR_MODE:
+            if not self.ecap(iommu, defs.ECAP_SRS):
+                return -EINVAL
+            await pte.store(2, await pte.load(2) | 1)
+            if await self.pasid_enable_wpe(pte):
+                return -EINVAL
+        if flags & defs.PASID_FLAG_FL5LP and not self.cap(iommu, defs.CAP_5LP):
+            await pte.store(2, 0)
             return -EINVAL
-        await pte.fill(words)
+        await pte.fill(self.first_level_words(iommu, pgd, did, flags))
         await self.pasid_flush_caches(iommu, pasid, did)
         return 0
 
-    def first_level_words(self, iommu: intel_iommu, pgd: Page, did: int, flags: int) -> list[int] | None:
-        """The eight words; None if the unit cannot do what the flags ask for."""
-        if flags & defs.PASID_FLAG_FL5LP and not self.cap(iommu, defs.CAP_5LP):
-            return None
-        if flags & defs.PASID_FLAG_SUPERVISOR_MODE and not self.ecap(iommu, defs.ECAP_SRS):
-            return None
+    def first_level_words(self, iommu: intel_iommu, pgd: Page, did: int, flags: int) -> list[int]:
+        """The eight words of a first-level entry."""
         words = [0] * WORDS
         words[2] = pgd.address
         if flags & defs.PASID_FLAG_SUPERVISOR_MODE:

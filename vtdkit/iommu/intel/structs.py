@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from vtdkit.iommu.core import IommuDomain
     from vtdkit.iommu.hardware import RemappingHardware
     from vtdkit.iommu.pci import PciDevice
+    from vtdkit.kernel.mutex import Mutex
+    from vtdkit.kernel.spinlock import QueuedSpinLock
 
 DOMAIN_FLAG_USE_FIRST_LEVEL = 1 << 1
 
@@ -141,6 +143,10 @@ class dmar_domain(KObject):
     agaw = shared(0)
     iommu_refcnt = shared()  # {seq_id: devices}; replaced, never changed in place
     iommu_did = shared()  # {seq_id: domain id}
+
+    # locks of its own that later versions of the driver give it
+    mutex: Mutex
+    lock: QueuedSpinLock
 
     def __init__(self, machine: Machine, label: str) -> None:
         super().__init__(machine, label)

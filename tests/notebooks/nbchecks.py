@@ -170,7 +170,7 @@ def no_widget_state_is_saved(notebook: dict[str, Any], path: Path) -> Iterator[s
     """A widget is saved as its text and its still picture: a model id of a kernel long gone shows an error."""
     for number, cell in _code(notebook):
         if any(WIDGET_VIEW in output.get("data", {}) for output in cell["outputs"]):
-            yield f"cell {number}: saved with a widget model of a kernel that is gone; save with tests.notebooks.look --save"
+            yield f"cell {number}: saved with a widget model of a kernel that is gone; save with python -m tests.notebooks.save"
 
 
 def links_resolve(notebook: dict[str, Any], path: Path) -> Iterator[str]:

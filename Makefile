@@ -21,7 +21,7 @@ NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=120 --nbval-kernel-sta
 # Two panels of JupyterLab that ask the network when it starts: its news and its update check.
 QUIET_LAB := {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": false}}
 
-.PHONY: help venv lab test browser check handouts slides bench lock clean
+.PHONY: help venv lab test browser check handouts slides save bench lock clean
 
 help:
 	@echo 'make lab       open the lessons in JupyterLab (PORT=8888)'
@@ -30,6 +30,7 @@ help:
 	@echo 'make check     ruff and mypy'
 	@echo 'make handouts  every notebook as a page that moves without a kernel or a network -> handouts/'
 	@echo 'make slides    the same pages as screens for a beamer, stepped with the arrow keys -> handouts/slides/'
+	@echo 'make save      run every notebook and save it as it is kept in the project'
 	@echo 'make bench     every benchmark: a table, then one line of JSON'
 	@echo 'make venv      .venv with everything tests and benchmarks need (PYTHON=python3, LOCKED=1)'
 	@echo 'make lock      write requirements-lock.txt anew'
@@ -70,6 +71,9 @@ handouts: venv
 
 slides: venv
 	$(PY) -m vtdkit.lab.handouts --out handouts --slides $(NOTEBOOKS)
+
+save: venv
+	$(PY) -m tests.notebooks.save $(NOTEBOOKS)
 
 bench: venv
 	@for each in $(BENCHMARKS); do echo "== $$each"; $(PY) $$each || exit 1; done

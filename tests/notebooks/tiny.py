@@ -26,8 +26,7 @@ class Boxes(anywidget.AnyWidget):
         model.set("step", Math.max(0, Math.min(last, model.get("step") + by)));
         model.save_changes();
       });
-      model.on("change:step", draw);
-      draw(); el.appendChild(root);
+      model.on("change:step", draw); draw(); el.appendChild(root);
     }
     export default { render };"""
     frames = traitlets.List().tag(sync=True)

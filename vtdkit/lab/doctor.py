@@ -1,7 +1,7 @@
 """`python -m vtdkit doctor`: what this installation has, what it lacks, and what to do about it.
 
 One line a check, in a fixed order: PASS, WARN (something optional is missing), FAIL (lessons or tests will not work). Nothing is
-changed, nothing is started, the network is not asked. Exit status 1 if a line says FAIL. `--json` prints the same as a list of objects.
+changed, nothing is started, the network is not asked. Exit status 1 if a line says FAIL. `--json` prints the same as a list.
 
 Versions are compared with the ranges the package itself declares: in pyproject.toml of a checkout, or as it was installed.
 """

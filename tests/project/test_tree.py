@@ -108,6 +108,13 @@ def test_no_file_tells_which_machine_it_was_written_on() -> None:
                 pytest.fail(f"{name_of(path)}: {found.group()}")
 
 
+def test_nothing_that_belongs_to_the_project_is_ignored() -> None:
+    command = ["git", "ls-files", "--others", "--ignored", "--exclude-standard", "--", "vtdkit", "tests", "notebooks", "benchmarks"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    ignored = [name for name in done.stdout.splitlines() if not re.search(r"__pycache__/|\.ipynb_checkpoints/|\.hypothesis/", name)]
+    assert ignored == []
+
+
 def test_text_files_end_lines_with_lf_and_end_with_a_newline() -> None:
     for path in tracked():
         if path.suffix in TEXT - {".json"} and (raw := path.read_bytes()):

@@ -42,7 +42,10 @@ class Check:
 
 def examine(root: Path = ROOT) -> Iterator[Check]:
     """Every check, in order. `root` is the checkout that notebooks and recorded machines are looked for in."""
-    yield python_version(sys.version_info[:3])
+    python = python_version(sys.version_info[:3])
+    yield python
+    if python.verdict == "FAIL":
+        return  # nothing else can be told before that is mended
     yield from packages(requirements(root))
     yield kernel()
     yield from extensions()
@@ -62,10 +65,10 @@ def python_version(version: tuple[int, ...]) -> Check:
 def requirements(root: Path) -> dict[str, list[str]]:
     """What each extra needs, as requirement texts without the extras' own names."""
     try:
-        import tomllib  # an older Python has none, and is to be told so by a line rather than by this import
+        import tomllib  # an older Python has none, and a line is to say so rather than this import
 
         declared = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
-    except (ImportError, OSError, KeyError, ValueError):
+    except (OSError, KeyError, ValueError):
         declared = _installed_requirements()
     return {extra: [text for text in texts if not text.startswith("vtdkit[")] for extra, texts in declared.items()}
 

@@ -14,7 +14,8 @@ from vtdkit.lab.handouts.tidy import WIDGET_STATE, WIDGET_VIEW, drop_widget_mode
 
 def shows(model: str, **options: Any) -> dict[str, Any]:
     cell = code("widget", **options)
-    cell["outputs"] = [{"output_type": "display_data", "metadata": {}, "data": {WIDGET_VIEW: {"model_id": model}, "text/plain": "W()"}}]
+    data = {WIDGET_VIEW: {"model_id": model}, "text/plain": "W()"}
+    cell["outputs"] = [{"output_type": "display_data", "metadata": {}, "data": data}]
     return cell
 
 
@@ -39,7 +40,7 @@ def test_the_student_edition_leaves_solutions_out_and_the_original_as_it_was() -
 
 def test_only_widgets_that_are_shown_are_kept_and_what_they_are_made_of() -> None:
     content = notebook(shows("a1"), code("x", tags=("solution",)))
-    content = with_state(content, a1=("BoxModel", ["b2"]), b2=("IntSliderModel", ["c3"]), c3=("LayoutModel", []), d4=("AnyModel", []))
+    content = with_state(content, a1=("Box", ["b2"]), b2=("IntSlider", ["c3"]), c3=("Layout", []), d4=("Any", []))
     keep_shown_widgets(content)
     assert kept(content) == ["a1", "b2", "c3"]
 
@@ -65,7 +66,8 @@ def test_the_widget_of_a_solution_does_not_stay_behind_in_the_student_edition() 
 
 def test_a_saved_notebook_has_no_models_and_short_tracebacks() -> None:
     content = with_state(notebook(shows("a1")), a1=("V", []))
-    content["cells"][0]["outputs"].append({"output_type": "error", "ename": "ValueError", "evalue": "no", "traceback": ["File /x/y.py", "…"]})
+    error = {"output_type": "error", "ename": "ValueError", "evalue": "no", "traceback": ["File /x/y.py", "…"]}
+    content["cells"][0]["outputs"].append(error)
     drop_widget_models(content)
     shorten_tracebacks(content)
     assert [output.get("data", output.get("traceback")) for output in content["cells"][0]["outputs"]] == [

@@ -32,13 +32,13 @@ def test_names_are_those_that_npm_gives() -> None:
 def test_an_archive_with_another_sum_is_refused(tmp_path: Path) -> None:
     package = archive(tmp_path, REQUIRE, **{"package__require.js": b"1"})
     assert fetched(package, tmp_path) == tmp_path / REQUIRE.archive
-    with pytest.raises(VendorError, match=r"requirejs-2\.3\.8\.tgz is not requirejs 2\.3\.8: its sum is sha512-.*; delete it and build again"):
+    with pytest.raises(VendorError, match=r"tgz is not requirejs 2\.3\.8: its sum is sha512-.*; delete it and build again"):
         fetched(REQUIRE, tmp_path)
 
 
 def test_without_npm_it_says_what_to_put_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(VendorError, match=r"npm is needed once, to fetch requirejs@2\.3\.8: install Node\.js, or put requirejs-2\.3\.8\.tgz into"):
+    with pytest.raises(VendorError, match=r"needed once, to fetch requirejs@2\.3\.8: install Node\.js, or put requirejs-"):
         fetched(REQUIRE, tmp_path)
 
 
@@ -60,7 +60,7 @@ def test_an_archive_with_none_of_them_is_refused(tmp_path: Path) -> None:
     ("member", "target"),
     [
         ("package/MathJax.js", "mathjax/MathJax.js"),
-        ("package/jax/output/SVG/fonts/TeX/Main/Regular/BasicLatin.js", "mathjax/jax/output/SVG/fonts/TeX/Main/Regular/BasicLatin.js"),
+        ("package/jax/output/SVG/fonts/TeX/fontdata.js", "mathjax/jax/output/SVG/fonts/TeX/fontdata.js"),
         ("package/extensions/TeX/AMSmath.js", "mathjax/extensions/TeX/AMSmath.js"),
         ("package/unpacked/MathJax.js", None),
         ("package/jax/output/SVG/fonts/STIX-Web/fontdata.js", None),

@@ -14,7 +14,7 @@ from .vendor import VendorError
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Build handouts, or slides, and print where they are."""
-    parser = argparse.ArgumentParser(prog="python -m vtdkit.lab.handouts", description="pages that move with no kernel and no network")
+    parser = argparse.ArgumentParser(prog="python -m vtdkit.lab.handouts", description="pages that move with no kernel")
     parser.add_argument("notebooks", nargs="*", type=Path)
     parser.add_argument("--out", type=Path, default=Path("handouts"), help="folder to write into (handouts)")
     parser.add_argument("--cache", type=Path, default=Path("build/npm"), help="where fetched packages are kept (build/npm)")

@@ -1,7 +1,7 @@
 """What an edition holds: its cells, and where its links lead.
 
-Cells are chosen by tag: `solution` is left out for students. Links to notebooks and pages that are in the same folder lead to the built pages;
-links to other files of the project, which a handout does not carry, become plain text.
+Cells are chosen by tag: `solution` is left out for students. Links to notebooks and pages that are in the same folder lead to the
+built pages; links to other files of the project, which a handout does not carry, become plain text.
 """
 
 from __future__ import annotations

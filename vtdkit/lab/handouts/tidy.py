@@ -1,8 +1,8 @@
 """What a run leaves in a notebook that is not the lesson, and how it is taken out.
 
 - A traceback names files of the machine it ran on: only its last line is kept.
-- The state of every widget ever made is stored: only those shown are kept, and what they are made of. (A solution that is cut out of the student
-  edition must not stay behind in a widget's state either.)
+- The state of every widget ever made is stored: only those shown are kept, and what they are made of. (A solution that is cut out
+  of the student edition must not stay behind in a widget's state either.)
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def outputs(notebook: Any) -> Iterator[Any]:
 
 
 def drop_widget_models(notebook: Any) -> None:
-    """For a notebook that is saved: a widget stays as its text and its still picture, without the model of a kernel that is gone."""
+    """For a notebook that is saved: a widget stays as its text and its picture, without the model of a kernel that is gone."""
     for output in outputs(notebook):
         output.get("data", {}).pop(WIDGET_VIEW, None)
     notebook["metadata"].pop("widgets", None)

@@ -1,8 +1,8 @@
 """The JavaScript of others that a handout carries with it, fetched once from npm by name and version and checked by its sum.
 
-The client is `npm pack`; whichever registry it is set up for serves the packages. What it fetched stays in a cache folder, so that the next build
-needs no network; a person without npm can put the .tgz files there by hand. Only the members listed here leave an archive, under names
-given here: nothing in an archive decides where it is written.
+The client is `npm pack`; whichever registry it is set up for serves the packages. What it fetched stays in a cache folder, so
+that the next build needs no network; a person without npm can put the .tgz files there by hand. Only the members listed here
+leave an archive, under names given here: nothing in an archive decides where it is written.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{path}: no such notebook", file=sys.stderr)
             return 2
     try:
-        sources = Sources.run(options.notebooks, timeout=options.timeout)
+        sources = Sources.run(options.notebooks, timeout=options.timeout, say=print)
         folders = build(sources, [SLIDES] if options.slides else [STUDENT, SOLUTIONS], options.out, options.cache)
     except NotebookFailed as error:
         print(error, file=sys.stderr)

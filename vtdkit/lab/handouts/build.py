@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,10 +42,11 @@ class Sources:
     prose: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def run(cls, paths: Sequence[Path], *, timeout: int = 120) -> Sources:
-        """Run every notebook; take the .md files of their folders along. Raises `NotebookFailed`."""
+    def run(cls, paths: Sequence[Path], *, timeout: int = 120, say: Callable[[str], None] = lambda text: None) -> Sources:
+        """Run every notebook, telling `say` which; take the .md files of their folders along. Raises `NotebookFailed`."""
         found = cls()
         for path in paths:
+            say(f"running {path.name}")
             found.notebooks[path.name] = execute(path, timeout=timeout)
             shorten_tracebacks(found.notebooks[path.name])
         for folder in sorted({path.parent for path in paths}):

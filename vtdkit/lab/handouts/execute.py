@@ -49,6 +49,7 @@ def _run(path: Path, timeout: int, widget_state: bool) -> Any:
         startup_timeout=120,
         kernel_name="python3",
         record_timing=False,
+        extra_arguments=["--log-level=ERROR"],  # a kernel warns of its own transport on every start
         store_widget_state=widget_state,
         resources={"metadata": {"path": str(path.resolve().parent)}},
     )

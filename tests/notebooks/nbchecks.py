@@ -16,11 +16,12 @@ from urllib.parse import unquote
 
 import nbformat
 
+from vtdkit.lab.handouts.tidy import WIDGET_VIEW
+
 MAX_BYTES = 400_000
 MAX_LINES = 25
 MAX_MEDIAN = 4
 WORDS_PER_LINE = (8, 20)
-WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 Cell = dict[str, Any]
 Rule = Callable[[dict[str, Any], Path], Iterator[str]]

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tests.notebooks.made import code, notebook, prose, save
-from tests.notebooks.nbchecks import WIDGET_VIEW, anchors, links, problems
+from tests.notebooks.nbchecks import anchors, links, problems
+from vtdkit.lab.handouts.tidy import WIDGET_VIEW
 
 TEN_WORDS = "one two three four five six seven eight nine ten"
 

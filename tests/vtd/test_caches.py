@@ -125,6 +125,19 @@ def test_nothing_faulty_is_cached_unless_caching_mode_says_so() -> None:
         assert isinstance(unit.translate(read(0x1000, OTHER)), Translation)
 
 
+def test_a_cached_refusal_is_dropped_by_its_own_page_and_no_other() -> None:
+    tables, root = legacy()
+    leaf = tables.map(root, 0x3000, 0)
+    tables.memory[leaf] = 0
+    unit = tables.unit(Capabilities(HAW=46, CM=1))
+    assert isinstance(unit.translate(read(0x3000)), Fault)
+    tables.memory[leaf] = 0x20_0000 | RW
+    for page, outcome in ((0x2000, Fault), (0x4000, Fault), (0x6000, Fault), (0x3000, Translation)):
+        unit.write(0xF0, page, 8)
+        unit.write(0xF8, 1 << 63 | 3 << 60 | 5 << 32, 8)
+        assert isinstance(unit.translate(read(0x3000)), outcome)
+
+
 def test_pass_through_is_cached_and_goes_stale_too() -> None:
     tables, root = legacy(tt=2)
     tables.map(root, 0x1000, 0x20_0000)

@@ -213,6 +213,16 @@ def test_a_write_that_is_refused_dirties_nothing() -> None:
     assert tables.memory[leaf] & SSD == 0
 
 
+def test_a_translation_request_dirties_only_what_may_be_written() -> None:
+    for upper, dirty in ((RW, True), (R, False)):
+        tables, _, _, root = scalable("SS", w0=1 << 9)
+        leaf = tables.map(root, 0x1000, 0x20_0000)
+        tables.memory[root] = tables.memory[root] & ~3 | upper
+        answer = ok(tables.unit(SCALABLE, mode=1).translate(read(0x1000, at="translation")))
+        assert answer.writable is dirty
+        assert bool(tables.memory[leaf] & SSD) is dirty
+
+
 def test_looking_changes_no_flags() -> None:
     tables, _, _, leaf = first(bits=P | FRW | US)
     unit = tables.unit(SCALABLE, mode=1)

@@ -68,7 +68,7 @@ def built(path: str, rng: random.Random) -> tuple[Tables, int]:
     for _ in range(12):
         size = rng.choice((4096, 4096, 1 << 21, 1 << 30))
         iova = rng.choice((0, 1 << 30, 1 << 39, 3 << 30)) + rng.choice((0, 1 << 21, 0x3000))
-        target = rng.choice((5 << 30, 0x20_0000, 0xFEE0_0000, 0xC000_0000)) & -size
+        target = rng.choice((5 << 30, 0x20_0000, 0xFEE0_0000, 0xC000_0000, 0x2FFF_C000_0000)) & -size
         try:
             tables.map(root, iova & -size, target, size=size, bits=bits, middle=middle)
         except KeyError:
@@ -150,6 +150,15 @@ def test_a_million_addresses_of_a_machine_with_pages_of_every_size() -> None:
     assert set(batch.shift.tolist()) == {0, 12, 21, 30}
     check(batch, list(range(0, 1_000_000, 9973)))
     assert repr(batch) == "<Batch of 1000000: 999000 granted, 1000 LGN.3>"
+
+
+@pytest.mark.parametrize("size", [1 << 12, 1 << 21, 1 << 30])
+@pytest.mark.parametrize("bit", range(30, 52))
+def test_every_bit_of_a_host_address(size: int, bit: int) -> None:
+    tables, root = legacy()
+    tables.map(root, 0, 1 << bit, size=size)
+    unit = tables.unit(Capabilities.scalable(HAW=52))
+    check(translate_many(unit, SID, [0, 0xFFF, size - 1, size - 0x1000, size]))
 
 
 @pytest.mark.parametrize("count", [0, 1, BLOCK - 1, BLOCK, BLOCK + 1])

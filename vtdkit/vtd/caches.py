@@ -25,6 +25,8 @@ from typing import Generic, TypeVar, final
 from .capabilities import Capabilities
 from .job import Leaf, Space
 from .layout import Entry
+from .plain import shown
+from .requests import bdf, size_name
 
 E = TypeVar("E")
 
@@ -75,6 +77,8 @@ class ContextTag:
     did: int | None
     entry: Entry
 
+    __repr__ = shown
+
 
 @dataclass(frozen=True, slots=True)
 class PasidTag:
@@ -85,6 +89,8 @@ class PasidTag:
     did: int
     entry: Entry
     fpd: bool
+
+    __repr__ = shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +104,8 @@ class StructureTag:
     entry: int
     table: int
     allowed: int
+
+    __repr__ = shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +126,11 @@ class IotlbTag:
     space: Space
     leaf: Leaf
     refusal: str = ""
+
+    def __repr__(self) -> str:
+        who = bdf(self.sid) + ("" if self.pasid is None else f" PASID {self.pasid:#x}")
+        leads = f"refused {self.refusal}" if self.refusal else f"-> {self.leaf.base:#x}"
+        return f"<IOTLB {who} {self.low:#x} {leads} {size_name(1 << self.shift)} {self.space.path} DID {self.did}>"
 
     @property
     def low(self) -> int:

@@ -109,8 +109,11 @@ class _Rows:
         return self._sinks[self.labels.index(label)]
 
     def inside_superpages(self) -> dict[int, int]:
-        """The tables inside superpages: level of the leaf -> row to go on with."""
+        """The tables inside superpages: level of the leaf -> row to go on with. Row 0 is nobody's: it says that
+        a cell leads nowhere.
+        """
         index = np.arange(512, dtype=np.int64)[None, :]
+        self.add(np.zeros((1, 512), np.int64))
         inside_2m = self.add(index << FRAME_SHIFT | SIZE_2M | R | W)
         last = self.add(index << FRAME_SHIFT | SIZE_1G | R | W)
         inside_1g = self.add(index << FRAME_SHIFT + 9 | last << ROW_SHIFT | R | W)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from .ats import coded_range
 from .caches import Lru
+from .plain import shown
 from .requests import Fault, Kind, Request, Translation
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ class InvalidationRequest:
     pasid: int | None = None
     everywhere: bool = False
 
+    __repr__ = shown
+
 
 @dataclass(frozen=True, slots=True)
 class DeviceTlbEntry:
@@ -44,6 +47,8 @@ class DeviceTlbEntry:
     low: int
     high: int
     translation: Translation
+
+    __repr__ = shown
 
 
 class Endpoint:

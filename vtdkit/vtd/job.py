@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn, TypeVar
 
 from .layout import Entry, Structure
 from .memory import AccessError
+from .plain import shown
 from .quirks import reported_code
 from .reasons import REASONS
 from .requests import NEEDS, Completion, Fault, Request, Translation, bdf
@@ -75,6 +76,8 @@ class Space:
     rid_priv: bool = False
     translations_allowed: bool = False
 
+    __repr__ = shown
+
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
@@ -95,6 +98,8 @@ class Leaf:
     second_writable: bool = True
     dirty: bool = True
     snoop: bool = False
+
+    __repr__ = shown
 
 
 @dataclass(slots=True)

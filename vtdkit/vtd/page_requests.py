@@ -18,6 +18,7 @@ from .events import Event
 from .job import Job, Refused, Space, Steps
 from .layout import Entry
 from .memory import AccessError
+from .plain import shown
 from .requests import Fault, PageRequest, Request, Translation
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ class PageResponse:
     pasid: int | None
     prgi: int
     code: str
+
+    __repr__ = shown
 
 
 @dataclass(frozen=True, slots=True)

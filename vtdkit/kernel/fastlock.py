@@ -10,6 +10,7 @@ Guards: as in `spinlock`.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from sys import _getframe
 from types import TracebackType, coroutine
 from typing import TYPE_CHECKING
@@ -28,9 +29,10 @@ def _nothing() -> Wait:
     yield
 
 
-DONE = _nothing()  #: something to await that takes no time and no step: an exhausted generator stays exhausted
-for _ in DONE:
+_exhausted = _nothing()
+for _ in _exhausted:
     raise AssertionError("there is nothing to wait for")
+DONE: Awaitable[None] = _exhausted  #: something to await that takes no time and no step: an exhausted generator stays exhausted
 
 
 class StraightSpinLock(QueuedSpinLock):
@@ -105,7 +107,9 @@ class StraightSpinLock(QueuedSpinLock):
 
     __aenter__ = acquire
 
-    def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> Wait:
+    def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None,
+    ) -> Awaitable[None]:  # fmt: skip
         """`release`, at once: a block awaits what this returns in any case."""
         machine = self.machine
         context = machine.current
@@ -155,11 +159,14 @@ class BareSpinLock(QueuedSpinLock):
 
     @coroutine
     def release(self, place: Spot | None = None) -> Wait:
-        yield from self.__aexit__(None, None, None)
+        if self.__aexit__(None, None, None) is not DONE:
+            yield from self.machine.opened()
 
     __aenter__ = acquire
 
-    def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> Wait:
+    def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None,
+    ) -> Awaitable[None]:  # fmt: skip
         machine = self.machine
         context = machine.current
         if self.owner is not context:

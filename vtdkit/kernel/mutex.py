@@ -13,7 +13,7 @@ mutex's own and change only in its steps.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Awaitable, Generator
 from sys import _getframe
 from types import TracebackType, coroutine
 from typing import TYPE_CHECKING
@@ -148,10 +148,12 @@ class Mutex(Lock):
         return True
         yield
 
-    def __aenter__(self) -> Wait:
+    def __aenter__(self) -> Awaitable[None]:
         return self.acquire()
 
-    def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> Wait:
+    def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None,
+    ) -> Awaitable[None]:  # fmt: skip
         return self.release()
 
     def owner_sleeps(self) -> None:

@@ -18,7 +18,7 @@ Mirrors include/linux/spinlock.h, kernel/locking/qspinlock.c. `fastlock` has the
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Awaitable, Generator
 from sys import _getframe
 from types import TracebackType, coroutine
 from typing import TYPE_CHECKING
@@ -122,10 +122,12 @@ class QueuedSpinLock(Lock):
         return True
         yield
 
-    def __aenter__(self) -> Wait:
+    def __aenter__(self) -> Awaitable[None]:
         return self.acquire()
 
-    def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> Wait:
+    def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None,
+    ) -> Awaitable[None]:  # fmt: skip
         return self.release()
 
 

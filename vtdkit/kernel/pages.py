@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from enum import IntFlag
 from types import coroutine
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .context import Context
 from .record import ALLOC, FREE
@@ -63,19 +63,20 @@ class Page:
     Guards: `words` by whatever protocol the users agree on (for page tables: compare-and-exchange, no lock).
     """
 
-    __slots__ = ("allocated", "clocks", "freed", "lines", "machine", "name", "node", "pfn", "watchers", "words")
+    __slots__ = ("allocated", "clocks", "freed", "lines", "machine", "name", "node", "pfn", "serial", "watchers", "words")
 
     def __init__(self, machine: Machine, pfn: int, node: int, name: str, allocated: Spot | None) -> None:
         self.machine = machine
         self.pfn = pfn
         self.node = node
         self.name = name
+        self.serial = 0  # how many pages had been handed out by then
         self.words = [0] * WORDS
         self.allocated = allocated
         self.freed: Spot | None = None
         self.lines: dict[int, int] = {}  # cache line -> bit mask of the CPUs that have a copy
-        self.clocks: dict[int, WordClock] = {}  # for the race detector: words written by atomics
         self.watchers: dict[int, list[Context]] = {}  # word -> contexts that spin on it
+        self.clocks: dict[int, WordClock] = {}  # for the race detector: words written by atomics
 
     @property
     def address(self) -> int:
@@ -90,10 +91,11 @@ class Page:
         machine = self.machine
         if machine.priced:
             cost = self._fetch(index, machine.current.cpu_id)
-            if cost and (len(machine.heap) > 3 or not machine.skip(cost)):
+            if cost and not (machine.alone and machine.skip(cost)):
                 yield cost
-        if self.freed is not None:
-            machine.use_after_free(self, index, "read")
+        if self.freed is not None or not 0 <= index < WORDS:
+            page, index = self._stray(index, "read")
+            return page.words[index]
         if index in self.clocks:
             # what was done before the word was put there by an atomic is seen by who follows it
             machine.order.observe(machine.current, self.clocks[index])
@@ -105,29 +107,19 @@ class Page:
         machine = self.machine
         if machine.priced:
             cost = self._own(index, machine.current.cpu_id)
-            if cost and (len(machine.heap) > 3 or not machine.skip(cost)):
+            if cost and not (machine.alone and machine.skip(cost)):
                 yield cost
-        if self.freed is not None:
-            machine.use_after_free(self, index, "write")
-        self.words[index] = value & MASK64
-        if self.watchers:
-            self.changed(index)
+        self._put(index, value)
 
     @coroutine
     def cmpxchg(self, index: int, old: int, new: int) -> Generator[int | None, None, int]:
-        """Write `new` if the word is `old`, in one step; returns what it was before."""
+        """Write `new` if the word is `old`, in one step; returns what it was before. Fully ordered."""
         machine = self.machine
         if machine.priced:
             cost = self._own(index, machine.current.cpu_id)
-            if cost and (len(machine.heap) > 3 or not machine.skip(cost)):
+            if cost and not (machine.alone and machine.skip(cost)):
                 yield cost
-        if self.freed is not None:
-            machine.use_after_free(self, index, "write")
-        found = self.words[index]
-        if found == old:
-            self.words[index] = new & MASK64
-            if self.watchers:
-                self.changed(index)
+        found = self._put(index, lambda word: new if word == old else word)
         if machine.order is not None:
             machine.order.full_barrier(machine.current, self.clock_of(index))
         return found
@@ -135,8 +127,7 @@ class Page:
     @coroutine
     def xchg(self, index: int, value: int) -> Generator[int | None, None, int]:
         """Write a word and return what it was before, in one step."""
-        found = yield from self._modify(index, lambda _: value)
-        return found
+        return (yield from self._modify(index, lambda _: value))
 
     @coroutine
     def test_and_set_bit(self, index: int, bit: int) -> Generator[int | None, None, bool]:
@@ -151,11 +142,37 @@ class Page:
         return bool(found >> bit & 1)
 
     @coroutine
-    def _modify(self, index: int, change: Any) -> Generator[int | None, None, int]:
-        while True:
-            found = self.words[index]
-            if (yield from self.cmpxchg(index, found, change(found))) == found:
-                return found
+    def _modify(self, index: int, change: Callable[[int], int]) -> Generator[int | None, None, int]:
+        """Any read-modify-write of one word in one step, fully ordered; returns what the word was before."""
+        machine = self.machine
+        if machine.priced:
+            cost = self._own(index, machine.current.cpu_id)
+            if cost and not (machine.alone and machine.skip(cost)):
+                yield cost
+        found = self._put(index, change)
+        if machine.order is not None:
+            machine.order.full_barrier(machine.current, self.clock_of(index))
+        return found
+
+    def _put(self, index: int, value: int | Callable[[int], int]) -> int:
+        """Write a word, or change it; returns what it was before. Spinning contexts see a write that changes something."""
+        page = self
+        if self.freed is not None or not 0 <= index < WORDS:
+            page, index = self._stray(index, "write")
+        found = page.words[index]
+        word = page.words[index] = (value if isinstance(value, int) else value(found)) & MASK64
+        if page.watchers and word != found:
+            page.changed(index)
+        return found
+
+    def _stray(self, index: int, what: str) -> tuple[Page, int]:
+        """An access to a freed page, or beyond the end of one: reported; the page and word that it really hits."""
+        if self.freed is not None:
+            self.machine.use_after_free(self, index, what)
+            return self, index % WORDS
+        self.machine.out_of_bounds(self, index, what)
+        there = self.machine.pages.frames.get(self.pfn + index // WORDS)
+        return there if there is not None else Page(self.machine, 0, self.node, "nowhere", None), index % WORDS
 
     @coroutine
     def relax_until_written(
@@ -166,14 +183,11 @@ class Page:
         `enough()`, if given, ends the wait too; it is looked at again when somebody calls `nudge`.
         """
         machine = self.machine
-        context = machine.current
         if machine.priced:
-            self._fetch(index, context.cpu_id)
+            self._fetch(index, machine.current.cpu_id)
         while self.words[index] == seen and not (enough is not None and enough()):
-            self.watchers.setdefault(index, []).append(context)
-            context.waiting = f"{self.name}[{index}]"
-            yield None
-            context.waiting = None
+            self.watchers.setdefault(index, []).append(machine.current)
+            yield from machine.busy_wait(f"{self.name}[{index}]")
 
     def changed(self, index: int) -> None:
         """Word `index` was written: whoever spins on it sees it after one line transfer."""
@@ -243,7 +257,7 @@ class Faults:
 
 
 class PageAllocator:
-    """Hands out page frames, node by node, lowest first; a freed one comes back after `QUARANTINE` others.
+    """Hands out page frames, node by node, lowest first; a freed one comes back after `QUARANTINE` others of its node.
 
     Guards: everything here is the allocator's own.
     """
@@ -255,7 +269,7 @@ class PageAllocator:
         self.machine = machine
         self.per_node = frames // nodes
         self.next = [0] * nodes
-        self.freed: deque[int] = deque()
+        self.freed: list[deque[int]] = [deque() for _ in range(nodes)]
         self.frames: dict[int, Page] = {}
         self.faults = Faults(machine)
         self.in_use = 0
@@ -287,6 +301,7 @@ class PageAllocator:
         page = self.page_class(machine, pfn, self.node_of(pfn), name, place)
         self.frames[pfn] = page
         self.allocated += 1
+        page.serial = self.allocated
         self.in_use += 1
         self.peak = max(self.peak, self.in_use)
         if machine.rows is not None:
@@ -295,23 +310,30 @@ class PageAllocator:
 
     def take_run(self, count: int, node: int, name: str, place: Spot | None) -> list[Page]:
         """`count` frames in a row (an allocation of higher order), or none at all."""
-        number = max(node, 0)
-        if self.next[number] + count > self.per_node:
+        node = max(self._preferred(node), 0)
+        if self.next[node] + count > self.per_node:
             return []
-        quarantined, self.freed = self.freed, deque()
-        pages = [self.take(number, name, place) for _ in range(count)]
-        self.freed = quarantined
+        quarantined, self.freed[node] = self.freed[node], deque()
+        pages = [self.take(node, name, place) for _ in range(count)]
+        self.freed[node] = quarantined
         return [page for page in pages if page is not None]
 
+    def _preferred(self, node: int) -> int:
+        """The node asked for; NUMA_NO_NODE means the running CPU's."""
+        cpu = self.machine.current.cpu
+        return cpu.socket if node == NUMA_NO_NODE and cpu is not None else node
+
     def _frame(self, node: int) -> int | None:
-        if len(self.freed) > self.QUARANTINE:
-            return self.freed.popleft()
-        nodes: list[int] = [node] if 0 <= node < len(self.next) else []
-        for candidate in [*nodes, *range(len(self.next))]:
+        """A page frame of this node if there is one, else of another."""
+        node = self._preferred(node)
+        nodes = sorted(range(len(self.next)), key=lambda candidate: (candidate != node, candidate))
+        for candidate in nodes:
+            if len(self.freed[candidate]) > self.QUARANTINE:
+                return self.freed[candidate].popleft()
             if self.next[candidate] < self.per_node:
                 self.next[candidate] += 1
                 return self.FIRST_PFN + candidate * self.per_node + self.next[candidate] - 1
-        return self.freed.popleft() if self.freed else None
+        return next((self.freed[candidate].popleft() for candidate in nodes if self.freed[candidate]), None)
 
     def node_of(self, pfn: int) -> int:
         """The NUMA node a page frame belongs to."""
@@ -333,7 +355,7 @@ class PageAllocator:
         page.freed = place
         self.in_use -= 1
         page.words = [POISON] * WORDS
-        self.freed.append(page.pfn)
+        self.freed[page.node].append(page.pfn)
         if machine.rows is not None:
             machine.rows.append((machine.now, machine.current.cpu_id, machine.current.id, FREE, 0, place, page.pfn))
 

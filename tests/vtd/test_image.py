@@ -290,3 +290,24 @@ def test_tables_that_loop_are_refused_quickly(tmp_path: Path) -> None:
     with pytest.raises(BadImage, match=r"spoiled: tables loop: the page at 0x[0-9a-f]+ is a table of level"):
         check_folder(folder)
     assert time.process_time() - started < 2
+
+
+def test_shared_tables_do_not_blow_up(tmp_path: Path) -> None:
+    """Four levels of 512 identical pointers map 2^36 pages with four tables. Counting and listing stay quick."""
+    from itertools import islice
+
+    from .rig import Tables
+
+    tables = Tables()
+    chain = [tables.page() for _ in range(4)]
+    for table, below in zip(chain, [*chain[1:], 0x5000_0000], strict=True):
+        for index in range(512):
+            tables.memory[table + 8 * index] = below | 3
+    tables.context(root=chain[0])
+    started = time.process_time()
+    survey = Survey(tables.unit())
+    space, _ = survey.space(0x18)
+    assert space is not None
+    assert survey.pages(space) == 1 << 36
+    assert len(list(islice(survey.ranges(space), 100))) == 100
+    assert time.process_time() - started < 2

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 
 from . import descriptors
 from .image import Image
@@ -26,6 +27,9 @@ from .oracle import Executed, Mapped, Oracle
 from .requests import Fault, Translation, bdf
 from .survey import Survey
 from .unit import RemappingUnit
+
+# Tables may share pages, so a few of them can spell out ranges without end.
+_MAX_RANGES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +144,7 @@ def _homes(image: Image, sids: set[int]) -> dict[tuple[int, int], tuple[int, ...
     homes: dict[tuple[int, int], tuple[int, ...]] = {}
     for sid in sorted(sids):
         space, _ = survey.space(sid)
-        for part in survey.ranges(space) if space else ():
+        for part in islice(survey.ranges(space), _MAX_RANGES) if space else ():
             for offset in range(0, min(part.size, 1 << 21), 4096):
                 key = (sid, part.address + offset)
                 homes[key] = (*homes.get(key, ()), part.iova + offset)

@@ -293,7 +293,7 @@ def test_tables_that_loop_are_refused_quickly(tmp_path: Path) -> None:
 
 
 def test_shared_tables_do_not_blow_up(tmp_path: Path) -> None:
-    """Four levels of 512 identical pointers map 2^36 pages with four tables. Counting and listing stay quick."""
+    """Four levels of 512 identical pointers map 2^36 pages with four tables; counting stays quick."""
     from itertools import islice
 
     from .rig import Tables

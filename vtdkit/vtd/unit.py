@@ -18,8 +18,8 @@ access.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Mapping
-from typing import TypeVar
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 from . import commands, engine, execute, quick
 from .caches import Caches
@@ -37,9 +37,13 @@ from .page_requests import PageRequestAnswer, PageRequestQueue
 from .queue import InvalidationQueue, Outcome, QueueStep
 from .quirks import SPECIFICATION, Quirks
 from .registers import RegisterFile
-from .requests import Fault, PageRequest, Request, Translation
+from .requests import Fault, Kind, PageRequest, Request, Translation
 from .rules import rules_for
 from .trace import Walk, record
+
+if TYPE_CHECKING:
+    from .compiled import Stage
+    from .many import Addresses, Batch
 
 T = TypeVar("T")
 
@@ -78,6 +82,8 @@ class RemappingUnit:
         self.device_tlbs = DeviceTlbs(self)
         self.page_requests: PageRequestQueue = PageRequestQueue(self, self.page_event)
         self.diagnostics = Diagnostics(self)
+        # What `translate_many` has compiled of memory that counts its changes; nothing else looks at it.
+        self.compiled_stages: dict[object, Stage] = {}
         self._later: deque[Callable[[], None]] = deque()
         # What the commands latched: the translation tables and the interrupt table in force.
         self.translating = False
@@ -193,6 +199,14 @@ class RemappingUnit:
         caches = self.caches.copy() if cached and self.caches else None
         job = Job(self, request, caches, commit=False, trace=marks)
         return record(request, marks, self.finish(engine.answer(job)))
+
+    def translate_many(
+        self, sid: int, iovas: Sequence[int] | Addresses, kind: Kind = "read", pasid: int | None = None
+    ) -> Batch:
+        """Answer a whole array of addresses of one source id from memory alone; see `many`. Needs numpy."""
+        from .many import translate_many
+
+        return translate_many(self, sid, iovas, kind, pasid)
 
     def page_request(self, request: PageRequest) -> PageRequestAnswer:
         """A device asks for a page to be made present."""

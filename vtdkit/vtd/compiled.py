@@ -19,14 +19,15 @@ module needs numpy; nothing else in the room does (but `many`).
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from .job import Job, Leaf, Refused, Space
-from .memory import AccessError, MemoryPort
+from .memory import WORD, AccessError, MemoryPort
 from .requests import READ, WRITE
 from .rules import ENTRY_ADDRESS
 from .second import Ask, Sites, walk
@@ -40,7 +41,7 @@ FRAME_SHIFT, ROW_SHIFT = 6, 46
 MAX_ROWS = 1 << 17
 
 
-class TooLarge(Exception):
+class TooLarge(ValueError):
     """More tables than a cell can number."""
 
 
@@ -62,119 +63,145 @@ class Stage:
     compact: bool
 
 
-@dataclass
-class _Build:
-    """Rows while they are collected. Row 0 to 2 are the inner tables of superpages."""
+# What entries are judged by: words and level of some tables, which of them may not be updated (None: all
+# may) -> refusals in order, permission bits, is it a leaf.
+Judge = Callable[[Words, int, Flags | None], tuple[list[tuple[str, Flags]], Cells, Flags]]
 
-    rows: list[Cells] = field(default_factory=list)
-    sinks: dict[str, int] = field(default_factory=dict)
-    labels: list[str] = field(default_factory=list)
-    known: dict[tuple[int, int], int] = field(default_factory=dict)
-    largest: int = 1
-    uniform: bool = True
+
+@dataclass
+class Table:
+    """One table as read: its words, which of them could not be read (None: all could), may it be updated."""
+
+    words: Words
+    unreadable: Flags | None = None
+    updatable: bool = True
+
+
+# How to read a table: (address, is it the root) -> the table, or the label that keeps it from being read.
+Reader = Callable[[int, bool], Table | str]
+
+
+class _Rows:
+    """Rows of cells while they are collected, and the rows that refuse."""
+
+    def __init__(self) -> None:
+        self.parts: list[Cells] = []
+        self.count = 0
+        self.labels: list[str] = []
+        self._sinks: list[int] = []
 
     def add(self, cells: Cells) -> int:
-        if len(self.rows) >= MAX_ROWS:
-            raise TooLarge
-        self.rows.append(cells)
-        return len(self.rows) - 1
-
-    def sink(self, label: str) -> int:
-        """The row whose every cell refuses with `label`."""
-        if label not in self.sinks:
-            self.labels.append(label)
-            row = self.sinks[label] = len(self.rows)
-            self.add(np.full(512, stop_cell(row, len(self.labels) - 1), np.int64))
-        return self.sinks[label]
+        """Append rows; returns the number of the first."""
+        first, self.count = self.count, self.count + len(cells)
+        if self.count > MAX_ROWS:
+            raise TooLarge(f"more than {MAX_ROWS} tables")
+        self.parts.append(cells)
+        return first
 
     def stop(self, label: str) -> int:
-        row = self.sink(label)
-        return stop_cell(row, self.labels.index(label))
+        """The cell that refuses with `label`. It leads to a row of itself."""
+        if label not in self.labels:
+            number = len(self.labels)
+            self.labels.append(label)
+            cell = self.count << ROW_SHIFT | number << FRAME_SHIFT | STOP
+            self._sinks.append(cell)
+            self.add(np.full((1, 512), cell, np.int64))
+        return self._sinks[self.labels.index(label)]
 
-
-def stop_cell(row: int, label: int) -> int:
-    return row << ROW_SHIFT | label << FRAME_SHIFT | STOP
-
-
-def _inner_rows(build: _Build) -> tuple[int, int]:
-    """The tables inside superpages; returns the rows to go on with after a 2M and after a 1G leaf."""
-    index = np.arange(512, dtype=np.int64)
-    inside_2m = build.add(index << FRAME_SHIFT | SIZE_2M | R | W)
-    last_1g = build.add(index << FRAME_SHIFT | SIZE_1G | R | W)
-    inside_1g = build.add(index << FRAME_SHIFT + 9 | last_1g << ROW_SHIFT | R | W)
-    return inside_2m, inside_1g
-
-
-# What one entry is judged by: entries of a level -> (refusals in order, permission bits, is a leaf)
-Judge = Callable[[Words, int, Flags | None], tuple[list[tuple[str, Flags]], Cells, Flags]]
-# How to read a table: (address, is it the root) -> words, which of them cannot be read, may it be updated;
-# or the label that keeps it from being read.
-Reader = Callable[[int, bool], tuple[Words, Flags | None, bool] | str]
+    def inside_superpages(self) -> dict[int, int]:
+        """The tables inside superpages: level of the leaf -> row to go on with."""
+        index = np.arange(512, dtype=np.int64)[None, :]
+        inside_2m = self.add(index << FRAME_SHIFT | SIZE_2M | R | W)
+        last = self.add(index << FRAME_SHIFT | SIZE_1G | R | W)
+        inside_1g = self.add(index << FRAME_SHIFT + 9 | last << ROW_SHIFT | R | W)
+        return {1: 0, 2: inside_2m, 3: inside_1g}
 
 
 def compile_stage(root: int, levels: int, judge: Judge, read: Reader, access: tuple[str, str]) -> Stage:
-    """Compile the tables below `root`. `access`: the labels of a failed read of the root, of a lower
-    table.
+    """Compile the tables below `root`, a level at a time. Raises TooLarge.
+
+    `access` are the labels of a failed read: of the root, and of a lower table.
     """
-    build = _Build()
-    inside = _inner_rows(build)
-    start = _row(build, root, levels, levels, judge, read, access, inside)
-    cells = np.concatenate(build.rows)
-    onward = cells >> ROW_SHIFT != 0
-    compact = not (cells[onward] >> 37 & 511).any()
-    return Stage(cells, start, levels, build.labels, build.largest, build.uniform, compact)
-
-
-def _row(
-    build: _Build,
-    table: int,
-    level: int,
-    levels: int,
-    judge: Judge,
-    read: Reader,
-    access: tuple[str, str],
-    inside: tuple[int, int],
-) -> int:
-    """The row of the table at `table`, compiled if it is new. Recursion is as deep as the levels."""
-    known = build.known.get((level, table))
-    if known is not None:
-        return known
-    found = read(table, level == levels)
+    rows = _Rows()
+    inside = rows.inside_superpages()
+    largest, uniform = 1, True
+    found = read(root, True)
     if isinstance(found, str):
-        row = build.known[level, table] = build.sink(found)
-        return row
-    words, unreadable, updatable = found
-    refusals, permissions, leaf = judge(words, level, None if updatable else np.ones(512, np.bool_))
-    cells = permissions.copy()
-    address = words & np.uint64(ENTRY_ADDRESS)
-    if leaf.any():
-        frames = (address & np.uint64(-(1 << 3 + 9 * level) & (1 << 64) - 1)).astype(np.int64) >> 12
-        onward = 0 if level == 1 else inside[level - 2] << ROW_SHIFT
-        cells = np.where(leaf, cells | frames << FRAME_SHIFT | onward, cells)
-        build.largest = max(build.largest, level)
-    stopped = np.zeros(512, np.bool_)
-    if unreadable is not None:
-        refusals = [(access[0] if level == levels else access[1], unreadable), *refusals]
+        start = rows.stop(found) >> ROW_SHIFT
+        tables: list[Table] = []
+    else:
+        start, tables = rows.count, [found]
+    for level in range(levels, 0, -1):
+        if not tables:
+            break
+        block = np.empty((len(tables), 512), np.int64)
+        rows.add(block)
+        cells, leaf, stopped, words = _judged(
+            rows, tables, level, judge, access[0] if level == levels else access[1]
+        )
+        address = words & np.uint64(ENTRY_ADDRESS)
+        if leaf.any():
+            largest = max(largest, level) if (leaf & ~stopped).any() else largest
+            frames = (address & np.uint64(-(8 << 9 * level) & WORD)).astype(np.int64) >> 12
+            np.copyto(
+                cells,
+                cells | frames << FRAME_SHIFT | inside.get(level, 0) << ROW_SHIFT,
+                where=leaf & ~stopped,
+            )
+        pointers = ~leaf & ~stopped
+        uniform = uniform and bool((cells[pointers] & 3 == 3).all())
+        tables = _descend(rows, cells, pointers, address, read)
+        block[:] = cells
+    flat = np.concatenate(rows.parts).reshape(-1)
+    onward = flat >> ROW_SHIFT != 0
+    compact = not (flat[onward] >> ROW_SHIFT - 9 & 511).any()
+    return Stage(flat, start, levels, rows.labels, largest, uniform, compact)
+
+
+def _judged(
+    rows: _Rows, tables: list[Table], level: int, judge: Judge, access: str
+) -> tuple[Cells, Flags, Flags, Words]:
+    """Cells of the tables of one level, with permissions and refusals; which are leaves, which refuse; the
+    words.
+    """
+    words = np.stack([table.words for table in tables])
+    fixed = (
+        np.array([not table.updatable for table in tables])[:, None]
+        if not all(t.updatable for t in tables)
+        else None
+    )
+    refusals, cells, leaf = judge(words, level, fixed)
+    if any(table.unreadable is not None for table in tables):
+        nothing = np.zeros(512, np.bool_)
+        bad = np.stack([nothing if table.unreadable is None else table.unreadable for table in tables])
+        refusals = [(access, bad), *refusals]
+    stopped = np.zeros(words.shape, np.bool_)
     for label, mask in refusals:
         fresh = mask & ~stopped
         if fresh.any():
-            cells[fresh] = build.stop(label)
+            cells[fresh] = rows.stop(label)
             stopped |= fresh
-    row = build.known[level, table] = build.add(cells)
-    pointers = ~leaf & ~stopped
-    build.uniform &= not (cells[pointers] & 3 != 3).any()
-    for target in np.unique(address[pointers]):
-        below = _row(build, int(target), level - 1, levels, judge, read, access, inside)
-        cells[pointers & (address == target)] |= np.int64(below << ROW_SHIFT)
-    return row
+    return cells, leaf, stopped, words
 
 
-def page_words(memory: MemoryPort, address: int) -> tuple[Words, Flags | None]:
-    """The 512 words of a table, and which of them could not be read. Raises AccessError when none could."""
+def _descend(rows: _Rows, cells: Cells, pointers: Flags, address: Words, read: Reader) -> list[Table]:
+    """Read the tables that `pointers` lead to and point the cells at the rows they will have."""
+    targets, which = np.unique(address[pointers], return_inverse=True)
+    found = [read(int(target), False) for target in targets]
+    tables = [table for table in found if isinstance(table, Table)]
+    stops = {label: rows.stop(label) for label in found if isinstance(label, str)}
+    numbers = iter(range(rows.count, rows.count + len(tables)))
+    onward = [stops[f] >> ROW_SHIFT if isinstance(f, str) else next(numbers) for f in found]
+    cells[pointers] |= np.array(onward, np.int64)[which] << ROW_SHIFT
+    return tables
+
+
+def read_table(memory: MemoryPort, address: int) -> Table:
+    """The table at a host address. Raises AccessError when not one word of it can be read."""
     bulk = getattr(memory, "read_page", None)
     page = bulk(address >> 12) if bulk else None
     if page is not None:
-        return np.array(page, dtype=np.uint64), None
+        return Table(np.frombuffer(page, np.uint64) if isinstance(page, array) else np.array(page, np.uint64))
     words, bad = np.zeros(512, np.uint64), np.zeros(512, np.bool_)
     for i in range(512):
         try:
@@ -183,7 +210,7 @@ def page_words(memory: MemoryPort, address: int) -> tuple[Words, Flags | None]:
             bad[i] = True
     if bad.all():
         raise AccessError(address)
-    return words, bad if bad.any() else None
+    return Table(words, bad if bad.any() else None)
 
 
 def _bits(words: Words, mask: int) -> Flags:
@@ -193,8 +220,8 @@ def _bits(words: Words, mask: int) -> Flags:
 
 def _leaves(words: Words, level: int) -> Flags:
     if level == 1:
-        return np.ones(512, np.bool_)
-    return _bits(words, 0x80) if level <= 3 else np.zeros(512, np.bool_)
+        return np.ones(words.shape, np.bool_)
+    return _bits(words, 0x80) if level <= 3 else np.zeros(words.shape, np.bool_)
 
 
 def second_judge(job: Job, space: Space, need: int, sites: Sites) -> Judge:
@@ -233,7 +260,7 @@ def first_judge(job: Job, space: Space) -> Judge:
 
     def judge(words: Words, level: int, fixed: Flags | None) -> tuple[list[tuple[str, Flags]], Cells, Flags]:
         leaf = _leaves(words, level)
-        writable = np.ones(512, np.bool_) if always_writable else _bits(words, 2)
+        writable = np.ones(words.shape, np.bool_) if always_writable else _bits(words, 2)
         reserved = np.where(
             leaf, _bits(words, rules.first_leaf[level]), _bits(words, rules.first_table[level])
         )
@@ -265,12 +292,11 @@ def first_judge(job: Job, space: Space) -> Judge:
 def plain_reader(memory: MemoryPort, access: tuple[str, str]) -> Reader:
     """Tables at host addresses."""
 
-    def read(address: int, root: bool) -> tuple[Words, Flags | None, bool] | str:
+    def read(address: int, root: bool) -> Table | str:
         try:
-            words, bad = page_words(memory, address)
+            return read_table(memory, address)
         except AccessError:
             return access[0] if root else access[1]
-        return words, bad, True
 
     return read
 
@@ -279,12 +305,12 @@ def nested_reader(job: Job, space: Space, ask: Callable[[bool], Ask], access: tu
     """First-stage tables at guest addresses: the second stage says where each is."""
     plain = plain_reader(job.memory, access)
 
-    def read(address: int, root: bool) -> tuple[Words, Flags | None, bool] | str:
+    def read(address: int, root: bool) -> Table | str:
         try:
             leaf: Leaf = job.unit.finish(walk(job, space, address, ask(root)))
         except Refused as refusal:
             return refusal.label
         found = plain(leaf.base | address & (1 << leaf.shift) - 1, root)
-        return found if isinstance(found, str) else (found[0], found[1], leaf.second_writable)
+        return found if isinstance(found, str) else replace(found, updatable=leaf.second_writable)
 
     return read

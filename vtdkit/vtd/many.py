@@ -128,17 +128,21 @@ class _Lanes:
         self.walkers: list[_Walker] = []
 
     def fill(self) -> None:
+        refusal = ""
         try:
             if self.unit.translating:
                 self._find_space()
-        except Refused as refusal:
-            self.label[:] = self._number(refusal.label)
-            self.flags[:] = _REFUSED
-        else:
-            for start in range(0, len(self.iova), BLOCK):
-                self._block(slice(start, min(start + BLOCK, len(self.iova))))
-        if self.request.pasid is None and self.unit.translating:
-            self._window()
+        except Refused as refused:
+            refusal = refused.label
+        window = self.request.pasid is None and self.unit.translating
+        for start in range(0, len(self.iova), BLOCK):
+            part = slice(start, min(start + BLOCK, len(self.iova)))
+            if refusal:
+                self.label[part], self.flags[part] = self._number(refusal), _REFUSED
+            else:
+                self._block(part)
+            if window:
+                self._window(part)
 
     def batch(self) -> Batch:
         codes = tuple(map(self._code, self.labels))
@@ -285,16 +289,17 @@ class _Lanes:
             if self.unit.protected(int(address[lane]), int(address[lane]) + 1):
                 label[lane] = self._number("PMR")
 
-    def _window(self) -> None:
+    def _window(self, part: slice) -> None:
         """Requests for the interrupt range itself are all answered alike, before any table is looked at."""
-        inside = self.iova - np.uint64(INTERRUPT_LOW) < np.uint64(INTERRUPT_HIGH - INTERRUPT_LOW)
+        iova = self.iova[part]
+        inside = iova - np.uint64(INTERRUPT_LOW) < np.uint64(INTERRUPT_HIGH - INTERRUPT_LOW)
         if not inside.any():
             return
         answer = self.unit.from_memory(_request_like(self.request, INTERRUPT_LOW))
         refused = isinstance(answer, Fault)
-        self.label[inside] = self._number(answer.label) if isinstance(answer, Fault) else 0
-        self.address[inside] = 0 if refused else self.iova[inside]
-        self.flags[inside] = _REFUSED if refused else R | W
+        self.label[part][inside] = self._number(answer.label) if isinstance(answer, Fault) else 0
+        self.address[part][inside] = 0 if refused else iova[inside]
+        self.flags[part][inside] = _REFUSED if refused else R | W
 
 
 class _Walker:

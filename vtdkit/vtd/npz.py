@@ -50,7 +50,7 @@ def read_npz(path: Path, names: tuple[str, ...]) -> dict[str, Npy]:
             return {name: _member(path, archive, f"{name}.npy") for name in names}
     except FileNotFoundError:
         raise BadFile(path, "is missing") from None
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
         raise BadFile(path, f"is no readable npz archive ({error})") from None
 
 

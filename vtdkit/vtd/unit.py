@@ -85,14 +85,27 @@ class RemappingUnit:
         # What `translate_many` has compiled of memory that counts its changes; nothing else looks at it.
         self.compiled_stages: dict[object, Stage] = {}
         self._later: deque[Callable[[], None]] = deque()
-        # What the commands latched: the translation tables and the interrupt table in force.
-        self.translating = False
-        self.latch_root(0, 0, 0)
-        self.interrupts_remapped = False
-        self.compatibility_interrupts = False
-        self.latch_interrupts(0, 0, False)
-        if quirks.page_event_unmasked:
+        if quirks.width_reads_zero:
+            self.registers.hide("IQA", 1 << 11)
+        self.reset()
+
+    def reset(self, *, power_good: bool = True) -> None:
+        """Back to the state after reset. A warm reset (`power_good=False`) keeps the sticky bits: fault
+        records too.
+        """
+        self.registers.reset(power_good=power_good)
+        if self.quirks.page_event_unmasked:
             self.registers["PECTL"] = 0
+        if self.caches:
+            self.caches.clear()
+        self.interrupt_cache.drop(lambda e: True)
+        self.queue.disable()
+        self.faults.restart()
+        self._later.clear()
+        # What the commands latched: the translation tables and the interrupt table in force.
+        self.translating = self.interrupts_remapped = self.compatibility_interrupts = False
+        self.latch_root(0, 0, 0)
+        self.latch_interrupts(0, 0, False)
 
     # registers
 

@@ -346,7 +346,7 @@ ROUND = st.tuples(ACCESS, st.one_of(EDIT, EDIT, CONTEXT), st.one_of(FLUSH_CONTEX
 
 
 @given(rounds=st.lists(ROUND, min_size=1, max_size=12), cm=st.booleans(), tight=st.booleans())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 def test_every_cached_answer_is_one_that_memory_allowed_since_the_last_covering_invalidation(
     rounds: list[tuple[Any, ...]], cm: bool, tight: bool
 ) -> None:

@@ -110,7 +110,7 @@ def run_out(unit: RemappingUnit, request: Request) -> Translation | Fault | None
 
 
 @given(seed=st.integers(0, 1 << 30))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 def test_random_tables_give_a_translation_or_a_fault(seed: int) -> None:
     rng = random.Random(seed)
     memory = nonsense(seed)
@@ -128,7 +128,7 @@ def test_random_tables_give_a_translation_or_a_fault(seed: int) -> None:
 
 
 @given(seed=st.integers(0, 1 << 30))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_random_tables_can_be_surveyed_or_are_refused(seed: int) -> None:
     survey = Survey(unit_over(nonsense(seed), seed))
     try:
@@ -143,7 +143,7 @@ def test_random_tables_can_be_surveyed_or_are_refused(seed: int) -> None:
 
 
 @given(seed=st.integers(0, 1 << 30))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_random_register_traffic_raises_nothing(seed: int) -> None:
     rng = random.Random(seed)
     unit = unit_over(nonsense(seed), seed)

@@ -44,7 +44,7 @@ def addresses(rng: random.Random, count: int) -> list[int]:
 
 
 @given(seed=st.integers(0, 1 << 30), kind=st.sampled_from(["read", "write", "atomic", "zero-length read"]))
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_on_random_tables(seed: int, kind: str) -> None:
     unit = unit_over(nonsense(seed), seed)
     rng = random.Random(seed)
@@ -88,7 +88,7 @@ def built(path: str, rng: random.Random) -> tuple[Tables, int]:
 
 
 @given(seed=st.integers(0, 1 << 30), path=st.sampled_from(["legacy", "SS", "FS", "NEST", "PT"]))
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_on_tables_of_every_kind_with_something_wrong(seed: int, path: str) -> None:
     rng = random.Random(seed)
     tables, mode = built(path, rng)
@@ -103,7 +103,7 @@ def test_on_tables_of_every_kind_with_something_wrong(seed: int, path: str) -> N
     iovas = [
         rng.choice((0, 1 << 30, 1 << 39, 3 << 30, 2 << 30, 1 << 47))
         + rng.choice((0, 0x3000, 1 << 21, rng.getrandbits(30)))
-        for _ in range(60)
+        for _ in range(40)
     ]
     for kind in ("read", "write", "atomic", "zero-length read"):
         check(translate_many(unit, SID, iovas, kind))  # type: ignore[arg-type]

@@ -28,7 +28,7 @@ ENTRIES = st.one_of(
 
 
 @given(data=st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_on_tables_with_random_entries_the_short_cut_says_what_the_algorithm_says(
     data: st.DataObject,
 ) -> None:

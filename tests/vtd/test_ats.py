@@ -25,7 +25,7 @@ from .rig import (
     read,
     scalable,
     write,
-)  # fmt: skip
+)
 
 
 def ok(answer: Translation | Fault) -> Translation:

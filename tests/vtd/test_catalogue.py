@@ -33,7 +33,7 @@ from .rig import (
     read,
     scalable,
     write,
-)  # fmt: skip
+)
 
 EMULATED = Capabilities.from_registers(0xD2_008C_2226_0206, 0xF0_0F4A, ver=0x10)
 EDU = 0x20

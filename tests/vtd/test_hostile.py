@@ -24,7 +24,7 @@ from vtdkit.vtd import (
     Request,
     Survey,
     Translation,
-)  # fmt: skip
+)
 from vtdkit.vtd.image import BadImage
 from vtdkit.vtd.queue import QueueStep
 

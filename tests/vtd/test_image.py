@@ -5,14 +5,17 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import re
 import shutil
 import time
 import zipfile
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
 
 from vtdkit.vtd import (
+    REASONS,
     AccessError,
     BadFile,
     BadImage,
@@ -25,8 +28,8 @@ from vtdkit.vtd import (
     Translation,
     explain,
     sid,
-)  # fmt: skip
-from vtdkit.vtd.check import check_folder
+)
+from vtdkit.vtd.check import Report, check_folder
 
 REALITY = Path(__file__).parent.parent / "reality"
 FOLDERS = sorted(path.name for path in REALITY.iterdir() if (path / "pages.npz").exists())
@@ -41,9 +44,14 @@ def test_there_are_eight_folders_of_tables() -> None:
     assert len(FOLDERS) == 8
 
 
+@lru_cache
+def report_on(name: str) -> Report:
+    return check_folder(REALITY / name)
+
+
 @pytest.mark.parametrize("name", FOLDERS)
 def test_the_model_agrees_with_everything_a_real_machine_said(name: str) -> None:
-    report = check_folder(REALITY / name)
+    report = report_on(name)
     assert report.problems == []
     assert report.agrees
     counts = {tally.name: tally.total for tally in report.tallies}
@@ -55,7 +63,7 @@ def test_the_model_agrees_with_everything_a_real_machine_said(name: str) -> None
 
 
 def test_the_counts_of_the_lazy_folder_are_those_of_its_oracle(lazy: Image) -> None:
-    report = check_folder(lazy.folder)
+    report = report_on(lazy.name)
     counts = {tally.name: (tally.agree, tally.total) for tally in report.tallies}
     assert counts["translations"] == (105, 105)
     assert counts["faults"] == (80, 80)
@@ -64,6 +72,28 @@ def test_the_counts_of_the_lazy_folder_are_those_of_its_oracle(lazy: Image) -> N
     assert counts["invalidations"] == (950, 950)
     assert counts["stale explained"] == (300, 300)
     assert sum(part.size for part in Oracle(lazy).vfio_live) >> 12 == counts["vfio_live"][0]
+
+
+def test_the_page_about_this_room_tells_the_truth(lazy: Image) -> None:
+    room = Path(__file__).parent.parent.parent / "vtdkit" / "vtd"
+    page = (room / "README.md").read_text(encoding="utf-8")
+    assert repr(lazy.unit.walk(Request(sid("00:03.0"), 0xBF73E000))) in page
+    totals: dict[str, int] = {}
+    for name in FOLDERS:
+        for tally in report_on(name).tallies:
+            totals[tally.name] = totals.get(tally.name, 0) + tally.total
+    compared = ("translations", "faults", "kernel_live", "vfio_live", "replayed", "mutations")
+    compared += ("invalidations", "interrupts", "stale explained")
+    rows = [
+        line
+        for line in page.splitlines()
+        if line.startswith("|") and line.split("|")[2].strip()[:1].isdigit()
+    ]
+    assert [int(line.split("|")[2].replace(",", "")) for line in rows] == [totals[name] for name in compared]
+    assert f"all {sum(reason.code is not None for reason in REASONS.values())} conditions" in page
+    assert set(re.findall(r"`(\w+\.py)`", page)) == {path.name for path in room.glob("*.py")} - {
+        "__init__.py"
+    }
 
 
 def test_a_specification_unit_walks_a_real_table(lazy: Image) -> None:

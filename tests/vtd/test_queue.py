@@ -27,7 +27,7 @@ from .rig import (
     command,
     legacy,
     read,
-)  # fmt: skip
+)
 
 IQE, ICE, ITE = 1 << 4, 1 << 5, 1 << 6
 FULL = Capabilities.scalable(HAW=46)

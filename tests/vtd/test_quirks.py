@@ -32,7 +32,7 @@ from .rig import (
     read,
     scalable,
     write,
-)  # fmt: skip
+)
 
 FULL = Capabilities.scalable(HAW=46)
 # A scenario: a personality in, something that can be seen out.

@@ -34,7 +34,7 @@ from .rig import (
     legacy,
     read,
     write,
-)  # fmt: skip
+)
 
 TES, RTPS, WBFS, QIES, IRES, IRTPS, CFIS = (1 << bit for bit in (31, 30, 27, 26, 25, 24, 23))
 FULL = Capabilities.scalable(HAW=46)

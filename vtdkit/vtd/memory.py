@@ -92,7 +92,7 @@ class Memory:
         self._broken.clear()
 
     def read64(self, address: int) -> int:
-        if self._broken:
+        if self._broken or address & 7:
             self._check(address, writing=False)
         try:
             value = self.pages[address >> 12][address >> 3 & 511]
@@ -119,6 +119,8 @@ class Memory:
         return found
 
     def _check(self, address: int, *, writing: bool) -> None:
+        if address & 7:
+            raise ValueError(f"{address:#x} is not aligned to 8 bytes; hardware makes no such access")
         if address >> 12 not in self.pages:
             raise AccessError(address)
         for low, high, reads_too in self._broken:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import re
 import shutil
 import time
@@ -264,7 +265,8 @@ HOSTILE = [
     ),
     ("dmar.bin", b"short", "ends inside its header"),
     ("dmar.bin", bytes(64), "signature"),
-    ("meta.json", b"[]", "is not an object"),
+    ("meta.json", b"[]", "^spoiled/meta.json: is not an object"),
+    ("meta.json", b'{"qemu_version": "none"}', "^spoiled/meta.json: no version number in 'none'$"),
 ]
 
 
@@ -281,6 +283,13 @@ def test_a_folder_with_a_bad_file_is_refused_quickly_and_by_name(
     assert str(caught.value).startswith(f"spoiled/{name}: ")
     assert "\n" not in str(caught.value)
     assert time.process_time() - started < 2
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    folder = spoiled(tmp_path, "oracle.json.gz", None)
+    os.mkfifo(folder / "oracle.json.gz")
+    with pytest.raises(BadFile, match=r"^spoiled/oracle.json.gz: is no regular file$"):
+        check_folder(folder)
 
 
 def test_folders_without_tables_are_told_apart(tmp_path: Path) -> None:

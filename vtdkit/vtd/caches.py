@@ -24,6 +24,7 @@ from typing import Generic, TypeVar, final
 
 from .capabilities import Capabilities
 from .job import Leaf, Space
+from .layout import Entry
 
 E = TypeVar("E")
 
@@ -68,11 +69,11 @@ class Lru(Generic[E]):
 
 @dataclass(frozen=True, slots=True)
 class ContextTag:
-    """A cached context entry: its raw words."""
+    """A cached context entry."""
 
     sid: int
     did: int | None
-    words: tuple[int, ...]
+    entry: Entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ class PasidTag:
     sid: int
     pasid: int
     did: int
-    words: tuple[int, ...]
+    entry: Entry
     fpd: bool
 
 
@@ -139,16 +140,16 @@ class ContextCache(Lru[ContextTag]):
     def find(self, sid: int) -> ContextTag | None:
         return self.get(sid)
 
-    def keep(self, sid: int, did: int | None, words: tuple[int, ...]) -> None:
-        self.put(sid, ContextTag(sid, did, words))
+    def keep(self, sid: int, did: int | None, entry: Entry) -> None:
+        self.put(sid, ContextTag(sid, did, entry))
 
 
 class PasidCache(Lru[PasidTag]):
     def find(self, sid: int, pasid: int) -> PasidTag | None:
         return self.get((sid, pasid))
 
-    def keep(self, sid: int, pasid: int, did: int, words: tuple[int, ...], fpd: bool) -> None:
-        self.put((sid, pasid), PasidTag(sid, pasid, did, words, fpd))
+    def keep(self, sid: int, pasid: int, did: int, entry: Entry, fpd: bool) -> None:
+        self.put((sid, pasid), PasidTag(sid, pasid, did, entry, fpd))
 
 
 class StructureCache(Lru[StructureTag]):

@@ -17,9 +17,9 @@ from .job import Access, Job, Leaf, Space, Steps
 from .memory import AccessError
 from .requests import READ, WRITE
 from .rules import ENTRY_ADDRESS
-from .stages import first_stage_entry
+from .stages import FS_PTE, first_stage_entry
 
-_P, _RW, _US, _A, _D, _EA = 1, 2, 4, 1 << 5, 1 << 6, 1 << 10
+_P, _RW, _US, _A, _D, _EA = (FS_PTE.mask(name) for name in ("P", "RW", "US", "A", "D", "EA"))
 
 
 @dataclass(frozen=True, slots=True)

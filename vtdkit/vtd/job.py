@@ -16,7 +16,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, NoReturn, TypeVar
 
-from .layout import Structure
+from .layout import Entry, Structure
 from .memory import AccessError
 from .quirks import reported_code
 from .reasons import REASONS
@@ -179,21 +179,19 @@ class Job:
         if self.trace:
             self.trace[-1].did = text
 
-    def read(self, structure: Structure, address: int, index: int, label: str) -> Steps[tuple[int, ...]]:
-        """Read a whole table entry, 128 bits an access, as 64-bit words. A failed access is the condition
-        `label`.
-        """
-        words: list[int] = []
+    def read(self, structure: Structure, address: int, index: int, label: str) -> Steps[Entry]:
+        """Read a whole table entry, 128 bits an access. A failed access is the condition `label`."""
+        raw = 0
         for offset in range(0, structure.width // 8, 16):
             yield Access(structure.name, address + offset)
             try:
                 for word in range(offset, min(offset + 16, structure.width // 8), 8):
-                    words.append(self.memory.read64(address + word))
+                    raw |= self.memory.read64(address + word) << 8 * word
             except AccessError:
                 self.mark(structure, address, index, 0)
                 self.refuse(label)
-        self.mark(structure, address, index, sum(word << 64 * i for i, word in enumerate(words)))
-        return tuple(words)
+        self.mark(structure, address, index, raw)
+        return Entry(structure, raw)
 
     def update(self, what: str, address: int, old: int, new: int, label: str) -> Steps[int]:
         """Set flags in an entry atomically; returns what was found there, `old` when it worked."""

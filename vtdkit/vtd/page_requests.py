@@ -88,10 +88,10 @@ class PageRequestQueue:
                 job.refuse("TES")
             root_table_register(job)
             context = yield from scalable.context(job)
-            words = yield from scalable.pasid_words(job, context)
+            entry = yield from scalable.pasid_entry(job, context)
         except Refused as refusal:
             return job.fault(refusal.label)
-        return scalable.space_of(job, words, context)
+        return scalable.space_of(job, entry, context)
 
     def _forget(self, request: PageRequest, space: Space | Translation) -> None:
         """The implicit invalidation: by page, or for nested translation the whole domain."""

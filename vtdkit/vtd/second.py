@@ -18,9 +18,9 @@ from .job import Access, Job, Leaf, Space, Steps
 from .memory import AccessError
 from .requests import READ, WRITE
 from .rules import ENTRY_ADDRESS
-from .stages import second_stage_entry
+from .stages import SS_PTE, second_stage_entry
 
-_A, _D, _SNP = 1 << 8, 1 << 9, 1 << 11
+_A, _D, _SNP = (SS_PTE.mask(name) for name in ("A", "D", "SNP"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -194,8 +194,9 @@ class RemappingUnit:
         end.
         """
         answer = yield from engine.answer(Job(self, request, self.caches, commit=True, trace=None))
-        if isinstance(answer, Fault):
-            self.log_fault(answer)
+        fault = answer if isinstance(answer, Fault) else answer.why
+        if fault is not None:
+            self.log_fault(fault)
         if self.diagnostics.enabled:
             self.diagnostics.answered(answer)
         return answer

@@ -190,24 +190,23 @@ def test_the_host_permission_table_decides_by_its_first_slot() -> None:
     tables, _, entry, _ = scalable("SS", caps, flags=0x3C)
     l4, l3, l2, l1 = (tables.page() for _ in range(4))
     tables.memory[entry + 32] = l4
-    for table, below in ((l4, l3), (l3, l2), (l2, l1)):
-        tables.memory[table + 8] = below | 1
-    tables.memory[l3] = 0b11 << 4 * 5
-    tables.memory[l2] = 0b01 << 4 * 3
-    tables.memory[l1 + 8] = 0b10 << 4 * (20 - 16)
+    for table, below, index in ((l4, l3, 2), (l3, l2, 3), (l2, l1, 4)):
+        tables.memory[table + 16 * index + 8] = below | 1
+    tables.memory[l3 + 16 * 3] = 0b11 << 4 * 5
+    tables.memory[l2 + 16 * 4] = 0b01 << 4 * 3
+    tables.memory[l1 + 16 * 5 + 8] = 0b10 << 4 * (20 - 16)
     unit = tables.unit(caps, mode=1)
 
     def allowed(address: int) -> str:
-        return "".join(
-            letter
-            for letter, request in (("r", read), ("w", write))
-            if unit.translate(request(address, at="translated"))
-        )
+        requests = (("r", read(address, at="translated")), ("w", write(address, at="translated")))
+        return "".join(letter for letter, request in requests if unit.translate(request))
 
-    assert allowed(5 << 30) == "rw"
-    assert allowed(3 << 21) == "r"
-    assert allowed(20 << 12) == "w"
-    assert allowed(21 << 12) == ""
+    eight_gigabytes = 2 << 41 | 3 << 33
+    thirty_two_megabytes = eight_gigabytes | 4 << 25
+    assert allowed(eight_gigabytes | 5 << 30) == "rw"
+    assert allowed(thirty_two_megabytes | 3 << 21) == "r"
+    assert allowed(thirty_two_megabytes | 5 << 17 | 20 << 12) == "w"
+    assert allowed(thirty_two_megabytes | 5 << 17 | 21 << 12) == ""
 
 
 # endpoints

@@ -210,6 +210,20 @@ def test_one_page_beside_the_range_is_left_alone() -> None:
         assert {tag.low for tag in unit.caches.iotlb} == {pages[0], pages[3]}
 
 
+def test_a_table_that_ends_where_the_range_begins_is_left_alone() -> None:
+    for page, left in ((1 << 21, {0}), (0, {1}), ((1 << 21) - 4096, {1})):
+        tables, root = legacy()
+        for target in (0, 1 << 21):
+            tables.map(root, target, 0x80_0000 + target)
+        unit = tables.unit()
+        for target in (0, 1 << 21):
+            unit.translate(read(target))
+        unit.write(0xF0, page, 8)
+        unit.write(0xF8, 1 << 63 | 3 << 60 | 5 << 32, 8)
+        assert unit.caches is not None
+        assert {tag.prefix for tag in unit.caches.second if tag.level == 2} == left
+
+
 def test_function_masks() -> None:
     assert [same_function(SID, SID ^ 0b100, code) for code in range(4)] == [False, True, True, True]
     assert [same_function(SID, SID ^ 0b010, code) for code in range(4)] == [False, False, True, True]

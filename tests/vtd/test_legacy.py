@@ -228,6 +228,14 @@ def test_only_the_exact_result_counts_for_the_interrupt_range() -> None:
     assert fault_of(unit.translate(read(0x3EE0_0000))) == "LGN.4"
 
 
+def test_a_request_of_no_length_counts_as_one_byte() -> None:
+    tables, root = legacy()
+    tables.map(root, 0x1000, 0xFEE0_0000)
+    assert fault_of(tables.unit().translate(Request(SID, 0x1000, "zero-length read", length=0))) == "LGN.4"
+    zero = Request(SID, 0xFEE0_0000, "zero-length read", length=0)
+    assert isinstance(tables.unit().translate(zero), Translation)
+
+
 def test_a_table_outside_memory_is_an_access_error_of_its_level() -> None:
     tables, root = legacy()
     tables.memory[root] = 0x7000_0000 | RW

@@ -60,16 +60,10 @@ def test_everything_has_a_code() -> None:
     [(RW, False, 0, (1, 1)), (RW, True, 0, (1, 1)), (RW, True, 1, (1, 0)), (R, False, 0, (1, 0)),
      (W, False, 0, (0, 1)), (W, True, 1, (0, 0)), (0, False, 0, (0, 0))],
 )  # fmt: skip
-def test_a_completion_carries_the_effective_permissions(
-    bits: int, no_write: bool, nwfs: int, granted: tuple[int, int]
-) -> None:
+def test_a_completion_carries_the_effective_permissions(bits: int, no_write: bool, nwfs: int, granted: tuple[int, int]) -> None:
     tables, root = legacy(tt=1)
     tables.map(root, 0x1000, 0x20_0000, bits=bits)
-    answer = ok(
-        tables.unit(Capabilities(HAW=46, NWFS=nwfs)).translate(
-            read(0x1000, at="translation", no_write=no_write)
-        )
-    )
+    answer = ok(tables.unit(Capabilities(HAW=46, NWFS=nwfs)).translate(read(0x1000, at="translation", no_write=no_write)))
     assert answer.completion is not None
     assert granted == (answer.completion.R, answer.completion.W)
     assert (answer.readable, answer.writable) == tuple(map(bool, granted))
@@ -86,9 +80,7 @@ def test_permissions_are_the_and_of_all_levels_and_nothing_is_left_means_nothing
     assert (answer.why.label, answer.why.recorded) == ("LGN.3", False)
 
 
-@pytest.mark.parametrize(
-    ("size", "coded"), [(4096, 0x4000_0000), (1 << 21, 0x400F_F000), (1 << 30, 0x5FFF_F000)]
-)
+@pytest.mark.parametrize(("size", "coded"), [(4096, 0x4000_0000), (1 << 21, 0x400F_F000), (1 << 30, 0x5FFF_F000)])
 def test_a_completion_codes_the_size_of_the_page(size: int, coded: int) -> None:
     tables, root = legacy(tt=1)
     tables.map(root, 0, 0x4000_0000, size=size)

@@ -40,9 +40,7 @@ STRUCTURES: st.SearchStrategy[Remapping] = st.one_of(
     st.builds(Rmrr, ADDRESSES, ADDRESSES, SEGMENTS, SCOPES, SEGMENTS),
     st.builds(Atsr, SEGMENTS, BYTES, SCOPES, BYTES),
     st.builds(Rhsa, ADDRESSES, st.integers(0, (1 << 32) - 1), st.integers(0, (1 << 32) - 1)),
-    st.builds(
-        Andd, BYTES, st.binary(max_size=20).map(lambda b: b + b"\0"), st.binary(min_size=3, max_size=3)
-    ),
+    st.builds(Andd, BYTES, st.binary(max_size=20).map(lambda b: b + b"\0"), st.binary(min_size=3, max_size=3)),
     st.builds(Satc, SEGMENTS, BYTES, SCOPES, BYTES),
     st.builds(Sidp, SEGMENTS, SCOPES, SEGMENTS),
     st.builds(Unknown, st.integers(7, 0xFFFF), st.binary(max_size=20)),
@@ -78,13 +76,9 @@ def test_every_table_round_trips(table: Dmar) -> None:
     assert parse(table.to_bytes()) == table
 
 
-@given(
-    table=TABLES, cut=st.integers(0, 400), noise=st.lists(st.tuples(st.integers(0, 400), BYTES), max_size=4)
-)
+@given(table=TABLES, cut=st.integers(0, 400), noise=st.lists(st.tuples(st.integers(0, 400), BYTES), max_size=4))
 @settings(max_examples=300, deadline=None)
-def test_damaged_tables_give_one_clear_error_or_another_table(
-    table: Dmar, cut: int, noise: list[tuple[int, int]]
-) -> None:
+def test_damaged_tables_give_one_clear_error_or_another_table(table: Dmar, cut: int, noise: list[tuple[int, int]]) -> None:
     raw = bytearray(table.to_bytes())
     for at, value in noise:
         if at < len(raw):

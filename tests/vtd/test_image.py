@@ -56,10 +56,7 @@ def test_the_model_agrees_with_everything_a_real_machine_said(name: str) -> None
     assert report.problems == []
     assert report.agrees
     counts = {tally.name: tally.total for tally in report.tallies}
-    assert all(
-        counts[kind]
-        for kind in ("translations", "faults", "kernel_live", "vfio_live", "replayed", "mutations")
-    )
+    assert all(counts[kind] for kind in ("translations", "faults", "kernel_live", "vfio_live", "replayed", "mutations"))
     assert all(counts[kind] for kind in ("invalidations", "interrupts", "records", "dmar", "registers"))
 
 
@@ -85,16 +82,10 @@ def test_the_page_about_this_room_tells_the_truth(lazy: Image) -> None:
             totals[tally.name] = totals.get(tally.name, 0) + tally.total
     compared = ("translations", "faults", "kernel_live", "vfio_live", "replayed", "mutations")
     compared += ("invalidations", "interrupts", "stale explained")
-    rows = [
-        line
-        for line in page.splitlines()
-        if line.startswith("|") and line.split("|")[2].strip()[:1].isdigit()
-    ]
+    rows = [line for line in page.splitlines() if line.startswith("|") and line.split("|")[2].strip()[:1].isdigit()]
     assert [int(line.split("|")[2].replace(",", "")) for line in rows] == [totals[name] for name in compared]
     assert f"all {sum(reason.code is not None for reason in REASONS.values())} conditions" in page
-    assert set(re.findall(r"`(\w+\.py)`", page)) == {path.name for path in room.glob("*.py")} - {
-        "__init__.py"
-    }
+    assert set(re.findall(r"`(\w+\.py)`", page)) == {path.name for path in room.glob("*.py")} - {"__init__.py"}
 
 
 def test_a_specification_unit_walks_a_real_table(lazy: Image) -> None:
@@ -270,9 +261,7 @@ HOSTILE = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "complaint"), HOSTILE, ids=lambda v: v if isinstance(v, str) else ""
-)
+@pytest.mark.parametrize(("name", "content", "complaint"), HOSTILE, ids=lambda v: v if isinstance(v, str) else "")
 def test_a_folder_with_a_bad_file_is_refused_quickly_and_by_name(
     tmp_path: Path, name: str, content: bytes | None, complaint: str
 ) -> None:

@@ -126,9 +126,7 @@ def test_iotlb_commands_hit_what_the_specification_says_and_no_more(name: str) -
     ("raw", "pasid", "did"),
     [(iotlb(3, 5, NEAR), None, 5), (piotlb(3, 6, 3, NEAR), 3, 6), (piotlb(3, 7, 8, NEAR), 8, 7)],
 )
-def test_a_page_command_drops_only_the_structures_on_the_way_to_its_page(
-    raw: int, pasid: int | None, did: int
-) -> None:
+def test_a_page_command_drops_only_the_structures_on_the_way_to_its_page(raw: int, pasid: int | None, did: int) -> None:
     tables, unit = filled()
     assert unit.caches is not None
     cache = unit.caches.second if pasid is None else unit.caches.first

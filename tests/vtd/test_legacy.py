@@ -24,9 +24,7 @@ def test_a_four_level_walk_translates_and_keeps_the_page_offset() -> None:
     assert answer.path == "second stage"
 
 
-@pytest.mark.parametrize(
-    ("aw", "levels", "iova"), [(1, 3, 0x7F_FFFF_F000), (2, 4, 0xFFFF_FFFF_F000), (3, 5, 1 << 56)]
-)
+@pytest.mark.parametrize(("aw", "levels", "iova"), [(1, 3, 0x7F_FFFF_F000), (2, 4, 0xFFFF_FFFF_F000), (3, 5, 1 << 56)])
 def test_every_depth_reaches_its_highest_pages(aw: int, levels: int, iova: int) -> None:
     tables, root = legacy(aw=aw)
     tables.map(root, iova, 0x1234_5000, levels=levels)

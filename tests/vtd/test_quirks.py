@@ -181,9 +181,7 @@ def _(q: Quirks) -> Any:
     return unit.faults.index
 
 
-def queued(
-    q: Quirks, *descriptors: int, caps: Capabilities = FULL, mode: int = 0, wide: bool = False
-) -> RemappingUnit:
+def queued(q: Quirks, *descriptors: int, caps: Capabilities = FULL, mode: int = 0, wide: bool = False) -> RemappingUnit:
     """A unit that has executed some descriptors."""
     tables, root = legacy()
     tables.map(root, 0x1000, 0x20_0000)
@@ -239,9 +237,7 @@ def _(q: Quirks) -> Any:
     return unit.read(0x28, 8) >> 59 & 3
 
 
-def interrupt(
-    q: Quirks, request: Request, low: int = IRTE_LOW, high: int = IRTE_HIGH
-) -> tuple[Any, RemappingUnit]:
+def interrupt(q: Quirks, request: Request, low: int = IRTE_LOW, high: int = IRTE_HIGH) -> tuple[Any, RemappingUnit]:
     tables, _ = legacy()
     unit = tables.unit(quirks=q)
     table = tables.page()
@@ -259,9 +255,7 @@ scenario("reserved_check_is_requester_fault", 0x24, 0x26)(lambda q: interrupt(q,
 scenario("interrupt_faults_silent", 2, 0)(lambda q: interrupt(q, msi(), low=0)[1].read(FSTS))
 scenario("posted_is_remapped", 0x24, WINDOW)(lambda q: interrupt(q, msi(), low=IRTE_LOW | 1 << 15)[0])
 scenario("destination_unchecked", 0x24, WINDOW)(lambda q: interrupt(q, msi(), low=IRTE_LOW | 1 << 32)[0])
-scenario("page_event_unmasked", 1 << 31, 0)(
-    lambda q: RemappingUnit(Tables().memory, FULL, quirks=q).read(0xE0)
-)
+scenario("page_event_unmasked", 1 << 31, 0)(lambda q: RemappingUnit(Tables().memory, FULL, quirks=q).read(0xE0))
 
 
 def test_every_switch_has_a_scenario() -> None:

@@ -163,9 +163,7 @@ class StructureCache(Lru[StructureTag]):
                 return entry
         return None
 
-    def keep(
-        self, did: int, pasid: int | None, address: int, level: int, entry: int, table: int, allowed: int
-    ) -> None:
+    def keep(self, did: int, pasid: int | None, address: int, level: int, entry: int, table: int, allowed: int) -> None:
         prefix = address >> 3 + 9 * level
         self.put((did, pasid, level, prefix), StructureTag(did, pasid, level, prefix, entry, table, allowed))
 
@@ -196,9 +194,7 @@ class Iotlb(Lru[IotlbTag]):
             IotlbTag(sid, pasid, space.tag, space.did, page, shift, space, leaf),
         )
 
-    def keep_refusal(
-        self, sid: int, pasid: int | None, address: int, space: Space, kind: str, label: str
-    ) -> None:
+    def keep_refusal(self, sid: int, pasid: int | None, address: int, space: Space, kind: str, label: str) -> None:
         tag = IotlbTag(sid, pasid, space.tag, space.did, address >> 12, 12, space, _NOWHERE, label)
         self.put((sid, pasid, 12, address >> 12, kind), tag)
 

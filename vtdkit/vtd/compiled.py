@@ -136,9 +136,7 @@ def compile_stage(root: int, levels: int, judge: Judge, read: Reader, access: tu
             break
         block = np.empty((len(tables), 512), np.int64)
         rows.add(block)
-        cells, leaf, stopped, words = _judged(
-            rows, tables, level, judge, access[0] if level == levels else access[1]
-        )
+        cells, leaf, stopped, words = _judged(rows, tables, level, judge, access[0] if level == levels else access[1])
         address = words & np.uint64(ENTRY_ADDRESS)
         if leaf.any():
             largest = max(largest, level) if (leaf & ~stopped).any() else largest
@@ -158,18 +156,12 @@ def compile_stage(root: int, levels: int, judge: Judge, read: Reader, access: tu
     return Stage(flat, start, levels, rows.labels, largest, uniform, compact)
 
 
-def _judged(
-    rows: _Rows, tables: list[Table], level: int, judge: Judge, access: str
-) -> tuple[Cells, Flags, Flags, Words]:
+def _judged(rows: _Rows, tables: list[Table], level: int, judge: Judge, access: str) -> tuple[Cells, Flags, Flags, Words]:
     """Cells of the tables of one level, with permissions and refusals; which are leaves, which refuse; the
     words.
     """
     words = np.stack([table.words for table in tables])
-    fixed = (
-        np.array([not table.updatable for table in tables])[:, None]
-        if not all(t.updatable for t in tables)
-        else None
-    )
+    fixed = np.array([not table.updatable for table in tables])[:, None] if not all(t.updatable for t in tables) else None
     refusals, cells, leaf = judge(words, level, fixed)
     if any(table.unreadable is not None for table in tables):
         nothing = np.zeros(512, np.bool_)
@@ -232,9 +224,7 @@ def second_judge(job: Job, space: Space, need: int, sites: Sites) -> Judge:
     def judge(words: Words, level: int, fixed: Flags | None) -> tuple[list[tuple[str, Flags]], Cells, Flags]:
         here = (words >> np.uint64(rules.permission_shift) & np.uint64(3)).astype(np.int64)
         leaf = _leaves(words, level)
-        reserved = np.where(
-            leaf, _bits(words, rules.second_leaf[level]), _bits(words, rules.second_table[level])
-        )
+        reserved = np.where(leaf, _bits(words, rules.second_leaf[level]), _bits(words, rules.second_table[level]))
         refusals = [(absent, here == 0)]
         if rules.caps.reserved_first:
             refusals.append((sites.reserved, reserved))
@@ -261,9 +251,7 @@ def first_judge(job: Job, space: Space) -> Judge:
     def judge(words: Words, level: int, fixed: Flags | None) -> tuple[list[tuple[str, Flags]], Cells, Flags]:
         leaf = _leaves(words, level)
         writable = np.ones(words.shape, np.bool_) if always_writable else _bits(words, 2)
-        reserved = np.where(
-            leaf, _bits(words, rules.first_leaf[level]), _bits(words, rules.first_table[level])
-        )
+        reserved = np.where(leaf, _bits(words, rules.first_leaf[level]), _bits(words, rules.first_table[level]))
         refusals = [("SFS.2", ~_bits(words, 1))]
         if rules.caps.reserved_first:
             refusals.append(("SFS.3", reserved))

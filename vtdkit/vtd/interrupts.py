@@ -76,9 +76,7 @@ def _deliver(job: Job) -> Steps[Translation]:
         job.refuse("IR.2A")
     message = MSI_ADDRESS.decode(request.address & 0xFFFF_FFFF)
     if not message.FORMAT:
-        if (
-            unit.extended_interrupts or not unit.compatibility_interrupts
-        ) and not quirks.compatibility_passes:
+        if (unit.extended_interrupts or not unit.compatibility_interrupts) and not quirks.compatibility_passes:
             job.refuse("IR.25")
         return _passed(job, _compatible(job))
     if message.SHV and request.data >> 16:
@@ -143,9 +141,7 @@ def _posted(job: Job, entry: Entry) -> Steps[None]:
     descriptor = yield from job.read(POSTED_DESCRIPTOR, address, 0, "IR.27")
     if descriptor.raw & POSTED_DESCRIPTOR.reserved_mask(job.rules.environment):
         job.refuse("IR.28")
-    raise NotModelled(
-        f"posted interrupt: {entry!r}, descriptor at {address:#x}; this model does not deliver it"
-    )
+    raise NotModelled(f"posted interrupt: {entry!r}, descriptor at {address:#x}; this model does not deliver it")
 
 
 def _remapped(job: Job, entry: Entry) -> Interrupt:

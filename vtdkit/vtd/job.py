@@ -167,9 +167,7 @@ class Job:
             return not (self.request.no_write and self.rules.caps.NWFS)
         return self.request.writes
 
-    def mark(
-        self, structure: Structure, address: int, index: int, raw: int, level: int = 0, source: str = "memory"
-    ) -> None:
+    def mark(self, structure: Structure, address: int, index: int, raw: int, level: int = 0, source: str = "memory") -> None:
         """Put a step into the trace, if there is one."""
         if self.trace is not None:
             self.trace.append(Mark(structure, address, index, raw, level, source, self.inner))
@@ -215,14 +213,8 @@ class Job:
         responses = {"untranslated": reason.untranslated, "translation": reason.translation}
         response = reason.page if self.page_request else responses.get(self.request.at, reason.translated)
         granted = response in ("S0", "Seff")
-        code = reported_code(
-            self.rules.quirks, label, reason.code, write=self.request.writes, second_stage=self.path != "FS"
-        )
-        recorded = (
-            reason.code is not None
-            and not (self.fpd and self.silenced(label))
-            and (not granted or label == "SFS.10")
-        )
+        code = reported_code(self.rules.quirks, label, reason.code, write=self.request.writes, second_stage=self.path != "FS")
+        recorded = reason.code is not None and not (self.fpd and self.silenced(label)) and (not granted or label == "SFS.10")
         fault = Fault(label, code, reason.name, response, recorded, self.request, self.pasid, cached)
         if not granted:
             return fault

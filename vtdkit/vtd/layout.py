@@ -117,9 +117,7 @@ class Structure:
     source: str = ""
     _by_name: dict[str, Field] = field(init=False, repr=False, compare=False, default_factory=dict)
     # For `Entry`: name -> lowest bit, mask of the value, shift that makes an address of it.
-    places: dict[str, tuple[int, int, int]] = field(
-        init=False, repr=False, compare=False, default_factory=dict
-    )
+    places: dict[str, tuple[int, int, int]] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         seen = 0

@@ -154,9 +154,7 @@ class _Lanes:
             return None
         code = REASONS[label].code
         first_only = self.space is not None and self.space.path == "FS"
-        return reported_code(
-            self.unit.quirks, label, code, write=self.request.writes, second_stage=not first_only
-        )
+        return reported_code(self.unit.quirks, label, code, write=self.request.writes, second_stage=not first_only)
 
     def _number(self, label: str) -> int:
         if label not in self.labels:
@@ -204,9 +202,7 @@ class _Lanes:
             need = READ | WRITE if space.ssade else READ
 
             def ask(root: bool) -> second.Ask:
-                return second.Ask(
-                    need, second.FIRST_ROOT if root else second.FIRST_TABLE, dirties=space.ssade
-                )
+                return second.Ask(need, second.FIRST_ROOT if root else second.FIRST_TABLE, dirties=space.ssade)
 
             reader = compiled.nested_reader(self.job, space, ask, access)
         return compiled.compile_stage(space.first_root, space.first_levels, judge, reader, access)

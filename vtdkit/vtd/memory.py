@@ -69,9 +69,7 @@ class Memory:
     def __setitem__(self, address: int, value: int) -> None:
         """Store one 64-bit word as software does, unlogged."""
         if address & 7 or not 0 <= value <= WORD:
-            raise ValueError(
-                f"cannot store {value:#x} at {address:#x}: words are 64 bits, aligned to 8 bytes"
-            )
+            raise ValueError(f"cannot store {value:#x} at {address:#x}: words are 64 bits, aligned to 8 bytes")
         self.pages.setdefault(address >> 12, [0] * 512)[address >> 3 & 511] = value
 
     def __getitem__(self, address: int) -> int:
@@ -130,7 +128,5 @@ class Memory:
     def read_page(self, pfn: int) -> list[int] | None:
         """The 512 words of one page, or None where a read would fail: the bulk door for `translate_many`."""
         page = self.pages.get(pfn)
-        broken = any(
-            low < pfn + 1 << 12 and pfn << 12 < high for low, high, reads_too in self._broken if reads_too
-        )
+        broken = any(low < pfn + 1 << 12 and pfn << 12 < high for low, high, reads_too in self._broken if reads_too)
         return None if broken else page

@@ -154,9 +154,7 @@ class PageRequestQueue:
         """Software's group response, from the invalidation queue, goes to the device."""
         codes = {0: "success", 1: "invalid request"}
         pasid = entry.PASID if entry.PP else None
-        self.unit.hooks.page_response(
-            PageResponse(entry.RID, pasid, entry.PRGI, codes.get(entry.RC, "failure"))
-        )
+        self.unit.hooks.page_response(PageResponse(entry.RID, pasid, entry.PRGI, codes.get(entry.RC, "failure")))
 
     def written(self) -> None:
         """Software wrote PRS: a pending message is dropped when nothing is pending any more."""

@@ -143,6 +143,4 @@ class RegisterFile:
 
 def _aligned(offset: int, size: int) -> None:
     if size not in (4, 8) or offset % size or offset < 0:
-        raise BadRegisterAccess(
-            f"{size} bytes at {offset:#x}: registers take aligned accesses of 4 or 8 bytes"
-        )
+        raise BadRegisterAccess(f"{size} bytes at {offset:#x}: registers take aligned accesses of 4 or 8 bytes")

@@ -60,9 +60,7 @@ class StaleEntry:
     @property
     def explained(self) -> bool:
         """Once mapped, not now, still answered from the cache, gone after the flush."""
-        still = (
-            isinstance(self.cached, Translation) and self.cached.cached and _same(self.cached, self.mapped)
-        )
+        still = isinstance(self.cached, Translation) and self.cached.cached and _same(self.cached, self.mapped)
         return self.once_mapped and self.not_now and still and isinstance(self.flushed, Fault)
 
     def __repr__(self) -> str:
@@ -80,14 +78,10 @@ def explain(image: Image) -> tuple[StaleEntry, ...]:
     executed = oracle.invalidations
     homes = _homes(image, {entry.sid for entry in stale})
     unit = image.unit_as(writable=True, iotlb_entries=4096)
-    return tuple(
-        _explain(unit, entry, executed, homes.get((entry.sid, entry.address), ())) for entry in stale
-    )
+    return tuple(_explain(unit, entry, executed, homes.get((entry.sid, entry.address), ())) for entry in stale)
 
 
-def _explain(
-    unit: RemappingUnit, entry: Mapped, executed: tuple[Executed, ...], reused: tuple[int, ...]
-) -> StaleEntry:
+def _explain(unit: RemappingUnit, entry: Mapped, executed: tuple[Executed, ...], reused: tuple[int, ...]) -> StaleEntry:
     request = entry.request()
     walk = unit.walk(request)
     now, last = walk.answer, walk.steps[-1]

@@ -190,9 +190,7 @@ class Survey:
         if key not in self._counts:
             total = 0
             for _, entry, leaf in self._table(stage, table, level).entries:
-                total += (
-                    1 << 9 * (level - 1) if leaf else self._count(stage, entry & ENTRY_ADDRESS, level - 1)
-                )
+                total += 1 << 9 * (level - 1) if leaf else self._count(stage, entry & ENTRY_ADDRESS, level - 1)
             self._counts[key] = total
         return self._counts[key]
 
@@ -201,9 +199,7 @@ class Survey:
         if known is None:
             known = self._tables[stage, table] = (level, self._read_table(stage, table, level))
         if known[0] != level:
-            raise BadImage(
-                f"tables loop: the page at {table:#x} is a table of level {known[0]} and of level {level}"
-            )
+            raise BadImage(f"tables loop: the page at {table:#x} is a table of level {known[0]} and of level {level}")
         return known[1]
 
     def _read_table(self, stage: str, table: int, level: int) -> _Table:

@@ -74,9 +74,7 @@ class RemappingUnit:
         self.invalidation_event: Event = Event(self.registers, "IE", "invalidation", self.hooks.message)
         self.page_event: Event = Event(self.registers, "PE", "page request", self.hooks.message)
         compress = self.capabilities.fault_compression or quirks.compression
-        self.faults = FaultLog(
-            self.registers, self.fault_event, quirks, self.capabilities.NFR, compress=compress
-        )
+        self.faults = FaultLog(self.registers, self.fault_event, quirks, self.capabilities.NFR, compress=compress)
         self.faults.widest = max(self.capabilities.widths, default=64)
         self.queue = InvalidationQueue(self)
         self.device_tlbs = DeviceTlbs(self)
@@ -115,9 +113,7 @@ class RemappingUnit:
 
     def write(self, offset: int, value: int, size: int = 4) -> None:
         """Write a register and carry out what it sets off. Raises BadRegisterAccess."""
-        self.registers.write(
-            offset, value, size, lambda name, old, new: commands.written(self, name, old, new)
-        )
+        self.registers.write(offset, value, size, lambda name, old, new: commands.written(self, name, old, new))
 
     def defer(self, action: Callable[[], None]) -> None:
         """Do `action` now, or at a later `tick` if this unit's commands take time."""
@@ -170,10 +166,7 @@ class RemappingUnit:
         registers = self.registers
         if not registers["PMEN"] & 1:
             return False
-        return any(
-            base <= limit and low <= limit and high > base
-            for base, limit in (self._region("PLM"), self._region("PHM"))
-        )
+        return any(base <= limit and low <= limit and high > base for base, limit in (self._region("PLM"), self._region("PHM")))
 
     def _region(self, prefix: str) -> tuple[int, int]:
         """First and last address of a protected region; base above limit when there is none."""
@@ -214,9 +207,7 @@ class RemappingUnit:
         job = Job(self, request, caches, commit=False, trace=marks)
         return record(request, marks, self.finish(engine.answer(job)))
 
-    def translate_many(
-        self, sid: int, iovas: Sequence[int] | Addresses, kind: Kind = "read", pasid: int | None = None
-    ) -> Batch:
+    def translate_many(self, sid: int, iovas: Sequence[int] | Addresses, kind: Kind = "read", pasid: int | None = None) -> Batch:
         """Answer a whole array of addresses of one source id from memory alone; see `many`. Needs numpy."""
         from .many import translate_many
 

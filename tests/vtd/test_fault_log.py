@@ -138,6 +138,14 @@ def test_an_event_is_sent_for_the_first_fault_only() -> None:
     assert len(unit.hooks.messages) == 2
 
 
+def test_the_upper_address_register_counts_where_it_exists() -> None:
+    for eim, upper in ((1, 0x12), (0, 0)):
+        unit = legacy()[0].unit(Capabilities(HAW=46, EIM=eim))
+        unit.write(FECTL + 12, 0x12)
+        unmasked(unit).translate(read(0))
+        assert unit.hooks.messages == [Message("fault", upper << 32 | 0xFEE0_1000, 0x41)]
+
+
 def test_a_masked_event_waits_and_goes_out_when_the_mask_is_cleared() -> None:
     unit = legacy()[0].unit()
     unit.translate(read(0))

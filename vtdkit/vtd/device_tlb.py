@@ -101,13 +101,7 @@ class Endpoint:
         if not self.inbox:
             return
         request = self.inbox.pop(0)
-        self.tlb.drop(
-            lambda e: (
-                (request.everywhere or e.pasid == request.pasid)
-                and e.low < request.high
-                and e.high > request.low
-            )
-        )
+        self.tlb.drop(lambda e: (request.everywhere or e.pasid == request.pasid) and e.low < request.high and e.high > request.low)
         self.unit.device_tlbs.completed(self.sid, 1 << request.itag, count=1)
 
 
@@ -139,9 +133,7 @@ class DeviceTlbs:
     def free(self) -> bool:
         return len(self._pending) < ITAGS
 
-    def send(
-        self, sid: int, address: int, s: int, *, pasid: int | None = None, everywhere: bool = False
-    ) -> bool:
+    def send(self, sid: int, address: int, s: int, *, pasid: int | None = None, everywhere: bool = False) -> bool:
         """Send an invalidation; returns whether it is still outstanding. Nobody answers for an absent
         endpoint.
         """

@@ -270,9 +270,7 @@ def parse(data: bytes) -> Dmar:
         raise BadDmar(9, "checksum is wrong")
     oem, table, oem_revision, creator, creator_revision, width, flags, reserved = rest
     structures = tuple(_structures(data[:length]))
-    return Dmar(
-        width + 1, flags, structures, revision, oem, table, oem_revision, creator, creator_revision, reserved
-    )
+    return Dmar(width + 1, flags, structures, revision, oem, table, oem_revision, creator, creator_revision, reserved)
 
 
 def _structures(data: bytes) -> Iterator[Remapping]:

@@ -60,9 +60,7 @@ def _piotlb(unit: RemappingUnit, entry: Entry) -> Outcome:
     if entry.G == 2:
         invalidate.piotlb_pasid(unit.caches, did, entry.PASID)
     else:
-        invalidate.piotlb_page(
-            unit.caches, did, entry.PASID, entry.ADDR, entry.AM, keep_structures=bool(entry.IH)
-        )
+        invalidate.piotlb_page(unit.caches, did, entry.PASID, entry.ADDR, entry.AM, keep_structures=bool(entry.IH))
     return "done"
 
 
@@ -92,9 +90,7 @@ def _device(unit: RemappingUnit, entry: Entry) -> Outcome:
 
 
 def _device_pasid(unit: RemappingUnit, entry: Entry) -> Outcome:
-    pending = unit.device_tlbs.send(
-        entry.SID, entry.ADDR, entry.S, pasid=entry.PASID, everywhere=bool(entry.GI)
-    )
+    pending = unit.device_tlbs.send(entry.SID, entry.ADDR, entry.S, pasid=entry.PASID, everywhere=bool(entry.GI))
     return "pending" if pending else "done"
 
 

@@ -251,9 +251,7 @@ class Oracle:
         records = section.get(key, [])
         if not isinstance(records, list):
             raise self._bad("oracle.json.gz", f"interrupts has no list called {key!r}")
-        return tuple(
-            self._make("oracle.json.gz", f"interrupts.{key}[{i}]", make, r) for i, r in enumerate(records)
-        )
+        return tuple(self._make("oracle.json.gz", f"interrupts.{key}[{i}]", make, r) for i, r in enumerate(records))
 
 
 def _number(value: Any, bits: int = 64) -> int:

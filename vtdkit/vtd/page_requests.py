@@ -88,10 +88,10 @@ class PageRequestQueue:
                 job.refuse("TES")
             root_table_register(job)
             context = yield from scalable.context(job)
-            words = yield from scalable.pasid_words(job, context)
+            entry = yield from scalable.pasid_entry(job, context)
         except Refused as refusal:
             return job.fault(refusal.label)
-        return scalable.space_of(job, words, context)
+        return scalable.space_of(job, entry, context)
 
     def _forget(self, request: PageRequest, space: Space | Translation) -> None:
         """The implicit invalidation: by page, or for nested translation the whole domain."""
@@ -154,9 +154,7 @@ class PageRequestQueue:
         """Software's group response, from the invalidation queue, goes to the device."""
         codes = {0: "success", 1: "invalid request"}
         pasid = entry.PASID if entry.PP else None
-        self.unit.hooks.page_response(
-            PageResponse(entry.RID, pasid, entry.PRGI, codes.get(entry.RC, "failure"))
-        )
+        self.unit.hooks.page_response(PageResponse(entry.RID, pasid, entry.PRGI, codes.get(entry.RC, "failure")))
 
     def written(self) -> None:
         """Software wrote PRS: a pending message is dropped when nothing is pending any more."""

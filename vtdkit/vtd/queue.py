@@ -29,9 +29,7 @@ if TYPE_CHECKING:
 Outcome = Literal["done", "pending", "blocked", "error"]
 
 # IQERCD.IQEI: what was wrong.
-NO_INFO, INVALID_TAIL, FETCH_ERROR, INVALID_TYPE, RESERVED_FIELD, BAD_WIDTH, TAIL_UNALIGNED, INVALID_MODE = (
-    range(8)
-)
+NO_INFO, INVALID_TAIL, FETCH_ERROR, INVALID_TYPE, RESERVED_FIELD, BAD_WIDTH, TAIL_UNALIGNED, INVALID_MODE = range(8)
 _SLOTS_PER_PAGE = 256
 
 
@@ -250,10 +248,6 @@ def _value_problem(entry: Entry, unit: RemappingUnit) -> str:
             return "page granularity without PSI"
         if entry.AM > caps.MAMV:
             return f"address mask {entry.AM} beyond MAMV {caps.MAMV}"
-    if (
-        layout is descriptors.INV_WAIT
-        and not (entry.IF or entry.SW or entry.FN)
-        and unit.quirks.empty_wait_is_error
-    ):
+    if layout is descriptors.INV_WAIT and not (entry.IF or entry.SW or entry.FN) and unit.quirks.empty_wait_is_error:
         return "a wait that does nothing"
     return ""

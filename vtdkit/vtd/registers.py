@@ -46,6 +46,7 @@ class RegisterFile:
             self._place(caps, offset, name, register)
         for name, value in (("VER", caps.ver), ("CAP", caps.cap), ("ECAP", caps.ecap)):
             self.values[name] = value
+        self._fresh = dict(self.values)
 
     def _place(self, caps: Capabilities, offset: int, name: str, register: Register) -> None:
         layout, live = register.layout, available(register, caps)
@@ -85,6 +86,20 @@ class RegisterFile:
     def offset(self, name: str) -> int:
         """Where a register starts. Raises KeyError for a name there is none of."""
         return self._slots[name].offset
+
+    def reset(self, *, power_good: bool) -> None:
+        """Reset values everywhere; without `power_good`, sticky bits (RW1CS, ROS) keep what they hold."""
+        for name, slot in self._slots.items():
+            sticky = 0 if power_good else slot.register.layout.access_mask("RW1CS", "ROS")
+            self.values[name] = self._fresh[name] & ~sticky | self.values[name] & sticky
+
+    def hide(self, name: str, bits: int) -> None:
+        """Make some bits of a register read 0, whatever they hold."""
+        slot = self._slots[name]
+        hidden = slot._replace(hidden=slot.hidden | bits)
+        self._slots[name] = hidden
+        for dword in range(slot.offset, slot.offset + slot.register.size, 4):
+            self._dwords[dword] = hidden
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -128,6 +143,4 @@ class RegisterFile:
 
 def _aligned(offset: int, size: int) -> None:
     if size not in (4, 8) or offset % size or offset < 0:
-        raise BadRegisterAccess(
-            f"{size} bytes at {offset:#x}: registers take aligned accesses of 4 or 8 bytes"
-        )
+        raise BadRegisterAccess(f"{size} bytes at {offset:#x}: registers take aligned accesses of 4 or 8 bytes")

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from vtdkit.iommu.dma import DmaApi, iommu_dma_cookie
 from vtdkit.iommu.pci import PciDevice
 from vtdkit.kernel import Machine
 from vtdkit.lab.computer import BOTH_STAGES, LEGACY, SCALABLE, Computer
+from vtdkit.lab.maptrace import MapTrace
 from vtdkit.vtd import Capabilities
 
 PAGE = 4096
+REALITY = Path(__file__).parent.parent / "reality"
 STRICT, LAZY = "dma", "dma-fq"
 HARDWARE: dict[str, dict[str, Any]] = {
     "legacy": {"units": LEGACY},
@@ -55,3 +59,9 @@ KNOWN_RACES = ("dmar_domain.max_addr", "dmar_domain.has_iotlb_device")
 def unexpected(machine: Machine) -> list[str]:
     """The findings that Linux does not have there too."""
     return [str(f) for f in machine.findings if not (f.kind == "BUG: KCSAN: data-race" and f.where in KNOWN_RACES)]
+
+
+@cache
+def recorded(mode: str) -> MapTrace:
+    """What a real guest of 4 CPUs mapped; `mode` is "strict" or "lazy". Read once."""
+    return MapTrace.load(REALITY / f"maps_smp4_{mode}-s0")

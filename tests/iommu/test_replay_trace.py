@@ -12,6 +12,7 @@ from users import REALITY, recorded
 from vtdkit.iommu.dma import MSI_RANGE, PCI_WINDOW
 from vtdkit.lab.maptrace import HEADER, MAX_LINE, BadTrace, MapTrace
 
+
 def trace_of(folder: Path, *lines: str, header: str = HEADER) -> MapTrace:
     path = folder / "maps.csv.gz"
     path.write_bytes(gzip.compress("\n".join([header, *lines]).encode()))

@@ -6,6 +6,7 @@ from collections import Counter
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from users import lock_stat
 
 from vtdkit.iommu.iova import iova_domain
 from vtdkit.iommu.iova_rcache import IOVA_MAG_SIZE, MAX_GLOBAL_MAGS, iova_magazine, iova_magazine_pop, order_base_2
@@ -18,10 +19,6 @@ def space_of(machine: Machine, **options: int) -> iova_domain:
     space = iova_domain(machine, **options)
     assert machine.run(space.iova_domain_init_rcaches()) == 0
     return space
-
-
-def acquisitions(machine: Machine, name: str) -> int:
-    return sum(log.read().acquisitions for key, log in machine.lock_logs.items() if key[0] == name)
 
 
 def depot_sizes(space: iova_domain) -> list[int]:
@@ -45,9 +42,9 @@ def test_what_a_cpu_freed_last_it_gets_first_without_the_trees_lock() -> None:
 
     first = machine.run(use())
     assert first == [LIMIT, LIMIT - 1, LIMIT - 2]
-    before = acquisitions(machine, "&iovad->iova_rbtree_lock")
+    before = lock_stat(machine, "&iovad->iova_rbtree_lock").acquisitions
     assert [machine.run(space.alloc_iova_fast(1, LIMIT)) for _ in range(3)] == first[::-1]
-    assert acquisitions(machine, "&iovad->iova_rbtree_lock") == before
+    assert lock_stat(machine, "&iovad->iova_rbtree_lock").acquisitions == before
 
 
 def test_each_cpu_has_its_own() -> None:

@@ -109,10 +109,15 @@ def test_a_domain_is_made_attached_used_and_freed(hardware: str) -> None:
 @pytest.mark.parametrize("hardware", HARDWARE)
 def test_a_device_comes_and_goes(hardware: str, default_type: str) -> None:
     outcomes: set[str] = set()
-    for pc, _ in failing_in_turn(lambda: dma_computer(default_type, hardware, devices={})):
-        core, machine = pc.core, pc.machine
+
+    def fresh() -> tuple[Computer, DmaApi]:
+        pc, api = dma_computer(default_type, hardware, devices={})
+        pc.add_device("00:03.0", probe=False)
+        return pc, api
+
+    for pc, _ in failing_in_turn(fresh):
+        core, machine, dev = pc.core, pc.machine, pc.devices["00:03.0"]
         before = inventory(machine)
-        dev = pc.add_device("00:03.0", probe=False)
         error = pc.run(core.iommu_probe_device(dev))
         machine.pages.faults.nth = None
         if error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from test_leaks import failing_in_turn
-from users import HARDWARE, PAGE, inventory, unexpected
+from users import HARDWARE, PAGE, inventory, lock_stat, unexpected
 
 from vtdkit.iommu.dma import DmaApi
 from vtdkit.iommu.errno import EEXIST, EFAULT, EINVAL, EIO, ENOMEM, ENOSPC
@@ -175,7 +175,7 @@ def test_one_mutex_is_held_from_the_first_pin_to_the_last_flush() -> None:
     machine.spawn(user(0x1000_0000, 0x20_0000), cpu=0)
     machine.spawn(user(0x2000_0000, 0x28_0000), cpu=1)
     machine.simulate()
-    log = next(log for key, log in machine.lock_logs.items() if key[0] == "&vfio_iommu->lock").read()
+    log = lock_stat(machine, "&vfio_iommu->lock")
     assert log.acquisitions == 12 + 1  # and one for the attach
     assert log.contentions >= 4  # disjoint ranges, but they wait for each other
     assert guest.mm.pinned() == 0

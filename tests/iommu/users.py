@@ -10,6 +10,7 @@ from typing import Any
 from vtdkit.iommu.dma import DmaApi, iommu_dma_cookie
 from vtdkit.iommu.pci import PciDevice
 from vtdkit.kernel import Machine
+from vtdkit.kernel.lockstat import Side
 from vtdkit.lab.computer import BOTH_STAGES, LEGACY, SCALABLE, Computer
 from vtdkit.lab.maptrace import MapTrace
 from vtdkit.vtd import Capabilities
@@ -46,9 +47,14 @@ def cookie(pc: Computer, address: str = "00:03.0") -> iommu_dma_cookie:
 
 
 def inventory(machine: Machine) -> Counter[str]:
-    """Every page and object alive, by kind. Context tables stay with their unit in Linux, so they do not count."""
+    """Every page and object alive, by kind. Context tables stay with their unit in Linux, devices with the bus: not counted."""
     pages = (page.name for page in machine.pages.live() if "context table" not in page.name)
-    return Counter(pages) + Counter(type(obj).__name__ for obj in machine.objects.values())
+    return Counter(pages) + Counter(type(obj).__name__ for obj in machine.objects.values() if not isinstance(obj, PciDevice))
+
+
+def lock_stat(machine: Machine, name: str) -> Side:
+    """The counts of the locks of one name."""
+    return next((row.write for row in machine.lock_stat() if row.name == name), Side())
 
 
 #: Linux has these: `max_addr` is raised and lowered by whoever maps and unmaps, and `has_iotlb_device` is looked at before its

@@ -222,11 +222,10 @@ def _locks(pc: Computer) -> tuple[Counter[tuple[str, str]], Counter[str]]:
     """How often each lock was waited for, by function, and taken, so far."""
     waits: Counter[tuple[str, str]] = Counter()
     taken: Counter[str] = Counter()
-    for key, log in pc.machine.lock_logs.items():
-        stats = log.read()
-        taken[key[0]] += stats.acquisitions
-        for place, count in stats.points.items():
-            waits[key[0], place.function] += count  # type: ignore[attr-defined]  # a Site
+    for row in pc.machine.lock_stat():
+        taken[row.name] += row.write.acquisitions + row.read.acquisitions
+        for place, count in row.points:
+            waits[row.name, place.function] += count  # type: ignore[attr-defined]  # a Site
     return waits, taken
 
 

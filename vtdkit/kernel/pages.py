@@ -15,7 +15,7 @@ Linux: its own locks and per-CPU lists, which are not modelled); a page's words 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from enum import IntFlag
 from types import coroutine
 from typing import TYPE_CHECKING
@@ -102,14 +102,39 @@ class Page:
         return self.words[index]
 
     @coroutine
-    def store(self, index: int, value: int) -> Generator[int | None, None, None]:
-        """Write word `index`, marked as WRITE_ONCE is."""
+    def store(self, index: int, value: int | Callable[[int], int]) -> Generator[int | None, None, None]:
+        """Write word `index`, marked as WRITE_ONCE is. (A function makes the new word of the old one.)"""
         machine = self.machine
         if machine.priced:
             cost = self._own(index, machine.current.cpu_id)
             if cost and not (machine.alone and machine.skip(cost)):
                 yield cost
         self._put(index, value)
+
+    @coroutine
+    def load32(self, index: int) -> Generator[int | None, None, int]:
+        """Read half a word: the 32 bits at byte 4 * `index`."""
+        return (yield from self.load(index >> 1)) >> 32 * (index & 1) & 0xFFFF_FFFF
+
+    @coroutine
+    def store32(self, index: int, value: int) -> Generator[int | None, None, None]:
+        """Write half a word, the 32 bits at byte 4 * `index`, in one step: the other half stays."""
+        shift = 32 * (index & 1)
+        yield from self.store(index >> 1, lambda word: word & ~(0xFFFF_FFFF << shift) | (value & 0xFFFF_FFFF) << shift)
+
+    @coroutine
+    def copy_in(self, index: int, values: Sequence[int]) -> Generator[int | None, None, None]:
+        """`memcpy` of a few words to `index` and on; nobody else looks at them yet (in the explorer, each is a step)."""
+        for i, value in enumerate(values, index):
+            yield from self.store(i, value)
+
+    @coroutine
+    def cmpxchg_local(self, index: int, old: int, new: int) -> Generator[int | None, None, int]:
+        """`cmpxchg_local`: atomic for this CPU only, and ordered with nothing. Other CPUs can get in between: two steps."""
+        found = yield from self.load(index)
+        if found == old:
+            yield from self.store(index, new)
+        return found
 
     @coroutine
     def cmpxchg(self, index: int, old: int, new: int) -> Generator[int | None, None, int]:

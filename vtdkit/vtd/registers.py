@@ -76,7 +76,12 @@ class RegisterFile:
         return self._slots[name].register.layout.decode(self.values[name])
 
     def field(self, name: str, field: str) -> int:
-        return self._slots[name].register.layout.field(field).get(self.values[name])
+        low, mask, shift = self._slots[name].register.layout.places[field]
+        return (self.values[name] >> low & mask) << shift
+
+    def mask(self, name: str, *fields: str) -> int:
+        """The bits of some fields of a register."""
+        return self._slots[name].register.layout.mask(*fields)
 
     def set_field(self, name: str, field: str, value: int) -> None:
         """Set one field from inside the hardware."""

@@ -31,6 +31,7 @@ Outcome = Literal["done", "pending", "blocked", "error"]
 # IQERCD.IQEI: what was wrong.
 NO_INFO, INVALID_TAIL, FETCH_ERROR, INVALID_TYPE, RESERVED_FIELD, BAD_WIDTH, TAIL_UNALIGNED, INVALID_MODE = range(8)
 _SLOTS_PER_PAGE = 256
+_REMEMBERED = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,9 @@ class InvalidationQueue:
         self.last_was_wait = True
         self.last: Entry | None = None
         self._stopping = unit.registers.mask("FSTS", "IQE", "ITE")
-        self._reserved: dict[str, int] = {}  # by the name of a descriptor's structure
+        # Descriptors that passed every check in one mode and width, by raw value: rings see the same few again and again.
+        self._known: dict[int, Entry] = {}
+        self._known_in = (0, 0)
 
     @property
     def wide(self) -> bool:
@@ -172,10 +175,20 @@ class InvalidationQueue:
                 raw |= self.unit.memory.read64(self.base + head + 8 * word) << 64 * word
         except AccessError as error:
             raise QueueError(FETCH_ERROR, f"descriptor cannot be read: {error}") from None
-        entry = descriptors.decode(raw)
-        self._check_type(raw, entry)
-        assert entry is not None
-        self._check_fields(raw, entry)
+        return self._checked(raw, size)
+
+    def _checked(self, raw: int, size: int) -> Entry:
+        """The descriptor, if nothing is wrong with it."""
+        if (self.unit.mode, size) != self._known_in or len(self._known) >= _REMEMBERED:
+            self._known.clear()
+            self._known_in = self.unit.mode, size
+        entry = self._known.get(raw)
+        if entry is None:
+            entry = descriptors.decode(raw)
+            self._check_type(raw, entry)
+            assert entry is not None
+            self._check_fields(raw, entry)
+            self._known[raw] = entry
         return entry
 
     def _check_registers(self, wide: bool) -> None:
@@ -201,11 +214,8 @@ class InvalidationQueue:
             raise QueueError(INVALID_TYPE, f"descriptor type {descriptors.type_of(raw):X}h", entry)
 
     def _check_fields(self, raw: int, entry: Entry) -> None:
-        structure = entry.structure
-        mask = self._reserved.get(structure.name)
-        if mask is None:
-            mask = self._reserved[structure.name] = structure.reserved_mask(self.unit.capabilities.environment)
-        if raw & mask or raw >> structure.width:
+        mask = entry.structure.reserved_mask(self.unit.capabilities.environment)
+        if raw & mask or raw >> entry.structure.width:
             raise QueueError(RESERVED_FIELD, f"reserved bits {raw & mask:#x} set", entry)
         problem = _value_problem(entry, self.unit)
         if problem:

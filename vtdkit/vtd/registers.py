@@ -112,7 +112,8 @@ class RegisterFile:
 
     def read(self, offset: int, size: int) -> int:
         _aligned(offset, size)
-        return sum(self._read_dword(offset + 4 * i) << 32 * i for i in range(size // 4))
+        low = self._read_dword(offset)
+        return low if size == 4 else low | self._read_dword(offset + 4) << 32
 
     def write(self, offset: int, value: int, size: int, written: Callable[[str, int, int], None]) -> None:
         """Write, then call `written(name, old value, bits written)` for each register that was hit."""

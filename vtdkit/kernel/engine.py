@@ -118,12 +118,12 @@ class Engine:
         """Advance the clock by `ns` here and now, if nothing else is due before then. False: yield `ns` instead."""
         if self.ready:
             return False
-        heap, due = self.heap, self.now + ns
-        if heap and heap[0][2] is self.current:
-            if any(entry[0] <= due for entry in heap[1:3]):
+        heap, due, size = self.heap, self.now + ns, len(self.heap)
+        if size and heap[0][2] is self.current:
+            if size > 1 and (heap[1][0] <= due or (size > 2 and heap[2][0] <= due)):
                 return False
             heap[0] = (due, self.current.id, self.current)
-        elif heap and heap[0][0] <= due:
+        elif size and heap[0][0] <= due:
             return False
         self.now = due
         return True

@@ -1,7 +1,8 @@
 """Pages of table words, and the allocator they come from.
 
 A page is 512 words of 64 bits, read and written one word at a time: `load`, `store`, `cmpxchg`, `xchg`, bit operations. Each
-is atomic and (as everywhere in this kit) sequentially consistent; each pays for its cache line. A freed page is filled
+is atomic and (as everywhere in this kit) sequentially consistent. Each pays for its cache line if another CPU has it; beyond
+that, read-modify-write operations cost `Costs.atomic`, plain loads and stores nothing. A freed page is filled
 with `POISON` and kept out of circulation for a while, so that a late reader is caught whatever the interleaving; the
 checker's name for it is the kernel's, KASAN.
 
@@ -88,27 +89,23 @@ class Page:
     @coroutine
     def load(self, index: int) -> Generator[int | None, None, int]:
         """Read word `index` (0…511), marked as READ_ONCE is."""
-        machine = self.machine
-        if machine.priced:
-            cost = self._fetch(index, machine.current.cpu_id)
-            if cost and not (machine.alone and machine.skip(cost)):
-                yield cost
+        cost = self._fetch(index)
+        if cost:
+            yield cost
         if self.freed is not None or not 0 <= index < WORDS:
             page, index = self._stray(index, "read")
             return page.words[index]
         if index in self.clocks:
             # what was done before the word was put there by an atomic is seen by who follows it
-            machine.order.observe(machine.current, self.clocks[index])
+            self.machine.order.observe(self.machine.current, self.clocks[index])
         return self.words[index]
 
     @coroutine
     def store(self, index: int, value: int | Callable[[int], int]) -> Generator[int | None, None, None]:
         """Write word `index`, marked as WRITE_ONCE is. (A function makes the new word of the old one.)"""
-        machine = self.machine
-        if machine.priced:
-            cost = self._own(index, machine.current.cpu_id)
-            if cost and not (machine.alone and machine.skip(cost)):
-                yield cost
+        cost = self._own(index, 0)
+        if cost:
+            yield cost
         self._put(index, value)
 
     @coroutine
@@ -124,7 +121,7 @@ class Page:
 
     @coroutine
     def copy_in(self, index: int, values: Sequence[int]) -> Generator[int | None, None, None]:
-        """`memcpy` of a few words to `index` and on; nobody else looks at them yet (in the explorer, each is a step)."""
+        """`memcpy` of a few words to `index` and on, within one page. Each word is written by itself."""
         for i, value in enumerate(values, index):
             yield from self.store(i, value)
 
@@ -139,15 +136,7 @@ class Page:
     @coroutine
     def cmpxchg(self, index: int, old: int, new: int) -> Generator[int | None, None, int]:
         """Write `new` if the word is `old`, in one step; returns what it was before. Fully ordered."""
-        machine = self.machine
-        if machine.priced:
-            cost = self._own(index, machine.current.cpu_id)
-            if cost and not (machine.alone and machine.skip(cost)):
-                yield cost
-        found = self._put(index, lambda word: new if word == old else word)
-        if machine.order is not None:
-            machine.order.full_barrier(machine.current, self.clock_of(index))
-        return found
+        return (yield from self._modify(index, lambda word: new if word == old else word))
 
     @coroutine
     def xchg(self, index: int, value: int) -> Generator[int | None, None, int]:
@@ -170,10 +159,9 @@ class Page:
     def _modify(self, index: int, change: Callable[[int], int]) -> Generator[int | None, None, int]:
         """Any read-modify-write of one word in one step, fully ordered; returns what the word was before."""
         machine = self.machine
-        if machine.priced:
-            cost = self._own(index, machine.current.cpu_id)
-            if cost and not (machine.alone and machine.skip(cost)):
-                yield cost
+        cost = self._own(index, machine.costs.atomic)
+        if cost:
+            yield cost
         found = self._put(index, change)
         if machine.order is not None:
             machine.order.full_barrier(machine.current, self.clock_of(index))
@@ -208,8 +196,7 @@ class Page:
         `enough()`, if given, ends the wait too; it is looked at again when somebody calls `nudge`.
         """
         machine = self.machine
-        if machine.priced:
-            self._fetch(index, machine.current.cpu_id)
+        self._fetch(index)
         while self.words[index] == seen and not (enough is not None and enough()):
             self.watchers.setdefault(index, []).append(machine.current)
             yield from machine.busy_wait(f"{self.name}[{index}]")
@@ -234,25 +221,33 @@ class Page:
 
     # -- cache lines -----------------------------------------------------------------------------------------------
 
-    def _fetch(self, index: int, cpu: int) -> int:
-        if cpu < 0:
-            return 0  # a device: it does not own cache lines
-        line, bit = index >> 3, 1 << cpu
+    def _fetch(self, index: int) -> int:
+        """Share the line of a word; the ns that are still to be waited for it (devices own no cache lines)."""
+        machine = self.machine
+        cpu = machine.current.cpu_id
+        line = index >> 3
         have = self.lines.get(line, 0)
-        if have & bit or not have:
-            self.lines[line] = have | bit
+        if cpu < 0 or have >> cpu & 1:
             return 0
-        self.lines[line] = have | bit
-        return self.machine.line_between(cpu, have)
+        self.lines[line] = have | 1 << cpu
+        if not have:
+            return 0
+        cost = machine.line_between(cpu, have)
+        return 0 if machine.alone and machine.skip(cost) else cost
 
-    def _own(self, index: int, cpu: int) -> int:
+    def _own(self, index: int, cost: int) -> int:
+        """Have the line of a word alone, for `cost` on top; the ns that are still to be waited."""
+        machine = self.machine
+        cpu = machine.current.cpu_id
         if cpu < 0:
             return 0
-        line, bit = index >> 3, 1 << cpu
+        line = index >> 3
         have = self.lines.get(line, 0)
-        self.lines[line] = bit
-        atomic = self.machine.costs.atomic
-        return atomic if have in (0, bit) else atomic + self.machine.line_between(cpu, have)
+        if have != 1 << cpu:
+            self.lines[line] = 1 << cpu
+            if have:
+                cost += machine.line_between(cpu, have)
+        return 0 if not cost or (machine.alone and machine.skip(cost)) else cost
 
     def __repr__(self) -> str:
         used = sum(word != 0 for word in self.words)

@@ -21,11 +21,12 @@ Example::
 from __future__ import annotations
 
 from collections.abc import Generator
+from sys import _getframe
 from types import coroutine
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from .races import Watch
-from .sites import Spot, here
+from .sites import ANYWHERE, Spot, here
 
 if TYPE_CHECKING:
     from .machine import Machine
@@ -51,13 +52,13 @@ class shared:
             # looked at by the same context since it last ordered itself with others: nothing new to learn
             watch, context = obj.watches.get(self.name), machine.current
             if watch is None or watch.reader is not context or watch.tick != context.tick:
-                machine.touch_field(obj, self.name, False, here(), False)
+                machine.touch_field(obj, self.name, False, ANYWHERE.at(_getframe(1)), False)
         return obj.fields.get(self.name, self.default)
 
     def __set__(self, obj: Any, value: Any) -> None:
         machine = obj.machine
         if machine.watching:
-            machine.touch_field(obj, self.name, True, here(), False)
+            machine.touch_field(obj, self.name, True, ANYWHERE.at(_getframe(1)), False)
         obj.fields[self.name] = value
 
 

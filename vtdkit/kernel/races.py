@@ -175,7 +175,11 @@ class HappensBefore:
         last = watch.write
         if last is not None and clock.get(last.context, 0) < last.count and not (marked and last.marked):
             self.machine.data_race(obj, field, ("read", place), ("write", last))
-        watch.reads[context.id] = Access(context, clock[context.id], place, marked)
+        before = watch.reads.get(context.id)
+        if before is None:
+            watch.reads[context.id] = Access(context, clock[context.id], place, marked)
+        else:
+            before.count, before.place, before.marked, before.name = clock[context.id], place, marked, context.name
         if not marked and not self.machine.exploring:
             watch.reader, watch.tick = context, context.tick
 
@@ -185,9 +189,10 @@ class HappensBefore:
         last = watch.write
         if last is not None and clock.get(last.context, 0) < last.count and not (marked and last.marked):
             self.machine.data_race(obj, field, ("write", place), ("write", last))
-        for earlier in watch.reads.values():
-            if clock.get(earlier.context, 0) < earlier.count and not (marked and earlier.marked):
-                self.machine.data_race(obj, field, ("write", place), ("read", earlier))
-        watch.reads.clear()
+        if watch.reads:
+            for earlier in watch.reads.values():
+                if clock.get(earlier.context, 0) < earlier.count and not (marked and earlier.marked):
+                    self.machine.data_race(obj, field, ("write", place), ("read", earlier))
+            watch.reads.clear()
         watch.reader = None
         watch.write = Access(context, clock[context.id], place, marked)

@@ -88,7 +88,22 @@ class Spots(dict[int, Spot]):
         return [*self.values(), *self.clashes.values()]
 
 
-ANYWHERE = Spots()  #: places that belong to no lock class: allocations, frees, accesses
+class Places(dict[int, Spot]):
+    """Spots of any code object, by one number made of both (a spot keeps its code object alive, so the number stays its own)."""
+
+    __slots__ = ()
+
+    def at(self, frame: FrameType) -> Spot:
+        """The spot where `frame` is now."""
+        code, offset = frame.f_code, frame.f_lasti
+        key = id(code) << 16 | offset
+        spot = self.get(key)
+        if spot is None:
+            spot = self[key] = Spot(code, offset)
+        return spot
+
+
+ANYWHERE = Places()  #: places that belong to no lock class: allocations, frees, accesses
 
 
 def here(depth: int = 1) -> Spot:

@@ -17,7 +17,7 @@ The order of the checks of one descriptor: width of the queue, tail, fetch, type
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from . import descriptors
 from .layout import Entry
@@ -32,10 +32,10 @@ Outcome = Literal["done", "pending", "blocked", "error"]
 NO_INFO, INVALID_TAIL, FETCH_ERROR, INVALID_TYPE, RESERVED_FIELD, BAD_WIDTH, TAIL_UNALIGNED, INVALID_MODE = range(8)
 _SLOTS_PER_PAGE = 256
 _REMEMBERED = 4096
+_TO_DEVICES = (descriptors.DEV_TLB_INV, descriptors.P_DEV_TLB_INV)
 
 
-@dataclass(frozen=True, slots=True)
-class QueueStep:
+class QueueStep(NamedTuple):
     """What one `step` did. `index` is the slot; `descriptor` is None when none was read.
 
     done      executed (a wait: completed)
@@ -155,7 +155,7 @@ class InvalidationQueue:
             return QueueStep(index, None, "blocked", note="a fence waits for a device TLB")
         try:
             entry = self._fetch(head, size)
-            if entry.TYPE in (3, 8) and not self.unit.device_tlbs.free:
+            if entry.structure in _TO_DEVICES and not self.unit.device_tlbs.free:
                 return QueueStep(index, entry, "blocked", note="all 32 ITags are in use")
         except QueueError as error:
             return self._fail(index, error)

@@ -182,12 +182,13 @@ class Entry:
         self.raw = raw
 
     def __getattr__(self, name: str) -> int:
-        if name.startswith("__"):
+        if name[0] == "_":
             raise AttributeError(name)
-        try:
-            return self[name]
-        except KeyError as error:
-            raise AttributeError(error.args[0]) from None
+        place = self.structure.places.get(name)
+        if place is None:
+            raise AttributeError(f"{self.structure.name} has no field {name!r}; it has {', '.join(self.structure.names)}")
+        low, mask, shift = place
+        return (self.raw >> low & mask) << shift
 
     def __getitem__(self, name: str) -> int:
         try:

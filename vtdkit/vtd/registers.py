@@ -76,7 +76,12 @@ class RegisterFile:
         return self._slots[name].register.layout.decode(self.values[name])
 
     def field(self, name: str, field: str) -> int:
-        return self._slots[name].register.layout.field(field).get(self.values[name])
+        low, mask, shift = self._slots[name].register.layout.places[field]
+        return (self.values[name] >> low & mask) << shift
+
+    def mask(self, name: str, *fields: str) -> int:
+        """The bits of some fields of a register."""
+        return self._slots[name].register.layout.mask(*fields)
 
     def set_field(self, name: str, field: str, value: int) -> None:
         """Set one field from inside the hardware."""
@@ -107,7 +112,8 @@ class RegisterFile:
 
     def read(self, offset: int, size: int) -> int:
         _aligned(offset, size)
-        return sum(self._read_dword(offset + 4 * i) << 32 * i for i in range(size // 4))
+        low = self._read_dword(offset)
+        return low if size == 4 else low | self._read_dword(offset + 4) << 32
 
     def write(self, offset: int, value: int, size: int, written: Callable[[str, int, int], None]) -> None:
         """Write, then call `written(name, old value, bits written)` for each register that was hit."""

@@ -136,15 +136,17 @@ class StraightSpinLock(QueuedSpinLock):
             self.owner = heir = self.queue.popleft()
             machine.ready.append(heir)
         else:
-            return self._hand_over(context)
+            rest: Awaitable[None] = self._hand_over(context)
+            return rest
         if context.preempt > 1:
             context.preempt -= 1
             return DONE
         context.preempt = 0
         if now - context.preempt_at > context.longest:
             machine.longest_piece(context, None)
-        return machine.opened() if context.cpu.pending else DONE  # type: ignore[union-attr]
-
+        if context.cpu.pending:  # type: ignore[union-attr]
+            return machine.opened()
+        return DONE
 
 
 class BareSpinLock(QueuedSpinLock):

@@ -222,6 +222,7 @@ class Page:
 
     def _own(self, index: int, cpu: int) -> int:
         if cpu < 0:
+            self.lines.pop(index >> 3, None)
             return 0
         line, bit = index >> 3, 1 << cpu
         have = self.lines.get(line, 0)

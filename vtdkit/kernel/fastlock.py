@@ -15,6 +15,7 @@ from sys import _getframe
 from types import TracebackType, coroutine
 from typing import TYPE_CHECKING
 
+from .context import Context
 from .lockdep import Chain
 from .sites import Spot, Spots
 from .spinlock import QueuedSpinLock, Wait
@@ -107,6 +108,15 @@ class StraightSpinLock(QueuedSpinLock):
 
     __aenter__ = acquire
 
+    @coroutine
+    def _hand_over(self, context: Context) -> Wait:
+        """The end of a release that takes time."""
+        cost = self.pass_on()
+        if cost:
+            yield cost
+        if self.machine.preempt_on(context, None):
+            yield from self.machine.opened()
+
     def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None,
     ) -> Awaitable[None]:  # fmt: skip
@@ -126,14 +136,17 @@ class StraightSpinLock(QueuedSpinLock):
             self.owner = heir = self.queue.popleft()
             machine.ready.append(heir)
         else:
-            self.pass_on()
+            rest: Awaitable[None] = self._hand_over(context)
+            return rest
         if context.preempt > 1:
             context.preempt -= 1
             return DONE
         context.preempt = 0
         if now - context.preempt_at > context.longest:
             machine.longest_piece(context, None)
-        return machine.opened() if context.cpu.pending else DONE  # type: ignore[union-attr]
+        if context.cpu.pending:  # type: ignore[union-attr]
+            return machine.opened()
+        return DONE
 
 
 class BareSpinLock(QueuedSpinLock):
@@ -159,10 +172,20 @@ class BareSpinLock(QueuedSpinLock):
 
     @coroutine
     def release(self, place: Spot | None = None) -> Wait:
-        if self.__aexit__(None, None, None) is not DONE:
-            yield from self.machine.opened()
+        rest = self.__aexit__(None, None, None)
+        if rest is not DONE:
+            yield from rest  # type: ignore[misc]  # a generator of ours
 
     __aenter__ = acquire
+
+    @coroutine
+    def _hand_over(self, context: Context) -> Wait:
+        cost = self.pass_on()
+        if cost:
+            yield cost
+        context.preempt -= 1
+        if context.cpu.pending and not context.preempt:  # type: ignore[union-attr]
+            yield from self.machine.opened()
 
     def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None,
@@ -180,6 +203,7 @@ class BareSpinLock(QueuedSpinLock):
             machine.ready.append(heir)
         else:
             self.last_cpu = context.cpu_id
-            self.pass_on()
+            return self._hand_over(context)
         context.preempt -= 1
         return machine.opened() if context.cpu.pending and not context.preempt else DONE  # type: ignore[union-attr]
+

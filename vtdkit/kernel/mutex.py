@@ -120,24 +120,27 @@ class Mutex(Lock):
         elif not self.release_out_of_order(context, place):
             return
         self.given_up(context)
-        self._pass_on()
-        return
-        yield
+        cost = self._pass_on()
+        if cost:
+            yield cost
 
-    def _pass_on(self) -> None:
-        machine = self.machine
+    def _pass_on(self) -> int:
+        """Who has it next; how long passing it to a spinning thread takes."""
+        machine, cost = self.machine, 0
         if self.handoff is not None and self.handoff in self.queue:
             heir = self.handoff
             self.queue.remove(heir)
             self.owner = heir
             machine.wake(heir)
-            return
+            return 0
         self.owner = None
         if self.spinners and self.handoff is None:
             self.owner = heir = self.spinners.popleft()
-            machine.at(heir, self.line_cost(heir))
+            cost = self.line_cost(heir)
+            machine.at(heir, cost)
         if self.queue:
             machine.wake(self.queue.popleft())  # also when a spinner has won: then it loses once, and gets the next one
+        return cost
 
     @coroutine
     def trylock(self) -> Generator[int | None, None, bool]:

@@ -240,6 +240,7 @@ class Page:
         machine = self.machine
         cpu = machine.current.cpu_id
         if cpu < 0:
+            self.lines.pop(index >> 3, None)
             return 0
         line = index >> 3
         have = self.lines.get(line, 0)

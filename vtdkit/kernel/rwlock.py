@@ -114,7 +114,9 @@ class _Shared(Lock):
             self.readers[context] -= 1
             if not self.readers[context]:
                 del self.readers[context]
-        self._grant()
+        cost = self._grant()
+        if cost:
+            yield cost
         yield from self._after(context)
 
     def _may_enter(self, context: Context, writer: bool) -> bool:
@@ -129,16 +131,17 @@ class _Shared(Lock):
         else:
             self.readers[context] = self.readers.get(context, 0) + 1
 
-    def _grant(self) -> None:
-        """Let in whom the queue's order allows now."""
+    def _grant(self) -> int:
+        """Let in whom the queue's order allows now; how long that takes the one who does it."""
+        longest = 0
         while self.queue and self.owner is None:
             context, writer = self.queue[0]
             if writer and self.readers:
-                return
+                break
             self.queue.popleft()
-            cost = self.line_cost(context)
             self._enter(context, writer)
-            self._let_go_on(context, cost)
+            longest = max(longest, self._let_go_on(context))
+        return longest
 
     def _forget(self, context: Context) -> Share:
         """Take the share taken last out of what `context` holds."""
@@ -198,8 +201,10 @@ class _Shared(Lock):
         yield None
         context.waiting = None
 
-    def _let_go_on(self, context: Context, cost: int) -> None:
+    def _let_go_on(self, context: Context) -> int:
+        cost = self.line_cost(context)
         self.machine.at(context, cost)
+        return cost
 
 
 class RwLock(_Shared):
@@ -265,8 +270,9 @@ class RwSemaphore(_Shared):
     def _wait(self, context: Context) -> Wait:
         yield from self.machine.sleep_on(self)
 
-    def _let_go_on(self, context: Context, cost: int) -> None:
+    def _let_go_on(self, context: Context) -> int:
         self.machine.wake(context)
+        return 0
 
 
 class _Side:

@@ -156,11 +156,13 @@ class Atomic:
     @coroutine
     def _pay(self, write: bool) -> Wait:
         machine = self.machine
-        if machine.priced:
-            bit = 1 << max(machine.current.cpu_id, 0)
-            have, cost = self.copies, machine.costs.atomic if write else 0
+        cpu = machine.current.cpu_id
+        if cpu < 0:  # a device: it owns no cache lines, and what it writes is in nobody's cache any more
+            self.copies = 0 if write else self.copies
+        elif machine.priced:
+            have, bit, cost = self.copies, 1 << cpu, machine.costs.atomic if write else 0
             if (have and not have & bit) or (write and have not in (0, bit)):
-                cost += machine.line_between(machine.current.cpu_id, have)
+                cost += machine.line_between(cpu, have)
             self.copies = bit if write else have | bit
             if cost and not (machine.alone and machine.skip(cost)):
                 yield cost
@@ -222,6 +224,7 @@ class Atomic:
     def relax_while(self, seen: int) -> Wait:
         """`cpu_relax` in a loop while the value is `seen`; the CPU stays busy."""
         while self.value == seen:
+            self.copies |= 1 << max(self.machine.current.cpu_id, 0)
             self.watchers.append(self.machine.current)
             yield from self.machine.busy_wait(self.name)
 

@@ -17,7 +17,7 @@ The order of the checks of one descriptor: width of the queue, tail, fetch, type
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 from . import descriptors
 from .layout import Entry
@@ -35,7 +35,8 @@ _REMEMBERED = 4096
 _TO_DEVICES = (descriptors.DEV_TLB_INV, descriptors.P_DEV_TLB_INV)
 
 
-class QueueStep(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class QueueStep:
     """What one `step` did. `index` is the slot; `descriptor` is None when none was read.
 
     done      executed (a wait: completed)

@@ -14,6 +14,7 @@ import importlib
 #: module -> the names it gives
 _HOMES = {
     "base": "Widget",
+    "pagetables": "PageTableExplorer",
     "record": "BadRecord",
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names.split()}

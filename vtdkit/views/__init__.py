@@ -14,6 +14,7 @@ import importlib
 #: module -> the names it gives
 _HOMES = {
     "base": "Widget",
+    "bitfield": "BitFieldCard",
     "pagetables": "PageTableExplorer",
     "record": "BadRecord",
 }

@@ -78,6 +78,7 @@ class Address(traitlets.TraitType):  # type: ignore[type-arg]
     """A 64-bit address as a trait: given as a number or as hex text, kept and sent as text such as 0x1000."""
 
     default_value = "0x0"
+    bits = 64
     info_text = "an address below 2^64, as a number or as hex text"
 
     def validate(self, obj: Any, value: Any) -> str:
@@ -85,6 +86,6 @@ class Address(traitlets.TraitType):  # type: ignore[type-arg]
             number = int(value, 16) if isinstance(value, str) else int(value)
         except (TypeError, ValueError):
             number = -1
-        if isinstance(value, bool) or not 0 <= number < 1 << 64:
+        if isinstance(value, bool) or not 0 <= number < 1 << self.bits:
             self.error(obj, value)
         return f"{number:#x}"

@@ -132,7 +132,7 @@ def layouts() -> Mapping[str, Structure]:
 def _fields() -> Mapping[str, str]:
     """Names of fields to what their declaration says; those of the capabilities last, so that theirs are taken."""
     found: dict[str, str] = {}
-    for structure in reversed(layouts().values()):
+    for structure in reversed(list(layouts().values())):
         for field in structure.fields:
             if field.role == "used" and field.meaning:
                 found.setdefault(field.name, field.meaning)

@@ -89,7 +89,7 @@ function addressField(controls, go, say) {
   };
   input.addEventListener("input", read);
   keys(input, { Enter: read });
-  controls.append(el("label", { class: "vtd-pt-field" }, el("span", { text: "DMA address" }), input));
+  controls.append(el("label", { class: "vtd-field" }, el("span", { text: "DMA address" }), input));
   return {
     show: (at) => {
       if (document.activeElement === input && input.value) return;

@@ -11,7 +11,6 @@ from typing import Any
 
 from vtdkit.vtd import AccessError, MemoryPort, RemappingUnit
 
-_SHOWN = ("PMEN", "PLMBASE", "PLMLIMIT", "PHMBASE", "PHMLIMIT", "RTADDR", "GSTS")
 Words = Sequence[int | None]
 
 
@@ -58,6 +57,12 @@ class Snapshot:
         except AccessError:
             return None
 
+    def put(self, address: int, value: int) -> None:
+        """Change one word of the copy: what if it were so?"""
+        words = list(self.page(address >> 12) or [None] * 512)
+        words[address >> 3 & 511] = value
+        self._pages[address >> 12] = words
+
     def read_page(self, pfn: int) -> Words | None:
         """The bulk door of `Survey`: a page without holes."""
         words = self.page(pfn)
@@ -81,8 +86,8 @@ def twin(unit: RemappingUnit) -> RemappingUnit:
     """A unit over a `Snapshot` that answers as `unit` would now."""
     memory = unit.memory
     second = RemappingUnit(Snapshot(memory), unit.capabilities, quirks=unit.quirks, cached=unit.caches is not None)
-    for name in _SHOWN:
-        second.registers[name] = unit.registers[name]
+    second.restore(unit.registers.values)
+    second.queue.base = unit.queue.base
     second.translating = unit.translating
     second.interrupts_remapped = unit.interrupts_remapped
     second.compatibility_interrupts = unit.compatibility_interrupts

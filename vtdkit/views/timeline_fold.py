@@ -1,9 +1,9 @@
 """From the record of a run to what a lock timeline shows: for each CPU what it did from when to when, for each lock who had it
 and who waited for it.
 
-A `Timeline` is a function of a `Trace` and nothing else. A CPU's lane is gapless: each span begins where the one before ended. What a
-span looks like is a `Look`; equal looks are one object, numbered, so that a hundred thousand spans stay small. An
-`Episode` is one taking of one lock: asked for, got, given up.
+A `Timeline` is a function of a `Trace` and nothing else. A CPU's lane is gapless: each span begins where the one before
+ended. What a span looks like is a `Look`; equal looks are one object, numbered, so that a hundred thousand spans stay small.
+An `Episode` is one taking of one lock: asked for, got, given up.
 
 Rules for the caller: events are in the order in which the machine recorded them. A trace cut out with `between` will do; a
 lock that was taken before the cut is unknown to it, so better pass the whole trace and `start`/`end`.
@@ -12,7 +12,7 @@ lock that was taken before the cut is unknown to it, so better pass the whole tr
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -44,7 +44,8 @@ class Look(NamedTuple):
     """What a CPU does during a span.
 
     `state` is an index into `STATES`, `object` the lock it spins for or took last, or the word it waits for (an index into
-    `Timeline.objects`, -1: none), `held` the locks its thread has, outermost first, `context` and `place` indices into the names.
+    `Timeline.objects`, -1: none), `held` the locks its thread has, outermost first, `below` those of what an interrupt handler
+    interrupted; `context` and `place` are indices into the names.
     """
 
     state: int
@@ -54,6 +55,10 @@ class Look(NamedTuple):
     irqs_off: bool = False
     in_interrupt: bool = False
     place: int = 0
+    below: tuple[int, ...] = ()
+
+
+IDLE_LOOK = Look(IDLE)
 
 
 class Episode(NamedTuple):
@@ -150,6 +155,16 @@ class _Thread:
         self.word = -1
         self.off = False
 
+    def doing(self) -> tuple[int, int, int]:
+        """State, object and place of a thread that has a CPU."""
+        if self.word >= 0:
+            return HARDWARE, self.word, 0
+        if self.wanted is not None and not self.slept:
+            return SPINNING, self.wanted[0], self.wanted[2]
+        if self.held:
+            return HOLDING, self.held[-1][0], self.held[-1][3]
+        return RUNNING, -1, 0
+
 
 class _Fold:
     """One pass over the events. `lanes` and `episodes` grow; everything else is the state at the present event."""
@@ -164,11 +179,11 @@ class _Fold:
         self.task: list[int] = [-1] * trace.cpus
         self.handlers: list[list[int]] = [[] for _ in range(trace.cpus)]
         self.lanes = [Lane(array("q", [start]), array("q", [0])) for _ in range(trace.cpus)]
-        self.looks: dict[Look, int] = {Look(IDLE): 0}
+        self.looks: dict[Look, int] = {IDLE_LOOK: 0}
         self.episodes: list[Episode] = []
         self.notes: list[Note] = []
         self.events = 0
-        self.steps = {
+        self.steps: dict[int, Callable[..., None]] = {
             RUN: self._run, SLEEP: self._sleep, END: self._end, SPIN: self._spin, ACQUIRE: self._acquire, RELEASE: self._release,
             IRQ_OFF: self._irqs, IRQ_ON: self._irqs, IRQ_ENTER: self._enter, IRQ_EXIT: self._exit,
             WAIT: self._wait, WAIT_END: self._wait, MARK: self._note, FOUND: self._note,
@@ -280,20 +295,18 @@ class _Fold:
         handlers = self.handlers[cpu]
         context = handlers[-1] if handlers else self.task[cpu]
         if context < 0:
-            return Look(IDLE)
-        thread, inside = self.threads[context], bool(handlers)
-        name, keys, off = self.name_of[context], thread.keys, thread.off
-        if thread.word >= 0:
-            return Look(HARDWARE, thread.word, keys, name, off, inside)
-        if thread.wanted is not None and not thread.slept:
-            return Look(SPINNING, thread.wanted[0], keys, name, off, inside, thread.wanted[2])
-        if keys:
-            return Look(HOLDING, keys[-1], keys, name, off, inside, thread.held[-1][3])
-        return Look(INTERRUPT if inside else RUNNING, -1, (), name, off, inside)
+            return IDLE_LOOK
+        thread = self.threads[context]
+        state, obj, place = thread.doing()
+        if not handlers:
+            return Look(state, obj, thread.keys, self.name_of[context], thread.off, False, place)
+        under = [self.threads[each].keys for each in (self.task[cpu], *handlers[:-1]) if each >= 0]
+        state = INTERRUPT if state == RUNNING else state
+        return Look(state, obj, thread.keys, self.name_of[context], thread.off, True, place, sum(under, ()))
 
     def _episode(self, context: int, hold: Sequence[int], freed: int) -> None:
         obj, asked, got, place, cpu = hold
-        if freed >= self.start:
+        if freed > self.start or got >= self.start:
             self.episodes.append(Episode(obj, self.name_of[context], cpu, asked, got, freed, place))
 
     def _close(self) -> None:

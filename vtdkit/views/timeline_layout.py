@@ -23,15 +23,14 @@ LEGEND = (
     ("interrupt", "handles an interrupt", "left what it was doing to serve a device or a timer"),
     ("irqs-off", "interrupts off", "no interrupt gets through to this CPU (a bar below the lane)"),
 )
+UNITS = (("ns", 1), ("µs", 1000), ("ms", 1_000_000))
 ORDER = (HOLDING, SPINNING, HARDWARE, INTERRUPT, RUNNING, IDLE)
 NAMED_AT_MOST = 8
 
 
 def duration(ns: int) -> str:
     """A length of time with its unit: whole ns below 10 us, tenths above. Halves are rounded up."""
-    for unit, size in (("ns", 1), ("µs", 1000), ("ms", 1_000_000)):
-        if ns < 10_000 * size:
-            break
+    unit, size = next((each for each in UNITS if ns < 10_000 * each[1]), UNITS[-1])
     if size == 1:
         return f"{ns:,} {unit}"
     tenths = (ns * 10 + size // 2) // size
@@ -179,6 +178,8 @@ def _doing(timeline: Timeline, look: Look) -> str:
         words += f" while holding {held}"
     if look.in_interrupt and look.state != INTERRUPT:
         words += ", in an interrupt"
+    if look.below:
+        words += f", on top of a thread that holds {_list([label(timeline, obj) for obj in look.below])}"
     return words + (", interrupts off" if look.irqs_off else "")
 
 
@@ -246,9 +247,13 @@ def _crowd(timeline: Timeline, left: float, right: float, spans: Sequence[tuple[
     return Bar(left, right, -1, tuple(part / whole for part in parts), off / whole)
 
 
-def ticks(start: int, end: int, most: int) -> list[int]:
-    """Round instants for an axis, at most `most` of them, counted from `start`; in ns after `start`."""
+def ticks(start: int, end: int, most: int) -> list[tuple[int, str]]:
+    """Round instants for an axis from `start` to `end`, at most `most`, each with its text: all in one unit."""
     step = 1
     while (end - start) // step > most:
         step = step * 5 // 2 if str(step)[0] == "2" else step * 2
-    return list(range(0, end - start + 1, step))
+    unit, name = next((size, name) for name, size in UNITS[::-1] if end >= 10 * size or size == 1)
+    decimals = 0
+    while step * 10**decimals % unit:
+        decimals += 1
+    return [(at, f"{at / unit:,.{decimals}f} {name}") for at in range(-(-start // step) * step, end + 1, step)]

@@ -36,8 +36,8 @@ def deltas(numbers: Sequence[int], first: int = 0) -> Iterable[int]:
         before = number
 
 
-def payload(timelines: Sequence[Timeline], labels: Sequence[str]) -> dict[str, Any]:
-    """The record of the widget: one or two timelines, with one letter for each lock name they have. Times are ns after the start."""
+def timeline_record(timelines: Sequence[Timeline], labels: Sequence[str]) -> dict[str, Any]:
+    """The record of the widget: one or two timelines, a letter for each lock name they have. Times are ns after the start."""
     names = letters(timelines)
     return {
         "legend": [list(row) for row in LEGEND],
@@ -59,8 +59,8 @@ def _run(timeline: Timeline, label: str, names: Mapping[str, str]) -> dict[str, 
         "contexts": list(timeline.contexts),
         "places": list(timeline.places),
         "looks": [
-            [look.state, numbers.get(look.object, -1), [numbers[obj] for obj in look.held], look.context,
-             int(look.irqs_off), int(look.in_interrupt), look.place]
+            [look.state, numbers.get(look.object, -1), [numbers[obj] for obj in look.held], look.context, int(look.irqs_off),
+             int(look.in_interrupt), look.place, [numbers[obj] for obj in look.below]]
             for look in timeline.looks
         ],
         "lanes": [[pack(deltas(lane.starts, timeline.start)), pack(lane.looks)] for lane in timeline.lanes],
@@ -73,7 +73,7 @@ def _used(timeline: Timeline) -> tuple[dict[int, int], list[list[Any]]]:
     """New numbers for the objects that occur, and those objects: a machine may have thousands of locks that nobody touched."""
     seen = {episode.object for episode in timeline.episodes}
     for look in timeline.looks:
-        seen.update(look.held, (look.object,))
+        seen.update(look.held, look.below, (look.object,))
     numbers = {obj: i for i, obj in enumerate(sorted(seen - {-1}))}
     table = [timeline.objects[obj] for obj in numbers]
     return numbers, [[obj.name, obj.lock, obj.number] for obj in table]

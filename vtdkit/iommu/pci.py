@@ -125,9 +125,10 @@ class PciBus:
             await self.klist.add_tail(dev)
 
     async def remove(self, dev: PciDevice) -> None:
-        """`bus_remove_device`."""
+        """`device_unregister`: off the list, and the bus's own reference given back."""
         async with self.k_lock:
             await self.klist.del_(dev)
+        await self.put(dev)
 
     async def klist_next(self, after: PciDevice | None) -> PciDevice | None:
         """`klist_next`: the entry after `after` (None: the first), with a reference."""
@@ -165,8 +166,9 @@ class PciBus:
                 return dev
 
     async def put(self, dev: PciDevice) -> None:
-        """`pci_dev_put`."""
-        await dev.kref.put()
+        """`pci_dev_put`: the last reference frees the device."""
+        if await dev.kref.put():
+            await self.machine.kfree(dev)
 
     async def for_each_dma_alias(self, dev: PciDevice, visit: Callable[[PciDevice, int, int], Awaitable[int]]) -> int:
         """`pci_for_each_dma_alias`: every (bus, devfn) the device's requests may carry, with the function that makes them so.

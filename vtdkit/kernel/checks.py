@@ -113,7 +113,7 @@ class Checks(IrqFlags):
     def data_race(self, obj: KObject, field: str, now: tuple[str, Spot], earlier: tuple[str, Access]) -> None:
         """Two accesses of a field are not ordered and at least one is a plain write (KCSAN)."""
         text = f"{now[0]} here, {earlier[0]} by {earlier[1].name}, with nothing that orders them"
-        where = f"{type(obj).__name__}.{field}"
+        where = obj.name_of_field(field)
         self.report("BUG: KCSAN: data-race", where, (now[1], earlier[1].place), contexts=(earlier[1].name,), text=text)
 
     def list_corruption(self, lst: Any, entry: Any, kind: str, why: str, place: Spot) -> None:

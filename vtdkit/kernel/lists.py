@@ -33,6 +33,10 @@ class ListHead(KObject):
         self.fields["items"] = ()
         self._gone: dict[int, str] = {}
 
+    def name_of_field(self, field: str) -> str:
+        """A list has but one field: its entries."""
+        return str(self.label)
+
     @coroutine
     def add(self, entry: Any) -> Generator[int | None, None, None]:
         """`list_add`: put `entry` first."""

@@ -74,6 +74,10 @@ class KObject:
         self.allocated: Spot | None = None
         self.serial = machine.new_object(self)
 
+    def name_of_field(self, field: str) -> str:
+        """What a finding calls one of the fields."""
+        return f"{type(self).__name__}.{field}"
+
     # -- accesses that are steps of their own ----------------------------------------------------------------------
 
     @coroutine

@@ -33,6 +33,9 @@ SCALABLE = Capabilities(SMTS=1, SSTS=1, PASID=1, PSS=20, SMPWC=1, PT=1, SC=1)
 #: scalable mode with both stages
 BOTH_STAGES = Capabilities(SMTS=1, SSTS=1, FSTS=1, PASID=1, PSS=20, SMPWC=1, PT=1, SC=1, PRS=1, PDS=1, SRS=1)
 
+#: scalable mode with first stage alone
+FIRST_STAGE = Capabilities(SMTS=1, FSTS=1, PASID=1, PSS=20, SMPWC=1, PT=1, SC=1)
+
 
 class Computer:
     """A machine with its IOMMUs switched on.
@@ -75,7 +78,7 @@ class Computer:
 
     def add_device(self, address: str, *, unit: int = 0, probe: bool = True, **options: Any) -> PciDevice:
         """Plug a device in behind a unit; with `probe`, the core looks at it and attaches it to its default domain."""
-        dev = PciDevice(self.machine, address, **options)
+        dev = self.new_device(address, **options)
         if len(self.hardware) > 1:
             for number, hardware in enumerate(self.hardware):
                 hardware.include_all = False
@@ -87,6 +90,13 @@ class Computer:
             error = self.run(self.core.iommu_probe_device(dev))
             if error:
                 raise KernelBug(f"probing {address} failed with {error}")
+        return dev
+
+    def new_device(self, address: str, **options: Any) -> PciDevice:
+        """A device that is not on the bus yet."""
+        dev = self.run(self.machine.kmalloc(PciDevice, address, **options))
+        if dev is None:
+            raise KernelBug(f"no memory for the device {address}")
         return dev
 
     def remove_device(self, address: str) -> None:

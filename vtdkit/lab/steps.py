@@ -50,8 +50,8 @@ class Stand:
     """Where a thread stands between two steps.
 
     `function` is an index into `Steps.sources` (-1: nowhere), `line` the number of the line it is about to run or is in the middle
-    of; `ran` are the lines of this function that its last step ran. `next` says what it will do, or why it cannot; `path` are
-    the functions it came through.
+    of (0 when it has ended); `ran` are the lines of this function that its last step ran. `next` says what it will do, or why it
+    cannot; `path` are the functions it came through.
     """
 
     function: int
@@ -77,19 +77,21 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A finding: after how many steps it appeared, its first line, all of it."""
+    """A finding: after how many steps it appeared (0: in the set-up), its first line, all of it; and the places it names (file and
+    line), the one where it was noticed first."""
 
     step: int
     title: str
     text: str
+    places: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Steps:
     """A schedule, run. `steps[0]` is the state before the first step (its `thread` is -1).
 
-    `inevitable` is the number of steps after which every way to go on shows the first finding, None where there is no finding or
-    the search gave up; `how` says in a sentence what was searched.
+    `inevitable` is the number of steps after which every way to go on shows the first finding that the set-up had not, None where
+    there is none or the search gave up; `how` says in a sentence what was searched.
     """
 
     title: str
@@ -112,7 +114,8 @@ class Steps:
         return self.stands[self.steps[step].stands[thread]]
 
     def __repr__(self) -> str:
-        found = f"{len(self.findings)} findings, the first after step {self.findings[0].step}" if self.findings else "no findings"
+        new = [found.step for found in self.findings if found.step]
+        found = f"{len(new)} findings, the first after step {new[0]}" if new else "no findings"
         return f"<steps of {self.title}: {len(self)} steps of {len(self.threads)} threads, {found}>"
 
 
@@ -181,8 +184,9 @@ def record_schedule(
     recorder = _Recorder(system(watched.follow(scenario)), scenario, watched)
     recorder.run(order)
     inevitable, how = None, "nothing was found"
-    if recorder.findings:
-        inevitable, how = first_inevitable(system, order, recorder.signs[0], recorder.findings[0].step, budget)
+    first = next((i for i, found in enumerate(recorder.findings) if found.step), None)
+    if first is not None:
+        inevitable, how = first_inevitable(system, order, recorder.signs[first], recorder.findings[first].step, budget)
     shown = watched.telling([step.values for step in recorder.steps])
     return Steps(
         title or getattr(getattr(scenario, "func", scenario), "__name__", "a scenario"), schedule_text(order),
@@ -240,6 +244,7 @@ class _Recorder:
         self.findings: list[Shown] = []
         self.signs: list[tuple[str, str]] = []
         self.ran: dict[Name, tuple[tuple[Any, int], ...]] = {}
+        self.last: dict[Name, int] = {}  # the function each thread was seen in last
         self.outcome = ""
 
     def run(self, order: Sequence[Name]) -> None:
@@ -286,10 +291,11 @@ class _Recorder:
         stands = tuple(self._stand(name, name in enabled) for name in self.names)
         self.steps.append(Step(thread, did, stands, self.watched.values(), self.watched.freed()))
         for finding in list(machine.findings)[len(self.findings) :]:
-            self._found(len(self.steps) - 1, finding.kind, finding.where, str(finding))
+            places = tuple((site.file, site.line) for site in finding.sites)
+            self._found(len(self.steps) - 1, finding.kind, finding.where, str(finding), places)
 
-    def _found(self, step: int, kind: str, where: str, text: str) -> None:
-        self.findings.append(Shown(step, kind if kind == where else f"{kind}: {where}", text))
+    def _found(self, step: int, kind: str, where: str, text: str, places: tuple[tuple[str, int], ...] = ()) -> None:
+        self.findings.append(Shown(step, kind if kind == where else f"{kind}: {where}", text, places))
         self.signs.append((kind, where))
 
     def _stand(self, name: Name, enabled: bool) -> int:
@@ -297,17 +303,23 @@ class _Recorder:
         held = tuple(hold.name for hold in process.context.held)
         if process.done:
             error = process.context.error
-            made = Stand(-1, 0, f"died: {error}" if error is not None else "has ended", DONE, held)
+            words = f"died: {error}" if error is not None else "has ended"
+            made = Stand(self.last.get(name, -1), 0, words, DONE, held, (), self._ran(name, self.last.get(name, -1)))
         else:
             function, line, path = standing(process, self.sources)
             words = op_of(process).words if enabled else _why(process)
-            code = self.sources.codes[function] if function >= 0 else None
-            ran = tuple(sorted({at for seen, at in self.ran.get(name, ()) if seen is code}))
-            made = Stand(function, line, words, READY if enabled else WAITING, held, path, ran)
+            made = Stand(function, line, words, READY if enabled else WAITING, held, path, self._ran(name, function))
+            self.last[name] = function
         number = self.numbers.setdefault(made, len(self.numbers))
         if number == len(self.stands):
             self.stands.append(made)
         return number
+
+
+    def _ran(self, name: Name, function: int) -> tuple[int, ...]:
+        """The lines of a function that the thread's last step ran."""
+        code = self.sources.codes[function] if function >= 0 else None
+        return tuple(sorted({line for seen, line in self.ran.get(name, ()) if seen is code}))
 
 
 def _why(process: Any) -> str:

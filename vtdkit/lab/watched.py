@@ -49,7 +49,7 @@ class Watched:
             self.users.setdefault(key, set()).add(thread)
 
     def telling(self, rows: Sequence[tuple[str, ...]]) -> list[int]:
-        """Which columns of `values` are worth showing: what was asked for, what changed, what two threads touched, in this order."""
+        """Which columns of `values` are worth showing: what was asked for; what changed; what two threads touched."""
         asked, users = len(self.more), [set[Any]() for _ in self.more] + list(self.users.values())
         changed = [len(set(column)) > 1 for column in zip(*rows, strict=True)]
         ranked = sorted(range(len(changed)), key=lambda i: (i >= asked, not changed[i]))

@@ -95,8 +95,8 @@ def test_irqsave_puts_back_what_was() -> None:
     assert machine.irqsoff().count == 1
 
 
-def test_a_mutex_waiter_spins_while_the_owner_runs_and_sleeps_after_that() -> None:
-    machine = Machine(cpus=3, costs=NEAR)
+def test_a_mutex_waiter_spins_while_the_owner_runs_up_to_the_limit_if_there_is_one() -> None:
+    machine = Machine(cpus=3, costs=NEAR.but(spin_limit=4000))
     mutex = machine.mutex("m")
 
     async def hold(ns: int) -> None:

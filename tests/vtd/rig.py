@@ -36,9 +36,7 @@ class Tables:
 
     # legacy mode
 
-    def context(
-        self, sid: int = SID, *, aw: int = 2, tt: int = 0, did: int = 5, root: int | None = None, fpd: int = 0
-    ) -> int:
+    def context(self, sid: int = SID, *, aw: int = 2, tt: int = 0, did: int = 5, root: int | None = None, fpd: int = 0) -> int:
         """A context entry; returns the page-table root."""
         root = self.page() if root is None else root
         at = self.context_at(sid)
@@ -60,9 +58,7 @@ class Tables:
             self.memory[slot] = self.page() | 1
         return (self.memory[slot] & ~0xFFF) + 32 * (sid & 0x7F)
 
-    def sm_context(
-        self, sid: int = SID, *, flags: int = 0, pdts: int = 0, rid_pasid: int = 0, rid_priv: int = 0
-    ) -> int:
+    def sm_context(self, sid: int = SID, *, flags: int = 0, pdts: int = 0, rid_pasid: int = 0, rid_priv: int = 0) -> int:
         """A scalable-mode context entry; returns the PASID directory."""
         at = self.sm_context_at(sid)
         directory = self.page()
@@ -143,9 +139,7 @@ def legacy(**context: Any) -> tuple[Tables, int]:
 SCALABLE = Capabilities.scalable(HAW=46)
 
 
-def scalable(
-    path: str = "SS", caps: Capabilities = SCALABLE, *, flags: int = 0x1C, **more: int
-) -> tuple[Tables, int, int, int]:
+def scalable(path: str = "SS", caps: Capabilities = SCALABLE, *, flags: int = 0x1C, **more: int) -> tuple[Tables, int, int, int]:
     """Tables with one device in scalable mode at PASID `rid_pasid`; returns them, the directory, the entry's
     address and the root of the second stage (SS), the first stage (FS, NEST) or 0 (PT).
 

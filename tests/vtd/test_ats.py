@@ -25,7 +25,7 @@ from .rig import (
     read,
     scalable,
     write,
-)  # fmt: skip
+)
 
 
 def ok(answer: Translation | Fault) -> Translation:
@@ -60,16 +60,10 @@ def test_everything_has_a_code() -> None:
     [(RW, False, 0, (1, 1)), (RW, True, 0, (1, 1)), (RW, True, 1, (1, 0)), (R, False, 0, (1, 0)),
      (W, False, 0, (0, 1)), (W, True, 1, (0, 0)), (0, False, 0, (0, 0))],
 )  # fmt: skip
-def test_a_completion_carries_the_effective_permissions(
-    bits: int, no_write: bool, nwfs: int, granted: tuple[int, int]
-) -> None:
+def test_a_completion_carries_the_effective_permissions(bits: int, no_write: bool, nwfs: int, granted: tuple[int, int]) -> None:
     tables, root = legacy(tt=1)
     tables.map(root, 0x1000, 0x20_0000, bits=bits)
-    answer = ok(
-        tables.unit(Capabilities(HAW=46, NWFS=nwfs)).translate(
-            read(0x1000, at="translation", no_write=no_write)
-        )
-    )
+    answer = ok(tables.unit(Capabilities(HAW=46, NWFS=nwfs)).translate(read(0x1000, at="translation", no_write=no_write)))
     assert answer.completion is not None
     assert granted == (answer.completion.R, answer.completion.W)
     assert (answer.readable, answer.writable) == tuple(map(bool, granted))
@@ -86,9 +80,7 @@ def test_permissions_are_the_and_of_all_levels_and_nothing_is_left_means_nothing
     assert (answer.why.label, answer.why.recorded) == ("LGN.3", False)
 
 
-@pytest.mark.parametrize(
-    ("size", "coded"), [(4096, 0x4000_0000), (1 << 21, 0x400F_F000), (1 << 30, 0x5FFF_F000)]
-)
+@pytest.mark.parametrize(("size", "coded"), [(4096, 0x4000_0000), (1 << 21, 0x400F_F000), (1 << 30, 0x5FFF_F000)])
 def test_a_completion_codes_the_size_of_the_page(size: int, coded: int) -> None:
     tables, root = legacy(tt=1)
     tables.map(root, 0, 0x4000_0000, size=size)
@@ -190,24 +182,23 @@ def test_the_host_permission_table_decides_by_its_first_slot() -> None:
     tables, _, entry, _ = scalable("SS", caps, flags=0x3C)
     l4, l3, l2, l1 = (tables.page() for _ in range(4))
     tables.memory[entry + 32] = l4
-    for table, below in ((l4, l3), (l3, l2), (l2, l1)):
-        tables.memory[table + 8] = below | 1
-    tables.memory[l3] = 0b11 << 4 * 5
-    tables.memory[l2] = 0b01 << 4 * 3
-    tables.memory[l1 + 8] = 0b10 << 4 * (20 - 16)
+    for table, below, index in ((l4, l3, 2), (l3, l2, 3), (l2, l1, 4)):
+        tables.memory[table + 16 * index + 8] = below | 1
+    tables.memory[l3 + 16 * 3] = 0b11 << 4 * 5
+    tables.memory[l2 + 16 * 4] = 0b01 << 4 * 3
+    tables.memory[l1 + 16 * 5 + 8] = 0b10 << 4 * (20 - 16)
     unit = tables.unit(caps, mode=1)
 
     def allowed(address: int) -> str:
-        return "".join(
-            letter
-            for letter, request in (("r", read), ("w", write))
-            if unit.translate(request(address, at="translated"))
-        )
+        requests = (("r", read(address, at="translated")), ("w", write(address, at="translated")))
+        return "".join(letter for letter, request in requests if unit.translate(request))
 
-    assert allowed(5 << 30) == "rw"
-    assert allowed(3 << 21) == "r"
-    assert allowed(20 << 12) == "w"
-    assert allowed(21 << 12) == ""
+    eight_gigabytes = 2 << 41 | 3 << 33
+    thirty_two_megabytes = eight_gigabytes | 4 << 25
+    assert allowed(eight_gigabytes | 5 << 30) == "rw"
+    assert allowed(thirty_two_megabytes | 3 << 21) == "r"
+    assert allowed(thirty_two_megabytes | 5 << 17 | 20 << 12) == "w"
+    assert allowed(thirty_two_megabytes | 5 << 17 | 21 << 12) == ""
 
 
 # endpoints

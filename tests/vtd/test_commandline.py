@@ -24,9 +24,7 @@ def run(*words: str) -> int:
 def test_check_prints_one_line_of_counts_per_folder(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("check", LAZY) == 0
     line = capsys.readouterr().out
-    assert line.startswith(
-        "legacy48_lazy-s0-busy: translations 105/105, faults 80/80, kernel_live 24627/24627, "
-    )
+    assert line.startswith("legacy48_lazy-s0-busy: translations 105/105, faults 80/80, kernel_live 24627/24627, ")
     assert "mutations 870/870, invalidations 950/950" in line
     assert "stale explained 300/300" in line
     assert "(personality qemu 7.2.22)" in line
@@ -59,9 +57,7 @@ def test_unreadable_input_is_status_two_and_one_line(capsys: pytest.CaptureFixtu
     assert run("check", workload) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err == (
-        "vtdkit check: maps_smp4_lazy-s0: a workload folder (maps.csv.gz); it holds no tables to look at\n"
-    )
+    assert captured.err == ("vtdkit check: maps_smp4_lazy-s0: a workload folder (maps.csv.gz); it holds no tables to look at\n")
     assert run("inspect", "nowhere") == 2
     assert capsys.readouterr().err == "vtdkit inspect: nowhere: there is no such folder\n"
 
@@ -120,13 +116,8 @@ def test_help_and_unknown_verbs(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_module_runs_and_imports_no_numpy() -> None:
-    code = (
-        "import sys; from vtdkit.cli import main; main(['check', sys.argv[1]]); "
-        "assert 'numpy' not in sys.modules"
-    )
+    code = "import sys; from vtdkit.cli import main; main(['check', sys.argv[1]]); assert 'numpy' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code, LAZY], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    done = subprocess.run(
-        [sys.executable, "-m", "vtdkit", "quirks"], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-m", "vtdkit", "quirks"], capture_output=True, text=True, check=False)
     assert done.returncode == 0

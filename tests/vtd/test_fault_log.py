@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vtdkit.vtd import Capabilities, RemappingUnit, Request
+from vtdkit.vtd import QEMU_7_2, Capabilities, RemappingUnit, Request
 from vtdkit.vtd.events import Message
 
 from .rig import CCMD, FECTL, FRCD, FSTS, SID, TE, Tables, command, legacy, read, scalable, write
@@ -136,6 +136,32 @@ def test_an_event_is_sent_for_the_first_fault_only() -> None:
     unit.write(FSTS, PFO)
     unit.translate(read(0))
     assert len(unit.hooks.messages) == 2
+
+
+@pytest.mark.parametrize(
+    ("setting", "low", "high"),
+    [
+        ({}, 0x1000, 0xC0FF_FF06_0000_0018),
+        ({"fpd": 0, "tt": 3}, 0x1000, 0xC0FF_FF03_0000_0018),
+        (None, 0x1000, 0xC000_0002_0000_0018),
+    ],
+)
+def test_records_as_an_emulator_leaves_them(setting: dict[str, int] | None, low: int, high: int) -> None:
+    """Page-walk faults carry PV=FFFF with PP=0 there; a context entry that is not present does not."""
+    tables, _ = legacy(**(setting or {}))
+    if setting is None:
+        tables.memory[tables.context_at()] = 0
+    unit = tables.unit(Capabilities(HAW=46, NFR=1), quirks=QEMU_7_2)
+    unit.translate(read(0x1000))
+    assert record(unit) == (high, low)
+
+
+def test_the_upper_address_register_counts_where_it_exists() -> None:
+    for eim, upper in ((1, 0x12), (0, 0)):
+        unit = legacy()[0].unit(Capabilities(HAW=46, EIM=eim))
+        unit.write(FECTL + 12, 0x12)
+        unmasked(unit).translate(read(0))
+        assert unit.hooks.messages == [Message("fault", upper << 32 | 0xFEE0_1000, 0x41)]
 
 
 def test_a_masked_event_waits_and_goes_out_when_the_mask_is_cleared() -> None:

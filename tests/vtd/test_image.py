@@ -5,14 +5,18 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
+import re
 import shutil
 import time
 import zipfile
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
 
 from vtdkit.vtd import (
+    REASONS,
     AccessError,
     BadFile,
     BadImage,
@@ -25,8 +29,8 @@ from vtdkit.vtd import (
     Translation,
     explain,
     sid,
-)  # fmt: skip
-from vtdkit.vtd.check import check_folder
+)
+from vtdkit.vtd.check import Report, check_folder
 
 REALITY = Path(__file__).parent.parent / "reality"
 FOLDERS = sorted(path.name for path in REALITY.iterdir() if (path / "pages.npz").exists())
@@ -41,21 +45,23 @@ def test_there_are_eight_folders_of_tables() -> None:
     assert len(FOLDERS) == 8
 
 
+@lru_cache
+def report_on(name: str) -> Report:
+    return check_folder(REALITY / name)
+
+
 @pytest.mark.parametrize("name", FOLDERS)
 def test_the_model_agrees_with_everything_a_real_machine_said(name: str) -> None:
-    report = check_folder(REALITY / name)
+    report = report_on(name)
     assert report.problems == []
     assert report.agrees
     counts = {tally.name: tally.total for tally in report.tallies}
-    assert all(
-        counts[kind]
-        for kind in ("translations", "faults", "kernel_live", "vfio_live", "replayed", "mutations")
-    )
+    assert all(counts[kind] for kind in ("translations", "faults", "kernel_live", "vfio_live", "replayed", "mutations"))
     assert all(counts[kind] for kind in ("invalidations", "interrupts", "records", "dmar", "registers"))
 
 
 def test_the_counts_of_the_lazy_folder_are_those_of_its_oracle(lazy: Image) -> None:
-    report = check_folder(lazy.folder)
+    report = report_on(lazy.name)
     counts = {tally.name: (tally.agree, tally.total) for tally in report.tallies}
     assert counts["translations"] == (105, 105)
     assert counts["faults"] == (80, 80)
@@ -64,6 +70,22 @@ def test_the_counts_of_the_lazy_folder_are_those_of_its_oracle(lazy: Image) -> N
     assert counts["invalidations"] == (950, 950)
     assert counts["stale explained"] == (300, 300)
     assert sum(part.size for part in Oracle(lazy).vfio_live) >> 12 == counts["vfio_live"][0]
+
+
+def test_the_page_about_this_room_tells_the_truth(lazy: Image) -> None:
+    room = Path(__file__).parent.parent.parent / "vtdkit" / "vtd"
+    page = (room / "README.md").read_text(encoding="utf-8")
+    assert repr(lazy.unit.walk(Request(sid("00:03.0"), 0xBF73E000))) in page
+    totals: dict[str, int] = {}
+    for name in FOLDERS:
+        for tally in report_on(name).tallies:
+            totals[tally.name] = totals.get(tally.name, 0) + tally.total
+    compared = ("translations", "faults", "kernel_live", "vfio_live", "replayed", "mutations")
+    compared += ("invalidations", "interrupts", "stale explained")
+    rows = [line for line in page.splitlines() if line.startswith("|") and line.split("|")[2].strip()[:1].isdigit()]
+    assert [int(line.split("|")[2].replace(",", "")) for line in rows] == [totals[name] for name in compared]
+    assert f"all {sum(reason.code is not None for reason in REASONS.values())} conditions" in page
+    assert set(re.findall(r"`(\w+\.py)`", page)) == {path.name for path in room.glob("*.py")} - {"__init__.py"}
 
 
 def test_a_specification_unit_walks_a_real_table(lazy: Image) -> None:
@@ -234,13 +256,12 @@ HOSTILE = [
     ),
     ("dmar.bin", b"short", "ends inside its header"),
     ("dmar.bin", bytes(64), "signature"),
-    ("meta.json", b"[]", "is not an object"),
+    ("meta.json", b"[]", "^spoiled/meta.json: is not an object"),
+    ("meta.json", b'{"qemu_version": "none"}', "^spoiled/meta.json: no version number in 'none'$"),
 ]
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "complaint"), HOSTILE, ids=lambda v: v if isinstance(v, str) else ""
-)
+@pytest.mark.parametrize(("name", "content", "complaint"), HOSTILE, ids=lambda v: v if isinstance(v, str) else "")
 def test_a_folder_with_a_bad_file_is_refused_quickly_and_by_name(
     tmp_path: Path, name: str, content: bytes | None, complaint: str
 ) -> None:
@@ -251,6 +272,14 @@ def test_a_folder_with_a_bad_file_is_refused_quickly_and_by_name(
     assert str(caught.value).startswith(f"spoiled/{name}: ")
     assert "\n" not in str(caught.value)
     assert time.process_time() - started < 2
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    folder = spoiled(tmp_path, "oracle.json.gz", None)
+    os.mkfifo(folder / "oracle.json.gz")
+    with pytest.raises(BadFile, match=r"^spoiled/oracle.json.gz: is no regular file$"):
+        check_folder(folder)
 
 
 def test_folders_without_tables_are_told_apart(tmp_path: Path) -> None:
@@ -289,4 +318,25 @@ def test_tables_that_loop_are_refused_quickly(tmp_path: Path) -> None:
     started = time.process_time()
     with pytest.raises(BadImage, match=r"spoiled: tables loop: the page at 0x[0-9a-f]+ is a table of level"):
         check_folder(folder)
+    assert time.process_time() - started < 2
+
+
+def test_shared_tables_do_not_blow_up(tmp_path: Path) -> None:
+    """Four levels of 512 identical pointers map 2^36 pages with four tables; counting stays quick."""
+    from itertools import islice
+
+    from .rig import Tables
+
+    tables = Tables()
+    chain = [tables.page() for _ in range(4)]
+    for table, below in zip(chain, [*chain[1:], 0x5000_0000], strict=True):
+        for index in range(512):
+            tables.memory[table + 8 * index] = below | 3
+    tables.context(root=chain[0])
+    started = time.process_time()
+    survey = Survey(tables.unit())
+    space, _ = survey.space(0x18)
+    assert space is not None
+    assert survey.pages(space) == 1 << 36
+    assert len(list(islice(survey.ranges(space), 100))) == 100
     assert time.process_time() - started < 2

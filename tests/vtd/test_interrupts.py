@@ -79,9 +79,7 @@ def test_x2apic_mode_uses_the_whole_destination() -> None:
      (1, 3, 0x18, 0x20, False), (2, 0, 0x0205, 0x0200, True), (2, 0, 0x0205, 0x05FF, True),
      (2, 0, 0x0205, 0x0100, False), (2, 0, 0x0205, 0x0600, False)],
 )  # fmt: skip
-def test_the_requester_is_checked_as_the_entry_says(
-    svt: int, sq: int, sid: int, requester: int, allowed: bool
-) -> None:
+def test_the_requester_is_checked_as_the_entry_says(svt: int, sq: int, sid: int, requester: int, allowed: bool) -> None:
     tables, unit, table = interrupts()
     tables.memory[table], tables.memory[table + 8] = IRTE_LOW, svt << 18 | sq << 16 | sid
     assert code(unit.translate(msi(sid=requester))) == (None if allowed else 0x26)
@@ -155,9 +153,7 @@ def test_interrupts_are_never_translated_even_where_a_table_maps_them() -> None:
      (Request(SID, 0xFEE0_0000, "atomic"), 0x29), (Request(SID, 0xFEEF_FFFC, "zero-length read"), None),
      (write(0xFEE0_0002, length=4), 0x29), (read(0xFEDF_FFFC), 6), (read(0xFEF0_0000), 6)],
 )  # fmt: skip
-def test_other_requests_to_the_range_are_blocked_and_recorded(
-    request_: Request, expected: int | None
-) -> None:
+def test_other_requests_to_the_range_are_blocked_and_recorded(request_: Request, expected: int | None) -> None:
     unit = legacy()[0].unit()
     assert code(unit.translate(request_)) == expected
     if expected == 0x29:
@@ -220,9 +216,7 @@ def test_posted_interrupts_are_decoded_and_refused_in_words() -> None:
     descriptor = tables.page()
     tables.memory[table] = 1 | 1 << 15 | 0x31 << 16 | descriptor >> 6 << 38
     tables.memory[table + 8] = IRTE_HIGH
-    with pytest.raises(
-        NotModelled, match=rf"posted interrupt: IRTE, posted .*VV=0x31.*descriptor at {descriptor:#x}"
-    ):
+    with pytest.raises(NotModelled, match=rf"posted interrupt: IRTE, posted .*VV=0x31.*descriptor at {descriptor:#x}"):
         unit.translate(msi())
 
 

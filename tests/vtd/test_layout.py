@@ -61,9 +61,7 @@ def test_a_description_accounts_for_every_bit_once(structure: Structure, caps: C
         seen |= mask
     assert seen == (1 << structure.width) - 1
     reserved = sum(
-        (1 << int(r.bits.partition(":")[0]) + 1) - (1 << int(r.bits.rpartition(":")[2]))
-        for r in rows
-        if r.state == "reserved"
+        (1 << int(r.bits.partition(":")[0]) + 1) - (1 << int(r.bits.rpartition(":")[2])) for r in rows if r.state == "reserved"
     )
     assert reserved == structure.reserved_mask(caps.environment)
 
@@ -169,9 +167,7 @@ GOLDEN = [
 @pytest.mark.parametrize(("structure", "values", "raw"), GOLDEN, ids=lambda v: getattr(v, "name", ""))
 def test_golden_encodings(structure: Structure, values: dict[str, int], raw: int) -> None:
     assert structure.encode(**values) == raw
-    assert {name: value for name, value in structure.decode(raw) if value} == {
-        k: v for k, v in values.items() if v
-    }
+    assert {name: value for name, value in structure.decode(raw) if value} == {k: v for k, v in values.items() if v}
 
 
 def test_an_entry_shows_what_is_set_and_compares_by_value() -> None:

@@ -24,9 +24,7 @@ def test_a_four_level_walk_translates_and_keeps_the_page_offset() -> None:
     assert answer.path == "second stage"
 
 
-@pytest.mark.parametrize(
-    ("aw", "levels", "iova"), [(1, 3, 0x7F_FFFF_F000), (2, 4, 0xFFFF_FFFF_F000), (3, 5, 1 << 56)]
-)
+@pytest.mark.parametrize(("aw", "levels", "iova"), [(1, 3, 0x7F_FFFF_F000), (2, 4, 0xFFFF_FFFF_F000), (3, 5, 1 << 56)])
 def test_every_depth_reaches_its_highest_pages(aw: int, levels: int, iova: int) -> None:
     tables, root = legacy(aw=aw)
     tables.map(root, iova, 0x1234_5000, levels=levels)
@@ -226,6 +224,14 @@ def test_only_the_exact_result_counts_for_the_interrupt_range() -> None:
     unit = tables.unit()
     assert isinstance(unit.translate(read(0x1000)), Translation)
     assert fault_of(unit.translate(read(0x3EE0_0000))) == "LGN.4"
+
+
+def test_a_request_of_no_length_counts_as_one_byte() -> None:
+    tables, root = legacy()
+    tables.map(root, 0x1000, 0xFEE0_0000)
+    assert fault_of(tables.unit().translate(Request(SID, 0x1000, "zero-length read", length=0))) == "LGN.4"
+    zero = Request(SID, 0xFEE0_0000, "zero-length read", length=0)
+    assert isinstance(tables.unit().translate(zero), Translation)
 
 
 def test_a_table_outside_memory_is_an_access_error_of_its_level() -> None:

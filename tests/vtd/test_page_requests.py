@@ -18,9 +18,7 @@ def listening(path: str = "FS") -> tuple[Tables, RemappingUnit, int]:
     if path == "NEST":
         second = tables.memory[entry] & ~0xFFF
         tables.map(second, 0, 0, size=1 << 30)
-    tables.map(
-        root, 0x1000, 0x20_0000, bits=RW if path == "SS" else 0x67, middle=RW if path == "SS" else 0x27
-    )
+    tables.map(root, 0x1000, 0x20_0000, bits=RW if path == "SS" else 0x67, middle=RW if path == "SS" else 0x27)
     unit = tables.unit(SCALABLE, mode=1)
     queue = tables.page()
     unit.write(PQA, queue, 8)
@@ -88,9 +86,7 @@ def test_what_is_cached_for_the_page_is_dropped(path: str, left: int) -> None:
         root = next(iter(unit.walk(read(0x1000)).steps[4:])).address & ~0xFFF
         if path == "NEST":
             root = next(s.address for s in unit.walk(read(0x1000)) if s.kind == "FS-PML4E") & ~0xFFF
-        tables.map(
-            root, 0x2000, 0x20_0000, bits=RW if path == "SS" else 0x67, middle=RW if path == "SS" else 0x27
-        )
+        tables.map(root, 0x2000, 0x20_0000, bits=RW if path == "SS" else 0x67, middle=RW if path == "SS" else 0x27)
     for page in (0x1000, 0x2000):
         assert unit.translate(read(page))
     assert len(unit.caches.iotlb) == 2

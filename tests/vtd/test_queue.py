@@ -27,7 +27,7 @@ from .rig import (
     command,
     legacy,
     read,
-)  # fmt: skip
+)
 
 IQE, ICE, ITE = 1 << 4, 1 << 5, 1 << 6
 FULL = Capabilities.scalable(HAW=46)
@@ -62,9 +62,7 @@ class Ring:
         return self
 
 
-def ringed(
-    caps: Capabilities | None = None, *, wide: bool = False, mode: int = 0, **more: Any
-) -> tuple[Ring, RemappingUnit]:
+def ringed(caps: Capabilities | None = None, *, wide: bool = False, mode: int = 0, **more: Any) -> tuple[Ring, RemappingUnit]:
     tables, root = legacy()
     tables.map(root, 0x1000, 0x20_0000)
     unit = tables.unit(caps, mode=mode, **more)
@@ -188,9 +186,7 @@ def test_a_descriptor_that_cannot_be_read_is_an_error() -> None:
         (FULL, 0, True, 0),
     ],
 )
-def test_the_width_of_the_queue_must_fit_the_mode(
-    caps: Capabilities, mode: int, wide: bool, cause: int
-) -> None:
+def test_the_width_of_the_queue_must_fit_the_mode(caps: Capabilities, mode: int, wide: bool, cause: int) -> None:
     ring, unit = ringed(caps, wide=wide, mode=mode)
     ring.put(WAIT)
     unit.drain()
@@ -420,6 +416,12 @@ def test_the_owner_hears_of_a_moved_tail() -> None:
     assert bell.rings == rings + 1
     unit.write(IQT, 0)
     assert bell.rings == rings + 2
+    ring.put(0xF)
+    unit.drain()
+    unit.write(FSTS, 1)
+    assert bell.rings == rings + 3
+    unit.write(FSTS, IQE)
+    assert bell.rings == rings + 4
 
 
 def test_domain_id_bits_that_do_not_exist_are_ignored() -> None:

@@ -28,12 +28,13 @@ ENTRIES = st.one_of(
 
 
 @given(data=st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_on_tables_with_random_entries_the_short_cut_says_what_the_algorithm_says(
     data: st.DataObject,
 ) -> None:
     tables, root = legacy(
-        tt=data.draw(st.sampled_from([0, 1, 2, 3])), aw=data.draw(st.sampled_from([0, 1, 2, 3]))
+        tt=data.draw(st.sampled_from([0, 0, 0, 1, 2, 3])),
+        aw=data.draw(st.sampled_from([2, 2, 2, 2, 0, 1, 3])),
     )
     size = data.draw(st.sampled_from([4096, 1 << 21, 1 << 30]))
     target = data.draw(st.sampled_from([0x20_0000, 0xC000_0000, 0xFEE0_0000, 1 << 45])) & -size

@@ -145,6 +145,7 @@ def test_a_translation_request_gets_the_response_of_its_own_column(label: str) -
         assert isinstance(answer, Translation)
         assert (answer.readable, answer.writable) == (False, False)
         assert fault.recorded is (label == "SFS.10")
+        assert bool(built.unit.faults.records()[0].F) is (label == "SFS.10")
     else:
         assert isinstance(answer, Fault)
         assert fault.recorded

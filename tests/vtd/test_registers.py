@@ -34,7 +34,7 @@ from .rig import (
     legacy,
     read,
     write,
-)  # fmt: skip
+)
 
 TES, RTPS, WBFS, QIES, IRES, IRTPS, CFIS = (1 << bit for bit in (31, 30, 27, 26, 25, 24, 23))
 FULL = Capabilities.scalable(HAW=46)
@@ -44,9 +44,7 @@ def fresh(caps: Capabilities | None = None) -> RemappingUnit:
     return RemappingUnit(Memory(), caps or Capabilities(HAW=46))
 
 
-@pytest.mark.parametrize(
-    "caps", [Capabilities(HAW=46), FULL, Capabilities(QI=0, DT=0, IR=0, EIM=0, MHMV=0, PLMR=0, PHMR=0)]
-)
+@pytest.mark.parametrize("caps", [Capabilities(HAW=46), FULL, Capabilities(QI=0, DT=0, IR=0, EIM=0, MHMV=0, PLMR=0, PHMR=0)])
 def test_every_bit_of_every_register_behaves_as_its_attribute_says(caps: Capabilities) -> None:
     quiet = {"GCMD", "CCMD", "IOTLB", "PMEN", "PLMBASE", "PLMLIMIT", "PHMBASE", "PHMLIMIT"}
     for offset, name, register in placed(caps):
@@ -76,6 +74,29 @@ def test_reset_values() -> None:
     assert unit.read(IQH, 8) == unit.read(RTADDR, 8) == unit.read(IOTLB, 8) == 0
 
 
+@pytest.mark.parametrize("power_good", [True, False])
+def test_a_reset_gives_back_a_fresh_unit_and_a_warm_one_keeps_what_is_sticky(power_good: bool) -> None:
+    tables, root = legacy()
+    tables.map(root, 0x1000, 0x20_0000)
+    unit = tables.unit()
+    unit.translate(read(0x1000))
+    unit.translate(write(0x9000))
+    command(unit, QIE)
+    unit.write(IQA, 0x5000, 8)
+    record = unit.faults.records()[0].raw
+    unit.reset(power_good=power_good)
+    assert unit.caches is not None
+    assert len(unit.caches.iotlb) == 0
+    assert (unit.read(GSTS), unit.read(RTADDR, 8), unit.read(IQA, 8), unit.queue.enabled) == (0, 0, 0, False)
+    assert unit.faults.records()[0].raw == (0 if power_good else record)
+    assert unit.read(FSTS) == (0 if power_good else 2)
+    answer = unit.translate(read(0x1000))
+    assert isinstance(answer, Translation)
+    assert answer.path == "off"
+    if power_good:
+        assert unit.registers.values == fresh().registers.values
+
+
 def test_a_qword_is_two_dwords_and_other_shapes_are_refused() -> None:
     unit = fresh()
     unit.write(RTADDR, 0x0000_1234_5678_9000, 8)
@@ -100,9 +121,7 @@ def test_registers_of_missing_features_read_zero_and_ignore_writes() -> None:
     assert unit.read(GSTS) == 0
 
 
-@pytest.mark.parametrize(
-    ("bit", "status"), [(TE, TES), (SRTP, RTPS), (QIE, QIES), (SIRTP, IRTPS), (IRE, IRES), (CFI, CFIS)]
-)
+@pytest.mark.parametrize(("bit", "status"), [(TE, TES), (SRTP, RTPS), (QIE, QIES), (SIRTP, IRTPS), (IRE, IRES), (CFI, CFIS)])
 def test_each_command_is_answered_by_its_status_bit(bit: int, status: int) -> None:
     unit = fresh()
     command(unit, bit)
@@ -230,9 +249,7 @@ def test_register_commands_act_on_the_upper_half() -> None:
 
 
 @pytest.mark.parametrize(("caps", "mode"), [(Capabilities(HAW=46, major=6), 0), (FULL, 1)])
-def test_register_commands_are_rejected_on_new_parts_and_in_scalable_mode(
-    caps: Capabilities, mode: int
-) -> None:
+def test_register_commands_are_rejected_on_new_parts_and_in_scalable_mode(caps: Capabilities, mode: int) -> None:
     unit = Tables().unit(caps, mode=mode)
     unit.write(CCMD, 1 << 63 | 1 << 61, 8)
     unit.write(IOTLB, 1 << 63 | 1 << 60, 8)

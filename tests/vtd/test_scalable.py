@@ -95,13 +95,9 @@ def test_pass_through_by_pasid() -> None:
     assert (answer.address, answer.path, answer.did) == (0x12_3450, "pass-through", 5)
 
 
-@pytest.mark.parametrize(
-    ("path", "capability"), [("FS", "FSTS"), ("SS", "SSTS"), ("NEST", "NEST"), ("PT", "PT")]
-)
+@pytest.mark.parametrize(("path", "capability"), [("FS", "FSTS"), ("SS", "SSTS"), ("NEST", "NEST"), ("PT", "PT")])
 def test_each_translation_type_needs_its_capability(path: str, capability: str) -> None:
-    less = {"FSTS": {"FSTS": 0, "NEST": 0, "EAFS": 0}, "SSTS": {"SSTS": 0, "NEST": 0}}.get(
-        capability, {capability: 0}
-    )
+    less = {"FSTS": {"FSTS": 0, "NEST": 0, "EAFS": 0}, "SSTS": {"SSTS": 0, "NEST": 0}}.get(capability, {capability: 0})
     tables, _, entry, _ = scalable(path, w0=0)
     tables.memory[entry] &= ~0x1C if capability == "SSTS" else ~0
     caps = Capabilities.scalable(HAW=46, **less)
@@ -156,9 +152,7 @@ def test_user_requests_need_us_and_rw_in_every_entry() -> None:
     [(P, 0, "read", ""), (P, 0, "write", ""), (P, 1, "write", "SGN.6"), (P | FRW, 1, "write", ""),
      (P | US, 0, "write", ""), (P | US, 1, "write", "SGN.6"), (P, 1, "atomic", "SGN.6"), (P, 1, "read", "")],
 )  # fmt: skip
-def test_supervisor_requests_ignore_us_and_obey_rw_only_with_wpe(
-    bits: int, wpe: int, kind: str, expected: str
-) -> None:
+def test_supervisor_requests_ignore_us_and_obey_rw_only_with_wpe(bits: int, wpe: int, kind: str, expected: str) -> None:
     tables, _, _, _ = first(bits=bits | A | D, rid_priv=1, w2=1 | wpe << 4)
     answer = tables.unit(SCALABLE, mode=1).translate(Request(SID, 0x1000, kind))  # type: ignore[arg-type]
     assert label(answer) == expected
@@ -217,6 +211,16 @@ def test_a_write_that_is_refused_dirties_nothing() -> None:
     leaf = tables.map(root, 0x1000, 0x20_0000, bits=R)
     assert label(tables.unit(SCALABLE, mode=1).translate(write(0x1000))) == "SGN.6"
     assert tables.memory[leaf] & SSD == 0
+
+
+def test_a_translation_request_dirties_only_what_may_be_written() -> None:
+    for upper, dirty in ((RW, True), (R, False)):
+        tables, _, _, root = scalable("SS", w0=1 << 9)
+        leaf = tables.map(root, 0x1000, 0x20_0000)
+        tables.memory[root] = tables.memory[root] & ~3 | upper
+        answer = ok(tables.unit(SCALABLE, mode=1).translate(read(0x1000, at="translation")))
+        assert answer.writable is dirty
+        assert bool(tables.memory[leaf] & SSD) is dirty
 
 
 def test_looking_changes_no_flags() -> None:
@@ -284,9 +288,7 @@ def test_a_nested_walk_goes_through_both_stages() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("guest", "host"), [(1 << 30, 4096), (4096, 1 << 30), (1 << 21, 1 << 30), (1 << 30, 1 << 21)]
-)
+@pytest.mark.parametrize(("guest", "host"), [(1 << 30, 4096), (4096, 1 << 30), (1 << 21, 1 << 30), (1 << 30, 1 << 21)])
 def test_the_result_is_the_smaller_of_the_two_pages(guest: int, host: int) -> None:
     tables, _, entry, root = scalable("NEST")
     second = tables.memory[entry] & ~0xFFF

@@ -20,9 +20,7 @@ from .rig import RW, Tables, bring_up, legacy, read, scalable
 PLAIN = Capabilities(HAW=46)
 SMALL = Capabilities(HAW=39, MGAW=39, SAGAW=0b00010, ND=3, SC=0, DT=0, SSLPS=0, PT=0)
 FULL = Capabilities.scalable(HAW=46)
-BARE = Capabilities.scalable(
-    HAW=40, SRS=0, RPRIVS=0, RPS=0, PRS=0, PDS=0, MTS=0, EAFS=0, SSADS=0, SC=0, PASID=0
-)
+BARE = Capabilities.scalable(HAW=40, SRS=0, RPRIVS=0, RPS=0, PRS=0, PDS=0, MTS=0, EAFS=0, SSADS=0, SC=0, PASID=0)
 
 # A case: the structure, where it is, its reserved-bit label, the unit, and the translation type it serves.
 Case = tuple[Structure, int, str, RemappingUnit, Tables, str]

@@ -7,7 +7,7 @@ work on overlapping ranges at once.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from .errno import EBUSY, EINVAL, ENODEV, ENOMEM
 from .pci import PciBus, PciDevice
 
 if TYPE_CHECKING:
+    from .dma import DmaApi
     from .intel.driver import IntelIommu
 
 IOMMU_READ = 1
@@ -86,23 +87,31 @@ class IommuCore:
         driver.core = self
         self.default_type = default_type
         self.groups: list[IommuGroup] = []
+        self.dma: DmaApi | None = None  # the DMA API, if this machine has one
 
     # -- devices come and go -----------------------------------------------------------------------------------------
 
     async def iommu_probe_device(self, dev: PciDevice) -> int:
-        """A device appears: the driver looks at it, it joins a group, the group gets its default domain. 0 or negative."""
+        """A device appears: the driver looks at it, it joins a group, the group gets its default domain. 0 or negative.
+
+        A group for which no default domain can be had goes without, as in Linux. If attaching fails, the device is released.
+        """
         iommu = await self.driver.intel_iommu_probe_device(dev)
         if isinstance(iommu, int):
             return iommu
         group = await self.iommu_group_get_for_dev(dev)
+        error = 0
         async with group.mutex:
-            error = 0
             if group.default_domain is None:
-                error = await self.iommu_alloc_default_domain(group)
-            if not error:
+                await self.iommu_alloc_default_domain(group)
+            if group.default_domain is not None:
                 error = await self.driver.intel_iommu_attach_device(group.default_domain, dev)
-            if not error and group.domain is None:
-                await group.write_once(domain=group.default_domain)
+                if not error and group.domain is None:
+                    await group.write_once(domain=group.default_domain)
+        if error:
+            await self.iommu_release_device(dev)
+        elif self.dma is not None:
+            await self.dma.iommu_setup_dma_ops(dev)  # `probe_finalize`; a failure is only logged
         return error
 
     async def iommu_group_get_for_dev(self, dev: PciDevice) -> IommuGroup:
@@ -142,7 +151,11 @@ class IommuCore:
 
     async def iommu_domain_alloc(self, type: str) -> IommuDomain | None:
         """A domain of this type, or None."""
-        return await self.driver.intel_iommu_domain_alloc(type)
+        domain = await self.driver.intel_iommu_domain_alloc(type)
+        if domain is not None and domain.is_dma and self.dma is not None and await self.dma.iommu_get_dma_cookie(domain):
+            await self.iommu_domain_free(domain)
+            return None
+        return domain
 
     async def iommu_domain_free(self, domain: IommuDomain) -> None:
         """Free it. No device may be attached any more."""
@@ -232,6 +245,30 @@ class IommuCore:
 
     async def iommu_map(self, domain: IommuDomain, iova: int, paddr: int, size: int, prot: int) -> int:
         """Map `size` bytes at `iova` to `paddr`, all or nothing. 0, -EINVAL, -ENOMEM, -EFAULT."""
+        error = await self._iommu_map(domain, iova, paddr, size, prot)
+        if not error:
+            await self.driver.intel_iommu_iotlb_sync_map(domain, iova, size)
+        return error
+
+    async def iommu_map_sg(self, domain: IommuDomain, iova: int, sg: Sequence[tuple[int, int]], prot: int) -> int:
+        """Map pieces of memory (address, bytes) side by side from `iova` on, all or nothing. The bytes mapped, or an error.
+
+        Pieces that are neighbours in memory too are mapped as one.
+        """
+        mapped = start = length = 0
+        for phys, size in [*sg, (-1, 0)]:
+            if length and phys != start + length:
+                error = await self._iommu_map(domain, iova + mapped, start, length, prot)
+                if error:
+                    await self.iommu_unmap(domain, iova, mapped)
+                    return error
+                mapped, length = mapped + length, 0
+            start, length = start if length else phys, length + size
+        await self.driver.intel_iommu_iotlb_sync_map(domain, iova, mapped)
+        return mapped
+
+    async def _iommu_map(self, domain: IommuDomain, iova: int, paddr: int, size: int, prot: int) -> int:
+        """`__iommu_map`: map, without telling the hardware."""
         if (iova | paddr | size) & 0xFFF or not size:
             return -EINVAL
         at, to, left = iova, paddr, size
@@ -243,7 +280,6 @@ class IommuCore:
                 if at > iova:
                     await self.iommu_unmap(domain, iova, at - iova)
                 return error
-        await self.driver.intel_iommu_iotlb_sync_map(domain, iova, size)
         return 0
 
     async def iommu_unmap(self, domain: IommuDomain, iova: int, size: int) -> int:

@@ -99,6 +99,8 @@ class RemappingHardware:
         self.hooks = _Lines(self)
         self.unit = RemappingUnit(self.memory, capabilities, hooks=self.hooks)
         self.working = False
+        self.agent = machine.agent_context(name)
+        self.agent.send = self._work
         self.fault_irq: Callable[[], None] | None = None
         self.descriptors = 0  # executed so far
         self.polled: list[Page] = []  # status pages that software spins on
@@ -144,7 +146,7 @@ class RemappingHardware:
             self._drain()
             return
         self.working = True
-        machine.call_in(self._time_of_next(), self._work, self.name)
+        machine.at(self.agent, self._time_of_next())
 
     def _drain(self) -> None:
         """Execute everything at once (where time stands still)."""
@@ -154,34 +156,35 @@ class RemappingHardware:
                 return
             self.descriptors += 1
 
-    def _work(self) -> None:
-        step = self.unit.step()
-        if step is None or step.outcome in ("error", "blocked"):
-            self.working = False
+    def _work(self, _: None) -> int | None:
+        """Execute one descriptor; what the next one takes, None when there is none or an error has stopped the queue."""
+        unit = self.unit
+        step = unit.step()
+        if step is not None and step.outcome not in ("error", "blocked"):
+            self.descriptors += 1
+            if not (unit.queue.idle or unit.queue.stopped):
+                return self._time_of_next()
+        else:
             for page in self.polled:
                 page.nudge()
-            return
-        self.descriptors += 1
-        if self.unit.queue.idle or self.unit.queue.stopped:
-            self.working = False
-        else:
-            self.machine.call_in(self._time_of_next(), self._work, self.name)
+        self.working = False
+        return None
 
     def queue_error(self) -> bool:
         """Does the fault status register show a queue error (IQE, ITE, ICE)?"""
-        return bool(self.unit.read(0x34, 4) & 0x70)
+        return bool(self.unit.registers["FSTS"] & 0x70)
 
     def _time_of_next(self) -> int:
-        """What the descriptor at the head takes: a wait nothing of its own, a device TLB a round trip."""
+        """What the descriptor at the head takes: a wait nothing of its own, a device TLB a round trip. At least 1 ns."""
         queue, costs = self.unit.queue, self.machine.costs
         try:
             low = self.memory.read64(queue.base + queue.head)
         except AccessError:
-            return costs.iotlb_wait
+            return costs.iotlb_wait or 1
         kind = low & 0xF | low >> 5 & 0x70
         if kind == WAIT_TYPE:
-            return costs.line_near
-        return costs.device_tlb_wait if kind in DEVICE_TLB_TYPES else costs.iotlb_wait
+            return costs.line_near or 1
+        return (costs.device_tlb_wait if kind in DEVICE_TLB_TYPES else costs.iotlb_wait) or 1
 
     def write_status(self, address: int, data: int) -> None:
         """A wait descriptor completed: 32 bits go to memory, coherently."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .context import AGENT, TASK, Context
 from .findings import Finding, Findings
 from .irqflags import IrqFlags
+from .races import Watch
 from .record import FOUND
 from .sites import ANYWHERE, Site, Spot, here, site, stack
 
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from .pages import Page
     from .races import Access
 
-UNKNOWN = "BUG: "
+SOFT_LOCKUP = 20_000_000_000  #: ns of spinning after which Linux's watchdog speaks up (twice kernel.watchdog_thresh)
+HUNG_TASK = 120_000_000_000  #: ns of sleep in one place after which khungtaskd does (kernel.hung_task_timeout_secs)
 
 
 class Checks(IrqFlags):
@@ -37,22 +39,30 @@ class Checks(IrqFlags):
         self.object_serial = 0
         self.watching = False
         self.object_names: list[str] = [""]
+        self.object_kinds: list[str] = [""]
+        self._words: dict[str, int] = {}
         self.replay_hint = ""
-        self.stuck: list[Context] = []
+
+    def known_here(self) -> dict[int, int] | None:
+        return self.order.snapshot(self.current) if self.order is not None else None
+
+    def follow(self, context: Context, known: dict[int, int] | None) -> None:
+        if known is not None:
+            self.order.begin(context, known)
 
     # -- making findings -------------------------------------------------------------------------------------------
 
     def report(
         self, kind: str, where: str, places: tuple[Spot | Site | None, ...], *, contexts: tuple[str, ...] = (), text: str = "",
+        about: Context | None = None,
     ) -> None:  # fmt: skip
-        """Add a finding about the running context."""
-        current: Context | None = getattr(self, "current", None)
+        """Add a finding about the running context (or the one it is `about`)."""
+        current: Context | None = about or getattr(self, "current", None)
         sites = tuple(place if isinstance(place, Site) else site(place) for place in places if place is not None)
         held = tuple(f"{hold.name} taken at {site(hold.place)}" for hold in current.held) if current else ()
         running = self.describe(current) if current else ""
-        finding = Finding(
-            kind, where, sites, (running, *contexts), held, stack(_getframe(1)), text, self.now, self.replay_hint,
-        )  # fmt: skip
+        involved = (running, *(other for other in contexts if other != running))
+        finding = Finding(kind, where, sites, involved, held, stack(_getframe(1)), text, self.now, self.replay_hint)
         if self.findings.add(finding):
             self.note_found(len(self.findings) - 1)
 
@@ -89,6 +99,18 @@ class Checks(IrqFlags):
             text = f"{what} of word {index} of page {page.pfn:#x}, allocated at {site(page.allocated)}, freed at {site(page.freed)}"
             self.report("BUG: KASAN: use-after-free", page.name, (_driverhere(), page.freed), text=text)
 
+    def out_of_bounds(self, page: Page, index: int, what: str) -> None:
+        """A word before or after a page was read or written through it."""
+        if "kasan" in self.checkers:
+            text = f"{what} of word {index} of page {page.pfn:#x}, which has words 0 to 511, allocated at {site(page.allocated)}"
+            self.report("BUG: KASAN: out-of-bounds", page.name, (_driverhere(), page.allocated), text=text)
+
+    def no_such_field(self, obj: KObject, field: str, place: Spot) -> None:
+        """A field was accessed that the object does not have: memory beyond it, or another kind of object."""
+        if "kasan" in self.checkers:
+            text = f"{type(obj).__name__} has no shared field {field!r}, allocated at {site(obj.allocated)}"
+            self.report("BUG: KASAN: slab-out-of-bounds", obj.label, (place,), text=text)
+
     def double_free(self, what: Any, place: Spot | None) -> None:
         """A page or object was freed that had been freed before."""
         if "kasan" in self.checkers:
@@ -105,8 +127,6 @@ class Checks(IrqFlags):
         if order is not None and order.on:
             watch = obj.watches.get(field)
             if watch is None:
-                from .races import Watch
-
                 watch = obj.watches[field] = Watch()
             (order.write if write else order.read)(self.current, watch, obj, field, place, marked)
 
@@ -132,6 +152,10 @@ class Checks(IrqFlags):
         if self.order is not None:
             self.order.on = True
         return self.object_serial
+
+    def slept_in_interrupt(self, context: Context) -> None:
+        if context.kind != AGENT and "sleep" in self.checkers:
+            self.report("BUG: scheduling while atomic", _names(context), (_driverhere(),), text=f"{context.name} is no thread")
 
     exploring = False
     order: Any = None
@@ -167,17 +191,30 @@ class Checks(IrqFlags):
             context = owner
         return ", ".join(chain)
 
-    def report_stuck(self) -> None:
-        """After a simulation: threads that still wait although nothing is left to happen."""
+    def report_stuck(self, all_over: bool) -> None:
+        """After a simulation: threads that still wait although nothing is left to happen (`all_over`), or wait in a circle, or
+        have waited for longer than the kernel's watchdogs allow."""
         for context in self.contexts:
             if context.done or context.kind == AGENT or context.waiting is None:
                 continue
-            asleep = context.cpu is None or context.cpu.task is not context
+            asleep = context.kind == TASK and (context.cpu is None or context.cpu.task is not context)
+            patience = HUNG_TASK if asleep else SOFT_LOCKUP
+            if not all_over and self.now - context.since < patience and not self.waits_in_a_circle(context):
+                continue
             kind = "INFO: task blocked for more than 120 seconds" if asleep else "watchdog: BUG: soft lockup"
             name = getattr(context.waiting, "name", str(context.waiting))
-            held = tuple(hold.place for hold in context.held)
             if not any(name == finding.where for finding in self.findings.of("soft lockup")):
-                self.report(kind, name, held, contexts=(self.describe(context),), text=self.why_stuck(context))
+                held = tuple(hold.place for hold in context.held)
+                self.report(kind, name, held, contexts=(self.describe(context),), text=self.why_stuck(context), about=context)
+
+    def waits_in_a_circle(self, context: Context) -> bool:
+        """Does `context` wait for something whose owner waits ... for `context`?"""
+        seen: list[Context] = []
+        owner: Context | None = context
+        while owner is not None and owner not in seen:
+            seen.append(owner)
+            owner = getattr(owner.waiting, "owner", None)
+        return owner is context
 
 
 def _names(context: Context) -> str:

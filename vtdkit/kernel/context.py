@@ -33,9 +33,10 @@ class Context:
     """
 
     __slots__ = (
-        "below", "bh_count", "chain", "children", "coro", "cpu", "cpu_id", "done", "due", "epoch", "error", "held", "id",
-        "irqstate", "kind", "late", "longest", "machine", "name", "off_since", "pinned", "preempt", "preempt_at", "preempt_site",
-        "rcu", "result", "send", "since", "suspended", "tick", "vc", "waiters", "waiting",
+        "below", "bh_count", "chain", "coro", "cpu", "cpu_id", "disposable", "done", "due", "epoch", "error", "id",
+        "innermost", "irqstate", "kind", "late", "longest", "longest_at", "machine", "name", "off_since", "pinned",
+        "preempt", "preempt_at", "preempt_site", "rcu", "result", "send", "since", "stands_since", "suspended", "tick", "vc",
+        "waiting",
     )  # fmt: skip
 
     def __init__(self, machine: Machine, ident: int, name: str, kind: str) -> None:
@@ -48,35 +49,59 @@ class Context:
         self.cpu: Cpu | None = None
         self.cpu_id = -1
         self.pinned = True
+        self.disposable = False  # nobody keeps this record: it may be used again once it has ended
         self.irqstate = {HARDIRQ: HARD_OFF | SOFT_OFF, SOFTIRQ: SOFT_OFF}.get(kind, 0)
         self.bh_count = 0
         self.preempt = 0
         self.preempt_at = 0
         self.preempt_site: Spot | None = None
-        self.longest: tuple[int, Spot | None, Spot | None] = (0, None, None)  # preemption off, longest piece
+        self.longest = 0  # preemption off, longest piece in ns
+        self.longest_at: tuple[Spot | None, Spot | None] = (None, None)  # where that one began and ended
         self.off_since: tuple[int, Spot | None] = (0, None)
         self.chain: Chain = machine.root_chain(kind)
-        self.held: list[Any] = []  # locks (and shares of locks), innermost last: each has a name and a place
+        self.innermost: Any = None  # the lock (or share of one) taken last, see `held`
         self.rcu = 0
         self.waiting: Any = None  # what it spins or sleeps for
-        self.since = 0  # when the present wait, or the interruption, began
+        self.since = 0  # when the present wait began
         self.suspended = False  # an interrupt sits on it, or it was preempted
+        self.stands_since = 0  # when that began
         self.due: int | None = None  # its time came while an interrupt sat on its CPU
         self.late = 0  # work still owed once it may go on
         self.below: Context | None = None  # what an interrupt handler interrupted
         self.vc: dict[int, int] | None = None
         self.tick = 0  # how often it has advanced its clock
         self.epoch = 0  # its clock's count when it last ended, if this record was used before
-        self.children = 0
         self.done = False
         self.result: Any = None
         self.error: BaseException | None = None
-        self.waiters: list[Context] = []
 
     def __repr__(self) -> str:
         where = "" if self.cpu is None else f" on CPU{self.cpu_id}"
         state = "done" if self.done else f"waiting for {self.waiting}" if self.waiting is not None else "runnable"
         return f"<{self.kind} {self.name}{where}: {state}>"
+
+    @property
+    def held(self) -> list[Any]:
+        """The locks (and shares of locks) it holds, innermost last: each has a `name`, a `place`, a `lock`, and one `below`.
+
+        They are kept as a chain through the locks themselves, which costs two assignments a lock; this list is made on demand.
+        """
+        holds, hold = [], self.innermost
+        while hold is not None:
+            holds.append(hold)
+            hold = hold.below
+        return holds[::-1]
+
+    def let_go(self, hold: Any) -> None:
+        """Take a hold out of the chain, wherever it is in it."""
+        if self.innermost is hold:
+            self.innermost = hold.below
+        else:
+            above = self.innermost
+            while above.below is not hold:
+                above = above.below
+            above.below = hold.below
+        hold.below = None
 
     @property
     def in_atomic(self) -> bool:

@@ -5,8 +5,10 @@ scale of a simulation, not its verdicts: nobody published a measurement of the p
 here is this model's own. Three presets:
 
 - `NEAR`        one socket, the default
-- `TWO_SOCKET`  the same, with dearer transfers between sockets (set `Machine(sockets=2)` as well)
+- `TWO_SOCKET`  the same figures; on a machine of two sockets the dearer transfers between them count
 - `IDEAL`       everything free: for comparing a lock with a textbook queue, and for exploring interleavings
+
+`Machine.preset("two-socket", cpus=8)` puts costs and sockets together.
 
 Example::
 
@@ -49,8 +51,8 @@ class Costs:
     switch: int = 1070
     #: time slice of a thread when others wait for its CPU. Linux, sched base slice: 3 ms
     slice: int = 3_000_000
-    #: a mutex waiter spins at most this long while the owner runs (own choice: the price of sleeping and being woken)
-    spin_limit: int = 4000
+    #: a mutex waiter spins at most this long while the owner runs; None: as long as the owner runs, as in Linux; 0: not at all
+    spin_limit: int | None = None
     #: the invalidation queue's answer to one submission, IOTLB. rIOMMU, ASPLOS'15, table 1: about 2130 cycles = 0.7 us
     iotlb_wait: int = 700
     #: a device's answer to a device-TLB invalidation (own estimate: a PCIe round trip on top of `iotlb_wait`)
@@ -75,12 +77,22 @@ class Costs:
     def __post_init__(self) -> None:
         for name in self.__slots__:
             value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or value < 0):
-                raise ValueError(f"Costs.{name} must be a whole number of nanoseconds, 0 or more; it is {value!r}")
+            may_be_none = name in ("handover", "spin_limit")
+            if not (value is None and may_be_none) and (type(value) is not int or value < 0):
+                wanted = "a whole number of nanoseconds, 0 or more" + (", or None" if may_be_none else "")
+                raise ValueError(f"Costs.{name} must be {wanted}; it is {value!r}")
 
     def but(self, **changes: Any) -> Costs:
         """The same costs with some changed, e.g. `NEAR.but(iotlb_wait=5000)`."""
         return replace(self, **changes)
+
+
+    def __str__(self) -> str:
+        """As it is written: `NEAR`, or `NEAR.but(iotlb_wait=5000)`."""
+        if self == IDEAL:
+            return "IDEAL"
+        changed = [f"{name}={getattr(self, name)}" for name in self.__slots__ if getattr(self, name) != getattr(NEAR, name)]
+        return f"NEAR.but({', '.join(changed)})" if changed else "NEAR"
 
 
 NEAR = Costs()
@@ -91,3 +103,6 @@ IDEAL = Costs(
     slice=Costs().slice,
     spin_limit=0,
 )
+
+#: kinds of machine by name: what things cost, and the sockets its CPUs are spread over
+PRESETS = {"near": (NEAR, 1), "two-socket": (TWO_SOCKET, 2), "ideal": (IDEAL, 1)}

@@ -159,7 +159,7 @@ class XPage(Page):
         return (yield from super().load(index))
 
     @coroutine
-    def store(self, index: int, value: int) -> Steps:
+    def store(self, index: int, value: int | Callable[[int], int]) -> Steps:
         if self.machine.exploring:
             yield from self.machine.stop(((self.base + index, WRITE), (self.base + LIFE, READ)))
         yield from super().store(index, value)

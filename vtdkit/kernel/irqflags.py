@@ -1,8 +1,8 @@
 """Interrupts and preemption on and off, for the running context: `local_irq_save`, `local_bh_disable`, `preempt_disable`.
 
-Switching off never waits. Switching on may: what was pending on the CPU runs first, so those are awaited. How long each
-context kept interrupts or preemption off is kept as `Latency`, with the places where they went off and on (the kernel's
-irqsoff and preemptoff tracers).
+Switching off never waits. Switching on may: what was pending on the CPU runs first, so those are awaited. How long interrupts
+were kept off is summed up by context name; of preemption the longest piece of each context is kept, with the places where it
+went off and on (the kernel's irqsoff and preemptoff tracers keep the longest piece).
 
 Mirrors include/linux/irqflags.h, include/linux/preempt.h, kernel/softirq.c.
 """
@@ -67,12 +67,15 @@ class IrqFlags(Scheduler):
         return _sum(self._irqsoff, context)
 
     def preemptoff(self, context: str = "") -> Latency:
-        """The longest time preemption was off in one piece (spin locks, `preempt_disable`); only the longest is kept."""
-        ran = [c for c in self.contexts if c.longest[0] and (not context or c.name == context)]
+        """The longest time preemption was off in one piece (spin locks, `_bh`, `preempt_disable`), over all contexts or one.
+
+        Only each context's longest piece is kept: `count` and `total` are of those.
+        """
+        ran = [c for c in self.contexts if c.longest and (not context or c.name == context)]
         if not ran:
             return Latency()
-        ns, began, ended = max((c.longest for c in ran), key=lambda longest: longest[0])
-        return Latency(len(ran), ns, ns, site(began), site(ended))
+        worst = max(ran, key=lambda c: c.longest)
+        return Latency(len(ran), sum(c.longest for c in ran), worst.longest, *map(site, worst.longest_at))
 
     # -- hard interrupts -------------------------------------------------------------------------------------------
 
@@ -92,8 +95,9 @@ class IrqFlags(Scheduler):
         """Put hard interrupts back as they were when `flags` was saved; pending ones are handled before it returns."""
         context = self.current
         if not flags & HARD_OFF and context.irqstate & HARD_OFF:
-            began, place = context.off_since
-            self._meter(self._irqsoff, context).add(self.now - began, place, where or here())
+            if context.kind != HARDIRQ:
+                began, place = context.off_since
+                self._meter(context).add(self.now - began, place, where or here())
             context.irqstate &= ~HARD_OFF
             self.irqs_switched(context, True)
             self.note(context, IRQ_ON, 0)
@@ -111,36 +115,33 @@ class IrqFlags(Scheduler):
 
     # -- softirqs --------------------------------------------------------------------------------------------------
 
-    def local_bh_disable(self) -> None:
+    def local_bh_disable(self, where: Spot | None = None) -> None:
         """Keep softirqs from running on this CPU; nests."""
         context = self.current
         context.bh_count += 1
-        context.preempt += 1
+        self.preempt_off(context, where or here())
         if context.kind == TASK:
             context.irqstate |= SOFT_OFF
 
     @coroutine
-    def local_bh_enable(self) -> Generator[int | None, None, None]:
+    def local_bh_enable(self, where: Spot | None = None) -> Generator[int | None, None, None]:
         """Undo one `local_bh_disable`; softirqs that came up meanwhile run before the last one returns."""
         context = self.current
         if not context.bh_count:
             raise RuntimeError(f"{context.name}: local_bh_enable without local_bh_disable")
         context.bh_count -= 1
-        context.preempt -= 1
         if not context.bh_count and context.kind == TASK:
             context.irqstate &= ~SOFT_OFF
             self.softirqs_on(context)
-            if context.cpu is not None and context.cpu.pending:
-                yield from self.opened()
+        self.preempt_on(context, where or here())
+        if not context.bh_count and context.cpu is not None and context.cpu.pending:
+            yield from self.opened()  # softirqs run here also under a spin lock
 
     # -- preemption ------------------------------------------------------------------------------------------------
 
     def preempt_disable(self) -> None:
         """Keep this thread on its CPU; nests."""
-        context = self.current
-        if not context.preempt:
-            context.preempt_at, context.preempt_site = self.now, here()
-        context.preempt += 1
+        self.preempt_off(self.current, here())
 
     @coroutine
     def preempt_enable(self) -> Generator[int | None, None, None]:
@@ -148,12 +149,27 @@ class IrqFlags(Scheduler):
         context = self.current
         if context.preempt <= 0:
             raise RuntimeError(f"{context.name}: preempt_enable without preempt_disable")
-        context.preempt -= 1
+        if self.preempt_on(context, here()):
+            yield from self.opened()
+
+    def preempt_off(self, context: Context, place: Spot) -> None:
+        """The bookkeeping of switching it off, once more."""
         if not context.preempt:
-            if self.now - context.preempt_at > context.longest[0]:
-                context.longest = (self.now - context.preempt_at, context.preempt_site, here())
-            if context.cpu is not None and context.cpu.pending:
-                yield from self.opened()
+            context.preempt_at, context.preempt_site = self.now, place
+        context.preempt += 1
+
+    def preempt_on(self, context: Context, place: Spot | None) -> bool:
+        """The bookkeeping of switching it on, once; True if something waits for the CPU to open up."""
+        context.preempt -= 1
+        if context.preempt:
+            return False
+        if self.now - context.preempt_at > context.longest:
+            self.longest_piece(context, place)
+        return context.cpu is not None and context.cpu.pending
+
+    def longest_piece(self, context: Context, place: Spot | None) -> None:
+        """Preemption was off longer than ever in this context, until now."""
+        context.longest, context.longest_at = self.now - context.preempt_at, (context.preempt_site, place)
 
     # -- questions a driver may ask --------------------------------------------------------------------------------
 
@@ -165,10 +181,10 @@ class IrqFlags(Scheduler):
         """Are hard interrupts off here?"""
         return bool(self.current.irqstate & HARD_OFF)
 
-    def _meter(self, meters: dict[str, _Meter], context: Context) -> _Meter:
-        meter = meters.get(context.name)
+    def _meter(self, context: Context) -> _Meter:
+        meter = self._irqsoff.get(context.name)
         if meter is None:
-            meter = meters[context.name] = _Meter()
+            meter = self._irqsoff[context.name] = _Meter()
         return meter
 
     def irqs_switched(self, context: Context, on: bool) -> None:

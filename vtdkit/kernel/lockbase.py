@@ -7,62 +7,76 @@ are one class to the validator and to the statistics, as locks initialised at on
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .context import Context
 from .lockdep import LockClass
-from .lockstat import LockStats
-from .record import ACQUIRE, RELEASE
-from .sites import Spot, Spots
+from .lockstat import LockStat, LockStats, Side
+from .record import ACQUIRE, RELEASE, SPIN
+from .sites import Spot, Spots, here
 
 if TYPE_CHECKING:
     from .machine import Machine
 
 
 class LockLog:
-    """What the locks of one class did since the statistics were last folded.
+    """What the locks of one class and side did: statistics, and the places where they are taken.
 
-    `holds` and `waits` are lists of nanoseconds, appended to on the hot path; `spots` are the places where locks of the class are
-    taken, each with its counts. `fold` turns them into `lockstat.LockStats`.
+    On the hot path nanoseconds are appended to the lists of a place; `fold` turns them into `stats`, and the engine has it
+    called every few thousand steps.
     """
 
-    __slots__ = ("acq_bounces", "con_bounces", "holds", "name", "spots", "stats", "waits")
+    __slots__ = ("acq_bounces", "con_bounces", "spots", "stats")
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.holds: list[int] = []
-        self.waits: list[int] = []
+    def __init__(self) -> None:
         self.spots = Spots()
+        self.stats = LockStats()
         self.acq_bounces = 0
         self.con_bounces = 0
-        self.stats = LockStats()
 
     def fold(self) -> LockStats:
         """Bring the statistics up to date and return them."""
-        stats, holds, waits = self.stats, self.holds, self.waits
+        stats = self.stats
         stats.acq_bounces, stats.con_bounces = self.acq_bounces, self.con_bounces
-        if holds:
-            stats.acquisitions += len(holds)
-            stats.hold_total += sum(holds)
-            stats.hold_max = max(stats.hold_max, max(holds))
-            stats.hold_min = min(stats.hold_min, min(holds))
-            holds.clear()
-        if waits:
-            stats.contentions += len(waits)
-            stats.wait_total += sum(waits)
-            stats.wait_max = max(stats.wait_max, max(waits))
-            stats.wait_min = min(stats.wait_min, min(waits))
-            waits.clear()
+        for spot in self.spots.all():
+            if spot.holds:
+                stats.acquisitions += len(spot.holds)
+                stats.hold_total += sum(spot.holds)
+                stats.hold_max = max(stats.hold_max, max(spot.holds))
+                stats.hold_min = min(stats.hold_min, min(spot.holds))
+                spot.holds.clear()
+            if spot.waits:
+                spot.waited += len(spot.waits)
+                stats.contentions += len(spot.waits)
+                stats.wait_total += sum(spot.waits)
+                stats.wait_max = max(stats.wait_max, max(spot.waits))
+                stats.wait_min = min(stats.wait_min, min(spot.waits))
+                spot.waits.clear()
         return stats
 
-    def read(self) -> LockStats:
-        """The statistics with their places, up to date."""
-        stats = self.fold()
-        spots = self.spots.all()
-        stats.points = {spot.site: spot.waits for spot in spots if spot.waits}
-        stats.holders = {spot.site: spot.holds for spot in spots if spot.holds}
-        return stats
+    def waited(self, ns: int, place: Spot, holder: Spot | None, bounced: bool) -> None:
+        """Somebody waited `ns` at `place` for a lock taken at `holder`. No wait at all is no contention, as in the kernel."""
+        if ns:
+            place.waits.append(ns)
+            self.con_bounces += bounced
+            if holder is not None:
+                holder.blocked += 1
+
+
+def class_stat(name: str, subclass: int, write: LockLog, read: LockLog | None) -> LockStat:
+    """The record of one lock class: both its sides, and its places."""
+    points: dict[Hashable, int] = {}
+    holders: dict[Hashable, int] = {}
+    sides = [log.fold().record() for log in (write, read) if log is not None]
+    for log in (write, read):
+        for spot in log.spots.all() if log is not None else ():
+            for places, count in ((points, spot.waited), (holders, spot.blocked)):
+                if count:
+                    places[spot.site] = places.get(spot.site, 0) + count
+    shared = sides[1] if read is not None else Side()
+    return LockStat(name, subclass, sides[0], shared, tuple(points.items()), tuple(holders.items()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +100,8 @@ class Lock:
     """The common part. Guards: the fields belong to the lock and change only in its acquire and release steps."""
 
     __slots__ = (
-        "cost_far", "cost_near", "cost_own", "handover", "id", "key", "kind", "last_cpu", "lockdep_class", "log", "machine", "name",
-        "owner", "place", "since", "subclass", "vc",
+        "below", "cost_far", "cost_near", "cost_own", "handover", "id", "key", "kind", "last_cpu", "lockdep_class", "log",
+        "machine", "name", "owner", "place", "since", "subclass", "vc",
     )  # fmt: skip
     sleeps = False  #: may the caller be put to sleep?
 
@@ -96,9 +110,10 @@ class Lock:
         self.name = name
         self.kind = kind
         self.subclass = subclass
-        self.id = machine.register(name)
+        self.id = machine.register(name, kind)
         self.owner: Context | None = None
         self.place: Spot | None = None  # where the owner took it
+        self.below: object = None  # what the owner held before it, see `Context.held`
         self.last_cpu = 0
         self.since = 0
         self.vc: dict[int, int] | None = None
@@ -141,50 +156,58 @@ class Lock:
         node = context.chain.next[context.irqstate].get(key)
         context.chain = node if node is not None else self.machine.chain_of(context, key, place)
 
-    def taken(self, context: Context, place: Spot) -> None:
-        """`context` has the lock now."""
+    def waits(self, context: Context, place: Spot, shared: bool = False) -> tuple[int, Spot | None, bool]:
+        """`context` has to wait from now on; returns what `waited` wants to know later."""
         machine = self.machine
+        context.since = machine.now
+        machine.note_at(context, SPIN, self.id, place, int(shared))
+        return machine.now, self.place, context.cpu_id != self.last_cpu
+
+    def granted(self, context: Context, place: Spot) -> None:
+        """`context` owns the lock from this step on (it may still have to fetch the line)."""
         if context.cpu_id != self.last_cpu:
             self.log.acq_bounces += 1
             self.last_cpu = context.cpu_id
-        context.held.append(self)
-        self.since, self.place = machine.now, place
-        machine.note_at(context, ACQUIRE, self.id, place)
+        self.owner, self.place = context, place
+
+    def taken(self, context: Context) -> None:
+        """`context` has the lock and goes on."""
+        machine = self.machine
+        self.below = context.innermost
+        context.innermost = self
+        self.since = machine.now
+        machine.note_at(context, ACQUIRE, self.id, self.place)
         if machine.order is not None:
             machine.order.acquire(context, self)
 
     def given_up(self, context: Context) -> None:
         """`context` is giving the lock up."""
         machine = self.machine
-        self.log.holds.append(machine.now - self.since)
+        self.place.holds.append(machine.now - self.since)  # type: ignore[union-attr]  # set when it was granted
         machine.note_at(context, RELEASE, self.id, None)
         if machine.order is not None:
             machine.order.release(context, self)
 
     def owner_sleeps(self) -> None:
-        """The owner goes to sleep with the lock held (for those that spin on it meanwhile)."""
+        """The owner loses its CPU with the lock held: it sleeps, or another thread's turn has come."""
 
     def take_unwaited(self, context: Context, place: Spot) -> None:
         """The bookkeeping of an acquisition that did not wait and cost nothing (trylock)."""
         if not self.sleeps:
-            if not context.preempt:
-                context.preempt_at, context.preempt_site = self.machine.now, place
-            context.preempt += 1
-        self.owner = context
+            self.machine.preempt_off(context, place)
         if self.key >= 0:
             self.order_check(context, self.machine.trylock_key(self), place)
-        self.taken(context, place)
+        self.granted(context, place)
+        self.taken(context)
 
     def release_out_of_order(self, context: Context, place: Spot | None) -> bool:
         """Release of a lock that is not the innermost one, or not held at all. False: it was not ours; nothing is done."""
-        machine = self.machine
         if self.owner is not context:
-            machine.bad_unlock(context, self, place)
+            self.machine.bad_unlock(context, self, place)
             return False
-        index = len(context.held) - 1 - context.held[::-1].index(self)
         if self.key >= 0:
-            machine.chain_without(context, index, place)
-        del context.held[index]
+            self.machine.chain_without(context, context.held.index(self), place)
+        context.let_go(self)
         return True
 
     # -- questions -------------------------------------------------------------------------------------------------
@@ -202,6 +225,12 @@ class Lock:
         """`assert_spin_locked`: report it if nobody holds this lock (whoever holds it will do; that is what Linux checks)."""
         if self.owner is None:
             self.machine.not_held(self, "assert_spin_locked")
+
+    def init(self) -> None:
+        """`spin_lock_init` once more on a lock that was in use: reported if somebody holds it or waits; then it is new."""
+        self.machine.init_of_held(self, here())
+        self.owner = None
+        self.vc = None
 
     def state(self) -> LockState:
         """Who has it and who waits, now."""

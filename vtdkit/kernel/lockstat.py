@@ -133,7 +133,7 @@ class Side:
 class LockStat:
     """One class of /proc/lock_stat:
 
-    both sides, and all places in the order in which they first had to wait, or held.
+    both sides, and all places that had to wait, or held, in the order in which they first took such a lock.
     """
 
     name: str

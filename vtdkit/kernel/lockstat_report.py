@@ -80,6 +80,20 @@ def _place_line(name: str, place: Hashable, count: int, numbers: dict[Hashable, 
     return f"{name:>40} {count:>14} {f'[<{number}>]':>29} {place}"
 
 
+class LockStatTable(tuple[LockStat, ...]):
+    """Lock classes; a tuple of `LockStat`. Prints as /proc/lock_stat does, most contentions first."""
+
+    def __repr__(self) -> str:
+        return lock_stat(self)
+
+    def of(self, name: str) -> LockStat:
+        """The class of this name (and subclass 0, if there are several). Raises KeyError with the names there are."""
+        for row in sorted(self, key=lambda row: row.subclass):
+            if row.name == name:
+                return row
+        raise KeyError(f"no lock class {name!r} was taken; there are {', '.join(sorted({row.name for row in self}))}")
+
+
 _VIEWS = {
     "caller": "caller",
     "lock": "lock",

@@ -23,31 +23,29 @@ from __future__ import annotations
 
 import random
 from collections.abc import Coroutine, Generator, Iterable
+from heapq import heapify, heappush
 from types import coroutine
 from typing import Any, TypeVar
 
 from .context import AGENT, TASK, Context, Cpu
-from .costs import NEAR, Costs
+from .costs import NEAR, PRESETS, Costs
 from .engine import Stop
+from .fastlock import BareSpinLock, StraightSpinLock
 from .findings import Deadlock, Findings
 from .pages import PageAllocator
-from .primitives import Primitives
 from .races import HappensBefore
 from .rcu import Rcu
-from .record import END, MARK, Recorder, Trace
+from .record import Recorder, Trace
+from .reports import Reports
+from .spinlock import QueuedSpinLock
 
 T = TypeVar("T")
-
-
-def _stop() -> None:
-    raise Stop
-
 
 #: the checkers a machine can have; all are on unless the constructor says otherwise
 CHECKERS = ("lockdep", "sleep", "kasan", "races", "rcu", "lists", "leaks")
 
 
-class Machine(Primitives):
+class Machine(Reports):
     """One computer.
 
     - `cpus` (1…1024), `sockets` the CPUs are spread over (NUMA nodes are sockets)
@@ -56,39 +54,51 @@ class Machine(Primitives):
     - `preempt` whether a thread can lose its CPU to another one while it runs kernel code
     - `checkers` which of `CHECKERS` are on; `()` for none
     - `record` whether events are recorded for `Trace`
-    - `pages` how many page frames there are, `seed`-independent
+    - `statistics` False: with neither checkers nor a record, spin locks keep no statistics either (for speed)
+    - `pages` how many page frames there are
 
     Raises `ValueError` on sizes that make no sense. Guards: a machine is used from one Python thread.
     """
 
     def __init__(
         self, cpus: int = 1, *, seed: int = 0, costs: Costs = NEAR, sockets: int = 1, preempt: bool = True,
-        checkers: Iterable[str] = CHECKERS, record: bool = True, pages: int = 1 << 22,
+        checkers: Iterable[str] = CHECKERS, record: bool = True, statistics: bool = True, pages: int = 1 << 22,
     ) -> None:  # fmt: skip
         if not 1 <= cpus <= 1024:
             raise ValueError(f"a machine has 1 to 1024 CPUs, not {cpus}")
         if not 1 <= sockets <= cpus:
             raise ValueError(f"{cpus} CPUs cannot be spread over {sockets} sockets")
-        unknown = sorted(set(checkers) - set(CHECKERS))
+        self.checkers = frozenset(checkers)
+        unknown = sorted(self.checkers - set(CHECKERS))
         if unknown:
             raise ValueError(f"no checker {', '.join(unknown)}; there are {', '.join(CHECKERS)}")
-        self.checkers = frozenset(checkers)
         self.findings = Findings()
         self.seed = seed
         self.random = random.Random(seed)
         self.recorder = Recorder()
         self.rows = self.recorder.rows if record else None
-        self.marks: list[str] = []
-        self.listening = record or "races" in self.checkers  # anything to tell about each lock operation?
+        self.statistics = bool(self.checkers) or record or statistics
         self.order = HappensBefore(self) if "races" in self.checkers else None
+        if not self.classes and not record and self.order is None:  # nobody wants to be told of each lock operation
+            self.classes = {QueuedSpinLock: StraightSpinLock if self.statistics else BareSpinLock}
         self.setup_checks()
         self.setup_validation()
         super().__init__(cpus, sockets, costs, preempt)
         self.socket_of = [cpu.socket for cpu in self.cpus] if sockets > 1 else None
+        self.socket_masks = [sum(1 << cpu.id for cpu in self.cpus if cpu.socket == number) for number in range(sockets)]
         self.rcu = Rcu(self)
         self.pages = PageAllocator(self, frames=pages, nodes=sockets)
-        self.boot = self.new_context("boot", "agent")
+        self.boot = self.new_context("boot", AGENT)
         self.current = self.boot
+        self.replay_hint = f"the same threads on Machine({cpus}, seed={seed}, sockets={sockets}, costs={costs}, preempt={preempt})"
+
+    @classmethod
+    def preset(cls, name: str, cpus: int = 4, **options: Any) -> Machine:
+        """A machine of a known kind: "near" (one socket), "two-socket", or "ideal" (everything free)."""
+        if name not in PRESETS:
+            raise ValueError(f"no preset {name!r}; there are {', '.join(PRESETS)}")
+        costs, sockets = PRESETS[name]
+        return cls(cpus, **{"costs": costs, "sockets": sockets, **options})
 
     # -- running ---------------------------------------------------------------------------------------------------
 
@@ -97,17 +107,22 @@ class Machine(Primitives):
     ) -> Context:  # fmt: skip
         """Start a thread; it runs when the machine does. `cpu` pins it; else it starts on the next CPU and may migrate."""
         if not hasattr(coro, "send"):
-            raise TypeError(f"spawn takes a coroutine, for instance driver.map(...); got {coro!r}")
+            raise TypeError(f"a thread is made of a coroutine, for instance driver.map(...); got {coro!r}")
         if cpu is not None and not 0 <= cpu < len(self.cpus):
             coro.close()
             raise ValueError(f"no CPU {cpu}; this machine has {len(self.cpus)}, numbered from 0")
         context = context or self.new_context(name or f"{getattr(coro, '__name__', 'task')}/{len(self.contexts)}", TASK)
         context.pinned = cpu is not None
-        place = self._emptiest() if cpu is None else self.cpus[cpu]
         if self.order is not None:
             self.order.fork(self.current, context)
-        self.start(context, coro, place)
+        self.start(context, coro, self._emptiest() if cpu is None else self.cpus[cpu])
         return context
+
+    def spawn_once(self, coro: Coroutine[Any, Any, Any], cpu: int | None = None, name: str = "task") -> None:
+        """Start a thread that nobody asks about later; its record is used again, so there may be millions of them."""
+        context = self.reuse(name, TASK)
+        context.disposable = True
+        self.spawn(coro, cpu, name, context)
 
     def spawn_device(self, coro: Coroutine[Any, Any, Any], name: str) -> Context:
         """Start something that runs beside the CPUs, a device that does DMA for instance; it takes no lock."""
@@ -127,43 +142,61 @@ class Machine(Primitives):
 
         Raises what the coroutine raises, and `Deadlock` if it can never end.
         """
-        self._not_nested("run")
-        context = self.spawn(coro, cpu, name, self.reuse(name or str(getattr(coro, "__name__", "task")), TASK))
+        self._not_nested("run", coro)
+        context = self.reuse(name or str(getattr(coro, "__name__", "task")), TASK)
+        context.disposable = True
+        self.spawn(coro, cpu, name, context)
         self._go(context)
         if not context.done:
             raise Deadlock(f"{context.name} cannot go on: {self.why_stuck(context)}")
-        result: T = context.result
-        self.retire(context)
-        return result
+        return context.result  # type: ignore[no-any-return]
 
     def simulate(self, until: int | None = None) -> Trace:
         """Run everything spawned, until all have ended or virtual time reaches `until` (ns); returns the record so far.
 
-        Threads that can never go on are reported as findings (who waits for whom), not raised.
+        What is due at `until` itself is left for later. Threads that can never go on are reported as findings (who waits for
+        whom), not raised; so are circles of waiting threads at `until`. Raises ValueError for a time that has passed.
         """
         self._not_nested("simulate")
-        if until is not None:
-            self.call_in(until - self.now, _stop, "until")
-        self._go(None)
-        if not self.stopped:
-            self.report_stuck()
+        if until is None:
+            self._go(None)
+        else:
+            self._go_until(until)
+        self.report_stuck(all_over=not self.stopped)
         return self.trace()
 
     def advance(self, ns: int) -> None:
         """Let `ns` nanoseconds pass: timers and hardware do what is due."""
-        self.simulate(self.now + ns)
+        self._not_nested("advance")
+        self._go_until(self.now + ns)
 
-    def _not_nested(self, what: str) -> None:
+    def _not_nested(self, what: str, coro: Coroutine[Any, Any, Any] | None = None) -> None:
         if self.current is not self.boot:
+            if coro is not None:
+                coro.close()
             raise RuntimeError(f"machine.{what} cannot be called from code that runs on the machine; await it instead")
 
+    def _go_until(self, until: int) -> None:
+        if until < self.now:
+            raise ValueError(f"it is {self.now} ns already; {until} ns has passed")
+        end = self.reuse("until", AGENT)
+        end.send = _stop
+        entry = (until, -1, end)  # before anything else that is due then
+        heappush(self.heap, entry)
+        try:
+            self._go(None)
+        finally:
+            if entry in self.heap:
+                self.heap.remove(entry)
+                heapify(self.heap)
+            self.retire(end)
+
     def _go(self, context: Context | None) -> None:
-        self.stop_at, self.stopped = context, False
+        self.stop_at, self.stopped, self.alone = context, False, context is not None
         try:
             self.loop()
         finally:
-            self.current = self.boot
-            self.mine = 0
+            self.current, self.alone = self.boot, True
             if self.order is not None:
                 self.order.settle(self.boot, self.contexts)
 
@@ -172,44 +205,17 @@ class Machine(Primitives):
     @coroutine
     def work(self, ns: int) -> Generator[int | None, None, None]:
         """Keep this CPU busy for `ns` nanoseconds."""
-        if ns > 0 and (len(self.heap) > 3 or not self.skip(ns)):
+        if ns > 0 and not (self.alone and self.skip(ns)):
             yield ns
 
     def cpu(self) -> int:
         """`smp_processor_id`: the CPU the running context is on."""
         return self.current.cpu_id
 
-    # -- the record ------------------------------------------------------------------------------------------------
-
-    def note(self, context: Context, kind: int, obj: int) -> None:
-        if self.rows is not None and context.cpu_id >= 0:
-            self.rows.append((self.now, context.cpu_id, context.id, kind, obj, None, 0))
-
-    def ended(self, context: Context) -> None:
-        self.note(context, END, 0)
-        self.still_held(context)
-
-    def mark(self, text: str) -> None:
-        """Leave a note in the record, at this instant, in the running context."""
-        if self.rows is not None:
-            self.rows.append((self.now, self.current.cpu_id, self.current.id, MARK, 0, None, len(self.marks)))
-        self.marks.append(text)
-
-    def housekeeping(self) -> None:
-        if self.rows is not None and len(self.rows) > Recorder.FOLD:
-            self.recorder.fold()
-        for log in self.lock_logs.values():
-            log.fold()
-
-    def trace(self) -> Trace:
-        """The record so far (a copy: the machine may go on)."""
-        self.recorder.fold()
-        names = [context.name for context in self.contexts]
-        return Trace(
-            self.recorder.data[:], names, self.object_names, self.recorder.sites, len(self.cpus), self.now,
-            tuple(self.findings), self.marks,
-        )  # fmt: skip
-
     def __repr__(self) -> str:
         threads = sum(not c.done and c.kind == TASK for c in self.contexts)
         return f"Machine({len(self.cpus)} CPUs, {self.now} ns, {threads} threads alive, {len(self.findings)} findings)"
+
+
+def _stop(_: None) -> int | None:
+    raise Stop

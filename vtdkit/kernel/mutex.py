@@ -1,9 +1,10 @@
 """Locks whose waiter may sleep: the mutex.
 
-Taking a free mutex is one atomic. Finding it taken, a thread first spins as long as the owner is running on a CPU (the owner will
-likely be done sooner than a sleep would take), at most `Costs.spin_limit`; then it sleeps. `release` passes the mutex to a
-spinning thread if there is one, else it wakes the first sleeper, which has to compete when it gets there; one that lost the race
-once is handed the mutex directly the next time, so nobody starves.
+Taking a free mutex is one atomic. Finding it taken, a thread first spins as long as the owner is running on a CPU (the owner
+will likely be done sooner than a sleep would take) and nobody else wants the spinner's CPU; then it sleeps.
+(`Costs.spin_limit` can bound the spinning; Linux does not.) `release` passes the mutex to a spinning thread if there is one,
+and wakes the first sleeper, which has to compete when it gets there; one that lost the race once is handed the mutex directly
+the next time, so nobody starves.
 
 Mirrors kernel/locking/mutex.c (`mutex_optimistic_spin`, `__mutex_lock_common`, MUTEX_FLAG_HANDOFF). Guards: the fields are the
 mutex's own and change only in its steps.
@@ -12,14 +13,13 @@ mutex's own and change only in its steps.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Awaitable, Generator
 from sys import _getframe
 from types import TracebackType, coroutine
 from typing import TYPE_CHECKING
 
 from .context import TASK, Context
 from .lockbase import Lock
-from .record import SPIN
 from .sites import Spot
 
 if TYPE_CHECKING:
@@ -51,20 +51,16 @@ class Mutex(Lock):
         if self.key >= 0:
             self.order_check(context, self.key, place)
         if self.owner is None and self.handoff is None:
-            self.owner = context
             cost = self.fetch_cost(context.cpu_id)
-            if cost and (len(machine.heap) > 3 or not machine.skip(cost)):
+            self.granted(context, place)
+            if cost and not (machine.alone and machine.skip(cost)):
                 yield cost
         else:
-            began = machine.now
-            place.waits += 1
-            if self.place is not None:
-                self.place.holds += 1
-            self.log.con_bounces += context.cpu_id != self.last_cpu
-            machine.note_at(context, SPIN, self.id, place)
+            began, holder, bounced = self.waits(context, place)
             yield from self._wait(context)
-            self.log.waits.append(machine.now - began)
-        self.taken(context, place)
+            self.log.waited(machine.now - began, place, holder, bounced)
+            self.granted(context, place)
+        self.taken(context)
 
     @coroutine
     def _wait(self, context: Context) -> Wait:
@@ -91,21 +87,23 @@ class Mutex(Lock):
         """Optimistic spinning; True if the mutex was passed to us."""
         machine = self.machine
         limit = machine.costs.spin_limit
-        if not limit or context.kind != TASK or self.handoff is not None or not self._owner_runs():
+        if limit == 0 or context.kind != TASK or self.handoff is not None or not self._owner_runs():
             return False
         context.waiting = self
         self.spinners.append(context)
-        cancel = machine.call_in(limit, lambda: self._stop_spinning(context), "mutex spin")
+        cancel = None if limit is None else machine.call_in(limit, lambda: self.stop_spinning(context), "mutex spin")
         yield None
-        cancel()
+        if cancel is not None:
+            cancel()
         context.waiting = None
         return self.owner is context
 
     def _owner_runs(self) -> bool:
         owner = self.owner
-        return owner is not None and owner.cpu is not None and owner.cpu.task is owner and owner.waiting is None
+        return owner is not None and owner.cpu is not None and owner.cpu.task is owner
 
-    def _stop_spinning(self, context: Context) -> None:
+    def stop_spinning(self, context: Context) -> None:
+        """No point in spinning any longer, or no right to: `context` goes to sleep instead."""
         if context in self.spinners:
             self.spinners.remove(context)
             self.machine.at(context, 0)
@@ -115,34 +113,34 @@ class Mutex(Lock):
         """`mutex_unlock`."""
         machine = self.machine
         context = machine.current
-        if self.owner is not context or context.held[-1] is not self:
-            if not self.release_out_of_order(context, place):
-                return
-        else:
-            del context.held[-1]
+        if context.innermost is self:
+            context.innermost = self.below
             if self.key >= 0:
                 context.chain = context.chain.parent  # type: ignore[assignment]
+        elif not self.release_out_of_order(context, place):
+            return
         self.given_up(context)
-        self._pass_on()
-        return
-        yield
+        cost = self._pass_on()
+        if cost:
+            yield cost
 
-    def _pass_on(self) -> None:
-        machine = self.machine
+    def _pass_on(self) -> int:
+        """Who has it next; how long passing it to a spinning thread takes."""
+        machine, cost = self.machine, 0
         if self.handoff is not None and self.handoff in self.queue:
             heir = self.handoff
             self.queue.remove(heir)
             self.owner = heir
             machine.wake(heir)
-        elif self.spinners and self.handoff is None:
-            heir = self.spinners.popleft()
+            return 0
+        self.owner = None
+        if self.spinners and self.handoff is None:
+            self.owner = heir = self.spinners.popleft()
             cost = self.line_cost(heir)
-            self.owner = heir
             machine.at(heir, cost)
-        else:
-            self.owner = None
-            if self.queue:
-                machine.wake(self.queue.popleft())
+        if self.queue:
+            machine.wake(self.queue.popleft())  # also when a spinner has won: then it loses once, and gets the next one
+        return cost
 
     @coroutine
     def trylock(self) -> Generator[int | None, None, bool]:
@@ -153,15 +151,15 @@ class Mutex(Lock):
         return True
         yield
 
-    @coroutine
-    def __aenter__(self) -> Wait:
-        yield from self.acquire(self.log.spots.at(_getframe(1)))
+    def __aenter__(self) -> Awaitable[None]:
+        return self.acquire()
 
-    @coroutine
-    def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> Wait:
-        yield from self.release()
+    def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None,
+    ) -> Awaitable[None]:  # fmt: skip
+        return self.release()
 
     def owner_sleeps(self) -> None:
-        """The owner has gone to sleep with the mutex held: no point in spinning for it any more."""
+        """The owner has lost its CPU with the mutex held: no point in spinning for it any more."""
         while self.spinners:
-            self._stop_spinning(self.spinners[0])
+            self.stop_spinning(self.spinners[0])

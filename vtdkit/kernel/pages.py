@@ -1,7 +1,8 @@
 """Pages of table words, and the allocator they come from.
 
 A page is 512 words of 64 bits, read and written one word at a time: `load`, `store`, `cmpxchg`, `xchg`, bit operations. Each
-is atomic and (as everywhere in this kit) sequentially consistent; each pays for its cache line. A freed page is filled
+is atomic and (as everywhere in this kit) sequentially consistent. Each pays for its cache line if another CPU has it; beyond
+that, read-modify-write operations cost `Costs.atomic`, plain loads and stores nothing. A freed page is filled
 with `POISON` and kept out of circulation for a while, so that a late reader is caught whatever the interleaving; the
 checker's name for it is the kernel's, KASAN.
 
@@ -15,10 +16,10 @@ Linux: its own locks and per-CPU lists, which are not modelled); a page's words 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from enum import IntFlag
 from types import coroutine
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .context import Context
 from .record import ALLOC, FREE
@@ -63,19 +64,20 @@ class Page:
     Guards: `words` by whatever protocol the users agree on (for page tables: compare-and-exchange, no lock).
     """
 
-    __slots__ = ("allocated", "clocks", "freed", "lines", "machine", "name", "node", "pfn", "watchers", "words")
+    __slots__ = ("allocated", "clocks", "freed", "lines", "machine", "name", "node", "pfn", "serial", "watchers", "words")
 
     def __init__(self, machine: Machine, pfn: int, node: int, name: str, allocated: Spot | None) -> None:
         self.machine = machine
         self.pfn = pfn
         self.node = node
         self.name = name
+        self.serial = 0  # how many pages had been handed out by then
         self.words = [0] * WORDS
         self.allocated = allocated
         self.freed: Spot | None = None
         self.lines: dict[int, int] = {}  # cache line -> bit mask of the CPUs that have a copy
-        self.clocks: dict[int, WordClock] = {}  # for the race detector: words written by atomics
         self.watchers: dict[int, list[Context]] = {}  # word -> contexts that spin on it
+        self.clocks: dict[int, WordClock] = {}  # for the race detector: words written by atomics
 
     @property
     def address(self) -> int:
@@ -87,56 +89,59 @@ class Page:
     @coroutine
     def load(self, index: int) -> Generator[int | None, None, int]:
         """Read word `index` (0…511), marked as READ_ONCE is."""
-        machine = self.machine
-        if machine.priced:
-            cost = self._fetch(index, machine.current.cpu_id)
-            if cost and (len(machine.heap) > 3 or not machine.skip(cost)):
-                yield cost
-        if self.freed is not None:
-            machine.use_after_free(self, index, "read")
+        cost = self._fetch(index)
+        if cost:
+            yield cost
+        if self.freed is not None or not 0 <= index < WORDS:
+            page, index = self._stray(index, "read")
+            return page.words[index]
         if index in self.clocks:
             # what was done before the word was put there by an atomic is seen by who follows it
-            machine.order.observe(machine.current, self.clocks[index])
+            self.machine.order.observe(self.machine.current, self.clocks[index])
         return self.words[index]
 
     @coroutine
-    def store(self, index: int, value: int) -> Generator[int | None, None, None]:
-        """Write word `index`, marked as WRITE_ONCE is."""
-        machine = self.machine
-        if machine.priced:
-            cost = self._own(index, machine.current.cpu_id)
-            if cost and (len(machine.heap) > 3 or not machine.skip(cost)):
-                yield cost
-        if self.freed is not None:
-            machine.use_after_free(self, index, "write")
-        self.words[index] = value & MASK64
-        if self.watchers:
-            self.changed(index)
+    def store(self, index: int, value: int | Callable[[int], int]) -> Generator[int | None, None, None]:
+        """Write word `index`, marked as WRITE_ONCE is. (A function makes the new word of the old one.)"""
+        cost = self._own(index, 0)
+        if cost:
+            yield cost
+        self._put(index, value)
+
+    @coroutine
+    def load32(self, index: int) -> Generator[int | None, None, int]:
+        """Read half a word: the 32 bits at byte 4 * `index`."""
+        return (yield from self.load(index >> 1)) >> 32 * (index & 1) & 0xFFFF_FFFF
+
+    @coroutine
+    def store32(self, index: int, value: int) -> Generator[int | None, None, None]:
+        """Write half a word, the 32 bits at byte 4 * `index`, in one step: the other half stays."""
+        shift = 32 * (index & 1)
+        yield from self.store(index >> 1, lambda word: word & ~(0xFFFF_FFFF << shift) | (value & 0xFFFF_FFFF) << shift)
+
+    @coroutine
+    def copy_in(self, index: int, values: Sequence[int]) -> Generator[int | None, None, None]:
+        """`memcpy` of a few words to `index` and on, within one page. Each word is written by itself."""
+        for i, value in enumerate(values, index):
+            yield from self.store(i, value)
+
+    @coroutine
+    def cmpxchg_local(self, index: int, old: int, new: int) -> Generator[int | None, None, int]:
+        """`cmpxchg_local`: atomic for this CPU only, and ordered with nothing. Other CPUs can get in between: two steps."""
+        found = yield from self.load(index)
+        if found == old:
+            yield from self.store(index, new)
+        return found
 
     @coroutine
     def cmpxchg(self, index: int, old: int, new: int) -> Generator[int | None, None, int]:
-        """Write `new` if the word is `old`, in one step; returns what it was before."""
-        machine = self.machine
-        if machine.priced:
-            cost = self._own(index, machine.current.cpu_id)
-            if cost and (len(machine.heap) > 3 or not machine.skip(cost)):
-                yield cost
-        if self.freed is not None:
-            machine.use_after_free(self, index, "write")
-        found = self.words[index]
-        if found == old:
-            self.words[index] = new & MASK64
-            if self.watchers:
-                self.changed(index)
-        if machine.order is not None:
-            machine.order.full_barrier(machine.current, self.clock_of(index))
-        return found
+        """Write `new` if the word is `old`, in one step; returns what it was before. Fully ordered."""
+        return (yield from self._modify(index, lambda word: new if word == old else word))
 
     @coroutine
     def xchg(self, index: int, value: int) -> Generator[int | None, None, int]:
         """Write a word and return what it was before, in one step."""
-        found = yield from self._modify(index, lambda _: value)
-        return found
+        return (yield from self._modify(index, lambda _: value))
 
     @coroutine
     def test_and_set_bit(self, index: int, bit: int) -> Generator[int | None, None, bool]:
@@ -151,11 +156,36 @@ class Page:
         return bool(found >> bit & 1)
 
     @coroutine
-    def _modify(self, index: int, change: Any) -> Generator[int | None, None, int]:
-        while True:
-            found = self.words[index]
-            if (yield from self.cmpxchg(index, found, change(found))) == found:
-                return found
+    def _modify(self, index: int, change: Callable[[int], int]) -> Generator[int | None, None, int]:
+        """Any read-modify-write of one word in one step, fully ordered; returns what the word was before."""
+        machine = self.machine
+        cost = self._own(index, machine.costs.atomic)
+        if cost:
+            yield cost
+        found = self._put(index, change)
+        if machine.order is not None:
+            machine.order.full_barrier(machine.current, self.clock_of(index))
+        return found
+
+    def _put(self, index: int, value: int | Callable[[int], int]) -> int:
+        """Write a word, or change it; returns what it was before. Spinning contexts see a write that changes something."""
+        page = self
+        if self.freed is not None or not 0 <= index < WORDS:
+            page, index = self._stray(index, "write")
+        found = page.words[index]
+        word = page.words[index] = (value if isinstance(value, int) else value(found)) & MASK64
+        if page.watchers and word != found:
+            page.changed(index)
+        return found
+
+    def _stray(self, index: int, what: str) -> tuple[Page, int]:
+        """An access to a freed page, or beyond the end of one: reported; the page and word that it really hits."""
+        if self.freed is not None:
+            self.machine.use_after_free(self, index, what)
+            return self, index % WORDS
+        self.machine.out_of_bounds(self, index, what)
+        there = self.machine.pages.frames.get(self.pfn + index // WORDS)
+        return there if there is not None else Page(self.machine, 0, self.node, "nowhere", None), index % WORDS
 
     @coroutine
     def relax_until_written(
@@ -166,14 +196,10 @@ class Page:
         `enough()`, if given, ends the wait too; it is looked at again when somebody calls `nudge`.
         """
         machine = self.machine
-        context = machine.current
-        if machine.priced:
-            self._fetch(index, context.cpu_id)
+        self._fetch(index)
         while self.words[index] == seen and not (enough is not None and enough()):
-            self.watchers.setdefault(index, []).append(context)
-            context.waiting = f"{self.name}[{index}]"
-            yield None
-            context.waiting = None
+            self.watchers.setdefault(index, []).append(machine.current)
+            yield from machine.busy_wait(f"{self.name}[{index}]")
 
     def changed(self, index: int) -> None:
         """Word `index` was written: whoever spins on it sees it after one line transfer."""
@@ -195,25 +221,34 @@ class Page:
 
     # -- cache lines -----------------------------------------------------------------------------------------------
 
-    def _fetch(self, index: int, cpu: int) -> int:
-        if cpu < 0:
-            return 0  # a device: it does not own cache lines
-        line, bit = index >> 3, 1 << cpu
+    def _fetch(self, index: int) -> int:
+        """Share the line of a word; the ns that are still to be waited for it (devices own no cache lines)."""
+        machine = self.machine
+        cpu = machine.current.cpu_id
+        line = index >> 3
         have = self.lines.get(line, 0)
-        if have & bit or not have:
-            self.lines[line] = have | bit
+        if cpu < 0 or have >> cpu & 1:
             return 0
-        self.lines[line] = have | bit
-        return self.machine.line_between(cpu, have)
+        self.lines[line] = have | 1 << cpu
+        if not have:
+            return 0
+        cost = machine.line_between(cpu, have)
+        return 0 if machine.alone and machine.skip(cost) else cost
 
-    def _own(self, index: int, cpu: int) -> int:
+    def _own(self, index: int, cost: int) -> int:
+        """Have the line of a word alone, for `cost` on top; the ns that are still to be waited."""
+        machine = self.machine
+        cpu = machine.current.cpu_id
         if cpu < 0:
+            self.lines.pop(index >> 3, None)
             return 0
-        line, bit = index >> 3, 1 << cpu
+        line = index >> 3
         have = self.lines.get(line, 0)
-        self.lines[line] = bit
-        atomic = self.machine.costs.atomic
-        return atomic if have in (0, bit) else atomic + self.machine.line_between(cpu, have)
+        if have != 1 << cpu:
+            self.lines[line] = 1 << cpu
+            if have:
+                cost += machine.line_between(cpu, have)
+        return 0 if not cost or (machine.alone and machine.skip(cost)) else cost
 
     def __repr__(self) -> str:
         used = sum(word != 0 for word in self.words)
@@ -243,7 +278,7 @@ class Faults:
 
 
 class PageAllocator:
-    """Hands out page frames, node by node, lowest first; a freed one comes back after `QUARANTINE` others.
+    """Hands out page frames, node by node, lowest first; a freed one comes back after `QUARANTINE` others of its node.
 
     Guards: everything here is the allocator's own.
     """
@@ -255,7 +290,7 @@ class PageAllocator:
         self.machine = machine
         self.per_node = frames // nodes
         self.next = [0] * nodes
-        self.freed: deque[int] = deque()
+        self.freed: list[deque[int]] = [deque() for _ in range(nodes)]
         self.frames: dict[int, Page] = {}
         self.faults = Faults(machine)
         self.in_use = 0
@@ -287,6 +322,7 @@ class PageAllocator:
         page = self.page_class(machine, pfn, self.node_of(pfn), name, place)
         self.frames[pfn] = page
         self.allocated += 1
+        page.serial = self.allocated
         self.in_use += 1
         self.peak = max(self.peak, self.in_use)
         if machine.rows is not None:
@@ -295,23 +331,30 @@ class PageAllocator:
 
     def take_run(self, count: int, node: int, name: str, place: Spot | None) -> list[Page]:
         """`count` frames in a row (an allocation of higher order), or none at all."""
-        number = max(node, 0)
-        if self.next[number] + count > self.per_node:
+        node = max(self._preferred(node), 0)
+        if self.next[node] + count > self.per_node:
             return []
-        quarantined, self.freed = self.freed, deque()
-        pages = [self.take(number, name, place) for _ in range(count)]
-        self.freed = quarantined
+        quarantined, self.freed[node] = self.freed[node], deque()
+        pages = [self.take(node, name, place) for _ in range(count)]
+        self.freed[node] = quarantined
         return [page for page in pages if page is not None]
 
+    def _preferred(self, node: int) -> int:
+        """The node asked for; NUMA_NO_NODE means the running CPU's."""
+        cpu = self.machine.current.cpu
+        return cpu.socket if node == NUMA_NO_NODE and cpu is not None else node
+
     def _frame(self, node: int) -> int | None:
-        if len(self.freed) > self.QUARANTINE:
-            return self.freed.popleft()
-        nodes: list[int] = [node] if 0 <= node < len(self.next) else []
-        for candidate in [*nodes, *range(len(self.next))]:
+        """A page frame of this node if there is one, else of another."""
+        node = self._preferred(node)
+        nodes = sorted(range(len(self.next)), key=lambda candidate: (candidate != node, candidate))
+        for candidate in nodes:
+            if len(self.freed[candidate]) > self.QUARANTINE:
+                return self.freed[candidate].popleft()
             if self.next[candidate] < self.per_node:
                 self.next[candidate] += 1
                 return self.FIRST_PFN + candidate * self.per_node + self.next[candidate] - 1
-        return self.freed.popleft() if self.freed else None
+        return next((self.freed[candidate].popleft() for candidate in nodes if self.freed[candidate]), None)
 
     def node_of(self, pfn: int) -> int:
         """The NUMA node a page frame belongs to."""
@@ -333,7 +376,7 @@ class PageAllocator:
         page.freed = place
         self.in_use -= 1
         page.words = [POISON] * WORDS
-        self.freed.append(page.pfn)
+        self.freed[page.node].append(page.pfn)
         if machine.rows is not None:
             machine.rows.append((machine.now, machine.current.cpu_id, machine.current.id, FREE, 0, place, page.pfn))
 

@@ -7,18 +7,20 @@ the validator and the statistics go by.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Generator, Sequence
+from functools import partial
 from types import coroutine
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from .context import AGENT, Context
 from .costs import Costs
 from .findings import KernelBug
+from .leaks import Ledger
 from .lists import ListHead
-from .lockbase import LockLog
+from .lockbase import Lock, LockLog
 from .mutex import Mutex
 from .objects import KObject
 from .pages import GFP, GFP_KERNEL, Page, PageAllocator
-from .record import ACQUIRE
+from .record import WAIT, WAIT_END
 from .rwlock import RwLock, RwSemaphore
 from .sites import Spot, here
 from .spinlock import QueuedSpinLock, TestAndSetLock, TicketLock
@@ -27,7 +29,6 @@ from .timers import IrqLine, Timer
 from .validation import Validation
 
 if TYPE_CHECKING:
-    from .lockbase import Lock
     from .machine import Machine
 
 K = TypeVar("K", bound=KObject)
@@ -47,6 +48,9 @@ class Primitives(Validation):
     pages: PageAllocator
     rows: list[tuple[Any, ...]] | None
     socket_of: list[int] | None
+    socket_masks: list[int]
+    ledger: Ledger
+    _words: dict[str, int]
 
     @property
     def me(self) -> Machine:
@@ -101,7 +105,9 @@ class Primitives(Validation):
 
     def refcount(self, name: str, value: int = 1) -> RefCount:
         """A `refcount_t`."""
-        return RefCount(self.me, name, value)
+        ref = RefCount(self.me, name, value)
+        self.ledger.enter(self.ledger.refcounts, ref)
+        return ref
 
     def percpu_counter(self, name: str, batch: int = 32) -> PerCpuCounter:
         """A `struct percpu_counter`."""
@@ -109,7 +115,9 @@ class Primitives(Validation):
 
     def list_head(self, name: str) -> ListHead:
         """A `struct list_head` that anchors a list."""
-        return self.made(ListHead)(self.me, name)
+        lst = self.made(ListHead)(self.me, name)
+        self.ledger.enter(self.ledger.lists, lst)
+        return lst
 
     # -- memory ----------------------------------------------------------------------------------------------------
 
@@ -137,6 +145,9 @@ class Primitives(Validation):
         if obj.freed is not None:
             self.double_free(obj, place)
             return
+        for value in vars(obj).values():
+            if isinstance(value, Lock):
+                self.lock_freed(value, place)
         obj.freed = place
         obj.watches.clear()
         self.objects.pop(obj.serial, None)
@@ -178,31 +189,45 @@ class Primitives(Validation):
 
     def timer(self, name: str, function: Handler, cpu: int | None = None) -> Timer:
         """A `struct timer_list`: `timer.mod(ns)` has `function()` run in softirq context that much later."""
-        return Timer(self.me, name, function, cpu)
+        timer = Timer(self.me, name, function, cpu)
+        self.ledger.timers.append(timer)
+        return timer
 
     @coroutine
     def smp_call(self, cpus: Sequence[int], function: Handler, wait: bool = True) -> Generator[int | None, None, None]:
         """`smp_call_function_many`: run `function()` in interrupt context on other CPUs; with `wait`, until all have done it."""
-        context = self.current
-        left = set(cpus)
-        if self.irqs_disabled() and wait:
+        if wait and self.irqs_disabled():
             self.report("WARNING: smp_call_function_many with interrupts disabled", "IPI", (here(),))
+        left = self.atomic("IPI", len(cpus))
 
-        def send(number: int) -> None:
-            async def handler() -> None:
-                await function()
-                left.discard(number)
-                if not left and context.waiting == "IPI":
-                    self.at(context, self.costs.line_near)
-
-            self.call_in(self.costs.irq, lambda: self.interrupt(self.cpus[number], "IPI", handler), "IPI")
+        async def handler() -> None:
+            await function()
+            await left.add_return(-1)
 
         for number in cpus:
-            send(number)
-        if wait and left:
-            context.waiting = "IPI"
-            yield None
-            context.waiting = None
+            self.call_in(self.costs.irq, partial(self.interrupt, self.cpus[number], "IPI", handler), "IPI")
+        while wait and left.value:
+            yield from left.relax_while(left.value)
+        if wait and self.order is not None:
+            self.order.observe(self.current, left)
+
+    @coroutine
+    def busy_wait(self, what: str) -> Generator[int | None, None, None]:
+        """Keep the CPU busy until somebody lets this context go on (`at`); the record shows `what` it waits for."""
+        context = self.current
+        context.waiting, context.since = what, self.now
+        number = self.waited_for(what)
+        self.note(context, WAIT, number)
+        yield None
+        self.note(context, WAIT_END, number)
+        context.waiting = None
+
+    def waited_for(self, what: str) -> int:
+        """The number in the record of something that is waited for and is no lock."""
+        number = self._words.get(what)
+        if number is None:
+            number = self._words[what] = self.register(what, "word")
+        return number
 
     # -- hardware beside the CPUs ----------------------------------------------------------------------------------
 
@@ -220,9 +245,10 @@ class Primitives(Validation):
 
     # -- names, prices, statistics ---------------------------------------------------------------------------------
 
-    def register(self, name: str) -> int:
-        """A number for a lock in the record."""
+    def register(self, name: str, kind: str) -> int:
+        """A number for a lock (or a word somebody spins on) in the record."""
         self.object_names.append(name)
+        self.object_kinds.append(kind)
         return len(self.object_names) - 1
 
     def log_of(self, lock: Lock, read: bool = False) -> LockLog:
@@ -230,7 +256,7 @@ class Primitives(Validation):
         key = (lock.name, lock.subclass, lock.kind, read)
         log = self.lock_logs.get(key)
         if log is None:
-            log = self.lock_logs[key] = LockLog(lock.name)
+            log = self.lock_logs[key] = LockLog()
         return log
 
     @property
@@ -240,23 +266,14 @@ class Primitives(Validation):
 
     def line_between(self, cpu: int, have: int) -> int:
         """Nanoseconds to get a cache line to `cpu` from one of the CPUs in the bit mask `have`."""
-        sockets = self.socket_of
-        if sockets is None or cpu < 0:
+        if self.socket_of is None or cpu < 0 or have & self.socket_masks[self.socket_of[cpu]]:
             return self.costs.line_near
-        near = any(sockets[other] == sockets[cpu] for other in range(len(sockets)) if have >> other & 1)
-        return self.costs.line_near if near else self.costs.line_far
+        return self.costs.line_far
 
-    def note_at(self, context: Context, kind: int, obj: int, place: Spot | None) -> None:
+    def note_at(self, context: Context, kind: int, obj: int, place: Spot | None, arg: int = 0) -> None:
         """Record an event that has a place."""
         if self.rows is not None:
-            self.rows.append((self.now, context.cpu_id, context.id, kind, obj, place, 0))
-
-    def heard(self, context: Context, kind: int, lock: Lock, place: Spot | None) -> None:
-        """A spin lock was taken or given up: for the record and for the race detector."""
-        if self.rows is not None:
-            self.rows.append((self.now, context.cpu_id, context.id, kind, lock.id, place, 0))
-        if self.order is not None:
-            (self.order.acquire if kind == ACQUIRE else self.order.release)(context, lock)
+            self.rows.append((self.now, context.cpu_id, context.id, kind, obj, place, arg))
 
     def bug_on(self, condition: bool, what: str) -> None:
         """`BUG_ON`: stop everything if `condition` holds."""

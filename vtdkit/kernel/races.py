@@ -7,7 +7,7 @@ WRITE_ONCE mark them never race and order nothing by themselves.
 
 Clocks are kept only from the first watched object on: nothing that happened before can matter to it.
 
-What orders: a lock's release and its next acquire; the start and the end of a thread; a full atomic (cmpxchg) on the same page; the
+What orders: a lock's release and its next acquire; the start and the end of a thread; a full atomic (cmpxchg) on the same word; the
 end of a grace period after its readers; on one CPU, an interrupt handler and a stretch with interrupts off; two threads
 that follow each other on one CPU without preemption between them are ordered through the scheduler.
 """
@@ -127,13 +127,25 @@ class HappensBefore:
             self.observe(context, where)
             self.publish(context, where)
 
+    def snapshot(self, context: Context) -> Clock | None:
+        """What `context` did so far, for something it sets off that begins later."""
+        if not self.on:
+            return None
+        mine = self.clock(context)
+        known = dict(mine)
+        self.advance(context, mine)
+        return known
+
+    def begin(self, context: Context, known: Clock) -> None:
+        """Something set off begins: it comes after what was known where that happened."""
+        context.vc = known
+        known[context.id] = max(context.epoch, known.get(context.id, 0)) + 1
+
     def fork(self, parent: Context, child: Context) -> None:
-        """A thread or handler is started."""
-        if self.on:
-            mine = self.clock(parent)
-            child.vc = dict(mine)
-            child.vc[child.id] = child.epoch + 1
-            self.advance(parent, mine)
+        """A thread or handler is started at once."""
+        known = self.snapshot(parent)
+        if known is not None:
+            self.begin(child, known)
 
     def irqs_switched(self, context: Context, on: bool) -> None:
         """A stretch with interrupts off is ordered with the handlers that ran before and after it on this CPU."""
@@ -145,18 +157,15 @@ class HappensBefore:
                 self.observe(context, cpu)
 
     def settle(self, boot: Context, contexts: list[Context]) -> None:
-        """The machine stands still: whatever is started next comes after all that was done."""
-        if self.on:
-            mine = self.clock(boot)
-            for context in contexts:
-                if context.vc is not None and context is not boot:
-                    join(mine, context.vc)
-            self.advance(boot, mine)
-
-    def join_thread(self, waiter: Context, ended: Context) -> None:
-        """`waiter` has seen that `ended` ended."""
-        if self.on and ended.vc is not None:
-            join(self.clock(waiter), ended.vc)
+        """The machine stands still: whatever is started next, or looked at from outside, comes after all that was done."""
+        if not self.on:
+            return
+        seen = self.clock(boot)
+        for context in contexts:
+            if context.vc is not None and context is not boot:
+                seen[context.id] = context.vc[context.id]
+                self.advance(context, context.vc)
+        self.advance(boot, seen)
 
     # -- accesses --------------------------------------------------------------------------------------------------
 
@@ -166,7 +175,11 @@ class HappensBefore:
         last = watch.write
         if last is not None and clock.get(last.context, 0) < last.count and not (marked and last.marked):
             self.machine.data_race(obj, field, ("read", place), ("write", last))
-        watch.reads[context.id] = Access(context, clock[context.id], place, marked)
+        before = watch.reads.get(context.id)
+        if before is None:
+            watch.reads[context.id] = Access(context, clock[context.id], place, marked)
+        else:
+            before.count, before.place, before.marked, before.name = clock[context.id], place, marked, context.name
         if not marked and not self.machine.exploring:
             watch.reader, watch.tick = context, context.tick
 
@@ -176,9 +189,10 @@ class HappensBefore:
         last = watch.write
         if last is not None and clock.get(last.context, 0) < last.count and not (marked and last.marked):
             self.machine.data_race(obj, field, ("write", place), ("write", last))
-        for earlier in watch.reads.values():
-            if clock.get(earlier.context, 0) < earlier.count and not (marked and earlier.marked):
-                self.machine.data_race(obj, field, ("write", place), ("read", earlier))
-        watch.reads.clear()
+        if watch.reads:
+            for earlier in watch.reads.values():
+                if clock.get(earlier.context, 0) < earlier.count and not (marked and earlier.marked):
+                    self.machine.data_race(obj, field, ("write", place), ("read", earlier))
+            watch.reads.clear()
         watch.reader = None
         watch.write = Access(context, clock[context.id], place, marked)

@@ -4,7 +4,7 @@ Both queue first come, first served: a reader that arrives behind a waiting writ
 the head of the queue gets it, readers in one batch. One exception, as in Linux's queued rwlock: a reader in an interrupt
 handler goes straight in while readers have the lock, because it may have interrupted one of them.
 
-`async with lock.read():`, `async with lock.write():`, and for the spinning kind `.read_irqsave()`, `.write_irqsave()`.
+`async with lock.read():`, `async with lock.write():`, and for the spinning kind `.read_irqsave()`, `.write_irqsave()` and so on.
 
 Mirrors kernel/locking/qrwlock.c and kernel/locking/rwsem.c (writers' optimistic spinning is not modelled). Guards: the fields
 are the lock's own and change only in its steps.
@@ -14,15 +14,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Generator
-from dataclasses import dataclass
 from sys import _getframe
 from types import TracebackType, coroutine
 from typing import TYPE_CHECKING
 
 from .context import TASK, Context
 from .lockbase import Lock, LockLog
-from .record import ACQUIRE, RELEASE, SPIN
-from .sites import Spot
+from .record import ACQUIRE, RELEASE
+from .sites import Spot, here
 
 if TYPE_CHECKING:
     from .machine import Machine
@@ -30,30 +29,36 @@ if TYPE_CHECKING:
 Wait = Generator[int | None, None, None]
 
 
-@dataclass(frozen=True, slots=True)
 class Share:
-    """What a context holds of a shared lock: the lock, and where it took its share."""
+    """What a context holds of a shared lock (as reader or as writer): the lock, where it was taken, what was held before it."""
 
-    lock: _Shared
-    place: Spot
+    __slots__ = ("below", "lock", "place", "since")
+
+    def __init__(self, lock: _Shared, place: Spot, below: object, since: int) -> None:
+        self.lock = lock
+        self.place = place
+        self.below = below
+        self.since = since
 
     @property
     def name(self) -> str:
         """The lock's name."""
         return self.lock.name
 
+    def __repr__(self) -> str:
+        return f"<share of {self.name} taken at {self.place}>"
+
 
 class _Shared(Lock):
     """What the two kinds have in common. `owner` is the writer; `readers` counts each reader's entries."""
 
-    __slots__ = ("queue", "read_log", "readers", "reads_since", "vc_readers")
+    __slots__ = ("queue", "read_log", "readers", "vc_readers")
     recursive_read = False
 
     def __init__(self, machine: Machine, name: str, kind: str, subclass: int = 0) -> None:
         super().__init__(machine, name, kind, subclass)
         self.read_log = machine.log_of(self, read=True)
         self.readers: dict[Context, int] = {}
-        self.reads_since: dict[Context, int] = {}
         self.queue: deque[tuple[Context, bool]] = deque()  # who waits, and whether to write
         self.vc_readers: dict[int, int] | None = None
 
@@ -63,11 +68,11 @@ class _Shared(Lock):
 
     def read(self) -> _Side:
         """Share the lock for the length of a block."""
-        return _Side(self, False, False)
+        return _Side(self, False)
 
     def write(self) -> _Side:
         """Have the lock alone for the length of a block."""
-        return _Side(self, True, False)
+        return _Side(self, True)
 
     @coroutine
     def acquire(self, writer: bool, place: Spot | None = None) -> Wait:
@@ -75,22 +80,23 @@ class _Shared(Lock):
         machine = self.machine
         context = machine.current
         if place is None:
-            place = self.log.spots.at(_getframe(1))
+            place = self.side(writer).spots.at(_getframe(1))
         self._before(context, place)
         key = self.key if writer else machine.read_key(context, self)
         if key >= 0:
             self.order_check(context, key, place)
         if self._may_enter(context, writer):
-            self._enter(context, writer)
             cost = self.fetch_cost(context.cpu_id)
-            if cost and (len(machine.heap) > 3 or not machine.skip(cost)):
+            self._enter(context, writer)
+            self.place = place
+            if cost and not (machine.alone and machine.skip(cost)):
                 yield cost
         else:
-            began = machine.now
-            self._count_contention(context, writer, place)
+            began, holder, bounced = self.waits(context, place, not writer)
+            self._before_waiting(context, place)
             self.queue.append((context, writer))
             yield from self._wait(context)
-            self.side(writer).waits.append(machine.now - began)
+            self.side(writer).waited(machine.now - began, place, holder, bounced)
         self._note_taken(context, writer, place)
 
     @coroutine
@@ -99,17 +105,18 @@ class _Shared(Lock):
         machine = self.machine
         context = machine.current
         if (self.owner is not context) if writer else (context not in self.readers):
-            machine.bad_unlock(context, self, None)
+            machine.bad_unlock(context, self, here())
             return
-        self._forget(context)
-        self._note_given_up(context, writer)
+        self._note_given_up(context, writer, self._forget(context))
         if writer:
             self.owner = None
         else:
             self.readers[context] -= 1
             if not self.readers[context]:
                 del self.readers[context]
-        self._grant()
+        cost = self._grant()
+        if cost:
+            yield cost
         yield from self._after(context)
 
     def _may_enter(self, context: Context, writer: bool) -> bool:
@@ -124,18 +131,20 @@ class _Shared(Lock):
         else:
             self.readers[context] = self.readers.get(context, 0) + 1
 
-    def _grant(self) -> None:
-        """Let in whom the queue's order allows now."""
+    def _grant(self) -> int:
+        """Let in whom the queue's order allows now; how long that takes the one who does it."""
+        longest = 0
         while self.queue and self.owner is None:
             context, writer = self.queue[0]
             if writer and self.readers:
-                return
+                break
             self.queue.popleft()
-            cost = self.line_cost(context)
             self._enter(context, writer)
-            self._let_go_on(context, cost)
+            longest = max(longest, self._let_go_on(context))
+        return longest
 
-    def _forget(self, context: Context) -> None:
+    def _forget(self, context: Context) -> Share:
+        """Take the share taken last out of what `context` holds."""
         held = context.held
         index = next(i for i in range(len(held) - 1, -1, -1) if held[i].lock is self)
         if self.key >= 0:
@@ -143,37 +152,27 @@ class _Shared(Lock):
                 context.chain = context.chain.parent  # type: ignore[assignment]
             else:
                 self.machine.chain_without(context, index, None)
-        del held[index]
-
-    def _count_contention(self, context: Context, writer: bool, place: Spot) -> None:
-        place.waits += 1
-        if self.place is not None:
-            self.place.holds += 1
-        self.side(writer).con_bounces += context.cpu_id != self.last_cpu
-        self.machine.note_at(context, SPIN, self.id, place)
+        share: Share = held[index]
+        context.let_go(share)
+        return share
 
     def _note_taken(self, context: Context, writer: bool, place: Spot) -> None:
         machine = self.machine
         if context.cpu_id != self.last_cpu:
             self.side(writer).acq_bounces += 1
             self.last_cpu = context.cpu_id
-        context.held.append(Share(self, place))
+        context.innermost = Share(self, place, context.innermost, machine.now)
         self.place = place
-        if writer:
-            self.since = machine.now
-        else:
-            self.reads_since.setdefault(context, machine.now)
-        machine.note_at(context, ACQUIRE, self.id, place)
+        machine.note_at(context, ACQUIRE, self.id, place, int(not writer))
         if machine.order is not None:
             machine.order.acquire(context, self)
             if writer:
                 machine.order.observe_clock(context, self.vc_readers)
 
-    def _note_given_up(self, context: Context, writer: bool) -> None:
+    def _note_given_up(self, context: Context, writer: bool, share: Share) -> None:
         machine = self.machine
-        since = self.since if writer else self.reads_since.pop(context, machine.now)
-        self.side(writer).holds.append(machine.now - since)
-        machine.note_at(context, RELEASE, self.id, None)
+        share.place.holds.append(machine.now - share.since)
+        machine.note_at(context, RELEASE, self.id, None, int(not writer))
         if machine.order is not None:
             if writer:
                 machine.order.release(context, self)
@@ -188,6 +187,9 @@ class _Shared(Lock):
     def _before(self, context: Context, place: Spot) -> None:
         """What the kind requires of its caller."""
 
+    def _before_waiting(self, context: Context, place: Spot) -> None:
+        """What the kind looks at when its caller has to wait."""
+
     @coroutine
     def _after(self, context: Context) -> Wait:
         return
@@ -199,8 +201,10 @@ class _Shared(Lock):
         yield None
         context.waiting = None
 
-    def _let_go_on(self, context: Context, cost: int) -> None:
+    def _let_go_on(self, context: Context) -> int:
+        cost = self.line_cost(context)
         self.machine.at(context, cost)
+        return cost
 
 
 class RwLock(_Shared):
@@ -213,28 +217,40 @@ class RwLock(_Shared):
         super().__init__(machine, name, "rwlock", subclass)
 
     def read_irqsave(self) -> _Side:
-        """Share it, interrupts off."""
-        return _Side(self, False, True)
+        """Share it, interrupts off, then back as they were."""
+        return _Side(self, False, "irqsave")
 
     def write_irqsave(self) -> _Side:
-        """Have it alone, interrupts off."""
-        return _Side(self, True, True)
+        """Have it alone, interrupts off, then back as they were."""
+        return _Side(self, True, "irqsave")
+
+    def read_irq(self) -> _Side:
+        """Share it, interrupts off, then on whatever they were."""
+        return _Side(self, False, "irq")
+
+    def write_irq(self) -> _Side:
+        """Have it alone, interrupts off, then on whatever they were."""
+        return _Side(self, True, "irq")
+
+    def read_bh(self) -> _Side:
+        """Share it, softirqs off."""
+        return _Side(self, False, "bh")
+
+    def write_bh(self) -> _Side:
+        """Have it alone, softirqs off."""
+        return _Side(self, True, "bh")
 
     def _before(self, context: Context, place: Spot) -> None:
-        if not context.preempt:
-            context.preempt_at, context.preempt_site = self.machine.now, place
-        context.preempt += 1
+        self.machine.preempt_off(context, place)
 
-    def _count_contention(self, context: Context, writer: bool, place: Spot) -> None:
-        super()._count_contention(context, writer, place)
+    def _before_waiting(self, context: Context, place: Spot) -> None:
         in_the_way = [self.owner] if self.owner is not None else list(self.readers)
         if any(other.cpu is context.cpu for other in in_the_way):
             self.machine.spins_for_ever(context, self, place)
 
     @coroutine
     def _after(self, context: Context) -> Wait:
-        context.preempt -= 1
-        if not context.preempt and context.cpu is not None and context.cpu.pending:
+        if self.machine.preempt_on(context, None):
             yield from self.machine.opened()
 
 
@@ -254,30 +270,37 @@ class RwSemaphore(_Shared):
     def _wait(self, context: Context) -> Wait:
         yield from self.machine.sleep_on(self)
 
-    def _let_go_on(self, context: Context, cost: int) -> None:
+    def _let_go_on(self, context: Context) -> int:
         self.machine.wake(context)
+        return 0
 
 
 class _Side:
-    """One side of a shared lock as a block; used with `async with`, once."""
+    """One side of a shared lock as a block; used with `async with`, once. `off`: what is switched off around it."""
 
-    __slots__ = ("flags", "irqsave", "lock", "writer")
+    __slots__ = ("flags", "lock", "off", "writer")
 
-    def __init__(self, lock: _Shared, writer: bool, irqsave: bool) -> None:
+    def __init__(self, lock: _Shared, writer: bool, off: str = "") -> None:
         self.lock = lock
         self.writer = writer
-        self.irqsave = irqsave
+        self.off = off
         self.flags = 0
 
     @coroutine
     def __aenter__(self) -> Wait:
-        place = self.lock.side(self.writer).spots.at(_getframe(1))
-        if self.irqsave:
-            self.flags = self.lock.machine.local_irq_save(place)
+        machine, place = self.lock.machine, self.lock.side(self.writer).spots.at(_getframe(1))
+        if self.off == "bh":
+            machine.local_bh_disable(place)
+        elif self.off:
+            flags = machine.local_irq_save(place)
+            self.flags = flags if self.off == "irqsave" else 0
         yield from self.lock.acquire(self.writer, place)
 
     @coroutine
     def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> Wait:
+        machine, place = self.lock.machine, here()
         yield from self.lock.release(self.writer)
-        if self.irqsave:
-            yield from self.lock.machine.local_irq_restore(self.flags)
+        if self.off == "bh":
+            yield from machine.local_bh_enable(place)
+        elif self.off:
+            yield from machine.local_irq_restore(self.flags, place)

@@ -31,15 +31,22 @@ NOWHERE = Site("?", "?", 0)
 
 
 class Spot:
-    """One place: the code object and the offset of the instruction; how often somebody waited here, or held a lock from here."""
+    """One place: the code object and the offset of the instruction.
 
-    __slots__ = ("code", "holds", "offset", "waits")
+    Where locks are taken it also says what happened there: `waits` and `holds` are the nanoseconds of each wait and each
+    hold since the statistics were last folded (`lockbase.LockLog`), `waited` counts the waits before that, `blocked` those who
+    waited for a lock taken here.
+    """
+
+    __slots__ = ("blocked", "code", "holds", "offset", "waited", "waits")
 
     def __init__(self, code: CodeType, offset: int) -> None:
         self.code = code
         self.offset = offset
-        self.waits = 0
-        self.holds = 0
+        self.waits: list[int] = []
+        self.holds: list[int] = []
+        self.waited = 0
+        self.blocked = 0
 
     @property
     def site(self) -> Site:
@@ -77,11 +84,26 @@ class Spots(dict[int, Spot]):
         return spot
 
     def all(self) -> list[Spot]:
-        """Every spot, in order of place."""
-        return sorted([*self.values(), *self.clashes.values()], key=lambda spot: spot.site)
+        """Every spot."""
+        return [*self.values(), *self.clashes.values()]
 
 
-ANYWHERE = Spots()  #: places that belong to no lock class: allocations, frees, accesses
+class Places(dict[int, Spot]):
+    """Spots of any code object, by one number made of both (a spot keeps its code object alive, so the number stays its own)."""
+
+    __slots__ = ()
+
+    def at(self, frame: FrameType) -> Spot:
+        """The spot where `frame` is now."""
+        code, offset = frame.f_code, frame.f_lasti
+        key = id(code) << 16 | offset
+        spot = self.get(key)
+        if spot is None:
+            spot = self[key] = Spot(code, offset)
+        return spot
+
+
+ANYWHERE = Places()  #: places that belong to no lock class: allocations, frees, accesses
 
 
 def here(depth: int = 1) -> Spot:

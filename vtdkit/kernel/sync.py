@@ -11,7 +11,7 @@ from types import coroutine
 from typing import TYPE_CHECKING
 
 from .context import Context
-from .sites import here
+from .sites import Spot, here
 
 if TYPE_CHECKING:
     from .machine import Machine
@@ -113,7 +113,7 @@ class SeqCount:
     def __init__(self, machine: Machine, name: str) -> None:
         self.machine = machine
         self.name = name
-        self.word = Atomic(machine, name)
+        self.word = machine.atomic(name)
 
     @coroutine
     def write_begin(self) -> Wait:
@@ -156,13 +156,15 @@ class Atomic:
     @coroutine
     def _pay(self, write: bool) -> Wait:
         machine = self.machine
-        if machine.priced:
-            bit = 1 << max(machine.current.cpu_id, 0)
-            have, cost = self.copies, machine.costs.atomic if write else 0
+        cpu = machine.current.cpu_id
+        if cpu < 0:  # a device: it owns no cache lines, and what it writes is in nobody's cache any more
+            self.copies = 0 if write else self.copies
+        elif machine.priced:
+            have, bit, cost = self.copies, 1 << cpu, machine.costs.atomic if write else 0
             if (have and not have & bit) or (write and have not in (0, bit)):
-                cost += machine.line_between(machine.current.cpu_id, have)
+                cost += machine.line_between(cpu, have)
             self.copies = bit if write else have | bit
-            if cost and (len(machine.heap) > 3 or not machine.skip(cost)):
+            if cost and not (machine.alone and machine.skip(cost)):
                 yield cost
 
     @coroutine
@@ -221,12 +223,10 @@ class Atomic:
     @coroutine
     def relax_while(self, seen: int) -> Wait:
         """`cpu_relax` in a loop while the value is `seen`; the CPU stays busy."""
-        context = self.machine.current
         while self.value == seen:
-            self.watchers.append(context)
-            context.waiting = self.name
-            yield None
-            context.waiting = None
+            self.copies |= 1 << max(self.machine.current.cpu_id, 0)
+            self.watchers.append(self.machine.current)
+            yield from self.machine.busy_wait(self.name)
 
     def __repr__(self) -> str:
         return f"<atomic {self.name} = {self.value}>"
@@ -238,14 +238,17 @@ class RefCount:
     def __init__(self, machine: Machine, name: str, value: int = 1) -> None:
         self.machine = machine
         self.name = name
-        self.count = Atomic(machine, name, value)
+        self.initial = value
+        self.count = machine.atomic(name, value)
+        self.last_get: Spot | None = None  # for the leak report
 
     @coroutine
     def get(self) -> Wait:
         """Take one more reference; on a count of zero that is "refcount_t: addition on 0; use-after-free"."""
+        self.last_get = here()
         before, _ = yield from self.count.modify(lambda value: value + 1)
         if before <= 0:
-            self.machine.refcount_misuse(self, "refcount_t: addition on 0; use-after-free", here())
+            self.machine.refcount_misuse(self, "refcount_t: addition on 0; use-after-free", self.last_get)
 
     @coroutine
     def put(self) -> Generator[int | None, None, bool]:
@@ -271,7 +274,7 @@ class PerCpuCounter:
         self.machine = machine
         self.name = name
         self.batch = batch
-        self.shared = Atomic(machine, name)
+        self.shared = machine.atomic(name)
         self.local = [0] * len(machine.cpus)
 
     @coroutine

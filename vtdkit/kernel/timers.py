@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
+from .sites import Spot, here
+
 if TYPE_CHECKING:
     from .machine import Machine
 
@@ -44,6 +46,7 @@ class Timer:
         self.function = function
         self.cpu = cpu
         self.fired = 0
+        self.armed: Spot | None = None  # where, for the leak report
         self._cancel: Callable[[], None] | None = None
 
     @property
@@ -55,6 +58,7 @@ class Timer:
         """`mod_timer`: have it expire `ns` nanoseconds from now, whatever was set before."""
         machine = self.machine
         self.delete()
+        self.armed = here()
         number = self.cpu if self.cpu is not None else max(machine.cpu(), 0)
         self._cancel = machine.call_in(ns, lambda: self._expire(number), self.name)
 

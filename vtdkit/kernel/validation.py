@@ -107,6 +107,12 @@ class Validation(Checks):
         if "lockdep" in self.checkers:
             self.report(f"WARNING: {what}", lock.name, (here(2),), text=f"{lock.name} must be held here, and is not")
 
+    def init_of_held(self, lock: Lock, place: Spot) -> None:
+        """A lock is initialised while somebody holds it: whoever waits for it is lost."""
+        if lock.owner is not None and "lockdep" in self.checkers:
+            text = f"{lock.name} is initialised while {lock.owner.name} holds it"
+            self.report("WARNING: held lock freed!", lock.name, (place, lock.place), text=text)
+
     def lock_freed(self, lock: Lock, place: Spot) -> None:
         """The object a lock is in is freed while somebody holds the lock."""
         if lock.owner is not None and "lockdep" in self.checkers:

@@ -24,6 +24,9 @@ from typing import Generic, TypeVar, final
 
 from .capabilities import Capabilities
 from .job import Leaf, Space
+from .layout import Entry
+from .plain import shown
+from .requests import bdf, size_name
 
 E = TypeVar("E")
 
@@ -68,11 +71,13 @@ class Lru(Generic[E]):
 
 @dataclass(frozen=True, slots=True)
 class ContextTag:
-    """A cached context entry: its raw words."""
+    """A cached context entry."""
 
     sid: int
     did: int | None
-    words: tuple[int, ...]
+    entry: Entry
+
+    __repr__ = shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +87,10 @@ class PasidTag:
     sid: int
     pasid: int
     did: int
-    words: tuple[int, ...]
+    entry: Entry
     fpd: bool
+
+    __repr__ = shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +104,8 @@ class StructureTag:
     entry: int
     table: int
     allowed: int
+
+    __repr__ = shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +126,11 @@ class IotlbTag:
     space: Space
     leaf: Leaf
     refusal: str = ""
+
+    def __repr__(self) -> str:
+        who = bdf(self.sid) + ("" if self.pasid is None else f" PASID {self.pasid:#x}")
+        leads = f"refused {self.refusal}" if self.refusal else f"-> {self.leaf.base:#x}"
+        return f"<IOTLB {who} {self.low:#x} {leads} {size_name(1 << self.shift)} {self.space.path} DID {self.did}>"
 
     @property
     def low(self) -> int:
@@ -139,16 +153,16 @@ class ContextCache(Lru[ContextTag]):
     def find(self, sid: int) -> ContextTag | None:
         return self.get(sid)
 
-    def keep(self, sid: int, did: int | None, words: tuple[int, ...]) -> None:
-        self.put(sid, ContextTag(sid, did, words))
+    def keep(self, sid: int, did: int | None, entry: Entry) -> None:
+        self.put(sid, ContextTag(sid, did, entry))
 
 
 class PasidCache(Lru[PasidTag]):
     def find(self, sid: int, pasid: int) -> PasidTag | None:
         return self.get((sid, pasid))
 
-    def keep(self, sid: int, pasid: int, did: int, words: tuple[int, ...], fpd: bool) -> None:
-        self.put((sid, pasid), PasidTag(sid, pasid, did, words, fpd))
+    def keep(self, sid: int, pasid: int, did: int, entry: Entry, fpd: bool) -> None:
+        self.put((sid, pasid), PasidTag(sid, pasid, did, entry, fpd))
 
 
 class StructureCache(Lru[StructureTag]):
@@ -162,9 +176,7 @@ class StructureCache(Lru[StructureTag]):
                 return entry
         return None
 
-    def keep(
-        self, did: int, pasid: int | None, address: int, level: int, entry: int, table: int, allowed: int
-    ) -> None:
+    def keep(self, did: int, pasid: int | None, address: int, level: int, entry: int, table: int, allowed: int) -> None:
         prefix = address >> 3 + 9 * level
         self.put((did, pasid, level, prefix), StructureTag(did, pasid, level, prefix, entry, table, allowed))
 
@@ -195,9 +207,7 @@ class Iotlb(Lru[IotlbTag]):
             IotlbTag(sid, pasid, space.tag, space.did, page, shift, space, leaf),
         )
 
-    def keep_refusal(
-        self, sid: int, pasid: int | None, address: int, space: Space, kind: str, label: str
-    ) -> None:
+    def keep_refusal(self, sid: int, pasid: int | None, address: int, space: Space, kind: str, label: str) -> None:
         tag = IotlbTag(sid, pasid, space.tag, space.did, address >> 12, 12, space, _NOWHERE, label)
         self.put((sid, pasid, 12, address >> 12, kind), tag)
 

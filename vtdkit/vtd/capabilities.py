@@ -147,9 +147,7 @@ class Capabilities:
         return cls(**values)
 
     @classmethod
-    def from_registers(
-        cls, cap: int, ecap: int, *, haw: int | None = None, ver: int = 0x50, **more: Any
-    ) -> Capabilities:
+    def from_registers(cls, cap: int, ecap: int, *, haw: int | None = None, ver: int = 0x50, **more: Any) -> Capabilities:
         """The capabilities that CAP and ECAP read from a machine stand for.
 
         `haw` is the host address width in bits, which no register tells (the DMAR table does); without it,
@@ -260,8 +258,6 @@ def _problems(caps: Capabilities) -> list[str]:
         problems.append("RWBF must be 0 when SMTS is 1")
     for name, needed in ECAP_NEEDS.items():
         problems += [
-            f"{name}={getattr(caps, name)} needs {other}=1"
-            for other in needed
-            if getattr(caps, name) and not getattr(caps, other)
+            f"{name}={getattr(caps, name)} needs {other}=1" for other in needed if getattr(caps, name) and not getattr(caps, other)
         ]
     return problems

@@ -72,9 +72,7 @@ def inspect(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("folder", metavar="FOLDER")
     parser.add_argument("--device", metavar="BDF", help="only this device, as in 00:03.0")
-    parser.add_argument(
-        "--limit", type=int, default=16, metavar="N", help="ranges shown per device (default 16)"
-    )
+    parser.add_argument("--limit", type=int, default=16, metavar="N", help="ranges shown per device (default 16)")
     parser.add_argument("--json", action="store_true", help="print the same as data")
     options = parser.parse_args(arguments)
     if options.limit < 0:

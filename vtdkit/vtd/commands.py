@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from . import invalidate
-from .register_map import CCMD, GCMD, IOTLB, IVA
+from .register_map import CCMD, FSTS, GCMD, IOTLB, IVA
 
 if TYPE_CHECKING:
     from .unit import RemappingUnit
@@ -57,9 +57,7 @@ def _set_root_pointer(unit: RemappingUnit, on: bool) -> None:
         if unit.caches and unit.capabilities.ESRTPS:
             unit.caches.clear()
         elif unit.caches and len(unit.caches.iotlb):
-            unit.diagnostics.note(
-                "stale caches after SRTP", f"{len(unit.caches.iotlb)} translations still cached"
-            )
+            unit.diagnostics.note("stale caches after SRTP", f"{len(unit.caches.iotlb)} translations still cached")
 
     unit.defer(latch)
 
@@ -236,9 +234,12 @@ def _invalidate_iotlb(unit: RemappingUnit) -> int:
 
 
 def _fault_status(unit: RemappingUnit, old: int, value: int) -> None:
+    before, after = FSTS.decode(old), unit.registers.entry("FSTS")
     unit.faults.written()
-    if old & 16 and not unit.registers.field("FSTS", "IQE"):
+    if before.IQE and not after.IQE:
         unit.queue.error_cleared()
+    if (before.IQE or before.ITE) and not (after.IQE or after.ITE):
+        unit.hooks.doorbell()
 
 
 def _tail(unit: RemappingUnit, old: int, value: int) -> None:

@@ -30,9 +30,7 @@ def translations(unit: RemappingUnit, oracle: Oracle, name: str = "translations"
     tally = Tally(name)
     for mapped in oracle.mappings:
         answer = unit.from_memory(mapped.request())
-        tally.add(
-            _same(answer, mapped), f"{bdf(mapped.sid)} {mapped.iova:#x}: {answer!r}, QEMU had {mapped!r}"
-        )
+        tally.add(_same(answer, mapped), f"{bdf(mapped.sid)} {mapped.iova:#x}: {answer!r}, QEMU had {mapped!r}")
     return tally
 
 
@@ -100,9 +98,7 @@ def _compare_range(unit: RemappingUnit, part: Range, tally: Tally) -> None:
     while offset < part.size:
         answer = unit.from_memory(Request(part.sid, part.iova + offset))
         if isinstance(answer, Fault) or not _fits(answer, part, offset):
-            tally.add(
-                False, f"{bdf(part.sid)} {part.iova + offset:#x}: {answer!r}", (part.size - offset) >> 12
-            )
+            tally.add(False, f"{bdf(part.sid)} {part.iova + offset:#x}: {answer!r}", (part.size - offset) >> 12)
             return
         step = min(answer.size - (part.iova + offset) % answer.size, part.size - offset)
         tally.add(True, count=step >> 12)
@@ -147,11 +143,7 @@ def _compare_verdicts(unit: RemappingUnit, verdicts: Iterable[Verdict], tally: T
 def _agrees(answer: Translation | Fault, verdict: Verdict) -> bool:
     if isinstance(answer, Fault):
         # No event at all is what a fault that is kept out of the records looks like from outside.
-        return (
-            not answer.recorded
-            if verdict.granted is None
-            else answer.code == verdict.code and answer.recorded
-        )
+        return not answer.recorded if verdict.granted is None else answer.code == verdict.code and answer.recorded
     if verdict.granted is None:
         return answer.path in ("pass-through", "interrupt window")
     if not verdict.granted or (answer.address, answer.size) != (verdict.address, verdict.size):
@@ -167,9 +159,7 @@ def pass_through(unit: RemappingUnit, oracle: Oracle) -> Tally:
     tally = Tally("pass-through")
     for sid in oracle.pass_through:
         answer = unit.from_memory(Request(sid, 0x1000))
-        tally.add(
-            isinstance(answer, Translation) and answer.path == "pass-through", f"{bdf(sid)}: {answer!r}"
-        )
+        tally.add(isinstance(answer, Translation) and answer.path == "pass-through", f"{bdf(sid)}: {answer!r}")
     return tally
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from .ats import coded_range
 from .caches import Lru
+from .plain import shown
 from .requests import Fault, Kind, Request, Translation
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ class InvalidationRequest:
     pasid: int | None = None
     everywhere: bool = False
 
+    __repr__ = shown
+
 
 @dataclass(frozen=True, slots=True)
 class DeviceTlbEntry:
@@ -44,6 +47,8 @@ class DeviceTlbEntry:
     low: int
     high: int
     translation: Translation
+
+    __repr__ = shown
 
 
 class Endpoint:
@@ -101,13 +106,7 @@ class Endpoint:
         if not self.inbox:
             return
         request = self.inbox.pop(0)
-        self.tlb.drop(
-            lambda e: (
-                (request.everywhere or e.pasid == request.pasid)
-                and e.low < request.high
-                and e.high > request.low
-            )
-        )
+        self.tlb.drop(lambda e: (request.everywhere or e.pasid == request.pasid) and e.low < request.high and e.high > request.low)
         self.unit.device_tlbs.completed(self.sid, 1 << request.itag, count=1)
 
 
@@ -139,9 +138,7 @@ class DeviceTlbs:
     def free(self) -> bool:
         return len(self._pending) < ITAGS
 
-    def send(
-        self, sid: int, address: int, s: int, *, pasid: int | None = None, everywhere: bool = False
-    ) -> bool:
+    def send(self, sid: int, address: int, s: int, *, pasid: int | None = None, everywhere: bool = False) -> bool:
         """Send an invalidation; returns whether it is still outstanding. Nobody answers for an absent
         endpoint.
         """

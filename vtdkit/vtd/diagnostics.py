@@ -20,21 +20,13 @@ if TYPE_CHECKING:
 RULES: dict[str, str] = {
     "TE without SRTP": "Set the root table pointer before every 0 to 1 transition of TE.",
     "IRE without SIRTP": "Set the interrupt table pointer before enabling interrupt remapping.",
-    "several commands": (
-        "Write one field of GCMD at a time and wait for its status bit; mask out the one-shot bits."
-    ),
+    "several commands": ("Write one field of GCMD at a time and wait for its status bit; mask out the one-shot bits."),
     "mode changed while on": "TTM may change with TES=1 only when ESRTPS=1.",
-    "stale caches after SRTP": (
-        "Without ESRTPS, invalidate context cache, PASID cache and IOTLB globally after SRTP."
-    ),
+    "stale caches after SRTP": ("Without ESRTPS, invalidate context cache, PASID cache and IOTLB globally after SRTP."),
     "queue enabled with a tail": "Set IQT to 0 before enabling the invalidation queue.",
-    "queue disabled while busy": (
-        "Disable the queue only when it is empty and the last descriptor was a wait."
-    ),
+    "queue disabled while busy": ("Disable the queue only when it is empty and the last descriptor was a wait."),
     "register command with the queue on": "Use CCMD and IOTLB_REG only while the invalidation queue is off.",
-    "stale answer": (
-        "A live entry changed and nothing that covers it was invalidated: hardware uses the old one."
-    ),
+    "stale answer": ("A live entry changed and nothing that covers it was invalidated: hardware uses the old one."),
     "DID reuse": "One domain id names one page table; invalidate the domain before giving its id to another.",
     "DID 0 with caching mode": "With CM=1, DID 0 tags cached faults and may not name a domain.",
 }

@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from .plain import shown
+
 HEADER_BYTES = 48
 _HEADER = struct.Struct("<4sIBB6s8sI4sIBB10s")
 INTR_REMAP, X2APIC_OPT_OUT, DMA_CTRL_PLATFORM_OPT_IN = 1, 2, 4
@@ -70,6 +72,8 @@ class Drhd:
     size: int = 0
     scopes: Scopes = ()
 
+    __repr__ = shown
+
     @property
     def include_all(self) -> bool:
         return bool(self.flags & INCLUDE_PCI_ALL)
@@ -89,6 +93,8 @@ class Rmrr:
     scopes: Scopes = ()
     reserved: int = 0
 
+    __repr__ = shown
+
     def body(self) -> bytes:
         return struct.pack("<HHQQ", self.reserved, self.segment, self.base, self.limit) + _scopes(self.scopes)
 
@@ -103,6 +109,8 @@ class Atsr:
     scopes: Scopes = ()
     reserved: int = 0
 
+    __repr__ = shown
+
     def body(self) -> bytes:
         return struct.pack("<BBH", self.flags, self.reserved, self.segment) + _scopes(self.scopes)
 
@@ -115,6 +123,8 @@ class Rhsa:
     base: int
     domain: int
     reserved: int = 0
+
+    __repr__ = shown
 
     def body(self) -> bytes:
         return struct.pack("<IQI", self.reserved, self.base, self.domain)
@@ -143,6 +153,8 @@ class Satc:
     scopes: Scopes = ()
     reserved: int = 0
 
+    __repr__ = shown
+
     def body(self) -> bytes:
         return struct.pack("<BBH", self.flags, self.reserved, self.segment) + _scopes(self.scopes)
 
@@ -155,6 +167,8 @@ class Sidp:
     segment: int = 0
     scopes: Scopes = ()
     reserved: int = 0
+
+    __repr__ = shown
 
     def body(self) -> bytes:
         return struct.pack("<HH", self.reserved, self.segment) + _scopes(self.scopes)
@@ -270,9 +284,7 @@ def parse(data: bytes) -> Dmar:
         raise BadDmar(9, "checksum is wrong")
     oem, table, oem_revision, creator, creator_revision, width, flags, reserved = rest
     structures = tuple(_structures(data[:length]))
-    return Dmar(
-        width + 1, flags, structures, revision, oem, table, oem_revision, creator, creator_revision, reserved
-    )
+    return Dmar(width + 1, flags, structures, revision, oem, table, oem_revision, creator, creator_revision, reserved)
 
 
 def _structures(data: bytes) -> Iterator[Remapping]:

@@ -34,9 +34,7 @@ def _grant(job: Job) -> Steps[Translation | Fault]:
     request, unit = job.request, job.unit
     if request.at == "translation" and request.kind != "read":
         job.refuse("AT")
-    if request.pasid is None and in_interrupt_range(
-        request.address, request.address + max(1, request.length)
-    ):
+    if request.pasid is None and in_interrupt_range(request.address, request.address + max(1, request.length)):
         special = yield from interrupts.window(job)
         if special is not None:
             return special
@@ -142,12 +140,7 @@ def _pass_through(job: Job, space: Space, address: int) -> Leaf:
 
 def _needs_dirty(job: Job, hit: IotlbTag) -> bool:
     """Whether a flag in memory must be set before the cached translation may be used."""
-    return (
-        job.wants_write
-        and not hit.leaf.dirty
-        and not hit.refusal
-        and _granted(job, hit.space, hit.leaf) & WRITE != 0
-    )
+    return job.wants_write and not hit.leaf.dirty and not hit.refusal and _granted(job, hit.space, hit.leaf) & WRITE != 0
 
 
 def _from_iotlb(job: Job, hit: IotlbTag) -> Translation | Fault:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from .plain import shown
 from .registers import RegisterFile
 
 
@@ -21,6 +22,8 @@ class Message:
     source: str
     address: int
     data: int
+
+    __repr__ = shown
 
 
 class Sender(Protocol):

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from . import descriptors, invalidate
-from .layout import Entry, Structure
+from .layout import Entry
 
 if TYPE_CHECKING:
     from .queue import Outcome
@@ -21,7 +21,7 @@ _GLOBAL, _DOMAIN = 1, 2
 
 def execute(unit: RemappingUnit, entry: Entry) -> Outcome:
     """Carry out `entry`; "pending" when an endpoint has yet to answer."""
-    return _EXECUTORS[entry.structure](unit, entry)
+    return _EXECUTORS[entry.structure.name](unit, entry)
 
 
 def _context(unit: RemappingUnit, entry: Entry) -> Outcome:
@@ -39,14 +39,14 @@ def _context(unit: RemappingUnit, entry: Entry) -> Outcome:
 
 
 def _iotlb(unit: RemappingUnit, entry: Entry) -> Outcome:
-    did = entry.DID & unit.rules.did_mask
-    if entry.G != 3:
-        unit.diagnostics.domain_invalidated(None if entry.G == _GLOBAL else did)
+    did, granularity = entry.DID & unit.rules.did_mask, entry.G
+    if granularity != 3:
+        unit.diagnostics.domain_invalidated(None if granularity == _GLOBAL else did)
     if unit.caches is None:
         return "done"
-    if entry.G == _GLOBAL:
+    if granularity == _GLOBAL:
         invalidate.iotlb_global(unit.caches)
-    elif entry.G == _DOMAIN:
+    elif granularity == _DOMAIN:
         invalidate.iotlb_domain(unit.caches, did)
     else:
         invalidate.iotlb_page(unit.caches, did, entry.ADDR, entry.AM, keep_structures=bool(entry.IH))
@@ -60,9 +60,7 @@ def _piotlb(unit: RemappingUnit, entry: Entry) -> Outcome:
     if entry.G == 2:
         invalidate.piotlb_pasid(unit.caches, did, entry.PASID)
     else:
-        invalidate.piotlb_page(
-            unit.caches, did, entry.PASID, entry.ADDR, entry.AM, keep_structures=bool(entry.IH)
-        )
+        invalidate.piotlb_page(unit.caches, did, entry.PASID, entry.ADDR, entry.AM, keep_structures=bool(entry.IH))
     return "done"
 
 
@@ -92,9 +90,7 @@ def _device(unit: RemappingUnit, entry: Entry) -> Outcome:
 
 
 def _device_pasid(unit: RemappingUnit, entry: Entry) -> Outcome:
-    pending = unit.device_tlbs.send(
-        entry.SID, entry.ADDR, entry.S, pasid=entry.PASID, everywhere=bool(entry.GI)
-    )
+    pending = unit.device_tlbs.send(entry.SID, entry.ADDR, entry.S, pasid=entry.PASID, everywhere=bool(entry.GI))
     return "pending" if pending else "done"
 
 
@@ -108,14 +104,14 @@ def _nothing(unit: RemappingUnit, entry: Entry) -> Outcome:
     return "done"
 
 
-_EXECUTORS: dict[Structure, Callable[[RemappingUnit, Entry], Outcome]] = {
-    descriptors.CC_INV: _context,
-    descriptors.IOTLB_INV: _iotlb,
-    descriptors.DEV_TLB_INV: _device,
-    descriptors.IEC_INV: _interrupt,
-    descriptors.P_IOTLB_INV: _piotlb,
-    descriptors.PC_INV: _pasid,
-    descriptors.P_DEV_TLB_INV: _device_pasid,
-    descriptors.PAGE_GRP_RESP: _group_response,
-    descriptors.HPT_INV: _nothing,
+_EXECUTORS: dict[str, Callable[[RemappingUnit, Entry], Outcome]] = {
+    descriptors.CC_INV.name: _context,
+    descriptors.IOTLB_INV.name: _iotlb,
+    descriptors.DEV_TLB_INV.name: _device,
+    descriptors.IEC_INV.name: _interrupt,
+    descriptors.P_IOTLB_INV.name: _piotlb,
+    descriptors.PC_INV.name: _pasid,
+    descriptors.P_DEV_TLB_INV.name: _device_pasid,
+    descriptors.PAGE_GRP_RESP.name: _group_response,
+    descriptors.HPT_INV.name: _nothing,
 }

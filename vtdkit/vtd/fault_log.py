@@ -31,11 +31,7 @@ def encode(fault: Fault, quirks: Quirks, widest: int = 64) -> int:
     request = fault.request
     t1, t2 = _PAGE_REQUEST if fault.response == "IR" else _TYPES[request.kind]
     interrupt = fault.label.startswith("IR.")
-    page = (
-        interrupt_field(request.address, request.data)
-        if interrupt
-        else request.address & ~0xFFF & (1 << widest) - 1
-    )
+    page = interrupt_field(request.address, request.data) if interrupt else request.address & ~0xFFF & (1 << widest) - 1
     pasid = request.pasid
     fields = {"FI": page, "SID": request.sid, "FR": fault.code or 0, "T1": t1, "F": 1}
     if quirks.plain_fault_record:
@@ -69,9 +65,7 @@ def _odd_pasid(fault: Fault, quirks: Quirks) -> int:
 class FaultLog:
     """The fault records of one unit and FSTS. The unit serialises every call."""
 
-    def __init__(
-        self, registers: RegisterFile, event: Event, quirks: Quirks, count: int, *, compress: bool
-    ) -> None:
+    def __init__(self, registers: RegisterFile, event: Event, quirks: Quirks, count: int, *, compress: bool) -> None:
         self.registers = registers
         self.event = event
         self.quirks = quirks

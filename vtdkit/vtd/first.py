@@ -17,9 +17,9 @@ from .job import Access, Job, Leaf, Space, Steps
 from .memory import AccessError
 from .requests import READ, WRITE
 from .rules import ENTRY_ADDRESS
-from .stages import first_stage_entry
+from .stages import FS_PTE, first_stage_entry
 
-_P, _RW, _US, _A, _D, _EA = 1, 2, 4, 1 << 5, 1 << 6, 1 << 10
+_P, _RW, _US, _A, _D, _EA = (FS_PTE.mask(name) for name in ("P", "RW", "US", "A", "D", "EA"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +49,7 @@ def walk(job: Job, space: Space, address: int) -> Steps[Leaf]:
     if cached:
         level, table = cached.level - 1, cached.table
         user, writable = bool(cached.allowed & _US), bool(cached.allowed & _RW)
-        job.mark(
-            first_stage_entry(cached.level, leaf=False), 0, 0, cached.entry, cached.level, "structure cache"
-        )
+        job.mark(first_stage_entry(cached.level, leaf=False), 0, 0, cached.entry, cached.level, "structure cache")
         _permission(job, space, user, writable)
     while True:
         shift = 3 + 9 * level
@@ -129,9 +127,7 @@ def _may_write(job: Job, space: Space, writable: bool) -> bool:
     return writable or (job.supervisor and not space.wpe)
 
 
-def _set_flags(
-    job: Job, space: Space, entry: int, where: Where, leaf: bool, writable: bool
-) -> Steps[int | None]:
+def _set_flags(job: Job, space: Space, entry: int, where: Where, leaf: bool, writable: bool) -> Steps[int | None]:
     """Set A, EA and D where they are missing. None: another agent changed the entry, read it again."""
     wanted = entry | _A | (_EA if space.eafe else 0) | (_D if leaf and job.wants_write and writable else 0)
     if wanted == entry:

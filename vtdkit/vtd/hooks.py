@@ -37,4 +37,6 @@ class Hooks:
         self.page_responses.append(response)
 
     def doorbell(self) -> None:
-        """Software moved the tail of the invalidation queue: there may be something to `step`."""
+        """Software moved the tail of the invalidation queue, or cleared the error that had stopped it: there may
+        be something to `step`.
+        """

@@ -116,8 +116,9 @@ class Image:
         if personality == "specification":
             return SPECIFICATION
         if personality == "qemu":
+            version = str(self.meta.get("qemu_version"))
             try:
-                return qemu(str(self.meta.get("qemu_version")))
+                return qemu(version)
             except ValueError as error:
                 raise BadFile(self.folder / "meta.json", str(error)) from None
         raise ValueError(f"personality {personality!r}: it is specification, qemu, or a Quirks")

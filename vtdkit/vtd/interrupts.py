@@ -18,6 +18,8 @@ from .job import Job, Steps
 from .layout import Entry
 from .requests import Fault, Interrupt, Translation
 
+_BY_SID, _BY_BUS, _RESERVED_CHECK = 1, 2, 3
+
 
 class NotModelled(Exception):
     """A legal thing that this model decodes but does not carry out. The text says what it was."""
@@ -28,7 +30,7 @@ class CachedIrte:
     """One entry of the interrupt entry cache."""
 
     index: int
-    words: tuple[int, ...]
+    entry: Entry
 
 
 class InterruptCache(Lru[CachedIrte]):
@@ -74,9 +76,7 @@ def _deliver(job: Job) -> Steps[Translation]:
         job.refuse("IR.2A")
     message = MSI_ADDRESS.decode(request.address & 0xFFFF_FFFF)
     if not message.FORMAT:
-        if (
-            unit.extended_interrupts or not unit.compatibility_interrupts
-        ) and not quirks.compatibility_passes:
+        if (unit.extended_interrupts or not unit.compatibility_interrupts) and not quirks.compatibility_passes:
             job.refuse("IR.25")
         return _passed(job, _compatible(job))
     if message.SHV and request.data >> 16:
@@ -85,55 +85,51 @@ def _deliver(job: Job) -> Steps[Translation]:
     address = unit.interrupt_table + 16 * index
     if index >= unit.interrupt_table_size or address + 16 > job.rules.host_limit:
         job.refuse("IR.21")
-    words = yield from _entry(job, address, index)
-    _check(job, words)
-    raw = words[0] | words[1] << 64
-    if raw >> 15 & 1 and not quirks.posted_is_remapped:
-        yield from _posted(job, IRTE_POSTED.decode(raw))
-    return _passed(job, _remapped(job, IRTE.decode(raw)))
+    entry = yield from _entry(job, address, index)
+    _check(job, entry)
+    if entry.IM and not quirks.posted_is_remapped:
+        yield from _posted(job, IRTE_POSTED.decode(entry.raw))
+    return _passed(job, _remapped(job, entry))
 
 
-def _entry(job: Job, address: int, index: int) -> Steps[tuple[int, ...]]:
+def _entry(job: Job, address: int, index: int) -> Steps[Entry]:
     cache = job.unit.interrupt_cache if job.caches else None
     cached = cache.get(index) if cache is not None else None
     if cached:
-        job.mark(IRTE, 0, index, cached.words[0] | cached.words[1] << 64, source="interrupt entry cache")
-        return cached.words
-    words = yield from job.read(IRTE, address, index, "IR.23")
-    if cache is not None and words[0] & 1:
-        cache.put(index, CachedIrte(index, words))
-    return words
+        job.mark(IRTE, 0, index, cached.entry.raw, source="interrupt entry cache")
+        return cached.entry
+    entry = yield from job.read(IRTE, address, index, "IR.23")
+    if cache is not None and entry.P:
+        cache.put(index, CachedIrte(index, entry))
+    return entry
 
 
-def _check(job: Job, words: tuple[int, ...]) -> None:
+def _check(job: Job, entry: Entry) -> None:
     """The conditions of the table entry, in order."""
-    low, high = words
     quirks = job.rules.quirks
-    job.fpd = bool(low & 2)
-    if not low & 1:
+    job.fpd = bool(entry.FPD)
+    if not entry.P:
         job.refuse("IR.22")
-    check = high >> 18 & 3
-    if check == 3:
+    if entry.SVT == _RESERVED_CHECK:
         job.refuse("IR.26" if quirks.reserved_check_is_requester_fault else "IR.24")
-    if not _allowed(job, check, high & 0xFFFF, high >> 16 & 3):
+    if not _allowed(job, entry):
         job.refuse("IR.26")
-    posted = low >> 15 & 1 and not quirks.posted_is_remapped
-    layout = IRTE_POSTED if posted else IRTE
-    mask = layout.words(layout.reserved_mask(job.unit.interrupt_environment))
+    posted = entry.IM and not quirks.posted_is_remapped
+    mask = (IRTE_POSTED if posted else IRTE).reserved_mask(job.unit.interrupt_environment)
     if quirks.posted_is_remapped:
-        mask = (mask[0] & ~(1 << 15), mask[1])
+        mask &= ~IRTE.mask("IM")
     if quirks.destination_unchecked:
-        mask = (mask[0] & 0xFFFF_FFFF, mask[1])
-    if low & mask[0] or high & mask[1]:
+        mask &= ~IRTE.mask("DST")
+    if entry.raw & mask:
         job.refuse("IR.24")
 
 
-def _allowed(job: Job, check: int, sid: int, qualifier: int) -> bool:
+def _allowed(job: Job, entry: Entry) -> bool:
     requester = job.request.sid
-    if check == 1:
-        return same_function(requester, sid, qualifier)
-    if check == 2:
-        first, last = sid >> 8, sid & 0xFF
+    if entry.SVT == _BY_SID:
+        return same_function(requester, entry.SID, entry.SQ)
+    if entry.SVT == _BY_BUS:
+        first, last = entry.SID >> 8, entry.SID & 0xFF
         if job.rules.quirks.reversed_bus_range:
             first, last = last, first
         return first <= requester >> 8 <= last
@@ -142,13 +138,10 @@ def _allowed(job: Job, check: int, sid: int, qualifier: int) -> bool:
 
 def _posted(job: Job, entry: Entry) -> Steps[None]:
     address = entry.PDAL << 6 | entry.PDAH << 32
-    words = yield from job.read(POSTED_DESCRIPTOR, address, 0, "IR.27")
-    mask = POSTED_DESCRIPTOR.words(POSTED_DESCRIPTOR.reserved_mask(job.rules.environment))
-    if any(word & m for word, m in zip(words, mask, strict=True)):
+    descriptor = yield from job.read(POSTED_DESCRIPTOR, address, 0, "IR.27")
+    if descriptor.raw & POSTED_DESCRIPTOR.reserved_mask(job.rules.environment):
         job.refuse("IR.28")
-    raise NotModelled(
-        f"posted interrupt: {entry!r}, descriptor at {address:#x}; this model does not deliver it"
-    )
+    raise NotModelled(f"posted interrupt: {entry!r}, descriptor at {address:#x}; this model does not deliver it")
 
 
 def _remapped(job: Job, entry: Entry) -> Interrupt:

@@ -74,9 +74,7 @@ def piotlb_pasid(caches: Caches, did: int, pasid: int) -> None:
     caches.first.drop(lambda e: e.did == did and e.pasid == pasid)
 
 
-def piotlb_page(
-    caches: Caches, did: int, pasid: int, address: int, am: int, *, keep_structures: bool
-) -> None:
+def piotlb_page(caches: Caches, did: int, pasid: int, address: int, am: int, *, keep_structures: bool) -> None:
     """Page-selective within a PASID: first-stage and nested entries only."""
     low, high = page_range(address, am)
     caches.iotlb.drop(lambda e: e.did == did and e.tag == pasid and e.first_stage and _overlaps(e, low, high))

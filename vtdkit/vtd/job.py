@@ -16,8 +16,9 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, NoReturn, TypeVar
 
-from .layout import Structure
+from .layout import Entry, Structure
 from .memory import AccessError
+from .plain import shown
 from .quirks import reported_code
 from .reasons import REASONS
 from .requests import NEEDS, Completion, Fault, Request, Translation, bdf
@@ -75,6 +76,8 @@ class Space:
     rid_priv: bool = False
     translations_allowed: bool = False
 
+    __repr__ = shown
+
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
@@ -95,6 +98,8 @@ class Leaf:
     second_writable: bool = True
     dirty: bool = True
     snoop: bool = False
+
+    __repr__ = shown
 
 
 @dataclass(slots=True)
@@ -167,9 +172,7 @@ class Job:
             return not (self.request.no_write and self.rules.caps.NWFS)
         return self.request.writes
 
-    def mark(
-        self, structure: Structure, address: int, index: int, raw: int, level: int = 0, source: str = "memory"
-    ) -> None:
+    def mark(self, structure: Structure, address: int, index: int, raw: int, level: int = 0, source: str = "memory") -> None:
         """Put a step into the trace, if there is one."""
         if self.trace is not None:
             self.trace.append(Mark(structure, address, index, raw, level, source, self.inner))
@@ -179,21 +182,19 @@ class Job:
         if self.trace:
             self.trace[-1].did = text
 
-    def read(self, structure: Structure, address: int, index: int, label: str) -> Steps[tuple[int, ...]]:
-        """Read a whole table entry, 128 bits an access, as 64-bit words. A failed access is the condition
-        `label`.
-        """
-        words: list[int] = []
+    def read(self, structure: Structure, address: int, index: int, label: str) -> Steps[Entry]:
+        """Read a whole table entry, 128 bits an access. A failed access is the condition `label`."""
+        raw = 0
         for offset in range(0, structure.width // 8, 16):
             yield Access(structure.name, address + offset)
             try:
                 for word in range(offset, min(offset + 16, structure.width // 8), 8):
-                    words.append(self.memory.read64(address + word))
+                    raw |= self.memory.read64(address + word) << 8 * word
             except AccessError:
                 self.mark(structure, address, index, 0)
                 self.refuse(label)
-        self.mark(structure, address, index, sum(word << 64 * i for i, word in enumerate(words)))
-        return tuple(words)
+        self.mark(structure, address, index, raw)
+        return Entry(structure, raw)
 
     def update(self, what: str, address: int, old: int, new: int, label: str) -> Steps[int]:
         """Set flags in an entry atomically; returns what was found there, `old` when it worked."""
@@ -217,14 +218,8 @@ class Job:
         responses = {"untranslated": reason.untranslated, "translation": reason.translation}
         response = reason.page if self.page_request else responses.get(self.request.at, reason.translated)
         granted = response in ("S0", "Seff")
-        code = reported_code(
-            self.rules.quirks, label, reason.code, write=self.request.writes, second_stage=self.path != "FS"
-        )
-        recorded = (
-            reason.code is not None
-            and not (self.fpd and self.silenced(label))
-            and (not granted or label == "SFS.10")
-        )
+        code = reported_code(self.rules.quirks, label, reason.code, write=self.request.writes, second_stage=self.path != "FS")
+        recorded = reason.code is not None and not (self.fpd and self.silenced(label)) and (not granted or label == "SFS.10")
         fault = Fault(label, code, reason.name, response, recorded, self.request, self.pasid, cached)
         if not granted:
             return fault

@@ -2,7 +2,8 @@
 
 A `Structure` is a list of `Field`s that cover every bit. From that one list come the decoder, the encoder
 used by tests and tools, the masks of reserved bits that the walk checks, the text a notebook cell shows and
-the rows a bit-field widget draws. Nothing else in this room spells out a bit position.
+the rows a bit-field widget draws. Only the inner loops of the page walks name a few bits again, for speed;
+a sweep over every bit of every structure holds them to what is declared.
 
 Rules for whoever declares one:
 
@@ -115,6 +116,8 @@ class Structure:
     fields: tuple[Field, ...]
     source: str = ""
     _by_name: dict[str, Field] = field(init=False, repr=False, compare=False, default_factory=dict)
+    # For `Entry`: name -> lowest bit, mask of the value, shift that makes an address of it.
+    places: dict[str, tuple[int, int, int]] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         seen = 0
@@ -124,6 +127,8 @@ class Structure:
             seen |= part.mask
             if part.role == "used":
                 self._by_name[part.name] = part
+                shift = part.low % 64 if part.address else 0
+                self.places[part.name] = (part.low, (1 << part.width) - 1, shift)
         if seen != (1 << self.width) - 1:
             raise ValueError(f"{self.name}: bits {(1 << self.width) - 1 & ~seen:#x} belong to no field")
 
@@ -168,11 +173,7 @@ class Structure:
 
 
 class Entry:
-    """A raw value seen through a structure: fields by name, the raw bits in `raw`.
-
-    >>> CONTEXT_ENTRY.decode(0x0102_0000_0000_1001_0001).TT   # doctest: +SKIP
-    0
-    """
+    """A raw value seen through a structure: fields by name (`entry.TT`), the raw bits in `raw`."""
 
     __slots__ = ("raw", "structure")
 
@@ -181,15 +182,21 @@ class Entry:
         self.raw = raw
 
     def __getattr__(self, name: str) -> int:
-        if name.startswith("__"):
+        if name[0] == "_":
             raise AttributeError(name)
-        try:
-            return self.structure.field(name).get(self.raw)
-        except KeyError as error:
-            raise AttributeError(error.args[0]) from None
+        place = self.structure.places.get(name)
+        if place is None:
+            raise AttributeError(f"{self.structure.name} has no field {name!r}; it has {', '.join(self.structure.names)}")
+        low, mask, shift = place
+        return (self.raw >> low & mask) << shift
 
     def __getitem__(self, name: str) -> int:
-        return self.structure.field(name).get(self.raw)
+        try:
+            low, mask, shift = self.structure.places[name]
+        except KeyError:
+            # Says which fields there are.
+            return self.structure.field(name).get(self.raw)
+        return (self.raw >> low & mask) << shift
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Entry) and (self.structure.name, self.raw) == (

@@ -1,16 +1,16 @@
 """Legacy mode: from a source id, through the root and context tables, to a page table.
 
-Steps and labels are those of the legacy-mode fault conditions (LRT.*, LCT.*) of the VT-d specification, rev
-5.10. The context cache stands in front of both tables.
+Steps and labels are those of the legacy-mode fault conditions (LRT.*, LCT.*) of the VT-d specification,
+rev 5.10. The context cache stands in front of both tables.
 """
 
 from __future__ import annotations
 
 from .job import Job, Space, Steps
-from .rules import PAGE_MASK
+from .layout import Entry
 from .tables import CONTEXT_ENTRY, ROOT_ENTRY
 
-_FPD = 2
+_ANY_REQUEST, _PASS_THROUGH, _RESERVED = 1, 2, 3
 
 
 def find(job: Job) -> Steps[Space]:
@@ -18,71 +18,59 @@ def find(job: Job) -> Steps[Space]:
     sid = job.request.sid
     cached = job.caches and job.caches.context.find(sid)
     if cached:
-        words = cached.words
-        job.mark(CONTEXT_ENTRY, 0, sid & 255, words[0] | words[1] << 64, source="context cache")
+        entry = cached.entry
+        job.mark(CONTEXT_ENTRY, 0, sid & 255, entry.raw, source="context cache")
     else:
-        words = yield from _read(job, sid)
-    job.fpd = bool(words[0] & _FPD)
-    space = _check(job, words, fresh=not cached)
-    if job.caches and not cached:
-        job.caches.context.keep(sid, space.did, words)
+        entry = yield from _read(job, sid)
+    job.fpd = bool(entry.FPD)
+    label = _complaint(job, entry)
+    if job.caches and not cached and (not label or job.rules.caps.CM):
+        # With caching mode a faulting entry is cached as well, under domain id 0.
+        job.caches.context.keep(sid, 0 if label else entry.DID & job.rules.did_mask, entry)
+    if label:
+        job.refuse(label)
+    space = _space(job, entry)
     if job.request.at != "untranslated" and not space.translations_allowed:
         job.refuse("LCT.5")
     return space
 
 
-def _read(job: Job, sid: int) -> Steps[tuple[int, ...]]:
-    rules = job.rules
-    low, high = yield from job.read(ROOT_ENTRY, job.unit.root_table + 16 * (sid >> 8), sid >> 8, "LRT.1")
-    if not low & 1:
+def _read(job: Job, sid: int) -> Steps[Entry]:
+    root = yield from job.read(ROOT_ENTRY, job.unit.root_table + 16 * (sid >> 8), sid >> 8, "LRT.1")
+    if not root.P:
         job.refuse("LRT.2")
-    if low & rules.root[0] or high & rules.root[1]:
+    if root.raw & job.rules.root:
         job.refuse("LRT.3")
-    table = low & PAGE_MASK
-    job.remark(f"context table at {table:#x}")
-    words = yield from job.read(CONTEXT_ENTRY, table + 16 * (sid & 255), sid & 255, "LCT.1")
-    return words
+    job.remark(f"context table at {root.CTP:#x}")
+    entry = yield from job.read(CONTEXT_ENTRY, root.CTP + 16 * (sid & 255), sid & 255, "LCT.1")
+    return entry
 
 
-def _check(job: Job, words: tuple[int, ...], *, fresh: bool) -> Space:
-    """The conditions of the context entry, in order. With caching mode a faulting entry is cached as well."""
-    label = _complaint(job, words)
-    if label:
-        if fresh and job.caches and job.rules.caps.CM:
-            job.caches.context.keep(job.request.sid, 0, words)
-        job.refuse(label)
-    low, high = words
-    aw = high & 7
-    path = "PT" if low >> 2 & 3 == 2 else "SS"
-    job.path = path
-    job.remark("pass-through" if path == "PT" else f"page table at {low & PAGE_MASK:#x}, {aw + 2} levels")
+def _complaint(job: Job, entry: Entry) -> str:
+    """The first condition that the context entry meets, if it meets one."""
+    rules, caps, kind = job.rules, job.rules.caps, entry.TT
+    if not entry.P:
+        return "LCT.2"
+    if entry.raw & rules.context:
+        return "LCT.3"
+    if kind == _RESERVED or (kind == _ANY_REQUEST and not caps.DT) or (kind == _PASS_THROUGH and not caps.PT):
+        return "LCT.4.2"
+    supported = rules.widest == entry.AW if kind == _PASS_THROUGH else rules.width_supported(entry.AW)
+    return "" if supported else "LCT.4.1"
+
+
+def _space(job: Job, entry: Entry) -> Space:
+    job.path = "PT" if entry.TT == _PASS_THROUGH else "SS"
+    levels = entry.AW + 2
+    job.remark("pass-through" if job.path == "PT" else f"page table at {entry.SSPTPTR:#x}, {levels} levels")
     return Space(
-        path,
+        job.path,
         legacy=True,
-        did=high >> 8 & job.rules.did_mask,
+        did=entry.DID & job.rules.did_mask,
         tag=None,
         fpd=job.fpd,
-        second_root=low & PAGE_MASK,
-        second_levels=aw + 2,
-        second_limit=job.rules.input_limit(aw),
-        translations_allowed=low >> 2 & 3 == 1,
+        second_root=entry.SSPTPTR,
+        second_levels=levels,
+        second_limit=job.rules.input_limit(entry.AW),
+        translations_allowed=entry.TT == _ANY_REQUEST,
     )
-
-
-def _complaint(job: Job, words: tuple[int, ...]) -> str:
-    low, high = words
-    rules, caps = job.rules, job.rules.caps
-    if not low & 1:
-        return "LCT.2"
-    if low & rules.context[0] or high & rules.context[1]:
-        return "LCT.3"
-    translation_type, aw = low >> 2 & 3, high & 7
-    if (
-        translation_type == 3
-        or (translation_type == 1 and not caps.DT)
-        or (translation_type == 2 and not caps.PT)
-    ):
-        return "LCT.4.2"
-    if aw != rules.widest if translation_type == 2 else not rules.width_supported(aw):
-        return "LCT.4.1"
-    return ""

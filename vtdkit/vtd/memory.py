@@ -69,9 +69,7 @@ class Memory:
     def __setitem__(self, address: int, value: int) -> None:
         """Store one 64-bit word as software does, unlogged."""
         if address & 7 or not 0 <= value <= WORD:
-            raise ValueError(
-                f"cannot store {value:#x} at {address:#x}: words are 64 bits, aligned to 8 bytes"
-            )
+            raise ValueError(f"cannot store {value:#x} at {address:#x}: words are 64 bits, aligned to 8 bytes")
         self.pages.setdefault(address >> 12, [0] * 512)[address >> 3 & 511] = value
 
     def __getitem__(self, address: int) -> int:
@@ -92,7 +90,7 @@ class Memory:
         self._broken.clear()
 
     def read64(self, address: int) -> int:
-        if self._broken:
+        if self._broken or address & 7:
             self._check(address, writing=False)
         try:
             value = self.pages[address >> 12][address >> 3 & 511]
@@ -119,6 +117,8 @@ class Memory:
         return found
 
     def _check(self, address: int, *, writing: bool) -> None:
+        if address & 7:
+            raise ValueError(f"{address:#x} is not aligned to 8 bytes; hardware makes no such access")
         if address >> 12 not in self.pages:
             raise AccessError(address)
         for low, high, reads_too in self._broken:
@@ -128,7 +128,5 @@ class Memory:
     def read_page(self, pfn: int) -> list[int] | None:
         """The 512 words of one page, or None where a read would fail: the bulk door for `translate_many`."""
         page = self.pages.get(pfn)
-        broken = any(
-            low < pfn + 1 << 12 and pfn << 12 < high for low, high, reads_too in self._broken if reads_too
-        )
+        broken = any(low < pfn + 1 << 12 and pfn << 12 < high for low, high, reads_too in self._broken if reads_too)
         return None if broken else page

@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 
 from .image import Image
 from .npz import BadFile
+from .plain import shown
 from .quirks import version_number
 from .requests import Request, sid
 
@@ -43,6 +44,8 @@ class Mapped:
     permissions: int
     level: int
 
+    __repr__ = shown
+
     def request(self) -> Request:
         return Request(self.sid, self.iova, length=1)
 
@@ -56,6 +59,8 @@ class Range:
     address: int
     size: int
     prot: int
+
+    __repr__ = shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +80,8 @@ class Verdict:
     code: int = 0
     note: str = ""
 
+    __repr__ = shown
+
     def request(self) -> Request:
         return Request(self.sid, self.iova, "write" if self.write else "read", length=self.length)
 
@@ -89,6 +96,8 @@ class Mutation:
     new: int
     verdicts: tuple[Verdict, ...]
 
+    __repr__ = shown
+
 
 @dataclass(frozen=True, slots=True)
 class Executed:
@@ -102,6 +111,8 @@ class Executed:
     granularity: str
     fields: Mapping[str, int]
 
+    __repr__ = shown
+
 
 @dataclass(frozen=True, slots=True)
 class TableEntry:
@@ -110,6 +121,8 @@ class TableEntry:
     index: int
     raw: int
     live: bool
+
+    __repr__ = shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +134,8 @@ class Delivered:
     data: int
     out_address: int
     out_data: int
+
+    __repr__ = shown
 
     def request(self, sid: int) -> Request:
         return Request(sid, self.address, "write", data=self.data)
@@ -251,9 +266,7 @@ class Oracle:
         records = section.get(key, [])
         if not isinstance(records, list):
             raise self._bad("oracle.json.gz", f"interrupts has no list called {key!r}")
-        return tuple(
-            self._make("oracle.json.gz", f"interrupts.{key}[{i}]", make, r) for i, r in enumerate(records)
-        )
+        return tuple(self._make("oracle.json.gz", f"interrupts.{key}[{i}]", make, r) for i, r in enumerate(records))
 
 
 def _number(value: Any, bits: int = 64) -> int:

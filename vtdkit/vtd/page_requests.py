@@ -18,6 +18,7 @@ from .events import Event
 from .job import Job, Refused, Space, Steps
 from .layout import Entry
 from .memory import AccessError
+from .plain import shown
 from .requests import Fault, PageRequest, Request, Translation
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ class PageResponse:
     pasid: int | None
     prgi: int
     code: str
+
+    __repr__ = shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +91,10 @@ class PageRequestQueue:
                 job.refuse("TES")
             root_table_register(job)
             context = yield from scalable.context(job)
-            words = yield from scalable.pasid_words(job, context)
+            entry = yield from scalable.pasid_entry(job, context)
         except Refused as refusal:
             return job.fault(refusal.label)
-        return scalable.space_of(job, words, context)
+        return scalable.space_of(job, entry, context)
 
     def _forget(self, request: PageRequest, space: Space | Translation) -> None:
         """The implicit invalidation: by page, or for nested translation the whole domain."""
@@ -154,9 +157,7 @@ class PageRequestQueue:
         """Software's group response, from the invalidation queue, goes to the device."""
         codes = {0: "success", 1: "invalid request"}
         pasid = entry.PASID if entry.PP else None
-        self.unit.hooks.page_response(
-            PageResponse(entry.RID, pasid, entry.PRGI, codes.get(entry.RC, "failure"))
-        )
+        self.unit.hooks.page_response(PageResponse(entry.RID, pasid, entry.PRGI, codes.get(entry.RC, "failure")))
 
     def written(self) -> None:
         """Software wrote PRS: a pending message is dropped when nothing is pending any more."""

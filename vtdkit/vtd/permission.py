@@ -12,13 +12,13 @@ from __future__ import annotations
 
 from . import scalable
 from .job import Job, Steps
+from .layout import Entry
 from .requests import NEEDS, READ, WRITE
-from .rules import PAGE_MASK, in_interrupt_range
+from .rules import in_interrupt_range
 from .stages import HPT_L1, HPT_L2, HPT_L3, HPT_L4
 
-_AV = 1 << 0
-# For each level below the root: its layout, where its index starts, and where the slot number starts.
-_LEVELS = ((HPT_L3, 33, 30, 7), (HPT_L2, 25, 21, 15), (HPT_L1, 17, 12, 31))
+# For each level below the root: its layout, the low bits of its index and of the slot number, how many slots.
+_LEVELS = ((HPT_L3, 33, 30, 8), (HPT_L2, 25, 21, 16), (HPT_L1, 17, 12, 32))
 _L4_SHIFT = 41
 
 
@@ -27,15 +27,15 @@ def legacy(job: Job) -> None:
     _plain(job, "LGN.1.2", "LGN.4")
 
 
-def check(job: Job, context_words: tuple[int, ...]) -> Steps[None]:
+def check(job: Job, context_entry: Entry) -> Steps[None]:
     """The checks of a translated request in scalable mode."""
-    if not scalable.uses_permission_table(context_words):
+    if not context_entry.HPTE:
         _plain(job, "SGN.4.1", "SGN.8.3")
         return
-    words = yield from scalable.pasid_words(job, context_words)
-    if job.request.address >> 49 + (words[4] & 3):
+    entry = yield from scalable.pasid_entry(job, context_entry)
+    if job.request.address >> 49 + entry.HPTSZ:
         job.refuse("SPT.9")
-    yield from _look_up(job, words[4] & PAGE_MASK)
+    yield from _look_up(job, entry.HPTPTR)
 
 
 def _plain(job: Job, width: str, interrupt: str) -> None:
@@ -47,31 +47,27 @@ def _plain(job: Job, width: str, interrupt: str) -> None:
 
 
 def _look_up(job: Job, root: int) -> Steps[None]:
-    address, rules = job.request.address, job.rules
+    address = job.request.address
     index = address >> _L4_SHIFT
-    low, high = yield from job.read(HPT_L4, root + 16 * index, index, "HPT.A2")
-    _reserved(job, HPT_L4.words(HPT_L4.reserved_mask(rules.environment)), low, high)
+    entry = yield from job.read(HPT_L4, root + 16 * index, index, "HPT.A2")
+    _check_reserved(job, entry)
     for layout, index_shift, slot_shift, slots in _LEVELS:
-        if not high & _AV:
+        if not entry.AV:
             break
         index = address >> index_shift & 255
-        low, high = yield from job.read(layout, (high & _table_mask()) + 16 * index, index, "HPT.A0")
-        _reserved(job, layout.words(layout.reserved_mask(rules.environment)), low, high)
-        whole = low | high << 64 if layout is HPT_L1 else low
-        allowed = whole >> 4 * (address >> slot_shift & slots) & 3
+        entry = yield from job.read(layout, entry.ADDR + 16 * index, index, "HPT.A0")
+        _check_reserved(job, entry)
+        slot = address >> slot_shift & slots - 1
+        allowed = entry[f"PP{slot}"]
         if allowed:
-            job.remark(f"slot {address >> slot_shift & slots} allows {allowed}")
+            job.remark(f"slot {slot} allows {allowed}")
             _decide(job, allowed)
             return
     _decide(job, 0)
 
 
-def _table_mask() -> int:
-    return HPT_L4.field("ADDR").mask >> 64
-
-
-def _reserved(job: Job, masks: tuple[int, ...], low: int, high: int) -> None:
-    if low & masks[0] or high & masks[1]:
+def _check_reserved(job: Job, entry: Entry) -> None:
+    if entry.raw & entry.structure.reserved_mask(job.rules.environment):
         job.refuse("HPT.A1")
 
 

@@ -17,7 +17,7 @@ The order of the checks of one descriptor: width of the queue, tail, fetch, type
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from . import descriptors
 from .layout import Entry
@@ -29,14 +29,13 @@ if TYPE_CHECKING:
 Outcome = Literal["done", "pending", "blocked", "error"]
 
 # IQERCD.IQEI: what was wrong.
-NO_INFO, INVALID_TAIL, FETCH_ERROR, INVALID_TYPE, RESERVED_FIELD, BAD_WIDTH, TAIL_UNALIGNED, INVALID_MODE = (
-    range(8)
-)
+NO_INFO, INVALID_TAIL, FETCH_ERROR, INVALID_TYPE, RESERVED_FIELD, BAD_WIDTH, TAIL_UNALIGNED, INVALID_MODE = range(8)
 _SLOTS_PER_PAGE = 256
+_REMEMBERED = 4096
+_TO_DEVICES = (descriptors.DEV_TLB_INV, descriptors.P_DEV_TLB_INV)
 
 
-@dataclass(frozen=True, slots=True)
-class QueueStep:
+class QueueStep(NamedTuple):
     """What one `step` did. `index` is the slot; `descriptor` is None when none was read.
 
     done      executed (a wait: completed)
@@ -84,6 +83,10 @@ class InvalidationQueue:
         self.waits: list[Wait] = []
         self.last_was_wait = True
         self.last: Entry | None = None
+        self._stopping = unit.registers.mask("FSTS", "IQE", "ITE")
+        # Descriptors that passed every check in one mode and width, by raw value: rings see the same few again and again.
+        self._known: dict[int, Entry] = {}
+        self._known_in = (0, 0)
 
     @property
     def wide(self) -> bool:
@@ -96,7 +99,12 @@ class InvalidationQueue:
     @property
     def slots(self) -> int:
         """How many descriptors the ring holds; one less may be outstanding."""
-        return (_SLOTS_PER_PAGE << self.unit.registers.field("IQA", "QS")) >> self.wide
+        return self.ring_bytes // self.slot_bytes
+
+    @property
+    def ring_bytes(self) -> int:
+        """The size of the ring: as many pages, whatever the width of a descriptor."""
+        return _SLOTS_PER_PAGE * 16 << self.unit.registers.field("IQA", "QS")
 
     @property
     def head(self) -> int:
@@ -114,8 +122,7 @@ class InvalidationQueue:
     @property
     def stopped(self) -> bool:
         """Whether an error keeps the unit from fetching."""
-        status = self.unit.registers
-        return self.halted or bool(status.field("FSTS", "IQE") or status.field("FSTS", "ITE"))
+        return self.halted or bool(self.unit.registers["FSTS"] & self._stopping)
 
     def enable(self) -> None:
         self.enabled = True
@@ -138,18 +145,21 @@ class InvalidationQueue:
         """Fetch and execute one descriptor. None when there is nothing to do or an error has stopped the
         queue.
         """
-        if not self.enabled or self.stopped or self.head == self.tail:
+        registers = self.unit.registers
+        head = registers["IQH"]
+        if not self.enabled or self.stopped or head == registers["IQT"]:
             return None
-        index = self.head // self.slot_bytes
-        if any(wait.entry.FN for wait in self.waits):
+        size = self.slot_bytes
+        index = head // size
+        if self.waits and any(wait.entry.FN for wait in self.waits):
             return QueueStep(index, None, "blocked", note="a fence waits for a device TLB")
         try:
-            entry = self._fetch()
-            if entry.TYPE in (3, 8) and not self.unit.device_tlbs.free:
+            entry = self._fetch(head, size)
+            if entry.structure in _TO_DEVICES and not self.unit.device_tlbs.free:
                 return QueueStep(index, entry, "blocked", note="all 32 ITags are in use")
         except QueueError as error:
             return self._fail(index, error)
-        self.unit.registers["IQH"] = (self.head + self.slot_bytes) % (self.slots * self.slot_bytes)
+        registers["IQH"] = (head + size) % self.ring_bytes
         self.last, self.last_was_wait = entry, entry.structure is descriptors.INV_WAIT
         if self.last_was_wait:
             outcome = self._wait(index, entry)
@@ -157,32 +167,43 @@ class InvalidationQueue:
             outcome = self.unit.execute(entry)
         return QueueStep(index, entry, outcome)
 
-    def _fetch(self) -> Entry:
-        self._check_registers()
+    def _fetch(self, head: int, size: int) -> Entry:
+        self._check_registers(size == 32)
         raw = 0
         try:
-            for word in range(self.slot_bytes // 8):
-                raw |= self.unit.memory.read64(self.base + self.head + 8 * word) << 64 * word
+            for word in range(size // 8):
+                raw |= self.unit.memory.read64(self.base + head + 8 * word) << 64 * word
         except AccessError as error:
             raise QueueError(FETCH_ERROR, f"descriptor cannot be read: {error}") from None
-        entry = descriptors.decode(raw)
-        self._check_type(raw, entry)
-        assert entry is not None
-        self._check_fields(raw, entry)
+        return self._checked(raw, size)
+
+    def _checked(self, raw: int, size: int) -> Entry:
+        """The descriptor, if nothing is wrong with it."""
+        if (self.unit.mode, size) != self._known_in or len(self._known) >= _REMEMBERED:
+            self._known.clear()
+            self._known_in = self.unit.mode, size
+        entry = self._known.get(raw)
+        if entry is None:
+            entry = descriptors.decode(raw)
+            self._check_type(raw, entry)
+            assert entry is not None
+            self._check_fields(raw, entry)
+            self._known[raw] = entry
         return entry
 
-    def _check_registers(self) -> None:
+    def _check_registers(self, wide: bool) -> None:
         unit, caps = self.unit, self.unit.capabilities
         if unit.mode == 2:
             raise QueueError(INVALID_MODE, "TTM is reserved")
-        if not self.wide and unit.mode != 0 and not unit.quirks.narrow_queue_everywhere:
+        if not wide and unit.mode != 0 and not unit.quirks.narrow_queue_everywhere:
             raise QueueError(BAD_WIDTH, "scalable and abort mode need 256-bit descriptors")
-        if self.wide and not (caps.SMTS or caps.ADMS):
+        if wide and not (caps.SMTS or caps.ADMS):
             raise QueueError(BAD_WIDTH, "256-bit descriptors need SMTS or ADMS")
-        if self.tail % self.slot_bytes:
-            raise QueueError(TAIL_UNALIGNED, f"tail {self.tail:#x} is not aligned to a descriptor")
-        if self.tail >= self.slots * self.slot_bytes:
-            raise QueueError(INVALID_TAIL, f"tail {self.tail:#x} is beyond the queue")
+        tail = self.tail
+        if tail % (32 if wide else 16):
+            raise QueueError(TAIL_UNALIGNED, f"tail {tail:#x} is not aligned to a descriptor")
+        if tail >= self.ring_bytes:
+            raise QueueError(INVALID_TAIL, f"tail {tail:#x} is beyond the queue")
 
     def _check_type(self, raw: int, entry: Entry | None) -> None:
         kind = descriptors.TYPES.get(descriptors.type_of(raw))
@@ -250,10 +271,6 @@ def _value_problem(entry: Entry, unit: RemappingUnit) -> str:
             return "page granularity without PSI"
         if entry.AM > caps.MAMV:
             return f"address mask {entry.AM} beyond MAMV {caps.MAMV}"
-    if (
-        layout is descriptors.INV_WAIT
-        and not (entry.IF or entry.SW or entry.FN)
-        and unit.quirks.empty_wait_is_error
-    ):
+    if layout is descriptors.INV_WAIT and not (entry.IF or entry.SW or entry.FN) and unit.quirks.empty_wait_is_error:
         return "a wait that does nothing"
     return ""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .memory import AccessError
+from .memory import WORD, AccessError
 from .requests import Request, Translation
 from .rules import INTERRUPT_HIGH, INTERRUPT_LOW
 
@@ -33,7 +33,8 @@ class Quick:
         limits = {aw: rules.input_limit(aw) for aw in (1, 2, 3) if rules.width_supported(aw)}
         # Reserved bits; the TT bits that lead elsewhere count as reserved here.
         other_types = 8 if rules.caps.DT else 12
-        self.entries = (rules.root[0], rules.root[1], rules.context[0] | other_types, rules.context[1])
+        root, context = rules.root, rules.context | other_types
+        self.entries = (root & WORD, root >> 64, context & WORD, context >> 64)
         self.pages = (limits, rules.second_table, rules.second_leaf, rules.did_mask)
 
     def translate(self, request: Request) -> Translation | None:

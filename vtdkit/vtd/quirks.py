@@ -26,28 +26,20 @@ class Quirks:
         "cannot tell the mode from the code."
     )
     one_pasid_code: bool = _quirk(
-        "Every fault in the PASID directory or table is reported as 58h, access error (7.2; told apart in "
-        "10)."
+        "Every fault in the PASID directory or table is reported as 58h, access error (7.2; told apart in 10)."
     )
-    pasid_reserved_ignored: bool = _quirk(
-        "Reserved bits of PASID directory and table entries are never looked at."
-    )
+    pasid_reserved_ignored: bool = _quirk("Reserved bits of PASID directory and table entries are never looked at.")
     context_features_unchecked: bool = _quirk(
         "DTE, PASIDE, PRE, RID_PASID and RID_PRIV of a scalable-mode context entry are accepted whatever "
         "ECAP says of "
         "them. RID_PASID is used, even beyond the size of the PASID directory; RID_PRIV is not looked at."
     )
     both_root_halves: bool = _quirk(
-        "The reserved bits of both halves of a scalable-mode root entry are checked, also of the half that "
-        "is not "
-        "present."
+        "The reserved bits of both halves of a scalable-mode root entry are checked, also of the half that is not present."
     )
-    fpd_spares_not_code_b: bool = _quirk(
-        "FPD does not keep reserved-bit faults of context entries out of the records."
-    )
+    fpd_spares_not_code_b: bool = _quirk("FPD does not keep reserved-bit faults of context entries out of the records.")
     fpd_spares_not_pasid: bool = _quirk(
-        "Code 58h is not qualified, so FPD never keeps faults in the PASID directory or table out of the "
-        "records (7.2)."
+        "Code 58h is not qualified, so FPD never keeps faults in the PASID directory or table out of the records (7.2)."
     )
     type_before_present: bool = _quirk(
         "The translation type of a PASID table entry is checked before its P bit: an entry that is all "
@@ -59,8 +51,7 @@ class Quirks:
         "transient-mapping hint (7.2; an option since)."
     )
     pass_through_unchecked: bool = _quirk(
-        "A pass-through context entry takes remapping out of the device's way altogether: no width is "
-        "checked."
+        "A pass-through context entry takes remapping out of the device's way altogether: no width is checked."
     )
     interrupt_page: bool = _quirk(
         "A page that overlaps FEEx_xxxx faults for every address in it (a whole 1G leaf), not only for "
@@ -68,58 +59,39 @@ class Quirks:
         "whose result lies there."
     )
     interrupt_window_silent: bool = _quirk(
-        "Any request to FEEx_xxxx goes to the interrupt region without a remapping fault, whatever its "
-        "size or "
-        "direction."
+        "Any request to FEEx_xxxx goes to the interrupt region without a remapping fault, whatever its size or direction."
     )
     first_stage_unknown: bool = _quirk(
         "First-stage and nested PASID entries are walked as second stage (7.2, which knows no first stage)."
     )
-    flags_without_snoop: bool = _quirk(
-        "Accessed and dirty flags are set even when page walks are not snooped."
-    )
+    flags_without_snoop: bool = _quirk("Accessed and dirty flags are set even when page walks are not snooped.")
     odd_pasid_field: bool = _quirk(
         "Faults of page walks for requests without PASID: the legacy ones carry PV=FFFF with PP=0, the "
         "scalable ones "
         "PP=1 with RID_PASID."
     )
     plain_fault_record: bool = _quirk("Fault records never set T2, AT, PRIV or EXE.")
-    compression: bool = _quirk(
-        "A second fault of the same source id is dropped while the first is still recorded."
-    )
-    hit_keeps_silent: bool = _quirk(
-        "A write that hits a cached read-only translation is blocked and leaves no fault record."
-    )
+    compression: bool = _quirk("A second fault of the same source id is dropped while the first is still recorded.")
+    hit_keeps_silent: bool = _quirk("A write that hits a cached read-only translation is blocked and leaves no fault record.")
     no_compatibility_command: bool = _quirk("GCMD.CFI is ignored.")
     index_restarts_early: bool = _quirk(
         "Fault recording begins at record 0 again whenever TE goes off, also while interrupt remapping is on."
     )
-    narrow_queue_everywhere: bool = _quirk(
-        "Descriptors of every type are accepted from a 128-bit queue, in legacy mode too (7.2)."
-    )
-    resume_by_tail: bool = _quirk(
-        "Clearing FSTS.IQE does not restart the invalidation queue; the next IQT write does."
-    )
+    narrow_queue_everywhere: bool = _quirk("Descriptors of every type are accepted from a 128-bit queue, in legacy mode too (7.2).")
+    resume_by_tail: bool = _quirk("Clearing FSTS.IQE does not restart the invalidation queue; the next IQT write does.")
     empty_wait_is_error: bool = _quirk("A wait descriptor with IF=SW=FN=0 is an invalid descriptor.")
     silent_queue_error: bool = _quirk("IQERCD, ICE and ITE do not exist; a queue error gives no cause.")
     disable_needs_wait: bool = _quirk("QIE=0 is refused unless the last descriptor was a wait.")
     width_reads_zero: bool = _quirk("IQA.DW reads back as 0 although descriptors are 256 bits wide (7.2).")
-    commands_stick: bool = _quirk(
-        "CCMD and IOTLB commands are ignored while the queue is on; ICC and IVT stay 1."
-    )
-    domain_is_global: bool = _quirk(
-        "A domain-selective context command is done, and reported, as a global one."
-    )
+    commands_stick: bool = _quirk("CCMD and IOTLB commands are ignored while the queue is on; ICC and IVT stay 1.")
+    domain_is_global: bool = _quirk("A domain-selective context command is done, and reported, as a global one.")
     device_tlb_at_once: bool = _quirk("Device-TLB invalidations complete at once; no endpoint is waited for.")
     compatibility_passes: bool = _quirk("Compatibility-format interrupts pass whatever CFIS and EIME say.")
     reversed_bus_range: bool = _quirk(
-        "SVT=2 takes SID[15:8] as the last bus and SID[7:0] as the first; the specification has them the "
-        "other way "
-        "round."
+        "SVT=2 takes SID[15:8] as the last bus and SID[7:0] as the first; the specification has them the other way round."
     )
     reserved_check_is_requester_fault: bool = _quirk(
-        "SVT=3, a reserved value, is reported as a failed requester check (26h), not as a reserved field "
-        "(24h)."
+        "SVT=3, a reserved value, is reported as a failed requester check (26h), not as a reserved field (24h)."
     )
     interrupt_faults_silent: bool = _quirk("A refused interrupt leaves no fault record (7.2).")
     posted_is_remapped: bool = _quirk("IM=1 entries are treated as remapped format.")
@@ -186,9 +158,7 @@ _LEGACY_CODES: dict[str, tuple[int, int]] = {
 }
 
 
-def reported_code(
-    quirks: Quirks, label: str, code: int | None, *, write: bool, second_stage: bool
-) -> int | None:
+def reported_code(quirks: Quirks, label: str, code: int | None, *, write: bool, second_stage: bool) -> int | None:
     """The code that goes into the record for `label`: the specification's, or what the personality makes of
     it.
     """

@@ -122,9 +122,7 @@ def _word(name: str, high: int, low: int, meaning: str, *, address: bool = False
     return _layout(name, 32, Field(name, high, low, meaning, address=address))
 
 
-PMEN = _layout(
-    "PMEN", 32, _bit("PRS", 0, "RO", "protected memory is on"), _bit("EPM", 31, "RW", "switch it on or off")
-)
+PMEN = _layout("PMEN", 32, _bit("PRS", 0, "RO", "protected memory is on"), _bit("EPM", 31, "RW", "switch it on or off"))
 IQH = _layout("IQH", 64, Field("QH", 18, 4, "next descriptor, in 16 bytes", access="RO"))
 IQT = _layout("IQT", 64, Field("QT", 18, 4, "first free descriptor, in 16 bytes"))
 IQA = _layout(
@@ -152,9 +150,7 @@ IRTA = _layout(
 PQH = _layout("PQH", 64, Field("PQH", 18, 5, "next request for software, in 32 bytes"))
 PQT = _layout("PQT", 64, Field("PQT", 18, 5, "first free slot, in 32 bytes"))
 PQA = _layout("PQA", 64, Field("PQS", 2, 0, "2^PQS pages"), Field("PQA", 63, 12, "queue", address=True))
-PRS = _layout(
-    "PRS", 32, _bit("PPR", 0, "RW1CS", "page request pending"), _bit("PRO", 1, "RW1CS", "queue overflow")
-)
+PRS = _layout("PRS", 32, _bit("PPR", 0, "RW1CS", "page request pending"), _bit("PRO", 1, "RW1CS", "queue overflow"))
 IVA = _layout(
     "IVA",
     64,

@@ -46,6 +46,7 @@ class RegisterFile:
             self._place(caps, offset, name, register)
         for name, value in (("VER", caps.ver), ("CAP", caps.cap), ("ECAP", caps.ecap)):
             self.values[name] = value
+        self._fresh = dict(self.values)
 
     def _place(self, caps: Capabilities, offset: int, name: str, register: Register) -> None:
         layout, live = register.layout, available(register, caps)
@@ -75,7 +76,12 @@ class RegisterFile:
         return self._slots[name].register.layout.decode(self.values[name])
 
     def field(self, name: str, field: str) -> int:
-        return self._slots[name].register.layout.field(field).get(self.values[name])
+        low, mask, shift = self._slots[name].register.layout.places[field]
+        return (self.values[name] >> low & mask) << shift
+
+    def mask(self, name: str, *fields: str) -> int:
+        """The bits of some fields of a register."""
+        return self._slots[name].register.layout.mask(*fields)
 
     def set_field(self, name: str, field: str, value: int) -> None:
         """Set one field from inside the hardware."""
@@ -86,13 +92,28 @@ class RegisterFile:
         """Where a register starts. Raises KeyError for a name there is none of."""
         return self._slots[name].offset
 
+    def reset(self, *, power_good: bool) -> None:
+        """Reset values everywhere; without `power_good`, sticky bits (RW1CS, ROS) keep what they hold."""
+        for name, slot in self._slots.items():
+            sticky = 0 if power_good else slot.register.layout.access_mask("RW1CS", "ROS")
+            self.values[name] = self._fresh[name] & ~sticky | self.values[name] & sticky
+
+    def hide(self, name: str, bits: int) -> None:
+        """Make some bits of a register read 0, whatever they hold."""
+        slot = self._slots[name]
+        hidden = slot._replace(hidden=slot.hidden | bits)
+        self._slots[name] = hidden
+        for dword in range(slot.offset, slot.offset + slot.register.size, 4):
+            self._dwords[dword] = hidden
+
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(self._slots)
 
     def read(self, offset: int, size: int) -> int:
         _aligned(offset, size)
-        return sum(self._read_dword(offset + 4 * i) << 32 * i for i in range(size // 4))
+        low = self._read_dword(offset)
+        return low if size == 4 else low | self._read_dword(offset + 4) << 32
 
     def write(self, offset: int, value: int, size: int, written: Callable[[str, int, int], None]) -> None:
         """Write, then call `written(name, old value, bits written)` for each register that was hit."""
@@ -128,6 +149,4 @@ class RegisterFile:
 
 def _aligned(offset: int, size: int) -> None:
     if size not in (4, 8) or offset % size or offset < 0:
-        raise BadRegisterAccess(
-            f"{size} bytes at {offset:#x}: registers take aligned accesses of 4 or 8 bytes"
-        )
+        raise BadRegisterAccess(f"{size} bytes at {offset:#x}: registers take aligned accesses of 4 or 8 bytes")

@@ -88,9 +88,7 @@ def _problem(rig: _Rig, record: Executed) -> str:
     assert rig.unit.caches is not None
     after = {(tag.sid, tag.page) for tag in rig.unit.caches.iotlb}
     kept = {key for key, tag in before.items() if not _covers(record, tag)}
-    return (
-        "" if after == kept else f"left {len(after)} of {len(before)} translations, should leave {len(kept)}"
-    )
+    return "" if after == kept else f"left {len(after)} of {len(before)} translations, should leave {len(kept)}"
 
 
 def _decoding_problem(entry: Entry, record: Executed) -> str:
@@ -157,9 +155,7 @@ def _ring_problems(image: Image, unit: RemappingUnit, executed: tuple[Executed, 
         first = (slot * size >> 3) & 511
         held = page[first] | page[first + 1] << 64
         if held != record.raw:
-            problems.append(
-                f"slot {slot} of the queue holds {held:#x}, the stream ended with {record.raw:#x}"
-            )
+            problems.append(f"slot {slot} of the queue holds {held:#x}, the stream ended with {record.raw:#x}")
     if executed and unit.registers["IQH"] != image.registers.get("IQH"):
         problems.append(f"the stream ends at head {unit.registers['IQH']:#x}")
     return problems

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from .plain import shown
 from .reasons import REASONS
 
 Kind: TypeAlias = Literal["read", "write", "atomic", "zero-length read"]
@@ -114,6 +115,8 @@ class Completion:
     G: int = 0
     address: int = 0
 
+    __repr__ = shown
+
 
 @dataclass(frozen=True, slots=True)
 class Interrupt:
@@ -128,6 +131,8 @@ class Interrupt:
     level: bool
     extended: bool = False
     remapped: bool = True
+
+    __repr__ = shown
 
     def message(self) -> tuple[int, int]:
         """The interrupt as an MSI (address, data) with an 8-bit destination."""
@@ -217,6 +222,8 @@ class PageRequest:
     supervisor: bool = False
     lpig: bool = True
     prgi: int = 0
+
+    __repr__ = shown
 
 
 def size_name(size: int) -> str:

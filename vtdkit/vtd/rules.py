@@ -19,13 +19,13 @@ INTERRUPT_LOW, INTERRUPT_HIGH = 0xFEE0_0000, 0xFEF0_0000
 
 
 class Rules:
-    """Read-only after construction. Lists of masks are indexed by level; index 0 is unused."""
+    """Read-only after construction. Masks are of whole entries; lists of them go by level, from 1."""
 
     def __init__(self, caps: Capabilities, quirks: Quirks, *, ssirwe: int = 0) -> None:
         environment = caps.with_modes(SSIRWE=ssirwe)
 
-        def words(structure: Structure) -> tuple[int, ...]:
-            return structure.words(structure.reserved_mask(environment))
+        def reserved(structure: Structure) -> int:
+            return structure.reserved_mask(environment)
 
         def by_level(second: bool, leaf: bool) -> list[int]:
             shape = stages.second_stage_entry if second else stages.first_stage_entry
@@ -34,14 +34,15 @@ class Rules:
         self.caps = caps
         self.quirks = quirks
         self.environment = environment
-        self.root = words(tables.ROOT_ENTRY)
-        self.context = words(tables.CONTEXT_ENTRY)
-        self.sm_root = words(tables.SM_ROOT_ENTRY)
-        self.sm_context = words(tables.SM_CONTEXT_ENTRY)
+        self.root = reserved(tables.ROOT_ENTRY)
+        self.context = reserved(tables.CONTEXT_ENTRY)
+        self.sm_root = reserved(tables.SM_ROOT_ENTRY)
+        self.sm_context = reserved(tables.SM_CONTEXT_ENTRY)
         if quirks.context_features_unchecked:
-            self.sm_context = (self.sm_context[0] & ~0x1C, self.sm_context[1] & ~0x1F_FFFF, 0, 0)
-        self.directory = words(tables.PASID_DIR_ENTRY)
-        self.pasid = words(tables.PASID_ENTRY)
+            looked_at = tables.SM_CONTEXT_ENTRY.mask("DTE", "PASIDE", "PRE", "RID_PASID", "RID_PRIV")
+            self.sm_context &= ~looked_at & (1 << 128) - 1
+        self.directory = reserved(tables.PASID_DIR_ENTRY)
+        self.pasid = reserved(tables.PASID_ENTRY)
         self.second_table = by_level(second=True, leaf=False)
         self.second_leaf = by_level(second=True, leaf=True)
         self.first_table = by_level(second=False, leaf=False)

@@ -18,9 +18,9 @@ from .job import Access, Job, Leaf, Space, Steps
 from .memory import AccessError
 from .requests import READ, WRITE
 from .rules import ENTRY_ADDRESS
-from .stages import second_stage_entry
+from .stages import SS_PTE, second_stage_entry
 
-_A, _D, _SNP = 1 << 8, 1 << 9, 1 << 11
+_A, _D, _SNP = (SS_PTE.mask(name) for name in ("A", "D", "SNP"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,21 +66,15 @@ def walk(job: Job, space: Space, address: int, ask: Ask) -> Steps[Leaf]:
     cached = job.caches and job.caches.second.find(space.did, None, address)
     if cached:
         level, table, allowed = cached.level - 1, cached.table, cached.allowed
-        job.mark(
-            second_stage_entry(cached.level, leaf=False), 0, 0, cached.entry, cached.level, "structure cache"
-        )
+        job.mark(second_stage_entry(cached.level, leaf=False), 0, 0, cached.entry, cached.level, "structure cache")
         _permission(job, allowed, ask)
     while True:
         shift = 3 + 9 * level
         at = table + (address >> shift & 511) * 8
-        entry = yield from _read(
-            job, at, level, ask.sites.root if level == space.second_levels else ask.sites.lower
-        )
+        entry = yield from _read(job, at, level, ask.sites.root if level == space.second_levels else ask.sites.lower)
         leaf = level == 1 or bool(entry & 0x80 and level <= 3)
         here = entry >> rules.permission_shift & 3
-        _check(
-            job, entry & (rules.second_leaf if leaf else rules.second_table)[level], here, allowed & here, ask
-        )
+        _check(job, entry & (rules.second_leaf if leaf else rules.second_table)[level], here, allowed & here, ask)
         if space.ssade:
             flags = _A | (_D if leaf and ask.dirties and allowed & here & WRITE else 0)
             found = yield from _set_flags(job, space, entry, at, flags, ask.sites)

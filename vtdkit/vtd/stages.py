@@ -42,15 +42,9 @@ _SNP = flag("SNP", 11, "snoop the page", needs=("SC",))
 _TYPE = (Field("EMT", 5, 3, "extended memory type", values=_EMT_VALUES), flag("IPAT", 6, "ignore PAT"))
 
 SS_TOP = _second("SS-PML5E/PML4E", ignored(6, 3), reserved(7), *_accessed(dirty=False), reserved(11))
-SS_TABLE = _second(
-    "SS-PDPE/PDE", ignored(6, 3), flag("PS", 7, "0: points to a table"), *_accessed(dirty=False), reserved(11)
-)
-SS_1G = _second(
-    "SS-PDPE 1G", *_TYPE, flag("PS", 7, "1: maps 1G", needs=("ONE_GB",)), *_accessed(dirty=True), _SNP, low=30
-)
-SS_2M = _second(
-    "SS-PDE 2M", *_TYPE, flag("PS", 7, "1: maps 2M", needs=("TWO_MB",)), *_accessed(dirty=True), _SNP, low=21
-)
+SS_TABLE = _second("SS-PDPE/PDE", ignored(6, 3), flag("PS", 7, "0: points to a table"), *_accessed(dirty=False), reserved(11))
+SS_1G = _second("SS-PDPE 1G", *_TYPE, flag("PS", 7, "1: maps 1G", needs=("ONE_GB",)), *_accessed(dirty=True), _SNP, low=30)
+SS_2M = _second("SS-PDE 2M", *_TYPE, flag("PS", 7, "1: maps 2M", needs=("TWO_MB",)), *_accessed(dirty=True), _SNP, low=21)
 SS_PTE = _second("SS-PTE", *_TYPE, ignored(7), *_accessed(dirty=True), _SNP)
 
 
@@ -74,9 +68,7 @@ _GLOBAL = ignored(8, note="G; hardware acts as if 0")
 
 FS_TOP = _first("FS-PML5E/PML4E", ignored(4, 3), ignored(6), reserved(7), ignored(8))
 FS_TABLE = _first("FS-PDPE/PDE", ignored(4, 3), ignored(6), flag("PS", 7, "0: points to a table"), ignored(8))
-FS_1G = _first(
-    "FS-PDPE 1G", *_CACHING, _DIRTY, flag("PS", 7, "1: maps 1G", needs=("FS1GP",)), _GLOBAL, low=30, pat=True
-)
+FS_1G = _first("FS-PDPE 1G", *_CACHING, _DIRTY, flag("PS", 7, "1: maps 1G", needs=("FS1GP",)), _GLOBAL, low=30, pat=True)
 FS_2M = _first("FS-PDE 2M", *_CACHING, _DIRTY, flag("PS", 7, "1: maps 2M"), _GLOBAL, low=21, pat=True)
 FS_PTE = _first("FS-PTE", *_CACHING, _DIRTY, flag("PAT", 7, "page attribute"), _GLOBAL)
 

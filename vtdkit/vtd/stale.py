@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 
 from . import descriptors
 from .image import Image
@@ -26,6 +27,9 @@ from .oracle import Executed, Mapped, Oracle
 from .requests import Fault, Translation, bdf
 from .survey import Survey
 from .unit import RemappingUnit
+
+# Tables may share pages, so a few of them can spell out ranges without end.
+_MAX_RANGES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +60,7 @@ class StaleEntry:
     @property
     def explained(self) -> bool:
         """Once mapped, not now, still answered from the cache, gone after the flush."""
-        still = (
-            isinstance(self.cached, Translation) and self.cached.cached and _same(self.cached, self.mapped)
-        )
+        still = isinstance(self.cached, Translation) and self.cached.cached and _same(self.cached, self.mapped)
         return self.once_mapped and self.not_now and still and isinstance(self.flushed, Fault)
 
     def __repr__(self) -> str:
@@ -76,14 +78,10 @@ def explain(image: Image) -> tuple[StaleEntry, ...]:
     executed = oracle.invalidations
     homes = _homes(image, {entry.sid for entry in stale})
     unit = image.unit_as(writable=True, iotlb_entries=4096)
-    return tuple(
-        _explain(unit, entry, executed, homes.get((entry.sid, entry.address), ())) for entry in stale
-    )
+    return tuple(_explain(unit, entry, executed, homes.get((entry.sid, entry.address), ())) for entry in stale)
 
 
-def _explain(
-    unit: RemappingUnit, entry: Mapped, executed: tuple[Executed, ...], reused: tuple[int, ...]
-) -> StaleEntry:
+def _explain(unit: RemappingUnit, entry: Mapped, executed: tuple[Executed, ...], reused: tuple[int, ...]) -> StaleEntry:
     request = entry.request()
     walk = unit.walk(request)
     now, last = walk.answer, walk.steps[-1]
@@ -140,7 +138,7 @@ def _homes(image: Image, sids: set[int]) -> dict[tuple[int, int], tuple[int, ...
     homes: dict[tuple[int, int], tuple[int, ...]] = {}
     for sid in sorted(sids):
         space, _ = survey.space(sid)
-        for part in survey.ranges(space) if space else ():
+        for part in islice(survey.ranges(space), _MAX_RANGES) if space else ():
             for offset in range(0, min(part.size, 1 << 21), 4096):
                 key = (sid, part.address + offset)
                 homes[key] = (*homes.get(key, ()), part.iova + offset)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from . import legacy, scalable
 from .image import BadImage
@@ -20,6 +21,8 @@ from .rules import ENTRY_ADDRESS, PAGE_MASK
 from .unit import RemappingUnit
 
 _PASIDS_PER_TABLE = 64
+# Far more devices than any machine has; nonsense for tables can name millions.
+MAX_ATTACHED = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +79,19 @@ class Survey:
         self.unit = unit
         self._tables: dict[tuple[str, int], tuple[int, _Table]] = {}
         self._counts: dict[tuple[str, int, int], int] = {}
+        self._directories: dict[tuple[int, int], tuple[int, ...]] = {}
 
     def attached(self) -> Iterator[Attached]:
-        """Every present context entry, in order of source id; in scalable mode every present PASID of it."""
+        """Every present context entry, in order of source id; in scalable mode every present PASID of it.
+
+        Raises BadImage when there are more than MAX_ATTACHED.
+        """
+        for count, found in enumerate(self._attached()):
+            if count == MAX_ATTACHED:
+                raise BadImage(f"tables name more than {MAX_ATTACHED} devices and PASIDs")
+            yield found
+
+    def _attached(self) -> Iterator[Attached]:
         for bus in range(256):
             root = self._words(self.unit.root_table + 16 * bus, 2)
             if self.unit.mode == 0:
@@ -102,9 +115,16 @@ class Survey:
                 for pasid in self._pasids(words):
                     yield self._pasid(bus << 8 | devfn, pasid, root, words)
 
-    def _pasids(self, context: tuple[int, ...]) -> Iterator[int]:
-        directory = context[0] & PAGE_MASK
-        for index in range(1 << (context[0] >> 9 & 7) + 7):
+    def _pasids(self, context: tuple[int, ...]) -> tuple[int, ...]:
+        """The PASIDs with a present entry, as many as a survey may list."""
+        directory, size = context[0] & PAGE_MASK, context[0] >> 9 & 7
+        if (directory, size) not in self._directories:
+            found = islice(self._read_directory(directory, 1 << size + 7), MAX_ATTACHED + 1)
+            self._directories[directory, size] = tuple(found)
+        return self._directories[directory, size]
+
+    def _read_directory(self, directory: int, entries: int) -> Iterator[int]:
+        for index in range(entries):
             entry = self._words(directory + 8 * index, 1)
             if not entry:
                 return
@@ -170,9 +190,7 @@ class Survey:
         if key not in self._counts:
             total = 0
             for _, entry, leaf in self._table(stage, table, level).entries:
-                total += (
-                    1 << 9 * (level - 1) if leaf else self._count(stage, entry & ENTRY_ADDRESS, level - 1)
-                )
+                total += 1 << 9 * (level - 1) if leaf else self._count(stage, entry & ENTRY_ADDRESS, level - 1)
             self._counts[key] = total
         return self._counts[key]
 
@@ -181,9 +199,7 @@ class Survey:
         if known is None:
             known = self._tables[stage, table] = (level, self._read_table(stage, table, level))
         if known[0] != level:
-            raise BadImage(
-                f"tables loop: the page at {table:#x} is a table of level {known[0]} and of level {level}"
-            )
+            raise BadImage(f"tables loop: the page at {table:#x} is a table of level {known[0]} and of level {level}")
         return known[1]
 
     def _read_table(self, stage: str, table: int, level: int) -> _Table:

@@ -14,9 +14,7 @@ from __future__ import annotations
 from .layout import Field, Structure, flag, ignored, reserved
 
 
-def pointer(
-    name: str, low: int, meaning: str, *, needs: tuple[str, ...] = (), unused: tuple[str, ...] = ()
-) -> Field:
+def pointer(name: str, low: int, meaning: str, *, needs: tuple[str, ...] = (), unused: tuple[str, ...] = ()) -> Field:
     """An address field that runs to the top of its 64-bit word: bits HAW and up are reserved."""
     return Field(name, low | 63, low, meaning, needs, unused, limit="HAW", address=True)
 

@@ -76,10 +76,7 @@ class Walk:
 
 def record(request: Request, marks: list[Mark], answer: Translation | Fault) -> Walk:
     """The readable record of a traced walk."""
-    steps = tuple(
-        Step(m.structure, m.address, m.index, m.raw, m.level, m.source, m.inner, m.label, _why(m))
-        for m in marks
-    )
+    steps = tuple(Step(m.structure, m.address, m.index, m.raw, m.level, m.source, m.inner, m.label, _why(m)) for m in marks)
     return Walk(request, steps, answer)
 
 

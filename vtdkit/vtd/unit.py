@@ -18,8 +18,8 @@ access.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Mapping
-from typing import TypeVar
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 from . import commands, engine, execute, quick
 from .caches import Caches
@@ -37,9 +37,13 @@ from .page_requests import PageRequestAnswer, PageRequestQueue
 from .queue import InvalidationQueue, Outcome, QueueStep
 from .quirks import SPECIFICATION, Quirks
 from .registers import RegisterFile
-from .requests import Fault, PageRequest, Request, Translation
+from .requests import Fault, Kind, PageRequest, Request, Translation
 from .rules import rules_for
 from .trace import Walk, record
+
+if TYPE_CHECKING:
+    from .compiled import Stage
+    from .many import Addresses, Batch
 
 T = TypeVar("T")
 
@@ -70,23 +74,36 @@ class RemappingUnit:
         self.invalidation_event: Event = Event(self.registers, "IE", "invalidation", self.hooks.message)
         self.page_event: Event = Event(self.registers, "PE", "page request", self.hooks.message)
         compress = self.capabilities.fault_compression or quirks.compression
-        self.faults = FaultLog(
-            self.registers, self.fault_event, quirks, self.capabilities.NFR, compress=compress
-        )
+        self.faults = FaultLog(self.registers, self.fault_event, quirks, self.capabilities.NFR, compress=compress)
         self.faults.widest = max(self.capabilities.widths, default=64)
         self.queue = InvalidationQueue(self)
         self.device_tlbs = DeviceTlbs(self)
         self.page_requests: PageRequestQueue = PageRequestQueue(self, self.page_event)
         self.diagnostics = Diagnostics(self)
+        # What `translate_many` has compiled of memory that counts its changes; nothing else looks at it.
+        self.compiled_stages: dict[object, Stage] = {}
         self._later: deque[Callable[[], None]] = deque()
-        # What the commands latched: the translation tables and the interrupt table in force.
-        self.translating = False
-        self.latch_root(0, 0, 0)
-        self.interrupts_remapped = False
-        self.compatibility_interrupts = False
-        self.latch_interrupts(0, 0, False)
-        if quirks.page_event_unmasked:
+        if quirks.width_reads_zero:
+            self.registers.hide("IQA", 1 << 11)
+        self.reset()
+
+    def reset(self, *, power_good: bool = True) -> None:
+        """Back to the state after reset. A warm reset (`power_good=False`) keeps the sticky bits: fault
+        records too.
+        """
+        self.registers.reset(power_good=power_good)
+        if self.quirks.page_event_unmasked:
             self.registers["PECTL"] = 0
+        if self.caches:
+            self.caches.clear()
+        self.interrupt_cache.drop(lambda e: True)
+        self.queue.disable()
+        self.faults.restart()
+        self._later.clear()
+        # What the commands latched: the translation tables and the interrupt table in force.
+        self.translating = self.interrupts_remapped = self.compatibility_interrupts = False
+        self.latch_root(0, 0, 0)
+        self.latch_interrupts(0, 0, False)
 
     # registers
 
@@ -96,9 +113,7 @@ class RemappingUnit:
 
     def write(self, offset: int, value: int, size: int = 4) -> None:
         """Write a register and carry out what it sets off. Raises BadRegisterAccess."""
-        self.registers.write(
-            offset, value, size, lambda name, old, new: commands.written(self, name, old, new)
-        )
+        self.registers.write(offset, value, size, lambda name, old, new: commands.written(self, name, old, new))
 
     def defer(self, action: Callable[[], None]) -> None:
         """Do `action` now, or at a later `tick` if this unit's commands take time."""
@@ -151,10 +166,7 @@ class RemappingUnit:
         registers = self.registers
         if not registers["PMEN"] & 1:
             return False
-        return any(
-            base <= limit and low <= limit and high > base
-            for base, limit in (self._region("PLM"), self._region("PHM"))
-        )
+        return any(base <= limit and low <= limit and high > base for base, limit in (self._region("PLM"), self._region("PHM")))
 
     def _region(self, prefix: str) -> tuple[int, int]:
         """First and last address of a protected region; base above limit when there is none."""
@@ -175,8 +187,9 @@ class RemappingUnit:
         end.
         """
         answer = yield from engine.answer(Job(self, request, self.caches, commit=True, trace=None))
-        if isinstance(answer, Fault):
-            self.log_fault(answer)
+        fault = answer if isinstance(answer, Fault) else answer.why
+        if fault is not None:
+            self.log_fault(fault)
         if self.diagnostics.enabled:
             self.diagnostics.answered(answer)
         return answer
@@ -193,6 +206,12 @@ class RemappingUnit:
         caches = self.caches.copy() if cached and self.caches else None
         job = Job(self, request, caches, commit=False, trace=marks)
         return record(request, marks, self.finish(engine.answer(job)))
+
+    def translate_many(self, sid: int, iovas: Sequence[int] | Addresses, kind: Kind = "read", pasid: int | None = None) -> Batch:
+        """Answer a whole array of addresses of one source id from memory alone; see `many`. Needs numpy."""
+        from .many import translate_many
+
+        return translate_many(self, sid, iovas, kind, pasid)
 
     def page_request(self, request: PageRequest) -> PageRequestAnswer:
         """A device asks for a page to be made present."""

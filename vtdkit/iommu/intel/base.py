@@ -71,7 +71,7 @@ class DriverBase:
 
     def phys_to_virt(self, address: int) -> Page:
         """The page at a physical address. Following an address where no page ever was is an oops, as in Linux."""
-        page = self.machine.pages.page(address)
+        page = self.machine.pages.frames.get(address >> defs.VTD_PAGE_SHIFT)
         if page is None:
             raise Oops(f"unable to handle page fault: {address:#x} is not memory the driver ever had")
         return page
@@ -107,11 +107,11 @@ class DriverBase:
 
     def ecap(self, iommu: intel_iommu, bit: int) -> bool:
         """One bit of the extended capabilities."""
-        return defs.cap_bit(iommu.ecap, bit)
+        return bool(iommu.ecap >> bit & 1)
 
     def cap(self, iommu: intel_iommu, bit: int) -> bool:
         """One bit of the capabilities."""
-        return defs.cap_bit(iommu.cap, bit)
+        return bool(iommu.cap >> bit & 1)
 
     def for_each_iommu(self) -> Iterator[intel_iommu]:
         """`for_each_active_iommu`: the units in order (in Linux under RCU or `dmar_global_lock`)."""
@@ -147,8 +147,7 @@ class DriverBase:
 
     def domain_pfn_supported(self, domain: dmar_domain, pfn: int) -> bool:
         """Does the page frame lie within the domain's width?"""
-        width = defs.agaw_to_width(domain.agaw) - defs.VTD_PAGE_SHIFT
-        return not pfn >> width
+        return defs.pfn_supported(domain.agaw, pfn)
 
     def __getattr__(self, name: str) -> Any:
         # a patch that deleted a function left a descriptor there that says why (see vtdkit.series.patch)

@@ -162,5 +162,5 @@ class Debugfs(Svm):
                 for index in range(qi.length):
                     first = words * index
                     low, high = qi.desc[first // 512].words[first % 512 : first % 512 + 2]
-                    await m.printf(f"{index:5}\t{low:#018x}\t{high:#018x}\t{await self._status(qi, index)}")
+                    await m.printf(f"{index:5}\t{low:#018x}\t{high:#018x}\t{await qi.desc_status.load32(index)}")
         return m

@@ -156,12 +156,12 @@ def level_to_offset_bits(level: int) -> int:
 
 def pfn_level_offset(pfn: int, level: int) -> int:
     """Index of a page frame number in a table of this level."""
-    return pfn >> level_to_offset_bits(level) & 511
+    return pfn >> (level - 1) * LEVEL_STRIDE & 511
 
 
 def level_size(level: int) -> int:
     """Pages that one entry of this level spans."""
-    return 1 << level_to_offset_bits(level)
+    return 1 << (level - 1) * LEVEL_STRIDE
 
 
 lvl_to_nr_pages = level_size
@@ -170,6 +170,11 @@ lvl_to_nr_pages = level_size
 def level_mask(level: int) -> int:
     """Mask that aligns a page frame number to this level."""
     return -1 << level_to_offset_bits(level)
+
+
+def pfn_supported(agaw: int, pfn: int) -> bool:
+    """Does a page frame lie within this width?"""
+    return not pfn >> agaw_to_width(agaw) - VTD_PAGE_SHIFT
 
 
 def align_to_level(pfn: int, level: int) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from vtdkit.iommu.core import IommuDomain
 from vtdkit.iommu.errno import EINVAL, ENODEV, EPERM
 from vtdkit.iommu.pci import PciDevice
-from vtdkit.kernel import Page
+from vtdkit.kernel import Oops, Page
 
 from . import defs
 from .domain import Domains
@@ -125,6 +125,8 @@ class Devices(Domains):
 
     async def detach_translation(self, info: device_domain_info, iommu: intel_iommu) -> None:
         """The part of the tear-down that is about tables: PASID entry, ATS, context entries, PASID table."""
+        if info.domain is None:
+            raise Oops(f"NULL pointer dereference: {info.dev.name} was never attached, and nobody asks")
         if self.sm_supported(iommu):
             await self.intel_pasid_tear_down_entry(iommu, info.dev, defs.PASID_RID2PASID, False)
         await self.iommu_disable_dev_iotlb(info)

@@ -40,10 +40,11 @@ class Dmar(DriverBase):
             return -ENOMEM
         pages = 2 if self.qi_shift(iommu) == 5 else 1
         qi.desc = await self.machine.alloc_pages(pages, GFP_ATOMIC, node=iommu.node, name=f"{iommu.name} queue")
-        qi.desc_status = await self.alloc_pgtable_page(iommu.node, f"{iommu.name} queue status") if qi.desc else None
-        if qi.desc_status is None:
+        status = await self.alloc_pgtable_page(iommu.node, f"{iommu.name} queue status") if qi.desc else None
+        if status is None:
             await self._free_queue(qi)
             return -ENOMEM
+        qi.desc_status, qi.words = status, 2 * pages
         iommu.hardware.polled.append(qi.desc_status)
         iommu.qi = qi
         await self._dmar_enable_qi(iommu)
@@ -100,33 +101,21 @@ class Dmar(DriverBase):
 
     # -- the ring ----------------------------------------------------------------------------------------------------
 
-    async def _put(self, iommu: intel_iommu, index: int, desc: Desc) -> None:
-        """Copy a descriptor into a slot."""
-        qi = iommu.qi
-        assert qi is not None
-        words = 1 << self.qi_shift(iommu) - 3
-        first = index * words
-        for i in range(words):
-            await qi.desc[(first + i) // 512].store((first + i) % 512, desc[i])
-
-    async def _status(self, qi: q_inval, index: int) -> int:
-        page = qi.desc_status
-        assert page is not None
-        return (await page.load(index // 2)) >> 32 * (index % 2) & 0xFFFF_FFFF
-
-    async def _set_status(self, qi: q_inval, index: int, value: int) -> None:
-        page = qi.desc_status
-        assert page is not None
-        word, shift = index // 2, 32 * (index % 2)
-        old = await page.load(word)
-        await page.store(word, old & ~(0xFFFF_FFFF << shift) | value << shift)
+    async def qi_put(self, qi: q_inval, index: int, desc: Desc) -> None:
+        """Copy a descriptor into a slot and mark it in use. Caller holds `q_lock`."""
+        first = index * qi.words
+        await qi.desc[first // 512].copy_in(first % 512, desc[: qi.words])
+        await qi.desc_status.store32(index, QI_IN_USE)
 
     async def reclaim_free_desc(self, qi: q_inval) -> None:
-        """Slots at the tail whose submissions are over become free."""
-        while await self._status(qi, qi.free_tail) in (QI_DONE, QI_ABORT):
-            await self._set_status(qi, qi.free_tail, QI_FREE)
-            qi.free_tail = (qi.free_tail + 1) % qi.length
-            qi.free_cnt = qi.free_cnt + 1
+        """Slots at the tail whose submissions are over become free. Caller holds `q_lock`."""
+        status, tail, freed = qi.desc_status, qi.free_tail, 0
+        while await status.load32(tail) in (QI_DONE, QI_ABORT):
+            await status.store32(tail, QI_FREE)
+            tail = (tail + 1) % qi.length
+            freed += 1
+        qi.free_tail = tail
+        qi.free_cnt = qi.free_cnt + freed
 
     async def qi_submit_sync(self, iommu: intel_iommu, descs: list[Desc], options: int = 0) -> int:
         """Put descriptors and a wait descriptor into the ring, tell the hardware, spin until the wait is done.
@@ -136,93 +125,78 @@ class Dmar(DriverBase):
         qi = iommu.qi
         if qi is None:
             return 0
-        while True:
-            result = await self._submit_once(iommu, qi, descs, options)
-            if result != -EAGAIN:
-                return result
-
-    async def _submit_once(self, iommu: intel_iommu, qi: q_inval, descs: list[Desc], options: int) -> int:
-        flags = self.machine.local_irq_save()
-        await qi.q_lock.acquire()
-        while qi.free_cnt < len(descs) + 2:
-            # wait for room with everything let go, so that others can finish and interrupts come in
-            await qi.q_lock.release()
-            await self.machine.local_irq_restore(flags)
-            await self.cpu_relax_for_slot(qi)
+        count, result = len(descs), -EAGAIN
+        while result == -EAGAIN:
             flags = self.machine.local_irq_save()
             await qi.q_lock.acquire()
-        index = qi.free_head
-        wait_index = (index + len(descs)) % qi.length
-        for i, desc in enumerate(descs):
-            await self._put(iommu, (index + i) % qi.length, desc)
-            await self._set_status(qi, (index + i) % qi.length, QI_IN_USE)
-        await self._set_status(qi, wait_index, QI_IN_USE)
-        await self._put(iommu, wait_index, self.wait_desc(qi, wait_index, options))
-        qi.free_head = (wait_index + 1) % qi.length
-        qi.free_cnt = qi.free_cnt - len(descs) - 1
-        await iommu.hardware.writel(defs.DMAR_IQT_REG, qi.free_head << self.qi_shift(iommu))
-        result = await self._wait_done(iommu, qi, index, wait_index)
-        for i in range(len(descs) + 1):
-            await self._set_status(qi, (index + i) % qi.length, QI_DONE)
-        await self.reclaim_free_desc(qi)
-        await qi.q_lock.release()
-        await self.machine.local_irq_restore(flags)
+            while qi.free_cnt < count + 2:
+                # wait for room with everything let go, so that others can finish and interrupts come in
+                await qi.q_lock.release()
+                await self.machine.local_irq_restore(flags)
+                await self.cpu_relax_for_slot(qi)
+                flags = self.machine.local_irq_save()
+                await qi.q_lock.acquire()
+            index, wait_index = await self.qi_fill(qi, descs, options)
+            await iommu.hardware.writel(defs.DMAR_IQT_REG, (wait_index + 1) % qi.length << self.qi_shift(iommu))
+            result = rounds = 0
+            while not result and (status := await qi.desc_status.load32(wait_index)) != QI_DONE:
+                result = await self.qi_check_fault(iommu, qi, index, wait_index) if status != QI_ABORT else -EAGAIN
+                if not result:
+                    # Linux has no time-out here: a queue that stopped for somebody else's error would hang this CPU
+                    rounds += iommu.hardware.queue_error()
+                    self.machine.bug_on(rounds > HANGS, "qi_submit_sync waits for a queue that has stopped (hard LOCKUP)")
+                    # the lock is let go, the interrupts stay off
+                    await qi.q_lock.release()
+                    await self.cpu_relax_for_status(iommu, qi, wait_index)
+                    await qi.q_lock.acquire()
+            for i in range(count):
+                await qi.desc_status.store32((index + i) % qi.length, QI_DONE)
+            await self.reclaim_free_desc(qi)
+            await qi.q_lock.release()
+            await self.machine.local_irq_restore(flags)
         return result
+
+    async def qi_fill(self, qi: q_inval, descs: list[Desc], options: int) -> tuple[int, int]:
+        """Put descriptors and their wait descriptor into the ring: the first slot and the last. (In line in `qi_submit_sync`.)"""
+        first = index = qi.free_head
+        for desc in descs:
+            await self.qi_put(qi, index, desc)
+            index = (index + 1) % qi.length
+        await self.qi_put(qi, index, self.wait_desc(qi, index, options))
+        qi.free_head = (index + 1) % qi.length
+        qi.free_cnt = qi.free_cnt - len(descs) - 1
+        return first, index
 
     def wait_desc(self, qi: q_inval, index: int, options: int) -> Desc:
         """A wait descriptor that writes DONE into the status of its own slot."""
-        page = qi.desc_status
-        assert page is not None
         low = QI_DONE << 32 | defs.QI_IWD_STATUS_WRITE | defs.QI_IWD_TYPE
         if options & defs.QI_OPT_WAIT_DRAIN:
             low |= defs.QI_IWD_PRQ_DRAIN
-        return low, page.address + 4 * index, 0, 0
-
-    async def _wait_done(self, iommu: intel_iommu, qi: q_inval, index: int, wait_index: int) -> int:
-        rounds = 0
-        while await self._status(qi, wait_index) != QI_DONE:
-            result = await self.qi_check_fault(iommu, index, wait_index)
-            if result:
-                return result
-            # Linux has no time-out here: a queue that stopped for somebody else's error would hang this CPU
-            rounds += iommu.hardware.queue_error()
-            self.machine.bug_on(rounds > HANGS, "qi_submit_sync waits for a queue that has stopped (hard LOCKUP)")
-            # the lock is let go, the interrupts stay off
-            await qi.q_lock.release()
-            await self.cpu_relax_for_status(iommu, qi, wait_index)
-            await qi.q_lock.acquire()
-        return 0
+        return low, qi.desc_status.address + 4 * index, 0, 0
 
     async def cpu_relax_for_status(self, iommu: intel_iommu, qi: q_inval, index: int) -> None:
         """Spin (`cpu_relax`) until the word with this slot's status is written, or the hardware reports an error."""
-        page = qi.desc_status
-        assert page is not None
-        seen = await page.load(index // 2)
+        seen = await qi.desc_status.load(index // 2)
         if seen >> 32 * (index % 2) & 0xFFFF_FFFF == QI_IN_USE:
-            await page.relax_until_written(index // 2, seen, iommu.hardware.queue_error)
+            await qi.desc_status.relax_until_written(index // 2, seen, iommu.hardware.queue_error)
 
     async def cpu_relax_for_slot(self, qi: q_inval) -> None:
         """Spin until the oldest submission is over."""
-        page = qi.desc_status
-        assert page is not None
         tail = qi.peek("free_tail")
-        seen = await page.load(tail // 2)
+        seen = await qi.desc_status.load(tail // 2)
         if seen >> 32 * (tail % 2) & 0xFFFF_FFFF == QI_IN_USE:
-            await page.relax_until_written(tail // 2, seen)
+            await qi.desc_status.relax_until_written(tail // 2, seen)
 
-    async def qi_check_fault(self, iommu: intel_iommu, index: int, wait_index: int) -> int:
-        """What the hardware says of the queue while a submission waits (series.md 4.13, step 6)."""
-        qi = iommu.qi
-        assert qi is not None
-        if await self._status(qi, wait_index) == QI_ABORT:
-            return -EAGAIN
+    async def qi_check_fault(self, iommu: intel_iommu, qi: q_inval, index: int, wait_index: int) -> int:
+        """What the hardware says of the queue while a submission waits: 0, -EINVAL, -EAGAIN."""
         hardware, shift = iommu.hardware, self.qi_shift(iommu)
         fault = await hardware.readl(defs.DMAR_FSTS_REG)
         if fault & defs.DMA_FSTS_IQE:
             head = await hardware.readl(defs.DMAR_IQH_REG)
             if head >> shift == index:
                 # ours is the bad one: put the wait descriptor in its place, so that the queue can go on
-                await self._put(iommu, index, self.wait_desc(qi, wait_index, 0))
+                first = index * qi.words
+                await qi.desc[first // 512].copy_in(first % 512, self.wait_desc(qi, wait_index, 0)[: qi.words])
                 await hardware.writel(defs.DMAR_FSTS_REG, defs.DMA_FSTS_IQE)
                 reason = await hardware.readq(defs.DMAR_IQER_REG) & 0xF
                 self.pr(f"{iommu.name}: VT-d detected Invalidation Queue Error: Reason {reason:x}")
@@ -246,12 +220,12 @@ class Dmar(DriverBase):
         await hardware.writel(defs.DMAR_FSTS_REG, defs.DMA_FSTS_ITE)
         self.pr(f"{iommu.name}: VT-d detected Invalidation Time-out Error")
         while True:
-            if await self._status(qi, head) == QI_IN_USE:
-                await self._set_status(qi, head, QI_ABORT)
+            if await qi.desc_status.load32(head) == QI_IN_USE:
+                await qi.desc_status.store32(head, QI_ABORT)
             head = (head - 2) % qi.length
             if head == tail:
                 break
-        return await self._status(qi, wait_index) == QI_ABORT
+        return await qi.desc_status.load32(wait_index) == QI_ABORT
 
     # -- the kinds of flush ------------------------------------------------------------------------------------------
 

@@ -95,10 +95,10 @@ class Domains(ContextTables):
     async def drop_domain_id(self, domain: dmar_domain, iommu: intel_iommu) -> None:
         """The body of `domain_detach_iommu`."""
         counts = dict(domain.iommu_refcnt)
-        counts[iommu.seq_id] -= 1
+        counts[iommu.seq_id] = counts.get(iommu.seq_id, 0) - 1
         domain.iommu_refcnt = counts
         if counts[iommu.seq_id]:
-            return
+            return  # below zero too: nobody asks whether there was a reference to give back
         iommu.domain_ids = iommu.domain_ids & ~(1 << domain.iommu_did[iommu.seq_id])
         await self.domain_update_iommu_cap(domain)
         domain.iommu_did = {**domain.iommu_did, iommu.seq_id: 0}

@@ -26,28 +26,27 @@ class PageTables(Flush):
         Level 0 means just look: stop at a leaf or a hole, allocate nothing. (None, level) when the address is too wide or
         memory is out.
         """
-        self.machine.bug_on(domain.pgd is None, "pfn_to_dma_pte without a page directory")
-        if not self.domain_pfn_supported(domain, pfn):
+        machine, parent, agaw = self.machine, domain.pgd, domain.agaw
+        machine.bug_on(parent is None, "pfn_to_dma_pte without a page directory")
+        if not defs.pfn_supported(agaw, pfn):
             return None, target_level
-        level: int = defs.agaw_to_level(domain.agaw)
-        parent: Page = domain.pgd
+        level = defs.agaw_to_level(agaw)
         while True:
-            await self.machine.work(self.machine.costs.table_word)
-            pte = dma_pte(parent, pfn_level_offset(pfn, level))
-            value = await pte.load()
-            if not target_level and (dma_pte_superpage(value) or not dma_pte_present(value)):
+            await machine.work(machine.costs.table_word)
+            index = pfn >> defs.LEVEL_STRIDE * (level - 1) & 511
+            value = await parent.load(index)
+            if not target_level:
+                if not dma_pte_present(value) or dma_pte_superpage(value) or level == 1:
+                    break
+            elif level == target_level:
                 break
-            if level == target_level:
-                break
-            if not dma_pte_present(value):
-                value = await self.insert_table(domain, pte, level)
+            elif not dma_pte_present(value):
+                value = await self.insert_table(domain, dma_pte(parent, index), level)
                 if not value:
                     return None, target_level
-            if level == 1:
-                break
             parent = self.phys_to_virt(dma_pte_addr(value))
             level -= 1
-        return pte, target_level or level
+        return dma_pte(parent, index), level
 
     async def insert_table(self, domain: dmar_domain, pte: dma_pte, level: int) -> int:
         """Put a new table under an empty entry; the entry's value then, whoever wrote it. 0 when memory is out."""
@@ -159,37 +158,36 @@ class PageTables(Flush):
         self, domain: dmar_domain, level: int, table: Page, pfn: int, start_pfn: int, last_pfn: int, freelist: list[Page],
     ) -> None:  # fmt: skip
         """Clear what a range covers in one table, and below: an entry wholly inside goes, with all under it."""
+        size = level_size(level)
         pfn = max(start_pfn, pfn)
-        pte = dma_pte(table, pfn_level_offset(pfn, level))
-        cleared = 0
+        index, cleared = pfn_level_offset(pfn, level), 0
         while True:
-            level_pfn = pfn & defs.level_mask(level)
-            value = await pte.load()
+            level_pfn = pfn & -size
+            value = await table.load(index)
             if dma_pte_present(value):
-                if start_pfn <= level_pfn and last_pfn >= level_pfn + level_size(level) - 1:
+                if start_pfn <= level_pfn and last_pfn >= level_pfn + size - 1:
                     if level > 1 and not dma_pte_superpage(value):
                         await self.dma_pte_list_pagetables(domain, level - 1, value, freelist)
-                    await pte.store(0)
+                    await table.store(index, 0)
                     cleared += 1
                 elif level > 1:
                     below = self.phys_to_virt(dma_pte_addr(value))
                     await self.dma_pte_clear_level(domain, level - 1, below, level_pfn, start_pfn, last_pfn, freelist)
-            pfn = level_pfn + level_size(level)
-            pte = pte.next()
-            if pte.first_in_page or pfn > last_pfn:
+            pfn = level_pfn + size
+            index += 1
+            if index == 512 or pfn > last_pfn:
                 break
         if cleared:
             await self.domain_flush_cache(domain, cleared)
 
     async def domain_unmap(self, domain: dmar_domain, start_pfn: int, last_pfn: int, freelist: list[Page]) -> None:
         """Take a range out of the tables. The pages on `freelist` may be freed only after the IOTLB has been flushed."""
-        supported = self.domain_pfn_supported(domain, start_pfn) and self.domain_pfn_supported(domain, last_pfn)
+        agaw, pgd = domain.agaw, domain.pgd
+        supported = defs.pfn_supported(agaw, start_pfn) and defs.pfn_supported(agaw, last_pfn)
         self.machine.bug_on(not supported or start_pfn > last_pfn, "domain_unmap beyond the domain's width")
-        await self.dma_pte_clear_level(
-            domain, defs.agaw_to_level(domain.agaw), domain.pgd, 0, start_pfn, last_pfn, freelist,
-        )  # fmt: skip
+        await self.dma_pte_clear_level(domain, defs.agaw_to_level(agaw), pgd, 0, start_pfn, last_pfn, freelist)
         if start_pfn == 0 and last_pfn == defs.domain_max_pfn(domain.gaw):
-            freelist.append(domain.pgd)
+            freelist.append(pgd)
             domain.pgd = None
 
     # -- putting in ----------------------------------------------------------------------------------------------------
@@ -247,7 +245,7 @@ class PageTables(Flush):
                     await self.switch_to_super_page(domain, iov_pfn, last, level)
                 else:
                     pteval &= ~defs.DMA_PTE_LARGE_PAGE
-            found = await pte.cmpxchg(0, pteval)
+            found = await pte.page.cmpxchg_local(pte.index, 0, pteval)
             if found:
                 self.pr(f"ERROR: DMA PTE for vPFN {iov_pfn:#x} already set (to {found:x} not {pteval:x})")
                 self.machine.warn_on(True, "DMA PTE already set")

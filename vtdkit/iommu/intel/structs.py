@@ -86,8 +86,9 @@ class q_inval(KObject):
         super().__init__(machine, f"{name} qi")
         self.q_lock = machine.raw_spinlock("&qi->q_lock")
         self.length = length
+        self.words = 2  # of a descriptor; 4 where the unit has scalable mode
         self.desc: list[Page] = []  # the ring, one or two pages
-        self.desc_status: Page | None = None  # one 32-bit word a slot; hardware writes DONE into it
+        self.desc_status: Page = None  # type: ignore[assignment]  # set with `desc`: 32 bits a slot; hardware writes DONE there
         self.fields["free_cnt"] = length
 
 

@@ -1,0 +1,85 @@
+"""A lock timeline on paper: the same bars with matplotlib, hatched so that it reads in grey."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .palette import HUES, PAPER
+from .timeline_fold import HARDWARE, HOLDING, IDLE, INTERRUPT, RUNNING, SPINNING, Timeline
+from .timeline_layout import LEGEND, Bar, bars, label, letters, ticks
+
+STACKED = (HOLDING, SPINNING, HARDWARE, INTERRUPT, RUNNING)
+STYLE: dict[int, dict[str, Any]] = {
+    RUNNING: {"facecolor": PAPER["tint"], "edgecolor": HUES["sky"].light},
+    HOLDING: {"facecolor": HUES["blue"].light},
+    SPINNING: {"facecolor": "white", "edgecolor": HUES["red"].light, "hatch": "////"},
+    HARDWARE: {"facecolor": "white", "edgecolor": HUES["orange"].light, "hatch": "...."},
+    INTERRUPT: {"facecolor": "white", "edgecolor": HUES["purple"].light, "hatch": "+++"},
+}
+OFF: dict[str, Any] = {"facecolor": PAPER["ink"]}
+
+
+def timeline_figure(timelines: Sequence[Timeline], labels: Sequence[str], window: tuple[int, int], width: float = 9.0) -> Any:
+    """Lanes of one or two runs between the ends of `window` (ns after the start); a matplotlib figure `width` inches wide."""
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+
+    names = letters(timelines)
+    lanes = [min(len(timeline.lanes), 32) for timeline in timelines]
+    figure = Figure(figsize=(width, sum(0.34 * n + 0.75 for n in lanes) + 0.55), layout="constrained")
+    axes = figure.subplots(len(timelines), 1, squeeze=False, height_ratios=lanes)[:, 0]
+    for ax, timeline, name in zip(axes, timelines, labels, strict=True):
+        _draw(ax, timeline, names, window)
+        if len(timelines) > 1:
+            ax.set_title(name, loc="left", fontsize=10)
+    kinds = {"running": RUNNING, "holding": HOLDING, "spinning": SPINNING, "hardware": HARDWARE, "interrupt": INTERRUPT}
+    signs = [Patch(**STYLE[kinds[state]], label=word) for state, word, _ in LEGEND if state in kinds]
+    signs.append(Patch(**OFF, label="interrupts off"))
+    figure.legend(handles=signs, loc="outside lower center", ncols=6, frameon=False, fontsize=8)
+    return figure
+
+
+def _draw(ax: Any, timeline: Timeline, names: Mapping[str, str], window: tuple[int, int]) -> None:
+    left, right = window
+    wide = 1000.0
+    for cpu, lane in enumerate(timeline.lanes[:32]):
+        for bar in bars(timeline, lane, timeline.start + left, timeline.start + right, wide, 1.5):
+            _bar(ax, timeline, bar, float(cpu), names)
+    shown = ticks(left, right, 8)
+    ax.set_xlim(0, wide)
+    ax.set_xticks([(at - left) * wide / (right - left) for at, _ in shown], [text for _, text in shown], fontsize=8)
+    ax.set_ylim(min(len(timeline.lanes), 32) - 0.3, -0.6)
+    ax.set_yticks(range(min(len(timeline.lanes), 32)), [f"CPU{cpu}" for cpu in range(min(len(timeline.lanes), 32))], fontsize=8)
+    ax.tick_params(length=0)
+    for side in ("top", "right", "left"):
+        ax.spines[side].set_visible(False)
+    for note in timeline.notes:
+        at = note.time - timeline.start
+        if note.finding and left <= at <= right:
+            ax.axvline((at - left) * wide / (right - left), color=HUES["red"].light, linewidth=1.5)
+
+
+def _bar(ax: Any, timeline: Timeline, bar: Bar, lane: float, names: Mapping[str, str]) -> None:
+    """One bar; 0.6 high, centred on its lane, the strip of interrupts off below it."""
+    span, off = (bar.left, bar.right - bar.left), bar.irqs_off > 0.5
+    if bar.look < 0:
+        bottom = lane + 0.3
+        for state in STACKED:
+            bottom -= 0.6 * bar.shares[state]
+            if bar.shares[state] > 0.02:
+                ax.broken_barh([span], (bottom, 0.6 * bar.shares[state]), linewidth=0, **STYLE[state])
+    else:
+        look = timeline.looks[bar.look]
+        off = look.irqs_off
+        if look.state != IDLE:
+            ax.broken_barh([span], (lane - 0.3, 0.6), linewidth=0.4, **STYLE[look.state])
+        if look.state != HOLDING and (look.held or look.below):
+            ax.broken_barh([span], (lane - 0.3, 0.1), linewidth=0, facecolor=HUES["blue"].light)
+        if look.object >= 0 and span[1] > 16:
+            letter = names.get(label(timeline, look.object).split(" #")[0], "")
+            ground = None if look.state == HOLDING else {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
+            ink = HUES["blue"].on_light if look.state == HOLDING else PAPER["ink"]
+            ax.text(bar.left + 4, lane, letter, va="center", fontsize=8, weight="bold", color=ink, bbox=ground, clip_on=True)
+    if off:
+        ax.broken_barh([span], (lane + 0.36, 0.08), linewidth=0, **OFF)

@@ -96,3 +96,11 @@ def test_names_of_lines_that_end_together_do_not_overlap() -> None:
 
 def test_one_measurement_alone_can_be_drawn() -> None:
     assert len(scaling_figure([ScalingPoint("x", 1, 5.0)]).axes) == 2
+
+
+def test_a_figure_shows_itself_in_a_notebook_and_is_small_enough_to_save() -> None:
+    figure = scaling_figure(POINTS, title="T")
+    picture = figure._repr_png_()
+    assert picture.startswith(b"\x89PNG")
+    assert len(picture) < 60_000
+    assert repr(figure) == "<Figure size 900x390 with 2 Axes>"

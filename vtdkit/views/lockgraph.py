@@ -12,6 +12,7 @@ from typing import Any
 from .lockgraph_layout import SIZE, SMALL, Arrow, Drawing, Spot, drawing
 from .lockgraph_order import LockOrder, lock_order
 from .palette import HUES, PAPER
+from .paper import figure
 
 MARGIN = 10.0  # points
 LINE = 13.0
@@ -24,16 +25,14 @@ def lock_order_figure(source: Any, *, around: str = "", width: float = 9.0, titl
     `source` is a machine, its `lockdep`, a `Trace`, lockdep's records, or a `LockOrder`. `around` shows only the edges of that lock
     (and circles). Raises ValueError for a machine without the validator, or a lock that it does not know.
     """
-    from matplotlib.figure import Figure
-
     order = source if isinstance(source, LockOrder) else lock_order(source, around)
     picture = drawing(order, width * 72 - 2 * MARGIN)
     words = caption(order, int(width * 72 / (SMALL * WRAP)))
     top, bottom = (22.0 if title else 6.0), LINE * len(words) + 14
     scale = min(1.0, (width * 72 - 2 * MARGIN) / max(picture.width, 1.0))
     high = picture.height * scale + top + bottom
-    figure = Figure(figsize=(width, high / 72))
-    ax = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+    paper = figure(width, high / 72)
+    ax = paper.add_axes((0.0, 0.0, 1.0, 1.0))
     ax.set_xlim(0, width * 72)
     ax.set_ylim(high, 0)
     ax.axis("off")
@@ -43,7 +42,7 @@ def lock_order_figure(source: Any, *, around: str = "", width: float = 9.0, titl
     for number, (line, bold) in enumerate(words):
         weight, ink = ("bold", HUES["red"].light) if bold else ("normal", PAPER["soft"])
         ax.text(MARGIN, high - bottom + 12 + LINE * number, line, fontsize=SMALL, va="top", color=ink, weight=weight)
-    return figure
+    return paper
 
 
 def caption(order: LockOrder, letters: int) -> list[tuple[str, bool]]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from .palette import HUES, PAPER
+from .paper import figure
 from .scaling_lines import Line, Measured, ScalingPoint, doublings, ideal, rate_text, scaling_lines
 from .spread import spread
 
@@ -29,11 +30,9 @@ def scaling_figure(
     `points` are `ScalingPoint` records or others with the same fields; `names` what versions are called; `what` is counted.
     Raises ValueError for points that cannot be drawn.
     """
-    from matplotlib.figure import Figure
-
     lines = scaling_lines(points, names)
-    figure = Figure(figsize=(width, TALL + (0.3 if title else 0)), layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=(1.15, 1))
+    paper = figure(width, TALL + (0.3 if title else 0), layout="constrained")
+    left, right = paper.subplots(1, 2, width_ratios=(1.15, 1))
     counts = sorted({cpus for line in lines for cpus in line.cpus})
     _throughput(left, lines, counts, what)
     _waiting(right, lines)
@@ -42,8 +41,8 @@ def scaling_figure(
     for ax, values in ((left, [line.rates[-1] for line in lines]), (right, [line.waits[-1] for line in lines])):
         _names_at_ends(ax, lines, values)
     if title:
-        figure.suptitle(title, x=0.01, ha="left", fontsize=11, weight="bold")
-    return figure
+        paper.suptitle(title, x=0.01, ha="left", fontsize=11, weight="bold")
+    return paper
 
 
 def _throughput(ax: Any, lines: Sequence[Line], counts: Sequence[int], what: str) -> None:

@@ -37,7 +37,10 @@ def _answer(good: bool | None, head: str, detail: str = "") -> Record:
 
 
 class EntryAnswers:
-    """A table entry of `layout` at `address`, asked with each of `requests`. The copy of the tables is changed for each question."""
+    """A table entry of `layout` at `address`, asked with each of `requests`.
+
+    The copy of the tables is changed for each question.
+    """
 
     def __init__(self, unit: RemappingUnit, layout: Structure, address: int, requests: Sequence[Request]) -> None:
         self.unit = twin(unit)
@@ -111,7 +114,8 @@ class DescriptorAnswers:
             cause = step.cause if step else 0
             return [_answer(False, f"the queue stops: {note}", f"FSTS.IQE is set, IQERCD.IQEI = {cause}.")]
         lines = [_answer(True, {"pending": "done when the device answers"}.get(step.outcome, "done"))]
-        forgotten = [f"{name} {old - new} of {old}" for (name, old), (_, new) in zip(sizes, _sizes(unit.caches), strict=True) if old]
+        both = zip(sizes, _sizes(unit.caches), strict=True)
+        forgotten = [f"{name} {old - new} of {old}" for (name, old), (_, new) in both if old]
         return [*lines, _answer(None, f"forgets: {', '.join(forgotten)}" if forgotten else "the caches hold nothing to forget")]
 
 

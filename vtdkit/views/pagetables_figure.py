@@ -83,7 +83,8 @@ def _strip(axes: Any, strip: Strip, bottom: float) -> None:
     right = strip.lit * unit > 300
     text = f"{'✗ ' if strip.stopped else ''}entry {strip.lit}: {strip.says}"
     axes.text(
-        strip.lit * unit + (-5 if right else 9), bottom + _STRIP / 2, text, fontsize=8, va="center", ha="right" if right else "left",
+        strip.lit * unit + (-5 if right else 9), bottom + _STRIP / 2, text,
+        fontsize=8, va="center", ha="right" if right else "left",
         bbox={"facecolor": PAPER["paper"], "edgecolor": "none", "pad": 1.2, "alpha": 0.85},
     )  # fmt: skip
 

@@ -16,6 +16,8 @@ _HOMES = {
     "base": "Widget",
     "bitfield": "BitFieldCard",
     "pagetables": "PageTableExplorer",
+    "patch": "PatchView",
+    "patch_locks": "locks_taken",
     "record": "BadRecord",
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names.split()}

@@ -55,12 +55,12 @@ def test_colouring_loses_no_letter_of_anything(source: str) -> None:
 
 def test_keywords_strings_comments_and_names_that_are_defined_are_told_apart() -> None:
     source = 'async def f(x):\n    """Two\n    lines."""\n    return f"a{x}" + \'\\\'b\'  # not "this"\n'
+    comment = [("", "  "), ("c", '# not "this"')]
     assert coloured(source) == [
         [("k", "async"), ("", " "), ("k", "def"), ("", " "), ("d", "f"), ("", "(x):")],
         [("", "    "), ("s", '"""Two')],
         [("s", '    lines."""')],
-        [("", "    "), ("k", "return"), ("", " "), ("s", 'f"a{x}"'), ("", " + "), ("s", "'\\'b'"), ("", "  ")]
-        + [("c", '# not "this"')],
+        [("", "    "), ("k", "return"), ("", " "), ("s", 'f"a{x}"'), ("", " + "), ("s", "'\\'b'"), *comment],
     ]
 
 

@@ -143,12 +143,18 @@ class View {
       drawLanes(c, run, this.paint, { left, right, width, lock, letters: this.letters, shown: cpus });
       table.filter(lock);
     }
-    const c = wiped(this.strip, width, this.runs.length * STRIP, scale);
-    this.runs.forEach((run, i) => drawOverview(c, run, this.paint, { length: this.length, width, top: i * STRIP, tall: STRIP - 2 }));
+    if (this.drawn?.paint !== this.paint || this.drawn.width !== width) this.drawStrip();
     const edge = (time) => (Math.min(Math.max(time, 0), this.length) / this.length) * width;
     this.frameOf.style.left = `${edge(left)}px`;
     this.frameOf.style.width = `${Math.max(edge(right) - edge(left), 3)}px`;
     this.point();
+  }
+
+  // The overview, which shows the same whatever the window is.
+  drawStrip() {
+    const { width, paint } = this, c = wiped(this.strip, width, this.runs.length * STRIP, this.scale);
+    this.runs.forEach((run, i) => drawOverview(c, run, paint, { length: this.length, width, top: i * STRIP, tall: STRIP - 2 }));
+    this.drawn = { width, paint };
   }
 
   // The cursor, and everything that depends on it.

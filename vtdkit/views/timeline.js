@@ -2,7 +2,7 @@
 
 import { button, el, frame, move, slider, watch } from "./common.js";
 import {
-  after, asleepAt, before, contentions, decode, doing, duration, label, locksAt, nextChange, sentence, spanAt,
+  after, asleepAt, before, contentions, decode, doing, duration, label, locksAt, nextChange, sentence, spanAt, thousands,
 } from "./timeline_model.js";
 import { AXIS, GUTTER, drawLanes, drawOverview, laneHeight, notesHeight, paints, wiped } from "./timeline_draw.js";
 
@@ -284,7 +284,7 @@ function stopsOf(runs, kind, lock) {
 
 function caption(run) {
   const waits = run.totals.reduce((sum, row) => sum + row[1], 0), waited = run.totals.reduce((sum, row) => sum + row[2], 0);
-  return ` ${duration(run.length)}; ${waits} waits for locks, ${duration(waited)} in all`;
+  return ` ${duration(run.length)}; ${thousands(waits)} waits for locks, ${duration(waited)} in all`;
 }
 
 function legendOf(entries) {
@@ -301,7 +301,7 @@ function lockTable(run, letters, choose) {
     const hint = "show this lock clearly and the others faintly";
     const pick = el("button", { type: "button", class: "vtd-timeline-lock", "aria-pressed": "false", title: hint, onclick: () => choose(name) },
       el("span", { class: "vtd-timeline-letter", text: letter }), el("span", { text: name }));
-    const cells = [`${waits} of ${taken}`, duration(waitTotal), duration(waitMax), duration(holdTotal)];
+    const cells = [`${thousands(waits)} of ${thousands(taken)}`, duration(waitTotal), duration(waitMax), duration(holdTotal)];
     const node = el("tr", {}, el("th", { scope: "row" }, pick), cells.map((text) => el("td", { text })));
     return { i, name, letter, pick, have, want, node, now: el("tr", {}, el("td", { colspan: 5 }, have, want)) };
   });

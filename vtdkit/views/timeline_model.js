@@ -52,13 +52,13 @@ export function decode(record) {
 
 // -- words -------------------------------------------------------------------------------------------------------------
 
-const thousands = (text) => text.replace(/\B(?=(\d{3})+(?!\d))/g, ",");
+export const thousands = (number) => String(number).replace(/\B(?=(\d{3})+(?!\d))/g, ",");
 
 export function duration(ns) {
   const [unit, size] = UNITS.find(([, size]) => ns < 10000 * size) ?? UNITS.at(-1);
-  if (size === 1) return `${thousands(String(ns))} ns`;
+  if (size === 1) return `${thousands(ns)} ns`;
   const tenths = Math.floor((ns * 10 + size / 2) / size);
-  return `${thousands(String(Math.floor(tenths / 10)))}.${tenths % 10} ${unit}`;
+  return `${thousands(Math.floor(tenths / 10))}.${tenths % 10} ${unit}`;
 }
 
 export function ticks(start, end, most) {

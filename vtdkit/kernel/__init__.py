@@ -1,1 +1,49 @@
-"""What a kernel gives a driver: CPUs, virtual time, interrupts, locks, RCU, pages; its checkers; three ways to run."""
+"""What a kernel gives a driver: CPUs, virtual time, interrupts, locks, RCU, pages; its checkers; three ways to run.
+
+Start at `Machine`. See README.md in this folder for the map of the room.
+"""
+
+from .costs import IDEAL, NEAR, TWO_SOCKET, Costs
+from .findings import Deadlock, Finding, Findings, KernelBug, Oops
+from .leaks import Leak
+from .lockstat import Contention, LockStat
+from .machine import CHECKERS, Machine
+from .objects import KObject, shared
+from .pages import GFP_ATOMIC, GFP_KERNEL, GFP_ZERO, Page
+from .record import Event, Trace
+from .sites import Site
+from .spans import Span
+from .workload import Constant, Exponential, Measured, Uniform, closed_loop, open_loop
+
+__all__ = [
+    "CHECKERS",
+    "GFP_ATOMIC",
+    "GFP_KERNEL",
+    "GFP_ZERO",
+    "IDEAL",
+    "NEAR",
+    "TWO_SOCKET",
+    "Constant",
+    "Contention",
+    "Costs",
+    "Deadlock",
+    "Event",
+    "Exponential",
+    "Finding",
+    "Findings",
+    "KObject",
+    "KernelBug",
+    "Leak",
+    "LockStat",
+    "Machine",
+    "Measured",
+    "Oops",
+    "Page",
+    "Site",
+    "Span",
+    "Trace",
+    "Uniform",
+    "closed_loop",
+    "open_loop",
+    "shared",
+]

@@ -1,0 +1,1 @@
+"""The exploration algorithm: drives a `system.System`, whatever that is made of."""

@@ -1,0 +1,128 @@
+"""Exercises and predictions: what is said to a student, word for word."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vtdkit.lab.exercises import Exercise, Prediction, Said, predict
+
+
+def entry(**changes: Any) -> Exercise:
+    fields: dict[str, Any] = {
+        "name": "entry",
+        "prompt": lambda seed: f"Which entry maps {0x5000 + seed * 0x1000:#x}?",
+        "answer": lambda seed: 5 + seed,
+        "hints": ["nine bits", "start at bit 12"],
+        "mistakes": [lambda seed, value: "that is the address, not the index" if value > 511 else None],
+        "why": "Bits 12 to 20.",
+        "form": hex,
+    }
+    return Exercise(**{**fields, **changes})
+
+
+def test_a_question_its_hints_its_answer() -> None:
+    exercise = entry()
+    assert repr(exercise) == "Exercise('entry', seed=0)"
+    assert repr(exercise.show()) == "Exercise entry: Which entry maps 0x5000?"
+    assert repr(exercise.check(4)) == "Not yet: 0x4 is too small\nHint: nine bits"
+    assert repr(exercise.check(9)) == "Not yet: 0x9 is too large\nHint: start at bit 12"
+    assert repr(exercise.check(0x5000)) == "Not yet: that is the address, not the index\nHint: start at bit 12"
+    assert repr(exercise.check(5)) == "Right."
+    assert bool(exercise.check(5))
+    assert not exercise.check(6)
+    assert repr(exercise.reveal()) == "Answer: 0x5\nBits 12 to 20."
+
+
+def test_another_seed_is_another_exercise_from_the_start() -> None:
+    exercise = entry()
+    exercise.check(0)
+    other = exercise.seeded(7)
+    assert (other.tries, exercise.tries) == (0, 1)
+    assert repr(other.show()) == "Exercise entry: Which entry maps 0xc000?"
+    assert other.check(12)
+    assert not other.check(5)
+
+
+@pytest.mark.parametrize(
+    ("right", "given_answer", "said"),
+    [
+        (5, None, "there is no answer yet"),
+        (5, ..., "there is no answer yet"),
+        (5, "5", "the answer is a number; this is a str"),
+        (5, True, "the answer is a number; this is a bool"),
+        (True, 1, "the answer is a bool; this is an int"),
+        (True, False, "it is not False"),
+        ({1, 2}, {2, 3, 4}, "1 missing, 2 too many"),
+        ([1, 2, 3], [1, 2], "2 items; there should be 3"),
+        ([1, 2, 3], [1, 5, 3], "item 1 is not 5"),
+        ("CPU 1", "CPU 0", "it is not 'CPU 0'"),
+        ("CPU 1", 1, "the answer is a str; this is an int"),
+    ],
+)
+def test_a_wrong_answer_is_told_what_is_wrong_with_it(right: Any, given_answer: Any, said: str) -> None:
+    exercise = entry(answer=lambda seed: right, hints=(), mistakes=(), form=repr)
+    assert repr(exercise.check(given_answer)) == f"Not yet: {said}"
+    assert exercise.check(right)
+
+
+def test_an_answer_may_be_a_function_and_the_first_wrong_call_is_shown() -> None:
+    def reference(iova: int) -> int:
+        return iova >> 12
+
+    exercise = entry(answer=lambda seed: reference, cases=lambda seed: [(0x1000,), (0x2000 + seed,)], hints=())
+
+    def page_of(iova: int) -> int:
+        raise NotImplementedError
+
+    assert repr(exercise.check(page_of)) == "Not yet: the function is not written yet"
+    assert repr(exercise.check(lambda iova: 1)) == "Not yet: <lambda>(0x2000): 0x1 is too small"
+    assert repr(exercise.check(lambda iova: 1 // 0)).startswith("Not yet: <lambda>(0x1000) raises ZeroDivisionError")
+    assert repr(exercise.check(7)) == "Not yet: the answer is a function; this is an int"
+    assert exercise.check(reference)
+    assert repr(exercise.reveal()).splitlines() == [
+        "Answer: def reference(iova: int) -> int:",
+        "        return iova >> 12",
+        "Bits 12 to 20.",
+    ]
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.one_of(st.integers(), st.floats(-1e9, 1e9), st.text(), st.lists(st.integers()), st.sets(st.integers())))
+def test_the_right_answer_is_right_whatever_it_is(answer: Any) -> None:
+    assert entry(answer=lambda seed: answer, mistakes=()).check(answer)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(), st.integers())
+def test_only_the_right_number_is_right(answer: int, given_answer: int) -> None:
+    assert bool(entry(answer=lambda seed: answer, mistakes=()).check(given_answer)) == (answer == given_answer)
+
+
+def test_floats_are_compared_with_room_for_rounding() -> None:
+    exercise = entry(answer=lambda seed: 0.3, mistakes=(), form=repr)
+    assert exercise.check(0.1 + 0.2)
+    assert not exercise.check(0.31)
+
+
+def test_a_prediction_is_kept_and_compared() -> None:
+    asked = predict("How many CPUs wait?", 1, unit="CPUs")
+    assert repr(asked) == "How many CPUs wait? Your guess: 1 CPUs"
+    assert repr(asked.check(3, "One holds the lock.")) == "Surprise: you said 1 CPUs, it is 3 CPUs.\nOne holds the lock."
+    assert repr(asked.check(1)) == "As predicted: it is 1 CPUs."
+    unanswered = predict("Up or down?", options=["up", "down"])
+    assert repr(unanswered) == "Up or down? (up / down) (no guess yet)"
+    assert repr(unanswered.check("up")).startswith("No guess: it is up. Next time write guess=...")
+    with pytest.raises(ValueError, match="'left' is none of the options: 'up', 'down'"):
+        predict("Up or down?", "left", options=["up", "down"])
+
+
+def test_html_is_escaped() -> None:
+    assert Said("<b>", "<script>x</script>\n&")._repr_html_() == (
+        '<div role="status"><strong>&lt;b&gt;</strong>: &lt;script&gt;x&lt;/script&gt;<br>&amp;</div>'
+    )
+    assert "<script>" not in Prediction("<script>", "<script>")._repr_html_()
+    assert "<script>" not in predict("?", 1).check("<script>")._repr_html_()

@@ -1,0 +1,1 @@
+"""The notebooks: their rules, their outputs, and how they behave in a browser."""

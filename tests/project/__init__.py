@@ -1,0 +1,1 @@
+"""The project itself: metadata, commands, layout."""

@@ -1,0 +1,123 @@
+"""The command line: what it prints and the status it ends with."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from vtdkit import cli
+from vtdkit.vtd import Quirks
+
+REALITY = Path(__file__).parent.parent / "reality"
+LAZY = str(REALITY / "legacy48_lazy-s0-busy")
+
+
+def run(*words: str) -> int:
+    return cli.main(words)
+
+
+def test_check_prints_one_line_of_counts_per_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("check", LAZY) == 0
+    line = capsys.readouterr().out
+    assert line.startswith("legacy48_lazy-s0-busy: translations 105/105, faults 80/80, kernel_live 24627/24627, ")
+    assert "mutations 870/870, invalidations 950/950" in line
+    assert "stale explained 300/300" in line
+    assert "(personality qemu 7.2.22)" in line
+
+
+def test_check_as_data(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("check", "--json", LAZY) == 0
+    (report,) = json.loads(capsys.readouterr().out)
+    assert report["agrees"] is True
+    assert report["counts"]["translations"] == [105, 105]
+
+
+def test_disagreement_is_status_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import gzip
+    import shutil
+
+    folder = tmp_path / "wrong"
+    shutil.copytree(REALITY / "passthrough-s0-quiet", folder)
+    oracle = json.loads(gzip.decompress((folder / "oracle.json.gz").read_bytes()))
+    oracle["mappings"][0]["gpa"] = "0x5000"
+    (folder / "oracle.json.gz").write_bytes(gzip.compress(json.dumps(oracle).encode()))
+    assert run("check", str(folder)) == 1
+    out = capsys.readouterr().out
+    assert "wrong: translations 66/67, faults 74/74" in out
+    assert "disagrees: translations: " in out
+
+
+def test_unreadable_input_is_status_two_and_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    workload = str(REALITY / "maps_smp4_lazy-s0")
+    assert run("check", workload) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == ("vtdkit check: maps_smp4_lazy-s0: a workload folder (maps.csv.gz); it holds no tables to look at\n")
+    assert run("inspect", "nowhere") == 2
+    assert capsys.readouterr().err == "vtdkit inspect: nowhere: there is no such folder\n"
+
+
+def test_inspect_goes_from_the_root_to_the_pages(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("inspect", LAZY, "--device", "00:03.0", "--limit", "2") == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "legacy48_lazy-s0-busy: legacy mode, root table 0x9080000",
+        "",
+        "00:03.0  DID 4, second stage, 4 levels at 0x9151000  driver nvme",
+        "  root entry     0x0000000000000000:0x000000000908b001",
+        "  context entry  0x0000000000000402:0x0000000009151001",
+        "  0x0000bf73e000-0x0000bf73efff -> 0x000003048000  rw  1 x 4K",
+        "  0x0000ff94d000-0x0000ff94dfff -> 0x0000042dd000  r-  1 x 4K",
+        "  ... 58 more pages (--limit shows more)",
+        "  60 pages mapped",
+    ]
+
+
+def test_inspect_shows_pasid_entries_in_scalable_mode(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("inspect", str(REALITY / "scalable48-s0-quiet"), "--device", "00:03.0", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    (device,) = found["devices"]
+    assert (found["mode"], device["pasid"], device["path"], device["pages"]) == ("scalable", 0, "SS", 25)
+    assert device["pasid_entry"][0].endswith("89")
+
+
+def test_inspect_refuses_devices_that_are_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("inspect", LAZY, "--device", "zebra") == 2
+    assert "'zebra' is no bus address" in capsys.readouterr().err
+    assert run("inspect", LAZY, "--device", "7f:00.0") == 2
+    assert "7f:00.0 has no context entry" in capsys.readouterr().err
+
+
+def test_quirks_lists_every_switch_with_its_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("quirks", "--json") == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["name"] for row in rows] == [f.name for f in fields(Quirks)]
+    assert all(row["why"].endswith(".") and row["on_in"] for row in rows)
+    assert run("quirks") == 0
+    assert f"{len(rows)} switches" in capsys.readouterr().out
+
+
+def test_help_and_unknown_verbs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--help") == 0
+    assert "inspect" in capsys.readouterr().out
+    assert run() == 2
+    capsys.readouterr()
+    assert run("frobnicate") == 2
+    assert capsys.readouterr().err == "vtdkit: there is no verb 'frobnicate'; try --help\n"
+    for verb in ("inspect", "check", "quirks"):
+        with pytest.raises(SystemExit) as end:
+            run(verb, "--help")
+        assert end.value.code == 0
+        assert f"python -m vtdkit {verb}" in capsys.readouterr().out
+
+
+def test_the_module_runs_and_imports_no_numpy() -> None:
+    code = "import sys; from vtdkit.cli import main; main(['check', sys.argv[1]]); assert 'numpy' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code, LAZY], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    done = subprocess.run([sys.executable, "-m", "vtdkit", "quirks"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0

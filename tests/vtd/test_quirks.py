@@ -1,0 +1,290 @@
+"""Personalities: each switch makes exactly the difference its sentence speaks of; none is dead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+
+from vtdkit.vtd import QEMU_7_2, QEMU_10, SPECIFICATION, Capabilities, Fault, Quirks, RemappingUnit, Request
+from vtdkit.vtd.quirks import PERSONALITIES, qemu, version_number, why
+
+from .cases import CASES, IRTE_HIGH, IRTE_LOW, msi
+from .rig import (
+    CFI,
+    FSTS,
+    GSTS,
+    IQA,
+    IQERCD,
+    IQT,
+    IRE,
+    IRTA,
+    QIE,
+    SID,
+    SIRTP,
+    TE,
+    R,
+    Tables,
+    command,
+    legacy,
+    read,
+    scalable,
+    write,
+)
+
+FULL = Capabilities.scalable(HAW=46)
+# A scenario: a personality in, something that can be seen out.
+Scenario = Callable[[Quirks], Any]
+SCENARIOS: dict[str, tuple[Scenario, Any, Any]] = {}
+
+
+def scenario(name: str, specified: Any, emulated: Any) -> Callable[[Scenario], Scenario]:
+    def keep(function: Scenario) -> Scenario:
+        SCENARIOS[name] = (function, specified, emulated)
+        return function
+
+    return keep
+
+
+def outcome(answer: Any) -> Any:
+    return answer.code if isinstance(answer, Fault) else answer.path
+
+
+def again(label: str, quirks: Quirks) -> Any:
+    """The scenario of a fault condition, under another personality."""
+    built = CASES[label]()
+    old = built.unit
+    mode = old.mode
+    unit = built.tables.unit(old.capabilities, mode=mode, quirks=quirks)
+    assert isinstance(built.request, Request)
+    return unit.translate(built.request), unit
+
+
+scenario("legacy_codes", 0x79, 6)(lambda q: outcome(again("SSS.2", q)[0]))
+scenario("one_pasid_code", 0x51, 0x58)(lambda q: outcome(again("SPD.2", q)[0]))
+scenario("pasid_reserved_ignored", 0x5A, "second stage")(lambda q: outcome(again("SPT.3", q)[0]))
+
+
+@scenario("context_features_unchecked", 0x42, "second stage")
+def _(q: Quirks) -> Any:
+    caps = Capabilities.scalable(HAW=46, RPS=0, RPRIVS=0, SRS=0)
+    tables, *_, root = scalable(rid_pasid=7, rid_priv=1)
+    tables.map(root, 0x1000, 0x20_0000)
+    return outcome(tables.unit(caps, mode=1, quirks=q).translate(read(0x1000)))
+
+
+@scenario("both_root_halves", "second stage", 0x3A)
+def _(q: Quirks) -> Any:
+    tables, *_, root = scalable()
+    tables.map(root, 0x1000, 0x20_0000)
+    tables.memory[tables.root + 8] = 2
+    return outcome(tables.unit(FULL, mode=1, quirks=q).translate(read(0x1000)))
+
+
+@scenario("fpd_spares_not_code_b", False, True)
+def _(q: Quirks) -> Any:
+    built = CASES["LCT.3"]()
+    built.tables.memory[built.tables.context_at()] |= 2
+    return built.tables.unit(quirks=q).translate(built.request).recorded  # type: ignore[arg-type, union-attr]
+
+
+@scenario("fpd_spares_not_pasid", False, True)
+def _(q: Quirks) -> Any:
+    built = CASES["SPT.2"]()
+    built.tables.memory[built.tables.sm_context_at()] |= 2
+    return built.tables.unit(FULL, mode=1, quirks=q).translate(built.request).recorded  # type: ignore[arg-type, union-attr]
+
+
+@scenario("type_before_present", 0x59, 0x5B)
+def _(q: Quirks) -> Any:
+    tables, directory, _, _ = scalable()
+    tables.pasid(directory, 7)
+    return outcome(tables.unit(FULL, mode=1, quirks=q).translate(read(0x1000)))
+
+
+scenario("transient_mapping", 0xC, "second stage")(lambda q: outcome(again("LSS.2", q)[0]))
+scenario("pass_through_unchecked", 4, "pass-through")(lambda q: outcome(again("LGN.1.3", q)[0]))
+
+
+@scenario("interrupt_page", "second stage", 0xE)
+def _(q: Quirks) -> Any:
+    tables, root = legacy()
+    tables.map(root, 0, 0xC000_0000, size=1 << 30)
+    return outcome(tables.unit(quirks=q).translate(read(0x1000)))
+
+
+@scenario("interrupt_window_silent", 0x29, "interrupt window")
+def _(q: Quirks) -> Any:
+    return outcome(legacy()[0].unit(quirks=q).translate(read(0xFEE0_0000)))
+
+
+@scenario("first_stage_unknown", "first stage", "second stage")
+def _(q: Quirks) -> Any:
+    tables, _, entry, first = scalable("FS")
+    second = tables.page()
+    tables.memory[entry] |= second
+    tables.map(first, 0x1000, 0x20_0000, bits=0x67, middle=0x27)
+    tables.map(second, 0x1000, 0x30_0000)
+    return outcome(tables.unit(FULL, mode=1, quirks=q).translate(read(0x1000)))
+
+
+scenario("flags_without_snoop", 0x90, "first stage")(lambda q: outcome(again("SFS.9", q)[0]))
+
+
+@scenario("odd_pasid_field", 0, 0xFFFF)
+def _(q: Quirks) -> Any:
+    _, unit = again("LGN.3", replace(q, plain_fault_record=True))
+    return unit.faults.records()[0].PV
+
+
+@scenario("plain_fault_record", (1, 1), (1, 0))
+def _(q: Quirks) -> Any:
+    unit = legacy()[0].unit(quirks=q)
+    unit.translate(Request(SID, 0x1000, "atomic"))
+    record = unit.faults.records()[0]
+    return record.T1, record.T2
+
+
+@scenario("compression", 2, 1)
+def _(q: Quirks) -> Any:
+    unit = legacy()[0].unit(quirks=q)
+    for _ in range(2):
+        unit.translate(read(0x1000))
+    return sum(record.F for record in unit.faults.records())
+
+
+@scenario("hit_keeps_silent", 2, 0)
+def _(q: Quirks) -> Any:
+    tables, root = legacy()
+    tables.map(root, 0x1000, 0x20_0000, bits=R)
+    unit = tables.unit(quirks=q)
+    unit.translate(read(0x1000))
+    unit.translate(write(0x1000))
+    return unit.read(FSTS)
+
+
+@scenario("no_compatibility_command", 1 << 23, 0)
+def _(q: Quirks) -> Any:
+    unit = RemappingUnit(Tables().memory, quirks=q)
+    command(unit, CFI)
+    return unit.read(GSTS)
+
+
+@scenario("index_restarts_early", 1, 0)
+def _(q: Quirks) -> Any:
+    unit = legacy()[0].unit(quirks=q)
+    unit.interrupts_remapped = True
+    unit.translate(read(0x1000))
+    command(unit, TE, on=False)
+    return unit.faults.index
+
+
+def queued(q: Quirks, *descriptors: int, caps: Capabilities = FULL, mode: int = 0, wide: bool = False) -> RemappingUnit:
+    """A unit that has executed some descriptors."""
+    tables, root = legacy()
+    tables.map(root, 0x1000, 0x20_0000)
+    unit = tables.unit(caps, mode=mode, quirks=q)
+    base, size = tables.page(), 32 if wide else 16
+    unit.write(IQA, base | wide << 11, 8)
+    command(unit, QIE)
+    for slot, raw in enumerate(descriptors):
+        tables.memory[base + size * slot], tables.memory[base + size * slot + 8] = (
+            raw & (1 << 64) - 1,
+            raw >> 64,
+        )
+    unit.write(IQT, size * len(descriptors), 8)
+    unit.drain()
+    return unit
+
+
+IQE = 1 << 4
+scenario("narrow_queue_everywhere", IQE, 0)(lambda q: queued(q, 0x0005_0026).read(FSTS) & IQE)
+scenario("empty_wait_is_error", 0, IQE)(lambda q: queued(q, 0x5).read(FSTS) & IQE)
+scenario("silent_queue_error", 3, 0)(lambda q: queued(q, 0xF).read(IQERCD, 8) & 15)
+scenario("device_tlb_at_once", 1, 0)(lambda q: len(queued(q, 0x18_0000_0003).device_tlbs.outstanding))
+scenario("width_reads_zero", 1, 0)(lambda q: queued(q, 0x25, wide=True).read(IQA, 8) >> 11 & 1)
+
+
+@scenario("resume_by_tail", 1, 0)
+def _(q: Quirks) -> Any:
+    unit = queued(q, 0xF)
+    memory: Any = unit.memory
+    memory[unit.queue.base] = 0x11
+    unit.write(FSTS, IQE)
+    return len(unit.drain())
+
+
+@scenario("disable_needs_wait", False, True)
+def _(q: Quirks) -> Any:
+    unit = queued(q, 0x11)
+    command(unit, QIE, on=False)
+    return unit.queue.enabled
+
+
+@scenario("commands_stick", 0, 1)
+def _(q: Quirks) -> Any:
+    unit = queued(q, 0x25)
+    unit.write(0x28, 1 << 63 | 1 << 61, 8)
+    return unit.read(0x28, 8) >> 63
+
+
+@scenario("domain_is_global", 2, 1)
+def _(q: Quirks) -> Any:
+    unit = legacy()[0].unit(quirks=q)
+    unit.write(0x28, 1 << 63 | 2 << 61 | 5, 8)
+    return unit.read(0x28, 8) >> 59 & 3
+
+
+def interrupt(q: Quirks, request: Request, low: int = IRTE_LOW, high: int = IRTE_HIGH) -> tuple[Any, RemappingUnit]:
+    tables, _ = legacy()
+    unit = tables.unit(quirks=q)
+    table = tables.page()
+    unit.write(IRTA, table | 7, 8)
+    command(unit, SIRTP)
+    command(unit, IRE)
+    tables.memory[table], tables.memory[table + 8] = low, high
+    return outcome(unit.translate(request)), unit
+
+
+WINDOW = "interrupt window"
+scenario("compatibility_passes", 0x25, WINDOW)(lambda q: interrupt(q, write(0xFEE0_1000))[0])
+scenario("reversed_bus_range", WINDOW, 0x26)(lambda q: interrupt(q, msi(), high=2 << 18 | 0x0005)[0])
+scenario("reserved_check_is_requester_fault", 0x24, 0x26)(lambda q: interrupt(q, msi(), high=3 << 18)[0])
+scenario("interrupt_faults_silent", 2, 0)(lambda q: interrupt(q, msi(), low=0)[1].read(FSTS))
+scenario("posted_is_remapped", 0x24, WINDOW)(lambda q: interrupt(q, msi(), low=IRTE_LOW | 1 << 15)[0])
+scenario("destination_unchecked", 0x24, WINDOW)(lambda q: interrupt(q, msi(), low=IRTE_LOW | 1 << 32)[0])
+scenario("page_event_unmasked", 1 << 31, 0)(lambda q: RemappingUnit(Tables().memory, FULL, quirks=q).read(0xE0))
+
+
+def test_every_switch_has_a_scenario() -> None:
+    assert set(SCENARIOS) == {f.name for f in fields(Quirks)}
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_each_switch_makes_its_difference(name: str) -> None:
+    run, specified, emulated = SCENARIOS[name]
+    assert run(SPECIFICATION) == specified
+    assert run(replace(SPECIFICATION, **{name: True})) == emulated
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_each_switch_is_on_in_some_emulator_and_says_why(name: str) -> None:
+    assert getattr(QEMU_7_2, name) or getattr(QEMU_10, name)
+    assert not getattr(SPECIFICATION, name)
+    assert why(name).endswith(".")
+
+
+def test_versions_find_their_personality() -> None:
+    assert qemu("QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7)") is QEMU_7_2
+    assert qemu("10.0.13") is QEMU_10
+    assert version_number("QEMU emulator version 10.0.13 (x)") == "10.0.13"
+    for text in ("", "QEMU", "version"):
+        with pytest.raises(ValueError, match="no version number"):
+            qemu(text)
+    with pytest.raises(KeyError, match="no quirk is called 'nonsense'"):
+        why("nonsense")
+    assert set(PERSONALITIES) == {"specification", "qemu-7.2", "qemu-10"}
+    assert repr(SPECIFICATION) == "Quirks()"
+    assert repr(replace(SPECIFICATION, compression=True)) == "Quirks(compression=True)"

@@ -1,0 +1,48 @@
+"""The command line: `python -m vtdkit VERB [options]`.
+
+A verb is a line in `VERBS`: its name, what it does, and "module:function". The module is imported only when
+the verb is used, so that each verb costs what it needs and no more. The function takes the arguments after
+the verb and returns the exit status: 0 all is well, 1 something was found, 2 the input cannot be used (with
+one line on standard error).
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+VERBS: dict[str, tuple[str, str]] = {
+    "inspect": (
+        "print the tables of a machine: root, context, PASID, page tables",
+        "vtdkit.vtd.commandline:inspect",
+    ),
+    "check": ("compare the model with what real machines did", "vtdkit.vtd.commandline:check"),
+    "quirks": ("list where emulators differ from the specification", "vtdkit.vtd.commandline:quirks"),
+}
+
+
+def usage() -> str:
+    """The text of `--help`."""
+    width = max(map(len, VERBS))
+    verbs = "\n".join(f"  {name:<{width}}  {what}" for name, (what, _) in VERBS.items())
+    return f"usage: python -m vtdkit VERB [options]\n\n{verbs}\n\nEach verb has --help."
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; returns the exit status."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help"):
+        print(usage())
+        return 0 if words else 2
+    if words[0] not in VERBS:
+        print(f"vtdkit: there is no verb {words[0]!r}; try --help", file=sys.stderr)
+        return 2
+    module, function = VERBS[words[0]][1].split(":")
+    run = getattr(importlib.import_module(module), function)
+    try:
+        return int(run(words[1:]))
+    except BrokenPipeError:
+        # The reader of our output went away (`… | head`); that is no error of ours.
+        sys.stderr.close()
+        return 0

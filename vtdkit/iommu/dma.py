@@ -1,0 +1,261 @@
+"""The DMA API over the IOMMU API: drivers/iommu/dma-iommu.c around v5.19. What every device driver calls.
+
+Mapping takes an address range from the domain's allocator and writes the table; unmapping clears the table, then either flushes
+and gives the address back at once ("dma", strict), or leaves both to the flush queue ("dma-fq", lazy). No lock of its own: two
+mappings of one domain never have an address in common, because the allocator does not give one out twice. That is all the
+serialisation the page tables get.
+
+Rules: any context may map and unmap, hard interrupts included (memory comes from GFP_ATOMIC); a mapping is unmapped with the
+address and size it was made with. Sizes are in bytes. `iommu_setup_dma_ops` comes first and may sleep.
+
+Left out: bounce buffers, non-coherent devices, coherent allocations (`dma_alloc_*`), deferred attach.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vtdkit.kernel import KObject, Machine
+
+from .core import IOMMU_READ, IOMMU_WRITE, IommuCore, IommuDomain, IotlbGather
+from .dma_fq import FlushQueue, percpu_fq
+from .errno import EINVAL, ENOMEM
+from .iova import iova_domain
+from .iova_rcache import IOVA_MAG_SIZE
+from .pci import PciDevice
+
+DMA_MAPPING_ERROR = (1 << 64) - 1
+DMA_BIDIRECTIONAL, DMA_TO_DEVICE, DMA_FROM_DEVICE = 0, 1, 2
+_PROT = {DMA_BIDIRECTIONAL: IOMMU_READ | IOMMU_WRITE, DMA_TO_DEVICE: IOMMU_READ, DMA_FROM_DEVICE: IOMMU_WRITE}
+SAC_LIMIT = (1 << 32) - 1  # PCI devices get addresses below 4 GiB while there are any
+#: `IOAPIC_RANGE_START` to `IOAPIC_RANGE_END`: writes there are interrupts, never DMA (`intel_iommu_get_resv_regions`)
+MSI_RANGE = (0xFEE0_0000, 0xFEEF_FFFF)
+#: the host bridge's memory window of the machines in tests/reality: device registers, so no address for DMA
+PCI_WINDOW = (0xC000_0000, 0xFEBF_FFFF)
+
+Segment = tuple[int, int]  # address, length in bytes
+
+
+class msi_pages(KObject):
+    """The identity mapping of the MSI range. (Linux keeps a small record for each of its 256 pages; one allocation here.)"""
+
+
+class iommu_dma_cookie(KObject):
+    """`struct iommu_dma_cookie`: what the DMA API keeps with a domain. `iovad` is None until a device is set up.
+
+    Guards: written once by `iommu_dma_init_domain`, before the domain is used; after that `iovad` and `fq` have locks of their own.
+    """
+
+    def __init__(self, machine: Machine, api: DmaApi, domain: IommuDomain) -> None:
+        super().__init__(machine, "iommu_dma_cookie")
+        self.api = api
+        self.domain = domain
+        self.iovad: iova_domain | None = None
+        self.fq: FlushQueue | None = None
+        self.msi: msi_pages | None = None
+
+    async def put(self) -> None:
+        """`iommu_put_dma_cookie`: the domain goes."""
+        if self.fq is not None:
+            await self.fq.iommu_dma_free_fq()
+        if self.iovad is not None:
+            await self.iovad.put_iova_domain()
+        if self.msi is not None:
+            await self.machine.kfree(self.msi)
+        self.domain.cookie = None
+        await self.machine.kfree(self)
+
+    def __repr__(self) -> str:
+        return f"<DMA cookie: {self.iovad!r}, {'lazy' if self.fq is not None else 'strict'}>"
+
+
+class DmaApi:
+    """The DMA API of one machine; once made, the core sets it up for every device it probes.
+
+    - `mag_size`: entries of an IOVA magazine (128 in v5.19)
+    - `pci_windows`: bus address ranges, first and last, that the host bridge forwards to devices: never given out
+    - `forcedac`: do not try addresses below 4 GiB first (`iommu.forcedac=1`)
+
+    Guards: nothing of its own is written after it was made, but `dma_masks` by `dma_set_mask`.
+    """
+
+    def __init__(
+        self, core: IommuCore, *, mag_size: int = IOVA_MAG_SIZE, pci_windows: Sequence[tuple[int, int]] = (PCI_WINDOW,),
+        forcedac: bool = False,
+    ) -> None:  # fmt: skip
+        self.core = core
+        self.machine = core.machine
+        self.mag_size = mag_size
+        self.pci_windows = tuple(pci_windows)
+        self.forcedac = forcedac
+        self.dma_masks: dict[str, int] = {}
+        core.dma = self
+
+    # -- domains -----------------------------------------------------------------------------------------------------
+
+    async def iommu_get_dma_cookie(self, domain: IommuDomain) -> int:
+        """Give a domain its cookie, empty so far. 0 or -ENOMEM. (The core does so when it allocates the domain.)"""
+        if domain.cookie is None:
+            domain.cookie = await self.machine.kmalloc(iommu_dma_cookie, self, domain)
+        return 0 if domain.cookie is not None else -ENOMEM
+
+    async def iommu_setup_dma_ops(self, dev: PciDevice) -> int:
+        """From now on the device's driver can map. 0, -EINVAL without a DMA domain, -ENOMEM (Linux warns, and goes on without)."""
+        domain: IommuDomain | None = dev.group.default_domain if dev.group is not None else None
+        if domain is None:
+            return -EINVAL
+        if not domain.is_dma:
+            return 0
+        error = await self.iommu_get_dma_cookie(domain)
+        return error or await self.iommu_dma_init_domain(domain)
+
+    async def iommu_dma_init_domain(self, domain: IommuDomain) -> int:
+        """An allocator for the domain's addresses, with what must never be given out reserved. 0 or -ENOMEM. May sleep."""
+        cookie: iommu_dma_cookie = domain.cookie
+        if cookie.iovad is not None:
+            return 0
+        cookie.iovad = iovad = iova_domain(self.machine, 1, 12, self.mag_size)
+        error = await iovad.iova_domain_init_rcaches()
+        if error:
+            return error
+        if domain.type == "dma-fq" and await self.iommu_dma_init_fq(domain):
+            domain.type = "dma"  # no memory for the rings: strict will do
+        return await self.iova_reserve_iommu_regions(cookie, iovad)
+
+    async def iommu_dma_init_fq(self, domain: IommuDomain) -> int:
+        """Rings and timer of a lazy domain. 0 or -ENOMEM."""
+        cookie: iommu_dma_cookie = domain.cookie
+        rings = await self.machine.kmalloc(percpu_fq)
+        if rings is None:
+            return -ENOMEM
+        assert cookie.iovad is not None
+        cookie.fq = FlushQueue(self.core, domain, cookie.iovad, rings)
+        return 0
+
+    async def iova_reserve_iommu_regions(self, cookie: iommu_dma_cookie, iovad: iova_domain) -> int:
+        """What devices must not use as addresses: the windows of the host bridge, the interrupt range. 0 or -ENOMEM."""
+        for first, last in (*self.pci_windows, MSI_RANGE):
+            await iovad.reserve_iova(first >> iovad.shift, last >> iovad.shift)
+        cookie.msi = await self.machine.kmalloc(msi_pages, "MSI pages")
+        return 0 if cookie.msi is not None else -ENOMEM
+
+    def iommu_get_dma_domain(self, dev: PciDevice) -> IommuDomain:
+        """The domain the DMA API works on: the group's default domain, read without a lock as in Linux."""
+        domain: IommuDomain = dev.group.default_domain
+        return domain
+
+    def cookie_of(self, dev: PciDevice, domain: IommuDomain) -> tuple[iommu_dma_cookie, iova_domain]:
+        """The cookie of a domain that has been set up. Raises ValueError for one that has not."""
+        cookie: iommu_dma_cookie | None = domain.cookie
+        if cookie is None or cookie.iovad is None:
+            raise ValueError(f"{dev.name} is not set up for the DMA API; await iommu_setup_dma_ops(dev) first")
+        return cookie, cookie.iovad
+
+    def dma_set_mask(self, dev: PciDevice, mask: int) -> None:
+        """The highest address the device can drive, e.g. (1 << 32) - 1."""
+        self.dma_masks[dev.name] = mask
+
+    # -- addresses ---------------------------------------------------------------------------------------------------
+
+    async def iommu_dma_alloc_iova(self, domain: IommuDomain, iovad: iova_domain, size: int, dev: PciDevice) -> int:
+        """An address range of `size` bytes, below 4 GiB if there is one; 0 when there is none."""
+        shift = iovad.shift
+        limit = min(self.dma_masks.get(dev.name, DMA_MAPPING_ERROR), domain.aperture_end)
+        pfn = 0
+        if limit > SAC_LIMIT and not self.forcedac:
+            pfn = await iovad.alloc_iova_fast(size >> shift, SAC_LIMIT >> shift, False)
+        if not pfn:
+            pfn = await iovad.alloc_iova_fast(size >> shift, limit >> shift, True)
+        return pfn << shift
+
+    async def iommu_dma_free_iova(self, cookie: iommu_dma_cookie, iova: int, size: int, gather: IotlbGather | None) -> None:
+        """Give a range back: to the queue if its flush is put off, to the allocator if not."""
+        assert cookie.iovad is not None
+        shift = cookie.iovad.shift
+        if gather is not None and gather.queued:
+            assert cookie.fq is not None
+            await cookie.fq.queue_iova(iova >> shift, size >> shift, gather.freelist)
+        else:
+            await cookie.iovad.free_iova_fast(iova >> shift, size >> shift)
+
+    # -- one buffer --------------------------------------------------------------------------------------------------
+
+    async def iommu_dma_map_page(self, dev: PciDevice, phys: int, size: int, dir: int = DMA_BIDIRECTIONAL) -> int:
+        """Map a buffer that is contiguous in memory; its bus address, or DMA_MAPPING_ERROR."""
+        return await self._iommu_dma_map(dev, phys, size, _PROT[dir])
+
+    async def iommu_dma_unmap_page(self, dev: PciDevice, dma_handle: int, size: int) -> None:
+        """Unmap it. (Linux looks up the physical address first, for the sake of bounce buffers; so the table is walked twice.)"""
+        domain = self.iommu_get_dma_domain(dev)
+        phys = await self.core.iommu_iova_to_phys(domain, dma_handle)
+        if self.machine.warn_on(not phys, "iommu_dma_unmap_page of an address that is not mapped"):
+            return
+        await self._iommu_dma_unmap(dev, dma_handle, size)
+
+    async def _iommu_dma_map(self, dev: PciDevice, phys: int, size: int, prot: int) -> int:
+        """`__iommu_dma_map`."""
+        domain = self.iommu_get_dma_domain(dev)
+        cookie, iovad = self.cookie_of(dev, domain)
+        offset = phys & (1 << iovad.shift) - 1
+        size = granules(iovad, size + offset)
+        iova = await self.iommu_dma_alloc_iova(domain, iovad, size, dev)
+        if not iova:
+            return DMA_MAPPING_ERROR
+        if await self.core.iommu_map(domain, iova, phys - offset, size, prot):
+            await self.iommu_dma_free_iova(cookie, iova, size, None)
+            return DMA_MAPPING_ERROR
+        return iova + offset
+
+    async def _iommu_dma_unmap(self, dev: PciDevice, dma_addr: int, size: int) -> None:
+        """`__iommu_dma_unmap`: clear, then flush and free the address, or queue both."""
+        domain = self.iommu_get_dma_domain(dev)
+        cookie, iovad = self.cookie_of(dev, domain)
+        offset = dma_addr & (1 << iovad.shift) - 1
+        dma_addr -= offset
+        size = granules(iovad, size + offset)
+        gather = IotlbGather(queued=cookie.fq is not None)
+        unmapped = await self.core.iommu_unmap_fast(domain, dma_addr, size, gather)
+        self.machine.warn_on(unmapped != size, "__iommu_dma_unmap: not all of it was mapped")
+        if not gather.queued:
+            await self.core.iommu_iotlb_sync(domain, gather)
+        await self.iommu_dma_free_iova(cookie, dma_addr, size, gather)
+
+    # -- a list of buffers -------------------------------------------------------------------------------------------
+
+    async def iommu_dma_map_sg(self, dev: PciDevice, sg: Sequence[Segment], dir: int = DMA_BIDIRECTIONAL) -> list[Segment]:
+        """Map buffers side by side into one address range; where each of them is for the device. Empty when it failed.
+
+        (Linux may then join neighbours into one entry; here they stay apart. No list reaches the 4 GiB segment boundary.)
+        """
+        domain = self.iommu_get_dma_domain(dev)
+        cookie, iovad = self.cookie_of(dev, domain)
+        mask = (1 << iovad.shift) - 1
+        padded = [(phys & ~mask, granules(iovad, (phys & mask) + length)) for phys, length in sg]
+        total = sum(length for _, length in padded)
+        if not total:
+            return []
+        iova = await self.iommu_dma_alloc_iova(domain, iovad, total, dev)
+        if not iova:
+            return []
+        if await self.core.iommu_map_sg(domain, iova, padded, _PROT[dir]) < total:
+            await self.iommu_dma_free_iova(cookie, iova, total, None)
+            return []
+        at, mapped = iova, []
+        for (phys, length), (_, room) in zip(sg, padded, strict=True):
+            mapped.append((at + (phys & mask), length))
+            at += room
+        return mapped
+
+    async def iommu_dma_unmap_sg(self, dev: PciDevice, mapped: Sequence[Segment]) -> None:
+        """Unmap what `iommu_dma_map_sg` returned, in one piece."""
+        start = mapped[0][0]
+        await self._iommu_dma_unmap(dev, start, mapped[-1][0] + mapped[-1][1] - start)
+
+    def __repr__(self) -> str:
+        return f"<DMA API of {self.core!r}>"
+
+
+def granules(iovad: iova_domain, size: int) -> int:
+    """`iova_align`: rounded up to whole granules."""
+    mask = (1 << iovad.shift) - 1
+    return size + mask & ~mask

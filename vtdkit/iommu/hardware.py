@@ -1,0 +1,231 @@
+"""A remapping unit in a machine: the hardware model of `vtdkit.vtd` behind the machine's memory, registers, clock and interrupts.
+
+The hardware is handed the machine's page frames as memory, so it reads the very words the driver wrote, and freed ones are
+noticed. Moving the queue's tail sets it to work: one descriptor after another, each taking its time; a wait descriptor's status
+write is seen by whoever spins on it. A fault raises the unit's interrupt. Devices do DMA through `dma`, step by step, so that
+software can get in between two reads of one walk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Generator
+from types import coroutine
+from typing import TYPE_CHECKING, Any
+
+from vtdkit.kernel import Machine, Page
+from vtdkit.vtd.capabilities import Capabilities
+from vtdkit.vtd.device_tlb import Endpoint
+from vtdkit.vtd.events import Message
+from vtdkit.vtd.hooks import Hooks
+from vtdkit.vtd.memory import AccessError
+from vtdkit.vtd.requests import Fault, Request, Translation
+from vtdkit.vtd.unit import RemappingUnit
+
+if TYPE_CHECKING:
+    from .pci import PciDevice
+
+DEVICE_TLB_TYPES = (3, 8)
+WAIT_TYPE = 5
+
+
+class MachineMemory:
+    """The machine's page frames as the hardware sees them (a `vtd.memory.MemoryPort`). Reading a freed frame is reported."""
+
+    observed = True  # every access matters: no short cuts
+
+    def __init__(self, machine: Machine, name: str) -> None:
+        self.machine = machine
+        self.name = name
+
+    def read64(self, address: int) -> int:
+        page = self.machine.pages.page(address)
+        if page is None:
+            raise AccessError(address)
+        index = address >> 3 & 511
+        if page.freed is not None:
+            self.machine.use_after_free(page, index, f"read by {self.name}")
+        return page.words[index]
+
+    def write64(self, address: int, value: int) -> None:
+        page = self.machine.pages.page(address)
+        if page is None:
+            raise AccessError(address)
+        index = address >> 3 & 511
+        if page.freed is not None:
+            self.machine.use_after_free(page, index, f"write by {self.name}")
+        page.words[index] = value
+        page.changed(index)
+
+    def cmpxchg64(self, address: int, expected: int, value: int) -> int:
+        found = self.read64(address)
+        if found == expected:
+            self.write64(address, value)
+        return found
+
+
+class _Lines(Hooks):
+    """What leaves the unit: status writes, event interrupts, the doorbell."""
+
+    def __init__(self, hardware: RemappingHardware) -> None:
+        super().__init__()
+        self.hardware = hardware
+
+    def status_write(self, address: int, data: int) -> None:
+        self.hardware.write_status(address, data)
+
+    def message(self, message: Message) -> None:
+        self.hardware.event(message)
+
+    def doorbell(self) -> None:
+        self.hardware.ring()
+
+
+class RemappingHardware:
+    """One DMAR unit of a machine: `unit` is the model, `devices` the PCI devices in its scope.
+
+    `reg` accesses are awaited: `await hardware.readl(offset)`. Guards: the hardware's own state is its own; software serialises
+    register
+    sequences with `intel_iommu::register_lock` and the queue with `q_inval::q_lock`.
+    """
+
+    def __init__(
+        self, machine: Machine, capabilities: Capabilities, *, segment: int = 0, node: int = -1, name: str = "unit 0",
+    ) -> None:  # fmt: skip
+        self.machine = machine
+        self.name = name
+        self.segment = segment
+        self.node = node
+        self.memory = MachineMemory(machine, name)
+        self.hooks = _Lines(self)
+        self.unit = RemappingUnit(self.memory, capabilities, hooks=self.hooks)
+        self.working = False
+        self.agent = machine.agent_context(name)
+        self.agent.send = self._work
+        self.fault_irq: Callable[[], None] | None = None
+        self.descriptors = 0  # executed so far
+        self.polled: list[Page] = []  # status pages that software spins on
+        self.endpoints: dict[int, Endpoint] = {}
+        self.include_all = True
+        self.scope: set[tuple[int, int]] = set()
+
+    # -- registers -------------------------------------------------------------------------------------------------
+
+    @coroutine
+    def readl(self, offset: int) -> Generator[int | None, None, int]:
+        """Read a 32-bit register."""
+        yield from self.machine.work(self.machine.costs.mmio)
+        return self.unit.read(offset, 4)
+
+    @coroutine
+    def readq(self, offset: int) -> Generator[int | None, None, int]:
+        """Read a 64-bit register."""
+        yield from self.machine.work(self.machine.costs.mmio)
+        return self.unit.read(offset, 8)
+
+    @coroutine
+    def writel(self, offset: int, value: int) -> Generator[int | None, None, None]:
+        """Write a 32-bit register."""
+        yield from self.machine.work(self.machine.costs.mmio)
+        self.unit.write(offset, value, 4)
+
+    @coroutine
+    def writeq(self, offset: int, value: int) -> Generator[int | None, None, None]:
+        """Write a 64-bit register."""
+        yield from self.machine.work(self.machine.costs.mmio)
+        self.unit.write(offset, value, 8)
+
+    # -- the queue -------------------------------------------------------------------------------------------------
+
+    def ring(self) -> None:
+        """The tail moved, or an error was cleared: go to work, if not at it already."""
+        if self.working:
+            return
+        machine = self.machine
+        machine.hardware_touched(self)
+        if machine.exploring:
+            self._drain()
+            return
+        self.working = True
+        machine.at(self.agent, self._time_of_next())
+
+    def _drain(self) -> None:
+        """Execute everything at once (where time stands still)."""
+        while True:
+            step = self.unit.step()
+            if step is None or step.outcome in ("error", "blocked"):
+                return
+            self.descriptors += 1
+
+    def _work(self, _: None) -> int | None:
+        """Execute one descriptor; what the next one takes, None when there is none or an error has stopped the queue."""
+        unit = self.unit
+        step = unit.step()
+        if step is not None and step.outcome not in ("error", "blocked"):
+            self.descriptors += 1
+            if not (unit.queue.idle or unit.queue.stopped):
+                return self._time_of_next()
+        else:
+            for page in self.polled:
+                page.nudge()
+        self.working = False
+        return None
+
+    def queue_error(self) -> bool:
+        """Does the fault status register show a queue error (IQE, ITE, ICE)?"""
+        return bool(self.unit.registers["FSTS"] & 0x70)
+
+    def _time_of_next(self) -> int:
+        """What the descriptor at the head takes: a wait nothing of its own, a device TLB a round trip. At least 1 ns."""
+        queue, costs = self.unit.queue, self.machine.costs
+        try:
+            low = self.memory.read64(queue.base + queue.head)
+        except AccessError:
+            return costs.iotlb_wait or 1
+        kind = low & 0xF | low >> 5 & 0x70
+        if kind == WAIT_TYPE:
+            return costs.line_near or 1
+        return (costs.device_tlb_wait if kind in DEVICE_TLB_TYPES else costs.iotlb_wait) or 1
+
+    def write_status(self, address: int, data: int) -> None:
+        """A wait descriptor completed: 32 bits go to memory, coherently."""
+        shift = (address & 4) * 8
+        word = address & ~7
+        old = self.memory.read64(word)
+        self.machine.memory_touched(word)
+        self.memory.write64(word, old & ~(0xFFFF_FFFF << shift) | data << shift)
+
+    # -- faults ----------------------------------------------------------------------------------------------------
+
+    def event(self, message: Message) -> None:
+        """The unit sends one of its own interrupts; only the fault event is connected."""
+        if self.fault_irq is not None and message.source == "fault":
+            self.fault_irq()
+
+    # -- DMA -------------------------------------------------------------------------------------------------------
+
+    async def dma(self, request: Request) -> Translation | Fault:
+        """One transaction of a device: the walk, a memory access at a time, others in between."""
+        await self.machine.device_step(self, None)
+        steps = self.unit.walk_steps(request)
+        while True:
+            try:
+                access = next(steps)
+            except StopIteration as end:
+                answer: Translation | Fault = end.value
+                return answer
+            await self.machine.device_step(self, access.address)
+
+    def connect_device_tlb(self, dev: PciDevice) -> None:
+        """A device has switched ATS on: from now on it may keep translations of its own."""
+        if dev.sid not in self.endpoints:
+            self.endpoints[dev.sid] = self.unit.attach_device_tlb(dev.sid)
+
+    def in_scope(self, dev: PciDevice) -> bool:
+        """Is this unit responsible for the device?"""
+        return (dev.bus, dev.devfn) in self.scope or (self.include_all and dev.segment == self.segment)
+
+    def __repr__(self) -> str:
+        return f"<{self.name}: {self.unit!r}, {self.descriptors} descriptors executed>"
+
+
+Step = Coroutine[Any, Any, None]

@@ -1,0 +1,156 @@
+"""What every part of the driver is built on: the machine, the bus, the units, and the helpers the kernel gives any driver.
+
+The driver is one class put together from one class per part (`iommu.py`, `pasid.py`, `debugfs.py` ...), so that a patch, which is
+one commit over several files, is one class too. It has no globals: what the kernel's driver keeps in static variables are
+fields of `DriverBase`, and two machines can live side by side.
+
+`iommu.c` is 5,000 lines; its parts here are `pgtable`, `flush`, `context`, `domain`, `device`, `fault`, `hotplug`, `kdump`
+and `iommu`.
+
+Names are the kernel's. Where the kernel has two functions `name` and `__name`, the second is `_name` here: Python has a use
+of its own for two underscores. Methods that no kernel function corresponds to say so, or belong to a step that one does
+inline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from vtdkit.iommu.hardware import RemappingHardware
+from vtdkit.iommu.pci import PciBus, PciDevice
+from vtdkit.kernel import Machine, Oops, Page
+
+if TYPE_CHECKING:
+    from vtdkit.iommu.core import IommuCore
+
+from . import defs
+from .structs import device_domain_info, dmar_domain, intel_iommu
+
+
+class DriverBase:
+    """State and helpers.
+
+    Guards, as in the driver before the series (series.md 2): `device_domain_lock`: `device_domain_list` and every domain's
+    `devices`. `dmar_global_lock` (rwsem): `g_iommus` and the list of units. Written once at start-up: the switches.
+    """
+
+    #: how far the name says what it is; a patch overrides it
+    title = "before the series"
+
+    def __init__(
+        self, machine: Machine, bus: PciBus, units: Iterable[RemappingHardware], *, scalable: bool = False, superpage: bool = True,
+        hw_pass_through: bool = True, no_first_level: bool = False,
+    ) -> None:  # fmt: skip
+        self.machine = machine
+        self.bus = bus
+        self.units = list(units)
+        self.intel_iommu_sm = scalable
+        self.intel_iommu_superpage = superpage
+        self.hw_pass_through = hw_pass_through
+        self.no_first_level = no_first_level
+        self.intel_pasid_max_id = 1 << defs.MAX_NR_PASID_BITS
+        self.dmar_global_lock = machine.rwsem("dmar_global_lock")
+        self.g_iommus: dict[int, intel_iommu] = {}
+        self.si_domain: dmar_domain | None = None
+        self.core: IommuCore = None  # type: ignore[assignment]  # set by the core, for who asks it back
+        self.log: list[str] = []  # what the kernel would print
+        self.domains_made = 0
+        self.init_locks()
+
+    def init_locks(self) -> None:
+        """The static locks and lists of the driver's files."""
+        self.device_domain_lock = self.machine.spinlock("device_domain_lock")
+        self.device_domain_list = self.machine.list_head("device_domain_list")
+
+    # -- helpers -----------------------------------------------------------------------------------------------------
+
+    def pr(self, text: str) -> None:
+        """`pr_info` and its sisters: a line in the kernel log."""
+        self.log.append(text)
+
+    def phys_to_virt(self, address: int) -> Page:
+        """The page at a physical address. Following an address where no page ever was is an oops, as in Linux."""
+        page = self.machine.pages.frames.get(address >> defs.VTD_PAGE_SHIFT)
+        if page is None:
+            raise Oops(f"unable to handle page fault: {address:#x} is not memory the driver ever had")
+        return page
+
+    async def alloc_pgtable_page(self, node: int, name: str) -> Page | None:
+        """One cleared page for a table; GFP_ATOMIC, so it may be called under a spin lock."""
+        from vtdkit.kernel import GFP_ATOMIC
+
+        page: Page | None = await self.machine.alloc_page(GFP_ATOMIC, node=node, name=name)
+        return page
+
+    async def free_pgtable_page(self, page: Page) -> None:
+        """Give a table's page back, at once."""
+        await self.machine.free_page(page)
+
+    async def put_pages_list(self, freelist: list[Page]) -> None:
+        """Free the pages that were collected."""
+        for page in freelist:
+            await self.free_pgtable_page(page)
+        freelist.clear()
+
+    async def clflush(self, entries: int = 1) -> None:
+        """Write cache lines back, for units that do not snoop table reads (the model always sees memory as it is)."""
+        await self.machine.work(-(-entries // 8) * self.machine.costs.line_near)
+
+    def sm_supported(self, iommu: intel_iommu) -> bool:
+        """Scalable mode: asked for, and there."""
+        return self.intel_iommu_sm and defs.cap_bit(iommu.ecap, defs.ECAP_SMTS)
+
+    def pasid_supported(self, iommu: intel_iommu) -> bool:
+        """PASIDs on top of scalable mode."""
+        return self.sm_supported(iommu) and defs.cap_bit(iommu.ecap, defs.ECAP_PASID)
+
+    def ecap(self, iommu: intel_iommu, bit: int) -> bool:
+        """One bit of the extended capabilities."""
+        return bool(iommu.ecap >> bit & 1)
+
+    def cap(self, iommu: intel_iommu, bit: int) -> bool:
+        """One bit of the capabilities."""
+        return bool(iommu.cap >> bit & 1)
+
+    def for_each_iommu(self) -> Iterator[intel_iommu]:
+        """`for_each_active_iommu`: the units in order (in Linux under RCU or `dmar_global_lock`)."""
+        return iter([self.g_iommus[key] for key in sorted(self.g_iommus)])
+
+    def for_each_domain_iommu(self, domain: dmar_domain) -> Iterator[intel_iommu]:
+        """The units a domain is attached to. The counts are read without a lock, as in Linux."""
+        counts: dict[int, int] = domain.iommu_refcnt
+        return iter([self.g_iommus[key] for key in sorted(counts) if counts[key] and key in self.g_iommus])
+
+    def device_to_iommu(self, dev: PciDevice) -> intel_iommu | None:
+        """The unit that translates for a device; a scope that names it goes before one that includes everything."""
+        units = sorted(self.for_each_iommu(), key=lambda iommu: iommu.hardware.include_all)
+        return next((iommu for iommu in units if iommu.hardware.in_scope(dev)), None)
+
+    def dev_iommu_priv_get(self, dev: PciDevice) -> device_domain_info | None:
+        """The driver's record of a device, or None."""
+        info: device_domain_info | None = dev.iommu_priv
+        return info
+
+    def first_level_by_default(self, type: str) -> bool:
+        """Which kind of table a new domain gets: the only one there is; else first level, but for domains users manage."""
+        units = list(self.for_each_iommu())
+        if not self.intel_iommu_sm or not units or not all(self.sm_supported(iommu) for iommu in units):
+            return False
+        first = all(self.ecap(iommu, defs.ECAP_FLTS) for iommu in units) and not self.no_first_level
+        second = all(self.ecap(iommu, defs.ECAP_SLTS) for iommu in units)
+        return first if first != second else type != "unmanaged"
+
+    def domain_type_is_si(self, domain: dmar_domain) -> bool:
+        """Is this the shared identity domain?"""
+        return domain is self.si_domain
+
+    def domain_pfn_supported(self, domain: dmar_domain, pfn: int) -> bool:
+        """Does the page frame lie within the domain's width?"""
+        return defs.pfn_supported(domain.agaw, pfn)
+
+    def __getattr__(self, name: str) -> Any:
+        # a patch that deleted a function left a descriptor there that says why (see vtdkit.series.patch)
+        why = next((vars(cls)[name].why for cls in type(self).__mro__ if hasattr(vars(cls).get(name), "why")), None)
+        gone = f"it is gone, {why}" if why else "there never was one"
+        raise AttributeError(f"{type(self).__name__} ({self.title}) has no {name}: {gone}")

@@ -1,0 +1,139 @@
+"""Faults: drivers/iommu/intel/dmar.c `dmar_fault` and iommu.c `dmar_fault_dump_ptes`.
+
+The handler runs in hard interrupt context, never in a thread. With CONFIG_DMAR_DEBUG it also prints every entry on the way
+to the address that faulted. It takes no lock for that, and before patch 04 it finds the device by walking the list of all
+probed devices, unlocked too.
+"""
+
+from __future__ import annotations
+
+from vtdkit.kernel import Page
+
+from . import defs
+from .context import context_entry
+from .device import Devices
+from .pasid import WORDS
+from .structs import device_domain_info, dma_pte, dma_pte_addr, dma_pte_present, dma_pte_superpage, dmar_domain, intel_iommu
+
+REASONS = {
+    0x1: "Present bit in root entry is clear", 0x2: "Present bit in context entry is clear", 0x3: "Invalid context entry",
+    0x4: "Access beyond MGAW", 0x5: "PTE Write access is not set", 0x6: "PTE Read access is not set",
+    0xC: "non-zero reserved fields in PTE", 0xD: "PCE for translation request specifies blocking",
+}  # fmt: skip
+
+
+class FaultHandler(Devices):
+    """Guards: the fault records by `register_lock`, dropped while each one is printed."""
+
+    async def dmar_fault(self, iommu: intel_iommu) -> None:
+        """The interrupt handler: read and clear every fault record."""
+        flags = self.machine.local_irq_save()
+        await iommu.register_lock.acquire()
+        status = await iommu.hardware.readl(defs.DMAR_FSTS_REG)
+        offset = defs.cap_fault_reg_offset(iommu.cap)
+        index = status >> 8 & 0xFF
+        while status & defs.DMA_FSTS_PPF:
+            record = offset + 16 * index
+            top = await iommu.hardware.readl(record + 12)
+            if not top >> 31:
+                break
+            words = (await iommu.hardware.readq(record), await iommu.hardware.readl(record + 8), top)
+            await iommu.hardware.writel(record + 12, 1 << 31)
+            await iommu.register_lock.release()
+            await self.dmar_fault_do_one(iommu, *words)
+            await iommu.register_lock.acquire()
+            index = (index + 1) % defs.cap_num_fault_regs(iommu.cap)
+        await iommu.hardware.writel(defs.DMAR_FSTS_REG, defs.DMA_FSTS_PFO | defs.DMA_FSTS_PPF)
+        await iommu.register_lock.release()
+        await self.machine.local_irq_restore(flags)
+
+    async def dmar_fault_do_one(self, iommu: intel_iommu, guest: int, sid: int, top: int) -> None:
+        """One fault record: a line in the log, and the entries on the way."""
+        reason, source, kind = top & 0xFF, sid & 0xFFFF, "Read" if top & 1 << 30 else "Write"
+        pasid = top >> 8 & 0xFFFFF if sid & 1 << 31 else defs.INVALID_IOASID
+        addr = guest & defs.VTD_PAGE_MASK
+        where = f"{source >> 8:02x}:{source >> 3 & 31:02x}.{source & 7}"
+        tag = "NO_PASID" if pasid == defs.INVALID_IOASID else f"PASID {pasid:#x}"
+        what = f"[fault reason {reason:#04x}] {REASONS.get(reason, '')}"
+        self.pr(f"[DMA {kind} {tag}] Request device [{where}] fault addr {addr:#x} {what}")
+        await self.dmar_fault_dump_ptes(iommu, source, addr, pasid)
+
+    async def dmar_fault_dump_ptes(self, iommu: intel_iommu, source_id: int, addr: int, pasid: int) -> None:
+        """Print root, context and PASID entry, then the page-table walk. No lock."""
+        bus, devfn = source_id >> 8, source_id & 0xFF
+        self.pr(f"Dump {iommu.name} table entries for IOVA {addr:#x}")
+        if iommu.root_entry is None:
+            self.pr("root table entry is not present")
+            return
+        context = await self.dump_context(iommu, bus, devfn)
+        if context is None:
+            return
+        if self.sm_supported(iommu) and await self.dump_pasid(context, pasid) is None:
+            return
+        await self.pgtable_walk(iommu, addr >> defs.VTD_PAGE_SHIFT, bus, devfn)
+
+    async def dump_context(self, iommu: intel_iommu, bus: int, devfn: int) -> context_entry | None:
+        """Print the root and the context entry; None where there is no context table."""
+        root: Page = iommu.root_entry
+        self.pr(f"root entry: {await root.load(2 * bus):#018x}")
+        context = await self.iommu_context_addr(iommu, bus, devfn, False)
+        if context is None:
+            self.pr("context table entry is not present")
+            return None
+        self.pr(f"context entry: hi {await context.hi():#018x}, low {await context.lo():#018x}")
+        return context
+
+    async def dump_pasid(self, context: context_entry, pasid: int) -> list[int] | None:
+        """Print directory entry and PASID entry; the entry's words, None where there is none."""
+        low = await context.lo()
+        pasid = defs.PASID_RID2PASID if pasid == defs.INVALID_IOASID else pasid
+        if not dma_pte_addr(low):
+            self.pr("pasid directory entry is not present")
+            return None
+        index = pasid >> defs.PASID_PDE_SHIFT
+        page = self.phys_to_virt(dma_pte_addr(low) + 8 * index & defs.VTD_PAGE_MASK)
+        entry = await page.load(index % 512)
+        self.pr(f"pasid dir entry: {entry:#018x}")
+        if not entry & 1:
+            self.pr("pasid table entry is not present")
+            return None
+        table = self.phys_to_virt(dma_pte_addr(entry))
+        first = WORDS * (pasid & defs.PASID_PTE_MASK)
+        words = [await table.load(first + i) for i in range(WORDS)]
+        for i, word in enumerate(words):
+            self.pr(f"pasid table entry[{i}]: {word:#018x}")
+        return words
+
+    def dmar_search_domain_by_dev_info(self, segment: int, bus: int, devfn: int) -> device_domain_info | None:
+        """The record of the device at this address, by walking the global list, with no lock held."""
+        for info in self.device_domain_list.entries():
+            if (info.segment, info.bus, info.devfn) == (segment, bus, devfn):
+                found: device_domain_info = info
+                return found
+        return None
+
+    async def pgtable_walk(self, iommu: intel_iommu, pfn: int, bus: int, devfn: int) -> None:
+        """Print the page-table entries on the way to a page frame, from the top of the device's domain."""
+        info = self.dmar_search_domain_by_dev_info(iommu.segment, bus, devfn)
+        if info is None or info.domain is None:
+            self.pr(f"device [{bus:02x}:{devfn >> 3:02x}.{devfn & 7}] not probed")
+            return
+        domain: dmar_domain = info.domain
+        await self.walk_and_print(domain.pgd, defs.agaw_to_level(domain.agaw), pfn)
+
+    async def walk_and_print(self, parent: Page | None, level: int, pfn: int) -> None:
+        """The loop of `pgtable_walk`: stop at a hole, a large page, or the last level."""
+        if parent is None:
+            self.pr("no page table setup")
+            return
+        while True:
+            pte = dma_pte(parent, defs.pfn_level_offset(pfn, level))
+            value = await pte.load()
+            if dma_pte_superpage(value) or not dma_pte_present(value):
+                self.pr(f"PTE not present at level {level}")
+                return
+            self.pr(f"pte level: {level}, pte value: {value:#018x}")
+            if level == 1:
+                return
+            parent = self.phys_to_virt(dma_pte_addr(value))
+            level -= 1

@@ -1,0 +1,213 @@
+"""Units come, go, sleep and wake: drivers/iommu/intel/iommu.c, `init_dmars`, `disable_dmar_iommu`, `dmar_iommu_hotplug`,
+suspend and resume, and the tables of a crashed kernel.
+"""
+
+from __future__ import annotations
+
+from vtdkit.iommu.errno import EINVAL, ENOMEM
+from vtdkit.kernel import Page
+
+from . import defs
+from .fault import FaultHandler
+from .structs import dma_pte_addr, intel_iommu
+
+
+class Hotplug(FaultHandler):
+    """Guards: the list of units by `dmar_global_lock`; `gcmd` and register sequences by `register_lock`."""
+
+    # -- one unit, switched on ---------------------------------------------------------------------------------------
+
+    async def init_unit(self, iommu: intel_iommu) -> int:
+        """Capabilities, queue, domain ids, root table, fault interrupt. 0 or -ENOMEM."""
+        iommu.cap = await iommu.hardware.readq(defs.DMAR_CAP_REG)
+        iommu.ecap = await iommu.hardware.readq(defs.DMAR_ECAP_REG)
+        iommu.agaw = self.iommu_calculate_agaw(iommu, defs.DEFAULT_DOMAIN_ADDRESS_WIDTH)
+        iommu.msagaw = self.iommu_calculate_agaw(iommu, defs.MAX_AGAW_WIDTH)
+        status = await iommu.hardware.readl(defs.DMAR_GSTS_REG)
+        iommu.gcmd = status & (defs.DMA_GSTS_TES | defs.DMA_GSTS_QIES)
+        iommu.translation_pre_enabled = bool(status & defs.DMA_GSTS_TES)
+        await self.intel_iommu_init_qi(iommu)
+        await self.iommu_init_domains(iommu)
+        error = await self.iommu_alloc_root_entry(iommu)
+        if error:
+            return error
+        if iommu.translation_pre_enabled:
+            await self.copy_translation_tables(iommu)
+        await self.dmar_set_interrupt(iommu)
+        return 0
+
+    async def intel_iommu_init_qi(self, iommu: intel_iommu) -> None:
+        """Start from a sane state, whoever used the unit before; then the queue, or the registers where there is none."""
+        if iommu.qi is None:
+            await self.dmar_fault(iommu)
+            await self.dmar_disable_qi(iommu)
+        iommu.flush_queued = await self.dmar_enable_qi(iommu) == 0
+
+    def iommu_calculate_agaw(self, iommu: intel_iommu, max_gaw: int) -> int:
+        """`__iommu_calculate_agaw`: the widest supported agaw that is not wider than asked for."""
+        sagaw = defs.cap_sagaw(iommu.cap)
+        agaw = defs.width_to_agaw(max_gaw)
+        while agaw >= 0 and not sagaw >> agaw & 1:
+            agaw -= 1
+        return agaw
+
+    async def iommu_init_domains(self, iommu: intel_iommu) -> None:
+        """The id bitmap: 0 is never used (it tags absent entries), 1 is reserved in scalable mode."""
+        ids = 1
+        if self.sm_supported(iommu):
+            ids |= 1 << defs.FLPT_DEFAULT_DID
+        iommu.domain_ids = ids
+
+    async def dmar_set_interrupt(self, iommu: intel_iommu) -> None:
+        """Connect the fault event to an interrupt and unmask it."""
+        line = self.machine.irq_line(f"{iommu.name} fault", lambda: self.dmar_fault(iommu))
+        iommu.hardware.fault_irq = line.fire
+        async with iommu.register_lock.irqsave():
+            await iommu.hardware.writel(defs.DMAR_FECTL_REG, 0)
+
+    async def iommu_set_root_entry(self, iommu: intel_iommu) -> None:
+        """Hand the root table to the hardware and flush everything."""
+        addr = iommu.root_entry.address | (defs.DMA_RTADDR_SMT if self.sm_supported(iommu) else 0)
+        async with iommu.register_lock.irqsave():
+            await iommu.hardware.writeq(defs.DMAR_RTADDR_REG, addr)
+            await iommu.hardware.writel(defs.DMAR_GCMD_REG, iommu.gcmd | defs.DMA_GCMD_SRTP)
+            await self.iommu_wait_op(iommu, defs.DMAR_GSTS_REG, defs.DMA_GSTS_RTPS, True)
+        await self.flush_context(iommu, 0, 0, 0, defs.DMA_CCMD_GLOBAL_INVL)
+        if self.sm_supported(iommu):
+            await self.qi_flush_pasid_cache(iommu, 0, defs.QI_PC_GLOBAL, 0)
+        await self.flush_iotlb(iommu, 0, 0, 0, defs.DMA_TLB_GLOBAL_FLUSH)
+
+    async def iommu_enable_translation(self, iommu: intel_iommu) -> None:
+        """TE on."""
+        async with iommu.register_lock.irqsave():
+            iommu.gcmd = iommu.gcmd | defs.DMA_GCMD_TE
+            await iommu.hardware.writel(defs.DMAR_GCMD_REG, iommu.gcmd)
+            await self.iommu_wait_op(iommu, defs.DMAR_GSTS_REG, defs.DMA_GSTS_TES, True)
+
+    async def iommu_disable_translation(self, iommu: intel_iommu) -> None:
+        """TE off."""
+        async with iommu.register_lock.irqsave():
+            iommu.gcmd = iommu.gcmd & ~defs.DMA_GCMD_TE
+            await iommu.hardware.writel(defs.DMAR_GCMD_REG, iommu.gcmd)
+            await self.iommu_wait_op(iommu, defs.DMAR_GSTS_REG, defs.DMA_GSTS_TES, False)
+
+    # -- one unit, taken away ----------------------------------------------------------------------------------------
+
+    async def disable_dmar_iommu(self, iommu: intel_iommu) -> None:
+        """Detach every device of the unit, under the global lock; then translation off."""
+        if not iommu.domain_ids:
+            return
+        async with self.device_domain_lock.irqsave():
+            for info in list(self.device_domain_list.entries()):
+                if info.iommu is iommu and info.domain is not None:
+                    await self._dmar_remove_one_dev_info(info)
+        if iommu.gcmd & defs.DMA_GCMD_TE:
+            await self.iommu_disable_translation(iommu)
+
+    async def free_dmar_iommu(self, iommu: intel_iommu) -> None:
+        """Forget the unit and free its tables and its queue."""
+        iommu.domain_ids = 0
+        self.g_iommus.pop(iommu.seq_id, None)
+        await self.free_context_table(iommu)
+        await self.free_iommu(iommu)
+
+    async def free_iommu(self, iommu: intel_iommu) -> None:
+        """`free_iommu` (dmar.c): the queue, and the fault interrupt."""
+        iommu.hardware.fault_irq = None
+        if iommu.qi is not None:
+            await self.dmar_disable_qi(iommu)
+            await self._free_queue(iommu.qi)
+            iommu.qi = None
+
+    async def dmar_iommu_hotplug(self, iommu: intel_iommu, insert: bool) -> int:
+        """A unit is plugged in or taken out, under `dmar_global_lock`. Devices go before their unit does."""
+        async with self.dmar_global_lock.write():
+            if not insert:
+                await self.disable_dmar_iommu(iommu)
+                await self.free_dmar_iommu(iommu)
+                return 0
+            return await self.intel_iommu_add(iommu)
+
+    async def intel_iommu_add(self, iommu: intel_iommu) -> int:
+        """A unit that was plugged in: as at start-up."""
+        self.g_iommus[iommu.seq_id] = iommu
+        error = await self.init_unit(iommu)
+        if error:
+            await self.disable_dmar_iommu(iommu)
+            await self.free_dmar_iommu(iommu)
+            return error
+        await self.iommu_set_root_entry(iommu)
+        await self.iommu_enable_translation(iommu)
+        return 0
+
+    # -- sleep -------------------------------------------------------------------------------------------------------
+
+    async def iommu_suspend(self) -> int:
+        """Flush everything, translation off, remember the fault registers."""
+        for iommu in self.for_each_iommu():
+            await self.flush_context(iommu, 0, 0, 0, defs.DMA_CCMD_GLOBAL_INVL)
+            await self.flush_iotlb(iommu, 0, 0, 0, defs.DMA_TLB_GLOBAL_FLUSH)
+        for iommu in self.for_each_iommu():
+            await self.iommu_disable_translation(iommu)
+            async with iommu.register_lock.irqsave():
+                registers = (defs.DMAR_FECTL_REG, defs.DMAR_FEDATA_REG, defs.DMAR_FEADDR_REG, defs.DMAR_FEUADDR_REG)
+                iommu.iommu_state = tuple([await iommu.hardware.readl(register) for register in registers])
+        return 0
+
+    async def iommu_resume(self) -> None:
+        """Queue, root table and translation on again, fault registers as they were."""
+        for iommu in self.for_each_iommu():
+            await self.dmar_reenable_qi(iommu)
+            await self.iommu_set_root_entry(iommu)
+            await self.iommu_enable_translation(iommu)
+        for iommu in self.for_each_iommu():
+            async with iommu.register_lock.irqsave():
+                registers = (defs.DMAR_FECTL_REG, defs.DMAR_FEDATA_REG, defs.DMAR_FEADDR_REG, defs.DMAR_FEUADDR_REG)
+                for register, value in zip(registers, iommu.iommu_state, strict=False):
+                    await iommu.hardware.writel(register, value)
+
+    # -- after a crash -----------------------------------------------------------------------------------------------
+
+    async def copy_translation_tables(self, iommu: intel_iommu) -> int:
+        """Take over the context tables of the kernel that crashed, so that devices still at it do not fault. 0 or negative."""
+        rtaddr = await iommu.hardware.readq(defs.DMAR_RTADDR_REG)
+        old = self.machine.pages.page(rtaddr & defs.VTD_PAGE_MASK)
+        if old is None or bool(rtaddr & defs.DMA_RTADDR_SMT) != self.sm_supported(iommu):
+            return -EINVAL
+        tables: dict[int, Page] = {}
+        for bus in range(defs.ROOT_ENTRY_NR):
+            error = await self.copy_context_table(iommu, old, tables, bus)
+            if error:
+                self.pr(f"{iommu.name}: Failed to copy context table for bus {bus}")
+        async with iommu.lock.irqsave():
+            await self.install_copied_tables(iommu, tables)
+        return 0
+
+    async def install_copied_tables(self, iommu: intel_iommu, tables: dict[int, Page]) -> None:
+        """The copied context tables go into the new root table."""
+        for word in range(2 * defs.ROOT_ENTRY_NR):
+            if word in tables:
+                await iommu.root_entry.store(word, tables[word].address | 1)
+
+    async def copy_context_table(self, iommu: intel_iommu, old: Page, tables: dict[int, Page], bus: int) -> int:
+        """One bus: every present entry is copied, marked as copied, and its domain id reserved."""
+        for half in range(2 if self.sm_supported(iommu) else 1):
+            entry = await old.load(2 * bus + half)
+            if not entry & 1:
+                continue
+            source = self.phys_to_virt(dma_pte_addr(entry))
+            page = await self.alloc_pgtable_page(iommu.node, f"{iommu.name} copied context table {bus:#x}")
+            if page is None:
+                return -ENOMEM
+            step = 4 if self.sm_supported(iommu) else 2
+            for index in range(0, 512, step):
+                low, high = await source.load(index), await source.load(index + 1)
+                if not low & defs.CONTEXT_PRESENT:
+                    continue
+                did = high >> 8 & 0xFFFF
+                if did < defs.cap_ndoms(iommu.cap):
+                    iommu.domain_ids = iommu.domain_ids | 1 << did
+                await page.store(index + 1, high | defs.CONTEXT_COPIED)
+                await page.store(index, low)
+            tables[2 * bus + half] = page
+        return 0

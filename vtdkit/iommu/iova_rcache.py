@@ -1,0 +1,260 @@
+"""Per-CPU caches of free IOVA ranges: the magazines of drivers/iommu/iova.c, after Bonwick and Adams (USENIX 2001).
+
+For each size class (1, 2, 4 … 32 pages) every CPU has two magazines, stacks of range starts: one `loaded`, one to swap with
+(`prev`). Only when both are full or both are empty does a CPU go to the depot, which all CPUs share and which holds up to 32
+full magazines behind a lock. A range in a magazine is free for the next user and still allocated as far as the tree knows.
+
+The point of it: the tree's one lock is not taken on the usual way. Each CPU takes a lock of its own instead, with interrupts
+off, since interrupt handlers map and unmap too.
+
+Numbers are those of v5.19: 128 entries a magazine (127 from July 2022 on, so that one fits 1024 bytes).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vtdkit.kernel import GFP_ATOMIC, GFP_KERNEL, KObject, Machine, shared
+from vtdkit.kernel.pages import GFP
+
+from .errno import ENOMEM
+
+if TYPE_CHECKING:
+    from .iova import iova_domain
+
+IOVA_MAG_SIZE = 128
+MAX_GLOBAL_MAGS = 32
+IOVA_RANGE_CACHE_MAX_SIZE = 6  # size classes: 1 to 32 pages
+
+
+class iova_magazine(KObject):
+    """`struct iova_magazine`: a stack of the first page frames of free ranges.
+
+    Guards: `pfns` by the lock of what holds the magazine, a CPU's cache or the depot.
+    """
+
+    def __init__(self, machine: Machine) -> None:
+        super().__init__(machine, "iova_magazine")
+        self.pfns: list[int] = []
+
+    def __repr__(self) -> str:
+        return f"<magazine of {len(self.pfns)}>"
+
+
+class iova_cpu_rcache(KObject):
+    """`struct iova_cpu_rcache`: one CPU's two magazines of one size class. Guards: `lock`: `loaded`, `prev` and what is in them."""
+
+    loaded = shared()
+    prev = shared()
+
+    def __init__(self, machine: Machine) -> None:
+        super().__init__(machine, "iova_cpu_rcache")
+        self.lock = machine.spinlock("&cpu_rcache->lock")
+
+
+class percpu_rcaches(KObject):
+    """What `__alloc_percpu` gives one size class: an `iova_cpu_rcache` for each CPU. Written once."""
+
+    def __init__(self, machine: Machine) -> None:
+        super().__init__(machine, "iova_cpu_rcache (per CPU)")
+        self.of_cpu = [iova_cpu_rcache(machine) for _ in machine.cpus]
+
+
+class iova_rcache(KObject):
+    """`struct iova_rcache`: one size class. Guards: `lock`: `depot`. Written once: `cpu_rcaches`."""
+
+    depot = shared(())  # full magazines; replaced, never changed in place
+
+    def __init__(self, machine: Machine, order: int) -> None:
+        super().__init__(machine, f"iova_rcache of {1 << order} pages")
+        self.lock = machine.spinlock("&rcache->lock")
+        self.cpu_rcaches: percpu_rcaches | None = None
+
+
+class iova_rcaches(KObject):
+    """The array of all size classes, one allocation. Written once."""
+
+    def __init__(self, machine: Machine) -> None:
+        super().__init__(machine, "iova_rcaches")
+        self.of_order = [iova_rcache(machine, order) for order in range(IOVA_RANGE_CACHE_MAX_SIZE)]
+
+
+def order_base_2(size: int) -> int:
+    """The power of two that is enough for `size`: 0 for 1, 2 for 3 and 4."""
+    return (size - 1).bit_length()
+
+
+async def iova_magazine_alloc(machine: Machine, gfp: GFP) -> iova_magazine | None:
+    """An empty magazine, or None."""
+    return await machine.kmalloc(iova_magazine, gfp=gfp)
+
+
+async def iova_magazine_free(machine: Machine, mag: iova_magazine | None) -> None:
+    """Free a magazine, not the ranges in it."""
+    if mag is not None:
+        await machine.kfree(mag)
+
+
+def iova_magazine_pop(mag: iova_magazine, limit_pfn: int) -> int:
+    """The latest entry that does not lie above `limit_pfn`; 0 if all do. The last entry takes its place."""
+    pfns = mag.pfns
+    for index in range(len(pfns) - 1, -1, -1):
+        if pfns[index] <= limit_pfn:
+            pfn = pfns[index]
+            pfns[index] = pfns[-1]
+            del pfns[-1]
+            return pfn
+    return 0
+
+
+# -- the whole of it -----------------------------------------------------------------------------------------------------
+
+
+async def iova_domain_init_rcaches(iovad: iova_domain) -> int:
+    """Two empty magazines for each CPU and size class. 0 or -ENOMEM, and then nothing is left behind."""
+    machine = iovad.machine
+    rcaches = iovad.rcaches = await machine.kmalloc(iova_rcaches)
+    if rcaches is None:
+        return -ENOMEM
+    for rcache in rcaches.of_order:
+        rcache.cpu_rcaches = await machine.kmalloc(percpu_rcaches)
+        if rcache.cpu_rcaches is None:
+            await free_iova_rcaches(iovad)
+            return -ENOMEM
+        for cpu_rcache in rcache.cpu_rcaches.of_cpu:
+            cpu_rcache.loaded = await iova_magazine_alloc(machine, GFP_KERNEL)
+            cpu_rcache.prev = await iova_magazine_alloc(machine, GFP_KERNEL)
+            if cpu_rcache.loaded is None or cpu_rcache.prev is None:
+                await free_iova_rcaches(iovad)
+                return -ENOMEM
+    return 0
+
+
+async def free_iova_rcaches(iovad: iova_domain) -> None:
+    """Free every magazine; what they hold is the tree's to free. Nobody may use the domain any more."""
+    machine, rcaches = iovad.machine, iovad.rcaches
+    if rcaches is None:
+        return
+    for rcache in rcaches.of_order:
+        if rcache.cpu_rcaches is None:
+            break
+        for cpu_rcache in rcache.cpu_rcaches.of_cpu:
+            await iova_magazine_free(machine, cpu_rcache.loaded)
+            await iova_magazine_free(machine, cpu_rcache.prev)
+        await machine.kfree(rcache.cpu_rcaches)
+        for mag in rcache.depot:
+            await iova_magazine_free(machine, mag)
+    await machine.kfree(rcaches)
+    iovad.rcaches = None
+
+
+# -- one range -----------------------------------------------------------------------------------------------------------
+
+
+async def iova_rcache_insert(iovad: iova_domain, pfn: int, size: int) -> bool:
+    """Keep a freed range for the next user on this CPU. False: too large, or no memory for a magazine; free it properly."""
+    order = order_base_2(size)
+    if order >= IOVA_RANGE_CACHE_MAX_SIZE or iovad.rcaches is None:
+        return False
+    return await _iova_rcache_insert(iovad, iovad.rcaches.of_order[order], pfn)
+
+
+async def _iova_rcache_insert(iovad: iova_domain, rcache: iova_rcache, pfn: int) -> bool:
+    """`__iova_rcache_insert`."""
+    machine = iovad.machine
+    assert rcache.cpu_rcaches is not None
+    cpu_rcache = rcache.cpu_rcaches.of_cpu[machine.cpu()]
+    mag_to_free: iova_magazine | None = None
+    can_insert = True
+    async with cpu_rcache.lock.irqsave():
+        loaded: iova_magazine = cpu_rcache.loaded
+        if len(loaded.pfns) >= iovad.mag_size:
+            prev: iova_magazine = cpu_rcache.prev
+            if len(prev.pfns) < iovad.mag_size:
+                cpu_rcache.prev, cpu_rcache.loaded = loaded, prev
+                loaded = prev
+            else:
+                new_mag = await iova_magazine_alloc(machine, GFP_ATOMIC)
+                can_insert = new_mag is not None
+                if new_mag is not None:
+                    mag_to_free = await depot_push(rcache, loaded)
+                    cpu_rcache.loaded = loaded = new_mag
+        if can_insert:
+            loaded.pfns.append(pfn)
+    if mag_to_free is not None:
+        await iovad.iova_magazine_free_pfns(mag_to_free)
+        await iova_magazine_free(machine, mag_to_free)
+    return can_insert
+
+
+async def depot_push(rcache: iova_rcache, full: iova_magazine) -> iova_magazine | None:
+    """Hand a full magazine to the depot; given back if the depot is full too. (In line in `__iova_rcache_insert`.)"""
+    async with rcache.lock:
+        depot: tuple[iova_magazine, ...] = rcache.depot
+        if len(depot) < MAX_GLOBAL_MAGS:
+            rcache.depot = (*depot, full)
+            return None
+        return full
+
+
+async def iova_rcache_get(iovad: iova_domain, size: int, limit_pfn: int) -> int:
+    """A free range of `size` pages below `limit_pfn` from this CPU's cache: its first page frame, 0 if there is none."""
+    order = order_base_2(size)
+    if order >= IOVA_RANGE_CACHE_MAX_SIZE or iovad.rcaches is None:
+        return 0
+    return await _iova_rcache_get(iovad, iovad.rcaches.of_order[order], limit_pfn - size)
+
+
+async def _iova_rcache_get(iovad: iova_domain, rcache: iova_rcache, limit_pfn: int) -> int:
+    """`__iova_rcache_get`."""
+    assert rcache.cpu_rcaches is not None
+    cpu_rcache = rcache.cpu_rcaches.of_cpu[iovad.machine.cpu()]
+    async with cpu_rcache.lock.irqsave():
+        loaded: iova_magazine = cpu_rcache.loaded
+        if not loaded.pfns:
+            prev: iova_magazine = cpu_rcache.prev
+            if prev.pfns:
+                cpu_rcache.prev, cpu_rcache.loaded = loaded, prev
+                loaded = prev
+            else:
+                full = await depot_pop(rcache)
+                if full is None:
+                    return 0
+                await iova_magazine_free(iovad.machine, loaded)
+                cpu_rcache.loaded = loaded = full
+        return iova_magazine_pop(loaded, limit_pfn)
+
+
+async def depot_pop(rcache: iova_rcache) -> iova_magazine | None:
+    """Take the latest full magazine out of the depot, if there is one. (In line in `__iova_rcache_get`.)"""
+    async with rcache.lock:
+        depot: tuple[iova_magazine, ...] = rcache.depot
+        if not depot:
+            return None
+        rcache.depot = depot[:-1]
+        return depot[-1]
+
+
+# -- when the space runs out ---------------------------------------------------------------------------------------------
+
+
+async def free_cpu_cached_iovas(iovad: iova_domain, cpu: int) -> None:
+    """Give the tree back every range that one CPU has cached."""
+    assert iovad.rcaches is not None
+    for rcache in iovad.rcaches.of_order:
+        assert rcache.cpu_rcaches is not None
+        cpu_rcache = rcache.cpu_rcaches.of_cpu[cpu]
+        async with cpu_rcache.lock.irqsave():
+            await iovad.iova_magazine_free_pfns(cpu_rcache.loaded)
+            await iovad.iova_magazine_free_pfns(cpu_rcache.prev)
+
+
+async def free_global_cached_iovas(iovad: iova_domain) -> None:
+    """Give the tree back every range that lies in a depot."""
+    assert iovad.rcaches is not None
+    for rcache in iovad.rcaches.of_order:
+        async with rcache.lock.irqsave():
+            for mag in rcache.depot:
+                await iovad.iova_magazine_free_pfns(mag)
+                await iova_magazine_free(iovad.machine, mag)
+            rcache.depot = ()

@@ -1,0 +1,271 @@
+"""VFIO's mappings: the half of drivers/vfio/vfio_iommu_type1.c (around v5.19) that maps and unmaps user memory.
+
+Mapping goes piece by piece: pin what is contiguous, charge it, map it in every domain. Unmapping asks the IOMMU where the pages
+are, since nobody else kept track, and puts off flushes so that one serves up to 512 pieces; a page is unpinned after its flush.
+
+Rules: threads only (everything sleeps); the container's mutex is held throughout. Addresses and sizes are in bytes and whole
+pages.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+
+from vtdkit.kernel import KObject, Machine, shared
+
+from .core import IOMMU_READ, IOMMU_WRITE, IommuCore, IommuDomain, IommuGroup, IotlbGather
+from .errno import EEXIST, EINVAL, ENOMEM, ENOSPC
+from .pinning import PAGE_SHIFT, PAGE_SIZE, mm_struct
+
+VFIO_IOMMU_TLB_SYNC_MAX = 512
+VFIO_BATCH_MAX_CAPACITY = 512  # pages pinned at once
+DMA_ENTRY_LIMIT = 65535
+
+
+class vfio_dma(KObject):
+    """`struct vfio_dma`: one mapping that the user asked for. Guards: `iommu->lock` of its container."""
+
+    def __init__(self, machine: Machine, iova: int, vaddr: int, prot: int, mm: mm_struct) -> None:
+        super().__init__(machine, f"vfio_dma {iova:#x}")
+        self.iova = iova
+        self.vaddr = vaddr
+        self.prot = prot
+        self.mm = mm
+        self.size = 0  # grows piece by piece
+        self.iommu_mapped = False
+
+
+class vfio_domain(KObject):
+    """`struct vfio_domain`: a domain and the groups in it. Guards: `iommu->lock` of its container."""
+
+    def __init__(self, machine: Machine) -> None:
+        super().__init__(machine, "vfio_domain")
+        self.domain: IommuDomain = None  # type: ignore[assignment]  # set as soon as it is allocated
+        self.groups: list[vfio_iommu_group] = []
+        self.fgsp = False  # fine-grained super pages
+        self.enforce_cache_coherency = False
+
+
+class vfio_iommu_group(KObject):
+    """`struct vfio_iommu_group`: a group of the container. Guards: `iommu->lock`."""
+
+    def __init__(self, machine: Machine, iommu_group: IommuGroup) -> None:
+        super().__init__(machine, "vfio_iommu_group")
+        self.iommu_group = iommu_group
+
+
+class vfio_iommu(KObject):
+    """`struct vfio_iommu`: a container.
+
+    Guards: `lock` (mutex): `domain_list`, `dma_list`, `dma_avail`, and everything in them. (The kernel's validator calls this lock
+    `&iommu->lock`, as it does the one of the VT-d driver; the name here tells them apart.)
+    """
+
+    dma_avail = shared(DMA_ENTRY_LIMIT)
+
+    def __init__(self, machine: Machine) -> None:
+        super().__init__(machine, "vfio_iommu")
+        self.lock = machine.mutex("&vfio_iommu->lock")
+        self.domain_list: list[vfio_domain] = []
+        self.dma_list: list[vfio_dma] = []  # by address; a tree in Linux
+
+
+class vfio_regions(KObject):
+    """`struct vfio_regions`: a piece that is unmapped and waits for its flush. Guards: `iommu->lock` of the container."""
+
+    def __init__(self, machine: Machine, pfn: int) -> None:
+        super().__init__(machine, "vfio_regions")
+        self.pfn = pfn
+        self.npage = 0
+
+
+class VfioMappings:
+    """Mapping and unmapping for the type 1 driver. Guards: nothing of its own; each container has a mutex."""
+
+    def __init__(self, core: IommuCore) -> None:
+        self.core = core
+        self.machine = core.machine
+
+    # -- map ---------------------------------------------------------------------------------------------------------
+
+    async def vfio_dma_do_map(
+        self, iommu: vfio_iommu, iova: int, vaddr: int, size: int, mm: mm_struct, prot: int = IOMMU_READ | IOMMU_WRITE,
+    ) -> int:  # fmt: skip
+        """Map user memory. 0, -EINVAL, -EEXIST where something is mapped, -ENOSPC after too many, -ENOMEM, -EFAULT."""
+        if not prot or size <= 0 or (size | iova | vaddr) & PAGE_SIZE - 1 or iova + size > 1 << 64:
+            return -EINVAL
+        async with iommu.lock:
+            if self.vfio_find_dma(iommu, iova, size) is not None:
+                return -EEXIST
+            if not iommu.dma_avail:
+                return -ENOSPC
+            dma = await self.machine.kmalloc(vfio_dma, iova, vaddr, prot, mm)
+            if dma is None:
+                return -ENOMEM
+            iommu.dma_avail = iommu.dma_avail - 1
+            insort(iommu.dma_list, dma, key=lambda other: other.iova)
+            if not iommu.domain_list:
+                dma.size = size  # nobody to map it for yet: `vfio_iommu_replay` will
+                return 0
+            return await self.vfio_pin_map_dma(iommu, dma, size)
+
+    def vfio_find_dma(self, iommu: vfio_iommu, start: int, size: int) -> vfio_dma | None:
+        """The first mapping that overlaps a range."""
+        return next((dma for dma in iommu.dma_list if start < dma.iova + dma.size and dma.iova < start + size), None)
+
+    async def vfio_pin_map_dma(self, iommu: vfio_iommu, dma: vfio_dma, size: int) -> int:
+        """Pin and map piece by piece. If a piece fails, everything before it goes again."""
+        error, batch = 0, list[int]()
+        while size and not error:
+            pfn, npage = await self.vfio_pin_pages_remote(dma, dma.vaddr + dma.size, size >> PAGE_SHIFT, batch)
+            if npage <= 0:
+                error = npage
+                break
+            error = await self.vfio_iommu_map(iommu, dma.iova + dma.size, pfn, npage, dma.prot)
+            if error:
+                await self.vfio_unpin_pages_remote(dma, pfn, npage, True)
+                break
+            size -= npage << PAGE_SHIFT
+            dma.size += npage << PAGE_SHIFT
+        await dma.mm.unpin_user_pages(batch)  # `vfio_batch_unpin`
+        dma.iommu_mapped = True
+        if error:
+            await self.vfio_remove_dma(iommu, dma)
+        return error
+
+    async def vfio_iommu_map(self, iommu: vfio_iommu, iova: int, pfn: int, npage: int, prot: int) -> int:
+        """Map a piece in every domain; if one fails, unmap it in those before."""
+        for number, domain in enumerate(iommu.domain_list):
+            error = await self.core.iommu_map(domain.domain, iova, pfn << PAGE_SHIFT, npage << PAGE_SHIFT, prot)
+            if error:
+                for done in iommu.domain_list[:number][::-1]:
+                    await self.core.iommu_unmap(done.domain, iova, npage << PAGE_SHIFT)
+                return error
+        return 0
+
+    async def vfio_pin_pages_remote(self, dma: vfio_dma, vaddr: int, npage: int, batch: list[int]) -> tuple[int, int]:
+        """Pin pages as long as they are contiguous in memory, and charge them: the first frame, and how many (or an error).
+
+        `batch` holds frames that are pinned already and come next; what is left in it stays pinned for the next call.
+        """
+        first = count = error = 0
+        while count < npage:
+            if not batch:
+                at, most = vaddr + (count << PAGE_SHIFT), min(npage - count, VFIO_BATCH_MAX_CAPACITY)
+                pinned = await dma.mm.pin_user_pages_remote(at, most)
+                if isinstance(pinned, int):
+                    error = pinned
+                    break
+                batch += pinned
+            first = batch[0] if not count else first
+            run = next((i for i, frame in enumerate(batch) if frame != first + count + i), len(batch))
+            del batch[:run]
+            count += run
+            if batch:
+                break
+        if count:
+            error = await dma.mm.account_locked_vm(count)
+            if error:
+                await dma.mm.unpin_user_pages(range(first, first + count))
+        return (0, error) if error else (first, count)
+
+    async def vfio_unpin_pages_remote(self, dma: vfio_dma, pfn: int, npage: int, do_accounting: bool) -> int:
+        """Unpin pages and, if asked, give back what they were charged. How many."""
+        await dma.mm.unpin_user_pages(range(pfn, pfn + npage))
+        if do_accounting:
+            await dma.mm.account_locked_vm(-npage)
+        return npage
+
+    # -- unmap -------------------------------------------------------------------------------------------------------
+
+    async def vfio_dma_do_unmap(self, iommu: vfio_iommu, iova: int, size: int) -> tuple[int, int]:
+        """Unmap whole mappings: 0 or -EINVAL (also for a range that cuts one in two), and the bytes unmapped."""
+        if size <= 0 or (iova | size) & PAGE_SIZE - 1 or iova + size > 1 << 64:
+            return -EINVAL, 0
+        async with iommu.lock:
+            first = self.vfio_find_dma(iommu, iova, 1)
+            last = self.vfio_find_dma(iommu, iova + size - 1, 1)
+            if (first is not None and first.iova != iova) or (last is not None and last.iova + last.size != iova + size):
+                return -EINVAL, 0
+            unmapped = 0
+            while (dma := self.vfio_find_dma(iommu, iova, size)) is not None:
+                unmapped += dma.size
+                await self.vfio_remove_dma(iommu, dma)
+            return 0, unmapped
+
+    async def vfio_remove_dma(self, iommu: vfio_iommu, dma: vfio_dma) -> None:
+        """Unmap, unpin and forget one mapping."""
+        await self.vfio_unmap_unpin(iommu, dma)
+        iommu.dma_list.remove(dma)
+        await self.machine.kfree(dma)
+        iommu.dma_avail = iommu.dma_avail + 1
+
+    async def vfio_iommu_unmap_unpin_all(self, iommu: vfio_iommu) -> None:
+        """Every mapping of the container."""
+        while iommu.dma_list:
+            await self.vfio_remove_dma(iommu, iommu.dma_list[0])
+
+    async def vfio_unmap_unpin(self, iommu: vfio_iommu, dma: vfio_dma) -> None:
+        """Unmap in every domain; the first one says where the pages are."""
+        if not dma.size or not iommu.domain_list:
+            return
+        domain = iommu.domain_list[0]
+        for other in iommu.domain_list[1:]:
+            await self.core.iommu_unmap(other.domain, dma.iova, dma.size)
+        iova, end, unlocked = dma.iova, dma.iova + dma.size, 0
+        gather, regions = IotlbGather(), list[vfio_regions]()
+        while iova < end:
+            phys = await self.core.iommu_iova_to_phys(domain.domain, iova)
+            if self.machine.warn_on(not phys, "vfio_unmap_unpin: not mapped"):
+                iova += PAGE_SIZE
+                continue
+            # where the IOMMU joins small pages by itself (fgsp) it finds out what belongs together; else we look
+            size = PAGE_SIZE if domain.fgsp else (await self.contiguous(domain.domain, iova, end))[1]
+            done = await self.unmap_unpin_fast(domain, iova, size, phys >> PAGE_SHIFT, gather, regions)
+            if len(regions) >= VFIO_IOMMU_TLB_SYNC_MAX or not done:
+                unlocked += await self.vfio_sync_unpin(dma, domain, regions, gather)
+            if not done:
+                done = await self.core.iommu_unmap(domain.domain, iova, size)  # `unmap_unpin_slow`
+                if self.machine.warn_on(not done, "vfio_unmap_unpin: nothing unmapped"):
+                    break
+                unlocked += await self.vfio_unpin_pages_remote(dma, phys >> PAGE_SHIFT, done >> PAGE_SHIFT, False)
+            iova += done
+        dma.iommu_mapped = False
+        if regions:
+            unlocked += await self.vfio_sync_unpin(dma, domain, regions, gather)
+        await dma.mm.account_locked_vm(-unlocked)
+
+    async def unmap_unpin_fast(
+        self, domain: vfio_domain, iova: int, size: int, pfn: int, gather: IotlbGather, regions: list[vfio_regions],
+    ) -> int:  # fmt: skip
+        """Unmap a piece and note it for the next flush; the bytes unmapped, 0 if there is no memory for the note."""
+        region = await self.machine.kmalloc(vfio_regions, pfn)
+        if region is None:
+            return 0
+        done = await self.core.iommu_unmap_fast(domain.domain, iova, size, gather)
+        if not done:
+            await self.machine.kfree(region)
+            return 0
+        region.npage = done >> PAGE_SHIFT
+        regions.append(region)
+        return done
+
+    async def vfio_sync_unpin(
+        self, dma: vfio_dma, domain: vfio_domain, regions: list[vfio_regions], gather: IotlbGather,
+    ) -> int:  # fmt: skip
+        """One flush for all the pieces, then they are unpinned. How many pages."""
+        await self.core.iommu_iotlb_sync(domain.domain, gather)
+        unlocked = 0
+        for region in regions:
+            unlocked += await self.vfio_unpin_pages_remote(dma, region.pfn, region.npage, False)
+            await self.machine.kfree(region)
+        regions.clear()
+        return unlocked
+
+    async def contiguous(self, domain: IommuDomain, iova: int, end: int) -> tuple[int, int]:
+        """The physical address behind `iova` (0: none), and for how many bytes memory goes on from there, page by page."""
+        phys = await self.core.iommu_iova_to_phys(domain, iova)
+        size = PAGE_SIZE
+        while iova + size < end and await self.core.iommu_iova_to_phys(domain, iova + size) == phys + size:
+            size += PAGE_SIZE
+        return phys, size

@@ -1,0 +1,71 @@
+"""How a lock is taken, packed into one int, so that "have I seen this chain?" is a single dictionary look-up.
+
+A key says which class, how it is shared, whether the taker may fail, and which other class serialises the
+nesting. Keys are made once per lock (`LockClass.key`), never on the hot path. The three ways of sharing are
+the `read` argument of the kernel's `lock_acquire()` (include/linux/lockdep.h).
+"""
+
+from typing import NamedTuple
+
+EXCLUSIVE = 0
+"""Alone: spinlocks, mutexes, the writer of a rwlock."""
+READ = 1
+"""Shared, but queues behind a waiting writer: a rwsem reader, a rwlock reader in task context."""
+RECURSIVE = 2
+"""Shared, and overtakes a waiting writer: a rwlock reader in an interrupt, an RCU reader."""
+
+HARDIRQS_OFF = 1
+"""Bit 0 of an interrupt state: this CPU takes no hard interrupts."""
+SOFTIRQS_OFF = 2
+"""Bit 1 of an interrupt state: this CPU runs no soft interrupts (bottom halves are off)."""
+IRQSTATES = 4
+
+MAX_CLASSES = 1 << 13
+"""As many classes as the kernel has room for (MAX_LOCKDEP_KEYS)."""
+MAX_SUBCLASSES = 8
+MAX_DEPTH = 48
+"""Locks that one context may hold at once (MAX_LOCK_DEPTH)."""
+
+_TRYLOCK = 4
+_CLASS_SHIFT = 3
+_NEST_SHIFT = 16
+_CLASS_MASK = MAX_CLASSES - 1
+
+
+class Taken(NamedTuple):
+    """A key taken apart: `nest` is the class that serialises the nesting, -1 for none."""
+
+    class_id: int
+    read: int
+    trylock: bool
+    nest: int
+
+
+def pack(class_id: int, read: int = EXCLUSIVE, *, trylock: bool = False, nest: int = -1) -> int:
+    """The key for taking class `class_id` this way. Raises ValueError for a way that does not exist."""
+    if read not in (EXCLUSIVE, READ, RECURSIVE):
+        raise ValueError(f"read must be EXCLUSIVE (0), READ (1) or RECURSIVE (2), not {read!r}")
+    return (nest + 1) << _NEST_SHIFT | class_id << _CLASS_SHIFT | (_TRYLOCK if trylock else 0) | read
+
+
+def unpack(key: int) -> Taken:
+    """The inverse of `pack`."""
+    return Taken(key >> _CLASS_SHIFT & _CLASS_MASK, key & 3, bool(key & _TRYLOCK), (key >> _NEST_SHIFT) - 1)
+
+
+def queued_read(in_irq: bool, irqstate: int) -> int:
+    """How `read_lock()` shares on a queued rwlock.
+
+    A reader overtakes waiting writers only where the kernel's `in_interrupt()` holds: in a hard or soft
+    interrupt, and in a task that has bottom halves off (`read_lock_is_recursive()`, kernel/locking/lockdep.c;
+    `queued_read_lock_slowpath()`).
+    """
+    return RECURSIVE if in_irq or irqstate & SOFTIRQS_OFF else READ
+
+
+HOW = ("exclusive", "read", "recursive read")
+
+
+def how(read: int, trylock: bool = False) -> str:
+    """The way of taking in words."""
+    return HOW[read] + (", trylock" if trylock else "")

@@ -1,0 +1,151 @@
+"""Driver objects whose fields are watched: what `struct`s with shared fields are here.
+
+A driver class lists its shared fields with `shared()`; every plain access (`obj.field`, `obj.field = x`) is then seen by the
+checkers: use after free and fields that are not there (KASAN), data races (KCSAN). Fields written once before the object is
+visible to anybody are ordinary attributes.
+
+A plain access is not a place where another thread can get in between, so a driver that shares a field without a lock
+writes it with `await obj.write(field=x)` or `await obj.write_once(field=x)` (the kernel's WRITE_ONCE) and reads it with `await
+obj.read("field")` or `read_once`: those are steps of their own, also for the explorer. `store_release` and `load_acquire`
+(rcu_assign_pointer, rcu_dereference) also order what was written before with what is read after.
+
+Objects come from `machine.kmalloc(cls, ...)` and go with `machine.kfree(obj)`, which count, can be made to fail, and poison.
+
+Example::
+
+    class device_domain_info(KObject):
+        \"\"\"... Guards: `domain` by device_domain_lock.\"\"\"
+        domain = shared()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from sys import _getframe
+from types import coroutine
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from .races import Watch
+from .sites import ANYWHERE, Spot, here
+
+if TYPE_CHECKING:
+    from .machine import Machine
+
+
+class shared:
+    """A watched field of a `KObject`; the optional value is what it starts as."""
+
+    __slots__ = ("default", "name", "slot")
+
+    def __init__(self, default: Any = None) -> None:
+        self.default = default
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+        owner.__shared__ = (*owner.__shared__, name)  # type: ignore[attr-defined]
+
+    def __get__(self, obj: Any, owner: type | None = None) -> Any:
+        if obj is None:
+            return self
+        machine = obj.machine
+        if machine.watching:
+            # looked at by the same context since it last ordered itself with others: nothing new to learn
+            watch, context = obj.watches.get(self.name), machine.current
+            if watch is None or watch.reader is not context or watch.tick != context.tick:
+                machine.touch_field(obj, self.name, False, ANYWHERE.at(_getframe(1)), False)
+        return obj.fields.get(self.name, self.default)
+
+    def __set__(self, obj: Any, value: Any) -> None:
+        machine = obj.machine
+        if machine.watching:
+            machine.touch_field(obj, self.name, True, ANYWHERE.at(_getframe(1)), False)
+        obj.fields[self.name] = value
+
+
+class KObject:
+    """A driver object in the machine's memory. `label` names it in findings; `freed` is the place that freed it, or None."""
+
+    __shared__: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, machine: Machine, label: str = "") -> None:
+        self.machine = machine
+        self.label = label or type(self).__name__
+        self.fields: dict[str, Any] = {}
+        self.watches: dict[str, Watch] = {}
+        self.released: dict[str, dict[int, int] | None] = {}  # what the last store_release of a field published
+        self.freed: Spot | None = None
+        self.allocated: Spot | None = None
+        self.serial = machine.new_object(self)
+
+    def name_of_field(self, field: str) -> str:
+        """What a finding calls one of the fields."""
+        return f"{type(self).__name__}.{field}"
+
+    # -- accesses that are steps of their own ----------------------------------------------------------------------
+
+    @coroutine
+    def read(self, field: str) -> Generator[int | None, None, Any]:
+        """A plain read as a step of its own: another thread may run just before it."""
+        yield from self.machine.field_step(self, field, False)
+        return self._access(field, False, False, here())
+
+    @coroutine
+    def read_once(self, field: str) -> Generator[int | None, None, Any]:
+        """READ_ONCE: a marked read, a step of its own."""
+        yield from self.machine.field_step(self, field, False)
+        return self._access(field, False, True, here())
+
+    @coroutine
+    def write(self, **values: Any) -> Generator[int | None, None, None]:
+        """A plain write as a step of its own (one for each field, in the order given)."""
+        for field, value in values.items():
+            yield from self.machine.field_step(self, field, True)
+            self._access(field, True, False, here())
+            self.fields[field] = value
+
+    @coroutine
+    def write_once(self, **values: Any) -> Generator[int | None, None, None]:
+        """WRITE_ONCE: a marked write, a step of its own."""
+        for field, value in values.items():
+            yield from self.machine.field_step(self, field, True)
+            self._access(field, True, True, here())
+            self.fields[field] = value
+
+    @coroutine
+    def load_acquire(self, field: str) -> Generator[int | None, None, Any]:
+        """`smp_load_acquire`, `rcu_dereference`: a marked read. All that came before the `store_release` it sees came before it."""
+        value = yield from self.read_once(field)
+        order = self.machine.order
+        if order is not None and field in self.released:
+            order.observe_clock(self.machine.current, self.released[field])
+        return value
+
+    @coroutine
+    def store_release(self, **values: Any) -> Generator[int | None, None, None]:
+        """`smp_store_release`, `rcu_assign_pointer`: a marked write, the other half of `load_acquire`."""
+        for field, value in values.items():
+            yield from self.write_once(**{field: value})
+            if self.machine.order is not None:
+                self.released[field] = self.machine.order.snapshot(self.machine.current)
+
+    def _access(self, field: str, write: bool, marked: bool, place: Spot) -> Any:
+        if field not in self.__shared__:
+            self.machine.no_such_field(self, field, place)
+            known = ", ".join(self.__shared__) or "none"
+            raise AttributeError(f"{type(self).__name__} has no shared field {field!r}; it has {known}")
+        if self.machine.watching:
+            self.machine.touch_field(self, field, write, place, marked)
+        return self.fields.get(field, getattr(type(self), field).default)
+
+    def __getattr__(self, name: str) -> Any:
+        """Only for names that are not there: a driver that follows a pointer to the wrong kind of object ends up here."""
+        if not name.startswith("_") and "serial" in self.__dict__:
+            self.machine.no_such_field(self, name, here())
+        raise AttributeError(f"{type(self).__name__} has no field {name!r}")
+
+    def peek(self, field: str) -> Any:
+        """The value without any check: for observers and pictures, not for drivers."""
+        return self.fields.get(field, getattr(type(self), field).default)
+
+    def __repr__(self) -> str:
+        return f"<{self.label}{' (freed)' if self.freed is not None else ''}>"

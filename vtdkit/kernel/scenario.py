@@ -1,0 +1,100 @@
+"""A scenario, and the system of processes that the exploration algorithm makes of it.
+
+A *scenario* is a function of a machine: it builds what is needed (`machine.run` for set-up, alone and at once), spawns the
+threads whose interleavings are to be explored, and returns an *observer*, a function called at the end of each execution; what
+it returns (something printable and hashable) is the execution's outcome. It is called afresh for every execution and must do the
+same each time. Each thread normally has a CPU of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import Any
+
+from .explore.system import Outcome
+from .explored import Point
+from .exploredmachine import ExploredMachine, Process
+from .locations import Access, Grew, Locations, Name
+from .machine import Machine
+
+Observer = Callable[[], Hashable]
+
+
+class MachineSystem:
+    """The processes of one scenario, as the exploration algorithm wants them (`explore.System`).
+
+    `grow`: what to do when an execution shares locations that were not in `shared`: raise `Grew` (an exploration has to begin
+    anew), or just go on with more points (random runs, discovery).
+    """
+
+    def __init__(
+        self, scenario: Callable[[Machine], Observer], *, shared: Iterable[int] = (), grow: bool = False, **options: Any,
+    ) -> None:  # fmt: skip
+        self.scenario = scenario
+        self.options = options
+        self.grow = grow
+        self.locations = Locations(shared)
+        self.machine: ExploredMachine = None  # type: ignore[assignment]  # built by start()
+
+    def start(self) -> None:
+        """A fresh machine, the scenario built on it, every thread about to begin."""
+        self.close()
+        self.machine = ExploredMachine(self.locations, **self.options)
+        self.observer = self.scenario(self.machine)
+        self.machine.begin()
+        self._check()
+
+    def close(self) -> None:
+        """Put away what the last execution left half done."""
+        if self.machine is not None:
+            self.machine.dispose()
+
+    def _check(self) -> None:
+        if self.locations.grew and not self.grow:
+            raise Grew(frozenset(self.locations.shared))
+
+    def enabled(self) -> Sequence[Name]:
+        """The processes that can take a step now, in order of name."""
+        machine = self.machine
+        out = []
+        for name, process in machine.processes.items():
+            point = process.point
+            if point is None or (point.ready is not None and not self._ready(process, point)):
+                continue
+            if machine.crowded and machine.in_the_way(process) is not None:
+                continue
+            out.append(name)
+        out.sort()
+        return out
+
+    def _ready(self, process: Process, point: Point) -> bool:
+        machine = self.machine
+        before, machine.current = machine.current, process.context
+        try:
+            return point.ready is None or point.ready()
+        finally:
+            machine.current = before
+
+    def step(self, name: Name) -> Sequence[Access]:
+        """Let a process do its operation and run on to its next point; what it touched that others touch too."""
+        machine = self.machine
+        machine.step(machine.processes[name])
+        self._check()
+        return machine.touched
+
+    def blocked(self) -> Mapping[Name, Sequence[Access]]:
+        """The processes that have not ended and cannot go on, with what they would do."""
+        can = set(self.enabled())
+        return {
+            name: process.point.accesses
+            for name, process in self.machine.processes.items()
+            if process.point is not None and name not in can
+        }
+
+    def finish(self) -> Outcome:
+        """The observer's answer, or who waits for whom; and what the checkers found."""
+        machine = self.machine
+        stuck = any(process.point is not None for process in machine.processes.values())
+        machine.exploring = False  # the observer may run things on the machine
+        value = f"deadlock: {machine.wait_cycle()}" if stuck else self.observer()
+        return Outcome(value, tuple(machine.findings))

@@ -1,0 +1,161 @@
+"""A whole computer in one line: CPUs, a remapping unit or more, a PCI bus with devices, the driver, the core.
+
+Everything the lessons and experiments need, started up and ready::
+
+    >>> pc = Computer(devices={"00:03.0": {}})
+    >>> domain = pc.domain_of("00:03.0")
+    >>> pc.map(domain, 0x10000, 0x5000000, 0x1000)
+    0
+    >>> pc.dma("00:03.0", 0x10123)
+    <Translation 00:03.0 0x10123 -> 0x5000123 rw 4K second stage DID 1>
+
+`pc.driver` is the version of the driver under test; its methods are coroutines, run alone with `pc.run(...)` or side by side with
+`pc.machine.spawn(...)` and `pc.machine.simulate()`. Guards: none here; a computer is used from one Python thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import Any, TypeVar
+
+from vtdkit.iommu.core import IOMMU_READ, IOMMU_WRITE, IommuCore, IommuDomain
+from vtdkit.iommu.hardware import RemappingHardware
+from vtdkit.iommu.intel.driver import IntelIommu
+from vtdkit.iommu.intel.structs import device_domain_info, dmar_domain, intel_iommu
+from vtdkit.iommu.pci import PciBus, PciDevice
+from vtdkit.kernel import KernelBug, Machine
+from vtdkit.vtd import Capabilities, Fault, Request, Translation
+
+T = TypeVar("T")
+LEGACY = Capabilities()
+#: scalable mode with second stage, as QEMU's unit has it
+SCALABLE = Capabilities(SMTS=1, SSTS=1, PASID=1, PSS=20, SMPWC=1, PT=1, SC=1)
+#: scalable mode with both stages
+BOTH_STAGES = Capabilities(SMTS=1, SSTS=1, FSTS=1, PASID=1, PSS=20, SMPWC=1, PT=1, SC=1, PRS=1, PDS=1, SRS=1)
+
+#: scalable mode with first stage alone
+FIRST_STAGE = Capabilities(SMTS=1, FSTS=1, PASID=1, PSS=20, SMPWC=1, PT=1, SC=1)
+
+
+class Computer:
+    """A machine with its IOMMUs switched on.
+
+    - `devices`: PCI address → options of `PciDevice` (ats=True, node=1, unit=1 for the number of its unit, ...)
+    - `units`: capabilities, one for each remapping unit; device option `unit` says which one it is behind (0 by default)
+    - `driver`: the class of the driver, `default_type`: the default domain's type ("dma", "dma-fq", "identity")
+    - `scalable`: run the units in scalable mode; the rest goes to `Machine`
+
+    Raises `KernelBug` when the driver does not come up.
+    """
+
+    def __init__(
+        self, *, driver: type[IntelIommu] = IntelIommu, devices: Mapping[str, Mapping[str, Any]] | Sequence[str] = ("00:03.0",),
+        units: Sequence[Capabilities] | Capabilities = LEGACY, scalable: bool = False, default_type: str = "dma",
+        machine: Machine | None = None, driver_options: Mapping[str, Any] | None = None, **machine_options: Any,
+    ) -> None:  # fmt: skip
+        self.machine = machine or Machine(**machine_options)
+        kinds = [units] if isinstance(units, Capabilities) else list(units)
+        nodes = len({cpu.socket for cpu in self.machine.cpus})
+        self.hardware = [
+            RemappingHardware(self.machine, kind, name=f"unit {i}", node=i % nodes if nodes > 1 else -1)
+            for i, kind in enumerate(kinds)
+        ]
+        self.bus = PciBus(self.machine)
+        self.driver = driver(self.machine, self.bus, self.hardware, scalable=scalable, **(driver_options or {}))
+        self.core = IommuCore(self.machine, self.bus, self.driver, default_type)
+        self.devices: dict[str, PciDevice] = {}
+        error = self.run(self.driver.intel_iommu_init())
+        if error:
+            raise KernelBug(f"intel_iommu_init failed with {error}")
+        for address in devices:
+            self.add_device(address, **(devices[address] if isinstance(devices, Mapping) else {}))
+
+    # -- doing things alone ------------------------------------------------------------------------------------------
+
+    def run(self, coro: Coroutine[Any, Any, T], cpu: int = 0) -> T:
+        """Run one coroutine to its end."""
+        return self.machine.run(coro, cpu)
+
+    def add_device(self, address: str, *, unit: int = 0, probe: bool = True, **options: Any) -> PciDevice:
+        """Plug a device in behind a unit; with `probe`, the core looks at it and attaches it to its default domain."""
+        dev = self.new_device(address, **options)
+        if len(self.hardware) > 1:
+            for number, hardware in enumerate(self.hardware):
+                hardware.include_all = False
+                if number == unit:
+                    hardware.scope.add((dev.bus, dev.devfn))
+        self.devices[address] = dev
+        self.run(self.bus.add(dev))
+        if probe:
+            error = self.run(self.core.iommu_probe_device(dev))
+            if error:
+                raise KernelBug(f"probing {address} failed with {error}")
+        return dev
+
+    def new_device(self, address: str, **options: Any) -> PciDevice:
+        """A device that is not on the bus yet."""
+        dev = self.run(self.machine.kmalloc(PciDevice, address, **options))
+        if dev is None:
+            raise KernelBug(f"no memory for the device {address}")
+        return dev
+
+    def remove_device(self, address: str) -> None:
+        """Unplug a device."""
+        dev = self.devices.pop(address)
+        self.run(self.core.iommu_release_device(dev))
+        self.run(self.bus.remove(dev))
+
+    def new_domain(self, type: str = "unmanaged", attach: str | None = None) -> IommuDomain:
+        """A new domain, attached to a device if one is named."""
+        domain = self.run(self.core.iommu_domain_alloc(type))
+        if domain is None:
+            raise KernelBug(f"no domain of type {type} could be allocated")
+        if attach is not None:
+            error = self.run(self.core.iommu_attach_device(domain, self.devices[attach]))
+            if error:
+                raise KernelBug(f"attaching {attach} failed with {error}")
+        return domain
+
+    def domain_of(self, address: str) -> IommuDomain:
+        """The domain a device is attached to now."""
+        domain: IommuDomain = self.devices[address].peek("group").peek("domain")
+        return domain
+
+    def map(self, domain: IommuDomain, iova: int, paddr: int, size: int = 4096, prot: int = IOMMU_READ | IOMMU_WRITE) -> int:
+        """`iommu_map`: 0 or a negative error."""
+        return self.run(self.core.iommu_map(domain, iova, paddr, size, prot))
+
+    def unmap(self, domain: IommuDomain, iova: int, size: int = 4096) -> int:
+        """`iommu_unmap`: the bytes unmapped."""
+        return self.run(self.core.iommu_unmap(domain, iova, size))
+
+    def dma(self, address: str, iova: int, kind: Any = "read") -> Translation | Fault:
+        """What the hardware answers to one DMA of a device."""
+        return self.run(self.hardware_of(address).dma(Request(self.devices[address].sid, iova, kind)))
+
+    # -- looking -----------------------------------------------------------------------------------------------------
+
+    def hardware_of(self, address: str) -> RemappingHardware:
+        """The unit a device is behind."""
+        dev = self.devices[address]
+        return next(hardware for hardware in self.hardware if hardware.in_scope(dev))
+
+    def iommu(self, number: int = 0) -> intel_iommu:
+        """The driver's record of a unit."""
+        return self.driver.g_iommus[number]
+
+    def info(self, address: str) -> device_domain_info:
+        """The driver's record of a device."""
+        info: device_domain_info = self.devices[address].peek("iommu_priv")
+        return info
+
+    @staticmethod
+    def dmar(domain: IommuDomain) -> dmar_domain:
+        """The driver's structure of a domain."""
+        found: dmar_domain = domain.driver
+        return found
+
+    def __repr__(self) -> str:
+        devices = ", ".join(self.devices)
+        size = f"{len(self.machine.cpus)} CPUs, {len(self.hardware)} units"
+        return f"<computer: {size}, devices {devices}; driver {self.driver.title}>"

@@ -1,0 +1,142 @@
+"""The JavaScript of others that a handout carries with it, fetched once from npm by name and version and checked by its sum.
+
+The client is `npm pack`; whichever registry it is set up for serves the packages. What it fetched stays in a cache folder, so
+that the next build needs no network; a person without npm can put the .tgz files there by hand. Only the members listed here
+leave an archive, under names given here: nothing in an archive decides where it is written.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+MEMBER_LIMIT = 8 << 20
+"""No single file of these packages is larger; an archive that says otherwise is not what it says."""
+
+
+class VendorError(Exception):
+    """Something a handout needs cannot be had; the message says what, where it was looked for, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """One npm package: its version, the sum of its archive (as npm's `dist.integrity`), and which member goes where."""
+
+    name: str
+    version: str
+    integrity: str
+    place: Callable[[str], str | None]
+
+    @property
+    def archive(self) -> str:
+        """The file name `npm pack` gives it."""
+        return f"{self.name.lstrip('@').replace('/', '-')}-{self.version}.tgz"
+
+
+def _one(member: str, target: str) -> Callable[[str], str | None]:
+    return lambda name: target if name == member else None
+
+
+_MATHJAX = re.compile(
+    r"package/(MathJax\.js|config/(?:TeX-AMS_SVG-full|Safe)\.js|extensions/[\w/-]+\.js"
+    r"|jax/(?:input/TeX|element|output/SVG/autoload)/[\w/-]+\.js|jax/output/SVG/(?:jax|config)\.js|jax/output/SVG/fonts/TeX/[\w/-]+\.js)"
+)
+
+
+def _mathjax(name: str) -> str | None:
+    match = _MATHJAX.fullmatch(name)
+    return f"mathjax/{match[1]}" if match else None
+
+
+REQUIRE = Package(
+    "requirejs",
+    "2.3.8",
+    "sha512-7/cTSLOdYkNBNJcDMWf+luFvMriVm7eYxp4BcFCsAX0wF421Vyce5SXP17c+Jd5otXKGNehIonFlyQXSowL6Mw==",
+    _one("package/require.js", "require.js"),
+)
+WIDGETS = Package(
+    "@jupyter-widgets/html-manager",
+    "1.0.15",
+    "sha512-5thBIV6ymNgmPVOHvzx+gGy8ZSKmSazhtGw4/c4xJDVzRhG9PTeQsRjF3FUTopvFi//SABeNz1yp47bCrJ3CQA==",
+    _one("package/dist/embed-amd.js", "embed-amd.js"),
+)
+MATHJAX = Package(
+    "mathjax",
+    "2.7.9",
+    "sha512-NOGEDTIM9+MrsqnjPEjVGNx4q0GQxqm61yQwSK+/5S59i26wId5IC5gNu9/bu8+CCVl5p9G2IHcAl/wJa+5+BQ==",
+    _mathjax,
+)
+
+
+def vendor(folder: Path, cache: Path, *, math: bool) -> None:
+    """Write into `folder` all that pages load: require.js, the widget manager, anywidget, and MathJax if a page has formulas.
+
+    Raises `VendorError`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for package in (REQUIRE, WIDGETS, *([MATHJAX] if math else [])):
+        unpack(package, fetched(package, cache), folder)
+    (folder / "anywidget.js").write_bytes(_anywidget())
+
+
+def _anywidget() -> bytes:
+    """The browser part of anywidget, of the version that is installed."""
+    try:
+        return (files("anywidget") / "nbextension" / "index.js").read_bytes()
+    except (ModuleNotFoundError, FileNotFoundError):
+        raise VendorError("anywidget is not installed with its browser part; pip install -e .[notebooks]") from None
+
+
+def fetched(package: Package, cache: Path) -> Path:
+    """The package's archive in `cache`, fetched if it is not there, its sum checked each time. Raises `VendorError`."""
+    path = cache / package.archive
+    if not path.exists():
+        _fetch(package, cache)
+    found = "sha512-" + base64.b64encode(hashlib.sha512(path.read_bytes()).digest()).decode("ascii")
+    if found != package.integrity:
+        raise VendorError(f"{path} is not {package.name} {package.version}: its sum is {found}; delete it and build again")
+    return path
+
+
+def _fetch(package: Package, cache: Path) -> None:
+    npm = shutil.which("npm")
+    wanted = f"{package.name}@{package.version}"
+    if npm is None:
+        raise VendorError(f"npm is needed once, to fetch {wanted}: install Node.js, or put {package.archive} into {cache}")
+    cache.mkdir(parents=True, exist_ok=True)
+    command = [npm, "pack", "--silent", wanted, "--pack-destination", str(cache.resolve())]
+    try:
+        done = subprocess.run(command, cwd=cache, capture_output=True, text=True, timeout=300, check=False)
+    except subprocess.TimeoutExpired:
+        raise VendorError(f"npm did not fetch {wanted} within 300 s; is there a network?") from None
+    if done.returncode or not (cache / package.archive).exists():
+        reason = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+        raise VendorError(f"npm could not fetch {wanted}: {reason}")
+
+
+def unpack(package: Package, archive: Path, folder: Path) -> int:
+    """Write the members that are wanted below `folder`; returns how many. Raises `VendorError` if there is none."""
+    count = 0
+    with tarfile.open(archive, "r:gz") as tar:
+        for member in tar:
+            target = package.place(member.name) if member.isfile() else None
+            if target is None:
+                continue
+            content = tar.extractfile(member)
+            if content is None or member.size > MEMBER_LIMIT:
+                raise VendorError(f"{archive}: {member.name} is not a plain file of at most {MEMBER_LIMIT >> 20} MiB")
+            path = folder / target
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content.read(MEMBER_LIMIT))
+            count += 1
+    if not count:
+        raise VendorError(f"{archive} holds none of the files that handouts need")
+    return count

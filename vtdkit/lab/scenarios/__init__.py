@@ -1,0 +1,14 @@
+"""The standard scenarios, by name: what `python -m vtdkit findings` tries on every version of the driver."""
+
+from __future__ import annotations
+
+from . import attach, dump, fault, hardware, unmap
+from .base import MODES, Observer, Scenario
+
+SCENARIOS: dict[str, Scenario] = {
+    scenario.name: scenario
+    for module in (attach, unmap, dump, fault, hardware)
+    for scenario in module.SCENARIOS
+}  # fmt: skip
+
+__all__ = ["MODES", "SCENARIOS", "Observer", "Scenario"]

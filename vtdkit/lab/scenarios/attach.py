@@ -1,0 +1,93 @@
+"""Scenarios: devices come and go, are attached and detached."""
+
+from __future__ import annotations
+
+from vtdkit.iommu.intel.driver import IntelIommu
+from vtdkit.kernel import Machine
+
+from .base import Observer, Scenario, computer, outcome
+
+
+def attach_detach(driver: type[IntelIommu], machine: Machine, mode: str = "legacy") -> Observer:
+    """Two CPUs each attach a device to a domain of its own and detach it again."""
+    pc = computer(driver, machine, mode)
+
+    async def move(address: str) -> int:
+        domain, dev = domains[address], pc.devices[address]
+        error = await pc.core.iommu_attach_device(domain, dev)
+        await pc.core.iommu_detach_device(domain, dev)
+        return error
+
+    domains = {address: pc.new_domain() for address in pc.devices}
+    threads = [machine.spawn(move(address), cpu=cpu, name=f"attach {address}") for cpu, address in enumerate(pc.devices)]
+    return lambda: outcome(*threads)
+
+
+def attach_detach_first(driver: type[IntelIommu], machine: Machine) -> Observer:
+    """The same in scalable mode, first level."""
+    return attach_detach(driver, machine, "first level")
+
+
+def attach_same(driver: type[IntelIommu], machine: Machine) -> Observer:
+    """A second device is attached to a domain while another CPU unmaps a page of it."""
+    pc = computer(driver, machine)
+    domain = pc.new_domain(attach="00:03.0")
+    pc.map(domain, 0x10000, 0x5000000)
+    attach = machine.spawn(pc.core.iommu_attach_device(domain, pc.devices["00:04.0"]), cpu=0, name="attach")
+    unmap = machine.spawn(pc.core.iommu_unmap(domain, 0x10000, 4096), cpu=1, name="unmap")
+    return lambda: outcome(attach, unmap)
+
+
+def enforce_attach(driver: type[IntelIommu], machine: Machine) -> Observer:
+    """Coherency is enforced on one domain while a device is attached to another one behind the same unit.
+
+    The unit has first-stage tables only, so every domain is a first-level one.
+    """
+    pc = computer(driver, machine, "first level only")
+    domain, other = pc.new_domain(attach="00:03.0"), pc.new_domain()
+    attach = machine.spawn(pc.core.iommu_attach_device(other, pc.devices["00:04.0"]), cpu=0, name="attach")
+    enforce = machine.spawn(pc.driver.intel_iommu_enforce_cache_coherency(domain), cpu=1, name="enforce")
+    return lambda: outcome(attach, enforce)
+
+
+def publish(driver: type[IntelIommu], machine: Machine) -> Observer:
+    """A device is attached while somebody takes the lock of the device list and looks at what is on it."""
+    pc = computer(driver, machine)
+    domain = pc.new_domain()
+    dmar = pc.dmar(domain)
+
+    async def look() -> bool:
+        lock = getattr(dmar, "mutex", None) or getattr(dmar, "lock", None) or pc.driver.device_domain_lock
+        async with lock:
+            return all(info.domain is dmar for info in dmar.devices.entries())
+
+    attach = machine.spawn(pc.core.iommu_attach_device(domain, pc.devices["00:03.0"]), cpu=0, name="attach")
+    reader = machine.spawn(look(), cpu=1, name="reader")
+    return lambda: outcome(attach, reader)
+
+
+def probe_remove(driver: type[IntelIommu], machine: Machine) -> Observer:
+    """One device is plugged in while another one is pulled out."""
+    pc = computer(driver, machine)
+    new = pc.new_device("00:05.0", ats=True)
+
+    async def plug() -> int:
+        await pc.bus.add(new)
+        return await pc.core.iommu_probe_device(new)
+
+    async def pull() -> None:
+        await pc.core.iommu_release_device(pc.devices["00:04.0"])
+        await pc.bus.remove(pc.devices["00:04.0"])
+
+    threads = machine.spawn(plug(), cpu=0, name="plug"), machine.spawn(pull(), cpu=1, name="pull")
+    return lambda: outcome(*threads)
+
+
+SCENARIOS = (
+    Scenario("attach-detach", "two CPUs each attach and detach a device", attach_detach),
+    Scenario("attach-detach-first-level", "the same in scalable mode, first level", attach_detach_first),
+    Scenario("attach-same-domain", "a device is attached to a domain while a page of it is unmapped", attach_same),
+    Scenario("enforce-attach", "coherency is enforced on one domain while a device is attached to another", enforce_attach),
+    Scenario("publish", "a device is attached while somebody reads the device list under its lock", publish),
+    Scenario("probe-remove", "one device is plugged in while another is pulled out", probe_remove),
+)

@@ -1,0 +1,73 @@
+"""What a scenario of the driver is: a few threads doing things to one computer, small enough to try in every order.
+
+`scenario.on(driver)` is a function of a machine, as `vtdkit.kernel.explore` and `vtdkit.kernel.scenario` want it. What is wrong at
+the end of an execution and no checker of the kernel room can know is reported by `audit`: faults nobody asked for, things
+that were not given back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from vtdkit.iommu.intel.driver import IntelIommu
+from vtdkit.kernel import Machine
+from vtdkit.lab.computer import BOTH_STAGES, FIRST_STAGE, LEGACY, SCALABLE, Computer
+
+Observer = Callable[[], Hashable]
+Build = Callable[[type[IntelIommu], Machine], Observer]
+
+MODES: dict[str, dict[str, Any]] = {
+    "legacy": {"units": LEGACY},
+    "second level": {"units": SCALABLE, "scalable": True},
+    "first level": {"units": BOTH_STAGES, "scalable": True},
+    "first level only": {"units": FIRST_STAGE, "scalable": True},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One scenario: `build(driver, machine)` sets it up and returns the observer.
+
+    `about` says in a sentence what happens at the same time. `runs` is 0 where every order is tried, else how many random
+    orders are. `options` go to the machine.
+    """
+
+    name: str
+    about: str
+    build: Build
+    runs: int = 0
+    cpus: int = 3
+
+    def on(self, driver: type[IntelIommu]) -> partial[Observer]:
+        """The scenario with one version of the driver: a function of a machine."""
+        return partial(self.build, driver)
+
+    def __repr__(self) -> str:
+        return f"<scenario {self.name}: {self.about}>"
+
+
+def computer(driver: type[IntelIommu], machine: Machine, mode: str = "legacy", **options: Any) -> Computer:
+    """A computer for a scenario: devices 00:03.0 and 00:04.0 with ATS unless told otherwise."""
+    options = {**MODES[mode], **options}
+    devices = options.pop("devices", {"00:03.0": {"ats": True}, "00:04.0": {"ats": True}})
+    return Computer(driver=driver, machine=machine, devices=devices, **options)
+
+
+def outcome(*contexts: Any) -> Hashable:
+    """What the threads returned, for the histogram."""
+    return tuple(context.result for context in contexts)
+
+
+def audit(pc: Computer, pages: int, objects: int) -> None:
+    """Report what a scenario did not give back: more pages or objects than there were (context tables stay with their unit)."""
+    machine = pc.machine
+    kept = [page for page in machine.pages.live() if "context table" in page.name]
+    if len(machine.pages) - len(kept) > pages:
+        machine.report("unreferenced object", "pages", (), text=", ".join(sorted(page.name for page in machine.pages.live())))
+    if len(machine.objects) > objects:
+        left = list(machine.objects.values())[objects:]
+        kinds = ", ".join(sorted({type(thing).__name__ for thing in left}))
+        machine.report("unreferenced object", kinds, (), text=", ".join(map(repr, left)))

@@ -1,0 +1,76 @@
+"""Scenarios: a device's DMA is refused, and the fault interrupt prints the tables."""
+
+from __future__ import annotations
+
+from vtdkit.iommu.intel.driver import IntelIommu
+from vtdkit.kernel import Machine
+from vtdkit.lab.computer import Computer
+from vtdkit.vtd import Request
+
+from .base import Observer, Scenario, audit, computer, outcome
+
+UNMAPPED = 0xDEAD000
+
+
+def bad_dma(pc: Computer, address: str) -> None:
+    """A device reads from an address nobody mapped."""
+    dev = pc.devices[address]
+    pc.machine.spawn_device(pc.hardware_of(address).dma(Request(dev.sid, UNMAPPED)), f"DMA of {address}")
+
+
+def fault_probe(driver: type[IntelIommu], machine: Machine) -> Observer:
+    """A fault while another device is plugged in."""
+    pc = computer(driver, machine, devices=["00:03.0"])
+    new = pc.new_device("00:05.0")
+
+    async def plug() -> int:
+        await pc.bus.add(new)
+        return await pc.core.iommu_probe_device(new)
+
+    bad_dma(pc, "00:03.0")
+    thread = machine.spawn(plug(), cpu=1, name="plug")
+    return lambda: outcome(thread)
+
+
+def fault_remove(driver: type[IntelIommu], machine: Machine) -> Observer:
+    """A fault while another device is pulled out."""
+    pc = computer(driver, machine, devices=["00:03.0", "00:04.0"])
+
+    async def pull() -> None:
+        await pc.core.iommu_release_device(pc.devices["00:04.0"])
+        await pc.bus.remove(pc.devices["00:04.0"])
+
+    bad_dma(pc, "00:03.0")
+    machine.spawn(pull(), cpu=1, name="pull")
+    return lambda: "done"
+
+
+def fault_bus(driver: type[IntelIommu], machine: Machine) -> Observer:
+    """The fault interrupt comes in on the very CPU that is adding a device to the PCI bus."""
+    pc = computer(driver, machine, devices=["00:03.0"])
+    bad_dma(pc, "00:03.0")
+    machine.spawn(pc.bus.add(pc.new_device("00:05.0")), cpu=0, name="hotplug")
+    return lambda: "done"
+
+
+def fault_reference(driver: type[IntelIommu], machine: Machine) -> Observer:
+    """A fault; later the device is pulled out."""
+    pc = computer(driver, machine, devices=[])
+    pages, objects = len(machine.pages), len(machine.objects)
+    pc.add_device("00:03.0")
+    bad_dma(pc, "00:03.0")
+
+    def end() -> str:
+        pc.remove_device("00:03.0")
+        audit(pc, pages, objects)
+        return "removed"
+
+    return end
+
+
+SCENARIOS = (
+    Scenario("fault-probe", "a fault is reported while a device is plugged in", fault_probe),
+    Scenario("fault-remove", "a fault is reported while a device is pulled out", fault_remove),
+    Scenario("fault-bus", "the fault interrupt comes in on a CPU that is adding a device to the bus", fault_bus),
+    Scenario("fault-reference", "a fault is reported; then the device is pulled out", fault_reference),
+)

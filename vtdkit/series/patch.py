@@ -1,0 +1,145 @@
+"""What a patch is here: a class that holds just what it changed, and a record that describes it.
+
+The class of patch n derives from that of patch n-1 and overrides the functions the patch touched, nothing else; `removed`
+marks those it deleted. So the method resolution order is the git log, the class body the diffstat, and before/after views
+come from the source of two methods. A `PatchInfo` computes all this from the class.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import textwrap
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from vtdkit.iommu.intel.driver import IntelIommu
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class removed:
+    """Stands where a patch deleted a function: using it says which patch took it away."""
+
+    def __init__(self, why: str) -> None:
+        self.why = why
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, obj: Any, owner: type | None = None) -> Any:
+        if obj is None:
+            return self
+        raise AttributeError(f"{kernel_name(self.name)} is gone: {self.why}")
+
+    def __repr__(self) -> str:
+        return f"<{kernel_name(self.name)} removed: {self.why}>"
+
+
+def as_in_v1(function: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[Any, P], T]:
+    """Marks a function that a mainline commit has exactly as a patch of v1 has it."""
+    return function
+
+
+def kernel_name(name: str) -> str:
+    """The kernel's name of a method: two underscores in front where Python has to do with one."""
+    return f"_{name}" if name.startswith("_") else name
+
+
+def source_of(cls: type, name: str) -> str:
+    """The source of a method as class `cls` has it, dedented; empty if there is none or it was removed."""
+    found = inspect.getattr_static(cls, name, None)
+    if found is None or isinstance(found, removed):
+        return ""
+    return textwrap.dedent(inspect.getsource(found))
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One function, before and after. Either may be empty: the function was added, or removed."""
+
+    function: str
+    before: str
+    after: str
+
+    def diff(self, context: int = 3) -> str:
+        """The change as a unified diff of our source."""
+        lines = difflib.unified_diff(
+            self.before.splitlines(), self.after.splitlines(), f"before: {self.function}", f"after: {self.function}",
+            lineterm="", n=context,
+        )  # fmt: skip
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        added = sum(line.startswith("+") for line in self.diff(0).splitlines()[2:])
+        gone = sum(line.startswith("-") for line in self.diff(0).splitlines()[2:])
+        return f"<{self.function}: +{added} -{gone}>"
+
+
+@dataclass(frozen=True, slots=True)
+class PatchInfo:
+    """One patch of the series, or one commit of mainline.
+
+    `number` counts from 1 (0: before the series). `title` is the patch's own subject, `claim` what its author says it does (in our
+    words), `commit` the mainline commit if it got there, `posted` the date.
+    """
+
+    number: int
+    driver: type[IntelIommu]
+    claim: str
+    posted: str = ""
+    commit: str = ""
+    fate: str = ""
+
+    @property
+    def title(self) -> str:
+        """The subject line."""
+        return self.driver.title
+
+    @property
+    def parent(self) -> type[IntelIommu]:
+        """The driver before this patch."""
+        base: type[IntelIommu] = self.driver.__mro__[1]
+        return base
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Python names of what the class body holds, in order."""
+        if self.number == 0:
+            return ()
+        return tuple(
+            name for name, value in vars(self.driver).items()
+            if inspect.isfunction(value) or isinstance(value, removed)
+        )  # fmt: skip
+
+    @property
+    def changed(self) -> tuple[str, ...]:
+        """The kernel's names of the functions the patch touched, added or removed (`init_locks` stands for declarations)."""
+        return tuple(kernel_name(name) for name in self.methods if name != "init_locks")
+
+    @property
+    def changes(self) -> Mapping[str, Change]:
+        """Function by function, before and after."""
+        return {
+            kernel_name(name): Change(kernel_name(name), source_of(self.parent, name), source_of(self.driver, name))
+            for name in self.methods
+        }
+
+    @property
+    def diffstat(self) -> tuple[int, int]:
+        """Lines added and removed in our source."""
+        diffs = [line for change in self.changes.values() for line in change.diff(0).splitlines()[2:]]
+        return sum(line.startswith("+") for line in diffs), sum(line.startswith("-") for line in diffs)
+
+    @property
+    def verdicts(self) -> Any:
+        """What our experiments say of the claim. Computed on demand by the lab, which is above this layer."""
+        import importlib
+
+        return importlib.import_module("vtdkit.lab.verdicts").of(self)
+
+    def __repr__(self) -> str:
+        added, gone = self.diffstat
+        return f"<patch {self.number:02}: {self.title} ({len(self.changed)} functions, +{added} -{gone})>"

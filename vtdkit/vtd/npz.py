@@ -1,0 +1,162 @@
+"""Reading `.npz` and gzipped JSON files that came from somewhere else, without trusting them.
+
+Only what the reality folders need: arrays of unsigned 64-bit numbers and of short text, in a zip archive,
+uncompressed or deflated. No pickle, no numpy. Every length is checked before anything that large is made, so
+a file of a few kilobytes cannot ask for gigabytes. Whatever is wrong raises `BadFile` with the file's name
+and one sentence.
+"""
+
+from __future__ import annotations
+
+import ast
+import gzip
+import json
+import sys
+import zipfile
+import zlib
+from array import array
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+MAX_PAGES = 8_192
+MAX_ARRAY_BYTES = MAX_PAGES * 4096
+MAX_JSON_BYTES = 8 << 20
+MAX_PLAIN_BYTES = 1 << 20
+
+
+class BadFile(ValueError):
+    """A file that cannot be read: missing, cut short, of the wrong kind, or too large to be what it says it
+    is.
+    """
+
+    def __init__(self, path: Path, problem: str) -> None:
+        super().__init__(f"{path.parent.name}/{path.name}: {problem}")
+
+
+@dataclass(frozen=True, slots=True)
+class Npy:
+    """One array as stored: element type, shape and raw bytes."""
+
+    descr: str
+    shape: tuple[int, ...]
+    data: bytes
+
+
+def _regular(path: Path) -> None:
+    """Refuse what is not there, and what is no file: opening a pipe would wait for ever."""
+    if not path.is_file():
+        raise BadFile(path, "is no regular file" if path.exists() else "is missing")
+
+
+def read_npz(path: Path, names: tuple[str, ...]) -> dict[str, Npy]:
+    """The arrays called `names` from an `.npz` archive. Raises BadFile."""
+    _regular(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return {name: _member(path, archive, f"{name}.npy") for name in names}
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
+        raise BadFile(path, f"is no readable npz archive ({error})") from None
+
+
+def _member(path: Path, archive: zipfile.ZipFile, name: str) -> Npy:
+    try:
+        info = archive.getinfo(name)
+    except KeyError:
+        raise BadFile(path, f"holds no array {name!r}") from None
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise BadFile(path, f"{name} is compressed in a way numpy does not use")
+    with archive.open(info) as stream:
+        return _read_npy(path, name, stream)
+
+
+def _read_npy(path: Path, name: str, stream: IO[bytes]) -> Npy:
+    start = stream.read(8)
+    if start[:6] != b"\x93NUMPY" or len(start) < 8:
+        raise BadFile(path, f"{name} is no numpy array")
+    width = 2 if start[6] == 1 else 4
+    length = int.from_bytes(stream.read(width), "little")
+    if length > 1024:
+        raise BadFile(path, f"{name} has a header of {length} bytes")
+    descr, shape = _header(path, name, stream.read(length))
+    size = _item_size(path, name, descr)
+    for extent in shape:
+        size *= extent
+    if size > MAX_ARRAY_BYTES:
+        raise BadFile(path, f"{name} says it holds {size} bytes; the limit is {MAX_ARRAY_BYTES}")
+    data = stream.read(size + 1)
+    if len(data) != size:
+        raise BadFile(path, f"{name} holds {len(data)} bytes where its shape {shape} needs {size}")
+    return Npy(descr, shape, data)
+
+
+def _header(path: Path, name: str, text: bytes) -> tuple[str, tuple[int, ...]]:
+    try:
+        header = ast.literal_eval(text.decode("latin-1").strip())
+        descr, order, shape = header["descr"], header["fortran_order"], header["shape"]
+    except (ValueError, SyntaxError, TypeError, KeyError, MemoryError, RecursionError):
+        raise BadFile(path, f"{name} has a header that says nothing sensible") from None
+    plain = isinstance(shape, tuple) and len(shape) <= 2 and all(type(n) is int and n >= 0 for n in shape)
+    if not isinstance(descr, str) or not plain or order not in (False,):
+        raise BadFile(path, f"{name} is not a plain array: {descr!r}, shape {shape!r}")
+    return descr, shape
+
+
+def _item_size(path: Path, name: str, descr: str) -> int:
+    if descr == "<u8":
+        return 8
+    if descr[:2] == "<U" and descr[2:].isdigit() and int(descr[2:]) <= 64:
+        return 4 * int(descr[2:])
+    raise BadFile(path, f"{name} has elements of type {descr!r}; only <u8 and short <U are read")
+
+
+def words(path: Path, name: str, npy: Npy) -> array[int]:
+    """An array of unsigned 64-bit numbers, flat."""
+    if npy.descr != "<u8":
+        raise BadFile(path, f"{name}.npy should hold 64-bit numbers, not {npy.descr}")
+    values = array("Q", npy.data)
+    if sys.byteorder == "big":
+        values.byteswap()
+    return values
+
+
+def texts(path: Path, name: str, npy: Npy) -> list[str]:
+    """An array of short texts."""
+    if npy.descr[:2] != "<U":
+        raise BadFile(path, f"{name}.npy should hold text, not {npy.descr}")
+    width = 4 * int(npy.descr[2:])
+    try:
+        parts = [npy.data[i : i + width].decode("utf-32-le") for i in range(0, len(npy.data), width or 1)]
+    except UnicodeDecodeError:
+        raise BadFile(path, f"{name}.npy holds broken text") from None
+    return [part.rstrip("\0") for part in parts]
+
+
+def read_json(path: Path) -> object:
+    """The contents of a JSON file, gzipped if its name ends in .gz. Raises BadFile."""
+    _regular(path)
+    try:
+        with path.open("rb") as plain, gzip.GzipFile(fileobj=plain) as unpacked:
+            stream = unpacked if path.suffix == ".gz" else plain
+            text = stream.read(MAX_JSON_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise BadFile(path, f"cannot be read ({error})") from None
+    if len(text) > MAX_JSON_BYTES:
+        raise BadFile(path, f"is larger than {MAX_JSON_BYTES} bytes when unpacked")
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BadFile(path, f"is not JSON ({error})") from None
+
+
+def read_bytes(path: Path) -> bytes:
+    """A small binary file. Raises BadFile."""
+    _regular(path)
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(MAX_PLAIN_BYTES + 1)
+    except OSError as error:
+        raise BadFile(path, f"cannot be read ({error})") from None
+    if len(data) > MAX_PLAIN_BYTES:
+        raise BadFile(path, f"is larger than {MAX_PLAIN_BYTES} bytes")
+    return data

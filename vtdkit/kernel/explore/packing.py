@@ -43,8 +43,7 @@ class Packer:
             reversal.exact,
             reversal.seed,
             reversal.born,
-            list(reversal.rivals),
-            reversal.blind,
+            sorted(reversal.rivals, key=repr),
         ]
 
     def tree(self, root: Node) -> Packed:
@@ -79,11 +78,10 @@ class Unpacker:
 
     def reversal(self, packed: Packed) -> Reversal:
         """Return the reversal that a list stands for."""
-        steps, process, footprint, exact, seed, born, rivals, blind = packed
+        steps, process, footprint, exact, seed, born, rivals = packed
         reversal = Reversal([self._step(step) for step in steps], process, self._known[footprint], exact, seed)
         reversal.born = born
         reversal.rivals = set(rivals)
-        reversal.blind = blind
         return reversal
 
     def tree(self, rows: Packed) -> Node:

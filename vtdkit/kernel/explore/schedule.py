@@ -8,11 +8,7 @@ A name is written as a number, as a plain word, in quotes, or as a tuple of thes
 A schedule may stop early. `replay` then lets the process that moved last go on for as long as it can, then the
 first of the others that can move, and so on to the end.
 
-Past bugs are kept in text files, a few lines each (`Saved`):
-
-    name: the dump reads a table that unmap freed
-    finding: use-after-free
-    schedule: v1: dump*4 unmap*9 dump
+Past bugs are kept in text files, a few lines each: see `saved.py`.
 """
 
 from __future__ import annotations
@@ -21,7 +17,6 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path as File
 
 from .footprint import Footprints
 from .path import Path
@@ -57,7 +52,8 @@ class Schedule:
         """Read a schedule's text. ScheduleError says what is wrong, and where."""
         if len(text) > MOST_BYTES:
             raise ScheduleError(f"a schedule of {len(text)} characters; at most {MOST_BYTES} are read")
-        version, *words = text.split() or [""]
+        words = text.split()
+        version = words.pop(0) if words else ""
         if version != VERSION:
             raise ScheduleError(f"a schedule begins with {VERSION!r}, as in 'v1: 0*4 1*2'; this begins with {version!r}")
         steps: list[Process] = []
@@ -161,8 +157,8 @@ def replay(system: System, schedule: Schedule | str) -> Replay:
     """
     if isinstance(schedule, str):
         schedule = Schedule.parse(schedule)
-    path = run_path(system, schedule.steps, Footprints())
-    return replay_of(system, path, Footprints())
+    footprints = Footprints()
+    return replay_of(system, run_path(system, schedule.steps, footprints), footprints)
 
 
 def run_path(system: System, steps: Iterable[Process], footprints: Footprints) -> Path:
@@ -185,15 +181,15 @@ def _to_the_end(path: Path, steps: Iterable[Process]) -> Iterator[Process]:
                 "the schedule was made for another system, or for an older version of this one"
             )
         yield process
-    while able := path.enabled[-1]:
-        last = path.events[-1].process if path.events else able[0]
-        yield last if last in able else able[0]
+    while movable := path.enabled[-1]:
+        last = path.events[-1].process if path.events else movable[0]
+        yield last if last in movable else movable[0]
 
 
 def replay_of(system: System, path: Path, footprints: Footprints) -> Replay:
     """Say what came of a path that has reached its end."""
-    outcome = system.finish()
     stuck = {process: footprints.of(wanted) for process, wanted in system.blocked().items()}
+    outcome = system.finish()
     if stuck:
         outcome = Outcome(outcome.value, (*outcome.findings, deadlock_of(path, stuck)))
     return Replay(

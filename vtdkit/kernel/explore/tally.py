@@ -10,11 +10,12 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 
 from .footprint import Footprint
+from .packing import Packed, Packer, Unpacker
 from .path import Path, bits
 from .races import holder_of
 from .system import Outcome, Process, System
 
-Schedule = tuple[Process, ...]
+Steps = tuple[Process, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +82,11 @@ class Tally:
     blocked: int = 0
     steps: int = 0
     outcomes: dict[Hashable, int] = field(default_factory=dict)
-    first: dict[Hashable, Schedule] = field(default_factory=dict)
+    first: dict[Hashable, Steps] = field(default_factory=dict)
     findings: dict[Hashable, int] = field(default_factory=dict)
-    shown: dict[Hashable, Schedule] = field(default_factory=dict)
+    shown: dict[Hashable, Steps] = field(default_factory=dict)
     meetings: set[tuple[Process, Footprint, Process, Footprint]] = field(default_factory=set)
-    watch: Callable[[Outcome, Schedule], object] | None = None
+    watch: Callable[[Outcome, Steps], object] | None = None
     stopped: bool = False
 
     @property
@@ -111,7 +112,7 @@ class Tally:
             self.stopped = True
 
     def _enter(
-        self, counts: dict[Hashable, int], examples: dict[Hashable, Schedule], thing: Hashable, path: Path
+        self, counts: dict[Hashable, int], examples: dict[Hashable, Steps], thing: Hashable, path: Path
     ) -> None:
         seen = counts.get(thing)
         if seen is None:
@@ -146,3 +147,25 @@ class Tally:
         for examples, others in ((self.first, other.first), (self.shown, other.shown)):
             for thing, schedule in others.items():
                 examples.setdefault(thing, schedule)
+
+    def pack(self, packer: Packer) -> Packed:
+        """Return the tally as plain lists and the values found."""
+        pairs = [(p, packer.footprint(f), q, packer.footprint(g)) for p, f, q, g in self.meetings]
+        return [
+            [self.executions, self.deadlocks, self.cut, self.blocked, self.steps],
+            [[value, number, self.first[value]] for value, number in self.outcomes.items()],
+            [[finding, number, self.shown[finding]] for finding, number in self.findings.items()],
+            pairs,
+        ]
+
+    @classmethod
+    def unpack(cls, packed: Packed, unpacker: Unpacker) -> Tally:
+        """Return the tally that was packed."""
+        numbers, outcomes, findings, pairs = packed
+        tally = cls(*numbers)
+        for value, number, steps in outcomes:
+            tally.outcomes[value], tally.first[value] = number, tuple(steps)
+        for finding, number, steps in findings:
+            tally.findings[finding], tally.shown[finding] = number, tuple(steps)
+        tally.meetings = {(p, unpacker.footprint(f), q, unpacker.footprint(g)) for p, f, q, g in pairs}
+        return tally

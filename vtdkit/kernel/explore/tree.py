@@ -53,7 +53,6 @@ class Reversal:
         self.seed = seed
         self.born = 0
         self.rivals: set[Process] = set()
-        self.blind = False
         self.touch = 0
         for step in steps:
             self.touch |= step.footprint.touch
@@ -93,7 +92,7 @@ class Reversal:
             return True
         if self.exact:
             return not footprint.clash & self.footprint.touch
-        if self.blind or (self.footprint.branches and footprint.clash & self.footprint.touch):
+        if self.footprint.branches and footprint.clash & self.footprint.touch:
             return False
         return process not in self.rivals
 

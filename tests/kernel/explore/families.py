@@ -31,8 +31,7 @@ def straight(*operations: tuple[Any, ...]) -> Thread:
     """Return a thread that does these operations in a row, whatever they yield."""
 
     def thread() -> Body:
-        for operation in operations:
-            yield operation
+        yield from operations
 
     return thread
 

@@ -40,8 +40,7 @@ class Engine:
     root        the node to explore; `prefix` are the steps that lead there from the start
     live        processes asleep in the root whose own executions are still being run elsewhere: nodes in
                 which they sleep are kept, since more may have to be run there
-    foreign     (number of the step, process that went first, reversal): reversals found for nodes above the
-                root
+    foreign     (number of the step, reversal): reversals found for nodes above the root
     """
 
     def __init__(
@@ -79,6 +78,7 @@ class Engine:
                     self._fold()
                     return not self.root.open
             if not self._backtrack():
+                self._fold()
                 return True
 
     def _walk_to_root(self) -> None:
@@ -99,7 +99,7 @@ class Engine:
         enabled = self.path.enabled[-1]
         while node.pending:
             reversal = node.pending[0]
-            if reversal.first in enabled and not node.is_covered(reversal):
+            if reversal.first in enabled and reversal.first not in node.sleep and not node.is_covered(reversal):
                 return reversal.first
             del node.pending[0]
         if node.explored:
@@ -245,8 +245,9 @@ class Engine:
         child.open = bool(child.pending) or any(below.open for below in child.children.values())
         node = self.nodes[-1]
         node.explored = True
-        keep = child.open or (self.live and not self.live.isdisjoint(child.sleep))
-        if keep or node.pending or node.children:
+        live = self.live
+        keep = child.open or (live and not live.isdisjoint(child.sleep))
+        if keep or node.pending or node.children or (live and not live.isdisjoint(node.sleep)):
             if event.process not in node.sleep:
                 node.put_to_sleep(event.process, event.footprint)
             if keep:

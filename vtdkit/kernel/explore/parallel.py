@@ -24,10 +24,11 @@ from .path import Path
 from .stopping import Stopping
 from .system import Process, System, SystemFactory
 from .tally import Tally
-from .tree import NOBODY, Node, Reversal, covered_before, offer_late, settle, undisturbed
+from .tree import NOBODY, Node, Reversal, covered_before, offer_late, prune, settle, undisturbed
 
-FIRST_SHARE = 20
-SHARE = 500
+FIRST_SECONDS = 0.05
+SECONDS = 0.5
+SHARE = 100_000
 HOME, AWAY, HELD = "home", "away", "held"
 
 
@@ -101,7 +102,7 @@ class Coordinator:
         self.system: System = factory() if depth is None else Truncated(factory(), depth)
         self.away: dict[Future[Report], tuple[Top, Part]] = {}
         self.wanted = 2 * max(2, getattr(executor, "_max_workers", None) or os.cpu_count() or 2)
-        self.share = FIRST_SHARE
+        self.seconds = FIRST_SECONDS
 
     def run(self) -> bool:
         """Explore until all is done (True), or until it is time to stop (False). Then everything is at home."""
@@ -136,11 +137,12 @@ class Coordinator:
                 self._split(top)
                 continue
             left = self.stop.left(self.tally)
-            share = self.share
+            share = SHARE
             if left is not None:
-                share = min(share, left - sum(part.share for _, part in self.away.values()))
-            if share <= 0:
-                return
+                left -= sum(part.share for _, part in self.away.values())
+                if left <= 0:
+                    return
+                share = max(1, left // self.wanted)
             self._submit(top, share)
 
     def _is_scarce(self) -> bool:
@@ -215,9 +217,9 @@ class Coordinator:
     def _submit(self, top: Top, share: int) -> None:
         packer = Packer()
         live = top.unsettled()
-        _prune(top.node, live)
+        prune(top.node, live)
         tree = packer.tree(top.node)
-        part = Part(self.factory, self.depth, top.prefix, tree, packer.table, live, share)
+        part = Part(self.factory, self.depth, top.prefix, tree, packer.table, live, share, self.seconds)
         away = Node(top.node.sleep)
         away.inherited = top.node.inherited
         away.inbox = []
@@ -251,7 +253,7 @@ class Coordinator:
             reversal = unpacker.reversal(packed)
             reversal.blind = True
             self._deliver(chain[index].node, chain[index + 1].process, reversal)
-        self.share = SHARE
+        self.seconds = SECONDS
 
     def _deliver(self, node: Node, origin: Process, reversal: Reversal) -> None:
         """Put a reversal of a race with `origin`'s step into a node of the upper tree, or below, if it is not covered."""
@@ -270,17 +272,6 @@ class Coordinator:
         for top in self._tops(deepest=True):
             if top.state == HELD:
                 top.node.open = bool(top.node.pending) or any(child.node.open for child in top.children.values())
-
-
-def _prune(root: Node, live: frozenset[Process]) -> None:
-    """Forget nodes below which nothing is to be run and nothing can come any more."""
-    order = [root]
-    for node in order:
-        order.extend(node.children.values())
-    for node in reversed(order):
-        for process, child in list(node.children.items()):
-            if not child.open and not child.children and live.isdisjoint(child.sleep):
-                del node.children[process]
 
 
 def explore_in_parts(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import threading
+import time
 from dataclasses import dataclass
 
 from .bounds import Truncated
@@ -28,6 +29,7 @@ class Part:
     tree     its nodes (`Packer.tree`), and `table` their footprints
     live     sleepers of its root whose own executions are still being run
     share    how many executions to run at most
+    seconds  how long to go on at most; what is left comes back and is handed out again
     """
 
     factory: SystemFactory
@@ -37,6 +39,7 @@ class Part:
     table: Packed
     live: frozenset[Process]
     share: int
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,8 @@ def explore_part(part: Part) -> Report:
     root = Unpacker(part.table, footprints).tree(part.tree)
     tally = Tally()
     engine = Engine(system, footprints, tally, root, part.prefix, part.live)
-    engine.run(lambda tally: tally.ended + tally.blocked < part.share)
+    deadline = time.monotonic() + part.seconds
+    engine.run(lambda tally: tally.ended + tally.blocked < part.share and time.monotonic() < deadline)
     packer = Packer()
     foreign = [[index, packer.reversal(reversal)] for index, reversal in engine.foreign]
     tree = packer.tree(root)

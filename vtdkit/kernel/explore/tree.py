@@ -178,6 +178,31 @@ class Node:
         return taken
 
 
+def unsettled_below(node: Node, live: frozenset[Process], child: Node) -> frozenset[Process]:
+    """Return the sleepers of a child in whose own executions something may still be found.
+
+    They are among those of the node (`live`), and those that went first from the node and are kept there.
+    """
+    return frozenset(
+        [sleeper for sleeper in islice(child.sleep, child.inherited) if sleeper in live or sleeper in node.children]
+    )
+
+
+def prune(root: Node, live: frozenset[Process]) -> None:
+    """Forget the nodes below a root where nothing is to be run and nothing can come any more."""
+    rows = [(root, live)]
+    for node, asleep in rows:
+        for name in node.sleep:
+            if name in node.children:
+                child = node.children[name]
+                rows.append((child, unsettled_below(node, asleep, child)))
+    needed = {id(node) for node, asleep in rows if asleep}
+    for node, _ in reversed(rows):
+        for process, child in list(node.children.items()):
+            if not child.open and not child.children and id(child) not in needed:
+                del node.children[process]
+
+
 def undisturbed(sleep: Sleepers, steps: Sequence[Event]) -> list[tuple[Process, Footprint]] | None:
     """Return the sleepers that some steps do not wake; None if one of them would itself move, still asleep."""
     left = []

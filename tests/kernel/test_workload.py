@@ -143,7 +143,9 @@ def test_exponential_hold_gives_the_table_of_the_machine_repairman(
     assert (found.utilisation, found.present) == pytest.approx((utilisation, present), abs=6e-5)
 
 
-@pytest.mark.parametrize(("n", "throughput", "wait"), [(2, 0.82053, 37.5), (4, 1.56168, 161.4), (8, 2.42485, 899.2), (64, 2.5, 23200.0)])
+@pytest.mark.parametrize(("n", "throughput", "wait"), [
+    (2, 0.82053, 37.5), (4, 1.56168, 161.4), (8, 2.42485, 899.2), (64, 2.5, 23200.0),
+])  # fmt: skip
 def test_constant_hold_gives_takacs_figures(n: int, throughput: float, wait: float) -> None:
     found = constant_hold(n, S, Z)
     assert found.throughput * 1e3 == pytest.approx(throughput, abs=6e-6)
@@ -153,7 +155,9 @@ def test_constant_hold_gives_takacs_figures(n: int, throughput: float, wait: flo
 @pytest.mark.parametrize(("n", "line", "of_ticket", "of_queue"), [
     (2, 50, 0.8081, 0.8054), (6, 100, 1.7644, 1.8008), (8, 130, 1.5222, 1.8585), (16, 100, 0.9530, 2.0), (64, 130, 0.2239, 1.8868),
 ])  # fmt: skip
-def test_the_chains_of_ticket_and_queue_locks_give_the_published_shape(n: int, line: int, of_ticket: float, of_queue: float) -> None:
+def test_the_chains_of_ticket_and_queue_locks_give_the_published_shape(
+    n: int, line: int, of_ticket: float, of_queue: float,
+) -> None:
     assert ticket(n, S, Z, line).throughput * 1e3 == pytest.approx(of_ticket, abs=6e-5)
     assert queued(n, S, Z, line).throughput * 1e3 == pytest.approx(of_queue, abs=6e-5)
 

@@ -224,7 +224,7 @@ class Lock:
     def assert_spin_locked(self) -> None:
         """`assert_spin_locked`: a kernel BUG if nobody holds this lock (whoever holds it will do; that is what Linux checks).
 
-        It is a BUG_ON there: the thread would go no further. Here it is reported and the run goes on, so that one sees what follows.
+        It is a BUG_ON there: the thread would go no further. Here it is reported and the run goes on, to show what follows.
         """
         if self.owner is None:
             self.machine.held_by_nobody(self)

@@ -110,7 +110,7 @@ class Scheduler(Engine):
             self.movable -= not context.pinned
             self._dispatch(cpu, context, self.costs.switch)
             if cpu.queue:
-                self._arm_slice(cpu, self.costs.switch)  # the switch is not the thread's own time: however short, a slice gets it on
+                self._arm_slice(cpu, self.costs.switch)  # the slice begins after the switch: however short, it gets the thread on
 
     def _pull(self, cpu: Cpu) -> None:
         """Move the first thread that may move here, from the longest queue that has one (`newidle_balance`)."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from vtdkit.kernel import IDEAL, GFP_ATOMIC, KObject, Machine, shared
+from vtdkit.kernel import GFP_ATOMIC, IDEAL, KObject, Machine, shared
 from vtdkit.kernel.pages import POISON
 
 

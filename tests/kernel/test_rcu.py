@@ -21,7 +21,9 @@ class node(KObject):
 
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.tuples(st.integers(0, 300), st.integers(0, 200), st.booleans()), max_size=6), st.integers(0, 300))
-def test_a_grace_period_ends_when_the_last_reader_that_was_inside_has_left(readers: list[tuple[int, int, bool]], start: int) -> None:
+def test_a_grace_period_ends_when_the_last_reader_that_was_inside_has_left(
+    readers: list[tuple[int, int, bool]], start: int,
+) -> None:
     machine = Machine(cpus=len(readers) + 1, costs=QUICK)
     ended: list[int] = []
 

@@ -6,6 +6,7 @@ import json
 import time
 from array import array
 from collections import defaultdict
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -79,9 +80,8 @@ def random_run(seed: int, cpus: int, threads: int, count: int = 4) -> Trace:
     async def body(index: int) -> None:
         async with spin.irqsave():
             await machine.work(machine.random.randrange(50))
-        async with mutex:
-            async with shared.read() if index % 2 else shared.write():
-                await machine.work(machine.random.randrange(50))
+        async with mutex, shared.read() if index % 2 else shared.write():
+            await machine.work(machine.random.randrange(50))
 
     async def handler() -> None:
         await machine.work(11)
@@ -104,7 +104,7 @@ def test_occupation_has_no_gap_and_no_overlap_and_holds_are_those_of_lock_stat(s
     for lane in lanes.values():
         assert lane[0].start == 0
         assert lane[-1].end == trace.end
-        assert all(before.end == after.start for before, after in zip(lane, lane[1:], strict=False))
+        assert all(before.end == after.start for before, after in pairwise(lane))
     assert len(lanes) == cpus
     held = sum(span.end - span.start for span in trace.spans() if span.state == "holding" and span.object == "spin")
     took, total = {}, 0
@@ -129,7 +129,7 @@ def test_a_hundred_thousand_events_are_turned_into_spans_quickly() -> None:
     )  # fmt: skip
     began = time.process_time()
     spans = long.spans()
-    assert time.process_time() - began < 10  # a quarter of a second on an idle machine: this catches only what grows with the square
+    assert time.process_time() - began < 10  # a quarter of a second on an idle machine; this catches what grows with the square
     assert len(spans) > 50_000
 
 

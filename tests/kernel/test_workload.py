@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vtdkit.kernel import IDEAL, NEAR, Constant, Exponential, Machine, Measured, Uniform, closed_loop, open_loop
-from vtdkit.kernel.theory import Steady, constant_hold, exponential_hold, queued, ticket
+from vtdkit.kernel.theory import Steady, charged_at_release, constant_hold, exponential_hold, queued, ticket
 from vtdkit.kernel.workload import LoadResult, Times
 
 # -- distributions -----------------------------------------------------------------------------------------------------
@@ -167,6 +167,19 @@ def test_a_ticket_lock_peaks_at_six_of_these_cpus_and_collapses_between_24_and_3
     assert max(rates, key=lambda n: rates[n]) == 6  # of these; 7, which is not among them, gives 0.3 % more than 6
     short = {n: ticket(n, 100, 10_000, 100).throughput * 1e3 for n in (24, 32, 48)}
     assert short == pytest.approx({24: 2.3318, 32: 0.9035, 48: 0.4507}, abs=1e-4)
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 16])
+def test_a_hand_over_that_costs_nothing_leaves_the_machine_repairman(n: int) -> None:
+    exact, known = charged_at_release(n, S, Z, lambda _: 0.0), exponential_hold(n, S, Z)
+    assert (exact.throughput, exact.wait) == pytest.approx((known.throughput, known.wait), rel=1e-9, abs=1e-6)
+
+
+@pytest.mark.parametrize(("n", "rate"), [(2, 0.8049), (4, 1.4492), (6, 1.7840), (8, 1.7093), (16, 0.9585), (64, 0.2857)])
+def test_a_price_paid_at_the_release_gives_what_an_independent_simulation_measured(n: int, rate: float) -> None:
+    exact = charged_at_release(n, S, Z, lambda waiting: 100 * waiting / 2)
+    assert exact.throughput * 1e3 == pytest.approx(rate, rel=0.0015)
+    assert exact.throughput >= ticket(n, S, Z, 100).throughput
 
 
 # -- simulation against theory: short runs, wide bands; benchmarks/validate.py has the long ones --------------------------

@@ -1,7 +1,8 @@
 """The simulator against results that nobody here produced: closed forms of queueing theory, and published measurements.
 
-Run `python benchmarks/validate.py` (five minutes on an idle core; `--quick` half of one). Every row says what is compared, what theory
-or the source says, what the simulation gives, the deviation, and the band it must lie in. The exit status is 1 if any row lies outside.
+Run `python benchmarks/validate.py` (five minutes on an idle core; `--quick` half of one). Every row says what is compared, what
+theory or the source says, what the simulation gives, the deviation, and the band it must lie in. The exit status is 1 if any
+row lies outside.
 """
 
 from __future__ import annotations

@@ -161,7 +161,7 @@ def test_the_totals_are_those_of_the_machine_s_own_statistics(version: int) -> N
     timeline = timeline_of(trace)
     counted: dict[str, list[int]] = {}
     for (name, *_), log in machine.lock_logs.items():
-        stats = log.read()
+        stats = log.fold()
         row = counted.setdefault(name, [0] * 5)
         sums = zip(row, (stats.acquisitions, stats.wait_total, stats.wait_max, stats.hold_total, stats.hold_max), strict=True)
         counted[name] = [max(pair) if i in (2, 4) else sum(pair) for i, pair in enumerate(sums)]

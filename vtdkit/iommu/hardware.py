@@ -24,6 +24,7 @@ from vtdkit.vtd.unit import RemappingUnit
 if TYPE_CHECKING:
     from .pci import PciDevice
 
+PAGE_SHIFT = 12
 DEVICE_TLB_TYPES = (3, 8)
 WAIT_TYPE = 5
 
@@ -36,9 +37,10 @@ class MachineMemory:
     def __init__(self, machine: Machine, name: str) -> None:
         self.machine = machine
         self.name = name
+        self.frames = machine.pages.frames
 
     def read64(self, address: int) -> int:
-        page = self.machine.pages.page(address)
+        page = self.frames.get(address >> PAGE_SHIFT)
         if page is None:
             raise AccessError(address)
         index = address >> 3 & 511
@@ -178,7 +180,7 @@ class RemappingHardware:
         """What the descriptor at the head takes: a wait nothing of its own, a device TLB a round trip. At least 1 ns."""
         queue, costs = self.unit.queue, self.machine.costs
         try:
-            low = self.memory.read64(queue.base + queue.head)
+            low = self.memory.read64(queue.base + self.unit.registers.values["IQH"])
         except AccessError:
             return costs.iotlb_wait or 1
         kind = low & 0xF | low >> 5 & 0x70

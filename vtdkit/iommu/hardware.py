@@ -105,6 +105,7 @@ class RemappingHardware:
         self.agent.send = self._work
         self.fault_irq: Callable[[], None] | None = None
         self.descriptors = 0  # executed so far
+        self.busy = 0  # ns spent on them, and on those under way
         self.polled: list[Page] = []  # status pages that software spins on
         self.endpoints: dict[int, Endpoint] = {}
         self.include_all = True
@@ -181,12 +182,12 @@ class RemappingHardware:
         queue, costs = self.unit.queue, self.machine.costs
         try:
             low = self.memory.read64(queue.base + self.unit.registers.values["IQH"])
+            kind = low & 0xF | low >> 5 & 0x70
         except AccessError:
-            return costs.iotlb_wait or 1
-        kind = low & 0xF | low >> 5 & 0x70
-        if kind == WAIT_TYPE:
-            return costs.line_near or 1
-        return (costs.device_tlb_wait if kind in DEVICE_TLB_TYPES else costs.iotlb_wait) or 1
+            kind = 0
+        cost = costs.line_near if kind == WAIT_TYPE else costs.device_tlb_wait if kind in DEVICE_TLB_TYPES else costs.iotlb_wait
+        self.busy += cost or 1
+        return cost or 1
 
     def write_status(self, address: int, data: int) -> None:
         """A wait descriptor completed: 32 bits go to memory, coherently."""

@@ -105,7 +105,8 @@ class RemappingHardware:
         self.agent.send = self._work
         self.fault_irq: Callable[[], None] | None = None
         self.descriptors = 0  # executed so far
-        self.busy = 0  # ns spent on them, and on those under way
+        self.device_tlb_flushes = 0  # of them, device-TLB invalidations
+        self.busy = 0  # ns spent on all, and on the one under way
         self.polled: list[Page] = []  # status pages that software spins on
         self.endpoints: dict[int, Endpoint] = {}
         self.include_all = True
@@ -185,7 +186,11 @@ class RemappingHardware:
             kind = low & 0xF | low >> 5 & 0x70
         except AccessError:
             kind = 0
-        cost = costs.line_near if kind == WAIT_TYPE else costs.device_tlb_wait if kind in DEVICE_TLB_TYPES else costs.iotlb_wait
+        if kind in DEVICE_TLB_TYPES:
+            self.device_tlb_flushes += 1
+            cost = costs.device_tlb_wait
+        else:
+            cost = costs.line_near if kind == WAIT_TYPE else costs.iotlb_wait
         self.busy += cost or 1
         return cost or 1
 

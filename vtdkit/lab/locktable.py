@@ -7,8 +7,8 @@ A second run has a neighbour: a CPU that maps and unmaps in another domain, behi
 long the neighbour had to wait for a lock is what the operation costs those who have nothing to do with it.
 
 "D" stands for the lock of the device lists: `device_domain_lock`, one for the machine, and from patch 12 on the domain's own mutex
-or spin lock. "L" is `iommu->lock`. The point to see: the number of acquisitions goes up with the series; what falls is how long D is
-held, how long interrupts are off, and how long the neighbour waits.
+or spin lock. "L" is `iommu->lock`. The point to see: the number of acquisitions goes up with the series; what falls is how long
+D is held, how long interrupts are off, and how long the neighbour waits.
 
 Guards: none here. Virtual time: the same table on every computer.
 """

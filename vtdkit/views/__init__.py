@@ -15,8 +15,12 @@ import importlib
 _HOMES = {
     "base": "Widget",
     "bitfield": "BitFieldCard",
+    "lockgraph": "lock_order_figure",
     "pagetables": "PageTableExplorer",
     "record": "BadRecord",
+    "scaling": "scaling_figure",
+    "stepper": "Stepper",
+    "timeline": "LockTimeline",
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
 __all__ = sorted(_HOME)

@@ -13,9 +13,10 @@ from typing import Any
 from .context import AGENT, HARD_OFF, HARDIRQ, SOFTIRQ, TASK, Context, Cpu
 from .costs import IDEAL
 from .explored import EXPLORED, Point, XPage, XPageAllocator, XRcu
-from .findings import KernelBug
+from .findings import KernelBug, Oops
 from .locations import WRITE, Access, Locations, Name
 from .machine import CHECKERS
+from .sites import Spot
 from .touching import Touching
 
 FRAMES_EACH = 1024  # page frames an explored thread can have
@@ -199,6 +200,7 @@ class ExploredMachine(Touching):
             self.touch(self.location_of(context), WRITE)
             self._ended(process)
         except KernelBug as bug:
+            self._crashed(context, bug)
             process.point, process.done = None, True
             context.done, context.error = True, bug
             context.held.clear()
@@ -207,6 +209,15 @@ class ExploredMachine(Touching):
                 raise TypeError(f"{context.name} waits in a way the explorer does not know ({point!r})")
             process.point = point
             context.waiting = point.what
+
+    def _crashed(self, context: Context, bug: KernelBug) -> None:
+        """A thread did what no kernel survives. The others go on, so that what it leaves behind can be seen."""
+        trace = bug.__traceback__
+        while isinstance(bug, Oops) and trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        if isinstance(bug, Oops) and trace is not None:
+            kind, _, what = str(bug).partition(": ")
+            self.report(f"BUG: {kind}", context.name, (Spot(trace.tb_frame.f_code, trace.tb_lasti),), text=what)
 
     def _ended(self, process: Process) -> None:
         context = process.context

@@ -18,7 +18,7 @@ _HOMES = {
     "lockgraph": "lock_order_figure",
     "pagetables": "PageTableExplorer",
     "record": "BadRecord",
-    "scaling": "scaling_figure",
+    "scaling": "ScalingPoint scaling_figure",
     "stepper": "Stepper",
     "timeline": "LockTimeline",
 }

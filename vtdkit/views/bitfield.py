@@ -45,7 +45,7 @@ class BitFieldCard(Widget):
 
     - `what`: a `Structure`, the name of one (`layouts()` has them all), or a `Step` of a walk, which brings its value along
     - `value`: the value to begin with
-    - `unit`: the unit that is asked; it also says which bits are reserved. Without it, the usual capabilities, and no answers
+    - `unit`: the unit that is asked; it also says which bits are reserved. Without it, one that can do all, and no answers
     - `request`: for table entries, the DMA that is asked about; it is asked as a read and as a write
     - `address`: where the entry stands; without it, where the walk for `request` finds an entry of this kind
 
@@ -152,7 +152,7 @@ def _answers(unit: RemappingUnit | None, layout: Structure, address: int | None,
 
 
 def _record(layout: Structure, unit: RemappingUnit | None, start: int, answers: Answers | None) -> Record:
-    environment = unit.rules.environment if unit else Capabilities().environment
+    environment = unit.rules.environment if unit else Capabilities.scalable().environment
     types = {"": ""} | {kind: kind for kind in _types(layout).values()}
     made = {kind: layout_record(layout, environment, kind) for kind in types}
     flips = {str(bit): answers.ask(start ^ 1 << bit) for bit in range(layout.width)} if answers else {}

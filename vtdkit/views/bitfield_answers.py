@@ -54,7 +54,9 @@ class EntryAnswers:
         for word in range(self.words):
             memory.put(self.address + 8 * word, value >> 64 * word & _WORD)
         answers = [self.unit.from_memory(request) for request in self.requests]
-        return [_answer(bool(a), answer_text(a)[2:], sentence(a.label) if isinstance(a, Fault) else "") for a in answers]
+        return [
+            _answer(bool(a), answer_text(a)[2:].rstrip("."), sentence(a.label) if isinstance(a, Fault) else "") for a in answers
+        ]
 
 
 class RegisterAnswers:
@@ -73,14 +75,30 @@ class RegisterAnswers:
             unit.write(offset + part, value >> 8 * part & (1 << 8 * min(size, 8)) - 1, min(size, 8))
         back = unit.read(offset, min(size, 8))
         changed = [name for name in unit.registers.names if unit.registers[name] != before[name] and name != self.name]
-        lines = [_answer(None, f"{self.name} reads back {back:#x}", _kept(value, back, size))]
+        detail = _kept(unit.registers.entry(self.name).structure, value, back) if size <= 8 else ""
+        lines = [_answer(None, f"{self.name} reads back {back:#x}", detail)]
         return lines + [_answer(None, f"{name}: {_fields(unit.registers.entry(name), before[name])}") for name in changed]
 
 
-def _kept(value: int, back: int, size: int) -> str:
-    if size > 8:
-        return ""
-    return "All bits were taken." if back == value else f"These bits differ from what was written: {value ^ back:#x}."
+_UNLIKE = (
+    (("WO",), "write-only: reads as 0"),
+    (("RW1C", "RW1CS"), "cleared by writing 1, not changed by writing 0"),
+    (("RO", "ROS"), "read-only"),
+)
+
+
+def _kept(structure: Structure, value: int, back: int) -> str:
+    """Why a register does not read back what was written."""
+    differ = value ^ back
+    reasons = []
+    for kinds, why in _UNLIKE:
+        if bits := differ & structure.access_mask(*kinds):
+            names = ", ".join(name for name in structure.names if structure.field(name).mask & bits)
+            reasons.append(f"{names}: {why}")
+            differ &= ~bits
+    if differ:
+        reasons.append(f"bits {differ:#x}: not taken")
+    return f"{'; '.join(reasons)}." if reasons else "All bits were taken."
 
 
 def _fields(now: Entry, before: int) -> str:

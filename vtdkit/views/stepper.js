@@ -12,7 +12,7 @@ const WORDS = [
   ["schedule", "the order in which the threads take their steps; 0*3 1 means: thread 0 three times, then thread 1 once"],
   ["point of no return", "the first step after which every way to go on shows the finding"],
 ];
-const ROW = 24, LEFT = 150, TOP = 18;
+const ROW = 24, LEFT = 150, TOP = 18, MOST_LINES = 14;
 const HUES = ["blue", "orange", "green", "purple", "sky", "red", "yellow"];
 
 export default {
@@ -46,6 +46,8 @@ class View {
     this.buildRibbon();
     this.columns = this.run.columns.map((thread) => this.buildColumn(thread));
     this.grid = el("div", { class: "vtd-stepper-columns" }, this.columns.map(({ node }) => node));
+    const tall = Math.max(...this.run.sources.map(({ lines }) => lines.length), 4);
+    this.grid.style.setProperty("--vtd-stepper-tall", Math.min(tall, MOST_LINES));
     this.words = this.run.words.map((word) => {
       const value = el("td", { class: "vtd-mono" }), note = el("td", { class: "vtd-soft" });
       return { value, note, node: el("tr", {}, el("th", { scope: "row", text: word }), value, note) };

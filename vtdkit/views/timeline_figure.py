@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .palette import HUES, PAPER
+from .paper import figure
 from .timeline_fold import HARDWARE, HOLDING, IDLE, INTERRUPT, RUNNING, SPINNING, Timeline
 from .timeline_layout import LEGEND, Bar, bars, label, letters, ticks
 
@@ -22,13 +23,12 @@ OFF: dict[str, Any] = {"facecolor": PAPER["ink"]}
 
 def timeline_figure(timelines: Sequence[Timeline], labels: Sequence[str], window: tuple[int, int], width: float = 9.0) -> Any:
     """Lanes of one or two runs between the ends of `window` (ns after the start); a matplotlib figure `width` inches wide."""
-    from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
     names = letters(timelines)
     lanes = [min(len(timeline.lanes), 32) for timeline in timelines]
-    figure = Figure(figsize=(width, sum(0.34 * n + 0.75 for n in lanes) + 0.55), layout="constrained")
-    axes = figure.subplots(len(timelines), 1, squeeze=False, height_ratios=lanes)[:, 0]
+    paper = figure(width, sum(0.34 * n + 0.75 for n in lanes) + 0.55, layout="constrained")
+    axes = paper.subplots(len(timelines), 1, squeeze=False, height_ratios=lanes)[:, 0]
     for ax, timeline, name in zip(axes, timelines, labels, strict=True):
         _draw(ax, timeline, names, window)
         if len(timelines) > 1:
@@ -36,8 +36,8 @@ def timeline_figure(timelines: Sequence[Timeline], labels: Sequence[str], window
     kinds = {"running": RUNNING, "holding": HOLDING, "spinning": SPINNING, "hardware": HARDWARE, "interrupt": INTERRUPT}
     signs = [Patch(**STYLE[kinds[state]], label=word) for state, word, _ in LEGEND if state in kinds]
     signs.append(Patch(**OFF, label="interrupts off"))
-    figure.legend(handles=signs, loc="outside lower center", ncols=6, frameon=False, fontsize=8)
-    return figure
+    paper.legend(handles=signs, loc="outside lower center", ncols=6, frameon=False, fontsize=8)
+    return paper
 
 
 def _draw(ax: Any, timeline: Timeline, names: Mapping[str, str], window: tuple[int, int]) -> None:

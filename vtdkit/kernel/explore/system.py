@@ -1,23 +1,23 @@
 """What the explorer needs to know of a system: who can move, one step at a time, and what the step touched.
 
-The explorer knows no machine, no lock and no memory. It is handed a `System` and drives it: it starts it, asks
-who can take a step, has one process take one step, and learns from the step's *accesses* which steps depend on
-each other. Everything else (sleep sets, race reversals, bounds) follows from that.
+The explorer knows no machine, no lock and no memory. It is handed a `System` and drives it: it starts it,
+asks who can take a step, has one process take one step, and learns from the step's *accesses* which steps
+depend on each other. Everything else (sleep sets, race reversals, bounds) follows from that.
 
 Rules for whoever writes a system:
 
 - `start()` brings the same initial state every time, and a schedule replayed step by step gives the same
   accesses. No wall clock, no randomness, no order taken from a hash.
-- A process is named the same way in executions that differ only in the order of independent steps. A name and a
-  location have a `repr` that does not change from run to run (numbers, text, tuples of these).
-- Two steps that do not conflict commute: done in either order they touch the same things and lead to the same
-  state, and neither of them can switch the other on or off. So a step that takes a lock, ends a wait or stops
-  another process must say so by an access to a location which the other one touches as well.
-- A step is one visible operation and all that the process does up to its next one. It may touch several locations;
-  list them in the order in which they were touched.
+- A process is named the same way in executions that differ only in the order of independent steps. A name
+  and a location have a `repr` that does not change from run to run (numbers, text, tuples of these).
+- Two steps that do not conflict commute: done in either order they touch the same things and lead to the
+  same state, and neither of them can switch the other on or off. So a step that takes a lock, ends a wait
+  or stops another process must say so by an access to a location which the other one touches as well.
+- A step is one visible operation and all that the process does up to its next one. It may touch several
+  locations; list them in the order in which they were touched.
 
-Mirrors nothing in a kernel. The theory is that of Abdulla, Aronis, Jonsson, Sagonas, "Source Sets: A Foundation
-for Optimal Dynamic Partial Order Reduction", Journal of the ACM 64(4), 2017.
+Mirrors nothing in a kernel. The theory is that of Abdulla, Aronis, Jonsson, Sagonas, "Source Sets: A
+Foundation for Optimal Dynamic Partial Order Reduction", Journal of the ACM 64(4), 2017.
 """
 
 from __future__ import annotations
@@ -30,13 +30,14 @@ READ, WRITE, ACQUIRE, RELEASE, SHARED_ACQUIRE, SHARED_RELEASE, WAIT = range(7)
 """The kinds of access.
 
 READ            looks; never waits (a failed compare-and-swap, a failed trylock, a plain load)
-WRITE           changes; never waits (a store, a fetch-and-add, a compare-and-swap or trylock that succeeded)
+WRITE           changes; never waits (a store, a fetch-and-add, a compare-and-swap or trylock that
+                succeeded)
 ACQUIRE         takes a lock for itself; waits while anybody holds it
 RELEASE         gives such a lock back, or sets a lock free in any other way; never waits
 SHARED_ACQUIRE  takes a lock together with others; waits while somebody holds it alone
 SHARED_RELEASE  gives a shared hold back
-WAIT            looks, and waits until what it sees lets it go on: until nobody holds the lock alone, or until a
-                word written with WRITE has the right value
+WAIT            looks, and waits until what it sees lets it go on: until nobody holds the lock alone, or
+                until a word written with WRITE has the right value
 
 Two accesses to one location conflict unless both only look (READ, WAIT) or both are shared (SHARED_*).
 """

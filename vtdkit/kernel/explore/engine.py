@@ -1,0 +1,273 @@
+"""Optimal exploration: one execution of every equivalence class, and no other.
+
+The engine runs the system to the end, finds the races of that execution, and puts for each race a reversal
+into the node where the other order begins, unless a sleeping process covers it. Then it goes back to the
+deepest node with something pending, replays the way there and runs on. This is optimal dynamic
+partial-order reduction as in Abdulla, Aronis, Jonsson, Sagonas (JACM 2017, section 7), with two changes:
+
+- Their wake-up tree is kept as a list of reversals in each node, sorted out only when a branch is taken:
+  those that the branch leads into go along with it. By then it is known for certain what its first step
+  touches.
+- Races are looked for when the execution has ended, also with the next steps of processes that are stuck.
+
+The engine may be given a part of the tree only: the node that some first steps lead to. Races with steps
+above that node are then collected in `foreign`, for whoever holds the upper part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
+
+from .footprint import Footprint, Footprints
+from .path import Event, Path, bits
+from .races import foresight, races_of
+from .system import Process, System
+from .tally import Tally
+from .tree import NOBODY, Node, Reversal, covered_before, offer_late, undisturbed
+
+
+class NotRepeatable(RuntimeError):
+    """A system did something else when the same steps were taken again."""
+
+
+class Engine:
+    """Explores what lies below one node. No locks: one engine, one thread.
+
+    system      what is explored
+    footprints  shared by all that compare footprints with this engine's
+    tally       what was found so far
+    root        the node to explore; `prefix` are the steps that lead there from the start
+    live        processes asleep in the root whose own executions are still being run elsewhere: nodes in
+                which they sleep are kept, since more may have to be run there
+    foreign     (number of the step, process that went first, reversal): reversals found for nodes above the
+                root
+    """
+
+    def __init__(
+        self,
+        system: System,
+        footprints: Footprints,
+        tally: Tally,
+        root: Node | None = None,
+        prefix: Sequence[Process] = (),
+        live: frozenset[Process] = frozenset(),
+    ) -> None:
+        self.system = system
+        self.footprints = footprints
+        self.tally = tally
+        self.root = root if root is not None else Node(NOBODY)
+        self.prefix = tuple(prefix)
+        self.live = live
+        self.foreign: list[tuple[int, Reversal]] = []
+        self.path = Path()
+        self.nodes: list[Node] = []
+        self._told: set[tuple[int, object]] = set()
+        self._fresh = len(self.prefix)
+
+    def run(self, go_on: Callable[[Tally], bool]) -> bool:
+        """Explore until all is done (True) or until `go_on`, asked after each execution, says no (False)."""
+        self._walk_to_root()
+        while True:
+            process = self._choose(self.nodes[-1])
+            while process is not None:
+                self._step(process)
+                process = self._choose(self.nodes[-1])
+            if not self.nodes[-1].explored:
+                self._end()
+                if not go_on(self.tally):
+                    self._fold()
+                    return not self.root.open
+            if not self._backtrack():
+                return True
+
+    def _walk_to_root(self) -> None:
+        self.system.start()
+        for process in self.prefix:
+            self.path.enabled.append(self.system.enabled())
+            self.path.extend(process, self.footprints.of(self.system.step(process)))
+        self.path.enabled.append(self.system.enabled())
+        self.nodes = [self.root] * (len(self.prefix) + 1)
+
+    # -- running on
+
+    def _choose(self, node: Node) -> Process | None:
+        """Return who moves next, or None if nothing is left to be run from this node."""
+        for process, child in node.children.items():
+            if child.open:
+                return process
+        enabled = self.path.enabled[-1]
+        while node.pending:
+            reversal = node.pending[0]
+            if reversal.first in enabled and not node.is_covered(reversal):
+                return reversal.first
+            del node.pending[0]
+        if node.explored:
+            return None
+        sleep = node.sleep
+        events = self.path.events
+        if events:
+            last = events[-1].process
+            if last in enabled and last not in sleep:
+                return last
+        for process in enabled:
+            if process not in sleep:
+                return process
+        return None
+
+    def _step(self, process: Process) -> None:
+        node = self.nodes[-1]
+        taken = node.take_along(process) if node.pending else None
+        footprint = self.footprints.of(self.system.step(process))
+        self.path.extend(process, footprint)
+        child = node.children.pop(process, None) if node.children else None
+        if child is None:
+            sleep = node.sleep
+            if sleep:
+                touch = footprint.touch
+                sleep = {
+                    sleeper: touched
+                    for sleeper, touched in sleep.items()
+                    if not touched.clash & touch and sleeper != process
+                }
+            child = Node(sleep)
+        if taken:
+            for reversal in taken:
+                child.add(reversal)
+        self.nodes.append(child)
+        self.path.enabled.append(self.system.enabled())
+
+    def _end(self) -> None:
+        """Count the execution that has come to its end, and look for the other orders of its races."""
+        events = self.path.events
+        stuck: dict[Process, Footprint] = {}
+        self.nodes[-1].explored = True
+        self.tally.steps += len(events) - self._fresh
+        self.tally.meet(self.path, self._fresh)
+        for process, wanted in self.system.blocked().items():
+            stuck[process] = self.footprints.of(wanted)
+        if self.path.enabled[-1]:
+            self.tally.blocked += 1
+        else:
+            self.tally.count(self.path, self.system, stuck)
+        reversible: dict[tuple[int, int], list[tuple[int, Event]]] = {}
+        after = self.path.followers()
+        for limit, late in chain(enumerate(events), self._next_of(stuck)):
+            if late.direct & ~late.known and late.races != ():
+                for race in races_of(self.path, after, late, limit):
+                    reversible.setdefault(race, []).append((limit, late))
+        for (index, rest), lates in reversible.items():
+            self._consider(index, rest, lates)
+
+    def _next_of(self, stuck: Mapping[Process, Footprint]) -> Iterator[tuple[int, Event]]:
+        for process, footprint in stuck.items():
+            yield len(self.path.events), self.path.next_event(process, footprint)
+
+    # -- races
+
+    def _consider(self, index: int, rest: int, lates: Sequence[tuple[int, Event]]) -> None:
+        """Put reversals of races with step `index` into the node before it, unless they are covered there."""
+        path = self.path
+        events = path.events
+        first = events[index]
+        node = self.nodes[index]
+        foreign = index < len(self.prefix)
+        steps = [events[number] for number in bits(rest)]
+        if node.doubtful is not None and not foreign:
+            self._note_rivals(node, index, rest, lates)
+        left: list[tuple[Process, Footprint]] | None = []
+        if node.sleep and not foreign:
+            left = undisturbed(node.asleep_before(first.process), steps)
+            if left is None:
+                return
+        for limit, late in lates:
+            exact, met = foresight(path, late, limit, index, rest)
+            if left and covered_before(left, late.process, late.footprint, exact):
+                continue
+            reversal = Reversal(steps, late.process, late.footprint, exact, path.seed_of(late))
+            if met:
+                reversal.rivals.add(first.process)
+            if foreign:
+                self._tell(index, reversal)
+            elif first.process in node.sleep:
+                offer_late(node, first.process, reversal)
+            else:
+                node.add(reversal)
+
+    def _tell(self, index: int, reversal: Reversal) -> None:
+        key = (index, reversal.key)
+        if key not in self._told:
+            self._told.add(key)
+            self.foreign.append((index, reversal))
+
+    def _note_rivals(self, node: Node, index: int, rest: int, lates: Sequence[tuple[int, Event]]) -> None:
+        """Tell doubtful reversals that their last step conflicts with the step that went first here this time."""
+        path = self.path
+        first = path.events[index]
+        for limit, late in lates:
+            for reversal in (node.doubtful or {}).get((late.process, path.seed_of(late)), ()):
+                if first.process in reversal.rivals or not foresight(path, late, limit, index, rest)[1]:
+                    continue
+                if self._same_content(reversal, late, index, rest):
+                    reversal.rivals.add(first.process)
+
+    def _same_content(self, reversal: Reversal, late: Event, index: int, rest: int) -> bool:
+        """Say whether a step would find the same after a reversal's steps as after `rest`, where it looks first.
+
+        "First" is up to a place that step `index` changes: there the two are known to meet.
+        """
+        for place in late.footprint.places:
+            here = self.path.content(place.number, index, rest)
+            if self.path.content_after(place.number, index, reversal.steps) != here:
+                return False
+            if self.path.events[index].footprint.changes >> 3 * place.number & 7:
+                return True
+        return True
+
+    # -- going back
+
+    def _backtrack(self) -> bool:
+        """Go back to the deepest node with something to run, and bring the system there. False if there is none."""
+        events = self.path.events
+        base = len(self.prefix)
+        while len(events) > base:
+            node = self._leave()
+            if (node.pending or node.children) and self._choose(node) is not None:
+                self._replay()
+                return True
+        return False
+
+    def _leave(self) -> Node:
+        """Step back from the last node and return the one above, with what it must remember of the one left."""
+        event = self.path.retract()
+        self.path.enabled.pop()
+        child = self.nodes.pop()
+        child.open = bool(child.pending) or any(below.open for below in child.children.values())
+        node = self.nodes[-1]
+        node.explored = True
+        keep = child.open or (self.live and not self.live.isdisjoint(child.sleep))
+        if keep or node.pending or node.children:
+            if event.process not in node.sleep:
+                node.put_to_sleep(event.process, event.footprint)
+            if keep:
+                node.children[event.process] = child
+        return node
+
+    def _replay(self) -> None:
+        """Bring the system to the end of the path."""
+        system = self.system
+        system.start()
+        self._fresh = len(self.path.events)
+        for number, event in enumerate(self.path.events):
+            accesses = system.step(event.process)
+            if accesses != event.footprint.accesses and tuple(accesses) != event.footprint.accesses:
+                raise NotRepeatable(
+                    f"step {number}, by process {event.process!r}, touched {self.footprints.of(accesses)!r} when "
+                    f"replayed, but {event.footprint!r} before: the system must do the same at every start"
+                )
+
+    def _fold(self) -> None:
+        """Hang the nodes of the path under the root, so that exploration can be taken up again later."""
+        while len(self.path.events) > len(self.prefix):
+            self._leave()
+        self.root.open = bool(self.root.pending) or any(child.open for child in self.root.children.values())

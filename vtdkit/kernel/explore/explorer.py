@@ -1,0 +1,201 @@
+"""The ways to run a system under many schedules: all that matter, those with few preemptions, or random ones.
+
+    explore_system(factory)                   every class of executions once (optimal partial-order reduction)
+    explore_system(factory, preemptions=2)    every class that some schedule with so few preemptions shows
+    random_walk(factory, runs=1000, seed=1)   a sample
+    pct(factory, runs=1000, depth=3, seed=1)  a sample that finds bugs of small depth with a known probability
+
+All return an `Exploration`. An error raised by the system goes to the caller as it is. Ctrl-C ends the search after the execution
+under way, and what was found so far is returned; a second Ctrl-C interrupts at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path as File
+
+from .bounded import Bounded
+from .bounds import Truncated
+from .engine import Engine
+from .footprint import Footprints
+from .result import Exploration, exploration_of
+from .sampling import Priorities, RandomWalk, Scheduler, sample
+from .schedule import Schedule
+from .stopping import Stopping
+from .system import Outcome, System, SystemFactory
+from .tally import Tally
+
+OnOutcome = Callable[[Outcome, Schedule], object]
+"""Called at the end of each execution; true means: enough."""
+
+
+def explore_system(
+    system_factory: SystemFactory,
+    *,
+    preemptions: int | None = None,
+    delays: int | None = None,
+    depth: int | None = None,
+    limit: int | None = None,
+    progress: bool = False,
+    resume: str | File | None = None,
+    on_outcome: OnOutcome | None = None,
+) -> Exploration:
+    """Run every execution of a system that matters, and only those; return what was found.
+
+    preemptions  run only what up to so many preemptions (switches away from a process that could go on) can show
+    delays       the same, counted in delays: processes passed over by a scheduler that goes round
+    depth        let no process take more than so many steps
+    limit        stop after so many executions
+    progress     show a bar (needs tqdm)
+    resume       a file: what was done is kept there when the search ends early, and taken up from there if there is one
+    on_outcome   called with (outcome, schedule) at the end of each execution; a true answer ends the search
+
+    ValueError if these do not go together; what the system raises is passed on.
+
+    >>> from vtdkit.kernel.explore import WRITE, Outcome, explore_system
+    >>> class Two:  # two processes, one step each, on one location
+    ...     def start(self): self.order = []
+    ...     def enabled(self): return [p for p in (0, 1) if p not in self.order]
+    ...     def step(self, process): self.order.append(process); return (("x", WRITE),)
+    ...     def blocked(self): return {}
+    ...     def finish(self): return Outcome(f"last: {self.order[-1]}")
+    >>> explore_system(Two)
+    2 executions: complete
+            1 x  'last: 0'
+            1 x  'last: 1'
+      findings: none
+      coverage: 1 pair of dependent operations in both orders, 0 in one only
+    """
+    _check(preemptions, delays, depth, limit, resume)
+    tally = Tally()
+    if on_outcome is not None:
+        tally.watch = lambda outcome, steps: on_outcome(outcome, Schedule(steps))
+    with Stopping(limit, progress) as stop:
+        system = _system(system_factory, depth)
+        if preemptions is not None or delays is not None:
+            return _explore_bounded(system, tally, stop, preemptions, delays, depth)
+        return _explore_all(system, tally, stop, depth, resume)
+
+
+def _check(
+    preemptions: int | None,
+    delays: int | None,
+    depth: int | None,
+    limit: int | None,
+    resume: str | File | None,
+) -> None:
+    for name, number, least in (("preemptions", preemptions, 0), ("delays", delays, 0), ("depth", depth, 1), ("limit", limit, 1)):
+        if number is not None and number < least:
+            raise ValueError(f"{name}={number}; it must be {least} or more, or None for no bound")
+    bounded = preemptions is not None or delays is not None
+    if preemptions is not None and delays is not None:
+        raise ValueError("preemptions= and delays= are two ways to bound a search; give one of them")
+    if bounded and resume is not None:
+        raise ValueError("a search bounded by preemptions= or delays= cannot be taken up with resume=")
+
+
+def _system(factory: SystemFactory, depth: int | None) -> System:
+    system = factory()
+    return system if depth is None else Truncated(system, depth)
+
+
+def _explore_all(system: System, tally: Tally, stop: Stopping, depth: int | None, resume: str | File | None) -> Exploration:
+    from .keeping import keep, take_up
+
+    footprints = Footprints()
+    root = None
+    if resume is not None and File(resume).exists():
+        root, tally_before = take_up(resume, system, footprints, depth)
+        tally.merge(tally_before)
+        stop.begin(tally)
+        if not root.open:
+            return exploration_of(tally, *extent_of(tally, True, stop, depth=depth))
+    engine = Engine(system, footprints, tally, root)
+    done = engine.run(stop.go_on)
+    if resume is not None:
+        keep(resume, engine.root, tally, depth)
+    return exploration_of(tally, *extent_of(tally, done, stop, depth=depth))
+
+
+def _explore_bounded(
+    system: System, tally: Tally, stop: Stopping, preemptions: int | None, delays: int | None, depth: int | None
+) -> Exploration:
+    if preemptions is not None:
+        bound, name = preemptions, "preemption"
+    else:
+        bound, name = delays or 0, "delay"
+    search = Bounded(system, Footprints(), tally, bound, delays is not None)
+    done = search.run(stop.go_on)
+    exceeded = f"{bound} {name}{'' if bound == 1 else 's'}" if search.exceeded else None
+    return exploration_of(tally, *extent_of(tally, done, stop, depth=depth, bound=exceeded))
+
+
+def extent_of(
+    tally: Tally, done: bool, stop: Stopping, *, depth: int | None = None, bound: str | None = None
+) -> tuple[bool, str]:
+    """Return whether an exploration is complete, and the sentence that says up to what."""
+    if not done:
+        return False, stop.reason(tally)
+    bounds = [bound] if bound is not None else []
+    if tally.cut:
+        bounds.append(f"{depth} steps of each process")
+    return (False, f"complete up to {' and '.join(bounds)}") if bounds else (True, "complete")
+
+
+def random_walk(
+    system_factory: SystemFactory,
+    *,
+    runs: int = 1000,
+    seed: int = 0,
+    depth: int | None = None,
+    progress: bool = False,
+    on_outcome: OnOutcome | None = None,
+) -> Exploration:
+    """Run a system many times, whoever can move being as likely to go next as any other.
+
+    depth bounds the steps of each process. The same seed gives the same runs on every computer.
+    """
+    return _sampled(system_factory, RandomWalk(), "random", runs, seed, depth, progress, on_outcome)
+
+
+def pct(
+    system_factory: SystemFactory,
+    *,
+    runs: int = 1000,
+    depth: int = 3,
+    seed: int = 0,
+    longest: int | None = None,
+    progress: bool = False,
+    on_outcome: OnOutcome | None = None,
+) -> Exploration:
+    """Run a system many times with random priorities that change at `depth - 1` random steps (PCT).
+
+    A bug that d ordered pairs of steps are enough to cause shows in one run of depth d with a probability of at least
+    1 / (n * k**(d - 1)), n being the number of processes and k that of steps (Burckhardt, Kothari, Musuvathi, Nagarakatte,
+    "A randomized scheduler with probabilistic guarantees of finding bugs", ASPLOS 2010, theorem 9).
+    `longest` bounds the steps of each process.
+    """
+    return _sampled(system_factory, Priorities(depth), f"PCT (depth {depth})", runs, seed, longest, progress, on_outcome)
+
+
+def _sampled(
+    factory: SystemFactory,
+    scheduler: Scheduler,
+    name: str,
+    runs: int,
+    seed: int,
+    depth: int | None,
+    progress: bool,
+    on_outcome: OnOutcome | None,
+) -> Exploration:
+    if runs < 1:
+        raise ValueError(f"runs={runs}; it must be 1 or more")
+    tally = Tally()
+    if on_outcome is not None:
+        tally.watch = lambda outcome, steps: on_outcome(outcome, Schedule(steps))
+    with Stopping(None, progress) as stop:
+        sampled = sample(_system(factory, depth), scheduler, tally, runs, seed, stop.go_on)
+    extent = f"a sample: {tally.ended} {name} runs with seed {seed}, {sampled.classes} different"
+    if tally.ended < runs:
+        extent += f"; {stop.reason(tally)}"
+    return exploration_of(tally, False, extent)

@@ -1,4 +1,4 @@
-"""What several lessons need: a scene run side by side and measured, a scenario tried in many orders, an exercise that runs code.
+"""What several lessons need: a scene run side by side and measured, a scenario tried in every order, an exercise that runs code.
 
     pc = Computer(driver=driver_at(0), cpus=2, ...)
     run = together(pc, cat=pc.driver.domain_translation_struct_show(), unmap=after(pc, 2_000, pc.core.iommu_unmap(...)))
@@ -11,20 +11,21 @@ Thread n runs on CPU n. Only what happens after the scene begins is counted; set
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from itertools import pairwise
+from functools import partial
 from typing import Any
 
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.kernel import CHECKERS, Span, Trace
+from vtdkit.kernel.explore import Outcome, Schedule, explore_system
+from vtdkit.kernel.locations import Grew
 from vtdkit.kernel.scenario import MachineSystem
 from vtdkit.lab.computer import Computer
 from vtdkit.lab.exercises import Exercise
 from vtdkit.lab.scenarios import SCENARIOS
-from vtdkit.lab.steps import schedule_text
+from vtdkit.lab.steps import discover
 
 from .shown import Listing, Table, duration, patch_diff, source, table
 
@@ -127,70 +128,93 @@ class Run:
         return f"<{self.title}: {', '.join(self.results)}, over after {duration(self.length)}>"
 
 
-# -- a scenario in many orders ---------------------------------------------------------------------------------------
+# -- a scenario in every order ---------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """A scenario of one version, run in many random orders.
+    """A scenario of one version, run in every order that can make a difference (or in those that `extent` says).
 
-    `findings` says kind and place of what the checkers found, and in how many runs; `schedule` is the shortest order seen that
-    showed the first of them, as text for `record_schedule`.
+    `findings` says kind and place of what the checkers found, and in how many executions; `bad` in how many there was any;
+    `schedule` is the order with the fewest switches that showed the first of them, for `record_schedule`.
     """
 
     scenario: str
     title: str
-    runs: int
+    executions: int
+    extent: str
+    bad: int
     findings: tuple[tuple[str, str, int], ...]
-    schedule: str = ""
+    schedule: tuple[tuple[int, ...], ...] = ()
 
-    def of(self, kind: str) -> int:
-        """In how many runs something of this kind was found at most."""
-        return max((count for found, _, count in self.findings if kind in found), default=0)
+    @property
+    def complete(self) -> bool:
+        """Whether no order was left out."""
+        return self.extent == "complete"
+
+    @property
+    def short(self) -> str:
+        """For a table: in how many of how many."""
+        return f"in {self.bad} of {self.executions}"
 
     def __repr__(self) -> str:
-        head = f"{self.scenario}, {self.title}: {self.runs} orders tried, "
+        extent = "every order" if self.complete else self.extent
+        head = f"{self.scenario}, {self.title}: {self.executions} executions ({extent}), "
         if not self.findings:
             return head + "nothing found"
-        return head + "found\n" + "\n".join(f"  in {count:>3} runs  {kind}: {where}" for kind, where, count in self.findings)
+        lines = (f"  {count:>5} x  {kind}: {where}" for kind, where, count in self.findings)
+        return head + f"something found in {self.bad}:\n" + "\n".join(lines)
 
 
-def tried(scenario: str, driver: type[IntelIommu], runs: int = 100, seed: int = 0, *, wanted: str = "") -> Tried:
-    """Run a scenario of `SCENARIOS` in `runs` random orders and count what the checkers find (only kinds that contain `wanted`).
+def tried(
+    scenario: str, driver: type[IntelIommu], *, wanted: str = "", limit: int = 2000, preemptions: int | None = None,
+) -> Tried:  # fmt: skip
+    """Run a scenario of `SCENARIOS` in every order that matters and count what the checkers find (kinds that contain `wanted`).
 
-    A sample: that nothing was found is no proof. Raises KeyError for a scenario there is not.
+    Two orders count as one where they differ only in steps that do not touch the same thing. `limit` executions at most;
+    `preemptions` bounds how often a thread that could go on is put aside. Raises KeyError for a scenario there is not.
     """
-    system = MachineSystem(SCENARIOS[scenario].on(driver), grow=True, cpus=SCENARIOS[scenario].cpus)
-    choice = random.Random(seed)
-    counts: Counter[tuple[str, str]] = Counter()
-    orders: dict[tuple[str, str], list[tuple[int, ...]]] = {}
-    for _ in range(runs):
-        order = _one_order(system, choice)
-        outcome = system.finish()
+    build = SCENARIOS[scenario].on(driver)
+    shared = discover(build, cpus=SCENARIOS[scenario].cpus)
+    while True:
+        count = _Count(wanted)
+        system = partial(MachineSystem, build, shared=shared, cpus=SCENARIOS[scenario].cpus)
+        try:
+            result = explore_system(system, limit=limit, preemptions=preemptions, on_outcome=count.meet)
+        except Grew as grew:  # an execution shared something that was not known to be shared: begin anew
+            shared |= grew.shared
+            continue
+        return count.tried(scenario, driver.title, result.executions, "complete" if result.complete else result.extent)
+
+
+class _Count:
+    """Counts findings while an exploration goes on. Guards: one exploration, one thread."""
+
+    def __init__(self, wanted: str) -> None:
+        self.wanted = wanted
+        self.bad = 0
+        self.times: Counter[tuple[str, str]] = Counter()
+        self.best: dict[tuple[str, str], Schedule] = {}
+
+    def meet(self, outcome: Outcome, schedule: Schedule) -> None:
+        """One execution has ended."""
         findings: list[Any] = list(outcome.findings)
-        found = sorted({(finding.kind, finding.where) for finding in findings if wanted in finding.kind})
-        counts.update(found)
+        found = sorted({(each.kind, each.where) for each in findings if self.wanted in each.kind})
+        self.bad += bool(found)
+        self.times.update(found)
         for key in found:
-            if key not in orders or _switches(order) < _switches(orders[key]):
-                orders[key] = order
-    system.close()
-    rows = tuple((*key, count) for key, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])))
-    return Tried(scenario, driver.title, runs, rows, schedule_text(orders[rows[0][:2]]) if rows else "")
+            if key not in self.best or _weight(schedule) < _weight(self.best[key]):
+                self.best[key] = schedule
+
+    def tried(self, scenario: str, title: str, executions: int, extent: str) -> Tried:
+        """What came of it, the most frequent finding first."""
+        rows = tuple((*key, count) for key, count in sorted(self.times.items(), key=lambda item: (-item[1], item[0])))
+        steps: Any = self.best[rows[0][:2]].steps if rows else ()
+        return Tried(scenario, title, executions, extent, self.bad, rows, tuple(steps))
 
 
-def _one_order(system: MachineSystem, choice: random.Random) -> list[tuple[int, ...]]:
-    """Run once; a thread goes on with probability 0.7, so that both long and short turns come up."""
-    system.start()
-    order: list[tuple[int, ...]] = []
-    while enabled := list(system.enabled()):
-        stay = bool(order) and order[-1] in enabled and choice.random() < 0.7
-        order.append(order[-1] if stay else choice.choice(enabled))
-        system.step(order[-1])
-    return order
-
-
-def _switches(order: list[tuple[int, ...]]) -> tuple[int, int]:
-    return sum(a != b for a, b in pairwise(order)), len(order)
+def _weight(schedule: Schedule) -> tuple[int, int]:
+    return schedule.switches, len(schedule.steps)
 
 
 # -- exercises -------------------------------------------------------------------------------------------------------

@@ -15,10 +15,12 @@ from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+import vtdkit
 from vtdkit.iommu.intel.driver import IntelIommu
-from vtdkit.kernel import CHECKERS, Span, Trace
+from vtdkit.kernel import CHECKERS, Machine, Span, Trace
 from vtdkit.kernel.explore import Outcome, Schedule, explore_system
 from vtdkit.kernel.locations import Grew
 from vtdkit.kernel.scenario import MachineSystem
@@ -30,12 +32,23 @@ from vtdkit.lab.steps import discover
 from .shown import Listing, Table, duration, patch_diff, source, table
 
 __all__ = [
-    "NO_RACES", "CodeExercise", "Listing", "Run", "Table", "Tried", "after", "duration", "in_turn", "patch_diff", "source", "table",
-    "together", "tried", "version_with",
+    "NO_RACES", "CodeExercise", "Listing", "Run", "Table", "Tried", "after", "duration", "in_turn", "patch_diff", "reality",
+    "source", "table", "together", "tried", "version_with",
 ]  # fmt: skip
 
 #: for a scene that is about time: the checker of data races is left out, since it reports some that are harmless in every version
 NO_RACES = tuple(name for name in CHECKERS if name != "races")
+
+
+# -- real machines ---------------------------------------------------------------------------------------------------
+
+
+def reality(name: str) -> Path:
+    """The folder with the tables of a real machine, for `Image.load`. Raises FileNotFoundError outside a clone of the project."""
+    folder = Path(vtdkit.__file__).resolve().parent.parent / "tests" / "reality" / name
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no folder tests/reality/{name}; the lessons run from a clone of the project")
+    return folder
 
 
 # -- a scene ---------------------------------------------------------------------------------------------------------
@@ -52,12 +65,13 @@ async def in_turn(*coros: Coroutine[Any, Any, Any]) -> list[Any]:
     return [await coro for coro in coros]
 
 
-def together(pc: Computer, **threads: Coroutine[Any, Any, Any]) -> Run:
+def together(pc: Computer | Machine, **threads: Coroutine[Any, Any, Any]) -> Run:
     """Run these threads at the same time, the first on CPU 0, the second on CPU 1, ...
 
     Raises ValueError if there are more threads than CPUs.
     """
-    machine = pc.machine
+    machine = pc if isinstance(pc, Machine) else pc.machine
+    title = "a machine" if isinstance(pc, Machine) else pc.driver.title
     if len(threads) > len(machine.cpus):
         for coro in threads.values():
             coro.close()
@@ -66,7 +80,7 @@ def together(pc: Computer, **threads: Coroutine[Any, Any, Any]) -> Run:
     contexts = {name: machine.spawn(coro, cpu=cpu, name=name) for cpu, (name, coro) in enumerate(threads.items())}
     trace = machine.simulate()
     results = {name: context.result for name, context in contexts.items()}
-    return Run(pc.driver.title, start, trace, results)
+    return Run(title, start, trace, results)
 
 
 @dataclass(frozen=True, slots=True, repr=False)

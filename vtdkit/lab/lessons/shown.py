@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import inspect
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -120,8 +121,11 @@ def _cell(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
+_FIGURE = re.compile(r"-?[\d,]+(\.\d+)?( (ns|µs|ms|s|times))?")
+
+
 def _is_figure(value: object) -> bool:
-    return not isinstance(value, str) or value[:1].isdigit()
+    return isinstance(value, int | float) or (isinstance(value, str) and _FIGURE.fullmatch(value) is not None)
 
 
 def table(head: Sequence[str], *rows: Sequence[object]) -> Table:

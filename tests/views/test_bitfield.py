@@ -174,7 +174,7 @@ def test_javascript_and_python_take_a_value_apart_alike() -> None:
         assert rows == [
             [row["name"], bits_text(row), hex(number), row["state"] == "reserved" and number != 0] for row, number in ours
         ]
-        entry = layouts()["SS-PTE"].decode(value & (1 << 47) - 1)
+        entry = layouts()["SS-PTE"].decode(value & (1 << 46) - 1)
         named = {row["name"]: field_value(row, entry.raw) for row in layout["rows"]}
         assert all(named[name] == entry[name] for name in ("ADDR", "EMT", "W", "R"))
 

@@ -17,6 +17,8 @@ _HOMES = {
     "bitfield": "BitFieldCard",
     "lockgraph": "lock_order_figure",
     "pagetables": "PageTableExplorer",
+    "patch": "PatchView",
+    "patch_locks": "locks_taken",
     "record": "BadRecord",
     "scaling": "ScalingPoint scaling_figure",
     "stepper": "Stepper",

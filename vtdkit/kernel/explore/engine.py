@@ -60,7 +60,7 @@ class Engine:
         self.prefix = tuple(prefix)
         self.live = live
         self.foreign: list[tuple[int, Reversal]] = []
-        self.path = Path()
+        self.path = Path(self.system)
         self.nodes: list[Node] = []
         self._told: set[tuple[int, object]] = set()
         self._fresh = len(self.prefix)

@@ -57,7 +57,8 @@ def publish(driver: type[IntelIommu], machine: Machine) -> Observer:
     dmar = pc.dmar(domain)
 
     async def look() -> bool:
-        lock = getattr(dmar, "mutex", None) or getattr(dmar, "lock", None) or pc.driver.device_domain_lock
+        own = vars(dmar)  # some versions have a lock for each domain
+        lock = own.get("mutex") or own.get("lock") or pc.driver.device_domain_lock
         async with lock:
             return all(info.domain is dmar for info in dmar.devices.entries())
 

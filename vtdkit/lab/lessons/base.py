@@ -26,7 +26,7 @@ from vtdkit.kernel.locations import Grew
 from vtdkit.kernel.scenario import MachineSystem
 from vtdkit.lab.computer import Computer
 from vtdkit.lab.exercises import Exercise
-from vtdkit.lab.scenarios import SCENARIOS
+from vtdkit.lab.scenarios import SCENARIOS, Scenario
 from vtdkit.lab.steps import discover
 
 from .shown import Listing, Table, duration, patch_diff, source, table
@@ -38,6 +38,9 @@ __all__ = [
 
 #: for a scene that is about time: the checker of data races is left out, since it reports some that are harmless in every version
 NO_RACES = tuple(name for name in CHECKERS if name != "races")
+
+
+FULL = 1_000_000  # ns
 
 
 # -- real machines ---------------------------------------------------------------------------------------------------
@@ -68,6 +71,7 @@ async def in_turn(*coros: Coroutine[Any, Any, Any]) -> list[Any]:
 def together(pc: Computer | Machine, **threads: Coroutine[Any, Any, Any]) -> Run:
     """Run these threads at the same time, the first on CPU 0, the second on CPU 1, ...
 
+    The scene begins at a full millisecond, so that scenes of two versions begin at the same time and can be laid side by side.
     Raises ValueError if there are more threads than CPUs.
     """
     machine = pc if isinstance(pc, Machine) else pc.machine
@@ -76,6 +80,7 @@ def together(pc: Computer | Machine, **threads: Coroutine[Any, Any, Any]) -> Run
         for coro in threads.values():
             coro.close()
         raise ValueError(f"{len(threads)} threads and {len(machine.cpus)} CPUs; make the computer with cpus={len(threads)}")
+    machine.advance(-machine.now % FULL)
     start = machine.now
     contexts = {name: machine.spawn(coro, cpu=cpu, name=name) for cpu, (name, coro) in enumerate(threads.items())}
     trace = machine.simulate()
@@ -181,24 +186,25 @@ class Tried:
 
 
 def tried(
-    scenario: str, driver: type[IntelIommu], *, wanted: str = "", limit: int = 2000, preemptions: int | None = None,
+    scenario: str | Scenario, driver: type[IntelIommu], *, wanted: str = "", limit: int = 2000, preemptions: int | None = None,
 ) -> Tried:  # fmt: skip
-    """Run a scenario of `SCENARIOS` in every order that matters and count what the checkers find (kinds that contain `wanted`).
+    """Run a scenario, one of `SCENARIOS` or another, in every order that matters, and count findings whose kind contains `wanted`.
 
     Two orders count as one where they differ only in steps that do not touch the same thing. `limit` executions at most;
     `preemptions` bounds how often a thread that could go on is put aside. Raises KeyError for a scenario there is not.
     """
-    build = SCENARIOS[scenario].on(driver)
-    shared = discover(build, cpus=SCENARIOS[scenario].cpus)
+    scene = SCENARIOS[scenario] if isinstance(scenario, str) else scenario
+    build = scene.on(driver)
+    shared = discover(build, cpus=scene.cpus)
     while True:
         count = _Count(wanted)
-        system = partial(MachineSystem, build, shared=shared, cpus=SCENARIOS[scenario].cpus)
+        system = partial(MachineSystem, build, shared=shared, cpus=scene.cpus)
         try:
             result = explore_system(system, limit=limit, preemptions=preemptions, on_outcome=count.meet)
         except Grew as grew:  # an execution shared something that was not known to be shared: begin anew
             shared |= grew.shared
             continue
-        return count.tried(scenario, driver.title, result.executions, "complete" if result.complete else result.extent)
+        return count.tried(scene.name, driver.title, result.executions, "complete" if result.complete else result.extent)
 
 
 class _Count:

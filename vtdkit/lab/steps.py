@@ -125,8 +125,8 @@ def parse(schedule: Schedule) -> list[Name]:
         return [tuple(name) for name in schedule]
     found: list[Name] = []
     for word in schedule.split():
-        name, _, times = word.partition("*")
-        if not all(part.isdecimal() for part in (*name.split("."), times or "1")):
+        name, star, times = word.partition("*")
+        if not all(part.isdecimal() for part in (*name.split("."), times if star else "1")):
             raise ValueError(f"{word!r} is no part of a schedule; write 0*4 1 0.1*2: a thread, and how many steps it takes")
         found += [tuple(map(int, name.split(".")))] * int(times or 1)
     return found

@@ -11,6 +11,7 @@ from typing import Any
 
 from .bitfield_layout import WORD, BitRow, Box, Label, bit_rows, worth_a_line
 from .palette import HUES, PAPER
+from .paper import figure
 from .record import Record
 
 _PITCH = 2.3
@@ -22,23 +23,21 @@ _SIGNS = {True: "✓ ", False: "✗ ", None: ""}
 
 def bit_field_figure(record: Record, layout: Record, value: int, answers: Sequence[Record], *, width: float = 9.0) -> Any:
     """A matplotlib figure `width` inches wide of `value`: the card's record, the layout in force, and what hardware answers."""
-    from matplotlib.figure import Figure
-
     rows = bit_rows(layout["rows"], record["width"], value, int(record["start"], 16))
     lines = [*_field_lines(layout, value), "", *_answer_lines(answers)] if answers else _field_lines(layout, value)
     ends = _ends(rows)
     tall = ends[-1] + 0.6 + _LINE * len(lines)
-    figure = Figure(figsize=(width, width / 34 * (tall + 2.2)), layout="constrained")
-    figure.suptitle(f"{record['name']} = {value:#x}: {record['title']}", fontsize=11, fontweight="bold", x=0.01, ha="left")
-    axes = figure.subplots()
+    drawing = figure(width, width / 34 * (tall + 2.2), layout="constrained")
+    drawing.suptitle(f"{record['name']} = {value:#x}: {record['title']}", fontsize=11, fontweight="bold", x=0.01, ha="left")
+    axes = drawing.subplots()
     for row, end in zip(rows, ends, strict=True):
         _draw(axes, row, -end)
     for number, text in enumerate(lines):
         axes.text(0, -ends[-1] - 0.9 - _LINE * number, text, fontsize=8, va="center", family="DejaVu Sans Mono")
     axes.set(xlim=(-0.1, WORD + 0.1), ylim=(-tall, 0), aspect="equal")
     axes.axis("off")
-    figure.legend(handles=_handles(), loc="outside lower left", ncols=4, fontsize=7.5, frameon=False)
-    return figure
+    drawing.legend(handles=_handles(), loc="outside lower left", ncols=4, fontsize=7.5, frameon=False)
+    return drawing
 
 
 def _ends(rows: Sequence[BitRow]) -> list[float]:

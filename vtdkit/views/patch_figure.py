@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .palette import HUES, PAPER
+from .paper import figure
 from .patch_record import in_ns
 from .patch_still import diff_lines, near_changes
 from .record import Record
@@ -23,19 +24,17 @@ _SIDES = (("before", "blue", ""), ("after", "orange", "//"))
 
 def patch_figure(record: Record, function: Record, *, width: float = 9.0) -> Any:
     """A matplotlib figure `width` inches wide of one function of a patch."""
-    from matplotlib.figure import Figure
-
     lines = [part for sign, text in near_changes(diff_lines(function)) for part in _wrapped(sign, text)]
     bars = _bars(record, function)
     heights = [_LINE * (len(lines) + 1), *([0.34 * len(bars) + 0.3] if bars else [])]
-    figure = Figure(figsize=(width, sum(heights) + 0.9), layout="constrained")
+    drawing = figure(width, sum(heights) + 0.9, layout="constrained")
     title = f"{record['title']}\n{function['name']} ({function['kind']})"
-    figure.suptitle(title, fontsize=11, fontweight="bold", x=0.01, ha="left")
-    parts = figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights)
+    drawing.suptitle(title, fontsize=11, fontweight="bold", x=0.01, ha="left")
+    parts = drawing.subplots(len(heights), 1, squeeze=False, height_ratios=heights)
     _source(parts[0][0], lines)
     if bars:
         _held(parts[1][0], bars)
-    return figure
+    return drawing
 
 
 def _wrapped(sign: str, text: str) -> list[tuple[str, str]]:

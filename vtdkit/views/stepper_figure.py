@@ -32,7 +32,7 @@ def stepper_figure(steps: Steps, width: float = 9.0) -> Any:
         _step(ax, steps, number)
     if steps.inevitable is not None and first <= steps.inevitable <= last:
         ax.axhline(steps.inevitable + 0.5, color=HUES["red"].light, linestyle="--", linewidth=1.2)
-        ax.text(-0.48, steps.inevitable + 0.45, "no return", fontsize=7, va="bottom", color=PAPER["soft"])
+        ax.text(-0.48, steps.inevitable + 0.45, "point of no return", fontsize=7, va="bottom", color=PAPER["soft"])
     return paper
 
 

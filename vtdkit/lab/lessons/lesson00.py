@@ -1,4 +1,4 @@
-"""Lesson 00: what an IOMMU is for. A DMA through a real guest's tables, the same built by our driver, a lock in slow motion.
+"""Lesson 00: what an IOMMU is for. A DMA through the tables of a real guest; the exercises: one index, and the whole walk.
 
 The guest is `tests/reality/legacy48_lazy-s0-busy`: Linux 6.1 in QEMU, stopped in the middle of disk and network traffic. Its NVMe
 disk is 00:03.0.
@@ -11,11 +11,10 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from vtdkit.kernel import Machine
 from vtdkit.lab.exercises import Exercise
 from vtdkit.vtd import Image, Survey, sid
 
-from .base import Run, reality, together
+from .base import reality
 
 GUEST = "legacy48_lazy-s0-busy"
 DISK = "00:03.0"
@@ -23,20 +22,6 @@ MAPPED, STALE = 0xBF73E000, 0xBF73F000  # two addresses of the disk: one is mapp
 ADDRESS = 0xFFFFFFFFF000  # the bits of a table entry that are an address
 
 Read = Callable[[int], int]
-
-
-def queue_for(cpus: int = 4, hold: int = 1_000) -> Run:
-    """Some CPUs want one spinlock at nearly the same time; each keeps it for `hold` ns with interrupts off."""
-    machine = Machine(cpus)
-    lock = machine.spinlock("the lock")
-
-    async def worker(number: int) -> None:
-        await machine.work(100 * number)
-        async with lock.irqsave():
-            await machine.work(hold)
-        await machine.work(300)
-
-    return together(machine, **{f"worker{number}": worker(number) for number in range(cpus)})
 
 
 # -- exercises -------------------------------------------------------------------------------------------------------

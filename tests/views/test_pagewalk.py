@@ -202,7 +202,7 @@ def test_tables_that_our_driver_built() -> None:
     before = repr(pc.hardware[0].unit.caches)
     near = addresses([(0x10000, 0x4000), (0x40000000, 1 << 30)], 1, 20)
     granted = agree(pc.hardware[0].unit, sid("00:03.0"), everything(near, held=True))
-    assert granted > 100
+    assert granted >= 4 * 20
     assert repr(pc.hardware[0].unit.caches) == before
 
 
@@ -238,9 +238,9 @@ def test_a_walk_that_leaves_the_record_says_so_and_all_others_stay_right() -> No
         tables.map(root, iova, chosen.randrange(1 << 40) >> 12 << 12, bits=R)
     unit = twin(tables.unit())
     near = mapped[7][0]
-    record = checked(page_table_record(unit, SID, near=near, most=100))
+    record = checked(page_table_record(unit, SID, near=near, most=700))
     assert record["left_out"] > 50
-    assert sum(len(page["runs"]) for page in record["pages"].values()) <= 100
+    assert sum(len(page["runs"]) for page in record["pages"].values()) <= 700
     queries = [[hex(iova), "read", False] for iova, _ in mapped]
     found = [each["answer"] for each in call("pagewalk.js", WALK, {"record": record, "queries": queries})]
     assert found[7]["ok"] is True

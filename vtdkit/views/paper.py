@@ -11,7 +11,19 @@ from functools import cache
 from typing import Any
 
 DPI = 96
-"""Of the picture in a notebook: as large as text there, and small enough to be saved (20 to 60 KB)."""
+"""Of the picture in a notebook: as large as text there."""
+COLOURS = 128
+"""Of the picture in a notebook: no pixel is visibly off, and it takes a third of the room (10 to 45 KB)."""
+
+
+def _small(png: io.BytesIO) -> bytes:
+    """The same picture with a palette. Rare colours count as much as frequent ones: a thin red line stays red."""
+    from PIL import Image
+
+    drawn = Image.open(png).convert("RGB")
+    out = io.BytesIO()
+    drawn.quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(out, "png", optimize=True)
+    return out.getvalue()
 
 
 @cache
@@ -24,7 +36,7 @@ def _kind() -> Any:
         def _repr_png_(self) -> bytes:
             out = io.BytesIO()
             self.savefig(out, format="png", dpi=DPI, metadata={"Software": None})
-            return out.getvalue()
+            return _small(out)
 
     PaperFigure.__name__ = PaperFigure.__qualname__ = "Figure"
     return PaperFigure

@@ -116,7 +116,7 @@ def test_the_widget_says_where_it_is_and_stays_inside() -> None:
 
 def test_the_still_shows_source_memory_and_the_point_of_no_return() -> None:
     text = str(Stepper(dump_unmap(), step=8).still())
-    for shown in ("0  CPU0: cat", "pgtable_walk_level", "&gt;", "freed", "Point of no return: step 8", "Schedule: 1*2 0 1 0 1*3 0"):
+    for shown in ("0  CPU0: cat", "pgtable_walk_level", "&gt;", "freed", "Point of no return: step 8", "Schedule: v1: unmap*2 cat unmap cat unmap*3 cat"):
         assert shown in text, shown
     assert "use-after-free" not in text  # not yet found at step 8
     assert "use-after-free" in str(stepper_still(dump_unmap(), 9))

@@ -56,7 +56,7 @@ def lock_table(timeline: Timeline, names: Mapping[str, str], cursor: int) -> Htm
         have = ", ".join(f"CPU{e.cpu}" for e in now.holders[:8])
         wait = ", ".join(f"CPU{e.cpu}" for e in now.waiters[:8])
         times = (duration(ns) for ns in (total.wait_total, total.wait_max, total.hold_total))
-        rows.append((f"{names[now.name]} {now.name}", have or "-", wait or "-", f"{total.waits} of {total.taken}", *times))
+        rows.append((f"{names[now.name]} {now.name}", have or "-", wait or "-", f"{total.waits:,} of {total.taken:,}", *times))
     rows.sort(key=lambda row: (len(row[0].split()[0]), row[0]))
     return table(("lock", "has it now", "waits now", "waits", "waited in all", "longest wait", "held in all"), rows)
 

@@ -64,11 +64,8 @@ def driver_run(version: int, rounds: int = 3) -> tuple[Machine, Trace, int]:
 
 def trace_of(rows: Sequence[tuple[int, int, int, str, int]], cpus: int = 2, end: int | None = None, **more: Any) -> Trace:
     """A trace made by hand from (time, cpu, context, kind, object); contexts t0 to t11, objects as below."""
-    columns = tuple(array(code) for code in TYPES)
-    for time, cpu, context, kind, obj in rows:
-        place = 1 if kind in ("spin", "acquire") else 0
-        for column, value in zip(columns, (time, cpu, context, KINDS.index(kind), obj, place, 0), strict=True):
-            column.append(value)
+    whole = [(*row[:3], KINDS.index(row[3]), row[4], 1 if row[3] in ("spin", "acquire") else 0, 0) for row in rows]
+    columns = tuple(array(code, values) for code, values in zip(TYPES, zip(*whole, strict=True), strict=True))
     objects = ["", "lock 1", "lock 2", "lock 3", "status[4]", "lock 1"]
     sites = [Site("?", "?", 0), Site("attach", "vtdkit/x.py", 7)]
     return Trace(columns, [f"t{i}" for i in range(12)], objects, sites, cpus, rows[-1][0] if end is None else end, **more)

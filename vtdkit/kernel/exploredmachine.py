@@ -324,7 +324,8 @@ class ExploredMachine(Touching):
     def report_deadlock(self) -> None:
         """Nobody can go on: say which locks are waited for, where they were taken, and who waits for whom."""
         stuck = [process for process in self.processes.values() if process.point is not None]
-        wanted = dict.fromkeys(str(getattr(what, "name", what)) for what in (p.point.what for p in stuck if p.point) if what)
+        waiting = [process.point.what for process in stuck if process.point and self.in_the_way(process) is None]
+        wanted = dict.fromkeys(str(getattr(what, "name", what)) for what in waiting if what is not None)
         places = tuple(hold.place for process in stuck for hold in process.context.held if hold.name in wanted)
         contexts = tuple(self.describe(process.context) for process in stuck)
         self.report("deadlock", ", ".join(wanted), places, contexts=contexts, text=self.wait_cycle(), about=stuck[0].context)

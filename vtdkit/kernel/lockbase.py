@@ -100,8 +100,8 @@ class Lock:
     """The common part. Guards: the fields belong to the lock and change only in its acquire and release steps."""
 
     __slots__ = (
-        "below", "cost_far", "cost_near", "cost_own", "handover", "id", "key", "kind", "last_cpu", "lockdep_class", "log",
-        "machine", "name", "owner", "place", "since", "subclass", "vc",
+        "below", "cost_far", "cost_near", "cost_own", "handover", "id", "key", "kind", "known_to", "last_cpu", "lockdep_class",
+        "log", "machine", "name", "owner", "place", "since", "subclass", "vc",
     )  # fmt: skip
     sleeps = False  #: may the caller be put to sleep?
 
@@ -116,7 +116,8 @@ class Lock:
         self.below: object = None  # what the owner held before it, see `Context.held`
         self.last_cpu = 0
         self.since = 0
-        self.vc: dict[int, int] | None = None
+        self.vc: dict[int, int] | None = None  # what the holders so far have published
+        self.known_to: dict[int, int] | None = None  # a clock that has all that in it
         self.log = machine.log_of(self)
         self.lockdep_class: LockClass | None = None
         self.key = machine.lockdep_key(self)

@@ -65,6 +65,10 @@ class MachineSystem:
         if self.locations.grew and not self.grow:
             raise Grew(frozenset(self.locations.shared))
 
+    def __del__(self) -> None:
+        if getattr(self, "machine", None) is not None:
+            self.close()
+
     def enabled(self) -> Sequence[Name]:
         """The processes that can take a step now, in order of name."""
         machine = self.machine

@@ -72,12 +72,12 @@ class Validation(Checks):
 
     def entered(self, context: Context) -> None:
         if self.order is not None:
-            self.order.observe(context, context.cpu)
+            self.order.enter_cpu(context, context.cpu)
 
     def left(self, context: Context) -> None:
         self.still_held(context)
         if self.order is not None:
-            self.order.publish(context, context.cpu)
+            self.order.leave_cpu(context, context.cpu)
 
     def still_held(self, context: Context) -> None:
         """A thread or handler has ended: it should have let go of everything."""

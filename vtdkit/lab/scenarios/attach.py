@@ -86,7 +86,7 @@ def probe_remove(driver: type[IntelIommu], machine: Machine) -> Observer:
 
 SCENARIOS = (
     Scenario("attach-detach", "two CPUs each attach and detach a device", attach_detach),
-    Scenario("attach-detach-first-level", "the same in scalable mode, first level", attach_detach_first),
+    Scenario("attach-detach-first-level", "the same in scalable mode, first level", attach_detach_first, runs=8),
     Scenario("attach-same-domain", "a device is attached to a domain while a page of it is unmapped", attach_same),
     Scenario("enforce-attach", "coherency is enforced on one domain while a device is attached to another", enforce_attach),
     Scenario("publish", "a device is attached while somebody reads the device list under its lock", publish),

@@ -30,7 +30,10 @@ _PAGE = """async ([source, body, given]) => {{
 
 
 def call(name: str, body: str, given: Any) -> Any:
-    """The result of `body`, a JavaScript function of the module `name` and `given`. Skips the test where nothing runs JavaScript."""
+    """The result of `body`, a JavaScript function of the module `name` and `given`.
+
+    Skips the test where nothing runs JavaScript.
+    """
     source, text = bundle.module(name), json.dumps(given)
     if shutil.which("node"):
         return json.loads(_in_node(source, body, text))
@@ -44,7 +47,8 @@ def _in_node(source: str, body: str, given: str) -> str:
         home = Path(folder)
         (home / "module.mjs").write_text(source, encoding="utf-8")
         (home / "given.json").write_text(given, encoding="utf-8")
-        script = f"{_NODE}const given = JSON.parse(readFileSync('given.json', 'utf8'));\nconst result = await ({body})(module, given);\n"
+        read = f"{_NODE}const given = JSON.parse(readFileSync('given.json', 'utf8'));\n"
+        script = f"{read}const result = await ({body})(module, given);\n"
         (home / "run.mjs").write_text(f"{script}writeFileSync('out.json', {_PLAIN});\n", encoding="utf-8")
         done = subprocess.run(["node", "run.mjs"], cwd=home, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0, done.stderr

@@ -177,6 +177,8 @@ def test_a_style_sheet_stays_inside_its_widget_and_names_no_colour_of_its_own(na
                 assert each.strip().startswith(".vtd"), selector
     used = set(re.findall(r"var\(--vtd-([\w-]+)", text))
     own = set(re.findall(r"--vtd-([\w-]+):", text))
+    script = (bundle.HERE / name).with_suffix(".js")
+    own |= set(re.findall(r'setProperty\("--vtd-([\w-]+)"', script.read_text(encoding="utf-8"))) if script.exists() else set()
     known = set(re.findall(r"--vtd-([\w-]+):", palette.css()))
     assert used <= known | own
 

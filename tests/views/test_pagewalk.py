@@ -66,13 +66,17 @@ def agree(unit: RemappingUnit, source: int, queries: Iterable[Query], pasid: int
 def addresses(ranges: list[tuple[int, int]], seed: int, count: int) -> list[int]:
     """Mapped addresses, their neighbours, random ones near and far, and the edges of everything."""
     chosen = random.Random(seed)
-    found = [0, 0xFFF, 0xFEE00000, 0xFEDFFFFF, 0xFEE00001, 0xFEF00000, (1 << 39) - 1, 1 << 39, (1 << 47) - 1, 1 << 47, 1 << 48, (1 << 64) - 1]
+    found = [0, 0xFFF, 0xFEE00000, 0xFEDFFFFF, 0xFEE00001, 0xFEF00000]
+    found += [(1 << 39) - 1, 1 << 39, (1 << 47) - 1, 1 << 47, 1 << 48, (1 << 64) - 1]
     for _ in range(count):
         if ranges:
             low, size = chosen.choice(ranges)
             found += [low + chosen.randrange(size), max(0, low - 1), min(low + size, (1 << 64) - 1)]
         found += [chosen.randrange(1 << chosen.choice((16, 32, 40, 48, 57, 64)))]
     return found
+
+
+QUIET = ("legacy39_strict", "legacy48_lazy", "superpage_1g", "passthrough", "scalable48")
 
 
 def everything(where: Iterable[int], *, held: bool = False) -> list[Query]:
@@ -82,7 +86,7 @@ def everything(where: Iterable[int], *, held: bool = False) -> list[Query]:
 @pytest.mark.parametrize(
     ("folder", "personality"),
     [
-        *((f, p) for f in ("legacy39_strict", "legacy48_lazy", "superpage_1g", "passthrough", "scalable48") for p in ("specification", "qemu")),
+        *((f, p) for f in QUIET for p in ("specification", "qemu")),
         ("k612_q10_firststage", "qemu"),
         ("k612_q10_firststage", "specification"),
         ("legacy48_ats", "specification"),
@@ -106,10 +110,11 @@ def test_every_device_of_a_real_machine(folder: str, personality: str) -> None:
 @pytest.mark.parametrize("label", [label for label in CASES if not label.startswith(("IR.", "HPT."))])
 def test_every_way_to_be_refused(label: str) -> None:
     case = CASES[label]()
-    if not isinstance(case.request, Request) or case.request.at != "untranslated" or case.request.supervisor or case.request.execute:
+    asked = case.request
+    if not isinstance(asked, Request) or asked.at != "untranslated" or asked.supervisor or asked.execute:
         pytest.skip("not a request of the kind the explorer makes")
-    there = case.request.address
-    agree(case.unit, case.request.sid, everything([there, there + 0x1000, 0, 1 << 47]), case.request.pasid)
+    there = asked.address
+    agree(case.unit, asked.sid, everything([there, there + 0x1000, 0, 1 << 47]), asked.pasid)
 
 
 @pytest.mark.parametrize("path", ["SS", "FS", "NEST", "PT"])
@@ -125,14 +130,16 @@ def test_random_tables_of_every_path(path: str, seed: int) -> None:
         iova = chosen.randrange(1 << 36) // size * size
         bits = chosen.choice((1, 2, 3, 0x303)) if path == "SS" else chosen.choice((0x67, 0x65, 0x07, 0x63, 0x27))
         if root:
-            tables.map(root, iova, chosen.randrange(1 << 35) // size * size, bits=bits, size=size, middle=RW if path == "SS" else 0x67)
+            place = chosen.randrange(1 << 35) // size * size
+            tables.map(root, iova, place, bits=bits, size=size, middle=RW if path == "SS" else 0x67)
             mapped.append((iova, size))
     if path == "NEST":
         second = tables.memory[_pasid_entry(tables)] & ~0xFFF
         for page in sorted(tables.memory.pages):
             tables.map(second, page << 12, page << 12, bits=chosen.choice((3, 3, 3, 3, 3, 1, 0x303)), middle=0x303)
         for _ in range(12):
-            tables.map(second, chosen.randrange(1 << 35) >> 21 << 21, chosen.randrange(1 << 34) >> 21 << 21, size=1 << 21, middle=0x303)
+            guest, host = chosen.randrange(1 << 35) >> 21 << 21, chosen.randrange(1 << 34) >> 21 << 21
+            tables.map(second, guest, host, size=1 << 21, middle=0x303)
     for _ in range(20):  # flip bits of entries that are in use
         page = chosen.choice(sorted(tables.memory.pages))
         used = [index for index, word in enumerate(tables.memory.pages[page]) if word]
@@ -173,7 +180,8 @@ def test_what_the_caches_still_say_when_the_tables_have_changed(path: str, seed:
     for _ in range(12):
         size = chosen.choice((4096, 4096, 1 << 21))
         iova = chosen.randrange(1 << 32) // size * size
-        tables.map(root, iova, chosen.randrange(1 << 32) // size * size, bits=0x67 if first else 3, size=size, middle=0x67 if first else 3)
+        bits = 0x67 if first else 3
+        tables.map(root, iova, chosen.randrange(1 << 32) // size * size, bits=bits, size=size, middle=bits)
         mapped.append((iova, size))
     if path == "NEST":
         second = tables.memory[_pasid_entry(tables)] & ~0xFFF
@@ -192,8 +200,9 @@ def test_tables_that_our_driver_built() -> None:
     for address in (0x10123, 0x12000, 0x40000000):
         assert pc.dma("00:03.0", address)
     before = repr(pc.hardware[0].unit.caches)
-    granted = agree(pc.hardware[0].unit, sid("00:03.0"), everything(addresses([(0x10000, 0x4000), (0x40000000, 1 << 30)], 1, 20), held=True))
-    assert granted > 100
+    near = addresses([(0x10000, 0x4000), (0x40000000, 1 << 30)], 1, 20)
+    granted = agree(pc.hardware[0].unit, sid("00:03.0"), everything(near, held=True))
+    assert granted >= 4 * 20
     assert repr(pc.hardware[0].unit.caches) == before
 
 
@@ -229,9 +238,9 @@ def test_a_walk_that_leaves_the_record_says_so_and_all_others_stay_right() -> No
         tables.map(root, iova, chosen.randrange(1 << 40) >> 12 << 12, bits=R)
     unit = twin(tables.unit())
     near = mapped[7][0]
-    record = checked(page_table_record(unit, SID, near=near, most=100))
+    record = checked(page_table_record(unit, SID, near=near, most=700))
     assert record["left_out"] > 50
-    assert sum(len(page["runs"]) for page in record["pages"].values()) <= 100
+    assert sum(len(page["runs"]) for page in record["pages"].values()) <= 700
     queries = [[hex(iova), "read", False] for iova, _ in mapped]
     found = [each["answer"] for each in call("pagewalk.js", WALK, {"record": record, "queries": queries})]
     assert found[7]["ok"] is True

@@ -160,11 +160,11 @@ def test_the_totals_are_those_of_the_machine_s_own_statistics(version: int) -> N
     machine, trace, _ = driver_run(version)
     timeline = timeline_of(trace)
     counted: dict[str, list[int]] = {}
-    for (name, *_), log in machine.lock_logs.items():
-        stats = log.read()
-        row = counted.setdefault(name, [0] * 5)
-        sums = zip(row, (stats.acquisitions, stats.wait_total, stats.wait_max, stats.hold_total, stats.hold_max), strict=True)
-        counted[name] = [max(pair) if i in (2, 4) else sum(pair) for i, pair in enumerate(sums)]
+    for stat in machine.lock_stat():
+        row = counted.setdefault(stat.name, [0] * 5)
+        for side in (stat.write, stat.read):
+            sums = zip(row, (side.acquisitions, side.wait_total, side.wait_max, side.hold_total, side.hold_max), strict=True)
+            row[:] = [max(pair) if i in (2, 4) else sum(pair) for i, pair in enumerate(sums)]
     shown = zip(timeline.locks, totals(timeline), strict=True)
     ours = {name: [t.taken, t.wait_total, t.wait_max, t.hold_total, t.hold_max] for name, t in shown}
     assert ours == {name: row for name, row in counted.items() if row[0]}

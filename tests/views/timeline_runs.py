@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vtdkit.kernel import IDEAL, Machine, Site, Trace
-from vtdkit.kernel.record import KINDS
+from vtdkit.kernel.record import KINDS, TYPES
 from vtdkit.lab.computer import Computer
 from vtdkit.series import driver_at
 from vtdkit.vtd import Capabilities
@@ -64,12 +64,11 @@ def driver_run(version: int, rounds: int = 3) -> tuple[Machine, Trace, int]:
 
 def trace_of(rows: Sequence[tuple[int, int, int, str, int]], cpus: int = 2, end: int | None = None, **more: Any) -> Trace:
     """A trace made by hand from (time, cpu, context, kind, object); contexts t0 to t11, objects as below."""
-    data = array("q")
-    for time, cpu, context, kind, obj in rows:
-        data.extend((time, cpu, context, KINDS.index(kind), obj, 1 if kind in ("spin", "acquire") else 0, 0))
+    whole = [(*row[:3], KINDS.index(row[3]), row[4], 1 if row[3] in ("spin", "acquire") else 0, 0) for row in rows]
+    columns = tuple(array(code, values) for code, values in zip(TYPES, zip(*whole, strict=True), strict=True))
     objects = ["", "lock 1", "lock 2", "lock 3", "status[4]", "lock 1"]
     sites = [Site("?", "?", 0), Site("attach", "vtdkit/x.py", 7)]
-    return Trace(data, [f"t{i}" for i in range(12)], objects, sites, cpus, rows[-1][0] if end is None else end, **more)
+    return Trace(columns, [f"t{i}" for i in range(12)], objects, sites, cpus, rows[-1][0] if end is None else end, **more)
 
 
 def node(script: str, given: Any) -> Any:

@@ -15,8 +15,14 @@ import importlib
 _HOMES = {
     "base": "Widget",
     "bitfield": "BitFieldCard",
+    "lockgraph": "lock_order_figure",
     "pagetables": "PageTableExplorer",
+    "patch": "PatchView",
+    "patch_locks": "locks_taken",
     "record": "BadRecord",
+    "scaling": "ScalingPoint scaling_figure",
+    "stepper": "Stepper",
+    "timeline": "LockTimeline",
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
 __all__ = sorted(_HOME)

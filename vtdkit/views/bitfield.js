@@ -32,7 +32,7 @@ function render({ model, el: host, signal }) {
   const board = bitBoard(record, flip);
   const set = slider(board.node, {
     label: "bit",
-    max: record.width - 1,
+    max: board.last,
     go: (where) => seek(where),
     more: { ArrowUp: () => seek("up"), ArrowDown: () => seek("down"), " ": () => flip(bit()), Enter: () => flip(bit()) },
   });
@@ -68,7 +68,7 @@ function render({ model, el: host, signal }) {
         view.say([`bit ${at}, ${here.name}, is ${(now >> BigInt(at)) & 1n}.`, ...spoken(what)].join(" "));
       };
       show(said);
-      set(at, `bit ${at}, ${here.name} (${here.state}), is ${(now >> BigInt(at)) & 1n}`);
+      set(board.place(at), `bit ${at}, ${here.name} (${here.state}), is ${(now >> BigInt(at)) & 1n}`);
     },
     signal,
   );
@@ -151,7 +151,8 @@ const lightField = (fields, here) => {
   }
 };
 
-// The bits in rows of 32, the highest first, each under the name of its field. Returns { node, draw, from }.
+// The bits in rows of 32, the highest first, each under the name of its field. Returns { node, draw, from, last, place }:
+// `place` is how many boxes a bit is from the left, `last` the largest of these.
 function bitBoard(record, flip) {
   const node = el("div", { class: "vtd-bf-board" });
   const boxes = new Map();
@@ -197,7 +198,7 @@ function bitBoard(record, flip) {
     const next = rows[here + (where === "more" ? 1 : -1)];
     return next && shown.includes(next.high) ? next.high : undefined;
   };
-  return { node, draw, from };
+  return { node, draw, from, last: shown.length - 1, place: (bit) => Math.max(0, shown.indexOf(bit)) };
 }
 
 const silent = ({ high, low }) => el("div", { class: "vtd-bf-silent vtd-soft", text: `bits ${high}–${low}: reserved or ignored, all 0` });
@@ -208,7 +209,7 @@ function word(rows, top, low, boxes, flip) {
     const [high, last] = [Math.min(row.high, top - 1), Math.max(row.low, low)];
     const span = high - last + 1;
     const bits = row.high === row.low ? `${row.low}` : `${row.high}:${row.low}`;
-    const upright = row.name.length > span * 3.2;
+    const upright = row.name.length > span * 2.6 || bits.length > span * 3.2;
     const name = row.state === "used" ? row.name : span < 3 ? "" : row.state;
     grid.append(
       el(

@@ -5,8 +5,8 @@
     BitFieldCard(walk.steps[-1], unit=unit, request=walk.request)
     BitFieldCard("GCMD", 1 << 31, unit=unit)
 
-The record has the answers for the starting value and for each single bit of it flipped, so that a page without a kernel answers too;
-for any other value Python is asked, and where there is none the card says so.
+The record has the answers for the starting value and for each single bit of it flipped, so that a page without a kernel
+answers too; for any other value Python is asked, and where there is none the card says so.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from vtdkit.vtd.tables import CONTEXT_ENTRY, PASID_ENTRY, PGTT_NAMES
 
 from .base import Address, Widget
 from .bitfield_answers import Answers, DescriptorAnswers, EntryAnswers, RegisterAnswers
+from .bitfield_layout import worth_a_line
 from .bits import glossary_of, layout_record
 from .bits_words import TITLES, glossary, layouts
 from .bundle import module, style
@@ -44,12 +45,12 @@ class BitFieldCard(Widget):
 
     - `what`: a `Structure`, the name of one (`layouts()` has them all), or a `Step` of a walk, which brings its value along
     - `value`: the value to begin with
-    - `unit`: the unit that is asked; it also says which bits are reserved. Without it, a unit with the usual capabilities, and no answers
+    - `unit`: the unit that is asked; it also says which bits are reserved. Without it, one that can do all, and no answers
     - `request`: for table entries, the DMA that is asked about; it is asked as a read and as a write
     - `address`: where the entry stands; without it, where the walk for `request` finds an entry of this kind
 
-    Position: `value` (hex text), `bit` (the one under the cursor). Raises ValueError for a layout that is not there, a value that is too
-    wide, or an entry that the walk does not use.
+    Position: `value` (hex text), `bit` (the one under the cursor). Raises ValueError for a layout that is not there, a
+    value that is too wide, or an entry that the walk does not use.
     """
 
     _esm = module("bitfield.js")
@@ -94,23 +95,23 @@ class BitFieldCard(Widget):
         return f"{self.record['name']} = {self.value}{': ' if heads else ''}{heads}"
 
     def still(self) -> Html:
-        entry = self._layout_shown.decode(int(self.value, 16))
-        layout = self.record["layouts"][_type_of(self._layout_shown, entry.raw)]
-        shown = [(row, _value(row, entry.raw)) for row in layout["rows"]]
-        rows = [
-            (f"{row['high']}:{row['low']}" if row["high"] != row["low"] else str(row["low"]), row["name"], f"{value:#x}", _meaning(row, value))
-            for row, value in shown
-            if value or row["state"] == "used"
-        ]
+        lines = worth_a_line(self._layout_in_force(), int(self.value, 16))
+        rows = [(bits, name, f"{value:#x}", text) for bits, name, value, text in lines]
         fields = table(("bits", "field", "value", "meaning"), rows, mono=(0, 1, 2))
-        lines = [tag("p", tag("strong", _sign(each), each["head"]), " ", each["detail"], style="margin:2px 0") for each in self.answers]
-        return still(f"{self.record['name']} = {self.value}: {self.record['title']}", fields, *lines)
+        answers = ((tag("strong", _sign(each), each["head"]), " ", each["detail"]) for each in self.answers)
+        said = [tag("p", *each, style="margin:2px 0") for each in answers]
+        return still(f"{self.record['name']} = {self.value}: {self.record['title']}", fields, *said)
 
     def figure(self) -> Any:
         """The same for paper, as a matplotlib figure."""
         from .bitfield_figure import bit_field_figure
 
-        return bit_field_figure(self.record, int(self.value, 16), self.answers)
+        return bit_field_figure(self.record, self._layout_in_force(), int(self.value, 16), self.answers)
+
+    def _layout_in_force(self) -> Record:
+        """Which bits are ignored may depend on a field of the value itself."""
+        made: Record = self.record["layouts"][_type_of(self._layout_shown, int(self.value, 16))]
+        return made
 
 
 def _layout(what: Structure | Step | str) -> Structure:
@@ -151,7 +152,7 @@ def _answers(unit: RemappingUnit | None, layout: Structure, address: int | None,
 
 
 def _record(layout: Structure, unit: RemappingUnit | None, start: int, answers: Answers | None) -> Record:
-    environment = unit.rules.environment if unit else Capabilities().environment
+    environment = unit.rules.environment if unit else Capabilities.scalable().environment
     types = {"": ""} | {kind: kind for kind in _types(layout).values()}
     made = {kind: layout_record(layout, environment, kind) for kind in types}
     flips = {str(bit): answers.ask(start ^ 1 << bit) for bit in range(layout.width)} if answers else {}
@@ -198,17 +199,6 @@ def _types(layout: Structure) -> Mapping[int, str]:
 def _type_of(layout: Structure, raw: int) -> str:
     name = _chooser(layout)
     return _types(layout).get(layout.field(name).get(raw), "") if name else ""
-
-
-def _value(row: Mapping[str, Any], raw: int) -> int:
-    value: int = raw >> row["low"] & (1 << row["high"] - row["low"] + 1) - 1
-    return value << row["low"] % 64 if row.get("address") else value
-
-
-def _meaning(row: Mapping[str, Any], value: int) -> str:
-    if row["state"] == "reserved":
-        return row["meaning"] if row["meaning"].startswith("must be 0") else f"must be 0: {row['meaning'] or 'reserved'}"
-    return ": ".join(filter(None, (row["meaning"], row.get("values", {}).get(str(value), ""))))
 
 
 def _sign(answer: Mapping[str, Any]) -> str:

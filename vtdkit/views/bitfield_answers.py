@@ -37,7 +37,10 @@ def _answer(good: bool | None, head: str, detail: str = "") -> Record:
 
 
 class EntryAnswers:
-    """A table entry of `layout` at `address`, asked with each of `requests`. The copy of the tables is changed for each question."""
+    """A table entry of `layout` at `address`, asked with each of `requests`.
+
+    The copy of the tables is changed for each question.
+    """
 
     def __init__(self, unit: RemappingUnit, layout: Structure, address: int, requests: Sequence[Request]) -> None:
         self.unit = twin(unit)
@@ -51,7 +54,9 @@ class EntryAnswers:
         for word in range(self.words):
             memory.put(self.address + 8 * word, value >> 64 * word & _WORD)
         answers = [self.unit.from_memory(request) for request in self.requests]
-        return [_answer(bool(a), answer_text(a)[2:], sentence(a.label) if isinstance(a, Fault) else "") for a in answers]
+        return [
+            _answer(bool(a), answer_text(a)[2:].rstrip("."), sentence(a.label) if isinstance(a, Fault) else "") for a in answers
+        ]
 
 
 class RegisterAnswers:
@@ -70,14 +75,30 @@ class RegisterAnswers:
             unit.write(offset + part, value >> 8 * part & (1 << 8 * min(size, 8)) - 1, min(size, 8))
         back = unit.read(offset, min(size, 8))
         changed = [name for name in unit.registers.names if unit.registers[name] != before[name] and name != self.name]
-        lines = [_answer(None, f"{self.name} reads back {back:#x}", _kept(value, back, size))]
+        detail = _kept(unit.registers.entry(self.name).structure, value, back) if size <= 8 else ""
+        lines = [_answer(None, f"{self.name} reads back {back:#x}", detail)]
         return lines + [_answer(None, f"{name}: {_fields(unit.registers.entry(name), before[name])}") for name in changed]
 
 
-def _kept(value: int, back: int, size: int) -> str:
-    if size > 8:
-        return ""
-    return "All bits were taken." if back == value else f"These bits differ from what was written: {value ^ back:#x}."
+_UNLIKE = (
+    (("WO",), "write-only: reads as 0"),
+    (("RW1C", "RW1CS"), "cleared by writing 1, not changed by writing 0"),
+    (("RO", "ROS"), "read-only"),
+)
+
+
+def _kept(structure: Structure, value: int, back: int) -> str:
+    """Why a register does not read back what was written."""
+    differ = value ^ back
+    reasons = []
+    for kinds, why in _UNLIKE:
+        if bits := differ & structure.access_mask(*kinds):
+            names = ", ".join(name for name in structure.names if structure.field(name).mask & bits)
+            reasons.append(f"{names}: {why}")
+            differ &= ~bits
+    if differ:
+        reasons.append(f"bits {differ:#x}: not taken")
+    return f"{'; '.join(reasons)}." if reasons else "All bits were taken."
 
 
 def _fields(now: Entry, before: int) -> str:
@@ -111,7 +132,8 @@ class DescriptorAnswers:
             cause = step.cause if step else 0
             return [_answer(False, f"the queue stops: {note}", f"FSTS.IQE is set, IQERCD.IQEI = {cause}.")]
         lines = [_answer(True, {"pending": "done when the device answers"}.get(step.outcome, "done"))]
-        forgotten = [f"{name} {old - new} of {old}" for (name, old), (_, new) in zip(sizes, _sizes(unit.caches), strict=True) if old]
+        both = zip(sizes, _sizes(unit.caches), strict=True)
+        forgotten = [f"{name} {old - new} of {old}" for (name, old), (_, new) in both if old]
         return [*lines, _answer(None, f"forgets: {', '.join(forgotten)}" if forgotten else "the caches hold nothing to forget")]
 
 

@@ -1,7 +1,7 @@
 """Words for the names of bits: what a structure is for, and what each abbreviation in a field's meaning stands for.
 
-Names are the specification's and mostly capitals; whoever reads one for the first time gets it explained. Most abbreviations are names of
-fields, whose declaration says what they mean; the rest is here.
+Names are the specification's and mostly capitals; whoever reads one for the first time gets it explained. Most
+abbreviations are names of fields, whose declaration says what they mean; the rest is here.
 """
 
 from __future__ import annotations

@@ -36,8 +36,9 @@ function render({ model, el: host, signal }) {
 
   const bar = addressBar(lead);
   const set = slider(bar.node, { label: "DMA address", max: Number((TOP >> 12n) - 1n), go: (where) => steps[where]?.(), more: { ArrowUp: () => choose(-1), ArrowDown: () => choose(1) } });
+  let lit = tables - 1; // the table that is shown as chosen
   const choose = (by) => {
-    const to = (chosen() < 0 ? tables : chosen()) + by;
+    const to = lit + by;
     move(model, { row: to >= tables ? -1 : Math.max(0, to) });
   };
   const jump = (to) => to !== null && go(to);
@@ -69,6 +70,7 @@ function render({ model, el: host, signal }) {
       kinds.forEach((node, number) => node.setAttribute("aria-pressed", String(["read", "write"][number] === kind)));
       bar.draw(at, row < 0 ? tables - front - 1 : row - front);
       const looks = sides.map((side) => look(side, at, kind));
+      lit = row < 0 ? looks[0].rows.indexOf(deepest(looks[0].rows)) : row;
       shown.forEach((side, number) => side.draw(looks[number], row, looks[1 - number]));
       const said = looks.map(({ answer, note }, number) => `${sides.length > 1 ? `${sides[number].name}: ` : ""}${answer.head}. ${answer.detail} ${note.text}`);
       view.say(said.join(" "));

@@ -66,8 +66,8 @@ class PageTableExplorer(Widget):
     - `beside`: another explorer, made earlier, to be shown to the left with the same cursor; `names` are the two headings
     - `personality`: for an image, "specification" or "qemu"
 
-    Looking changes nothing, and what happens to the unit later does not show. Position: `iova` (kept as hex text), `kind` ("read" or
-    "write"), `row` (the chosen table, -1: the last one reached). Raises ValueError when there is no such device.
+    Looking changes nothing, and what happens to the unit later does not show. Position: `iova` (kept as hex text), `kind`
+    ("read" or "write"), `row` (the chosen table, -1: the last one reached). Raises ValueError when there is no such device.
     """
 
     _esm = module("pagetables.js")

@@ -13,6 +13,7 @@ from vtdkit.vtd import Walk
 from .pagetables_layout import Strip, strips
 from .pagetables_still import answer_text
 from .palette import HUES, PAPER
+from .paper import figure
 from .record import Record
 
 _COLOURS = {"table": "sky", "both": "blue", "read": "green", "write": "green", "wrong": "red", "out": "purple"}
@@ -26,22 +27,20 @@ _LEGEND = (
 
 def page_table_figure(title: str, sides: Sequence[tuple[str, Record, Walk]], *, width: float = 9.0) -> Any:
     """A matplotlib figure `width` inches wide: a column for each (name, record of a side, walk)."""
-    from matplotlib.figure import Figure
-
     made = [strips(record, walk) for _, record, walk in sides]
     tallest = max(1, *(len(each) for each in made))
-    figure = Figure(figsize=(width, 1.3 + 0.48 * tallest), layout="constrained")
-    figure.suptitle(title, fontsize=11, fontweight="bold", x=0.01, ha="left")
-    for axes, (name, _, walk), drawn in zip(_columns(figure, len(sides)), sides, made, strict=True):
+    drawing = figure(width, 1.3 + 0.48 * tallest, layout="constrained")
+    drawing.suptitle(title, fontsize=11, fontweight="bold", x=0.01, ha="left")
+    for axes, (name, _, walk), drawn in zip(_columns(drawing, len(sides)), sides, made, strict=True):
         _draw(axes, drawn, tallest)
         axes.set_title(name, fontsize=10, loc="left")
         axes.set_xlabel(_wrapped(answer_text(walk.answer), 96 // len(sides)), fontsize=9, loc="left")
-    figure.legend(handles=_handles(), loc="outside lower left", ncols=3 if len(sides) == 1 else 2, fontsize=7.5, frameon=False)
-    return figure
+    drawing.legend(handles=_handles(), loc="outside lower left", ncols=3 if len(sides) == 1 else 2, fontsize=7.5, frameon=False)
+    return drawing
 
 
-def _columns(figure: Any, count: int) -> list[Any]:
-    axes = figure.subplots(1, count, squeeze=False)
+def _columns(drawing: Any, count: int) -> list[Any]:
+    axes = drawing.subplots(1, count, squeeze=False)
     return list(axes[0])
 
 
@@ -83,7 +82,8 @@ def _strip(axes: Any, strip: Strip, bottom: float) -> None:
     right = strip.lit * unit > 300
     text = f"{'✗ ' if strip.stopped else ''}entry {strip.lit}: {strip.says}"
     axes.text(
-        strip.lit * unit + (-5 if right else 9), bottom + _STRIP / 2, text, fontsize=8, va="center", ha="right" if right else "left",
+        strip.lit * unit + (-5 if right else 9), bottom + _STRIP / 2, text,
+        fontsize=8, va="center", ha="right" if right else "left",
         bbox={"facecolor": PAPER["paper"], "edgecolor": "none", "pad": 1.2, "alpha": 0.85},
     )  # fmt: skip
 

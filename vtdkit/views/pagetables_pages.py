@@ -1,8 +1,8 @@
 """The pages of a device's page tables as a record: every table that can be reached, entries that follow a pattern told in one line.
 
 Pages are kept by address, 512 words each, whatever they are used for; so tables that loop or are shared cost nothing extra. What a
-browser gets is bounded: tables are taken level by level, those nearest to the address of interest first, until `most` lines are
-used up. What was left out is counted, and a walk that gets there says so.
+browser gets is bounded: first the tables on the way to the address of interest, then all others level by level, the nearest first,
+until `most` lines are used up. What was left out is counted, and a walk that gets there says so.
 """
 
 from __future__ import annotations
@@ -117,9 +117,10 @@ def collect(reader: Reader, roots: Sequence[Table], near: int, most: int = MOST)
     return {"pages": pages, "absent": sorted(absent), "left_out": left_out}
 
 
-def _turn(table: Table, near: int) -> tuple[int, int, int, Table]:
-    """What is read first: upper levels, then what is near."""
-    return -table.level, abs(table.base - near), table.page, table
+def _turn(table: Table, near: int) -> tuple[bool, int, int, int, Table]:
+    """What is read first: the way to the address of interest down to its page, then upper levels, then what is near."""
+    on_the_way = 0 <= near - table.base < 1 << 12 + 9 * table.level
+    return not on_the_way, -table.level, abs(table.base - near), table.page, table
 
 
 def _page(reader: Reader, table: Table) -> dict[str, Any] | None:

@@ -192,10 +192,15 @@ def _protected(unit: RemappingUnit) -> list[list[str]]:
 
 
 def _window(unit: RemappingUnit, sid: int, pasid: int | None) -> dict[str, Any] | None:
-    """What becomes of requests for FEE00000 to FEEFFFFF that are no interrupts. None: they are looked up as any other."""
-    if pasid is not None or not (unit.translating or unit.interrupts_remapped):
+    """What becomes of requests for FEE00000 to FEEFFFFF; None: they are looked up as any other.
+
+    `refused` is about those that are no interrupts: the condition, empty if they pass, None if they are looked up.
+    """
+    if pasid is not None:
         return None
-    return {"refused": "" if unit.quirks.interrupt_window_silent else "IR.29"}
+    if unit.quirks.interrupt_window_silent:
+        return {"refused": ""}
+    return {"refused": "IR.29" if unit.translating or unit.interrupts_remapped else None}
 
 
 def _faults(unit: RemappingUnit, sid: int, pasid: int | None, fresh: Front, then: Front, held: dict[str, Any]) -> dict[str, Any]:

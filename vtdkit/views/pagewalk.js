@@ -93,8 +93,8 @@ function grant(job) {
   const window = touches(address, address + BigInt(job.length)) ? record.window : null;
   if (window) {
     if (job.write && job.length === 4 && (address & 3n) === 0n) return plain(address, "interrupt window");
-    if (!window.refused) return plain(address, "interrupt window");
-    refuse(window.refused);
+    if (window.refused === "") return plain(address, "interrupt window");
+    if (window.refused) refuse(window.refused);
   }
   if (job.way.off) return isProtected(job, address) ? refuse("PMR") : plain(address, "off");
   if (job.way.refused.startsWith("RTA.")) refuse(job.way.refused);

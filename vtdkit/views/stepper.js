@@ -9,10 +9,10 @@ const HINTS = [
 ];
 const WORDS = [
   ["step", "one operation that another thread could notice, and everything the thread does up to its next one"],
-  ["schedule", "the order in which the threads take their steps; 0*3 1 means: thread 0 three times, then thread 1 once"],
+  ["schedule", "the order in which the threads take their steps; cat*3 unmap means: the thread cat three times, then unmap once"],
   ["point of no return", "the first step after which every way to go on shows the finding"],
 ];
-const ROW = 24, LEFT = 150, TOP = 18;
+const ROW = 24, LEFT = 150, TOP = 18, MOST_LINES = 14;
 const HUES = ["blue", "orange", "green", "purple", "sky", "red", "yellow"];
 
 export default {
@@ -46,6 +46,8 @@ class View {
     this.buildRibbon();
     this.columns = this.run.columns.map((thread) => this.buildColumn(thread));
     this.grid = el("div", { class: "vtd-stepper-columns" }, this.columns.map(({ node }) => node));
+    const tall = Math.max(...this.run.sources.map(({ lines }) => lines.length), 4);
+    this.grid.style.setProperty("--vtd-stepper-tall", Math.min(tall, MOST_LINES));
     this.words = this.run.words.map((word) => {
       const value = el("td", { class: "vtd-mono" }), note = el("td", { class: "vtd-soft" });
       return { value, note, node: el("tr", {}, el("th", { scope: "row", text: word }), value, note) };
@@ -191,8 +193,14 @@ class View {
       else line.removeAttribute("aria-current");
     });
     const target = stand.line || [...bugs, ...stand.ran].find((line) => line >= first && line < first + column.lines.length) || first;
-    const line = column.lines[Math.min(Math.max(target - first, 0), column.lines.length - 1)];
-    column.code.scrollTop = line.offsetTop - column.code.clientHeight / 2 + line.offsetHeight / 2;
+    column.target = Math.min(Math.max(target - first, 0), column.lines.length - 1);
+  }
+
+  // Every column's line in the middle, after everything else: to ask for a place makes the browser lay the page out.
+  scroll() {
+    const shown = this.columns.filter(({ lines }) => lines.length);
+    const places = shown.map(({ code, lines, target }) => lines[target].offsetTop + lines[target].offsetHeight / 2 - code.clientHeight / 2);
+    shown.forEach(({ code }, i) => (code.scrollTop = places[i]));
   }
 
   // -- the position -------------------------------------------------------------------------------------------------------
@@ -214,6 +222,7 @@ class View {
     this.showFound(at);
     this.tell(at, words);
     this.say(words);
+    this.scroll();
     return undefined;
   }
 

@@ -7,6 +7,7 @@ from typing import Any
 from vtdkit.lab.steps import Steps
 
 from .palette import HUES, PAPER
+from .paper import figure
 
 ORDER = ("blue", "orange", "green", "purple", "sky", "red", "yellow")
 MOST = 40
@@ -15,13 +16,11 @@ MOST = 40
 
 def stepper_figure(steps: Steps, width: float = 9.0) -> Any:
     """The schedule as a matplotlib figure `width` inches wide."""
-    from matplotlib.figure import Figure
-
     last = next((found.step for found in steps.findings if found.step), len(steps))
     first = max(1, last - MOST + 1)
     last = min(len(steps), first + MOST - 1)
-    figure = Figure(figsize=(width, 0.26 * (last - first + 2) + 0.8), layout="constrained")
-    ax = figure.subplots()
+    paper = figure(width, 0.26 * (last - first + 2) + 0.8, layout="constrained")
+    ax = paper.subplots()
     threads = len(steps.threads)
     ax.set_xlim(-0.5, threads + 0.6)
     ax.set_ylim(last + 0.7, first - 1.6)
@@ -33,8 +32,8 @@ def stepper_figure(steps: Steps, width: float = 9.0) -> Any:
         _step(ax, steps, number)
     if steps.inevitable is not None and first <= steps.inevitable <= last:
         ax.axhline(steps.inevitable + 0.5, color=HUES["red"].light, linestyle="--", linewidth=1.2)
-        ax.text(-0.48, steps.inevitable + 0.45, "no return", fontsize=7, va="bottom", color=PAPER["soft"])
-    return figure
+        ax.text(-0.48, steps.inevitable + 0.45, "point of no return", fontsize=7, va="bottom", color=PAPER["soft"])
+    return paper
 
 
 def _step(ax: Any, steps: Steps, number: int) -> None:

@@ -18,11 +18,11 @@ export const standOf = (run, at, thread) => run.stands[run.steps[at].stands[thre
 export function says(run, at) {
   const done = run.steps[at], parts = [`Step ${at} of ${run.last}`];
   if (at) parts.push(`${run.threads[done.thread]} did: ${done.did}`);
-  if (done.freed.length) parts.push(`freed: ${done.freed.join(", ")}`);
+  if (done.freed.length) parts.push(`Freed: ${done.freed.join(", ")}`);
   for (const { step, title } of run.findings) if (step === at) parts.push(`FOUND: ${title}`);
-  if (at === run.inevitable) parts.push("from here on nothing can avoid what is found");
-  if (at < run.last) parts.push(`next: ${run.threads[run.steps[at + 1].thread]} will ${run.steps[at + 1].did}`);
-  else parts.push(`the end; what came of it: ${run.outcome}`);
+  if (at === run.inevitable) parts.push("From here on nothing can avoid what is found");
+  if (at < run.last) parts.push(`Next: ${run.threads[run.steps[at + 1].thread]} will ${run.steps[at + 1].did}`);
+  else parts.push(`The end; what came of it: ${run.outcome}`);
   return `${parts.join(". ")}.`;
 }
 

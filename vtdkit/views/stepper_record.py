@@ -57,15 +57,15 @@ def says(steps: Steps, at: int) -> str:
     if at:
         parts.append(f"{steps.threads[done.thread]} did: {done.did}")
     if done.freed:
-        parts.append(f"freed: {', '.join(done.freed)}")
+        parts.append(f"Freed: {', '.join(done.freed)}")
     parts += [f"FOUND: {found.title}" for found in steps.findings if found.step == at > 0]
     if at == steps.inevitable:
-        parts.append("from here on nothing can avoid what is found")
+        parts.append("From here on nothing can avoid what is found")
     if at < last:
         mover = steps.steps[at + 1]
-        parts.append(f"next: {steps.threads[mover.thread]} will {mover.did}")
+        parts.append(f"Next: {steps.threads[mover.thread]} will {mover.did}")
     else:
-        parts.append(f"the end; what came of it: {steps.outcome}")
+        parts.append(f"The end; what came of it: {steps.outcome}")
     return ". ".join(parts) + "."
 
 

@@ -2,7 +2,7 @@
 
 import { button, el, frame, move, slider, watch } from "./common.js";
 import {
-  after, asleepAt, before, contentions, decode, doing, duration, label, locksAt, nextChange, sentence, spanAt,
+  after, asleepAt, before, contentions, decode, doing, duration, label, locksAt, nextChange, sentence, spanAt, thousands,
 } from "./timeline_model.js";
 import { AXIS, GUTTER, drawLanes, drawOverview, laneHeight, notesHeight, paints, wiped } from "./timeline_draw.js";
 
@@ -143,12 +143,18 @@ class View {
       drawLanes(c, run, this.paint, { left, right, width, lock, letters: this.letters, shown: cpus });
       table.filter(lock);
     }
-    const c = wiped(this.strip, width, this.runs.length * STRIP, scale);
-    this.runs.forEach((run, i) => drawOverview(c, run, this.paint, { length: this.length, width, top: i * STRIP, tall: STRIP - 2 }));
+    if (this.drawn?.paint !== this.paint || this.drawn.width !== width) this.drawStrip();
     const edge = (time) => (Math.min(Math.max(time, 0), this.length) / this.length) * width;
     this.frameOf.style.left = `${edge(left)}px`;
     this.frameOf.style.width = `${Math.max(edge(right) - edge(left), 3)}px`;
     this.point();
+  }
+
+  // The overview, which shows the same whatever the window is.
+  drawStrip() {
+    const { width, paint } = this, c = wiped(this.strip, width, this.runs.length * STRIP, this.scale);
+    this.runs.forEach((run, i) => drawOverview(c, run, paint, { length: this.length, width, top: i * STRIP, tall: STRIP - 2 }));
+    this.drawn = { width, paint };
   }
 
   // The cursor, and everything that depends on it.
@@ -278,7 +284,7 @@ function stopsOf(runs, kind, lock) {
 
 function caption(run) {
   const waits = run.totals.reduce((sum, row) => sum + row[1], 0), waited = run.totals.reduce((sum, row) => sum + row[2], 0);
-  return ` ${duration(run.length)}; ${waits} waits for locks, ${duration(waited)} in all`;
+  return ` ${duration(run.length)}; ${thousands(waits)} waits for locks, ${duration(waited)} in all`;
 }
 
 function legendOf(entries) {
@@ -295,7 +301,7 @@ function lockTable(run, letters, choose) {
     const hint = "show this lock clearly and the others faintly";
     const pick = el("button", { type: "button", class: "vtd-timeline-lock", "aria-pressed": "false", title: hint, onclick: () => choose(name) },
       el("span", { class: "vtd-timeline-letter", text: letter }), el("span", { text: name }));
-    const cells = [`${waits} of ${taken}`, duration(waitTotal), duration(waitMax), duration(holdTotal)];
+    const cells = [`${thousands(waits)} of ${thousands(taken)}`, duration(waitTotal), duration(waitMax), duration(holdTotal)];
     const node = el("tr", {}, el("th", { scope: "row" }, pick), cells.map((text) => el("td", { text })));
     return { i, name, letter, pick, have, want, node, now: el("tr", {}, el("td", { colspan: 5 }, have, want)) };
   });

@@ -103,10 +103,12 @@ export function drawLanes(c, run, paint, { left, right, width, lock, letters, sh
     const lane = { top: cpu * tall + Math.round(tall * 0.14), band: Math.round(tall * 0.6), strip: Math.max(2, Math.round(tall * 0.12)) };
     c.fillStyle = paint.line;
     c.fillRect(0, lane.top + lane.band - 1, width, 1);
+    const crowds = new Crowds(c, lane, paint, lock);
     for (const bar of bars(run, cpu, left, right, width, 2)) {
-      if (bar.look < 0) drawCrowd(c, bar, lane, paint, lock);
+      if (bar.look < 0) crowds.add(bar);
       else drawSpan(c, run, bar, lane, paint, letters, touches(run.looks[bar.look]));
     }
+    crowds.draw();
   }
   c.restore();
 }
@@ -151,20 +153,45 @@ function drawWords(c, run, look, x, wide, top, band, paint, letters) {
   c.fillText(text, x + 6, top + band / 2 + 0.5);
 }
 
-function drawCrowd(c, bar, { top, band, strip }, paint, lock) {
-  const wide = bar.right - bar.left;
-  let bottom = top + band;
-  c.globalAlpha = lock ? 0.2 : 1;
-  for (const state of STACKED) {
-    const tall = bar.shares[state] * band;
-    c.fillStyle = paint.fills[state];
-    c.fillRect(bar.left, bottom - tall, wide, tall);
-    bottom -= tall;
+// Stacked bars, in whole pixels; neighbours that look alike are one rectangle, and those of one state are drawn in a row: a lane of ten
+// thousand spans takes a few hundred rectangles.
+class Crowds {
+  constructor(c, lane, paint, lock) {
+    Object.assign(this, { c, lane, paint, lock });
+    this.boxes = Array.from({ length: INTERRUPT + 2 }, () => []); // the states, and the strip
   }
-  c.fillStyle = paint.ink;
-  c.globalAlpha *= bar.off;
-  c.fillRect(bar.left, top + band + 2, wide, strip);
-  c.globalAlpha = 1;
+
+  add({ left, right, shares, off }) {
+    const { top, band, strip } = this.lane, x = Math.round(left), end = Math.max(Math.round(right), x + 1);
+    let sum = 0, bottom = top + band;
+    for (const state of STACKED) {
+      sum += shares[state];
+      const y = top + band - Math.round(sum * band);
+      if (y < bottom) this.box(state, x, y, end, bottom - y, 1);
+      bottom = y;
+    }
+    const dark = Math.round(off * 8) / 8;
+    if (dark) this.box(this.boxes.length - 1, x, top + band + 2, end, strip, dark);
+  }
+
+  // left, top, right, height, alpha
+  box(kind, x, y, end, tall, alpha) {
+    const boxes = this.boxes[kind], last = boxes.at(-1);
+    if (last && last[2] === x && last[1] === y && last[3] === tall && last[4] === alpha) last[2] = end;
+    else boxes.push([x, y, end, tall, alpha]);
+  }
+
+  draw() {
+    const { c, paint } = this;
+    this.boxes.forEach((boxes, kind) => {
+      c.fillStyle = paint.fills[kind] ?? paint.ink;
+      for (const [x, y, end, tall, alpha] of boxes) {
+        c.globalAlpha = this.lock ? alpha / 5 : alpha;
+        c.fillRect(x, y, end - x, tall);
+      }
+    });
+    c.globalAlpha = 1;
+  }
 }
 
 function drawAxis(c, run, paint, { left, right, width, bottom }) {

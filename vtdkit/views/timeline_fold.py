@@ -33,7 +33,6 @@ from vtdkit.kernel.record import (
     SPIN,
     WAIT,
     WAIT_END,
-    WIDTH,
 )
 
 STATES = ("idle", "running", "holding", "spinning", "hardware", "interrupt")
@@ -135,10 +134,11 @@ def timeline_of(trace: Trace, start: int | None = None, end: int | None = None) 
     """
     if not len(trace):
         raise ValueError("the trace has no events: was the machine made with record=False, or nothing spawned?")
-    begin = trace.data[0] if start is None else start
-    stop = max(trace.end, trace.data[-WIDTH]) if end is None else end
+    times = trace.column("time")
+    begin = times[0] if start is None else start
+    stop = max(trace.end, times[-1]) if end is None else end
     if stop <= begin:
-        raise ValueError(f"the window from {begin} to {stop} ns holds no time; the trace has {trace.data[0]} to {trace.end} ns")
+        raise ValueError(f"the window from {begin} to {stop} ns holds no time; the trace has {times[0]} to {trace.end} ns")
     return _Fold(trace, begin, stop).result()
 
 
@@ -191,9 +191,8 @@ class _Fold:
 
     def result(self) -> Timeline:
         """Go through the events and put the timeline together."""
-        data, end, steps = self.trace.data, self.end, [self.steps.get(kind) for kind in range(len(KINDS))]
-        for at in range(0, len(data), WIDTH):
-            time, cpu, context, kind, obj, place, arg = data[at : at + WIDTH]
+        end, steps = self.end, [self.steps.get(kind) for kind in range(len(KINDS))]
+        for time, cpu, context, kind, obj, place, arg in self.trace.rows():
             if time > end:
                 break
             self.events += time >= self.start

@@ -14,7 +14,9 @@ from .timeline_fold import HARDWARE, HOLDING, IDLE, INTERRUPT, RUNNING, SPINNING
 from .timeline_layout import LEGEND, Bar, bars, duration, label, letters, locks_at, sentence, ticks, totals
 
 WIDTH, GUTTER, ROW, BAND, AXIS = 860, 52, 30, 18, 24
-THINNEST = 4.0
+MOST_LANES = 32
+LARGEST = 45_000  # characters
+THINNEST = (4.0, 6.0, 9.0, 14.0, 22.0)
 STACKED = (HOLDING, SPINNING, HARDWARE, INTERRUPT, RUNNING)
 RED = HUES["red"].light
 HUE = {HOLDING: "blue", SPINNING: "red", HARDWARE: "orange", INTERRUPT: "purple"}
@@ -27,13 +29,21 @@ PATTERNS = {
 
 
 def timeline_still(timelines: Sequence[Timeline], labels: Sequence[str], cursor: int, window: tuple[int, int]) -> Html:
-    """The runs between the two ends of `window`, the cursor in them; times in ns after the start."""
+    """The runs between the two ends of `window`, the cursor in them; times in ns after the start. As fine as `LARGEST` allows."""
+    for thinnest in THINNEST:
+        made = _still(timelines, labels, cursor, window, thinnest)
+        if len(made) <= LARGEST:
+            break
+    return made
+
+
+def _still(timelines: Sequence[Timeline], labels: Sequence[str], cursor: int, window: tuple[int, int], thinnest: float) -> Html:
     names = letters(timelines)
     parts: list[Html] = []
     for timeline, name in zip(timelines, labels, strict=True):
         said = sentence(timeline, min(timeline.start + cursor, timeline.end))
         parts.append(tag("p", tag("strong", name), f" at {duration(cursor)}: {said}", style="margin:6px 0 2px"))
-        parts.append(lanes_svg(timeline, names, cursor, window))
+        parts.append(lanes_svg(timeline, names, cursor, window, thinnest))
         parts.append(lock_table(timeline, names, cursor))
     meanings = [f"{word}: {meaning}" for _, word, meaning in LEGEND]
     return still("Lock timeline", legend_svg(), *parts, tag("p", "; ".join(meanings) + ".", style="font-size:smaller"))
@@ -46,15 +56,15 @@ def lock_table(timeline: Timeline, names: Mapping[str, str], cursor: int) -> Htm
         have = ", ".join(f"CPU{e.cpu}" for e in now.holders[:8])
         wait = ", ".join(f"CPU{e.cpu}" for e in now.waiters[:8])
         times = (duration(ns) for ns in (total.wait_total, total.wait_max, total.hold_total))
-        rows.append((f"{names[now.name]} {now.name}", have or "-", wait or "-", f"{total.waits} of {total.taken}", *times))
+        rows.append((f"{names[now.name]} {now.name}", have or "-", wait or "-", f"{total.waits:,} of {total.taken:,}", *times))
     rows.sort(key=lambda row: (len(row[0].split()[0]), row[0]))
     return table(("lock", "has it now", "waits now", "waits", "waited in all", "longest wait", "held in all"), rows)
 
 
-def lanes_svg(timeline: Timeline, names: Mapping[str, str], cursor: int, window: tuple[int, int], most: int = 32) -> Html:
-    """The lanes of the first `most` CPUs."""
+def lanes_svg(timeline: Timeline, names: Mapping[str, str], cursor: int, window: tuple[int, int], thinnest: float) -> Html:
+    """The lanes of the first CPUs; what is thinner than `thinnest` units is drawn together."""
     left, right = window
-    lanes = timeline.lanes[:most]
+    lanes = timeline.lanes[:MOST_LANES]
     wide, bottom = WIDTH - GUTTER - 8, ROW * len(lanes)
     scale = wide / (right - left)
     parts = [_patterns(), tag("rect", width=WIDTH, height=bottom + AXIS, fill=PAPER["paper"]), *_axis(left, right, wide, bottom)]
@@ -62,7 +72,7 @@ def lanes_svg(timeline: Timeline, names: Mapping[str, str], cursor: int, window:
         top = ROW * cpu + 4
         parts.append(_text(4, top + 14, f"CPU{cpu}", PAPER["soft"]))
         parts.append(tag("path", d=f"M{GUTTER} {top + BAND}h{wide}", stroke=PAPER["faint"]))
-        parts += _lane(timeline, bars(timeline, lane, timeline.start + left, timeline.start + right, wide, THINNEST), top, names)
+        parts += _lane(timeline, bars(timeline, lane, timeline.start + left, timeline.start + right, wide, thinnest), top, names)
     if left <= cursor <= right:
         parts.append(tag("path", d=f"M{_n(GUTTER + (cursor - left) * scale)} 0v{bottom}", stroke=PAPER["ink"], stroke_width=2))
     for note in timeline.notes:
@@ -70,17 +80,19 @@ def lanes_svg(timeline: Timeline, names: Mapping[str, str], cursor: int, window:
         if note.finding and left <= at <= right:
             x = _n(GUTTER + (at - left) * scale)
             parts.append(tag("path", d=f"M{x} {bottom - 7}l7 7l-7 7l-7-7zM{x} 0V{bottom}", fill=RED, stroke=RED))
-    shown = f"{len(lanes)} of {len(timeline.lanes)} CPUs" if len(timeline.lanes) > most else f"{len(lanes)} CPUs"
+    shown = f"{len(lanes)} of {len(timeline.lanes)} CPUs" if len(timeline.lanes) > MOST_LANES else f"{len(lanes)} CPUs"
     return picture(f"lanes of {shown} from {duration(left)} to {duration(right)}", WIDTH, bottom + AXIS, *parts)
 
 
 def _lane(timeline: Timeline, shown: Sequence[Bar], top: int, names: Mapping[str, str]) -> list[Html]:
     """One path for each state, one for the blue edge of locks held meanwhile, one for interrupts off; then the letters."""
-    areas: dict[str, list[str]] = {}
+    areas: dict[str, list[tuple[float, float, float, float]]] = {}
 
     def add(fill: str, bar: Bar, y: float, tall: float) -> None:
-        wide = bar.right - bar.left
-        areas.setdefault(fill, []).append(f"M{_n(GUTTER + bar.left)} {_n(y)}h{_n(wide)}v{_n(tall)}h{_n(-wide)}z")
+        """Boxes: left, right, top, height; one that goes on where the last one ended makes that longer."""
+        boxes = areas.setdefault(fill, [])
+        start = boxes.pop()[0] if boxes and boxes[-1][1:] == (bar.left, y, tall) else bar.left
+        boxes.append((start, bar.right, y, tall))
 
     words = []
     for bar in shown:
@@ -103,7 +115,12 @@ def _lane(timeline: Timeline, shown: Sequence[Bar], top: int, names: Mapping[str
             add(PAPER["ink"], bar, top + BAND + 2, 3)
         if look.object >= 0 and bar.right - bar.left > 18:
             words += _letter(names.get(label(timeline, look.object).split(" #")[0], ""), look.state, GUTTER + bar.left + 4, top)
-    return [*(tag("path", d="".join(paths), fill=fill) for fill, paths in areas.items()), *words]
+    return [*(tag("path", d="".join(map(_box, boxes)), fill=fill) for fill, boxes in areas.items()), *words]
+
+
+def _box(box: tuple[float, float, float, float]) -> str:
+    left, right, y, tall = box
+    return f"M{_n(GUTTER + left)} {_n(y)}h{_n(right - left)}v{_n(tall)}h{_n(left - right)}z"
 
 
 def _letter(letter: str, state: int, x: float, top: int) -> list[Html]:

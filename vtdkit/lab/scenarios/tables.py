@@ -44,9 +44,10 @@ def lost(pc: Computer, domain: IommuDomain) -> int:
 
 
 def two_maps(driver: type[IntelIommu], machine: Machine, first: int = 0, second: int = PAGE, size: int = PAGE) -> Observer:
-    """Two CPUs map into an empty domain, and both find the same tables missing."""
+    """Two CPUs map pages of a region where the last-level table is missing, and both want to put it in."""
     pc = computer(driver, machine, devices=["00:03.0"])
     domain = pc.new_domain(attach="00:03.0")
+    pc.map(domain, 4 * BLOCK, ONE)  # the upper tables are there
     threads = [
         machine.spawn(pc.core.iommu_map(domain, iova, target, length, 3), cpu=cpu, name=f"map {iova:#x}")
         for cpu, (iova, target, length) in enumerate(((first, ONE, PAGE), (second, TWO, size)))
@@ -139,7 +140,7 @@ def dirty_plain(driver: type[IntelIommu], machine: Machine) -> Observer:
 
 
 SCENARIOS = (
-    Scenario("maps-apart", "two CPUs map pages that need the same new tables", two_maps),
+    Scenario("maps-apart", "two CPUs map pages that need the same new table", two_maps),
     Scenario("maps-same-page", "two CPUs map the same page to different places", overlapping),
     Scenario("map-in-unmap", "a page is mapped in a range that another CPU unmaps", overlapping_unmap),
     Scenario("block-and-page", "a large page is mapped while another CPU maps a page inside it", block_and_page),

@@ -119,7 +119,7 @@ def no_memory(driver: type[IntelIommu], machine: Machine, mode: str = "legacy") 
 
 SCENARIOS = (
     Scenario("flush-queue", "buffers are unmapped lazily while the flush queue's timer may go off", flush_queue),
-    Scenario("storm", "three CPUs attach, map, unmap and detach all the time", storm),
+    Scenario("storm", "three CPUs attach, map, unmap and detach all the time", storm, runs=6),
     Scenario("hot-remove", "a remapping unit is taken out while a device is attached behind another", hot_remove),
     Scenario("id-exhaustion", "two devices are probed and one domain id is left", exhaustion),
     Scenario("no-memory", "a device comes and goes, and every allocation fails in turn", no_memory, runs=1),

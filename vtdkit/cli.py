@@ -18,6 +18,8 @@ VERBS: dict[str, tuple[str, str]] = {
         "vtdkit.vtd.commandline:inspect",
     ),
     "check": ("compare the model with what real machines did", "vtdkit.vtd.commandline:check"),
+    "findings": ("run every version of the driver and list which has which defect", "vtdkit.lab.findings_report:main"),
+    "doctor": ("check this installation, one line for each thing", "vtdkit.lab.doctor:main"),
     "quirks": ("list where emulators differ from the specification", "vtdkit.vtd.commandline:quirks"),
 }
 

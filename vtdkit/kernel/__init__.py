@@ -4,6 +4,8 @@ Start at `Machine`. See README.md in this folder for the map of the room.
 """
 
 from .costs import IDEAL, NEAR, TWO_SOCKET, Costs
+from .explore import Exploration, Schedule
+from .exploring import explore, replay, sample, shortest
 from .findings import Deadlock, Finding, Findings, KernelBug, Oops
 from .leaks import Leak
 from .lockstat import Contention, LockStat
@@ -28,6 +30,7 @@ __all__ = [
     "Costs",
     "Deadlock",
     "Event",
+    "Exploration",
     "Exponential",
     "Finding",
     "Findings",
@@ -39,11 +42,16 @@ __all__ = [
     "Measured",
     "Oops",
     "Page",
+    "Schedule",
     "Site",
     "Span",
     "Trace",
     "Uniform",
     "closed_loop",
+    "explore",
     "open_loop",
+    "replay",
+    "sample",
     "shared",
+    "shortest",
 ]

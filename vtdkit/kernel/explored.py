@@ -59,7 +59,7 @@ class _Exclusive:
     @coroutine
     def release(self: Any, place: Spot | None = None) -> Steps:
         machine: ExploredMachine = self.machine
-        if machine.dead:
+        if machine.unwinding:
             return
         if machine.exploring:
             yield from machine.stop(((machine.location_of(self), RELEASE),))
@@ -118,7 +118,7 @@ class _SharedPoints:
     @coroutine
     def release(self: Any, writer: bool) -> Steps:
         machine: ExploredMachine = self.machine
-        if machine.dead:
+        if machine.unwinding:
             return
         if machine.exploring:
             yield from machine.stop(((machine.location_of(self), RELEASE if writer else SHARED_RELEASE),))

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from .context import AGENT, HARD_OFF, HARDIRQ, SOFTIRQ, TASK, Context, Cpu
 from .costs import IDEAL
 from .explored import EXPLORED, Point, XPage, XPageAllocator, XRcu
-from .findings import KernelBug
-from .locations import WRITE, Access, Locations, Name
+from .findings import KernelBug, Oops
+from .locations import ACQUIRE, RELEASE, WRITE, Access, Locations, Name
 from .machine import CHECKERS
+from .sites import Spot
 from .touching import Touching
 
+T = TypeVar("T")
 FRAMES_EACH = 1024  # page frames an explored thread can have
 CHILDREN = 16  # and how many of them find room, at each depth
 
@@ -30,7 +32,8 @@ class Process:
     """
 
     __slots__ = (
-        "children", "context", "coro", "cpu", "done", "irqs_open", "kind", "name", "pages", "point", "softirqs_open", "started",
+        "children", "context", "coro", "cpu", "done", "holds", "irqs_open", "kind", "name", "pages", "point", "softirqs_open",
+        "started",
     )  # fmt: skip
 
     def __init__(self, name: Name, context: Context, coro: Any, kind: str, cpu: Cpu | None, point: Point) -> None:
@@ -45,6 +48,20 @@ class Process:
         self.children = 0
         self.pages = 0
         self.irqs_open = self.softirqs_open = True
+        self.holds: tuple[str, ...] = ()
+
+    def shuts(self) -> tuple[str, ...]:
+        """Which kinds of thread cannot come in on its CPU now, until it has taken another step."""
+        if self.done:
+            return ()
+        if self.kind == HARDIRQ:
+            return (HARDIRQ,)
+        shut = () if self.irqs_open else (HARDIRQ,)
+        if self.kind == SOFTIRQ:
+            return (*shut, SOFTIRQ)
+        if not self.softirqs_open:
+            shut = (*shut, SOFTIRQ)
+        return (*shut, TASK) if self.context.preempt or self.context.irqstate else shut
 
     def keeps_off(self, other: Process) -> bool:
         """Does this thread keep `other`, which would run on its CPU, from doing so?"""
@@ -72,7 +89,7 @@ class ExploredMachine(Touching):
         self.made_before = 0
         self.classes = EXPLORED
         self.irq_stack: dict[int, list[Process]] = {}
-        self.crowded: set[int] = set()
+        self.gates: dict[int, dict[str, int]] = {}  # CPU → kind of thread → its gate, where several threads share a CPU
         self.numbers: dict[int, int] = {}  # id of a thing → its location; the thing is kept alive in `numbered`
         self.numbered: list[Any] = []
         super().__init__(cpus, costs=IDEAL, checkers=checkers, record=False, **options)
@@ -96,10 +113,11 @@ class ExploredMachine(Touching):
     def adopt(self, name: Name, context: Context, coro: Any, kind: str, cpu: Cpu | None, point: Point) -> Process:
         """Make a process of a context."""
         if cpu is not None:
-            if any(other.cpu is cpu for other in self.processes.values()):
-                self.locations.crowd(cpu.id)
-            if self.locations.crowded(cpu.id):
-                self.crowded.add(cpu.id)
+            others = [other for other in self.processes.values() if other.cpu is cpu]
+            for seen in {kind, *(other.kind for other in others if other.kind != TASK)} if others else ():
+                self.locations.crowd(cpu.id, seen)
+            self.gates[cpu.id] = {seen: gate for seen in (HARDIRQ, SOFTIRQ, TASK)
+                                  if (gate := self.locations.gate(cpu.id, seen)) in self.locations.shared}  # fmt: skip
         process = self.processes[name] = self.process_of[context] = Process(name, context, coro, kind, cpu, point)
         return process
 
@@ -156,6 +174,14 @@ class ExploredMachine(Touching):
         """Time stands still while exploring; set-up runs on the ordinary clock."""
         return True if self.exploring else super().skip(ns)
 
+    def run(self, coro: Coroutine[Any, Any, T], cpu: int = 0, name: str | None = None) -> T:
+        """Set-up, alone. Threads to be explored are spawned after it, or they would run during it."""
+        if not self.exploring and not self.processes and (self.ready or any(cpu.queue for cpu in self.cpus)):
+            coro.close()
+            waiting = ", ".join(context.name for context in (*self.ready, *(one for cpu in self.cpus for one in cpu.queue)))
+            raise ValueError(f"set-up runs on after threads were spawned ({waiting}): spawn what is to be explored last")
+        return super().run(coro, cpu, name)
+
     def frame_for(self) -> int | None:
         """A page frame from the running process's own stretch of memory; None when that is used up."""
         process = self.running
@@ -185,9 +211,28 @@ class ExploredMachine(Touching):
         process.irqs_open = not context.irqstate & HARD_OFF
         process.softirqs_open = not context.irqstate
         self._run_on(process)
-        if process.cpu is not None and process.cpu.id in self.crowded:
-            self.touched.append((self.locations.number(("cpu", process.cpu.id)), WRITE))
+        self._pass_gates(process)
         self.current, self.running = self.boot, None
+
+    def _pass_gates(self, process: Process) -> None:
+        """Say what the step was for the others on its CPU.
+
+        To run, a thread passes the gates of the kinds that could run on top of it or instead of it; one that an interrupt cannot
+        come in on keeps that gate shut. So gates are locks, taken and mostly given back within one step.
+        """
+        shut = process.shuts()
+        for kind, gate in self.gates_of(process):
+            if kind not in process.holds:
+                self.touched.append((gate, ACQUIRE))
+            if kind not in shut:
+                self.touched.append((gate, RELEASE))
+        process.holds = shut
+
+    def gates_of(self, process: Process) -> list[tuple[str, int]]:
+        """The gates that a thread has to pass, in order: an interrupt only its own, a softirq not that of tasks."""
+        known = self.gates.get(process.cpu.id) if process.cpu is not None else None
+        kinds = {HARDIRQ: (HARDIRQ,), SOFTIRQ: (HARDIRQ, SOFTIRQ)}.get(process.kind, (HARDIRQ, SOFTIRQ, TASK))
+        return [(kind, known[kind]) for kind in kinds if kind in known] if known else []
 
     def _run_on(self, process: Process) -> None:
         context = process.context
@@ -199,6 +244,7 @@ class ExploredMachine(Touching):
             self.touch(self.location_of(context), WRITE)
             self._ended(process)
         except KernelBug as bug:
+            self._crashed(context, bug)
             process.point, process.done = None, True
             context.done, context.error = True, bug
             context.held.clear()
@@ -207,6 +253,15 @@ class ExploredMachine(Touching):
                 raise TypeError(f"{context.name} waits in a way the explorer does not know ({point!r})")
             process.point = point
             context.waiting = point.what
+
+    def _crashed(self, context: Context, bug: KernelBug) -> None:
+        """A thread did what no kernel survives. The others go on, so that what it leaves behind can be seen."""
+        trace = bug.__traceback__
+        while isinstance(bug, Oops) and trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        if isinstance(bug, Oops) and trace is not None:
+            kind, _, what = str(bug).partition(": ")
+            self.report(f"BUG: {kind}", context.name, (Spot(trace.tb_frame.f_code, trace.tb_lasti),), text=what)
 
     def _ended(self, process: Process) -> None:
         context = process.context
@@ -239,7 +294,7 @@ class ExploredMachine(Touching):
     def in_the_way(self, process: Process) -> Process | None:
         """Who keeps the process off its CPU now, if anybody does."""
         cpu = process.cpu
-        if cpu is None or cpu.id not in self.crowded:
+        if cpu is None or not self.gates.get(cpu.id):
             return None
         stack = self.irq_stack.get(cpu.id)
         if stack:
@@ -265,6 +320,15 @@ class ExploredMachine(Touching):
         if process is not None:
             chain = chain[seen.index(process) :]
         return "; ".join(chain)
+
+    def report_deadlock(self) -> None:
+        """Nobody can go on: say which locks are waited for, where they were taken, and who waits for whom."""
+        stuck = [process for process in self.processes.values() if process.point is not None]
+        waiting = [process.point.what for process in stuck if process.point and self.in_the_way(process) is None]
+        wanted = dict.fromkeys(str(getattr(what, "name", what)) for what in waiting if what is not None)
+        places = tuple(hold.place for process in stuck for hold in process.context.held if hold.name in wanted)
+        contexts = tuple(self.describe(process.context) for process in stuck)
+        self.report("deadlock", ", ".join(wanted), places, contexts=contexts, text=self.wait_cycle(), about=stuck[0].context)
 
     def _waits_for(self, process: Process) -> tuple[str, Process | None]:
         name, what = process.context.name, process.point.what if process.point is not None else None

@@ -25,17 +25,20 @@ class Deadlock(KernelBug):
     """Nothing can go on any more, and something still waits."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Finding:
-    """One defect. `where` names the lock, page or object; `sites` the places involved, the present one first."""
+    """One defect. `where` names the lock, page or object; `sites` the places involved, the present one first.
+
+    Two are equal if kind, object and places are: who was there, and when, may differ.
+    """
 
     kind: str
     where: str
     sites: tuple[Site, ...]
-    contexts: tuple[str, ...] = ()
-    held: tuple[str, ...] = ()
-    stack: tuple[Site, ...] = field(default=(), repr=False)
-    text: str = field(default="", repr=False)
+    contexts: tuple[str, ...] = field(default=(), compare=False)
+    held: tuple[str, ...] = field(default=(), compare=False)
+    stack: tuple[Site, ...] = field(default=(), compare=False)
+    text: str = field(default="", compare=False)
     time: int = field(default=0, compare=False)
     replay: str = field(default="", compare=False)
 
@@ -48,6 +51,9 @@ class Finding:
     def key(self) -> tuple[str, str, tuple[Site, ...]]:
         """What makes two findings the same."""
         return self.kind, self.where, self.sites
+
+    def __repr__(self) -> str:
+        return f"{self.kind}: {self.where} [{', '.join(self.functions)}]"
 
     def __str__(self) -> str:
         lines = [f"{self.kind}: {self.where}"]

@@ -70,13 +70,13 @@ class Locations:
             self.users[location] = (None, False)
         return False
 
-    def crowd(self, cpu: int) -> None:
-        """Several processes have been seen on this CPU: from now on each of their steps there depends on the others'."""
-        location = self.number(("cpu", cpu))
+    def gate(self, cpu: int, kind: str) -> int:
+        """The location that says whether threads of this kind can run on this CPU now."""
+        return self.number(("gate", cpu, kind))
+
+    def crowd(self, cpu: int, kind: str) -> None:
+        """A thread of this kind has been seen on a CPU that others have threads on: from now on the gate is kept."""
+        location = self.gate(cpu, kind)
         if location not in self.shared:
             self.shared.add(location)
             self.grew = True
-
-    def crowded(self, cpu: int) -> bool:
-        """Are several processes known to share this CPU?"""
-        return self.number(("cpu", cpu)) in self.shared

@@ -8,13 +8,14 @@ same each time. Each thread normally has a CPU of its own.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 from .explore.system import Outcome
 from .explored import Point
 from .exploredmachine import ExploredMachine, Process
-from .locations import Access, Grew, Locations, Name
+from .locations import ACQUIRE, Access, Grew, Locations, Name
 from .machine import Machine
 
 Observer = Callable[[], Hashable]
@@ -36,13 +37,24 @@ class MachineSystem:
         self.locations = Locations(shared)
         self.machine: ExploredMachine = None  # type: ignore[assignment]  # built by start()
 
+    def born(self, name: Any) -> int:
+        """After how many steps of this execution a process came to be."""
+        return self.births[name]
+
     def start(self) -> None:
         """A fresh machine, the scenario built on it, every thread about to begin."""
         self.close()
         self.machine = ExploredMachine(self.locations, **self.options)
         self.observer = self.scenario(self.machine)
         self.machine.begin()
+        self.steps, self.births = 0, dict[Any, int]()
+        self._name_new()
         self._check()
+
+    def _name_new(self) -> None:
+        """Note when the processes came to be that were not there before this step."""
+        for name in self.machine.processes.keys() - self.births.keys():
+            self.births[name] = self.steps
 
     def close(self) -> None:
         """Put away what the last execution left half done."""
@@ -53,6 +65,10 @@ class MachineSystem:
         if self.locations.grew and not self.grow:
             raise Grew(frozenset(self.locations.shared))
 
+    def __del__(self) -> None:
+        if getattr(self, "machine", None) is not None:
+            self.close()
+
     def enabled(self) -> Sequence[Name]:
         """The processes that can take a step now, in order of name."""
         machine = self.machine
@@ -61,7 +77,7 @@ class MachineSystem:
             point = process.point
             if point is None or (point.ready is not None and not self._ready(process, point)):
                 continue
-            if machine.crowded and machine.in_the_way(process) is not None:
+            if machine.gates and machine.in_the_way(process) is not None:
                 continue
             out.append(name)
         out.sort()
@@ -79,22 +95,71 @@ class MachineSystem:
         """Let a process do its operation and run on to its next point; what it touched that others touch too."""
         machine = self.machine
         machine.step(machine.processes[name])
+        self.steps += 1
+        if len(machine.processes) != len(self.births):
+            self._name_new()
         self._check()
         return machine.touched
 
-    def blocked(self) -> Mapping[Name, Sequence[Access]]:
+    def blocked(self) -> Mapping[Any, Sequence[Access]]:
         """The processes that have not ended and cannot go on, with what they would do."""
         can = set(self.enabled())
         return {
-            name: process.point.accesses
+            self.word(name): self._wanted(process)
             for name, process in self.machine.processes.items()
-            if process.point is not None and name not in can
+            if process.point is not None and self.word(name) not in can
         }
+
+    def _wanted(self, process: Process) -> tuple[Access, ...]:
+        """What a process that cannot go on waits for: what it stands before, and its CPU if another has it."""
+        assert process.point is not None
+        gates = [(gate, ACQUIRE) for kind, gate in self.machine.gates_of(process) if kind not in process.holds]
+        return (*process.point.accesses, *gates)
+
+    def word(self, name: Name) -> Any:
+        """What the exploration calls a process."""
+        return name
 
     def finish(self) -> Outcome:
         """The observer's answer, or who waits for whom; and what the checkers found."""
         machine = self.machine
         stuck = any(process.point is not None for process in machine.processes.values())
+        if stuck:
+            machine.report_deadlock()
         machine.exploring = False  # the observer may run things on the machine
         value = f"deadlock: {machine.wait_cycle()}" if stuck else self.observer()
         return Outcome(value, tuple(machine.findings))
+
+
+class NamedSystem(MachineSystem):
+    """The same, its processes known by the names of their threads, so that a schedule reads `cat*2 unmap*6 cat`.
+
+    What a process sets off is called after it: `device.nvme_irq`, the second of that name `device.nvme_irq#2`. Signs that a
+    schedule cannot hold become underscores.
+    """
+
+    def start(self) -> None:
+        self.words: dict[Name, str] = {}
+        self.named: dict[str, Name] = {}
+        super().start()
+
+    def _name_new(self) -> None:
+        """Find words for the processes that have none. A parent's children are named in the order in which it made them."""
+        for name in sorted(self.machine.processes.keys() - self.words.keys()):
+            plain = re.sub(r"[^A-Za-z0-9_/@-]+", "_", self.machine.processes[name].context.name)
+            plain = plain if plain[:1].isalpha() or plain[:1] == "_" else f"_{plain}"
+            before = f"{self.words[name[:-1]]}.{plain}" if len(name) > 1 else plain
+            word, number = before, 1
+            while word in self.named:
+                number += 1
+                word = f"{before}#{number}"
+            self.words[name], self.named[word], self.births[word] = word, name, self.steps
+
+    def enabled(self) -> Sequence[Any]:
+        return [self.words[name] for name in super().enabled()]
+
+    def step(self, name: Any) -> Sequence[Access]:
+        return super().step(self.named[name])
+
+    def word(self, name: Name) -> str:
+        return self.words[name]

@@ -22,6 +22,7 @@ class Touching(Machine):
     locations: Locations
     touched: list[Access]
     exploring: bool
+    dead: bool
     made_before: int
     numbers: dict[int, int]  # id of a thing → its location; `numbered` keeps the thing alive
     numbered: list[Any]
@@ -56,6 +57,11 @@ class Touching(Machine):
             number = self.numbers[id(thing)] = self.location(type(thing).__name__)
             self.numbered.append(thing)
         return number
+
+    @property
+    def unwinding(self) -> bool:
+        """Is a block left only because its thread is put away?"""
+        return self.dead or (self.exploring and self.running is None)
 
     # -- what is touched, and where a thread stops for it ------------------------------------------------------------
 

@@ -105,7 +105,7 @@ class Bounded:
         self.bound = bound
         self.delays = delays
         self.exceeded = False
-        self.path = Path()
+        self.path = Path(self.system)
         self._shared = SharedLocations()
         self._visited: dict[tuple[int, Process | None], int] = {}
         self._todo: list[list[Branch]] = [[] for _ in range(bound + 1)]

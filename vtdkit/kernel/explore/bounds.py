@@ -25,6 +25,8 @@ class Truncated:
         self._depth = depth
         self._taken: dict[Process, int] = {}
         self.cut = False
+        if hasattr(system, "born"):
+            self.born = system.born
 
     def start(self) -> None:
         """Bring the system to its initial state."""

@@ -59,7 +59,7 @@ class Engine:
         self.prefix = tuple(prefix)
         self.live = live
         self.foreign: list[tuple[int, Reversal]] = []
-        self.path = Path()
+        self.path = Path(self.system)
         self.nodes: list[Node] = []
         self.lives: list[frozenset[Process]] = []  # for each node, which of its sleepers are `live` (unless none is at all)
         self._told: set[tuple[object, ...]] = set()

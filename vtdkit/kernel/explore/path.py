@@ -13,10 +13,10 @@ same uid with a chance of about one in 2**60.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from .footprint import CHANGE, LOOK, Footprint, Place, text_tag
-from .system import Process
+from .system import Process, System
 
 
 def bits(mask: int) -> Iterator[int]:
@@ -71,7 +71,8 @@ class Path:
     change them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, system: System | None = None) -> None:
+        self._born: Callable[[Process], int] | None = getattr(system, "born", None)
         self.events: list[Event] = []
         self.enabled: list[Sequence[Process]] = []
         self.spots: list[list[Spot]] = []
@@ -182,12 +183,15 @@ class Path:
     def _origin(self, process: Process) -> tuple[int, int]:
         """Return the past of a process that has not moved yet, and its seed for uids.
 
-        A process that could not move at the start was created, or let go, by the step after which it first
-        could.
+        The system may say after how many steps a process came to be (`born`). If it does not, one that could not move at the
+        start was created, or let go, by the step after which it first could.
         """
         seed = self._seeds.get(process)
         if seed is None:
             seed = self._seeds[process] = text_tag(process)
+        if self._born is not None:
+            steps = self._born(process)
+            return (self.events[steps - 1].past if steps else 0), seed
         enabled = self.enabled
         if not enabled or process in enabled[0]:
             return 0, seed

@@ -106,7 +106,7 @@ def sample(
 
 
 def _one_run(system: System, scheduler: Scheduler, footprints: Footprints) -> Path:
-    path = Path()
+    path = Path(system)
     system.start()
     while True:
         enabled = system.enabled()

@@ -164,7 +164,7 @@ def replay(system: System, schedule: Schedule | str) -> Replay:
 def run_path(system: System, steps: Iterable[Process], footprints: Footprints) -> Path:
     """Run some steps from the start, then on to the end; return the path."""
     system.start()
-    path = Path()
+    path = Path(system)
     path.enabled.append(system.enabled())
     for process in _to_the_end(path, steps):
         path.extend(process, footprints.of(system.step(process)))

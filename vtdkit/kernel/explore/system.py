@@ -65,7 +65,11 @@ class Outcome:
 
 
 class System(Protocol):
-    """A set of processes that can be started again and again, and driven step by step (rules: module docstring)."""
+    """A set of processes that can be started again and again, and driven step by step (rules: module docstring).
+
+    A system whose processes can come to be while others cannot let them move yet also has `born(process)`: the number of steps
+    that had been taken in this execution when the process came to be, 0 for one that is there from the start.
+    """
 
     def start(self) -> None:
         """Bring the system to its initial state."""

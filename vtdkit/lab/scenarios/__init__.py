@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from . import attach, dump, fault, hardware, unmap
+from . import attach, dump, fault, hardware, tables, unmap, users
 from .base import MODES, Observer, Scenario
 
 SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario
-    for module in (attach, unmap, dump, fault, hardware)
+    for module in (attach, unmap, users, dump, fault, hardware)
     for scenario in module.SCENARIOS
 }  # fmt: skip
 
-__all__ = ["MODES", "SCENARIOS", "Observer", "Scenario"]
+#: what is asked about page tables in the debate; not part of the findings
+QUESTIONS: dict[str, Scenario] = {scenario.name: scenario for scenario in tables.SCENARIOS}
+
+__all__ = ["MODES", "QUESTIONS", "SCENARIOS", "Observer", "Scenario"]

@@ -48,8 +48,9 @@ def fault_remove(driver: type[IntelIommu], machine: Machine) -> Observer:
 def fault_bus(driver: type[IntelIommu], machine: Machine) -> Observer:
     """The fault interrupt comes in on the very CPU that is adding a device to the PCI bus."""
     pc = computer(driver, machine, devices=["00:03.0"])
+    new = pc.new_device("00:05.0")
     bad_dma(pc, "00:03.0")
-    machine.spawn(pc.bus.add(pc.new_device("00:05.0")), cpu=0, name="hotplug")
+    machine.spawn(pc.bus.add(new), cpu=0, name="hotplug")
     return lambda: "done"
 
 

@@ -1,0 +1,89 @@
+"""Lesson 02: the search grows with the machine and patch 02 ends it; which table an aliased device gets is another matter."""
+
+from __future__ import annotations
+
+import pytest
+
+from vtdkit.lab.lessons import lesson02 as lesson
+from vtdkit.lab.lessons.base import tried
+from vtdkit.series import driver_at, mainline
+
+OLD, NEW, LATER = driver_at(1), driver_at(2), mainline.driver_at(0)
+LOCK = "device_domain_lock"
+SHARED_ENTRY_IN_USE = "fails: -16"
+
+
+def test_an_attach_looks_at_every_device_before_the_patch_and_at_none_after_it() -> None:
+    old = {others: lesson.attach_alone(OLD, others).took("attach") for others in (16, 64)}
+    new = {others: lesson.attach_alone(NEW, others).took("attach") for others in (16, 64)}
+    assert old[64] - old[16] == 48 * 50
+    assert new[64] == new[16] < old[16]
+
+
+@pytest.mark.parametrize(("driver", "taken"), [(OLD, 4), (NEW, 3), (LATER, 3)])
+def test_the_lock_is_taken_once_less_for_each_alias(driver: type, taken: int) -> None:
+    assert lesson.attach_alone(driver, 8).taken(LOCK) == taken
+
+
+def test_two_attaches_are_done_sooner_but_the_unmap_still_waits_for_a_detach() -> None:
+    old, new = lesson.attach_scene(OLD), lesson.attach_scene(NEW)
+    assert old.start == new.start
+    assert new.length < 0.6 * old.length
+    assert new.waited("unmap") == old.waited("unmap") > 0
+
+
+def rows(driver: type, devices: lesson.Devices) -> list[tuple[object, ...]]:
+    return [row[1:] for row in lesson.plugged(driver, devices).rows]
+
+
+def test_a_function_that_uses_anothers_address_fails_where_tables_are_shared_and_takes_the_other_with_it() -> None:
+    absent = "context entry not present"
+    assert rows(OLD, lesson.ODD_FUNCTION) == [("works", "of 03:00.0", absent), (SHARED_ENTRY_IN_USE, "none", absent)]
+    for driver in (NEW, LATER):
+        assert rows(driver, lesson.ODD_FUNCTION) == [
+            ("works", "of 03:00.0", "goes through"), ("works", "of 03:00.1", "goes through"),
+        ]  # fmt: skip
+
+
+def test_behind_a_bridge_the_patch_shares_where_the_old_code_did_not() -> None:
+    for driver in (OLD, LATER):
+        assert [row[0] for row in rows(driver, lesson.BEHIND_A_BRIDGE)] == ["works", "works"]
+    assert [row[0] for row in rows(NEW, lesson.BEHIND_A_BRIDGE)] == ["works", SHARED_ENTRY_IN_USE]
+
+
+@pytest.mark.parametrize("driver", [OLD, NEW])
+def test_plugging_in_beside_pulling_out_shows_nothing_in_any_order(driver: type) -> None:
+    trial = tried(lesson.PLUG_AND_UNPLUG, driver, limit=400)
+    assert trial.complete
+    assert trial.executions > 10
+    assert trial.findings == ()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_where_the_pasid_is(seed: int) -> None:
+    exercise, pasid = lesson.WHERE_IS_THE_PASID.seeded(seed), lesson.pasid_of(seed)
+    assert f"{pasid:#x}" in exercise.show().text
+    assert exercise.check(divmod(pasid, 64))
+    assert "other order" in exercise.check((pasid % 64, pasid // 64)).text
+    assert "64 entries" in exercise.check(divmod(pasid, 512)).text
+
+
+def test_by_address_wants_the_old_meaning_no_lock_and_every_reference_back() -> None:
+    exercise = lesson.BY_ADDRESS.seeded(0)
+    assert exercise.check(lesson.get_alias_pasid_table)
+    assert "odd function" in exercise.check(NEW.get_alias_pasid_table).text
+
+    async def keeps_the_reference(self, pdev, bus, devfn, data):  # type: ignore[no-untyped-def]
+        found = await self.bus.get_domain_bus_and_slot(pdev.segment, bus, devfn)
+        info = self.dev_iommu_priv_get(found) if found is not None else None
+        if info is None or info.pasid_table is None:
+            return 0
+        data.pasid_table = info.pasid_table
+        return 1
+
+    async def takes_the_lock(self, pdev, bus, devfn, data):  # type: ignore[no-untyped-def]
+        async with self.device_domain_lock.irqsave():
+            return await lesson.get_alias_pasid_table(self, pdev, bus, devfn, data)
+
+    assert "must give back" in exercise.check(keeps_the_reference).text
+    assert "as often as before" in exercise.check(takes_the_lock).text

@@ -1,0 +1,240 @@
+"""The bit-field card: what hardware answers for a value, the layout of the bits, the record, the card in a browser."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+import traitlets
+
+from tests.views.javascript import call
+from tests.views.widgetpage import WidgetPage
+from vtdkit.lab.computer import Computer
+from vtdkit.views import BitFieldCard, bits
+from vtdkit.views.bitfield_layout import bit_rows, bits_text, field_value, worth_a_line
+from vtdkit.views.bits_words import abbreviations, explain, layouts
+from vtdkit.vtd import Capabilities, Fault, Image, Request, Walk, sid
+
+ABLE = Capabilities.scalable().environment
+
+
+@pytest.fixture(scope="module")
+def walk() -> Walk:
+    """What a network card of a real guest gets for an address of its buffers."""
+    unit = Image.load("tests/reality/superpage_1g-s0-quiet").unit_as("specification")
+    return unit.walk(Request(sid("00:02.0"), 0xFFE78000, "read"))
+
+
+@pytest.fixture(scope="module")
+def unit() -> Any:
+    return Image.load("tests/reality/superpage_1g-s0-quiet").unit_as("specification")
+
+
+@pytest.fixture
+def card(unit: Any, walk: Walk) -> BitFieldCard:
+    return BitFieldCard(walk.steps[-1], unit=unit, request=walk.request)
+
+
+def test_every_single_flip_answers_as_the_unit_would_with_that_entry() -> None:
+    pc = Computer()
+    domain = pc.new_domain(attach="00:03.0")
+    assert pc.map(domain, 0x10000, 0x5000000, 4096) == 0
+    unit = pc.hardware[0].unit
+    request = Request(sid("00:03.0"), 0x10000, "read")
+    last = unit.walk(request).steps[-1]
+    card = BitFieldCard(last, unit=unit, request=request)
+    seen = set()
+    for bit in range(64):
+        told = card.record["distinct"][card.record["flips"][str(bit)]]
+        unit.memory.write64(last.address, last.raw ^ 1 << bit)
+        answers = [unit.from_memory(Request(sid("00:03.0"), 0x10000, kind)) for kind in ("read", "write")]
+        assert [line["good"] for line in told] == [not isinstance(a, Fault) for a in answers], bit
+        seen |= {a.label for a in answers if isinstance(a, Fault)}
+    unit.memory.write64(last.address, last.raw)
+    assert {"LGN.2", "LGN.3", "LGN.4"} & seen
+
+
+def test_asking_changes_nothing(unit: Any, walk: Walk) -> None:
+    before = (dict(unit.registers.values), unit.memory.read64(walk.steps[-1].address), unit.queue.base)
+    entry = BitFieldCard(walk.steps[-1], unit=unit, request=walk.request)
+    for card in (entry, *(BitFieldCard(name, 3, unit=unit) for name in ("GCMD", "iotlb_inv_dsc", "FSTS"))):
+        card.value = 0x5
+        assert card.answers
+    assert (dict(unit.registers.values), unit.memory.read64(walk.steps[-1].address), unit.queue.base) == before
+
+
+def test_an_entry_is_found_by_the_walk_of_a_request(unit: Any, walk: Walk) -> None:
+    found = BitFieldCard("context entry", unit=unit, request=walk.request)
+    assert int(found.value, 16) == walk.steps[1].raw
+    found.value = walk.steps[1].raw & ~1
+    assert [line["head"][-45:] for line in found.answers] == ["fault code 2h (LCT.2: context entry not present)"[-45:]] * 2
+
+
+def test_a_register_says_what_else_it_changes_and_why_it_reads_back_otherwise(unit: Any) -> None:
+    card = BitFieldCard("GCMD", 0x80000001, unit=unit)
+    assert [(line["head"], line["detail"]) for line in card.answers] == [
+        ("GCMD reads back 0x0", "TE: write-only: reads as 0; bits 0x1: not taken."),
+        ("GSTS: QIES 0x1 → 0x0, IRES 0x1 → 0x0", ""),
+        ("IQH: QH 0xa6 → 0x0", ""),
+    ]
+
+
+def test_a_descriptor_is_done_or_stops_the_queue(unit: Any) -> None:
+    assert BitFieldCard("iotlb_inv_dsc", 0x12, unit=unit).answers[0] == {"good": True, "head": "done", "detail": ""}
+    stopped = BitFieldCard("iotlb_inv_dsc", 0x2, unit=unit).answers[0]
+    assert stopped["good"] is False
+    assert re.fullmatch(r"FSTS\.IQE is set, IQERCD\.IQEI = \d+\.", stopped["detail"])
+
+
+@pytest.mark.parametrize("name", layouts())
+def test_every_layout_makes_a_card_that_names_each_bit_once(name: str) -> None:
+    card = BitFieldCard(name)
+    width = card.record["width"]
+    for layout in card.record["layouts"].values():
+        covered = [bit for row in layout["rows"] for bit in range(row["high"], row["low"] - 1, -1)]
+        assert covered == list(range(width - 1, -1, -1))
+    assert len(json.dumps(card.record)) < 60_000
+    assert repr(card) == f"<BitFieldCard {name} = 0x0>"
+
+
+@pytest.mark.parametrize("name", layouts())
+def test_each_abbreviation_a_layout_shows_is_explained(name: str) -> None:
+    texts = [row["meaning"] for row in bits.layout_record(layouts()[name], ABLE)["rows"] if row["state"] == "used"]
+    assert [word for text in texts for word in abbreviations(text) if not explain(word)] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ({"what": "SS-PTX"}, "there is no layout called 'SS-PTX'; there are "),
+        ({"what": "GCMD", "value": 1 << 32}, "0x100000000 does not fit: GCMD_REG has 32 bits"),
+        ({"what": "GCMD", "value": -1}, "does not fit"),
+    ],
+)
+def test_what_cannot_be_shown_is_refused_with_its_reason(arguments: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(complaint)):
+        BitFieldCard(**arguments)
+
+
+def test_an_entry_that_the_walk_does_not_use_is_refused(unit: Any, walk: Walk) -> None:
+    with pytest.raises(ValueError, match=r"uses no PASID table entry; it uses root entry, context entry, SS-P"):
+        BitFieldCard("PASID table entry", unit=unit, request=walk.request)
+
+
+def test_a_value_that_is_no_number_is_refused() -> None:
+    with pytest.raises(traitlets.TraitError, match="512 bits"):
+        BitFieldCard("SS-PTE").value = "0xyz"
+
+
+def test_rows_of_32_bits_hold_every_bit_and_its_state() -> None:
+    layout = bits.layout_record(layouts()["SS-PTE"], Capabilities().environment)
+    top, bottom = bit_rows(layout["rows"], 64, 0x1451A0002, 0x1451A0003)
+    assert [(box.bit, box.one, box.changed) for box in bottom.boxes[-2:]] == [(1, True, False), (0, False, True)]
+    assert [sum(label.span for label in row.labels) for row in (top, bottom)] == [32, 32]
+    assert [(label.left, label.span, label.name) for label in bottom.labels if label.name in ("W", "R")] == [
+        (30, 1, "W"),
+        (31, 1, "R"),
+    ]
+    assert next(label.bits for label in top.labels if label.name == "ADDR") == next(
+        label.bits for label in bottom.labels if label.name == "ADDR"
+    )
+
+
+def test_a_reserved_bit_that_is_set_is_wrong_and_an_ignored_one_is_not() -> None:
+    layout = bits.layout_record(layouts()["SS-PTE"], Capabilities().environment)
+    value = sum(1 << row["low"] for row in layout["rows"])
+    boxes = {box.bit: box for row in bit_rows(layout["rows"], 64, value, 0) for box in row.boxes}
+    for row in layout["rows"]:
+        assert boxes[row["low"]].wrong is (row["state"] == "reserved")
+
+
+def test_wide_values_fold_what_is_zero_and_unused() -> None:
+    layout = bits.layout_record(layouts()["PASID table entry"], ABLE)
+    rows = bit_rows(layout["rows"], 512, 1 << 300, 1 << 300)
+    assert [(row.high, row.low) for row in rows if not row.boxes] == [(511, 320), (287, 192)]
+    assert (rows[1].high, [box.bit for box in rows[1].boxes if box.wrong]) == (319, [300])
+
+
+def test_lines_name_what_is_used_or_set() -> None:
+    layout = bits.layout_record(layouts()["SS-PTE"], Capabilities().environment)
+    lines = {name: (where, value) for where, name, value, _ in worth_a_line(layout, 0x1451A0003 | 1 << 11)}
+    assert lines["ADDR"][1] == 0x1451A0000
+    assert (lines["R"], lines["W"]) == (("0", 1), ("1", 1))
+
+
+def test_javascript_and_python_take_a_value_apart_alike() -> None:
+    values = [0, 1, 0x1451A0003, (1 << 64) - 1, 0xA5A5_5A5A_0F0F_F0F0]
+    layout = bits.layout_record(layouts()["SS-PTE"], Capabilities().environment)
+    body = "(m, given) => given.values.map((v) => m.decode(given.layout, BigInt(v)).map((r) => [r.name, r.bits, r.value, r.wrong]))"
+    theirs = call("bits.js", body, {"layout": layout, "values": [hex(value) for value in values]})
+    for value, rows in zip(values, theirs, strict=True):
+        ours = [(row, field_value(row, value)) for row in layout["rows"]]
+        assert rows == [
+            [row["name"], bits_text(row), hex(number), row["state"] == "reserved" and number != 0] for row, number in ours
+        ]
+        entry = layouts()["SS-PTE"].decode(value & (1 << 46) - 1)
+        named = {row["name"]: field_value(row, entry.raw) for row in layout["rows"]}
+        assert all(named[name] == entry[name] for name in ("ADDR", "EMT", "W", "R"))
+
+
+def test_a_saved_notebook_gets_the_fields_and_the_answers(card: BitFieldCard) -> None:
+    still = str(card.still())
+    for text in ("<td", "ADDR", "0x1451a0000", "next table or page", "✓ 00:02.0 reads 0xffe78000: memory 0x1451a0000"):
+        assert text in still
+    assert len(still) < 8_000
+    assert repr(card) == repr(card)
+    assert "0x7f" not in repr(card)
+
+
+def test_the_figure_has_a_box_for_every_bit(card: BitFieldCard) -> None:
+    figure = card.figure()
+    texts = [text.get_text() for axes in figure.axes for text in axes.texts]
+    assert texts.count("0") + texts.count("1") == 64
+    assert texts.count("1") == int(card.value, 16).bit_count()
+    assert any("✓ 00:02.0 reads" in text for text in texts)
+
+
+@pytest.mark.browser
+def test_keys_flip_bits_and_the_page_answers_without_a_kernel(browser: Any, card: BitFieldCard) -> None:
+    with WidgetPage(browser, card) as page:
+        board = page.slider("bit")
+        assert board.get_attribute("aria-valuetext") == "bit 0, R (used), is 1"
+        board.press(" ")
+        assert page.position("value") == "0x1451a0002"
+        assert "reads 0xffe78000: refused, fault code 6h (LGN.3: no read permission)" in page.status()
+        board.press("ArrowLeft")
+        assert board.get_attribute("aria-valuetext") == "bit 1, W (used), is 1"
+        board.press("ArrowUp")
+        assert page.position("bit") == 33
+        board.press("Home")
+        assert page.position("bit") == 63
+        assert page.complaints() == []
+
+
+@pytest.mark.browser
+def test_without_a_kernel_a_value_far_away_is_said_to_be_unknown(browser: Any, card: BitFieldCard) -> None:
+    with WidgetPage(browser, card) as page:
+        page.root.get_by_role("textbox", name="value").fill("0x7")
+        page.root.get_by_text("No kernel answers.").first.wait_for()
+        page.root.get_by_role("textbox", name="value").fill("zz")
+        assert page.status() == "“zz” is no value of 64 bits: write up to 16 hexadecimal digits."
+        page.root.get_by_role("button", name="start again").click()
+        assert page.position("value") == "0x1451a0003"
+
+
+@pytest.mark.browser
+def test_with_a_kernel_python_answers_for_any_value(browser: Any, card: BitFieldCard) -> None:
+    with WidgetPage(browser, card, kernel=True) as page:
+        page.root.get_by_role("textbox", name="value").fill("0x7000")
+        page.root.get_by_text("no read permission").first.wait_for()
+        assert card.value == "0x7000"
+        assert page.complaints() == []
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("name", ["PASID table entry", "GCMD", "inv_wait_dsc"])
+def test_no_card_is_wider_than_a_page_at_double_size(browser: Any, name: str) -> None:
+    with WidgetPage(browser, BitFieldCard(name, 1), theme="dark", zoom=2) as page:
+        assert page.complaints() == []

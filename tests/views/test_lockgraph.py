@@ -1,0 +1,194 @@
+"""The lock-order graph: which edges there are, which make a circle, and a layout in which nothing lies on anything else."""
+
+from __future__ import annotations
+
+from itertools import combinations, pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.views.timeline_runs import driver_run
+from vtdkit.kernel import Machine
+from vtdkit.kernel.lockdep import Dependency
+from vtdkit.views.lockgraph import caption, lock_order_figure
+from vtdkit.views.lockgraph_layout import Drawing, drawing, folded, ranks
+from vtdkit.views.lockgraph_order import LockOrder, lock_order
+from vtdkit.views.spread import spread
+
+
+def nested(*orders: tuple[str, ...]) -> Machine:
+    """A machine on which each order of locks was taken once, one inside the other."""
+    machine = Machine(cpus=1)
+    locks = {name: machine.spinlock(name) for order in orders for name in order}
+
+    async def take(names: tuple[str, ...]) -> None:
+        if names:
+            async with locks[names[0]]:
+                await take(names[1:])
+
+    for order in orders:
+        machine.run(take(order))
+    return machine
+
+
+def pairs(order: LockOrder, circle: bool | None = None) -> set[tuple[str, str]]:
+    return {(edge.prev, edge.next) for edge in order.edges if circle is None or edge.circle is circle}
+
+
+def test_an_edge_says_what_was_taken_under_what_and_where() -> None:
+    order = lock_order(nested(("a", "b", "c")))
+    assert pairs(order) == {("a", "b"), ("b", "c")}
+    assert order.locks == ("a", "b", "c")
+    assert {edge.taken_at.split(":")[0] for edge in order.edges} == {"take"}
+    assert order.circles == ()
+
+
+def test_opposite_orders_are_a_circle() -> None:
+    order = lock_order(nested(("outer", "a", "b"), ("b", "a", "leaf")))
+    assert pairs(order, circle=True) == {("a", "b"), ("b", "a")}
+    assert order.circles == (("a", "b", "a"),)
+    assert repr(order) == "<lock order: 4 locks, 4 edges, circle a -> b -> a>"
+
+
+def test_a_circle_through_three_locks_is_spelled_out() -> None:
+    order = lock_order(nested(("a", "b"), ("b", "c"), ("c", "a")))
+    assert order.circles == (("a", "b", "c", "a"),)
+    text = " ".join(line for line, _ in caption(order, 200))
+    assert "◆ Circle: a → b → c → a. Each thread can hold one and wait for the next: deadlock." in text
+
+
+def test_machine_validator_records_and_trace_say_the_same() -> None:
+    machine, trace, _ = driver_run(0)
+    order = lock_order(machine)
+    assert ("device_domain_lock", "&iommu->lock") in pairs(order)
+    assert order.circles == ()
+    assert lock_order(machine.lockdep) == order
+    assert machine.lockdep is not None
+    assert lock_order(machine.lockdep.edges()) == order
+    assert pairs(lock_order(trace)) == pairs(order)
+
+
+def test_the_first_patch_takes_device_domain_lock_out_of_the_dump() -> None:
+    """klist_next takes k_lock while the list of the bus is walked, which the dump did under device_domain_lock."""
+    before, after = (pairs(lock_order(driver_run(version)[0])) for version in (0, 1))
+    assert ("device_domain_lock", "&k->k_lock") in before - after
+
+
+def link(prev: str, after: str, *kinds: str) -> Dependency:
+    return Dependency(prev, after, kinds, "f", "g")
+
+
+@pytest.mark.parametrize(
+    ("kind", "circle"),
+    [("EN", True), ("SN", True), ("ER", True), ("SR", False)],
+)
+def test_a_circle_counts_only_if_it_can_block(kind: str, circle: bool) -> None:
+    """Recursive readers that meet readers pass."""
+    order = lock_order([link("a", "b", kind), link("b", "a", kind)])
+    assert bool(order.circles) is circle
+    assert any(edge.circle for edge in order.edges) is circle
+
+
+def test_around_keeps_the_edges_of_one_lock_and_circles() -> None:
+    machine = nested(("a", "b", "c"), ("x", "y"), ("y", "x"))
+    assert pairs(lock_order(machine, around="a")) == {("a", "b"), ("x", "y"), ("y", "x")}
+    with pytest.raises(ValueError, match=r"no lock 'z' .* a, b, c, x, y"):
+        lock_order(machine, around="z")
+
+
+def test_a_machine_without_the_validator_is_refused() -> None:
+    with pytest.raises(ValueError, match="no lock validator"):
+        lock_order(Machine(cpus=1, checkers=()))
+
+
+# -- layout ------------------------------------------------------------------------------------------------------------
+
+
+def overlaps(picture: Drawing) -> list[tuple[str, str]]:
+    found = []
+    for one, other in combinations([spot for spot in picture.spots if spot.text], 2):
+        wide, high = (one.width + other.width) / 2, (one.height + other.height) / 2
+        if abs(one.x - other.x) < wide - 1e-6 and abs(one.y - other.y) < high - 1e-6:
+            found.append((one.text, other.text))
+    return found
+
+
+@pytest.mark.parametrize("version", [0, 12])
+def test_nothing_overlaps_in_the_graph_of_the_driver(version: int) -> None:
+    order = lock_order(driver_run(version)[0])
+    picture = drawing(order, 9 * 72)
+    assert overlaps(picture) == []
+    assert {spot.lock for spot in picture.spots if spot.lock} == set(order.locks)
+    labels = [picture.spots[arrow.label].text.replace("\n", "") for arrow in picture.arrows]
+    assert labels == [edge.taken_at for edge in order.edges]
+    assert picture.width < 9 * 72 / 0.8  # so that type of 9 points is 7 at least in a figure 9 inches wide
+
+
+NAMES = st.sampled_from("abcdefg")
+
+
+@settings(max_examples=120, deadline=None)
+@given(st.lists(st.tuples(NAMES, NAMES).filter(lambda pair: pair[0] != pair[1]), min_size=1, max_size=14, unique=True))
+def test_any_graph_has_clear_boxes_and_arrows_that_join_the_right_ones(edges: list[tuple[str, str]]) -> None:
+    order = lock_order([link(prev, after, "EN") for prev, after in edges])
+    picture = drawing(order)
+    assert overlaps(picture) == []
+    boxes = {spot.lock: spot for spot in picture.spots if spot.lock}
+    for arrow in picture.arrows:
+        for name, (x, y) in ((arrow.edge.prev, arrow.points[0]), (arrow.edge.next, arrow.points[-1])):
+            assert abs(abs(x - boxes[name].x) - boxes[name].width / 2) < 1e-6
+            assert abs(y - boxes[name].y) < boxes[name].height / 2
+    rank = ranks(order)
+    assert all(rank[edge.prev] < rank[edge.next] for edge in order.edges if not edge.circle)
+    assert bool(order.circles) is any(edge.circle for edge in order.edges)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(st.floats(-100, 100), st.floats(1, 30)), min_size=1, max_size=12))
+def test_spread_keeps_the_order_and_the_distance(given: list[tuple[float, float]]) -> None:
+    wanted, sizes = zip(*given, strict=True)
+    placed = spread(wanted, sizes)
+    for (one, size), (other, after) in pairwise(zip(placed, sizes, strict=True)):
+        assert other - one >= (size + after) / 2 - 1e-6
+    assert sum(placed) == pytest.approx(sum(wanted), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [("domain_update_device_node:39", "domain_update_\ndevice_node:39"), ("take:5", "take:5"), ("f" * 20, "f" * 20)],
+)
+def test_a_long_label_is_broken_near_its_middle(text: str, lines: str) -> None:
+    assert folded(text) == lines
+
+
+def test_spread_leaves_alone_what_has_room() -> None:
+    assert spread([0.0, 50.0, 51.0], [10.0, 10.0, 10.0]) == [0.0, 45.5, 55.5]
+
+
+# -- the figure --------------------------------------------------------------------------------------------------------
+
+
+def texts(figure: Any) -> list[str]:
+    return [text.get_text() for ax in figure.axes for text in ax.texts]
+
+
+def test_the_figure_names_locks_places_and_the_circle_in_words() -> None:
+    figure = lock_order_figure(nested(("a", "b"), ("b", "a")), title="Two locks", width=6)
+    shown = texts(figure)
+    assert {"Two locks", "a", "b"} <= set(shown)
+    assert sum(text.startswith("◆ take:") for text in shown) == 2
+    assert any(text.startswith("◆ Circle: ") for text in shown)
+    assert figure.get_size_inches()[0] == 6
+
+
+def test_a_circle_has_a_second_sign_besides_its_colour() -> None:
+    figure = lock_order_figure(nested(("c", "d"), ("a", "b"), ("b", "a")))
+    lines = [patch for patch in figure.axes[0].patches if type(patch).__name__ == "FancyArrowPatch"]
+    looks = sorted((line.get_linestyle() in ("solid", "-"), line.get_linewidth()) for line in lines)
+    assert looks == [(False, 2.4), (False, 2.4), (True, 1.1)]
+
+
+def test_without_edges_the_figure_says_so() -> None:
+    assert texts(lock_order_figure(nested(("a",)))) == ["No lock was taken while another was held."]

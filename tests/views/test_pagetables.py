@@ -1,0 +1,172 @@
+"""The page-table explorer: what it takes, its still and figure, two records side by side, the explorer in a browser."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.views.widgetpage import WidgetPage
+from vtdkit.lab.computer import BOTH_STAGES, Computer
+from vtdkit.views import PageTableExplorer
+from vtdkit.views.pagetables_layout import strips
+from vtdkit.vtd import Fault, Image, Translation
+
+REALITY = Path(__file__).resolve().parents[1] / "reality"
+CARD = "00:02.0"
+
+
+@pytest.fixture(scope="module")
+def image() -> Image:
+    return Image.load(REALITY / "superpage_1g-s0-quiet")
+
+
+def mapped() -> tuple[Computer, Any]:
+    pc = Computer()
+    domain = pc.new_domain(attach="00:03.0")
+    assert pc.map(domain, 0x10000, 0x5000000, 4 * 4096) == 0
+    return pc, domain
+
+
+def pair() -> PageTableExplorer:
+    """Before and after one of four pages is unmapped."""
+    pc, domain = mapped()
+    before = PageTableExplorer(pc, "00:03.0", iova=0x11000)
+    assert pc.unmap(domain, 0x11000, 4096) == 4096
+    return PageTableExplorer(pc, "00:03.0", beside=before)
+
+
+def test_a_unit_an_image_a_computer_and_its_hardware_show_the_same_tables(image: Image) -> None:
+    pc, _ = mapped()
+    hardware = pc.hardware[0]
+    texts = {repr(PageTableExplorer(each, "00:03.0", iova=0x10000)) for each in (pc, hardware, hardware.unit)}
+    assert texts == {"<PageTableExplorer ✓ 00:03.0 reads 0x10000: memory 0x5000000, 4K page, read and write.>"}
+    assert isinstance(PageTableExplorer(image, CARD, iova=0xFFE78000).walk.answer, Translation)
+    with pytest.raises(TypeError, match="cannot explore a str; give a RemappingUnit, an Image, a Computer or its hardware"):
+        PageTableExplorer("tests/reality")  # type: ignore[arg-type]
+
+
+def test_without_a_device_or_an_address_it_begins_where_something_is_mapped(image: Image) -> None:
+    shown = PageTableExplorer(image)
+    assert isinstance(shown.walk.answer, Translation)
+    assert shown.iova == shown.record["sides"][0]["ranges"][0][0]
+
+
+def test_looking_changes_nothing_and_later_changes_do_not_show() -> None:
+    pc, domain = mapped()
+    events, log = len(pc.machine.trace()), list(pc.driver.log)
+    shown = PageTableExplorer(pc, "00:03.0", iova=0x10000)
+    shown.kind = "write"
+    shown.figure()
+    assert (len(pc.machine.trace()), list(pc.driver.log)) == (events, log)
+    text = repr(shown)
+    pc.unmap(domain, 0x10000, 4096)
+    assert repr(shown) == text
+    assert isinstance(PageTableExplorer(pc, "00:03.0", iova=0x10000).walk.answer, Fault)
+
+
+def test_a_still_has_the_walk_the_answer_and_for_two_sides_both() -> None:
+    still = str(pair().still())
+    assert still.count("<table") == 2
+    for text in (
+        "before",
+        "after",
+        "level 4",
+        "maps 0x1000 bytes at 0x5001000",
+        "refused, fault code 6h (LGN.3: no read permission)",
+    ):
+        assert text in still
+    assert len(still) < 10_000
+
+
+def test_a_figure_has_a_column_for_each_side_and_a_strip_for_each_table() -> None:
+    shown = pair()
+    columns = shown.figure().axes
+    assert [axes.get_title(loc="left") for axes in columns] == ["before", "after"]
+    assert [len(axes.texts) for axes in columns] == [len(walk.steps) for walk in shown.walks]
+    assert columns[1].texts[-1].get_text().startswith("✗ entry 17")
+
+
+def test_strips_light_the_entry_the_walk_used(image: Image) -> None:
+    shown = PageTableExplorer(image, CARD, iova=0xFFE78000)
+    drawn = strips(shown.record["sides"][0], shown.walk)
+    assert [strip.name for strip in drawn] == ["Root table", "Context table", "Level 4", "Level 3", "Level 2", "Level 1"]
+    assert [(strip.lit, strip.size, strip.stopped) for strip in drawn[2:]] == [
+        (0xFFE78000 >> shift & 511, 512, False) for shift in (39, 30, 21, 12)
+    ]
+    last = drawn[-1]
+    assert any(block.kind == "both" and block.index <= last.lit < block.index + block.count for block in last.blocks)
+
+
+@pytest.mark.parametrize("folder", ["superpage_1g-s0-quiet", "legacy48_lazy-s0-busy", "passthrough-s0-quiet"])
+def test_the_records_of_real_machines_are_of_modest_size(folder: str) -> None:
+    shown = PageTableExplorer(Image.load(REALITY / folder))
+    assert len(json.dumps(shown.record)) < 700_000
+    assert len(str(shown.still())) < 10_000
+
+
+@pytest.mark.browser
+def test_keys_move_the_address_and_choose_the_table(browser: Any, image: Image) -> None:
+    with WidgetPage(browser, PageTableExplorer(image, CARD, iova=0xFFE78000)) as page:
+        assert page.status().startswith("00:02.0 reads 0xffe7_8000 → memory 0x1_451a_0000. 4 KiB page, read and write")
+        address = page.slider("DMA address")
+        address.press("ArrowRight")
+        assert page.position("iova") == "0xffe79000"
+        assert "memory 0x1_451a_1000" in page.status()
+        address.press("ArrowUp")  # from level 1 to level 2: steps are larger
+        address.press("ArrowLeft")
+        assert page.position("iova") == "0xffc79000"
+        assert "refused, fault code 6h" in page.status()
+        address.press("Shift+ArrowRight")
+        assert page.position("iova") == "0xffe78000"
+        assert page.complaints() == []
+
+
+@pytest.mark.browser
+def test_every_typed_address_gets_the_answer_of_the_unit(browser: Any, image: Image) -> None:
+    shown = PageTableExplorer(image, CARD)
+    with WidgetPage(browser, shown) as page:
+        field = page.root.get_by_role("textbox", name="DMA address, hexadecimal")
+        for address in (0, 0x1000, 0xFFE78ABC, 0xFEE00000 - 4096, 1 << 47, (1 << 64) - 1):
+            field.fill(f"{address:x}")
+            shown.iova = address
+            answer = shown.walk.answer
+            expected = f"refused, fault code {answer.code:X}h" if isinstance(answer, Fault) else "→ memory"
+            assert expected in page.status(), hex(address)
+        field.fill("no address")
+        assert "no address" in page.status()
+        assert page.complaints() == []
+
+
+@pytest.mark.browser
+def test_two_records_have_one_cursor(browser: Any) -> None:
+    with WidgetPage(browser, pair()) as page:
+        assert re.match(r"before: .* → memory 0x500_1000\..* after: .*refused, fault code 6h", page.status())
+        page.slider("DMA address").press("ArrowRight")
+        before, after = page.status().split(" after: ")
+        assert "→ memory 0x500_2000" in before
+        assert "→ memory 0x500_2000" in after
+        assert page.complaints() == []
+
+
+@pytest.mark.browser
+def test_text_from_outside_stays_text(browser: Any, image: Image) -> None:
+    evil = '<img src=x onerror="document.title=1">'
+    shown = PageTableExplorer(image, CARD)
+    sides = [{**side, "name": evil} for side in shown.record["sides"]]
+    shown.set_trait("record", {**shown.record, "title": evil, "sides": [*sides, *sides]})
+    with WidgetPage(browser, shown) as page:
+        assert page.root.locator("img").count() == 0
+        assert page.page.title() == "widget"
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_nothing_is_cut_off_at_double_size(browser: Any, theme: str) -> None:
+    pc = Computer(units=BOTH_STAGES, scalable=True)
+    pc.map(pc.new_domain(attach="00:03.0"), 0x10000, 0x5000000, 4096)
+    with WidgetPage(browser, PageTableExplorer(pc, "00:03.0"), theme=theme, zoom=2) as page:
+        assert page.complaints() == []

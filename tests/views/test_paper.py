@@ -1,0 +1,30 @@
+"""Figures in a notebook: small enough to be saved there, and no colour lost on the way."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.views.test_pagetables import pair
+from vtdkit.series import SERIES
+from vtdkit.views import BitFieldCard, PatchView
+from vtdkit.views.paper import DPI
+
+
+@pytest.mark.parametrize(
+    "widget",
+    [pair, lambda: BitFieldCard("PASID table entry", 0x123001), lambda: PatchView(SERIES[7])],
+    ids=["walk", "bits", "patch"],
+)
+def test_the_picture_in_a_notebook_is_small_and_looks_like_the_figure(widget: object) -> None:
+    figure = widget().figure()  # type: ignore[operator]
+    exact = io.BytesIO()
+    figure.savefig(exact, format="png", dpi=DPI)
+    shown = figure._repr_png_()
+    assert len(shown) < 60_000
+    one, other = (np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int) for png in (exact.getvalue(), shown))
+    assert one.shape == other.shape
+    assert np.abs(one - other).max() < 12

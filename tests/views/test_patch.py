@@ -1,0 +1,231 @@
+"""The patch view: source taken apart and put side by side, locks read from a run, the record, the view in a browser."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.views.javascript import call
+from tests.views.widgetpage import WidgetPage
+from vtdkit.lab.computer import Computer
+from vtdkit.series import SERIES, PatchInfo, driver_at, mainline
+from vtdkit.views import PatchView, locks_taken
+from vtdkit.views.patch_code import coloured, side_by_side
+from vtdkit.views.patch_record import in_ns, patch_record
+from vtdkit.views.patch_still import diff_lines, near_changes
+
+EVERY = [*SERIES[1:], *mainline.SERIES[1:]]
+DUMP = "domain_translation_struct_show"
+
+
+def dumped(version: int) -> dict[str, list[tuple[str, str, int]]]:
+    """The locks of a run in which debugfs is read after a device was attached."""
+    pc = Computer(driver=driver_at(version))
+    pc.new_domain(attach="00:03.0")
+    pc.run(pc.driver.domain_translation_struct_show())
+    return locks_taken(pc.machine.trace())
+
+
+@pytest.fixture(scope="module")
+def view() -> PatchView:
+    findings = [("bad", "a domain <may> go"), ("good", "no lock"), "more to say"]
+    return PatchView(SERIES[1], before=dumped(0), after=dumped(1), findings=findings)
+
+
+SOURCES = [source for info in EVERY for change in info.changes.values() for source in (change.before, change.after)]
+
+
+def test_colouring_loses_no_letter_of_any_source() -> None:
+    for source in SOURCES:
+        lines = ["".join(text for _, text in line) for line in coloured(source)]
+        assert lines == source.rstrip("\n").split("\n") if source else lines == []
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(alphabet="ab \"'#\\\n_1(fdef ", max_size=60))
+def test_colouring_loses_no_letter_of_anything(source: str) -> None:
+    lines = ["".join(text for _, text in line) for line in coloured(source)]
+    assert "\n".join(lines) == (source.rstrip("\n") if source else "")
+
+
+def test_keywords_strings_comments_and_names_that_are_defined_are_told_apart() -> None:
+    source = 'async def f(x):\n    """Two\n    lines."""\n    return f"a{x}" + \'\\\'b\'  # not "this"\n'
+    comment = [("", "  "), ("c", '# not "this"')]
+    assert coloured(source) == [
+        [("k", "async"), ("", " "), ("k", "def"), ("", " "), ("d", "f"), ("", "(x):")],
+        [("", "    "), ("s", '"""Two')],
+        [("s", '    lines."""')],
+        [("", "    "), ("k", "return"), ("", " "), ("s", 'f"a{x}"'), ("", " + "), ("s", "'\\'b'"), *comment],
+    ]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.sampled_from("abcd"), max_size=12), st.lists(st.sampled_from("abcd"), max_size=12))
+def test_side_by_side_shows_each_line_once_in_order_and_pairs_only_equal_ones_as_same(old: list[str], new: list[str]) -> None:
+    rows = side_by_side("\n".join(old), "\n".join(new))
+    assert [row.before for row in rows if row.before >= 0] == list(range(len(old)))
+    assert [row.after for row in rows if row.after >= 0] == list(range(len(new)))
+    assert all(old[row.before] == new[row.after] for row in rows if row.same)
+    assert all(max(row.before, row.after) >= 0 for row in rows)
+
+
+@pytest.mark.parametrize("info", EVERY, ids=lambda info: info.title)
+def test_every_patch_makes_a_record_whose_counts_are_the_diffstat(info: PatchInfo) -> None:
+    record = patch_record(info, None, None, ())
+    assert (sum(each["added"] for each in record["functions"]), sum(each["gone"] for each in record["functions"])) == info.diffstat
+    assert len(record["functions"]) == len(info.changes)
+    for each, change in zip(record["functions"], info.changes.values(), strict=True):
+        assert each["kind"] == ("added" if not change.before else "removed" if not change.after else "changed")
+        lines = diff_lines(each)
+        assert [text for sign, text in lines if sign in " -"] == change.before.splitlines()
+        assert [text for sign, text in lines if sign in " +"] == change.after.splitlines()
+
+
+@pytest.mark.parametrize("info", EVERY, ids=lambda info: info.title)
+def test_every_patch_makes_a_view_of_modest_size(info: PatchInfo) -> None:
+    view = PatchView(info)
+    assert len(json.dumps(view.record)) < 60_000
+    for each in view.record["functions"]:
+        view.function = each["name"]
+        assert len(str(view.still())) < 20_000
+        assert repr(view).startswith(f"<PatchView {view.record['title']}; {each['name']} {each['kind']}, ")
+
+
+@pytest.mark.parametrize("info", SERIES[1:], ids=lambda info: info.title)
+def test_every_patch_of_the_series_names_its_kernel_files(info: PatchInfo) -> None:
+    facts = dict(patch_record(info, None, None, ())["facts"])
+    assert re.fullmatch(r"drivers/iommu/intel/\w+\.c((, | and )\w+\.[ch])*", facts["kernel file"])
+    assert facts["posted"] == "2022-05-27"
+
+
+def test_far_from_a_change_lines_are_left_out() -> None:
+    lines = [(" ", str(number)) for number in range(20)]
+    lines[10] = ("+", "new")
+    assert [text for _, text in near_changes(lines, 2)] == ["…", "8", "9", "new", "11", "12", "…"]
+
+
+def test_locks_belong_to_the_function_in_which_they_were_taken() -> None:
+    before, after = dumped(0), dumped(1)
+    [(lock, how, held)] = before[DUMP]
+    assert (lock, how) == ("device_domain_lock", "interrupts off")
+    assert held > 1000
+    assert DUMP not in after
+    # inside it, the lock of the list of devices
+    assert {how for _, how, _ in before["klist_next"]} == {"interrupts off, inside device_domain_lock"}
+    assert "__dmar_remove_one_dev_info" in before  # the kernel's name, with both underscores
+
+
+def test_locks_add_up_to_what_the_lock_statistics_count() -> None:
+    pc = Computer(driver=driver_at(0))
+    pc.new_domain(attach="00:03.0")
+    pc.run(pc.driver.domain_translation_struct_show())
+    taken = [each for locks in locks_taken(pc.machine.trace()).values() for each in locks]
+    for name in ("device_domain_lock", "&iommu->lock", "&qi->q_lock"):
+        events = [event for event in pc.machine.trace() if event.object == name and event.kind in ("acquire", "release")]
+        assert sum(lock == name for lock, *_ in taken) * 2 == len(events) > 0
+        spans = sum(event.time * (1 if event.kind == "release" else -1) for event in events)
+        assert sum(held for lock, _, held in taken if lock == name) == spans
+
+
+def test_what_happened_before_the_start_is_left_out() -> None:
+    pc = Computer(driver=driver_at(0))
+    pc.new_domain(attach="00:03.0")
+    pc.machine.advance(1)
+    start = pc.machine.now
+    pc.run(pc.driver.domain_translation_struct_show())
+    assert set(locks_taken(pc.machine.trace(), start=start)) == {DUMP, "klist_next"}
+
+
+def test_locks_are_shown_once_for_each_way_they_were_taken() -> None:
+    taken = {DUMP: [("a", "on", 5), ("b", "on", 7), ("a", "on", 9), ("a", "off", 1)]}
+    record = patch_record(SERIES[1], taken, None, ())
+    shown = next(each["locks"] for each in record["functions"] if each["name"] == DUMP)
+    assert [(each["lock"], each["how"], each["times"], each["longest"], each["total"]) for each in shown[0]] == [
+        ("a", "on", 2, 9, 14),
+        ("b", "on", 1, 7, 7),
+        ("a", "off", 1, 1, 1),
+    ]
+    assert shown[1] == []
+    assert record["measured"] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ({"patch": SERIES[0]}, "is where the series starts and changes nothing; take SERIES[1] or later"),
+        ({"patch": SERIES[3], "function": "nothing"}, "does not touch 'nothing'; it touches disable_dmar_iommu"),
+        ({"patch": SERIES[3], "findings": [("worse", "x")]}, "a finding is bad or good or note, not 'worse': x"),
+        ({"patch": SERIES[3], "before": {"disable_dmar_iommu": [("a", "b")]}}, "give (lock, how it was taken, ns held)"),
+        ({"patch": SERIES[3], "after": {"disable_dmar_iommu": [("a", "b", -1)]}}, "give (lock, how it was taken, ns held)"),
+    ],
+)
+def test_what_cannot_be_shown_is_refused_with_its_reason(arguments: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(complaint)):
+        PatchView(**arguments)
+
+
+def test_a_saved_notebook_gets_the_diff_the_findings_and_the_locks(view: PatchView) -> None:
+    view.function = DUMP
+    still = str(view.still())
+    assert ">- " in still
+    assert ">+ " in still
+    for text in ("✗ problem:", "a domain &lt;may&gt; go", "device_domain_lock (interrupts off): 1 ×", "none in this run"):
+        assert text in still
+    assert "<may>" not in still
+
+
+def test_python_and_javascript_write_times_alike() -> None:
+    times = [0, 1, 999, 1000, 1840, 12_345, 999_949, 1_000_000, 3_140_000, 2_000_000_000]
+    assert call("patch.js", "(m, given) => given.map(m.inNs)", times) == [in_ns(time) for time in times]
+
+
+def test_the_figure_shows_the_diff_and_a_bar_for_each_lock(view: PatchView) -> None:
+    view.function = DUMP
+    source, held = view.figure().axes
+    assert sum(text.get_text().startswith("−") for text in source.texts) == 3
+    assert sum(text.get_text().startswith("+") for text in source.texts) == 2
+    assert [text.get_text() for text in held.texts][1] == "after: no lock was taken in it"
+    assert [round(bar.get_width(), 3) for bar in held.patches] == [1, 0]
+
+
+@pytest.mark.browser
+def test_keys_choose_the_function_and_the_side(browser: Any, view: PatchView) -> None:
+    view.function = view.record["functions"][0]["name"]
+    with WidgetPage(browser, view) as page:
+        functions = page.root.get_by_role("listbox", name="functions the patch touches")
+        functions.press("ArrowDown")
+        assert page.position("function") == DUMP
+        lines = "2 lines added, 3 removed"
+        assert page.status().startswith(f"{DUMP}, 2 of 2: changed, {lines}; before and after shown. Locks before: device_")
+        chosen = functions.get_by_role("option", selected=True)
+        assert chosen.get_attribute("aria-label") == f"{DUMP}, changed, {lines}"
+        source = page.root.get_by_role("group", name=f"source of {DUMP}")
+        assert "async with self.device_domain_lock.irqsave():" in source.inner_text()
+        functions.press("ArrowRight")
+        assert page.position("shown") == "after"
+        assert "irqsave" not in source.inner_text()
+        assert "none in the run that was measured" in page.root.inner_text()
+        functions.press("ArrowRight")  # there is nothing further
+        functions.press("ArrowLeft")
+        functions.press("ArrowLeft")
+        assert page.position("shown") == "before"
+        page.root.get_by_role("button", name="both").click()
+        assert page.position("shown") == "both"
+        assert page.complaints() == []
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("zoom", [1, 2])
+def test_text_from_outside_stays_text_and_nothing_is_cut_off(browser: Any, zoom: float) -> None:
+    evil = '<img src=x onerror="document.title=1">' + "x" * 120
+    taken = {name: [(evil, evil, 5)] for name in SERIES[12].changes}
+    shown = PatchView(SERIES[12], before=taken, after=taken, findings=[("bad", evil)])
+    with WidgetPage(browser, shown, zoom=zoom, theme="dark") as page:
+        assert page.root.locator("img").count() == 0
+        assert page.page.title() == "widget"
+        assert page.complaints() == []

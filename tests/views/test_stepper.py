@@ -1,0 +1,226 @@
+"""The interleaving stepper: its record, its words (the same in Python and in the browser), still, figure, and keys in a page."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from typing import Any
+
+import pytest
+import traitlets
+
+from tests.lab.test_steps import crossing, dump_unmap
+from tests.views.javascript import call
+from tests.views.widgetpage import WidgetPage
+from vtdkit.kernel import Machine
+from vtdkit.lab.scenarios import SCENARIOS
+from vtdkit.lab.steps import Steps, record_schedule
+from vtdkit.series import driver_at
+from vtdkit.views import Stepper
+from vtdkit.views.record import checked
+from vtdkit.views.stepper_record import columns, says, states, stepper_record
+from vtdkit.views.stepper_still import excerpt, stepper_still
+
+MODEL = """(module, { record, steps }) => {
+  const run = module.unfold(record);
+  const { says, states, nextSwitch, changed, freedBy } = module;
+  return steps.map((at) => [
+    says(run, at), states(run, at), nextSwitch(run, at, 1), nextSwitch(run, at, -1), changed(run, at), freedBy(run, at).length]);
+}"""
+
+
+@cache
+def timer() -> Steps:
+    """Three threads, one of them set off by another; findings in the set-up and after."""
+    return record_schedule(SCENARIOS["unmap-timer"].on(driver_at(12)), "0*5 1 0*18")
+
+
+def deadlock() -> Steps:
+    return record_schedule(crossing, "0*2 1*2")
+
+
+def crowd(machine: Machine) -> Any:
+    """Six threads at one lock; the later ones take it more often."""
+    lock = machine.spinlock("lock")
+
+    async def take(times: int) -> None:
+        for _ in range(times):
+            async with lock:
+                pass
+
+    for number in range(6):
+        machine.spawn(take(number + 1), cpu=number, name=f"thread{number}")
+    return lambda: "done"
+
+
+# -- words -------------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_said_at_each_position() -> None:
+    steps = dump_unmap()
+    assert says(steps, 0) == "Step 0 of 9. Next: CPU1: unmap will begin."
+    assert says(steps, 8) == (
+        "Step 8 of 9. CPU1: unmap did: free domain 2 level 1 table. Freed: page domain 2 level 1 table at 0x1008000. "
+        "From here on nothing can avoid what is found. Next: CPU0: cat will read domain 2 level 1 table[0]."
+    )
+    assert "FOUND: BUG: KASAN: use-after-free: domain 2 level 1 table. The end" in says(steps, 9)
+
+
+def test_states_of_threads() -> None:
+    assert states(dump_unmap(), 8) == ["moves next", "has ended"]
+    ends = deadlock()
+    assert states(ends, len(ends)) == ["waits for b, which two has", "waits for a, which one has"]
+
+
+def test_of_many_threads_those_that_move_most_get_a_column() -> None:
+    steps = record_schedule(crowd, cpus=6)
+    assert len(steps.threads) == 6
+    assert columns(steps) == [2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("make", [dump_unmap, timer, deadlock])
+def test_python_and_the_browser_say_the_same_at_every_position(make: Any) -> None:
+    steps = make()
+    everywhere = list(range(len(steps) + 1))
+    found = call("stepper_model.js", MODEL, {"record": checked(stepper_record(steps)), "steps": everywhere})
+    movers = [step.thread for step in steps.steps]
+    for at, (words, up, after, before, changed, freed) in zip(everywhere, found, strict=True):
+        assert words == says(steps, at)
+        assert up == states(steps, at)
+        turns = [i for i in range(1, len(steps)) if movers[i] != movers[i + 1]]
+        assert after == next((i for i in turns if i > at), len(steps))
+        assert before == next((i for i in reversed(turns) if i < at), 0)
+        previous = steps.steps[at - 1].values if at else steps.steps[0].values
+        assert changed == [one != other for one, other in zip(steps.steps[at].values, previous, strict=True)]
+        assert freed == sum(len(step.freed) for step in steps.steps[: at + 1])
+
+
+def test_the_record_is_small_and_plain() -> None:
+    assert len(json.dumps(checked(stepper_record(dump_unmap())))) < 15_000
+    assert len(json.dumps(checked(stepper_record(timer())))) < 80_000
+
+
+# -- widget, still, figure ---------------------------------------------------------------------------------------------
+
+
+def test_the_widget_says_where_it_is_and_stays_inside() -> None:
+    widget = Stepper(dump_unmap(), step=8)
+    assert repr(widget).startswith("<Stepper dump and unmap. Step 8 of 9. CPU1: unmap did: free domain 2 level 1 table.")
+    widget.step = 99
+    assert widget.step == 9
+    widget.step = -3
+    assert widget.step == 0
+    with pytest.raises(traitlets.TraitError):
+        widget.step = "x"  # type: ignore[assignment]
+
+
+def test_the_still_shows_source_memory_and_the_point_of_no_return() -> None:
+    text = str(Stepper(dump_unmap(), step=8).still())
+    for shown in ("0  CPU0: cat", "pgtable_walk_level", "&gt;", "freed", "Point of no return: step 8", "Schedule: v1: unmap*2 cat unmap cat unmap*3 cat"):
+        assert shown in text, shown
+    assert "use-after-free" not in text  # not yet found at step 8
+    assert "use-after-free" in str(stepper_still(dump_unmap(), 9))
+    assert len(text) < 10_000
+
+
+def test_the_excerpt_marks_the_current_line() -> None:
+    steps = dump_unmap()
+    stand = steps.stand(8, 0)
+    lines = excerpt(steps.sources[stand.function], stand).splitlines()
+    (current,) = [line for line in lines if line.startswith(">")]
+    assert "load" in current
+    assert len(lines) <= 9
+
+
+def test_hostile_names_are_text() -> None:
+    def nasty(machine: Machine) -> Any:
+        lock = machine.spinlock("<img src=x>")
+
+        async def take() -> None:
+            async with lock:
+                pass
+
+        for cpu in (0, 1):
+            machine.spawn(take(), cpu=cpu, name="<script>")
+        return lambda: "<b>"
+
+    text = str(Stepper(record_schedule(nasty), step=3).still())
+    assert "<script" not in text
+    assert "<img" not in text
+    assert "<b>" not in text
+
+
+def test_the_figure_has_a_row_for_each_step_and_the_finding() -> None:
+    figure = Stepper(dump_unmap()).figure()
+    shown = [text.get_text() for text in figure.axes[0].texts]
+    assert shown.count("read domain 2 level 1 table[0]") == 2
+    assert any("◆" in text and "use-after-free" in text for text in shown)
+    assert any(text == "point of no return" for text in shown)
+    assert len(figure._repr_png_()) < 60_000
+
+
+# -- in a page ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.browser
+def test_arrow_keys_step_and_the_current_line_is_lit(browser: Any) -> None:
+    steps = dump_unmap()
+    with WidgetPage(browser, Stepper(steps)) as page:
+        ribbon = page.slider("step")
+        assert page.status() == says(steps, 0)
+        ribbon.press("ArrowRight")
+        assert page.position("step") == 1
+        ribbon.press("End")
+        ribbon.press("ArrowLeft")
+        assert page.status() == says(steps, 8)
+        assert ribbon.get_attribute("aria-valuetext") == says(steps, 8)
+        column = page.root.get_by_role("region", name="CPU0: cat", exact=True)
+        current = column.locator("[aria-current=step]")
+        assert "load" in current.inner_text()
+        assert current.inner_text().startswith("▶")
+        assert "moves next" in column.inner_text()
+        assert page.complaints() == []
+
+
+@pytest.mark.browser
+def test_keys_for_switches_findings_and_the_point_of_no_return(browser: Any) -> None:
+    with WidgetPage(browser, Stepper(dump_unmap())) as page:
+        ribbon = page.slider("step")
+        ribbon.press("Shift+ArrowRight")
+        assert page.position("step") == 2
+        ribbon.press("i")
+        assert page.position("step") == 8
+        assert "Since step 8 it cannot be avoided" in page.root.get_by_role("region", name="findings").inner_text()
+        ribbon.press("f")
+        assert page.position("step") == 9
+        assert "step 9: BUG: KASAN: use-after-free" in page.root.get_by_role("region", name="findings").inner_text()
+        assert "step 8: page domain 2 level 1 table" in page.root.get_by_role("region", name="freed so far").inner_text()
+        ribbon.press("Shift+ArrowLeft")
+        ribbon.press("Home")
+        assert page.position("step") == 0
+        page.root.get_by_role("button", name="point of no return").click()
+        assert page.position("step") == 8
+        assert page.complaints() == []
+
+
+@pytest.mark.browser
+def test_shared_memory_says_who_changed_it(browser: Any) -> None:
+    with WidgetPage(browser, Stepper(dump_unmap(), step=7)) as page:
+        table = page.root.get_by_role("region", name="shared memory").inner_text()
+        assert "changed by CPU1: unmap, was 0x1008003" in table
+
+
+@pytest.mark.browser
+def test_python_hears_of_the_step(browser: Any) -> None:
+    widget = Stepper(dump_unmap())
+    with WidgetPage(browser, widget, kernel=True) as page:
+        page.slider("step").press("ArrowRight")
+        page.page.wait_for_timeout(50)
+        assert widget.step == 1
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_at_double_size_nothing_is_wider_than_the_page(browser: Any, theme: str) -> None:
+    with WidgetPage(browser, Stepper(timer(), step=30), theme=theme, zoom=2) as page:
+        assert page.complaints() == []

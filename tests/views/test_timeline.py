@@ -1,0 +1,200 @@
+"""The lock timeline as a widget: what it says, its still, its figure, and keys in a page; and a hundred thousand events."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from tests.views.timeline_runs import contended, driver_run
+from tests.views.widgetpage import WidgetPage
+from vtdkit.kernel import Machine, Trace
+from vtdkit.views import BadRecord, LockTimeline
+from vtdkit.views.timeline_fold import timeline_of
+
+LOCK = "device_domain_lock"
+
+
+@cache
+def run(version: int, rounds: int = 6) -> tuple[Trace, int]:
+    _, trace, start = driver_run(version, rounds)
+    return trace, start
+
+
+def before_and_after(**more: Any) -> LockTimeline:
+    (one, start), (other, _) = run(0), run(1)
+    return LockTimeline(one, other, start=start, labels=("before the patch", "after it"), **more)
+
+
+@cache
+def many(turns: int = 1900) -> Trace:
+    """Eight CPUs and two locks, one inside the other; about sixty events a turn."""
+    machine = Machine(cpus=8)
+    outer, inner = machine.spinlock("outer"), machine.spinlock("inner")
+
+    async def work(number: int) -> None:
+        for _ in range(turns):
+            async with outer.irqsave():
+                await machine.work(50 + number)
+                async with inner:
+                    await machine.work(20)
+            await machine.work(300)
+
+    for number in range(8):
+        machine.spawn(work(number), cpu=number, name=f"worker{number}")
+    return machine.simulate()
+
+
+def sleeps() -> Trace:
+    """A finding half way: a mutex is asked for with preemption off."""
+    machine = Machine(cpus=1)
+
+    async def thread() -> None:
+        await machine.work(1000)
+        machine.preempt_disable()
+        await machine.mutex("m").acquire()
+        await machine.work(1000)
+
+    machine.spawn(thread(), cpu=0)
+    return machine.simulate()
+
+
+# -- in Python ---------------------------------------------------------------------------------------------------------
+
+
+def test_it_says_what_every_cpu_does_at_the_cursor() -> None:
+    widget = LockTimeline(contended(), cursor=500)
+    assert widget.summary() == (
+        f"at 500 ns. CPU0 (reader) holding {LOCK}. CPU1 (writer) spinning for {LOCK}, interrupts off. CPU2 idle."
+    )
+    assert repr(widget) == f"<LockTimeline {widget.summary()}>"
+    assert (widget.left, widget.right) == (0, 1500)
+
+
+def test_of_two_runs_each_has_its_label_and_the_shorter_one_ends() -> None:
+    widget = LockTimeline(contended(), timeline_of(contended(), end=600), labels=("whole", "cut"), cursor=700)
+    assert "whole: CPU0 (reader)" in widget.summary()
+    assert widget.summary().endswith("cut: ended at 600 ns.")
+
+
+def test_labels_must_be_as_many_as_runs() -> None:
+    with pytest.raises(ValueError, match="1 runs need as many labels, not 2"):
+        LockTimeline(contended(), labels=("a", "b"))
+
+
+def test_the_still_has_lanes_locks_and_meanings_and_is_small() -> None:
+    text = str(before_and_after(cursor=5000).still())
+    for shown in ("CPU3", f"A {LOCK}", "before the patch", "after it", "waits for a lock that another CPU has", "18 of 19"):
+        assert shown in text, shown
+    assert len(text) < 45_000
+
+
+def test_a_still_of_a_hundred_thousand_events_is_no_larger_than_a_notebook_can_bear() -> None:
+    trace = many()
+    assert len(trace) > 100_000
+    assert len(str(LockTimeline(trace).still())) < 60_000
+
+
+def test_a_hundred_thousand_events_are_half_a_megabyte() -> None:
+    assert len(json.dumps(LockTimeline(many()).record)) < 700_000
+
+
+def test_far_too_many_events_are_refused_with_advice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LockTimeline, "largest_record", 10_000)
+    with pytest.raises(BadRecord, match="show less, or a part"):
+        LockTimeline(many())
+
+
+def test_the_figure_draws_each_run_and_explains_its_signs() -> None:
+    figure = before_and_after().figure()
+    assert [ax.get_title(loc="left") for ax in figure.axes] == ["before the patch", "after it"]
+    words = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert words == ["runs", "holds a lock", "spins", "waits for hardware", "handles an interrupt", "interrupts off"]
+    assert figure.axes[-1].get_xlabel().startswith(f"A {LOCK}")
+    assert len(figure._repr_png_()) < 90_000
+
+
+# -- in a page ---------------------------------------------------------------------------------------------------------
+
+
+def said(page: WidgetPage) -> str:
+    return page.status().removeprefix("At ")
+
+
+@pytest.mark.browser
+def test_keys_move_the_cursor_and_the_page_says_what_python_says(browser: Any) -> None:
+    widget = LockTimeline(contended())
+    with WidgetPage(browser, widget) as page:
+        time = page.slider("time")
+        seen = []
+        for key in ("Home", "ArrowRight", "ArrowRight", "ArrowRight", "End", "ArrowLeft"):
+            time.press(key)
+            widget.cursor = page.position("cursor")
+            assert said(page) == widget.summary().removeprefix("at ").replace(". ", ": ", 1)
+            seen.append(widget.cursor)
+        assert seen == [0, 200, 1000, 1300, 1500, 1300]
+        assert time.get_attribute("aria-valuetext") == "1,300 ns of 1,500 ns"
+        assert page.complaints() == []
+
+
+@pytest.mark.browser
+def test_n_goes_to_the_next_wait_and_f_to_the_next_finding(browser: Any) -> None:
+    with WidgetPage(browser, before_and_after()) as page:
+        time, stops = page.slider("time"), [0]
+        for _ in range(4):
+            time.press("n")
+            stops.append(page.position("cursor"))
+        assert all(one < other for one, other in pairwise(stops))
+        assert "spinning" in page.status()
+        time.press("Shift+N")
+        assert page.position("cursor") == stops[-2]
+        time.press("f")
+        assert page.status() == "The checkers found nothing there."
+        assert page.complaints() == []
+    with WidgetPage(browser, LockTimeline(sleeps())) as page:
+        page.slider("time").press("f")
+        assert page.position("cursor") == 1000
+        assert page.complaints() == []
+
+
+@pytest.mark.browser
+def test_zoom_keeps_the_cursor_in_sight_and_0_shows_all(browser: Any) -> None:
+    widget = before_and_after(cursor=20_000)
+    with WidgetPage(browser, widget) as page:
+        time = page.slider("time")
+        for _ in range(5):
+            time.press("+")
+        left, right = page.position("left"), page.position("right")
+        assert left <= 20_000 <= right
+        assert right - left < widget.right / 30
+        time.press("-")
+        assert page.position("right") - page.position("left") > right - left
+        time.press("0")
+        assert (page.position("left"), page.position("right")) == (0, widget.right)
+
+
+@pytest.mark.browser
+def test_a_lock_is_chosen_in_the_table_and_a_cpu_with_the_arrows(browser: Any) -> None:
+    with WidgetPage(browser, before_and_after(cursor=5000)) as page:
+        pick = page.root.get_by_role("button", name=f"A {LOCK}").first
+        pick.click()
+        assert page.position("lock") == LOCK
+        assert pick.get_attribute("aria-pressed") == "true"
+        pick.click()
+        assert page.position("lock") == ""
+        page.slider("time").press("ArrowDown")
+        assert page.position("row") == 1
+        assert f"before the patch, CPU1, worker0: spinning for {LOCK}" in page.root.inner_text()
+        locks = page.root.get_by_role("group", name="locks: before the patch").inner_text()
+        assert "has it: CPU0" in locks
+        assert page.complaints() == []
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_at_double_size_nothing_is_wider_than_the_page(browser: Any, theme: str) -> None:
+    with WidgetPage(browser, before_and_after(cursor=5000), theme=theme, zoom=2) as page:
+        assert page.complaints() == []

@@ -1,0 +1,129 @@
+"""`explore` a scenario: the driver's own code under every schedule that matters, or under a sample of them.
+
+    found = explore(scenario)                      every order of operations that conflict
+    found = explore(scenario, preemptions=2)       those that so few preemptions can show
+    found = sample(scenario, runs=100, seed=1)     random ones, for what is too big
+    replay(scenario, found.findings[0].schedule)   one of them again
+
+A scenario is a function of a machine (see `scenario`). Which locations its threads share is found by running it: first a few
+random runs, then the exploration itself, which begins anew when it meets one more (`locations.Grew`). A schedule counts steps
+between operations on shared locations, so it belongs to a set of them: `ScenarioExploration.shared`. Without one, `replay`
+takes the set that the random runs find, which is the same every time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from concurrent.futures import Executor
+from dataclasses import dataclass, field, fields
+from functools import partial
+from typing import Any
+
+from .explore import Deadlock, Exploration, Replay, Schedule, explore_system, minimise, pct, random_walk
+from .explore import replay as replay_system
+from .explore.explorer import OnOutcome
+from .findings import Finding
+from .locations import Grew
+from .machine import Machine
+from .scenario import NamedSystem
+
+Scenario = Callable[[Machine], Callable[[], Hashable]]
+TRIED = 6  # random runs that look for shared locations
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class ScenarioExploration(Exploration):
+    """An `Exploration` of a scenario on a machine. `shared`: the locations between which its schedules count steps."""
+
+    shared: frozenset[int] = field(default=frozenset(), repr=False)
+
+    def of(self, kind: str) -> list[Finding]:
+        """The findings whose kind or place contains `kind`."""
+        return [f for f in (found.finding for found in self.findings) if isinstance(f, Finding) and kind in f"{f.kind}: {f.where}"]
+
+    def schedule_of(self, finding: Finding) -> Schedule:
+        """The first schedule that showed a finding."""
+        return next(found.schedule for found in self.findings if found.finding == finding)
+
+
+def shared_locations(scenario: Scenario, **options: Any) -> frozenset[int]:
+    """The locations that several threads touch in a few random runs, the same ones every time."""
+    system = NamedSystem(scenario, grow=True, **options)
+    system.start()
+    if len(system.machine.processes) > 1:  # alone, a thread shares nothing
+        random_walk(lambda: system, runs=TRIED, seed=0)
+    system.close()
+    return frozenset(system.locations.shared)
+
+
+def explore(
+    scenario: Scenario, *, preemptions: int | None = None, depth: int | None = None, limit: int | None = None,
+    executor: Executor | None = None, progress: bool = False, resume: str | None = None, on_outcome: OnOutcome | None = None,
+    **options: Any,
+) -> ScenarioExploration:  # fmt: skip
+    """Run a scenario in every order that matters; `options` go to the machine (`cpus=4`, `checkers=...`).
+
+    The other arguments are those of `vtdkit.kernel.explore.explore_system`. What is said to be complete is complete for the
+    memory model of the machine: one operation after the other.
+    """
+    wanted: dict[str, Any] = {
+        "preemptions": preemptions, "depth": depth, "limit": limit, "progress": progress, "resume": resume,
+        "on_outcome": on_outcome,
+    }  # fmt: skip
+    if executor is not None:
+        wanted["executor"] = executor
+    shared = shared_locations(scenario, **options)
+    while True:
+        try:
+            found = explore_system(partial(NamedSystem, scenario, shared=shared, **options), **wanted)
+        except Grew as grew:
+            shared |= grew.shared
+        else:
+            return _of_scenario(found, shared)
+
+
+def sample(
+    scenario: Scenario, *, runs: int = 100, seed: int = 0, depth: int | None = None, on_outcome: OnOutcome | None = None,
+    **options: Any,
+) -> ScenarioExploration:  # fmt: skip
+    """Run a scenario under random schedules; with `depth`, under those of the PCT scheduler for bugs of that depth."""
+    shared = shared_locations(scenario, **options)
+    while True:
+        factory = partial(NamedSystem, scenario, shared=shared, **options)
+        try:
+            if depth is None:
+                found = random_walk(factory, runs=runs, seed=seed, on_outcome=on_outcome)
+            else:
+                found = pct(factory, runs=runs, depth=depth, seed=seed, on_outcome=on_outcome)
+        except Grew as grew:
+            shared |= grew.shared
+        else:
+            return _of_scenario(found, shared)
+
+
+def _of_scenario(found: Exploration, shared: frozenset[int]) -> ScenarioExploration:
+    """The same record; who waits for whom is told by the machine itself, which knows the names."""
+    values = {item.name: getattr(found, item.name) for item in fields(Exploration)}
+    values["findings"] = tuple(one for one in found.findings if not isinstance(one.finding, Deadlock))
+    return ScenarioExploration(**values, shared=shared)
+
+
+def replay(scenario: Scenario, schedule: Schedule | str, *, shared: frozenset[int] | None = None, **options: Any) -> Replay:
+    """Run a scenario once, as a schedule says. `shared` is that of the exploration the schedule comes from.
+
+    ScheduleError if the schedule does not fit.
+    """
+    return replay_system(_system(scenario, shared, options), schedule)
+
+
+def shortest(
+    scenario: Scenario, schedule: Schedule | str, finding: Hashable = None, *, shared: frozenset[int] | None = None,
+    tries: int = 300, **options: Any,
+) -> Schedule:  # fmt: skip
+    """The schedule with the fewest context switches found that still shows a finding (by default, the first one)."""
+    return minimise(_system(scenario, shared, options), schedule, finding, tries=tries)
+
+
+def _system(scenario: Scenario, shared: frozenset[int] | None, options: dict[str, Any]) -> NamedSystem:
+    known = shared_locations(scenario, **options) if shared is None else shared
+    return NamedSystem(scenario, shared=known, grow=True, **options)

@@ -1,0 +1,126 @@
+// What all widgets share in the browser: making elements, keys, a slider that is not an <input>, the frame round a picture.
+//
+// Rules: text from a record is set as text (el, svg), never as markup. One widget is one focusable slider with arrow keys, plus buttons;
+// keys() stops a key it knows from reaching the page, and lets all others through. Nothing is loaded from anywhere.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+function fill(node, props, children) {
+  for (const [key, value] of Object.entries(props)) {
+    if (value === null || value === undefined || value === false) continue;
+    if (key === "text") node.textContent = value;
+    else if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
+    else if (key === "data") Object.assign(node.dataset, value);
+    else node.setAttribute(key, value === true ? "" : String(value));
+  }
+  node.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  return node;
+}
+
+// el("button", { class: "x", "aria-label": "next", onclick: f, text: "Next" }, child, [children])
+export function el(name, props = {}, ...children) {
+  return fill(document.createElement(name), props, children);
+}
+
+// The same for SVG.
+export function svg(name, props = {}, ...children) {
+  return fill(document.createElementNS(SVG, name), props, children);
+}
+
+// keys(node, { ArrowRight: () => ..., "Shift+ArrowRight": () => ... }): what is listed is handled here and goes no further.
+export function keys(node, actions) {
+  node.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.altKey || event.metaKey) return;
+    const act = (event.shiftKey && actions[`Shift+${event.key}`]) || actions[event.key];
+    if (!act) return;
+    event.preventDefault();
+    event.stopPropagation();
+    act(event);
+  });
+}
+
+// Change the position: move(model, { step: 3 }). Python hears of it where there is one.
+export function move(model, position) {
+  for (const [name, value] of Object.entries(position)) model.set(name, value);
+  model.save_changes();
+}
+
+// Draw now and whenever one of the traits changes; stops when the view goes.
+export function watch(model, names, draw, signal) {
+  for (const name of names) {
+    model.on(`change:${name}`, draw);
+    signal?.addEventListener("abort", () => model.off(`change:${name}`, draw));
+  }
+  draw();
+}
+
+// A slider without a thumb of its own: `node` is whatever picture shows the position. `go(where)` is told "next", "back", "first", "last",
+// "more", "less" (the large steps, Shift+arrow and PageUp/PageDown). Returns set(value, text) for what is read out.
+export function slider(node, { label, min = 0, max, go, more = {} }) {
+  fill(node, { role: "slider", tabindex: "0", "aria-label": label, "aria-valuemin": min, "aria-valuemax": max }, []);
+  const large = { "Shift+ArrowRight": "more", PageDown: "more", "Shift+ArrowLeft": "less", PageUp: "less" };
+  const plain = { ArrowRight: "next", ArrowLeft: "back", Home: "first", End: "last" };
+  const actions = { ...more };
+  for (const [key, where] of Object.entries({ ...large, ...plain })) actions[key] ??= () => go(where);
+  keys(node, actions);
+  return (value, text) => {
+    node.setAttribute("aria-valuenow", value);
+    node.setAttribute("aria-valuetext", text);
+  };
+}
+
+// A button with a text that is its name; `hint` says more, for those who hover and those who listen.
+export function button(text, act, { hint = "", label = "", ...more } = {}) {
+  return el("button", { type: "button", class: "vtd-button", text, title: hint || null, "aria-label": label || null, onclick: act, ...more });
+}
+
+// A term that a newcomer does not know, with its meaning.
+export function term(text, meaning) {
+  return el("abbr", { text, title: meaning });
+}
+
+// A short list of signs and what they stand for: legend([["swatch-class", "what it means"], ...]). The swatch's letter comes from the class.
+export function legend(entries) {
+  return el(
+    "ul",
+    { class: "vtd-legend", "aria-label": "legend" },
+    entries.map(([swatch, text]) => el("li", {}, el("span", { class: `vtd-swatch ${swatch}`, "aria-hidden": "true" }), el("span", { text }))),
+  );
+}
+
+// The frame of a widget: a title, a row of controls, the picture, a line that is read out when it changes (`say`), keys and words folded away.
+// `hints` are [key, what it does]; `words` are [term, meaning].
+export function frame(host, { title, hints = [], words = [] }) {
+  // JupyterLab's own shortcuts leave alone what happens inside.
+  const root = el("section", { class: "vtd", "data-lm-suppress-shortcuts": "true", "aria-label": title });
+  const heading = el("div", { class: "vtd-title", text: title });
+  const controls = el("div", { class: "vtd-controls" });
+  const body = el("div", { class: "vtd-body" });
+  const status = el("div", { class: "vtd-status", role: "status" });
+  const help = el(
+    "details",
+    { class: "vtd-help" },
+    el("summary", { text: words.length ? "Keys and words" : "Keys" }),
+    el("dl", { class: "vtd-keys" }, hints.flatMap(([key, text]) => [el("dt", {}, el("kbd", { text: key })), el("dd", { text })])),
+    words.length ? el("dl", { class: "vtd-words" }, words.flatMap(([word, text]) => [el("dt", { text: word }), el("dd", { text })])) : null,
+  );
+  root.append(el("div", { class: "vtd-head" }, heading, controls), body, status, help);
+  host.append(root);
+  return { root, heading, controls, body, status, help, say: (text) => void (status.textContent = text) };
+}
+
+// 64-bit numbers travel as text.
+export const big = (text) => BigInt(text);
+export const hex = (value, digits = 0) => `0x${value.toString(16).padStart(digits, "0")}`;
+
+// 0x12ab34cd as 0x12ab_34cd: four digits at a time.
+export function grouped(value, digits = 0) {
+  const plain = value.toString(16).padStart(digits, "0");
+  return `0x${plain.replace(/\B(?=([0-9a-f]{4})+$)/g, "_")}`;
+}
+
+export const bytes = (size) => {
+  const units = [[1n << 40n, "TiB"], [1n << 30n, "GiB"], [1n << 20n, "MiB"], [1n << 10n, "KiB"]];
+  const [unit, name] = units.find(([unit]) => BigInt(size) >= unit) ?? [1n, "bytes"];
+  return `${BigInt(size) / unit} ${name}`;
+};

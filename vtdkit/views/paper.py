@@ -1,0 +1,47 @@
+"""Figures that show themselves: a matplotlib figure that a notebook draws as the last value of a cell, with or without pyplot.
+
+`figure(width, height)` in inches gives an ordinary `matplotlib.figure.Figure` on white; nothing is registered anywhere, so nothing
+is shown twice and nothing has to be closed. matplotlib is imported when the first one is made.
+"""
+
+from __future__ import annotations
+
+import io
+from functools import cache
+from typing import Any
+
+DPI = 96
+"""Of the picture in a notebook: as large as text there."""
+COLOURS = 128
+"""Of the picture in a notebook: no pixel is visibly off, and it takes a third of the room (10 to 45 KB)."""
+
+
+def _small(png: io.BytesIO) -> bytes:
+    """The same picture with a palette. Rare colours count as much as frequent ones: a thin red line stays red."""
+    from PIL import Image
+
+    drawn = Image.open(png).convert("RGB")
+    out = io.BytesIO()
+    drawn.quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(out, "png", optimize=True)
+    return out.getvalue()
+
+
+@cache
+def _kind() -> Any:
+    from matplotlib.figure import Figure
+
+    class PaperFigure(Figure):
+        """A figure that knows how to be shown."""
+
+        def _repr_png_(self) -> bytes:
+            out = io.BytesIO()
+            self.savefig(out, format="png", dpi=DPI, metadata={"Software": None})
+            return _small(out)
+
+    PaperFigure.__name__ = PaperFigure.__qualname__ = "Figure"
+    return PaperFigure
+
+
+def figure(width: float, height: float, **options: Any) -> Any:
+    """An empty figure of so many inches."""
+    return _kind()(figsize=(width, height), facecolor="white", **options)

@@ -1,0 +1,233 @@
+// What a lock timeline shows, without any element: the same as timeline_layout.py, from the record that timeline_record.py made.
+// Times are virtual nanoseconds after the start of the run.
+
+export const IDLE = 0, RUNNING = 1, HOLDING = 2, SPINNING = 3, HARDWARE = 4, INTERRUPT = 5;
+const ORDER = [HOLDING, SPINNING, HARDWARE, INTERRUPT, RUNNING, IDLE];
+const NAMED_AT_MOST = 8;
+const UNITS = [["ns", 1], ["µs", 1000], ["ms", 1000000]];
+
+// A packed column: base64 of numbers in groups of seven bits, lowest first.
+export function unpack(text) {
+  const raw = atob(text);
+  const numbers = [];
+  let number = 0, scale = 1;
+  for (let i = 0; i < raw.length; i++) {
+    const byte = raw.charCodeAt(i);
+    number += (byte & 127) * scale;
+    if (byte & 128) scale *= 128;
+    else {
+      numbers.push(number);
+      number = 0;
+      scale = 1;
+    }
+  }
+  return numbers;
+}
+
+function sums(numbers, first = 0) {
+  let sum = first;
+  return Float64Array.from(numbers, (number) => (sum += number));
+}
+
+function add(one, other) {
+  return one.map((number, i) => number + other[i]);
+}
+
+// The runs of a record with their columns unpacked.
+export function decode(record) {
+  return record.runs.map((run) => {
+    const asked = sums(unpack(run.episodes.asked), run.episodes.first);
+    const got = add(asked, unpack(run.episodes.wait));
+    const freed = add(got, unpack(run.episodes.hold));
+    const column = (name) => Uint32Array.from(unpack(run.episodes[name]));
+    return {
+      ...run,
+      looks: run.looks.map(([state, object, held, context, off, inside, place, below]) =>
+        ({ state, object, held, context, off: !!off, inside: !!inside, place, below })),
+      lanes: run.lanes.map(([starts, looks]) => ({ starts: sums(unpack(starts)), looks: Uint32Array.from(unpack(looks)) })),
+      episodes: { asked, got, freed, object: column("object"), context: column("context"), cpu: column("cpu"), place: column("place") },
+    };
+  });
+}
+
+// -- words -------------------------------------------------------------------------------------------------------------
+
+export const thousands = (number) => String(number).replace(/\B(?=(\d{3})+(?!\d))/g, ",");
+
+export function duration(ns) {
+  const [unit, size] = UNITS.find(([, size]) => ns < 10000 * size) ?? UNITS.at(-1);
+  if (size === 1) return `${thousands(ns)} ns`;
+  const tenths = Math.floor((ns * 10 + size / 2) / size);
+  return `${thousands(Math.floor(tenths / 10))}.${tenths % 10} ${unit}`;
+}
+
+export function ticks(start, end, most) {
+  let step = 1;
+  while (Math.floor((end - start) / step) > most) step = String(step)[0] === "2" ? (step * 5) / 2 : step * 2;
+  const [name, unit] = [...UNITS].reverse().find(([, size]) => end >= 10 * size || size === 1);
+  let decimals = 0;
+  while ((step * 10 ** decimals) % unit) decimals++;
+  const found = [];
+  for (let at = Math.ceil(start / step) * step; at <= end; at += step) {
+    const [whole, part] = (at / unit).toFixed(decimals).split(".");
+    found.push([at, `${thousands(whole)}${part ? `.${part}` : ""} ${name}`]);
+  }
+  return found;
+}
+
+function list(words) {
+  if (words.length > NAMED_AT_MOST) return `${words.slice(0, NAMED_AT_MOST).join(", ")} and ${words.length - NAMED_AT_MOST} more`;
+  return words.length > 1 ? `${words.slice(0, -1).join(", ")} and ${words.at(-1)}` : words.join("");
+}
+
+export function label(run, object) {
+  const [name, , number] = run.objects[object];
+  return number ? `${name} #${number}` : name;
+}
+
+const labels = (run, objects) => list(objects.map((object) => label(run, object)));
+
+export function doing(run, look) {
+  const held = labels(run, look.held);
+  const what = look.object >= 0 ? label(run, look.object) : "";
+  let words = ["idle", "running", `holding ${held}`, `spinning for ${what}`, `waiting for hardware (${what})`, "in an interrupt"][look.state];
+  if (held && (look.state === SPINNING || look.state === HARDWARE)) words += ` while holding ${held}`;
+  if (look.inside && look.state !== INTERRUPT) words += ", in an interrupt";
+  if (look.below.length) words += `, on top of a thread that holds ${labels(run, look.below)}`;
+  return words + (look.off ? ", interrupts off" : "");
+}
+
+export function sentence(run, time) {
+  const groups = new Map();
+  run.lanes.forEach((lane, cpu) => {
+    const { look } = spanAt(run, cpu, time);
+    const words = doing(run, look);
+    const key = `${ORDER.indexOf(look.state)} ${words}`;
+    if (!groups.has(key)) groups.set(key, { rank: ORDER.indexOf(look.state), words, who: [] });
+    groups.get(key).who.push(look.context < 0 ? `CPU${cpu}` : `CPU${cpu} (${run.contexts[look.context]})`);
+  });
+  const parts = [...groups.values()].sort((a, b) => a.rank - b.rank).map(({ who, words }) => `${list(who)} ${words}`);
+  const asleep = asleepAt(run, time).map((i) => {
+    const { context, object } = run.episodes;
+    return `${run.contexts[context[i]]} sleeps until it gets ${label(run, object[i])}`;
+  });
+  return `${[...parts, ...asleep].join(". ")}.`;
+}
+
+// -- one instant -------------------------------------------------------------------------------------------------------
+
+// How many of the ascending `numbers` are at most `value`.
+export function rank(numbers, value) {
+  let low = 0, high = numbers.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (numbers[middle] <= value) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+export function spanAt(run, cpu, time) {
+  const { starts, looks } = run.lanes[cpu];
+  const index = Math.max(rank(starts, time) - 1, 0);
+  return { look: run.looks[looks[index]], since: starts[index], until: index + 1 < starts.length ? starts[index + 1] : run.length };
+}
+
+// For each lock class, the numbers of the episodes of those who have it and of those who wait.
+export function locksAt(run, time) {
+  const now = run.locks.map(() => ({ holders: [], waiters: [] }));
+  const { asked, got, freed, object } = run.episodes;
+  for (let i = 0; i < asked.length && asked[i] <= time; i++) {
+    if (time < freed[i]) now[run.objects[object[i]][1]][got[i] <= time ? "holders" : "waiters"].push(i);
+  }
+  return now;
+}
+
+// The episodes of those who wait for a lock and are on no CPU.
+export function asleepAt(run, time) {
+  const onCpu = new Set(run.lanes.map((lane, cpu) => spanAt(run, cpu, time).look.context));
+  return locksAt(run, time).flatMap(({ waiters }) => waiters.filter((i) => !onCpu.has(run.episodes.context[i])));
+}
+
+// -- where to go -------------------------------------------------------------------------------------------------------
+
+// When somebody began to wait for a lock, ascending; of one name if given.
+export function contentions(run, name = "") {
+  const { asked, got, object } = run.episodes;
+  const found = [];
+  for (let i = 0; i < asked.length; i++) {
+    if (got[i] > asked[i] && asked[i] >= 0 && (!name || run.objects[object[i]][0] === name)) found.push(asked[i]);
+  }
+  return found;
+}
+
+// The first of the ascending `stops` after `time`, or the last before it; undefined if there is none.
+export function after(stops, time) {
+  return stops[rank(stops, time)];
+}
+
+export function before(stops, time) {
+  let index = rank(stops, time) - 1;
+  while (index >= 0 && stops[index] >= time) index--;
+  return stops[index];
+}
+
+// The nearest change on any CPU that is at least `least` away in the given direction; the end if there is none.
+export function nextChange(runs, time, direction, least) {
+  const longest = Math.max(...runs.map((run) => run.length));
+  let found = direction > 0 ? longest : 0;
+  for (const { starts } of runs.flatMap((run) => run.lanes)) {
+    if (direction > 0) {
+      const start = starts[rank(starts, time + least - 1)];
+      if (start !== undefined && start < found) found = start;
+    } else {
+      const start = starts[rank(starts, time - least) - 1];
+      if (start !== undefined && start > found) found = start;
+    }
+  }
+  return found;
+}
+
+// -- pictures ----------------------------------------------------------------------------------------------------------
+
+// A lane between two instants as bars over `width`: { left, right, look } or, where spans are too short to tell apart,
+// { left, right, look: -1, shares, off }: the part of the time that each state had.
+export function bars(run, cpu, start, end, width, thinnest = 2) {
+  const scale = width / (end - start), found = [];
+  const { starts, looks } = run.lanes[cpu], { state, off } = plain(run);
+  let parts = [0, 0, 0, 0, 0, 0], dark = 0, crowd = 0, left = 0;
+  const flush = (right) => {
+    const whole = parts.reduce((sum, part) => sum + part) || 1;
+    found.push({ left, right, look: -1, shares: parts.map((part) => part / whole), off: dark / whole });
+    parts = [0, 0, 0, 0, 0, 0];
+    dark = crowd = 0;
+  };
+  for (let i = Math.max(rank(starts, start) - 1, 0); i < starts.length; i++) {
+    const begin = Math.max(starts[i], start), stop = Math.min(i + 1 < starts.length ? starts[i + 1] : run.length, end);
+    if (begin >= end) break;
+    const right = (stop - start) * scale, ns = stop - begin;
+    if (ns * scale >= thinnest) {
+      if (crowd) flush((begin - start) * scale);
+      found.push({ left: (begin - start) * scale, right, look: looks[i] });
+      left = right;
+    } else {
+      parts[state[looks[i]]] += ns;
+      if (off[looks[i]]) dark += ns;
+      crowd++;
+      if (right - left >= thinnest) {
+        flush(right);
+        left = right;
+      }
+    }
+  }
+  if (crowd) flush(Math.min(width, (run.length - start) * scale));
+  return found;
+}
+
+// What bars() asks of every look, a hundred thousand times in a row.
+const plains = new WeakMap();
+
+function plain(run) {
+  if (!plains.has(run)) plains.set(run, { state: Uint8Array.from(run.looks, (look) => look.state), off: Uint8Array.from(run.looks, (look) => look.off) });
+  return plains.get(run);
+}

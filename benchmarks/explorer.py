@@ -7,8 +7,8 @@ with their counts checked, and frontrun 0.7 (a DPOR explorer for Python threads)
 threads under a tracer where we run generators, so the ratio says what a model buys, not that its engine is slow. It treats two
 reads as ordered, so it runs more executions than there are classes; its own executions are what is counted for it.
 
-Figures are the best of several rounds: CPU time in the first two tables, the clock on the wall beside frontrun (both in turn) and with
-workers. The last line is one JSON object, for the program on which we are least ahead.
+Figures are the best of several rounds: CPU time in the first two tables, the clock on the wall beside frontrun (both in turn) and
+with workers. The last line is one JSON object, for the program on which we are least ahead.
 """
 
 from __future__ import annotations

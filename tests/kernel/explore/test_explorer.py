@@ -247,12 +247,7 @@ def test_the_order_of_executions_does_not_depend_on_the_hash_seed() -> None:
 
 
 def test_importing_the_explorer_brings_in_little() -> None:
-    program = (
-        "import sys, vtdkit.kernel; before = set(sys.modules); import vtdkit.kernel.explore as explore;"
-        "print(sorted(set(sys.modules) - before), explore.explore_system.__name__)"
-    )
+    program = "import sys, vtdkit.kernel; print([n for n in sys.modules if n in ('multiprocessing', 'numpy', 'vtdkit.kernel.explore.parallel')])"
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True)
-    assert done.stdout in (
-        "['vtdkit.kernel.explore', 'vtdkit.kernel.explore.system'] explore_system\n", "[] explore_system\n"
-    )
+    assert done.stdout == "[]\n"

@@ -247,7 +247,8 @@ def test_the_order_of_executions_does_not_depend_on_the_hash_seed() -> None:
 
 
 def test_importing_the_explorer_brings_in_little() -> None:
-    program = "import sys, vtdkit.kernel; print([n for n in sys.modules if n in ('multiprocessing', 'numpy', 'vtdkit.kernel.explore.parallel')])"
+    heavy = ("multiprocessing", "numpy", "vtdkit.kernel.explore.parallel")
+    program = f"import sys, vtdkit.kernel; print([name for name in sys.modules if name in {heavy}])"
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

@@ -90,8 +90,9 @@ class Plain(Edit):
     def visit_AsyncWith(self, node: ast.AsyncWith) -> ast.AST:
         self.generic_visit(node)
         manager = node.items[0].context_expr
-        if isinstance(manager, ast.Call) and isinstance(manager.func, ast.Attribute) and manager.func.attr == "irqsave" and self.hit():
-            node.items[0].context_expr = manager.func.value
+        called = manager.func if isinstance(manager, ast.Call) else None
+        if isinstance(called, ast.Attribute) and called.attr == "irqsave" and self.hit():
+            node.items[0].context_expr = called.value
         return node
 
 

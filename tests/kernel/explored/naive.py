@@ -21,8 +21,8 @@ Touched = tuple[tuple[int, int], ...]
 def conflict(a: Touched, b: Touched) -> bool:
     """Do two steps depend on each other?"""
     return any(
-        x == y and not ({k, l} <= LOOKS or {k, l} <= SHARES)
-        for x, k in a for y, l in b
+        x == y and not ({how, other} <= LOOKS or {how, other} <= SHARES)
+        for x, how in a for y, other in b
     )  # fmt: skip
 
 

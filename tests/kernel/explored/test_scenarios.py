@@ -61,9 +61,9 @@ def irq_program(machine: Machine, off: bool, softirq: bool = False) -> object:
 def test_an_interrupt_comes_in_anywhere_but_where_they_are_off(softirq: bool) -> None:
     found = explore(lambda machine: irq_program(machine, False, softirq))  # type: ignore[arg-type, return-value]
     assert found.complete
-    assert dict(found.outcomes) == {1: 1, 2: 2}  # between load and store; before; after
+    assert set(found.outcomes) == {1, 2}  # 1: between load and store
     safe = explore(lambda machine: irq_program(machine, True, softirq))  # type: ignore[arg-type, return-value]
-    assert dict(safe.outcomes) == {2: 2}
+    assert set(safe.outcomes) == {2}
 
 
 def test_an_interrupt_runs_to_its_end_before_its_cpu_goes_on() -> None:
@@ -122,7 +122,7 @@ def test_threads_spawned_before_set_up_has_ended_are_refused() -> None:
             pass
 
         machine.spawn(nothing(), cpu=0, name="early")
-        machine.run(nothing())
+        machine.run(nothing())  # begun too late
         return lambda: None
 
     with pytest.raises(ValueError, match=r"set-up runs on after threads were spawned \(early\)"):

@@ -38,6 +38,31 @@ image = Image.load({str(ROOT / "tests/reality/superpage_1g-s0-quiet")!r})
 unit = image.unit_as("specification")
 explorer = PageTableExplorer(image, "00:02.0", iova=0xffe78000)"""
 CARD = "BitFieldCard(explorer.walk.steps[-1], unit=unit, request=explorer.walk.request)"
+CROWD = """\
+from vtdkit.kernel import Machine
+from vtdkit.views import LockTimeline
+def crowd(turns):
+    machine = Machine(cpus=8)
+    outer, inner = machine.spinlock("outer"), machine.spinlock("inner")
+    async def work(number):
+        for _ in range(turns):
+            async with outer.irqsave():
+                await machine.work(50 + number)
+                async with inner:
+                    await machine.work(20)
+            await machine.work(300)
+    for number in range(8):
+        machine.spawn(work(number), cpu=number, name=f"worker{number}")
+    return machine.simulate()
+crowded = crowd(1900)
+assert len(crowded) > 100_000
+LockTimeline(crowded)"""
+STEPS = """\
+from vtdkit.lab.scenarios import SCENARIOS
+from vtdkit.lab.steps import record_schedule
+from vtdkit.series import driver_at
+from vtdkit.views import Stepper
+Stepper(record_schedule(SCENARIOS["unmap-timer"].on(driver_at(12)), "unmap*5 clock", budget=0))"""
 PEER = """\
 %matplotlib inline
 from IPython.display import display
@@ -71,6 +96,10 @@ SUBJECTS = (
     Subject("bit-field card, a bit flipped", CARD, "slider", ((" ",),)),
     Subject("bit-field card, Python answers", CARD, "slider", (("ArrowLeft", " "),), ASK, (" ", "ArrowLeft", " "), "asking…"),
     Subject("patch view", "PatchView(SERIES[12])", "listbox", (("ArrowDown",), ("ArrowUp",))),
+    Subject("lock timeline, 100 thousand events", CROWD, "slider", (("ArrowRight",),)),
+    Subject("lock timeline, the same, zoomed", "LockTimeline(crowded, cursor=1_000_000)", "slider", (("+",), ("-",))),
+    Subject("lock timeline, two runs", "LockTimeline(crowd(100), crowd(120))", "slider", (("ArrowRight",),)),
+    Subject("interleaving stepper", STEPS, "slider", (("ArrowRight",),)),
     Subject("peer: matplotlib in an output cell", PEER, "slider", (("ArrowRight",),), float("inf"), picture="img"),
 )  # fmt: skip
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from vtdkit.kernel import IDEAL, NEAR, Deadlock, Machine
+from vtdkit.kernel import IDEAL, NEAR, Deadlock, KObject, Machine
 
 SPIN = ("queued", "ticket", "test-and-set")
 
@@ -339,3 +339,83 @@ def test_a_spin_lock_names_its_state() -> None:
     machine.simulate()
     assert seen[0] == "<spinlock iommu->lock: held by attach, 1 waiting: detach>"
     assert repr(lock) == "<spinlock iommu->lock: free>"
+
+
+def test_a_spin_lock_that_nobody_holds_is_a_kernel_bug_and_the_run_goes_on() -> None:
+    machine = Machine(cpus=2, costs=IDEAL, checkers=())
+    lock, log = machine.spinlock("device_domain_lock"), []
+
+    async def needs_it(name: str) -> None:
+        lock.assert_spin_locked()
+        log.append(name)
+
+    async def holder() -> None:
+        async with lock:
+            await machine.work(100)
+
+    machine.spawn(holder(), cpu=0)
+    machine.spawn(needs_it("somebody holds it"), cpu=1)
+    machine.simulate()
+    assert not machine.findings
+    machine.run(needs_it("nobody does"))
+    assert log == ["somebody holds it", "nobody does"]
+    (found,) = machine.findings
+    assert (found.kind, found.where, found.functions) == ("kernel BUG: assert_spin_locked", "device_domain_lock", ("needs_it",))
+
+
+@pytest.mark.parametrize("options", [{}, {"record": False, "checkers": ("lockdep",)}, {"record": False, "checkers": ()}])
+@pytest.mark.parametrize("kind", ["queued", "ticket", "test-and-set"])
+def test_three_threads_that_take_a_lock_at_time_zero_wait_for_the_line_that_is_still_being_fetched(
+    kind: str, options: dict[str, Any],
+) -> None:
+    """The first owns the lock while its line is still on the way: those behind it must find a place to blame."""
+    machine = Machine(cpus=3, costs=NEAR, **options)
+    lock, log = machine.spinlock("lock", kind=kind), []
+
+    async def thread(index: int) -> None:
+        async with lock:
+            log.append((machine.now, index))
+            await machine.work(10)
+
+    for cpu in (1, 2, 0):
+        machine.spawn(thread(cpu), cpu=cpu)
+    machine.simulate()
+    assert sorted(index for _, index in log) == [0, 1, 2]
+    assert log[0] == (NEAR.lock + NEAR.line_near, 1)
+    (row,) = machine.lock_stat()
+    assert (row.write.acquisitions, row.write.contentions) == (3, 2)
+    assert [count for _, count in row.holders] == [2]
+
+
+def test_a_lock_initialised_or_freed_while_held_is_reported() -> None:
+    machine = Machine(cpus=2, costs=IDEAL)
+
+    class owner(KObject):
+        def __init__(self, machine: Machine) -> None:
+            super().__init__(machine)
+            self.lock = machine.spinlock("owner->lock")
+
+    async def thread() -> None:
+        obj = await machine.kmalloc(owner)
+        assert obj is not None
+        async with obj.lock:
+            obj.lock.init()
+        async with obj.lock:
+            await machine.kfree(obj)
+
+    machine.run(thread())
+    kinds = [finding.kind for finding in machine.findings]
+    assert kinds[0] == "WARNING: held lock freed!"
+    assert "held lock freed!" in kinds
+
+
+def test_a_thread_that_ends_with_a_lock_held_is_reported() -> None:
+    machine = Machine(costs=IDEAL)
+    lock = machine.spinlock("lock")
+
+    async def forgets() -> None:
+        await lock.acquire()
+
+    machine.run(forgets())
+    (found,) = machine.findings.of("still has locks held")
+    assert (found.where, found.functions) == ("lock", ("forgets",))

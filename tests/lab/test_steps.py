@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vtdkit.kernel import Machine
+from vtdkit.kernel import Machine, explore
+from vtdkit.kernel.explore import Schedule
 from vtdkit.lab.scenarios import SCENARIOS
-from vtdkit.lab.steps import Steps, parse, record_schedule, schedule_text
+from vtdkit.lab.steps import Steps, parse, record_schedule
 from vtdkit.series import driver_at
 
 FREED = "1*2 0 1 0 1*3 0"
@@ -45,19 +46,22 @@ def crossing(machine: Machine) -> Any:
 
 def test_a_schedule_is_threads_with_counts() -> None:
     assert parse("0*2 1 0.1") == [(0,), (0,), (1,), (0, 1)]
+    assert parse("cat*2 device.nvme_irq#2") == ["cat", "cat", "device.nvme_irq#2"]
+    assert parse("v1: cat unmap") == ["cat", "unmap"]
     assert parse("") == []
-    assert parse([(0,), (1,)]) == [(0,), (1,)]
+    assert parse([(0,), "cat"]) == [(0,), "cat"]
+    assert parse(Schedule(("cat", "unmap"))) == ["cat", "unmap"]
 
 
-@pytest.mark.parametrize("text", ["x", "0*", "0*y", "-1", "0.*2", "0 *2"])
+@pytest.mark.parametrize("text", ["0*", "cat*", "0*y", "-1", "0.*2", "0 *2", "1x"])
 def test_text_that_is_no_schedule_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is no part of a schedule"):
         parse(text)
 
 
-@given(st.lists(st.sampled_from([(0,), (1,), (0, 1)]), max_size=30))
-def test_schedules_survive_being_written(names: list[tuple[int, ...]]) -> None:
-    assert parse(schedule_text(names)) == names
+@given(st.lists(st.sampled_from(["cat", "unmap", "cat.irq", "cat.irq#2"]), max_size=30))
+def test_schedules_survive_being_written(names: list[str]) -> None:
+    assert parse(Schedule(tuple(names)).text) == names
 
 
 # -- a use after free --------------------------------------------------------------------------------------------------
@@ -124,6 +128,20 @@ def test_the_same_schedule_gives_the_same_record() -> None:
     assert record_schedule(SCENARIOS["dump-unmap"].on(driver_at(1)), again.schedule, title="dump and unmap") == again
 
 
+def test_names_and_numbers_say_the_same() -> None:
+    named = record_schedule(SCENARIOS["dump-unmap"].on(driver_at(1)), "unmap*2 cat unmap cat unmap*3 cat", title="dump and unmap")
+    assert named == dump_unmap()
+    assert named.schedule == "v1: unmap*2 cat unmap cat unmap*3 cat"
+
+
+def test_the_schedule_of_an_explored_finding_shows_that_finding() -> None:
+    scenario = SCENARIOS["dump-unmap"].on(driver_at(1))
+    found = explore(scenario)
+    (freed,) = found.of("use-after-free")
+    steps = record_schedule(scenario, found.schedule_of(freed), shared=found.shared)
+    assert [shown.title for shown in steps.findings] == [f"{freed.kind}: {freed.where}"]
+
+
 def test_more_can_be_watched() -> None:
     steps = record_schedule(crossing, "0*2", watch={"CPUs": lambda machine: len(machine.cpus)})
     assert steps.words[0] == "CPUs"
@@ -155,7 +173,7 @@ def test_one_after_the_other_there_is_no_deadlock() -> None:
 
 
 def test_a_thread_that_cannot_move_is_named_with_those_that_can() -> None:
-    with pytest.raises(ValueError, match=r"step 1 .* moves thread 7, which cannot: those that can are 0 \(one\), 1 \(two\)"):
+    with pytest.raises(ValueError, match=r"step 1 .* moves thread 7, which cannot: those that can are one, two"):
         record_schedule(crossing, "7")
 
 

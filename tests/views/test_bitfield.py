@@ -81,6 +81,15 @@ def test_a_register_says_what_else_it_changes_and_why_it_reads_back_otherwise(un
     ]
 
 
+def test_every_register_answers_for_all_bits_set(unit: Any) -> None:
+    for name in (each.removesuffix("_REG") for each in unit.registers.names):
+        if name in layouts():
+            width = layouts()[name].width
+            card = BitFieldCard(name, (1 << width) - 1, unit=unit)
+            assert card.answers[0]["head"].startswith(f"{name} reads back 0x"), name
+            assert len(card.record["flips"]) == width
+
+
 def test_a_descriptor_is_done_or_stops_the_queue(unit: Any) -> None:
     assert BitFieldCard("iotlb_inv_dsc", 0x12, unit=unit).answers[0] == {"good": True, "head": "done", "detail": ""}
     stopped = BitFieldCard("iotlb_inv_dsc", 0x2, unit=unit).answers[0]

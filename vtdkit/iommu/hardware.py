@@ -24,6 +24,7 @@ from vtdkit.vtd.unit import RemappingUnit
 if TYPE_CHECKING:
     from .pci import PciDevice
 
+PAGE_SHIFT = 12
 DEVICE_TLB_TYPES = (3, 8)
 WAIT_TYPE = 5
 
@@ -36,9 +37,10 @@ class MachineMemory:
     def __init__(self, machine: Machine, name: str) -> None:
         self.machine = machine
         self.name = name
+        self.frames = machine.pages.frames
 
     def read64(self, address: int) -> int:
-        page = self.machine.pages.page(address)
+        page = self.frames.get(address >> PAGE_SHIFT)
         if page is None:
             raise AccessError(address)
         index = address >> 3 & 511
@@ -103,6 +105,8 @@ class RemappingHardware:
         self.agent.send = self._work
         self.fault_irq: Callable[[], None] | None = None
         self.descriptors = 0  # executed so far
+        self.device_tlb_flushes = 0  # of them, device-TLB invalidations
+        self.busy = 0  # ns spent on all, and on the one under way
         self.polled: list[Page] = []  # status pages that software spins on
         self.endpoints: dict[int, Endpoint] = {}
         self.include_all = True
@@ -178,13 +182,17 @@ class RemappingHardware:
         """What the descriptor at the head takes: a wait nothing of its own, a device TLB a round trip. At least 1 ns."""
         queue, costs = self.unit.queue, self.machine.costs
         try:
-            low = self.memory.read64(queue.base + queue.head)
+            low = self.memory.read64(queue.base + self.unit.registers.values["IQH"])
+            kind = low & 0xF | low >> 5 & 0x70
         except AccessError:
-            return costs.iotlb_wait or 1
-        kind = low & 0xF | low >> 5 & 0x70
-        if kind == WAIT_TYPE:
-            return costs.line_near or 1
-        return (costs.device_tlb_wait if kind in DEVICE_TLB_TYPES else costs.iotlb_wait) or 1
+            kind = 0
+        if kind in DEVICE_TLB_TYPES:
+            self.device_tlb_flushes += 1
+            cost = costs.device_tlb_wait
+        else:
+            cost = costs.line_near if kind == WAIT_TYPE else costs.iotlb_wait
+        self.busy += cost or 1
+        return cost or 1
 
     def write_status(self, address: int, data: int) -> None:
         """A wait descriptor completed: 32 bits go to memory, coherently."""

@@ -127,7 +127,7 @@ class Cpu:
     thread whose turn has come (`resched`). The unlock and enable paths look at this one flag.
     """
 
-    __slots__ = ("id", "irqs", "pending", "queue", "resched", "slice_armed", "socket", "softirqs", "task", "top", "vc")
+    __slots__ = ("id", "irqs", "known_to", "pending", "queue", "resched", "slice_armed", "socket", "softirqs", "task", "top", "vc")
 
     def __init__(self, ident: int, socket: int) -> None:
         self.id = ident
@@ -141,6 +141,7 @@ class Cpu:
         self.slice_armed = False
         self.pending = False
         self.vc: dict[int, int] | None = None  # what interrupts-off stretches and handlers here have published
+        self.known_to: dict[int, int] | None = None  # a clock that has all that in it
 
     def update_pending(self) -> None:
         """Recompute `pending` from what waits."""

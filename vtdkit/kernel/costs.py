@@ -86,7 +86,6 @@ class Costs:
         """The same costs with some changed, e.g. `NEAR.but(iotlb_wait=5000)`."""
         return replace(self, **changes)
 
-
     def __str__(self) -> str:
         """As it is written: `NEAR`, or `NEAR.but(iotlb_wait=5000)`."""
         if self == IDEAL:

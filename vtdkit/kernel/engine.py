@@ -44,7 +44,7 @@ class Engine:
         self.ready: deque[Context] = deque()
         self.contexts: list[Context] = []
         self.current: Context = None  # type: ignore[assignment]  # set before any primitive can look
-        self.alone = True  # may primitives try `skip`?
+        self.alone = False  # may primitives try `skip`?
         self.spare: dict[str, list[Context]] = {}  # ended interrupts and timers, by name, to be used again
         self.stop_at: Context | None = None
         self.stopped = False

@@ -84,7 +84,7 @@ class StraightSpinLock(QueuedSpinLock):
                 yield cost
                 now = machine.now
         else:
-            holder = self.place
+            holder, bounced = self.place, cpu != self.last_cpu
             if self.owner.cpu is context.cpu:
                 machine.spins_for_ever(context, self, place)
             context.waiting = self
@@ -97,7 +97,7 @@ class StraightSpinLock(QueuedSpinLock):
             if now > began:  # no wait at all is no contention, as in the kernel
                 place.waits.append(now - began)
                 holder.blocked += 1  # type: ignore[union-attr]  # it had an owner, so it had a place
-                if cpu != self.last_cpu:
+                if bounced:
                     self.log.con_bounces += 1
             if cpu != self.last_cpu:
                 self.last_cpu = cpu

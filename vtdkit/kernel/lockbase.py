@@ -100,8 +100,8 @@ class Lock:
     """The common part. Guards: the fields belong to the lock and change only in its acquire and release steps."""
 
     __slots__ = (
-        "below", "cost_far", "cost_near", "cost_own", "handover", "id", "key", "kind", "last_cpu", "lockdep_class", "log",
-        "machine", "name", "owner", "place", "since", "subclass", "vc",
+        "below", "cost_far", "cost_near", "cost_own", "handover", "id", "key", "kind", "known_to", "last_cpu", "lockdep_class",
+        "log", "machine", "name", "owner", "place", "since", "subclass", "vc",
     )  # fmt: skip
     sleeps = False  #: may the caller be put to sleep?
 
@@ -116,7 +116,8 @@ class Lock:
         self.below: object = None  # what the owner held before it, see `Context.held`
         self.last_cpu = 0
         self.since = 0
-        self.vc: dict[int, int] | None = None
+        self.vc: dict[int, int] | None = None  # what the holders so far have published
+        self.known_to: dict[int, int] | None = None  # a clock that has all that in it
         self.log = machine.log_of(self)
         self.lockdep_class: LockClass | None = None
         self.key = machine.lockdep_key(self)
@@ -222,9 +223,12 @@ class Lock:
             self.machine.not_held(self)
 
     def assert_spin_locked(self) -> None:
-        """`assert_spin_locked`: report it if nobody holds this lock (whoever holds it will do; that is what Linux checks)."""
+        """`assert_spin_locked`: a kernel BUG if nobody holds this lock (whoever holds it will do; that is what Linux checks).
+
+        It is a BUG_ON there: the thread would go no further. Here it is reported and the run goes on, to show what follows.
+        """
         if self.owner is None:
-            self.machine.not_held(self, "assert_spin_locked")
+            self.machine.held_by_nobody(self)
 
     def init(self) -> None:
         """`spin_lock_init` once more on a lock that was in use: reported if somebody holds it or waits; then it is new."""

@@ -30,7 +30,7 @@ from typing import Any, TypeVar
 from .context import AGENT, TASK, Context, Cpu
 from .costs import NEAR, PRESETS, Costs
 from .engine import Stop
-from .fastlock import BareSpinLock, StraightSpinLock
+from .fastlock import DONE, BareSpinLock, StraightSpinLock
 from .findings import Deadlock, Findings
 from .pages import PageAllocator
 from .races import HappensBefore
@@ -196,17 +196,15 @@ class Machine(Reports):
         try:
             self.loop()
         finally:
-            self.current, self.alone = self.boot, True
+            self.current, self.alone = self.boot, False
             if self.order is not None:
                 self.order.settle(self.boot, self.contexts)
 
     # -- time ------------------------------------------------------------------------------------------------------
 
-    @coroutine
-    def work(self, ns: int) -> Generator[int | None, None, None]:
-        """Keep this CPU busy for `ns` nanoseconds."""
-        if ns > 0 and not (self.alone and self.skip(ns)):
-            yield ns
+    def work(self, ns: int) -> Any:
+        """Keep this CPU busy for `ns` nanoseconds. Await it at once: for what runs alone the time is over when this returns."""
+        return DONE if ns <= 0 or (self.alone and self.skip(ns)) else _busy(ns)
 
     def cpu(self) -> int:
         """`smp_processor_id`: the CPU the running context is on."""
@@ -215,6 +213,11 @@ class Machine(Reports):
     def __repr__(self) -> str:
         threads = sum(not c.done and c.kind == TASK for c in self.contexts)
         return f"Machine({len(self.cpus)} CPUs, {self.now} ns, {threads} threads alive, {len(self.findings)} findings)"
+
+
+@coroutine
+def _busy(ns: int) -> Generator[int | None, None, None]:
+    yield ns
 
 
 def _stop(_: None) -> int | None:

@@ -49,10 +49,13 @@ class shared:
             return self
         machine = obj.machine
         if machine.watching:
-            # looked at by the same context since it last ordered itself with others: nothing new to learn
             watch, context = obj.watches.get(self.name), machine.current
-            if watch is None or watch.reader is not context or watch.tick != context.tick:
+            if watch is None or watch.reader is not context.vc:
                 machine.touch_field(obj, self.name, False, ANYWHERE.at(_getframe(1)), False)
+            elif watch.tick != context.tick:
+                # nothing was written since it looked last, only its own count went up
+                watch.tick, access, frame = context.tick, watch.last, _getframe(1)
+                access.count, access.code, access.offset = context.vc[context.id], frame.f_code, frame.f_lasti
         return obj.fields.get(self.name, self.default)
 
     def __set__(self, obj: Any, value: Any) -> None:

@@ -16,7 +16,7 @@ Linux: its own locks and per-CPU lists, which are not modelled); a page's words 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
 from enum import IntFlag
 from types import coroutine
 from typing import TYPE_CHECKING
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 PAGE_SHIFT = 12
 WORDS = 512
 POISON = 0xAAAA_AAAA_AAAA_AAAA  #: what a freed page reads as
-MASK64 = (1 << 64) - 1
+MASK32, MASK64 = (1 << 32) - 1, (1 << 64) - 1
 
 
 class GFP(IntFlag):
@@ -52,10 +52,11 @@ NUMA_NO_NODE = -1
 class WordClock:
     """The vector clock of one word (see `races`)."""
 
-    __slots__ = ("vc",)
+    __slots__ = ("known", "vc")
 
     def __init__(self) -> None:
         self.vc: dict[int, int] | None = None
+        self.known: dict[int, dict[int, int] | None] = {}  # context -> its clock, if that has taken in what is published here
 
 
 class Page:
@@ -89,23 +90,32 @@ class Page:
     @coroutine
     def load(self, index: int) -> Generator[int | None, None, int]:
         """Read word `index` (0…511), marked as READ_ONCE is."""
-        cost = self._fetch(index)
-        if cost:
-            yield cost
+        machine = self.machine
+        context = machine.current
+        cpu = context.cpu_id
+        if cpu >= 0 and not self.lines.get(index >> 3, 0) >> cpu & 1:
+            cost = self._fetch(index)
+            if cost:
+                yield cost
         if self.freed is not None or not 0 <= index < WORDS:
             page, index = self._stray(index, "read")
             return page.words[index]
         if index in self.clocks:
             # what was done before the word was put there by an atomic is seen by who follows it
-            self.machine.order.observe(self.machine.current, self.clocks[index])
+            clock = self.clocks[index]
+            if context.vc is None or clock.known.get(context.id) is not context.vc:
+                machine.order.observe(context, clock)
+                clock.known[context.id] = context.vc
         return self.words[index]
 
     @coroutine
     def store(self, index: int, value: int | Callable[[int], int]) -> Generator[int | None, None, None]:
         """Write word `index`, marked as WRITE_ONCE is. (A function makes the new word of the old one.)"""
-        cost = self._own(index, 0)
-        if cost:
-            yield cost
+        cpu = self.machine.current.cpu_id
+        if cpu < 0 or self.lines.get(index >> 3) != 1 << cpu:
+            cost = self._own(index, 0)
+            if cost:
+                yield cost
         self._put(index, value)
 
     @coroutine
@@ -113,11 +123,11 @@ class Page:
         """Read half a word: the 32 bits at byte 4 * `index`."""
         return (yield from self.load(index >> 1)) >> 32 * (index & 1) & 0xFFFF_FFFF
 
-    @coroutine
-    def store32(self, index: int, value: int) -> Generator[int | None, None, None]:
+    def store32(self, index: int, value: int) -> Awaitable[None]:
         """Write half a word, the 32 bits at byte 4 * `index`, in one step: the other half stays."""
-        shift = 32 * (index & 1)
-        yield from self.store(index >> 1, lambda word: word & ~(0xFFFF_FFFF << shift) | (value & 0xFFFF_FFFF) << shift)
+        half = (value & 0xFFFF_FFFF) << 32 * (index & 1)
+        keep = MASK32 << 32 * (~index & 1)
+        return self.store(index >> 1, lambda word: word & keep | half)
 
     @coroutine
     def copy_in(self, index: int, values: Sequence[int]) -> Generator[int | None, None, None]:
@@ -164,7 +174,9 @@ class Page:
             yield cost
         found = self._put(index, change)
         if machine.order is not None:
-            machine.order.full_barrier(machine.current, self.clock_of(index))
+            clock = self.clocks.setdefault(index, WordClock())
+            machine.order.full_barrier(machine.current, clock)
+            clock.known.clear()
         return found
 
     def _put(self, index: int, value: int | Callable[[int], int]) -> int:
@@ -173,7 +185,7 @@ class Page:
         if self.freed is not None or not 0 <= index < WORDS:
             page, index = self._stray(index, "write")
         found = page.words[index]
-        word = page.words[index] = (value if isinstance(value, int) else value(found)) & MASK64
+        word = page.words[index] = (value if type(value) is int else value(found)) & MASK64  # type: ignore[operator]
         if page.watchers and word != found:
             page.changed(index)
         return found
@@ -211,13 +223,6 @@ class Page:
         """Have everybody who spins on a word of this page look again."""
         for index in list(self.watchers):
             self.changed(index)
-
-    def clock_of(self, index: int) -> WordClock:
-        """What atomics on this word have published."""
-        clock = self.clocks.get(index)
-        if clock is None:
-            clock = self.clocks[index] = WordClock()
-        return clock
 
     # -- cache lines -----------------------------------------------------------------------------------------------
 

@@ -16,13 +16,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .context import Context
-from .sites import Spot
+from .context import Context, Cpu
+from .sites import ANYWHERE, Spot
 
 if TYPE_CHECKING:
     from .machine import Machine
 
 Clock = dict[int, int]
+
+
+NOBODY: Clock = {}
 
 
 def join(into: Clock, other: Clock) -> None:
@@ -36,26 +39,33 @@ def join(into: Clock, other: Clock) -> None:
 class Access:
     """One remembered access: by whom, at which of its steps, where, marked or plain."""
 
-    __slots__ = ("context", "count", "marked", "name", "place")
+    __slots__ = ("code", "context", "count", "marked", "name", "offset")
 
     def __init__(self, context: Context, count: int, place: Spot, marked: bool) -> None:
         self.context = context.id
         self.count = count
-        self.place = place
+        self.code = place.code
+        self.offset = place.offset
         self.name = context.name
         self.marked = marked
+
+    @property
+    def place(self) -> Spot:
+        """Where it was."""
+        return ANYWHERE.spot(self.code, self.offset)
 
 
 class Watch:
     """The last accesses of one field: who wrote it last, who read it since."""
 
-    __slots__ = ("reader", "reads", "tick", "write")
+    __slots__ = ("last", "reader", "reads", "tick", "write")
 
     def __init__(self) -> None:
         self.write: Access | None = None
         self.reads: dict[int, Access] = {}
-        self.reader: Context | None = None  # who looked last, plainly, with nothing written since, and at which of its steps
+        self.reader: Clock = NOBODY  # the clock of who looked last, plainly, with nothing written since; at which of its steps
         self.tick = 0
+        self.last: Access = None  # type: ignore[assignment]  # what `reads` has of that reader; there whenever `reader` is
 
 
 class HappensBefore:
@@ -96,14 +106,14 @@ class HappensBefore:
 
     def acquire(self, context: Context, lock: Any) -> None:
         """A lock was taken."""
-        if self.on and lock.vc is not None:
+        if self.on and lock.vc is not None and (lock.known_to is None or lock.known_to is not context.vc):
             join(self.clock(context), lock.vc)
 
     def release(self, context: Context, lock: Any) -> None:
         """A lock is given up. (An exclusive lock's clock is simply replaced: the holder has joined it.)"""
         if self.on:
             mine = self.clock(context)
-            lock.vc = dict(mine)
+            lock.vc, lock.known_to = dict(mine), mine
             self.advance(context, mine)
 
     def leave_shared(self, context: Context, clock: Clock | None) -> Clock | None:
@@ -149,12 +159,25 @@ class HappensBefore:
 
     def irqs_switched(self, context: Context, on: bool) -> None:
         """A stretch with interrupts off is ordered with the handlers that ran before and after it on this CPU."""
-        cpu = context.cpu
-        if self.on and cpu is not None:
-            if on:
-                self.publish(context, cpu)
+        if self.on and context.cpu is not None:
+            (self.leave_cpu if on else self.enter_cpu)(context, context.cpu)
+
+    def enter_cpu(self, context: Context, cpu: Cpu) -> None:
+        """What stretches with interrupts off and handlers have published on this CPU is known from here on."""
+        if self.on and cpu.vc is not None and (cpu.known_to is None or cpu.known_to is not context.vc):
+            cpu.known_to = self.clock(context)
+            join(cpu.known_to, cpu.vc)
+
+    def leave_cpu(self, context: Context, cpu: Cpu) -> None:
+        """Such a stretch, or a handler, ends."""
+        if self.on:
+            mine = self.clock(context)
+            if cpu.vc is None or cpu.known_to is mine:
+                cpu.vc, cpu.known_to = dict(mine), mine
             else:
-                self.observe(context, cpu)
+                join(cpu.vc, mine)
+                cpu.known_to = None
+            self.advance(context, mine)
 
     def settle(self, boot: Context, contexts: list[Context]) -> None:
         """The machine stands still: whatever is started next, or looked at from outside, comes after all that was done."""
@@ -175,13 +198,14 @@ class HappensBefore:
         last = watch.write
         if last is not None and clock.get(last.context, 0) < last.count and not (marked and last.marked):
             self.machine.data_race(obj, field, ("read", place), ("write", last))
-        before = watch.reads.get(context.id)
-        if before is None:
-            watch.reads[context.id] = Access(context, clock[context.id], place, marked)
+        access = watch.reads.get(context.id)
+        if access is None:
+            access = watch.reads[context.id] = Access(context, clock[context.id], place, marked)
         else:
-            before.count, before.place, before.marked, before.name = clock[context.id], place, marked, context.name
+            access.count, access.marked, access.name = clock[context.id], marked, context.name
+            access.code, access.offset = place.code, place.offset
         if not marked and not self.machine.exploring:
-            watch.reader, watch.tick = context, context.tick
+            watch.reader, watch.tick, watch.last = clock, context.tick, access
 
     def write(self, context: Context, watch: Watch, obj: Any, field: str, place: Spot, marked: bool) -> None:
         """A plain (or marked) write of a watched field."""
@@ -194,5 +218,9 @@ class HappensBefore:
                 if clock.get(earlier.context, 0) < earlier.count and not (marked and earlier.marked):
                     self.machine.data_race(obj, field, ("write", place), ("read", earlier))
             watch.reads.clear()
-        watch.reader = None
-        watch.write = Access(context, clock[context.id], place, marked)
+        watch.reader = NOBODY
+        if last is None or last.context != context.id:
+            watch.write = Access(context, clock[context.id], place, marked)
+        else:
+            last.count, last.marked, last.name = clock[context.id], marked, context.name
+            last.code, last.offset = place.code, place.offset

@@ -110,7 +110,7 @@ class Scheduler(Engine):
             self.movable -= not context.pinned
             self._dispatch(cpu, context, self.costs.switch)
             if cpu.queue:
-                self._arm_slice(cpu)
+                self._arm_slice(cpu, self.costs.switch)  # the slice begins after the switch: however short, it gets the thread on
 
     def _pull(self, cpu: Cpu) -> None:
         """Move the first thread that may move here, from the longest queue that has one (`newidle_balance`)."""
@@ -136,10 +136,10 @@ class Scheduler(Engine):
         self.leave_cpu(context)
         yield None
 
-    def _arm_slice(self, cpu: Cpu) -> None:
+    def _arm_slice(self, cpu: Cpu, ns: int = 0) -> None:
         if self.preempt and not cpu.slice_armed:
             cpu.slice_armed = True
-            self.call_in(self.costs.slice, lambda: self._slice_over(cpu), "time slice")
+            self.call_in(ns + self.costs.slice, lambda: self._slice_over(cpu), "time slice")
 
     def _slice_over(self, cpu: Cpu) -> None:
         cpu.slice_armed = False

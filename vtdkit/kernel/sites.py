@@ -95,7 +95,10 @@ class Places(dict[int, Spot]):
 
     def at(self, frame: FrameType) -> Spot:
         """The spot where `frame` is now."""
-        code, offset = frame.f_code, frame.f_lasti
+        return self.spot(frame.f_code, frame.f_lasti)
+
+    def spot(self, code: CodeType, offset: int) -> Spot:
+        """The spot at this instruction."""
         key = id(code) << 16 | offset
         spot = self.get(key)
         if spot is None:

@@ -68,3 +68,46 @@ def handover_chain(n: int, service: float, think: float, cost: Callable[[int], f
     total = sum(weights)
     throughput = sum(weights[k] / total / (service + cost(k - 1)) for k in range(1, n + 1))
     return _steady(throughput, n, service, think)
+
+
+def charged_at_release(n: int, service: float, think: float, cost: Callable[[int], float]) -> Steady:
+    """The same lock with a hand-over of constant length, `cost(waiting)` from the number waiting at the release.
+
+    The chains above draw section and hand-over together from one exponential; hardware, and the simulator, draw the section only.
+    Exact, from the chain of the number left waiting by each departure: arrivals during an exponential section are a race
+    between each next arrival and its end, those during the hand-over are binomial. Whoever lets go thinks only afterwards.
+    """
+    rows = [_next_departure(n, waiting, service, think, cost) for waiting in range(n)]
+    share = [1.0] + [0.0] * (n - 1)
+    for _ in range(100_000):
+        moved = [0.0] * n
+        for left, (after, _) in zip(share, rows, strict=True):
+            for number, p in after:
+                moved[number] += left * p
+        far = max(abs(a - b) for a, b in zip(share, moved, strict=True))
+        share = moved
+        if far < 1e-12:
+            break
+    cycle = sum(left * takes for left, (_, takes) in zip(share, rows, strict=True))
+    return _steady(1 / cycle, n, service, think)
+
+
+def _next_departure(
+    n: int, waiting: int, service: float, think: float, cost: Callable[[int], float],
+) -> tuple[list[tuple[int, float]], float]:  # fmt: skip
+    """From a departure that leaves `waiting`: (how many the next leaves, with what probability) and the mean time to it."""
+    inside = max(waiting, 1)  # after a departure that leaves nobody, the first to arrive
+    takes = service + (0.0 if waiting else think / n)
+    after = [0.0] * n
+    reached = 1.0  # the probability that so many arrived during the section
+    for arrived in range(n - inside + 1):
+        thinking = n - inside - arrived
+        ends = reached / (1 + thinking * service / think)
+        reached -= ends
+        behind = inside - 1 + arrived
+        handover = cost(behind) if behind else 0.0
+        takes += ends * handover
+        late = 1 - exp(-handover / think)
+        for more in range(thinking + 1):
+            after[behind + more] += ends * comb(thinking, more) * late**more * (1 - late) ** (thinking - more)
+    return [(number, p) for number, p in enumerate(after) if p], takes

@@ -15,8 +15,6 @@ from .lockbase import Lock, LockLog
 from .lockdep import EXCLUSIVE, READ, RECURSIVE, Chain, Lockdep, Report
 from .sites import Site, Spot, here, site, stack
 
-ASSERT_KINDS = ("lockdep_assert_held", "assert_spin_locked")
-
 
 class Validation(Checks):
     """The machine's part that talks to lockdep."""
@@ -74,12 +72,12 @@ class Validation(Checks):
 
     def entered(self, context: Context) -> None:
         if self.order is not None:
-            self.order.observe(context, context.cpu)
+            self.order.enter_cpu(context, context.cpu)
 
     def left(self, context: Context) -> None:
         self.still_held(context)
         if self.order is not None:
-            self.order.publish(context, context.cpu)
+            self.order.leave_cpu(context, context.cpu)
 
     def still_held(self, context: Context) -> None:
         """A thread or handler has ended: it should have let go of everything."""
@@ -102,10 +100,16 @@ class Validation(Checks):
             text = f"{context.name} releases {lock.name}, which {owner} holds"
             self.report("bad unlock balance detected!", lock.name, (place or here(3),), text=text)
 
-    def not_held(self, lock: Lock, what: str = "lockdep_assert_held") -> None:
-        """A lock that must be held here is not."""
+    def not_held(self, lock: Lock) -> None:
+        """A lock that the running context must hold here is not its own."""
         if "lockdep" in self.checkers:
-            self.report(f"WARNING: {what}", lock.name, (here(2),), text=f"{lock.name} must be held here, and is not")
+            text = f"{lock.name} must be held here, and is not"
+            self.report("WARNING: lockdep_assert_held", lock.name, (here(2),), text=text)
+
+    def held_by_nobody(self, lock: Lock) -> None:
+        """A spin lock that somebody must hold here is free: no checker's business, a BUG_ON. Linux stops here; the run goes on."""
+        text = f"{lock.name} must be held here, and is free; Linux would stop here"
+        self.report("kernel BUG: assert_spin_locked", lock.name, (here(2),), text=text)
 
     def init_of_held(self, lock: Lock, place: Spot) -> None:
         """A lock is initialised while somebody holds it: whoever waits for it is lost."""
@@ -116,7 +120,7 @@ class Validation(Checks):
     def lock_freed(self, lock: Lock, place: Spot) -> None:
         """The object a lock is in is freed while somebody holds the lock."""
         if lock.owner is not None and "lockdep" in self.checkers:
-                self.report("held lock freed!", lock.name, (place, lock.place), text=f"held by {lock.owner.name}")
+            self.report("held lock freed!", lock.name, (place, lock.place), text=f"held by {lock.owner.name}")
 
     def _lockdep_report(self, found: Report) -> None:
         current = getattr(self, "current", None)

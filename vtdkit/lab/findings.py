@@ -68,7 +68,8 @@ class Seen:
 
     def as_json(self) -> dict[str, Any]:
         """As plain data."""
-        names = ("version", "scenario", "kind", "where", "functions", "contexts", "held", "schedule", "times", "executions", "complete")
+        names = ("version", "scenario", "kind", "where", "functions", "contexts", "held", "schedule", "times", "executions",
+                 "complete")  # fmt: skip
         values = {name: getattr(self, name) for name in names}
         defect = self.defect
         return {**values, "defect": defect.name if defect else None, "shared": sorted(self.shared)}

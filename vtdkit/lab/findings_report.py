@@ -42,7 +42,7 @@ def legend(versions: Sequence[str]) -> str:
 def main(arguments: Sequence[str]) -> int:
     """The verb. 0: everything seen is explained, 1: something is not, 2: the arguments cannot be used."""
     parser = argparse.ArgumentParser("python -m vtdkit findings", description=__doc__)
-    parser.add_argument("versions", nargs="*", help="v0 to v12 (v1 of the series), m0 to m13 (mainline), 6.0-rc1, 6.0-rc5; all if none")
+    parser.add_argument("versions", nargs="*", help="v0 to v12 (the series), m0 to m13 (mainline), 6.0-rc1, 6.0-rc5; all if none")
     parser.add_argument("--scenario", action="append", choices=list(SCENARIOS), help="only this one (may be given again)")
     parser.add_argument("--json", action="store_true", help="every finding with functions, contexts and schedule")
     parser.add_argument("--limit", type=int, default=LIMIT, help=f"executions to explore of each scenario (default {LIMIT})")

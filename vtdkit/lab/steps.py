@@ -4,34 +4,37 @@
 every step, where each thread stands in the source, what it is about to do, which locks it has, what the shared words hold, what was
 freed and what the checkers have found. A step is one visible operation and all that the thread does up to its next one.
 
-A schedule is text such as `0*4 1*2`: thread 0 takes four steps, then thread 1 two (`0.1` is the first thing thread 0 set off, an
-interrupt for instance); or the same as a sequence of names. After its end the last thread goes on as long as it can, then the
-first one that can.
+A schedule is that of a finding (`found.findings[0].schedule`), or text such as `cat*4 unmap*2`: the thread cat takes four steps,
+then unmap two. Numbers will do too: `0*4 1*2`, and `0.1` for the first thing that thread 0 set off, an interrupt for instance.
+After its end the last thread goes on as long as it can, then the first one that can.
 
 Rules for the caller: the scenario does the same each time it is called (see `vtdkit.kernel.scenario`). Where a thread's steps end
-depends on which locations are known to be shared, so a schedule goes with the set it was found with (`shared`); without one,
-`discover` finds it.
+depends on which locations are known to be shared, so a schedule goes with the set it was found with (`found.shared`); without
+one, it is the set that `replay` takes.
 """
 
 from __future__ import annotations
 
-import random
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from vtdkit.kernel import Machine
-from vtdkit.kernel.scenario import MachineSystem, Observer
+from vtdkit.kernel.explore import Schedule
+from vtdkit.kernel.explore.schedule import VERSION
+from vtdkit.kernel.exploring import shared_locations
+from vtdkit.kernel.scenario import NamedSystem, Observer
 
 from .inevitable import BUDGET, first_inevitable
 from .standing import Lines, Sources, op_of, standing
 from .watched import Watched
 
-Name = tuple[int, ...]
+Asked = str | tuple[int, ...]  #: a thread by name, or by number
+Plan = str | Schedule | Sequence[Asked]
 Scenario = Callable[[Machine], Observer]
-Schedule = str | Sequence[Name]
 MOST_STEPS = 2000
-DISCOVERY = 8  # orders tried to find out what is shared
+_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_./#@-]*")
 READY, WAITING, DONE = "ready", "waiting", "done"
 
 
@@ -119,51 +122,23 @@ class Steps:
         return f"<steps of {self.title}: {len(self)} steps of {len(self.threads)} threads, {found}>"
 
 
-def parse(schedule: Schedule) -> list[Name]:
-    """The steps of a schedule one by one. Raises ValueError for text that is none."""
+def parse(schedule: Plan) -> list[Asked]:
+    """The steps of a schedule one by one: a thread's name, or its number. Raises ValueError for text that is none."""
     if not isinstance(schedule, str):
-        return [tuple(name) for name in schedule]
-    found: list[Name] = []
-    for word in schedule.split():
+        return list(schedule.steps) if isinstance(schedule, Schedule) else list(schedule)
+    found: list[Asked] = []
+    for word in schedule.removeprefix(VERSION).split():
         name, star, times = word.partition("*")
-        if not all(part.isdecimal() for part in (*name.split("."), times if star else "1")):
-            raise ValueError(f"{word!r} is no part of a schedule; write 0*4 1 0.1*2: a thread, and how many steps it takes")
-        found += [tuple(map(int, name.split(".")))] * int(times or 1)
+        numbers = name.split(".")
+        plain = all(part.isdecimal() for part in numbers)
+        if not (plain or _WORD.fullmatch(name)) or not (times if star else "1").isdecimal():
+            raise ValueError(f"{word!r} is no part of a schedule; write cat*4 unmap: a thread's name, and how many steps it takes")
+        found += [tuple(map(int, numbers)) if plain else name] * int(times or 1)
     return found
 
 
-def schedule_text(names: Iterable[Name]) -> str:
-    """A schedule as text, runs of one thread counted."""
-    runs: list[list[Any]] = []
-    for name in names:
-        if runs and runs[-1][0] == name:
-            runs[-1][1] += 1
-        else:
-            runs.append([name, 1])
-    return " ".join(".".join(map(str, name)) + (f"*{count}" if count > 1 else "") for name, count in runs)
-
-
-def discover(scenario: Scenario, **options: Any) -> frozenset[int]:
-    """The locations that the threads of a scenario share, found by running it in a few orders until no more turn up."""
-    shared: frozenset[int] = frozenset()
-    while True:
-        system = MachineSystem(scenario, shared=shared, grow=True, **options)
-        for seed in range(DISCOVERY):
-            pick = random.Random(seed)
-            system.start()
-            for _ in range(MOST_STEPS):
-                enabled = system.enabled()
-                if not enabled:
-                    break
-                system.step(enabled[0] if seed == 0 else enabled[-1] if seed == 1 else pick.choice(enabled))
-        system.close()
-        if len(system.locations.shared) == len(shared):
-            return shared
-        shared = frozenset(system.locations.shared)
-
-
 def record_schedule(
-    scenario: Scenario, schedule: Schedule = "", *, title: str = "", shared: Iterable[int] | None = None, budget: int = BUDGET,
+    scenario: Scenario, schedule: Plan = "", *, title: str = "", shared: Iterable[int] | None = None, budget: int = BUDGET,
     watch: Mapping[str, Callable[[Any], object]] | None = None, **options: Any,
 ) -> Steps:  # fmt: skip
     """Run one schedule and write down every step.
@@ -173,14 +148,13 @@ def record_schedule(
 
     Raises ValueError for a schedule in which a thread moves that cannot, or one of more than 2000 steps.
     """
-    frozen = discover(scenario, **options) if shared is None else frozenset(shared)
+    frozen = shared_locations(scenario, **options) if shared is None else frozenset(shared)
 
-    def system(run: Scenario = scenario) -> MachineSystem:
-        return MachineSystem(run, shared=frozen, grow=True, **options)
+    def system(run: Scenario = scenario) -> NamedSystem:
+        return NamedSystem(run, shared=frozen, grow=True, **options)
 
-    names = parse(schedule)
     watched = Watched(watch or {})
-    order = _rehearse(system(), names, watched)
+    order = _rehearse(system(), parse(schedule), watched)
     recorder = _Recorder(system(watched.follow(scenario)), scenario, watched)
     recorder.run(order)
     inevitable, how = None, "nothing was found"
@@ -189,65 +163,61 @@ def record_schedule(
         inevitable, how = first_inevitable(system, order, recorder.signs[first], recorder.findings[first].step, budget)
     shown = watched.telling([step.values for step in recorder.steps])
     return Steps(
-        title or getattr(getattr(scenario, "func", scenario), "__name__", "a scenario"), schedule_text(order),
+        title or getattr(getattr(scenario, "func", scenario), "__name__", "a scenario"), Schedule(tuple(order)).text,
         tuple(recorder.labels), tuple(recorder.sources.found), tuple(recorder.stands), tuple(watched.labels[i] for i in shown),
         tuple(recorder.filled(shown)), tuple(recorder.findings), inevitable, how, recorder.outcome,
     )  # fmt: skip
 
 
-def _rehearse(system: MachineSystem, names: Sequence[Name], watched: Watched) -> list[Name]:
+def _rehearse(system: NamedSystem, asked: Sequence[Asked], watched: Watched) -> list[str]:
     """Run it once to see how it ends and which words are touched; the whole order."""
     system.start()
-    order: list[Name] = []
+    order: list[str] = []
     try:
         while enabled := list(system.enabled()):
             if len(order) >= MOST_STEPS:
                 raise ValueError(f"the scenario is not over after {MOST_STEPS} steps; that is too long to step through")
-            name = _next(system, names, order, enabled)
-            watched.notice(name, op_of(system.machine.processes[name]))
+            name = _next(system, asked, order, enabled)
+            watched.notice(name, op_of(system.machine.processes[system.named[name]]))
             system.step(name)
             order.append(name)
-        if len(order) < len(names):
-            raise ValueError(f"the schedule goes on after step {len(order)}, but {_who_can(system, [])}")
+        if len(order) < len(asked):
+            raise ValueError(f"the schedule goes on after step {len(order)}, but nobody can go on")
         return order
     finally:
         system.close()
 
 
-def _next(system: MachineSystem, names: Sequence[Name], order: Sequence[Name], enabled: Sequence[Name]) -> Name:
-    if len(order) < len(names):
-        name = names[len(order)]
+def _next(system: NamedSystem, asked: Sequence[Asked], order: Sequence[str], enabled: Sequence[str]) -> str:
+    if len(order) < len(asked):
+        wanted = asked[len(order)]
+        name = wanted if isinstance(wanted, str) else system.words.get(wanted, ".".join(map(str, wanted)))
         if name not in enabled:
-            who = ".".join(map(str, name))
-            raise ValueError(f"step {len(order) + 1} of the schedule moves thread {who}, which cannot: {_who_can(system, enabled)}")
+            able = f"those that can are {', '.join(enabled)}"
+            raise ValueError(f"step {len(order) + 1} of the schedule moves thread {name}, which cannot: {able}")
         return name
     return order[-1] if order and order[-1] in enabled else enabled[0]
-
-
-def _who_can(system: MachineSystem, enabled: Sequence[Name]) -> str:
-    names = [f"{'.'.join(map(str, name))} ({system.machine.processes[name].context.name})" for name in enabled]
-    return f"those that can are {', '.join(names)}" if names else "nobody can go on"
 
 
 class _Recorder:
     """Runs an order and collects. Guards: used by one thread."""
 
-    def __init__(self, system: MachineSystem, scenario: Scenario, watched: Watched) -> None:
+    def __init__(self, system: NamedSystem, scenario: Scenario, watched: Watched) -> None:
         self.system = system
         self.watched = watched
         self.sources = Sources(scenario, Source)
-        self.names: list[Name] = []
+        self.names: list[str] = []
         self.labels: list[str] = []
         self.stands: list[Stand] = [Stand(-1, 0, "has not begun", READY)]
         self.numbers: dict[Stand, int] = {self.stands[0]: 0}
         self.steps: list[Step] = []
         self.findings: list[Shown] = []
         self.signs: list[tuple[str, str]] = []
-        self.ran: dict[Name, tuple[tuple[Any, int], ...]] = {}
-        self.last: dict[Name, int] = {}  # the function each thread was seen in last
+        self.ran: dict[str, tuple[tuple[Any, int], ...]] = {}
+        self.last: dict[str, int] = {}  # the function each thread was seen in last
         self.outcome = ""
 
-    def run(self, order: Sequence[Name]) -> None:
+    def run(self, order: Sequence[str]) -> None:
         """The whole order, from the start to what the observer says."""
         self.system.start()
         try:
@@ -255,16 +225,13 @@ class _Recorder:
             self.watched.begin(machine)
             self._note(-1, "")
             for name in order:
-                process = machine.processes[name]
-                did = op_of(process).words
+                did = op_of(self._process(name)).words
                 with Lines(self.sources) as lines:
                     self.system.step(name)
                 self.ran[name] = tuple(dict.fromkeys(lines.seen))
                 self._note(self._thread(name), did)
-            end = self.system.finish()
-            self.outcome = str(end.value)
-            if self.outcome.startswith("deadlock"):
-                self._found(len(order), "deadlock", "deadlock", self.outcome)
+            self.outcome = str(self.system.finish().value)
+            self._collect()  # a deadlock is found when nobody can go on
         finally:
             self.system.close()
 
@@ -276,30 +243,34 @@ class _Recorder:
             for s in self.steps
         ]  # fmt: skip
 
-    def _thread(self, name: Name) -> int:
+    def _process(self, name: str) -> Any:
+        return self.system.machine.processes[self.system.named[name]]
+
+    def _thread(self, name: str) -> int:
         if name not in self.names:
-            context = self.system.machine.processes[name].context
+            context = self._process(name).context
             place = f"CPU{context.cpu_id}" if context.cpu_id >= 0 else "device"
             self.names.append(name)
             self.labels.append(f"{place}: {context.name}")
         return self.names.index(name)
 
     def _note(self, thread: int, did: str) -> None:
-        machine, enabled = self.system.machine, set(self.system.enabled())
-        for name in machine.processes:
+        enabled = set(self.system.enabled())
+        for name in self.system.named:
             self._thread(name)
         stands = tuple(self._stand(name, name in enabled) for name in self.names)
         self.steps.append(Step(thread, did, stands, self.watched.values(), self.watched.freed()))
-        for finding in list(machine.findings)[len(self.findings) :]:
+        self._collect()
+
+    def _collect(self) -> None:
+        """What the checkers found since they were asked last."""
+        for finding in list(self.system.machine.findings)[len(self.findings) :]:
             places = tuple((site.file, site.line) for site in finding.sites)
-            self._found(len(self.steps) - 1, finding.kind, finding.where, str(finding), places)
+            self.findings.append(Shown(len(self.steps) - 1, f"{finding.kind}: {finding.where}", str(finding), places))
+            self.signs.append((finding.kind, finding.where))
 
-    def _found(self, step: int, kind: str, where: str, text: str, places: tuple[tuple[str, int], ...] = ()) -> None:
-        self.findings.append(Shown(step, kind if kind == where else f"{kind}: {where}", text, places))
-        self.signs.append((kind, where))
-
-    def _stand(self, name: Name, enabled: bool) -> int:
-        process = self.system.machine.processes[name]
+    def _stand(self, name: str, enabled: bool) -> int:
+        process = self._process(name)
         held = tuple(hold.name for hold in process.context.held)
         if process.done:
             error = process.context.error
@@ -307,7 +278,7 @@ class _Recorder:
             made = Stand(self.last.get(name, -1), 0, words, DONE, held, (), self._ran(name, self.last.get(name, -1)))
         else:
             function, line, path = standing(process, self.sources)
-            words = op_of(process).words if enabled else _why(process)
+            words = op_of(process).words if enabled else _why(process, self.system.machine.in_the_way(process))
             made = Stand(function, line, words, READY if enabled else WAITING, held, path, self._ran(name, function))
             self.last[name] = function
         number = self.numbers.setdefault(made, len(self.numbers))
@@ -316,15 +287,17 @@ class _Recorder:
         return number
 
 
-    def _ran(self, name: Name, function: int) -> tuple[int, ...]:
+    def _ran(self, name: str, function: int) -> tuple[int, ...]:
         """The lines of a function that the thread's last step ran."""
         code = self.sources.codes[function] if function >= 0 else None
         return tuple(sorted({line for seen, line in self.ran.get(name, ()) if seen is code}))
 
 
-def _why(process: Any) -> str:
-    """Why a thread cannot go on."""
+def _why(process: Any, before: Any) -> str:
+    """Why a thread cannot go on; `before` has its CPU."""
     what = process.point.what if process.point is not None else None
+    if before is not None:
+        return f"waits for its CPU, which {before.context.name} has"
     if what is None:
         return "waits for its CPU"
     owner = getattr(what, "owner", None)

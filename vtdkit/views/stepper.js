@@ -9,7 +9,7 @@ const HINTS = [
 ];
 const WORDS = [
   ["step", "one operation that another thread could notice, and everything the thread does up to its next one"],
-  ["schedule", "the order in which the threads take their steps; 0*3 1 means: thread 0 three times, then thread 1 once"],
+  ["schedule", "the order in which the threads take their steps; cat*3 unmap means: the thread cat three times, then unmap once"],
   ["point of no return", "the first step after which every way to go on shows the finding"],
 ];
 const ROW = 24, LEFT = 150, TOP = 18, MOST_LINES = 14;

@@ -1,6 +1,6 @@
 """`Stepper`: one schedule of a scenario, stepped forward and back: source, locks, shared memory, what was freed, what was found.
 
-    Stepper(record_schedule(SCENARIOS["dump-unmap"].on(driver_at(1)), "1*2 0 1 0 1*3 0"))
+    Stepper(record_schedule(SCENARIOS["dump-unmap"].on(driver_at(1)), "unmap*2 cat unmap cat unmap*3 cat"))
 """
 
 from __future__ import annotations

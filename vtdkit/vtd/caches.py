@@ -52,6 +52,8 @@ class Lru(Generic[E]):
 
     def drop(self, hit: Callable[[E], bool]) -> int:
         """Forget every entry for which `hit` is true; returns how many."""
+        if not self._entries:
+            return 0
         keys = [key for key, entry in self._entries.items() if hit(entry)]
         for key in keys:
             del self._entries[key]

@@ -39,7 +39,7 @@ def _context(unit: RemappingUnit, entry: Entry) -> Outcome:
 
 
 def _iotlb(unit: RemappingUnit, entry: Entry) -> Outcome:
-    did, granularity = entry.DID & unit.rules.did_mask, entry.G
+    did, granularity = entry["DID"] & unit.rules.did_mask, entry["G"]
     if granularity != 3:
         unit.diagnostics.domain_invalidated(None if granularity == _GLOBAL else did)
     if unit.caches is None:
@@ -49,7 +49,7 @@ def _iotlb(unit: RemappingUnit, entry: Entry) -> Outcome:
     elif granularity == _DOMAIN:
         invalidate.iotlb_domain(unit.caches, did)
     else:
-        invalidate.iotlb_page(unit.caches, did, entry.ADDR, entry.AM, keep_structures=bool(entry.IH))
+        invalidate.iotlb_page(unit.caches, did, entry["ADDR"], entry["AM"], keep_structures=bool(entry["IH"]))
     return "done"
 
 

@@ -88,24 +88,28 @@ class InvalidationQueue:
         # Descriptors that passed every check in one mode and width, by raw value: rings see the same few again and again.
         self._known: dict[int, Entry] = {}
         self._known_in = (0, 0)
+        self._shaped = (-1, 0, 0)  # the address register, and what follows from it: bytes of a slot and of the ring
 
     @property
-    def wide(self) -> bool:
-        return bool(self.unit.registers.field("IQA", "DW"))
+    def shape(self) -> tuple[int, int]:
+        """Bytes of a slot and of the ring: as many pages, whatever the width of a descriptor."""
+        registers = self.unit.registers
+        address, slot, ring = self._shaped
+        if address != registers.values["IQA"]:
+            slot = 32 if registers.field("IQA", "DW") else 16
+            ring = _SLOTS_PER_PAGE * 16 << registers.field("IQA", "QS")
+            self._shaped = registers.values["IQA"], slot, ring
+        return slot, ring
 
     @property
     def slot_bytes(self) -> int:
-        return 32 if self.wide else 16
+        return self.shape[0]
 
     @property
     def slots(self) -> int:
         """How many descriptors the ring holds; one less may be outstanding."""
-        return self.ring_bytes // self.slot_bytes
-
-    @property
-    def ring_bytes(self) -> int:
-        """The size of the ring: as many pages, whatever the width of a descriptor."""
-        return _SLOTS_PER_PAGE * 16 << self.unit.registers.field("IQA", "QS")
+        slot, ring = self.shape
+        return ring // slot
 
     @property
     def head(self) -> int:
@@ -118,12 +122,13 @@ class InvalidationQueue:
     @property
     def idle(self) -> bool:
         """Whether there is nothing to fetch. Pending waits may still be outstanding."""
-        return not self.enabled or self.head == self.tail
+        registers = self.unit.registers.values
+        return not self.enabled or registers["IQH"] == registers["IQT"]
 
     @property
     def stopped(self) -> bool:
         """Whether an error keeps the unit from fetching."""
-        return self.halted or bool(self.unit.registers["FSTS"] & self._stopping)
+        return self.halted or bool(self.unit.registers.values["FSTS"] & self._stopping)
 
     def enable(self) -> None:
         self.enabled = True
@@ -146,21 +151,22 @@ class InvalidationQueue:
         """Fetch and execute one descriptor. None when there is nothing to do or an error has stopped the
         queue.
         """
-        registers = self.unit.registers
-        head = registers["IQH"]
-        if not self.enabled or self.stopped or head == registers["IQT"]:
+        registers = self.unit.registers.values
+        head, tail = registers["IQH"], registers["IQT"]
+        if not self.enabled or head == tail or self.stopped:
             return None
-        size = self.slot_bytes
+        size, ring = self.shape
         index = head // size
         if self.waits and any(wait.entry.FN for wait in self.waits):
             return QueueStep(index, None, "blocked", note="a fence waits for a device TLB")
         try:
+            self._check_registers(size == 32, tail, ring)
             entry = self._fetch(head, size)
             if entry.structure in _TO_DEVICES and not self.unit.device_tlbs.free:
                 return QueueStep(index, entry, "blocked", note="all 32 ITags are in use")
         except QueueError as error:
             return self._fail(index, error)
-        registers["IQH"] = (head + size) % self.ring_bytes
+        registers["IQH"] = (head + size) % ring
         self.last, self.last_was_wait = entry, entry.structure is descriptors.INV_WAIT
         if self.last_was_wait:
             outcome = self._wait(index, entry)
@@ -169,11 +175,10 @@ class InvalidationQueue:
         return QueueStep(index, entry, outcome)
 
     def _fetch(self, head: int, size: int) -> Entry:
-        self._check_registers(size == 32)
-        raw = 0
+        raw, read, first = 0, self.unit.memory.read64, self.base + head
         try:
             for word in range(size // 8):
-                raw |= self.unit.memory.read64(self.base + head + 8 * word) << 64 * word
+                raw |= read(first + 8 * word) << 64 * word
         except AccessError as error:
             raise QueueError(FETCH_ERROR, f"descriptor cannot be read: {error}") from None
         return self._checked(raw, size)
@@ -192,7 +197,7 @@ class InvalidationQueue:
             self._known[raw] = entry
         return entry
 
-    def _check_registers(self, wide: bool) -> None:
+    def _check_registers(self, wide: bool, tail: int, ring: int) -> None:
         unit, caps = self.unit, self.unit.capabilities
         if unit.mode == 2:
             raise QueueError(INVALID_MODE, "TTM is reserved")
@@ -200,17 +205,16 @@ class InvalidationQueue:
             raise QueueError(BAD_WIDTH, "scalable and abort mode need 256-bit descriptors")
         if wide and not (caps.SMTS or caps.ADMS):
             raise QueueError(BAD_WIDTH, "256-bit descriptors need SMTS or ADMS")
-        tail = self.tail
         if tail % (32 if wide else 16):
             raise QueueError(TAIL_UNALIGNED, f"tail {tail:#x} is not aligned to a descriptor")
-        if tail >= self.ring_bytes:
+        if tail >= ring:
             raise QueueError(INVALID_TAIL, f"tail {tail:#x} is beyond the queue")
 
     def _check_type(self, raw: int, entry: Entry | None) -> None:
         kind = descriptors.TYPES.get(descriptors.type_of(raw))
         caps, unit = self.unit.capabilities, self.unit
         missing = kind is None or (bool(kind.needs) and not getattr(caps, kind.needs))
-        wrong_queue = kind is not None and kind.wide and not (self.wide and unit.mode in (1, 3))
+        wrong_queue = kind is not None and kind.wide and not (self.slot_bytes == 32 and unit.mode in (1, 3))
         if missing or (wrong_queue and not unit.quirks.narrow_queue_everywhere):
             raise QueueError(INVALID_TYPE, f"descriptor type {descriptors.type_of(raw):X}h", entry)
 
@@ -249,9 +253,9 @@ class InvalidationQueue:
 
     def _complete(self, entry: Entry) -> None:
         unit = self.unit
-        if entry.SW:
-            unit.write_status(entry.ADDR & unit.rules.host_limit - 1, entry.DATA)
-        if entry.IF and not unit.registers.field("ICS", "IWC"):
+        if entry["SW"]:
+            unit.write_status(entry["ADDR"] & unit.rules.host_limit - 1, entry["DATA"])
+        if entry["IF"] and not unit.registers.field("ICS", "IWC"):
             unit.registers.set_field("ICS", "IWC", 1)
             unit.invalidation_event.fire()
 

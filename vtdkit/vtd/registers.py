@@ -118,6 +118,12 @@ class RegisterFile:
     def write(self, offset: int, value: int, size: int, written: Callable[[str, int, int], None]) -> None:
         """Write, then call `written(name, old value, bits written)` for each register that was hit."""
         _aligned(offset, size)
+        slot = self._dwords.get(offset)
+        if size == 4 and slot is not None:
+            old, part = self.values[slot.name], (value & 0xFFFF_FFFF) << 8 * (offset - slot.offset)
+            self._store(slot, offset, part)
+            written(slot.name, old, part)
+            return
         hit: dict[str, tuple[int, int]] = {}
         for i in range(size // 4):
             slot = self._dwords.get(offset + 4 * i)

@@ -1,12 +1,14 @@
-"""An oracle for the explorer, written without it: run every interleaving, count the different classes.
+"""An oracle for the explorer, written without it: run all that can happen, count the different classes.
 
-An execution's class is told by the set of its ordered pairs of dependent steps, nothing cleverer. Dependence is
-written out here again, from the definition.
+An execution's class is told by the set of its steps, each with all the steps before it on which it depends. Dependence
+is written out here again, from the definition. Two beginnings of executions of the same class are gone on from only once:
+they lead to the same state, and to the same classes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 READ, WRITE, ACQUIRE, RELEASE, SHARED_ACQUIRE, SHARED_RELEASE, WAIT = range(7)
@@ -15,9 +17,10 @@ SHARES = {SHARED_ACQUIRE, SHARED_RELEASE}
 
 
 class TooMany(Exception):
-    """The program has more interleavings than the test wants to pay for."""
+    """The program has more beginnings of executions than the test wants to pay for."""
 
 
+@lru_cache(maxsize=100_000)
 def depend(one: Any, two: Any) -> bool:
     """Say whether two steps, given by their accesses, must not be swapped."""
     return any(
@@ -27,42 +30,76 @@ def depend(one: Any, two: Any) -> bool:
     )
 
 
-def class_of(steps: list[tuple[Any, Any]]) -> frozenset[Any]:
-    """Return what is common to all executions that differ only in the order of independent steps."""
-    named = []
-    count: dict[Any, int] = {}
-    for process, accesses in steps:
-        count[process] = count.get(process, 0) + 1
-        named.append(((process, count[process]), tuple(accesses)))
-    pairs = {
-        (one, two)
-        for number, (two, touched) in enumerate(named)
-        for one, earlier in named[:number]
-        if one[0] != two[0] and depend(earlier, touched)
-    }
-    return frozenset(pairs | set(named))
+class Oracle:
+    """Names classes: two executions have the same name if they differ only in the order of independent steps."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[Any, int] = {}
+
+    def name(self, steps: Sequence[tuple[Any, Any]]) -> tuple[int, ...]:
+        """Return the name of the class of an execution, given as (process, accesses) of each step."""
+        numbers: list[int] = []
+        for index, (process, accesses) in enumerate(steps):
+            before = tuple(
+                sorted(
+                    numbers[earlier]
+                    for earlier, (other, touched) in enumerate(steps[:index])
+                    if other == process or depend(touched, accesses)
+                )
+            )
+            numbers.append(self._numbers.setdefault((process, tuple(accesses), before), len(self._numbers)))
+        return tuple(sorted(numbers))
 
 
-def brute_force(make: Callable[[], Any], most: int = 20_000) -> tuple[dict[Any, Any], dict[Any, Any]]:
-    """Run every interleaving; return {class: outcome} of the complete executions and of the deadlocked ones.
-
-    TooMany if there are more than `most` interleavings.
-    """
+def brute_force(make: Callable[[], Any], oracle: Oracle, most: int = 2000) -> tuple[set[Any], set[Any]]:
+    """Return the classes of the complete executions, and of the deadlocked ones. TooMany if there is too much to do."""
     system = make()
-    complete: dict[Any, Any] = {}
-    deadlocked: dict[Any, Any] = {}
+    complete: set[Any] = set()
+    deadlocked: set[Any] = set()
+    seen = {()}
     todo: list[tuple[Any, ...]] = [()]
-    runs = 0
+
+    def run(processes: tuple[Any, ...]) -> list[tuple[Any, Any]]:
+        system.start()
+        return [(process, tuple(system.step(process))) for process in processes]
+
     while todo:
         prefix = todo.pop()
+        steps = run(prefix)
+        movable = system.enabled()
+        if not movable:
+            (deadlocked if system.blocked() else complete).add(oracle.name(steps))
+        for process in movable:
+            name = oracle.name(run((*prefix, process)))
+            if name not in seen:
+                seen.add(name)
+                todo.append((*prefix, process))
+        if len(seen) > most:
+            raise TooMany(f"more than {most} beginnings")
+    return complete, deadlocked
+
+
+def bounded_brute_force(make: Callable[[], Any], oracle: Oracle, bound: int, delays: bool, most: int = 4000) -> set[Any]:
+    """Return the classes of all executions that some schedule within a bound shows."""
+    system = make()
+    found: set[Any] = set()
+    todo: list[tuple[tuple[Any, ...], int]] = [((), 0)]
+    runs = 0
+    while todo:
+        prefix, cost = todo.pop()
         system.start()
-        steps = [(process, system.step(process)) for process in prefix]
-        while movable := system.enabled():
-            done = tuple(process for process, _ in steps)
-            todo.extend((*done, process) for process in movable[1:])
-            steps.append((movable[0], system.step(movable[0])))
+        steps = [(process, tuple(system.step(process))) for process in prefix]
+        movable = system.enabled()
         runs += 1
         if runs > most:
-            raise TooMany(f"more than {most} interleavings")
-        (deadlocked if system.blocked() else complete)[class_of(steps)] = system.finish()
-    return complete, deadlocked
+            raise TooMany(f"more than {most} beginnings")
+        if not movable:
+            found.add(oracle.name(steps))
+            continue
+        last = prefix[-1] if prefix else 0
+        if delays:  # seats 0 to 9 in a ring
+            costs = {process: place for place, process in enumerate(sorted(movable, key=lambda other: (other - last) % 10))}
+        else:
+            costs = {process: int(bool(prefix) and last in movable and process != last) for process in movable}
+        todo += [((*prefix, process), cost + more) for process, more in costs.items() if cost + more <= bound]
+    return found

@@ -12,9 +12,11 @@ from vtdkit.iommu.errno import EINVAL, ENOMEM
 from vtdkit.kernel import Page
 
 from . import defs
-from .defs import level_size, pfn_level_offset
+from .defs import DMA_PTE_LARGE_PAGE, DMA_PTE_READ, DMA_PTE_WRITE, LEVEL_STRIDE, PTE_ADDRESS, level_size, pfn_level_offset
 from .flush import Flush
 from .structs import dma_pte, dma_pte_addr, dma_pte_present, dma_pte_superpage, dmar_domain
+
+PRESENT = DMA_PTE_READ | DMA_PTE_WRITE
 
 
 class PageTables(Flush):
@@ -30,21 +32,22 @@ class PageTables(Flush):
         machine.bug_on(parent is None, "pfn_to_dma_pte without a page directory")
         if not defs.pfn_supported(agaw, pfn):
             return None, target_level
-        level = defs.agaw_to_level(agaw)
+        level, cost = defs.agaw_to_level(agaw), machine.costs.table_word
         while True:
-            await machine.work(machine.costs.table_word)
-            index = pfn >> defs.LEVEL_STRIDE * (level - 1) & 511
+            await machine.work(cost)
+            index = pfn >> LEVEL_STRIDE * (level - 1) & 511
             value = await parent.load(index)
-            if not target_level:
-                if not dma_pte_present(value) or dma_pte_superpage(value) or level == 1:
-                    break
-            elif level == target_level:
+            if level == (target_level or 1):
                 break
-            elif not dma_pte_present(value):
+            if not value & PRESENT:
+                if not target_level:
+                    break
                 value = await self.insert_table(domain, dma_pte(parent, index), level)
                 if not value:
                     return None, target_level
-            parent = self.phys_to_virt(dma_pte_addr(value))
+            elif value & DMA_PTE_LARGE_PAGE and not target_level:
+                break
+            parent = self.phys_to_virt(value & PTE_ADDRESS)
             level -= 1
         return dma_pte(parent, index), level
 
@@ -164,14 +167,14 @@ class PageTables(Flush):
         while True:
             level_pfn = pfn & -size
             value = await table.load(index)
-            if dma_pte_present(value):
+            if value & PRESENT:
                 if start_pfn <= level_pfn and last_pfn >= level_pfn + size - 1:
-                    if level > 1 and not dma_pte_superpage(value):
+                    if level > 1 and not value & DMA_PTE_LARGE_PAGE:
                         await self.dma_pte_list_pagetables(domain, level - 1, value, freelist)
                     await table.store(index, 0)
                     cleared += 1
                 elif level > 1:
-                    below = self.phys_to_virt(dma_pte_addr(value))
+                    below = self.phys_to_virt(value & PTE_ADDRESS)
                     await self.dma_pte_clear_level(domain, level - 1, below, level_pfn, start_pfn, last_pfn, freelist)
             pfn = level_pfn + size
             index += 1

@@ -24,7 +24,7 @@ from .path import Event, Path, bits
 from .races import foresight, races_of
 from .system import Process, System
 from .tally import Tally
-from .tree import NOBODY, Node, Reversal, covered_before, offer_late, undisturbed
+from .tree import NOBODY, Node, Reversal, covered_before, offer_late, settle, undisturbed, unsettled_below
 
 
 class NotRepeatable(RuntimeError):
@@ -40,8 +40,7 @@ class Engine:
     root        the node to explore; `prefix` are the steps that lead there from the start
     live        processes asleep in the root whose own executions are still being run elsewhere: nodes in
                 which they sleep are kept, since more may have to be run there
-    foreign     (number of the step, process that went first, reversal): reversals found for nodes above the
-                root
+    foreign     (number of the step, reversal): reversals found for nodes above the root
     """
 
     def __init__(
@@ -62,7 +61,8 @@ class Engine:
         self.foreign: list[tuple[int, Reversal]] = []
         self.path = Path(self.system)
         self.nodes: list[Node] = []
-        self._told: set[tuple[int, object]] = set()
+        self.lives: list[frozenset[Process]] = []  # for each node, which of its sleepers are `live` (unless none is at all)
+        self._told: set[tuple[object, ...]] = set()
         self._fresh = len(self.prefix)
 
     def run(self, go_on: Callable[[Tally], bool]) -> bool:
@@ -79,6 +79,7 @@ class Engine:
                     self._fold()
                     return not self.root.open
             if not self._backtrack():
+                self._fold()
                 return True
 
     def _walk_to_root(self) -> None:
@@ -88,6 +89,7 @@ class Engine:
             self.path.extend(process, self.footprints.of(self.system.step(process)))
         self.path.enabled.append(self.system.enabled())
         self.nodes = [self.root] * (len(self.prefix) + 1)
+        self.lives = [self.live] * len(self.nodes)
 
     # -- running on
 
@@ -99,7 +101,7 @@ class Engine:
         enabled = self.path.enabled[-1]
         while node.pending:
             reversal = node.pending[0]
-            if reversal.first in enabled and not node.is_covered(reversal):
+            if reversal.first in enabled and reversal.first not in node.sleep and not node.is_covered(reversal):
                 return reversal.first
             del node.pending[0]
         if node.explored:
@@ -133,8 +135,10 @@ class Engine:
             child = Node(sleep)
         if taken:
             for reversal in taken:
-                child.add(reversal)
+                settle(child, child.inherited, reversal)
         self.nodes.append(child)
+        if self.live:
+            self.lives.append(unsettled_below(node, self.lives[-1], child))
         self.path.enabled.append(self.system.enabled())
 
     def _end(self) -> None:
@@ -172,6 +176,7 @@ class Engine:
         first = events[index]
         node = self.nodes[index]
         foreign = index < len(self.prefix)
+        unsettled = bool(self.live and self.lives[index])
         steps = [events[number] for number in bits(rest)]
         if node.doubtful is not None and not foreign:
             self._note_rivals(node, index, rest, lates)
@@ -187,6 +192,7 @@ class Engine:
             reversal = Reversal(steps, late.process, late.footprint, exact, path.seed_of(late))
             if met:
                 reversal.rivals.add(first.process)
+            reversal.blind = unsettled
             if foreign:
                 self._tell(index, reversal)
             elif first.process in node.sleep:
@@ -195,7 +201,7 @@ class Engine:
                 node.add(reversal)
 
     def _tell(self, index: int, reversal: Reversal) -> None:
-        key = (index, reversal.key)
+        key = (index, reversal.key, reversal.footprint, reversal.exact)
         if key not in self._told:
             self._told.add(key)
             self.foreign.append((index, reversal))
@@ -245,8 +251,9 @@ class Engine:
         child.open = bool(child.pending) or any(below.open for below in child.children.values())
         node = self.nodes[-1]
         node.explored = True
-        keep = child.open or (self.live and not self.live.isdisjoint(child.sleep))
-        if keep or node.pending or node.children:
+        unsettled = bool(self.live) and bool(self.lives.pop())
+        keep = child.open or unsettled
+        if keep or node.pending or node.children or (self.live and self.lives[-1]):
             if event.process not in node.sleep:
                 node.put_to_sleep(event.process, event.footprint)
             if keep:

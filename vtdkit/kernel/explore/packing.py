@@ -44,6 +44,7 @@ class Packer:
             reversal.seed,
             reversal.born,
             sorted(reversal.rivals, key=repr),
+            reversal.blind,
         ]
 
     def tree(self, root: Node) -> Packed:
@@ -54,7 +55,8 @@ class Packer:
             above, process, node = todo.pop()
             number = len(rows)
             rows.append([above, process, *self._node(node)])
-            todo.extend((number, name, child) for name, child in reversed(node.children.items()))
+            below = [(number, name, node.children[name]) for name in node.sleep if name in node.children]
+            todo.extend(reversed(below))
         return rows
 
     def sleep(self, sleep: Mapping[Process, Footprint]) -> Packed:
@@ -78,10 +80,11 @@ class Unpacker:
 
     def reversal(self, packed: Packed) -> Reversal:
         """Return the reversal that a list stands for."""
-        steps, process, footprint, exact, seed, born, rivals = packed
+        steps, process, footprint, exact, seed, born, rivals, blind = packed
         reversal = Reversal([self._step(step) for step in steps], process, self._known[footprint], exact, seed)
         reversal.born = born
         reversal.rivals = set(rivals)
+        reversal.blind = blind
         return reversal
 
     def tree(self, rows: Packed) -> Node:

@@ -38,10 +38,11 @@ class Reversal:
     born       how many sleepers the node had when this was put there
     rivals     processes asleep in the node that are known to conflict with the last step (used if not
                exact)
+    blind      True if nobody looks after `rivals`, since the node's branches are explored in different places
     touch      all that `steps` touch (bits)
     """
 
-    __slots__ = ("born", "exact", "footprint", "process", "rivals", "seed", "steps", "touch")
+    __slots__ = ("blind", "born", "exact", "footprint", "process", "rivals", "seed", "steps", "touch")
 
     def __init__(
         self, steps: Sequence[Event], process: Process, footprint: Footprint, exact: bool, seed: int
@@ -53,6 +54,7 @@ class Reversal:
         self.seed = seed
         self.born = 0
         self.rivals: set[Process] = set()
+        self.blind = False
         self.touch = 0
         for step in steps:
             self.touch |= step.footprint.touch
@@ -80,9 +82,10 @@ class Reversal:
 
     def without(self, number: int) -> Reversal:
         """Return what is left to do once one of `steps` has been done first."""
-        return Reversal(
-            self.steps[:number] + self.steps[number + 1 :], self.process, self.footprint, self.exact, self.seed
-        )
+        steps = self.steps[:number] + self.steps[number + 1 :]
+        shorter = Reversal(steps, self.process, self.footprint, self.exact, self.seed)
+        shorter.blind = self.blind
+        return shorter
 
     def is_covered_by(self, process: Process, footprint: Footprint) -> bool:
         """Say whether a process that went first from the node after this was put there has covered it."""
@@ -92,7 +95,7 @@ class Reversal:
             return True
         if self.exact:
             return not footprint.clash & self.footprint.touch
-        if self.footprint.branches and footprint.clash & self.footprint.touch:
+        if self.blind or (self.footprint.branches and footprint.clash & self.footprint.touch):
             return False
         return process not in self.rivals
 
@@ -175,6 +178,31 @@ class Node:
         return taken
 
 
+def unsettled_below(node: Node, live: frozenset[Process], child: Node) -> frozenset[Process]:
+    """Return the sleepers of a child in whose own executions something may still be found.
+
+    They are among those of the node (`live`), and those that went first from the node and are kept there.
+    """
+    return frozenset(
+        [sleeper for sleeper in islice(child.sleep, child.inherited) if sleeper in live or sleeper in node.children]
+    )
+
+
+def prune(root: Node, live: frozenset[Process]) -> None:
+    """Forget the nodes below a root where nothing is to be run and nothing can come any more."""
+    rows = [(root, live)]
+    for node, asleep in rows:
+        for name in node.sleep:
+            if name in node.children:
+                child = node.children[name]
+                rows.append((child, unsettled_below(node, asleep, child)))
+    needed = {id(node) for node, asleep in rows if asleep}
+    for node, _ in reversed(rows):
+        for process, child in list(node.children.items()):
+            if not child.open and not child.children and id(child) not in needed:
+                del node.children[process]
+
+
 def undisturbed(sleep: Sleepers, steps: Sequence[Event]) -> list[tuple[Process, Footprint]] | None:
     """Return the sleepers that some steps do not wake; None if one of them would itself move, still asleep."""
     left = []
@@ -243,6 +271,6 @@ def _way_down(node: Node, start: int, reversal: Reversal) -> tuple[Process | Non
         number = reversal.place_of(process)
         if number is not None:
             return process, number
-        if reversal.exact and reversal.is_covered_by(process, footprint):
+        if (reversal.exact or process == reversal.process) and reversal.is_covered_by(process, footprint):
             return process, None
     return None, None

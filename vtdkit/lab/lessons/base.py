@@ -22,12 +22,12 @@ import vtdkit
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.kernel import CHECKERS, Machine, Span, Trace
 from vtdkit.kernel.explore import Outcome, Schedule, explore_system
+from vtdkit.kernel.exploring import shared_locations
 from vtdkit.kernel.locations import Grew
-from vtdkit.kernel.scenario import MachineSystem
+from vtdkit.kernel.scenario import NamedSystem
 from vtdkit.lab.computer import Computer
 from vtdkit.lab.exercises import Exercise
 from vtdkit.lab.scenarios import SCENARIOS, Scenario
-from vtdkit.lab.steps import discover
 
 from .shown import Listing, Table, duration, patch_diff, source, table
 
@@ -164,7 +164,7 @@ class Tried:
     extent: str
     bad: int
     findings: tuple[tuple[str, str, int], ...]
-    schedule: tuple[tuple[int, ...], ...] = ()
+    schedule: tuple[str, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -195,10 +195,10 @@ def tried(
     """
     scene = SCENARIOS[scenario] if isinstance(scenario, str) else scenario
     build = scene.on(driver)
-    shared = discover(build, cpus=scene.cpus)
+    shared = shared_locations(build, cpus=scene.cpus)
     while True:
         count = _Count(wanted)
-        system = partial(MachineSystem, build, shared=shared, cpus=scene.cpus)
+        system = partial(NamedSystem, build, shared=shared, cpus=scene.cpus)
         try:
             result = explore_system(system, limit=limit, preemptions=preemptions, on_outcome=count.meet)
         except Grew as grew:  # an execution shared something that was not known to be shared: begin anew

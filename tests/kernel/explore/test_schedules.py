@@ -1,0 +1,165 @@
+"""Schedules as text, replay, shorter schedules, and the ones kept as regression tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vtdkit.kernel.explore import (
+    Outcome,
+    Saved,
+    Schedule,
+    ScheduleError,
+    explore_system,
+    load_saved,
+    minimise,
+    replay,
+)
+
+from .families import Family, straight
+from .small import Small
+
+NAMES = st.recursive(
+    st.integers(-5, 999) | st.text(max_size=4) | st.sampled_from(["dump", "unmap_2", "it's", "a b", "\\", "(", "0*4"]),
+    lambda inner: st.lists(inner, min_size=1, max_size=3).map(tuple),
+    max_leaves=4,
+)
+
+
+@given(st.lists(st.tuples(NAMES, st.integers(1, 3)), max_size=6))
+def test_what_is_written_is_read_back(runs: list[tuple[object, int]]) -> None:
+    schedule = Schedule(tuple(name for name, count in runs for _ in range(count)))
+    try:
+        text = schedule.text
+    except ScheduleError:
+        return  # a name that cannot be written, and said so
+    assert Schedule.parse(text) == schedule
+
+
+def test_a_schedule_is_a_short_text() -> None:
+    schedule = Schedule((0, 0, 0, 0, 1, 1, ("irq", 0), "dump"))
+    assert schedule.text == "v1: 0*4 1*2 (irq,0) dump"
+    assert (schedule.switches, len(schedule)) == (3, 8)
+    assert repr(schedule) == "Schedule('v1: 0*4 1*2 (irq,0) dump')"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "begins with"),
+        ("0*4 1*2", "begins with 'v1:'"),
+        ("v2: 0", "begins with 'v1:'"),
+        ("v1: 0*0", "word 1 of the schedule, '0*0', should be NAME or NAME*COUNT"),
+        ("v1: 0 1*x", "word 2"),
+        ("v1: 0 *3", "names no process at character 1"),
+        ("v1: (0", "'(' without its ')'"),
+        ("v1: ()", "'(' without its ')'"),
+        ("v1: (0,1)x", "should be NAME"),
+        ("v1: 0*999999999", "more than 1000000 steps"),
+        ("v1: " + "(" * 40 + "0" + ")" * 40, "names no process"),
+    ],
+)
+def test_bad_text_gets_one_clear_error(text: str, told: str) -> None:
+    with pytest.raises(ScheduleError) as caught:
+        Schedule.parse(text)
+    assert told in str(caught.value)
+
+
+def abba() -> Small:
+    return Small(
+        [
+            straight(("W", "a", 1), ("L", "A"), ("L", "B"), ("U", "B"), ("U", "A"), ("W", "b", 1)),
+            straight(("W", "c", 1), ("L", "B"), ("L", "A"), ("U", "A"), ("U", "B"), ("W", "d", 1)),
+            straight(("W", "e", 1), ("R", "b"), ("R", "d"), ("W", "f", 1)),
+        ]
+    )
+
+
+def test_replay_runs_the_schedule_and_then_on_to_the_end() -> None:
+    result = replay(abba(), "v1: 0*2 1*2")
+    assert result.end == "deadlock"
+    assert result.schedule.text == "v1: 0*2 1*2 2*4"
+    assert result.outcome.findings[0].cycle == (0, 1)  # type: ignore[attr-defined]
+    assert repr(result.outcome.findings[0]) == "deadlock: 0 waits for 'B' held by 1; 1 waits for 'A' held by 0"
+    assert replay(abba(), "v1:").end == "complete"
+
+
+def test_replay_says_which_step_does_not_fit() -> None:
+    with pytest.raises(ScheduleError, match=r"step 5 of the schedule is process 1, which cannot move there \(0, 2 can\)"):
+        replay(abba(), "v1: 0*3 1*2")
+
+
+def test_every_first_schedule_shows_its_finding_again() -> None:
+    found = explore_system(abba)
+    for shown in found.findings:
+        assert shown.finding in replay(abba(), shown.schedule).outcome.findings
+
+
+def test_a_minimised_schedule_shows_the_same_with_the_fewest_switches() -> None:
+    found = explore_system(abba).findings[0]
+    messy = Schedule((2, 0, 1, 2, 0, 2, 1, 2))
+    assert found.finding in replay(abba(), messy).outcome.findings
+    short = minimise(abba(), messy, found.finding)
+    assert found.finding in replay(abba(), short).outcome.findings
+    assert short.switches == 2  # each of the three must move
+
+
+def test_minimising_finds_another_class_with_fewer_switches() -> None:
+    def system() -> Small:
+        def observe(memory: dict[object, object]) -> Outcome:
+            return Outcome(memory["x"], ("lost update",) if memory["x"] == 1 else ())
+
+        def adds():  # type: ignore[no-untyped-def]
+            seen = yield "R", "x"
+            yield "W", "y", seen
+            yield "W", "x", seen + 1
+
+        return Small([adds, adds], observe=observe)
+
+    short = minimise(system(), "v1: 0 1 0 1 0 1", "lost update")
+    assert short.switches == 2
+    assert minimise(system(), "v1: 0 1 0 1 0 1", lambda outcome: outcome.value == 1).switches == 2
+    with pytest.raises(ValueError, match="does not show 'lost update'; it shows nothing"):
+        minimise(system(), "v1: 0*3 1*3", "lost update")
+
+
+def test_kept_schedules_are_read_and_checked(tmp_path: Path) -> None:
+    kept = Saved("two locks in two orders", "deadlock: 0 waits for 'B'", Schedule.parse("v1: 0*2 1*2"))
+    file = tmp_path / "past.txt"
+    file.write_text("# bugs of the past\n\n" + kept.text + "\nname: fixed\nfinding: none\nschedule: v1: 0*9\n", encoding="utf-8")
+    first, second = load_saved(file)
+    assert first == kept
+    assert first.check(abba()).end == "deadlock"
+    with pytest.raises(ScheduleError):
+        second.check(abba())
+    Saved("fine", "none", Schedule.parse("v1:")).check(abba())
+    with pytest.raises(AssertionError, match="nothing should be found any more"):
+        Saved("fixed", "none", kept.schedule).check(abba())
+    with pytest.raises(AssertionError, match="expected a finding with 'leak', found deadlock"):
+        Saved("leak", "leak", kept.schedule).check(abba())
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("name: a\nfinding: b\n", "entry at line 1: no schedule"),
+        ("nonsense\n", "line 1: expected one of name, finding, schedule"),
+        ("name: a\nname: b\n", "line 2"),
+        ("name: a\nfinding: b\nschedule: v1: *\n", "entry at line 1: word 1 of the schedule"),
+    ],
+)
+def test_a_bad_file_of_kept_schedules_is_named_with_its_line(tmp_path: Path, text: str, told: str) -> None:
+    file = tmp_path / "past.txt"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(ScheduleError) as caught:
+        load_saved(file)
+    assert "past.txt" in str(caught.value)
+    assert told in str(caught.value)
+
+
+def test_the_philosophers_deadlock_has_its_ring() -> None:
+    found = explore_system(Family("philosophers(N) deadlock", 4))
+    assert found.findings[0].finding.cycle == (0, 1, 2, 3)  # type: ignore[attr-defined]

@@ -1,0 +1,158 @@
+"""What is left over, and where it came from; what lies outside of pages and objects."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from vtdkit.kernel import GFP_ATOMIC, IDEAL, KObject, Machine, shared
+from vtdkit.kernel.pages import POISON
+
+
+class device(KObject):
+    """A driver's object."""
+
+    domain = shared()
+
+
+def rows(machine: Machine) -> list[tuple[str, str, int, str]]:
+    return [(leak.kind, leak.name, leak.count, leak.site.function) for leak in machine.leaks()]
+
+
+def test_everything_that_nobody_gave_back_is_named_with_its_place() -> None:
+    machine = Machine(costs=IDEAL)
+    ref, lst = machine.refcount("dev->kref"), machine.list_head("devices")
+
+    async def expire() -> None: ...
+
+    timer = machine.timer("flush timer", expire)
+
+    async def forgets() -> None:
+        for _ in range(3):
+            await machine.alloc_page(name="page table")
+        obj = await machine.kmalloc(device, "00:02.0")
+        await lst.add(obj)
+        await ref.get()
+        await ref.get()
+        timer.mod(1000)
+
+    machine.run(forgets())
+    assert rows(machine) == [
+        ("page", "page table", 3, "forgets"), ("object", "00:02.0", 1, "forgets"), ("reference", "dev->kref", 1, "forgets"),
+        ("list entry", "00:02.0", 1, "?"), ("timer", "flush timer", 1, "forgets"),
+    ]  # fmt: skip
+    reference = machine.leaks()[2]
+    assert reference.what == "2 too many"
+    found = machine.findings.of("kmemleak")
+    assert [finding.where for finding in found] == ["page table", "00:02.0", "dev->kref", "00:02.0", "flush timer"]
+    assert found[0].kind == "kmemleak: unreferenced page"
+
+
+def test_what_was_given_back_or_there_before_is_no_leak() -> None:
+    machine = Machine(costs=IDEAL)
+    ref, lst = machine.refcount("kref"), machine.list_head("list")
+
+    async def boots() -> Any:
+        obj = await machine.kmalloc(device)
+        await lst.add(obj)
+        await ref.get()
+        return await machine.alloc_page(name="root table")
+
+    machine.run(boots())
+    assert len(rows(machine)) == 4
+    machine.leak_baseline()
+    assert rows(machine) == []
+
+    async def tidy() -> None:
+        page = await machine.alloc_page(GFP_ATOMIC)
+        obj = await machine.kmalloc(device)
+        assert page is not None
+        assert obj is not None
+        await lst.add_tail(obj)
+        await ref.get()
+        await ref.put()
+        await lst.del_(obj)
+        await machine.kfree(obj)
+        await machine.free_page(page)
+
+    machine.run(tidy())
+    assert rows(machine) == []
+    machine.run(boots())
+    assert [row[0] for row in rows(machine)] == ["page", "object", "reference", "list entry"]
+
+
+def test_an_object_freed_while_it_is_on_a_list_is_said_to_be() -> None:
+    machine = Machine(costs=IDEAL)
+    lst = machine.list_head("devices")
+
+    async def thread() -> None:
+        obj = await machine.kmalloc(device, "00:03.0")
+        await lst.add(obj)
+        assert obj is not None
+        await machine.kfree(obj)
+
+    machine.run(thread())
+    (leak,) = machine.leaks()
+    assert str(leak) == f"1 x list entry 00:03.0, from {leak.site}: on devices, though it was freed"
+    assert leak.site.function == "thread"
+
+
+def test_without_the_checker_leaks_are_listed_and_not_reported() -> None:
+    machine = Machine(costs=IDEAL, checkers=())
+
+    async def forgets() -> None:
+        await machine.alloc_page()
+
+    machine.run(forgets())
+    assert rows(machine) == [("page", "page", 1, "forgets")]
+    assert not machine.findings
+
+
+@pytest.mark.parametrize("index", [-1, 512, 10**9])
+def test_a_word_outside_of_its_page_is_reported_and_is_somebody_elses(index: int) -> None:
+    machine = Machine(costs=IDEAL)
+
+    async def thread() -> int:
+        page = await machine.alloc_page(name="root table")
+        assert page is not None
+        await page.store(index, 5)
+        return await page.load(index)
+
+    value = machine.run(thread())
+    (found,) = {finding.kind for finding in machine.findings}
+    assert found == "BUG: KASAN: out-of-bounds"
+    assert machine.findings[0].where == "root table"
+    assert machine.findings[0].functions == ("thread",)
+    assert f"write of word {index} of page" in machine.findings[0].text
+    assert value in (5, 0, POISON)
+
+
+def test_a_field_that_is_not_there_is_reported_before_it_fails() -> None:
+    machine = Machine(costs=IDEAL)
+
+    async def follows_a_wrong_pointer() -> None:
+        obj = await machine.kmalloc(device, "00:02.0")
+        assert obj is not None
+        with pytest.raises(AttributeError, match="device has no shared field 'pgd'; it has domain"):
+            await obj.read("pgd")
+        with pytest.raises(AttributeError, match="device has no field 'iommu'"):
+            obj.iommu  # noqa: B018
+
+    machine.run(follows_a_wrong_pointer())
+    assert {finding.kind for finding in machine.findings} == {"BUG: KASAN: slab-out-of-bounds"}
+    assert {finding.functions for finding in machine.findings} == {("follows_a_wrong_pointer",)}
+
+
+def test_every_finding_says_how_to_get_it_again() -> None:
+    machine = Machine(2, seed=9, sockets=2, costs=IDEAL.but(lock=5))
+
+    async def thread() -> None:
+        machine.spinlock("lock").assert_held()
+        machine.spinlock("lock").assert_spin_locked()
+        await machine.rcu.read_unlock()
+
+    machine.run(thread())
+    assert len(machine.findings) == 3
+    assert {finding.replay for finding in machine.findings} == {machine.replay_hint}
+    assert "seed=9, sockets=2" in machine.replay_hint

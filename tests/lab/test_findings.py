@@ -1,0 +1,123 @@
+"""Which version has which defect: found by running, compared with what the record says."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from vtdkit.cli import main
+from vtdkit.lab.defects import DEFECTS
+from vtdkit.lab.findings import VERSIONS, Seen, look, number
+from vtdkit.lab.scenarios import SCENARIOS
+
+V1 = [f"v{n}" for n in range(13)]
+MAINLINE = [f"m{n}" for n in range(14)]
+EVERY = V1 + MAINLINE
+
+#: defect → the scenario that shows it, and the versions that have it (series.md §3 and §6; the rest see the notes in `defects`)
+KNOWN: dict[str, tuple[str, list[str]]] = {
+    "dump-unmap": ("dump-unmap", EVERY),
+    "dump-free": ("dump-free", V1[1:]),
+    "fault-list": ("fault-probe", V1[:4] + MAINLINE[:3]),
+    "klist-irq": ("fault-bus", V1[4:] + MAINLINE[3:13]),
+    "device-leak": ("fault-reference", V1[4:] + MAINLINE[3:13]),
+    "assert-unlocked": ("dump-free", ["v10", "m9"]),
+    "publish-early": ("publish", ["v11", "v12"]),
+    "pass-through-ats": ("passthrough-ats", ["v11", "v12", *MAINLINE[10:]]),
+    "sleep-atomic": ("unmap-timer", ["v12"]),
+    "mutex-irq": ("unmap-irq", ["v12"]),
+    "device-lock-irq": ("unmap-irq", MAINLINE[5:11]),
+    "domain-lock-irq": ("unmap-irq", ["m11"]),
+    "inversion-through-08": ("unmap-irq", ["v8", "v9", "v10", *MAINLINE[5:10]]),
+    "race-max-addr": ("unmap-unmap", EVERY),
+}
+
+
+@pytest.fixture(scope="module")
+def seen() -> dict[tuple[str, str], tuple[Seen, ...]]:
+    """Everything found in the scenarios above, each explored completely."""
+    return {(version, scenario): look(version, scenario) for version in VERSIONS for scenario in {s for s, _ in KNOWN.values()}}
+
+
+@pytest.mark.parametrize("defect", KNOWN)
+def test_the_versions_that_have_a_defect(seen: dict[tuple[str, str], tuple[Seen, ...]], defect: str) -> None:
+    scenario, versions = KNOWN[defect]
+    assert [v for v in VERSIONS if any(one.defect and one.defect.name == defect for one in seen[v, scenario])] == versions
+
+
+def test_every_finding_is_explained(seen: dict[tuple[str, str], tuple[Seen, ...]]) -> None:
+    assert [one for found in seen.values() for one in found if one.defect is None] == []
+
+
+def test_these_scenarios_are_explored_completely(seen: dict[tuple[str, str], tuple[Seen, ...]]) -> None:
+    assert all(one.complete for found in seen.values() for one in found)
+
+
+@pytest.mark.parametrize(
+    ("version", "scenario", "kind", "where", "functions"),
+    [
+        ("v1", "dump-free", "use-after-free", "page table", "pgtable_walk_level"),
+        ("v4", "fault-bus", "deadlock", "&k->k_lock", "add"),
+        ("m11", "unmap-irq", "deadlock", "&domain->lock", "iommu_flush_dev_iotlb"),
+        ("m11", "unmap-irq", "inconsistent lock state", "&domain->lock", "iommu_flush_dev_iotlb"),
+        ("v12", "unmap-irq", "sleeping function", "hardirq context", "iommu_flush_dev_iotlb"),
+        ("v11", "publish", "data-race", "device_domain_info.domain", "domain_add_dev_info"),
+    ],
+)
+def test_a_finding_names_its_object_and_functions_and_replays(
+    seen: dict[tuple[str, str], tuple[Seen, ...]], version: str, scenario: str, kind: str, where: str, functions: str
+) -> None:
+    one = next(one for one in seen[version, scenario] if kind in one.kind and one.where == where)
+    assert functions in one.functions
+    assert one.contexts
+    again = one.replay()
+    assert kind in again.kind
+    assert set(again.functions) == set(one.functions)
+
+
+def test_the_real_deadlock_of_order_inversion_needs_a_lock_that_both_domains_share() -> None:
+    kinds = {v: {one.kind for one in look(v, "enforce-attach", limit=60)} for v in ("v0", "v10", "v11", "m10", "m11", "m13")}
+    circular = "WARNING: possible circular locking dependency detected"
+    assert {v for v, kind in kinds.items() if circular in kind} == {"v11", "m10", "m11", "m13"}
+    assert {v for v, kind in kinds.items() if "deadlock" in kind} == {"v11", "m10"}
+
+
+def test_the_hardware_reads_a_freed_table_in_the_first_and_in_the_last_version() -> None:
+    for version in ("v0", "m13"):
+        found = look(version, "superpage-dma", limit=60)
+        assert "superpage-free" in {one.defect.name for one in found if one.defect}
+
+
+def test_failing_allocations_show_the_double_removal() -> None:
+    assert [one.defect and one.defect.name for one in look("v0", "no-memory")] == ["failed-attach"]
+
+
+def test_versions_have_other_names() -> None:
+    assert (number("6.0-rc1"), number("6.0-rc5"), number("v3")) == ("m11", "m13", "v3")
+    with pytest.raises(KeyError, match="there is no version '7'; there are v0, v1"):
+        number("7")
+
+
+def test_the_command_prints_a_table_or_data(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["findings", "v0", "6.0-rc1", "--scenario", "unmap-irq", "--jobs", "1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["v0", "m11"]
+    assert [line.split() for line in lines[1:3]] == [["domain-lock-irq", ".", "#"], ["(race-max-addr)", "#", "#"]]
+    assert main(["findings", "m11", "--scenario", "unmap-irq", "--json", "--jobs", "1"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert {one["version"] for one in data} == {"m11"}
+    assert {"kind", "where", "functions", "contexts", "schedule"} <= data[0].keys()
+
+
+@pytest.mark.parametrize("arguments", [["v99"], ["--limit", "0"]])
+def test_bad_arguments_are_one_line_and_status_2(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+    assert main(["findings", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("vtdkit findings: ")
+    assert error.count("\n") == 1
+
+
+def test_each_defect_has_a_name_of_its_own_and_every_scenario_a_sentence() -> None:
+    assert len({defect.name for defect in DEFECTS}) == len(DEFECTS)
+    assert all(scenario.about for scenario in SCENARIOS.values())

@@ -16,6 +16,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import vtdkit
@@ -251,8 +252,11 @@ class CodeExercise(Exercise):
     play: Callable[[int, Any], Any] = lambda seed, given: None
 
     def try_out(self, given: Any) -> Any:
-        """Run the code once and show what it does. Raises what it raises."""
-        return self.play(self.seed, given)
+        """Run the code once and show what it does. Raises what it raises, without the frames of the machine in between."""
+        try:
+            return self.play(self.seed, given)
+        except Exception as error:
+            raise error.with_traceback(_frames_of(given, error.__traceback__)) from None
 
     def _problem(self, given: Any, right: Any) -> str | None:
         if given is None or given is ...:
@@ -263,6 +267,14 @@ class CodeExercise(Exercise):
             return "the function is not written yet"
         except Exception as error:  # whatever a student's function raises is an answer too
             return f"it raises {type(error).__name__}: {error}"
+
+
+def _frames_of(function: Any, traceback: TracebackType | None) -> TracebackType | None:
+    """A traceback from the first frame of a function on; all of it if the function is not in it."""
+    found = traceback
+    while found is not None and found.tb_frame.f_code is not getattr(function, "__code__", None):
+        found = found.tb_next
+    return found or traceback
 
 
 def version_with(driver: type[IntelIommu], function: Any, name: str = "") -> type[IntelIommu]:

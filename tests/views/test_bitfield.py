@@ -81,6 +81,15 @@ def test_a_register_says_what_else_it_changes_and_why_it_reads_back_otherwise(un
     ]
 
 
+def test_every_register_answers_for_all_bits_set(unit: Any) -> None:
+    for name in (each.removesuffix("_REG") for each in unit.registers.names):
+        if name in layouts():
+            width = layouts()[name].width
+            card = BitFieldCard(name, (1 << width) - 1, unit=unit)
+            assert card.answers[0]["head"].startswith(f"{name} reads back 0x"), name
+            assert len(card.record["flips"]) == width
+
+
 def test_a_descriptor_is_done_or_stops_the_queue(unit: Any) -> None:
     assert BitFieldCard("iotlb_inv_dsc", 0x12, unit=unit).answers[0] == {"good": True, "head": "done", "detail": ""}
     stopped = BitFieldCard("iotlb_inv_dsc", 0x2, unit=unit).answers[0]
@@ -126,6 +135,8 @@ def test_an_entry_that_the_walk_does_not_use_is_refused(unit: Any, walk: Walk) -
 def test_a_value_that_is_no_number_is_refused() -> None:
     with pytest.raises(traitlets.TraitError, match="512 bits"):
         BitFieldCard("SS-PTE").value = "0xyz"
+    with pytest.raises(traitlets.TraitError, match="0x10000000000000000 does not fit: SS-PTE has 64 bits"):
+        BitFieldCard("SS-PTE").value = 1 << 64
 
 
 def test_rows_of_32_bits_hold_every_bit_and_its_state() -> None:

@@ -192,3 +192,10 @@ def test_a_circle_has_a_second_sign_besides_its_colour() -> None:
 
 def test_without_edges_the_figure_says_so() -> None:
     assert texts(lock_order_figure(nested(("a",)))) == ["No lock was taken while another was held."]
+
+
+def test_the_figure_is_told_to_whoever_cannot_see_it() -> None:
+    _, more = lock_order_figure(nested(("a", "b"), ("b", "a")), title="Two locks")._repr_mimebundle_()
+    told = more["image/png"]["alt"]
+    assert told.startswith("Two locks: b under a in take:")
+    assert told.endswith("circle a to b to a.")

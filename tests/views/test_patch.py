@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tests.views.javascript import call
 from tests.views.widgetpage import WidgetPage
+from vtdkit.kernel import Finding
 from vtdkit.lab.computer import Computer
 from vtdkit.series import SERIES, PatchInfo, driver_at, mainline
 from vtdkit.views import PatchView, locks_taken
@@ -152,6 +153,16 @@ def test_locks_are_shown_once_for_each_way_they_were_taken() -> None:
     ]
     assert shown[1] == []
     assert record["measured"] == [True, False]
+
+
+def test_findings_are_texts_judgements_or_what_a_checker_found() -> None:
+    found = Finding("use-after-free", "level 1 table", ())
+    record = patch_record(SERIES[1], None, None, ["x", ("good", "y"), found])
+    assert [(each["severity"], each["word"], each["text"]) for each in record["findings"]] == [
+        ("note", "note", "x"),
+        ("good", "holds", "y"),
+        ("bad", "problem", "use-after-free: level 1 table"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -103,4 +103,10 @@ def test_a_figure_shows_itself_in_a_notebook_and_is_small_enough_to_save() -> No
     picture = figure._repr_png_()
     assert picture.startswith(b"\x89PNG")
     assert len(picture) < 60_000
+    data, more = figure._repr_mimebundle_()
+    assert data["image/png"].startswith(b"\x89PNG")
+    assert more["image/png"]["alt"] == (
+        "T: operations per second. 0: 400 thousand with 1 CPUs, 700 thousand with 4, where 55% of the time is waiting; "
+        "12: 500 thousand with 1 CPUs, 1.9 million with 4, where 2% of the time is waiting."
+    )
     assert repr(figure) == "<Figure size 900x390 with 2 Axes>"

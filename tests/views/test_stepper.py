@@ -18,6 +18,7 @@ from vtdkit.lab.steps import Steps, record_schedule
 from vtdkit.series import driver_at
 from vtdkit.views import Stepper
 from vtdkit.views.record import checked
+from vtdkit.views.stepper_figure import rows
 from vtdkit.views.stepper_record import columns, says, states, stepper_record
 from vtdkit.views.stepper_still import excerpt, stepper_still
 
@@ -116,7 +117,8 @@ def test_the_widget_says_where_it_is_and_stays_inside() -> None:
 
 def test_the_still_shows_source_memory_and_the_point_of_no_return() -> None:
     text = str(Stepper(dump_unmap(), step=8).still())
-    for shown in ("0  CPU0: cat", "pgtable_walk_level", "&gt;", "freed", "Point of no return: step 8", "Schedule: v1: unmap*2 cat unmap cat unmap*3 cat"):
+    order = "Schedule: v1: unmap*2 cat unmap cat unmap*3 cat"
+    for shown in ("0  CPU0: cat", "pgtable_walk_level", "&gt;", "freed", "Point of no return: step 8", order):
         assert shown in text, shown
     assert "use-after-free" not in text  # not yet found at step 8
     assert "use-after-free" in str(stepper_still(dump_unmap(), 9))
@@ -154,9 +156,28 @@ def test_the_figure_has_a_row_for_each_step_and_the_finding() -> None:
     figure = Stepper(dump_unmap()).figure()
     shown = [text.get_text() for text in figure.axes[0].texts]
     assert shown.count("read domain 2 level 1 table[0]") == 2
-    assert any("◆" in text and "use-after-free" in text for text in shown)
-    assert any(text == "point of no return" for text in shown)
+    assert any(text.startswith("◆ BUG: KASAN") for text in shown)
+    assert "point of no return" in shown
     assert len(figure._repr_png_()) < 60_000
+
+
+@pytest.mark.parametrize("make", [dump_unmap, timer, deadlock])
+def test_rows_of_the_figure_keep_what_happens_and_draw_the_rest_together(make: Any) -> None:
+    steps = make()
+    shown = rows(steps)
+    assert len(shown) <= 40
+    numbers = [row.step for row in shown]
+    assert numbers == sorted(set(numbers))
+    assert {found.step for found in steps.findings if found.step} <= {row.step for row in shown if row.found}
+    assert steps.inevitable in numbers
+    kept = {row.step for row in shown if not row.text.startswith("…")}
+    assert all(number in kept for number in range(numbers[0] + 1, numbers[-1] + 1) if steps.steps[number].freed)
+
+
+def test_uneventful_steps_of_one_thread_are_one_row() -> None:
+    shown = rows(timer())
+    (long,) = [row for row in shown if row.step == 48]
+    assert (long.thread, long.text) == (0, "… 41 steps …")
 
 
 # -- in a page ---------------------------------------------------------------------------------------------------------

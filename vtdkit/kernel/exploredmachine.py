@@ -178,6 +178,9 @@ class ExploredMachine(Touching):
         """Set-up, alone. Threads to be explored are spawned after it, or they would run during it."""
         if not self.exploring and not self.processes and (self.ready or any(cpu.queue for cpu in self.cpus)):
             coro.close()
+            for context in (*self.ready, *(one for cpu in self.cpus for one in cpu.queue)):
+                if context.coro is not None:
+                    context.coro.close()
             waiting = ", ".join(context.name for context in (*self.ready, *(one for cpu in self.cpus for one in cpu.queue)))
             raise ValueError(f"set-up runs on after threads were spawned ({waiting}): spawn what is to be explored last")
         return super().run(coro, cpu, name)

@@ -5,8 +5,8 @@ every step, where each thread stands in the source, what it is about to do, whic
 freed and what the checkers have found. A step is one visible operation and all that the thread does up to its next one.
 
 A schedule is that of a finding (`found.findings[0].schedule`), or text such as `cat*4 unmap*2`: the thread cat takes four steps,
-then unmap two. Numbers will do too: `0*4 1*2`, and `0.1` for the first thing that thread 0 set off, an interrupt for instance. After
-its end the last thread goes on as long as it can, then the first one that can.
+then unmap two. Numbers will do too: `0*4 1*2`, and `0.1` for the first thing that thread 0 set off, an interrupt for instance.
+After its end the last thread goes on as long as it can, then the first one that can.
 
 Rules for the caller: the scenario does the same each time it is called (see `vtdkit.kernel.scenario`). Where a thread's steps end
 depends on which locations are known to be shared, so a schedule goes with the set it was found with (`found.shared`); without

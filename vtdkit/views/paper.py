@@ -38,10 +38,22 @@ def _kind() -> Any:
             self.savefig(out, format="png", dpi=DPI, metadata={"Software": None})
             return _small(out)
 
+        def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+            return {"image/png": self._repr_png_()}, {"image/png": {"alt": spoken(self)}}
+
     PaperFigure.__name__ = PaperFigure.__qualname__ = "Figure"
     return PaperFigure
 
 
-def figure(width: float, height: float, **options: Any) -> Any:
-    """An empty figure of so many inches."""
-    return _kind()(figsize=(width, height), facecolor="white", **options)
+def figure(width: float, height: float, *, alt: str = "", **options: Any) -> Any:
+    """An empty figure of so many inches. `alt` says in a sentence what it shows, to whoever cannot see it; else its titles do."""
+    paper = _kind()(figsize=(width, height), facecolor="white", **options)
+    paper.alt = alt
+    return paper
+
+
+def spoken(paper: Any) -> str:
+    """What a picture is called: its `alt`, or its titles, or its first words."""
+    titles = [paper.get_suptitle(), *(ax.get_title(loc) for ax in paper.axes for loc in ("left", "center", "right"))]
+    words = [text.get_text() for ax in paper.axes for text in ax.texts]
+    return paper.alt or "; ".join(filter(None, titles)) or "; ".join(words[:3]) or "a figure"

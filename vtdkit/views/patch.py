@@ -42,7 +42,7 @@ class PatchView(Widget):
     - `patch`: an entry of `vtdkit.series.SERIES` or of `mainline.SERIES`
     - `before`, `after`: what was measured without and with the patch: function → (lock, how, ns held), as `locks_taken` makes it;
       without them nothing is said of locks
-    - `findings`: texts, or pairs of "bad", "good" or "note" and a text
+    - `findings`: texts, pairs of "bad", "good" or "note" and a text, or findings of a machine's checkers
     - `function`: the function to begin with, by its kernel name
 
     Position: `function`, and `shown` ("before", "both", "after"). Raises ValueError for a patch without changes, for a

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
+from vtdkit.kernel import Finding as Defect
 from vtdkit.series import Change, PatchInfo
 
 from .patch_code import coloured, side_by_side
@@ -18,7 +19,8 @@ from .record import Record
 
 SEVERITIES = {"bad": "problem", "good": "holds", "note": "note"}
 """What a finding may be, and the word on its badge."""
-Finding: TypeAlias = str | tuple[str, str]
+Finding: TypeAlias = str | tuple[str, str] | Defect
+"""A text (a note), a severity and a text, or what a checker of the simulated machine found."""
 
 _FILES = re.compile(r"drivers/[\w/.-]+?\.[ch](?:(?:, | and )[\w-]+\.[ch])*")
 _SERIES = re.compile(r"\.p\d\d_\w+$")
@@ -99,7 +101,10 @@ def _checked(measured: Locks | None, function: str) -> Sequence[Taken]:
 
 
 def _finding(finding: Finding) -> Record:
-    severity, text = ("note", finding) if isinstance(finding, str) else finding
+    if isinstance(finding, Defect):
+        severity, text = "bad", f"{finding.kind}: {finding.where}"
+    else:
+        severity, text = ("note", finding) if isinstance(finding, str) else finding
     if severity not in SEVERITIES:
         raise ValueError(f"a finding is {' or '.join(SEVERITIES)}, not {severity!r}: {text}")
     return {"severity": severity, "word": SEVERITIES[severity], "text": text}

@@ -19,7 +19,7 @@ from vtdkit.lab.computer import SCALABLE, Computer
 from vtdkit.lab.exercises import Exercise
 from vtdkit.lab.scenarios import Observer, Scenario
 from vtdkit.series import driver_at
-from vtdkit.vtd import Fault
+from vtdkit.vtd import Fault, Request
 
 from .base import NO_RACES, CodeExercise, Run, Table, after, table, together, version_with
 
@@ -70,7 +70,10 @@ BEHIND_A_BRIDGE: Devices = {"00:0d.0": {}, "02:03.0": {"aliases": ("02:00.0 via 
 
 
 def plugged(driver: type[IntelIommu], devices: Devices) -> Table:
-    """Plug devices in one after the other: whether it works, whose PASID table each has, what a DMA of it gets in the end."""
+    """Plug devices in one after the other: whether it works, whose PASID table each has, what a DMA of it gets in the end.
+
+    A device with an alias uses it: its DMA carries the alias's source id.
+    """
     pc = Computer(driver=driver, devices={}, units=SCALABLE, scalable=True, checkers=NO_RACES)
     results = {}
     for address, options in devices.items():
@@ -88,7 +91,8 @@ def plugged(driver: type[IntelIommu], devices: Devices) -> Table:
 def _state(pc: Computer, address: str) -> tuple[str, str]:
     info = pc.info(address)
     found = info.pasid_table if info is not None else None
-    answer = pc.dma(address, 0x10000)
+    bus, devfn = pc.devices[address].aliases[-1]  # the source id its requests carry
+    answer = pc.run(pc.hardware_of(address).dma(Request(bus << 8 | devfn, 0x10000)))
     owner = repr(found).removeprefix("<PASID table ").removesuffix(">") if found is not None else "none"
     return owner, answer.name if isinstance(answer, Fault) else "goes through"
 

@@ -40,7 +40,7 @@ class Listing:
 
     def _repr_html_(self) -> str:
         lines = "\n".join(self._line(line) for line in self.text.splitlines())
-        style = "margin:0;padding:4px 8px;line-height:1.35;overflow-x:auto"
+        style = "margin:0;padding:4px 8px;line-height:1.35;overflow-x:auto;font-family:var(--jp-code-font-family,monospace)"
         return f'<div><strong>{html.escape(self.title)}</strong><pre style="{style}">{lines}</pre></div>'
 
     def _line(self, line: str) -> str:

@@ -21,7 +21,7 @@ from typing import Any
 
 import vtdkit
 from vtdkit.iommu.intel.driver import IntelIommu
-from vtdkit.kernel import CHECKERS, Machine, Span, Trace
+from vtdkit.kernel import CHECKERS, Finding, Machine, Span, Trace
 from vtdkit.kernel.explore import Outcome, Schedule, explore_system
 from vtdkit.kernel.exploring import shared_locations
 from vtdkit.kernel.locations import Grew
@@ -205,7 +205,8 @@ def tried(
         except Grew as grew:  # an execution shared something that was not known to be shared: begin anew
             shared |= grew.shared
             continue
-        return count.tried(scene.name, driver.title, result.executions, "complete" if result.complete else result.extent)
+        total = result.executions + result.deadlocks
+        return count.tried(scene.name, driver.title, total, "complete" if result.complete else result.extent)
 
 
 class _Count:
@@ -219,8 +220,9 @@ class _Count:
 
     def meet(self, outcome: Outcome, schedule: Schedule) -> None:
         """One execution has ended."""
-        findings: list[Any] = list(outcome.findings)
-        found = sorted({(each.kind, each.where) for each in findings if self.wanted in each.kind})
+        # a deadlock is told twice; the machine's own finding has the names
+        known = [each for each in outcome.findings if isinstance(each, Finding)]
+        found = sorted({(each.kind, each.where) for each in known if self.wanted in each.kind})
         self.bad += bool(found)
         self.times.update(found)
         for key in found:

@@ -107,7 +107,8 @@ class LoadStore(Edit):
             old, new = (ast.unparse(argument) for argument in call.args[-2:])
             where = ", ".join(ast.unparse(argument) for argument in call.args[:-2])
             comma = f"{where}, " if where else ""
-            return ast.parse(f"{target} = await {thing}.load({where})\nif {target} == {old}: await {thing}.store({comma}{new})").body
+            text = f"{target} = await {thing}.load({where})\nif {target} == {old}: await {thing}.store({comma}{new})"
+            return ast.parse(text).body
         return node
 
 

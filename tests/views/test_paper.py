@@ -23,7 +23,7 @@ def test_the_picture_in_a_notebook_is_small_and_looks_like_the_figure(widget: ob
     figure = widget().figure()  # type: ignore[operator]
     exact = io.BytesIO()
     figure.savefig(exact, format="png", dpi=DPI)
-    shown = figure._repr_png_()
+    shown = figure.png()
     assert len(shown) < 60_000
     one, other = (np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int) for png in (exact.getvalue(), shown))
     assert one.shape == other.shape
@@ -38,5 +38,5 @@ def test_a_figure_without_a_sentence_is_called_by_its_titles_or_words() -> None:
     paper.axes[0].set_title("title", loc="left")
     paper.suptitle("all")
     assert spoken(paper) == "all; title"
-    paper.alt = "sentence"
-    assert paper._repr_mimebundle_()[1] == {"image/png": {"alt": "sentence"}}
+    paper.alt = 'a "sentence" <b>'
+    assert paper._repr_mimebundle_()["text/html"].endswith(' alt="a &quot;sentence&quot; &lt;b&gt;"/>')

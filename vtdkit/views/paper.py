@@ -7,8 +7,11 @@ is shown twice and nothing has to be closed. matplotlib is imported when the fir
 from __future__ import annotations
 
 import io
+from base64 import b64encode
 from functools import cache
 from typing import Any
+
+from .html import tag
 
 DPI = 96
 """Of the picture in a notebook: as large as text there."""
@@ -33,13 +36,16 @@ def _kind() -> Any:
     class PaperFigure(Figure):
         """A figure that knows how to be shown."""
 
-        def _repr_png_(self) -> bytes:
+        def png(self) -> bytes:
+            """The picture that a notebook gets."""
             out = io.BytesIO()
             self.savefig(out, format="png", dpi=DPI, metadata={"Software": None})
             return _small(out)
 
-        def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-            return {"image/png": self._repr_png_()}, {"image/png": {"alt": spoken(self)}}
+        def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+            # As an element, since JupyterLab shows image/png without a word for those who cannot see it.
+            source = f"data:image/png;base64,{b64encode(self.png()).decode()}"
+            return {"text/plain": repr(self), "text/html": str(tag("img", src=source, alt=spoken(self)))}
 
     PaperFigure.__name__ = PaperFigure.__qualname__ = "Figure"
     return PaperFigure

@@ -87,7 +87,7 @@ def test_unmapping_in_an_interrupt_hangs_where_the_device_lock_is_plain(name: st
     assert hangs == ["in 0 of 4", "in 3 of 7", "in 3 of 7", "in 0 of 4"]
 
 
-def test_three_cpus_meet_in_virtual_time() -> None:
+def test_two_cpus_and_an_interrupt_meet_in_virtual_time() -> None:
     assert lesson.meeting(OLD)[1] == lesson.meeting(FIXED)[1] == []
     run, found = lesson.meeting(NEW)
     assert [each.where for each in found if "soft lockup" in each.kind] == ["&iommu->lock", "device_domain_lock"]

@@ -187,9 +187,9 @@ def deadlock(found: ScenarioExploration) -> Any:
 
 def meeting(driver: type[IntelIommu], begins: int = 500, interrupt: int = 2_000) -> tuple[Run, list[Finding]]:
     """The same in virtual time: CPU 0 reads `dmar_translation_struct`, CPU 1 moves a device to another domain, and a disk
-    interrupts CPU 0; its handler unmaps a page of a third one.
+    interrupts CPU 0; its handler unmaps a page of a third one. CPU 3 has nothing to do with it.
     """
-    pc = Computer(driver=driver, cpus=3, devices={ATS: {"ats": True}, PLAIN: {}}, checkers=NO_RACES)
+    pc = Computer(driver=driver, cpus=4, devices={ATS: {"ats": True}, PLAIN: {}}, checkers=NO_RACES)
     machine, domain, new = pc.machine, pc.domain_of(ATS), pc.new_domain()
     pc.map(domain, IOVA, 0x5000000)
 
@@ -204,6 +204,7 @@ def meeting(driver: type[IntelIommu], begins: int = 500, interrupt: int = 2_000)
         cat=after(pc, begins, pc.driver.dmar_translation_struct_show()),
         attach=pc.core.iommu_attach_device(new, pc.devices[PLAIN]),
         disk=after(pc, interrupt, disk()),
+        other=machine.work(8_000),
     )
     return run, list(machine.findings)
 

@@ -153,31 +153,27 @@ def guest(rounds: int, mode: str, part: int | None) -> tuple[float, float]:
 
 def flat(most: int) -> float:
     """Cost of an event from ten thousand events up: the slowest rate over the fastest."""
-    trace = MapTrace.load(REALITY / "maps_smp4_lazy-s0")
     rates, size = [], 10_000
     while size <= most:
-        rounds, part = max(1, size // len(trace.events)), min(size, len(trace.events))
-        piece = trace.part(part)
-        seconds = best(3 if size < 100_000 else 1, lambda piece=piece, rounds=rounds: over_and_over(piece, rounds))[0]
-        rates.append(rounds * part / seconds)
-        print(f"  {rounds * part:>12,} events: {1e6 / rates[-1]:>7.1f} µs each")
+        seconds = best(3 if size < 100_000 else 1, lambda size=size: side_by_side(size))[0]
+        rates.append(size / seconds)
+        print(f"  {size:>12,} events: {1e6 / rates[-1]:>7.1f} µs each")
         size *= 10
     return min(rates) / max(rates)
 
 
-def over_and_over(trace: MapTrace, rounds: int) -> Callable[[], object]:
-    """The same maps and unmaps `rounds` times on one computer; what stays mapped is unmapped before the next round."""
-    pc = Computer(driver=mainline.RC5, cpus=trace.cpus, record=False)
+def side_by_side(events: int) -> Callable[[], object]:
+    """Maps and unmaps of four CPUs in one domain, so many in all."""
+    pc = Computer(driver=mainline.RC5, cpus=4, record=False)
     domain, core = pc.domain_of("00:03.0"), pc.core
-    each = len(trace.events) // (2 * trace.cpus)
 
     async def cpu(number: int) -> None:
-        for turn in range(rounds * each):
+        for turn in range(events // 8):
             iova = 0x100000 + (number << 30) + (turn % 512 << 12)
             await core.iommu_map(domain, iova, 0x5000000, 4096, 3)
             await core.iommu_unmap(domain, iova, 4096)
 
-    for number in range(trace.cpus):
+    for number in range(4):
         pc.machine.spawn(cpu(number), cpu=number)
     return pc.machine.simulate
 

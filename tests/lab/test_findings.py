@@ -10,6 +10,8 @@ from vtdkit.cli import main
 from vtdkit.lab.defects import DEFECTS
 from vtdkit.lab.findings import VERSIONS, Seen, look, number
 from vtdkit.lab.scenarios import SCENARIOS
+from vtdkit.lab.verdicts import of
+from vtdkit.series import SERIES
 
 V1 = [f"v{n}" for n in range(13)]
 MAINLINE = [f"m{n}" for n in range(14)]
@@ -121,3 +123,11 @@ def test_bad_arguments_are_one_line_and_status_2(capsys: pytest.CaptureFixture[s
 def test_each_defect_has_a_name_of_its_own_and_every_scenario_a_sentence() -> None:
     assert len({defect.name for defect in DEFECTS}) == len(DEFECTS)
     assert all(scenario.about for scenario in SCENARIOS.values())
+
+
+def test_the_verdicts_on_a_patch_say_what_came_and_what_went() -> None:
+    told = {verdict.defect: verdict.change for verdict in of(SERIES[4], limit=4, runs=1)}
+    assert told["klist-irq"] == "came"
+    assert told["device-leak"] == "came"
+    assert told["fault-list"] == "went"
+    assert told["dump-unmap"] == "stays"

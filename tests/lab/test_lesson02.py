@@ -85,5 +85,12 @@ def test_by_address_wants_the_old_meaning_no_lock_and_every_reference_back() -> 
         async with self.device_domain_lock.irqsave():
             return await lesson.get_alias_pasid_table(self, pdev, bus, devfn, data)
 
+    async def divides(self, pdev, bus, devfn, data):  # type: ignore[no-untyped-def]
+        return 1 // 0
+
+    with pytest.raises(ZeroDivisionError) as caught:
+        exercise.try_out(divides)
+    assert [entry.name for entry in caught.traceback][1:] == ["try_out", "divides"]
+    assert "ZeroDivisionError" in exercise.check(divides).text
     assert "must give back" in exercise.check(keeps_the_reference).text
     assert "as often as before" in exercise.check(takes_the_lock).text

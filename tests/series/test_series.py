@@ -125,7 +125,9 @@ def test_every_version_does_the_whole_round(name: str, driver: type[IntelIommu],
     # the fault dump as patch 04 has it takes a reference to the device and never gives it back
     leaked = [type(thing).__name__ for thing in list(pc.machine.objects.values())[objects:]]
     assert leaked == (["PciDevice"] if driver.pgtable_walk is SERIES[4].driver.pgtable_walk else [])
-    assert not pc.machine.findings
+    # between patch 10 and patch 11 the lock is asserted by functions that are called without it any more
+    bisected = {"kernel BUG: assert_spin_locked"} if name in ("v1 10", "mainline 9") else set()
+    assert {finding.kind for finding in pc.machine.findings} == bisected
 
 
 @pytest.mark.parametrize("n", [6, 7, 12])

@@ -135,6 +135,8 @@ def test_an_entry_that_the_walk_does_not_use_is_refused(unit: Any, walk: Walk) -
 def test_a_value_that_is_no_number_is_refused() -> None:
     with pytest.raises(traitlets.TraitError, match="512 bits"):
         BitFieldCard("SS-PTE").value = "0xyz"
+    with pytest.raises(traitlets.TraitError, match="0x10000000000000000 does not fit: SS-PTE has 64 bits"):
+        BitFieldCard("SS-PTE").value = 1 << 64
 
 
 def test_rows_of_32_bits_hold_every_bit_and_its_state() -> None:

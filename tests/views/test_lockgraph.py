@@ -15,6 +15,7 @@ from vtdkit.kernel.lockdep import Dependency
 from vtdkit.views.lockgraph import caption, lock_order_figure
 from vtdkit.views.lockgraph_layout import Drawing, drawing, folded, ranks
 from vtdkit.views.lockgraph_order import LockOrder, lock_order
+from vtdkit.views.paper import spoken
 from vtdkit.views.spread import spread
 
 
@@ -192,3 +193,9 @@ def test_a_circle_has_a_second_sign_besides_its_colour() -> None:
 
 def test_without_edges_the_figure_says_so() -> None:
     assert texts(lock_order_figure(nested(("a",)))) == ["No lock was taken while another was held."]
+
+
+def test_the_figure_is_told_to_whoever_cannot_see_it() -> None:
+    told = spoken(lock_order_figure(nested(("a", "b"), ("b", "a")), title="Two locks"))
+    assert told.startswith("Two locks: b under a in take:")
+    assert told.endswith("circle a to b to a.")

@@ -11,7 +11,7 @@ from PIL import Image
 from tests.views.test_pagetables import pair
 from vtdkit.series import SERIES
 from vtdkit.views import BitFieldCard, PatchView
-from vtdkit.views.paper import DPI
+from vtdkit.views.paper import DPI, figure, spoken
 
 
 @pytest.mark.parametrize(
@@ -23,8 +23,20 @@ def test_the_picture_in_a_notebook_is_small_and_looks_like_the_figure(widget: ob
     figure = widget().figure()  # type: ignore[operator]
     exact = io.BytesIO()
     figure.savefig(exact, format="png", dpi=DPI)
-    shown = figure._repr_png_()
+    shown = figure.png()
     assert len(shown) < 60_000
     one, other = (np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int) for png in (exact.getvalue(), shown))
     assert one.shape == other.shape
     assert np.abs(one - other).max() < 12
+
+
+def test_a_figure_without_a_sentence_is_called_by_its_titles_or_words() -> None:
+    paper = figure(2, 1)
+    assert spoken(paper) == "a figure"
+    paper.subplots().text(0, 0, "word")
+    assert spoken(paper) == "word"
+    paper.axes[0].set_title("title", loc="left")
+    paper.suptitle("all")
+    assert spoken(paper) == "all; title"
+    paper.alt = 'a "sentence" <b>'
+    assert paper._repr_mimebundle_()["text/html"].endswith(' alt="a &quot;sentence&quot; &lt;b&gt;"/>')

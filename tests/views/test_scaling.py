@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.text import Text
 
+from vtdkit.views.paper import spoken
 from vtdkit.views.scaling import ScalingPoint, scaling_figure
 from vtdkit.views.scaling_lines import doublings, ideal, rate_text, scaling_lines
 
@@ -100,7 +101,14 @@ def test_one_measurement_alone_can_be_drawn() -> None:
 
 def test_a_figure_shows_itself_in_a_notebook_and_is_small_enough_to_save() -> None:
     figure = scaling_figure(POINTS, title="T")
-    picture = figure._repr_png_()
+    picture = figure.png()
     assert picture.startswith(b"\x89PNG")
     assert len(picture) < 60_000
-    assert repr(figure) == "<Figure size 900x390 with 2 Axes>"
+    shown = figure._repr_mimebundle_()
+    assert shown["text/html"].startswith('<img src="data:image/png;base64,iVBOR')
+    assert shown["text/html"].endswith("\"/>")
+    assert spoken(figure) == (
+        "T: operations per second. 0: 400 thousand with 1 CPUs, 700 thousand with 4, where 55% of the time is waiting; "
+        "12: 500 thousand with 1 CPUs, 1.9 million with 4, where 2% of the time is waiting."
+    )
+    assert shown["text/plain"] == repr(figure) == "<Figure size 900x390 with 2 Axes>"

@@ -158,7 +158,7 @@ def test_the_figure_has_a_row_for_each_step_and_the_finding() -> None:
     assert shown.count("read domain 2 level 1 table[0]") == 2
     assert any(text.startswith("◆ BUG: KASAN") for text in shown)
     assert "point of no return" in shown
-    assert len(figure._repr_png_()) < 60_000
+    assert len(figure.png()) < 60_000
 
 
 @pytest.mark.parametrize("make", [dump_unmap, timer, deadlock])

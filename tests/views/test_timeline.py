@@ -114,7 +114,7 @@ def test_the_figure_draws_each_run_and_explains_its_signs() -> None:
     words = [text.get_text() for text in figure.legends[0].get_texts()]
     assert words == ["runs", "holds a lock", "spins", "waits for hardware", "handles an interrupt", "interrupts off"]
     assert figure.axes[-1].get_xlabel().startswith(f"A {LOCK}")
-    assert len(figure._repr_png_()) < 90_000
+    assert len(figure.png()) < 90_000
 
 
 # -- in a page ---------------------------------------------------------------------------------------------------------

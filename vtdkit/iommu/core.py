@@ -230,6 +230,8 @@ class IommuCore:
         """The largest page size that fits here, and how many of them before a larger one would fit."""
         merged = iova | paddr
         bitmap: int = domain.pgsize_bitmap
+        if size == bitmap & -bitmap and not merged & size - 1:
+            return size, 1
         fitting = bitmap & (1 << size.bit_length()) - 1
         if merged:
             fitting &= (merged & -merged) * 2 - 1

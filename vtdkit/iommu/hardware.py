@@ -101,6 +101,7 @@ class RemappingHardware:
         self.hooks = _Lines(self)
         self.unit = RemappingUnit(self.memory, capabilities, hooks=self.hooks)
         self.working = False
+        self.walking = 0  # DMA requests whose walk is under way
         self.agent = machine.agent_context(name)
         self.agent.send = self._work
         self.fault_irq: Callable[[], None] | None = None
@@ -147,13 +148,18 @@ class RemappingHardware:
         machine = self.machine
         machine.hardware_touched(self)
         if machine.exploring:
-            self._drain()
+            if not self.walking:
+                self._drain()
             return
         self.working = True
         machine.at(self.agent, self._time_of_next())
 
     def _drain(self) -> None:
-        """Execute everything at once (where time stands still)."""
+        """Execute everything at once (where time stands still).
+
+        Not while a walk is under way: an invalidation is complete only when nothing in flight goes by what it invalidated (6.5.4,
+        draining), so a walk that has begun is waited for.
+        """
         while True:
             step = self.unit.step()
             if step is None or step.outcome in ("error", "blocked"):
@@ -215,13 +221,20 @@ class RemappingHardware:
         """One transaction of a device: the walk, a memory access at a time, others in between."""
         await self.machine.device_step(self, None)
         steps = self.unit.walk_steps(request)
-        while True:
-            try:
-                access = next(steps)
-            except StopIteration as end:
-                answer: Translation | Fault = end.value
-                return answer
-            await self.machine.device_step(self, access.address)
+        self.walking += 1
+        try:
+            while True:
+                try:
+                    access = next(steps)
+                except StopIteration as end:
+                    answer: Translation | Fault = end.value
+                    return answer
+                await self.machine.device_step(self, access.address)
+        finally:
+            self.walking -= 1
+            if self.machine.exploring and not self.walking:
+                self.machine.hardware_touched(self)
+                self._drain()
 
     def connect_device_tlb(self, dev: PciDevice) -> None:
         """A device has switched ATS on: from now on it may keep translations of its own."""

@@ -178,6 +178,9 @@ class ExploredMachine(Touching):
         """Set-up, alone. Threads to be explored are spawned after it, or they would run during it."""
         if not self.exploring and not self.processes and (self.ready or any(cpu.queue for cpu in self.cpus)):
             coro.close()
+            for context in (*self.ready, *(one for cpu in self.cpus for one in cpu.queue)):
+                if context.coro is not None:
+                    context.coro.close()
             waiting = ", ".join(context.name for context in (*self.ready, *(one for cpu in self.cpus for one in cpu.queue)))
             raise ValueError(f"set-up runs on after threads were spawned ({waiting}): spawn what is to be explored last")
         return super().run(coro, cpu, name)
@@ -243,7 +246,9 @@ class ExploredMachine(Touching):
             context.done, context.result = True, stop.value
             self.touch(self.location_of(context), WRITE)
             self._ended(process)
-        except KernelBug as bug:
+        except (KernelBug, AttributeError, TypeError) as bug:
+            if not isinstance(bug, KernelBug) and "'NoneType' object" not in str(bug):
+                raise
             self._crashed(context, bug)
             process.point, process.done = None, True
             context.done, context.error = True, bug
@@ -254,13 +259,16 @@ class ExploredMachine(Touching):
             process.point = point
             context.waiting = point.what
 
-    def _crashed(self, context: Context, bug: KernelBug) -> None:
+    def _crashed(self, context: Context, bug: Exception) -> None:
         """A thread did what no kernel survives. The others go on, so that what it leaves behind can be seen."""
+        if isinstance(bug, KernelBug) and not isinstance(bug, Oops):
+            return  # whoever raised it has reported it
         trace = bug.__traceback__
-        while isinstance(bug, Oops) and trace is not None and trace.tb_next is not None:
+        while trace is not None and trace.tb_next is not None:
             trace = trace.tb_next
-        if isinstance(bug, Oops) and trace is not None:
-            kind, _, what = str(bug).partition(": ")
+        if trace is not None:
+            text = str(bug) if isinstance(bug, Oops) else f"NULL pointer dereference: {bug}"
+            kind, _, what = text.partition(": ")
             self.report(f"BUG: {kind}", context.name, (Spot(trace.tb_frame.f_code, trace.tb_lasti),), text=what)
 
     def _ended(self, process: Process) -> None:

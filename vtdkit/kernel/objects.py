@@ -47,16 +47,16 @@ class shared:
     def __get__(self, obj: Any, owner: type | None = None) -> Any:
         if obj is None:
             return self
-        machine = obj.machine
+        name, machine = self.name, obj.machine
         if machine.watching:
-            watch, context = obj.watches.get(self.name), machine.current
+            watch, context = obj.watches.get(name), machine.current
             if watch is None or watch.reader is not context.vc:
-                machine.touch_field(obj, self.name, False, ANYWHERE.at(_getframe(1)), False)
+                machine.touch_field(obj, name, False, ANYWHERE.at(_getframe(1)), False)
             elif watch.tick != context.tick:
                 # nothing was written since it looked last, only its own count went up
                 watch.tick, access, frame = context.tick, watch.last, _getframe(1)
                 access.count, access.code, access.offset = context.vc[context.id], frame.f_code, frame.f_lasti
-        return obj.fields.get(self.name, self.default)
+        return obj.fields.get(name, self.default)
 
     def __set__(self, obj: Any, value: Any) -> None:
         machine = obj.machine

@@ -83,10 +83,18 @@ DEFECTS: tuple[Defect, ...] = (
     Defect(
         "assert-unlocked",
         "a helper insists on a lock that its caller has just stopped taking",
-        "WARNING: assert_spin_locked|kernel BUG",
+        "kernel BUG: assert_spin_locked",
         ".*",
         ".*",
         "10 without 11; a kernel between the two commits stops at every detach",
+    ),
+    Defect(
+        "list-unlocked",
+        "a domain's device list is read with no lock, where the caller had it before",
+        RACE,
+        "domain->devices",
+        "attach-both",
+        "10 without 11: what the assertion is there to catch",
     ),
     Defect(
         "order-inversion",
@@ -183,6 +191,15 @@ DEFECTS: tuple[Defect, ...] = (
         ".*",
         "no-memory|id-exhaustion",
         "found by this kit: 11 sets info->domain last; needs domain ids to run out",
+    ),
+    Defect(
+        "race-width",
+        "two attaches to one domain set its address width with nothing between them",
+        RACE,
+        r"dmar_domain\.a?gaw",
+        "attach-both",
+        "a group attaches under its own mutex alone; behind units of one kind both write the same",
+        real=False,
     ),
     Defect(
         "race-max-addr",

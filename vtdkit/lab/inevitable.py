@@ -36,12 +36,16 @@ def first_inevitable(
     try:
         for length in range(appears - 1, -1, -1):
             if search.avoids(list(order[:length])):
-                return length + 1, f"every way to go on from there was tried ({budget - search.left} executions)"
-        return 0, f"there is no order without it ({budget - search.left} executions)"
+                return length + 1, f"every way to go on from there was tried ({_times(budget - search.left)})"
+        return 0, f"there is no order without it ({_times(budget - search.left)})"
     except _UsedUp:
-        return None, f"the mark is where the finding appears; {budget} executions did not settle where it became inevitable"
+        return None, f"the mark is where the finding appears; {_times(budget)} did not settle where it became inevitable"
     finally:
         search.system.close()
+
+
+def _times(executions: int) -> str:
+    return "1 execution" if executions == 1 else f"{executions} executions"
 
 
 class _Search:

@@ -8,7 +8,7 @@ const WORD = 32;
 const HINTS = [
   ["← →", "the bit to the left, to the right"],
   ["↑ ↓", "the same place in the row above, below"],
-  ["Space", "flip the bit (or click it)"],
+  ["Space or Enter", "flip the bit (or click it)"],
   ["Shift ← →", "the next field"],
   ["Home End", "the first, the last bit"],
 ];

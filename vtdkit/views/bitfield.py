@@ -74,15 +74,22 @@ class BitFieldCard(Widget):
         start = value or 0
         if not 0 <= start < 1 << layout.width:
             raise ValueError(f"{start:#x} does not fit: {layout.name} has {layout.width} bits")
+        self._layout_shown, self._start = layout, start
         self._answers = _answers(unit, layout, address, request)
         super().__init__(_record(layout, unit, start, self._answers), value=start, bit=0)
-        self._layout_shown, self._start = layout, start
         self.observe(self._ask, "value")
+
+    @traitlets.validate("value")
+    def _fitting(self, proposal: Mapping[str, Any]) -> str:
+        value = str(proposal["value"])
+        if int(value, 16) >> self._layout_shown.width:
+            raise traitlets.TraitError(f"{value} does not fit: {self._layout_shown.name} has {self._layout_shown.width} bits")
+        return value
 
     def _ask(self, change: Mapping[str, Any]) -> None:
         """Answer for a value that the record does not answer for."""
         now = int(self.value, 16)
-        if self._answers and (now ^ self._start).bit_count() > 1 and now < 1 << self._layout_shown.width:
+        if self._answers and (now ^ self._start).bit_count() > 1:
             self.answered = {"value": self.value, "answers": self._answers.ask(now)}
 
     @property

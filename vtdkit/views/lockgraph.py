@@ -31,7 +31,7 @@ def lock_order_figure(source: Any, *, around: str = "", width: float = 9.0, titl
     top, bottom = (22.0 if title else 6.0), LINE * len(words) + 14
     scale = min(1.0, (width * 72 - 2 * MARGIN) / max(picture.width, 1.0))
     high = picture.height * scale + top + bottom
-    paper = figure(width, high / 72)
+    paper = figure(width, high / 72, alt=f"{title or 'the order in which locks are taken'}: {spoken(order)}")
     ax = paper.add_axes((0.0, 0.0, 1.0, 1.0))
     ax.set_xlim(0, width * 72)
     ax.set_ylim(high, 0)
@@ -43,6 +43,13 @@ def lock_order_figure(source: Any, *, around: str = "", width: float = 9.0, titl
         weight, ink = ("bold", HUES["red"].light) if bold else ("normal", PAPER["soft"])
         ax.text(MARGIN, high - bottom + 12 + LINE * number, line, fontsize=SMALL, va="top", color=ink, weight=weight)
     return paper
+
+
+def spoken(order: LockOrder) -> str:
+    """The graph in words."""
+    under = "; ".join(f"{edge.next} under {edge.prev} in {edge.taken_at}" for edge in order.edges)
+    circles = "; ".join(f"circle {' to '.join(circle)}" for circle in order.circles)
+    return f"{under or 'no lock was taken while another was held'}. {circles or 'No circle'}."
 
 
 def caption(order: LockOrder, letters: int) -> list[tuple[str, bool]]:

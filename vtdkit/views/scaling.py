@@ -31,7 +31,7 @@ def scaling_figure(
     Raises ValueError for points that cannot be drawn.
     """
     lines = scaling_lines(points, names)
-    paper = figure(width, TALL + (0.3 if title else 0), layout="constrained")
+    paper = figure(width, TALL + (0.3 if title else 0), layout="constrained", alt=spoken(lines, what, title))
     left, right = paper.subplots(1, 2, width_ratios=(1.15, 1))
     counts = sorted({cpus for line in lines for cpus in line.cpus})
     _throughput(left, lines, counts, what)
@@ -43,6 +43,16 @@ def scaling_figure(
     if title:
         paper.suptitle(title, x=0.01, ha="left", fontsize=11, weight="bold")
     return paper
+
+
+def spoken(lines: Sequence[Line], what: str, title: str) -> str:
+    """The lines in words: where each begins and ends."""
+    parts = [
+        f"{line.name}: {rate_text(line.rates[0])} with {line.cpus[0]} CPUs, {rate_text(line.rates[-1])} with {line.cpus[-1]}, "
+        f"where {line.waits[-1]:.0%} of the time is waiting"
+        for line in lines
+    ]
+    return f"{f'{title}: ' if title else ''}{what} per second. {'; '.join(parts)}."
 
 
 def _throughput(ax: Any, lines: Sequence[Line], counts: Sequence[int], what: str) -> None:

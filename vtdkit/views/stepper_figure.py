@@ -15,6 +15,7 @@ from vtdkit.lab.steps import Steps
 
 from .palette import HUES, PAPER
 from .paper import figure
+from .stepper_record import says
 
 ORDER = ("blue", "orange", "green", "purple", "sky", "red", "yellow")
 MOST = 40
@@ -83,7 +84,7 @@ def stepper_figure(steps: Steps, width: float = 9.0) -> Any:
     tall = [ROW + LINE * max(len(lines) - 1, 0) for lines in notes]
     line = steps.inevitable is not None and any(row.step == steps.inevitable for row in shown)
     high = HEAD + sum(tall) + (LINE if line else 0) + 4
-    paper = figure(width, high / 72)
+    paper = figure(width, high / 72, alt=f"{steps.title}, step by step. {says(steps, len(steps))}")
     ax = paper.add_axes((0.0, 0.0, 1.0, 1.0))
     ax.set(xlim=(0, wide), ylim=(high, 0))
     ax.axis("off")

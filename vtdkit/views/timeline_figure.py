@@ -8,7 +8,7 @@ from typing import Any
 from .palette import HUES, PAPER
 from .paper import figure
 from .timeline_fold import HARDWARE, HOLDING, IDLE, INTERRUPT, RUNNING, SPINNING, Timeline
-from .timeline_layout import LEGEND, Bar, bars, label, letters, ticks
+from .timeline_layout import LEGEND, Bar, bars, duration, label, letters, ticks, totals
 
 STACKED = (HOLDING, SPINNING, HARDWARE, INTERRUPT, RUNNING)
 STYLE: dict[int, dict[str, Any]] = {
@@ -30,7 +30,7 @@ def timeline_figure(timelines: Sequence[Timeline], labels: Sequence[str], window
 
     names = letters(timelines)
     lanes = [min(len(timeline.lanes), 32) for timeline in timelines]
-    paper = figure(width, sum(0.34 * n + 0.75 for n in lanes) + 0.55, layout="constrained")
+    paper = figure(width, sum(0.34 * n + 0.75 for n in lanes) + 0.55, layout="constrained", alt=spoken(timelines, labels))
     axes = paper.subplots(len(timelines), 1, squeeze=False, height_ratios=lanes)[:, 0]
     for ax, timeline, name in zip(axes, timelines, labels, strict=True):
         _draw(ax, timeline, names, window)
@@ -42,6 +42,16 @@ def timeline_figure(timelines: Sequence[Timeline], labels: Sequence[str], window
     signs.append(Patch(**OFF, label="interrupts off"))
     paper.legend(handles=signs, loc="outside lower center", ncols=6, frameon=False, fontsize=8)
     return paper
+
+
+def spoken(timelines: Sequence[Timeline], labels: Sequence[str]) -> str:
+    """The runs in words: how long each took, and what was waited for most."""
+    parts = []
+    for timeline, name in zip(timelines, labels, strict=True):
+        waits = [(total.wait_total, lock) for lock, total in zip(timeline.locks, totals(timeline), strict=True) if total.wait_total]
+        most = ", ".join(f"{duration(ns)} for {lock}" for ns, lock in sorted(waits, reverse=True)[:3])
+        parts.append(f"{name}: {len(timeline.lanes)} CPUs, {duration(timeline.end - timeline.start)}; waits: {most or 'none'}")
+    return f"Lock timeline. {'. '.join(parts)}."
 
 
 def _draw(ax: Any, timeline: Timeline, names: Mapping[str, str], window: tuple[int, int]) -> None:

@@ -32,7 +32,7 @@ Outcome = Literal["done", "pending", "blocked", "error"]
 NO_INFO, INVALID_TAIL, FETCH_ERROR, INVALID_TYPE, RESERVED_FIELD, BAD_WIDTH, TAIL_UNALIGNED, INVALID_MODE = range(8)
 _SLOTS_PER_PAGE = 256
 _REMEMBERED = 4096
-_TO_DEVICES = (descriptors.DEV_TLB_INV, descriptors.P_DEV_TLB_INV)
+_TO_DEVICES = frozenset((descriptors.DEV_TLB_INV.name, descriptors.P_DEV_TLB_INV.name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +162,7 @@ class InvalidationQueue:
         try:
             self._check_registers(size == 32, tail, ring)
             entry = self._fetch(head, size)
-            if entry.structure in _TO_DEVICES and not self.unit.device_tlbs.free:
+            if entry.structure.name in _TO_DEVICES and not self.unit.device_tlbs.free:
                 return QueueStep(index, entry, "blocked", note="all 32 ITags are in use")
         except QueueError as error:
             return self._fail(index, error)

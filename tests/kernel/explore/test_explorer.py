@@ -37,20 +37,22 @@ def counter() -> Small:
         yield "W", "x", seen + 1
 
     def observe(memory: dict[Any, Any]) -> Outcome:
-        return Outcome(("x", memory["x"]), ("an update was lost",) if memory["x"] == 1 else ())
+        seen = memory.get("x")
+        return Outcome(("x", seen), ("an update was lost",) if seen == 1 else ())
 
     return Small([adds, adds, straight(("R", "x"))], observe=observe)
 
 
 def test_the_record_tells_outcomes_findings_and_coverage() -> None:
     found = explore_system(counter)
-    assert found.executions == sum(found.outcomes.values()) == 14
+    # the two adders' reads and writes have 4 classes, and the reader comes before, between or after the two writes
+    assert found.executions == sum(found.outcomes.values()) == 4 * 3
     assert list(found.outcomes) == [("x", 1), ("x", 2)]
     assert [shown.finding for shown in found.findings] == ["an update was lost"]
     assert found.findings[0].times == found.outcomes["x", 1]
     assert set(found.examples) == set(found.outcomes)
     assert found.coverage.one_order == ()
-    assert repr(found).splitlines()[0] == "14 executions: complete"
+    assert repr(found).splitlines()[0] == "12 executions: complete"
 
 
 def test_an_operation_seen_in_one_order_only_is_told() -> None:
@@ -73,9 +75,10 @@ def test_bounds_and_limits_are_told() -> None:
     assert explore_system(counter, preemptions=0).extent == "complete up to 0 preemptions"
     assert explore_system(counter, preemptions=9).extent == "complete"
     assert explore_system(counter, limit=5).extent == "stopped at the limit of 5, after 5 executions"
-    assert explore_system(counter, limit=14).complete
+    assert explore_system(counter, limit=12).complete
     cut = explore_system(counter, depth=1)
-    assert (cut.cut, cut.executions, cut.extent) == (1, 0, "complete up to 1 steps of each process")
+    assert (cut.cut, cut.executions, cut.extent) == (1, 0, "complete up to 1 step of each process")
+    assert cut.outcomes == {"cut short": 1}
 
 
 def test_endless_loops_are_explored_up_to_a_depth() -> None:
@@ -128,7 +131,7 @@ def test_a_search_taken_up_again_and_again_finds_the_same(tmp_path: Path, family
     while not (part := explore_system(family, resume=file, limit=limit)).complete:
         rounds += 1
         assert part.executions + part.deadlocks == rounds * limit
-    assert (part.executions, part.deadlocks, part.blocked, part.steps) == (whole.executions, whole.deadlocks, 0, whole.steps)
+    assert (part.executions, part.deadlocks, part.blocked) == (whole.executions, whole.deadlocks, 0)
     assert part.coverage == whole.coverage
     assert [(found.finding, found.times) for found in part.findings] == [(found.finding, found.times) for found in whole.findings]
     assert file.stat().st_size < 20_000
@@ -244,7 +247,8 @@ def test_the_order_of_executions_does_not_depend_on_the_hash_seed() -> None:
 
 
 def test_importing_the_explorer_brings_in_little() -> None:
-    program = "import sys; import vtdkit.kernel.explore as e; print([m for m in sys.modules if 'engine' in m], e.explore_system.__name__)"
+    heavy = ("multiprocessing", "numpy", "vtdkit.kernel.explore.parallel")
+    program = f"import sys, vtdkit.kernel; print([name for name in sys.modules if name in {heavy}])"
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True)
-    assert done.stdout.strip().endswith("explore_system")
+    assert done.stdout == "[]\n"

@@ -1,7 +1,7 @@
 """RCU litmus tests, explored: what may never happen does not, and does once the grace period is taken away.
 
-The tests are those of the kernel's documentation and of paulmckrcu/litmus that plain RCU decides (performance.md §5), restated. Words
-are atomics, so nothing here is weak memory: only the grace period stands between the two threads.
+The tests are those of the kernel's documentation and of paulmckrcu/litmus that plain RCU decides, restated. Words are
+atomics, so nothing here is weak memory: only the grace period stands between the two threads.
 """
 
 from __future__ import annotations

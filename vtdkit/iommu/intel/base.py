@@ -120,7 +120,8 @@ class DriverBase:
     def for_each_domain_iommu(self, domain: dmar_domain) -> Iterator[intel_iommu]:
         """The units a domain is attached to. The counts are read without a lock, as in Linux."""
         counts: dict[int, int] = domain.iommu_refcnt
-        return iter([self.g_iommus[key] for key in sorted(counts) if counts[key] and key in self.g_iommus])
+        known = self.g_iommus
+        return iter([known[key] for key in sorted(counts) if counts[key] and key in known])
 
     def device_to_iommu(self, dev: PciDevice) -> intel_iommu | None:
         """The unit that translates for a device; a scope that names it goes before one that includes everything."""

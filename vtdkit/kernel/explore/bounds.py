@@ -50,5 +50,6 @@ class Truncated:
         return self._system.blocked()
 
     def finish(self) -> Outcome:
-        """Say what came of the execution."""
-        return self._system.finish()
+        """Say what came of the execution. Where it was cut short only the findings are the system's."""
+        outcome = self._system.finish()
+        return Outcome("cut short", outcome.findings) if self.cut else outcome

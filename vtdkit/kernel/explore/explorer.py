@@ -152,7 +152,7 @@ def extent_of(
         return False, stop.reason(tally)
     bounds = [bound] if bound is not None else []
     if tally.cut:
-        bounds.append(f"{depth} steps of each process")
+        bounds.append(f"{depth} step{'' if depth == 1 else 's'} of each process")
     return (False, f"complete up to {' and '.join(bounds)}") if bounds else (True, "complete")
 
 

@@ -206,7 +206,7 @@ class Coordinator:
         return begun
 
     def _path_to(self, prefix: tuple[Process, ...]) -> Path:
-        path = Path()
+        path = Path(self.system)
         self.system.start()
         path.enabled.append(self.system.enabled())
         for process in prefix:

@@ -74,7 +74,7 @@ class Exploration:
     cut         executions in which the depth bound stopped a process
     blocked     executions given up because they would only have repeated others; 0 if all processes touch
                 only locks, and memory in steps of one access
-    steps       steps taken, without those of replays
+    steps       steps taken, without those of replays (in a search taken up again or spread over workers, some twice)
     outcomes    outcome -> in how many executions, the most frequent first
     examples    outcome -> the first schedule that led to it
     findings    what the checkers found, in the order of their texts

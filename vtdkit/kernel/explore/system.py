@@ -84,7 +84,7 @@ class System(Protocol):
         """Return the unfinished processes that cannot move now, with what their next step would touch."""
 
     def finish(self) -> Outcome:
-        """Say what came of the execution, at its end: all processes done, or the rest of them stuck."""
+        """Say what came of the execution, at its end: all processes done, or the rest stuck, or stopped by a depth bound."""
 
 
 SystemFactory = Callable[[], System]

@@ -16,11 +16,12 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import vtdkit
 from vtdkit.iommu.intel.driver import IntelIommu
-from vtdkit.kernel import CHECKERS, Machine, Span, Trace
+from vtdkit.kernel import CHECKERS, Finding, Machine, Span, Trace
 from vtdkit.kernel.explore import Outcome, Schedule, explore_system
 from vtdkit.kernel.exploring import shared_locations
 from vtdkit.kernel.locations import Grew
@@ -204,7 +205,8 @@ def tried(
         except Grew as grew:  # an execution shared something that was not known to be shared: begin anew
             shared |= grew.shared
             continue
-        return count.tried(scene.name, driver.title, result.executions, "complete" if result.complete else result.extent)
+        total = result.executions + result.deadlocks
+        return count.tried(scene.name, driver.title, total, "complete" if result.complete else result.extent)
 
 
 class _Count:
@@ -218,8 +220,9 @@ class _Count:
 
     def meet(self, outcome: Outcome, schedule: Schedule) -> None:
         """One execution has ended."""
-        findings: list[Any] = list(outcome.findings)
-        found = sorted({(each.kind, each.where) for each in findings if self.wanted in each.kind})
+        # a deadlock is told twice; the machine's own finding has the names
+        known = [each for each in outcome.findings if isinstance(each, Finding)]
+        found = sorted({(each.kind, each.where) for each in known if self.wanted in each.kind})
         self.bad += bool(found)
         self.times.update(found)
         for key in found:
@@ -251,8 +254,11 @@ class CodeExercise(Exercise):
     play: Callable[[int, Any], Any] = lambda seed, given: None
 
     def try_out(self, given: Any) -> Any:
-        """Run the code once and show what it does. Raises what it raises."""
-        return self.play(self.seed, given)
+        """Run the code once and show what it does. Raises what it raises, without the frames of the machine in between."""
+        try:
+            return self.play(self.seed, given)
+        except Exception as error:
+            raise error.with_traceback(_frames_of(given, error.__traceback__)) from None
 
     def _problem(self, given: Any, right: Any) -> str | None:
         if given is None or given is ...:
@@ -263,6 +269,14 @@ class CodeExercise(Exercise):
             return "the function is not written yet"
         except Exception as error:  # whatever a student's function raises is an answer too
             return f"it raises {type(error).__name__}: {error}"
+
+
+def _frames_of(function: Any, traceback: TracebackType | None) -> TracebackType | None:
+    """A traceback from the first frame of a function on; all of it if the function is not in it."""
+    found = traceback
+    while found is not None and found.tb_frame.f_code is not getattr(function, "__code__", None):
+        found = found.tb_next
+    return found or traceback
 
 
 def version_with(driver: type[IntelIommu], function: Any, name: str = "") -> type[IntelIommu]:

@@ -26,6 +26,17 @@ def superpage(driver: type[IntelIommu], machine: Machine) -> Observer:
     return lambda: outcome(change)
 
 
+def unmap_dma(driver: type[IntelIommu], machine: Machine) -> Observer:
+    """A table is unmapped and freed while the device does DMA through it."""
+    pc = computer(driver, machine, devices=["00:03.0"])
+    domain, dev = pc.domain_of("00:03.0"), pc.devices["00:03.0"]
+    pc.map(domain, 0, 0x5001000, BLOCK)
+    pc.dma("00:03.0", 0)  # the unit has the upper entries in its caches now
+    unmap = machine.spawn(pc.core.iommu_unmap(domain, 0, BLOCK), cpu=0, name="unmap")
+    machine.spawn_device(pc.hardware_of("00:03.0").dma(Request(dev.sid, 0x3000)), "DMA")
+    return lambda: outcome(unmap)
+
+
 def passthrough(driver: type[IntelIommu], machine: Machine) -> Observer:
     """A device with ATS in a pass-through domain, legacy mode: if it may, it asks for translations."""
     pc = computer(driver, machine, devices={"00:03.0": {"ats": True}}, default_type="identity")
@@ -45,5 +56,6 @@ def passthrough(driver: type[IntelIommu], machine: Machine) -> Observer:
 
 SCENARIOS = (
     Scenario("superpage-dma", "a large page is mapped over an old table while the device does DMA", superpage),
+    Scenario("unmap-dma", "a table is unmapped and freed while the device does DMA through it", unmap_dma),
     Scenario("passthrough-ats", "a device that may use ATS in a legacy pass-through domain", passthrough),
 )

@@ -113,12 +113,7 @@ def dirty(driver: type[IntelIommu], machine: Machine, careful: bool = True) -> O
         return 0
 
     async def close() -> int:
-        value = await pte.load()
-        while True:
-            found = await pte.cmpxchg(value, 0)
-            if found == value:
-                return value >> DIRTY_BIT & 1
-            value = found
+        return await pte.page.xchg(pte.index, 0) >> DIRTY_BIT & 1
 
     machine.spawn(unmap_and_look(), cpu=0, name="look")
     written = machine.spawn(walker(), cpu=1, name="hardware")

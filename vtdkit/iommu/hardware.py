@@ -161,16 +161,14 @@ class RemappingHardware:
         draining), so a walk that has begun is waited for.
         """
         while True:
-            step = self.unit.step()
-            if step is None or step.outcome in ("error", "blocked"):
+            if self.unit.execute_next() not in ("done", "pending"):
                 return
             self.descriptors += 1
 
     def _work(self, _: None) -> int | None:
         """Execute one descriptor; what the next one takes, None when there is none or an error has stopped the queue."""
         unit = self.unit
-        step = unit.step()
-        if step is not None and step.outcome not in ("error", "blocked"):
+        if unit.execute_next() in ("done", "pending"):
             self.descriptors += 1
             if not (unit.queue.idle or unit.queue.stopped):
                 return self._time_of_next()

@@ -31,7 +31,7 @@ KNOWN: dict[str, tuple[str, list[str]]] = {
     "mutex-irq": ("unmap-irq", ["v12"]),
     "device-lock-irq": ("unmap-irq", MAINLINE[5:11]),
     "domain-lock-irq": ("unmap-irq", ["m11"]),
-    "inversion-through-08": ("unmap-irq", ["v8", "v9", "v10", *MAINLINE[5:10]]),
+    "irq-inversion": ("unmap-irq", ["v8", "v9", "v10", *MAINLINE[5:10]]),
     "race-max-addr": ("unmap-unmap", EVERY),
 }
 
@@ -89,6 +89,12 @@ def test_the_hardware_reads_a_freed_table_in_the_first_and_in_the_last_version()
     for version in ("v0", "m13"):
         found = look(version, "superpage-dma", limit=60)
         assert "superpage-free" in {one.defect.name for one in found if one.defect}
+
+
+def test_with_first_level_tables_the_inversion_comes_with_07_and_stays() -> None:
+    names = {v: {one.defect and one.defect.name for one in look(v, "enforce-irq")} for v in ("v6", "v7", "v11", "m4", "m5", "m13")}
+    having = [version for version, found in names.items() if "irq-inversion" in found]
+    assert having == ["v7", "v11", "m5", "m13"]
 
 
 def test_failing_allocations_show_the_double_removal() -> None:

@@ -119,24 +119,32 @@ class RemappingHardware:
     def readl(self, offset: int) -> Generator[int | None, None, int]:
         """Read a 32-bit register."""
         yield from self.machine.work(self.machine.costs.mmio)
+        if self.machine.exploring:
+            yield from self.machine.register_step(self, offset, False)
         return self.unit.read(offset, 4)
 
     @coroutine
     def readq(self, offset: int) -> Generator[int | None, None, int]:
         """Read a 64-bit register."""
         yield from self.machine.work(self.machine.costs.mmio)
+        if self.machine.exploring:
+            yield from self.machine.register_step(self, offset, False)
         return self.unit.read(offset, 8)
 
     @coroutine
     def writel(self, offset: int, value: int) -> Generator[int | None, None, None]:
         """Write a 32-bit register."""
         yield from self.machine.work(self.machine.costs.mmio)
+        if self.machine.exploring:
+            yield from self.machine.register_step(self, offset, True)
         self.unit.write(offset, value, 4)
 
     @coroutine
     def writeq(self, offset: int, value: int) -> Generator[int | None, None, None]:
         """Write a 64-bit register."""
         yield from self.machine.work(self.machine.costs.mmio)
+        if self.machine.exploring:
+            yield from self.machine.register_step(self, offset, True)
         self.unit.write(offset, value, 8)
 
     # -- the queue -------------------------------------------------------------------------------------------------

@@ -65,6 +65,9 @@ class MachineMemory:
         return found
 
 
+QUEUE = range(0x80, 0x90)  #: head and tail: whoever moves the tail touches the whole unit, see `ring`
+
+
 class _Lines(Hooks):
     """What leaves the unit: status writes, event interrupts, the doorbell."""
 
@@ -119,7 +122,7 @@ class RemappingHardware:
     def readl(self, offset: int) -> Generator[int | None, None, int]:
         """Read a 32-bit register."""
         yield from self.machine.work(self.machine.costs.mmio)
-        if self.machine.exploring:
+        if self.machine.exploring and offset not in QUEUE:
             yield from self.machine.register_step(self, offset, False)
         return self.unit.read(offset, 4)
 
@@ -127,7 +130,7 @@ class RemappingHardware:
     def readq(self, offset: int) -> Generator[int | None, None, int]:
         """Read a 64-bit register."""
         yield from self.machine.work(self.machine.costs.mmio)
-        if self.machine.exploring:
+        if self.machine.exploring and offset not in QUEUE:
             yield from self.machine.register_step(self, offset, False)
         return self.unit.read(offset, 8)
 
@@ -135,7 +138,7 @@ class RemappingHardware:
     def writel(self, offset: int, value: int) -> Generator[int | None, None, None]:
         """Write a 32-bit register."""
         yield from self.machine.work(self.machine.costs.mmio)
-        if self.machine.exploring:
+        if self.machine.exploring and offset not in QUEUE:
             yield from self.machine.register_step(self, offset, True)
         self.unit.write(offset, value, 4)
 
@@ -143,7 +146,7 @@ class RemappingHardware:
     def writeq(self, offset: int, value: int) -> Generator[int | None, None, None]:
         """Write a 64-bit register."""
         yield from self.machine.work(self.machine.costs.mmio)
-        if self.machine.exploring:
+        if self.machine.exploring and offset not in QUEUE:
             yield from self.machine.register_step(self, offset, True)
         self.unit.write(offset, value, 8)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import fields
@@ -38,9 +40,6 @@ def test_check_as_data(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_disagreement_is_status_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    import gzip
-    import shutil
-
     folder = tmp_path / "wrong"
     shutil.copytree(REALITY / "passthrough-s0-quiet", folder)
     oracle = json.loads(gzip.decompress((folder / "oracle.json.gz").read_bytes()))
@@ -60,6 +59,39 @@ def test_unreadable_input_is_status_two_and_one_line(capsys: pytest.CaptureFixtu
     assert captured.err == ("vtdkit check: maps_smp4_lazy-s0: a workload folder (maps.csv.gz); it holds no tables to look at\n")
     assert run("inspect", "nowhere") == 2
     assert capsys.readouterr().err == "vtdkit inspect: nowhere: there is no such folder\n"
+
+
+LIMIT = 512 << 20
+UNUSABLE: list[tuple[str, bytes | None, str]] = [
+    ("fuzz_oracle.json.gz", None, "is missing"),
+    ("invalidations.json.gz", gzip.compress(b"[1")[:-9], "cannot be read (Compressed file ended"),
+    ("regs.json", b"CAP=1", "is not JSON"),
+    ("pages.npz", b"{}", "is no readable npz archive"),
+    ("replay_oracle.json.gz", gzip.compress(bytes(1 << 28), 9), "is larger than"),
+]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the address space, which other systems do not")
+@pytest.mark.parametrize(("name", "content", "complaint"), UNUSABLE, ids=[complaint for *_, complaint in UNUSABLE])
+def test_a_spoilt_folder_costs_one_line_two_seconds_and_512_mib(
+    tmp_path: Path, name: str, content: bytes | None, complaint: str
+) -> None:
+    import resource
+
+    folder = tmp_path / "spoilt"
+    shutil.copytree(REALITY / "legacy39_strict-s0-quiet", folder)
+    (folder / name).unlink()
+    if content is not None:
+        (folder / name).write_bytes(content)
+    limit = f"import resource; resource.setrlimit(resource.RLIMIT_AS, ({LIMIT}, {LIMIT}))"
+    program = f"{limit}; from vtdkit import cli; raise SystemExit(cli.main(['check', {str(folder)!r}]))"
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith(f"vtdkit check: spoilt/{name}: {complaint}")
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 2
 
 
 def test_inspect_goes_from_the_root_to_the_pages(capsys: pytest.CaptureFixture[str]) -> None:

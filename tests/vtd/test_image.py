@@ -10,6 +10,8 @@ import re
 import shutil
 import time
 import zipfile
+from array import array
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
@@ -119,6 +121,7 @@ def test_stale_translations_were_mapped_once_and_are_not_now(lazy: Image) -> Non
     stale = explain(lazy)
     assert len(stale) == 300
     assert Oracle(lazy).stale_count == 302
+    assert "; stale listed 300/302" in report_on(lazy.name).line()
     assert all(entry.explained for entry in stale)
     assert {entry.level for entry in stale} == {1}
     assert {entry.now.label for entry in stale if isinstance(entry.now, Fault)} == {"LGN.3"}
@@ -240,10 +243,10 @@ HOSTILE = [
     ("oracle.json.gz", gzip.compress(b"[1, 2]"), "has no list called"),
     (
         "oracle.json.gz",
-        gzip.compress(b'{"not_agreeing": [{"sid": "0x18"}]}'),
+        gzip.compress(b'{"mappings": [], "not_agreeing": [{"sid": "0x18"}]}'),
         r"not_agreeing\[0\] has no 'iova'",
     ),
-    ("oracle.json.gz", gzip.compress(b'{"not_agreeing": [7]}'), r"not_agreeing\[0\] makes no sense"),
+    ("oracle.json.gz", gzip.compress(b'{"mappings": [7]}'), r"mappings\[0\] makes no sense"),
     ("oracle.json.gz", BOMB, "is larger than"),
     ("oracle.json.gz", NESTED, "is not JSON"),
     ("regs.json", b"[]", "is not an object"),
@@ -297,28 +300,74 @@ def test_illegal_capabilities_in_the_registers_are_an_image_problem(tmp_path: Pa
         check_folder(folder)
 
 
+def rebuilt(tmp_path: Path, folder: str, change: Callable[[Image, dict[int, array[int]]], None]) -> Path:
+    """A folder of a real machine with its pages changed."""
+    image = Image.load(REALITY / folder)
+    pages = {pfn: page[:] for pfn, page in image.pages.items()}
+    change(image, pages)
+    count = len(pages)
+    text = b"".join(image.kinds[pfn].ljust(12, "\0").encode("utf-32-le") for pfn in pages)
+    spoilt = tmp_path / "rebuilt"
+    shutil.copytree(REALITY / folder, spoilt)
+    (spoilt / "pages.npz").write_bytes(
+        npz(
+            pfn=npy(HEADER % ("<u8", f"({count},)"), b"".join(pfn.to_bytes(8, "little") for pfn in pages)),
+            data=npy(HEADER % ("<u8", f"({count}, 512)"), b"".join(page.tobytes() for page in pages.values())),
+            kind=npy(HEADER % ("<U12", f"({count},)"), text),
+        )
+    )
+    return spoilt
+
+
 def test_tables_that_loop_are_refused_quickly(tmp_path: Path) -> None:
     """Every page-table page is made to point at the top-level table, 512 times over."""
-    image = Image.load(REALITY / "passthrough-s0-quiet")
-    mapped = next(m for m in Oracle(image).mappings)
-    top = image.unit.walk(Request(mapped.sid, mapped.iova)).steps[2].address & ~0xFFF
-    pages = {pfn: page[:] for pfn, page in image.pages.items()}
-    for pfn, kind in image.kinds.items():
-        if kind.startswith("pt_"):
-            for index in range(512):
-                pages[pfn][index] = top | 3
-    count = len(pages)
-    text = b"".join(kind.ljust(9, "\0").encode("utf-32-le") for kind in image.kinds.values())
-    content = npz(
-        pfn=npy(HEADER % ("<u8", f"({count},)"), b"".join(pfn.to_bytes(8, "little") for pfn in pages)),
-        data=npy(HEADER % ("<u8", f"({count}, 512)"), b"".join(page.tobytes() for page in pages.values())),
-        kind=npy(HEADER % ("<U9", f"({count},)"), text),
-    )
-    folder = spoiled(tmp_path, "pages.npz", content)
+
+    def loop(image: Image, pages: dict[int, array[int]]) -> None:
+        mapped = Oracle(image).mappings[0]
+        top = image.unit.walk(Request(mapped.sid, mapped.iova)).steps[2].address & ~0xFFF
+        for pfn, kind in image.kinds.items():
+            if kind.startswith("pt_"):
+                pages[pfn] = array("Q", [top | 3] * 512)
+
+    folder = rebuilt(tmp_path, "passthrough-s0-quiet", loop)
     started = time.process_time()
-    with pytest.raises(BadImage, match=r"spoiled: tables loop: the page at 0x[0-9a-f]+ is a table of level"):
+    with pytest.raises(BadImage, match=r"rebuilt: tables loop: the page at 0x[0-9a-f]+ is a table of level"):
         check_folder(folder)
     assert time.process_time() - started < 2
+
+
+def without(kind: str) -> Callable[[Image, dict[int, array[int]]], None]:
+    def drop(image: Image, pages: dict[int, array[int]]) -> None:
+        for pfn in [pfn for pfn in pages if image.kinds[pfn] == kind]:
+            del pages[pfn]
+
+    return drop
+
+
+def test_a_queue_that_is_not_in_the_folder_is_missed(tmp_path: Path) -> None:
+    folder = rebuilt(tmp_path, "legacy39_strict-s0-quiet", without("inv_queue"))
+    with pytest.raises(BadImage, match=r"^rebuilt: pages.npz has no page 0x[0-9a-f]+, where slot 0 of the invalidation queue is$"):
+        check_folder(folder)
+
+
+def test_leaf_tables_that_are_not_in_the_folder_explain_nothing(tmp_path: Path) -> None:
+    report = check_folder(rebuilt(tmp_path, "legacy48_lazy-s0-busy", without("pt_l1")))
+    counts = {tally.name: (tally.agree, tally.total) for tally in report.tallies}
+    assert counts["stale explained"] == (0, 300)
+    assert not report.agrees
+
+
+def test_far_too_many_devices_are_refused(tmp_path: Path) -> None:
+    def everywhere(image: Image, pages: dict[int, array[int]]) -> None:
+        root = pages[image.registers["RTADDR"] >> 12]
+        for bus in range(256):
+            root[2 * bus : 2 * bus + 2] = root[0:2]
+        context = pages[root[0] >> 12]
+        for devfn in range(256):
+            context[2 * devfn : 2 * devfn + 2] = context[32:34]
+
+    with pytest.raises(BadImage, match=r"^rebuilt: tables name more than 4096 devices and PASIDs$"):
+        check_folder(rebuilt(tmp_path, "legacy39_strict-s0-quiet", everywhere))
 
 
 def test_shared_tables_do_not_blow_up(tmp_path: Path) -> None:

@@ -11,16 +11,17 @@ from collections.abc import Callable
 
 import pytest
 
-from vtdkit.vtd import Capabilities, Fault, RemappingUnit, Structure, Translation, stages, tables
+from vtdkit.vtd import Capabilities, Fault, RemappingUnit, Structure, Translation, descriptors, stages, tables
 from vtdkit.vtd.interrupt_tables import IRTE
 
 from .cases import IRTE_HIGH, IRTE_LOW, interrupts, msi
-from .rig import RW, Tables, bring_up, legacy, read, scalable
+from .rig import FSTS, IQA, IQERCD, IQT, QIE, RW, Tables, bring_up, command, legacy, read, scalable
 
 PLAIN = Capabilities(HAW=46)
 SMALL = Capabilities(HAW=39, MGAW=39, SAGAW=0b00010, ND=3, SC=0, DT=0, SSLPS=0, PT=0)
 FULL = Capabilities.scalable(HAW=46)
 BARE = Capabilities.scalable(HAW=40, SRS=0, RPRIVS=0, RPS=0, PRS=0, PDS=0, MTS=0, EAFS=0, SSADS=0, SC=0, PASID=0)
+DEEP = Capabilities.scalable(HAW=50, MGAW=57, SAGAW=0b01110, FS5LP=1)
 
 # A case: the structure, where it is, its reserved-bit label, the unit, and the translation type it serves.
 Case = tuple[Structure, int, str, RemappingUnit, Tables, str]
@@ -54,17 +55,19 @@ def scalable_case(which: str, caps: Capabilities, path: str = "SS") -> Case:
 
 
 def page_case(path: str, level: int, size: int, caps: Capabilities) -> Case:
-    """The entry at `level` on the way to a page of `size` bytes."""
+    """The entry at `level` on the way to a page of `size` bytes; five levels where the unit has them."""
+    levels = 5 if caps.FS5LP else 4
     if path == "SS":
-        made, root = legacy()
+        made, root = legacy(aw=levels - 2)
         bits = middle = RW
     else:
         plain = caps is BARE
-        made, _, _, root = scalable(path, flags=4 if plain else 0x1C, rid_pasid=0 if plain else 7)
+        fspm = (levels - 4) << 2
+        made, _, _, root = scalable(path, flags=4 if plain else 0x1C, rid_pasid=0 if plain else 7, w2=fspm)
         bits, middle = 0x67, 0x27
-    made.map(root, 0, 5 << 30, size=size, bits=bits, middle=middle)
+    made.map(root, 0, 5 << 30, size=size, bits=bits, middle=middle, levels=levels)
     table = root
-    for _ in range(4 - level):
+    for _ in range(levels - level):
         table = made.memory[table] & 0x000F_FFFF_FFFF_F000
     leaf = {4096: 1, 1 << 21: 2, 1 << 30: 3}[size] == level
     layout = (stages.second_stage_entry if path == "SS" else stages.first_stage_entry)(level, leaf=leaf)
@@ -82,6 +85,8 @@ CASES: list[tuple[str, Callable[[], Case]]] = [
     *((f"{p} level {lv} of {s:#x} {n}", lambda p=p, lv=lv, s=s, c=c: page_case(p, lv, s, c))
       for p in ("SS", "FS") for lv, s in PLACES
       for n, c in (("full", FULL), ("bare", BARE))),
+    *((f"{p} level {lv} of five", lambda p=p, lv=lv: page_case(p, lv, 4096, DEEP))
+      for p in ("SS", "FS") for lv in (5, 4, 1)),
 ]  # fmt: skip
 
 
@@ -117,6 +122,49 @@ def test_each_bit_is_reserved_or_ignored_as_declared(build: Callable[[], Case]) 
                 before.did,
             )
         made.memory[word] = kept
+
+
+# One right descriptor of each type, lowest 64 bits and the next, spelt by hand.
+RIGHT = {
+    1: (0x0005_0021, 0), 2: (0x0005_00E2, 0), 3: (0x18_0000_0003, 0x1000), 4: (0x20_0000_0014, 0),
+    5: (0x7_0000_0025, 0x5008), 6: (0x25_0005_0036, 0x1000), 7: (0x25_0005_0017, 0), 8: (0x25_0018_0008, 0x1000),
+    9: (0x25_0018_0019, 0x18), 10: (0x0005_001A, 0),
+}  # fmt: skip
+BROAD = Capabilities.scalable(HAW=46, HPTS=1, PTRS=1)
+NARROW = Capabilities.scalable(HAW=46, HPTS=1, PTRS=1, DIT=0, PDS=0)
+
+
+def queue_says(caps: Capabilities, mode: int, kind: int, flipped: int | None) -> int | None:
+    """IQEI after one descriptor with one bit flipped, None if it was executed."""
+    made = Tables()
+    unit = made.unit(caps, mode=mode)
+    at, wide = made.page(), mode == 1
+    raw = RIGHT[kind][0] | RIGHT[kind][1] << 64
+    if flipped is not None:
+        raw ^= 1 << flipped
+    for i in range(4 if wide else 2):
+        made.memory[at + 8 * i] = raw >> 64 * i & (1 << 64) - 1
+    unit.write(IQA, at | wide << 11, 8)
+    command(unit, QIE)
+    unit.write(IQT, 32 if wide else 16, 8)
+    unit.step()
+    return unit.read(IQERCD, 8) & 15 if unit.read(FSTS) & 16 else None
+
+
+@pytest.mark.parametrize("kind", RIGHT)
+@pytest.mark.parametrize("caps", [BROAD, NARROW], ids=["full", "without DIT and PDS"])
+def test_each_bit_of_a_descriptor(kind: int, caps: Capabilities) -> None:
+    layout = descriptors.TYPES[kind].layout
+    reserved = layout.reserved_mask(caps.environment)
+    # These have values that are refused in fields that exist; the queue has tests for them.
+    valued = sum(layout.mask(name) for name in ("TYPE", "TYPE_HIGH", "G", "AM") if name in layout.names)
+    for mode in (0, 1) if kind <= 5 else (1,):
+        assert queue_says(caps, mode, kind, None) is None
+        for bit in range(256 if mode else 128):
+            if bit < 128 and valued >> bit & 1:
+                continue
+            wanted = 4 if bit >= 128 or reserved >> bit & 1 else None
+            assert queue_says(caps, mode, kind, bit) == wanted, f"mode {mode}, bit {bit}"
 
 
 @pytest.mark.parametrize("eime", [0, 1])

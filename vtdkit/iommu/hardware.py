@@ -119,24 +119,32 @@ class RemappingHardware:
     def readl(self, offset: int) -> Generator[int | None, None, int]:
         """Read a 32-bit register."""
         yield from self.machine.work(self.machine.costs.mmio)
+        if self.machine.exploring:
+            yield from self.machine.register_step(self, offset, False)
         return self.unit.read(offset, 4)
 
     @coroutine
     def readq(self, offset: int) -> Generator[int | None, None, int]:
         """Read a 64-bit register."""
         yield from self.machine.work(self.machine.costs.mmio)
+        if self.machine.exploring:
+            yield from self.machine.register_step(self, offset, False)
         return self.unit.read(offset, 8)
 
     @coroutine
     def writel(self, offset: int, value: int) -> Generator[int | None, None, None]:
         """Write a 32-bit register."""
         yield from self.machine.work(self.machine.costs.mmio)
+        if self.machine.exploring:
+            yield from self.machine.register_step(self, offset, True)
         self.unit.write(offset, value, 4)
 
     @coroutine
     def writeq(self, offset: int, value: int) -> Generator[int | None, None, None]:
         """Write a 64-bit register."""
         yield from self.machine.work(self.machine.costs.mmio)
+        if self.machine.exploring:
+            yield from self.machine.register_step(self, offset, True)
         self.unit.write(offset, value, 8)
 
     # -- the queue -------------------------------------------------------------------------------------------------
@@ -161,16 +169,14 @@ class RemappingHardware:
         draining), so a walk that has begun is waited for.
         """
         while True:
-            step = self.unit.step()
-            if step is None or step.outcome in ("error", "blocked"):
+            if self.unit.execute_next() not in ("done", "pending"):
                 return
             self.descriptors += 1
 
     def _work(self, _: None) -> int | None:
         """Execute one descriptor; what the next one takes, None when there is none or an error has stopped the queue."""
         unit = self.unit
-        step = unit.step()
-        if step is not None and step.outcome not in ("error", "blocked"):
+        if unit.execute_next() in ("done", "pending"):
             self.descriptors += 1
             if not (unit.queue.idle or unit.queue.stopped):
                 return self._time_of_next()

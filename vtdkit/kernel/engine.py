@@ -18,15 +18,28 @@ heap is therefore still the running context when its step ends.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Generator
 from heapq import heapify, heappop, heappush, heapreplace
 from itertools import repeat
+from types import coroutine
 from typing import Any
 
 from .context import AGENT, Context
 
 CHUNK = 8192  # steps between two rounds of housekeeping
 Clock = dict[int, int]
+
+
+@coroutine
+def _nothing() -> Generator[int | None, None, None]:
+    return
+    yield
+
+
+_exhausted = _nothing()
+for _ in _exhausted:
+    raise AssertionError("there is nothing to wait for")
+DONE: Awaitable[None] = _exhausted  #: something to await that takes no time and no step: an exhausted generator stays exhausted
 
 
 class Stop(Exception):

@@ -29,8 +29,8 @@ from typing import Any, TypeVar
 
 from .context import AGENT, TASK, Context, Cpu
 from .costs import NEAR, PRESETS, Costs
-from .engine import Stop
-from .fastlock import DONE, BareSpinLock, StraightSpinLock
+from .engine import DONE, Stop
+from .fastlock import BareSpinLock, StraightSpinLock
 from .findings import Deadlock, Findings
 from .pages import PageAllocator
 from .races import HappensBefore

@@ -58,14 +58,16 @@ class Access:
 class Watch:
     """The last accesses of one field: who wrote it last, who read it since."""
 
-    __slots__ = ("last", "reader", "reads", "tick", "write")
+    __slots__ = ("last", "reader", "reads", "tick", "write", "writer")
 
     def __init__(self) -> None:
         self.write: Access | None = None
         self.reads: dict[int, Access] = {}
-        self.reader: Clock = NOBODY  # the clock of who looked last, plainly, with nothing written since; at which of its steps
-        self.tick = 0
-        self.last: Access = None  # type: ignore[assignment]  # what `reads` has of that reader; there whenever `reader` is
+        # Short cuts for `shared`; not kept while exploring, when every access must be told.
+        self.writer: Clock = NOBODY  # the clock of who wrote last, plainly, if nobody else touched the field since
+        self.reader: Clock = NOBODY  # the clock of who looked last, plainly, if nobody else wrote since; at which of its steps
+        self.tick = -1
+        self.last: Access = None  # type: ignore[assignment]  # what `reads` had of that reader; there whenever `reader` is
 
 
 class HappensBefore:
@@ -204,7 +206,11 @@ class HappensBefore:
         else:
             access.count, access.marked, access.name = clock[context.id], marked, context.name
             access.code, access.offset = place.code, place.offset
-        if not marked and not self.machine.exploring:
+        if watch.writer is not clock or marked:
+            watch.writer = NOBODY
+        if marked:
+            watch.reader = NOBODY
+        elif not self.machine.exploring:
             watch.reader, watch.tick, watch.last = clock, context.tick, access
 
     def write(self, context: Context, watch: Watch, obj: Any, field: str, place: Spot, marked: bool) -> None:
@@ -218,7 +224,10 @@ class HappensBefore:
                 if clock.get(earlier.context, 0) < earlier.count and not (marked and earlier.marked):
                     self.machine.data_race(obj, field, ("write", place), ("read", earlier))
             watch.reads.clear()
-        watch.reader = NOBODY
+        watch.tick = -1
+        if watch.reader is not clock or obj.freed is not None:
+            watch.reader = NOBODY
+        watch.writer = NOBODY if marked or obj.freed is not None or self.machine.exploring else clock
         if last is None or last.context != context.id:
             watch.write = Access(context, clock[context.id], place, marked)
         else:

@@ -6,7 +6,8 @@ Each folder is an image with oracles (see `image`, `oracle`). One line per folde
 
 Verdicts are compared in the qemu personality, because QEMU gave them. `specification` counts the same
 translations in the specification personality; it is told, not judged, since an emulated machine may rely on
-what its emulator lets pass. Everything else must agree completely.
+what its emulator lets pass. `stale listed` tells how many of the emulator's stale translations were recorded.
+Everything else must agree completely.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from .image import BadImage, Image
 from .npz import BadFile
 from .oracle import Oracle
 from .quirks import version_number
+from .survey import Survey
 from .tally import Tally
+from .unit import RemappingUnit
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,9 @@ def check_folder(folder: str | Path) -> Report:
 
 
 def _check(image: Image, oracle: Oracle) -> Report:
+    oracle.read()
     unit = image.unit_as("qemu", cached=False)
+    _look_through(unit)
     strict = image.unit_as("specification", cached=False)
     explained = Tally("stale explained")
     for entry in stale.explain(image):
@@ -89,9 +94,26 @@ def _check(image: Image, oracle: Oracle) -> Report:
         compare.registers(image),
         explained,
     )
-    told = (compare.translations(strict, oracle, "specification translations"),)
+    told = (compare.translations(strict, oracle, "specification translations"), _listed(oracle))
     version = version_number(oracle.replayed_by)
-    return Report(image.name, f"qemu {version}", tallies, told)
+    return Report(image.name, f"qemu {version}", tallies, tuple(tally for tally in told if tally.total))
+
+
+def _listed(oracle: Oracle) -> Tally:
+    """How many of the stale translations that QEMU held are in the recording; only those can be explained."""
+    listed, held = len(oracle.stale), max(oracle.stale_count, len(oracle.stale))
+    short = [f"QEMU held {held} stale translations; the recording lists {listed} of them"] if listed < held else []
+    return Tally("stale listed", listed, held, short)
+
+
+def _look_through(unit: RemappingUnit) -> None:
+    """Follow every device's tables once, before anything is compared. Raises BadImage if they loop or name
+    far too many devices.
+    """
+    survey = Survey(unit)
+    for found in survey.attached():
+        if found.space:
+            survey.pages(found.space)
 
 
 UNREADABLE = (BadFile, BadImage)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .unit import RemappingUnit
 
 _GLOBAL, _DOMAIN = 1, 2
+_IOTLB_FIELDS = descriptors.IOTLB_INV.picker("DID", "G", "ADDR", "AM", "IH")
 
 
 def execute(unit: RemappingUnit, entry: Entry) -> Outcome:
@@ -39,7 +40,8 @@ def _context(unit: RemappingUnit, entry: Entry) -> Outcome:
 
 
 def _iotlb(unit: RemappingUnit, entry: Entry) -> Outcome:
-    did, granularity = entry["DID"] & unit.rules.did_mask, entry["G"]
+    did, granularity, address, mask, hint = _IOTLB_FIELDS(entry.raw)
+    did &= unit.rules.did_mask
     if granularity != 3:
         unit.diagnostics.domain_invalidated(None if granularity == _GLOBAL else did)
     if unit.caches is None:
@@ -49,7 +51,7 @@ def _iotlb(unit: RemappingUnit, entry: Entry) -> Outcome:
     elif granularity == _DOMAIN:
         invalidate.iotlb_domain(unit.caches, did)
     else:
-        invalidate.iotlb_page(unit.caches, did, entry["ADDR"], entry["AM"], keep_structures=bool(entry["IH"]))
+        invalidate.iotlb_page(unit.caches, did, address, mask, keep_structures=bool(hint))
     return "done"
 
 

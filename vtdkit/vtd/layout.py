@@ -19,7 +19,7 @@ When a bit is reserved depends on an *environment*, a mapping from capability an
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -158,6 +158,11 @@ class Structure:
 
     def decode(self, raw: int) -> Entry:
         return Entry(self, raw)
+
+    def picker(self, *names: str) -> Callable[[int], list[int]]:
+        """A function from a raw value to these fields of it, for who wants the same ones over and over."""
+        places = [self.places[name] for name in names]
+        return lambda raw: [(raw >> low & mask) << shift for low, mask, shift in places]
 
     def reserved_mask(self, environment: Environment) -> int:
         """Every bit that must be 0 under `environment`."""

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeVar
 
 from .image import Image
@@ -142,11 +143,19 @@ class Delivered:
 
 
 class Oracle:
-    """The oracles of one image, read when asked for. Raises BadFile."""
+    """The oracles of one image, read when first asked for. Raises BadFile."""
 
     def __init__(self, image: Image) -> None:
         self.image = image
         self._files: dict[str, Any] = {}
+
+    def read(self) -> None:
+        """Read and check every file now, so that a bad one is refused before anything is compared with the
+        others. Raises BadFile.
+        """
+        for name, part in vars(Oracle).items():
+            if isinstance(part, cached_property):
+                getattr(self, name)
 
     def _list(self, file: str, key: str, make: Callable[[Any], T]) -> tuple[T, ...]:
         raw = self._section(file, key, list)
@@ -173,35 +182,35 @@ class Oracle:
     def _bad(self, file: str, problem: str) -> BadFile:
         return BadFile(self.image.folder / file, problem)
 
-    @property
+    @cached_property
     def mappings(self) -> tuple[Mapped, ...]:
         return self._list("oracle.json.gz", "mappings", _mapped)
 
-    @property
+    @cached_property
     def stale(self) -> tuple[Mapped, ...]:
         return self._list("oracle.json.gz", "not_agreeing", _mapped)
 
-    @property
+    @cached_property
     def stale_count(self) -> int:
         """How many stale entries QEMU held; the file lists 300 of them at most."""
         summary = self._section("oracle.json.gz", "summary", dict)
         count = summary.get("walker_disagrees", 0)
         return count if isinstance(count, int) else 0
 
-    @property
+    @cached_property
     def faults(self) -> tuple[Verdict, ...]:
         return self._list("oracle.json.gz", "faults", _fault)
 
-    @property
+    @cached_property
     def faults_since_mapped(self) -> tuple[Verdict, ...]:
         return self._list("oracle.json.gz", "faults_since_mapped", _fault)
 
-    @property
+    @cached_property
     def pass_through(self) -> tuple[int, ...]:
         """Source ids that were passed through."""
         return self._list("oracle.json.gz", "passthrough", lambda r: _number(r["sid"], 16))
 
-    @property
+    @cached_property
     def kernel_live(self) -> dict[int, tuple[Range, ...]]:
         """Source id to everything Linux had mapped for it."""
         file = "oracle.json.gz"
@@ -212,17 +221,17 @@ class Oracle:
             found[ranges[0]] = ranges[1]
         return found
 
-    @property
+    @cached_property
     def vfio_live(self) -> tuple[Range, ...]:
         """One record per device and mapping."""
         groups = self._list("oracle.json.gz", "vfio_live", _vfio)
         return tuple(part for group in groups for part in group)
 
-    @property
+    @cached_property
     def replayed(self) -> tuple[Verdict, ...]:
         return self._list("replay_oracle.json.gz", "results", _verdict)
 
-    @property
+    @cached_property
     def replayed_by(self) -> str:
         """The QEMU that replayed the requests."""
         text = str(self._section("replay_oracle.json.gz", "qemu", str))
@@ -232,32 +241,32 @@ class Oracle:
             raise self._bad("replay_oracle.json.gz", str(error)) from None
         return text
 
-    @property
+    @cached_property
     def mutations(self) -> tuple[Mutation, ...]:
         return self._list("fuzz_oracle.json.gz", "cases", _mutation)
 
-    @property
+    @cached_property
     def invalidations(self) -> tuple[Executed, ...]:
         return self._list("invalidations.json.gz", "descriptors", _executed)
 
-    @property
+    @cached_property
     def all_invalidations_kept(self) -> bool:
         """Whether the file holds every descriptor, not only the first and last ones."""
         file = "invalidations.json.gz"
         return bool(self._section(file, "total", int) == self._section(file, "kept", int))
 
-    @property
+    @cached_property
     def descriptor_bytes(self) -> int:
         size = self._section("invalidations.json.gz", "desc_bytes", int)
         if size not in (16, 32):
             raise self._bad("invalidations.json.gz", f"desc_bytes is {size}")
         return int(size)
 
-    @property
+    @cached_property
     def table_entries(self) -> tuple[TableEntry, ...]:
         return self._interrupts("irte", _table_entry)
 
-    @property
+    @cached_property
     def delivered(self) -> tuple[Delivered, ...]:
         return self._interrupts("msi", _delivered)
 

@@ -32,6 +32,7 @@ Outcome = Literal["done", "pending", "blocked", "error"]
 NO_INFO, INVALID_TAIL, FETCH_ERROR, INVALID_TYPE, RESERVED_FIELD, BAD_WIDTH, TAIL_UNALIGNED, INVALID_MODE = range(8)
 _SLOTS_PER_PAGE = 256
 _REMEMBERED = 4096
+_WAIT_FIELDS = descriptors.INV_WAIT.picker("SW", "ADDR", "DATA", "IF")
 _TO_DEVICES = frozenset((descriptors.DEV_TLB_INV.name, descriptors.P_DEV_TLB_INV.name))
 
 
@@ -84,6 +85,7 @@ class InvalidationQueue:
         self.waits: list[Wait] = []
         self.last_was_wait = True
         self.last: Entry | None = None
+        self._found: tuple[Entry | None, int, str] = (None, 0, "")  # why nothing was executed: descriptor, IQEI value, in words
         self._stopping = unit.registers.mask("FSTS", "IQE", "ITE")
         # Descriptors that passed every check in one mode and width, by raw value: rings see the same few again and again.
         self._known: dict[int, Entry] = {}
@@ -151,50 +153,56 @@ class InvalidationQueue:
         """Fetch and execute one descriptor. None when there is nothing to do or an error has stopped the
         queue.
         """
+        index = self.head // self.slot_bytes
+        outcome = self.execute_next()
+        if outcome is None:
+            return None
+        if outcome in ("done", "pending"):
+            return QueueStep(index, self.last, outcome)
+        entry, cause, note = self._found
+        return QueueStep(index, entry, outcome, cause, note)
+
+    def execute_next(self) -> Outcome | None:
+        """`step` for whoever has no use for a record of it."""
         registers = self.unit.registers.values
         head, tail = registers["IQH"], registers["IQT"]
-        if not self.enabled or head == tail or self.stopped:
+        if not self.enabled or head == tail or self.halted or registers["FSTS"] & self._stopping:
             return None
         size, ring = self.shape
-        index = head // size
         if self.waits and any(wait.entry.FN for wait in self.waits):
-            return QueueStep(index, None, "blocked", note="a fence waits for a device TLB")
+            return self._blocked(None, "a fence waits for a device TLB")
         try:
             self._check_registers(size == 32, tail, ring)
             entry = self._fetch(head, size)
             if entry.structure.name in _TO_DEVICES and not self.unit.device_tlbs.free:
-                return QueueStep(index, entry, "blocked", note="all 32 ITags are in use")
+                return self._blocked(entry, "all 32 ITags are in use")
         except QueueError as error:
-            return self._fail(index, error)
+            return self._fail(error)
         registers["IQH"] = (head + size) % ring
         self.last, self.last_was_wait = entry, entry.structure is descriptors.INV_WAIT
-        if self.last_was_wait:
-            outcome = self._wait(index, entry)
-        else:
-            outcome = self.unit.execute(entry)
-        return QueueStep(index, entry, outcome)
+        return self._wait(head // size, entry) if self.last_was_wait else self.unit.execute(entry)
 
     def _fetch(self, head: int, size: int) -> Entry:
-        raw, read, first = 0, self.unit.memory.read64, self.base + head
+        read, first = self.unit.memory.read64, self.base + head
         try:
-            for word in range(size // 8):
-                raw |= read(first + 8 * word) << 64 * word
+            raw = read(first) | read(first + 8) << 64
+            if size == 32:
+                raw |= read(first + 16) << 128 | read(first + 24) << 192
         except AccessError as error:
             raise QueueError(FETCH_ERROR, f"descriptor cannot be read: {error}") from None
-        return self._checked(raw, size)
+        entry = self._known.get(raw)
+        return entry if entry is not None and self._known_in == (self.unit.mode, size) else self._checked(raw, size)
 
     def _checked(self, raw: int, size: int) -> Entry:
         """The descriptor, if nothing is wrong with it."""
         if (self.unit.mode, size) != self._known_in or len(self._known) >= _REMEMBERED:
             self._known.clear()
             self._known_in = self.unit.mode, size
-        entry = self._known.get(raw)
-        if entry is None:
-            entry = descriptors.decode(raw)
-            self._check_type(raw, entry)
-            assert entry is not None
-            self._check_fields(raw, entry)
-            self._known[raw] = entry
+        entry = descriptors.decode(raw)
+        self._check_type(raw, entry)
+        assert entry is not None
+        self._check_fields(raw, entry)
+        self._known[raw] = entry
         return entry
 
     def _check_registers(self, wide: bool, tail: int, ring: int) -> None:
@@ -226,13 +234,18 @@ class InvalidationQueue:
         if problem:
             raise QueueError(RESERVED_FIELD, problem, entry)
 
-    def _fail(self, index: int, error: QueueError) -> QueueStep:
+    def _blocked(self, entry: Entry | None, note: str) -> Outcome:
+        self._found = entry, 0, note
+        return "blocked"
+
+    def _fail(self, error: QueueError) -> Outcome:
         unit = self.unit
         cause = NO_INFO if unit.quirks.silent_queue_error else error.cause
         unit.registers.set_field("IQERCD", "IQEI", cause)
         self.halted = True
         unit.faults.raise_status("IQE")
-        return QueueStep(index, error.entry, "error", cause, error.note)
+        self._found = error.entry, cause, error.note
+        return "error"
 
     def _wait(self, index: int, entry: Entry) -> Outcome:
         tags = self.unit.device_tlbs.outstanding
@@ -253,9 +266,10 @@ class InvalidationQueue:
 
     def _complete(self, entry: Entry) -> None:
         unit = self.unit
-        if entry["SW"]:
-            unit.write_status(entry["ADDR"] & unit.rules.host_limit - 1, entry["DATA"])
-        if entry["IF"] and not unit.registers.field("ICS", "IWC"):
+        status, address, data, interrupt = _WAIT_FIELDS(entry.raw)
+        if status:
+            unit.hooks.status_write(address & unit.rules.host_limit - 1, data)
+        if interrupt and not unit.registers.field("ICS", "IWC"):
             unit.registers.set_field("ICS", "IWC", 1)
             unit.invalidation_event.fire()
 

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 from . import descriptors
 from .caches import IotlbTag
-from .image import Image
+from .image import BadImage, Image
 from .image_memory import ImageMemory
 from .layout import Entry
 from .oracle import Executed, Oracle
-from .requests import Request
+from .requests import Request, Translation
 from .tally import Tally
 from .unit import RemappingUnit
 
@@ -52,10 +52,11 @@ class _Rig:
 
 
 def compare(image: Image, oracle: Oracle) -> Tally:
-    """Run every descriptor of the image's record. Raises BadFile."""
+    """Run every descriptor of the image's record. Raises BadFile or BadImage."""
     tally = Tally("invalidations")
     rig = _rig(image, oracle)
     executed = oracle.invalidations
+    _need_queue(image, rig.unit, executed)
     for position, record in enumerate(executed):
         if record.raw is not None:
             problem = _problem(rig, record)
@@ -69,7 +70,17 @@ def _rig(image: Image, oracle: Oracle) -> _Rig:
     unit = image.unit_as("qemu", writable=True, iotlb_entries=4 * _SAMPLE)
     mappings = oracle.mappings
     step = max(1, len(mappings) // _SAMPLE)
-    return _Rig(unit, tuple(m.request() for m in mappings[::step]))
+    sample = (m.request() for m in mappings[::step])
+    return _Rig(unit, tuple(r for r in sample if isinstance(unit.from_memory(r), Translation)))
+
+
+def _need_queue(image: Image, unit: RemappingUnit, executed: tuple[Executed, ...]) -> None:
+    """Raises BadImage where a descriptor's slot is in a page that the folder does not hold."""
+    queue = unit.queue
+    for slot in sorted({record.slot % queue.slots for record in executed}):
+        page = queue.base + slot * queue.slot_bytes >> 12
+        if page not in image.pages:
+            raise BadImage(f"pages.npz has no page {page << 12:#x}, where slot {slot} of the invalidation queue is")
 
 
 def _problem(rig: _Rig, record: Executed) -> str:

@@ -84,11 +84,12 @@ def explain(image: Image) -> tuple[StaleEntry, ...]:
 def _explain(unit: RemappingUnit, entry: Mapped, executed: tuple[Executed, ...], reused: tuple[int, ...]) -> StaleEntry:
     request = entry.request()
     walk = unit.walk(request)
-    now, last = walk.answer, walk.steps[-1]
+    now, last = walk.answer, walk.steps[-1] if walk.steps else None
     flush = last_covering(executed, entry.did, entry.iova, entry.size)
     once = cached = flushed = now
     memory = unit.memory
-    if last.level == entry.level and isinstance(memory, ImageMemory):
+    assert isinstance(memory, ImageMemory)
+    if last and last.level == entry.level and last.address >> 12 in memory:
         with memory.changed(last.address, entry.entry):
             once = unit.from_memory(request)
             unit.translate(request)
@@ -96,7 +97,8 @@ def _explain(unit: RemappingUnit, entry: Mapped, executed: tuple[Executed, ...],
         unit.execute(descriptors.IOTLB_INV.decode(descriptors.IOTLB_INV.encode(TYPE=2, G=2, DID=entry.did)))
         flushed = unit.translate(request)
     since = len(executed) - 1 - (-1 if flush is None else flush)
-    return StaleEntry(entry, now, last.level, last.address, once, cached, flushed, flush, since, reused)
+    level, slot = (last.level, last.address) if last else (0, 0)
+    return StaleEntry(entry, now, level, slot, once, cached, flushed, flush, since, reused)
 
 
 def _same(answer: Translation, entry: Mapped) -> bool:

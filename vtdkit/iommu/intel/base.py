@@ -150,8 +150,7 @@ class DriverBase:
         """Does the page frame lie within the domain's width?"""
         return defs.pfn_supported(domain.agaw, pfn)
 
-    def __getattr__(self, name: str) -> Any:
-        # a patch that deleted a function left a descriptor there that says why (see vtdkit.series.patch)
-        why = next((vars(cls)[name].why for cls in type(self).__mro__ if hasattr(vars(cls).get(name), "why")), None)
-        gone = f"it is gone, {why}" if why else "there never was one"
-        raise AttributeError(f"{type(self).__name__} ({self.title}) has no {name}: {gone}")
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """A part may call what a later part has."""

@@ -18,6 +18,9 @@ ROOT_FLAG := $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=120 --nbval-kernel-startup-timeout=120 \
          --nbval-sanitize-with=tests/notebooks/sanitize.cfg
 
+# Unit tests and notebooks run on all CPUs; a file's tests stay together.
+SIDE_BY_SIDE := -n auto --dist loadfile
+
 # Two panels of JupyterLab that ask the network when it starts: its news and its update check.
 QUIET_LAB := {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": false}}
 
@@ -56,8 +59,8 @@ lab: venv
 	  --LabApp.default_url=/lab/tree/notebooks/00-start-here.ipynb $(ROOT_FLAG)
 
 test: venv
-	$(PY) -m pytest -m 'not browser'
-	$(if $(NOTEBOOKS),$(PY) -m pytest $(NBVAL) $(NOTEBOOKS),@echo 'no notebooks yet')
+	$(PY) -m pytest $(SIDE_BY_SIDE) -m 'not browser'
+	$(if $(NOTEBOOKS),$(PY) -m pytest $(SIDE_BY_SIDE) $(NBVAL) $(NOTEBOOKS),@echo 'no notebooks yet')
 
 browser: venv
 	$(PY) -m pytest -m browser -rs

@@ -8,34 +8,16 @@ import pytest
 from mutants import mutant, mutants
 
 from vtdkit.iommu.intel.driver import IntelIommu
-from vtdkit.kernel import Machine, explore, sample
+from vtdkit.kernel import explore, sample
 from vtdkit.lab.findings import VERSIONS, place
-from vtdkit.lab.scenarios import QUESTIONS, SCENARIOS, Observer, Scenario
-from vtdkit.lab.scenarios.base import computer
+from vtdkit.lab.scenarios import QUESTIONS, SCENARIOS
 
 RACE = "BUG: KCSAN: data-race"
 IRQ = "WARNING: inconsistent lock state"
 ASSERT = "kernel BUG: assert_spin_locked"
 
 
-def enforce_irq(driver: type[IntelIommu], machine: Machine) -> Observer:
-    """Pages are unmapped in interrupts; then coherency is enforced."""
-    pc = computer(driver, machine, "first level only")
-    domain = pc.new_domain(attach="00:03.0")
-    pc.map(domain, 0, 0x5000000)
-
-    async def completion() -> None:
-        await pc.core.iommu_unmap(domain, 0, 4096)
-
-    async def set_off() -> None:
-        machine.interrupt(machine.cpus[0], "nvme_irq", completion)
-
-    machine.spawn(set_off(), cpu=0, name="device")
-    machine.spawn(pc.driver.intel_iommu_enforce_cache_coherency(domain), cpu=1, name="enforce")
-    return lambda: None
-
-
-KNOWN = {**SCENARIOS, **QUESTIONS, "enforce-irq": Scenario("enforce-irq", "", enforce_irq)}
+KNOWN = {**SCENARIOS, **QUESTIONS}
 
 #: version, mutant → scenario, kind of what is found ("outcome": the histogram has something new)
 CAUGHT: dict[tuple[str, str], tuple[str, str]] = {

@@ -30,7 +30,7 @@ def awaited_names() -> set[str]:
     return names - BUILTIN
 
 
-NAMES = awaited_names() | {"work"}  # a plain function that returns something to await
+NAMES = awaited_names() | {"work", "store", "store32"}  # plain functions that return something to await
 
 
 def forgotten(source: str, names: set[str]) -> list[tuple[int, str]]:

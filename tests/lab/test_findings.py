@@ -10,6 +10,8 @@ from vtdkit.cli import main
 from vtdkit.lab.defects import DEFECTS
 from vtdkit.lab.findings import VERSIONS, Seen, look, number
 from vtdkit.lab.scenarios import SCENARIOS
+from vtdkit.lab.verdicts import of
+from vtdkit.series import SERIES
 
 V1 = [f"v{n}" for n in range(13)]
 MAINLINE = [f"m{n}" for n in range(14)]
@@ -29,7 +31,7 @@ KNOWN: dict[str, tuple[str, list[str]]] = {
     "mutex-irq": ("unmap-irq", ["v12"]),
     "device-lock-irq": ("unmap-irq", MAINLINE[5:11]),
     "domain-lock-irq": ("unmap-irq", ["m11"]),
-    "inversion-through-08": ("unmap-irq", ["v8", "v9", "v10", *MAINLINE[5:10]]),
+    "irq-inversion": ("unmap-irq", ["v8", "v9", "v10", *MAINLINE[5:10]]),
     "race-max-addr": ("unmap-unmap", EVERY),
 }
 
@@ -89,6 +91,12 @@ def test_the_hardware_reads_a_freed_table_in_the_first_and_in_the_last_version()
         assert "superpage-free" in {one.defect.name for one in found if one.defect}
 
 
+def test_with_first_level_tables_the_inversion_comes_with_07_and_stays() -> None:
+    names = {v: {one.defect and one.defect.name for one in look(v, "enforce-irq")} for v in ("v6", "v7", "v11", "m4", "m5", "m13")}
+    having = [version for version, found in names.items() if "irq-inversion" in found]
+    assert having == ["v7", "v11", "m5", "m13"]
+
+
 def test_failing_allocations_show_the_double_removal() -> None:
     assert [one.defect and one.defect.name for one in look("v0", "no-memory")] == ["failed-attach"]
 
@@ -121,3 +129,11 @@ def test_bad_arguments_are_one_line_and_status_2(capsys: pytest.CaptureFixture[s
 def test_each_defect_has_a_name_of_its_own_and_every_scenario_a_sentence() -> None:
     assert len({defect.name for defect in DEFECTS}) == len(DEFECTS)
     assert all(scenario.about for scenario in SCENARIOS.values())
+
+
+def test_the_verdicts_on_a_patch_say_what_came_and_what_went() -> None:
+    told = {verdict.defect: verdict.change for verdict in of(SERIES[4], limit=4, runs=1)}
+    assert told["klist-irq"] == "came"
+    assert told["device-leak"] == "came"
+    assert told["fault-list"] == "went"
+    assert told["dump-unmap"] == "stays"

@@ -5,7 +5,7 @@ Start at `Machine`. See README.md in this folder for the map of the room.
 
 from .costs import IDEAL, NEAR, TWO_SOCKET, Costs
 from .explore import Exploration, Schedule
-from .exploring import explore, replay, sample, shortest
+from .exploring import ScenarioExploration, explore, replay, sample, shortest
 from .findings import Deadlock, Finding, Findings, KernelBug, Oops
 from .leaks import Leak
 from .lockstat import Contention, LockStat
@@ -42,6 +42,7 @@ __all__ = [
     "Measured",
     "Oops",
     "Page",
+    "ScenarioExploration",
     "Schedule",
     "Site",
     "Span",

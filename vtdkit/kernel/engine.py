@@ -18,15 +18,28 @@ heap is therefore still the running context when its step ends.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Generator
 from heapq import heapify, heappop, heappush, heapreplace
 from itertools import repeat
+from types import coroutine
 from typing import Any
 
 from .context import AGENT, Context
 
 CHUNK = 8192  # steps between two rounds of housekeeping
 Clock = dict[int, int]
+
+
+@coroutine
+def _nothing() -> Generator[int | None, None, None]:
+    return
+    yield
+
+
+_exhausted = _nothing()
+for _ in _exhausted:
+    raise AssertionError("there is nothing to wait for")
+DONE: Awaitable[None] = _exhausted  #: something to await that takes no time and no step: an exhausted generator stays exhausted
 
 
 class Stop(Exception):
@@ -120,9 +133,9 @@ class Engine:
             return False
         heap, due, size = self.heap, self.now + ns, len(self.heap)
         if size and heap[0][2] is self.current:
+            # its entry stays as it is: older than now, so still before all others, and replaced when the step ends
             if size > 1 and (heap[1][0] <= due or (size > 2 and heap[2][0] <= due)):
                 return False
-            heap[0] = (due, self.current.id, self.current)
         elif size and heap[0][0] <= due:
             return False
         self.now = due

@@ -159,10 +159,10 @@ class XPage(Page):
         return (yield from super().load(index))
 
     @coroutine
-    def store(self, index: int, value: int | Callable[[int], int]) -> Steps:
+    def store(self, index: int, value: int, keep: int = 0) -> Steps:
         if self.machine.exploring:
             yield from self.machine.stop(((self.base + index, WRITE), (self.base + LIFE, READ)))
-        yield from super().store(index, value)
+        yield from super().store(index, value, keep)  # type: ignore[misc]  # a generator, see `DONE`
 
     @coroutine
     def cmpxchg(self, index: int, old: int, new: int) -> Generator[Any, None, int]:

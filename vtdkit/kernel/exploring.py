@@ -17,6 +17,7 @@ from collections.abc import Callable, Hashable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, fields
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from .explore import Deadlock, Exploration, Replay, Schedule, explore_system, minimise, pct, random_walk
@@ -28,6 +29,7 @@ from .machine import Machine
 from .scenario import NamedSystem
 
 Scenario = Callable[[Machine], Callable[[], Hashable]]
+MOST_BYTES = 10_000_000
 TRIED = 6  # random runs that look for shared locations
 
 
@@ -63,7 +65,8 @@ def explore(
 ) -> ScenarioExploration:  # fmt: skip
     """Run a scenario in every order that matters; `options` go to the machine (`cpus=4`, `checkers=...`).
 
-    The other arguments are those of `vtdkit.kernel.explore.explore_system`. What is said to be complete is complete for the
+    The other arguments are those of `vtdkit.kernel.explore.explore_system`; beside a file to `resume` from, another is kept
+    with the shared locations. What is said to be complete is complete for the
     memory model of the machine: one operation after the other.
     """
     wanted: dict[str, Any] = {
@@ -72,14 +75,36 @@ def explore(
     }  # fmt: skip
     if executor is not None:
         wanted["executor"] = executor
-    shared = shared_locations(scenario, **options)
+    shared = shared_locations(scenario, **options) | _kept(resume)
     while True:
+        if resume is not None:
+            _keep(resume, shared)
         try:
             found = explore_system(partial(NamedSystem, scenario, shared=shared, **options), **wanted)
         except Grew as grew:
             shared |= grew.shared
+            if resume is not None:
+                Path(resume).unlink(missing_ok=True)  # its steps were others
         else:
             return _of_scenario(found, shared)
+
+
+def _kept(resume: str | None) -> frozenset[int]:
+    """The shared locations noted beside a file that an exploration is resumed from. ValueError if that is not a list of numbers."""
+    if resume is None or not Path(f"{resume}.shared").exists():
+        return frozenset()
+    if Path(f"{resume}.shared").stat().st_size > MOST_BYTES:
+        raise ValueError(f"{resume}.shared is larger than {MOST_BYTES} bytes: not what was written beside {resume}")
+    text = Path(f"{resume}.shared").read_text(encoding="utf-8", errors="replace")
+    try:
+        return frozenset(int(word) for word in text.split())
+    except ValueError:
+        raise ValueError(f"{resume}.shared holds something other than numbers; remove both files to begin anew") from None
+
+
+def _keep(resume: str, shared: frozenset[int]) -> None:
+    """Note the shared locations: the steps in the file count between operations on them."""
+    Path(f"{resume}.shared").write_text("\n".join(map(str, sorted(shared))) + "\n", encoding="utf-8")
 
 
 def sample(

@@ -16,24 +16,13 @@ from types import TracebackType, coroutine
 from typing import TYPE_CHECKING
 
 from .context import Context
+from .engine import DONE
 from .lockdep import Chain
 from .sites import Spot, Spots
 from .spinlock import QueuedSpinLock, Wait
 
 if TYPE_CHECKING:
     from .machine import Machine
-
-
-@coroutine
-def _nothing() -> Wait:
-    return
-    yield
-
-
-_exhausted = _nothing()
-for _ in _exhausted:
-    raise AssertionError("there is nothing to wait for")
-DONE: Awaitable[None] = _exhausted  #: something to await that takes no time and no step: an exhausted generator stays exhausted
 
 
 class StraightSpinLock(QueuedSpinLock):

@@ -42,7 +42,7 @@ class shared:
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
-        owner.__shared__ = (*owner.__shared__, name)  # type: ignore[attr-defined]
+        owner.__shared__ = {**owner.__shared__, name: self.default}  # type: ignore[attr-defined]
 
     def __get__(self, obj: Any, owner: type | None = None) -> Any:
         if obj is None:
@@ -53,27 +53,37 @@ class shared:
             if watch is None or watch.reader is not context.vc:
                 machine.touch_field(obj, name, False, ANYWHERE.at(_getframe(1)), False)
             elif watch.tick != context.tick:
-                # nothing was written since it looked last, only its own count went up
+                # nobody else wrote since it looked last: only its own count went up, or what it wrote itself
                 watch.tick, access, frame = context.tick, watch.last, _getframe(1)
                 access.count, access.code, access.offset = context.vc[context.id], frame.f_code, frame.f_lasti
-        return obj.fields.get(name, self.default)
+                watch.reads[context.id] = access
+        return obj.fields[name]
 
     def __set__(self, obj: Any, value: Any) -> None:
-        machine = obj.machine
+        machine, name = obj.machine, self.name
         if machine.watching:
-            machine.touch_field(obj, self.name, True, ANYWHERE.at(_getframe(1)), False)
-        obj.fields[self.name] = value
+            watch, context, frame = obj.watches.get(name), machine.current, _getframe(1)
+            if watch is None or watch.writer is not context.vc:
+                machine.touch_field(obj, name, True, ANYWHERE.at(frame), False)
+            else:
+                # nobody else touched it since it wrote last: nothing to compare with
+                access = watch.write
+                access.count, access.code, access.offset = context.vc[context.id], frame.f_code, frame.f_lasti
+                if watch.reads:
+                    watch.reads.clear()
+                    watch.tick = -1
+        obj.fields[name] = value
 
 
 class KObject:
     """A driver object in the machine's memory. `label` names it in findings; `freed` is the place that freed it, or None."""
 
-    __shared__: ClassVar[tuple[str, ...]] = ()
+    __shared__: ClassVar[dict[str, Any]] = {}  # the watched fields, with what they start as
 
     def __init__(self, machine: Machine, label: str = "") -> None:
         self.machine = machine
         self.label = label or type(self).__name__
-        self.fields: dict[str, Any] = {}
+        self.fields = self.__shared__.copy()
         self.watches: dict[str, Watch] = {}
         self.released: dict[str, dict[int, int] | None] = {}  # what the last store_release of a field published
         self.freed: Spot | None = None
@@ -138,13 +148,7 @@ class KObject:
             raise AttributeError(f"{type(self).__name__} has no shared field {field!r}; it has {known}")
         if self.machine.watching:
             self.machine.touch_field(self, field, write, place, marked)
-        return self.fields.get(field, getattr(type(self), field).default)
-
-    def __getattr__(self, name: str) -> Any:
-        """Only for names that are not there: a driver that follows a pointer to the wrong kind of object ends up here."""
-        if not name.startswith("_") and "serial" in self.__dict__:
-            self.machine.no_such_field(self, name, here())
-        raise AttributeError(f"{type(self).__name__} has no field {name!r}")
+        return self.fields[field]
 
     def peek(self, field: str) -> Any:
         """The value without any check: for observers and pictures, not for drivers."""

@@ -22,6 +22,8 @@ from types import coroutine
 from typing import TYPE_CHECKING
 
 from .context import Context
+from .engine import DONE
+from .injection import Faults
 from .record import ALLOC, FREE
 from .sites import Spot, here
 
@@ -108,39 +110,49 @@ class Page:
                 clock.known[context.id] = context.vc
         return self.words[index]
 
-    @coroutine
-    def store(self, index: int, value: int | Callable[[int], int]) -> Generator[int | None, None, None]:
-        """Write word `index`, marked as WRITE_ONCE is. (A function makes the new word of the old one.)"""
+    def store(self, index: int, value: int, keep: int = 0) -> Awaitable[None]:
+        """Write word `index`, marked as WRITE_ONCE is; its bits in `keep` stay. Await it at once: it may be written already."""
         cpu = self.machine.current.cpu_id
         if cpu < 0 or self.lines.get(index >> 3) != 1 << cpu:
             cost = self._own(index, 0)
             if cost:
-                yield cost
-        self._put(index, value)
+                return self._store_after(cost, index, value, keep)
+        if self.freed is not None or self.watchers or not 0 <= index < WORDS:
+            self._put(index, lambda word: word & keep | value)
+        else:
+            words = self.words
+            words[index] = (words[index] & keep | value) & MASK64
+        return DONE
+
+    @coroutine
+    def _store_after(self, cost: int, index: int, value: int, keep: int) -> Generator[int | None, None, None]:
+        yield cost
+        self._put(index, lambda word: word & keep | value)
 
     @coroutine
     def load32(self, index: int) -> Generator[int | None, None, int]:
         """Read half a word: the 32 bits at byte 4 * `index`."""
-        return (yield from self.load(index >> 1)) >> 32 * (index & 1) & 0xFFFF_FFFF
+        return (yield from self.load(index >> 1)) >> 32 * (index & 1) & MASK32
 
     def store32(self, index: int, value: int) -> Awaitable[None]:
         """Write half a word, the 32 bits at byte 4 * `index`, in one step: the other half stays."""
-        half = (value & 0xFFFF_FFFF) << 32 * (index & 1)
-        keep = MASK32 << 32 * (~index & 1)
-        return self.store(index >> 1, lambda word: word & keep | half)
+        shift = 32 * (index & 1)
+        return self.store(index >> 1, (value & MASK32) << shift, MASK32 << 32 - shift)
 
     @coroutine
     def copy_in(self, index: int, values: Sequence[int]) -> Generator[int | None, None, None]:
         """`memcpy` of a few words to `index` and on, within one page. Each word is written by itself."""
         for i, value in enumerate(values, index):
-            yield from self.store(i, value)
+            rest = self.store(i, value)
+            if rest is not DONE:
+                yield from rest  # type: ignore[misc]  # a generator of ours
 
     @coroutine
     def cmpxchg_local(self, index: int, old: int, new: int) -> Generator[int | None, None, int]:
         """`cmpxchg_local`: atomic for this CPU only, and ordered with nothing. Other CPUs can get in between: two steps."""
         found = yield from self.load(index)
         if found == old:
-            yield from self.store(index, new)
+            yield from self.store(index, new)  # type: ignore[misc]  # a generator of ours
         return found
 
     @coroutine
@@ -179,13 +191,13 @@ class Page:
             clock.known.clear()
         return found
 
-    def _put(self, index: int, value: int | Callable[[int], int]) -> int:
-        """Write a word, or change it; returns what it was before. Spinning contexts see a write that changes something."""
+    def _put(self, index: int, change: Callable[[int], int]) -> int:
+        """Make a new word of the old one; returns what it was before. Spinning contexts see a write that changes something."""
         page = self
         if self.freed is not None or not 0 <= index < WORDS:
             page, index = self._stray(index, "write")
         found = page.words[index]
-        word = page.words[index] = (value if type(value) is int else value(found)) & MASK64  # type: ignore[operator]
+        word = page.words[index] = change(found) & MASK64
         if page.watchers and word != found:
             page.changed(index)
         return found
@@ -259,27 +271,6 @@ class Page:
         used = sum(word != 0 for word in self.words)
         state = "freed" if self.freed is not None else f"{used} of {WORDS} words set"
         return f"<page {self.pfn:#x} {self.name}: {state}>"
-
-
-class Faults:
-    """Makes allocations fail on purpose. `nth`: that one only (1 is the next); `probability`: each with this chance."""
-
-    def __init__(self, machine: Machine) -> None:
-        self.machine = machine
-        self.count = 0
-        self.nth: int | None = None
-        self.probability = 0.0
-        self.failed: list[Spot | None] = []
-
-    def should_fail(self, place: Spot | None) -> bool:
-        """Count one allocation and say whether it is to fail."""
-        self.count += 1
-        fail = self.nth is not None and self.count == self.nth
-        if self.probability and not fail:
-            fail = self.machine.random.random() < self.probability
-        if fail:
-            self.failed.append(place)
-        return fail
 
 
 class PageAllocator:

@@ -243,6 +243,11 @@ class Primitives(Validation):
         if address is not None:
             yield from self.me.work(self.costs.walk_read)
 
+    @coroutine
+    def register_step(self, thing: Any, offset: int, write: bool) -> Generator[int | None, None, None]:
+        """Software is about to read or write a register of a piece of hardware (the explorer wants to know)."""
+        yield from ()
+
     # -- names, prices, statistics ---------------------------------------------------------------------------------
 
     def register(self, name: str, kind: str) -> int:

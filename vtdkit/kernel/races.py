@@ -58,14 +58,16 @@ class Access:
 class Watch:
     """The last accesses of one field: who wrote it last, who read it since."""
 
-    __slots__ = ("last", "reader", "reads", "tick", "write")
+    __slots__ = ("last", "reader", "reads", "tick", "write", "writer")
 
     def __init__(self) -> None:
         self.write: Access | None = None
         self.reads: dict[int, Access] = {}
-        self.reader: Clock = NOBODY  # the clock of who looked last, plainly, with nothing written since; at which of its steps
-        self.tick = 0
-        self.last: Access = None  # type: ignore[assignment]  # what `reads` has of that reader; there whenever `reader` is
+        # Short cuts for `shared`; not kept while exploring, when every access must be told.
+        self.writer: Clock = NOBODY  # the clock of who wrote last, plainly, if nobody else touched the field since
+        self.reader: Clock = NOBODY  # the clock of who looked last, plainly, if nobody else wrote since; at which of its steps
+        self.tick = -1
+        self.last: Access = None  # type: ignore[assignment]  # what `reads` had of that reader; there whenever `reader` is
 
 
 class HappensBefore:
@@ -112,9 +114,10 @@ class HappensBefore:
     def release(self, context: Context, lock: Any) -> None:
         """A lock is given up. (An exclusive lock's clock is simply replaced: the holder has joined it.)"""
         if self.on:
-            mine = self.clock(context)
-            lock.vc, lock.known_to = dict(mine), mine
-            self.advance(context, mine)
+            mine = context.vc if context.vc is not None else self.clock(context)
+            lock.vc, lock.known_to = mine.copy(), mine
+            mine[context.id] += 1  # as `advance` does
+            context.tick += 1
 
     def leave_shared(self, context: Context, clock: Clock | None) -> Clock | None:
         """A reader gives up a shared lock: adds itself to what the next writer must come after."""
@@ -173,7 +176,7 @@ class HappensBefore:
         if self.on:
             mine = self.clock(context)
             if cpu.vc is None or cpu.known_to is mine:
-                cpu.vc, cpu.known_to = dict(mine), mine
+                cpu.vc, cpu.known_to = mine.copy(), mine
             else:
                 join(cpu.vc, mine)
                 cpu.known_to = None
@@ -204,7 +207,11 @@ class HappensBefore:
         else:
             access.count, access.marked, access.name = clock[context.id], marked, context.name
             access.code, access.offset = place.code, place.offset
-        if not marked and not self.machine.exploring:
+        if watch.writer is not clock or marked:
+            watch.writer = NOBODY
+        if marked:
+            watch.reader = NOBODY
+        elif not self.machine.exploring:
             watch.reader, watch.tick, watch.last = clock, context.tick, access
 
     def write(self, context: Context, watch: Watch, obj: Any, field: str, place: Spot, marked: bool) -> None:
@@ -218,7 +225,10 @@ class HappensBefore:
                 if clock.get(earlier.context, 0) < earlier.count and not (marked and earlier.marked):
                     self.machine.data_race(obj, field, ("write", place), ("read", earlier))
             watch.reads.clear()
-        watch.reader = NOBODY
+        watch.tick = -1
+        if watch.reader is not clock or obj.freed is not None:
+            watch.reader = NOBODY
+        watch.writer = NOBODY if marked or obj.freed is not None or self.machine.exploring else clock
         if last is None or last.context != context.id:
             watch.write = Access(context, clock[context.id], place, marked)
         else:

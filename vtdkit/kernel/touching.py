@@ -131,6 +131,11 @@ class Touching(Machine):
         if page is not None:
             self.touch(page.base + (address >> 3 & 511), WRITE)
 
+    def register_step(self, thing: Any, offset: int, write: bool) -> Any:
+        """One location for every eight bytes: a command register and its status are neighbours."""
+        location = self.locations.number(("register", self.location_of(thing), offset >> 3))
+        return self.stop(((location, WRITE if write else READ),))
+
     def device_step(self, thing: Any, address: int | None) -> Any:
         return self._device_step(thing, address)
 

@@ -18,8 +18,8 @@ const HINTS = [
 export default {
   render({ model, el: host, signal }) {
     const view = new View(model, host);
-    watch(model, ["left", "right", "lock"], () => view.draw(), signal);
-    watch(model, ["cursor", "row"], () => view.point(), signal);
+    watch(model, ["left", "right", "lock"], () => view.later("draw"), signal);
+    watch(model, ["cursor", "row"], () => view.later("point"), signal);
     const sizes = new ResizeObserver(() => view.resize());
     sizes.observe(view.body);
     const theme = new MutationObserver(() => view.draw(true));
@@ -114,6 +114,16 @@ class View {
   }
 
   // -- drawing ---------------------------------------------------------------------------------------------------------
+
+  // Once for all the traits that one key changes.
+  later(what) {
+    if (!this.due) queueMicrotask(() => {
+      const due = this.due;
+      this.due = "";
+      this[due]();
+    });
+    if (this.due !== "draw") this.due = what;
+  }
 
   span() {
     return this.right() - this.model.get("left");

@@ -82,12 +82,16 @@ function disc(x, y, radius) {
 
 // Make a canvas as large as its element, sharp on any screen; returns its context, in CSS pixels, wiped.
 export function wiped(canvas, width, height, scale) {
-  canvas.width = Math.round(width * scale);
-  canvas.height = Math.round(height * scale);
-  canvas.style.width = `${width}px`;
-  canvas.style.height = `${height}px`;
+  const wide = Math.round(width * scale), high = Math.round(height * scale);
+  if (canvas.width !== wide || canvas.height !== high) {
+    canvas.width = wide;
+    canvas.height = high;
+    canvas.style.width = `${width}px`;
+    canvas.style.height = `${height}px`;
+  }
   const c = canvas.getContext("2d");
-  c.scale(scale, scale);
+  c.setTransform(scale, 0, 0, scale, 0, 0);
+  c.clearRect(0, 0, width + 1, height + 1);
   return c;
 }
 

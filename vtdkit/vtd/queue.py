@@ -16,12 +16,14 @@ The order of the checks of one descriptor: width of the queue, tail, fetch, type
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
-from . import descriptors
+from . import descriptors, execute
 from .layout import Entry
-from .memory import AccessError
+from .memory import AccessError, read_words
 
 if TYPE_CHECKING:
     from .unit import RemappingUnit
@@ -32,7 +34,10 @@ Outcome = Literal["done", "pending", "blocked", "error"]
 NO_INFO, INVALID_TAIL, FETCH_ERROR, INVALID_TYPE, RESERVED_FIELD, BAD_WIDTH, TAIL_UNALIGNED, INVALID_MODE = range(8)
 _SLOTS_PER_PAGE = 256
 _REMEMBERED = 4096
+_WAIT_FIELDS = descriptors.INV_WAIT.picker("SW", "ADDR", "DATA", "IF")
 _TO_DEVICES = frozenset((descriptors.DEV_TLB_INV.name, descriptors.P_DEV_TLB_INV.name))
+_IN_UNIT, _IN_QUEUE, _TO_DEVICE = range(3)  # where a descriptor is executed
+_Known = tuple[Entry, int, Callable[["RemappingUnit", Entry], Outcome]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +89,12 @@ class InvalidationQueue:
         self.waits: list[Wait] = []
         self.last_was_wait = True
         self.last: Entry | None = None
+        self._found: tuple[Entry | None, int, str] = (None, 0, "")  # why nothing was executed: descriptor, IQEI value, in words
         self._stopping = unit.registers.mask("FSTS", "IQE", "ITE")
+        self._registers = unit.registers.values
+        self._read_words: Callable[[int, int], int] = getattr(unit.memory, "read_words", partial(read_words, unit.memory))
         # Descriptors that passed every check in one mode and width, by raw value: rings see the same few again and again.
-        self._known: dict[int, Entry] = {}
+        self._known: dict[int, _Known] = {}
         self._known_in = (0, 0)
         self._shaped = (-1, 0, 0)  # the address register, and what follows from it: bytes of a slot and of the ring
 
@@ -120,6 +128,12 @@ class InvalidationQueue:
         return self.unit.registers["IQT"]
 
     @property
+    def fetching(self) -> bool:
+        """Whether there is a descriptor to fetch, and no error in the way."""
+        registers = self._registers
+        return self.enabled and registers["IQH"] != registers["IQT"] and not self.halted and not registers["FSTS"] & self._stopping
+
+    @property
     def idle(self) -> bool:
         """Whether there is nothing to fetch. Pending waits may still be outstanding."""
         registers = self.unit.registers.values
@@ -151,51 +165,59 @@ class InvalidationQueue:
         """Fetch and execute one descriptor. None when there is nothing to do or an error has stopped the
         queue.
         """
-        registers = self.unit.registers.values
-        head, tail = registers["IQH"], registers["IQT"]
-        if not self.enabled or head == tail or self.stopped:
+        index = self.head // self.slot_bytes
+        outcome = self.execute_next()
+        if outcome is None:
             return None
-        size, ring = self.shape
-        index = head // size
-        if self.waits and any(wait.entry.FN for wait in self.waits):
-            return QueueStep(index, None, "blocked", note="a fence waits for a device TLB")
-        try:
-            self._check_registers(size == 32, tail, ring)
-            entry = self._fetch(head, size)
-            if entry.structure.name in _TO_DEVICES and not self.unit.device_tlbs.free:
-                return QueueStep(index, entry, "blocked", note="all 32 ITags are in use")
-        except QueueError as error:
-            return self._fail(index, error)
-        registers["IQH"] = (head + size) % ring
-        self.last, self.last_was_wait = entry, entry.structure is descriptors.INV_WAIT
-        if self.last_was_wait:
-            outcome = self._wait(index, entry)
-        else:
-            outcome = self.unit.execute(entry)
-        return QueueStep(index, entry, outcome)
+        if outcome in ("done", "pending"):
+            return QueueStep(index, self.last, outcome)
+        entry, cause, note = self._found
+        return QueueStep(index, entry, outcome, cause, note)
 
-    def _fetch(self, head: int, size: int) -> Entry:
-        raw, read, first = 0, self.unit.memory.read64, self.base + head
+    def execute_next(self) -> Outcome | None:
+        """`step` for whoever has no use for a record of it."""
+        if not self.fetching:
+            return None
+        unit, registers = self.unit, self._registers
+        head, tail = registers["IQH"], registers["IQT"]
+        address, size, ring = self._shaped
+        if address != registers["IQA"]:
+            size, ring = self.shape
+        if self.waits and any(wait.entry.FN for wait in self.waits):
+            return self._blocked(None, "a fence waits for a device TLB")
         try:
-            for word in range(size // 8):
-                raw |= read(first + 8 * word) << 64 * word
+            if self._known_in != (unit.mode, size) or tail % size or tail >= ring:
+                self._check_registers(size == 32, tail, ring)
+            entry, place, run = self._fetch(self.base + head, size)
+            if place == _TO_DEVICE and not unit.device_tlbs.free:
+                return self._blocked(entry, "all 32 ITags are in use")
+        except QueueError as error:
+            return self._fail(error)
+        registers["IQH"] = (head + size) % ring
+        self.last, self.last_was_wait = entry, place == _IN_QUEUE
+        return self._wait(head // size, entry) if place == _IN_QUEUE else run(unit, entry)
+
+    def _fetch(self, address: int, size: int) -> _Known:
+        try:
+            raw = self._read_words(address, size >> 3)
         except AccessError as error:
             raise QueueError(FETCH_ERROR, f"descriptor cannot be read: {error}") from None
-        return self._checked(raw, size)
+        known = self._known.get(raw)
+        return known if known is not None and self._known_in == (self.unit.mode, size) else self._checked(raw, size)
 
-    def _checked(self, raw: int, size: int) -> Entry:
+    def _checked(self, raw: int, size: int) -> _Known:
         """The descriptor, if nothing is wrong with it."""
         if (self.unit.mode, size) != self._known_in or len(self._known) >= _REMEMBERED:
             self._known.clear()
             self._known_in = self.unit.mode, size
-        entry = self._known.get(raw)
-        if entry is None:
-            entry = descriptors.decode(raw)
-            self._check_type(raw, entry)
-            assert entry is not None
-            self._check_fields(raw, entry)
-            self._known[raw] = entry
-        return entry
+        entry = descriptors.decode(raw)
+        self._check_type(raw, entry)
+        assert entry is not None
+        self._check_fields(raw, entry)
+        kind = entry.structure
+        place = _IN_QUEUE if kind is descriptors.INV_WAIT else _TO_DEVICE if kind.name in _TO_DEVICES else _IN_UNIT
+        known = self._known[raw] = entry, place, execute.EXECUTORS.get(kind.name, execute.nothing)
+        return known
 
     def _check_registers(self, wide: bool, tail: int, ring: int) -> None:
         unit, caps = self.unit, self.unit.capabilities
@@ -226,18 +248,23 @@ class InvalidationQueue:
         if problem:
             raise QueueError(RESERVED_FIELD, problem, entry)
 
-    def _fail(self, index: int, error: QueueError) -> QueueStep:
+    def _blocked(self, entry: Entry | None, note: str) -> Outcome:
+        self._found = entry, 0, note
+        return "blocked"
+
+    def _fail(self, error: QueueError) -> Outcome:
         unit = self.unit
         cause = NO_INFO if unit.quirks.silent_queue_error else error.cause
         unit.registers.set_field("IQERCD", "IQEI", cause)
         self.halted = True
         unit.faults.raise_status("IQE")
-        return QueueStep(index, error.entry, "error", cause, error.note)
+        self._found = error.entry, cause, error.note
+        return "error"
 
     def _wait(self, index: int, entry: Entry) -> Outcome:
-        tags = self.unit.device_tlbs.outstanding
-        if tags or self.waits:
-            self.waits.append(Wait(index, entry, tags))
+        devices = self.unit.device_tlbs
+        if devices.busy or self.waits:
+            self.waits.append(Wait(index, entry, devices.outstanding))
             return "pending"
         self._complete(entry)
         return "done"
@@ -253,9 +280,10 @@ class InvalidationQueue:
 
     def _complete(self, entry: Entry) -> None:
         unit = self.unit
-        if entry["SW"]:
-            unit.write_status(entry["ADDR"] & unit.rules.host_limit - 1, entry["DATA"])
-        if entry["IF"] and not unit.registers.field("ICS", "IWC"):
+        status, address, data, interrupt = _WAIT_FIELDS(entry.raw)
+        if status:
+            unit.hooks.status_write(address & unit.rules.host_limit - 1, data)
+        if interrupt and not unit.registers.field("ICS", "IWC"):
             unit.registers.set_field("ICS", "IWC", 1)
             unit.invalidation_event.fire()
 

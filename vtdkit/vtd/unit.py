@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from . import commands, engine, execute, quick
@@ -77,6 +78,8 @@ class RemappingUnit:
         self.faults = FaultLog(self.registers, self.fault_event, quirks, self.capabilities.NFR, compress=compress)
         self.faults.widest = max(self.capabilities.widths, default=64)
         self.queue = InvalidationQueue(self)
+        self.execute_next = self.queue.execute_next  # `step` without a record
+        self._written = partial(commands.written, self)
         self.device_tlbs = DeviceTlbs(self)
         self.page_requests: PageRequestQueue = PageRequestQueue(self, self.page_event)
         self.diagnostics = Diagnostics(self)
@@ -113,7 +116,7 @@ class RemappingUnit:
 
     def write(self, offset: int, value: int, size: int = 4) -> None:
         """Write a register and carry out what it sets off. Raises BadRegisterAccess."""
-        self.registers.write(offset, value, size, lambda name, old, new: commands.written(self, name, old, new))
+        self.registers.write(offset, value, size, self._written)
 
     def defer(self, action: Callable[[], None]) -> None:
         """Do `action` now, or at a later `tick` if this unit's commands take time."""
@@ -252,9 +255,6 @@ class RemappingUnit:
 
     def execute(self, entry: Entry) -> Outcome:
         return execute.execute(self, entry)
-
-    def write_status(self, address: int, data: int) -> None:
-        self.hooks.status_write(address, data)
 
     def attach_device_tlb(self, sid: int, *, capacity: int = 32, prompt: bool = True) -> Endpoint:
         """Put an endpoint with a device TLB at `sid`. One that is not `prompt` answers invalidations when

@@ -59,8 +59,26 @@ def unmap_timer(driver: type[IntelIommu], machine: Machine) -> Observer:
     return lambda: outcome(thread)
 
 
+def enforce_irq(driver: type[IntelIommu], machine: Machine) -> Observer:
+    """Coherency is enforced on a first-level domain; its pages are unmapped in interrupts, one of which comes in elsewhere."""
+    pc = computer(driver, machine, "first level only")
+    domain = pc.new_domain(attach="00:03.0")
+    pc.map(domain, FIRST, 0x5000000)
+
+    async def completion() -> None:
+        await pc.core.iommu_unmap(domain, FIRST, 4096)
+
+    async def transfer() -> None:
+        machine.interrupt(machine.cpus[0], "nvme_irq", completion)
+
+    machine.spawn(transfer(), cpu=1, name="device")
+    enforce = machine.spawn(pc.driver.intel_iommu_enforce_cache_coherency(domain), cpu=2, name="enforce")
+    return lambda: outcome(enforce)
+
+
 SCENARIOS = (
     Scenario("unmap-unmap", "two CPUs unmap pages of one domain", unmap_two),
     Scenario("unmap-irq", "a completion interrupt unmaps a page on a CPU where a thread unmaps another", unmap_irq),
     Scenario("unmap-timer", "the flush queue's timer flushes a domain on a CPU where a thread unmaps a page of it", unmap_timer),
+    Scenario("enforce-irq", "coherency is enforced on a domain whose pages are unmapped in interrupts", enforce_irq),
 )

@@ -1,0 +1,61 @@
+"""A scenario explored in one go, in parts, on other processes, on a cluster: the same counts, outcomes and findings."""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor, ProcessPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from vtdkit.kernel import ScenarioExploration, explore, sample
+from vtdkit.lab.findings import VERSIONS
+from vtdkit.lab.scenarios import SCENARIOS
+
+BUILD = SCENARIOS["id-exhaustion"].on(VERSIONS["v0"])
+
+
+def told(found: ScenarioExploration) -> tuple[object, ...]:
+    findings = sorted({repr(one.finding) for one in found.findings})
+    return found.executions, found.deadlocks, dict(found.outcomes), findings, found.complete
+
+
+def test_on_processes_and_on_a_dask_cluster() -> None:
+    alone = told(explore(BUILD))
+    with ProcessPoolExecutor(2) as executor:
+        assert told(explore(BUILD, executor=executor)) == alone
+    distributed = pytest.importorskip("distributed")
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, processes=False) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        executor_of_dask: Executor = client.get_executor()
+        assert told(explore(BUILD, executor=executor_of_dask)) == alone
+
+
+def test_stopped_and_taken_up_again(tmp_path: Path) -> None:
+    file = str(tmp_path / "kept.json")
+    first = explore(BUILD, limit=20, resume=file)
+    assert not first.complete
+    assert told(explore(BUILD, resume=file)) == told(explore(BUILD))
+
+
+def test_what_is_kept_is_checked(tmp_path: Path) -> None:
+    file = tmp_path / "kept.json"
+    (tmp_path / "kept.json.shared").write_text("12 many")
+    with pytest.raises(ValueError, match="other than numbers"):
+        explore(BUILD, resume=str(file))
+
+
+@pytest.mark.parametrize("depth", [None, 3])
+def test_random_schedules_find_the_deadlock_too(depth: int | None) -> None:
+    build = SCENARIOS["unmap-irq"].on(VERSIONS["m11"])
+    found = sample(build, runs=80, seed=1, depth=depth)
+    assert found.of("deadlock")
+    assert repr(found) == repr(sample(build, runs=80, seed=1, depth=depth))
+    assert not found.complete
+
+
+def test_a_bound_is_told() -> None:
+    bounded = explore(BUILD, preemptions=0)
+    assert not bounded.complete
+    assert bounded.extent == "complete up to 0 preemptions"

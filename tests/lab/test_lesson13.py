@@ -1,0 +1,95 @@
+"""Lesson 13: claims of the debate and what the model says to them; each verdict can come out the other way."""
+
+from __future__ import annotations
+
+import pytest
+
+from vtdkit.kernel import explore
+from vtdkit.kernel.exploring import ScenarioExploration
+from vtdkit.lab.lessons import lesson13 as lesson
+from vtdkit.lab.scenarios import QUESTIONS, SCENARIOS
+from vtdkit.lab.variants import flush_before_free, free_after_grace_period, load_store_insert
+from vtdkit.series import driver_at
+
+DRIVER = driver_at(0)
+
+
+def found(name: str, driver: type = DRIVER, limit: int | None = None) -> ScenarioExploration:
+    return explore((QUESTIONS | SCENARIOS)[name].on(driver), limit=limit)
+
+
+@pytest.mark.parametrize(
+    ("claim", "scenario", "driver", "against", "executions"),
+    [
+        ("no lock needed", "maps-apart", DRIVER, 0, 14),
+        ("no lock needed", "maps-apart", load_store_insert(DRIVER), 2, 6),
+        ("no promise", "maps-same-page", DRIVER, 0, 6),
+        ("no promise", "maps-apart", DRIVER, 14, 14),
+        ("cannot guard freeing", "map-in-unmap", DRIVER, 0, 6),
+        ("cannot guard freeing", "maps-apart", DRIVER, 14, 14),
+        ("block wins", "block-and-page", DRIVER, 4, 76),
+        ("useless output", "dump-unmap", DRIVER, 1, 3),
+        ("useless output", "dump-unmap", free_after_grace_period(DRIVER), 0, 4),
+        ("test and clear", "dirty-cmpxchg", DRIVER, 0, 62),
+        ("test and clear", "dirty-store", DRIVER, 17, 62),
+    ],
+)
+def test_claims_are_judged_by_every_order(claim: str, scenario: str, driver: type, against: int, executions: int) -> None:
+    verdict = lesson.CLAIMS[claim].judged(found(scenario, driver))
+    assert (verdict.against, verdict.executions, verdict.complete) == (against, executions, True)
+    assert verdict.word == ("does not hold" if against else "holds")
+
+
+def test_the_table_under_a_new_block_is_freed_too_early_unless_it_is_flushed_first() -> None:
+    claim = lesson.CLAIMS["invalidate, then free"]
+    early = claim.judged(found("superpage-dma", limit=20))
+    assert (early.against, early.complete) == (13, False)
+    assert "not every order" in early.evidence
+    late = claim.judged(found("superpage-dma", flush_before_free(DRIVER)))
+    assert (late.against, late.executions, late.word) == (0, 63, "holds")
+
+
+def test_an_exploration_that_was_cut_short_never_says_that_a_claim_holds() -> None:
+    verdict = lesson.CLAIMS["invalidate, then free"].judged(found("superpage-dma", flush_before_free(DRIVER), limit=3))
+    assert (verdict.word, verdict.complete) == ("not seen to fail", False)
+
+
+def test_the_page_wins_while_the_block_is_said_to_be_mapped() -> None:
+    steps = lesson.page_wins(DRIVER, found("block-and-page"))
+    assert len(steps) == 12
+    assert steps.outcome == "(0, 0, 'nothing', '0x6000000', '0 tables lost')"
+    assert [each.title for each in steps.findings] == ["WARNING: DMA PTE already set"]
+    with pytest.raises(LookupError, match="no execution"):
+        lesson.page_wins(DRIVER, found("block-and-page", limit=1))
+
+
+def test_ends_are_a_table_and_an_oops_is_a_dash() -> None:
+    shown = lesson.ends(found("block-and-page"), "block", "page", "at 0x0", "at 0x3000", "lost")
+    assert shown.rows[1] == (7, 0, "-", "0x40000000", "0x40003000", "0 tables lost")
+    assert sum(int(str(row[0])) for row in shown.rows) == 76
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_tables_freed_is_what_the_driver_frees(seed: int) -> None:
+    iova, length = lesson.unmapped(seed)
+    exercise, right = lesson.TABLES_FREED.seeded(seed), lesson.tables_freed(DRIVER, iova, length)
+    assert f"{length:#x} bytes from {iova:#x}" in exercise.show().text
+    assert exercise.check(right)
+    touched = (iova + length - 1) // lesson.BLOCK - iova // lesson.BLOCK + 1
+    assert "have others too" in exercise.check(touched).text
+
+
+def test_put_it_in_wants_an_atomic_insert_and_the_losers_page_back() -> None:
+    exercise = lesson.PUT_IT_IN.seeded(0)
+    assert exercise.check(lesson.insert_table)
+    assert exercise.check(DRIVER.insert_table)
+    assert "tables lost" in exercise.check(load_store_insert(DRIVER).insert_table).text
+
+    async def keeps_the_page(self, domain, pte, level):  # type: ignore[no-untyped-def]
+        page = await self.alloc_pgtable_page(domain.nid, f"{domain.label} level {level - 1} table")
+        value = page.address | 3
+        return await pte.cmpxchg(0, value) or value
+
+    assert "1 tables lost" in exercise.check(keeps_the_page).text
+    assert "no answer" in exercise.check(None).text
+    assert exercise.try_out(lesson.insert_table).rows[0][0] == 14

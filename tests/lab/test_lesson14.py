@@ -35,7 +35,7 @@ def test_what_6_0_still_has() -> None:
 
 
 def test_patch_08_made_an_inversion_that_patch_11_ended() -> None:
-    seen = {number for number in range(14) if lesson.has(number, "inversion-through-08", "unmap-irq")}
+    seen = {number for number in range(14) if lesson.has(number, "irq-inversion", "unmap-irq")}
     assert seen == {5, 6, 7, 8, 9}
     assert {version for version in ("v7", "v8", "v10", "v11") if lesson.standing([version], ["unmap-irq"]).defects(version)} == {
         "v8", "v10",

@@ -114,9 +114,10 @@ class HappensBefore:
     def release(self, context: Context, lock: Any) -> None:
         """A lock is given up. (An exclusive lock's clock is simply replaced: the holder has joined it.)"""
         if self.on:
-            mine = self.clock(context)
-            lock.vc, lock.known_to = dict(mine), mine
-            self.advance(context, mine)
+            mine = context.vc if context.vc is not None else self.clock(context)
+            lock.vc, lock.known_to = mine.copy(), mine
+            mine[context.id] += 1  # as `advance` does
+            context.tick += 1
 
     def leave_shared(self, context: Context, clock: Clock | None) -> Clock | None:
         """A reader gives up a shared lock: adds itself to what the next writer must come after."""
@@ -175,7 +176,7 @@ class HappensBefore:
         if self.on:
             mine = self.clock(context)
             if cpu.vc is None or cpu.known_to is mine:
-                cpu.vc, cpu.known_to = dict(mine), mine
+                cpu.vc, cpu.known_to = mine.copy(), mine
             else:
                 join(cpu.vc, mine)
                 cpu.known_to = None

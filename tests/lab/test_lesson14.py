@@ -27,24 +27,31 @@ def test_a_short_look_shows_what_came_with_6_0_rc1_and_what_went_with_rc5() -> N
 
 
 def test_what_6_0_still_has() -> None:
-    scenes = ("enforce-attach", "attach-same-domain", "passthrough-ats", "id-exhaustion", "no-memory", "superpage-dma")
+    scenes = (
+        "enforce-attach",
+        "enforce-irq",
+        "attach-same-domain",
+        "passthrough-ats",
+        "id-exhaustion",
+        "no-memory",
+        "superpage-dma",
+    )
     assert lesson.standing(("m13",), scenes, limit=20).defects("m13") == (
-        "ats-unlocked", "failed-attach", "order-inversion", "pass-through-ats", "release-unattached",
+        "ats-unlocked", "failed-attach", "irq-inversion", "order-inversion", "pass-through-ats", "release-unattached",
         "superpage-free",
     )  # fmt: skip
 
 
-def test_patch_08_made_an_inversion_that_patch_11_ended() -> None:
-    seen = {number for number in range(14) if lesson.has(number, "inversion-through-08", "unmap-irq")}
+def test_in_legacy_mode_the_inversion_came_with_patch_08_and_went_with_patch_11() -> None:
+    seen = {number for number in range(14) if lesson.has(number, "irq-inversion", "unmap-irq")}
     assert seen == {5, 6, 7, 8, 9}
-    assert {version for version in ("v7", "v8", "v10", "v11") if lesson.standing([version], ["unmap-irq"]).defects(version)} == {
-        "v8", "v10",
-    }  # fmt: skip
 
 
 def test_the_timer_waits_for_the_thread_it_interrupted_and_not_after_the_fix() -> None:
     steps = lesson.deadlock()
-    assert (len(steps), steps.inevitable) == (64, 49)
+    assert steps.inevitable is not None
+    assert steps.inevitable < len(steps)
+    assert [each.title for each in steps.findings] == ["deadlock: &domain->lock"]
     assert "fq_flush_timeout waits for &domain->lock, held by unmap" in steps.outcome
     with pytest.raises(LookupError, match="no deadlock in unmap-timer of m13"):
         lesson.deadlock("m13")

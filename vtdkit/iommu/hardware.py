@@ -164,8 +164,8 @@ class RemappingHardware:
         if self.working:
             return
         machine = self.machine
-        machine.hardware_touched(self)
         if machine.exploring:
+            machine.hardware_touched(self)
             if not self.walking:
                 self._drain()
             return

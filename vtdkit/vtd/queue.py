@@ -96,6 +96,7 @@ class InvalidationQueue:
         # Descriptors that passed every check in one mode and width, by raw value: rings see the same few again and again.
         self._known: dict[int, _Known] = {}
         self._known_in = (0, 0)
+        self._reserved: dict[str, int] = {}  # bits that must be 0, by the name of the layout
         self._shaped = (-1, 0, 0)  # the address register, and what follows from it: bytes of a slot and of the ring
 
     @property
@@ -241,8 +242,11 @@ class InvalidationQueue:
             raise QueueError(INVALID_TYPE, f"descriptor type {descriptors.type_of(raw):X}h", entry)
 
     def _check_fields(self, raw: int, entry: Entry) -> None:
-        mask = entry.structure.reserved_mask(self.unit.capabilities.environment)
-        if raw & mask or raw >> entry.structure.width:
+        kind = entry.structure
+        mask = self._reserved.get(kind.name, -1)
+        if mask < 0:
+            mask = self._reserved[kind.name] = kind.reserved_mask(self.unit.capabilities.environment)
+        if raw & mask or raw >> kind.width:
             raise QueueError(RESERVED_FIELD, f"reserved bits {raw & mask:#x} set", entry)
         problem = _value_problem(entry, self.unit)
         if problem:
@@ -291,7 +295,7 @@ class InvalidationQueue:
 def _value_problem(entry: Entry, unit: RemappingUnit) -> str:
     """A field whose bits are legal but whose value is not. Reported like a reserved field."""
     layout, caps = entry.structure, unit.capabilities
-    if layout in (descriptors.CC_INV, descriptors.IOTLB_INV) and entry.G == 0:
+    if (layout is descriptors.CC_INV or layout is descriptors.IOTLB_INV) and entry.G == 0:
         return "granularity 0"
     if layout is descriptors.P_IOTLB_INV and entry.G < 2:
         return f"granularity {entry.G}"
@@ -299,7 +303,7 @@ def _value_problem(entry: Entry, unit: RemappingUnit) -> str:
         return "granularity 2"
     if layout is descriptors.HPT_INV and entry.G == 0:
         return "granularity 0"
-    if layout in (descriptors.IOTLB_INV, descriptors.P_IOTLB_INV) and entry.G == 3:
+    if (layout is descriptors.IOTLB_INV or layout is descriptors.P_IOTLB_INV) and entry.G == 3:
         if not caps.PSI and layout is descriptors.IOTLB_INV:
             return "page granularity without PSI"
         if entry.AM > caps.MAMV:

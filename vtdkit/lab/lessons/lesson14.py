@@ -127,7 +127,7 @@ HISTORY = (
     ("klist-irq", "fault-bus"),
     ("domain-lock-irq", "unmap-timer"),
     ("pass-through-ats", "passthrough-ats"),
-    ("inversion-through-08", "unmap-irq"),
+    ("irq-inversion", "unmap-irq"),
 )
 
 

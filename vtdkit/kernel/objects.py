@@ -56,7 +56,8 @@ class shared:
                 # nobody else wrote since it looked last: only its own count went up, or what it wrote itself
                 watch.tick, access, frame = context.tick, watch.last, _getframe(1)
                 access.count, access.code, access.offset = context.vc[context.id], frame.f_code, frame.f_lasti
-                watch.reads[context.id] = access
+                if not watch.reads:
+                    watch.reads[context.id] = access
         return obj.fields[name]
 
     def __set__(self, obj: Any, value: Any) -> None:

@@ -30,7 +30,7 @@ def awaited_names() -> set[str]:
     return names - BUILTIN
 
 
-NAMES = awaited_names() | {"work", "store", "store32"}  # plain functions that return something to await
+NAMES = awaited_names() | {"work", "store", "store32", "copy_in"}  # plain functions that return something to await
 
 
 def forgotten(source: str, names: set[str]) -> list[tuple[int, str]]:

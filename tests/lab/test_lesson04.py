@@ -40,11 +40,11 @@ def test_lockdep_warns_in_a_run_that_ends_well() -> None:
 def test_in_every_order_a_race_before_and_a_deadlock_after() -> None:
     assert kinds("fault-bus", OLD) == (2, {})
     assert kinds("fault-probe", OLD) == (2, {RACE: 2})
-    assert kinds("fault-remove", OLD) == (42, {RACE: 42})
+    assert kinds("fault-remove", OLD) == (48, {RACE: 48})
     for driver in (NEW, MERGED):
         assert kinds("fault-bus", driver) == (6, {LOCKDEP: 3, "deadlock": 3})
         assert kinds("fault-probe", driver) == (2, {LOCKDEP: 2})
-        assert kinds("fault-remove", driver) == (42, {LOCKDEP: 42})
+        assert kinds("fault-remove", driver) == (48, {LOCKDEP: 48})
     for name in ("fault-bus", "fault-probe", "fault-remove", "fault-reference"):
         assert kinds(name, FIXED)[1] == {}
 

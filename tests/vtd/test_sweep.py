@@ -8,11 +8,12 @@ tested. The structures are in memory that plain builders made.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 
 from vtdkit.vtd import Capabilities, Fault, RemappingUnit, Structure, Translation, descriptors, stages, tables
-from vtdkit.vtd.interrupt_tables import IRTE
+from vtdkit.vtd.interrupt_tables import IRTE, IRTE_POSTED
 
 from .cases import IRTE_HIGH, IRTE_LOW, interrupts, msi
 from .rig import FSTS, IQA, IQERCD, IQT, QIE, RW, Tables, bring_up, command, legacy, read, scalable
@@ -184,6 +185,48 @@ def test_each_bit_of_an_interrupt_entry(eime: int) -> None:
         else:
             # SVT 01 flipped to 11 is a reserved value.
             assert (got == 0x24) is (bit == 83), f"bit {bit}"
+
+
+def test_each_bit_of_a_posted_interrupt_entry() -> None:
+    made, unit, table = interrupts(Capabilities(HAW=46, PI=1))
+    descriptor = made.page()
+    low, high = 1 | 1 << 15 | 0x31 << 16 | descriptor >> 6 << 38, IRTE_HIGH
+    reserved = IRTE_POSTED.reserved_mask(unit.capabilities.with_modes(EIME=0))
+    assert reserved == 0xFFF0_0000 << 64 | 0x3F_FF00_30FC
+    for bit in range(128):
+        made.memory[table], made.memory[table + 8] = low, high
+        made.memory[table + bit // 64 * 8] ^= 1 << bit % 64
+        if reserved >> bit & 1:
+            answer = unit.from_memory(msi())
+            assert isinstance(answer, Fault)
+            assert answer.code == 0x24, f"bit {bit} is reserved"
+
+
+@pytest.mark.parametrize(("level", "layout"), list(enumerate((stages.HPT_L4, stages.HPT_L3, stages.HPT_L2, stages.HPT_L1))))
+def test_each_bit_of_a_host_permission_entry(level: int, layout: Structure) -> None:
+    caps = Capabilities.scalable(HAW=46, PTRS=1, HPTS=1)
+    made, _, entry, _ = scalable("SS", caps, flags=0x3C)
+    chain = [made.page() for _ in range(4)]
+    made.memory[entry + 32] = chain[0]
+    for table, below in pairwise(chain):
+        made.memory[table + 8] = below | 1
+    made.memory[chain[3]] = 1
+    unit = made.unit(caps, mode=1, cached=False)
+    request = read(0, at="translated")
+    assert isinstance(unit.from_memory(request), Translation)
+    reserved = layout.reserved_mask(unit.capabilities.environment)
+    # Another address leads to another page of the chain, which has its own entries.
+    elsewhere = layout.mask("ADDR") & ~reserved if "ADDR" in layout.names else 0
+    for bit in range(128):
+        if elsewhere >> bit & 1:
+            continue
+        word = chain[level] + bit // 64 * 8
+        kept = made.memory[word]
+        made.memory[word] = kept ^ 1 << bit % 64
+        answer = unit.from_memory(request)
+        got = answer.label if isinstance(answer, Fault) else ""
+        assert (got == "HPT.A1") is bool(reserved >> bit & 1), f"bit {bit}: {answer!r}"
+        made.memory[word] = kept
 
 
 def test_a_superpage_without_its_capability_is_a_reserved_bit() -> None:

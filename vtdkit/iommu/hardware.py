@@ -17,7 +17,7 @@ from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.device_tlb import Endpoint
 from vtdkit.vtd.events import Message
 from vtdkit.vtd.hooks import Hooks
-from vtdkit.vtd.memory import AccessError
+from vtdkit.vtd.memory import AccessError, read_words
 from vtdkit.vtd.requests import Fault, Request, Translation
 from vtdkit.vtd.unit import RemappingUnit
 
@@ -48,14 +48,21 @@ class MachineMemory:
             self.machine.use_after_free(page, index, f"read by {self.name}")
         return page.words[index]
 
-    def write64(self, address: int, value: int) -> None:
-        page = self.machine.pages.page(address)
+    def read_words(self, address: int, count: int) -> int:
+        page, index = self.frames.get(address >> PAGE_SHIFT), address >> 3 & 511
+        if count != 2 or page is None or page.freed is not None:
+            return read_words(self, address, count)
+        return page.words[index] | page.words[index + 1] << 64
+
+    def write64(self, address: int, value: int, keep: int = 0) -> None:
+        """Write a word; its bits in `keep` stay."""
+        page = self.frames.get(address >> PAGE_SHIFT)
         if page is None:
             raise AccessError(address)
         index = address >> 3 & 511
         if page.freed is not None:
             self.machine.use_after_free(page, index, f"write by {self.name}")
-        page.words[index] = value
+        page.words[index] = page.words[index] & keep | value
         page.changed(index)
 
     def cmpxchg64(self, address: int, expected: int, value: int) -> int:
@@ -63,6 +70,9 @@ class MachineMemory:
         if found == expected:
             self.write64(address, value)
         return found
+
+
+QUEUE = range(0x80, 0x90)  #: head and tail: whoever moves the tail touches the whole unit, see `ring`
 
 
 class _Lines(Hooks):
@@ -119,7 +129,7 @@ class RemappingHardware:
     def readl(self, offset: int) -> Generator[int | None, None, int]:
         """Read a 32-bit register."""
         yield from self.machine.work(self.machine.costs.mmio)
-        if self.machine.exploring:
+        if self.machine.exploring and offset not in QUEUE:
             yield from self.machine.register_step(self, offset, False)
         return self.unit.read(offset, 4)
 
@@ -127,7 +137,7 @@ class RemappingHardware:
     def readq(self, offset: int) -> Generator[int | None, None, int]:
         """Read a 64-bit register."""
         yield from self.machine.work(self.machine.costs.mmio)
-        if self.machine.exploring:
+        if self.machine.exploring and offset not in QUEUE:
             yield from self.machine.register_step(self, offset, False)
         return self.unit.read(offset, 8)
 
@@ -135,7 +145,7 @@ class RemappingHardware:
     def writel(self, offset: int, value: int) -> Generator[int | None, None, None]:
         """Write a 32-bit register."""
         yield from self.machine.work(self.machine.costs.mmio)
-        if self.machine.exploring:
+        if self.machine.exploring and offset not in QUEUE:
             yield from self.machine.register_step(self, offset, True)
         self.unit.write(offset, value, 4)
 
@@ -143,7 +153,7 @@ class RemappingHardware:
     def writeq(self, offset: int, value: int) -> Generator[int | None, None, None]:
         """Write a 64-bit register."""
         yield from self.machine.work(self.machine.costs.mmio)
-        if self.machine.exploring:
+        if self.machine.exploring and offset not in QUEUE:
             yield from self.machine.register_step(self, offset, True)
         self.unit.write(offset, value, 8)
 
@@ -154,8 +164,8 @@ class RemappingHardware:
         if self.working:
             return
         machine = self.machine
-        machine.hardware_touched(self)
         if machine.exploring:
+            machine.hardware_touched(self)
             if not self.walking:
                 self._drain()
             return
@@ -178,7 +188,7 @@ class RemappingHardware:
         unit = self.unit
         if unit.execute_next() in ("done", "pending"):
             self.descriptors += 1
-            if not (unit.queue.idle or unit.queue.stopped):
+            if unit.queue.fetching:
                 return self._time_of_next()
         else:
             for page in self.polled:
@@ -209,10 +219,8 @@ class RemappingHardware:
     def write_status(self, address: int, data: int) -> None:
         """A wait descriptor completed: 32 bits go to memory, coherently."""
         shift = (address & 4) * 8
-        word = address & ~7
-        old = self.memory.read64(word)
-        self.machine.memory_touched(word)
-        self.memory.write64(word, old & ~(0xFFFF_FFFF << shift) | data << shift)
+        self.machine.memory_touched(address & ~7)
+        self.memory.write64(address & ~7, data << shift, 0xFFFF_FFFF << 32 - shift)
 
     # -- faults ----------------------------------------------------------------------------------------------------
 

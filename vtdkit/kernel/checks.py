@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 from .context import AGENT, TASK, Context
 from .findings import Finding, Findings
 from .irqflags import IrqFlags
+from .objects import KObject
 from .races import Watch
 from .record import FOUND
 from .sites import ANYWHERE, Site, Spot, here, site, stack
 
 if TYPE_CHECKING:
     from .lockbase import Lock
-    from .objects import KObject
     from .pages import Page
     from .races import Access
 
@@ -104,6 +104,19 @@ class Checks(IrqFlags):
         if "kasan" in self.checkers:
             text = f"{what} of word {index} of page {page.pfn:#x}, which has words 0 to 511, allocated at {site(page.allocated)}"
             self.report("BUG: KASAN: out-of-bounds", page.name, (_driverhere(), page.allocated), text=text)
+
+    def failed(self, context: Context, error: BaseException) -> None:
+        self.wrong_pointer(error)
+        super().failed(context, error)
+
+    def wrong_pointer(self, error: BaseException) -> None:
+        """A thread has failed: if it asked a driver object for a field that there is none of, that is a finding too."""
+        if isinstance(error, AttributeError) and isinstance(error.obj, KObject):
+            trace = error.__traceback__
+            while trace is not None and trace.tb_next is not None:
+                trace = trace.tb_next
+            if trace is not None:
+                self.no_such_field(error.obj, error.name or "?", ANYWHERE.spot(trace.tb_frame.f_code, trace.tb_lasti))
 
     def no_such_field(self, obj: KObject, field: str, place: Spot) -> None:
         """A field was accessed that the object does not have: memory beyond it, or another kind of object."""

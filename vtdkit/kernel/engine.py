@@ -133,9 +133,9 @@ class Engine:
             return False
         heap, due, size = self.heap, self.now + ns, len(self.heap)
         if size and heap[0][2] is self.current:
+            # its entry stays as it is: older than now, so still before all others, and replaced when the step ends
             if size > 1 and (heap[1][0] <= due or (size > 2 and heap[2][0] <= due)):
                 return False
-            heap[0] = (due, self.current.id, self.current)
         elif size and heap[0][0] <= due:
             return False
         self.now = due

@@ -11,7 +11,7 @@ readers of RCU ...), in one of the ways that `explore.system` tells apart.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from sys import _getframe
 from types import coroutine
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .context import Context
 from .locations import ACQUIRE, READ, RELEASE, SHARED_ACQUIRE, SHARED_RELEASE, WAIT, WRITE, Access
 from .mutex import Mutex
-from .pages import GFP, GFP_KERNEL, NUMA_NO_NODE, Page, PageAllocator
+from .pages import GFP, GFP_KERNEL, MASK32, NUMA_NO_NODE, Page, PageAllocator
 from .rcu import GracePeriod, Rcu
 from .rwlock import RwLock, RwSemaphore
 from .sites import Spot, here
@@ -163,6 +163,13 @@ class XPage(Page):
         if self.machine.exploring:
             yield from self.machine.stop(((self.base + index, WRITE), (self.base + LIFE, READ)))
         yield from super().store(index, value, keep)  # type: ignore[misc]  # a generator, see `DONE`
+
+    def copy_in(self, index: int, values: Sequence[int]) -> Awaitable[None]:
+        return self._copy_each(index, values)
+
+    @coroutine
+    def load32(self, index: int) -> Generator[Any, None, int]:
+        return (yield from self.load(index >> 1)) >> 32 * (index & 1) & MASK32
 
     @coroutine
     def cmpxchg(self, index: int, old: int, new: int) -> Generator[Any, None, int]:

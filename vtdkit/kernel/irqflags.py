@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
+from sys import _getframe
 from types import coroutine
 
 from .context import HARD_OFF, HARDIRQ, SOFT_OFF, SOFTIRQ, TASK, Context
 from .record import IRQ_OFF, IRQ_ON
 from .scheduling import Scheduler
-from .sites import NOWHERE, Site, Spot, here, site
+from .sites import ANYWHERE, NOWHERE, Site, Spot, here, site
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ class IrqFlags(Scheduler):
         flags = context.irqstate
         if not flags & HARD_OFF:
             context.irqstate = flags | HARD_OFF
-            context.off_since = (self.now, where or here())
+            context.off_since = self.now, where or ANYWHERE.at(_getframe(1))
             self.irqs_switched(context, False)
             self.note(context, IRQ_OFF, 0)
         return flags
@@ -97,7 +98,7 @@ class IrqFlags(Scheduler):
         if not flags & HARD_OFF and context.irqstate & HARD_OFF:
             if context.kind != HARDIRQ:
                 began, place = context.off_since
-                self._meter(context).add(self.now - began, place, where or here())
+                self._meter(context).add(self.now - began, place, where or ANYWHERE.at(_getframe(1)))
             context.irqstate &= ~HARD_OFF
             self.irqs_switched(context, True)
             self.note(context, IRQ_ON, 0)

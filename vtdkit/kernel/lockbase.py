@@ -176,16 +176,18 @@ class Lock:
         machine = self.machine
         self.below = context.innermost
         context.innermost = self
-        self.since = machine.now
-        machine.note_at(context, ACQUIRE, self.id, self.place)
-        if machine.order is not None:
+        self.since = now = machine.now
+        if machine.rows is not None:
+            machine.rows.append((now, context.cpu_id, context.id, ACQUIRE, self.id, self.place, 0))
+        if self.vc is not None and self.known_to is not context.vc:
             machine.order.acquire(context, self)
 
     def given_up(self, context: Context) -> None:
         """`context` is giving the lock up."""
         machine = self.machine
         self.place.holds.append(machine.now - self.since)  # type: ignore[union-attr]  # set when it was granted
-        machine.note_at(context, RELEASE, self.id, None)
+        if machine.rows is not None:
+            machine.rows.append((machine.now, context.cpu_id, context.id, RELEASE, self.id, None, 0))
         if machine.order is not None:
             machine.order.release(context, self)
 

@@ -150,12 +150,6 @@ class KObject:
             self.machine.touch_field(self, field, write, place, marked)
         return self.fields[field]
 
-    def __getattr__(self, name: str) -> Any:
-        """Only for names that are not there: a driver that follows a pointer to the wrong kind of object ends up here."""
-        if not name.startswith("_") and "serial" in self.__dict__:
-            self.machine.no_such_field(self, name, here())
-        raise AttributeError(f"{type(self).__name__} has no field {name!r}")
-
     def peek(self, field: str) -> Any:
         """The value without any check: for observers and pictures, not for drivers."""
         return self.fields.get(field, getattr(type(self), field).default)

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 from .context import Context
 from .engine import DONE
 from .injection import Faults
+from .races import WordClock
 from .record import ALLOC, FREE
 from .sites import Spot, here
 
@@ -49,16 +50,6 @@ GFP_KERNEL = GFP.MAY_SLEEP
 GFP_ZERO = GFP.ZERO
 
 NUMA_NO_NODE = -1
-
-
-class WordClock:
-    """The vector clock of one word (see `races`)."""
-
-    __slots__ = ("known", "vc")
-
-    def __init__(self) -> None:
-        self.vc: dict[int, int] | None = None
-        self.known: dict[int, dict[int, int] | None] = {}  # context -> its clock, if that has taken in what is published here
 
 
 class Page:
@@ -132,16 +123,32 @@ class Page:
     @coroutine
     def load32(self, index: int) -> Generator[int | None, None, int]:
         """Read half a word: the 32 bits at byte 4 * `index`."""
-        return (yield from self.load(index >> 1)) >> 32 * (index & 1) & MASK32
+        at = index >> 1
+        cpu = self.machine.current.cpu_id
+        cached = cpu >= 0 and self.lines.get(at >> 3, 0) >> cpu & 1
+        if not cached or at in self.clocks or self.freed is not None or not 0 <= at < WORDS:
+            word = yield from self.load(at)
+        else:
+            word = self.words[at]
+        return word >> 32 * (index & 1) & MASK32
 
     def store32(self, index: int, value: int) -> Awaitable[None]:
         """Write half a word, the 32 bits at byte 4 * `index`, in one step: the other half stays."""
         shift = 32 * (index & 1)
         return self.store(index >> 1, (value & MASK32) << shift, MASK32 << 32 - shift)
 
+    def copy_in(self, index: int, values: Sequence[int]) -> Awaitable[None]:
+        """`memcpy` of a few words to `index` and on, within one page. Each word is written by itself. Await it at once."""
+        cpu, line, last = self.machine.current.cpu_id, index >> 3, index + len(values) - 1
+        mine = cpu >= 0 and line == last >> 3 and self.lines.get(line) == 1 << cpu
+        if not mine or self.freed is not None or self.watchers or not 0 <= index <= last < WORDS:
+            return self._copy_each(index, values)
+        for i, value in enumerate(values, index):
+            self.words[i] = value & MASK64
+        return DONE
+
     @coroutine
-    def copy_in(self, index: int, values: Sequence[int]) -> Generator[int | None, None, None]:
-        """`memcpy` of a few words to `index` and on, within one page. Each word is written by itself."""
+    def _copy_each(self, index: int, values: Sequence[int]) -> Generator[int | None, None, None]:
         for i, value in enumerate(values, index):
             rest = self.store(i, value)
             if rest is not DONE:

@@ -70,6 +70,16 @@ class Watch:
         self.last: Access = None  # type: ignore[assignment]  # what `reads` had of that reader; there whenever `reader` is
 
 
+class WordClock:
+    """The vector clock of one word (see `races`)."""
+
+    __slots__ = ("known", "vc")
+
+    def __init__(self) -> None:
+        self.vc: dict[int, int] | None = None
+        self.known: dict[int, dict[int, int] | None] = {}  # context -> its clock, if that has taken in what is published here
+
+
 class HappensBefore:
     """The clocks of one machine. Guards: the engine's; every method is one step of the running context."""
 
@@ -114,9 +124,10 @@ class HappensBefore:
     def release(self, context: Context, lock: Any) -> None:
         """A lock is given up. (An exclusive lock's clock is simply replaced: the holder has joined it.)"""
         if self.on:
-            mine = self.clock(context)
-            lock.vc, lock.known_to = dict(mine), mine
-            self.advance(context, mine)
+            mine = context.vc if context.vc is not None else self.clock(context)
+            lock.vc, lock.known_to = mine.copy(), mine
+            mine[context.id] += 1  # as `advance` does
+            context.tick += 1
 
     def leave_shared(self, context: Context, clock: Clock | None) -> Clock | None:
         """A reader gives up a shared lock: adds itself to what the next writer must come after."""
@@ -159,10 +170,7 @@ class HappensBefore:
         if known is not None:
             self.begin(child, known)
 
-    def irqs_switched(self, context: Context, on: bool) -> None:
-        """A stretch with interrupts off is ordered with the handlers that ran before and after it on this CPU."""
-        if self.on and context.cpu is not None:
-            (self.leave_cpu if on else self.enter_cpu)(context, context.cpu)
+    # A stretch with interrupts off is ordered with the handlers that ran before and after it on its CPU.
 
     def enter_cpu(self, context: Context, cpu: Cpu) -> None:
         """What stretches with interrupts off and handlers have published on this CPU is known from here on."""
@@ -175,11 +183,12 @@ class HappensBefore:
         if self.on:
             mine = self.clock(context)
             if cpu.vc is None or cpu.known_to is mine:
-                cpu.vc, cpu.known_to = dict(mine), mine
+                cpu.vc, cpu.known_to = mine.copy(), mine
             else:
                 join(cpu.vc, mine)
                 cpu.known_to = None
-            self.advance(context, mine)
+            mine[context.id] += 1  # as `advance` does
+            context.tick += 1
 
     def settle(self, boot: Context, contexts: list[Context]) -> None:
         """The machine stands still: whatever is started next, or looked at from outside, comes after all that was done."""

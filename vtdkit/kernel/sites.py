@@ -95,7 +95,8 @@ class Places(dict[int, Spot]):
 
     def at(self, frame: FrameType) -> Spot:
         """The spot where `frame` is now."""
-        return self.spot(frame.f_code, frame.f_lasti)
+        spot = self.get(id(frame.f_code) << 16 | frame.f_lasti)
+        return spot if spot is not None else self.spot(frame.f_code, frame.f_lasti)
 
     def spot(self, code: CodeType, offset: int) -> Spot:
         """The spot at this instruction."""

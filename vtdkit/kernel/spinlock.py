@@ -69,11 +69,17 @@ class QueuedSpinLock(Lock):
         context = machine.current
         if place is None:
             place = self.log.spots.at(_getframe(1))
-        machine.preempt_off(context, place)
-        if self.key >= 0:
-            self.order_check(context, self.key, place)
+        if not context.preempt:
+            context.preempt_at, context.preempt_site = machine.now, place
+        context.preempt += 1
+        key = self.key
+        if key >= 0:
+            node = context.chain.next[context.irqstate].get(key)
+            context.chain = node if node is not None else machine.chain_of(context, key, place)
         if self.owner is None:
-            cost = self.fetch_cost(context.cpu_id)
+            cost = self.cost_own
+            if context.cpu_id != self.last_cpu:
+                cost = self.fetch_cost(context.cpu_id)
             self.granted(context, place)
             if cost and not (machine.alone and machine.skip(cost)):
                 yield cost

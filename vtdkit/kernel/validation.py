@@ -67,8 +67,9 @@ class Validation(Checks):
     def irqs_switched(self, context: Context, on: bool) -> None:
         if on and context.chain.lock is not None and self.lockdep is not None:
             self.lockdep.irqs_on(context.chain, context.irqstate, site(here(2)), _places(context))
-        if self.order is not None:
-            self.order.irqs_switched(context, on)
+        order = self.order
+        if order is not None and order.on and context.cpu is not None:
+            (order.leave_cpu if on else order.enter_cpu)(context, context.cpu)
 
     def entered(self, context: Context) -> None:
         if self.order is not None:

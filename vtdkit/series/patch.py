@@ -32,7 +32,7 @@ class removed:
     def __get__(self, obj: Any, owner: type | None = None) -> Any:
         if obj is None:
             return self
-        raise AttributeError(f"{kernel_name(self.name)} is gone: {self.why}")
+        raise AttributeError(f"{type(obj).__name__} ({obj.title}) has no {kernel_name(self.name)}: it is gone, {self.why}")
 
     def __repr__(self) -> str:
         return f"<{kernel_name(self.name)} removed: {self.why}>"

@@ -135,6 +135,10 @@ class DeviceTlbs:
         return frozenset(self._pending)
 
     @property
+    def busy(self) -> bool:
+        return bool(self._pending)
+
+    @property
     def free(self) -> bool:
         return len(self._pending) < ITAGS
 

@@ -22,7 +22,7 @@ _IOTLB_FIELDS = descriptors.IOTLB_INV.picker("DID", "G", "ADDR", "AM", "IH")
 
 def execute(unit: RemappingUnit, entry: Entry) -> Outcome:
     """Carry out `entry`; "pending" when an endpoint has yet to answer."""
-    return _EXECUTORS[entry.structure.name](unit, entry)
+    return EXECUTORS[entry.structure.name](unit, entry)
 
 
 def _context(unit: RemappingUnit, entry: Entry) -> Outcome:
@@ -101,12 +101,12 @@ def _group_response(unit: RemappingUnit, entry: Entry) -> Outcome:
     return "done"
 
 
-def _nothing(unit: RemappingUnit, entry: Entry) -> Outcome:
+def nothing(unit: RemappingUnit, entry: Entry) -> Outcome:
     """The host permission table is read from memory each time, so nothing is cached of it."""
     return "done"
 
 
-_EXECUTORS: dict[str, Callable[[RemappingUnit, Entry], Outcome]] = {
+EXECUTORS: dict[str, Callable[[RemappingUnit, Entry], Outcome]] = {
     descriptors.CC_INV.name: _context,
     descriptors.IOTLB_INV.name: _iotlb,
     descriptors.DEV_TLB_INV.name: _device,
@@ -115,5 +115,5 @@ _EXECUTORS: dict[str, Callable[[RemappingUnit, Entry], Outcome]] = {
     descriptors.PC_INV.name: _pasid,
     descriptors.P_DEV_TLB_INV.name: _device_pasid,
     descriptors.PAGE_GRP_RESP.name: _group_response,
-    descriptors.HPT_INV.name: _nothing,
+    descriptors.HPT_INV.name: nothing,
 }

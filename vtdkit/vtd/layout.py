@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 Environment = Mapping[str, int]
@@ -159,10 +160,10 @@ class Structure:
     def decode(self, raw: int) -> Entry:
         return Entry(self, raw)
 
-    def picker(self, *names: str) -> Callable[[int], list[int]]:
-        """A function from a raw value to these fields of it, for who wants the same ones over and over."""
+    def picker(self, *names: str) -> Callable[[int], tuple[int, ...]]:
+        """A function from a raw value to these fields of it, for who wants the same ones of the same values over and over."""
         places = [self.places[name] for name in names]
-        return lambda raw: [(raw >> low & mask) << shift for low, mask, shift in places]
+        return lru_cache(4096)(lambda raw: tuple([(raw >> low & mask) << shift for low, mask, shift in places]))
 
     def reserved_mask(self, environment: Environment) -> int:
         """Every bit that must be 0 under `environment`."""

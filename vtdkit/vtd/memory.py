@@ -12,6 +12,7 @@ Rules for whoever writes a port:
 - `cmpxchg64` is one atomic step and returns the value it found
 - if every single access matters to you (you log them, or another agent answers them), set `observed = True`:
   the unit then never takes the short cut that may read a table twice
+- a port may have `read_words(address, count)` beside these, to fetch a descriptor in one call; else it is read by `read64`
 """
 
 from __future__ import annotations
@@ -35,6 +36,14 @@ class MemoryPort(Protocol):
     def read64(self, address: int) -> int: ...
     def write64(self, address: int, value: int) -> None: ...
     def cmpxchg64(self, address: int, expected: int, value: int) -> int: ...
+
+
+def read_words(memory: MemoryPort, address: int, count: int) -> int:
+    """`count` words from `address` on as one number, the first in its lowest bits."""
+    raw = 0
+    for word in range(count):
+        raw |= memory.read64(address + 8 * word) << 64 * word
+    return raw
 
 
 class Access(NamedTuple):

@@ -16,12 +16,14 @@ The order of the checks of one descriptor: width of the queue, tail, fetch, type
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
-from . import descriptors
+from . import descriptors, execute
 from .layout import Entry
-from .memory import AccessError
+from .memory import AccessError, read_words
 
 if TYPE_CHECKING:
     from .unit import RemappingUnit
@@ -34,6 +36,8 @@ _SLOTS_PER_PAGE = 256
 _REMEMBERED = 4096
 _WAIT_FIELDS = descriptors.INV_WAIT.picker("SW", "ADDR", "DATA", "IF")
 _TO_DEVICES = frozenset((descriptors.DEV_TLB_INV.name, descriptors.P_DEV_TLB_INV.name))
+_IN_UNIT, _IN_QUEUE, _TO_DEVICE = range(3)  # where a descriptor is executed
+_Known = tuple[Entry, int, Callable[["RemappingUnit", Entry], Outcome]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +91,12 @@ class InvalidationQueue:
         self.last: Entry | None = None
         self._found: tuple[Entry | None, int, str] = (None, 0, "")  # why nothing was executed: descriptor, IQEI value, in words
         self._stopping = unit.registers.mask("FSTS", "IQE", "ITE")
+        self._registers = unit.registers.values
+        self._read_words: Callable[[int, int], int] = getattr(unit.memory, "read_words", partial(read_words, unit.memory))
         # Descriptors that passed every check in one mode and width, by raw value: rings see the same few again and again.
-        self._known: dict[int, Entry] = {}
+        self._known: dict[int, _Known] = {}
         self._known_in = (0, 0)
+        self._reserved: dict[str, int] = {}  # bits that must be 0, by the name of the layout
         self._shaped = (-1, 0, 0)  # the address register, and what follows from it: bytes of a slot and of the ring
 
     @property
@@ -120,6 +127,12 @@ class InvalidationQueue:
     @property
     def tail(self) -> int:
         return self.unit.registers["IQT"]
+
+    @property
+    def fetching(self) -> bool:
+        """Whether there is a descriptor to fetch, and no error in the way."""
+        registers = self._registers
+        return self.enabled and registers["IQH"] != registers["IQT"] and not self.halted and not registers["FSTS"] & self._stopping
 
     @property
     def idle(self) -> bool:
@@ -164,36 +177,36 @@ class InvalidationQueue:
 
     def execute_next(self) -> Outcome | None:
         """`step` for whoever has no use for a record of it."""
-        registers = self.unit.registers.values
-        head, tail = registers["IQH"], registers["IQT"]
-        if not self.enabled or head == tail or self.halted or registers["FSTS"] & self._stopping:
+        if not self.fetching:
             return None
-        size, ring = self.shape
+        unit, registers = self.unit, self._registers
+        head, tail = registers["IQH"], registers["IQT"]
+        address, size, ring = self._shaped
+        if address != registers["IQA"]:
+            size, ring = self.shape
         if self.waits and any(wait.entry.FN for wait in self.waits):
             return self._blocked(None, "a fence waits for a device TLB")
         try:
-            self._check_registers(size == 32, tail, ring)
-            entry = self._fetch(head, size)
-            if entry.structure.name in _TO_DEVICES and not self.unit.device_tlbs.free:
+            if self._known_in != (unit.mode, size) or tail % size or tail >= ring:
+                self._check_registers(size == 32, tail, ring)
+            entry, place, run = self._fetch(self.base + head, size)
+            if place == _TO_DEVICE and not unit.device_tlbs.free:
                 return self._blocked(entry, "all 32 ITags are in use")
         except QueueError as error:
             return self._fail(error)
         registers["IQH"] = (head + size) % ring
-        self.last, self.last_was_wait = entry, entry.structure is descriptors.INV_WAIT
-        return self._wait(head // size, entry) if self.last_was_wait else self.unit.execute(entry)
+        self.last, self.last_was_wait = entry, place == _IN_QUEUE
+        return self._wait(head // size, entry) if place == _IN_QUEUE else run(unit, entry)
 
-    def _fetch(self, head: int, size: int) -> Entry:
-        read, first = self.unit.memory.read64, self.base + head
+    def _fetch(self, address: int, size: int) -> _Known:
         try:
-            raw = read(first) | read(first + 8) << 64
-            if size == 32:
-                raw |= read(first + 16) << 128 | read(first + 24) << 192
+            raw = self._read_words(address, size >> 3)
         except AccessError as error:
             raise QueueError(FETCH_ERROR, f"descriptor cannot be read: {error}") from None
-        entry = self._known.get(raw)
-        return entry if entry is not None and self._known_in == (self.unit.mode, size) else self._checked(raw, size)
+        known = self._known.get(raw)
+        return known if known is not None and self._known_in == (self.unit.mode, size) else self._checked(raw, size)
 
-    def _checked(self, raw: int, size: int) -> Entry:
+    def _checked(self, raw: int, size: int) -> _Known:
         """The descriptor, if nothing is wrong with it."""
         if (self.unit.mode, size) != self._known_in or len(self._known) >= _REMEMBERED:
             self._known.clear()
@@ -202,8 +215,10 @@ class InvalidationQueue:
         self._check_type(raw, entry)
         assert entry is not None
         self._check_fields(raw, entry)
-        self._known[raw] = entry
-        return entry
+        kind = entry.structure
+        place = _IN_QUEUE if kind is descriptors.INV_WAIT else _TO_DEVICE if kind.name in _TO_DEVICES else _IN_UNIT
+        known = self._known[raw] = entry, place, execute.EXECUTORS.get(kind.name, execute.nothing)
+        return known
 
     def _check_registers(self, wide: bool, tail: int, ring: int) -> None:
         unit, caps = self.unit, self.unit.capabilities
@@ -227,8 +242,11 @@ class InvalidationQueue:
             raise QueueError(INVALID_TYPE, f"descriptor type {descriptors.type_of(raw):X}h", entry)
 
     def _check_fields(self, raw: int, entry: Entry) -> None:
-        mask = entry.structure.reserved_mask(self.unit.capabilities.environment)
-        if raw & mask or raw >> entry.structure.width:
+        kind = entry.structure
+        mask = self._reserved.get(kind.name, -1)
+        if mask < 0:
+            mask = self._reserved[kind.name] = kind.reserved_mask(self.unit.capabilities.environment)
+        if raw & mask or raw >> kind.width:
             raise QueueError(RESERVED_FIELD, f"reserved bits {raw & mask:#x} set", entry)
         problem = _value_problem(entry, self.unit)
         if problem:
@@ -248,9 +266,9 @@ class InvalidationQueue:
         return "error"
 
     def _wait(self, index: int, entry: Entry) -> Outcome:
-        tags = self.unit.device_tlbs.outstanding
-        if tags or self.waits:
-            self.waits.append(Wait(index, entry, tags))
+        devices = self.unit.device_tlbs
+        if devices.busy or self.waits:
+            self.waits.append(Wait(index, entry, devices.outstanding))
             return "pending"
         self._complete(entry)
         return "done"
@@ -277,7 +295,7 @@ class InvalidationQueue:
 def _value_problem(entry: Entry, unit: RemappingUnit) -> str:
     """A field whose bits are legal but whose value is not. Reported like a reserved field."""
     layout, caps = entry.structure, unit.capabilities
-    if layout in (descriptors.CC_INV, descriptors.IOTLB_INV) and entry.G == 0:
+    if (layout is descriptors.CC_INV or layout is descriptors.IOTLB_INV) and entry.G == 0:
         return "granularity 0"
     if layout is descriptors.P_IOTLB_INV and entry.G < 2:
         return f"granularity {entry.G}"
@@ -285,7 +303,7 @@ def _value_problem(entry: Entry, unit: RemappingUnit) -> str:
         return "granularity 2"
     if layout is descriptors.HPT_INV and entry.G == 0:
         return "granularity 0"
-    if layout in (descriptors.IOTLB_INV, descriptors.P_IOTLB_INV) and entry.G == 3:
+    if (layout is descriptors.IOTLB_INV or layout is descriptors.P_IOTLB_INV) and entry.G == 3:
         if not caps.PSI and layout is descriptors.IOTLB_INV:
             return "page granularity without PSI"
         if entry.AM > caps.MAMV:

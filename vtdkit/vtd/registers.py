@@ -111,19 +111,24 @@ class RegisterFile:
         return tuple(self._slots)
 
     def read(self, offset: int, size: int) -> int:
+        if size == 4 and offset in self._dwords:
+            return self._read_dword(offset)
         _aligned(offset, size)
         low = self._read_dword(offset)
         return low if size == 4 else low | self._read_dword(offset + 4) << 32
 
     def write(self, offset: int, value: int, size: int, written: Callable[[str, int, int], None]) -> None:
         """Write, then call `written(name, old value, bits written)` for each register that was hit."""
-        _aligned(offset, size)
         slot = self._dwords.get(offset)
         if size == 4 and slot is not None:
-            old, part = self.values[slot.name], (value & 0xFFFF_FFFF) << 8 * (offset - slot.offset)
-            self._store(slot, offset, part)
-            written(slot.name, old, part)
+            name, first, _, writable, clears, _ = slot
+            shift, old = 8 * (offset - first), self.values[name]
+            bits = (value & 0xFFFF_FFFF) << shift
+            settable = writable & 0xFFFF_FFFF << shift
+            self.values[name] = (old & ~settable | bits & settable) & ~(bits & clears)
+            written(name, old, bits)
             return
+        _aligned(offset, size)
         hit: dict[str, tuple[int, int]] = {}
         for i in range(size // 4):
             slot = self._dwords.get(offset + 4 * i)

@@ -43,6 +43,7 @@ class DriverBase:
         hw_pass_through: bool = True, no_first_level: bool = False,
     ) -> None:  # fmt: skip
         self.machine = machine
+        self.frames = machine.pages.frames
         self.bus = bus
         self.units = list(units)
         self.intel_iommu_sm = scalable
@@ -71,10 +72,10 @@ class DriverBase:
 
     def phys_to_virt(self, address: int) -> Page:
         """The page at a physical address. Following an address where no page ever was is an oops, as in Linux."""
-        page = self.machine.pages.frames.get(address >> defs.VTD_PAGE_SHIFT)
-        if page is None:
-            raise Oops(f"unable to handle page fault: {address:#x} is not memory the driver ever had")
-        return page
+        try:
+            return self.frames[address >> 12]
+        except KeyError:
+            raise Oops(f"unable to handle page fault: {address:#x} is not memory the driver ever had") from None
 
     async def alloc_pgtable_page(self, node: int, name: str) -> Page | None:
         """One cleared page for a table; GFP_ATOMIC, so it may be called under a spin lock."""
@@ -150,8 +151,7 @@ class DriverBase:
         """Does the page frame lie within the domain's width?"""
         return defs.pfn_supported(domain.agaw, pfn)
 
-    def __getattr__(self, name: str) -> Any:
-        # a patch that deleted a function left a descriptor there that says why (see vtdkit.series.patch)
-        why = next((vars(cls)[name].why for cls in type(self).__mro__ if hasattr(vars(cls).get(name), "why")), None)
-        gone = f"it is gone, {why}" if why else "there never was one"
-        raise AttributeError(f"{type(self).__name__} ({self.title}) has no {name}: {gone}")
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """A part may call what a later part has."""

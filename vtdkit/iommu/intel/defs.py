@@ -174,7 +174,7 @@ def level_mask(level: int) -> int:
 
 def pfn_supported(agaw: int, pfn: int) -> bool:
     """Does a page frame lie within this width?"""
-    return not pfn >> agaw_to_width(agaw) - VTD_PAGE_SHIFT
+    return not pfn >> (30 + agaw * LEVEL_STRIDE if agaw < 4 else MAX_AGAW_WIDTH) - VTD_PAGE_SHIFT
 
 
 def align_to_level(pfn: int, level: int) -> int:

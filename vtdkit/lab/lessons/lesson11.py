@@ -23,7 +23,7 @@ from vtdkit.lab.steps import Steps, record_schedule
 from vtdkit.series import driver_at
 from vtdkit.vtd import Fault, Request
 
-from .base import NO_RACES, CodeExercise, Run, Table, after, table, together, tried, version_with
+from .base import NO_RACES, CodeExercise, Run, Table, Tried, after, table, together, tried, version_with
 
 PAGE = 4096
 LOCK = "device_domain_lock"
@@ -65,14 +65,10 @@ def circle(machine: Machine) -> str:
     return next((found.text for found in machine.findings if "circular" in found.kind), "")
 
 
-#: attach up to where it wants the device lock; then enforce takes that, and wants what attach has
-ATTACH_THEN_ENFORCE = "attach*134 enforce*2"
-
-
-def deadlock(driver: type[IntelIommu]) -> Steps:
-    """Attach and enforce at the same time, in an unlucky order, to be stepped through."""
+def deadlock(driver: type[IntelIommu], found: Tried) -> Steps:
+    """Attach and enforce at the same time, in the order that `found` has met, to be stepped through."""
     scenario = SCENARIOS["enforce-attach"].on(driver)
-    return record_schedule(scenario, ATTACH_THEN_ENFORCE, title="Attach to one domain, enforce on another")
+    return record_schedule(scenario, found.schedule, title="Attach to one domain, enforce on another")
 
 
 def _same_domain(driver: type[IntelIommu], machine: Machine) -> Observer:

@@ -13,13 +13,14 @@ from pathlib import Path
 
 from tests.notebooks.nbchecks import problems
 from vtdkit.lab.handouts.execute import NotebookFailed, execute
-from vtdkit.lab.handouts.tidy import drop_widget_models, plain_metadata, shorten_tracebacks
+from vtdkit.lab.handouts.tidy import drop_widget_models, join_streams, plain_metadata, shorten_tracebacks
 
 
 def save(path: Path) -> list[str]:
     """Run the notebook and write it back; returns the rules it breaks. Raises `NotebookFailed`, and then leaves the file alone."""
     notebook = execute(path, widget_state=False)
     shorten_tracebacks(notebook)
+    join_streams(notebook)
     drop_widget_models(notebook)
     plain_metadata(notebook)
     text = json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n"

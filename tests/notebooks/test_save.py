@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from tests.notebooks.made import code, notebook, save as write
 from tests.notebooks.nbchecks import problems
 from tests.notebooks.save import main, save
 from tests.notebooks.tiny import tiny_notebook
+from vtdkit.lab.handouts.tidy import join_streams
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -50,3 +52,11 @@ def test_a_notebook_that_fails_is_left_alone_and_named(tmp_path: Path, capsys: p
     assert main([str(path)]) == 1
     assert capsys.readouterr().out.startswith("bad.ipynb: ZeroDivisionError: division by zero, in the cell\n")
     assert path.read_bytes() == before
+
+
+def test_what_a_cell_printed_is_one_piece() -> None:
+    pieces = [{"output_type": "stream", "name": "stdout", "text": text} for text in ("a\n", "b\n")]
+    error = {"output_type": "stream", "name": "stderr", "text": "c"}
+    made: dict[str, Any] = {"cells": [{"cell_type": "code", "outputs": [*pieces, error]}, {"cell_type": "markdown"}]}
+    join_streams(made)
+    assert [output["text"] for output in made["cells"][0]["outputs"]] == ["a\nb\n", "c"]

@@ -66,7 +66,7 @@ def test_a_reference_stays_behind_for_each_fault_until_the_fix() -> None:
 @pytest.mark.parametrize("seed", range(6))
 def test_how_many_references(seed: int) -> None:
     exercise = lesson.HOW_MANY_REFERENCES.seeded(seed)
-    disk, network = lesson._faults(seed)
+    disk, network = lesson.faults_of(seed)
     assert exercise.check((1 + disk, 1 + network))
     assert "has a reference, too" in exercise.check((disk, network)).text
     assert "gives that reference back" in exercise.check((1 + disk + network, 1 + network)).text

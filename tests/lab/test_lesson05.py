@@ -55,7 +55,7 @@ def test_the_order_that_is_stepped_through_reads_a_freed_context_table() -> None
 @pytest.mark.parametrize("seed", range(8))
 def test_how_long_off(seed: int) -> None:
     exercise = lesson.HOW_LONG_OFF.seeded(seed)
-    scalable, buses, both = lesson._unit(seed)
+    scalable, buses, both = lesson.unit_of(seed)
     tables = buses * (2 if scalable and both else 1)
     assert exercise.check((tables + 1) * lesson.FREE)
     assert "root table itself" in exercise.check(tables * lesson.FREE).text

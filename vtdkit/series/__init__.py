@@ -80,6 +80,18 @@ def driver_at(n: int) -> type[IntelIommu]:
     return SERIES[n].driver
 
 
+def name_of(driver: type) -> str:
+    """What a version is called in a sentence: "after patch 03", "6.0-rc5". A class that is no version: its own title or name."""
+    if driver in (mainline.RC1, mainline.RC5):
+        return "6.0-rc1" if driver is mainline.RC1 else "6.0-rc5"
+    for info in (*SERIES, *mainline.SERIES):
+        if info.driver is driver:
+            if not info.number:
+                return "before the series" if driver is SERIES[0].driver else "5.19"
+            return f"after patch {info.number:02}" if info in SERIES else f"mainline after {info.commit}"
+    return str(vars(driver).get("title", driver.__name__))
+
+
 __all__ = [
     "POSTED",
     "SERIES",
@@ -101,6 +113,7 @@ __all__ = [
     "driver_at",
     "kernel_name",
     "mainline",
+    "name_of",
     "removed",
     "source_of",
 ]

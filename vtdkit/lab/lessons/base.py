@@ -29,6 +29,7 @@ from vtdkit.kernel.scenario import NamedSystem
 from vtdkit.lab.computer import Computer
 from vtdkit.lab.exercises import Exercise
 from vtdkit.lab.scenarios import SCENARIOS, Scenario
+from vtdkit.series import name_of
 
 from .shown import Listing, Table, duration, patch_diff, source, table
 
@@ -76,7 +77,7 @@ def together(pc: Computer | Machine, **threads: Coroutine[Any, Any, Any]) -> Run
     Raises ValueError if there are more threads than CPUs.
     """
     machine = pc if isinstance(pc, Machine) else pc.machine
-    title = "a machine" if isinstance(pc, Machine) else pc.driver.title
+    title = "a machine" if isinstance(pc, Machine) else name_of(type(pc.driver))
     if len(threads) > len(machine.cpus):
         for coro in threads.values():
             coro.close()
@@ -206,7 +207,7 @@ def tried(
             shared |= grew.shared
             continue
         total = result.executions + result.deadlocks
-        return count.tried(scene.name, driver.title, total, "complete" if result.complete else result.extent)
+        return count.tried(scene.name, name_of(driver), total, "complete" if result.complete else result.extent)
 
 
 class _Count:

@@ -17,7 +17,7 @@ from vtdkit.kernel import Machine
 from vtdkit.lab.computer import LEGACY, SCALABLE, Computer
 from vtdkit.lab.exercises import Exercise
 from vtdkit.lab.scenarios import Observer, Scenario
-from vtdkit.series import driver_at, mainline
+from vtdkit.series import driver_at, mainline, name_of
 from vtdkit.vtd import Fault, Translation
 
 from .base import NO_RACES, CodeExercise, Run, after, in_turn, together, version_with
@@ -106,7 +106,7 @@ def left_behind(driver: type[IntelIommu], devices: int = DEVICES, *, scalable: b
     detached = before - attached(pc, devices)
     answer = _answer(pc.dma(address(0), 0x10000)) if devices else "no device"
     return LeftBehind(
-        driver.title, devices, detached, run.held(LOCK), warnings, bool(iommu.gcmd & defs.DMA_GCMD_TE), answer,
+        name_of(driver), devices, detached, run.held(LOCK), warnings, bool(iommu.gcmd & defs.DMA_GCMD_TE), answer,
         any("use-after-free" in finding.kind for finding in pc.machine.findings),
     )  # fmt: skip
 
@@ -156,7 +156,7 @@ IN_ORDER = Scenario(
 # -- exercises -------------------------------------------------------------------------------------------------------
 
 
-def _plan(seed: int) -> tuple[bool, int, int]:
+def plan(seed: int) -> tuple[bool, int, int]:
     """Scalable mode or not, how many devices are left behind, in how many domains."""
     chance = random.Random(seed)
     devices = chance.randint(2, 4)
@@ -165,7 +165,7 @@ def _plan(seed: int) -> tuple[bool, int, int]:
 
 def _left_with(seed: int) -> tuple[int, bool]:
     """Build it and look: the bits in the bitmap, and whether the merged version warns."""
-    scalable, devices, domains = _plan(seed)
+    scalable, devices, domains = plan(seed)
     pc = computer(mainline.driver_at(2), devices, scalable=scalable)
     for number in range(domains, devices):  # the last ones move in with the first
         pc.run(pc.core.iommu_attach_device(pc.domain_of(address(0)), pc.devices[address(number)]))
@@ -175,7 +175,7 @@ def _left_with(seed: int) -> tuple[int, bool]:
 
 
 def _miscounted(seed: int, given: Any) -> str | None:
-    scalable, devices, domains = _plan(seed)
+    scalable, devices, domains = plan(seed)
     reserved = 2 if scalable else 1
     known = {
         devices + reserved: "devices in one domain share its id",
@@ -186,7 +186,7 @@ def _miscounted(seed: int, given: Any) -> str | None:
 
 
 def _question(seed: int) -> str:
-    scalable, devices, domains = _plan(seed)
+    scalable, devices, domains = plan(seed)
     where = "one domain" if domains == 1 else f"{domains} domains"
     return (
         f"A unit in {'scalable' if scalable else 'legacy'} mode is taken out while {devices} devices in {where} are attached behind"

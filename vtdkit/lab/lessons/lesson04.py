@@ -20,7 +20,7 @@ from vtdkit.lab.exercises import Exercise
 from vtdkit.lab.scenarios import SCENARIOS, Observer, Scenario
 from vtdkit.lab.scenarios.base import computer as small_computer
 from vtdkit.lab.steps import Steps, record_schedule
-from vtdkit.series import driver_at
+from vtdkit.series import driver_at, name_of
 from vtdkit.vtd import Request
 
 from .base import NO_RACES, CodeExercise, Run, in_turn, together, tried, version_with
@@ -101,7 +101,7 @@ def deadlock(driver: type[IntelIommu]) -> Steps:
     found = explore(scenario, cpus=PENDING.cpus)
     stuck = found.of("deadlock")
     if not stuck:
-        raise LookupError(f"in no order {PENDING.about} and gets stuck, in {driver.title}")
+        raise LookupError(f"in no order {PENDING.about} and gets stuck, in {name_of(driver)}")
     schedule = shortest(scenario, found.schedule_of(stuck[0]), stuck[0], shared=found.shared, cpus=PENDING.cpus)
     title = "A device is plugged in, and a fault comes"
     return record_schedule(scenario, schedule, shared=found.shared, cpus=PENDING.cpus, title=title)
@@ -128,17 +128,17 @@ def references(driver: type[IntelIommu], disk: int, network: int = 0) -> tuple[i
 # -- exercises -------------------------------------------------------------------------------------------------------
 
 
-def _faults(seed: int) -> tuple[int, int]:
+def faults_of(seed: int) -> tuple[int, int]:
     chance = random.Random(seed)
     return chance.randint(2, 9), chance.randint(10, 19)
 
 
 def _right(seed: int) -> tuple[int, int]:
-    return references(driver_at(4), *_faults(seed))
+    return references(driver_at(4), *faults_of(seed))
 
 
 def _miscounted(seed: int, given: Any) -> str | None:
-    disk, network = _faults(seed)
+    disk, network = faults_of(seed)
     known = {
         (1, 1): "that is what it should be; but look who gives back what get_domain_bus_and_slot() returned",
         (disk, network): "the list of the bus has a reference, too",
@@ -150,7 +150,7 @@ def _miscounted(seed: int, given: Any) -> str | None:
 HOW_MANY_REFERENCES = Exercise(
     "how many references",
     lambda seed: "As posted: the disk 00:03.0 is plugged in first, then the network card 00:04.0. The disk faults"
-    f" {_faults(seed)[0]} times, then the network card {_faults(seed)[1]} times.\n"
+    f" {faults_of(seed)[0]} times, then the network card {faults_of(seed)[1]} times.\n"
     "What are their reference counts? Answer with a pair.",
     _right,
     hints=["the bus holds one reference to each", "klist_next() takes a reference on the entry it returns; who drops which?"],

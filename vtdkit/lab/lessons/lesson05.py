@@ -19,7 +19,7 @@ from vtdkit.lab.computer import LEGACY, SCALABLE, Computer
 from vtdkit.lab.exercises import Exercise
 from vtdkit.lab.scenarios import Observer, Scenario
 from vtdkit.lab.steps import Steps, record_schedule
-from vtdkit.series import driver_at
+from vtdkit.series import driver_at, name_of
 
 from .base import NO_RACES, CodeExercise, Run, Tried, after, duration, together, tried, version_with
 
@@ -125,7 +125,7 @@ def freed_under_the_reader(driver: type[IntelIommu]) -> Steps:
     found = explore(scenario, cpus=READ.cpus)
     freed = found.of("use-after-free")
     if not freed:
-        raise LookupError(f"in no order freed memory is read, in {driver.title}")
+        raise LookupError(f"in no order freed memory is read, in {name_of(driver)}")
     schedule = shortest(scenario, found.schedule_of(freed[0]), freed[0], shared=found.shared, cpus=READ.cpus)
     return record_schedule(scenario, schedule, shared=found.shared, cpus=READ.cpus, title="A unit goes while its tables are read")
 
@@ -133,7 +133,7 @@ def freed_under_the_reader(driver: type[IntelIommu]) -> Steps:
 # -- exercises -------------------------------------------------------------------------------------------------------
 
 
-def _unit(seed: int) -> tuple[bool, int, bool]:
+def unit_of(seed: int) -> tuple[bool, int, bool]:
     """Scalable mode or not, how many buses, and whether devices were in both halves of each."""
     chance = random.Random(seed)
     return bool(chance.getrandbits(1)), chance.randint(3, 40), bool(chance.getrandbits(1))
@@ -141,7 +141,7 @@ def _unit(seed: int) -> tuple[bool, int, bool]:
 
 def _held(seed: int) -> int:
     """Take such a unit out with the version before the patch, and look how long it held the lock."""
-    scalable, buses, both = _unit(seed)
+    scalable, buses, both = unit_of(seed)
     pc = computer(priced(driver_at(4)), buses, scalable=scalable)
     if both:
         pc.run(use_buses(pc, pc.iommu(1), buses, 0x80))
@@ -149,7 +149,7 @@ def _held(seed: int) -> int:
 
 
 def _which_tables(seed: int, given: Any) -> str | None:
-    scalable, buses, both = _unit(seed)
+    scalable, buses, both = unit_of(seed)
     tables = buses * (2 if scalable and both else 1)
     known = {
         tables * FREE: "and the root table itself?",
@@ -160,7 +160,7 @@ def _which_tables(seed: int, given: Any) -> str | None:
 
 
 def _question(seed: int) -> str:
-    scalable, buses, both = _unit(seed)
+    scalable, buses, both = unit_of(seed)
     return (
         f"A unit in {'scalable' if scalable else 'legacy'} mode had devices on {buses} buses, with device numbers"
         f" {'below 16 and from 16 on' if both else 'below 16 only'}.\nHow many ns is the lock held for freeing, before the patch,"

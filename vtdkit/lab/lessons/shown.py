@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vtdkit.series import SERIES, Change, source_of
+from vtdkit.series import SERIES, Change, name_of, source_of
 from vtdkit.series.patch import PatchInfo
 
 UNITS = (("ns", 1), ("µs", 1_000), ("ms", 1_000_000), ("s", 1_000_000_000))
@@ -65,7 +65,7 @@ def source(driver: type, *functions: str) -> Listing:
             raise AttributeError(f"{driver.__name__} has no function {name}; look in the notebook for how it is written")
         texts.append(text.rstrip())
     files = dict.fromkeys(_file(driver, name) for name in functions)
-    return Listing(f"{getattr(driver, 'title', driver.__name__)}: {', '.join(files)}", "\n\n".join(texts))
+    return Listing(f"{name_of(driver)}: {', '.join(files)}", "\n\n".join(texts))
 
 
 def _file(driver: type, name: str) -> str:

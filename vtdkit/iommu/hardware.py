@@ -122,6 +122,7 @@ class RemappingHardware:
         self.endpoints: dict[int, Endpoint] = {}
         self.include_all = True
         self.scope: set[tuple[int, int]] = set()
+        machine.hardware_touched(self)  # the explorer learns of it now, whoever uses it first
 
     # -- registers -------------------------------------------------------------------------------------------------
 
@@ -164,8 +165,8 @@ class RemappingHardware:
         if self.working:
             return
         machine = self.machine
+        machine.hardware_touched(self)
         if machine.exploring:
-            machine.hardware_touched(self)
             if not self.walking:
                 self._drain()
             return

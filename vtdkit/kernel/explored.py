@@ -43,7 +43,17 @@ class Point(NamedTuple):
 Steps = Generator[Any, None, None]
 
 
-class _Exclusive:
+class _Numbered:
+    """Mixed into all that is one location: numbered when it is made, so that it does not matter who is first to use it."""
+
+    __slots__ = ()
+
+    def __init__(self: Any, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.machine.location_of(self)
+
+
+class _Exclusive(_Numbered):
     """Mixed into a lock that one context has at a time."""
 
     __slots__ = ()
@@ -101,7 +111,7 @@ class XMutex(_Exclusive, Mutex):
     __slots__ = ()
 
 
-class _SharedPoints:
+class _SharedPoints(_Numbered):
     """Mixed into a lock that readers share. Queueing order is left to the explorer: whoever can enter may."""
 
     __slots__ = ()
@@ -231,7 +241,7 @@ class XPageAllocator(PageAllocator):
         self.give(page, place)
 
 
-class XAtomic(Atomic):
+class XAtomic(_Numbered, Atomic):
     """An atomic."""
 
     machine: ExploredMachine
@@ -264,7 +274,7 @@ class XAtomic(Atomic):
             yield from super().relax_while(seen)
 
 
-class XCompletion(Completion):
+class XCompletion(_Numbered, Completion):
     """A completion."""
 
     machine: ExploredMachine
@@ -296,7 +306,7 @@ class XCompletion(Completion):
         yield from super().complete_all()
 
 
-class XWaitQueue(WaitQueue):
+class XWaitQueue(_Numbered, WaitQueue):
     """A wait queue: its condition is looked at when the explorer asks who can go on."""
 
     machine: ExploredMachine
@@ -345,6 +355,11 @@ class XRcu(Rcu):
                 if context in period.readers:
                     machine.touch(self._exit(period, context), WRITE)
         self.leave(context)
+
+    def begin(self) -> GracePeriod:
+        period = super().begin()
+        self.machine.location_of(period)  # now, and not when its first reader leaves
+        return period
 
     def _exit(self, period: GracePeriod, reader: Context) -> int:
         """The location that stands for this reader's having left this grace period."""

@@ -119,6 +119,8 @@ class ExploredMachine(Touching):
             self.gates[cpu.id] = {seen: gate for seen in (HARDIRQ, SOFTIRQ, TASK)
                                   if (gate := self.locations.gate(cpu.id, seen)) in self.locations.shared}  # fmt: skip
         process = self.processes[name] = self.process_of[context] = Process(name, context, coro, kind, cpu, point)
+        self.numbers[id(context)] = self.locations.number(("thread", name))
+        self.numbered.append(context)
         return process
 
     def new_process(self, coro: Any, name: str, kind: str, cpu: Cpu | None, point: Point) -> Process:

@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import naive
 
 from vtdkit.kernel import Machine, explore, replay, shortest
+from vtdkit.kernel.scenario import MachineSystem
 from vtdkit.lab.findings import VERSIONS
 from vtdkit.lab.scenarios import QUESTIONS, SCENARIOS
 
@@ -135,3 +136,31 @@ def test_questions_about_tables_too(name: str) -> None:
     found = explore(scenario)
     everything = naive.explore(scenario, found.shared)
     assert (found.executions, dict(found.outcomes)) == (everything.executions, dict(everything.outcomes))
+
+
+def test_a_location_has_one_number_whoever_uses_it_first() -> None:
+    """A thing made during set-up and first used by one thread or the other is the same location in both executions."""
+
+    def program(machine: Machine) -> object:
+        lock, word, done = machine.spinlock("lock"), machine.atomic("word"), machine.completion("done")
+        machine.kept = lock, word, done, machine.rcu  # type: ignore[attr-defined]
+
+        async def use() -> None:
+            async with lock:
+                await word.store(1)
+            await done.complete()
+
+        machine.spawn(use(), cpu=0)
+        machine.spawn(use(), cpu=1)
+        return lambda: None
+
+    numbers = []
+    for first in (0, 1):
+        system = MachineSystem(program, grow=True)  # type: ignore[arg-type]
+        system.start()
+        while enabled := system.enabled():
+            system.step(enabled[min(first, len(enabled) - 1)])
+        kept: list[object] = list(system.machine.kept)[:3]  # type: ignore[attr-defined]
+        numbers.append([system.machine.location_of(thing) for thing in kept])
+    assert numbers[0] == numbers[1]
+    assert len(set(numbers[0])) == 3

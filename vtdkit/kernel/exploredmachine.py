@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 
 from .context import AGENT, HARD_OFF, HARDIRQ, SOFTIRQ, TASK, Context, Cpu
 from .costs import IDEAL
-from .explored import EXPLORED, Point, XPage, XPageAllocator, XRcu
+from .explored import EXPLORED, Point, XPage, XPageAllocator
+from .exploredrcu import XRcu
 from .findings import KernelBug, Oops
 from .locations import ACQUIRE, RELEASE, WRITE, Access, Locations, Name
 from .machine import CHECKERS

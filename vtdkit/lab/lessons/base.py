@@ -180,7 +180,7 @@ class Tried:
 
     def __repr__(self) -> str:
         extent = "every order" if self.complete else self.extent
-        head = f"{self.scenario}, {self.title}: {self.executions} executions ({extent}), "
+        head = f"{self.scenario}, {self.title}: {self.executions} execution{'s' * (self.executions != 1)} ({extent}), "
         if not self.findings:
             return head + "nothing found"
         lines = (f"  {count:>5} x  {kind}: {where}" for kind, where, count in self.findings)

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import simpy
+from _timing import best
 
 from vtdkit.kernel import NEAR
 from vtdkit.lab.computer import Computer
@@ -29,18 +29,6 @@ from vtdkit.series import mainline
 REALITY = Path(__file__).parent.parent / "tests" / "reality"
 DRIVER_LOCKS = ("device_domain_lock", "&iommu->lock", "&iommu->register_lock", "&domain->lock", "group->mutex")
 Q = "&qi->q_lock"
-
-
-def timed(run: Callable[[], object]) -> float:
-    """CPU seconds of one run."""
-    began = time.process_time()
-    run()
-    return time.process_time() - began
-
-
-def best(rounds: int, *makers: Callable[[], Callable[[], object]]) -> list[float]:
-    """The least CPU seconds of each, all of them in turn in every round; setting up is not counted."""
-    return [min(times) for times in zip(*([timed(make()) for make in makers] for _ in range(rounds)), strict=True)]
 
 
 # -- map and unmap -----------------------------------------------------------------------------------------------------

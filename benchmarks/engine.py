@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import simpy
+from _timing import best, timed
 
 from vtdkit.kernel import IDEAL, Machine
 
@@ -25,18 +25,6 @@ CHECKED = {"checkers": ("lockdep",), "record": False}
 BARE: dict[str, Any] = {"checkers": (), "record": False, "statistics": False}
 ALL: dict[str, Any] = {}
 WORKLOADS = ((8, 1, 5), (8, 97, 1000), (64, 1, 5), (64, 97, 1000))  # tasks, hold, think
-
-
-def timed(run: Callable[[], object]) -> float:
-    """CPU seconds of one run."""
-    began = time.process_time()
-    run()
-    return time.process_time() - began
-
-
-def best(rounds: int, *makers: Callable[[], Callable[[], object]]) -> list[float]:
-    """The least CPU seconds of each, all of them in turn in every round; setting up is not counted."""
-    return [min(times) for times in zip(*([timed(make()) for make in makers] for _ in range(rounds)), strict=True)]
 
 
 # -- the same work on both sides ---------------------------------------------------------------------------------------

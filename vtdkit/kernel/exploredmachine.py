@@ -21,6 +21,7 @@ from .sites import Spot
 from .touching import Touching
 
 T = TypeVar("T")
+PASSES = {HARDIRQ: (HARDIRQ,), SOFTIRQ: (HARDIRQ, SOFTIRQ), TASK: (HARDIRQ, SOFTIRQ, TASK)}
 FRAMES_EACH = 1024  # page frames an explored thread can have
 CHILDREN = 16  # and how many of them find room, at each depth
 
@@ -64,14 +65,6 @@ class Process:
             shut = (*shut, SOFTIRQ)
         return (*shut, TASK) if self.context.preempt or self.context.irqstate else shut
 
-    def keeps_off(self, other: Process) -> bool:
-        """Does this thread keep `other`, which would run on its CPU, from doing so?"""
-        if other.kind == HARDIRQ:
-            return not self.irqs_open
-        if other.kind == SOFTIRQ:
-            return not self.softirqs_open
-        return bool(self.context.preempt or self.context.irqstate)
-
     def __repr__(self) -> str:
         return f"<{self.context.name}, {'.'.join(map(str, self.name))}>"
 
@@ -102,14 +95,17 @@ class ExploredMachine(Touching):
 
     def begin(self) -> None:
         """Set-up is over: take over what was spawned. Each thread's first step takes it to its first point."""
-        spawned, self.ready = list(self.ready), type(self.ready)()
+        spawned, self.ready = self._spawned(), type(self.ready)()
         for cpu in self.cpus:
-            spawned.extend(cpu.queue)
             cpu.queue.clear()
         self.heap.clear()
         self.exploring = True
         for context in sorted(spawned, key=lambda context: context.id):
             self.adopt((len(self.processes),), context, context.coro, context.kind, context.cpu, Point(()))
+
+    def _spawned(self) -> list[Context]:
+        """The threads that were spawned and have not run."""
+        return [*self.ready, *(context for cpu in self.cpus for context in cpu.queue)]
 
     def adopt(self, name: Name, context: Context, coro: Any, kind: str, cpu: Cpu | None, point: Point) -> Process:
         """Make a process of a context."""
@@ -179,13 +175,14 @@ class ExploredMachine(Touching):
 
     def run(self, coro: Coroutine[Any, Any, T], cpu: int = 0, name: str | None = None) -> T:
         """Set-up, alone. Threads to be explored are spawned after it, or they would run during it."""
-        if not self.exploring and not self.processes and (self.ready or any(cpu.queue for cpu in self.cpus)):
+        early = [] if self.exploring or self.processes else self._spawned()
+        if early:
             coro.close()
-            for context in (*self.ready, *(one for cpu in self.cpus for one in cpu.queue)):
+            for context in early:
                 if context.coro is not None:
                     context.coro.close()
-            waiting = ", ".join(context.name for context in (*self.ready, *(one for cpu in self.cpus for one in cpu.queue)))
-            raise ValueError(f"set-up runs on after threads were spawned ({waiting}): spawn what is to be explored last")
+            names = ", ".join(context.name for context in early)
+            raise ValueError(f"set-up runs on after threads were spawned ({names}): spawn what is to be explored last")
         return super().run(coro, cpu, name)
 
     def frame_for(self) -> int | None:
@@ -237,8 +234,7 @@ class ExploredMachine(Touching):
     def gates_of(self, process: Process) -> list[tuple[str, int]]:
         """The gates that a thread has to pass, in order: an interrupt only its own, a softirq not that of tasks."""
         known = self.gates.get(process.cpu.id) if process.cpu is not None else None
-        kinds = {HARDIRQ: (HARDIRQ,), SOFTIRQ: (HARDIRQ, SOFTIRQ)}.get(process.kind, (HARDIRQ, SOFTIRQ, TASK))
-        return [(kind, known[kind]) for kind in kinds if kind in known] if known else []
+        return [(kind, known[kind]) for kind in PASSES[process.kind] if kind in known] if known else []
 
     def _run_on(self, process: Process) -> None:
         context = process.context
@@ -314,7 +310,7 @@ class ExploredMachine(Touching):
             nests = process.kind == HARDIRQ and below.kind == SOFTIRQ and below.irqs_open and not process.started
             return None if below is process or nests else below
         for other in self.processes.values():
-            if other.cpu is cpu and other is not process and other.kind == TASK and not other.done and other.keeps_off(process):
+            if other.cpu is cpu and other is not process and other.kind == TASK and not other.done and process.kind in other.holds:
                 return other
         return None
 

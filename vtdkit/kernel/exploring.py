@@ -18,7 +18,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from .explore import Deadlock, Exploration, Replay, Schedule, explore_system, minimise, pct, random_walk
 from .explore import replay as replay_system
@@ -29,6 +29,8 @@ from .machine import Machine
 from .scenario import NamedSystem
 
 Scenario = Callable[[Machine], Callable[[], Hashable]]
+Factory = Callable[[], NamedSystem]
+R = TypeVar("R")
 MOST_BYTES = 10_000_000
 TRIED = 6  # random runs that look for shared locations
 
@@ -66,8 +68,8 @@ def explore(
     """Run a scenario in every order that matters; `options` go to the machine (`cpus=4`, `checkers=...`).
 
     The other arguments are those of `vtdkit.kernel.explore.explore_system`; beside a file to `resume` from, another is kept
-    with the shared locations. What is said to be complete is complete for the
-    memory model of the machine: one operation after the other.
+    with the shared locations. What is said to be complete is complete for the memory model of the machine: one operation after
+    the other.
     """
     wanted: dict[str, Any] = {
         "preemptions": preemptions, "depth": depth, "limit": limit, "progress": progress, "resume": resume,
@@ -75,18 +77,34 @@ def explore(
     }  # fmt: skip
     if executor is not None:
         wanted["executor"] = executor
-    shared = shared_locations(scenario, **options) | _kept(resume)
-    while True:
+
+    def attempt(factory: Factory, shared: frozenset[int]) -> Exploration:
         if resume is not None:
             _keep(resume, shared)
         try:
-            found = explore_system(partial(NamedSystem, scenario, shared=shared, **options), **wanted)
-        except Grew as grew:
-            shared |= grew.shared
+            return explore_system(factory, **wanted)
+        except Grew:
             if resume is not None:
                 Path(resume).unlink(missing_ok=True)  # its steps were others
-        else:
-            return _of_scenario(found, shared)
+            raise
+
+    found, shared = settled(scenario, attempt, _kept(resume), **options)
+    return _of_scenario(found, shared)
+
+
+def settled(
+    scenario: Scenario, attempt: Callable[[Factory, frozenset[int]], R], known: frozenset[int] = frozenset(), **options: Any,
+) -> tuple[R, frozenset[int]]:  # fmt: skip
+    """What `attempt(factory, shared)` returns once it goes through, and with which locations.
+
+    It is made anew, from the start, each time an execution shares a location that was not known to be shared.
+    """
+    shared = shared_locations(scenario, **options) | known
+    while True:
+        try:
+            return attempt(partial(NamedSystem, scenario, shared=shared, **options), shared), shared
+        except Grew as grew:
+            shared |= grew.shared
 
 
 def _kept(resume: str | None) -> frozenset[int]:
@@ -112,18 +130,14 @@ def sample(
     **options: Any,
 ) -> ScenarioExploration:  # fmt: skip
     """Run a scenario under random schedules; with `depth`, under those of the PCT scheduler for bugs of that depth."""
-    shared = shared_locations(scenario, **options)
-    while True:
-        factory = partial(NamedSystem, scenario, shared=shared, **options)
-        try:
-            if depth is None:
-                found = random_walk(factory, runs=runs, seed=seed, on_outcome=on_outcome)
-            else:
-                found = pct(factory, runs=runs, depth=depth, seed=seed, on_outcome=on_outcome)
-        except Grew as grew:
-            shared |= grew.shared
-        else:
-            return _of_scenario(found, shared)
+
+    def attempt(factory: Factory, shared: frozenset[int]) -> Exploration:
+        if depth is None:
+            return random_walk(factory, runs=runs, seed=seed, on_outcome=on_outcome)
+        return pct(factory, runs=runs, depth=depth, seed=seed, on_outcome=on_outcome)
+
+    found, shared = settled(scenario, attempt, **options)
+    return _of_scenario(found, shared)
 
 
 def _of_scenario(found: Exploration, shared: frozenset[int]) -> ScenarioExploration:

@@ -123,7 +123,7 @@ def _look(task: tuple[str, str, int, int]) -> tuple[Seen, ...]:
 @cache
 def findings(version: str, limit: int = LIMIT, runs: int = RUNS) -> tuple[Seen, ...]:
     """Everything found in one version ("v4", "m13", "6.0-rc1"), over all scenarios."""
-    return tuple(seen for scenario in SCENARIOS for seen in look(number(version), scenario, limit, runs))
+    return all_findings((version,), limit=limit, runs=runs)
 
 
 def defects(version: str, limit: int = LIMIT, runs: int = RUNS) -> tuple[str, ...]:

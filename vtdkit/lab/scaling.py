@@ -20,11 +20,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from vtdkit import series
 from vtdkit.iommu.core import IommuDomain
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.kernel.workload import closed_loop
 from vtdkit.series import SERIES, mainline
-from vtdkit.series import driver_at as v1_at
 from vtdkit.vtd import Capabilities
 
 from .computer import Computer
@@ -128,12 +128,12 @@ def driver_of(version: Version) -> type[IntelIommu]:
         if version not in RELEASES:
             raise ValueError(f"there is no release {version!r} here; there are {', '.join(RELEASES)}")
         return RELEASES[version]
-    return v1_at(version)
+    return series.driver_at(version)
 
 
 def name_of(version: Version) -> str:
     """What a version is called in tables and figures."""
-    return version if isinstance(version, str) else f"after patch {version:02}" if version else "before the series"
+    return version if isinstance(version, str) else series.name_of(series.driver_at(version))
 
 
 def scaling(

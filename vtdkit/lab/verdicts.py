@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from vtdkit.series.patch import PatchInfo
 
-from .defects import DEFECTS, Defect
+from .defects import DEFECTS
 from .findings import LIMIT, RUNS, VERSIONS, defects
 
 
@@ -32,7 +32,7 @@ def of(info: PatchInfo, limit: int = LIMIT, runs: int = RUNS) -> tuple[Verdict, 
     return tuple(
         Verdict(defect.name, "stays" if defect.name in before & after else "came" if defect.name in after else "went", defect.about)
         for defect in DEFECTS
-        if isinstance(defect, Defect) and defect.name in before | after
+        if defect.name in before | after
     )
 
 

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from vtdkit.kernel import units
+
 from .timeline_fold import HARDWARE, HOLDING, IDLE, INTERRUPT, RUNNING, SPINNING, STATES, Episode, Lane, Look, Timeline
 
 #: what each state is called in a legend, for somebody who has never seen a lock
@@ -23,18 +25,14 @@ LEGEND = (
     ("interrupt", "handles an interrupt", "left what it was doing to serve a device or a timer"),
     ("irqs-off", "interrupts off", "no interrupt gets through to this CPU (a bar below the lane)"),
 )
-UNITS = (("ns", 1), ("µs", 1000), ("ms", 1_000_000))
+UNITS = units.UNITS[:3]  #: as in timeline_model.js
 ORDER = (HOLDING, SPINNING, HARDWARE, INTERRUPT, RUNNING, IDLE)
 NAMED_AT_MOST = 8
 
 
 def duration(ns: int) -> str:
-    """A length of time with its unit: whole ns below 10 us, tenths above. Halves are rounded up."""
-    unit, size = next((each for each in UNITS if ns < 10_000 * each[1]), UNITS[-1])
-    if size == 1:
-        return f"{ns:,} {unit}"
-    tenths = (ns * 10 + size // 2) // size
-    return f"{tenths // 10:,}.{tenths % 10} {unit}"
+    """A length of time with its unit, ms at the most."""
+    return units.duration(ns, UNITS)
 
 
 def letters(timelines: Iterable[Timeline]) -> dict[str, str]:

@@ -14,28 +14,27 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import vtdkit
 from vtdkit.iommu.intel.driver import IntelIommu
-from vtdkit.kernel import CHECKERS, Finding, Machine, Span, Trace
+from vtdkit.kernel import CHECKERS, Finding, Machine, Span, Trace, explore, shortest
 from vtdkit.kernel.explore import Outcome, Schedule, explore_system
-from vtdkit.kernel.exploring import shared_locations
-from vtdkit.kernel.locations import Grew
-from vtdkit.kernel.scenario import NamedSystem
+from vtdkit.kernel.exploring import Factory, settled
+from vtdkit.kernel.units import duration
 from vtdkit.lab.computer import Computer
 from vtdkit.lab.exercises import Exercise
 from vtdkit.lab.scenarios import SCENARIOS, Scenario
+from vtdkit.lab.steps import Steps, record_schedule
 from vtdkit.series import name_of
 
-from .shown import Listing, Table, duration, patch_diff, source, table
+from .shown import Listing, Table, patch_diff, source, table
 
 __all__ = [
     "NO_RACES", "CodeExercise", "Listing", "Run", "Table", "Tried", "after", "duration", "in_turn", "patch_diff", "reality",
-    "source", "table", "together", "tried", "version_with",
+    "shown_by", "source", "table", "together", "tried", "version_with",
 ]  # fmt: skip
 
 #: for a scene that is about time: the checker of data races is left out, since it reports some that are harmless in every version
@@ -197,17 +196,28 @@ def tried(
     """
     scene = SCENARIOS[scenario] if isinstance(scenario, str) else scenario
     build = scene.on(driver)
-    shared = shared_locations(build, cpus=scene.cpus)
-    while True:
+
+    def attempt(factory: Factory, _shared: frozenset[int]) -> Tried:
         count = _Count(wanted)
-        system = partial(NamedSystem, build, shared=shared, cpus=scene.cpus)
-        try:
-            result = explore_system(system, limit=limit, preemptions=preemptions, on_outcome=count.meet)
-        except Grew as grew:  # an execution shared something that was not known to be shared: begin anew
-            shared |= grew.shared
-            continue
+        result = explore_system(factory, limit=limit, preemptions=preemptions, on_outcome=count.meet)
         total = result.executions + result.deadlocks
         return count.tried(scene.name, name_of(driver), total, "complete" if result.complete else result.extent)
+
+    return settled(build, attempt, cpus=scene.cpus)[0]
+
+
+def shown_by(scene: Scenario, driver: type[IntelIommu], kind: str, title: str) -> Steps:
+    """The shortest order found in which a scenario shows a finding whose kind contains `kind`, step by step.
+
+    Raises LookupError if no order shows one.
+    """
+    build = scene.on(driver)
+    found = explore(build, cpus=scene.cpus)
+    wanted = found.of(kind)
+    if not wanted:
+        raise LookupError(f"in no order of {scene.name!r} a {kind} is found, {name_of(driver)}")
+    schedule = shortest(build, found.schedule_of(wanted[0]), wanted[0], shared=found.shared, cpus=scene.cpus)
+    return record_schedule(build, schedule, shared=found.shared, cpus=scene.cpus, title=title)
 
 
 class _Count:

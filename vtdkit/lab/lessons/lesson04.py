@@ -14,16 +14,16 @@ from typing import Any
 from vtdkit.iommu.intel import defs
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.iommu.intel.structs import dma_pte_addr
-from vtdkit.kernel import Machine, explore, shortest
+from vtdkit.kernel import Machine, explore
 from vtdkit.lab.computer import Computer
 from vtdkit.lab.exercises import Exercise
 from vtdkit.lab.scenarios import SCENARIOS, Observer, Scenario
 from vtdkit.lab.scenarios.base import computer as small_computer
-from vtdkit.lab.steps import Steps, record_schedule
-from vtdkit.series import driver_at, name_of
+from vtdkit.lab.steps import Steps
+from vtdkit.series import driver_at
 from vtdkit.vtd import Request
 
-from .base import NO_RACES, CodeExercise, Run, in_turn, together, tried, version_with
+from .base import NO_RACES, CodeExercise, Run, in_turn, shown_by, together, tried, version_with
 
 LOCK, K_LOCK = "device_domain_lock", "&k->k_lock"
 DISK, NETWORK, NEW = "00:03.0", "00:04.0", "00:05.0"
@@ -97,14 +97,7 @@ def deadlock(driver: type[IntelIommu]) -> Steps:
 
     Raises LookupError if there is none.
     """
-    scenario = PENDING.on(driver)
-    found = explore(scenario, cpus=PENDING.cpus)
-    stuck = found.of("deadlock")
-    if not stuck:
-        raise LookupError(f"in no order {PENDING.about} and gets stuck, in {name_of(driver)}")
-    schedule = shortest(scenario, found.schedule_of(stuck[0]), stuck[0], shared=found.shared, cpus=PENDING.cpus)
-    title = "A device is plugged in, and a fault comes"
-    return record_schedule(scenario, schedule, shared=found.shared, cpus=PENDING.cpus, title=title)
+    return shown_by(PENDING, driver, "deadlock", "A device is plugged in, and a fault comes")
 
 
 def warning(driver: type[IntelIommu]) -> str:

@@ -14,14 +14,14 @@ from typing import Any
 
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.iommu.intel.structs import intel_iommu
-from vtdkit.kernel import Machine, Page, explore, shortest
+from vtdkit.kernel import Machine, Page
 from vtdkit.lab.computer import LEGACY, SCALABLE, Computer
 from vtdkit.lab.exercises import Exercise
 from vtdkit.lab.scenarios import Observer, Scenario
-from vtdkit.lab.steps import Steps, record_schedule
-from vtdkit.series import driver_at, name_of
+from vtdkit.lab.steps import Steps
+from vtdkit.series import driver_at
 
-from .base import NO_RACES, CodeExercise, Run, Tried, after, duration, together, tried, version_with
+from .base import NO_RACES, CodeExercise, Run, Tried, after, duration, shown_by, together, tried, version_with
 
 LOCK = "&iommu->lock"
 DEVICE = "00:03.0"
@@ -121,13 +121,7 @@ ASKS = Scenario("careful reader", "the same, with a reader that asks whether the
 
 def freed_under_the_reader(driver: type[IntelIommu]) -> Steps:
     """The shortest order in which the reader of the debugfs file sees freed memory. Raises LookupError if there is none."""
-    scenario = READ.on(driver)
-    found = explore(scenario, cpus=READ.cpus)
-    freed = found.of("use-after-free")
-    if not freed:
-        raise LookupError(f"in no order freed memory is read, in {name_of(driver)}")
-    schedule = shortest(scenario, found.schedule_of(freed[0]), freed[0], shared=found.shared, cpus=READ.cpus)
-    return record_schedule(scenario, schedule, shared=found.shared, cpus=READ.cpus, title="A unit goes while its tables are read")
+    return shown_by(READ, driver, "use-after-free", "A unit goes while its tables are read")
 
 
 # -- exercises -------------------------------------------------------------------------------------------------------

@@ -15,17 +15,6 @@ from dataclasses import dataclass
 from vtdkit.series import SERIES, Change, name_of, source_of
 from vtdkit.series.patch import PatchInfo
 
-UNITS = (("ns", 1), ("µs", 1_000), ("ms", 1_000_000), ("s", 1_000_000_000))
-
-
-def duration(ns: int) -> str:
-    """A length of time with its unit: whole ns below 10 µs, tenths above, halves rounded up; the lock timeline's rule."""
-    unit, size = next((each for each in UNITS if ns < 10_000 * each[1]), UNITS[-1])
-    if size == 1:
-        return f"{ns:,} {unit}"
-    tenths = (ns * 10 + size // 2) // size
-    return f"{tenths // 10:,}.{tenths % 10} {unit}"
-
 
 @dataclass(frozen=True, slots=True)
 class Listing:

@@ -27,6 +27,7 @@ from typing import Any
 from .context import AGENT, Context
 
 CHUNK = 8192  # steps between two rounds of housekeeping
+PAUSES = 4096  # lengths of time for which the thing to await is kept
 Clock = dict[int, int]
 
 
@@ -42,6 +43,20 @@ for _ in _exhausted:
 DONE: Awaitable[None] = _exhausted  #: something to await that takes no time and no step: an exhausted generator stays exhausted
 
 
+class Pause(list[int | None]):
+    """Something to await that takes the one time in it (None: until woken): no frame is made for it, and none resumed.
+
+    It may be awaited as often as you like. A list because its `__reversed__` is the built-in that makes an iterator and may stand
+    in for `__await__`.
+    """
+
+    __slots__ = ()
+    __await__ = list.__reversed__
+
+
+WAIT: Any = Pause((None,))  #: something to await that lasts until somebody wakes the context
+
+
 class Stop(Exception):
     """Raised by an agent's step to end the loop now."""
 
@@ -49,7 +64,7 @@ class Stop(Exception):
 class Engine:
     """The heap, the clock and the running context. Guards: only the engine's loop and the running step change them."""
 
-    __slots__ = ("alone", "contexts", "current", "heap", "now", "ready", "spare", "stop_at", "stopped")
+    __slots__ = ("alone", "contexts", "current", "heap", "now", "pauses", "ready", "spare", "stop_at", "stopped")
 
     def __init__(self) -> None:
         self.now = 0
@@ -58,6 +73,7 @@ class Engine:
         self.contexts: list[Context] = []
         self.current: Context = None  # type: ignore[assignment]  # set before any primitive can look
         self.alone = False  # may primitives try `skip`?
+        self.pauses: dict[int, Pause] = {}  # by length; the first `PAUSES` of them
         self.spare: dict[str, list[Context]] = {}  # ended interrupts and timers, by name, to be used again
         self.stop_at: Context | None = None
         self.stopped = False
@@ -126,6 +142,15 @@ class Engine:
             heappush(self.heap, (self.now + ns, context.id, context))
         else:
             self.ready.append(context)
+
+    def new_pause(self, ns: int) -> Any:
+        """Something to await that takes `ns` nanoseconds of a length not met before."""
+        if ns <= 0:
+            return DONE
+        pause = Pause((ns,))
+        if len(self.pauses) < PAUSES:
+            self.pauses[ns] = pause
+        return pause
 
     def skip(self, ns: int) -> bool:
         """Advance the clock by `ns` here and now, if nothing else is due before then. False: yield `ns` instead."""

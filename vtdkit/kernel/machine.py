@@ -22,9 +22,8 @@ Example::
 from __future__ import annotations
 
 import random
-from collections.abc import Coroutine, Generator, Iterable
+from collections.abc import Coroutine, Iterable
 from heapq import heapify, heappush
-from types import coroutine
 from typing import Any, TypeVar
 
 from .context import AGENT, TASK, Context, Cpu
@@ -204,16 +203,19 @@ class Machine(Reports):
 
     def work(self, ns: int) -> Any:
         """Keep this CPU busy for `ns` nanoseconds. Await it at once: for what runs alone the time is over when this returns."""
-        if ns <= 0:
-            return DONE
         if self.alone:
+            if ns <= 0:
+                return DONE
             heap = self.heap
             if not self.ready and len(heap) == 1 and heap[0][2] is self.current:  # nothing else is due at all
                 self.now += ns
                 return DONE
             if self.skip(ns):
                 return DONE
-        return _busy(ns)
+        try:
+            return self.pauses[ns]
+        except KeyError:
+            return self.new_pause(ns)
 
     def cpu(self) -> int:
         """`smp_processor_id`: the CPU the running context is on."""
@@ -222,11 +224,6 @@ class Machine(Reports):
     def __repr__(self) -> str:
         threads = sum(not c.done and c.kind == TASK for c in self.contexts)
         return f"Machine({len(self.cpus)} CPUs, {self.now} ns, {threads} threads alive, {len(self.findings)} findings)"
-
-
-@coroutine
-def _busy(ns: int) -> Generator[int | None, None, None]:
-    yield ns
 
 
 def _stop(_: None) -> int | None:

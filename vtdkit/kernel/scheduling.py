@@ -235,6 +235,8 @@ class Scheduler(Engine):
         if context.due is not None:
             owed = context.late if context.waiting is not None else context.late + context.due - context.stands_since
             context.send, context.due, context.late = context.coro.send, None, 0
+            if context.unsettled is not None:
+                context.send = lambda _: self._settle(context)
             self.at(context, owed)
         elif context.waiting is not None:
             context.send = context.coro.send
@@ -247,6 +249,14 @@ class Scheduler(Engine):
         owed, context.late = context.late, 0
         context.send = context.coro.send
         return owed
+
+    def _settle(self, context: Context) -> int | None:
+        """Go on after a wait that ended while the context stood still."""
+        assert context.coro is not None
+        lock, context.unsettled, context.send = context.unsettled, None, context.coro.send
+        lock.settle(context)
+        ns: int | None = context.send(None)
+        return ns
 
     def _pop(self, context: Context) -> None:
         """An interrupt handler has ended: what it interrupted goes on, unless something else waits for the CPU."""

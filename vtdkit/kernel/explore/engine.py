@@ -24,7 +24,7 @@ from .path import Event, Path, bits
 from .races import foresight, races_of
 from .system import Process, System
 from .tally import Tally
-from .tree import NOBODY, Node, Reversal, covered_before, offer_late, settle, undisturbed, unsettled_below
+from .tree import NOBODY, Doubts, Node, Reversal, covered_before, offer_late, settle, undisturbed, unsettled_below
 
 
 class NotRepeatable(RuntimeError):
@@ -179,7 +179,7 @@ class Engine:
         unsettled = bool(self.live and self.lives[index])
         steps = [events[number] for number in bits(rest)]
         if node.doubtful is not None and not foreign:
-            self._note_rivals(node, index, rest, lates)
+            self._note_rivals(node.doubtful, index, rest, lates)
         left: list[tuple[Process, Footprint]] | None = []
         if node.sleep and not foreign:
             left = undisturbed(node.asleep_before(first.process), steps)
@@ -206,16 +206,19 @@ class Engine:
             self._told.add(key)
             self.foreign.append((index, reversal))
 
-    def _note_rivals(self, node: Node, index: int, rest: int, lates: Sequence[tuple[int, Event]]) -> None:
+    def _note_rivals(
+        self, doubtful: Mapping[tuple[Process, int], Doubts], index: int, rest: int, lates: Sequence[tuple[int, Event]]
+    ) -> None:
         """Tell doubtful reversals that their last step conflicts with the step that went first here this time."""
         path = self.path
-        first = path.events[index]
+        rival = path.events[index].process
         for limit, late in lates:
-            for reversal in (node.doubtful or {}).get((late.process, path.seed_of(late)), ()):
-                if first.process in reversal.rivals or not foresight(path, late, limit, index, rest)[1]:
-                    continue
-                if self._same_content(reversal, late, index, rest):
-                    reversal.rivals.add(first.process)
+            doubts = doubtful.get((late.process, path.seed_of(late)))
+            untold = doubts.untold(rival) if doubts is not None else ()
+            if untold and foresight(path, late, limit, index, rest)[1]:
+                for reversal in untold:
+                    if self._same_content(reversal, late, index, rest):
+                        reversal.rivals.add(rival)
 
     def _same_content(self, reversal: Reversal, late: Event, index: int, rest: int) -> bool:
         """Say whether a step would find the same after a reversal's steps as after `rest`, where it looks first.

@@ -17,7 +17,7 @@ time: a compare-and-swap that failed may succeed. Where that matters it is told 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import islice
+from itertools import chain, islice
 
 from .footprint import Footprint
 from .path import Event
@@ -100,6 +100,27 @@ class Reversal:
         return process not in self.rivals
 
 
+class Doubts:
+    """The inexact reversals of a node whose last steps are one process's from one local state.
+
+    Before a node is done with, it may have thousands of them, and every execution may have something to tell them: who has to be
+    told of a rival is kept for each rival, so that those that know are not asked again.
+    """
+
+    __slots__ = ("_untold", "reversals")
+
+    def __init__(self) -> None:
+        self.reversals: list[Reversal] = []
+        self._untold: dict[Process, tuple[int, list[Reversal]]] = {}  # how many were looked through, those of them not told
+
+    def untold(self, rival: Process) -> list[Reversal]:
+        """Return those that do not count a process among their `rivals`. The caller may change that."""
+        looked, left = self._untold.get(rival, (0, []))
+        found = [reversal for reversal in chain(left, self.reversals[looked:]) if rival not in reversal.rivals]
+        self._untold[rival] = len(self.reversals), found
+        return found
+
+
 class Node:
     """A state in the tree of executions.
 
@@ -110,7 +131,7 @@ class Node:
     explored   True once some execution has been run from here
     children   nodes below that are kept because something is, or may yet become, pending in them
     seen       keys of all reversals ever put here, so that none is put twice
-    doubtful   (process, seed) -> pending reversals whose last step is not exact
+    doubtful   (process, seed) -> reversals ever put here whose last step is not exact
     open       True if something may be pending here or below (kept up to date for nodes in `children`)
     inbox      reversals that came while the node was away, being explored elsewhere; None if it is not
     """
@@ -124,7 +145,7 @@ class Node:
         self.explored = False
         self.children: dict[Process, Node] = {}
         self.seen: set[tuple[Process, tuple[int, ...]]] | None = None
-        self.doubtful: dict[tuple[Process, int], list[Reversal]] | None = None
+        self.doubtful: dict[tuple[Process, int], Doubts] | None = None
         self.open = True
         self.inbox: list[Reversal] | None = None
 
@@ -141,7 +162,7 @@ class Node:
         if not reversal.exact:
             if self.doubtful is None:
                 self.doubtful = {}
-            self.doubtful.setdefault((reversal.process, reversal.seed), []).append(reversal)
+            self.doubtful.setdefault((reversal.process, reversal.seed), Doubts()).reversals.append(reversal)
 
     def put_to_sleep(self, process: Process, footprint: Footprint) -> None:
         """Note that all executions in which a process goes first from here are taken care of."""

@@ -14,7 +14,6 @@ from .context import AGENT, TASK, Context
 from .findings import Finding, Findings
 from .irqflags import IrqFlags
 from .objects import KObject
-from .races import Watch
 from .record import FOUND
 from .sites import ANYWHERE, Site, Spot, here, site, stack
 
@@ -70,7 +69,7 @@ class Checks(IrqFlags):
         """Put a finding into the record."""
         rows = getattr(self, "rows", None)
         if rows is not None and self.current is not None:
-            rows.append((self.now, self.current.cpu_id, self.current.id, FOUND, 0, None, number))
+            rows.extend((self.now, self.current.cpu_id, self.current.id, FOUND, 0, None, number))
 
     def describe(self, context: Context) -> str:
         """A context for a report: what it is, where it runs, what is off."""
@@ -138,10 +137,7 @@ class Checks(IrqFlags):
             self.report("BUG: KASAN: slab-use-after-free", obj.label, (place, obj.freed), text=text)
         order = self.order
         if order is not None and order.on:
-            watch = obj.watches.get(field)
-            if watch is None:
-                watch = obj.watches[field] = Watch()
-            (order.write if write else order.read)(self.current, watch, obj, field, place, marked)
+            (order.write if write else order.read)(self.current, obj.cells[field], obj, field, place, marked)
 
     def data_race(self, obj: KObject, field: str, now: tuple[str, Spot], earlier: tuple[str, Access]) -> None:
         """Two accesses of a field are not ordered and at least one is a plain write (KCSAN)."""

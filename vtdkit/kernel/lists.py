@@ -30,7 +30,7 @@ class ListHead(KObject):
 
     def __init__(self, machine: Machine, label: str) -> None:
         super().__init__(machine, label)
-        self.fields["items"] = ()
+        self.preset(items=())
         self._gone: dict[int, str] = {}
 
     def name_of_field(self, field: str) -> str:
@@ -61,7 +61,7 @@ class ListHead(KObject):
         yield from machine.field_step(self, "items", True)
         self._check(seen, "list_del", entry, place)
         self._access("items", True, False, place)
-        self.fields["items"] = tuple(item for item in seen if item is not entry)
+        self.cells["items"].value = tuple(item for item in seen if item is not entry)
         self._gone[id(entry)] = "its next pointer is LIST_POISON1: it was deleted before"
 
     @coroutine
@@ -75,11 +75,11 @@ class ListHead(KObject):
         yield from machine.field_step(self, "items", True)
         self._check(seen, what, entry, place)
         self._access("items", True, False, place)
-        self.fields["items"] = change(seen)
+        self.cells["items"].value = change(seen)
         self._gone.pop(id(entry), None)
 
     def _check(self, seen: tuple[Any, ...], what: str, entry: Any, place: Spot) -> None:
-        if self.fields["items"] is not seen:
+        if self.cells["items"].value is not seen:
             why = "its neighbours changed while it was being linked"
             self.machine.list_corruption(self, entry, f"{what} corruption", why, place)
 
@@ -110,10 +110,10 @@ class ListHead(KObject):
 
     def peek_entries(self) -> tuple[Any, ...]:
         """The entries without any check: for observers and pictures."""
-        return tuple(self.fields["items"])
+        return tuple(self.cells["items"].value)
 
     def __repr__(self) -> str:
-        return f"<list {self.label}: {len(self.fields['items'])} entries>"
+        return f"<list {self.label}: {len(self.cells['items'].value)} entries>"
 
 
 def _has(items: tuple[Any, ...], entry: Any) -> bool:

@@ -186,7 +186,7 @@ class Lock:
         context.innermost = self
         self.since = now = machine.now
         if machine.rows is not None:
-            machine.rows.append((now, context.cpu_id, context.id, ACQUIRE, self.id, self.place, 0))
+            machine.rows.extend((now, context.cpu_id, context.id, ACQUIRE, self.id, self.place, 0))
         if self.vc is not None and self.known_to is not context.vc:
             machine.order.acquire(context, self)
 
@@ -195,7 +195,7 @@ class Lock:
         machine = self.machine
         self.place.holds.append(machine.now - self.since)  # type: ignore[union-attr]  # set when it was granted
         if machine.rows is not None:
-            machine.rows.append((machine.now, context.cpu_id, context.id, RELEASE, self.id, None, 0))
+            machine.rows.extend((machine.now, context.cpu_id, context.id, RELEASE, self.id, None, 0))
         if machine.order is not None:
             machine.order.release(context, self)
 

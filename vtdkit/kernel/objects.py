@@ -25,7 +25,7 @@ from sys import _getframe
 from types import coroutine
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from .races import Watch
+from .races import Cell
 from .sites import ANYWHERE, Spot, here
 
 if TYPE_CHECKING:
@@ -47,33 +47,32 @@ class shared:
     def __get__(self, obj: Any, owner: type | None = None) -> Any:
         if obj is None:
             return self
-        name, machine = self.name, obj.machine
-        if machine.watching:
-            watch, context = obj.watches.get(name), machine.current
-            if watch is None or watch.reader is not context.vc:
-                machine.touch_field(obj, name, False, ANYWHERE.at(_getframe(1)), False)
-            elif watch.tick != context.tick:
+        cell, machine = obj.cells[self.name], obj.machine
+        context = machine.current
+        if cell.reader is context.vc:
+            if cell.tick != context.tick:
                 # nobody else wrote since it looked last: only its own count went up, or what it wrote itself
-                watch.tick, access, frame = context.tick, watch.last, _getframe(1)
+                cell.tick, access, frame = context.tick, cell.last, _getframe(1)
                 access.count, access.code, access.offset = context.vc[context.id], frame.f_code, frame.f_lasti
-                if not watch.reads:
-                    watch.reads[context.id] = access
-        return obj.fields[name]
+                if not cell.reads:
+                    cell.reads[context.id] = access
+        elif machine.watching:
+            machine.touch_field(obj, self.name, False, ANYWHERE.at(_getframe(1)), False)
+        return cell.value
 
     def __set__(self, obj: Any, value: Any) -> None:
-        machine, name = obj.machine, self.name
-        if machine.watching:
-            watch, context, frame = obj.watches.get(name), machine.current, _getframe(1)
-            if watch is None or watch.writer is not context.vc:
-                machine.touch_field(obj, name, True, ANYWHERE.at(frame), False)
-            else:
-                # nobody else touched it since it wrote last: nothing to compare with
-                access = watch.write
-                access.count, access.code, access.offset = context.vc[context.id], frame.f_code, frame.f_lasti
-                if watch.reads:
-                    watch.reads.clear()
-                    watch.tick = -1
-        obj.fields[name] = value
+        cell, machine = obj.cells[self.name], obj.machine
+        context = machine.current
+        if cell.writer is context.vc:
+            # nobody else touched it since it wrote last: nothing to compare with
+            access, frame = cell.write, _getframe(1)
+            access.count, access.code, access.offset = context.vc[context.id], frame.f_code, frame.f_lasti
+            if cell.reads:
+                cell.reads.clear()
+                cell.tick = -1
+        elif machine.watching:
+            machine.touch_field(obj, self.name, True, ANYWHERE.at(_getframe(1)), False)
+        cell.value = value
 
 
 class KObject:
@@ -84,8 +83,7 @@ class KObject:
     def __init__(self, machine: Machine, label: str = "") -> None:
         self.machine = machine
         self.label = label or type(self).__name__
-        self.fields = self.__shared__.copy()
-        self.watches: dict[str, Watch] = {}
+        self.cells = {name: Cell(value) for name, value in self.__shared__.items()}
         self.released: dict[str, dict[int, int] | None] = {}  # what the last store_release of a field published
         self.freed: Spot | None = None
         self.allocated: Spot | None = None
@@ -115,7 +113,7 @@ class KObject:
         for field, value in values.items():
             yield from self.machine.field_step(self, field, True)
             self._access(field, True, False, here())
-            self.fields[field] = value
+            self.cells[field].value = value
 
     @coroutine
     def write_once(self, **values: Any) -> Generator[int | None, None, None]:
@@ -123,7 +121,7 @@ class KObject:
         for field, value in values.items():
             yield from self.machine.field_step(self, field, True)
             self._access(field, True, True, here())
-            self.fields[field] = value
+            self.cells[field].value = value
 
     @coroutine
     def load_acquire(self, field: str) -> Generator[int | None, None, Any]:
@@ -149,11 +147,16 @@ class KObject:
             raise AttributeError(f"{type(self).__name__} has no shared field {field!r}; it has {known}")
         if self.machine.watching:
             self.machine.touch_field(self, field, write, place, marked)
-        return self.fields[field]
+        return self.cells[field].value
 
     def peek(self, field: str) -> Any:
         """The value without any check: for observers and pictures, not for drivers."""
-        return self.fields.get(field, getattr(type(self), field).default)
+        return self.cells[field].value
+
+    def preset(self, **values: Any) -> None:
+        """What fields start as, in a constructor: nobody can have seen the object yet, so nothing is checked."""
+        for field, value in values.items():
+            self.cells[field].value = value
 
     def __repr__(self) -> str:
         return f"<{self.label}{' (freed)' if self.freed is not None else ''}>"

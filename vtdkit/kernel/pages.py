@@ -143,8 +143,7 @@ class Page:
         mine = cpu >= 0 and line == last >> 3 and self.lines.get(line) == 1 << cpu
         if not mine or self.freed is not None or self.watchers or not 0 <= index <= last < WORDS:
             return self._copy_each(index, values)
-        for i, value in enumerate(values, index):
-            self.words[i] = value & MASK64
+        self.words[index : last + 1] = [value & MASK64 for value in values]
         return DONE
 
     @coroutine
@@ -329,7 +328,7 @@ class PageAllocator:
         self.in_use += 1
         self.peak = max(self.peak, self.in_use)
         if machine.rows is not None:
-            machine.rows.append((machine.now, machine.current.cpu_id, machine.current.id, ALLOC, 0, place, pfn))
+            machine.rows.extend((machine.now, machine.current.cpu_id, machine.current.id, ALLOC, 0, place, pfn))
         return page
 
     def take_run(self, count: int, node: int, name: str, place: Spot | None) -> list[Page]:
@@ -381,7 +380,7 @@ class PageAllocator:
         page.words = [POISON] * WORDS
         self.freed[page.node].append(page.pfn)
         if machine.rows is not None:
-            machine.rows.append((machine.now, machine.current.cpu_id, machine.current.id, FREE, 0, place, page.pfn))
+            machine.rows.extend((machine.now, machine.current.cpu_id, machine.current.id, FREE, 0, place, page.pfn))
 
     def page(self, address: int) -> Page | None:
         """The page frame that holds this physical address, live or freed; None where no page was ever handed out."""

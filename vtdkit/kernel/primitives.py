@@ -46,7 +46,7 @@ class Primitives(Validation):
 
     costs: Costs
     pages: PageAllocator
-    rows: list[tuple[Any, ...]] | None
+    rows: list[Any] | None
     socket_of: list[int] | None
     socket_masks: list[int]
     ledger: Ledger
@@ -149,7 +149,8 @@ class Primitives(Validation):
             if isinstance(value, Lock):
                 self.lock_freed(value, place)
         obj.freed = place
-        obj.watches.clear()
+        for cell in obj.cells.values():
+            cell.forget()
         self.objects.pop(obj.serial, None)
 
     @coroutine
@@ -278,7 +279,7 @@ class Primitives(Validation):
     def note_at(self, context: Context, kind: int, obj: int, place: Spot | None, arg: int = 0) -> None:
         """Record an event that has a place."""
         if self.rows is not None:
-            self.rows.append((self.now, context.cpu_id, context.id, kind, obj, place, arg))
+            self.rows.extend((self.now, context.cpu_id, context.id, kind, obj, place, arg))
 
     def bug_on(self, condition: bool, what: str) -> None:
         """`BUG_ON`: stop everything if `condition` holds."""

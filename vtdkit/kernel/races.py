@@ -55,14 +55,20 @@ class Access:
         return ANYWHERE.spot(self.code, self.offset)
 
 
-class Watch:
-    """The last accesses of one field: who wrote it last, who read it since."""
+class Cell:
+    """One watched field: its value, and its last accesses: who wrote it last, who read it since."""
 
-    __slots__ = ("last", "reader", "reads", "tick", "write", "writer")
+    __slots__ = ("last", "reader", "reads", "tick", "value", "write", "writer")
 
-    def __init__(self) -> None:
-        self.write: Access | None = None
+    def __init__(self, value: Any) -> None:
+        self.value = value
         self.reads: dict[int, Access] = {}
+        self.forget()
+
+    def forget(self) -> None:
+        """As if it had never been accessed."""
+        self.write: Access | None = None
+        self.reads.clear()
         # Short cuts for `shared`; not kept while exploring, when every access must be told.
         self.writer: Clock = NOBODY  # the clock of who wrote last, plainly, if nobody else touched the field since
         self.reader: Clock = NOBODY  # the clock of who looked last, plainly, if nobody else wrote since; at which of its steps
@@ -203,42 +209,42 @@ class HappensBefore:
 
     # -- accesses --------------------------------------------------------------------------------------------------
 
-    def read(self, context: Context, watch: Watch, obj: Any, field: str, place: Spot, marked: bool) -> None:
+    def read(self, context: Context, cell: Cell, obj: Any, field: str, place: Spot, marked: bool) -> None:
         """A plain (or marked) read of a watched field."""
         clock = context.vc if context.vc is not None else self.clock(context)
-        last = watch.write
+        last = cell.write
         if last is not None and clock.get(last.context, 0) < last.count and not (marked and last.marked):
             self.machine.data_race(obj, field, ("read", place), ("write", last))
-        access = watch.reads.get(context.id)
+        access = cell.reads.get(context.id)
         if access is None:
-            access = watch.reads[context.id] = Access(context, clock[context.id], place, marked)
+            access = cell.reads[context.id] = Access(context, clock[context.id], place, marked)
         else:
             access.count, access.marked, access.name = clock[context.id], marked, context.name
             access.code, access.offset = place.code, place.offset
-        if watch.writer is not clock or marked:
-            watch.writer = NOBODY
+        if cell.writer is not clock or marked:
+            cell.writer = NOBODY
         if marked:
-            watch.reader = NOBODY
+            cell.reader = NOBODY
         elif not self.machine.exploring:
-            watch.reader, watch.tick, watch.last = clock, context.tick, access
+            cell.reader, cell.tick, cell.last = clock, context.tick, access
 
-    def write(self, context: Context, watch: Watch, obj: Any, field: str, place: Spot, marked: bool) -> None:
+    def write(self, context: Context, cell: Cell, obj: Any, field: str, place: Spot, marked: bool) -> None:
         """A plain (or marked) write of a watched field."""
         clock = context.vc if context.vc is not None else self.clock(context)
-        last = watch.write
+        last = cell.write
         if last is not None and clock.get(last.context, 0) < last.count and not (marked and last.marked):
             self.machine.data_race(obj, field, ("write", place), ("write", last))
-        if watch.reads:
-            for earlier in watch.reads.values():
+        if cell.reads:
+            for earlier in cell.reads.values():
                 if clock.get(earlier.context, 0) < earlier.count and not (marked and earlier.marked):
                     self.machine.data_race(obj, field, ("write", place), ("read", earlier))
-            watch.reads.clear()
-        watch.tick = -1
-        if watch.reader is not clock or obj.freed is not None:
-            watch.reader = NOBODY
-        watch.writer = NOBODY if marked or obj.freed is not None or self.machine.exploring else clock
+            cell.reads.clear()
+        cell.tick = -1
+        if cell.reader is not clock or obj.freed is not None:
+            cell.reader = NOBODY
+        cell.writer = NOBODY if marked or obj.freed is not None or self.machine.exploring else clock
         if last is None or last.context != context.id:
-            watch.write = Access(context, clock[context.id], place, marked)
+            cell.write = Access(context, clock[context.id], place, marked)
         else:
             last.count, last.marked, last.name = clock[context.id], marked, context.name
             last.code, last.offset = place.code, place.offset

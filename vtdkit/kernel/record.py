@@ -1,6 +1,6 @@
 """The record of a run: what happened, when, on which CPU, to what. Figures and widgets are functions of it.
 
-While a machine runs it appends tuples; they are folded into one array for each column, 31 bytes an event in all. A `Trace` gives
+While a machine runs it appends values; they are folded into one array for each column, 31 bytes an event in all. A `Trace` gives
 them back as columns or as `Event` values, filters and slices them (quickly where numpy is installed, without it all the same),
 and saves itself (`traceio`). `spans` turns it into stretches of time, `perfetto` into a file for a trace viewer.
 """
@@ -14,6 +14,7 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from pathlib import Path
+from struct import pack
 from typing import TYPE_CHECKING, Any, overload
 
 from .sites import NOWHERE, Site, Spot
@@ -37,6 +38,7 @@ KINDS = (
 
 COLUMNS = ("time", "cpu", "context", "kind", "object", "site", "arg")
 TYPES = ("q", "h", "i", "b", "i", "i", "q")  #: type code of each column's array
+SITE = COLUMNS.index("site")
 Columns = tuple["array[int]", ...]
 
 
@@ -58,29 +60,31 @@ class Event:
 
 
 class Recorder:
-    """Collects events of a running machine. `rows` is appended to directly: (time, cpu, context, kind, object, spot, arg)."""
+    """Collects events of a running machine. `rows` is extended directly, by seven values for each: those of `COLUMNS`, in order.
 
-    FOLD = 1 << 13
+    Seven values and no tuple of them: a million tuples would keep the garbage collector busy.
+    """
+
+    FOLD = 7 << 13
 
     def __init__(self) -> None:
-        self.rows: list[tuple[Any, ...]] = []
+        self.rows: list[Any] = []
         self.columns: Columns = tuple(array(code) for code in TYPES)
         self.sites: list[Site] = [NOWHERE]
         self._numbers: dict[Spot | None, int] = {None: 0}
         self._known: dict[Site, int] = {NOWHERE: 0}
 
     def fold(self) -> None:
-        """Move the collected tuples into the columns."""
-        if not self.rows:
-            return
-        *numbers, spots, args = zip(*self.rows, strict=True)
-        self.rows.clear()
+        """Move the collected values into the columns, the places as numbers."""
+        rows, width = self.rows, len(COLUMNS)
+        spots = rows[SITE::width]
         for spot in dict.fromkeys(spots):
             if spot not in self._numbers:
                 self._numbers[spot] = self._number(spot.site)
-        places = map(self._numbers.__getitem__, spots)
-        for column, values in zip(self.columns, (*numbers, places, args), strict=True):
-            column.extend(values)
+        rows[SITE::width] = map(self._numbers.__getitem__, spots)
+        for number, column in enumerate(self.columns):
+            column.frombytes(pack(f"{len(spots)}{column.typecode}", *rows[number::width]))  # half the time `extend` takes
+        rows.clear()
 
     def _number(self, site: Site) -> int:
         known = self._known.get(site)

@@ -29,7 +29,7 @@ class Reports(Primitives):
 
     def note(self, context: Context, kind: int, obj: int) -> None:
         if self.rows is not None and context.cpu_id >= 0:
-            self.rows.append((self.now, context.cpu_id, context.id, kind, obj, None, 0))
+            self.rows.extend((self.now, context.cpu_id, context.id, kind, obj, None, 0))
 
     def ended(self, context: Context) -> None:
         self.note(context, END, 0)
@@ -38,7 +38,7 @@ class Reports(Primitives):
     def mark(self, text: str) -> None:
         """Leave a note in the record, at this instant, in the running context."""
         if self.rows is not None:
-            self.rows.append((self.now, self.current.cpu_id, self.current.id, MARK, 0, None, len(self.marks)))
+            self.rows.extend((self.now, self.current.cpu_id, self.current.id, MARK, 0, None, len(self.marks)))
         self.marks.append(text)
 
     def housekeeping(self) -> None:

@@ -89,7 +89,7 @@ class q_inval(KObject):
         self.words = 2  # of a descriptor; 4 where the unit has scalable mode
         self.desc: list[Page] = []  # the ring, one or two pages
         self.desc_status: Page = None  # type: ignore[assignment]  # set with `desc`: 32 bits a slot; hardware writes DONE there
-        self.fields["free_cnt"] = length
+        self.preset(free_cnt=length)
 
 
 class intel_iommu(KObject):
@@ -154,8 +154,7 @@ class dmar_domain(KObject):
         self.flags = 0
         self.devices = machine.list_head("domain->devices")
         self.domain: IommuDomain = None  # type: ignore[assignment]  # set by the core as soon as it exists
-        self.fields["iommu_refcnt"] = {}
-        self.fields["iommu_did"] = {}
+        self.preset(iommu_refcnt={}, iommu_did={})
 
     @property
     def use_first_level(self) -> bool:

@@ -30,7 +30,11 @@ def awaited_names() -> set[str]:
     return names - BUILTIN
 
 
-NAMES = awaited_names() | {"work", "store", "store32", "copy_in"}  # plain functions that return something to await
+PLAIN = {  # plain functions that return something to await
+    "work", "store", "store32", "copy_in", "flush_context", "flush_iotlb", "iommu_flush_write_buffer", "clflush",
+    "domain_flush_cache", "put_pages_list", "iommu_iotlb_gather_add_page",
+}  # fmt: skip
+NAMES = awaited_names() | PLAIN
 
 
 def forgotten(source: str, names: set[str]) -> list[tuple[int, str]]:

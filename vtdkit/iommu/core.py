@@ -60,6 +60,17 @@ class IotlbGather:
     freelist: list[Page] = field(default_factory=list)
     queued: bool = False
 
+    def takes(self, iova: int, size: int) -> bool:
+        """Can a range be added: does it join on to what there is, and is it made of pages of the same size?"""
+        if self.start > self.end:
+            return not self.pgsize or self.pgsize == size
+        return self.pgsize in (0, size) and iova <= self.end + 1 and iova + size >= self.start
+
+    def add(self, iova: int, size: int) -> None:
+        """Add a range."""
+        self.pgsize = size
+        self.start, self.end = min(self.start, iova), max(self.end, iova + size - 1)
+
 
 class IommuGroup(KObject):
     """`struct iommu_group`: devices that cannot be told apart, so they share a domain.

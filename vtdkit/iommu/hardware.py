@@ -199,7 +199,7 @@ class RemappingHardware:
 
     def queue_error(self) -> bool:
         """Does the fault status register show a queue error (IQE, ITE, ICE)?"""
-        return bool(self.unit.registers["FSTS"] & 0x70)
+        return bool(self.unit.registers.values["FSTS"] & 0x70)
 
     def _time_of_next(self) -> int:
         """What the descriptor at the head takes: a wait nothing of its own, a device TLB a round trip. At least 1 ns."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vtdkit.kernel import GFP_ATOMIC, GFP_KERNEL, KObject, Machine, shared
-from vtdkit.kernel.pages import GFP
+from vtdkit.kernel.gfp import GFP
 
 from .errno import ENOMEM
 

@@ -7,11 +7,12 @@ from .costs import IDEAL, NEAR, TWO_SOCKET, Costs
 from .explore import Exploration, Schedule
 from .exploring import ScenarioExploration, explore, replay, sample, shortest
 from .findings import Deadlock, Finding, Findings, KernelBug, Oops
+from .gfp import GFP_ATOMIC, GFP_KERNEL, GFP_ZERO
 from .leaks import Leak
 from .lockstat import Contention, LockStat
 from .machine import CHECKERS, Machine
 from .objects import KObject, shared
-from .pages import GFP_ATOMIC, GFP_KERNEL, GFP_ZERO, Page
+from .pages import Page
 from .record import Event, Trace
 from .sites import Site
 from .spans import Span

@@ -33,10 +33,10 @@ class Context:
     """
 
     __slots__ = (
-        "below", "bh_count", "blocker", "chain", "coro", "cpu", "cpu_id", "disposable", "done", "due", "epoch", "error", "id",
-        "innermost", "irqstate", "kind", "late", "longest", "longest_at", "machine", "name", "off_since", "pinned",
-        "preempt", "preempt_at", "preempt_site", "rcu", "result", "send", "since", "spot", "stands_since", "suspended", "tick",
-        "unsettled", "vc", "waiting",
+        "below", "bh_count", "blocker", "bounced", "chain", "coro", "cpu", "cpu_id", "disposable", "done", "due", "epoch",
+        "error", "id", "innermost", "irqstate", "kind", "late", "longest", "longest_at", "machine", "name", "off_since",
+        "pinned", "preempt", "preempt_at", "preempt_site", "rcu", "result", "send", "since", "spot", "stands_since",
+        "suspended", "tick", "unsettled", "vc", "waiting",
     )  # fmt: skip
 
     def __init__(self, machine: Machine, ident: int, name: str, kind: str) -> None:
@@ -63,8 +63,9 @@ class Context:
         self.rcu = 0
         self.waiting: Any = None  # what it spins or sleeps for
         self.since = 0  # when the present wait began
-        self.spot: Any = None  # where it waits for a fast lock,
-        self.blocker: Any = None  # and where that lock's owner had taken it when the wait began
+        self.spot: Any = None  # where it waits for a lock; the rest is the fast lock's:
+        self.blocker: Any = None  # where that lock's owner had taken it when the wait began,
+        self.bounced = False  # and whether the lock had last been taken on another CPU
         self.unsettled: Any = None  # a fast lock that it was given while it stood still
         self.suspended = False  # an interrupt sits on it, or it was preempted
         self.stands_since = 0  # when that began

@@ -16,9 +16,10 @@ from sys import _getframe
 from types import coroutine
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .gfp import GFP, GFP_KERNEL
 from .locations import ACQUIRE, READ, RELEASE, SHARED_ACQUIRE, SHARED_RELEASE, WAIT, WRITE, Access
 from .mutex import Mutex
-from .pages import GFP, GFP_KERNEL, MASK32, NUMA_NO_NODE, Page, PageAllocator
+from .pages import MASK32, NUMA_NO_NODE, Page, PageAllocator
 from .rwlock import RwLock, RwSemaphore
 from .sites import Spot, here
 from .spinlock import QueuedSpinLock, TestAndSetLock, TicketLock
@@ -178,6 +179,9 @@ class XPage(Page):
     @coroutine
     def load32(self, index: int) -> Generator[Any, None, int]:
         return (yield from self.load(index >> 1)) >> 32 * (index & 1) & MASK32
+
+    def store32(self, index: int, value: int) -> Awaitable[None]:
+        return self._store_half(index, value)
 
     @coroutine
     def cmpxchg(self, index: int, old: int, new: int) -> Generator[Any, None, int]:

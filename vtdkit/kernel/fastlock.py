@@ -40,6 +40,7 @@ class BareSpinLock(QueuedSpinLock):
             return super().pass_on()
         self.owner = heir = self.queue.popleft()
         if heir.suspended:
+            self.granted(heir, heir.spot)
             heir.unsettled = self
         else:
             self.settle(heir)
@@ -165,6 +166,7 @@ class StraightSpinLock(BareSpinLock):
             context.since = now
             context.spot = place
             context.blocker = self.place
+            context.bounced = cpu != self.last_cpu
             self.queue.append(context)
             return WAIT if self.direct else self._waited(context)
         self.owner = context
@@ -197,9 +199,11 @@ class StraightSpinLock(BareSpinLock):
         if now > heir.since:  # no wait at all is no contention, as in the kernel
             place.waits.append(now - heir.since)
             heir.blocker.blocked += 1
-            log.con_bounces += 1  # it spun on one CPU while the owner was on another
-        log.acq_bounces += 1
-        self.last_cpu = heir.cpu_id
+            if heir.bounced:
+                log.con_bounces += 1
+        if heir.cpu_id != self.last_cpu:
+            self.last_cpu = heir.cpu_id
+            log.acq_bounces += 1
         self.below = heir.innermost
         heir.innermost = self
 
@@ -220,6 +224,7 @@ class StraightSpinLock(BareSpinLock):
         elif self.direct:
             self.owner = heir = self.queue.popleft()
             if heir.suspended:
+                self.granted(heir, heir.spot)
                 heir.unsettled = self
             else:
                 self.settle(heir)

@@ -44,11 +44,14 @@ class _Meter:
         self.began: Spot | None = None
         self.ended: Spot | None = None
 
-    def add(self, ns: int, began: Spot | None, ended: Spot | None) -> None:
+    def add(self, ns: int) -> bool:
+        """Count one more; True if it is the longest so far, and the caller is to say from where to where it was."""
         self.count += 1
         self.total += ns
-        if ns > self.longest or self.count == 1:
-            self.longest, self.began, self.ended = ns, began, ended
+        if ns <= self.longest and self.count > 1:
+            return False
+        self.longest = ns
+        return True
 
     def value(self) -> Latency:
         return Latency(self.count, self.total, self.longest, site(self.began), site(self.ended))
@@ -98,7 +101,9 @@ class IrqFlags(Scheduler):
         if not flags & HARD_OFF and context.irqstate & HARD_OFF:
             if context.kind != HARDIRQ:
                 began, place = context.off_since
-                self._meter(context).add(self.now - began, place, where or ANYWHERE.at(_getframe(1)))
+                meter = self._meter(context)
+                if meter.add(self.now - began):
+                    meter.began, meter.ended = place, where or ANYWHERE.at(_getframe(1))
             context.irqstate &= ~HARD_OFF
             self.irqs_switched(context, True)
             self.note(context, IRQ_ON, 0)

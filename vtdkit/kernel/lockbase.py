@@ -81,10 +81,10 @@ def class_stat(name: str, subclass: int, write: LockLog, read: LockLog | None) -
     for log in (write, read):
         for spot in log.spots.all() if log is not None else ():
             for places, count in ((points, spot.waited), (holders, spot.blocked)):
-                if count:
-                    places[spot.site] = places.get(spot.site, 0) + count
+                places[spot.site] = places.get(spot.site, 0) + count
     shared = sides[1] if read is not None else Side()
-    return LockStat(name, subclass, sides[0], shared, tuple(points.items()), tuple(holders.items()))
+    found = [tuple((site, count) for site, count in places.items() if count) for places in (points, holders)]
+    return LockStat(name, subclass, sides[0], shared, *found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +168,7 @@ class Lock:
     def waits(self, context: Context, place: Spot, shared: bool = False) -> tuple[int, Spot | None, bool]:
         """`context` has to wait from now on; returns what `waited` wants to know later."""
         machine = self.machine
-        context.since = machine.now
+        context.since, context.spot = machine.now, place
         machine.note_at(context, SPIN, self.id, place, int(shared))
         return machine.now, self.place, context.cpu_id != self.last_cpu
 

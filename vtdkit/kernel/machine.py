@@ -28,7 +28,7 @@ from typing import Any, TypeVar
 
 from .context import AGENT, TASK, Context, Cpu
 from .costs import NEAR, PRESETS, Costs
-from .engine import DONE, Stop
+from .engine import DONE, Pause, Stop
 from .fastlock import BareSpinLock, StraightSpinLock
 from .findings import Deadlock, Findings
 from .pages import PageAllocator
@@ -105,6 +105,8 @@ class Machine(Reports):
         self, coro: Coroutine[Any, Any, Any], cpu: int | None = None, name: str | None = None, context: Context | None = None,
     ) -> Context:  # fmt: skip
         """Start a thread; it runs when the machine does. `cpu` pins it; else it starts on the next CPU and may migrate."""
+        if isinstance(coro, Pause):
+            coro = _only(coro)  # a thread may do nothing but `machine.work(ns)`
         if not hasattr(coro, "send"):
             raise TypeError(f"a thread is made of a coroutine, for instance driver.map(...); got {coro!r}")
         if cpu is not None and not 0 <= cpu < len(self.cpus):
@@ -224,6 +226,10 @@ class Machine(Reports):
     def __repr__(self) -> str:
         threads = sum(not c.done and c.kind == TASK for c in self.contexts)
         return f"Machine({len(self.cpus)} CPUs, {self.now} ns, {threads} threads alive, {len(self.findings)} findings)"
+
+
+async def _only(pause: Any) -> None:
+    await pause
 
 
 def _stop(_: None) -> int | None:

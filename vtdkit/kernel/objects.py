@@ -20,9 +20,9 @@ Example::
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from sys import _getframe
-from types import coroutine
+from types import FunctionType, coroutine
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from .races import Cell
@@ -32,36 +32,49 @@ if TYPE_CHECKING:
     from .machine import Machine
 
 
-class shared:
-    """A watched field of a `KObject`; the optional value is what it starts as."""
+class shared(property):
+    """A watched field of a `KObject`; the optional value is what it starts as.
 
-    __slots__ = ("default", "name", "slot")
+    A property whose functions are made for each field anew: each then is only ever called for objects of one class, and
+    the interpreter's short cuts for looking attributes up hold (measured: half the time of one function for all fields).
+    """
 
     def __init__(self, default: Any = None) -> None:
         self.default = default
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
+        super().__init__(_own_code(_getter(name)), _own_code(_setter(name)))
         owner.__shared__ = {**owner.__shared__, name: self.default}  # type: ignore[attr-defined]
 
-    def __get__(self, obj: Any, owner: type | None = None) -> Any:
-        if obj is None:
-            return self
-        cell, machine = obj.cells[self.name], obj.machine
+
+def _own_code(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function with a copy of its code."""
+    assert isinstance(function, FunctionType)
+    return FunctionType(function.__code__.replace(), globals(), function.__name__, None, function.__closure__)
+
+
+def _getter(name: str) -> Callable[[Any], Any]:
+    def get(obj: Any) -> Any:
+        cell, machine = obj.cells[name], obj.machine
         context = machine.current
         if cell.reader is context.vc:
             if cell.tick != context.tick:
-                # nobody else wrote since it looked last: only its own count went up, or what it wrote itself
+                # nobody else wrote since it looked last: only its own count went up (see `Cell.catch_up`), or what it wrote itself
                 cell.tick, access, frame = context.tick, cell.last, _getframe(1)
-                access.count, access.code, access.offset = context.vc[context.id], frame.f_code, frame.f_lasti
+                access.code, access.offset = frame.f_code, frame.f_lasti
                 if not cell.reads:
                     cell.reads[context.id] = access
         elif machine.watching:
-            machine.touch_field(obj, self.name, False, ANYWHERE.at(_getframe(1)), False)
+            machine.touch_field(obj, name, False, ANYWHERE.at(_getframe(1)), False)
         return cell.value
 
-    def __set__(self, obj: Any, value: Any) -> None:
-        cell, machine = obj.cells[self.name], obj.machine
+    return get
+
+
+def _setter(name: str) -> Callable[[Any, Any], None]:
+    def set(obj: Any, value: Any) -> None:
+        cell, machine = obj.cells[name], obj.machine
         context = machine.current
         if cell.writer is context.vc:
             # nobody else touched it since it wrote last: nothing to compare with
@@ -71,8 +84,10 @@ class shared:
                 cell.reads.clear()
                 cell.tick = -1
         elif machine.watching:
-            machine.touch_field(obj, self.name, True, ANYWHERE.at(_getframe(1)), False)
+            machine.touch_field(obj, name, True, ANYWHERE.at(_getframe(1)), False)
         cell.value = value
+
+    return set
 
 
 class KObject:

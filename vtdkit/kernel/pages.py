@@ -17,12 +17,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
-from enum import IntFlag
 from types import coroutine
 from typing import TYPE_CHECKING
 
 from .context import Context
 from .engine import DONE
+from .gfp import GFP, GFP_KERNEL
 from .injection import Faults
 from .races import WordClock
 from .record import ALLOC, FREE
@@ -32,22 +32,10 @@ if TYPE_CHECKING:
     from .machine import Machine
 
 PAGE_SHIFT = 12
-WORDS = 512
+WORDS = 512  # `index >> 9` is not 0 for any other index
 POISON = 0xAAAA_AAAA_AAAA_AAAA  #: what a freed page reads as
-MASK32, MASK64 = (1 << 32) - 1, (1 << 64) - 1
+MASK32, HIGH32, MASK64 = (1 << 32) - 1, (1 << 32) - 1 << 32, (1 << 64) - 1
 
-
-class GFP(IntFlag):
-    """Allocation flags, the two bits that matter here: may the caller sleep, must the memory be cleared."""
-
-    ATOMIC = 0
-    MAY_SLEEP = 1
-    ZERO = 2
-
-
-GFP_ATOMIC = GFP.ATOMIC
-GFP_KERNEL = GFP.MAY_SLEEP
-GFP_ZERO = GFP.ZERO
 
 NUMA_NO_NODE = -1
 
@@ -90,7 +78,7 @@ class Page:
             cost = self._fetch(index)
             if cost:
                 yield cost
-        if self.freed is not None or not 0 <= index < WORDS:
+        if self.freed is not None or index >> 9:
             page, index = self._stray(index, "read")
             return page.words[index]
         if index in self.clocks:
@@ -108,7 +96,7 @@ class Page:
             cost = self._own(index, 0)
             if cost:
                 return self._store_after(cost, index, value, keep)
-        if self.freed is not None or self.watchers or not 0 <= index < WORDS:
+        if self.freed is not None or self.watchers or index >> 9:
             self._put(index, lambda word: word & keep | value)
         else:
             words = self.words
@@ -126,7 +114,7 @@ class Page:
         at = index >> 1
         cpu = self.machine.current.cpu_id
         cached = cpu >= 0 and self.lines.get(at >> 3, 0) >> cpu & 1
-        if not cached or at in self.clocks or self.freed is not None or not 0 <= at < WORDS:
+        if not cached or at in self.clocks or self.freed is not None or at >> 9:
             word = yield from self.load(at)
         else:
             word = self.words[at]
@@ -134,6 +122,14 @@ class Page:
 
     def store32(self, index: int, value: int) -> Awaitable[None]:
         """Write half a word, the 32 bits at byte 4 * `index`, in one step: the other half stays."""
+        at, cpu = index >> 1, self.machine.current.cpu_id
+        if cpu < 0 or self.lines.get(at >> 3) != 1 << cpu or self.freed is not None or self.watchers or at >> 9:
+            return self._store_half(index, value)
+        words, half = self.words, value & MASK32
+        words[at] = words[at] & MASK32 | half << 32 if index & 1 else words[at] & HIGH32 | half
+        return DONE
+
+    def _store_half(self, index: int, value: int) -> Awaitable[None]:
         shift = 32 * (index & 1)
         return self.store(index >> 1, (value & MASK32) << shift, MASK32 << 32 - shift)
 
@@ -202,8 +198,8 @@ class Page:
         page = self
         if self.freed is not None or not 0 <= index < WORDS:
             page, index = self._stray(index, "write")
-        found = page.words[index]
-        word = page.words[index] = change(found) & MASK64
+        found, word = page.words[index], change(page.words[index]) & MASK64
+        page.words[index] = word
         if page.watchers and word != found:
             page.changed(index)
         return found

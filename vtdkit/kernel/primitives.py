@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from .context import AGENT, Context
 from .costs import Costs
 from .findings import KernelBug
+from .gfp import GFP, GFP_KERNEL
 from .leaks import Ledger
 from .lists import ListHead
 from .lockbase import Lock, LockLog
 from .mutex import Mutex
 from .objects import KObject
-from .pages import GFP, GFP_KERNEL, Page, PageAllocator
+from .pages import Page, PageAllocator
 from .record import WAIT, WAIT_END
 from .rwlock import RwLock, RwSemaphore
 from .sites import Spot, here

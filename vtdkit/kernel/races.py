@@ -58,7 +58,7 @@ class Access:
 class Cell:
     """One watched field: its value, and its last accesses: who wrote it last, who read it since."""
 
-    __slots__ = ("last", "reader", "reads", "tick", "value", "write", "writer")
+    __slots__ = ("base", "last", "reader", "reads", "tick", "value", "write", "writer")
 
     def __init__(self, value: Any) -> None:
         self.value = value
@@ -73,7 +73,13 @@ class Cell:
         self.writer: Clock = NOBODY  # the clock of who wrote last, plainly, if nobody else touched the field since
         self.reader: Clock = NOBODY  # the clock of who looked last, plainly, if nobody else wrote since; at which of its steps
         self.tick = -1
+        self.base = 0  # how far its count is ahead of its steps
         self.last: Access = None  # type: ignore[assignment]  # what `reads` had of that reader; there whenever `reader` is
+
+    def catch_up(self) -> None:
+        """Enter in `last` the count at which that reader looked last."""
+        if self.tick >= 0:
+            self.last.count = self.base + self.tick
 
 
 class WordClock:
@@ -211,6 +217,7 @@ class HappensBefore:
 
     def read(self, context: Context, cell: Cell, obj: Any, field: str, place: Spot, marked: bool) -> None:
         """A plain (or marked) read of a watched field."""
+        cell.catch_up()
         clock = context.vc if context.vc is not None else self.clock(context)
         last = cell.write
         if last is not None and clock.get(last.context, 0) < last.count and not (marked and last.marked):
@@ -224,12 +231,13 @@ class HappensBefore:
         if cell.writer is not clock or marked:
             cell.writer = NOBODY
         if marked:
-            cell.reader = NOBODY
+            cell.reader, cell.tick = NOBODY, -1
         elif not self.machine.exploring:
-            cell.reader, cell.tick, cell.last = clock, context.tick, access
+            cell.reader, cell.tick, cell.last, cell.base = clock, context.tick, access, access.count - context.tick
 
     def write(self, context: Context, cell: Cell, obj: Any, field: str, place: Spot, marked: bool) -> None:
         """A plain (or marked) write of a watched field."""
+        cell.catch_up()
         clock = context.vc if context.vc is not None else self.clock(context)
         last = cell.write
         if last is not None and clock.get(last.context, 0) < last.count and not (marked and last.marked):

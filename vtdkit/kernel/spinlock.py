@@ -77,10 +77,11 @@ class QueuedSpinLock(Lock):
             node = context.chain.next[context.irqstate].get(key)
             context.chain = node if node is not None else machine.chain_of(context, key, place)
         if self.owner is None:
-            cost = self.cost_own
-            if context.cpu_id != self.last_cpu:
+            if context.cpu_id == self.last_cpu:
+                cost, self.owner, self.place = self.cost_own, context, place
+            else:
                 cost = self.fetch_cost(context.cpu_id)
-            self.granted(context, place)
+                self.granted(context, place)
             if cost and not (machine.alone and machine.skip(cost)):
                 yield cost
         else:
@@ -120,6 +121,8 @@ class QueuedSpinLock(Lock):
         """The first in the queue owns the lock from now on and goes on after the hand-over; how long that takes."""
         self.owner = heir = self.queue.popleft()
         cost = self.line_cost(heir)
+        if not cost:
+            self.granted(heir, heir.spot)
         self.machine.at(heir, cost)
         return cost
 

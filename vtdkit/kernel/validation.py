@@ -67,9 +67,12 @@ class Validation(Checks):
     def irqs_switched(self, context: Context, on: bool) -> None:
         if on and context.chain.lock is not None and self.lockdep is not None:
             self.lockdep.irqs_on(context.chain, context.irqstate, site(here(2)), _places(context))
-        order = self.order
-        if order is not None and order.on and context.cpu is not None:
-            (order.leave_cpu if on else order.enter_cpu)(context, context.cpu)
+        order, cpu = self.order, context.cpu
+        if order is not None and order.on and cpu is not None:
+            if on:
+                order.leave_cpu(context, cpu)
+            elif cpu.vc is not None and (cpu.known_to is None or cpu.known_to is not context.vc):
+                order.enter_cpu(context, cpu)
 
     def entered(self, context: Context) -> None:
         if self.order is not None:

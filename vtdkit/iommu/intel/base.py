@@ -14,12 +14,13 @@ inline.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from vtdkit.iommu.hardware import RemappingHardware
 from vtdkit.iommu.pci import PciBus, PciDevice
 from vtdkit.kernel import Machine, Oops, Page
+from vtdkit.kernel.engine import DONE
 
 if TYPE_CHECKING:
     from vtdkit.iommu.core import IommuCore
@@ -88,15 +89,19 @@ class DriverBase:
         """Give a table's page back, at once."""
         await self.machine.free_page(page)
 
-    async def put_pages_list(self, freelist: list[Page]) -> None:
-        """Free the pages that were collected."""
+    def put_pages_list(self, freelist: list[Page]) -> Awaitable[None]:
+        """Free the pages that were collected: mostly there are none."""
+        return self._put_pages(freelist) if freelist else DONE
+
+    async def _put_pages(self, freelist: list[Page]) -> None:
         for page in freelist:
             await self.free_pgtable_page(page)
         freelist.clear()
 
-    async def clflush(self, entries: int = 1) -> None:
+    def clflush(self, entries: int = 1) -> Awaitable[None]:
         """Write cache lines back, for units that do not snoop table reads (the model always sees memory as it is)."""
-        await self.machine.work(-(-entries // 8) * self.machine.costs.line_near)
+        done: Awaitable[None] = self.machine.work(-(-entries // 8) * self.machine.costs.line_near)
+        return done
 
     def sm_supported(self, iommu: intel_iommu) -> bool:
         """Scalable mode: asked for, and there."""
@@ -122,7 +127,7 @@ class DriverBase:
         """The units a domain is attached to. The counts are read without a lock, as in Linux."""
         counts: dict[int, int] = domain.iommu_refcnt
         known = self.g_iommus
-        return iter([known[key] for key in sorted(counts) if counts[key] and key in known])
+        return iter([known[key] for key, count in counts.items() if count and key in known])
 
     def device_to_iommu(self, dev: PciDevice) -> intel_iommu | None:
         """The unit that translates for a device; a scope that names it goes before one that includes everything."""

@@ -101,18 +101,12 @@ class Dmar(DriverBase):
 
     # -- the ring ----------------------------------------------------------------------------------------------------
 
-    async def qi_put(self, qi: q_inval, index: int, desc: Desc) -> None:
-        """Copy a descriptor into a slot and mark it in use. Caller holds `q_lock`."""
-        first = index * qi.words
-        await qi.desc[first // 512].copy_in(first % 512, desc[: qi.words])
-        await qi.desc_status.store32(index, QI_IN_USE)
-
     async def reclaim_free_desc(self, qi: q_inval) -> None:
         """Slots at the tail whose submissions are over become free. Caller holds `q_lock`."""
-        status, tail, freed = qi.desc_status, qi.free_tail, 0
+        status, length, tail, freed = qi.desc_status, qi.length, qi.free_tail, 0
         while await status.load32(tail) in (QI_DONE, QI_ABORT):
             await status.store32(tail, QI_FREE)
-            tail = (tail + 1) % qi.length
+            tail = (tail + 1) % length
             freed += 1
         qi.free_tail = tail
         qi.free_cnt = qi.free_cnt + freed
@@ -158,14 +152,17 @@ class Dmar(DriverBase):
 
     async def qi_fill(self, qi: q_inval, descs: list[Desc], options: int) -> tuple[int, int]:
         """Put descriptors and their wait descriptor into the ring: the first slot and the last. (In line in `qi_submit_sync`.)"""
-        first = index = qi.free_head
-        for desc in descs:
-            await self.qi_put(qi, index, desc)
-            index = (index + 1) % qi.length
-        await self.qi_put(qi, index, self.wait_desc(qi, index, options))
-        qi.free_head = (index + 1) % qi.length
+        first, status, words, length = qi.free_head, qi.desc_status, qi.words, qi.length
+        last = (first + len(descs)) % length
+        index = first
+        for desc in (*descs, self.wait_desc(qi, last, options)):
+            at = index * words
+            await qi.desc[at // 512].copy_in(at % 512, desc[:words])
+            await status.store32(index, QI_IN_USE)
+            index = (index + 1) % length
+        qi.free_head = index
         qi.free_cnt = qi.free_cnt - len(descs) - 1
-        return first, index
+        return first, last
 
     def wait_desc(self, qi: q_inval, index: int, options: int) -> Desc:
         """A wait descriptor that writes DONE into the status of its own slot."""

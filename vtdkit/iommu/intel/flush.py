@@ -8,7 +8,10 @@ devices each time.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 from vtdkit.iommu.core import IommuDomain, IotlbGather
+from vtdkit.kernel.engine import DONE
 
 from . import defs
 from .dmar import Dmar
@@ -20,10 +23,11 @@ class Flush(Dmar):
 
     # -- by register -------------------------------------------------------------------------------------------------
 
-    async def iommu_flush_write_buffer(self, iommu: intel_iommu) -> None:
+    def iommu_flush_write_buffer(self, iommu: intel_iommu) -> Awaitable[None]:
         """Old units buffer table writes (RWBF): have them written out. Nothing to do on others."""
-        if not self.cap(iommu, defs.CAP_RWBF):
-            return
+        return self._flush_write_buffer(iommu) if self.cap(iommu, defs.CAP_RWBF) else DONE
+
+    async def _flush_write_buffer(self, iommu: intel_iommu) -> None:
         async with iommu.register_lock.irqsave():
             await iommu.hardware.writel(defs.DMAR_GCMD_REG, iommu.gcmd | defs.DMA_GCMD_WBF)
             await self.iommu_wait_op(iommu, defs.DMAR_GSTS_REG, defs.DMA_GSTS_WBFS, False)
@@ -49,15 +53,15 @@ class Flush(Dmar):
 
     # -- either way --------------------------------------------------------------------------------------------------
 
-    async def flush_context(self, iommu: intel_iommu, did: int, source_id: int, function_mask: int, type: int) -> None:
-        """`iommu->flush.flush_context`."""
+    def flush_context(self, iommu: intel_iommu, did: int, source_id: int, function_mask: int, type: int) -> Awaitable[None]:
+        """`iommu->flush.flush_context`, a function pointer."""
         way = self.qi_flush_context if iommu.flush_queued else self._iommu_flush_context
-        await way(iommu, did, source_id, function_mask, type)
+        return way(iommu, did, source_id, function_mask, type)
 
-    async def flush_iotlb(self, iommu: intel_iommu, did: int, addr: int, size_order: int, type: int) -> None:
-        """`iommu->flush.flush_iotlb`."""
+    def flush_iotlb(self, iommu: intel_iommu, did: int, addr: int, size_order: int, type: int) -> Awaitable[None]:
+        """`iommu->flush.flush_iotlb`, a function pointer."""
         way = self.qi_flush_iotlb if iommu.flush_queued else self._iommu_flush_iotlb
-        await way(iommu, did, addr, size_order, type)
+        return way(iommu, did, addr, size_order, type)
 
     # -- device TLBs -------------------------------------------------------------------------------------------------
 
@@ -149,12 +153,11 @@ class Flush(Dmar):
         if not (self.cap(iommu, defs.CAP_CACHING_MODE) and map):
             await self.iommu_flush_dev_iotlb(domain, addr, mask)
 
-    async def _mapping_notify_one(self, iommu: intel_iommu, domain: dmar_domain, pfn: int, pages: int) -> None:
+    def _mapping_notify_one(self, iommu: intel_iommu, domain: dmar_domain, pfn: int, pages: int) -> Awaitable[None]:
         """`__mapping_notify_one`: new entries are there. Only a unit that caches what is not present has to be told."""
         if self.cap(iommu, defs.CAP_CACHING_MODE) and not domain.use_first_level:
-            await self.iommu_flush_iotlb_psi(iommu, domain, pfn, pages, False, True)
-        else:
-            await self.iommu_flush_write_buffer(iommu)
+            return self.iommu_flush_iotlb_psi(iommu, domain, pfn, pages, False, True)
+        return self.iommu_flush_write_buffer(iommu)
 
     async def intel_flush_iotlb_all(self, domain: IommuDomain) -> None:
         """`flush_iotlb_all`: the whole domain, in every unit it is attached to."""

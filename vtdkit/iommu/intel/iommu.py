@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 from vtdkit.iommu.core import IOMMU_READ, IOMMU_WRITE, IommuDomain, IotlbGather
 from vtdkit.iommu.errno import EFAULT, EINVAL
 from vtdkit.iommu.pci import PciDevice
+from vtdkit.kernel.engine import DONE
 
 from . import defs
 from .hotplug import Hotplug
@@ -79,16 +82,17 @@ class IommuOps(Hotplug):
         await self.iommu_iotlb_gather_add_page(domain, gather, iova, size)
         return size
 
-    async def iommu_iotlb_gather_add_page(self, domain: IommuDomain, gather: IotlbGather, iova: int, size: int) -> None:
+    def iommu_iotlb_gather_add_page(self, domain: IommuDomain, gather: IotlbGather, iova: int, size: int) -> Awaitable[None]:
         """Add a range to what is to be flushed; flush first if it does not join on, or is of another size."""
-        end = iova + size - 1
-        empty = gather.start > gather.end
-        disjoint = not empty and (iova > gather.end + 1 or end + 1 < gather.start)
-        if (gather.pgsize and gather.pgsize != size) or disjoint:
-            await self.intel_iommu_tlb_sync(domain, gather)
-            gather.start, gather.end = (1 << 64) - 1, 0
-        gather.pgsize = size
-        gather.start, gather.end = min(gather.start, iova), max(gather.end, end)
+        if gather.takes(iova, size):
+            gather.add(iova, size)
+            return DONE
+        return self._sync_and_add(domain, gather, iova, size)
+
+    async def _sync_and_add(self, domain: IommuDomain, gather: IotlbGather, iova: int, size: int) -> None:
+        await self.intel_iommu_tlb_sync(domain, gather)
+        gather.start, gather.end = (1 << 64) - 1, 0
+        gather.add(iova, size)
 
     async def intel_iommu_unmap_pages(
         self, domain: IommuDomain, iova: int, pgsize: int, pgcount: int, gather: IotlbGather,

@@ -8,8 +8,11 @@ after the flush, except by `switch_to_super_page`, which frees first and flushes
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 from vtdkit.iommu.errno import EINVAL, ENOMEM
 from vtdkit.kernel import Page
+from vtdkit.kernel.engine import DONE
 
 from . import defs
 from .defs import DMA_PTE_LARGE_PAGE, DMA_PTE_READ, DMA_PTE_WRITE, LEVEL_STRIDE, PTE_ADDRESS, level_size, pfn_level_offset
@@ -32,12 +35,12 @@ class PageTables(Flush):
         machine.bug_on(parent is None, "pfn_to_dma_pte without a page directory")
         if not defs.pfn_supported(agaw, pfn):
             return None, target_level
-        level, cost = defs.agaw_to_level(agaw), machine.costs.table_word
+        level, last, cost = defs.agaw_to_level(agaw), target_level or 1, machine.costs.table_word
         while True:
             await machine.work(cost)
             index = pfn >> LEVEL_STRIDE * (level - 1) & 511
             value = await parent.load(index)
-            if level == (target_level or 1):
+            if level == last:
                 break
             if not value & PRESENT:
                 if not target_level:
@@ -70,10 +73,9 @@ class PageTables(Flush):
         await self.domain_flush_cache(domain, 1)
         return value
 
-    async def domain_flush_cache(self, domain: dmar_domain, entries: int) -> None:
+    def domain_flush_cache(self, domain: dmar_domain, entries: int) -> Awaitable[None]:
         """Write entries back to memory, unless every unit of the domain snoops."""
-        if not domain.iommu_coherency:
-            await self.clflush(entries)
+        return DONE if domain.iommu_coherency else self.clflush(entries)
 
     async def dma_pfn_level_pte(self, domain: dmar_domain, pfn: int, level: int) -> tuple[dma_pte | None, int]:
         """The entry at `level`, and the level of the large page or hole found above it (1 if none)."""

@@ -28,8 +28,9 @@ class Reports(Primitives):
     # -- the record ------------------------------------------------------------------------------------------------
 
     def note(self, context: Context, kind: int, obj: int) -> None:
-        if self.rows is not None and context.cpu_id >= 0:
-            self.rows.extend((self.now, context.cpu_id, context.id, kind, obj, None, 0))
+        rows = self.rows
+        if rows is not None and context.cpu_id >= 0:
+            rows.extend((self.now, context.cpu_id, context.id, kind, obj, None, 0))
 
     def ended(self, context: Context) -> None:
         self.note(context, END, 0)

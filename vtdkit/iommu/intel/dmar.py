@@ -236,7 +236,7 @@ class Dmar(DriverBase):
         """IOTLB invalidation of a domain id, all of it or 2^size_order pages at `addr` (bit 6 of which is the hint IH)."""
         granularity = type >> 60 & 3
         low = did << 16 | granularity << 4 | defs.QI_IOTLB_TYPE
-        low |= (1 << 6 if self.cap(iommu, defs.CAP_WRITE_DRAIN) else 0) | (1 << 7 if self.cap(iommu, defs.CAP_READ_DRAIN) else 0)
+        low |= (iommu.cap >> defs.CAP_WRITE_DRAIN & 3) << 6  # drain writes, drain reads: two bits side by side, there as here
         high = addr & defs.VTD_PAGE_MASK | addr & 1 << 6 | size_order
         await self.qi_submit_sync(iommu, [(low, high, 0, 0)])
 

@@ -235,22 +235,22 @@ class PageTables(Flush):
             return -EINVAL
         pteval = phys_pfn << defs.VTD_PAGE_SHIFT | self.leaf_attributes(domain, prot)
         pte: dma_pte | None = None
-        level, pages, written = 0, 0, 0
+        level, pages, written, index = 0, 0, 0, 0
         while nr_pages > 0:
             if pte is None:
                 level = self.hardware_largepage_caps(domain, iov_pfn, phys_pfn, nr_pages)
                 pte, level = await self.pfn_to_dma_pte(domain, iov_pfn, level)
                 if pte is None:
                     return -ENOMEM
-                pages = level_size(level)
+                pages, index = level_size(level), pte.index
                 if level > 1:
                     pteval |= defs.DMA_PTE_LARGE_PAGE
                     # the end is not rounded to whole large pages: harmless as long as callers ask for whole ones (dce043c07ca1)
-                    last = iov_pfn + min(nr_pages, (512 - pte.index) * pages) - 1
+                    last = iov_pfn + min(nr_pages, (512 - index) * pages) - 1
                     await self.switch_to_super_page(domain, iov_pfn, last, level)
                 else:
                     pteval &= ~defs.DMA_PTE_LARGE_PAGE
-            found = await pte.page.cmpxchg_local(pte.index, 0, pteval)
+            found = await pte.page.cmpxchg_local(index, 0, pteval)
             if found:
                 self.pr(f"ERROR: DMA PTE for vPFN {iov_pfn:#x} already set (to {found:x} not {pteval:x})")
                 self.machine.warn_on(True, "DMA PTE already set")
@@ -259,8 +259,8 @@ class PageTables(Flush):
             phys_pfn += pages
             pteval += pages * defs.VTD_PAGE_SIZE
             written += 1
-            pte = pte.next()
-            if not nr_pages or pte.first_in_page or (level > 1 and nr_pages < pages):
+            index += 1
+            if not nr_pages or index == 512 or (level > 1 and nr_pages < pages):
                 await self.domain_flush_cache(domain, written)
                 pte, written = None, 0
         return 0

@@ -24,9 +24,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "kernel"))
 
-from explore.families import Family  # type: ignore[import-not-found]
+from explorer.families import Family  # type: ignore[import-not-found]
 
-from vtdkit.kernel.explore import explore_system
+from vtdkit.kernel.explorer import explore_system
 
 SMALL = [("inc(N)", 3), ("ainc(N)", 3), ("binc(N)", 3), ("lockinc(N)", 3), ("lock2inc(N)", 3), ("philosophers(N) complete", 3)]
 LARGE = [

@@ -28,7 +28,7 @@ def test_the_map_names_every_module_and_no_other() -> None:
     assert not missing
     named = {word for word in rows.split("`") if word.endswith(".py") and "/" not in word}
     assert named <= there
-    assert {"lockdep/", "explore/"} <= set(rows.split("`"))
+    assert {"lockdep/", "explorer/"} <= set(rows.split("`"))
 
 
 @pytest.mark.parametrize("name", ["costs", "machine", "workload"])

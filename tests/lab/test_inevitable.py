@@ -8,7 +8,7 @@ import pytest
 
 from tests.lab.test_steps import crossing
 from vtdkit.kernel import Machine
-from vtdkit.kernel.explore.system import ACQUIRE, READ, RELEASE, SHARED_ACQUIRE, SHARED_RELEASE, WAIT, WRITE
+from vtdkit.kernel.explorer.system import ACQUIRE, READ, RELEASE, SHARED_ACQUIRE, SHARED_RELEASE, WAIT, WRITE
 from vtdkit.kernel.scenario import NamedSystem
 from vtdkit.lab.inevitable import conflict, first_inevitable
 from vtdkit.lab.scenarios import SCENARIOS

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vtdkit.kernel import replay
-from vtdkit.kernel.explore import Saved, load_saved
+from vtdkit.kernel.explorer import Saved, load_saved
 from vtdkit.lab.findings import VERSIONS
 from vtdkit.lab.scenarios import SCENARIOS
 

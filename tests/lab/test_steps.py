@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vtdkit.kernel import Machine, explore
-from vtdkit.kernel.explore import Schedule
+from vtdkit.kernel.explorer import Schedule
 from vtdkit.lab.scenarios import SCENARIOS
 from vtdkit.lab.steps import Steps, parse, record_schedule
 from vtdkit.series import driver_at

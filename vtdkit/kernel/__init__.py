@@ -4,7 +4,7 @@ Start at `Machine`. See README.md in this folder for the map of the room.
 """
 
 from .costs import IDEAL, NEAR, TWO_SOCKET, Costs
-from .explore import Exploration, Schedule
+from .explorer import Exploration, Schedule
 from .exploring import ScenarioExploration, explore, replay, sample, shortest
 from .findings import Deadlock, Finding, Findings, KernelBug, Oops
 from .gfp import GFP_ATOMIC, GFP_KERNEL, GFP_ZERO

@@ -6,7 +6,7 @@ thread runs on to its next point. Nothing ever waits inside an operation, becaus
 operation can go through. An operation on locations that no other thread shares needs no point (see `locations`).
 
 What depends on what is said by the primitives themselves: each touches locations (a lock, a word, the life of a page, a field, the
-readers of RCU ...), in one of the ways that `explore.system` tells apart.
+readers of RCU ...), in one of the ways that `explorer.system` tells apart.
 """
 
 from __future__ import annotations

@@ -20,9 +20,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .explore import Deadlock, Exploration, Replay, Schedule, explore_system, minimise, pct, random_walk
-from .explore import replay as replay_system
-from .explore.explorer import OnOutcome
+from .explorer import Deadlock, Exploration, Replay, Schedule, explore_system, minimise, pct, random_walk
+from .explorer import replay as replay_system
+from .explorer.search import OnOutcome
 from .findings import Finding
 from .locations import Grew
 from .machine import Machine
@@ -67,7 +67,7 @@ def explore(
 ) -> ScenarioExploration:  # fmt: skip
     """Run a scenario in every order that matters; `options` go to the machine (`cpus=4`, `checkers=...`).
 
-    The other arguments are those of `vtdkit.kernel.explore.explore_system`; beside a file to `resume` from, another is kept
+    The other arguments are those of `vtdkit.kernel.explorer.explore_system`; beside a file to `resume` from, another is kept
     with the shared locations. What is said to be complete is complete for the memory model of the machine: one operation after
     the other.
     """

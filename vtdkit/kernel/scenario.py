@@ -12,9 +12,9 @@ import re
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
-from .explore.system import Outcome
 from .explored import Point
 from .exploredmachine import ExploredMachine, Process
+from .explorer.system import Outcome
 from .locations import ACQUIRE, Access, Grew, Locations, Name
 from .machine import Machine
 

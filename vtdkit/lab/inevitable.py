@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from vtdkit.kernel.explore.system import READ, SHARED_ACQUIRE, SHARED_RELEASE, WAIT
+from vtdkit.kernel.explorer.system import READ, SHARED_ACQUIRE, SHARED_RELEASE, WAIT
 
 BUDGET = 300
 _LOOKS, _SHARED = {READ, WAIT}, {SHARED_ACQUIRE, SHARED_RELEASE}

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from vtdkit.kernel import Machine
-from vtdkit.kernel.explore import Schedule
-from vtdkit.kernel.explore.schedule import VERSION
+from vtdkit.kernel.explorer import Schedule
+from vtdkit.kernel.explorer.schedule import VERSION
 from vtdkit.kernel.exploring import shared_locations
 from vtdkit.kernel.scenario import NamedSystem, Observer
 

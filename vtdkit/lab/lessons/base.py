@@ -21,7 +21,7 @@ from typing import Any
 import vtdkit
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.kernel import CHECKERS, Finding, Machine, Span, Trace, explore, shortest
-from vtdkit.kernel.explore import Outcome, Schedule, explore_system
+from vtdkit.kernel.explorer import Outcome, Schedule, explore_system
 from vtdkit.kernel.exploring import Factory, settled
 from vtdkit.kernel.units import duration
 from vtdkit.lab.computer import Computer

@@ -55,7 +55,7 @@ def explore_system(
 
     ValueError if these do not go together; what the system raises is passed on.
 
-    >>> from vtdkit.kernel.explore import WRITE, Outcome, explore_system
+    >>> from vtdkit.kernel.explorer import WRITE, Outcome, explore_system
     >>> class Two:  # two processes, one step each, on one location
     ...     def start(self): self.order = []
     ...     def enabled(self): return [p for p in (0, 1) if p not in self.order]

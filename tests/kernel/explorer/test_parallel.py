@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vtdkit.kernel.explore import Exploration, explore_system, parallel
+from vtdkit.kernel.explorer import Exploration, explore_system, parallel
 
 from .families import Family
 from .programs import LOOSE, MIXES, RandomProgram

@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
-from vtdkit.kernel.explore.system import (
+from vtdkit.kernel.explorer.system import (
     ACQUIRE,
     READ,
     RELEASE,

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from vtdkit.kernel.explore import (
+from vtdkit.kernel.explorer import (
     WRITE,
     Access,
     KeptError,
@@ -225,8 +225,8 @@ def test_pct_keeps_the_probability_that_its_theorem_promises() -> None:
 
 PROGRAM = """
 import sys
-from explore.families import Family
-from vtdkit.kernel.explore import explore_system, random_walk
+from explorer.families import Family
+from vtdkit.kernel.explorer import explore_system, random_walk
 for search in (explore_system, random_walk):
     order = []
     found = search(Family("filesystem(N)", 15), on_outcome=lambda outcome, schedule: order.append(schedule.text))
@@ -247,7 +247,7 @@ def test_the_order_of_executions_does_not_depend_on_the_hash_seed() -> None:
 
 
 def test_importing_the_explorer_brings_in_little() -> None:
-    heavy = ("multiprocessing", "numpy", "vtdkit.kernel.explore.parallel")
+    heavy = ("multiprocessing", "numpy", "vtdkit.kernel.explorer.parallel")
     program = f"import sys, vtdkit.kernel; print([name for name in sys.modules if name in {heavy}])"
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from vtdkit.kernel.explore import Exploration, explore_system
+from vtdkit.kernel.explorer import Exploration, explore_system
 
 from .families import FAMILIES, Body, Family, straight
 from .small import Small

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vtdkit.kernel.explore import (
+from vtdkit.kernel.explorer import (
     Outcome,
     Saved,
     Schedule,

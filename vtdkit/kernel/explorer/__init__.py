@@ -25,19 +25,19 @@ from .system import (
 
 if TYPE_CHECKING:
     from .engine import NotRepeatable
-    from .explorer import explore_system, pct, random_walk
     from .keeping import KeptError
     from .minimising import minimise
     from .result import Coverage, Exploration, Found, Operation
     from .saved import Saved, load_saved
     from .schedule import Replay, Schedule, ScheduleError, replay
+    from .search import explore_system, pct, random_walk
     from .tally import Deadlock
 
 _HOMES = {
     "NotRepeatable": "engine",
-    "explore_system": "explorer",
-    "pct": "explorer",
-    "random_walk": "explorer",
+    "explore_system": "search",
+    "pct": "search",
+    "random_walk": "search",
     "KeptError": "keeping",
     "minimise": "minimising",
     "Coverage": "result",

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from vtdkit.kernel.explore import Exploration, Outcome, Schedule, explore_system, replay
+from vtdkit.kernel.explorer import Exploration, Outcome, Schedule, explore_system, replay
 
 from .brute import Oracle, TooMany, bounded_brute_force, brute_force
 from .families import Body, straight

@@ -80,6 +80,16 @@ def test_every_step_says_who_moved_and_what_it_did() -> None:
     ]
 
 
+def test_a_step_is_found_by_what_was_done_in_it() -> None:
+    steps = dump_unmap()
+    assert steps.when("unmap", "free domain 2 level 1 table") == 8
+    assert steps.when("cat", "read domain 2 level 2 table[0]") == 5
+    with pytest.raises(ValueError, match="^cat never did 'free domain 2 level 1 table'; it did 'begin', "):
+        steps.when("cat", "free domain 2 level 1 table")
+    with pytest.raises(ValueError, match="no thread 'dog' here; there are cat, unmap$"):
+        steps.when("dog", "begin")
+
+
 def test_the_current_line_is_a_line_of_the_driver() -> None:
     steps = dump_unmap()
     stand = steps.stand(8, 0)

@@ -116,6 +116,19 @@ class Steps:
         """Where a thread stands after so many steps."""
         return self.stands[self.steps[step].stands[thread]]
 
+    def when(self, thread: str, did: str) -> int:
+        """The number of the first step in which a thread, given by its own name, did this: `when("cat", "take &iommu->lock")`.
+
+        ValueError, with what it did do, if it never did that.
+        """
+        names = [name.rpartition(": ")[2] for name in self.threads]
+        if thread not in names:
+            raise ValueError(f"no thread {thread!r} here; there are {', '.join(names)}")
+        own = [step.did if step.thread == names.index(thread) else "" for step in self.steps]
+        if did not in own:
+            raise ValueError(f"{thread} never did {did!r}; it did {', '.join(dict.fromkeys(repr(one) for one in own if one))}")
+        return own.index(did)
+
     def __repr__(self) -> str:
         new = [found.step for found in self.findings if found.step]
         found = f"{len(new)} findings, the first after step {new[0]}" if new else "no findings"

@@ -103,8 +103,9 @@ SUBJECTS = (
     Subject("peer: matplotlib in an output cell", PEER, "slider", (("ArrowRight",),), float("inf"), picture="img"),
 )  # fmt: skip
 
-# From the key's own time stamp to the end of the frame that shows the change; and the part spent computing. The page tells by itself
-# when it has both: to ask it would be a task of its own, in the way of that frame. `textContent`, because `innerText` lays out the page.
+# From the key's own time stamp to the end of the frame that shows the change; and the part spent computing. The page tells by
+# itself when it has both: to ask it would be a task of its own, in the way of that frame. `textContent`, because `innerText` lays
+# out the page.
 _WATCH = """([output, busy, picture]) => {
   const there = () => !(busy && output.textContent.includes(busy));
   const target = () => picture ? output.querySelector(picture) : output;

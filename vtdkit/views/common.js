@@ -75,7 +75,7 @@ export function renew(node, ...children) {
   wanted.forEach((child, place) => {
     const fresh = typeof child === "string" ? document.createTextNode(child) : child, old = node.childNodes[place];
     if (!old) node.append(fresh);
-    else if (old.nodeName !== fresh.nodeName) old.replaceWith(fresh);
+    else if (old.nodeName !== fresh.nodeName || summary(old) !== summary(fresh)) old.replaceWith(fresh);
     else if (fresh.nodeType === Node.TEXT_NODE) {
       if (old.data !== fresh.data) old.data = fresh.data;
     } else {
@@ -86,9 +86,16 @@ export function renew(node, ...children) {
   while (node.childNodes.length > wanted.length) node.lastChild.remove();
 }
 
+const summary = (node) => (node.nodeName === "DETAILS" ? node.firstChild.textContent : "");
+
+// Attributes, where they are not so already: put(path, { d: "M0 0" }). SVG is laid out again even when it is told what it was told before.
+export function put(node, attributes) {
+  for (const [name, value] of Object.entries(attributes)) if (node.getAttribute(name) !== String(value)) node.setAttribute(name, value);
+}
+
 // The attributes of another element; what a person unfolded stays open.
 function become(node, other) {
-  for (const { name, value } of other.attributes) if (node.getAttribute(name) !== value) node.setAttribute(name, value);
+  for (const { name, value } of other.attributes) put(node, { [name]: value });
   for (const name of node.getAttributeNames()) if (name !== "open" && !other.hasAttribute(name)) node.removeAttribute(name);
 }
 

@@ -1,6 +1,6 @@
 // The page-table explorer in the browser. The record has one or two sides (before and after), shown with one cursor.
 
-import { bytes, button, el, frame, keys, legend, move, renew, slider, steady, svg, watch } from "./common.js";
+import { bytes, button, el, frame, keys, legend, move, put, renew, slider, steady, svg, watch } from "./common.js";
 import { explained, fieldTable } from "./fields.js";
 import { address, cells, levelsOf, look, mappedAfter, mappedBefore, marks, neighbours, staleAfter } from "./pagetables_rows.js";
 
@@ -245,17 +245,16 @@ function stripView(side, drag) {
     node.classList.toggle("vtd-pt-moves", Boolean(row.moves && row.shift !== undefined));
     page.textContent = row.page ? `${bytes(row.page.size)} page, byte ${address(row.page.address & (row.page.size - 1n))} of it` : "";
     const paths = row.strip ? (drawn.get(stripKey(row)) ?? keep(drawn, stripKey(row), outlines(side, row))) : {};
-    for (const [kind, node] of areas) node.setAttribute("d", paths[kind] ?? "");
+    for (const [kind, node] of areas) put(node, { d: paths[kind] ?? "" });
     const [from, width] = span(row);
-    lit.setAttribute("x", Math.max(0, Math.min(507, from - Math.max(0, 5 - width) / 2)));
-    lit.setAttribute("width", row.strip ? Math.max(width, 5) : 0);
-    lit.setAttribute("class", `vtd-pt-lit ${row.fill ? `vtd-pt-${row.fill}` : ""}`.trim());
+    const left = Math.max(0, Math.min(507, from - Math.max(0, 5 - width) / 2));
+    put(lit, { x: left, width: row.strip ? Math.max(width, 5) : 0, class: `vtd-pt-lit ${row.fill ? `vtd-pt-${row.fill}` : ""}`.trim() });
     const ticks = row.strip && row.moves ? tickPaths(side, row) : ["", ""];
-    held.setAttribute("d", ticks[0]);
-    stale.setAttribute("d", ticks[1]);
+    put(held, { d: ticks[0] });
+    put(stale, { d: ticks[1] });
     const open = above && above.strip && above.state === "passed" && (row.strip || row.page);
-    const [left, wide] = above ? span(above) : [0, 0];
-    wedge.setAttribute("points", open ? `${left},0 ${left + wide},0 512,12 0,12` : "");
+    const [start, wide] = above ? span(above) : [0, 0];
+    put(wedge, { points: open ? `${start},0 ${start + wide},0 512,12 0,12` : "" });
   };
   return { node, draw };
 }

@@ -134,10 +134,15 @@ function remembered(record, iova, kind, found, device) {
 
 const outcome = (answer) => (answer.ok ? `${answer.address} ${answer.readable} ${answer.writable}` : answer.unknown ? "unknown" : answer.label);
 
-// Every IOTLB entry as [low, high, stale], for marks below the strips.
+// Every IOTLB entry as [low, high, stale], for marks below the strips; each row of each step asks for them.
 export function marks(record) {
-  return record.held.iotlb.map((entry) => [BigInt(entry.low), BigInt(entry.low) + (1n << BigInt(entry.shift)), entry.stale]);
+  if (!marked.has(record)) {
+    marked.set(record, record.held.iotlb.map(({ low, shift, stale }) => [BigInt(low), BigInt(low) + (1n << BigInt(shift)), stale]));
+  }
+  return marked.get(record);
 }
+
+const marked = new WeakMap();
 
 // One table as 512 cells in runs: [index, count, kind, weight]. Kinds: "table" (weight: how full, 0 to 1), "both", "read", "write", "wrong", "out".
 export function cells(record, { stage, level, page }) {

@@ -126,6 +126,22 @@ def test_keys_move_the_address_and_choose_the_table(browser: Any, image: Image) 
 
 
 @pytest.mark.browser
+def test_the_close_up_stands_still_while_the_mark_goes_through_it_and_a_click_goes_there(browser: Any, image: Image) -> None:
+    with WidgetPage(browser, PageTableExplorer(image, CARD, iova=0xFFE78000)) as page:
+        lines = page.root.locator(".vtd-pt-close tr")
+        numbers = [text.strip("▸ ") for text in lines.locator("td:first-child").all_inner_texts()]
+        assert numbers == [str(index) for index in range(119, 129)]  # entry 120 and its seven followers, one more on each side
+        for expected in range(120, 128):
+            assert page.root.locator(".vtd-pt-close tr.vtd-on td").first.inner_text() == f"▸{expected}"
+            assert [text.strip("▸ ") for text in lines.locator("td:first-child").all_inner_texts()] == numbers
+            page.slider("DMA address").press("ArrowRight")
+        lines.nth(0).click()
+        assert page.position("iova") == "0xffe7f000"
+        lines.nth(9).click()
+        assert page.position("iova") == "0xffe80000"
+
+
+@pytest.mark.browser
 def test_every_typed_address_gets_the_answer_of_the_unit(browser: Any, image: Image) -> None:
     shown = PageTableExplorer(image, CARD)
     with WidgetPage(browser, shown) as page:

@@ -236,8 +236,22 @@ def test_python_hears_of_the_step(browser: Any) -> None:
     widget = Stepper(dump_unmap())
     with WidgetPage(browser, widget, kernel=True) as page:
         page.slider("step").press("ArrowRight")
-        page.page.wait_for_timeout(50)
+        for _ in range(100):
+            if widget.step:
+                break
+            page.page.wait_for_timeout(50)
         assert widget.step == 1
+
+
+@pytest.mark.browser
+def test_a_report_that_was_unfolded_stays_so_while_one_steps(browser: Any) -> None:
+    with WidgetPage(browser, Stepper(timer(), step=1)) as page:
+        report = page.root.locator(".vtd-stepper-report", has_text="in the set-up")
+        assert report.get_attribute("open") is None
+        report.locator("summary").click()
+        page.slider("step").press("ArrowRight")
+        assert page.position("step") == 2
+        assert report.get_attribute("open") == ""
 
 
 @pytest.mark.browser

@@ -1,8 +1,8 @@
 """`Widget`: what all widgets of this kit are made from.
 
 A widget is a record and a position. The record is plain data, made by Python once and sent once; the position (a step, an
-address, a chosen row) is a few small traits that the browser changes. Whoever scrubs never waits for Python, and a page without
-a kernel moves too.
+address, a chosen row) is a few small traits that the browser changes. Whoever scrubs never waits for Python, which hears of the
+position once the keys rest, and a page without a kernel moves too.
 
 To make one:
 

@@ -1,6 +1,6 @@
 // The bit-field card in the browser: boxes for bits, fields by name, what hardware answers.
 
-import { button, el, frame, keys, legend, move, slider, watch } from "./common.js";
+import { button, el, frame, keys, legend, move, renew, slider, steady, watch } from "./common.js";
 import { decode, field } from "./bits.js";
 import { explained, fieldTable } from "./fields.js";
 
@@ -22,8 +22,8 @@ function render({ model, el: host, signal }) {
   const start = BigInt(record.start);
   const value = () => BigInt(model.get("value"));
   const bit = () => Math.max(0, Math.min(record.width - 1, model.get("bit")));
-  const to = (next) => move(model, { value: `0x${next.toString(16)}` });
-  const flip = (which) => move(model, { value: `0x${(value() ^ (1n << BigInt(which))).toString(16)}`, bit: which });
+  const to = (next, at = {}) => move(model, { value: `0x${next.toString(16)}`, ...at }, answerOf(record, model, next ^ start, next).waiting);
+  const flip = (which) => to(value() ^ (1n << BigInt(which)), { bit: which });
 
   const input = valueField(view.controls, record.width, to, (text) => view.say(text));
   const reset = button("start again", () => to(start), { hint: `back to ${record.start}` });
@@ -43,7 +43,9 @@ function render({ model, el: host, signal }) {
 
   const fields = el("div", { class: "vtd-bf-fields" });
   const answers = el("div", { class: "vtd-bf-answers" });
-  view.body.append(board.node, el("div", { class: "vtd-bf-below" }, fields, answers), signs(record));
+  const below = el("div", { class: "vtd-bf-below" }, fields, answers);
+  steady(below);
+  view.body.append(board.node, below, signs(record));
 
   let timer = null;
   watch(
@@ -58,8 +60,7 @@ function render({ model, el: host, signal }) {
       reset.disabled = now === start;
       board.draw(rows, now, start, at);
       const here = rows.find((row) => row.high >= at && row.low <= at);
-      fields.replaceChildren(...fieldTable(layout, now, record.glossary).filter(Boolean));
-      lightField(fields, here);
+      renew(fields, fieldTable(layout, now, record.glossary, here.bits));
       const said = answerOf(record, model, now ^ start, now);
       clearTimeout(timer);
       if (said.waiting) timer = setTimeout(() => show({ ...said, waiting: false, alone: true }), WAIT);
@@ -95,10 +96,11 @@ const spoken = ({ lines, waiting, alone }) => (alone ? [ALONE] : waiting ? [] : 
 const ALONE = "No kernel answers. This page knows the answers for the starting value and for each single bit of it flipped; this one is further away.";
 
 function drawAnswers(node, record, { lines, waiting, alone }, first) {
-  if (!record.asks) return node.replaceChildren();
+  if (!record.asks) return renew(node);
   const text = alone ? ALONE : waiting ? "asking…" : "";
   const box = (title, list) => el("div", {}, el("div", { class: "vtd-soft", text: title }), list.map((line) => answerBox(line, record.glossary)));
-  node.replaceChildren(
+  renew(
+    node,
     box("What the hardware answers", text ? [] : lines),
     text ? el("div", { class: "vtd-bf-answer", text }) : "",
     first ? "" : box("With the starting value", record.first),
@@ -144,12 +146,6 @@ function signs(record) {
   }
   return legend([...kinds, ["vtd-bf-s-changed", "differs from the starting value"]]);
 }
-
-const lightField = (fields, here) => {
-  for (const row of fields.querySelectorAll("tbody tr")) {
-    row.classList.toggle("vtd-on", row.firstChild.textContent === here.bits);
-  }
-};
 
 // The bits in rows of 32, the highest first, each under the name of its field. Returns { node, draw, from, last, place }:
 // `place` is how many boxes a bit is from the left, `last` the largest of these.

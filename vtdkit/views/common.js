@@ -39,19 +39,75 @@ export function keys(node, actions) {
   });
 }
 
-// Change the position: move(model, { step: 3 }). Python hears of it where there is one.
-export function move(model, position) {
+const REST = 150; // milliseconds
+const resting = new WeakMap();
+
+// Change the position: move(model, { step: 3 }). Python hears of it, where there is one, once the keys rest: a message for each step would
+// have the page handle answers that nobody waits for. With `asks` somebody does, and Python hears of it at once.
+export function move(model, position, asks = false) {
   for (const [name, value] of Object.entries(position)) model.set(name, value);
-  model.save_changes();
+  clearTimeout(resting.get(model));
+  if (asks) model.save_changes();
+  else resting.set(model, setTimeout(() => model.save_changes(), REST));
 }
 
-// Draw now and whenever one of the traits changes; stops when the view goes.
+// Draw now, and once for all the traits that one key changes; stops when the view goes.
 export function watch(model, names, draw, signal) {
+  let due = false;
+  const later = () => {
+    if (!due) queueMicrotask(() => {
+      due = false;
+      draw();
+    });
+    due = true;
+  };
   for (const name of names) {
-    model.on(`change:${name}`, draw);
-    signal?.addEventListener("abort", () => model.off(`change:${name}`, draw));
+    model.on(`change:${name}`, later);
+    signal?.addEventListener("abort", () => model.off(`change:${name}`, later));
   }
   draw();
+}
+
+// What is in a node from now on. What stays the same is left alone: the browser lays out and paints again whatever is replaced. The nodes
+// given may have no listeners, since those that are there already stay.
+export function renew(node, ...children) {
+  const wanted = children.flat().filter((child) => child !== null && child !== undefined && child !== "");
+  wanted.forEach((child, place) => {
+    const fresh = typeof child === "string" ? document.createTextNode(child) : child, old = node.childNodes[place];
+    if (!old) node.append(fresh);
+    else if (old.nodeName !== fresh.nodeName || summary(old) !== summary(fresh)) old.replaceWith(fresh);
+    else if (fresh.nodeType === Node.TEXT_NODE) {
+      if (old.data !== fresh.data) old.data = fresh.data;
+    } else {
+      become(old, fresh);
+      renew(old, ...fresh.childNodes);
+    }
+  });
+  while (node.childNodes.length > wanted.length) node.lastChild.remove();
+}
+
+const summary = (node) => (node.nodeName === "DETAILS" ? node.firstChild.textContent : "");
+
+// Attributes, where they are not so already: put(path, { d: "M0 0" }). SVG is laid out again even when it is told what it was told before.
+export function put(node, attributes) {
+  for (const [name, value] of Object.entries(attributes)) if (node.getAttribute(name) !== String(value)) node.setAttribute(name, value);
+}
+
+// The attributes of another element; what a person unfolded stays open.
+function become(node, other) {
+  for (const { name, value } of other.attributes) put(node, { [name]: value });
+  for (const name of node.getAttributeNames()) if (name !== "open" && !other.hasAttribute(name)) node.removeAttribute(name);
+}
+
+// A part that grows but does not shrink while the page is as wide: what is below does not jump from step to step.
+export function steady(node) {
+  let width = 0;
+  const sizes = new ResizeObserver(([{ contentRect }]) => {
+    if (contentRect.width === width) node.style.minHeight = `${contentRect.height}px`;
+    else requestAnimationFrame(() => (node.style.minHeight = "")); // not here: that may resize it once more
+    width = contentRect.width;
+  });
+  sizes.observe(node);
 }
 
 // A slider without a thumb of its own: `node` is whatever picture shows the position. `go(where)` is told "next", "back", "first", "last",
@@ -97,6 +153,7 @@ export function frame(host, { title, hints = [], words = [] }) {
   const controls = el("div", { class: "vtd-controls" });
   const body = el("div", { class: "vtd-body" });
   const status = el("div", { class: "vtd-status", role: "status" });
+  steady(status);
   const help = el(
     "details",
     { class: "vtd-help" },

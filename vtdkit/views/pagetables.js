@@ -1,6 +1,6 @@
 // The page-table explorer in the browser. The record has one or two sides (before and after), shown with one cursor.
 
-import { bytes, button, el, frame, keys, legend, move, slider, svg, watch } from "./common.js";
+import { bytes, button, el, frame, keys, legend, move, put, renew, slider, steady, svg, watch } from "./common.js";
 import { explained, fieldTable } from "./fields.js";
 import { address, cells, levelsOf, look, mappedAfter, mappedBefore, marks, neighbours, staleAfter } from "./pagetables_rows.js";
 
@@ -57,7 +57,9 @@ function render({ model, el: host, signal }) {
   };
 
   const shown = sides.map((side) => sideView(side, { many: sides.length > 1, go, iova, select: (row) => move(model, { row: row >= tables ? -1 : row }) }));
-  view.body.append(bar.node, el("div", { class: `vtd-pt-sides ${sides.length > 1 ? "vtd-pt-two" : "vtd-pt-one"}` }, shown.map((side) => side.node)), signs(sides));
+  const both = el("div", { class: `vtd-pt-sides ${sides.length > 1 ? "vtd-pt-two" : "vtd-pt-one"}` }, shown.map((side) => side.node));
+  steady(both);
+  view.body.append(bar.node, both, signs(sides));
 
   watch(
     model,
@@ -168,6 +170,11 @@ function sideView(side, { many, go, iova, select }) {
   const heading = el("div", { class: "vtd-pt-name", text: many ? side.name : "" });
   const node = el("div", { class: "vtd-pt-side" }, heading, list, answer, el("div", { class: "vtd-pt-detail" }, bits, close));
   const drag = (shift, index) => go((iova() & ~(511n << shift)) | (BigInt(index) << shift));
+  let current = null; // the row whose entries are shown close up
+  close.addEventListener("click", (event) => {
+    const line = event.target.closest("tr");
+    if (line && current.moves) drag(current.shift, Number(line.dataset.index));
+  });
   const draw = (found, chosen, other) => {
     while (rows.length < found.rows.length) {
       rows.push(rowView(side, rows.length, { drag, select }));
@@ -177,7 +184,8 @@ function sideView(side, { many, go, iova, select }) {
     found.rows.forEach((row, number) => rows[number].draw(row, row === picked, found.rows[number - 1], other && differs(row, other.rows[number])));
     answerView(answer, side, found);
     bitsView(bits, side, picked);
-    closeView(close, side, picked, drag);
+    closeView(close, side, picked);
+    current = picked;
   };
   return { node, draw };
 }
@@ -200,8 +208,8 @@ function rowView(side, number, { drag, select }) {
     strip.draw(row, above);
     const sign = { passed: "", stopped: "✗ ", away: "", skipped: "" }[row.state];
     const place = row.index === undefined ? "" : `entry ${row.index}: `;
-    says.replaceChildren(`${sign}${place}${row.says}`);
-    if (row.freed) says.append(el("span", { class: "vtd-chip vtd-chip-bad", text: "freed page", title: "the driver has given this page back; the unit still reads it" }));
+    const freed = row.freed ? el("span", { class: "vtd-chip vtd-chip-bad", text: "freed page", title: "the driver has given this page back; the unit still reads it" }) : null;
+    renew(says, `${sign}${place}${row.says}`, freed);
     differ.hidden = !changed;
   };
   return { node, draw };
@@ -237,17 +245,16 @@ function stripView(side, drag) {
     node.classList.toggle("vtd-pt-moves", Boolean(row.moves && row.shift !== undefined));
     page.textContent = row.page ? `${bytes(row.page.size)} page, byte ${address(row.page.address & (row.page.size - 1n))} of it` : "";
     const paths = row.strip ? (drawn.get(stripKey(row)) ?? keep(drawn, stripKey(row), outlines(side, row))) : {};
-    for (const [kind, node] of areas) node.setAttribute("d", paths[kind] ?? "");
+    for (const [kind, node] of areas) put(node, { d: paths[kind] ?? "" });
     const [from, width] = span(row);
-    lit.setAttribute("x", Math.max(0, Math.min(507, from - Math.max(0, 5 - width) / 2)));
-    lit.setAttribute("width", row.strip ? Math.max(width, 5) : 0);
-    lit.setAttribute("class", `vtd-pt-lit ${row.fill ? `vtd-pt-${row.fill}` : ""}`.trim());
+    const left = Math.max(0, Math.min(507, from - Math.max(0, 5 - width) / 2));
+    put(lit, { x: left, width: row.strip ? Math.max(width, 5) : 0, class: `vtd-pt-lit ${row.fill ? `vtd-pt-${row.fill}` : ""}`.trim() });
     const ticks = row.strip && row.moves ? tickPaths(side, row) : ["", ""];
-    held.setAttribute("d", ticks[0]);
-    stale.setAttribute("d", ticks[1]);
+    put(held, { d: ticks[0] });
+    put(stale, { d: ticks[1] });
     const open = above && above.strip && above.state === "passed" && (row.strip || row.page);
-    const [left, wide] = above ? span(above) : [0, 0];
-    wedge.setAttribute("points", open ? `${left},0 ${left + wide},0 512,12 0,12` : "");
+    const [start, wide] = above ? span(above) : [0, 0];
+    put(wedge, { points: open ? `${start},0 ${start + wide},0 512,12 0,12` : "" });
   };
   return { node, draw };
 }
@@ -296,7 +303,8 @@ function tickPaths(side, row) {
 function answerView(node, side, { answer, note }) {
   const mark = answer.good === null ? "?" : answer.good ? "✓" : "✗";
   node.className = `vtd-pt-answer ${answer.good === null ? "" : answer.good ? "vtd-good" : "vtd-bad"}`;
-  node.replaceChildren(
+  renew(
+    node,
     el("div", { class: "vtd-pt-head" }, el("span", { class: "vtd-mark", text: mark, "aria-hidden": "true" }), el("span", { text: answer.head })),
     el("div", {}, explained(answer.detail, side.glossary), answer.label ? el("span", { class: "vtd-soft" }, " (", el("abbr", { text: answer.label, title: "the specification's name of this condition" }), `: ${answer.name})`) : null),
     note.text ? el("div", { class: `vtd-pt-note vtd-${note.state}`, text: note.text }) : null,
@@ -305,30 +313,32 @@ function answerView(node, side, { answer, note }) {
 
 function bitsView(node, side, row) {
   if (!row || row.raw === undefined) {
-    node.replaceChildren(el("div", { class: "vtd-soft", text: row ? `${row.name}: ${row.says}.` : "" }));
+    renew(node, el("div", { class: "vtd-soft", text: row ? `${row.name}: ${row.says}.` : "" }));
     return;
   }
   const layout = side.layouts[row.layout];
   const raw = row.raw.toString(16).padStart(layout.width / 4, "0");
-  node.replaceChildren(
+  renew(
+    node,
     el("div", { class: "vtd-pt-entry" }, el("strong", { text: `Entry ${row.index}` }), ` at ${address(row.at)}`),
     el("div", {}, el("abbr", { text: layout.name, title: layout.title }), ` = `, el("code", { class: "vtd-pt-raw", text: raw.match(/.{1,16}/g).join(" ") })),
-    ...fieldTable(layout, row.raw, side.glossary).filter(Boolean),
+    fieldTable(layout, row.raw, side.glossary),
   );
 }
 
-// The entries next to the one in use, each a line; a click goes there.
-function closeView(node, side, row, drag) {
+// The entries next to the one in use, each a line.
+function closeView(node, side, row) {
   const found = neighbours(side, row ?? {});
   node.hidden = found.length === 0;
   const line = (entry) =>
     el(
       "tr",
-      { class: entry.lit ? "vtd-on" : "", onclick: row.moves ? () => drag(row.shift, entry.index) : null },
+      { class: entry.lit ? "vtd-on" : "", data: { index: entry.index } },
       el("td", {}, el("code", { text: `${entry.lit ? "▸" : " "}${entry.index}` })),
       el("td", { text: entry.says, class: entry.says === "empty" ? "vtd-soft" : "" }),
     );
-  node.replaceChildren(
+  renew(
+    node,
     el("div", {}, el("strong", { text: `${row?.name ?? ""}, close up` })),
     el("table", { class: `vtd-fields ${row?.moves ? "vtd-pt-jumps" : ""}` }, el("tbody", {}, found.map(line))),
   );

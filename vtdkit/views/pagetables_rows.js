@@ -134,10 +134,15 @@ function remembered(record, iova, kind, found, device) {
 
 const outcome = (answer) => (answer.ok ? `${answer.address} ${answer.readable} ${answer.writable}` : answer.unknown ? "unknown" : answer.label);
 
-// Every IOTLB entry as [low, high, stale], for marks below the strips.
+// Every IOTLB entry as [low, high, stale], for marks below the strips; each row of each step asks for them.
 export function marks(record) {
-  return record.held.iotlb.map((entry) => [BigInt(entry.low), BigInt(entry.low) + (1n << BigInt(entry.shift)), entry.stale]);
+  if (!marked.has(record)) {
+    marked.set(record, record.held.iotlb.map(({ low, shift, stale }) => [BigInt(low), BigInt(low) + (1n << BigInt(shift)), stale]));
+  }
+  return marked.get(record);
 }
+
+const marked = new WeakMap();
 
 // One table as 512 cells in runs: [index, count, kind, weight]. Kinds: "table" (weight: how full, 0 to 1), "both", "read", "write", "wrong", "out".
 export function cells(record, { stage, level, page }) {
@@ -171,13 +176,14 @@ export function fullness(pages, level) {
   return pages === 0 ? 0 : (1 + Math.log2(pages)) / (1 + 9 * (level - 1));
 }
 
-// The entries round the one in use, for a close look: [{ index, raw, lit, says }].
-export function neighbours(record, row, many = 9) {
+// The eight entries (64 bytes) that the one in use belongs to and one on each side, for a close look: [{ index, raw, lit, says }]. The list
+// stays the same while the mark goes through it.
+export function neighbours(record, row) {
   if (row?.strip?.kind !== "table") return [];
   const found = words(record, row.strip.page);
   if (!found) return [];
-  const first = Math.max(0, Math.min(512 - many, row.index - (many >> 1)));
-  return Array.from({ length: many }, (_, number) => near(record, row, first + number, found[first + number]));
+  const first = Math.max(0, Math.min(502, (row.index & ~7) - 1));
+  return Array.from({ length: 10 }, (_, number) => near(record, row, first + number, found[first + number]));
 }
 
 function near(record, row, index, raw) {

@@ -1,6 +1,6 @@
 // The interleaving stepper: threads as columns of source lines, one schedule, forward and back. Trait: step (how many are done).
 
-import { button, el, frame, move, slider, svg, watch } from "./common.js";
+import { button, el, frame, move, renew, slider, svg, watch } from "./common.js";
 import { changed, freedBy, nextSwitch, says, standOf, states, unfold } from "./stepper_model.js";
 
 const HINTS = [
@@ -108,6 +108,7 @@ class View {
     const width = this.body.clientWidth;
     if (!width || width === this.width) return;
     this.width = width;
+    for (const column of this.columns) column.middle = null;
     const { run } = this, tall = TOP + run.threads.length * ROW + 6;
     this.cell = Math.min((width - LEFT - 8) / Math.max(run.last, 1), 34);
     const x = (step) => LEFT + step * this.cell;
@@ -153,7 +154,7 @@ class View {
         el("span", { class: `vtd-stepper-number vtd-stepper-${hue}`, text: String(thread) }), el("strong", { text: name }), state),
       held, el("div", { class: "vtd-stepper-path vtd-soft" }, path), code, next,
     );
-    return { thread, name, node, state, held, path, code, next, shown: null, lines: [] };
+    return { thread, name, node, state, held, path, code, next, shown: null, lines: [], middle: null };
   }
 
   showColumn(column, at, state) {
@@ -196,11 +197,14 @@ class View {
     column.target = Math.min(Math.max(target - first, 0), column.lines.length - 1);
   }
 
-  // Every column's line in the middle, after everything else: to ask for a place makes the browser lay the page out.
+  // The line of each column that went on in the middle, after everything else: to ask for a place makes the browser lay the page out.
   scroll() {
-    const shown = this.columns.filter(({ lines }) => lines.length);
-    const places = shown.map(({ code, lines, target }) => lines[target].offsetTop + lines[target].offsetHeight / 2 - code.clientHeight / 2);
-    shown.forEach(({ code }, i) => (code.scrollTop = places[i]));
+    const moved = this.columns.filter(({ lines, target, middle }) => lines.length && lines[target] !== middle);
+    const places = moved.map(({ code, lines, target }) => lines[target].offsetTop + lines[target].offsetHeight / 2 - code.clientHeight / 2);
+    moved.forEach((column, i) => {
+      column.code.scrollTop = places[i];
+      column.middle = column.lines[column.target];
+    });
   }
 
   // -- the position -------------------------------------------------------------------------------------------------------
@@ -217,8 +221,8 @@ class View {
       node.classList.toggle("vtd-stepper-gone", here.values[i] === "freed");
     });
     const freed = freedBy(run, at);
-    this.freed.replaceChildren(...(freed.length ? freed.map(({ step, what }) => el("li", { class: step === at ? "vtd-stepper-changed" : "", text: `step ${step}: ${what}` }))
-      : [el("li", { class: "vtd-soft", text: "nothing yet" })]));
+    renew(this.freed, freed.length ? freed.map(({ step, what }) => el("li", { class: step === at ? "vtd-stepper-changed" : "", text: `step ${step}: ${what}` }))
+      : [el("li", { class: "vtd-soft", text: "nothing yet" })]);
     this.showFound(at);
     this.tell(at, words);
     this.say(words);
@@ -239,7 +243,7 @@ class View {
       parts.push(el("details", { class: "vtd-stepper-report vtd-soft" }, el("summary", { text: `${run.before.length} more in the set-up` }),
         el("pre", { text: run.before.join("\n") })));
     }
-    this.found.replaceChildren(...parts);
+    renew(this.found, parts);
   }
 }
 

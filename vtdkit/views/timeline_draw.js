@@ -157,8 +157,8 @@ function drawWords(c, run, look, x, wide, top, band, paint, letters) {
   c.fillText(text, x + 6, top + band / 2 + 0.5);
 }
 
-// Stacked bars, in whole pixels; neighbours that look alike are one rectangle, and those of one state are drawn in a row: a lane of ten
-// thousand spans takes a few hundred rectangles.
+// Stacked bars, in whole pixels; neighbours that look alike are one rectangle, and those of one state are one path: a lane of ten thousand
+// spans takes a few hundred rectangles. To fill them one by one takes four times as long where a pattern is painted without a GPU.
 class Crowds {
   constructor(c, lane, paint, lock) {
     Object.assign(this, { c, lane, paint, lock });
@@ -188,10 +188,15 @@ class Crowds {
   draw() {
     const { c, paint } = this;
     this.boxes.forEach((boxes, kind) => {
-      c.fillStyle = paint.fills[kind] ?? paint.ink;
+      const paths = new Map(); // by alpha
       for (const [x, y, end, tall, alpha] of boxes) {
+        if (!paths.has(alpha)) paths.set(alpha, new Path2D());
+        paths.get(alpha).rect(x, y, end - x, tall);
+      }
+      c.fillStyle = paint.fills[kind] ?? paint.ink;
+      for (const [alpha, path] of paths) {
         c.globalAlpha = this.lock ? alpha / 5 : alpha;
-        c.fillRect(x, y, end - x, tall);
+        c.fill(path);
       }
     });
     c.globalAlpha = 1;

@@ -84,9 +84,9 @@ def test_a_step_is_found_by_what_was_done_in_it() -> None:
     steps = dump_unmap()
     assert steps.when("unmap", "free domain 2 level 1 table") == 8
     assert steps.when("cat", "read domain 2 level 2 table[0]") == 5
-    with pytest.raises(ValueError, match="^cat never did 'free domain 2 level 1 table'; it did 'begin', "):
+    with pytest.raises(ValueError, match=r"^cat never did 'free domain 2 level 1 table'; it did 'begin', "):
         steps.when("cat", "free domain 2 level 1 table")
-    with pytest.raises(ValueError, match="no thread 'dog' here; there are cat, unmap$"):
+    with pytest.raises(ValueError, match=r"no thread 'dog' here; there are cat, unmap$"):
         steps.when("dog", "begin")
 
 

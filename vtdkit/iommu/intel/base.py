@@ -127,7 +127,7 @@ class DriverBase:
         """The units a domain is attached to. The counts are read without a lock, as in Linux."""
         counts: dict[int, int] = domain.iommu_refcnt
         known = self.g_iommus
-        return iter([known[key] for key, count in counts.items() if count and key in known])
+        return iter([known[key] for key in sorted(counts) if counts[key] and key in known])
 
     def device_to_iommu(self, dev: PciDevice) -> intel_iommu | None:
         """The unit that translates for a device; a scope that names it goes before one that includes everything."""

@@ -69,8 +69,8 @@ class Domains(ContextTables):
 
     async def take_domain_id(self, domain: dmar_domain, iommu: intel_iommu) -> int:
         """The body of `domain_attach_iommu`."""
-        counts = dict(sorted({iommu.seq_id: 0, **domain.iommu_refcnt}.items()))  # in the units' order: they are walked in it
-        counts[iommu.seq_id] += 1
+        counts = dict(domain.iommu_refcnt)
+        counts[iommu.seq_id] = counts.get(iommu.seq_id, 0) + 1
         if counts[iommu.seq_id] > 1:
             domain.iommu_refcnt = counts
             return 0

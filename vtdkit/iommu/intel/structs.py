@@ -142,7 +142,7 @@ class dmar_domain(KObject):
     pgd = shared()  # Page
     gaw = shared(0)
     agaw = shared(0)
-    iommu_refcnt = shared()  # {seq_id: devices}, in order; replaced, never changed in place
+    iommu_refcnt = shared()  # {seq_id: devices}; replaced, never changed in place
     iommu_did = shared()  # {seq_id: domain id}
 
     # locks of its own that later versions of the driver give it

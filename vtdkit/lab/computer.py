@@ -156,6 +156,6 @@ class Computer:
         return found
 
     def __repr__(self) -> str:
-        devices = ", ".join(self.devices)
-        size = f"{len(self.machine.cpus)} CPUs, {len(self.hardware)} units"
-        return f"<computer: {size}, devices {devices}; driver {self.driver.title}>"
+        cpus, units = len(self.machine.cpus), len(self.hardware)
+        size = f"{cpus} CPU{'s' * (cpus > 1)}, {units} remapping unit{'s' * (units > 1)}"
+        return f"<computer: {size}, devices {', '.join(self.devices)}; driver {self.driver.title}>"

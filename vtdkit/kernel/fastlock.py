@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from .context import Context
 from .engine import DONE, WAIT
 from .lockdep import Chain
-from .sites import Spot, Spots
+from .sites import Spot
 from .spinlock import QueuedSpinLock, Wait
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class StraightSpinLock(BareSpinLock):
 
     def __init__(self, machine: Machine, name: str, *, raw: bool = False, subclass: int = 0) -> None:
         super().__init__(machine, name, raw=raw, subclass=subclass)
-        self.spots: Spots = self.log.spots
+        self.spots = self.log.spots.table
         self.chain_before: Chain | None = None  # the validator's last answer: from this chain,
         self.irqstate = 0  # with interrupts like this,
         self.chain_after: Chain | None = None  # to that one
@@ -140,9 +140,12 @@ class StraightSpinLock(BareSpinLock):
         context = machine.current
         if place is None:
             frame = _getframe(1)
-            place = self.spots.get(frame.f_lasti)
-            if place is None or place.code is not frame.f_code:
-                place = self.spots.at(frame)
+            try:
+                place = self.spots[frame.f_lasti]
+            except KeyError:
+                place = self.log.spots.at(frame)
+            if place.code is not frame.f_code:
+                place = self.log.spots.at(frame)
         now = machine.now
         if context.preempt:
             context.preempt += 1

@@ -57,53 +57,58 @@ class Spot:
         return str(self.site)
 
 
-class Spots(dict[int, Spot]):
+class Spots:
     """A table of spots by instruction offset; offsets that clash are told apart by their code object.
 
-    The hot path is `spot = spots.get(frame.f_lasti)`, and `spots.at(frame)` if that is None or its code is another.
+    The hot path is `spot = spots.table[frame.f_lasti]`, and `spots.at(frame)` where there is none or its code is another.
     """
 
-    __slots__ = ("clashes",)
+    __slots__ = ("clashes", "table")
 
     def __init__(self) -> None:
-        super().__init__()
+        self.table: dict[int, Spot] = {}
         self.clashes: dict[tuple[int, int], Spot] = {}
 
     def at(self, frame: FrameType) -> Spot:
         """The spot where `frame` is now."""
         code, offset = frame.f_code, frame.f_lasti
-        spot = self.get(offset)
-        if spot is None:
-            spot = self[offset] = Spot(code, offset)
-        elif spot.code is not code:
-            key = (id(code), offset)
-            clash = self.clashes.get(key)
-            if clash is None:
-                clash = self.clashes[key] = Spot(code, offset)
-            spot = clash
-        return spot
+        try:
+            spot = self.table[offset]
+        except KeyError:
+            spot = self.table[offset] = Spot(code, offset)
+        if spot.code is code:
+            return spot
+        key = (id(code), offset)
+        if key not in self.clashes:
+            self.clashes[key] = Spot(code, offset)
+        return self.clashes[key]
 
     def all(self) -> list[Spot]:
         """Every spot."""
-        return [*self.values(), *self.clashes.values()]
+        return [*self.table.values(), *self.clashes.values()]
 
 
-class Places(dict[int, Spot]):
+class Places:
     """Spots of any code object, by one number made of both (a spot keeps its code object alive, so the number stays its own)."""
 
-    __slots__ = ()
+    __slots__ = ("table",)
+
+    def __init__(self) -> None:
+        self.table: dict[int, Spot] = {}
 
     def at(self, frame: FrameType) -> Spot:
         """The spot where `frame` is now."""
-        spot = self.get(id(frame.f_code) << 16 | frame.f_lasti)
-        return spot if spot is not None else self.spot(frame.f_code, frame.f_lasti)
+        try:
+            return self.table[id(frame.f_code) << 16 | frame.f_lasti]
+        except KeyError:
+            return self.spot(frame.f_code, frame.f_lasti)
 
     def spot(self, code: CodeType, offset: int) -> Spot:
         """The spot at this instruction."""
         key = id(code) << 16 | offset
-        spot = self.get(key)
+        spot = self.table.get(key)
         if spot is None:
-            spot = self[key] = Spot(code, offset)
+            spot = self.table[key] = Spot(code, offset)
         return spot
 
 

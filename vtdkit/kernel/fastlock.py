@@ -105,10 +105,10 @@ class BareSpinLock(QueuedSpinLock):
         if self.owner is not context:
             machine.bad_unlock(context, self, None)
             return DONE
-        self.last_cpu = context.cpu_id
         if not self.queue:
-            self.owner = None
+            self.owner, self.last_cpu = None, context.cpu_id
         elif not self.direct:
+            self.last_cpu = context.cpu_id
             return self._hand_over(context)
         else:
             self.owner = heir = self.queue.popleft()

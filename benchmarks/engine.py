@@ -1,7 +1,10 @@
 """How fast the simulator is, beside SimPy's, in the same run: contended locks, plain timeouts, and how it scales.
 
 Run `python benchmarks/engine.py` (two minutes; `--quick` a quarter). Figures are the least CPU time over several rounds, ours
-and the peer's in turn. A *cycle* is: take the lock, hold it, give it back, think. SimPy does the same with its `Resource`.
+and the peer's in turn; for the first two tables in several processes, since where things happen to lie in memory makes one process
+up to 5 % slower than the next, for either side.
+
+A *cycle* is: take the lock, hold it, give it back, think. SimPy does the same with its `Resource`.
 
 - "checked": lock statistics and the lock validator on (no record)
 - "bare": neither checkers nor statistics nor a record
@@ -12,8 +15,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
+import sys
 import tracemalloc
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from typing import Any
 
 import simpy
@@ -21,6 +27,7 @@ from _timing import best, timed
 
 from vtdkit.kernel import IDEAL, Machine
 
+import_module("numpy")  # now: its threads stay awake for a moment and would be counted with the first run that uses it
 CHECKED = {"checkers": ("lockdep",), "record": False}
 BARE: dict[str, Any] = {"checkers": (), "record": False, "statistics": False}
 ALL: dict[str, Any] = {}
@@ -92,15 +99,34 @@ def our_timeouts(tasks: int, count: int) -> Callable[[], object]:
 # -- what is printed ---------------------------------------------------------------------------------------------------
 
 
-def locks(rounds: int, total: int) -> dict[str, tuple[float, float, float]]:
+def in_processes(processes: int, measure: str, *numbers: int) -> list[float]:
+    """What one of `MEASURES` returns, the least of each over several processes."""
+    command = [sys.executable, __file__, "--only", measure, *map(str, numbers)]
+    told = [subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(processes)]
+    return [min(times) for times in zip(*map(json.loads, told), strict=True)]
+
+
+def cycle_times(rounds: int, tasks: int, hold: int, think: int, cycles: int) -> list[float]:
+    """CPU seconds of SimPy's cycles and of ours with each set of options."""
+    work = (tasks, hold, think, cycles)
+    ours = [lambda options=options: our_cycles(*work, options) for options in (CHECKED, BARE, ALL)]
+    return best(rounds, lambda: simpy_cycles(*work), *ours)
+
+
+def timeout_times(rounds: int, tasks: int, count: int) -> list[float]:
+    """CPU seconds of SimPy's sleepers and of ours."""
+    return best(rounds, lambda: simpy_timeouts(tasks, count), lambda: our_timeouts(tasks, count))
+
+
+MEASURES: dict[str, Callable[..., list[float]]] = {"cycles": cycle_times, "timeouts": timeout_times}
+
+
+def locks(processes: int, rounds: int, total: int) -> dict[str, tuple[float, float, float]]:
     """Cycles a second on each workload: SimPy's, ours, the ratio, for each set of options."""
     out = {}
     print(f"{'contended lock, thousand cycles/s':<40} {'SimPy':>8} {'checked':>14} {'bare':>14} {'all':>14}")
     for tasks, hold, think in WORKLOADS:
-        work = (tasks, hold, think, total // tasks)
-        makers = [lambda work=work: simpy_cycles(*work)]
-        makers += [lambda work=work, options=options: our_cycles(*work, options) for options in (CHECKED, BARE, ALL)]
-        peer, *ours = best(rounds, *makers)
+        peer, *ours = in_processes(processes, "cycles", rounds, tasks, hold, think, total // tasks)
         cells = [f"{total / seconds / 1000:>7.0f} {peer / seconds:>4.2f} x" for seconds in ours]
         print(f"  {tasks:>3} tasks, hold {hold}, think {think:<16} {total / peer / 1000:>8.0f} " + " ".join(cells))
         for name, seconds in zip(("checked", "bare", "all"), ours, strict=True):
@@ -108,9 +134,9 @@ def locks(rounds: int, total: int) -> dict[str, tuple[float, float, float]]:
     return out
 
 
-def timeouts(rounds: int, total: int) -> tuple[float, float, float]:
+def timeouts(processes: int, rounds: int, total: int) -> tuple[float, float, float]:
     """Wake-ups a second with 100 sleepers."""
-    peer, ours = best(rounds, lambda: simpy_timeouts(100, total // 100), lambda: our_timeouts(100, total // 100))
+    peer, ours = in_processes(processes, "timeouts", rounds, 100, total // 100)
     print(f"{'timeouts, 100 tasks, thousand/s':<40} {total / peer / 1000:>8.0f} {total / ours / 1000:>7.0f} {peer / ours:>4.2f} x")
     return total / ours, total / peer, peer / ours
 
@@ -151,9 +177,15 @@ def main() -> None:
     """Print the tables, and the figure that has a budget: the worst ratio with validator and statistics on."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer rounds, smaller sizes")
-    quick = parser.parse_args().quick
-    ratios = locks(5 if quick else 15, 40_000)
-    awake = timeouts(5 if quick else 15, 60_000)
+    parser.add_argument("--only", nargs="+", metavar="MEASURE", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.only:
+        measure, *numbers = arguments.only
+        print(json.dumps(MEASURES[measure](*map(int, numbers))))
+        return
+    quick = arguments.quick
+    ratios = locks(2 if quick else 5, 3 if quick else 7, 40_000)
+    awake = timeouts(2 if quick else 5, 3 if quick else 7, 60_000)
     print("flat?")
     slowest = flat(1_000_000 if quick else 10_000_000)
     print("memory, size")

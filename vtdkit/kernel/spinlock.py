@@ -77,11 +77,8 @@ class QueuedSpinLock(Lock):
             node = context.chain.next[context.irqstate].get(key)
             context.chain = node if node is not None else machine.chain_of(context, key, place)
         if self.owner is None:
-            if context.cpu_id == self.last_cpu:
-                cost, self.owner, self.place = self.cost_own, context, place
-            else:
-                cost = self.fetch_cost(context.cpu_id)
-                self.granted(context, place)
+            cost = self.fetch_cost(context.cpu_id)
+            self.granted(context, place)
             if cost and not (machine.alone and machine.skip(cost)):
                 yield cost
         else:

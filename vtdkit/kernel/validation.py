@@ -69,10 +69,7 @@ class Validation(Checks):
             self.lockdep.irqs_on(context.chain, context.irqstate, site(here(2)), _places(context))
         order, cpu = self.order, context.cpu
         if order is not None and order.on and cpu is not None:
-            if on:
-                order.leave_cpu(context, cpu)
-            elif cpu.vc is not None and (cpu.known_to is None or cpu.known_to is not context.vc):
-                order.enter_cpu(context, cpu)
+            (order.leave_cpu if on else order.enter_cpu)(context, cpu)
 
     def entered(self, context: Context) -> None:
         if self.order is not None:

@@ -90,8 +90,7 @@ class IommuOps(Hotplug):
         return self._sync_and_add(domain, gather, iova, size)
 
     async def _sync_and_add(self, domain: IommuDomain, gather: IotlbGather, iova: int, size: int) -> None:
-        await self.intel_iommu_tlb_sync(domain, gather)
-        gather.start, gather.end = (1 << 64) - 1, 0
+        await self.core.iommu_iotlb_sync(domain, gather)
         gather.add(iova, size)
 
     async def intel_iommu_unmap_pages(

@@ -11,7 +11,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
-BENCHMARKS := $(sort $(wildcard benchmarks/[a-z]*.py))
+BENCHMARKS := $(sort $(wildcard tests/benchmarks/[a-z]*.py))
 ROOT_FLAG := $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
 
 # Strict: every output is compared. sanitize.cfg says which parts of an output are nobody's claim (addresses).
@@ -67,6 +67,7 @@ browser: venv
 
 check: venv
 	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 
 handouts: venv

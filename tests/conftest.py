@@ -23,7 +23,9 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def open_lab(browser: Any) -> Iterator[Callable[..., LabPage]]:
-    """`open_lab(folder, "a.ipynb", theme="dark")` opens a notebook in a JupyterLab of its own; all is stopped after the test."""
+    """`open_lab(folder, "a.ipynb", theme="dark")` opens a notebook in a JupyterLab of its own; all is
+    stopped after the test.
+    """
     with ExitStack() as stack:
 
         def start(folder: Path, path: str, **options: Any) -> LabPage:

@@ -15,12 +15,15 @@ from collections.abc import Sequence
 VERBS: dict[str, tuple[str, str]] = {
     "inspect": (
         "print the tables of a machine: root, context, PASID, page tables",
-        "vtdkit.vtd.commandline:inspect",
+        "vtdkit.vtd.image.commandline:inspect",
     ),
-    "check": ("compare the model with what real machines did", "vtdkit.vtd.commandline:check"),
-    "findings": ("run every version of the driver and list which has which defect", "vtdkit.lab.findings_report:main"),
+    "check": ("compare the model with what real machines did", "vtdkit.vtd.image.commandline:check"),
+    "findings": (
+        "run every version of the driver and list which has which defect",
+        "vtdkit.lab.findings.report:main",
+    ),
     "doctor": ("check this installation, one line for each thing", "vtdkit.lab.doctor:main"),
-    "quirks": ("list where emulators differ from the specification", "vtdkit.vtd.commandline:quirks"),
+    "quirks": ("list where emulators differ from the specification", "vtdkit.vtd.image.commandline:quirks"),
 }
 
 

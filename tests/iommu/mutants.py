@@ -1,5 +1,5 @@
-"""Mutants of the driver, made from its own source: one lock dropped, one irqsave made plain, two statements swapped, an atomic
-operation made a load and a store. Each is a subclass with one method that differs.
+"""Mutants of the driver, made from its own source: one lock dropped, one irqsave made plain, two statements
+swapped, an atomic operation made a load and a store. Each is a subclass with one method that differs.
 """
 
 from __future__ import annotations
@@ -54,7 +54,9 @@ def _of_method(base: type[IntelIommu], method: str) -> Iterator[Mutant]:
             yield Mutant(name, _class_with(base, function.__module__, method, tree, name))
 
 
-def _class_with(base: type[IntelIommu], module: str, method: str, tree: ast.AST, name: str) -> type[IntelIommu]:
+def _class_with(
+    base: type[IntelIommu], module: str, method: str, tree: ast.AST, name: str
+) -> type[IntelIommu]:
     scope = dict(vars(sys.modules[module]))
     code = compile(tree, f"<mutant {name}>", "exec")
     exec(code, scope)  # our own source, one node changed
@@ -107,7 +109,10 @@ class LoadStore(Edit):
             old, new = (ast.unparse(argument) for argument in call.args[-2:])
             where = ", ".join(ast.unparse(argument) for argument in call.args[:-2])
             comma = f"{where}, " if where else ""
-            text = f"{target} = await {thing}.load({where})\nif {target} == {old}: await {thing}.store({comma}{new})"
+            text = (
+                f"{target} = await {thing}.load({where})\nif {target} == {old}: await "
+                f"{thing}.store({comma}{new})"
+            )
             return ast.parse(text).body
         return node
 
@@ -138,15 +143,24 @@ class _Swap(Edit):
 
 
 class Late(_Swap):
-    """Something is published before it is complete: an assignment to a field comes after the lock or the call behind it."""
+    """Something is published before it is complete: an assignment to a field comes after the lock or
+    the call behind it.
+    """
 
     def fits(self, first: str, second: str) -> bool:
         target = first.split(" = ")[0]
-        return " = " in first and "." in target and "(" not in target and ("async with" in second or second.startswith("await"))
+        return (
+            " = " in first
+            and "." in target
+            and "(" not in target
+            and ("async with" in second or second.startswith("await"))
+        )
 
 
 class Early(_Swap):
     """Freed, then flushed: a flush or clear comes after the free behind it."""
 
     def fits(self, first: str, second: str) -> bool:
-        return ("flush" in first or "clear" in first or "unlink" in first) and ("free" in second or "put_pages" in second)
+        return ("flush" in first or "clear" in first or "unlink" in first) and (
+            "free" in second or "put_pages" in second
+        )

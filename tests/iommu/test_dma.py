@@ -1,4 +1,6 @@
-"""The DMA API: what it maps the hardware translates, from every context; addresses come from where they may; nothing is left."""
+"""The DMA API: what it maps the hardware translates, from every context; addresses come from where they
+may; nothing is left.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +9,9 @@ from users import HARDWARE, LAZY, PAGE, STRICT, cookie, device, dma_computer, in
 
 from vtdkit.iommu.dma import DMA_FROM_DEVICE, DMA_MAPPING_ERROR, DMA_TO_DEVICE, MSI_RANGE, PCI_WINDOW, DmaApi
 from vtdkit.iommu.errno import EINVAL
-from vtdkit.kernel import KernelBug
+from vtdkit.kernel.checkers.findings import KernelBug
 from vtdkit.lab.computer import Computer
-from vtdkit.vtd import Fault, Translation
+from vtdkit.vtd.requests import Fault, Translation
 
 
 @pytest.mark.parametrize("default_type", [STRICT, LAZY])
@@ -44,7 +46,12 @@ def test_a_list_of_buffers_lands_side_by_side() -> None:
     mapped = pc.run(api.iommu_dma_map_sg(device(pc), sg))
     base = mapped[0][0]
     assert base % (8 * PAGE) == 0  # six pages, aligned to eight
-    assert [(at - base, length) for at, length in mapped] == [(0, PAGE), (PAGE, 2 * PAGE), (0x3010, 100), (0x4F00, 0x200)]
+    assert [(at - base, length) for at, length in mapped] == [
+        (0, PAGE),
+        (PAGE, 2 * PAGE),
+        (0x3010, 100),
+        (0x4F00, 0x200),
+    ]
     for (at, length), (phys, _) in zip(mapped, sg, strict=True):
         for offset in (0, length - 4):
             assert pc.dma("00:03.0", at + offset).address == phys + offset  # type: ignore[union-attr]
@@ -107,7 +114,9 @@ def test_a_device_with_few_address_lines_gets_what_it_can_drive() -> None:
 def test_mapping_without_set_up_says_what_is_missing() -> None:
     pc = Computer()
     api = DmaApi(pc.core)
-    with pytest.raises(ValueError, match=r"00:03\.0 is not set up for the DMA API; await iommu_setup_dma_ops\(dev\) first"):
+    with pytest.raises(
+        ValueError, match=r"00:03\.0 is not set up for the DMA API; await iommu_setup_dma_ops\(dev\) first"
+    ):
         pc.run(api.iommu_dma_map_page(device(pc), 0x5000, PAGE))
 
 

@@ -7,7 +7,7 @@ from users import LAZY, PAGE, cookie, device, dma_computer, inventory, unexpecte
 
 from vtdkit.iommu.dma_fq import IOVA_FQ_SIZE, IOVA_FQ_TIMEOUT, FlushQueue
 from vtdkit.lab.computer import Computer
-from vtdkit.vtd import Fault, Translation
+from vtdkit.vtd.requests import Fault, Translation
 
 
 def queue_of(pc: Computer) -> FlushQueue:

@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vtdkit.iommu.errno import EFAULT, EINVAL, ENOSPC, EPERM
-from vtdkit.kernel import Machine
+from vtdkit.kernel.machine.machine import Machine
 from vtdkit.lab.computer import BOTH_STAGES, LEGACY, SCALABLE, Computer
-from vtdkit.vtd import Capabilities, Fault, Translation
+from vtdkit.vtd.requests import Fault, Translation
+from vtdkit.vtd.unit.capabilities import Capabilities
 
 PAGE = 4096
 MODES = {
@@ -218,7 +219,9 @@ def test_a_crashed_kernels_tables_are_taken_over() -> None:
 
 
 def test_shared_virtual_addressing_binds_and_unbinds() -> None:
-    pc = Computer(units=BOTH_STAGES, scalable=True, devices={"00:03.0": {"ats": True, "pri": True, "pasid": True}})
+    pc = Computer(
+        units=BOTH_STAGES, scalable=True, devices={"00:03.0": {"ats": True, "pri": True, "pasid": True}}
+    )
     dev = pc.devices["00:03.0"]
     assert pc.run(pc.driver.intel_svm_bind_mm(dev, 5)) == 0
     assert dev.pasid_on
@@ -242,12 +245,14 @@ def test_enforced_coherency_is_seen_in_leaves_or_pasid_entries() -> None:
 
 
 OPERATIONS = st.lists(
-    st.tuples(st.booleans(), st.integers(0, 40), st.sampled_from([1, 1, 2, 3, 16]), st.integers(1, 1 << 20)), max_size=25,
-)  # fmt: skip
+    st.tuples(st.booleans(), st.integers(0, 40), st.sampled_from([1, 1, 2, 3, 16]), st.integers(1, 1 << 20)),
+    max_size=25,
+)
 
 
 def test_a_first_level_flush_that_is_not_aligned_warns_and_leaves_the_end_stale() -> None:
-    # as Linux did when the series was posted; the DMA API aligns its ranges to their size, so it does not get here
+    # as Linux did when the series was posted; the DMA API aligns its ranges to their size, so it does
+    # not get here
     pc = computer("scalable, first level")
     domain = pc.domain_of("00:03.0")
     pc.map(domain, 0, 0x100000, 3 * PAGE)
@@ -259,7 +264,9 @@ def test_a_first_level_flush_that_is_not_aligned_warns_and_leaves_the_end_stale(
 
 @given(OPERATIONS, st.sampled_from(["legacy", "legacy, three levels", "scalable, second level"]))
 @settings(max_examples=25, deadline=None)
-def test_random_maps_and_unmaps_agree_with_a_dictionary(operations: list[tuple[bool, int, int, int]], mode: str) -> None:
+def test_random_maps_and_unmaps_agree_with_a_dictionary(
+    operations: list[tuple[bool, int, int, int]], mode: str
+) -> None:
     pc = computer(mode, checkers=("kasan", "lockdep"))
     domain = pc.domain_of("00:03.0")
     expected: dict[int, int] = {}

@@ -1,4 +1,6 @@
-"""The page about the room tells the truth: every module is on it, and what its example prints is what comes out."""
+"""The page about the room tells the truth: every module is on it, and what its example prints
+is what comes out.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,10 @@ def test_every_module_is_on_the_map() -> None:
 
 def test_the_functions_and_locks_it_names_are_there() -> None:
     source = "\n".join(path.read_text(encoding="utf-8") for path in ROOM.rglob("*.py"))
-    names = {name.lstrip("_") for name in re.findall(r"`(_*[a-z]\w+_\w+)`", PAGE)} - {"container_of", "intel_iommu_ops"}
+    names = {name.lstrip("_") for name in re.findall(r"`(_*[a-z]\w+_\w+)`", PAGE)} - {
+        "container_of",
+        "intel_iommu_ops",
+    }
     assert len(names) > 15
     assert [name for name in sorted(names) if not re.search(rf"\b_*{name}\b", source)] == []
 

@@ -1,4 +1,6 @@
-"""iommufd: areas come and go whole, maps of different areas run side by side, dirty bits are read without missing any."""
+"""iommufd: areas come and go whole, maps of different areas run side by side, dirty bits are
+read without missing any.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ from vtdkit.iommu.errno import EBUSY, EEXIST, EFAULT, EINVAL, ENOENT, ENOMEM
 from vtdkit.iommu.iommufd import io_pagetable
 from vtdkit.iommu.pinning import mm_struct
 from vtdkit.lab.computer import SCALABLE, Computer
-from vtdkit.vtd import Fault, Translation
+from vtdkit.vtd.requests import Fault, Translation
 
 MEMORY = [(0, 0x80000, 1024), *((0x40_0000 + i * 16 * PAGE, 0x100000 + 64 * i, 16) for i in range(40))]
 DIRTY = replace(SCALABLE, SSADS=1)
@@ -60,7 +62,9 @@ def test_an_area_is_reached_page_by_page_and_given_back(hardware: str) -> None:
     assert ioas.unmap(0, 1 << 40) == (0, 48 * PAGE)
     assert ioas.seen(0x1000_0000) is None
     assert ioas.mm.pinned() == 0
-    assert not inventory(ioas.pc.machine) - ioas.before or all("table" in k for k in inventory(ioas.pc.machine) - ioas.before)
+    assert not inventory(ioas.pc.machine) - ioas.before or all(
+        "table" in k for k in inventory(ioas.pc.machine) - ioas.before
+    )
     assert not ioas.pc.machine.findings
 
 

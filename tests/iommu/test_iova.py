@@ -1,4 +1,6 @@
-"""The address allocator's tree: against an allocator that looks at every page frame, and against the kernel's own numbers."""
+"""The address allocator's tree: against an allocator that looks at every page frame, and against
+the kernel's own numbers.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 from vtdkit.iommu.errno import ENOMEM
 from vtdkit.iommu.iova import iova_domain
 from vtdkit.iommu.iova_tree import IOVA_ANCHOR, IovaTree, iova
-from vtdkit.kernel import Machine
+from vtdkit.kernel.machine.machine import Machine
 
 FRAMES_32 = 64  # page frames below 4 GiB in the small spaces of these tests (64 MiB each)
 TOP = 2 * FRAMES_32
@@ -19,11 +21,16 @@ def small_space(machine: Machine | None = None) -> iova_domain:
 
 
 class EveryFrame:
-    """A set of used frames and a remembered place on each side of 4 GiB: what the allocator promises, by brute force."""
+    """A set of used frames and a remembered place on each side of 4 GiB: what the allocator
+    promises, by brute force.
+    """
 
     def __init__(self) -> None:
         self.ranges: dict[int, int] = {}  # first frame -> last frame
-        self.place = {True: IOVA_ANCHOR, False: IOVA_ANCHOR}  # the first frame of the range where the next search begins
+        self.place = {
+            True: IOVA_ANCHOR,
+            False: IOVA_ANCHOR,
+        }  # the first frame of the range where the next search begins
         self.failed = FRAMES_32
 
     def free_at(self, first: int, size: int) -> bool:
@@ -34,7 +41,9 @@ class EveryFrame:
         align = 1
         while align < size:
             align *= 2
-        return next((at for at in range(high - size, low - 1, -1) if at % align == 0 and self.free_at(at, size)), None)
+        return next(
+            (at for at in range(high - size, low - 1, -1) if at % align == 0 and self.free_at(at, size)), None
+        )
 
     def allocate(self, size: int, limit: int) -> int | None:
         below = limit + 1 <= FRAMES_32
@@ -63,14 +72,20 @@ class EveryFrame:
 
 
 STEPS = st.lists(
-    st.tuples(st.sampled_from("aaaf"), st.sampled_from([1, 1, 1, 2, 3, 4, 5, 8]), st.sampled_from([FRAMES_32 - 1, TOP - 1])),
+    st.tuples(
+        st.sampled_from("aaaf"),
+        st.sampled_from([1, 1, 1, 2, 3, 4, 5, 8]),
+        st.sampled_from([FRAMES_32 - 1, TOP - 1]),
+    ),
     max_size=80,
-)  # fmt: skip
+)
 
 
 @given(STEPS, st.randoms(use_true_random=False))
 @settings(max_examples=60, deadline=None)
-def test_every_range_is_where_looking_at_every_frame_would_put_it(steps: list[tuple[str, int, int]], random: object) -> None:
+def test_every_range_is_where_looking_at_every_frame_would_put_it(
+    steps: list[tuple[str, int, int]], random: object
+) -> None:
     machine = Machine(checkers=("lockdep", "kasan"), record=False)
     space, reference = small_space(machine), EveryFrame()
     for what, size, limit in steps:
@@ -108,7 +123,9 @@ def test_a_search_that_failed_below_4_gib_is_not_repeated_until_something_is_fre
     space = small_space(machine)
     whole = machine.run(space.alloc_iova(32, FRAMES_32 - 1))
     assert whole is not None
-    assert machine.run(space.alloc_iova(32, FRAMES_32 - 1)) is None  # frame 0 is never given out, so half is too much
+    assert (
+        machine.run(space.alloc_iova(32, FRAMES_32 - 1)) is None
+    )  # frame 0 is never given out, so half is too much
     assert space.peek("max32_alloc_size") == 32
     before = machine.now
     assert machine.run(space.alloc_iova(40, FRAMES_32 - 1)) is None
@@ -183,7 +200,9 @@ def test_no_allocation_of_the_caches_leaks_when_it_fails() -> None:
         assert error == -ENOMEM
         assert space.rcaches is None
         assert machine.objects == {}
-    assert count == 1 + 6 * (1 + 2 * 2) + 1  # the array; for each size one per-CPU block and two magazines a CPU
+    assert (
+        count == 1 + 6 * (1 + 2 * 2) + 1
+    )  # the array; for each size one per-CPU block and two magazines a CPU
     assert machine.objects == {}
     assert not machine.findings
 

@@ -1,4 +1,6 @@
-"""Magazines: what a CPU frees it gets back first, the tree's lock stays out of it, and no range is ever lost or given out twice."""
+"""Magazines: what a CPU frees it gets back first, the tree's lock stays out of it, and no range is ever lost
+or given out twice.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +11,14 @@ from hypothesis import strategies as st
 from users import lock_stat
 
 from vtdkit.iommu.iova import iova_domain
-from vtdkit.iommu.iova_rcache import IOVA_MAG_SIZE, MAX_GLOBAL_MAGS, iova_magazine, iova_magazine_pop, order_base_2
-from vtdkit.kernel import Machine
+from vtdkit.iommu.iova_rcache import (
+    IOVA_MAG_SIZE,
+    MAX_GLOBAL_MAGS,
+    iova_magazine,
+    iova_magazine_pop,
+    order_base_2,
+)
+from vtdkit.kernel.machine.machine import Machine
 
 LIMIT = (1 << 20) - 1
 
@@ -111,7 +119,9 @@ def test_a_full_depot_gives_a_magazine_back_to_the_tree() -> None:
 
     machine.run(use())
     assert depot_sizes(space)[0] == MAX_GLOBAL_MAGS
-    assert len(space.ranges()) == len(space.cached()) == 4 * (MAX_GLOBAL_MAGS + 2)  # two magazines' worth was freed
+    assert (
+        len(space.ranges()) == len(space.cached()) == 4 * (MAX_GLOBAL_MAGS + 2)
+    )  # two magazines' worth was freed
     machine.run(space.put_iova_domain())
     assert machine.objects == {}
     assert not machine.findings
@@ -163,7 +173,10 @@ def test_without_memory_for_a_magazine_a_range_is_freed_the_long_way() -> None:
     assert not machine.findings
 
 
-@given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from([1, 2, 3, 8, 32, 40])), min_size=20, max_size=120), st.integers(0, 99))
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.sampled_from([1, 2, 3, 8, 32, 40])), min_size=20, max_size=120),
+    st.integers(0, 99),
+)
 @settings(max_examples=15, deadline=None)
 def test_four_cpus_at_once_never_share_an_address(work: list[tuple[int, int]], seed: int) -> None:
     machine = Machine(cpus=4, seed=seed)

@@ -1,4 +1,6 @@
-"""Every single allocation fails in turn, in every flow: nothing stays half done, and what was taken is given back."""
+"""Every single allocation fails in turn, in every flow: nothing stays half done, and what was
+taken is given back.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +11,26 @@ from users import HARDWARE, LAZY, PAGE, STRICT, dma_computer, inventory, unexpec
 
 from vtdkit.iommu.dma import DMA_MAPPING_ERROR, DmaApi
 from vtdkit.iommu.errno import EINVAL, ENODEV, ENOMEM
-from vtdkit.kernel import Oops
+from vtdkit.kernel.checkers.findings import Oops
 from vtdkit.lab.computer import Computer
-from vtdkit.vtd import Fault, Translation
+from vtdkit.vtd.requests import Fault, Translation
 
 SPARSE = [((0x100 + i) << 22, PAGE) for i in range(3)]  # not neighbours in memory
 
 
 #: what Linux warns of where a PASID entry is wanted although there was no memory for its table
 NO_PASID_TABLE = (
-    "intel_pasid_get_entry: no table, or a PASID beyond it", "intel_pasid_tear_down_entry: no entry",
+    "intel_pasid_get_entry: no table, or a PASID beyond it",
+    "intel_pasid_tear_down_entry: no entry",
     "intel_pasid_setup_first_level: no entry",
-)  # fmt: skip
-#: no memory for a table of PASID entries is reported as something else, and not as the same thing for both kinds of table
-ERRORS = {"": {-ENOMEM}, "scalable, second level": {-ENOMEM, -ENODEV}, "scalable, first level": {-ENOMEM, -EINVAL}}
+)
+#: no memory for a table of PASID entries is reported as something else, and not as the same thing for both
+#: kinds of table
+ERRORS = {
+    "": {-ENOMEM},
+    "scalable, second level": {-ENOMEM, -ENODEV},
+    "scalable, first level": {-ENOMEM, -EINVAL},
+}
 
 
 def told_by_linux(pc: Computer, *what: str) -> set[str]:
@@ -37,7 +45,9 @@ def failed_in(pc: Computer) -> str:
 
 
 def failing_in_turn(fresh: Callable[[], tuple[Computer, DmaApi]]) -> Iterator[tuple[Computer, DmaApi]]:
-    """A fresh computer for each allocation that a flow makes; in the n-th one the n-th allocation fails. Ends when none did."""
+    """A fresh computer for each allocation that a flow makes; in the n-th one the n-th allocation fails.
+    Ends when none did.
+    """
     for nth in range(1, 2000):
         pc, api = fresh()
         faults = pc.machine.pages.faults
@@ -95,14 +105,17 @@ def test_a_domain_is_made_attached_used_and_freed(hardware: str) -> None:
                 errors.add(pc.run(core.iommu_map(domain, 0x10000, 0x5000000, 3 * PAGE, 3)))
                 pc.run(core.iommu_unmap(domain, 0x10000, 3 * PAGE))
             machine.pages.faults.nth = None
-            # an attach that failed leaves the device with no domain at all, as in Linux; the way back is the same
+            # an attach that failed leaves the device with no domain at all, as in Linux; the way back
+            # is the same
             pc.run(core.iommu_detach_device(domain, dev))
             pc.run(core.iommu_domain_free(domain))
         assert inventory(machine) == before
         assert pc.map(pc.domain_of("00:03.0"), 0x10000, 0x7000000) == 0
         assert pc.dma("00:03.0", 0x10000).address == 0x7000000  # type: ignore[union-attr]
         assert set(unexpected(machine)) <= told_by_linux(pc, *NO_PASID_TABLE)
-    assert errors - {0} == ERRORS["scalable, second level" if "scalable" in hardware else ""]  # users' domains are second level
+    assert (
+        errors - {0} == ERRORS["scalable, second level" if "scalable" in hardware else ""]
+    )  # users' domains are second level
 
 
 @pytest.mark.parametrize("default_type", [STRICT, LAZY])
@@ -135,4 +148,7 @@ def test_a_device_comes_and_goes(hardware: str, default_type: str) -> None:
         attach_failed = error != 0 and failed_in(pc) != "new_device_info"
         assert bool([f for f in machine.findings if f.kind == "list_del corruption"]) == attach_failed
         assert set(unexpected(machine)) <= told_by_linux(pc, *NO_PASID_TABLE, "list_del corruption")
-    assert outcomes == {"no domain", *(f"probe: {error}" for error in ERRORS[hardware if "scalable" in hardware else ""])}
+    assert outcomes == {
+        "no domain",
+        *(f"probe: {error}" for error in ERRORS[hardware if "scalable" in hardware else ""]),
+    }

@@ -1,4 +1,6 @@
-"""Planted defects: each mutant of the driver is caught by a checker or shows in the outcomes, or stands below with a reason."""
+"""Planted defects: each mutant of the driver is caught by a checker or shows in the outcomes, or stands
+below with a reason.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +10,9 @@ import pytest
 from mutants import mutant, mutants
 
 from vtdkit.iommu.intel.driver import IntelIommu
-from vtdkit.kernel import explore, sample
-from vtdkit.lab.findings import VERSIONS, place
-from vtdkit.lab.scenarios import QUESTIONS, SCENARIOS
+from vtdkit.kernel.explored.exploring import explore, sample
+from vtdkit.lab.findings.look import VERSIONS, place
+from vtdkit.lab.scenarios.catalogue import QUESTIONS, SCENARIOS
 
 RACE = "BUG: KCSAN: data-race"
 IRQ = "WARNING: inconsistent lock state"
@@ -34,13 +36,19 @@ CAUGHT: dict[tuple[str, str], tuple[str, str]] = {
     ("m13", "dmar_remove_one_dev_info/unlock/0"): ("attach-both", RACE),
     ("m13", "insert_table/loadstore/0"): ("maps-apart", "outcome"),
     ("m13", "intel_iommu_enforce_cache_coherency/plain/0"): ("enforce-irq", IRQ),
-    ("m13", "intel_iommu_enforce_cache_coherency/unlock/0"): ("enforce-attach", "WARNING: lockdep_assert_held"),
+    ("m13", "intel_iommu_enforce_cache_coherency/unlock/0"): (
+        "enforce-attach",
+        "WARNING: lockdep_assert_held",
+    ),
     ("m13", "intel_iommu_tlb_sync/early/0"): ("unmap-dma", "BUG: KASAN: use-after-free"),
     ("m13", "iommu_flush_dev_iotlb/plain/0"): ("unmap-irq", "deadlock"),
     ("m13", "iommu_flush_dev_iotlb/unlock/0"): ("attach-same-domain", RACE),
     ("m13", "iommu_support_dev_iotlb/plain/0"): ("unmap-irq", IRQ),
     ("m13", "iommu_support_dev_iotlb/unlock/0"): ("attach-both", RACE),
-    ("v0", "device_context_mapped/plain/0"): ("unmap-irq", "WARNING: possible irq lock inversion dependency detected"),
+    ("v0", "device_context_mapped/plain/0"): (
+        "unmap-irq",
+        "WARNING: possible irq lock inversion dependency detected",
+    ),
     ("v0", "dmar_remove_one_dev_info/plain/0"): ("unmap-irq", IRQ),
     ("v0", "dmar_remove_one_dev_info/unlock/0"): ("attach-both", ASSERT),
     ("v0", "domain_add_dev_info/plain/0"): ("unmap-irq", IRQ),
@@ -57,12 +65,27 @@ CAUGHT: dict[tuple[str, str], tuple[str, str]] = {
 
 #: mutants that nothing shows, and why that is right
 HARMLESS: dict[tuple[str, str], tuple[str, str]] = {
-    ("m13", "domain_context_clear_one/unlock/0"): ("attach-both", "the entry is one device's; group->mutex is held"),
+    ("m13", "domain_context_clear_one/unlock/0"): (
+        "attach-both",
+        "the entry is one device's; group->mutex is held",
+    ),
     ("m13", "device_context_mapped/unlock/0"): ("probe-probe", "one word of one device's own entry is read"),
-    ("m13", "intel_pasid_tear_down_entry/unlock/0"): ("attach-detach", "a PASID table is one device's; group->mutex again"),
-    ("m13", "dmar_iommu_hotplug/unlock/0"): ("hot-remove", "one unit is taken out at a time, its devices are gone"),
-    ("v0", "domain_context_clear_one/plain/0"): ("attach-both", "its caller has interrupts off already, for device_domain_lock"),
-    ("v0", "domain_context_mapping_one/plain/0"): ("probe-probe", "the same lock of the device list, taken inside in either case"),
+    ("m13", "intel_pasid_tear_down_entry/unlock/0"): (
+        "attach-detach",
+        "a PASID table is one device's; group->mutex again",
+    ),
+    ("m13", "dmar_iommu_hotplug/unlock/0"): (
+        "hot-remove",
+        "one unit is taken out at a time, its devices are gone",
+    ),
+    ("v0", "domain_context_clear_one/plain/0"): (
+        "attach-both",
+        "its caller has interrupts off already, for device_domain_lock",
+    ),
+    ("v0", "domain_context_mapping_one/plain/0"): (
+        "probe-probe",
+        "the same lock of the device list, taken inside in either case",
+    ),
 }
 
 

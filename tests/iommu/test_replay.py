@@ -1,4 +1,6 @@
-"""Replaying what a real guest mapped: the tables end as the trace leaves them, and the lock that gives out is the real one's."""
+"""Replaying what a real guest mapped: the tables end as the trace leaves them, and the lock that gives out
+is the real one's.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +8,20 @@ import pytest
 from users import recorded, unexpected
 
 from vtdkit.iommu.intel.driver import IntelIommu
-from vtdkit.kernel import NEAR
-from vtdkit.lab.replay import GUEST_UNIT, Replayed, replay
-from vtdkit.series import driver_at, mainline
+from vtdkit.kernel.machine.costs import NEAR
+from vtdkit.lab.replay.run import GUEST_UNIT, Replayed, replay
+from vtdkit.series import mainline
+from vtdkit.series.catalogue import driver_at
 
 STRICT, LAZY = recorded("strict").part(5000), recorded("lazy").part(8000)
-DRIVER_LOCKS = ("device_domain_lock", "&iommu->lock", "&iommu->register_lock", "&domain->lock", "&domain->mutex", "group->mutex")
+DRIVER_LOCKS = (
+    "device_domain_lock",
+    "&iommu->lock",
+    "&iommu->register_lock",
+    "&domain->lock",
+    "&domain->mutex",
+    "group->mutex",
+)
 VERSIONS = [driver_at(0), mainline.RC5]
 
 
@@ -23,13 +33,17 @@ def all_well(result: Replayed) -> None:
 
 
 @pytest.mark.parametrize("driver", VERSIONS, ids=["before", "6.0-rc5"])
-def test_strict_contends_for_the_invalidation_queue_by_the_thousand_and_for_nothing_else(driver: type[IntelIommu]) -> None:
+def test_strict_contends_for_the_invalidation_queue_by_the_thousand_and_for_nothing_else(
+    driver: type[IntelIommu],
+) -> None:
     result = replay(STRICT, driver=driver)
     all_well(result)
     assert result.waits("&qi->q_lock") > 1000
     assert {row.function for row in result.contended if row.lock == "&qi->q_lock"} == {"qi_submit_sync"}
     assert sum(result.waits(lock) for lock in DRIVER_LOCKS) == 0
-    assert sum(row.count for row in result.contended) - result.waits("&qi->q_lock") < 0.01 * result.waits("&qi->q_lock")
+    assert sum(row.count for row in result.contended) - result.waits("&qi->q_lock") < 0.01 * result.waits(
+        "&qi->q_lock"
+    )
 
 
 @pytest.mark.parametrize("driver", VERSIONS, ids=["before", "6.0-rc5"])
@@ -72,19 +86,25 @@ def test_the_same_replay_twice_is_the_same_to_the_nanosecond() -> None:
     assert one == two
     first, second = one.computer.machine.trace(), two.computer.machine.trace()
     assert len(first) > 4 * len(part.events)
-    assert all(first.column(name) == second.column(name) for name in ("time", "cpu", "kind", "object", "site", "arg"))
+    assert all(
+        first.column(name) == second.column(name) for name in ("time", "cpu", "kind", "object", "site", "arg")
+    )
 
 
 def test_the_result_reads_well_and_a_wrong_table_would_show() -> None:
     result = replay(STRICT.part(300))
     text = repr(result)
-    assert text.startswith("maps_smp4_strict-s0[0:5000][0:300], strict, driver before the series: 300 events, ")
+    assert text.startswith(
+        "maps_smp4_strict-s0[0:5000][0:300], strict, driver before the series: 300 events, "
+    )
     assert text.endswith(f"{result.pages} pages mapped at the end, as the trace leaves them")
 
     class Forgetful(IntelIommu):
         """A driver that loses every leaf for one page frame."""
 
-        async def _domain_mapping(self, domain: object, iov_pfn: int, phys_pfn: int, nr_pages: int, prot: int) -> int:
+        async def _domain_mapping(
+            self, domain: object, iov_pfn: int, phys_pfn: int, nr_pages: int, prot: int
+        ) -> int:
             if phys_pfn == 0x4249:
                 return 0
             return await super()._domain_mapping(domain, iov_pfn, phys_pfn, nr_pages, prot)  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ import pytest
 from users import REALITY, recorded
 
 from vtdkit.iommu.dma import MSI_RANGE, PCI_WINDOW
-from vtdkit.lab.maptrace import HEADER, MAX_LINE, BadTrace, MapTrace
+from vtdkit.lab.replay.maptrace import HEADER, MAX_LINE, BadTrace, MapTrace
 
 
 def trace_of(folder: Path, *lines: str, header: str = HEADER) -> MapTrace:
@@ -32,7 +32,8 @@ def test_every_event_of_a_recorded_trace_finds_its_place(mode: str) -> None:
     assert sum(mapping.events for mapping in mappings) == len(trace.events)
     assert sum(mapping.unmap_cpu >= 0 for mapping in mappings) == stats["unmaps"]
     earlier = sum(mapping.map_cpu < 0 for mapping in mappings)
-    # the recorder lost the device of 22 maps; their unmaps say whose they were, so fewer count as mapped earlier
+    # the recorder lost the device of 22 maps; their unmaps say whose they were, so fewer count
+    # as mapped earlier
     assert stats["first_seen_unmap_of_earlier_map"] - stats["unattributed_to_domain"] <= earlier
     assert earlier <= stats["first_seen_unmap_of_earlier_map"]
 
@@ -59,7 +60,12 @@ def test_several_maps_undone_by_one_unmap_are_one_call(tmp_path: Path) -> None:
         "2,14,unmap,0x90000,,4096,0,0000:00:04.0",
     )
     first, second, third = trace.mappings()
-    assert (first.segments, first.map_cpu, first.unmap_cpu, first.events) == (((0x5000, 4096), (0x8000, 8192)), 0, 2, 3)
+    assert (first.segments, first.map_cpu, first.unmap_cpu, first.events) == (
+        ((0x5000, 4096), (0x8000, 8192)),
+        0,
+        2,
+        3,
+    )
     assert (second.map_cpu, second.unmap_cpu, second.events) == (1, -1, 1)
     assert (third.map_cpu, third.unmap_cpu, third.size, third.events) == (-1, 2, 4096, 1)
     assert trace.lazy is None
@@ -115,19 +121,25 @@ def test_a_file_that_is_no_trace_is_refused(tmp_path: Path, content: bytes, prob
     assert problem in str(caught.value)
 
 
-def test_a_file_that_is_not_there_or_unpacks_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_is_not_there_or_unpacks_without_end_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(BadTrace, match="cannot be read"):
         MapTrace.load(tmp_path)
-    monkeypatch.setattr("vtdkit.lab.maptrace.MAX_TEXT", 1 << 20)
-    (tmp_path / "maps.csv.gz").write_bytes(gzip.compress((HEADER + "\n").encode() + (GOOD + "\n").encode() * 50_000))
+    monkeypatch.setattr("vtdkit.lab.replay.maptrace.MAX_TEXT", 1 << 20)
+    (tmp_path / "maps.csv.gz").write_bytes(
+        gzip.compress((HEADER + "\n").encode() + (GOOD + "\n").encode() * 50_000)
+    )
     with pytest.raises(BadTrace, match="unpacks to more than"):
         MapTrace.load(tmp_path)
-    monkeypatch.setattr("vtdkit.lab.maptrace.MAX_FILE", 100)
+    monkeypatch.setattr("vtdkit.lab.replay.maptrace.MAX_FILE", 100)
     with pytest.raises(BadTrace, match="more than 100 are not read"):
         MapTrace.load(tmp_path)
 
 
-@pytest.mark.parametrize("meta", [b"", b"[]", b'{"params": 5}', b'{"params": {"strict": [1]}}', b"[" * 100_000, b"\xff"])
+@pytest.mark.parametrize(
+    "meta", [b"", b"[]", b'{"params": 5}', b'{"params": {"strict": [1]}}', b"[" * 100_000, b"\xff"]
+)
 def test_a_meta_file_that_says_nothing_leaves_the_question_open(tmp_path: Path, meta: bytes) -> None:
     (tmp_path / "meta.json").write_bytes(meta)
     assert trace_of(tmp_path, GOOD).lazy is None
@@ -138,10 +150,15 @@ def test_a_meta_file_that_says_nothing_leaves_the_question_open(tmp_path: Path, 
     [
         ((GOOD, GOOD), "event 1: 0000:00:03.0 maps 0x10000, which is mapped since event 0"),
         ((GOOD, "0,6,unmap,0x10000,,8192,0,0000:00:03.0"), "but nothing is mapped at 0x11000"),
-        ((GOOD.replace("4096", "8192"), "0,6,unmap,0x10000,,4096,0,0000:00:03.0"), "in the middle of a piece"),
+        (
+            (GOOD.replace("4096", "8192"), "0,6,unmap,0x10000,,4096,0,0000:00:03.0"),
+            "in the middle of a piece",
+        ),
     ],
 )
-def test_a_trace_that_contradicts_itself_is_refused(tmp_path: Path, lines: tuple[str, ...], problem: str) -> None:
+def test_a_trace_that_contradicts_itself_is_refused(
+    tmp_path: Path, lines: tuple[str, ...], problem: str
+) -> None:
     with pytest.raises(BadTrace, match="event 1") as caught:
         trace_of(tmp_path, *lines).mappings()
     assert problem in str(caught.value)

@@ -1,4 +1,6 @@
-"""VFIO type 1: what it maps, how it unmaps, what its mutex covers, and that pins, pages and objects are given back."""
+"""VFIO type 1: what it maps, how it unmaps, what its mutex covers, and that pins, pages and
+objects are given back.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,8 @@ from vtdkit.iommu.pinning import mm_struct
 from vtdkit.iommu.vfio import VfioType1
 from vtdkit.iommu.vfio_dma import vfio_domain, vfio_iommu
 from vtdkit.lab.computer import LEGACY, Computer
-from vtdkit.vtd import Capabilities, Fault
+from vtdkit.vtd.requests import Fault
+from vtdkit.vtd.unit.capabilities import Capabilities
 
 #: 1 GiB of user memory from 0: 2 MiB in one piece, then pieces of 16 pages that are apart in memory
 SCATTERED = [(0, 0x80000, 512), *((0x20_0000 + i * 16 * PAGE, 0x100000 + 64 * i, 16) for i in range(100))]
@@ -37,7 +40,9 @@ class Guest:
         return self.pc.run(self.vfio.vfio_iommu_type1_attach_group(self.container, group))
 
     def detach(self, address: str) -> None:
-        self.pc.run(self.vfio.vfio_iommu_type1_detach_group(self.container, self.pc.devices[address].peek("group")))
+        self.pc.run(
+            self.vfio.vfio_iommu_type1_detach_group(self.container, self.pc.devices[address].peek("group"))
+        )
 
     def map(self, iova: int, vaddr: int, pages: int) -> int:
         return self.pc.run(self.vfio.vfio_dma_do_map(self.container, iova, vaddr, pages * PAGE, self.mm))
@@ -113,7 +118,9 @@ def test_memory_mapped_before_a_device_comes_is_pinned_and_mapped_when_it_does()
 
 
 def test_devices_whose_units_differ_in_coherency_get_domains_of_their_own() -> None:
-    guest = Guest(units=[LEGACY, Capabilities(SC=0)], devices={"00:03.0": {"unit": 0}, "00:04.0": {"unit": 1}})
+    guest = Guest(
+        units=[LEGACY, Capabilities(SC=0)], devices={"00:03.0": {"unit": 0}, "00:04.0": {"unit": 1}}
+    )
     kinds = [domain.enforce_cache_coherency for domain in guest.container.domain_list]
     assert kinds == [False, True]
     assert guest.map(0, 0, 530) == 0
@@ -211,7 +218,8 @@ def test_every_allocation_fails_in_turn(hardware: str) -> None:
         guest.unmap(0x8000_0000, 532)
         pc.machine.pages.faults.nth = None
         guest.detach("00:03.0")
-        # an attach that failed left the device without any domain; giving up ownership puts it back into its own
+        # an attach that failed left the device without any domain; giving up ownership puts it back
+        # into its own
         group = pc.devices["00:03.0"].peek("group")
         pc.run(pc.core.iommu_detach_group(group.peek("domain"), group))
         guest.unmap(0, 1 << 40)

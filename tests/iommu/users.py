@@ -1,4 +1,6 @@
-"""What the tests of the driver's users share: a computer with the DMA API on it, and a look at what is left behind."""
+"""What the tests of the driver's users share: a computer with the DMA API on it, and a look at
+what is left behind.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +11,11 @@ from typing import Any
 
 from vtdkit.iommu.dma import DmaApi, iommu_dma_cookie
 from vtdkit.iommu.pci import PciDevice
-from vtdkit.kernel import Machine
-from vtdkit.kernel.lockstat import Side
+from vtdkit.kernel.machine.machine import Machine
+from vtdkit.kernel.record.lockstat import Side
 from vtdkit.lab.computer import BOTH_STAGES, LEGACY, SCALABLE, Computer
-from vtdkit.lab.maptrace import MapTrace
-from vtdkit.vtd import Capabilities
+from vtdkit.lab.replay.maptrace import MapTrace
+from vtdkit.vtd.unit.capabilities import Capabilities
 
 PAGE = 4096
 REALITY = Path(__file__).parent.parent / "reality"
@@ -27,7 +29,9 @@ HARDWARE: dict[str, dict[str, Any]] = {
 }
 
 
-def dma_computer(default_type: str = STRICT, hardware: str = "legacy", **options: Any) -> tuple[Computer, DmaApi]:
+def dma_computer(
+    default_type: str = STRICT, hardware: str = "legacy", **options: Any
+) -> tuple[Computer, DmaApi]:
     """A computer whose devices are probed with the DMA API in place."""
     wanted = options.pop("devices", {"00:03.0": {}})
     pc = Computer(devices=(), default_type=default_type, **{**HARDWARE[hardware], **options})
@@ -47,9 +51,13 @@ def cookie(pc: Computer, address: str = "00:03.0") -> iommu_dma_cookie:
 
 
 def inventory(machine: Machine) -> Counter[str]:
-    """Every page and object alive, by kind. Context tables stay with their unit in Linux, devices with the bus: not counted."""
+    """Every page and object alive, by kind. Context tables stay with their unit in Linux, devices with
+    the bus: not counted.
+    """
     pages = (page.name for page in machine.pages.live() if "context table" not in page.name)
-    return Counter(pages) + Counter(type(obj).__name__ for obj in machine.objects.values() if not isinstance(obj, PciDevice))
+    return Counter(pages) + Counter(
+        type(obj).__name__ for obj in machine.objects.values() if not isinstance(obj, PciDevice)
+    )
 
 
 def lock_stat(machine: Machine, name: str) -> Side:
@@ -57,14 +65,16 @@ def lock_stat(machine: Machine, name: str) -> Side:
     return next((row.write for row in machine.lock_stat() if row.name == name), Side())
 
 
-#: Linux has these: `max_addr` is raised and lowered by whoever maps and unmaps, and `has_iotlb_device` is looked at before its
-#: lock is taken. Both are plain accesses with nothing that orders them.
+#: Linux has these: `max_addr` is raised and lowered by whoever maps and unmaps, and `has_iotlb_device` is
+#: looked at before its lock is taken. Both are plain accesses with nothing that orders them.
 KNOWN_RACES = ("dmar_domain.max_addr", "dmar_domain.has_iotlb_device")
 
 
 def unexpected(machine: Machine) -> list[str]:
     """The findings that Linux does not have there too."""
-    return [str(f) for f in machine.findings if not (f.kind == "BUG: KCSAN: data-race" and f.where in KNOWN_RACES)]
+    return [
+        str(f) for f in machine.findings if not (f.kind == "BUG: KCSAN: data-race" and f.where in KNOWN_RACES)
+    ]
 
 
 @cache

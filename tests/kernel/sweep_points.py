@@ -6,7 +6,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from vtdkit.kernel import IDEAL, Exponential, Machine, closed_loop
+from vtdkit.kernel.machine.costs import IDEAL
+from vtdkit.kernel.machine.machine import Machine
+from vtdkit.kernel.machine.workload import Exponential, closed_loop
 
 
 def throughput(point: dict[str, int]) -> dict[str, Any]:

@@ -1,4 +1,6 @@
-"""Nobody who writes driver code here forgets an `await`: a primitive that is called and not awaited does nothing, silently."""
+"""Nobody who writes driver code here forgets an `await`: a primitive that is called and not
+awaited does nothing, silently.
+"""
 
 from __future__ import annotations
 
@@ -19,26 +21,43 @@ BUILTIN = {name for kind in (list, set, dict, str, bytes) for name in dir(kind)}
 def awaited_names() -> set[str]:
     """Methods of the kernel room that must be awaited, and that no list, set, dict or text has."""
     names = set()
-    for path in Path(vtdkit.kernel.__file__).parent.glob("*.py"):
-        module = importlib.import_module(f"vtdkit.kernel.{path.stem}") if path.stem != "__init__" else vtdkit.kernel
+    for path in set((PACKAGE / "kernel").rglob("*.py")) - set((PACKAGE / "kernel").rglob("__init__.py")):
+        module = importlib.import_module(".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts))
         for _, cls in inspect.getmembers(module, inspect.isclass):
             if cls.__module__.startswith("vtdkit.kernel"):
                 names |= {
-                    name for name, value in vars(cls).items() if inspect.isfunction(value) and not name.startswith("_")
-                    and (value.__code__.co_flags & inspect.CO_ITERABLE_COROUTINE or inspect.iscoroutinefunction(value))
-                }  # fmt: skip
+                    name
+                    for name, value in vars(cls).items()
+                    if inspect.isfunction(value)
+                    and not name.startswith("_")
+                    and (
+                        value.__code__.co_flags & inspect.CO_ITERABLE_COROUTINE
+                        or inspect.iscoroutinefunction(value)
+                    )
+                }
     return names - BUILTIN
 
 
 PLAIN = {  # plain functions that return something to await
-    "work", "store", "store32", "copy_in", "flush_context", "flush_iotlb", "iommu_flush_write_buffer", "clflush",
-    "domain_flush_cache", "put_pages_list", "iommu_iotlb_gather_add_page",
-}  # fmt: skip
+    "work",
+    "store",
+    "store32",
+    "copy_in",
+    "flush_context",
+    "flush_iotlb",
+    "iommu_flush_write_buffer",
+    "clflush",
+    "domain_flush_cache",
+    "put_pages_list",
+    "iommu_iotlb_gather_add_page",
+}
 NAMES = awaited_names() | PLAIN
 
 
 def forgotten(source: str, names: set[str]) -> list[tuple[int, str]]:
-    """(line, name) of the calls in async functions that stand alone, though what they call is to be awaited."""
+    """(line, name) of the calls in async functions that stand alone, though what they call
+    is to be awaited.
+    """
     tree = ast.parse(source)
     names = names | {node.name for node in ast.walk(tree) if isinstance(node, ast.AsyncFunctionDef)}
     found = []
@@ -48,19 +67,39 @@ def forgotten(source: str, names: set[str]) -> list[tuple[int, str]]:
         for node in ast.walk(outer):
             if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
                 called = node.value.func
-                name = called.attr if isinstance(called, ast.Attribute) else called.id if isinstance(called, ast.Name) else ""
+                name = (
+                    called.attr
+                    if isinstance(called, ast.Attribute)
+                    else called.id
+                    if isinstance(called, ast.Name)
+                    else ""
+                )
                 if name in names:
                     found.append((node.lineno, name))
     return sorted(set(found))
 
 
 def test_the_names_are_those_of_the_primitives() -> None:
-    assert {"acquire", "release", "store", "cmpxchg", "work", "kmalloc", "kfree", "alloc_page", "synchronize", "add_tail"} <= NAMES
+    assert {
+        "acquire",
+        "release",
+        "store",
+        "cmpxchg",
+        "work",
+        "kmalloc",
+        "kfree",
+        "alloc_page",
+        "synchronize",
+        "add_tail",
+    } <= NAMES
     assert not {"assert_held", "add", "spinlock", "local_irq_save", "mark"} & NAMES
 
 
 def test_a_call_without_await_is_found() -> None:
-    source = "async def f(lock):\n    lock.acquire()\n    await lock.release()\n    g()\nasync def g():\n    set().add(1)\n"
+    source = (
+        "async def f(lock):\n    lock.acquire()\n    await lock.release()\n    g()\n"
+        "async def g():\n    set().add(1)\n"
+    )
     assert forgotten(source, NAMES) == [(2, "acquire"), (4, "g")]
 
 

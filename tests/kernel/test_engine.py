@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from vtdkit.kernel import IDEAL, NEAR, TWO_SOCKET, Costs, Deadlock, Machine
+from vtdkit.kernel.checkers.findings import Deadlock
+from vtdkit.kernel.machine.costs import IDEAL, NEAR, TWO_SOCKET, Costs
+from vtdkit.kernel.machine.machine import Machine
 
 
 def test_things_due_at_one_instant_happen_in_order_of_creation() -> None:
@@ -134,7 +136,9 @@ def test_code_that_runs_on_the_machine_cannot_start_it_again() -> None:
     async def outer() -> None:
         machine.run(inner())
 
-    with pytest.raises(RuntimeError, match=r"machine\.run cannot be called from code that runs on the machine"):
+    with pytest.raises(
+        RuntimeError, match=r"machine\.run cannot be called from code that runs on the machine"
+    ):
         machine.run(outer())
     with pytest.raises(TypeError, match="a thread is made of a coroutine"):
         machine.spawn(lambda: None)  # type: ignore[arg-type]
@@ -188,7 +192,9 @@ def test_a_finding_says_how_to_get_it_again() -> None:
 
     machine.run(wrong())
     (finding,) = machine.findings
-    expected = "the same threads on Machine(2, seed=7, sockets=1, costs=NEAR.but(iotlb_wait=5000), preempt=True)"
+    expected = (
+        "the same threads on Machine(2, seed=7, sockets=1, costs=NEAR.but(iotlb_wait=5000), preempt=True)"
+    )
     assert finding.replay == expected
     assert f"replay: {expected}" in str(finding)
 
@@ -204,7 +210,9 @@ def test_presets_put_costs_and_sockets_together() -> None:
 
 
 def test_costs_are_whole_nanoseconds_and_an_ideal_machine_has_none() -> None:
-    with pytest.raises(ValueError, match=r"Costs.lock must be a whole number of nanoseconds, 0 or more; it is -1"):
+    with pytest.raises(
+        ValueError, match=r"Costs.lock must be a whole number of nanoseconds, 0 or more; it is -1"
+    ):
         Costs(lock=-1)
     with pytest.raises(ValueError, match=r"Costs.irq must be a whole number"):
         NEAR.but(irq=1.5)

@@ -1,4 +1,6 @@
-"""The spin locks written for speed, held against the one to read: same schedule, same statistics, same findings."""
+"""The spin locks written for speed, held against the one to read: same schedule,
+same statistics, same findings.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vtdkit.kernel import IDEAL, NEAR, Machine
-from vtdkit.kernel.fastlock import BareSpinLock, StraightSpinLock
-from vtdkit.kernel.lockstat import LockStat
-from vtdkit.kernel.spinlock import QueuedSpinLock
+from vtdkit.kernel.locks.fastlock import BareSpinLock, StraightSpinLock
+from vtdkit.kernel.locks.spinlock import QueuedSpinLock
+from vtdkit.kernel.machine.costs import IDEAL, NEAR
+from vtdkit.kernel.machine.machine import Machine
+from vtdkit.kernel.record.lockstat import LockStat
 
 QUIET: dict[str, Any] = {"record": False, "checkers": ("lockdep",)}
 BARE: dict[str, Any] = {"record": False, "checkers": (), "statistics": False}
@@ -20,8 +23,12 @@ STEPS = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 40), WAYS), max_si
 THREADS = st.lists(st.tuples(st.integers(0, 2), STEPS), min_size=1, max_size=5)
 
 
-def play(options: dict[str, Any], threads: list[tuple[int, Any]], handover: int | None, irqs: list[int]) -> tuple[Any, Machine]:
-    """Threads that take two locks in several ways, and interrupts that take one of them: what happened when."""
+def play(
+    options: dict[str, Any], threads: list[tuple[int, Any]], handover: int | None, irqs: list[int]
+) -> tuple[Any, Machine]:
+    """Threads that take two locks in several ways, and interrupts that take one of
+    them: what happened when.
+    """
     costs = NEAR.but(handover=handover, slice=70) if handover is not None else NEAR.but(slice=70)
     machine = Machine(3, sockets=2, costs=costs, **options)
     outer, inner, log = machine.spinlock("outer"), machine.spinlock("inner"), []
@@ -61,6 +68,7 @@ def play(options: dict[str, Any], threads: list[tuple[int, Any]], handover: int 
 
 def statistics(machine: Machine) -> list[tuple[Any, ...]]:
     """Lock statistics without their places' lines: the test's own are the same anyway."""
+
     def row(stat: LockStat) -> tuple[Any, ...]:
         return stat.name, stat.write, stat.read, stat.points, stat.holders
 
@@ -77,7 +85,9 @@ def test_the_machine_picks_the_lock() -> None:
 @settings(deadline=None, max_examples=60)
 @given(THREADS, st.sampled_from([0, 7, None]), st.lists(st.integers(0, 2000), max_size=3))
 def test_all_three_give_the_same_schedule_and_two_the_same_statistics(
-    threads: list[tuple[int, Any]], handover: int | None, irqs: list[int],
+    threads: list[tuple[int, Any]],
+    handover: int | None,
+    irqs: list[int],
 ) -> None:
     log, machine = play({}, threads, handover, irqs)
     straight_log, straight = play(QUIET, threads, handover, irqs)
@@ -114,7 +124,9 @@ def test_release_and_errors_work_as_on_the_slow_lock(options: dict[str, Any]) ->
     machine.run(vandal())
     machine.run(tries())
     assert log == [True, False, None]
-    assert [f.kind for f in machine.findings] == (["bad unlock balance detected!"] if options is QUIET else [])
+    assert [f.kind for f in machine.findings] == (
+        ["bad unlock balance detected!"] if options is QUIET else []
+    )
 
 
 def test_a_machine_without_statistics_says_so_when_asked() -> None:

@@ -1,10 +1,13 @@
-"""Interrupts on top of threads, softirqs, timers, run queues: when each runs and what it costs the one below."""
+"""Interrupts on top of threads, softirqs, timers, run queues: when each runs and what it
+costs the one below.
+"""
 
 from __future__ import annotations
 
 import pytest
 
-from vtdkit.kernel import IDEAL, NEAR, Machine
+from vtdkit.kernel.machine.costs import IDEAL, NEAR
+from vtdkit.kernel.machine.machine import Machine
 
 FREE = IDEAL.but(irq=0)
 

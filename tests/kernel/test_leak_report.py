@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 
-from vtdkit.kernel import GFP_ATOMIC, IDEAL, KObject, Machine, shared
-from vtdkit.kernel.pages import POISON
+from vtdkit.kernel.machine.costs import IDEAL
+from vtdkit.kernel.machine.machine import Machine
+from vtdkit.kernel.memory.gfp import GFP_ATOMIC
+from vtdkit.kernel.memory.objects import KObject, shared
+from vtdkit.kernel.memory.pages import POISON
 
 
 class device(KObject):
@@ -39,13 +42,22 @@ def test_everything_that_nobody_gave_back_is_named_with_its_place() -> None:
 
     machine.run(forgets())
     assert rows(machine) == [
-        ("page", "page table", 3, "forgets"), ("object", "00:02.0", 1, "forgets"), ("reference", "dev->kref", 1, "forgets"),
-        ("list entry", "00:02.0", 1, "?"), ("timer", "flush timer", 1, "forgets"),
-    ]  # fmt: skip
+        ("page", "page table", 3, "forgets"),
+        ("object", "00:02.0", 1, "forgets"),
+        ("reference", "dev->kref", 1, "forgets"),
+        ("list entry", "00:02.0", 1, "?"),
+        ("timer", "flush timer", 1, "forgets"),
+    ]
     reference = machine.leaks()[2]
     assert reference.what == "2 too many"
     found = machine.findings.of("kmemleak")
-    assert [finding.where for finding in found] == ["page table", "00:02.0", "dev->kref", "00:02.0", "flush timer"]
+    assert [finding.where for finding in found] == [
+        "page table",
+        "00:02.0",
+        "dev->kref",
+        "00:02.0",
+        "flush timer",
+    ]
     assert found[0].kind == "kmemleak: unreferenced page"
 
 
@@ -142,8 +154,9 @@ def test_a_field_that_is_not_there_is_reported() -> None:
         machine.run(follows_a_wrong_pointer())
     assert {finding.kind for finding in machine.findings} == {"BUG: KASAN: slab-out-of-bounds"}
     assert [finding.text.split(",")[0] for finding in machine.findings] == [
-        "device has no shared field 'pgd'", "device has no shared field 'iommu'",
-    ]  # fmt: skip
+        "device has no shared field 'pgd'",
+        "device has no shared field 'iommu'",
+    ]
     assert {finding.functions for finding in machine.findings} == {("follows_a_wrong_pointer",)}
 
 

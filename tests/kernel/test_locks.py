@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 
-from vtdkit.kernel import IDEAL, NEAR, Deadlock, KObject, Machine
+from vtdkit.kernel.checkers.findings import Deadlock
+from vtdkit.kernel.machine.costs import IDEAL, NEAR
+from vtdkit.kernel.machine.machine import Machine
+from vtdkit.kernel.memory.objects import KObject
 
 SPIN = ("queued", "ticket", "test-and-set")
 
@@ -34,7 +37,9 @@ def test_two_threads_take_turns(kind: str) -> None:
     assert not machine.findings
 
 
-@pytest.mark.parametrize(("kind", "handover"), [("queued", 50), ("ticket", 50 * 3 // 2), ("test-and-set", 50 * 3)])
+@pytest.mark.parametrize(
+    ("kind", "handover"), [("queued", 50), ("ticket", 50 * 3 // 2), ("test-and-set", 50 * 3)]
+)
 def test_handover_is_charged_at_release_from_the_number_waiting(kind: str, handover: int) -> None:
     machine = Machine(cpus=4, costs=IDEAL.but(handover=50))
     lock = machine.spinlock("lock", kind=kind)
@@ -360,15 +365,24 @@ def test_a_spin_lock_that_nobody_holds_is_a_kernel_bug_and_the_run_goes_on() -> 
     machine.run(needs_it("nobody does"))
     assert log == ["somebody holds it", "nobody does"]
     (found,) = machine.findings
-    assert (found.kind, found.where, found.functions) == ("kernel BUG: assert_spin_locked", "device_domain_lock", ("needs_it",))
+    assert (found.kind, found.where, found.functions) == (
+        "kernel BUG: assert_spin_locked",
+        "device_domain_lock",
+        ("needs_it",),
+    )
 
 
-@pytest.mark.parametrize("options", [{}, {"record": False, "checkers": ("lockdep",)}, {"record": False, "checkers": ()}])
+@pytest.mark.parametrize(
+    "options", [{}, {"record": False, "checkers": ("lockdep",)}, {"record": False, "checkers": ()}]
+)
 @pytest.mark.parametrize("kind", ["queued", "ticket", "test-and-set"])
 def test_three_threads_that_take_a_lock_at_time_zero_wait_for_the_line_that_is_still_being_fetched(
-    kind: str, options: dict[str, Any],
+    kind: str,
+    options: dict[str, Any],
 ) -> None:
-    """The first owns the lock while its line is still on the way: those behind it must find a place to blame."""
+    """The first owns the lock while its line is still on the way: those behind it must find
+    a place to blame.
+    """
     machine = Machine(cpus=3, costs=NEAR, **options)
     lock, log = machine.spinlock("lock", kind=kind), []
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vtdkit.kernel.lockstat import (
+from vtdkit.kernel.record.lockstat import (
     NEVER,
     SORT_KEYS,
     ClassStats,

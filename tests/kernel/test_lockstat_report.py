@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from vtdkit.kernel.lockstat import Contention, LockStat, Side, contention_rows
-from vtdkit.kernel.lockstat_report import lock_contention, lock_stat
+from vtdkit.kernel.record.lockstat import Contention, LockStat, Side, contention_rows
+from vtdkit.kernel.record.lockstat_report import lock_contention, lock_stat
 
 REALITY = Path(__file__).parents[1] / "reality"
 

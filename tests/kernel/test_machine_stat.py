@@ -1,4 +1,6 @@
-"""Lock statistics of real runs: the identities of lock_stat, the contention views, and both against the record."""
+"""Lock statistics of real runs: the identities of lock_stat, the contention views, and
+both against the record.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vtdkit.kernel import IDEAL, NEAR, Costs, Exponential, Machine, Trace, closed_loop
-from vtdkit.kernel.lockstat import Side
+from vtdkit.kernel.machine.costs import IDEAL, NEAR, Costs
+from vtdkit.kernel.machine.machine import Machine
+from vtdkit.kernel.machine.workload import Exponential, closed_loop
+from vtdkit.kernel.record.lockstat import Side
+from vtdkit.kernel.record.record import Trace
 
 
-def contended(seed: int = 1, cpus: int = 4, costs: Costs = NEAR, record: bool = True) -> tuple[Machine, Trace]:
+def contended(
+    seed: int = 1, cpus: int = 4, costs: Costs = NEAR, record: bool = True
+) -> tuple[Machine, Trace]:
     """Threads on a spin lock, a mutex and a reader-writer lock."""
     machine = Machine(cpus, seed=seed, costs=costs, record=record)
     spin, mutex, shared = machine.spinlock("spin"), machine.mutex("mutex"), machine.rwlock("shared")
@@ -81,10 +88,12 @@ def test_the_statistics_are_those_of_the_record() -> None:
         elif event.kind == "release":
             counted[event.object][1] += event.time - began.pop(key)
     kept = {
-        row.name: [sum(getattr(side, field) for side in (row.read, row.write))
-                   for field in ("acquisitions", "hold_total", "contentions", "wait_total")]
+        row.name: [
+            sum(getattr(side, field) for side in (row.read, row.write))
+            for field in ("acquisitions", "hold_total", "contentions", "wait_total")
+        ]
         for row in machine.lock_stat()
-    }  # fmt: skip
+    }
     assert kept == counted
     assert all(row[2] > 10 for row in kept.values())
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from vtdkit.kernel import GFP_ATOMIC, GFP_KERNEL, IDEAL, NEAR, KObject, Machine, shared
-from vtdkit.kernel.pages import POISON
+from vtdkit.kernel.machine.costs import IDEAL, NEAR
+from vtdkit.kernel.machine.machine import Machine
+from vtdkit.kernel.memory.gfp import GFP_ATOMIC, GFP_KERNEL
+from vtdkit.kernel.memory.objects import KObject, shared
+from vtdkit.kernel.memory.pages import POISON
 
 
 class Info(KObject):
@@ -22,7 +25,11 @@ def test_a_page_is_cleared_and_its_words_are_read_and_written_in_steps() -> None
         seen = [await page.load(5)]
         await page.store(5, 7)
         seen += [await page.cmpxchg(5, 7, 9), await page.cmpxchg(5, 7, 1), await page.load(5)]
-        seen += [int(await page.test_and_set_bit(5, 0)), int(await page.test_and_clear_bit(5, 63)), await page.xchg(5, 1 << 63)]
+        seen += [
+            int(await page.test_and_set_bit(5, 0)),
+            int(await page.test_and_clear_bit(5, 63)),
+            await page.xchg(5, 1 << 63),
+        ]
         seen += [await page.load(5)]
         await machine.free_page(page)
         return seen

@@ -1,4 +1,6 @@
-"""RCU: grace periods are intervals that readers inside prolong; what is freed after one; what the rules forbid."""
+"""RCU: grace periods are intervals that readers inside prolong; what is freed after one;
+what the rules forbid.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vtdkit.kernel import IDEAL, NEAR, KObject, Machine, shared
+from vtdkit.kernel.machine.costs import IDEAL, NEAR
+from vtdkit.kernel.machine.machine import Machine
+from vtdkit.kernel.memory.objects import KObject, shared
 
 QUICK = IDEAL.but(grace_period=10, grace_period_expedited=1)
 
@@ -20,9 +24,13 @@ class node(KObject):
 
 
 @settings(deadline=None, max_examples=60)
-@given(st.lists(st.tuples(st.integers(0, 300), st.integers(0, 200), st.booleans()), max_size=6), st.integers(0, 300))
+@given(
+    st.lists(st.tuples(st.integers(0, 300), st.integers(0, 200), st.booleans()), max_size=6),
+    st.integers(0, 300),
+)
 def test_a_grace_period_ends_when_the_last_reader_that_was_inside_has_left(
-    readers: list[tuple[int, int, bool]], start: int,
+    readers: list[tuple[int, int, bool]],
+    start: int,
 ) -> None:
     machine = Machine(cpus=len(readers) + 1, costs=QUICK)
     ended: list[int] = []
@@ -53,7 +61,9 @@ def test_a_grace_period_ends_when_the_last_reader_that_was_inside_has_left(
 
 
 def test_a_grace_period_is_an_interval_so_that_two_readers_may_overlap_it() -> None:
-    """P0: x=1, synchronize, y=1. P1 reads x then d. P2 writes d, then reads y. r1=0, r2=1, r3=1 is allowed: the readers overlap."""
+    """P0: x=1, synchronize, y=1. P1 reads x then d. P2 writes d, then reads y. r1=0, r2=1, r3=1 is
+    allowed: the readers overlap.
+    """
     machine = Machine(cpus=3, costs=IDEAL)
     x, y, d = machine.atomic("x"), machine.atomic("y"), machine.atomic("d")
     seen: dict[str, int] = {}
@@ -83,7 +93,9 @@ def test_a_grace_period_is_an_interval_so_that_two_readers_may_overlap_it() -> N
     assert seen == {"r1": 0, "r2": 1, "r3": 1}
 
 
-@pytest.mark.parametrize(("expedited", "takes"), [(False, NEAR.grace_period), (True, NEAR.grace_period_expedited)])
+@pytest.mark.parametrize(
+    ("expedited", "takes"), [(False, NEAR.grace_period), (True, NEAR.grace_period_expedited)]
+)
 def test_without_readers_a_grace_period_takes_what_the_machinery_takes(expedited: bool, takes: int) -> None:
     machine = Machine(costs=NEAR)
 
@@ -134,6 +146,7 @@ def test_callbacks_run_in_the_order_of_their_calls_and_none_is_left() -> None:
 
     async def updater() -> None:
         for number in range(3):
+
             async def callback(number: int = number) -> None:
                 log.append(number)
 
@@ -175,8 +188,9 @@ def test_a_section_left_open_or_left_twice_is_reported() -> None:
     machine.run(stays())
     machine.run(leaves())
     assert [finding.where for finding in machine.findings] == [
-        "a read-side section was left open", "rcu_read_unlock without rcu_read_lock",
-    ]  # fmt: skip
+        "a read-side section was left open",
+        "rcu_read_unlock without rcu_read_lock",
+    ]
 
 
 def test_a_grace_period_orders_a_readers_plain_access_before_what_follows_it() -> None:

@@ -18,9 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import vtdkit
-from vtdkit.kernel import Machine, Trace
-from vtdkit.kernel.record import COLUMNS, KINDS
-from vtdkit.kernel.traceio import TraceError
+from vtdkit.kernel.machine.machine import Machine
+from vtdkit.kernel.record.record import COLUMNS, KINDS, Trace
+from vtdkit.kernel.record.traceio import TraceError
 
 RUN = """
 from vtdkit.kernel import Exponential, Machine, closed_loop
@@ -55,7 +55,9 @@ exec(compile(RUN, "tests/busy.py", "exec"), scope)
 
 
 def busy() -> Trace:
-    """A record with every sort of thing in it: locks of three kinds, pages, an interrupt, notes, findings."""
+    """A record with every sort of thing in it: locks of three kinds, pages,
+    an interrupt, notes, findings.
+    """
     trace = scope["busy_machine"]().simulate()
     assert isinstance(trace, Trace)
     return trace
@@ -78,13 +80,27 @@ def same(one: Trace, other: Trace) -> bool:
     return all(getattr(one, name) == getattr(other, name) for name in vars(one))
 
 
-# -- parts -------------------------------------------------------------------------------------------------------------
+# -- parts
+# -------------------------------------------------------------------------------------------------------------
 
 
 def test_the_run_has_every_sort_of_event_that_matters_here(trace: Trace) -> None:
     kinds = {event.kind for event in trace}
-    assert kinds >= {"run", "end", "spin", "acquire", "release", "irq_off", "irq_on", "irq_enter", "irq_exit", "alloc", "free",
-                     "mark", "finding"}  # fmt: skip
+    assert kinds >= {
+        "run",
+        "end",
+        "spin",
+        "acquire",
+        "release",
+        "irq_off",
+        "irq_on",
+        "irq_enter",
+        "irq_exit",
+        "alloc",
+        "free",
+        "mark",
+        "finding",
+    }
     assert any("bad unlock balance" in finding.kind for finding in trace.findings)
 
 
@@ -94,7 +110,9 @@ def test_where_and_between_pick_the_same_events_as_looking_at_each(trace: Trace)
 
     events = list(trace)
     assert picked(trace.where(kind="acquire")) == [e for e in events if e.kind == "acquire"]
-    assert picked(trace.where(kind=("spin", "mark"), cpu=2)) == [e for e in events if e.kind in ("spin", "mark") and e.cpu == 2]
+    assert picked(trace.where(kind=("spin", "mark"), cpu=2)) == [
+        e for e in events if e.kind in ("spin", "mark") and e.cpu == 2
+    ]
     assert picked(trace.where(object="lock", context="thread3")) == [
         e for e in events if "lock" in e.object and "thread3" in e.context
     ]
@@ -123,10 +141,13 @@ def test_a_wrong_name_or_index_says_what_there_is(trace: Trace) -> None:
 
 def test_an_event_is_kept_in_thirty_one_bytes(trace: Trace) -> None:
     assert sum(column.itemsize for column in trace.columns) == 31
-    assert [column.itemsize * len(column) for column in trace.columns] == [len(trace) * n for n in (8, 2, 4, 1, 4, 4, 8)]
+    assert [column.itemsize * len(column) for column in trace.columns] == [
+        len(trace) * n for n in (8, 2, 4, 1, 4, 4, 8)
+    ]
 
 
-# -- files -------------------------------------------------------------------------------------------------------------
+# -- files
+# -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("compress", [False, True])
@@ -163,13 +184,16 @@ def test_the_same_seed_gives_the_same_bytes_whatever_python_hashes_by(tmp_path: 
         root = str(Path(vtdkit.__file__).parent.parent)
         env = {**os.environ, "PYTHONHASHSEED": hashing, "PYTHONPATH": root}
         (tmp_path / "busy.py").write_text(script, encoding="utf-8")
-        subprocess.run([sys.executable, str(tmp_path / "busy.py"), str(path), seed], env=env, check=True, timeout=60)
+        subprocess.run(
+            [sys.executable, str(tmp_path / "busy.py"), str(path), seed], env=env, check=True, timeout=60
+        )
         files.append(path.read_bytes())
     assert files[0] == files[1]
     assert files[0] != files[2]
 
 
-# -- hostile files -----------------------------------------------------------------------------------------------------
+# -- hostile files
+# -----------------------------------------------------------------------------------------------------
 
 
 def rewritten(path: Path, **members: bytes | None) -> Path:
@@ -214,18 +238,27 @@ def column(trace: Trace, name: str, **changes: int) -> list[int]:
     return values
 
 
-@pytest.mark.parametrize(("name", "dtype", "at", "to", "words"), [
-    ("kind", "|i1", 3, len(KINDS), "kind.npy has a number outside 0..16"),
-    ("kind", "|i1", 3, -1, "kind.npy has a number outside"),
-    ("object", "<i4", 3, 1 << 30, "object.npy has a number outside"),
-    ("context", "<i4", 3, -5, "context.npy has a number outside"),
-    ("site", "<i4", 3, 9999, "site.npy has a number outside"),
-    ("cpu", "<i2", 3, 4, "cpu.npy has a number outside -1..3"),
-    ("time", "<i8", 0, 1 << 61, "time.npy has a number outside"),
-    ("time", "<i8", 5, 0, "time.npy goes back in time"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "dtype", "at", "to", "words"),
+    [
+        ("kind", "|i1", 3, len(KINDS), "kind.npy has a number outside 0..16"),
+        ("kind", "|i1", 3, -1, "kind.npy has a number outside"),
+        ("object", "<i4", 3, 1 << 30, "object.npy has a number outside"),
+        ("context", "<i4", 3, -5, "context.npy has a number outside"),
+        ("site", "<i4", 3, 9999, "site.npy has a number outside"),
+        ("cpu", "<i2", 3, 4, "cpu.npy has a number outside -1..3"),
+        ("time", "<i8", 0, 1 << 61, "time.npy has a number outside"),
+        ("time", "<i8", 5, 0, "time.npy goes back in time"),
+    ],
+)
 def test_numbers_that_point_nowhere_are_refused(
-    trace: Trace, saved: Path, name: str, dtype: str, at: int, to: int, words: str,
+    trace: Trace,
+    saved: Path,
+    name: str,
+    dtype: str,
+    at: int,
+    to: int,
+    words: str,
 ) -> None:
     if words.endswith("back in time"):
         at = len(trace) - 1
@@ -238,40 +271,48 @@ def test_notes_and_findings_that_are_not_there_are_refused(trace: Trace, saved: 
     refuses(renamed(saved, findings=[]), "a finding that is not in the list")
 
 
-@pytest.mark.parametrize(("changes", "words"), [
-    ({"format": "another"}, "does not say that this is a vtdkit trace"),
-    ({"version": 99}, "saved by another version of vtdkit: format 99"),
-    ({"event_kinds": ["run"]}, "another version"),
-    ({"cpus": 1 << 40}, "'cpus' is 1099511627776, not a number from 1 to 1024"),
-    ({"cpus": True}, "'cpus' is True"),
-    ({"end": -1}, "'end' is -1"),
-    ({"contexts": "boot"}, "'contexts' is not a list"),
-    ({"objects": [1]}, "is not a text"),
-    ({"objects": ["\ud800"]}, "is not a text"),
-    ({"sites": [["f", "file"]]}, "is not a place"),
-    ({"findings": ["none"]}, "is not a finding"),
-    ({"findings": [{"kind": 3}]}, "is not a text"),
-    ({"kinds": []}, "not as many kinds as names"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"format": "another"}, "does not say that this is a vtdkit trace"),
+        ({"version": 99}, "saved by another version of vtdkit: format 99"),
+        ({"event_kinds": ["run"]}, "another version"),
+        ({"cpus": 1 << 40}, "'cpus' is 1099511627776, not a number from 1 to 1024"),
+        ({"cpus": True}, "'cpus' is True"),
+        ({"end": -1}, "'end' is -1"),
+        ({"contexts": "boot"}, "'contexts' is not a list"),
+        ({"objects": [1]}, "is not a text"),
+        ({"objects": ["\ud800"]}, "is not a text"),
+        ({"sites": [["f", "file"]]}, "is not a place"),
+        ({"findings": ["none"]}, "is not a finding"),
+        ({"findings": [{"kind": 3}]}, "is not a text"),
+        ({"kinds": []}, "not as many kinds as names"),
+    ],
+)
 def test_names_that_are_not_sound_are_refused(saved: Path, changes: dict[str, Any], words: str) -> None:
     refuses(renamed(saved, **changes), words)
 
 
-@pytest.mark.parametrize(("member", "data", "words"), [
-    ("time", npy([0.5], "<f8"), "does not begin as an array of numbers"),
-    ("time", npy([0], "<i4"), "holds <i4 numbers, not <i8"),
-    ("time", npy([0], ">i8"), "does not begin as an array of numbers"),
-    ("time", npy([[0]], "<i8"), "does not begin as an array of numbers"),
-    ("time", npy([0, 1], "<i8")[:-8], "cut short: 2 numbers promised"),
-    ("time", npy([0, 1], "<i8"), "differ in length"),
-    ("time", b"", "does not begin as an array"),
-    ("time", None, "time.npy is missing"),
-    ("names", None, "names.npy is missing"),
-    ("names", npy(list(b"[" * 100_000), "|u1"), "holds no JSON"),
-    ("names", npy(list(b"\xff"), "|u1"), "holds no JSON"),
-    ("names", npy(list(b"[]"), "|u1"), "does not say that this is a vtdkit trace"),
-])  # fmt: skip
-def test_arrays_that_are_not_what_they_should_be_are_refused(saved: Path, member: str, data: bytes | None, words: str) -> None:
+@pytest.mark.parametrize(
+    ("member", "data", "words"),
+    [
+        ("time", npy([0.5], "<f8"), "does not begin as an array of numbers"),
+        ("time", npy([0], "<i4"), "holds <i4 numbers, not <i8"),
+        ("time", npy([0], ">i8"), "does not begin as an array of numbers"),
+        ("time", npy([[0]], "<i8"), "does not begin as an array of numbers"),
+        ("time", npy([0, 1], "<i8")[:-8], "cut short: 2 numbers promised"),
+        ("time", npy([0, 1], "<i8"), "differ in length"),
+        ("time", b"", "does not begin as an array"),
+        ("time", None, "time.npy is missing"),
+        ("names", None, "names.npy is missing"),
+        ("names", npy(list(b"[" * 100_000), "|u1"), "holds no JSON"),
+        ("names", npy(list(b"\xff"), "|u1"), "holds no JSON"),
+        ("names", npy(list(b"[]"), "|u1"), "does not say that this is a vtdkit trace"),
+    ],
+)
+def test_arrays_that_are_not_what_they_should_be_are_refused(
+    saved: Path, member: str, data: bytes | None, words: str
+) -> None:
     refuses(rewritten(saved, **{member: data}), words)
 
 
@@ -282,7 +323,9 @@ class Exploding:
         return os.mkdir, ("unpickled",)
 
 
-def test_a_pickled_array_is_refused_and_not_unpickled(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pickled_array_is_refused_and_not_unpickled(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     file = io.BytesIO()
     np.save(file, np.array([Exploding()], dtype=object), allow_pickle=True)

@@ -1,8 +1,11 @@
-"""Run queues and interrupts where they meet: preemption over an interrupt, idle CPUs, self-interrupts, sleeping handlers."""
+"""Run queues and interrupts where they meet: preemption over an interrupt, idle CPUs,
+self-interrupts, sleeping handlers.
+"""
 
 from __future__ import annotations
 
-from vtdkit.kernel import IDEAL, NEAR, Machine
+from vtdkit.kernel.machine.costs import IDEAL, NEAR
+from vtdkit.kernel.machine.machine import Machine
 
 FREE = IDEAL.but(slice=100)
 
@@ -119,7 +122,9 @@ def test_a_handler_that_would_sleep_is_reported_and_keeps_its_cpu() -> None:
     assert machine.findings.of("sleeping function called from invalid context")
 
 
-def test_a_spinner_gives_up_its_cpu_when_somebody_else_wants_it_and_does_not_get_the_mutex_while_off() -> None:
+def test_a_spinner_gives_up_its_cpu_when_somebody_else_wants_it_and_does_not_get_the_mutex_while_off() -> (
+    None
+):
     machine = Machine(cpus=2, costs=FREE.but(spin_limit=None))
     mutex = machine.mutex("m")
     log: list[tuple[int, str]] = []

@@ -14,13 +14,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vtdkit.kernel import IDEAL, Exponential, Machine, Span, Trace, closed_loop
-from vtdkit.kernel.record import TYPES
-from vtdkit.kernel.spans import OCCUPATION
+from vtdkit.kernel.machine.costs import IDEAL
+from vtdkit.kernel.machine.machine import Machine
+from vtdkit.kernel.machine.workload import Exponential, closed_loop
+from vtdkit.kernel.record.record import TYPES, Trace
+from vtdkit.kernel.record.spans import OCCUPATION, Span
 
 
 def story() -> Trace:
-    """CPU 0: holds a lock for 100, interrupts off, an interrupt waiting. CPU 1: spins for it from 40. CPU 2: waits for a word."""
+    """CPU 0: holds a lock for 100, interrupts off, an interrupt waiting. CPU 1: spins for it from 40. CPU 2:
+    waits for a word.
+    """
     machine = Machine(3, costs=IDEAL)
     lock, word = machine.spinlock("lock"), machine.atomic("status")
 
@@ -49,32 +53,46 @@ def story() -> Trace:
 
 
 def lines(trace: Trace, cpu: int, states: tuple[str, ...]) -> list[tuple[int, int, str, str, str]]:
-    return [(s.start, s.end, s.state, s.object, s.context) for s in trace.spans() if s.cpu == cpu and s.state in states]
+    return [
+        (s.start, s.end, s.state, s.object, s.context)
+        for s in trace.spans()
+        if s.cpu == cpu and s.state in states
+    ]
 
 
 def test_each_cpus_time_is_divided_into_what_it_did() -> None:
     trace = story()
     assert lines(trace, 0, OCCUPATION) == [
-        (0, 110, "running", "", "holder"), (110, 117, "in interrupt", "", "nic"), (117, 122, "running", "", "holder"),
+        (0, 110, "running", "", "holder"),
+        (110, 117, "in interrupt", "", "nic"),
+        (117, 122, "running", "", "holder"),
         (122, 130, "idle", "", ""),
-    ]  # fmt: skip
+    ]
     assert lines(trace, 1, OCCUPATION) == [
-        (0, 40, "running", "", "spinner"), (40, 110, "spinning", "lock", "spinner"), (110, 130, "running", "", "spinner"),
-    ]  # fmt: skip
+        (0, 40, "running", "", "spinner"),
+        (40, 110, "spinning", "lock", "spinner"),
+        (110, 130, "running", "", "spinner"),
+    ]
     assert lines(trace, 2, OCCUPATION) == [
-        (0, 117, "waiting for hardware", "status", "waits"), (117, 130, "idle", "", ""),
-    ]  # fmt: skip
+        (0, 117, "waiting for hardware", "status", "waits"),
+        (117, 130, "idle", "", ""),
+    ]
 
 
 def test_locks_held_and_interrupts_off_lie_over_that() -> None:
     trace = story()
     over = ("holding", "irqs off")
-    assert lines(trace, 0, over) == [(10, 110, "holding", "lock", "holder"), (10, 110, "irqs off", "", "holder")]
+    assert lines(trace, 0, over) == [
+        (10, 110, "holding", "lock", "holder"),
+        (10, 110, "irqs off", "", "holder"),
+    ]
     assert lines(trace, 1, over) == [(110, 130, "holding", "lock", "spinner")]
 
 
 def random_run(seed: int, cpus: int, threads: int, count: int = 4) -> Trace:
-    machine = Machine(cpus, seed=seed, costs=IDEAL.but(lock=3, wake=20, switch=5, slice=200, line_near=4, irq_entry=2))
+    machine = Machine(
+        cpus, seed=seed, costs=IDEAL.but(lock=3, wake=20, switch=5, slice=200, line_near=4, irq_entry=2)
+    )
     spin, mutex, shared = machine.spinlock("spin"), machine.mutex("mutex"), machine.rwsem("shared")
 
     async def body(index: int) -> None:
@@ -94,7 +112,9 @@ def random_run(seed: int, cpus: int, threads: int, count: int = 4) -> Trace:
 
 @settings(deadline=None, max_examples=30)
 @given(st.integers(0, 1000), st.integers(1, 4), st.integers(1, 7))
-def test_occupation_has_no_gap_and_no_overlap_and_holds_are_those_of_lock_stat(seed: int, cpus: int, threads: int) -> None:
+def test_occupation_has_no_gap_and_no_overlap_and_holds_are_those_of_lock_stat(
+    seed: int, cpus: int, threads: int
+) -> None:
     trace = random_run(seed, cpus, threads)
     lanes: dict[int, list[Span]] = defaultdict(list)
     for span in trace.spans():
@@ -106,7 +126,9 @@ def test_occupation_has_no_gap_and_no_overlap_and_holds_are_those_of_lock_stat(s
         assert lane[-1].end == trace.end
         assert all(before.end == after.start for before, after in pairwise(lane))
     assert len(lanes) == cpus
-    held = sum(span.end - span.start for span in trace.spans() if span.state == "holding" and span.object == "spin")
+    held = sum(
+        span.end - span.start for span in trace.spans() if span.state == "holding" and span.object == "spin"
+    )
     took, total = {}, 0
     for event in trace.where(kind=("acquire", "release"), object="spin"):
         if event.kind == "acquire":
@@ -122,20 +144,39 @@ def test_a_hundred_thousand_events_are_turned_into_spans_quickly() -> None:
     columns = [array(code) for code in TYPES]
     for turn in range(times):
         for column, more in zip(columns, trace.columns, strict=True):
-            column.extend(array(column.typecode, (value + turn * trace.end for value in more)) if column is columns[0] else more)
+            column.extend(
+                array(column.typecode, (value + turn * trace.end for value in more))
+                if column is columns[0]
+                else more
+            )
     long = Trace(
-        tuple(columns), trace.contexts, trace.objects, trace.sites, trace.cpus, trace.end * times, kinds=trace.kinds,
+        tuple(columns),
+        trace.contexts,
+        trace.objects,
+        trace.sites,
+        trace.cpus,
+        trace.end * times,
+        kinds=trace.kinds,
         context_kinds=trace.context_kinds,
-    )  # fmt: skip
+    )
     began = time.process_time()
     spans = long.spans()
-    assert time.process_time() - began < 10  # a quarter of a second on an idle machine; this catches what grows with the square
+    assert (
+        time.process_time() - began < 10
+    )  # a quarter of a second on an idle machine; this catches what grows with the square
     assert len(spans) > 50_000
 
 
-# -- the viewer's format -----------------------------------------------------------------------------------------------
+# -- the viewer's format
+# -----------------------------------------------------------------------------------------------
 
-NEEDED = {"X": {"dur", "ts"}, "i": {"s", "ts"}, "b": {"id", "ts", "cat"}, "e": {"id", "ts", "cat"}, "M": {"args"}}
+NEEDED = {
+    "X": {"dur", "ts"},
+    "i": {"s", "ts"},
+    "b": {"id", "ts", "cat"},
+    "e": {"id", "ts", "cat"},
+    "M": {"args"},
+}
 
 
 def tracks(document: dict[str, Any]) -> dict[tuple[int, int], list[dict[str, Any]]]:
@@ -184,7 +225,9 @@ def test_every_track_has_a_name_and_lanes_carry_what_happened(tmp_path: Path) ->
     trace = story()
     document = trace.perfetto(path)
     assert json.loads(path.read_text(encoding="utf-8")) == document
-    names = {(e["pid"], e["tid"]): e["args"]["name"] for e in document["traceEvents"] if e["name"] == "thread_name"}
+    names = {
+        (e["pid"], e["tid"]): e["args"]["name"] for e in document["traceEvents"] if e["name"] == "thread_name"
+    }
     groups = {e["pid"]: e["args"]["name"] for e in document["traceEvents"] if e["name"] == "process_name"}
     shown = {
         (groups[pid], names[pid, tid]): [(e["name"], e["ts"], e["dur"]) for e in events]
@@ -209,5 +252,6 @@ def test_marks_and_findings_are_instants() -> None:
     machine.spawn(thread(), cpu=0)
     instants = [e for e in machine.simulate().perfetto()["traceEvents"] if e["ph"] == "i"]
     assert [(e["name"], e["ts"], e["cat"]) for e in instants] == [
-        ("here", 0.005, "mark"), ("WARNING: lockdep_assert_held", 0.005, "finding"),
-    ]  # fmt: skip
+        ("here", 0.005, "mark"),
+        ("WARNING: lockdep_assert_held", 0.005, "finding"),
+    ]

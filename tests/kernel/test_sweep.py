@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import vtdkit
-from vtdkit.kernel.sweep import SweepError, sweep
+from vtdkit.kernel.machine.sweep import SweepError, sweep
 
 sys.path.insert(0, str(Path(__file__).parent))
 from sweep_points import logged, throughput
@@ -49,7 +49,12 @@ def test_a_dask_cluster_gives_the_same_and_is_resumed(tmp_path: Path) -> None:
     distributed = pytest.importorskip("distributed", reason="dask.distributed is not installed")
     file = tmp_path / "points.jsonl"
     cluster = distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50, local_directory=str(tmp_path),
+        n_workers=2,
+        threads_per_worker=1,
+        processes=True,
+        dashboard_address=None,
+        silence_logs=50,
+        local_directory=str(tmp_path),
     )
     with cluster, distributed.Client(cluster) as client:
         client.run(sys.path.insert, 0, str(Path(__file__).parent))
@@ -63,7 +68,8 @@ def test_a_dask_cluster_gives_the_same_and_is_resumed(tmp_path: Path) -> None:
     assert len(lines) == 1 + len(POINTS)
 
 
-# -- taking up again ---------------------------------------------------------------------------------------------------
+# -- taking up again
+# ---------------------------------------------------------------------------------------------------
 
 
 def test_finished_points_are_not_run_again(tmp_path: Path) -> None:
@@ -129,14 +135,22 @@ def test_a_line_cut_short_by_a_kill_is_run_again(tmp_path: Path) -> None:
     assert file.read_bytes() == whole
 
 
-@pytest.mark.parametrize(("text", "words"), [
-    ('{"sweep": "another:function", "version": 1}\n', "not points of sweep_points:logged; use another file"),
-    ("hello\n", "line 1: not a finished point"),
-    ("[" * 100_000 + "\n", "line 1: not a finished point"),
-    ('{"sweep": "sweep_points:logged", "version": 1}\n{"point": 3}\n', "line 2: not a finished point"),
-    ('{"sweep": "sweep_points:logged", "version": 1}\n7\n', "line 2: not a finished point"),
-])  # fmt: skip
-def test_a_file_that_is_not_of_this_sweep_is_refused_and_left_alone(tmp_path: Path, text: str, words: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            '{"sweep": "another:function", "version": 1}\n',
+            "not points of sweep_points:logged; use another file",
+        ),
+        ("hello\n", "line 1: not a finished point"),
+        ("[" * 100_000 + "\n", "line 1: not a finished point"),
+        ('{"sweep": "sweep_points:logged", "version": 1}\n{"point": 3}\n', "line 2: not a finished point"),
+        ('{"sweep": "sweep_points:logged", "version": 1}\n7\n', "line 2: not a finished point"),
+    ],
+)
+def test_a_file_that_is_not_of_this_sweep_is_refused_and_left_alone(
+    tmp_path: Path, text: str, words: str
+) -> None:
     file = tmp_path / "points.jsonl"
     file.write_text(text, encoding="utf-8")
     with pytest.raises(SweepError, match=words) as caught:
@@ -165,7 +179,9 @@ def test_kept_points_are_lines_of_json(tmp_path: Path) -> None:
     assert point["result"] == 25
 
 
-def test_the_bar_goes_to_stderr_and_counts_what_was_there_already(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_bar_goes_to_stderr_and_counts_what_was_there_already(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     pytest.importorskip("tqdm")
     file = tmp_path / "points.jsonl"
     points = [[str(tmp_path / "log"), n, 0] for n in range(4)]

@@ -1,4 +1,6 @@
-"""Loads: how many, when they stop, what is counted; and the simulator held against queueing theory, quickly."""
+"""Loads: how many, when they stop, what is counted; and the simulator held
+against queueing theory, quickly.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +10,29 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vtdkit.kernel import IDEAL, NEAR, Constant, Exponential, Machine, Measured, Uniform, closed_loop, open_loop
-from vtdkit.kernel.theory import Steady, charged_at_release, constant_hold, exponential_hold, queued, ticket
-from vtdkit.kernel.workload import LoadResult, Times
+from vtdkit.kernel.machine.costs import IDEAL, NEAR
+from vtdkit.kernel.machine.machine import Machine
+from vtdkit.kernel.machine.theory import (
+    Steady,
+    charged_at_release,
+    constant_hold,
+    exponential_hold,
+    queued,
+    ticket,
+)
+from vtdkit.kernel.machine.workload import (
+    Constant,
+    Exponential,
+    LoadResult,
+    Measured,
+    Times,
+    Uniform,
+    closed_loop,
+    open_loop,
+)
 
-# -- distributions -----------------------------------------------------------------------------------------------------
+# -- distributions
+# -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("times", [Constant(70), Exponential(300), Uniform(10, 21), Measured((5, 5, 8, 100))])
@@ -30,14 +50,24 @@ def test_uniform_and_measured_draw_all_there_is_and_nothing_else() -> None:
     assert {draw() for _ in range(200)} == {2, 9}
 
 
-# -- loads -------------------------------------------------------------------------------------------------------------
+# -- loads
+# -------------------------------------------------------------------------------------------------------------
 
 
 def load(
-    n: int, hold: Times, think: Times | int, *, kind: str = "queued", line: int = 0, seed: int = 1, **stop: int,
-) -> LoadResult:  # fmt: skip
+    n: int,
+    hold: Times,
+    think: Times | int,
+    *,
+    kind: str = "queued",
+    line: int = 0,
+    seed: int = 1,
+    **stop: int,
+) -> LoadResult:
     """`n` CPUs on one lock."""
-    machine = Machine(n, seed=seed, costs=IDEAL.but(handover=line), checkers=(), record=False, statistics=False)
+    machine = Machine(
+        n, seed=seed, costs=IDEAL.but(handover=line), checkers=(), record=False, statistics=False
+    )
     lock = machine.spinlock("lock", kind=kind)
     draw = hold.sampler(machine.random)
 
@@ -118,24 +148,41 @@ def test_a_load_needs_one_end_and_somebody_to_do_it() -> None:
 
 
 @settings(deadline=None, max_examples=30)
-@given(st.integers(1, 12), st.integers(0, 300), st.integers(1, 900), st.integers(0, 99), st.sampled_from(["queued", "ticket"]))
+@given(
+    st.integers(1, 12),
+    st.integers(0, 300),
+    st.integers(1, 900),
+    st.integers(0, 99),
+    st.sampled_from(["queued", "ticket"]),
+)
 def test_littles_law_holds_to_the_nanosecond(n: int, hold: int, think: int, seed: int, kind: str) -> None:
     result = load(n, Exponential(max(hold, 1)), Exponential(think), kind=kind, line=20, seed=seed, count=8)
     assert result.thread_time == result.think_total + result.response_total
     assert result.done == 8 * n == sum(result.by_thread)
 
 
-# -- theory ------------------------------------------------------------------------------------------------------------
+# -- theory
+# ------------------------------------------------------------------------------------------------------------
 
 S, Z = 400, 2000
 
 
-@pytest.mark.parametrize(("n", "throughput", "wait", "utilisation", "present"), [
-    (1, 0.41667, 0.0, 0.16667, 0.1667), (4, 1.50414, 259.3, 0.60166, 0.9917), (8, 2.32488, 1041.0, 0.92995, 3.3502),
-    (16, 2.49988, 4000.3, 0.99995, 11.0002), (64, 2.5, 23200.0, 1.0, 59.0),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("n", "throughput", "wait", "utilisation", "present"),
+    [
+        (1, 0.41667, 0.0, 0.16667, 0.1667),
+        (4, 1.50414, 259.3, 0.60166, 0.9917),
+        (8, 2.32488, 1041.0, 0.92995, 3.3502),
+        (16, 2.49988, 4000.3, 0.99995, 11.0002),
+        (64, 2.5, 23200.0, 1.0, 59.0),
+    ],
+)
 def test_exponential_hold_gives_the_table_of_the_machine_repairman(
-    n: int, throughput: float, wait: float, utilisation: float, present: float,
+    n: int,
+    throughput: float,
+    wait: float,
+    utilisation: float,
+    present: float,
 ) -> None:
     found = exponential_hold(n, S, Z)
     assert found.throughput * 1e3 == pytest.approx(throughput, abs=6e-6)
@@ -143,28 +190,48 @@ def test_exponential_hold_gives_the_table_of_the_machine_repairman(
     assert (found.utilisation, found.present) == pytest.approx((utilisation, present), abs=6e-5)
 
 
-@pytest.mark.parametrize(("n", "throughput", "wait"), [
-    (2, 0.82053, 37.5), (4, 1.56168, 161.4), (8, 2.42485, 899.2), (64, 2.5, 23200.0),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("n", "throughput", "wait"),
+    [
+        (2, 0.82053, 37.5),
+        (4, 1.56168, 161.4),
+        (8, 2.42485, 899.2),
+        (64, 2.5, 23200.0),
+    ],
+)
 def test_constant_hold_gives_takacs_figures(n: int, throughput: float, wait: float) -> None:
     found = constant_hold(n, S, Z)
     assert found.throughput * 1e3 == pytest.approx(throughput, abs=6e-6)
     assert found.wait == pytest.approx(wait, abs=0.06)
 
 
-@pytest.mark.parametrize(("n", "line", "of_ticket", "of_queue"), [
-    (2, 50, 0.8081, 0.8054), (6, 100, 1.7644, 1.8008), (8, 130, 1.5222, 1.8585), (16, 100, 0.9530, 2.0), (64, 130, 0.2239, 1.8868),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("n", "line", "of_ticket", "of_queue"),
+    [
+        (2, 50, 0.8081, 0.8054),
+        (6, 100, 1.7644, 1.8008),
+        (8, 130, 1.5222, 1.8585),
+        (16, 100, 0.9530, 2.0),
+        (64, 130, 0.2239, 1.8868),
+    ],
+)
 def test_the_chains_of_ticket_and_queue_locks_give_the_published_shape(
-    n: int, line: int, of_ticket: float, of_queue: float,
+    n: int,
+    line: int,
+    of_ticket: float,
+    of_queue: float,
 ) -> None:
     assert ticket(n, S, Z, line).throughput * 1e3 == pytest.approx(of_ticket, abs=6e-5)
     assert queued(n, S, Z, line).throughput * 1e3 == pytest.approx(of_queue, abs=6e-5)
 
 
-def test_a_ticket_lock_peaks_at_six_of_these_cpus_and_collapses_between_24_and_32_where_sections_are_short() -> None:
+def test_a_ticket_lock_peaks_at_six_of_these_cpus_and_collapses_between_24_and_32_where_sections_are_short() -> (
+    None
+):
     rates = {n: ticket(n, S, Z, 100).throughput for n in (1, 2, 4, 6, 8, 12, 16, 32, 64)}
-    assert max(rates, key=lambda n: rates[n]) == 6  # of these; 7, which is not among them, gives 0.3 % more than 6
+    assert (
+        max(rates, key=lambda n: rates[n]) == 6
+    )  # of these; 7, which is not among them, gives 0.3 % more than 6
     short = {n: ticket(n, 100, 10_000, 100).throughput * 1e3 for n in (24, 32, 48)}
     assert short == pytest.approx({24: 2.3318, 32: 0.9035, 48: 0.4507}, abs=1e-4)
 
@@ -175,22 +242,31 @@ def test_a_hand_over_that_costs_nothing_leaves_the_machine_repairman(n: int) -> 
     assert (exact.throughput, exact.wait) == pytest.approx((known.throughput, known.wait), rel=1e-9, abs=1e-6)
 
 
-@pytest.mark.parametrize(("n", "rate"), [(2, 0.8049), (4, 1.4492), (6, 1.7840), (8, 1.7093), (16, 0.9585), (64, 0.2857)])
-def test_a_price_paid_at_the_release_gives_what_an_independent_simulation_measured(n: int, rate: float) -> None:
+@pytest.mark.parametrize(
+    ("n", "rate"), [(2, 0.8049), (4, 1.4492), (6, 1.7840), (8, 1.7093), (16, 0.9585), (64, 0.2857)]
+)
+def test_a_price_paid_at_the_release_gives_what_an_independent_simulation_measured(
+    n: int, rate: float
+) -> None:
     exact = charged_at_release(n, S, Z, lambda waiting: 100 * waiting / 2)
     assert exact.throughput * 1e3 == pytest.approx(rate, rel=0.0015)
     assert exact.throughput >= ticket(n, S, Z, 100).throughput
 
 
-# -- simulation against theory: short runs, wide bands; benchmarks/validate.py has the long ones --------------------------
+# -- simulation against theory: short runs, wide bands; tests/benchmarks/validate.py has the long
+# ones --------------------------
 
 
-def simulated(theory: Steady, n: int, hold: Times, think: Times, acquisitions: int = 20_000, **options: object) -> LoadResult:
+def simulated(
+    theory: Steady, n: int, hold: Times, think: Times, acquisitions: int = 20_000, **options: object
+) -> LoadResult:
     return load(n, hold, think, until=round(acquisitions / theory.throughput), **options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("n", [2, 4, 8, 32])
-@pytest.mark.parametrize(("hold", "theory"), [(Exponential(S), exponential_hold), (Constant(S), constant_hold)])
+@pytest.mark.parametrize(
+    ("hold", "theory"), [(Exponential(S), exponential_hold), (Constant(S), constant_hold)]
+)
 def test_a_contended_lock_is_a_machine_repairman(n: int, hold: Times, theory: object) -> None:
     expected: Steady = theory(n, S, Z)  # type: ignore[operator]
     found = simulated(expected, n, hold, Exponential(Z))
@@ -207,7 +283,9 @@ def test_ticket_and_queue_locks_follow_their_chains(n: int) -> None:
 
 
 def test_constant_times_give_exactly_the_bound() -> None:
-    assert load(4, Constant(S), Z, count=500).elapsed == Z + 500 * S + 499 * Z + 3 * S  # below the knee nobody waits twice
+    assert (
+        load(4, Constant(S), Z, count=500).elapsed == Z + 500 * S + 499 * Z + 3 * S
+    )  # below the knee nobody waits twice
     busy = load(8, Constant(S), Z, count=500)
     assert busy.elapsed == Z + 8 * 500 * S  # above it the lock is never free
 

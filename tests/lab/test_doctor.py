@@ -14,13 +14,23 @@ from vtdkit.lab.doctor import Check, main
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_this_installation_is_healthy_and_says_so_in_lines_and_in_json(capsys: pytest.CaptureFixture[str]) -> None:
+def test_this_installation_is_healthy_and_says_so_in_lines_and_in_json(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert main([]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert all(line.startswith(("PASS  ", "WARN  ")) for line in lines)
     named = [line[6:].split(": ")[0] for line in lines]
     assert named[0] == "Python"
-    for what in ("anywidget", "jupyterlab", "pytest", "kernel python3", "lab extension anywidget", "chromium", "notebooks"):
+    for what in (
+        "anywidget",
+        "jupyterlab",
+        "pytest",
+        "kernel python3",
+        "lab extension anywidget",
+        "chromium",
+        "notebooks",
+    ):
         assert what in named
     assert main(["--json"]) == 0
     content = json.loads(capsys.readouterr().out)
@@ -35,7 +45,8 @@ def test_bad_input_is_refused_with_status_2(capsys: pytest.CaptureFixture[str]) 
 
 
 @pytest.mark.parametrize(
-    ("version", "verdict"), [((3, 10, 13), "FAIL"), ((3, 11, 0), "PASS"), ((3, 13, 1), "PASS"), ((4, 0, 0), "PASS")]
+    ("version", "verdict"),
+    [((3, 10, 13), "FAIL"), ((3, 11, 0), "PASS"), ((3, 13, 1), "PASS"), ((4, 0, 0), "PASS")],
 )
 def test_the_floor_of_python(version: tuple[int, ...], verdict: str) -> None:
     assert doctor.python_version(version).verdict == verdict
@@ -58,16 +69,24 @@ def test_a_package_is_compared_with_its_range(text: str, extra: str, expected: s
         assert f"pip install -e .[{extra}]" in check.found
 
 
-def test_ranges_come_from_the_checkout_or_else_from_the_installed_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ranges_come_from_the_checkout_or_else_from_the_installed_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     declared = doctor.requirements(ROOT)
     assert set(declared) == {"notebooks", "test", "browser", "dev"}
     assert not any(text.startswith("vtdkit") for texts in declared.values() for text in texts)
-    installed = ["anywidget<1,>=0.9.13; extra == 'notebooks'", "pytest; extra == \"test\"", "vtdkit[notebooks]; extra == 'test'"]
+    installed = [
+        "anywidget<1,>=0.9.13; extra == 'notebooks'",
+        'pytest; extra == "test"',
+        "vtdkit[notebooks]; extra == 'test'",
+    ]
     monkeypatch.setattr(doctor.metadata, "requires", lambda name: installed)
     assert doctor.requirements(tmp_path) == {"notebooks": ["anywidget<1,>=0.9.13"], "test": ["pytest"]}
 
 
-def test_neither_installed_nor_a_checkout_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_neither_installed_nor_a_checkout_is_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def missing(name: str) -> list[str]:
         raise doctor.metadata.PackageNotFoundError(name)
 
@@ -76,7 +95,9 @@ def test_neither_installed_nor_a_checkout_is_a_failure(tmp_path: Path, monkeypat
     assert only.verdict == "FAIL"
 
 
-def test_a_missing_kernel_and_extension_are_named_with_their_cure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_kernel_and_extension_are_named_with_their_cure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import jupyter_client.kernelspec
     import jupyter_core.paths
 
@@ -84,10 +105,13 @@ def test_a_missing_kernel_and_extension_are_named_with_their_cure(tmp_path: Path
         raise jupyter_client.kernelspec.NoSuchKernel(name)
 
     monkeypatch.setattr(jupyter_client.kernelspec.KernelSpecManager, "get_kernel_spec", none_found)
-    assert doctor.kernel() == Check("FAIL", "kernel python3", "not found; python -m ipykernel install --sys-prefix")
+    assert doctor.kernel() == Check(
+        "FAIL", "kernel python3", "not found; python -m ipykernel install --sys-prefix"
+    )
     monkeypatch.setattr(jupyter_core.paths, "jupyter_path", lambda *parts: [str(tmp_path)])
     assert [str(check) for check in doctor.extensions()] == [
-        "FAIL  lab extension anywidget: not found; pip install --force-reinstall anywidget, then restart JupyterLab",
+        "FAIL  lab extension anywidget: not found; pip install --force-reinstall anywidget, then restart "
+        "JupyterLab",
         "FAIL  lab extension @jupyter-widgets/jupyterlab-manager: not found; "
         "pip install --force-reinstall ipywidgets, then restart JupyterLab",
     ]
@@ -115,7 +139,9 @@ def test_recorded_machines_that_were_changed_or_lost_are_named(tmp_path: Path) -
 
 def test_the_sums_cover_every_recorded_file() -> None:
     folder = ROOT / "tests" / "reality"
-    listed = [line.partition("  ")[2] for line in (folder / "SHA256SUMS").read_text(encoding="utf-8").splitlines()]
+    listed = [
+        line.partition("  ")[2] for line in (folder / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
+    ]
     assert listed == sorted(path.relative_to(folder).as_posix() for path in folder.glob("*/*"))
 
 

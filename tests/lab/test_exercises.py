@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vtdkit.lab.exercises import Exercise, Prediction, Said, predict
+from vtdkit.lab.exercises.exercise import Exercise, Prediction, Said, predict
 
 
 def entry(**changes: Any) -> Exercise:
@@ -30,7 +30,9 @@ def test_a_question_its_hints_its_answer() -> None:
     assert repr(exercise.show()) == "Exercise entry: Which entry maps 0x5000?"
     assert repr(exercise.check(4)) == "Not yet: 0x4 is too small\nHint: nine bits"
     assert repr(exercise.check(9)) == "Not yet: 0x9 is too large\nHint: start at bit 12"
-    assert repr(exercise.check(0x5000)) == "Not yet: that is the address, not the index\nHint: start at bit 12"
+    assert (
+        repr(exercise.check(0x5000)) == "Not yet: that is the address, not the index\nHint: start at bit 12"
+    )
     assert repr(exercise.check(5)) == "Right."
     assert bool(exercise.check(5))
     assert not exercise.check(6)
@@ -73,14 +75,18 @@ def test_an_answer_may_be_a_function_and_the_first_wrong_call_is_shown() -> None
     def reference(iova: int) -> int:
         return iova >> 12
 
-    exercise = entry(answer=lambda seed: reference, cases=lambda seed: [(0x1000,), (0x2000 + seed,)], hints=())
+    exercise = entry(
+        answer=lambda seed: reference, cases=lambda seed: [(0x1000,), (0x2000 + seed,)], hints=()
+    )
 
     def page_of(iova: int) -> int:
         raise NotImplementedError
 
     assert repr(exercise.check(page_of)) == "Not yet: the function is not written yet"
     assert repr(exercise.check(lambda iova: 1)) == "Not yet: <lambda>(0x2000): 0x1 is too small"
-    assert repr(exercise.check(lambda iova: 1 // 0)).startswith("Not yet: <lambda>(0x1000) raises ZeroDivisionError")
+    assert repr(exercise.check(lambda iova: 1 // 0)).startswith(
+        "Not yet: <lambda>(0x1000) raises ZeroDivisionError"
+    )
     assert repr(exercise.check(7)) == "Not yet: the answer is a function; this is an int"
     assert exercise.check(reference)
     assert repr(exercise.reveal()).splitlines() == [
@@ -91,7 +97,9 @@ def test_an_answer_may_be_a_function_and_the_first_wrong_call_is_shown() -> None
 
 
 @settings(deadline=None, max_examples=50)
-@given(st.one_of(st.integers(), st.floats(-1e9, 1e9), st.text(), st.lists(st.integers()), st.sets(st.integers())))
+@given(
+    st.one_of(st.integers(), st.floats(-1e9, 1e9), st.text(), st.lists(st.integers()), st.sets(st.integers()))
+)
 def test_the_right_answer_is_right_whatever_it_is(answer: Any) -> None:
     assert entry(answer=lambda seed: answer, mistakes=()).check(answer)
 
@@ -99,7 +107,9 @@ def test_the_right_answer_is_right_whatever_it_is(answer: Any) -> None:
 @settings(deadline=None, max_examples=50)
 @given(st.integers(), st.integers())
 def test_only_the_right_number_is_right(answer: int, given_answer: int) -> None:
-    assert bool(entry(answer=lambda seed: answer, mistakes=()).check(given_answer)) == (answer == given_answer)
+    assert bool(entry(answer=lambda seed: answer, mistakes=()).check(given_answer)) == (
+        answer == given_answer
+    )
 
 
 def test_floats_are_compared_with_room_for_rounding() -> None:
@@ -111,7 +121,10 @@ def test_floats_are_compared_with_room_for_rounding() -> None:
 def test_a_prediction_is_kept_and_compared() -> None:
     asked = predict("How many CPUs wait?", 1, unit="CPUs")
     assert repr(asked) == "How many CPUs wait? Your guess: 1 CPUs"
-    assert repr(asked.check(3, "One holds the lock.")) == "Surprise: you said 1 CPUs, it is 3 CPUs.\nOne holds the lock."
+    assert (
+        repr(asked.check(3, "One holds the lock."))
+        == "Surprise: you said 1 CPUs, it is 3 CPUs.\nOne holds the lock."
+    )
     assert repr(asked.check(1)) == "As predicted: it is 1 CPUs."
     unanswered = predict("Up or down?", options=["up", "down"])
     assert repr(unanswered) == "Up or down? (up / down) (no guess yet)"

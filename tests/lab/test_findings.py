@@ -7,17 +7,18 @@ import json
 import pytest
 
 from vtdkit.cli import main
-from vtdkit.lab.defects import DEFECTS
-from vtdkit.lab.findings import VERSIONS, Seen, look, number
-from vtdkit.lab.scenarios import SCENARIOS
-from vtdkit.lab.verdicts import of
-from vtdkit.series import SERIES
+from vtdkit.lab.findings.defects import DEFECTS
+from vtdkit.lab.findings.look import VERSIONS, Seen, look, number
+from vtdkit.lab.findings.verdicts import of
+from vtdkit.lab.scenarios.catalogue import SCENARIOS
+from vtdkit.series.catalogue import SERIES
 
 V1 = [f"v{n}" for n in range(13)]
 MAINLINE = [f"m{n}" for n in range(14)]
 EVERY = V1 + MAINLINE
 
-#: defect → the scenario that shows it, and the versions that have it (series.md §3 and §6; the rest see the notes in `defects`)
+#: defect → the scenario that shows it, and the versions that have it (series.md §3 and §6; the rest see the
+#: notes in `defects`)
 KNOWN: dict[str, tuple[str, list[str]]] = {
     "dump-unmap": ("dump-unmap", EVERY),
     "dump-free": ("dump-free", V1[1:]),
@@ -39,13 +40,19 @@ KNOWN: dict[str, tuple[str, list[str]]] = {
 @pytest.fixture(scope="module")
 def seen() -> dict[tuple[str, str], tuple[Seen, ...]]:
     """Everything found in the scenarios above, each explored completely."""
-    return {(version, scenario): look(version, scenario) for version in VERSIONS for scenario in {s for s, _ in KNOWN.values()}}
+    return {
+        (version, scenario): look(version, scenario)
+        for version in VERSIONS
+        for scenario in {s for s, _ in KNOWN.values()}
+    }
 
 
 @pytest.mark.parametrize("defect", KNOWN)
 def test_the_versions_that_have_a_defect(seen: dict[tuple[str, str], tuple[Seen, ...]], defect: str) -> None:
     scenario, versions = KNOWN[defect]
-    assert [v for v in VERSIONS if any(one.defect and one.defect.name == defect for one in seen[v, scenario])] == versions
+    assert [
+        v for v in VERSIONS if any(one.defect and one.defect.name == defect for one in seen[v, scenario])
+    ] == versions
 
 
 def test_every_finding_is_explained(seen: dict[tuple[str, str], tuple[Seen, ...]]) -> None:
@@ -68,7 +75,12 @@ def test_these_scenarios_are_explored_completely(seen: dict[tuple[str, str], tup
     ],
 )
 def test_a_finding_names_its_object_and_functions_and_replays(
-    seen: dict[tuple[str, str], tuple[Seen, ...]], version: str, scenario: str, kind: str, where: str, functions: str
+    seen: dict[tuple[str, str], tuple[Seen, ...]],
+    version: str,
+    scenario: str,
+    kind: str,
+    where: str,
+    functions: str,
 ) -> None:
     one = next(one for one in seen[version, scenario] if kind in one.kind and one.where == where)
     assert functions in one.functions
@@ -79,7 +91,10 @@ def test_a_finding_names_its_object_and_functions_and_replays(
 
 
 def test_the_real_deadlock_of_order_inversion_needs_a_lock_that_both_domains_share() -> None:
-    kinds = {v: {one.kind for one in look(v, "enforce-attach", limit=60)} for v in ("v0", "v10", "v11", "m10", "m11", "m13")}
+    kinds = {
+        v: {one.kind for one in look(v, "enforce-attach", limit=60)}
+        for v in ("v0", "v10", "v11", "m10", "m11", "m13")
+    }
     circular = "WARNING: possible circular locking dependency detected"
     assert {v for v, kind in kinds.items() if circular in kind} == {"v11", "m10", "m11", "m13"}
     assert {v for v, kind in kinds.items() if "deadlock" in kind} == {"v11", "m10"}
@@ -92,7 +107,10 @@ def test_the_hardware_reads_a_freed_table_in_the_first_and_in_the_last_version()
 
 
 def test_with_first_level_tables_the_inversion_comes_with_07_and_stays() -> None:
-    names = {v: {one.defect and one.defect.name for one in look(v, "enforce-irq")} for v in ("v6", "v7", "v11", "m4", "m5", "m13")}
+    names = {
+        v: {one.defect and one.defect.name for one in look(v, "enforce-irq")}
+        for v in ("v6", "v7", "v11", "m4", "m5", "m13")
+    }
     having = [version for version, found in names.items() if "irq-inversion" in found]
     assert having == ["v7", "v11", "m5", "m13"]
 
@@ -111,7 +129,10 @@ def test_the_command_prints_a_table_or_data(capsys: pytest.CaptureFixture[str]) 
     assert main(["findings", "v0", "6.0-rc1", "--scenario", "unmap-irq", "--jobs", "1"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["v0", "m11"]
-    assert [line.split() for line in lines[1:3]] == [["domain-lock-irq", ".", "#"], ["(race-max-addr)", "#", "#"]]
+    assert [line.split() for line in lines[1:3]] == [
+        ["domain-lock-irq", ".", "#"],
+        ["(race-max-addr)", "#", "#"],
+    ]
     assert main(["findings", "m11", "--scenario", "unmap-irq", "--json", "--jobs", "1"]) == 0
     data = json.loads(capsys.readouterr().out)
     assert {one["version"] for one in data} == {"m11"}
@@ -119,7 +140,9 @@ def test_the_command_prints_a_table_or_data(capsys: pytest.CaptureFixture[str]) 
 
 
 @pytest.mark.parametrize("arguments", [["v99"], ["--limit", "0"]])
-def test_bad_arguments_are_one_line_and_status_2(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+def test_bad_arguments_are_one_line_and_status_2(
+    capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
     assert main(["findings", *arguments]) == 2
     error = capsys.readouterr().err
     assert error.startswith("vtdkit findings: ")

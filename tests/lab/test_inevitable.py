@@ -1,4 +1,6 @@
-"""The point of no return: found by trying every way to go on, given up honestly when the budget is used up."""
+"""The point of no return: found by trying every way to go on, given up honestly when the
+budget is used up.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +9,13 @@ from typing import Any
 import pytest
 
 from tests.lab.test_steps import crossing
-from vtdkit.kernel import Machine
+from vtdkit.kernel.explored.scenario import NamedSystem
 from vtdkit.kernel.explorer.system import ACQUIRE, READ, RELEASE, SHARED_ACQUIRE, SHARED_RELEASE, WAIT, WRITE
-from vtdkit.kernel.scenario import NamedSystem
-from vtdkit.lab.inevitable import conflict, first_inevitable
-from vtdkit.lab.scenarios import SCENARIOS
-from vtdkit.lab.steps import record_schedule
-from vtdkit.series import driver_at
+from vtdkit.kernel.machine.machine import Machine
+from vtdkit.lab.scenarios.catalogue import SCENARIOS
+from vtdkit.lab.steps.inevitable import conflict, first_inevitable
+from vtdkit.lab.steps.schedule import record_schedule
+from vtdkit.series.catalogue import driver_at
 
 DEADLOCK = ("deadlock", "b, a")
 
@@ -39,8 +41,9 @@ def test_too_small_a_budget_does_not_settle_it_and_says_so() -> None:
     steps = record_schedule(SCENARIOS["dump-free"].on(driver_at(1)), "cat*3 close cat close*3", budget=3)
     assert steps.findings
     assert (steps.inevitable, steps.how) == (
-        None, "the mark is where the finding appears; 3 executions did not settle where it became inevitable",
-    )  # fmt: skip
+        None,
+        "the mark is where the finding appears; 3 executions did not settle where it became inevitable",
+    )
 
 
 def test_what_always_happens_was_inevitable_from_the_start() -> None:
@@ -63,10 +66,16 @@ def test_what_always_happens_was_inevitable_from_the_start() -> None:
 @pytest.mark.parametrize(
     ("one", "other", "clash"),
     [
-        (READ, READ, False), (READ, WAIT, False), (READ, WRITE, True), (WRITE, WRITE, True), (ACQUIRE, RELEASE, True),
-        (SHARED_ACQUIRE, SHARED_RELEASE, False), (SHARED_ACQUIRE, ACQUIRE, True), (SHARED_ACQUIRE, READ, True),
+        (READ, READ, False),
+        (READ, WAIT, False),
+        (READ, WRITE, True),
+        (WRITE, WRITE, True),
+        (ACQUIRE, RELEASE, True),
+        (SHARED_ACQUIRE, SHARED_RELEASE, False),
+        (SHARED_ACQUIRE, ACQUIRE, True),
+        (SHARED_ACQUIRE, READ, True),
     ],
-)  # fmt: skip
+)
 def test_steps_depend_on_each_other_as_the_explorer_says(one: int, other: int, clash: bool) -> None:
     assert conflict([(7, one)], [(7, other)]) is clash
     assert conflict([(7, other)], [(7, one)]) is clash

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from vtdkit.lab.lessons import lesson00 as lesson
-from vtdkit.lab.lessons.base import reality
-from vtdkit.vtd import Image, Request, explain, sid
+from lessons import lesson00 as lesson
+from vtdkit.lab.lesson.base import reality
+from vtdkit.vtd.image.image import Image
+from vtdkit.vtd.image.stale import explain
+from vtdkit.vtd.requests import Request, sid
 
 SEEDS = range(20)
 

@@ -1,12 +1,15 @@
-"""Lesson 01: the dump holds the global lock while it prints, patch 01 ends that, and a domain may vanish under it."""
+"""Lesson 01: the dump holds the global lock while it prints, patch 01 ends that, and a domain
+may vanish under it.
+"""
 
 from __future__ import annotations
 
 import pytest
 
-from vtdkit.lab.lessons import lesson01 as lesson
-from vtdkit.lab.lessons.base import tried
-from vtdkit.series import driver_at, mainline
+from lessons import lesson01 as lesson
+from vtdkit.lab.lesson.base import tried
+from vtdkit.series import mainline
+from vtdkit.series.catalogue import driver_at
 
 OLD, NEW, MERGED = driver_at(0), driver_at(1), mainline.driver_at(1)
 LOCK = "device_domain_lock"
@@ -57,7 +60,9 @@ def test_a_table_can_be_freed_under_the_reader_in_every_version() -> None:
         assert 0 < trial.bad < trial.executions
 
 
-def test_the_order_that_is_stepped_through_ends_in_a_use_after_free_and_cannot_be_avoided_from_step_two_on() -> None:
+def test_the_order_that_is_stepped_through_ends_in_a_use_after_free_and_cannot_be_avoided_from_step_two_on() -> (
+    None
+):
     steps = lesson.freed_domain(NEW)
     assert steps.findings[0].title == "BUG: KCSAN: data-race: dmar_domain.pgd"
     assert steps.findings[-1].title == "BUG: KASAN: use-after-free: domain 3 page directory"
@@ -66,7 +71,11 @@ def test_the_order_that_is_stepped_through_ends_in_a_use_after_free_and_cannot_b
 
 def test_who_waits_are_those_who_need_a_device_list() -> None:
     waiting = {name for name in lesson.OPERATIONS if lesson.waits_for_the_dump(name)}
-    assert waiting == {"unmap a page of the ATS device", "attach a device", "probe a device that was plugged in"}
+    assert waiting == {
+        "unmap a page of the ATS device",
+        "attach a device",
+        "probe a device that was plugged in",
+    }
     assert not any(lesson.waits_for_the_dump(name, NEW) for name in waiting)
 
 

@@ -1,12 +1,15 @@
-"""Lesson 02: the search grows with the machine and patch 02 ends it; which table an aliased device gets is another matter."""
+"""Lesson 02: the search grows with the machine and patch 02 ends it; which table an aliased device
+gets is another matter.
+"""
 
 from __future__ import annotations
 
 import pytest
 
-from vtdkit.lab.lessons import lesson02 as lesson
-from vtdkit.lab.lessons.base import tried
-from vtdkit.series import driver_at, mainline
+from lessons import lesson02 as lesson
+from vtdkit.lab.lesson.base import tried
+from vtdkit.series import mainline
+from vtdkit.series.catalogue import driver_at
 
 OLD, NEW, LATER = driver_at(1), driver_at(2), mainline.driver_at(0)
 LOCK = "device_domain_lock"
@@ -36,13 +39,19 @@ def rows(driver: type, devices: lesson.Devices) -> list[tuple[object, ...]]:
     return [row[1:] for row in lesson.plugged(driver, devices).rows]
 
 
-def test_a_function_that_uses_anothers_address_fails_where_tables_are_shared_and_takes_the_other_with_it() -> None:
+def test_a_function_that_uses_anothers_address_fails_where_tables_are_shared_and_takes_the_other_with_it() -> (
+    None
+):
     absent = "context entry not present"
-    assert rows(OLD, lesson.ODD_FUNCTION) == [("works", "of 03:00.0", absent), (SHARED_ENTRY_IN_USE, "none", absent)]
+    assert rows(OLD, lesson.ODD_FUNCTION) == [
+        ("works", "of 03:00.0", absent),
+        (SHARED_ENTRY_IN_USE, "none", absent),
+    ]
     for driver in (NEW, LATER):
         assert rows(driver, lesson.ODD_FUNCTION) == [
-            ("works", "of 03:00.0", "goes through"), ("works", "of 03:00.1", "goes through"),
-        ]  # fmt: skip
+            ("works", "of 03:00.0", "goes through"),
+            ("works", "of 03:00.1", "goes through"),
+        ]
 
 
 def test_behind_a_bridge_the_patch_shares_where_the_old_code_did_not() -> None:

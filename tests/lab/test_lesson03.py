@@ -1,12 +1,15 @@
-"""Lesson 03: taken out in order, a unit has no devices left to detach; taken out before them, no version makes it work."""
+"""Lesson 03: taken out in order, a unit has no devices left to detach; taken out before them, no
+version makes it work.
+"""
 
 from __future__ import annotations
 
 import pytest
 
-from vtdkit.lab.lessons import lesson03 as lesson
-from vtdkit.lab.lessons.base import tried
-from vtdkit.series import driver_at, mainline
+from lessons import lesson03 as lesson
+from vtdkit.lab.lesson.base import tried
+from vtdkit.series import mainline
+from vtdkit.series.catalogue import driver_at
 
 OLD, NEW, MERGED = driver_at(2), driver_at(3), mainline.driver_at(2)
 LOCK = "device_domain_lock"
@@ -30,9 +33,17 @@ def test_out_of_order_the_old_code_detaches_every_device_under_the_lock_and_the_
         assert not new.warnings
 
 
-@pytest.mark.parametrize(("scalable", "devices", "warns"), [
-    (False, 0, False), (False, 1, False), (False, 2, True), (True, 0, False), (True, 1, True), (True, 2, True),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("scalable", "devices", "warns"),
+    [
+        (False, 0, False),
+        (False, 1, False),
+        (False, 2, True),
+        (True, 0, False),
+        (True, 1, True),
+        (True, 2, True),
+    ],
+)
 def test_as_merged_it_warns_above_two_ids_and_then_leaves_the_unit_on_with_its_root_table_freed(
     scalable: bool, devices: int, warns: bool
 ) -> None:
@@ -42,7 +53,9 @@ def test_as_merged_it_warns_above_two_ids_and_then_leaves_the_unit_on_with_its_r
 
 
 def test_a_device_that_lost_its_unit_cannot_be_pulled_out_in_any_version() -> None:
-    assert {lesson.pulled_out_afterwards(driver) for driver in (OLD, NEW, MERGED)} == {"follows a NULL pointer (root table)"}
+    assert {lesson.pulled_out_afterwards(driver) for driver in (OLD, NEW, MERGED)} == {
+        "follows a NULL pointer (root table)"
+    }
 
 
 def test_in_order_nothing_is_found_in_any_order() -> None:

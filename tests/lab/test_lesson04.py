@@ -1,12 +1,15 @@
-"""Lesson 04: the fault handler's lookup is a race before the patch, a deadlock and a leak after it; 6.0-rc5 has neither."""
+"""Lesson 04: the fault handler's lookup is a race before the patch, a deadlock and a leak after
+it; 6.0-rc5 has neither.
+"""
 
 from __future__ import annotations
 
 import pytest
 
-from vtdkit.lab.lessons import lesson04 as lesson
-from vtdkit.lab.lessons.base import tried
-from vtdkit.series import driver_at, mainline
+from lessons import lesson04 as lesson
+from vtdkit.lab.lesson.base import tried
+from vtdkit.series import mainline
+from vtdkit.series.catalogue import driver_at
 
 OLD, NEW, MERGED, FIXED = driver_at(3), driver_at(4), mainline.driver_at(3), mainline.RC5
 RACE, LOCKDEP = "BUG: KCSAN: data-race", "WARNING: inconsistent lock state"
@@ -24,7 +27,9 @@ def test_every_version_prints_the_same_dump() -> None:
     assert logs[0][-1] == "PTE not present at level 2"
 
 
-def test_probe_and_release_take_the_lock_no_more_and_plugging_in_does_not_wait_for_a_device_that_leaves() -> None:
+def test_probe_and_release_take_the_lock_no_more_and_plugging_in_does_not_wait_for_a_device_that_leaves() -> (
+    None
+):
     old, new = lesson.plug_scene(OLD), lesson.plug_scene(NEW)
     assert old.start == new.start
     assert (old.taken(lesson.LOCK), new.taken(lesson.LOCK)) == (9, 6)
@@ -34,7 +39,12 @@ def test_probe_and_release_take_the_lock_no_more_and_plugging_in_does_not_wait_f
 
 
 def test_lockdep_warns_in_a_run_that_ends_well() -> None:
-    assert [len(lesson.plug_scene(driver).trace.findings) for driver in (OLD, NEW, MERGED, FIXED)] == [0, 1, 1, 0]
+    assert [len(lesson.plug_scene(driver).trace.findings) for driver in (OLD, NEW, MERGED, FIXED)] == [
+        0,
+        1,
+        1,
+        0,
+    ]
 
 
 def test_in_every_order_a_race_before_and_a_deadlock_after() -> None:

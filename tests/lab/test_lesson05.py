@@ -1,12 +1,15 @@
-"""Lesson 05: without the lock interrupts stay on while the tables are freed; one reader is left who had waited for it: debugfs."""
+"""Lesson 05: without the lock interrupts stay on while the tables are freed; one reader is left who had
+waited for it: debugfs.
+"""
 
 from __future__ import annotations
 
 import pytest
 
-from vtdkit.lab.lessons import lesson05 as lesson
-from vtdkit.lab.lessons.base import tried
-from vtdkit.series import driver_at, mainline
+from lessons import lesson05 as lesson
+from vtdkit.lab.lesson.base import tried
+from vtdkit.series import mainline
+from vtdkit.series.catalogue import driver_at
 
 OLD, NEW, MERGED = driver_at(4), driver_at(5), mainline.driver_at(4)
 
@@ -36,7 +39,11 @@ def test_units_have_nothing_in_common() -> None:
 
 def test_a_reader_meets_no_root_table_before_the_patch_and_freed_memory_after_it() -> None:
     old = tried(lesson.READ, OLD)
-    assert (old.complete, old.executions, old.findings) == (True, 2, (("BUG: NULL pointer dereference", "root table", 1),))
+    assert (old.complete, old.executions, old.findings) == (
+        True,
+        2,
+        (("BUG: NULL pointer dereference", "root table", 1),),
+    )
     for driver in (NEW, MERGED):
         trial = tried(lesson.READ, driver)
         assert (trial.complete, trial.executions, trial.bad) == (True, 4, 4)

@@ -1,12 +1,15 @@
-"""Lesson 06: the patch moves a lock and changes no figure; what an id is for, and what a helper that locks for itself costs."""
+"""Lesson 06: the patch moves a lock and changes no figure; what an id is for, and what a helper that
+locks for itself costs.
+"""
 
 from __future__ import annotations
 
 import pytest
 
-from vtdkit.lab.lessons import lesson06 as lesson
+from lessons import lesson06 as lesson
 from vtdkit.lab.locktable import lock_table
-from vtdkit.series import driver_at, mainline
+from vtdkit.series import mainline
+from vtdkit.series.catalogue import driver_at
 
 OLD, NEW, MERGED = driver_at(5), driver_at(6), mainline.driver_at(6)
 
@@ -20,19 +23,39 @@ def test_the_scene_is_the_same_to_the_nanosecond() -> None:
 
 
 def test_every_operation_costs_the_same() -> None:
-    names = ["attach, first on the unit", "attach, second device", "attach, first, scalable", "detach, last, scalable"]
+    names = [
+        "attach, first on the unit",
+        "attach, second device",
+        "attach, first, scalable",
+        "detach, last, scalable",
+    ]
     costs = lock_table((5, 6), names)
     for name in names:
         old, new = costs.at(5, name), costs.at(6, name)
-        assert (old.device_lock, old.iommu_lock, old.irqs_off) == (new.device_lock, new.iommu_lock, new.irqs_off)
+        assert (old.device_lock, old.iommu_lock, old.irqs_off) == (
+            new.device_lock,
+            new.iommu_lock,
+            new.irqs_off,
+        )
 
 
-@pytest.mark.parametrize(("number", "places"), [
-    (5, ["domain_attach_iommu", "domain_attach_iommu", "domain_update_device_node", "domain_update_iotlb"]),
-    (6, ["domain_update_device_node", "domain_update_iotlb"]),
-    (10, ["domain_update_device_node", "domain_update_iotlb"]),
-    (11, []),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("number", "places"),
+    [
+        (
+            5,
+            [
+                "domain_attach_iommu",
+                "domain_attach_iommu",
+                "domain_update_device_node",
+                "domain_update_iotlb",
+            ],
+        ),
+        (6, ["domain_update_device_node", "domain_update_iotlb"]),
+        (10, ["domain_update_device_node", "domain_update_iotlb"]),
+        (11, []),
+    ],
+)
 def test_the_helper_alone_still_needs_the_device_lock_until_patch_11(number: int, places: list[str]) -> None:
     found = lesson.alone(driver_at(number))
     assert [each.functions[0] for each in found] == places
@@ -48,10 +71,14 @@ def test_a_caller_with_the_lock_waits_for_itself(driver: type) -> None:
 
 def test_two_domains_with_one_id_are_not_kept_apart() -> None:
     for driver in (OLD, NEW, MERGED):
-        assert [row[1:] for row in lesson.isolation(driver).rows] == [(4, "0x7000000", "0x7000000"), (5, "0x8000000", "0x8000000")]
+        assert [row[1:] for row in lesson.isolation(driver).rows] == [
+            (4, "0x7000000", "0x7000000"),
+            (5, "0x8000000", "0x8000000"),
+        ]
     assert [row[1:] for row in lesson.isolation(lesson.Careless).rows] == [
-        (4, "0x7000000", "0x7000000"), (4, "0x8000000", "0x7000000"),
-    ]  # fmt: skip
+        (4, "0x7000000", "0x7000000"),
+        (4, "0x8000000", "0x7000000"),
+    ]
 
 
 def test_ids_are_handed_out_twice_only_without_a_lock() -> None:

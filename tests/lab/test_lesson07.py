@@ -1,12 +1,15 @@
-"""Lesson 07: the waits leave the lock where PASID entries are set up, and nowhere else; no torn entry; another error code."""
+"""Lesson 07: the waits leave the lock where PASID entries are set up, and nowhere else; no torn
+entry; another error code.
+"""
 
 from __future__ import annotations
 
 import pytest
 
-from vtdkit.lab.lessons import lesson07 as lesson
-from vtdkit.lab.lessons.base import tried
-from vtdkit.series import driver_at, mainline
+from lessons import lesson07 as lesson
+from vtdkit.lab.lesson.base import tried
+from vtdkit.series import mainline
+from vtdkit.series.catalogue import driver_at
 
 OLD, NEW, MERGED = driver_at(6), driver_at(7), mainline.driver_at(7)
 
@@ -23,7 +26,11 @@ def test_two_attaches_wait_for_the_unit_eight_times_in_caching_mode_and_never_wi
 
 def test_the_set_up_no_longer_waits_under_the_lock() -> None:
     assert longest(OLD, "domain_add_dev_info") == 2_215
-    assert longest(NEW, "intel_pasid_setup_second_level") == longest(MERGED, "intel_pasid_setup_second_level") == 255
+    assert (
+        longest(NEW, "intel_pasid_setup_second_level")
+        == longest(MERGED, "intel_pasid_setup_second_level")
+        == 255
+    )
 
 
 def test_the_longest_hold_of_all_stays_what_it_was() -> None:
@@ -36,7 +43,9 @@ def test_the_longest_hold_of_all_stays_what_it_was() -> None:
 
 
 def test_without_caching_mode_nothing_is_won() -> None:
-    assert lesson.attach_scene(OLD, lesson.SCALABLE).length == lesson.attach_scene(NEW, lesson.SCALABLE).length
+    assert (
+        lesson.attach_scene(OLD, lesson.SCALABLE).length == lesson.attach_scene(NEW, lesson.SCALABLE).length
+    )
 
 
 def test_an_entry_can_be_torn_before_the_patch_only() -> None:
@@ -52,8 +61,9 @@ def test_an_entry_can_be_torn_before_the_patch_only() -> None:
 
 def test_what_is_remembered_under_the_wrong_id_survives_the_unmap() -> None:
     assert [row[1:] for row in lesson.through_torn().rows] == [
-        (3, "0x6000000"), (3, "a fault: second-stage entry not present"),
-    ]  # fmt: skip
+        (3, "0x6000000"),
+        (3, "a fault: second-stage entry not present"),
+    ]
     assert [row[1:] for row in lesson.through_torn(0).rows] == [(0, "0x6000000"), (0, "0x6000000")]
 
 
@@ -64,7 +74,16 @@ def test_codes_of_a_set_up_that_fails() -> None:
 
 
 def test_a_refused_set_up_leaves_a_pointer_behind_before_the_patch() -> None:
-    assert [word != 0 for word in lesson.leftovers(OLD)[1]] == [False, False, True, False, False, False, False, False]
+    assert [word != 0 for word in lesson.leftovers(OLD)[1]] == [
+        False,
+        False,
+        True,
+        False,
+        False,
+        False,
+        False,
+        False,
+    ]
     for driver in (NEW, MERGED):
         assert lesson.leftovers(driver) == (-22, [0] * 8)
 
@@ -73,7 +92,9 @@ def test_the_plain_lock_can_be_inverted_from_this_patch_on() -> None:
     assert tried(lesson.UNMAP_IRQ, OLD, wanted="inversion").findings == ()
     found = tried(lesson.UNMAP_IRQ, NEW, wanted="inversion")
     assert found.complete
-    assert [(where, times) for _, where, times in found.findings] == [("device_domain_lock -> &iommu->lock", 4)]
+    assert [(where, times) for _, where, times in found.findings] == [
+        ("device_domain_lock -> &iommu->lock", 4)
+    ]
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -1,12 +1,15 @@
-"""Lesson 08: interrupts are served during a dump; what lockdep has seen; where two locks and an interrupt wait for each other."""
+"""Lesson 08: interrupts are served during a dump; what lockdep has seen; where two locks and an interrupt
+wait for each other.
+"""
 
 from __future__ import annotations
 
 import pytest
 
-from vtdkit.lab.lessons import lesson08 as lesson
-from vtdkit.lab.scenarios import SCENARIOS
-from vtdkit.series import driver_at, mainline
+from lessons import lesson08 as lesson
+from vtdkit.lab.scenarios.catalogue import SCENARIOS
+from vtdkit.series import mainline
+from vtdkit.series.catalogue import driver_at
 
 OLD, NEW = driver_at(7), driver_at(8)
 WIDER, RC1, FIXED = mainline.driver_at(5), mainline.driver_at(11), mainline.driver_at(12)
@@ -35,7 +38,10 @@ def test_interrupts_stay_off_where_the_hardware_is_waited_for() -> None:
 
 
 def test_a_lock_of_an_interrupt_needs_irqsave() -> None:
-    assert [each.kind for each in lesson.one_lock(False)] == ["WARNING: inconsistent lock state", "watchdog: BUG: soft lockup"]
+    assert [each.kind for each in lesson.one_lock(False)] == [
+        "WARNING: inconsistent lock state",
+        "watchdog: BUG: soft lockup",
+    ]
     assert lesson.one_lock(True) == []
 
 
@@ -45,14 +51,28 @@ def test_what_lockdep_has_seen() -> None:
         ("&iommu->lock", "-", "-", "device_domain_lock"),
     )
     assert lesson.usage(NEW).rows[1] == ("&iommu->lock", "-", "device_context_mapped", "device_domain_lock")
-    assert lesson.usage(WIDER).rows[0] == ("device_domain_lock", "iommu_flush_dev_iotlb", "domain_add_dev_info", "-")
+    assert lesson.usage(WIDER).rows[0] == (
+        "device_domain_lock",
+        "iommu_flush_dev_iotlb",
+        "domain_add_dev_info",
+        "-",
+    )
     assert lesson.usage(FIXED).rows[0] == ("&domain->lock", "iommu_flush_dev_iotlb", "-", "&iommu->lock")
 
 
-@pytest.mark.parametrize(("number", "legacy", "first_level"), [
-    (6, "-", "-"), (7, "-", INVERTED), (8, INVERTED, INVERTED), (9, INVERTED, INVERTED), (11, "-", INVERTED),
-])  # fmt: skip
-def test_the_inversion_comes_with_07_in_scalable_mode_and_with_08_everywhere(number: int, legacy: str, first_level: str) -> None:
+@pytest.mark.parametrize(
+    ("number", "legacy", "first_level"),
+    [
+        (6, "-", "-"),
+        (7, "-", INVERTED),
+        (8, INVERTED, INVERTED),
+        (9, INVERTED, INVERTED),
+        (11, "-", INVERTED),
+    ],
+)
+def test_the_inversion_comes_with_07_in_scalable_mode_and_with_08_everywhere(
+    number: int, legacy: str, first_level: str
+) -> None:
     assert lesson.inverted(driver_at(number)) == legacy
     assert lesson.inverted(driver_at(number), first_level=True) == first_level
 
@@ -67,14 +87,23 @@ def test_what_was_merged_breaks_both_rules_and_the_fix_leaves_one_path() -> None
 def test_the_picture_shows_the_interrupt_between() -> None:
     lines = [line.strip() for line in lesson.picture(NEW).splitlines()]
     assert lines[1:] == [
-        "takes &iommu->lock", "takes device_domain_lock", "waits for &iommu->lock",
-        "<hard interrupt>", "waits for device_domain_lock",
-    ]  # fmt: skip
+        "takes &iommu->lock",
+        "takes device_domain_lock",
+        "waits for &iommu->lock",
+        "<hard interrupt>",
+        "waits for device_domain_lock",
+    ]
 
 
-@pytest.mark.parametrize(("driver", "hangs"), [
-    (OLD, "in 0 of 12"), (NEW, "in 2 of 16"), (WIDER, "in 2 of 16"), (FIXED, "in 0 of 26"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("driver", "hangs"),
+    [
+        (OLD, "in 0 of 12"),
+        (NEW, "in 2 of 16"),
+        (WIDER, "in 2 of 16"),
+        (FIXED, "in 0 of 26"),
+    ],
+)
 def test_two_locks_and_an_interrupt(driver: type, hangs: str) -> None:
     found = lesson.outcomes(lesson.INVERSION, driver)
     assert found.complete
@@ -90,7 +119,10 @@ def test_unmapping_in_an_interrupt_hangs_where_the_device_lock_is_plain(name: st
 def test_two_cpus_and_an_interrupt_meet_in_virtual_time() -> None:
     assert lesson.meeting(OLD)[1] == lesson.meeting(FIXED)[1] == []
     run, found = lesson.meeting(NEW)
-    assert [each.where for each in found if "soft lockup" in each.kind] == ["&iommu->lock", "device_domain_lock"]
+    assert [each.where for each in found if "soft lockup" in each.kind] == [
+        "&iommu->lock",
+        "device_domain_lock",
+    ]
     assert run.results["attach"] is None
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from vtdkit.lab.lessons import lesson09 as lesson
-from vtdkit.lab.lessons.base import tried
-from vtdkit.series import driver_at, mainline
+from lessons import lesson09 as lesson
+from vtdkit.lab.lesson.base import tried
+from vtdkit.series import mainline
+from vtdkit.series.catalogue import driver_at
 
 OLD, NEW, MERGED = driver_at(8), driver_at(9), mainline.driver_at(8)
 LOCK = "device_domain_lock"
@@ -20,7 +21,9 @@ def test_without_a_mistake_everything_is_given_back_and_nothing_said(driver: typ
 
 def test_before_the_patch_devices_are_detached_in_silence_and_their_records_dangle() -> None:
     assert lesson.freed(OLD) == lesson.Freed(0, 0, "refused", "refused", (), "domain 3 (freed)")
-    assert lesson.pulled_out(OLD).startswith("list_del corruption: domain->devices; BUG: KASAN: slab-use-after-free")
+    assert lesson.pulled_out(OLD).startswith(
+        "list_del corruption: domain->devices; BUG: KASAN: slab-use-after-free"
+    )
 
 
 def test_as_posted_everything_is_leaked_and_dma_goes_on() -> None:
@@ -39,11 +42,17 @@ def test_only_before_the_patch_does_a_neighbour_wait_and_an_empty_list_cost_a_lo
     assert old.start == new.start
     assert (old.held(LOCK, "free"), old.waited("unmap")) == (5780, 4185)
     assert (new.taken(LOCK, "free"), new.waited("unmap")) == (0, 0)
-    assert [lesson.free_scene(driver, devices=0).taken(LOCK, "free") for driver in (OLD, NEW, MERGED)] == [1, 0, 0]
+    assert [lesson.free_scene(driver, devices=0).taken(LOCK, "free") for driver in (OLD, NEW, MERGED)] == [
+        1,
+        0,
+        0,
+    ]
 
 
 def test_with_dma_meanwhile_each_version_shows_what_it_leaves_behind() -> None:
-    old, new, merged = (tried(lesson.FREE_DMA, driver, wanted="KASAN", limit=40) for driver in (OLD, NEW, MERGED))
+    old, new, merged = (
+        tried(lesson.FREE_DMA, driver, wanted="KASAN", limit=40) for driver in (OLD, NEW, MERGED)
+    )
     assert {kind for kind, _, _ in old.findings} == {"BUG: KASAN: slab-use-after-free"}
     assert (new.complete, new.findings) == (True, ())
     assert (merged.complete, merged.short) == (True, "in 10 of 16")
@@ -66,8 +75,10 @@ def test_what_gets_through(seed: int) -> None:
 
 def test_all_three_fates_are_asked_about() -> None:
     assert {lesson._fates(seed) for seed in range(20)} == {
-        ("refused", "refused"), ("goes through", "goes through"), ("goes through", "refused"),
-    }  # fmt: skip
+        ("refused", "refused"),
+        ("goes through", "goes through"),
+        ("goes through", "refused"),
+    }
 
 
 def test_warn_and_be_safe_wants_both() -> None:

@@ -1,19 +1,24 @@
-"""Lesson 10: a detach no longer holds the lock while it asks the hardware; alone, the patch trips over its own assertions."""
+"""Lesson 10: a detach no longer holds the lock while it asks the hardware; alone, the patch trips
+over its own assertions.
+"""
 
 from __future__ import annotations
 
 import pytest
 
-from vtdkit.lab.lessons import lesson10 as lesson
-from vtdkit.lab.lessons.base import tried
-from vtdkit.series import driver_at, mainline
+from lessons import lesson10 as lesson
+from vtdkit.lab.lesson.base import tried
+from vtdkit.series import mainline
+from vtdkit.series.catalogue import driver_at
 
 OLD, NEW, BOTH = driver_at(9), driver_at(10), driver_at(11)
 LOCK = lesson.LOCK
 
 
 @pytest.mark.parametrize(("scalable", "held", "waited"), [(False, 2890, 1295), (True, 7225, 5630)])
-def test_before_the_patch_a_neighbour_waits_for_the_whole_detach(scalable: bool, held: int, waited: int) -> None:
+def test_before_the_patch_a_neighbour_waits_for_the_whole_detach(
+    scalable: bool, held: int, waited: int
+) -> None:
     run = lesson.detach_scene(OLD, scalable)
     assert run.held(LOCK, "detach") == held
     assert run.waited("unmap") == waited
@@ -21,7 +26,9 @@ def test_before_the_patch_a_neighbour_waits_for_the_whole_detach(scalable: bool,
 
 
 @pytest.mark.parametrize("scalable", [False, True])
-def test_with_both_patches_nobody_waits_for_it_but_interrupts_are_still_off_for_each_answer(scalable: bool) -> None:
+def test_with_both_patches_nobody_waits_for_it_but_interrupts_are_still_off_for_each_answer(
+    scalable: bool,
+) -> None:
     old, new = lesson.detach_scene(OLD, scalable), lesson.detach_scene(BOTH, scalable)
     assert old.start == new.start
     assert new.held(LOCK, "detach") == new.waited("unmap") == 0
@@ -43,13 +50,17 @@ def test_with_a_busy_neighbour_the_assertions_may_pass_by_luck() -> None:
 
 def test_unlocked_the_detach_and_an_unmap_race_for_one_field_more() -> None:
     old, new = (tried(lesson.BESIDE, driver, wanted="data-race") for driver in (OLD, BOTH))
-    assert {where for _, where, _ in new.findings} - {where for _, where, _ in old.findings} == {"device_domain_info.ats_enabled"}
+    assert {where for _, where, _ in new.findings} - {where for _, where, _ in old.findings} == {
+        "device_domain_info.ats_enabled"
+    }
 
 
 def test_bisecting_finds_the_patch_unless_a_broken_version_is_in_the_way() -> None:
     for guilty in range(1, 13):
         assert lesson.bisect(lambda version, guilty=guilty: version >= guilty) == guilty  # type: ignore[misc]
-        assert lesson.bisect(lambda version, guilty=guilty: version >= guilty or version == 10) == min(guilty, 10)  # type: ignore[misc]
+        assert lesson.bisect(lambda version, guilty=guilty: version >= guilty or version == 10) == min(
+            guilty, 10
+        )  # type: ignore[misc]
     assert lesson.bisect(lambda version: version >= 12, skip=[10]) == 12
 
 

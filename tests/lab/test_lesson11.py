@@ -1,12 +1,15 @@
-"""Lesson 11: more acquisitions, shorter ones; what came with them: a race, ATS in pass-through, a circle of locks."""
+"""Lesson 11: more acquisitions, shorter ones; what came with them: a race, ATS in pass-through,
+a circle of locks.
+"""
 
 from __future__ import annotations
 
 import pytest
 
-from vtdkit.lab.lessons import lesson11 as lesson
-from vtdkit.lab.lessons.base import tried
-from vtdkit.series import driver_at, mainline
+from lessons import lesson11 as lesson
+from vtdkit.lab.lesson.base import tried
+from vtdkit.series import mainline
+from vtdkit.series.catalogue import driver_at
 
 OLD, NEW, MERGED = driver_at(9), driver_at(11), mainline.driver_at(10)
 LOCK = lesson.LOCK
@@ -26,8 +29,12 @@ def test_the_neighbour_no_longer_waits_but_the_attach_does_with_the_other_lock_i
     assert new.held("&iommu->lock") > old.held("&iommu->lock") + 1000
 
 
-@pytest.mark.parametrize(("driver", "short"), [(OLD, "in 0 of 4"), (NEW, "in 2 of 11"), (MERGED, "in 0 of 10")])
-def test_a_device_is_on_the_list_before_it_says_where_only_in_the_patch_as_posted(driver: type, short: str) -> None:
+@pytest.mark.parametrize(
+    ("driver", "short"), [(OLD, "in 0 of 4"), (NEW, "in 2 of 11"), (MERGED, "in 0 of 10")]
+)
+def test_a_device_is_on_the_list_before_it_says_where_only_in_the_patch_as_posted(
+    driver: type, short: str
+) -> None:
     trial = tried("publish", driver, wanted="KCSAN")
     assert trial.complete
     assert trial.short == short

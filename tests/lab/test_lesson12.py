@@ -1,11 +1,14 @@
-"""Lesson 12: a lock for each domain lets neighbours go on; a mutex sleeps where it must not, a plain spinlock deadlocks."""
+"""Lesson 12: a lock for each domain lets neighbours go on; a mutex sleeps where it must not,
+a plain spinlock deadlocks.
+"""
 
 from __future__ import annotations
 
 import pytest
 
-from vtdkit.lab.lessons import lesson12 as lesson
-from vtdkit.series import driver_at, mainline
+from lessons import lesson12 as lesson
+from vtdkit.series import mainline
+from vtdkit.series.catalogue import driver_at
 
 OLD, NEW, RC1, RC5 = driver_at(11), driver_at(12), mainline.RC1, mainline.RC5
 
@@ -39,8 +42,12 @@ def test_only_the_mutex_sleeps_where_it_must_not(operation: str) -> None:
 
 
 @pytest.mark.parametrize("scenario", lesson.INTERRUPTS)
-@pytest.mark.parametrize(("driver", "short"), [(OLD, "in 0 of 4"), (NEW, "in 3 of 7"), (RC1, "in 3 of 7"), (RC5, "in 0 of 4")])
-def test_an_interrupt_deadlocks_with_the_thread_under_it_unless_it_is_kept_out(driver: type, scenario: str, short: str) -> None:
+@pytest.mark.parametrize(
+    ("driver", "short"), [(OLD, "in 0 of 4"), (NEW, "in 3 of 7"), (RC1, "in 3 of 7"), (RC5, "in 0 of 4")]
+)
+def test_an_interrupt_deadlocks_with_the_thread_under_it_unless_it_is_kept_out(
+    driver: type, scenario: str, short: str
+) -> None:
     trial = lesson.stuck(driver, scenario)
     assert trial.complete
     assert trial.short == short
@@ -59,7 +66,10 @@ def test_where_it_sleeps(seed: int) -> None:
     right = exercise.answer(seed)
     assert exercise.check(right)
     assert not exercise.check(right ^ {next(name for name in lesson.OPERATIONS if name.startswith("map"))})
-    assert "no list of devices" in exercise.check(right | {"the flush queue's timer, for a device without ATS"}).text
+    assert (
+        "no list of devices"
+        in exercise.check(right | {"the flush queue's timer, for a device without ATS"}).text
+    )
 
 
 def test_how_to_take_it() -> None:

@@ -1,15 +1,16 @@
-"""Lesson 13: claims of the debate and what the model says to them; each verdict can come out the other way."""
+"""Lesson 13: claims of the debate and what the model says to them; each verdict can come
+out the other way.
+"""
 
 from __future__ import annotations
 
 import pytest
 
-from vtdkit.kernel import explore
-from vtdkit.kernel.exploring import ScenarioExploration
-from vtdkit.lab.lessons import lesson13 as lesson
-from vtdkit.lab.scenarios import QUESTIONS, SCENARIOS
+from lessons import lesson13 as lesson
+from vtdkit.kernel.explored.exploring import ScenarioExploration, explore
+from vtdkit.lab.scenarios.catalogue import QUESTIONS, SCENARIOS
 from vtdkit.lab.variants import flush_before_free, free_after_grace_period, load_store_insert
-from vtdkit.series import driver_at
+from vtdkit.series.catalogue import driver_at
 
 DRIVER = driver_at(0)
 
@@ -34,7 +35,9 @@ def found(name: str, driver: type = DRIVER, limit: int | None = None) -> Scenari
         ("test and clear", "dirty-store", DRIVER, 17, 62),
     ],
 )
-def test_claims_are_judged_by_every_order(claim: str, scenario: str, driver: type, against: int, executions: int) -> None:
+def test_claims_are_judged_by_every_order(
+    claim: str, scenario: str, driver: type, against: int, executions: int
+) -> None:
     verdict = lesson.CLAIMS[claim].judged(found(scenario, driver))
     assert (verdict.against, verdict.executions, verdict.complete) == (against, executions, True)
     assert verdict.word == ("does not hold" if against else "holds")
@@ -50,7 +53,9 @@ def test_the_table_under_a_new_block_is_freed_too_early_unless_it_is_flushed_fir
 
 
 def test_an_exploration_that_was_cut_short_never_says_that_a_claim_holds() -> None:
-    verdict = lesson.CLAIMS["invalidate, then free"].judged(found("superpage-dma", flush_before_free(DRIVER), limit=3))
+    verdict = lesson.CLAIMS["invalidate, then free"].judged(
+        found("superpage-dma", flush_before_free(DRIVER), limit=3)
+    )
     assert (verdict.word, verdict.complete) == ("not seen to fail", False)
 
 

@@ -1,10 +1,12 @@
-"""Lesson 14: which defects came and went with mainline's commits, what 6.0 still has, where the time goes then."""
+"""Lesson 14: which defects came and went with mainline's commits, what 6.0 still has, where
+the time goes then.
+"""
 
 from __future__ import annotations
 
 import pytest
 
-from vtdkit.lab.lessons import lesson14 as lesson
+from lessons import lesson14 as lesson
 from vtdkit.lab.scaling import scaling
 from vtdkit.series import mainline
 
@@ -15,7 +17,15 @@ def test_a_short_look_shows_what_came_with_6_0_rc1_and_what_went_with_rc5() -> N
     assert {version: found.defects(version) for version in found.versions} == {
         "v0": ("dump-unmap",),
         "v4": ("device-leak", "dump-free", "dump-unmap", "klist-irq"),
-        "v12": ("device-leak", "dump-free", "dump-unmap", "klist-irq", "mutex-irq", "pass-through-ats", "sleep-atomic"),
+        "v12": (
+            "device-leak",
+            "dump-free",
+            "dump-unmap",
+            "klist-irq",
+            "mutex-irq",
+            "pass-through-ats",
+            "sleep-atomic",
+        ),
         "m0": ("dump-unmap",),
         "m11": ("device-leak", "domain-lock-irq", "dump-unmap", "klist-irq", "pass-through-ats"),
         "m13": ("dump-unmap", "pass-through-ats"),
@@ -37,9 +47,14 @@ def test_what_6_0_still_has() -> None:
         "superpage-dma",
     )
     assert lesson.standing(("m13",), scenes, limit=20).defects("m13") == (
-        "ats-unlocked", "failed-attach", "irq-inversion", "order-inversion", "pass-through-ats", "release-unattached",
+        "ats-unlocked",
+        "failed-attach",
+        "irq-inversion",
+        "order-inversion",
+        "pass-through-ats",
+        "release-unattached",
         "superpage-free",
-    )  # fmt: skip
+    )
 
 
 def test_in_legacy_mode_the_inversion_came_with_patch_08_and_went_with_patch_11() -> None:

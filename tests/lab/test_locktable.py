@@ -1,15 +1,17 @@
-"""The lock table: the counts that were worked out by hand from the kernel's source, and what the series changed."""
+"""The lock table: the counts that were worked out by hand from the kernel's source, and
+what the series changed.
+"""
 
 from __future__ import annotations
 
 import pytest
 
-from vtdkit.kernel import NEAR
+from vtdkit.kernel.machine.costs import NEAR
 from vtdkit.lab.locktable import LockTable, LockUse, OperationCost, lock_table
 from vtdkit.lab.operations import OPERATIONS
 
-#: locks of the device lists and `iommu->lock`, before the series and after patch 12: counted in the source of the kernel
-#: (the units here have no NUMA node, which costs attach and detach one more look at the list each)
+#: locks of the device lists and `iommu->lock`, before the series and after patch 12: counted in the source of
+#: the kernel (the units here have no NUMA node, which costs attach and detach one more look at the list each)
 COUNTED = {
     "probe": (1, 0, 0, 0),
     "attach, first on the unit": (2, 3, 3 + 1, 3),
@@ -64,7 +66,9 @@ def test_acquisitions_go_up_and_holds_go_down(table: LockTable) -> None:
     for operation in ("attach, first, ATS", "detach, last", "detach, last, scalable"):
         before, after = table.at(0, operation), table.at("6.0-rc5", operation)
         assert after.device_lock[0] > before.device_lock[0]
-        assert after.device_lock[1] == 0 < before.device_lock[1]  # a walk over one device: no time at all here
+        assert (
+            after.device_lock[1] == 0 < before.device_lock[1]
+        )  # a walk over one device: no time at all here
         assert after.irqs_off < before.irqs_off
 
 
@@ -103,12 +107,19 @@ def test_a_neighbour_waits_only_for_a_lock_of_the_whole_machine(table: LockTable
 def test_the_text_is_a_table_for_each_version(table: LockTable) -> None:
     lines = repr(table).splitlines()
     assert len(lines) == 4 * (1 + len(OPERATIONS))
-    assert " ".join(lines[0].split()) == "before the series D longest L longest irqs off device TLBs neighbour waits"
+    assert (
+        " ".join(lines[0].split())
+        == "before the series D longest L longest irqs off device TLBs neighbour waits"
+    )
     assert lines[1].split()[:3] == ["probe", "1", "-"]
     assert len({len(line) for line in lines}) == 1
     cost = repr(table.at(0, "detach, last")).splitlines()
-    assert cost[0].startswith("detach, last, before the series: 1905 ns, irqs off 1905 ns from dmar_remove_one_dev_info, a neigh")
-    assert cost[1] == "  device_domain_lock: 1 x, 1890 ns in all, 1890 ns at most, in dmar_remove_one_dev_info"
+    assert cost[0].startswith(
+        "detach, last, before the series: 1905 ns, irqs off 1905 ns from dmar_remove_one_dev_info, a neigh"
+    )
+    assert (
+        cost[1] == "  device_domain_lock: 1 x, 1890 ns in all, 1890 ns at most, in dmar_remove_one_dev_info"
+    )
     assert cost[3] == "  &qi->q_lock: 4 x, 400 ns in all, 200 ns at most, in qi_submit_sync 4"
 
 

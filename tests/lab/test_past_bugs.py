@@ -1,4 +1,6 @@
-"""Schedules that once showed a bug still do: each entry of past_bugs.txt, replayed on the version and scenario it names."""
+"""Schedules that once showed a bug still do: each entry of past_bugs.txt, replayed on the version
+and scenario it names.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from vtdkit.kernel import replay
-from vtdkit.kernel.explorer import Saved, load_saved
-from vtdkit.lab.findings import VERSIONS
-from vtdkit.lab.scenarios import SCENARIOS
+from vtdkit.kernel.explored.exploring import replay
+from vtdkit.kernel.explorer.saved import Saved, load_saved
+from vtdkit.lab.findings.look import VERSIONS
+from vtdkit.lab.scenarios.catalogue import SCENARIOS
 
 SAVED = load_saved(Path(__file__).parent / "past_bugs.txt")
 

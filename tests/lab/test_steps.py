@@ -1,4 +1,6 @@
-"""A schedule written down step by step: where each thread stands, what it holds, what memory holds, what cannot be avoided."""
+"""A schedule written down step by step: where each thread stands, what it holds, what memory holds,
+what cannot be avoided.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vtdkit.kernel import Machine, explore
-from vtdkit.kernel.explorer import Schedule
-from vtdkit.lab.scenarios import SCENARIOS
-from vtdkit.lab.steps import Steps, parse, record_schedule
-from vtdkit.series import driver_at
+from vtdkit.kernel.explored.exploring import explore
+from vtdkit.kernel.explorer.schedule import Schedule
+from vtdkit.kernel.machine.machine import Machine
+from vtdkit.lab.scenarios.catalogue import SCENARIOS
+from vtdkit.lab.steps.schedule import Steps, parse, record_schedule
+from vtdkit.series.catalogue import driver_at
 
 FREED = "1*2 0 1 0 1*3 0"
 
@@ -41,7 +44,8 @@ def crossing(machine: Machine) -> Any:
     return lambda: "both done"
 
 
-# -- schedules as text -------------------------------------------------------------------------------------------------
+# -- schedules as text
+# -------------------------------------------------------------------------------------------------
 
 
 def test_a_schedule_is_threads_with_counts() -> None:
@@ -64,12 +68,15 @@ def test_schedules_survive_being_written(names: list[str]) -> None:
     assert parse(Schedule(tuple(names)).text) == names
 
 
-# -- a use after free --------------------------------------------------------------------------------------------------
+# -- a use after free
+# --------------------------------------------------------------------------------------------------
 
 
 def test_every_step_says_who_moved_and_what_it_did() -> None:
     steps = dump_unmap()
-    assert repr(steps) == "<steps of dump and unmap: 9 steps of 2 threads, 1 findings, the first after step 9>"
+    assert (
+        repr(steps) == "<steps of dump and unmap: 9 steps of 2 threads, 1 findings, the first after step 9>"
+    )
     assert steps.threads == ("CPU0: cat", "CPU1: unmap")
     assert [(step.thread, step.did) for step in steps.steps[5:]] == [
         (0, "read domain 2 level 2 table[0]"),
@@ -106,7 +113,9 @@ def test_memory_is_read_after_every_step_and_what_is_freed_is_named() -> None:
     assert [step.values[at] for step in steps.steps][5:] == ["0x1008003", "0x1008003", "0x0", "0x0", "0x0"]
     at = steps.words.index("domain 2 level 1 table[0]")
     assert [step.values[at] for step in steps.steps][7:] == ["0x5001003", "freed", "freed"]
-    assert [step.freed for step in steps.steps if step.freed] == [("page domain 2 level 1 table at 0x1008000",)]
+    assert [step.freed for step in steps.steps if step.freed] == [
+        ("page domain 2 level 1 table at 0x1008000",)
+    ]
 
 
 def test_the_finding_appears_at_the_read_and_is_inevitable_since_the_free() -> None:
@@ -121,8 +130,9 @@ def test_the_finding_appears_at_the_read_and_is_inevitable_since_the_free() -> N
 def test_without_a_budget_nobody_searches_and_the_record_says_so() -> None:
     steps = record_schedule(SCENARIOS["dump-unmap"].on(driver_at(1)), FREED, budget=0)
     assert (steps.inevitable, steps.how) == (
-        None, "the mark is where the finding appears; nobody searched for the point of no return",
-    )  # fmt: skip
+        None,
+        "the mark is where the finding appears; nobody searched for the point of no return",
+    )
 
 
 def test_before_the_series_the_dump_holds_the_lock() -> None:
@@ -135,11 +145,16 @@ def test_before_the_series_the_dump_holds_the_lock() -> None:
 def test_the_same_schedule_gives_the_same_record() -> None:
     again = record_schedule(SCENARIOS["dump-unmap"].on(driver_at(1)), FREED, title="dump and unmap")
     assert again == dump_unmap()
-    assert record_schedule(SCENARIOS["dump-unmap"].on(driver_at(1)), again.schedule, title="dump and unmap") == again
+    assert (
+        record_schedule(SCENARIOS["dump-unmap"].on(driver_at(1)), again.schedule, title="dump and unmap")
+        == again
+    )
 
 
 def test_names_and_numbers_say_the_same() -> None:
-    named = record_schedule(SCENARIOS["dump-unmap"].on(driver_at(1)), "unmap*2 cat unmap cat unmap*3 cat", title="dump and unmap")
+    named = record_schedule(
+        SCENARIOS["dump-unmap"].on(driver_at(1)), "unmap*2 cat unmap cat unmap*3 cat", title="dump and unmap"
+    )
     assert named == dump_unmap()
     assert named.schedule == "v1: unmap*2 cat unmap cat unmap*3 cat"
 
@@ -158,7 +173,8 @@ def test_more_can_be_watched() -> None:
     assert {step.values[0] for step in steps.steps} == {"4"}
 
 
-# -- a deadlock --------------------------------------------------------------------------------------------------------
+# -- a deadlock
+# --------------------------------------------------------------------------------------------------------
 
 
 def test_a_deadlock_is_a_finding_and_inevitable_once_each_has_one_lock() -> None:
@@ -179,11 +195,14 @@ def test_one_after_the_other_there_is_no_deadlock() -> None:
     assert [steps.stand(len(steps), thread).state for thread in (0, 1)] == ["done", "done"]
 
 
-# -- what is refused ---------------------------------------------------------------------------------------------------
+# -- what is refused
+# ---------------------------------------------------------------------------------------------------
 
 
 def test_a_thread_that_cannot_move_is_named_with_those_that_can() -> None:
-    with pytest.raises(ValueError, match=r"step 1 .* moves thread 7, which cannot: those that can are one, two"):
+    with pytest.raises(
+        ValueError, match=r"step 1 .* moves thread 7, which cannot: those that can are one, two"
+    ):
         record_schedule(crossing, "7")
 
 

@@ -6,9 +6,10 @@
         assert page.errors() == [] and page.outside == []
         page.panel.get_by_role("slider", name="step").press("ArrowRight")
 
-Rules for the caller: assert text, roles and names, never pixels. Everything the server and the browser write goes to a temporary folder; the
-server listens on 127.0.0.1 with a token; the browser can resolve no other host, and `outside` lists what it asked for all the same. Both
-are stopped by whoever started them, by process id. `why_no_browser()` is the reason to skip.
+Rules for the caller: assert text, roles and names, never pixels. Everything the server and the browser
+write goes to a temporary folder; the server listens on 127.0.0.1 with a token; the browser can resolve no
+other host, and `outside` lists what it asked for all the same. Both are stopped by whoever started them,
+by process id. `why_no_browser()` is the reason to skip.
 """
 
 from __future__ import annotations
@@ -91,12 +92,20 @@ def free_port() -> int:
 
 @contextmanager
 def lab_server(folder: Path, *, timeout: float = 60) -> Iterator[Server]:
-    """JupyterLab over `folder`, apart from the settings of whoever runs it. Raises `RuntimeError` with its log if it does not start."""
+    """JupyterLab over `folder`, apart from the settings of whoever runs it. Raises `RuntimeError` with
+    its log if it does not start.
+    """
     with tempfile.TemporaryDirectory(prefix="lab-") as scratch:
         home = Path(scratch)
         port, token = free_port(), secrets.token_hex(16)
         with (home / "log").open("wb") as log:
-            process = subprocess.Popen(_command(folder, home, port, token), env=_environment(home), stdout=log, stderr=log, cwd=folder)
+            process = subprocess.Popen(
+                _command(folder, home, port, token),
+                env=_environment(home),
+                stdout=log,
+                stderr=log,
+                cwd=folder,
+            )
         try:
             server = Server(f"http://127.0.0.1:{port}", token, process.pid)
             _wait_until_it_answers(server, process, home / "log", timeout)
@@ -106,8 +115,20 @@ def lab_server(folder: Path, *, timeout: float = 60) -> Iterator[Server]:
 
 
 def _command(folder: Path, home: Path, port: int, token: str) -> list[str]:
-    words = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}", "--ServerApp.port_retries=0"]
-    words += [f"--ServerApp.root_dir={folder}", f"--IdentityProvider.token={token}", "--LabApp.expose_app_in_browser=True"]
+    words = [
+        sys.executable,
+        "-m",
+        "jupyterlab",
+        "--no-browser",
+        "--ip=127.0.0.1",
+        f"--port={port}",
+        "--ServerApp.port_retries=0",
+    ]
+    words += [
+        f"--ServerApp.root_dir={folder}",
+        f"--IdentityProvider.token={token}",
+        "--LabApp.expose_app_in_browser=True",
+    ]
     words += [f"--FileCheckpoints.checkpoint_dir={home / 'checkpoints'}"]
     return words + (["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else [])
 
@@ -127,10 +148,16 @@ def _environment(home: Path) -> dict[str, str]:
     }
     # The kernel imports this checkout, installed or not.
     path_list = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
-    return {**os.environ, **{name: str(home / folder) for name, folder in folders.items()}, "PYTHONPATH": path_list}
+    return {
+        **os.environ,
+        **{name: str(home / folder) for name, folder in folders.items()},
+        "PYTHONPATH": path_list,
+    }
 
 
-def _wait_until_it_answers(server: Server, process: subprocess.Popen[bytes], log: Path, timeout: float) -> None:
+def _wait_until_it_answers(
+    server: Server, process: subprocess.Popen[bytes], log: Path, timeout: float
+) -> None:
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline and process.poll() is None:
         try:
@@ -138,7 +165,9 @@ def _wait_until_it_answers(server: Server, process: subprocess.Popen[bytes], log
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.1)
-    raise RuntimeError("JupyterLab did not start:\n" + log.read_text(encoding="utf-8", errors="replace")[-2000:])
+    raise RuntimeError(
+        "JupyterLab did not start:\n" + log.read_text(encoding="utf-8", errors="replace")[-2000:]
+    )
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
@@ -166,10 +195,14 @@ def chromium() -> Iterator[Any]:
 
 
 class Watched:
-    """A page with a record of what it asked other machines for (`outside`) and of its JavaScript errors (`page_errors`)."""
+    """A page with a record of what it asked other machines for (`outside`) and of its
+    JavaScript errors (`page_errors`).
+    """
 
     def __init__(self, browser: Any, *, width: int = 1280, height: int = 900, dark: bool = False) -> None:
-        self.context = browser.new_context(viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light")
+        self.context = browser.new_context(
+            viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light"
+        )
         self.page = self.context.new_page()
         self.outside: list[str] = []
         self.page_errors: list[str] = []
@@ -185,17 +218,22 @@ class Watched:
     def __enter__(self) -> Any:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.context.close()
 
 
 class LabPage(Watched):
     """One notebook open in JupyterLab.
 
-    `panel` is the Playwright locator of the notebook; below it the usual `get_by_role(...)`, `get_by_text(...)`, `.press(key)` work.
+    `panel` is the Playwright locator of the notebook; below it the usual `get_by_role(...)`,
+    `get_by_text(...)`, `.press(key)` work.
     """
 
-    def __init__(self, browser: Any, server: Server, *, theme: str = "light", width: int = 1280, height: int = 900) -> None:
+    def __init__(
+        self, browser: Any, server: Server, *, theme: str = "light", width: int = 1280, height: int = 900
+    ) -> None:
         super().__init__(browser, width=width, height=height, dark=theme == "dark")
         self.server = server
         self.theme = theme
@@ -212,13 +250,17 @@ class LabPage(Watched):
         self.panel.wait_for(timeout=limit)
         self.page.wait_for_function(f"() => ({_KERNEL})?.status === 'idle'", timeout=limit)
         # The side bars would take a third of the width that a student has.
-        self.page.evaluate("() => { window.jupyterapp.shell.collapseLeft(); window.jupyterapp.shell.collapseRight(); }")
+        self.page.evaluate(
+            "() => { window.jupyterapp.shell.collapseLeft(); window.jupyterapp.shell.collapseRight(); }"
+        )
         self.set_theme(self.theme)
 
     def set_theme(self, theme: str) -> None:
         """JupyterLab's light or dark theme."""
         name = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}[theme]
-        self.page.evaluate("name => window.jupyterapp.commands.execute('apputils:change-theme', {theme: name})", name)
+        self.page.evaluate(
+            "name => window.jupyterapp.commands.execute('apputils:change-theme', {theme: name})", name
+        )
         self.page.wait_for_function("name => document.body.dataset.jpThemeName === name", arg=name)
         self.theme = theme
 
@@ -227,7 +269,8 @@ class LabPage(Watched):
         began = time.monotonic()
         self.page.evaluate(
             "() => { window.ranAll = false;"
-            " window.jupyterapp.commands.execute('notebook:run-all-cells').finally(() => { window.ranAll = true; }); }"
+            " window.jupyterapp.commands.execute('notebook:run-all-cells').finally(() => { window.ranAll = "
+            "true; }); }"
         )
         self.page.wait_for_function("() => window.ranAll", timeout=timeout * 1000)
         self.wait_idle(timeout=timeout)
@@ -236,7 +279,9 @@ class LabPage(Watched):
     def wait_idle(self, *, timeout: float = 60) -> None:
         """Wait until the kernel has nothing to do and the browser has painted it."""
         self.page.wait_for_function(f"() => ({_KERNEL})?.status === 'idle'", timeout=timeout * 1000)
-        self.page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        self.page.evaluate(
+            "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+        )
 
     def cells(self) -> list[dict[str, Any]]:
         """The cells with their outputs, as JupyterLab has them now."""
@@ -254,15 +299,23 @@ class LabPage(Watched):
         ]
 
     def widgets(self) -> Any:
-        """The locator of all widgets that are shown (Playwright waits for those that are still being made)."""
+        """The locator of all widgets that are shown (Playwright waits for those that
+        are still being made).
+        """
         return self.panel.locator(".jp-OutputArea-output.lm-Panel")
 
     def accessibility(self) -> str:
         """The outputs as a screen reader is told of them: one line for each role with its name."""
-        return "\n".join(area.aria_snapshot() for area in self.panel.locator(".jp-OutputArea-output").all() if area.is_visible())
+        return "\n".join(
+            area.aria_snapshot()
+            for area in self.panel.locator(".jp-OutputArea-output").all()
+            if area.is_visible()
+        )
 
     def screenshots(self, folder: Path, name: str, *, slice_height: int = 1500) -> list[Path]:
-        """The whole notebook as pictures of at most `slice_height` pixels each, `NAME-THEME-1.png` and so on."""
+        """The whole notebook as pictures of at most `slice_height` pixels each,
+        `NAME-THEME-1.png` and so on.
+        """
         size = self.page.viewport_size
         self.page.set_viewport_size({"width": size["width"], "height": min(self._height() + 200, 30_000)})
         self.panel.evaluate(f"node => {{ for (const each of {_SCROLLERS}) each.scrollTop = 0; }}")
@@ -272,7 +325,12 @@ class LabPage(Watched):
         written = []
         for number, top in enumerate(range(0, height, slice_height), 1):
             path = folder / f"{name}-{self.theme}-{number}.png"
-            clip = {"x": box["x"], "y": box["y"] + top, "width": box["width"], "height": min(slice_height, height - top)}
+            clip = {
+                "x": box["x"],
+                "y": box["y"] + top,
+                "width": box["width"],
+                "height": min(slice_height, height - top),
+            }
             self.page.screenshot(path=str(path), clip=clip)
             written.append(path)
         self.page.set_viewport_size(size)
@@ -291,4 +349,8 @@ _KERNEL = f"window.jupyterapp && {_PANEL}?.sessionContext?.session?.kernel"
 
 def unnamed(snapshot: str) -> list[str]:
     """The lines of an accessibility snapshot that have a role a person operates or looks at, and no name."""
-    return [line.strip() for line in snapshot.splitlines() if re.match(rf"\s*- (?:{_NAMED_ROLES})(?!\s*\")\b(?!-)", line)]
+    return [
+        line.strip()
+        for line in snapshot.splitlines()
+        if re.match(rf"\s*- (?:{_NAMED_ROLES})(?!\s*\")\b(?!-)", line)
+    ]

@@ -2,8 +2,9 @@
 
     python -m tests.notebooks.look notebooks/00-start-here.ipynb --theme both --out /tmp/shots
 
-prints, for each notebook, how long it ran, error outputs, requests to other machines, controls without an accessible name, and the pictures
-written. Exit status 1 if there was an error output, an outside request or a JavaScript error. The notebook itself is not changed.
+prints, for each notebook, how long it ran, error outputs, requests to other machines, controls without an
+accessible name, and the pictures written. Exit status 1 if there was an error output, an outside request or a
+JavaScript error. The notebook itself is not changed.
 """
 
 from __future__ import annotations
@@ -17,12 +18,20 @@ from tests.notebooks.labdriver import ROOT, LabPage, chromium, lab_server, unnam
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m tests.notebooks.look", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.notebooks.look", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("notebooks", nargs="+", type=Path)
     parser.add_argument("--theme", choices=["light", "dark", "both"], default="both")
-    parser.add_argument("--out", type=Path, default=Path("build/shots"), help="folder for the pictures (build/shots)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("build/shots"), help="folder for the pictures (build/shots)"
+    )
     parser.add_argument("--width", type=int, default=1280, help="of the window, in pixels (1280)")
-    parser.add_argument("--keys", default="", help="keys pressed in the first widget before the picture, e.g. ArrowRight*5,Tab,Enter")
+    parser.add_argument(
+        "--keys",
+        default="",
+        help="keys pressed in the first widget before the picture, e.g. ArrowRight*5,Tab,Enter",
+    )
     options = parser.parse_args(arguments)
     if reason := why_no_browser():
         print(reason, file=sys.stderr)
@@ -54,7 +63,11 @@ def look_at(page: LabPage, name: str, themes: list[str], out: Path, keys: str) -
         for _ in range(int(times or 1)):
             page.page.keyboard.press(key)
     page.wait_idle()
-    complaints = [*page.errors(), *(f"asked for {url}" for url in page.outside), *(f"JavaScript: {text}" for text in page.page_errors)]
+    complaints = [
+        *page.errors(),
+        *(f"asked for {url}" for url in page.outside),
+        *(f"JavaScript: {text}" for text in page.page_errors),
+    ]
     for line in complaints:
         print(f"  {line}")
     for line in unnamed(page.accessibility()):

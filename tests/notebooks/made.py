@@ -14,13 +14,21 @@ def prose(text: str) -> dict[str, Any]:
     return {"cell_type": "markdown", "metadata": {}, "source": text}
 
 
-def code(text: str, *, prints: str | None = None, tags: tuple[str, ...] = (), hidden: bool = False) -> dict[str, Any]:
+def code(
+    text: str, *, prints: str | None = None, tags: tuple[str, ...] = (), hidden: bool = False
+) -> dict[str, Any]:
     """A code cell, as if it had run and printed."""
     outputs = [] if prints is None else [{"output_type": "stream", "name": "stdout", "text": prints}]
     metadata: dict[str, Any] = {"tags": list(tags)} if tags else {}
     if hidden:
         metadata["jupyter"] = {"source_hidden": True}
-    return {"cell_type": "code", "metadata": metadata, "source": text, "execution_count": 0, "outputs": outputs}
+    return {
+        "cell_type": "code",
+        "metadata": metadata,
+        "source": text,
+        "execution_count": 0,
+        "outputs": outputs,
+    }
 
 
 def notebook(*cells: dict[str, Any], **metadata: Any) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """The rules a saved notebook keeps, as functions from a notebook to the places where it does not.
 
-`problems(path)` runs every rule. Each rule looks at one thing and says in words what is wrong and in which cell (counted from 1), so that
-an author can mend it without reading this file. Nothing is executed here; that is nbval's part.
+`problems(path)` runs every rule. Each rule looks at one thing and says in words what is wrong and in
+which cell (counted from 1), so that an author can mend it without reading this file. Nothing is executed
+here; that is nbval's part.
 """
 
 from __future__ import annotations
@@ -26,21 +27,27 @@ WORDS_PER_LINE = (8, 20)
 Cell = dict[str, Any]
 Rule = Callable[[dict[str, Any], Path], Iterator[str]]
 
-_MACHINE_PATH = re.compile(r"""(?<![\w./~-])(?:/(?:home|root|work|tmp|Users|private|mnt)/[\w.-]|[A-Z]:\\\\?Users|file://)|ipykernel_\d+""")
+_MACHINE_PATH = re.compile(
+    r"""(?<![\w./~-])(?:/(?:home|root|work|tmp|Users|private|mnt)/[\w.-]|[A-Z]:\\\\?Users|file://)|ipykernel_\d+"""
+)
 _ADDRESS = re.compile(r"<[^<>\n]* at 0x[0-9a-f]{6,}>")
 _LINK = re.compile(r"""\]\(\s*<?([^)\s>]+)>?(?:\s+"[^"]*")?\s*\)|(?:href|src)=["']([^"']+)["']""")
 _FENCE = re.compile(r"^(```|~~~).*?^\1", re.S | re.M)
 
 
 def problems(path: Path) -> list[str]:
-    """Every place where the notebook at `path` breaks a rule, as `NAME: cell N: what`; an empty list is what one hopes for."""
+    """Every place where the notebook at `path` breaks a rule, as `NAME: cell N: what`; an empty list is
+    what one hopes for.
+    """
     raw = path.read_bytes()
     found = list(_file_problems(raw))
     try:
         notebook = json.loads(raw.decode("utf-8"))
         nbformat.validate(notebook)
     except (ValueError, nbformat.ValidationError) as error:
-        return [f"{path.name}: {each}" for each in [*found, f"not a valid notebook: {str(error).splitlines()[0]}"]]
+        return [
+            f"{path.name}: {each}" for each in [*found, f"not a valid notebook: {str(error).splitlines()[0]}"]
+        ]
     for rule in RULES:
         found += rule(notebook, path)
     return [f"{path.name}: {each}" for each in found]
@@ -92,14 +99,19 @@ def it_was_run_from_top_to_bottom(notebook: dict[str, Any], path: Path) -> Itera
     code = list(_code(notebook))
     for expected, (number, cell) in enumerate(code, 1):
         if cell.get("execution_count") != expected:
-            yield f"cell {number}: saved with count {cell.get('execution_count')}, not {expected}; restart, run all, save"
+            yield (
+                f"cell {number}: saved with count {cell.get('execution_count')}, not {expected}; restart, "
+                "run all, save"
+            )
             break
     if code and not any(cell["outputs"] for _, cell in code):
         yield "saved without outputs"
 
 
 def errors_are_announced(notebook: dict[str, Any], path: Path) -> Iterator[str]:
-    """An error output only in a cell tagged raises-exception, and the tag only where there is one; no warnings."""
+    """An error output only in a cell tagged raises-exception, and the tag only where there
+    is one; no warnings.
+    """
     for number, cell in _code(notebook):
         failed = [output for output in cell["outputs"] if output["output_type"] == "error"]
         announced = "raises-exception" in tags(cell)
@@ -116,19 +128,33 @@ def cells_are_short(notebook: dict[str, Any], path: Path) -> Iterator[str]:
     lengths = [(number, len(source(cell).splitlines())) for number, cell in _code(notebook)]
     for number, length in lengths:
         if length > MAX_LINES:
-            yield f"cell {number}: {length} lines of code; at most {MAX_LINES} (the rest belongs in the package)"
+            yield (
+                f"cell {number}: {length} lines of code; at most {MAX_LINES} (the rest belongs in the "
+                "package)"
+            )
     if lengths and median(length for _, length in lengths) > MAX_MEDIAN:
-        yield f"code cells have a median of {median(length for _, length in lengths):g} lines; at most {MAX_MEDIAN}"
+        yield (
+            f"code cells have a median of {median(length for _, length in lengths):g} lines; at most "
+            f"{MAX_MEDIAN}"
+        )
 
 
 def prose_carries_the_code(notebook: dict[str, Any], path: Path) -> Iterator[str]:
     """8 to 20 words of prose for each line of code that a student sees (solutions are folded away)."""
-    words = sum(len(_FENCE.sub("", source(cell)).split()) for cell in notebook["cells"] if cell["cell_type"] == "markdown")
+    words = sum(
+        len(_FENCE.sub("", source(cell)).split())
+        for cell in notebook["cells"]
+        if cell["cell_type"] == "markdown"
+    )
     shown = [cell for _, cell in _code(notebook) if "solution" not in tags(cell)]
     lines = sum(1 for cell in shown for line in source(cell).splitlines() if line.strip())
     low, high = WORDS_PER_LINE
     if lines and not low <= words / lines <= high:
-        yield f"{words} words for {lines} lines of code are {words / lines:.1f} a line; {low} to {high} read well"
+        yield (
+            f"{words} words for {lines} lines of code are {words / lines:.1f} a line; {low} to {high} "
+            "read "
+            "well"
+        )
 
 
 def nothing_names_this_machine(notebook: dict[str, Any], path: Path) -> Iterator[str]:
@@ -136,7 +162,9 @@ def nothing_names_this_machine(notebook: dict[str, Any], path: Path) -> Iterator
     for number, cell in enumerate(notebook["cells"], 1):
         for text in (source(cell), *_output_texts(cell)):
             if match := _MACHINE_PATH.search(text):
-                yield f"cell {number}: names a path of one machine: {text[match.start() : match.end() + 20]!r}"
+                yield (
+                    f"cell {number}: names a path of one machine: {text[match.start() : match.end() + 20]!r}"
+                )
             if match := _ADDRESS.search(text):
                 yield f"cell {number}: shows a default repr: {match.group()}"
         if re.search(r"\b(TODO|FIXME|XXX)\b", source(cell)):
@@ -168,10 +196,15 @@ def solutions_are_folded_and_run(notebook: dict[str, Any], path: Path) -> Iterat
 
 
 def no_widget_state_is_saved(notebook: dict[str, Any], path: Path) -> Iterator[str]:
-    """A widget is saved as its text and its still picture: a model id of a kernel long gone shows an error."""
+    """A widget is saved as its text and its still picture: a model id of a kernel long
+    gone shows an error.
+    """
     for number, cell in _code(notebook):
         if any(WIDGET_VIEW in output.get("data", {}) for output in cell["outputs"]):
-            yield f"cell {number}: saved with a widget model of a kernel that is gone; save with python -m tests.notebooks.save"
+            yield (
+                f"cell {number}: saved with a widget model of a kernel that is gone; save with python -m "
+                "tests.notebooks.save"
+            )
 
 
 def links_resolve(notebook: dict[str, Any], path: Path) -> Iterator[str]:
@@ -205,7 +238,9 @@ def broken(link: str, home: Path, attachments: Collection[str] = ()) -> str | No
 
 
 def anchors(path: Path) -> set[str]:
-    """The anchors of a file's headings: as Jupyter makes them in a notebook, as code hosts make them in a .md file."""
+    """The anchors of a file's headings: as Jupyter makes them in a notebook, as code hosts make them
+    in a .md file.
+    """
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".ipynb":
         cells = json.loads(text)["cells"]

@@ -2,7 +2,8 @@
 
     python -m tests.notebooks.save notebooks/00-start-here.ipynb
 
-Prints the rules a notebook breaks after it is saved; exit status 1 if there is one, or if it did not run to its end.
+Prints the rules a notebook breaks after it is saved; exit status 1 if there is one, or if it did not
+run to its end.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from vtdkit.lab.handouts.tidy import drop_widget_models, join_streams, plain_met
 
 
 def save(path: Path) -> list[str]:
-    """Run the notebook and write it back; returns the rules it breaks. Raises `NotebookFailed`, and then leaves the file alone."""
+    """Run the notebook and write it back; returns the rules it breaks. Raises `NotebookFailed`, and then
+    leaves the file alone.
+    """
     notebook = execute(path, widget_state=False)
     shorten_tracebacks(notebook)
     join_streams(notebook)

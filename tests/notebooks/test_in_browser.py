@@ -1,4 +1,6 @@
-"""Every notebook in JupyterLab and as a handout, in a real browser: it runs, it moves by keyboard, everything has a name, nothing asks the network."""
+"""Every notebook in JupyterLab and as a handout, in a real browser: it runs, it moves by keyboard, everything
+has a name, nothing asks the network.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,16 @@ def handouts(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     if shutil.which("npm") is None and not any(cache.glob("*.tgz")):
         pytest.skip("there is no npm here to fetch the widget manager with (Debian: apt-get install npm)")
     out = tmp_path_factory.mktemp("handouts")
-    command = [sys.executable, "-m", "vtdkit.lab.handouts", "--out", str(out), "--cache", str(cache), *map(str, NOTEBOOKS)]
+    command = [
+        sys.executable,
+        "-m",
+        "vtdkit.lab.handouts",
+        "--out",
+        str(out),
+        "--cache",
+        str(cache),
+        *map(str, NOTEBOOKS),
+    ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stderr
     return out / "student"
@@ -45,11 +56,15 @@ def steps(widget: Any) -> None:
         value = slider.get_attribute("aria-valuenow")
         at_end = value == slider.get_attribute("aria-valuemax")
         slider.press("ArrowLeft" if at_end else "ArrowRight")
-        assert slider.get_attribute("aria-valuenow") != value, f"slider {slider.get_attribute('aria-label')!r} did not move"
+        assert slider.get_attribute("aria-valuenow") != value, (
+            f"slider {slider.get_attribute('aria-label')!r} did not move"
+        )
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
-def test_it_runs_in_jupyterlab_and_its_widgets_move_by_keyboard(path: Path, browser: Any, server: Server) -> None:
+def test_it_runs_in_jupyterlab_and_its_widgets_move_by_keyboard(
+    path: Path, browser: Any, server: Server
+) -> None:
     with LabPage(browser, server) as page:
         page.open(path.relative_to(ROOT).as_posix())
         page.run_all()

@@ -25,12 +25,17 @@ def test_the_reason_to_skip_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_controls_without_a_name_are_found() -> None:
-    snapshot = '- slider "step"\n- slider\n- img "page table"\n  - img\n- button "next"\n- text: slider\n- tabpanel\n- slider: "3"'
+    snapshot = (
+        '- slider "step"\n- slider\n- img "page table"\n  - img\n- button "next"\n- text: slider\n- '
+        'tabpanel\n- slider: "3"'
+    )
     assert unnamed(snapshot) == ["- slider", "- img", '- slider: "3"']
 
 
 @pytest.mark.browser
-def test_a_notebook_runs_its_widget_moves_by_key_and_nothing_asks_the_network(tmp_path: Path, open_lab: Open) -> None:
+def test_a_notebook_runs_its_widget_moves_by_key_and_nothing_asks_the_network(
+    tmp_path: Path, open_lab: Open
+) -> None:
     save(tmp_path / "tiny.ipynb", tiny_notebook())
     before = (tmp_path / "tiny.ipynb").read_bytes()
     page = open_lab(tmp_path, "tiny.ipynb")
@@ -53,7 +58,9 @@ def test_a_notebook_runs_its_widget_moves_by_key_and_nothing_asks_the_network(tm
 
 
 @pytest.mark.browser
-def test_errors_are_told_with_their_cell_and_pictures_show_both_themes(tmp_path: Path, open_lab: Open) -> None:
+def test_errors_are_told_with_their_cell_and_pictures_show_both_themes(
+    tmp_path: Path, open_lab: Open
+) -> None:
     save(tmp_path / "bad.ipynb", notebook(code("1 / 0"), code("print('not reached')")))
     page = open_lab(tmp_path, "bad.ipynb", theme="dark")
     page.run_all()

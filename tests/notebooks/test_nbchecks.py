@@ -15,7 +15,10 @@ TEN_WORDS = "one two three four five six seven eight nine ten"
 
 
 def found(tmp_path: Path, *cells: dict[str, Any], **metadata: Any) -> list[str]:
-    return [line.removeprefix("a.ipynb: ") for line in problems(save(tmp_path / "a.ipynb", notebook(*cells, **metadata)))]
+    return [
+        line.removeprefix("a.ipynb: ")
+        for line in problems(save(tmp_path / "a.ipynb", notebook(*cells, **metadata)))
+    ]
 
 
 def with_output(output: dict[str, Any], **options: Any) -> dict[str, Any]:
@@ -24,11 +27,21 @@ def with_output(output: dict[str, Any], **options: Any) -> dict[str, Any]:
     return cell
 
 
-ERROR = {"output_type": "error", "ename": "NotImplementedError", "evalue": "", "traceback": ["NotImplementedError"]}
+ERROR = {
+    "output_type": "error",
+    "ename": "NotImplementedError",
+    "evalue": "",
+    "traceback": ["NotImplementedError"],
+}
 
 
 def test_a_notebook_that_keeps_the_rules_has_no_problems(tmp_path: Path) -> None:
-    cells = [prose(TEN_WORDS), code("print(1)", prints="1\n"), prose(TEN_WORDS), with_output(ERROR, tags=("raises-exception",))]
+    cells = [
+        prose(TEN_WORDS),
+        code("print(1)", prints="1\n"),
+        prose(TEN_WORDS),
+        with_output(ERROR, tags=("raises-exception",)),
+    ]
     assert found(tmp_path, *cells, code("# Solution\nx = 1", tags=("solution",), hidden=True)) == []
 
 
@@ -37,7 +50,10 @@ def test_a_notebook_that_keeps_the_rules_has_no_problems(tmp_path: Path) -> None
     [
         (with_output(ERROR), "cell 2: ends in NotImplementedError and is not tagged raises-exception"),
         (code("f()", tags=("raises-exception",)), "cell 2: tagged raises-exception, but raises none"),
-        (with_output({"output_type": "stream", "name": "stderr", "text": "beware"}), "cell 2: prints to stderr (a warning?)"),
+        (
+            with_output({"output_type": "stream", "name": "stderr", "text": "beware"}),
+            "cell 2: prints to stderr (a warning?)",
+        ),
         (code("# solution: add\nf()", prints=""), "cell 2: begins as a solution and is not tagged solution"),
         (
             code("f()", tags=("solution",)),
@@ -46,7 +62,10 @@ def test_a_notebook_that_keeps_the_rules_has_no_problems(tmp_path: Path) -> None
         (code("f()", hidden=True), "cell 2: hides its source and is not tagged solution"),
         (code("f()  # TODO"), "cell 2: has a note to oneself (TODO, FIXME)"),
         (code("where = '/home/me/x'"), 'cell 2: names a path of one machine: "/home/me/x\'"'),
-        (code("f()", prints="<object at 0x7f0012345678>"), "cell 2: shows a default repr: <object at 0x7f0012345678>"),
+        (
+            code("f()", prints="<object at 0x7f0012345678>"),
+            "cell 2: shows a default repr: <object at 0x7f0012345678>",
+        ),
         (prose("see [there](02-gone.ipynb)"), "cell 2: links to '02-gone.ipynb', which does not exist"),
         (prose("see [below](#Gone)"), "cell 2: links to '#Gone'; there is no such heading in a.ipynb"),
         (prose("![x](attachment:x.png)"), "cell 2: no attachment 'attachment:x.png'"),
@@ -58,7 +77,10 @@ def test_a_broken_rule_is_named_with_its_cell(tmp_path: Path, cell: dict[str, An
 
 
 def test_only_one_rule_is_broken_by_a_widget_model_left_in_the_output(tmp_path: Path) -> None:
-    bundle = {WIDGET_VIEW: {"model_id": "ab", "version_major": 2, "version_minor": 0}, "text/plain": "Explorer(step 1)"}
+    bundle = {
+        WIDGET_VIEW: {"model_id": "ab", "version_major": 2, "version_minor": 0},
+        "text/plain": "Explorer(step 1)",
+    }
     cell = with_output({"output_type": "display_data", "data": bundle, "metadata": {}})
     (only,) = found(tmp_path, prose(TEN_WORDS), cell)
     assert only.startswith("cell 2: saved with a widget model")
@@ -77,7 +99,12 @@ def test_lengths_and_proportions(tmp_path: Path) -> None:
 
 def test_words_in_code_blocks_and_lines_of_solutions_do_not_count(tmp_path: Path) -> None:
     hidden = code("\n".join(["x = 1"] * 4), tags=("solution",), hidden=True)
-    assert found(tmp_path, prose(TEN_WORDS + "\n```\n" + TEN_WORDS * 3 + "\n```\n"), code("f()", prints=""), hidden) == []
+    assert (
+        found(
+            tmp_path, prose(TEN_WORDS + "\n```\n" + TEN_WORDS * 3 + "\n```\n"), code("f()", prints=""), hidden
+        )
+        == []
+    )
 
 
 def test_it_must_have_run_in_order_and_be_saved_with_outputs(tmp_path: Path) -> None:

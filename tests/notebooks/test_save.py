@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.notebooks.made import code, notebook, save as write
+from tests.notebooks.made import code, notebook
+from tests.notebooks.made import save as write
 from tests.notebooks.nbchecks import problems
 from tests.notebooks.save import main, save
 from tests.notebooks.tiny import tiny_notebook
@@ -37,8 +38,25 @@ def test_saving_runs_tidies_and_comes_out_the_same_twice(tmp_path: Path) -> None
 def test_what_is_saved_is_what_nbval_sees_again(tmp_path: Path) -> None:
     path = write(tmp_path / "tiny.ipynb", tiny_notebook())
     save(path)
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--nbval", "--nbval-current-env", "--nbval-cell-timeout=60"]
-    command += [f"--nbval-sanitize-with={ROOT / 'tests/notebooks/sanitize.cfg'}", "-q", "-c", "/dev/null", "--rootdir", str(tmp_path), str(path)]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "no:cacheprovider",
+        "--nbval",
+        "--nbval-current-env",
+        "--nbval-cell-timeout=60",
+    ]
+    command += [
+        f"--nbval-sanitize-with={ROOT / 'tests/notebooks/sanitize.cfg'}",
+        "-q",
+        "-c",
+        "/dev/null",
+        "--rootdir",
+        str(tmp_path),
+        str(path),
+    ]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert "5 passed" in done.stdout, done.stdout
     path.write_text(path.read_text(encoding="utf-8").replace("it is 42", "it is 41"), encoding="utf-8")
@@ -46,7 +64,9 @@ def test_what_is_saved_is_what_nbval_sees_again(tmp_path: Path) -> None:
     assert "1 failed, 4 passed" in done.stdout, done.stdout
 
 
-def test_a_notebook_that_fails_is_left_alone_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_notebook_that_fails_is_left_alone_and_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = write(tmp_path / "bad.ipynb", notebook(code("1 / 0")))
     before = path.read_bytes()
     assert main([str(path)]) == 1
@@ -57,6 +77,8 @@ def test_a_notebook_that_fails_is_left_alone_and_named(tmp_path: Path, capsys: p
 def test_what_a_cell_printed_is_one_piece() -> None:
     pieces = [{"output_type": "stream", "name": "stdout", "text": text} for text in ("a\n", "b\n")]
     error = {"output_type": "stream", "name": "stderr", "text": "c"}
-    made: dict[str, Any] = {"cells": [{"cell_type": "code", "outputs": [*pieces, error]}, {"cell_type": "markdown"}]}
+    made: dict[str, Any] = {
+        "cells": [{"cell_type": "code", "outputs": [*pieces, error]}, {"cell_type": "markdown"}]
+    }
     join_streams(made)
     assert [output["text"] for output in made["cells"][0]["outputs"]] == ["a\nb\n", "c"]

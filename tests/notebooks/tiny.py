@@ -1,4 +1,6 @@
-"""A tiny widget notebook: a step control and a picture, moved in the browser alone. The harness and the handouts are tried on it."""
+"""A tiny widget notebook: a step control and a picture, moved in the browser alone. The harness and the
+handouts are tried on it.
+"""
 
 from __future__ import annotations
 
@@ -45,6 +47,10 @@ def tiny_notebook() -> dict[str, Any]:
         code("from ipywidgets import IntSlider\nIntSlider(max=4, description='unnamed')"),
         prose("## Exercise\n\nReturn six times seven."),
         code(stub, tags=("raises-exception",)),
-        code("# Solution\ndef answer():\n    return 42\nprint('it is', answer())", tags=("solution",), hidden=True),
+        code(
+            "# Solution\ndef answer():\n    return 42\nprint('it is', answer())",
+            tags=("solution",),
+            hidden=True,
+        ),
         prose("## The end\n\nOne table: $1 + 1 = 2$."),
     )

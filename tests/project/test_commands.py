@@ -18,8 +18,12 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def make(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     # MAKEFLAGS of a make that runs these tests must not reach the make that is tested.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE") and name != "PYTHON"}
-    return subprocess.run(["make", *words], cwd=cwd, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("MAKE") and name != "PYTHON"
+    }
+    return subprocess.run(
+        ["make", *words], cwd=cwd, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
 
 
 @pytest.fixture
@@ -32,7 +36,10 @@ def checkout(tmp_path: Path) -> Path:
 
 def fake_python(folder: Path, version: str, status: int) -> str:
     program = folder / "fakepython"
-    program.write_text(f'#!/bin/sh\n[ "$1" = --version ] && echo "Python {version}" && exit 0\nexit {status}\n', encoding="utf-8")
+    program.write_text(
+        f'#!/bin/sh\n[ "$1" = --version ] && echo "Python {version}" && exit 0\nexit {status}\n',
+        encoding="utf-8",
+    )
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     return str(program)
 
@@ -42,7 +49,10 @@ def test_an_old_python_is_refused_in_one_line_that_says_what_to_do(checkout: Pat
     done = make("venv", f"PYTHON={old}", cwd=checkout)
     assert done.returncode == 2
     first = done.stderr.splitlines()[0]
-    assert first == f"vtdkit needs Python 3.11 or newer, and '{old}' is Python 3.9.2; name another: make venv PYTHON=python3.12"
+    assert (
+        first == f"vtdkit needs Python 3.11 or newer, and '{old}' is Python 3.9.2; name another: make venv "
+        "PYTHON=python3.12"
+    )
     assert not (checkout / ".venv").exists()
 
 
@@ -64,7 +74,10 @@ def test_a_taken_port_is_refused_in_one_line(checkout: Path) -> None:
         port = server.getsockname()[1]
         done = make("lab", f"PORT={port}", cwd=checkout)
     assert done.returncode == 2
-    assert done.stderr.splitlines()[0] == f"port {port} is taken (or not a port); choose another: make lab PORT=8889"
+    assert (
+        done.stderr.splitlines()[0]
+        == f"port {port} is taken (or not a port); choose another: make lab PORT=8889"
+    )
 
 
 def test_make_alone_lists_the_commands_and_each_exists() -> None:
@@ -99,4 +112,9 @@ def test_ci_runs_every_stage_and_is_plain_sh() -> None:
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK)
     subprocess.run(["sh", "-n", str(script)], check=True)
-    assert re.findall(r"^stage (\w+)", script.read_text(encoding="utf-8"), re.M) == ["venv", "check", "browser", "test"]
+    assert re.findall(r"^stage (\w+)", script.read_text(encoding="utf-8"), re.M) == [
+        "venv",
+        "check",
+        "browser",
+        "test",
+    ]

@@ -49,7 +49,9 @@ def test_conda_installs_this_checkout_with_extras_that_exist_and_nothing_else() 
 
 
 def test_conda_has_the_oldest_python_that_the_package_allows() -> None:
-    (python,) = [each for each in conda()["dependencies"] if isinstance(each, str) and each.startswith("python")]
+    (python,) = [
+        each for each in conda()["dependencies"] if isinstance(each, str) and each.startswith("python")
+    ]
     assert PROJECT["requires-python"] == ">=" + python.removeprefix("python=")
 
 
@@ -77,7 +79,10 @@ def test_the_package_itself_needs_nothing() -> None:
 
 
 def locked() -> dict[str, str]:
-    return {canonicalize_name(name): version for name, version in (line.split("==") for line in LOCK if not line.startswith("#"))}
+    return {
+        canonicalize_name(name): version
+        for name, version in (line.split("==") for line in LOCK if not line.startswith("#"))
+    }
 
 
 def test_the_lock_file_holds_exact_versions_and_nothing_else() -> None:

@@ -14,7 +14,22 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = sorted((ROOT / "vtdkit").rglob("*.py"))
-TEXT = {".py", ".md", ".toml", ".yml", ".txt", ".cfg", ".js", ".mjs", ".css", ".json", ".ipynb", ".j2", ".html", ".svg"}
+TEXT = {
+    ".py",
+    ".md",
+    ".toml",
+    ".yml",
+    ".txt",
+    ".cfg",
+    ".js",
+    ".mjs",
+    ".css",
+    ".json",
+    ".ipynb",
+    ".j2",
+    ".html",
+    ".svg",
+}
 #: a room may import from the rooms before it; vtd and kernel do not know each other
 MAY_IMPORT = {
     "vtd": set(),
@@ -48,7 +63,9 @@ def imports(path: Path) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else []
             module = ".".join([*base, *([node.module] if node.module else [])])
-            yield from ([f"{module}.{alias.name}" for alias in node.names] if module == "vtdkit" else [module])
+            yield from (
+                [f"{module}.{alias.name}" for alias in node.names] if module == "vtdkit" else [module]
+            )
 
 
 @pytest.mark.parametrize("room", sorted(MAY_IMPORT))
@@ -69,8 +86,13 @@ def test_the_model_imports_nothing_that_draws(room: str) -> None:
 
 def test_importing_the_model_brings_in_no_other_package() -> None:
     rooms = ", ".join(f"vtdkit.{room}" for room in NO_DRAWING)
-    code = f"import sys, vtdkit, {rooms}\nprint(sorted({{'numpy', 'matplotlib', 'ipywidgets', 'anywidget'}} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    code = (
+        f"import sys, vtdkit, {rooms}\nprint(sorted({{'numpy', 'matplotlib', 'ipywidgets', 'anywidget'}} "
+        "& set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
     assert done.stdout.strip() == "[]"
 
 
@@ -98,8 +120,12 @@ def test_half_of_the_functions_have_at_most_ten_lines() -> None:
 
 def test_no_file_tells_which_machine_it_was_written_on() -> None:
     # Pieces are put together here, or this file would find itself.
-    hosts = "|".join(["pypi" + r"\.org", "pythonhosted" + r"\.org", "registry" + r"\.npmjs", "deb" + r"\.debian"])
-    machine = re.compile(r"(?<![\w.])/(?:" + "root|home|work|farm" + r")/[\w.]|/tmp/" + r"(?:venv|wt-)|" + hosts)
+    hosts = "|".join(
+        ["pypi" + r"\.org", "pythonhosted" + r"\.org", "registry" + r"\.npmjs", "deb" + r"\.debian"]
+    )
+    machine = re.compile(
+        r"(?<![\w.])/(?:" + "root|home|work|farm" + r")/[\w.]|/tmp/" + r"(?:venv|wt-)|" + hosts
+    )
     for path in tracked():
         if path.suffix in TEXT or path.name in {"Makefile", "run", ".gitignore"}:
             found = machine.search(path.read_text(encoding="utf-8"))
@@ -109,9 +135,24 @@ def test_no_file_tells_which_machine_it_was_written_on() -> None:
 
 
 def test_nothing_that_belongs_to_the_project_is_ignored() -> None:
-    command = ["git", "ls-files", "--others", "--ignored", "--exclude-standard", "--", "vtdkit", "tests", "notebooks", "benchmarks"]
+    command = [
+        "git",
+        "ls-files",
+        "--others",
+        "--ignored",
+        "--exclude-standard",
+        "--",
+        "vtdkit",
+        "tests",
+        "notebooks",
+        "benchmarks",
+    ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    ignored = [name for name in done.stdout.splitlines() if not re.search(r"__pycache__/|\.ipynb_checkpoints/|\.hypothesis/", name)]
+    ignored = [
+        name
+        for name in done.stdout.splitlines()
+        if not re.search(r"__pycache__/|\.ipynb_checkpoints/|\.hypothesis/", name)
+    ]
     assert ignored == []
 
 

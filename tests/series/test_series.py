@@ -1,4 +1,6 @@
-"""The series: each patch touches the functions the real patch touched, and every version works and gives everything back."""
+"""The series: each patch touches the functions the real patch touched, and every version works
+and gives everything back.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +9,10 @@ import pytest
 from vtdkit.iommu.errno import EINVAL
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.lab.computer import BOTH_STAGES, LEGACY, SCALABLE, Computer
-from vtdkit.series import SERIES, PatchInfo, driver_at, mainline, removed
-from vtdkit.vtd import Fault, Translation
+from vtdkit.series import mainline
+from vtdkit.series.catalogue import SERIES, driver_at
+from vtdkit.series.patch import PatchInfo, removed
+from vtdkit.vtd.requests import Fault, Translation
 
 PAGE = 4096
 
@@ -17,26 +21,50 @@ TOUCHED = {
     1: {"show_device_domain_translation", "domain_translation_struct_show"},
     2: {"intel_pasid_alloc_table", "for_each_device_domain", "search_pasid_table", "get_alias_pasid_table"},
     3: {"disable_dmar_iommu"},
-    4: {"pgtable_walk", "dmar_search_domain_by_dev_info", "intel_iommu_probe_device", "intel_iommu_release_device"},
+    4: {
+        "pgtable_walk",
+        "dmar_search_domain_by_dev_info",
+        "intel_iommu_probe_device",
+        "intel_iommu_release_device",
+    },
     5: {"iommu_alloc_root_entry", "free_context_table"},
     6: {"domain_attach_iommu", "domain_detach_iommu", "domain_add_dev_info", "__dmar_remove_one_dev_info"},
     7: {
-        "pasid_enable_wpe", "intel_pasid_setup_first_level", "intel_pasid_setup_second_level", "intel_pasid_setup_pass_through",
-        "intel_pasid_tear_down_entry", "intel_svm_bind_mm", "domain_add_dev_info", "get_non_present_pasid_entry",
+        "pasid_enable_wpe",
+        "intel_pasid_setup_first_level",
+        "intel_pasid_setup_second_level",
+        "intel_pasid_setup_pass_through",
+        "intel_pasid_tear_down_entry",
+        "intel_svm_bind_mm",
+        "domain_add_dev_info",
+        "get_non_present_pasid_entry",
     },
     8: {"root_tbl_walk", "device_context_mapped", "domain_context_clear_one", "copy_translation_tables"},
     9: {"domain_exit", "domain_remove_dev_info"},
     10: {"__dmar_remove_one_dev_info", "dmar_remove_one_dev_info"},
     11: {
-        "domain_update_device_node", "iommu_support_dev_iotlb", "domain_update_iotlb", "iommu_enable_dev_iotlb",
-        "iommu_disable_dev_iotlb", "domain_context_mapping_one", "domain_add_dev_info", "intel_iommu_enable_pasid",
+        "domain_update_device_node",
+        "iommu_support_dev_iotlb",
+        "domain_update_iotlb",
+        "iommu_enable_dev_iotlb",
+        "iommu_disable_dev_iotlb",
+        "domain_context_mapping_one",
+        "domain_add_dev_info",
+        "intel_iommu_enable_pasid",
     },
     12: {
-        "alloc_domain", "domain_update_device_node", "iommu_support_dev_iotlb", "domain_update_iotlb", "iommu_flush_dev_iotlb",
-        "domain_add_dev_info", "dmar_remove_one_dev_info", "domain_support_force_snooping", "domain_set_force_snooping",
+        "alloc_domain",
+        "domain_update_device_node",
+        "iommu_support_dev_iotlb",
+        "domain_update_iotlb",
+        "iommu_flush_dev_iotlb",
+        "domain_add_dev_info",
+        "dmar_remove_one_dev_info",
+        "domain_support_force_snooping",
+        "domain_set_force_snooping",
         "intel_iommu_enforce_cache_coherency",
     },
-}  # fmt: skip
+}
 VERSIONS = [(f"v1 {n}", info.driver) for n, info in enumerate(SERIES)]
 VERSIONS += [(f"mainline {n}", info.driver) for n, info in enumerate(mainline.SERIES)]
 MODES = {
@@ -102,7 +130,9 @@ def test_a_removed_function_says_which_patch_took_it_away() -> None:
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(("name", "driver"), VERSIONS, ids=[name for name, _ in VERSIONS])
 def test_every_version_does_the_whole_round(name: str, driver: type[IntelIommu], mode: str) -> None:
-    """A device's whole life: plugged in, moved to a domain, mapped, looked at, a fault, unmapped, detached, unplugged."""
+    """A device's whole life: plugged in, moved to a domain, mapped, looked at, a fault,
+    unmapped, detached, unplugged.
+    """
     pc = Computer(driver=driver, devices=(), checkers=("kasan", "lists", "rcu"), **MODES[mode])  # type: ignore[arg-type]
     pages, objects = len(pc.machine.pages), len(pc.machine.objects)
     pc.add_device("00:04.0", ats=True)
@@ -132,7 +162,9 @@ def test_every_version_does_the_whole_round(name: str, driver: type[IntelIommu],
 
 @pytest.mark.parametrize("n", [6, 7, 12])
 def test_a_pasid_entry_in_use_is_refused(n: int) -> None:
-    """v1 gives -EINVAL for write protection without support only after it looked; -EBUSY everywhere for an entry in use."""
+    """v1 gives -EINVAL for write protection without support only after it looked; -EBUSY everywhere for
+    an entry in use.
+    """
     pc = Computer(driver=driver_at(n), units=BOTH_STAGES, scalable=True)
     dev, iommu = pc.devices["00:03.0"], pc.iommu()
     error = pc.run(pc.driver.intel_pasid_setup_pass_through(iommu, pc.dmar(pc.domain_of("00:03.0")), dev, 0))

@@ -1,8 +1,10 @@
-"""JavaScript without a page: call a function of one of our modules, in Node where there is one, else in chromium.
+"""JavaScript without a page: call a function of one of our modules, in Node where there is
+one, else in chromium.
 
     call("pagewalk.js", "(module, given) => module.walk(...)", given)
 
-The module is the very text a browser gets. Arguments and results are JSON; a BigInt in a result comes back as 0x text.
+The module is the very text a browser gets. Arguments and results are JSON; a BigInt in a result comes
+back as 0x text.
 """
 
 from __future__ import annotations
@@ -18,9 +20,11 @@ from typing import Any
 import pytest
 
 from tests.notebooks.labdriver import chromium, why_no_browser
-from vtdkit.views import bundle
+from vtdkit.views.shared import bundle
 
-_PLAIN = "JSON.stringify(result, (key, value) => typeof value === 'bigint' ? `0x${value.toString(16)}` : value)"
+_PLAIN = (
+    "JSON.stringify(result, (key, value) => typeof value === 'bigint' ? `0x${value.toString(16)}` : value)"
+)
 _NODE = "import * as module from './module.mjs';\nimport { readFileSync, writeFileSync } from 'node:fs';\n"
 _PAGE = """async ([source, body, given]) => {{
   const module = await import(URL.createObjectURL(new Blob([source], {{ type: "text/javascript" }})));
@@ -50,7 +54,9 @@ def _in_node(source: str, body: str, given: str) -> str:
         read = f"{_NODE}const given = JSON.parse(readFileSync('given.json', 'utf8'));\n"
         script = f"{read}const result = await ({body})(module, given);\n"
         (home / "run.mjs").write_text(f"{script}writeFileSync('out.json', {_PLAIN});\n", encoding="utf-8")
-        done = subprocess.run(["node", "run.mjs"], cwd=home, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(
+            ["node", "run.mjs"], cwd=home, capture_output=True, text=True, timeout=60, check=False
+        )
         assert done.returncode == 0, done.stderr
         return (home / "out.json").read_text(encoding="utf-8")
 

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import traitlets
 
-from vtdkit.views import BadRecord, Widget, bundle, palette, record
-from vtdkit.views.base import Address
-from vtdkit.views.html import CELL, Html, join, picture, still, table, tag
-from vtdkit.views.record import checked, hexed
+from vtdkit.views.shared import bundle, palette, record
+from vtdkit.views.shared.base import Address, Widget
+from vtdkit.views.shared.html import CELL, Html, join, picture, still, table, tag
+from vtdkit.views.shared.record import BadRecord, checked, hexed
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 
@@ -33,7 +33,9 @@ class Tiny(Widget):
 def test_importing_the_room_brings_in_neither_anywidget_nor_matplotlib() -> None:
     heavy = "'anywidget', 'ipywidgets', 'traitlets', 'matplotlib', 'numpy'"
     code = f"import sys, vtdkit.views\nprint(sorted({{{heavy}}} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
     assert done.stdout.strip() == "[]"
 
 
@@ -68,20 +70,34 @@ def test_the_record_goes_over_with_the_widget_and_never_changes() -> None:
 @pytest.mark.parametrize(
     ("value", "complaint"),
     [
-        ({"a": [0, 1 << 53]}, "record.a[1] is 0x20000000000000: JavaScript is exact only up to 53 bits; give it as text, hexed("),
+        (
+            {"a": [0, 1 << 53]},
+            "record.a[1] is 0x20000000000000: JavaScript is exact only up to 53 bits; give it as text, "
+            "hexed(",
+        ),
         ({"a": {"b": float("nan")}}, "record.a.b is nan: JSON has no such number"),
         ({"a": {1: 2}}, "record.a has the key 1; keys are text"),
-        ({"a": b"x"}, "record.a is a bytes; a record holds dicts, lists, text, numbers, True, False and None"),
-        ({"a": {1, 2}}, "record.a is a set; a record holds dicts, lists, text, numbers, True, False and None"),
+        (
+            {"a": b"x"},
+            "record.a is a bytes; a record holds dicts, lists, text, numbers, True, False and None",
+        ),
+        (
+            {"a": {1, 2}},
+            "record.a is a set; a record holds dicts, lists, text, numbers, True, False and None",
+        ),
     ],
 )
-def test_what_a_browser_could_not_be_given_is_refused_with_its_place(value: dict[str, Any], complaint: str) -> None:
+def test_what_a_browser_could_not_be_given_is_refused_with_its_place(
+    value: dict[str, Any], complaint: str
+) -> None:
     with pytest.raises(BadRecord, match=re.escape(complaint)):
         Tiny(value)
 
 
 def test_a_record_that_is_too_large_says_what_is_large() -> None:
-    with pytest.raises(BadRecord, match=re.escape("the record takes 2,026 bytes and may take 1,000; most is in 'rows'")):
+    with pytest.raises(
+        BadRecord, match=re.escape("the record takes 2,026 bytes and may take 1,000; most is in 'rows'")
+    ):
         Tiny({"title": "x", "rows": "y" * 2003})
 
 
@@ -98,7 +114,8 @@ def test_numbers_of_64_bits_travel_as_text() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "kept"), [(0, "0x0"), (0x1000, "0x1000"), ("0X00fF", "0xff"), ("ff", "0xff"), ((1 << 64) - 1, "0x" + "f" * 16)]
+    ("given", "kept"),
+    [(0, "0x0"), (0x1000, "0x1000"), ("0X00fF", "0xff"), ("ff", "0xff"), ((1 << 64) - 1, "0x" + "f" * 16)],
 )
 def test_an_address_is_given_as_a_number_or_as_hex_text(given: int | str, kept: str) -> None:
     assert Tiny({}, place=given).place == kept
@@ -113,7 +130,13 @@ def test_what_is_no_address_is_refused(given: object) -> None:
 def test_text_in_stills_is_escaped_wherever_it_stands() -> None:
     evil = '<img src=x onerror="alert(1)">'
     drawing = picture(evil, 1, 1, tag("text", evil))
-    for made in (tag("p", evil, title=evil), still(evil, evil), table([evil], [[evil]]), drawing, join([evil])):
+    for made in (
+        tag("p", evil, title=evil),
+        still(evil, evil),
+        table([evil], [[evil]]),
+        drawing,
+        join([evil]),
+    ):
         assert isinstance(made, Html)
         assert "<img" not in made
         assert 'onerror="' not in made
@@ -127,15 +150,18 @@ def test_markup_is_put_together_as_written() -> None:
     assert table(["a"], [["b"]], mono=[0]).count(CELL) == 2
 
 
-def test_a_bundle_holds_each_module_once_deepest_first(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bundle_holds_each_module_once_deepest_first(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     files = {
-        "top.js": 'import { b } from "./b.js";\nimport { a } from "./a.js";\nexport default { render: () => a + b };\n',
+        "top.js": 'import { b } from "./b.js";\nimport { a } from "./a.js";\nexport default { render: () => '
+        "a + b };\n",
         "b.js": 'import {\n  a,\n  other,\n} from "./a.js";\nexport const b = a;\nexport function f() {}\n',
         "a.js": "export const a = 1;\nconst other = 2; // export const text in a comment stays\n",
     }
     for name, text in files.items():
         (tmp_path / name).write_text(text, encoding="utf-8")
-    monkeypatch.setattr(bundle, "HERE", tmp_path)
+    monkeypatch.setattr(bundle, "VIEWS", tmp_path)
     bundle._read.cache_clear()
     try:
         assert bundle.module("top.js") == (
@@ -149,8 +175,8 @@ def test_a_bundle_holds_each_module_once_deepest_first(tmp_path: Any, monkeypatc
         bundle._read.cache_clear()
 
 
-SHEETS = sorted(path.name for path in bundle.HERE.glob("*.css"))
-SCRIPTS = sorted(path.name for path in bundle.HERE.glob("*.js"))
+SHEETS = sorted(str(path.relative_to(bundle.VIEWS)) for path in bundle.VIEWS.rglob("*.css"))
+SCRIPTS = sorted(str(path.relative_to(bundle.VIEWS)) for path in bundle.VIEWS.rglob("*.js"))
 
 
 FORBIDDEN = (
@@ -169,7 +195,7 @@ def test_no_module_loads_anything_or_takes_text_for_markup(name: str) -> None:
 
 @pytest.mark.parametrize("name", SHEETS)
 def test_a_style_sheet_stays_inside_its_widget_and_names_no_colour_of_its_own(name: str) -> None:
-    text = re.sub(r"/\*.*?\*/", "", (bundle.HERE / name).read_text(encoding="utf-8"), flags=re.S)
+    text = re.sub(r"/\*.*?\*/", "", (bundle.VIEWS / name).read_text(encoding="utf-8"), flags=re.S)
     assert not re.search(r"#[0-9a-fA-F]{3,8}\b|rgba?\(|url\(|@import", text)
     for selector in re.findall(r"([^{}]+)\{", text):
         if not selector.strip().startswith("@"):
@@ -177,8 +203,12 @@ def test_a_style_sheet_stays_inside_its_widget_and_names_no_colour_of_its_own(na
                 assert each.strip().startswith(".vtd"), selector
     used = set(re.findall(r"var\(--vtd-([\w-]+)", text))
     own = set(re.findall(r"--vtd-([\w-]+):", text))
-    script = (bundle.HERE / name).with_suffix(".js")
-    own |= set(re.findall(r'setProperty\("--vtd-([\w-]+)"', script.read_text(encoding="utf-8"))) if script.exists() else set()
+    script = (bundle.VIEWS / name).with_suffix(".js")
+    own |= (
+        set(re.findall(r'setProperty\("--vtd-([\w-]+)"', script.read_text(encoding="utf-8")))
+        if script.exists()
+        else set()
+    )
     known = set(re.findall(r"--vtd-([\w-]+):", palette.css()))
     assert used <= known | own
 

@@ -1,4 +1,6 @@
-"""The bit-field card: what hardware answers for a value, the layout of the bits, the record, the card in a browser."""
+"""The bit-field card: what hardware answers for a value, the layout of the bits, the record, the
+card in a browser.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +14,14 @@ import traitlets
 from tests.views.javascript import call
 from tests.views.widgetpage import WidgetPage
 from vtdkit.lab.computer import Computer
-from vtdkit.views import BitFieldCard, bits
-from vtdkit.views.bitfield_layout import bit_rows, bits_text, field_value, worth_a_line
-from vtdkit.views.bits_words import abbreviations, explain, layouts
-from vtdkit.vtd import Capabilities, Fault, Image, Request, Walk, sid
+from vtdkit.views.bits import records as bits
+from vtdkit.views.bits.layout import bit_rows, bits_text, field_value, worth_a_line
+from vtdkit.views.bits.widget import BitFieldCard
+from vtdkit.views.bits.words import abbreviations, explain, layouts
+from vtdkit.vtd.image.image import Image
+from vtdkit.vtd.requests import Fault, Request, sid
+from vtdkit.vtd.unit.capabilities import Capabilities
+from vtdkit.vtd.walk.trace import Walk
 
 ABLE = Capabilities.scalable().environment
 
@@ -62,14 +68,20 @@ def test_asking_changes_nothing(unit: Any, walk: Walk) -> None:
     for card in (entry, *(BitFieldCard(name, 3, unit=unit) for name in ("GCMD", "iotlb_inv_dsc", "FSTS"))):
         card.value = 0x5
         assert card.answers
-    assert (dict(unit.registers.values), unit.memory.read64(walk.steps[-1].address), unit.queue.base) == before
+    assert (
+        dict(unit.registers.values),
+        unit.memory.read64(walk.steps[-1].address),
+        unit.queue.base,
+    ) == before
 
 
 def test_an_entry_is_found_by_the_walk_of_a_request(unit: Any, walk: Walk) -> None:
     found = BitFieldCard("context entry", unit=unit, request=walk.request)
     assert int(found.value, 16) == walk.steps[1].raw
     found.value = walk.steps[1].raw & ~1
-    assert [line["head"][-45:] for line in found.answers] == ["fault code 2h (LCT.2: context entry not present)"[-45:]] * 2
+    assert [line["head"][-45:] for line in found.answers] == [
+        "fault code 2h (LCT.2: context entry not present)"[-45:]
+    ] * 2
 
 
 def test_a_register_says_what_else_it_changes_and_why_it_reads_back_otherwise(unit: Any) -> None:
@@ -91,7 +103,11 @@ def test_every_register_answers_for_all_bits_set(unit: Any) -> None:
 
 
 def test_a_descriptor_is_done_or_stops_the_queue(unit: Any) -> None:
-    assert BitFieldCard("iotlb_inv_dsc", 0x12, unit=unit).answers[0] == {"good": True, "head": "done", "detail": ""}
+    assert BitFieldCard("iotlb_inv_dsc", 0x12, unit=unit).answers[0] == {
+        "good": True,
+        "head": "done",
+        "detail": "",
+    }
     stopped = BitFieldCard("iotlb_inv_dsc", 0x2, unit=unit).answers[0]
     assert stopped["good"] is False
     assert re.fullmatch(r"FSTS\.IQE is set, IQERCD\.IQEI = \d+\.", stopped["detail"])
@@ -110,7 +126,9 @@ def test_every_layout_makes_a_card_that_names_each_bit_once(name: str) -> None:
 
 @pytest.mark.parametrize("name", layouts())
 def test_each_abbreviation_a_layout_shows_is_explained(name: str) -> None:
-    texts = [row["meaning"] for row in bits.layout_record(layouts()[name], ABLE)["rows"] if row["state"] == "used"]
+    texts = [
+        row["meaning"] for row in bits.layout_record(layouts()[name], ABLE)["rows"] if row["state"] == "used"
+    ]
     assert [word for text in texts for word in abbreviations(text) if not explain(word)] == []
 
 
@@ -128,7 +146,9 @@ def test_what_cannot_be_shown_is_refused_with_its_reason(arguments: dict[str, An
 
 
 def test_an_entry_that_the_walk_does_not_use_is_refused(unit: Any, walk: Walk) -> None:
-    with pytest.raises(ValueError, match=r"uses no PASID table entry; it uses root entry, context entry, SS-P"):
+    with pytest.raises(
+        ValueError, match=r"uses no PASID table entry; it uses root entry, context entry, SS-P"
+    ):
         BitFieldCard("PASID table entry", unit=unit, request=walk.request)
 
 
@@ -142,7 +162,10 @@ def test_a_value_that_is_no_number_is_refused() -> None:
 def test_rows_of_32_bits_hold_every_bit_and_its_state() -> None:
     layout = bits.layout_record(layouts()["SS-PTE"], Capabilities().environment)
     top, bottom = bit_rows(layout["rows"], 64, 0x1451A0002, 0x1451A0003)
-    assert [(box.bit, box.one, box.changed) for box in bottom.boxes[-2:]] == [(1, True, False), (0, False, True)]
+    assert [(box.bit, box.one, box.changed) for box in bottom.boxes[-2:]] == [
+        (1, True, False),
+        (0, False, True),
+    ]
     assert [sum(label.span for label in row.labels) for row in (top, bottom)] == [32, 32]
     assert [(label.left, label.span, label.name) for label in bottom.labels if label.name in ("W", "R")] == [
         (30, 1, "W"),
@@ -178,12 +201,16 @@ def test_lines_name_what_is_used_or_set() -> None:
 def test_javascript_and_python_take_a_value_apart_alike() -> None:
     values = [0, 1, 0x1451A0003, (1 << 64) - 1, 0xA5A5_5A5A_0F0F_F0F0]
     layout = bits.layout_record(layouts()["SS-PTE"], Capabilities().environment)
-    body = "(m, given) => given.values.map((v) => m.decode(given.layout, BigInt(v)).map((r) => [r.name, r.bits, r.value, r.wrong]))"
-    theirs = call("bits.js", body, {"layout": layout, "values": [hex(value) for value in values]})
+    body = (
+        "(m, given) => given.values.map((v) => m.decode(given.layout, BigInt(v)).map((r) => [r.name, "
+        "r.bits, r.value, r.wrong]))"
+    )
+    theirs = call("bits/bits.js", body, {"layout": layout, "values": [hex(value) for value in values]})
     for value, rows in zip(values, theirs, strict=True):
         ours = [(row, field_value(row, value)) for row in layout["rows"]]
         assert rows == [
-            [row["name"], bits_text(row), hex(number), row["state"] == "reserved" and number != 0] for row, number in ours
+            [row["name"], bits_text(row), hex(number), row["state"] == "reserved" and number != 0]
+            for row, number in ours
         ]
         entry = layouts()["SS-PTE"].decode(value & (1 << 46) - 1)
         named = {row["name"]: field_value(row, entry.raw) for row in layout["rows"]}
@@ -192,7 +219,13 @@ def test_javascript_and_python_take_a_value_apart_alike() -> None:
 
 def test_a_saved_notebook_gets_the_fields_and_the_answers(card: BitFieldCard) -> None:
     still = str(card.still())
-    for text in ("<td", "ADDR", "0x1451a0000", "next table or page", "✓ 00:02.0 reads 0xffe78000: memory 0x1451a0000"):
+    for text in (
+        "<td",
+        "ADDR",
+        "0x1451a0000",
+        "next table or page",
+        "✓ 00:02.0 reads 0xffe78000: memory 0x1451a0000",
+    ):
         assert text in still
     assert len(still) < 8_000
     assert repr(card) == repr(card)

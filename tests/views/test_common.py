@@ -1,4 +1,6 @@
-"""What all widgets share in the browser: nodes that stay, parts that do not shrink, when Python hears of a position."""
+"""What all widgets share in the browser: nodes that stay, parts that do not shrink, when Python
+hears of a position.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from vtdkit.views import bundle
+from vtdkit.views.shared import bundle
 
 pytestmark = pytest.mark.browser
 _LOAD = """async (source) => {
@@ -25,7 +27,7 @@ def page(browser: Any) -> Iterator[Any]:
     context = browser.new_context(viewport={"width": 800, "height": 600})
     shown = context.new_page()
     shown.set_content("<!doctype html><title>common</title>")
-    shown.evaluate(_LOAD, bundle.module("common.js"))
+    shown.evaluate(_LOAD, bundle.module("shared/common.js"))
     yield shown
     context.close()
 
@@ -46,7 +48,10 @@ def tree(chosen: random.Random, depth: int) -> Any:
 
 def test_renewed_content_is_the_content_given_whatever_was_there(page: Any) -> None:
     chosen = random.Random(7)
-    trees = [[part for part in (tree(chosen, 3) for _ in range(4)) if not isinstance(part, str)] for _ in range(300)]
+    trees = [
+        [part for part in (tree(chosen, 3) for _ in range(4)) if not isinstance(part, str)]
+        for _ in range(300)
+    ]
     wrong = page.evaluate(
         """(trees) => trees.filter((each) => {
           common.renew(node, each.map(made));

@@ -1,4 +1,6 @@
-"""The lock-order graph: which edges there are, which make a circle, and a layout in which nothing lies on anything else."""
+"""The lock-order graph: which edges there are, which make a circle, and a layout in which nothing
+lies on anything else.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.views.timeline_runs import driver_run
-from vtdkit.kernel import Machine
-from vtdkit.kernel.lockdep import Dependency
-from vtdkit.views.lockgraph import caption, lock_order_figure
-from vtdkit.views.lockgraph_layout import Drawing, drawing, folded, ranks
-from vtdkit.views.lockgraph_order import LockOrder, lock_order
-from vtdkit.views.paper import spoken
-from vtdkit.views.spread import spread
+from vtdkit.kernel.checkers.lockdep.validator import Dependency
+from vtdkit.kernel.machine.machine import Machine
+from vtdkit.views.charts.lockgraph import caption, lock_order_figure
+from vtdkit.views.charts.lockgraph_layout import Drawing, drawing, folded, ranks
+from vtdkit.views.charts.lockgraph_order import LockOrder, lock_order
+from vtdkit.views.shared.paper import spoken
+from vtdkit.views.shared.spread import spread
 
 
 def nested(*orders: tuple[str, ...]) -> Machine:
@@ -72,7 +74,9 @@ def test_machine_validator_records_and_trace_say_the_same() -> None:
 
 
 def test_the_first_patch_takes_device_domain_lock_out_of_the_dump() -> None:
-    """klist_next takes k_lock while the list of the bus is walked, which the dump did under device_domain_lock."""
+    """klist_next takes k_lock while the list of the bus is walked, which the
+    dump did under device_domain_lock.
+    """
     before, after = (pairs(lock_order(driver_run(version)[0])) for version in (0, 1))
     assert ("device_domain_lock", "&k->k_lock") in before - after
 
@@ -104,7 +108,8 @@ def test_a_machine_without_the_validator_is_refused() -> None:
         lock_order(Machine(cpus=1, checkers=()))
 
 
-# -- layout ------------------------------------------------------------------------------------------------------------
+# -- layout
+# ------------------------------------------------------------------------------------------------------------
 
 
 def overlaps(picture: Drawing) -> list[tuple[str, str]]:
@@ -131,7 +136,11 @@ NAMES = st.sampled_from("abcdefg")
 
 
 @settings(max_examples=120, deadline=None)
-@given(st.lists(st.tuples(NAMES, NAMES).filter(lambda pair: pair[0] != pair[1]), min_size=1, max_size=14, unique=True))
+@given(
+    st.lists(
+        st.tuples(NAMES, NAMES).filter(lambda pair: pair[0] != pair[1]), min_size=1, max_size=14, unique=True
+    )
+)
 def test_any_graph_has_clear_boxes_and_arrows_that_join_the_right_ones(edges: list[tuple[str, str]]) -> None:
     order = lock_order([link(prev, after, "EN") for prev, after in edges])
     picture = drawing(order)
@@ -158,7 +167,11 @@ def test_spread_keeps_the_order_and_the_distance(given: list[tuple[float, float]
 
 @pytest.mark.parametrize(
     ("text", "lines"),
-    [("domain_update_device_node:39", "domain_update_\ndevice_node:39"), ("take:5", "take:5"), ("f" * 20, "f" * 20)],
+    [
+        ("domain_update_device_node:39", "domain_update_\ndevice_node:39"),
+        ("take:5", "take:5"),
+        ("f" * 20, "f" * 20),
+    ],
 )
 def test_a_long_label_is_broken_near_its_middle(text: str, lines: str) -> None:
     assert folded(text) == lines
@@ -168,7 +181,8 @@ def test_spread_leaves_alone_what_has_room() -> None:
     assert spread([0.0, 50.0, 51.0], [10.0, 10.0, 10.0]) == [0.0, 45.5, 55.5]
 
 
-# -- the figure --------------------------------------------------------------------------------------------------------
+# -- the figure
+# --------------------------------------------------------------------------------------------------------
 
 
 def texts(figure: Any) -> list[str]:

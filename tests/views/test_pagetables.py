@@ -1,4 +1,6 @@
-"""The page-table explorer: what it takes, its still and figure, two records side by side, the explorer in a browser."""
+"""The page-table explorer: what it takes, its still and figure, two records side by side, the
+explorer in a browser.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +13,10 @@ import pytest
 
 from tests.views.widgetpage import WidgetPage
 from vtdkit.lab.computer import BOTH_STAGES, Computer
-from vtdkit.views import PageTableExplorer
-from vtdkit.views.pagetables_layout import strips
-from vtdkit.vtd import Fault, Image, Translation
+from vtdkit.views.pagetables.layout import strips
+from vtdkit.views.pagetables.widget import PageTableExplorer
+from vtdkit.vtd.image.image import Image
+from vtdkit.vtd.requests import Fault, Translation
 
 REALITY = Path(__file__).resolve().parents[1] / "reality"
 CARD = "00:02.0"
@@ -43,9 +46,13 @@ def test_a_unit_an_image_a_computer_and_its_hardware_show_the_same_tables(image:
     pc, _ = mapped()
     hardware = pc.hardware[0]
     texts = {repr(PageTableExplorer(each, "00:03.0", iova=0x10000)) for each in (pc, hardware, hardware.unit)}
-    assert texts == {"<PageTableExplorer ✓ 00:03.0 reads 0x10000: memory 0x5000000, 4K page, read and write.>"}
+    assert texts == {
+        "<PageTableExplorer ✓ 00:03.0 reads 0x10000: memory 0x5000000, 4K page, read and write.>"
+    }
     assert isinstance(PageTableExplorer(image, CARD, iova=0xFFE78000).walk.answer, Translation)
-    with pytest.raises(TypeError, match="cannot explore a str; give a RemappingUnit, an Image, a Computer or its hardware"):
+    with pytest.raises(
+        TypeError, match="cannot explore a str; give a RemappingUnit, an Image, a Computer or its hardware"
+    ):
         PageTableExplorer("tests/reality")  # type: ignore[arg-type]
 
 
@@ -93,12 +100,21 @@ def test_a_figure_has_a_column_for_each_side_and_a_strip_for_each_table() -> Non
 def test_strips_light_the_entry_the_walk_used(image: Image) -> None:
     shown = PageTableExplorer(image, CARD, iova=0xFFE78000)
     drawn = strips(shown.record["sides"][0], shown.walk)
-    assert [strip.name for strip in drawn] == ["Root table", "Context table", "Level 4", "Level 3", "Level 2", "Level 1"]
+    assert [strip.name for strip in drawn] == [
+        "Root table",
+        "Context table",
+        "Level 4",
+        "Level 3",
+        "Level 2",
+        "Level 1",
+    ]
     assert [(strip.lit, strip.size, strip.stopped) for strip in drawn[2:]] == [
         (0xFFE78000 >> shift & 511, 512, False) for shift in (39, 30, 21, 12)
     ]
     last = drawn[-1]
-    assert any(block.kind == "both" and block.index <= last.lit < block.index + block.count for block in last.blocks)
+    assert any(
+        block.kind == "both" and block.index <= last.lit < block.index + block.count for block in last.blocks
+    )
 
 
 @pytest.mark.parametrize("folder", ["superpage_1g-s0-quiet", "legacy48_lazy-s0-busy", "passthrough-s0-quiet"])
@@ -111,7 +127,9 @@ def test_the_records_of_real_machines_are_of_modest_size(folder: str) -> None:
 @pytest.mark.browser
 def test_keys_move_the_address_and_choose_the_table(browser: Any, image: Image) -> None:
     with WidgetPage(browser, PageTableExplorer(image, CARD, iova=0xFFE78000)) as page:
-        assert page.status().startswith("00:02.0 reads 0xffe7_8000 → memory 0x1_451a_0000. 4 KiB page, read and write")
+        assert page.status().startswith(
+            "00:02.0 reads 0xffe7_8000 → memory 0x1_451a_0000. 4 KiB page, read and write"
+        )
         address = page.slider("DMA address")
         address.press("ArrowRight")
         assert page.position("iova") == "0xffe79000"
@@ -126,11 +144,15 @@ def test_keys_move_the_address_and_choose_the_table(browser: Any, image: Image) 
 
 
 @pytest.mark.browser
-def test_the_close_up_stands_still_while_the_mark_goes_through_it_and_a_click_goes_there(browser: Any, image: Image) -> None:
+def test_the_close_up_stands_still_while_the_mark_goes_through_it_and_a_click_goes_there(
+    browser: Any, image: Image
+) -> None:
     with WidgetPage(browser, PageTableExplorer(image, CARD, iova=0xFFE78000)) as page:
         lines = page.root.locator(".vtd-pt-close tr")
         numbers = [text.strip("▸ ") for text in lines.locator("td:first-child").all_inner_texts()]
-        assert numbers == [str(index) for index in range(119, 129)]  # entry 120 and its seven followers, one more on each side
+        assert numbers == [
+            str(index) for index in range(119, 129)
+        ]  # entry 120 and its seven followers, one more on each side
         for expected in range(120, 128):
             assert page.root.locator(".vtd-pt-close tr.vtd-on td").first.inner_text() == f"▸{expected}"
             assert [text.strip("▸ ") for text in lines.locator("td:first-child").all_inner_texts()] == numbers

@@ -1,4 +1,6 @@
-"""The walk in the browser against the walk of the hardware model: same answers, same steps, whatever the tables and the address."""
+"""The walk in the browser against the walk of the hardware model: same answers, same steps, whatever the
+tables and the address.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +15,14 @@ from tests.views.javascript import call
 from tests.vtd.cases import CASES
 from tests.vtd.rig import RW, SCALABLE, SID, R, Tables, legacy, scalable
 from vtdkit.lab.computer import BOTH_STAGES, Computer
-from vtdkit.views.pagetables_record import page_table_record
-from vtdkit.views.record import checked
-from vtdkit.views.snapshot import twin
-from vtdkit.vtd import Capabilities, Fault, Image, RemappingUnit, Request, Survey, Translation, sid
+from vtdkit.views.pagetables.record import page_table_record
+from vtdkit.views.pagetables.snapshot import twin
+from vtdkit.views.shared.record import checked
+from vtdkit.vtd.image.image import Image
+from vtdkit.vtd.image.survey import Survey
+from vtdkit.vtd.requests import Fault, Request, Translation, sid
+from vtdkit.vtd.unit.capabilities import Capabilities
+from vtdkit.vtd.unit.unit import RemappingUnit
 
 REALITY = Path(__file__).resolve().parents[1] / "reality"
 WALK = """(module, given) => given.queries.map(([address, kind, remembered]) => {
@@ -30,12 +36,20 @@ def request(source: int, pasid: int | None, address: int, kind: str) -> Request:
     return Request(source, address, kind, pasid=pasid, length=min(4, 4096 - (address & 0xFFF)))  # type: ignore[arg-type]
 
 
-def agree(unit: RemappingUnit, source: int, queries: Iterable[Query], pasid: int | None = None, **more: Any) -> int:
-    """Every query gets the same answer by the same steps from the record and from the unit; returns how many were granted."""
+def agree(
+    unit: RemappingUnit, source: int, queries: Iterable[Query], pasid: int | None = None, **more: Any
+) -> int:
+    """Every query gets the same answer by the same steps from the record and from the unit; returns
+    how many were granted.
+    """
     still = twin(unit)
     record = checked(page_table_record(still, source, pasid, **more))
     asked = list(queries)
-    found = call("pagewalk.js", WALK, {"record": record, "queries": [[hex(address), kind, held] for address, kind, held in asked]})
+    found = call(
+        "pagetables/pagewalk.js",
+        WALK,
+        {"record": record, "queries": [[hex(address), kind, held] for address, kind, held in asked]},
+    )
     granted = 0
     for (address, kind, held), there in zip(asked, found, strict=True):
         walk = still.walk(request(source, pasid, address, kind), cached=held)
@@ -48,15 +62,26 @@ def agree(unit: RemappingUnit, source: int, queries: Iterable[Query], pasid: int
             continue
         if isinstance(answer, Fault):
             code = "" if answer.code is None else f"{answer.code:X}h"
-            assert told == {"ok": False, "label": answer.label, "code": code, "recorded": answer.recorded}, where
+            assert told == {"ok": False, "label": answer.label, "code": code, "recorded": answer.recorded}, (
+                where
+            )
         else:
             assert isinstance(answer, Translation)
-            assert (told["ok"], int(told["address"], 16), int(told["size"], 16)) == (True, answer.address, answer.size), where
+            assert (told["ok"], int(told["address"], 16), int(told["size"], 16)) == (
+                True,
+                answer.address,
+                answer.size,
+            ), where
             assert (told["readable"], told["writable"]) == (answer.readable, answer.writable), where
             granted += 1
         steps = [s for s in walk.steps if s.level and not s.inner and s.source != "IOTLB"]
         mine = [
-            [("first", "second")[s.structure.name.startswith("SS")], s.level, s.index if s.source == "memory" else None, hex(s.raw)]
+            [
+                ("first", "second")[s.structure.name.startswith("SS")],
+                s.level,
+                s.index if s.source == "memory" else None,
+                hex(s.raw),
+            ]
             for s in steps
         ]
         assert there["steps"][: len(mine)] == mine, where
@@ -80,7 +105,12 @@ QUIET = ("legacy39_strict", "legacy48_lazy", "superpage_1g", "passthrough", "sca
 
 
 def everything(where: Iterable[int], *, held: bool = False) -> list[Query]:
-    return [(address, kind, h) for address in where for kind in ("read", "write") for h in ((False, True) if held else (False,))]
+    return [
+        (address, kind, h)
+        for address in where
+        for kind in ("read", "write")
+        for h in ((False, True) if held else (False,))
+    ]
 
 
 @pytest.mark.parametrize(
@@ -92,7 +122,7 @@ def everything(where: Iterable[int], *, held: bool = False) -> list[Query]:
         ("legacy48_ats", "specification"),
         ("caching_mode", "specification"),
     ],
-)  # fmt: skip
+)
 def test_every_device_of_a_real_machine(folder: str, personality: str) -> None:
     (path,) = REALITY.glob(f"{folder}-*")
     unit = Image.load(path).unit_as(personality)
@@ -121,14 +151,18 @@ def test_every_way_to_be_refused(label: str) -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_random_tables_of_every_path(path: str, seed: int) -> None:
     chosen = random.Random(f"{path} {seed}")
-    caps = Capabilities.scalable(HAW=chosen.choice((36, 46)), SSADS=1, reserved_first=bool(seed == 1), SC=seed % 2)
+    caps = Capabilities.scalable(
+        HAW=chosen.choice((36, 46)), SSADS=1, reserved_first=bool(seed == 1), SC=seed % 2
+    )
     ssade = 1 << 9 if chosen.random() < 0.5 else 0
     tables, _, _, root = scalable(path, caps, w0=ssade if path in ("SS", "NEST") else 0)
     mapped = []
     for _ in range(24):
         size = chosen.choice((4096, 4096, 1 << 21, 1 << 30))
         iova = chosen.randrange(1 << 36) // size * size
-        bits = chosen.choice((1, 2, 3, 0x303)) if path == "SS" else chosen.choice((0x67, 0x65, 0x07, 0x63, 0x27))
+        bits = (
+            chosen.choice((1, 2, 3, 0x303)) if path == "SS" else chosen.choice((0x67, 0x65, 0x07, 0x63, 0x27))
+        )
         if root:
             place = chosen.randrange(1 << 35) // size * size
             tables.map(root, iova, place, bits=bits, size=size, middle=RW if path == "SS" else 0x67)
@@ -136,7 +170,9 @@ def test_random_tables_of_every_path(path: str, seed: int) -> None:
     if path == "NEST":
         second = tables.memory[_pasid_entry(tables)] & ~0xFFF
         for page in sorted(tables.memory.pages):
-            tables.map(second, page << 12, page << 12, bits=chosen.choice((3, 3, 3, 3, 3, 1, 0x303)), middle=0x303)
+            tables.map(
+                second, page << 12, page << 12, bits=chosen.choice((3, 3, 3, 3, 3, 1, 0x303)), middle=0x303
+            )
         for _ in range(12):
             guest, host = chosen.randrange(1 << 35) >> 21 << 21, chosen.randrange(1 << 34) >> 21 << 21
             tables.map(second, guest, host, size=1 << 21, middle=0x303)
@@ -144,7 +180,9 @@ def test_random_tables_of_every_path(path: str, seed: int) -> None:
         page = chosen.choice(sorted(tables.memory.pages))
         used = [index for index, word in enumerate(tables.memory.pages[page]) if word]
         if used and page << 12 not in (tables.root,):
-            tables.memory.pages[page][chosen.choice(used)] ^= 1 << chosen.choice((0, 1, 2, 7, 8, 9, 11, 37, 50, 61, 62, 63))
+            tables.memory.pages[page][chosen.choice(used)] ^= 1 << chosen.choice(
+                (0, 1, 2, 7, 8, 9, 11, 37, 50, 61, 62, 63)
+            )
     agree(tables.unit(caps, mode=1), SID, everything(addresses(mapped, seed, 30)))
 
 
@@ -209,7 +247,12 @@ def test_tables_that_our_driver_built() -> None:
 def test_first_stage_tables_that_our_driver_built() -> None:
     pc = Computer(devices={"00:03.0": {}}, units=BOTH_STAGES, scalable=True)
     assert pc.map(pc.domain_of("00:03.0"), 0x10000, 0x5000000, 0x4000) == 0
-    assert agree(pc.hardware[0].unit, sid("00:03.0"), everything(addresses([(0x10000, 0x4000)], 1, 10), held=True)) > 20
+    assert (
+        agree(
+            pc.hardware[0].unit, sid("00:03.0"), everything(addresses([(0x10000, 0x4000)], 1, 10), held=True)
+        )
+        > 20
+    )
 
 
 def test_looking_at_a_freed_table_reports_nothing_and_says_that_it_is_freed() -> None:
@@ -242,7 +285,10 @@ def test_a_walk_that_leaves_the_record_says_so_and_all_others_stay_right() -> No
     assert record["left_out"] > 50
     assert sum(len(page["runs"]) for page in record["pages"].values()) <= 700
     queries = [[hex(iova), "read", False] for iova, _ in mapped]
-    found = [each["answer"] for each in call("pagewalk.js", WALK, {"record": record, "queries": queries})]
+    found = [
+        each["answer"]
+        for each in call("pagetables/pagewalk.js", WALK, {"record": record, "queries": queries})
+    ]
     assert found[7]["ok"] is True
     unknown = [answer for answer in found if answer == {"unknown": True}]
     assert len(unknown) > 100

@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 
 from tests.views.test_pagetables import pair
-from vtdkit.series import SERIES
-from vtdkit.views import BitFieldCard, PatchView
-from vtdkit.views.paper import DPI, figure, spoken
+from vtdkit.series.catalogue import SERIES
+from vtdkit.views.bits.widget import BitFieldCard
+from vtdkit.views.patch.widget import PatchView
+from vtdkit.views.shared.paper import DPI, figure, spoken
 
 
 @pytest.mark.parametrize(
@@ -25,7 +26,10 @@ def test_the_picture_in_a_notebook_is_small_and_looks_like_the_figure(widget: ob
     figure.savefig(exact, format="png", dpi=DPI)
     shown = figure.png()
     assert len(shown) < 60_000
-    one, other = (np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int) for png in (exact.getvalue(), shown))
+    one, other = (
+        np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
+        for png in (exact.getvalue(), shown)
+    )
     assert one.shape == other.shape
     assert np.abs(one - other).max() < 12
 

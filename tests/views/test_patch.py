@@ -1,4 +1,6 @@
-"""The patch view: source taken apart and put side by side, locks read from a run, the record, the view in a browser."""
+"""The patch view: source taken apart and put side by side, locks read from a run, the record, the
+view in a browser.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +14,16 @@ from hypothesis import strategies as st
 
 from tests.views.javascript import call
 from tests.views.widgetpage import WidgetPage
-from vtdkit.kernel import Finding
+from vtdkit.kernel.checkers.findings import Finding
 from vtdkit.lab.computer import Computer
-from vtdkit.series import SERIES, PatchInfo, driver_at, mainline
-from vtdkit.views import PatchView, locks_taken
-from vtdkit.views.patch_code import coloured, side_by_side
-from vtdkit.views.patch_record import in_ns, patch_record
-from vtdkit.views.patch_still import diff_lines, near_changes
+from vtdkit.series import mainline
+from vtdkit.series.catalogue import SERIES, driver_at
+from vtdkit.series.patch import PatchInfo
+from vtdkit.views.patch.code import coloured, side_by_side
+from vtdkit.views.patch.locks import locks_taken
+from vtdkit.views.patch.record import in_ns, patch_record
+from vtdkit.views.patch.still import diff_lines, near_changes
+from vtdkit.views.patch.widget import PatchView
 
 EVERY = [*SERIES[1:], *mainline.SERIES[1:]]
 DUMP = "domain_translation_struct_show"
@@ -38,7 +43,9 @@ def view() -> PatchView:
     return PatchView(SERIES[1], before=dumped(0), after=dumped(1), findings=findings)
 
 
-SOURCES = [source for info in EVERY for change in info.changes.values() for source in (change.before, change.after)]
+SOURCES = [
+    source for info in EVERY for change in info.changes.values() for source in (change.before, change.after)
+]
 
 
 def test_colouring_loses_no_letter_of_any_source() -> None:
@@ -67,7 +74,9 @@ def test_keywords_strings_comments_and_names_that_are_defined_are_told_apart() -
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.sampled_from("abcd"), max_size=12), st.lists(st.sampled_from("abcd"), max_size=12))
-def test_side_by_side_shows_each_line_once_in_order_and_pairs_only_equal_ones_as_same(old: list[str], new: list[str]) -> None:
+def test_side_by_side_shows_each_line_once_in_order_and_pairs_only_equal_ones_as_same(
+    old: list[str], new: list[str]
+) -> None:
     rows = side_by_side("\n".join(old), "\n".join(new))
     assert [row.before for row in rows if row.before >= 0] == list(range(len(old)))
     assert [row.after for row in rows if row.after >= 0] == list(range(len(new)))
@@ -78,10 +87,15 @@ def test_side_by_side_shows_each_line_once_in_order_and_pairs_only_equal_ones_as
 @pytest.mark.parametrize("info", EVERY, ids=lambda info: info.title)
 def test_every_patch_makes_a_record_whose_counts_are_the_diffstat(info: PatchInfo) -> None:
     record = patch_record(info, None, None, ())
-    assert (sum(each["added"] for each in record["functions"]), sum(each["gone"] for each in record["functions"])) == info.diffstat
+    assert (
+        sum(each["added"] for each in record["functions"]),
+        sum(each["gone"] for each in record["functions"]),
+    ) == info.diffstat
     assert len(record["functions"]) == len(info.changes)
     for each, change in zip(record["functions"], info.changes.values(), strict=True):
-        assert each["kind"] == ("added" if not change.before else "removed" if not change.after else "changed")
+        assert each["kind"] == (
+            "added" if not change.before else "removed" if not change.after else "changed"
+        )
         lines = diff_lines(each)
         assert [text for sign, text in lines if sign in " -"] == change.before.splitlines()
         assert [text for sign, text in lines if sign in " +"] == change.after.splitlines()
@@ -127,7 +141,11 @@ def test_locks_add_up_to_what_the_lock_statistics_count() -> None:
     pc.run(pc.driver.domain_translation_struct_show())
     taken = [each for locks in locks_taken(pc.machine.trace()).values() for each in locks]
     for name in ("device_domain_lock", "&iommu->lock", "&qi->q_lock"):
-        events = [event for event in pc.machine.trace() if event.object == name and event.kind in ("acquire", "release")]
+        events = [
+            event
+            for event in pc.machine.trace()
+            if event.object == name and event.kind in ("acquire", "release")
+        ]
         assert sum(lock == name for lock, *_ in taken) * 2 == len(events) > 0
         spans = sum(event.time * (1 if event.kind == "release" else -1) for event in events)
         assert sum(held for lock, _, held in taken if lock == name) == spans
@@ -146,7 +164,9 @@ def test_locks_are_shown_once_for_each_way_they_were_taken() -> None:
     taken = {DUMP: [("a", "on", 5), ("b", "on", 7), ("a", "on", 9), ("a", "off", 1)]}
     record = patch_record(SERIES[1], taken, None, ())
     shown = next(each["locks"] for each in record["functions"] if each["name"] == DUMP)
-    assert [(each["lock"], each["how"], each["times"], each["longest"], each["total"]) for each in shown[0]] == [
+    assert [
+        (each["lock"], each["how"], each["times"], each["longest"], each["total"]) for each in shown[0]
+    ] == [
         ("a", "on", 2, 9, 14),
         ("b", "on", 1, 7, 7),
         ("a", "off", 1, 1, 1),
@@ -169,10 +189,22 @@ def test_findings_are_texts_judgements_or_what_a_checker_found() -> None:
     ("arguments", "complaint"),
     [
         ({"patch": SERIES[0]}, "is where the series starts and changes nothing; take SERIES[1] or later"),
-        ({"patch": SERIES[3], "function": "nothing"}, "does not touch 'nothing'; it touches disable_dmar_iommu"),
-        ({"patch": SERIES[3], "findings": [("worse", "x")]}, "a finding is bad or good or note, not 'worse': x"),
-        ({"patch": SERIES[3], "before": {"disable_dmar_iommu": [("a", "b")]}}, "give (lock, how it was taken, ns held)"),
-        ({"patch": SERIES[3], "after": {"disable_dmar_iommu": [("a", "b", -1)]}}, "give (lock, how it was taken, ns held)"),
+        (
+            {"patch": SERIES[3], "function": "nothing"},
+            "does not touch 'nothing'; it touches disable_dmar_iommu",
+        ),
+        (
+            {"patch": SERIES[3], "findings": [("worse", "x")]},
+            "a finding is bad or good or note, not 'worse': x",
+        ),
+        (
+            {"patch": SERIES[3], "before": {"disable_dmar_iommu": [("a", "b")]}},
+            "give (lock, how it was taken, ns held)",
+        ),
+        (
+            {"patch": SERIES[3], "after": {"disable_dmar_iommu": [("a", "b", -1)]}},
+            "give (lock, how it was taken, ns held)",
+        ),
     ],
 )
 def test_what_cannot_be_shown_is_refused_with_its_reason(arguments: dict[str, Any], complaint: str) -> None:
@@ -185,14 +217,19 @@ def test_a_saved_notebook_gets_the_diff_the_findings_and_the_locks(view: PatchVi
     still = str(view.still())
     assert ">- " in still
     assert ">+ " in still
-    for text in ("✗ problem:", "a domain &lt;may&gt; go", "device_domain_lock (interrupts off): 1 ×", "none in this run"):
+    for text in (
+        "✗ problem:",
+        "a domain &lt;may&gt; go",
+        "device_domain_lock (interrupts off): 1 ×",
+        "none in this run",
+    ):
         assert text in still
     assert "<may>" not in still
 
 
 def test_python_and_javascript_write_times_alike() -> None:
     times = [0, 1, 999, 1000, 1840, 12_345, 999_949, 1_000_000, 3_140_000, 2_000_000_000]
-    assert call("patch.js", "(m, given) => given.map(m.inNs)", times) == [in_ns(time) for time in times]
+    assert call("patch/patch.js", "(m, given) => given.map(m.inNs)", times) == [in_ns(time) for time in times]
 
 
 def test_the_figure_shows_the_diff_and_a_bar_for_each_lock(view: PatchView) -> None:
@@ -212,7 +249,9 @@ def test_keys_choose_the_function_and_the_side(browser: Any, view: PatchView) ->
         functions.press("ArrowDown")
         assert page.position("function") == DUMP
         lines = "2 lines added, 3 removed"
-        assert page.status().startswith(f"{DUMP}, 2 of 2: changed, {lines}; before and after shown. Locks before: device_")
+        assert page.status().startswith(
+            f"{DUMP}, 2 of 2: changed, {lines}; before and after shown. Locks before: device_"
+        )
         chosen = functions.get_by_role("option", selected=True)
         assert chosen.get_attribute("aria-label") == f"{DUMP}, changed, {lines}"
         source = page.root.get_by_role("group", name=f"source of {DUMP}")

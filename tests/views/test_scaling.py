@@ -10,19 +10,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.text import Text
 
-from vtdkit.views.paper import spoken
-from vtdkit.views.scaling import ScalingPoint, scaling_figure
-from vtdkit.views.scaling_lines import doublings, ideal, rate_text, scaling_lines
+from vtdkit.views.charts.scaling import ScalingPoint, scaling_figure
+from vtdkit.views.charts.scaling_lines import doublings, ideal, rate_text, scaling_lines
+from vtdkit.views.shared.paper import spoken
 
 POINTS = [
-    ScalingPoint(0, 4, 700_000.0, 0.55), ScalingPoint(0, 1, 400_000.0), ScalingPoint(0, 2, 600_000.0, 0.3),
-    ScalingPoint(12, 1, 500_000.0), ScalingPoint(12, 2, 990_000.0, 0.01), ScalingPoint(12, 4, 1_900_000.0, 0.02),
-]  # fmt: skip
+    ScalingPoint(0, 4, 700_000.0, 0.55),
+    ScalingPoint(0, 1, 400_000.0),
+    ScalingPoint(0, 2, 600_000.0, 0.3),
+    ScalingPoint(12, 1, 500_000.0),
+    ScalingPoint(12, 2, 990_000.0, 0.01),
+    ScalingPoint(12, 4, 1_900_000.0, 0.02),
+]
 
 
 def test_each_version_is_a_line_by_cpus() -> None:
     before, after = scaling_lines(POINTS, {0: "before"})
-    assert (before.name, before.cpus, before.rates, before.waits) == ("before", (1, 2, 4), (4e5, 6e5, 7e5), (0.0, 0.3, 0.55))
+    assert (before.name, before.cpus, before.rates, before.waits) == (
+        "before",
+        (1, 2, 4),
+        (4e5, 6e5, 7e5),
+        (0.0, 0.3, 0.55),
+    )
     assert after.name == "12"
 
 
@@ -31,7 +40,14 @@ def test_the_ideal_is_the_best_single_cpu_times_their_number() -> None:
 
 
 def test_without_a_single_cpu_the_ideal_starts_at_the_fewest() -> None:
-    assert ideal(scaling_lines([ScalingPoint("x", 2, 10.0), ScalingPoint("x", 8, 20.0), ScalingPoint("y", 4, 99.0)]))(8) == 40
+    assert (
+        ideal(
+            scaling_lines(
+                [ScalingPoint("x", 2, 10.0), ScalingPoint("x", 8, 20.0), ScalingPoint("y", 4, 99.0)]
+            )
+        )(8)
+        == 40
+    )
 
 
 @pytest.mark.parametrize(
@@ -50,7 +66,9 @@ def test_what_cannot_be_drawn_is_refused_with_the_reason(points: list[ScalingPoi
         scaling_lines(points)
 
 
-@pytest.mark.parametrize(("rate", "text"), [(2.5e6, "2.5 million"), (4e5, "400 thousand"), (12.0, "12"), (3e9, "3 billion")])
+@pytest.mark.parametrize(
+    ("rate", "text"), [(2.5e6, "2.5 million"), (4e5, "400 thousand"), (12.0, "12"), (3e9, "3 billion")]
+)
 def test_rates_in_words(rate: float, text: str) -> None:
     assert rate_text(rate) == text
 
@@ -90,7 +108,9 @@ def test_names_of_lines_that_end_together_do_not_overlap() -> None:
     figure = scaling_figure(points)
     figure.canvas.draw()
     for ax in figure.axes:
-        boxes = [Text.get_window_extent(text) for name, text in shown(ax).items() if name.startswith("version")]
+        boxes = [
+            Text.get_window_extent(text) for name, text in shown(ax).items() if name.startswith("version")
+        ]
         assert len(boxes) == 5
         assert all(low.y1 <= high.y0 for low, high in pairwise(sorted(boxes, key=lambda box: box.y0)))
 
@@ -106,9 +126,10 @@ def test_a_figure_shows_itself_in_a_notebook_and_is_small_enough_to_save() -> No
     assert len(picture) < 60_000
     shown = figure._repr_mimebundle_()
     assert shown["text/html"].startswith('<img src="data:image/png;base64,iVBOR')
-    assert shown["text/html"].endswith("\"/>")
+    assert shown["text/html"].endswith('"/>')
     assert spoken(figure) == (
-        "T: operations per second. 0: 400 thousand with 1 CPUs, 700 thousand with 4, where 55% of the time is waiting; "
+        "T: operations per second. 0: 400 thousand with 1 CPUs, 700 thousand with 4, where 55% of the time "
+        "is waiting; "
         "12: 500 thousand with 1 CPUs, 1.9 million with 4, where 2% of the time is waiting."
     )
     assert shown["text/plain"] == repr(figure) == "<Figure size 900x390 with 2 Axes>"

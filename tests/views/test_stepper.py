@@ -1,4 +1,6 @@
-"""The interleaving stepper: its record, its words (the same in Python and in the browser), still, figure, and keys in a page."""
+"""The interleaving stepper: its record, its words (the same in Python and in the browser), still, figure,
+and keys in a page.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +14,15 @@ import traitlets
 from tests.lab.test_steps import crossing, dump_unmap
 from tests.views.javascript import call
 from tests.views.widgetpage import WidgetPage
-from vtdkit.kernel import Machine
-from vtdkit.lab.scenarios import SCENARIOS
-from vtdkit.lab.steps import Steps, record_schedule
-from vtdkit.series import driver_at
-from vtdkit.views import Stepper
-from vtdkit.views.record import checked
-from vtdkit.views.stepper_figure import rows
-from vtdkit.views.stepper_record import columns, says, states, stepper_record
-from vtdkit.views.stepper_still import excerpt, stepper_still
+from vtdkit.kernel.machine.machine import Machine
+from vtdkit.lab.scenarios.catalogue import SCENARIOS
+from vtdkit.lab.steps.schedule import Steps, record_schedule
+from vtdkit.series.catalogue import driver_at
+from vtdkit.views.shared.record import checked
+from vtdkit.views.stepper.figure import rows
+from vtdkit.views.stepper.record import columns, says, states, stepper_record
+from vtdkit.views.stepper.still import excerpt, stepper_still
+from vtdkit.views.stepper.widget import Stepper
 
 MODEL = """(module, { record, steps }) => {
   const run = module.unfold(record);
@@ -54,14 +56,16 @@ def crowd(machine: Machine) -> Any:
     return lambda: "done"
 
 
-# -- words -------------------------------------------------------------------------------------------------------------
+# -- words
+# -------------------------------------------------------------------------------------------------------------
 
 
 def test_what_is_said_at_each_position() -> None:
     steps = dump_unmap()
     assert says(steps, 0) == "Step 0 of 9. Next: CPU1: unmap will begin."
     assert says(steps, 8) == (
-        "Step 8 of 9. CPU1: unmap did: free domain 2 level 1 table. Freed: page domain 2 level 1 table at 0x1008000. "
+        "Step 8 of 9. CPU1: unmap did: free domain 2 level 1 table. Freed: page domain 2 level 1 table at "
+        "0x1008000. "
         "From here on nothing can avoid what is found. Next: CPU0: cat will read domain 2 level 1 table[0]."
     )
     assert "FOUND: BUG: KASAN: use-after-free: domain 2 level 1 table. The end" in says(steps, 9)
@@ -83,7 +87,9 @@ def test_of_many_threads_those_that_move_most_get_a_column() -> None:
 def test_python_and_the_browser_say_the_same_at_every_position(make: Any) -> None:
     steps = make()
     everywhere = list(range(len(steps) + 1))
-    found = call("stepper_model.js", MODEL, {"record": checked(stepper_record(steps)), "steps": everywhere})
+    found = call(
+        "stepper/stepper_model.js", MODEL, {"record": checked(stepper_record(steps)), "steps": everywhere}
+    )
     movers = [step.thread for step in steps.steps]
     for at, (words, up, after, before, changed, freed) in zip(everywhere, found, strict=True):
         assert words == says(steps, at)
@@ -101,12 +107,15 @@ def test_the_record_is_small_and_plain() -> None:
     assert len(json.dumps(checked(stepper_record(timer())))) < 80_000
 
 
-# -- widget, still, figure ---------------------------------------------------------------------------------------------
+# -- widget, still, figure
+# ---------------------------------------------------------------------------------------------
 
 
 def test_the_widget_says_where_it_is_and_stays_inside() -> None:
     widget = Stepper(dump_unmap(), step=8)
-    assert repr(widget).startswith("<Stepper dump and unmap. Step 8 of 9. CPU1: unmap did: free domain 2 level 1 table.")
+    assert repr(widget).startswith(
+        "<Stepper dump and unmap. Step 8 of 9. CPU1: unmap did: free domain 2 level 1 table."
+    )
     widget.step = 99
     assert widget.step == 9
     widget.step = -3
@@ -171,7 +180,9 @@ def test_rows_of_the_figure_keep_what_happens_and_draw_the_rest_together(make: A
     assert {found.step for found in steps.findings if found.step} <= {row.step for row in shown if row.found}
     assert steps.inevitable in numbers
     kept = {row.step for row in shown if not row.text.startswith("…")}
-    assert all(number in kept for number in range(numbers[0] + 1, numbers[-1] + 1) if steps.steps[number].freed)
+    assert all(
+        number in kept for number in range(numbers[0] + 1, numbers[-1] + 1) if steps.steps[number].freed
+    )
 
 
 def test_uneventful_steps_of_one_thread_are_one_row() -> None:
@@ -180,7 +191,8 @@ def test_uneventful_steps_of_one_thread_are_one_row() -> None:
     assert (long.thread, long.text) == (0, "… 41 steps …")
 
 
-# -- in a page ---------------------------------------------------------------------------------------------------------
+# -- in a page
+# ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.browser
@@ -211,11 +223,20 @@ def test_keys_for_switches_findings_and_the_point_of_no_return(browser: Any) -> 
         assert page.position("step") == 2
         ribbon.press("i")
         assert page.position("step") == 8
-        assert "Since step 8 it cannot be avoided" in page.root.get_by_role("region", name="findings").inner_text()
+        assert (
+            "Since step 8 it cannot be avoided"
+            in page.root.get_by_role("region", name="findings").inner_text()
+        )
         ribbon.press("f")
         assert page.position("step") == 9
-        assert "step 9: BUG: KASAN: use-after-free" in page.root.get_by_role("region", name="findings").inner_text()
-        assert "step 8: page domain 2 level 1 table" in page.root.get_by_role("region", name="freed so far").inner_text()
+        assert (
+            "step 9: BUG: KASAN: use-after-free"
+            in page.root.get_by_role("region", name="findings").inner_text()
+        )
+        assert (
+            "step 8: page domain 2 level 1 table"
+            in page.root.get_by_role("region", name="freed so far").inner_text()
+        )
         ribbon.press("Shift+ArrowLeft")
         ribbon.press("Home")
         assert page.position("step") == 0

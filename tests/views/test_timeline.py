@@ -1,4 +1,6 @@
-"""The lock timeline as a widget: what it says, its still, its figure, and keys in a page; and a hundred thousand events."""
+"""The lock timeline as a widget: what it says, its still, its figure, and keys in a page; and
+a hundred thousand events.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +13,11 @@ import pytest
 
 from tests.views.timeline_runs import contended, driver_run
 from tests.views.widgetpage import WidgetPage
-from vtdkit.kernel import Machine, Trace
-from vtdkit.views import BadRecord, LockTimeline
-from vtdkit.views.timeline_fold import timeline_of
+from vtdkit.kernel.machine.machine import Machine
+from vtdkit.kernel.record.record import Trace
+from vtdkit.views.shared.record import BadRecord
+from vtdkit.views.timeline.fold import timeline_of
+from vtdkit.views.timeline.widget import LockTimeline
 
 LOCK = "device_domain_lock"
 
@@ -62,13 +66,15 @@ def sleeps() -> Trace:
     return machine.simulate()
 
 
-# -- in Python ---------------------------------------------------------------------------------------------------------
+# -- in Python
+# ---------------------------------------------------------------------------------------------------------
 
 
 def test_it_says_what_every_cpu_does_at_the_cursor() -> None:
     widget = LockTimeline(contended(), cursor=500)
     assert widget.summary() == (
-        f"at 500 ns. CPU0 (reader) holding {LOCK}. CPU1 (writer) spinning for {LOCK}, interrupts off. CPU2 idle."
+        f"at 500 ns. CPU0 (reader) holding {LOCK}. CPU1 (writer) spinning for {LOCK}, interrupts off. CPU2 "
+        "idle."
     )
     assert repr(widget) == f"<LockTimeline {widget.summary()}>"
     assert (widget.left, widget.right) == (0, 1500)
@@ -87,7 +93,14 @@ def test_labels_must_be_as_many_as_runs() -> None:
 
 def test_the_still_has_lanes_locks_and_meanings_and_is_small() -> None:
     text = str(before_and_after(cursor=5000).still())
-    for shown in ("CPU3", f"A {LOCK}", "before the patch", "after it", "waits for a lock that another CPU has", "18 of 19"):
+    for shown in (
+        "CPU3",
+        f"A {LOCK}",
+        "before the patch",
+        "after it",
+        "waits for a lock that another CPU has",
+        "18 of 19",
+    ):
         assert shown in text, shown
     assert len(text) < 45_000
 
@@ -112,12 +125,20 @@ def test_the_figure_draws_each_run_and_explains_its_signs() -> None:
     figure = before_and_after().figure()
     assert [ax.get_title(loc="left") for ax in figure.axes] == ["before the patch", "after it"]
     words = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert words == ["runs", "holds a lock", "spins", "waits for hardware", "handles an interrupt", "interrupts off"]
+    assert words == [
+        "runs",
+        "holds a lock",
+        "spins",
+        "waits for hardware",
+        "handles an interrupt",
+        "interrupts off",
+    ]
     assert figure.axes[-1].get_xlabel().startswith(f"A {LOCK}")
     assert len(figure.png()) < 90_000
 
 
-# -- in a page ---------------------------------------------------------------------------------------------------------
+# -- in a page
+# ---------------------------------------------------------------------------------------------------------
 
 
 def said(page: WidgetPage) -> str:

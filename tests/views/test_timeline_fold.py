@@ -10,16 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.views.timeline_runs import contended, driver_run, trace_of
-from vtdkit.kernel import IDEAL, Machine, Trace
-from vtdkit.kernel.record import KINDS
-from vtdkit.views.timeline_fold import STATES, Lane, Timeline, timeline_of
-from vtdkit.views.timeline_layout import totals
+from vtdkit.kernel.machine.costs import IDEAL
+from vtdkit.kernel.machine.machine import Machine
+from vtdkit.kernel.record.record import KINDS, Trace
+from vtdkit.views.timeline.fold import STATES, Lane, Timeline, timeline_of
+from vtdkit.views.timeline.layout import totals
 
 
 def spans(timeline: Timeline, cpu: int) -> list[tuple[int, str]]:
     """The lane of a CPU as (start, state)."""
     lane = timeline.lanes[cpu]
-    return [(start, STATES[timeline.looks[look].state]) for start, look in zip(lane.starts, lane.looks, strict=True)]
+    return [
+        (start, STATES[timeline.looks[look].state])
+        for start, look in zip(lane.starts, lane.looks, strict=True)
+    ]
 
 
 def test_a_lane_is_gapless_and_says_what_the_cpu_does() -> None:
@@ -82,7 +86,13 @@ def test_an_interrupt_lies_on_top_of_what_it_interrupted() -> None:
     machine.spawn(thread(), cpu=0, name="thread")
     machine.call_in(100, line.fire)
     timeline = timeline_of(machine.simulate())
-    assert spans(timeline, 0) == [(0, "holding"), (101, "interrupt"), (131, "holding"), (151, "holding"), (550, "idle")]
+    assert spans(timeline, 0) == [
+        (0, "holding"),
+        (101, "interrupt"),
+        (131, "holding"),
+        (151, "holding"),
+        (550, "idle"),
+    ]
     handling = timeline.looks[timeline.lanes[0].looks[2]]
     assert handling.in_interrupt
     assert [timeline.objects[obj].name for obj in handling.held] == ["taken in the handler"]
@@ -92,7 +102,13 @@ def test_an_interrupt_lies_on_top_of_what_it_interrupted() -> None:
 def test_a_busy_wait_for_hardware_is_a_state_of_its_own() -> None:
     steps = [(0, "run", 0), (10, "acquire", 1), (40, "wait", 4), (90, "wait_end", 4), (95, "release", 1)]
     timeline = timeline_of(trace_of([(time, 0, 1, kind, obj) for time, kind, obj in steps], end=100))
-    assert spans(timeline, 0) == [(0, "running"), (10, "holding"), (40, "hardware"), (90, "holding"), (95, "running")]
+    assert spans(timeline, 0) == [
+        (0, "running"),
+        (10, "holding"),
+        (40, "hardware"),
+        (90, "holding"),
+        (95, "running"),
+    ]
     waiting = timeline.looks[timeline.lanes[0].looks[2]]
     assert timeline.objects[waiting.object].name == "status[4]"
     assert timeline.objects[waiting.object].lock == -1
@@ -101,14 +117,28 @@ def test_a_busy_wait_for_hardware_is_a_state_of_its_own() -> None:
 
 
 def test_locks_of_one_name_are_one_class_with_numbers() -> None:
-    rows = [(0, 0, 1, "acquire", 1), (5, 1, 2, "acquire", 5), (9, 0, 1, "acquire", 2), (20, 0, 1, "release", 1)]
+    rows = [
+        (0, 0, 1, "acquire", 1),
+        (5, 1, 2, "acquire", 5),
+        (9, 0, 1, "acquire", 2),
+        (20, 0, 1, "release", 1),
+    ]
     timeline = timeline_of(trace_of(rows))
     assert timeline.locks == ("lock 1", "lock 2")
-    assert [(o.lock, o.number) for o in timeline.objects] == [(-1, 0), (0, 1), (1, 0), (-1, 0), (-1, 0), (0, 2)]
+    assert [(o.lock, o.number) for o in timeline.objects] == [
+        (-1, 0),
+        (0, 1),
+        (1, 0),
+        (-1, 0),
+        (-1, 0),
+        (0, 2),
+    ]
 
 
 def test_what_is_held_or_wanted_at_the_end_never_ends() -> None:
-    timeline = timeline_of(trace_of([(0, 0, 1, "acquire", 1), (5, 1, 2, "spin", 1), (80, 0, 1, "alloc", 0)], end=100))
+    timeline = timeline_of(
+        trace_of([(0, 0, 1, "acquire", 1), (5, 1, 2, "spin", 1), (80, 0, 1, "alloc", 0)], end=100)
+    )
     assert [(e.asked, e.got, e.freed) for e in timeline.episodes] == [(0, 0, 101), (5, 101, 101)]
     assert totals(timeline)[0].taken == 1
     assert totals(timeline)[0].hold_total == 0
@@ -137,8 +167,9 @@ def test_marks_and_findings_are_notes() -> None:
     machine.spawn(thread(), cpu=0)
     notes = timeline_of(machine.simulate()).notes
     assert [(note.finding, note.text) for note in notes][:2] == [
-        (False, "here it begins"), (True, "BUG: sleeping function called from invalid context: task context"),
-    ]  # fmt: skip
+        (False, "here it begins"),
+        (True, "BUG: sleeping function called from invalid context: task context"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -163,19 +194,27 @@ def test_the_totals_are_those_of_the_machine_s_own_statistics(version: int) -> N
     for stat in machine.lock_stat():
         row = counted.setdefault(stat.name, [0] * 5)
         for side in (stat.write, stat.read):
-            sums = zip(row, (side.acquisitions, side.wait_total, side.wait_max, side.hold_total, side.hold_max), strict=True)
+            sums = zip(
+                row,
+                (side.acquisitions, side.wait_total, side.wait_max, side.hold_total, side.hold_max),
+                strict=True,
+            )
             row[:] = [max(pair) if i in (2, 4) else sum(pair) for i, pair in enumerate(sums)]
     shown = zip(timeline.locks, totals(timeline), strict=True)
     ours = {name: [t.taken, t.wait_total, t.wait_max, t.hold_total, t.hold_max] for name, t in shown}
     assert ours == {name: row for name, row in counted.items() if row[0]}
 
 
-EVENTS = st.tuples(st.integers(0, 40), st.integers(-1, 2), st.integers(0, 4), st.sampled_from(KINDS), st.integers(0, 5))
+EVENTS = st.tuples(
+    st.integers(0, 40), st.integers(-1, 2), st.integers(0, 4), st.sampled_from(KINDS), st.integers(0, 5)
+)
 
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(EVENTS, min_size=1, max_size=60), st.integers(0, 300), st.integers(1, 600))
-def test_any_events_give_gapless_lanes_and_ordered_episodes(steps: list[Any], start: int, length: int) -> None:
+def test_any_events_give_gapless_lanes_and_ordered_episodes(
+    steps: list[Any], start: int, length: int
+) -> None:
     time, rows = 0, []
     for wait, *rest in steps:
         time += wait

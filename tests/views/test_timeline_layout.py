@@ -1,4 +1,6 @@
-"""What a lock timeline shows, as plain data: one instant, totals, bars, words; and the browser says the same."""
+"""What a lock timeline shows, as plain data: one instant, totals, bars, words; and the
+browser says the same.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.views.timeline_runs import contended, driver_run, node, trace_of
-from vtdkit.views.record import checked
-from vtdkit.views.timeline_fold import SPINNING, STATES, Timeline, timeline_of
-from vtdkit.views.timeline_layout import (
+from vtdkit.views.shared.record import checked
+from vtdkit.views.timeline.fold import SPINNING, STATES, Timeline, timeline_of
+from vtdkit.views.timeline.layout import (
     Totals,
     bars,
     contentions,
@@ -29,7 +31,7 @@ from vtdkit.views.timeline_layout import (
     ticks,
     totals,
 )
-from vtdkit.views.timeline_record import deltas, pack, timeline_record
+from vtdkit.views.timeline.record import deltas, pack, timeline_record
 
 
 @cache
@@ -39,7 +41,8 @@ def real(version: int = 0) -> Timeline:
     return timeline_of(trace, start)
 
 
-# -- one instant -------------------------------------------------------------------------------------------------------
+# -- one instant
+# -------------------------------------------------------------------------------------------------------
 
 
 def test_at_500_cpu_1_spins_on_device_domain_lock() -> None:
@@ -65,7 +68,13 @@ def test_a_sentence_says_what_every_cpu_does(time: int, said: str) -> None:
 
 
 def test_who_sleeps_for_a_lock_is_said_although_no_cpu_shows_it() -> None:
-    rows = [(0, 0, 1, "acquire", 1), (5, 1, 2, "spin", 1), (6, 1, 2, "sleep", 0), (90, 0, 1, "release", 1), (91, 1, 2, "run", 0)]
+    rows = [
+        (0, 0, 1, "acquire", 1),
+        (5, 1, 2, "spin", 1),
+        (6, 1, 2, "sleep", 0),
+        (90, 0, 1, "release", 1),
+        (91, 1, 2, "run", 0),
+    ]
     timeline = timeline_of(trace_of(rows, end=100))
     assert sentence(timeline, 50) == "CPU0 (t1) holding lock 1. CPU1 idle. t2 sleeps until it gets lock 1."
 
@@ -79,12 +88,22 @@ def test_many_cpus_are_counted_rather_than_named() -> None:
 
 def test_who_has_and_who_waits_for_each_lock_at_an_instant() -> None:
     timeline = timeline_of(contended())
-    assert [(len(now.holders), len(now.waiters)) for t in (0, 200, 999, 1000, 1299, 1300) for now in locks_at(timeline, t)] == [
-        (1, 0), (1, 1), (1, 1), (1, 0), (1, 0), (0, 0),
-    ]  # fmt: skip
+    assert [
+        (len(now.holders), len(now.waiters))
+        for t in (0, 200, 999, 1000, 1299, 1300)
+        for now in locks_at(timeline, t)
+    ] == [
+        (1, 0),
+        (1, 1),
+        (1, 1),
+        (1, 0),
+        (1, 0),
+        (0, 0),
+    ]
 
 
-# -- totals and stops ---------------------------------------------------------------------------------------------------
+# -- totals and stops
+# ---------------------------------------------------------------------------------------------------
 
 
 def test_totals_count_as_lock_stat_does() -> None:
@@ -111,19 +130,28 @@ def test_letters_go_by_how_long_a_lock_was_waited_for_in_all_runs_together() -> 
 
 
 def test_after_z_comes_aa() -> None:
-    from vtdkit.views.timeline_layout import _letter
+    from vtdkit.views.timeline.layout import _letter
 
     assert [_letter(i) for i in (0, 25, 26, 51, 52, 701, 702)] == ["A", "Z", "AA", "AZ", "BA", "ZZ", "AAA"]
 
 
-# -- words and pictures ---------------------------------------------------------------------------------------------------
+# -- words and pictures
+# ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("ns", "text"),
-    [(0, "0 ns"), (9_999, "9,999 ns"), (10_000, "10.0 µs"), (10_049, "10.0 µs"), (10_050, "10.1 µs"), (9_999_949, "9,999.9 µs"),
-     (10_000_000, "10.0 ms"), (12_345_678_901, "12,345.7 ms")],
-)  # fmt: skip
+    [
+        (0, "0 ns"),
+        (9_999, "9,999 ns"),
+        (10_000, "10.0 µs"),
+        (10_049, "10.0 µs"),
+        (10_050, "10.1 µs"),
+        (9_999_949, "9,999.9 µs"),
+        (10_000_000, "10.0 ms"),
+        (12_345_678_901, "12,345.7 ms"),
+    ],
+)
 def test_a_duration_has_its_unit(ns: int, text: str) -> None:
     assert duration(ns) == text
 
@@ -150,7 +178,9 @@ def test_spans_too_short_to_draw_are_drawn_together_with_their_shares() -> None:
 
 @settings(max_examples=80, deadline=None)
 @given(st.integers(0, 150_000), st.integers(1, 150_000), st.floats(1, 3000), st.floats(0.5, 20))
-def test_bars_cover_their_window_once_and_in_order(start: int, length: int, width: float, thinnest: float) -> None:
+def test_bars_cover_their_window_once_and_in_order(
+    start: int, length: int, width: float, thinnest: float
+) -> None:
     timeline = real()
     begin = timeline.start + start % (timeline.end - timeline.start)
     end = min(begin + length, timeline.end)
@@ -166,7 +196,8 @@ def test_bars_cover_their_window_once_and_in_order(start: int, length: int, widt
         assert len(found) <= 2 * width / thinnest + 2
 
 
-# -- the record -----------------------------------------------------------------------------------------------------------
+# -- the record
+# -----------------------------------------------------------------------------------------------------------
 
 
 def test_a_column_is_packed_seven_bits_at_a_time() -> None:
@@ -184,7 +215,9 @@ def test_a_record_is_plain_and_small() -> None:
     assert len(str(record)) < 60 * timeline.events
 
 
-without_node = pytest.mark.skipif(shutil.which("node") is None, reason="there is no node here; the browser tests cover it too")
+without_node = pytest.mark.skipif(
+    shutil.which("node") is None, reason="there is no node here; the browser tests cover it too"
+)
 SAY = """
 import { after, bars, before, contentions, decode, duration, locksAt, nextChange, sentence, spanAt, ticks }
   from "./timeline_model.js";
@@ -210,21 +243,38 @@ def test_the_browser_says_the_same_from_the_record(version: int) -> None:
     length = timeline.end - timeline.start
     times = [0, length, *(pick.randrange(length) for _ in range(150))]
     starts = range(0, length - 1, length // 7)
-    windows = [(0, length, 700.0), *((a, min(a + pick.choice([30, 900, 20_000]), length), 333.0) for a in starts)]
-    numbers = [pick.randrange(10**pick.randrange(1, 12)) for _ in range(200)]
-    theirs = node(SAY, {"record": timeline_record([timeline], ["x"]), "times": times, "windows": windows, "numbers": numbers})
+    windows = [
+        (0, length, 700.0),
+        *((a, min(a + pick.choice([30, 900, 20_000]), length), 333.0) for a in starts),
+    ]
+    numbers = [pick.randrange(10 ** pick.randrange(1, 12)) for _ in range(200)]
+    theirs = node(
+        SAY,
+        {
+            "record": timeline_record([timeline], ["x"]),
+            "times": times,
+            "windows": windows,
+            "numbers": numbers,
+        },
+    )
     at = [timeline.start + time for time in times]
     assert theirs["said"] == [sentence(timeline, time) for time in at]
     assert theirs["spans"] == [[relative(timeline, cpu, time) for cpu in range(4)] for time in at]
-    assert theirs["locks"] == [[[len(now.holders), len(now.waiters)] for now in locks_at(timeline, time)] for time in at]
+    assert theirs["locks"] == [
+        [[len(now.holders), len(now.waiters)] for now in locks_at(timeline, time)] for time in at
+    ]
     assert theirs["stops"] == [stop - timeline.start for stop in contentions(timeline)]
     assert theirs["durations"] == [duration(number) for number in numbers]
     assert theirs["ticks"] == [[list(tick) for tick in ticks(a, b, 8)] for a, b, _ in windows]
     assert theirs["jumps"] == [jumps(theirs["stops"], time) for time in times]
     for (a, b, width), lanes in zip(windows, theirs["bars"], strict=True):
         for lane, found in zip(timeline.lanes, lanes, strict=True):
-            assert found == [drawn(bar) for bar in bars(timeline, lane, timeline.start + a, timeline.start + b, width)]
-    changes = sorted({start - timeline.start for lane in timeline.lanes for start in lane.starts} | {0, length})
+            assert found == [
+                drawn(bar) for bar in bars(timeline, lane, timeline.start + a, timeline.start + b, width)
+            ]
+    changes = sorted(
+        {start - timeline.start for lane in timeline.lanes for start in lane.starts} | {0, length}
+    )
     for time, (later, earlier) in zip(times, theirs["next"], strict=True):
         assert later == next((c for c in changes if c >= time + 5), length)
         assert earlier == next((c for c in reversed(changes) if c <= time - 5), 0)
@@ -237,7 +287,10 @@ def relative(timeline: Timeline, cpu: int, time: int) -> list[int]:
 
 def jumps(stops: list[int], time: int) -> list[int | None]:
     """The next stop after and the last one before an instant."""
-    return [next((stop for stop in stops if stop > time), None), next((stop for stop in reversed(stops) if stop < time), None)]
+    return [
+        next((stop for stop in stops if stop > time), None),
+        next((stop for stop in reversed(stops) if stop < time), None),
+    ]
 
 
 def drawn(bar: Any) -> dict[str, Any]:

@@ -1,4 +1,6 @@
-"""Small runs whose every nanosecond is known, and one of the whole driver, for the tests of the lock timeline."""
+"""Small runs whose every nanosecond is known, and one of the whole driver, for the tests
+of the lock timeline.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +12,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vtdkit.kernel import IDEAL, Machine, Site, Trace
-from vtdkit.kernel.record import KINDS, TYPES
+from vtdkit.kernel.machine.costs import IDEAL
+from vtdkit.kernel.machine.machine import Machine
+from vtdkit.kernel.record.record import KINDS, TYPES, Trace
+from vtdkit.kernel.record.sites import Site
 from vtdkit.lab.computer import Computer
-from vtdkit.series import driver_at
-from vtdkit.vtd import Capabilities
+from vtdkit.series.catalogue import driver_at
+from vtdkit.vtd.unit.capabilities import Capabilities
 
-VIEWS = Path(__file__).resolve().parents[2] / "vtdkit" / "views"
+VIEWS = Path(__file__).resolve().parents[2] / "vtdkit" / "views" / "timeline"
 
 
 def contended() -> Trace:
-    """CPU0 has the lock from 0 to 1000; CPU1 wants it at 200, interrupts off, and has it to 1300; CPU2 never runs."""
+    """CPU0 has the lock from 0 to 1000; CPU1 wants it at 200, interrupts off, and has it to
+    1300; CPU2 never runs.
+    """
     machine = Machine(cpus=3, costs=IDEAL)
     lock = machine.spinlock("device_domain_lock")
 
@@ -40,7 +46,9 @@ def contended() -> Trace:
 
 
 def driver_run(version: int, rounds: int = 3) -> tuple[Machine, Trace, int]:
-    """Three CPUs map and unmap for devices with ATS while CPU0 reads the debugfs dump; the machine, the trace, when it began."""
+    """Three CPUs map and unmap for devices with ATS while CPU0 reads the debugfs dump; the machine, the
+    trace, when it began.
+    """
     names = [f"00:0{i}.0" for i in (3, 4, 5)]
     ats = {name: {"ats": True} for name in names}
     pc = Computer(driver=driver_at(version), cpus=4, units=Capabilities(DT=1), devices=ats)
@@ -62,13 +70,25 @@ def driver_run(version: int, rounds: int = 3) -> tuple[Machine, Trace, int]:
     return machine, machine.simulate(), start
 
 
-def trace_of(rows: Sequence[tuple[int, int, int, str, int]], cpus: int = 2, end: int | None = None, **more: Any) -> Trace:
+def trace_of(
+    rows: Sequence[tuple[int, int, int, str, int]], cpus: int = 2, end: int | None = None, **more: Any
+) -> Trace:
     """A trace made by hand from (time, cpu, context, kind, object); contexts t0 to t11, objects as below."""
-    whole = [(*row[:3], KINDS.index(row[3]), row[4], 1 if row[3] in ("spin", "acquire") else 0, 0) for row in rows]
+    whole = [
+        (*row[:3], KINDS.index(row[3]), row[4], 1 if row[3] in ("spin", "acquire") else 0, 0) for row in rows
+    ]
     columns = tuple(array(code, values) for code, values in zip(TYPES, zip(*whole, strict=True), strict=True))
     objects = ["", "lock 1", "lock 2", "lock 3", "status[4]", "lock 1"]
     sites = [Site("?", "?", 0), Site("attach", "vtdkit/x.py", 7)]
-    return Trace(columns, [f"t{i}" for i in range(12)], objects, sites, cpus, rows[-1][0] if end is None else end, **more)
+    return Trace(
+        columns,
+        [f"t{i}" for i in range(12)],
+        objects,
+        sites,
+        cpus,
+        rows[-1][0] if end is None else end,
+        **more,
+    )
 
 
 def node(script: str, given: Any) -> Any:
@@ -77,8 +97,13 @@ def node(script: str, given: Any) -> Any:
     assert program is not None, "the caller skips where there is no node"
     text = f"import fs from 'node:fs'; const given = JSON.parse(fs.readFileSync(0, 'utf8'));\n{script}"
     done = subprocess.run(
-        [program, "--input-type=module", "-e", text], input=json.dumps(given), capture_output=True, text=True, timeout=60,
-        check=False, cwd=VIEWS,
-    )  # fmt: skip
+        [program, "--input-type=module", "-e", text],
+        input=json.dumps(given),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=VIEWS,
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

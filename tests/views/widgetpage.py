@@ -1,11 +1,13 @@
-"""One widget in a browser page of its own, without Jupyter: the very module and style sheet a notebook gets, over a small model.
+"""One widget in a browser page of its own, without Jupyter: the very module and style sheet a notebook
+gets, over a small model.
 
     with WidgetPage(browser, PageTableExplorer(image)) as page:
         page.slider("address").press("ArrowRight")
         assert page.status() == "…"
 
-With `kernel=True` what the browser changes is set on the Python widget and what Python changes comes back, as a kernel would do it;
-without, nobody answers, as in a saved page. `zoom` is the browser's. `outside` and `page_errors` must stay empty.
+With `kernel=True` what the browser changes is set on the Python widget and what Python changes comes
+back, as a kernel would do it; without, nobody answers, as in a saved page. `zoom` is the browser's.
+`outside` and `page_errors` must stay empty.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tests.notebooks.labdriver import unnamed
-from vtdkit.views import Widget
+from vtdkit.views.shared.base import Widget
 
 _GROUND = {"light": "#ffffff", "dark": "#111111"}
 _START = """async ([source, sheet, state]) => {
@@ -53,7 +55,14 @@ class WidgetPage:
     """A widget that is shown. `root` is its locator, `page` Playwright's page."""
 
     def __init__(
-        self, browser: Any, widget: Widget, *, theme: str = "light", width: int = 1280, zoom: float = 1, kernel: bool = False
+        self,
+        browser: Any,
+        widget: Widget,
+        *,
+        theme: str = "light",
+        width: int = 1280,
+        zoom: float = 1,
+        kernel: bool = False,
     ) -> None:
         size = {"width": round(width / zoom), "height": round(900 / zoom)}
         self.context = browser.new_context(viewport=size, device_scale_factor=zoom, color_scheme=theme)
@@ -64,11 +73,15 @@ class WidgetPage:
         self.page.on("pageerror", lambda error: self.page_errors.append(str(error)))
         light = "true" if theme == "light" else "false"
         body = f'<body data-jp-theme-light="{light}" style="margin:8px;background:{_GROUND[theme]}">'
-        self.page.set_content(f'<!doctype html><html lang="en"><title>widget</title>{body}<div id="host"></div></body></html>')
+        self.page.set_content(
+            f'<!doctype html><html lang="en"><title>widget</title>{body}<div id="host"></div></body></html>'
+        )
         self.widget = widget
         if kernel:
             self.page.expose_function("toPython", self._to_python)
-        names = [name for name in widget.get_state() if name not in ("_esm", "_css") and not name.startswith("_")]
+        names = [
+            name for name in widget.get_state() if name not in ("_esm", "_css") and not name.startswith("_")
+        ]
         self.page.evaluate(_START, [str(widget._esm), str(widget._css), widget.get_state(names)])
         self.root = self.page.locator(".vtd")
 
@@ -95,8 +108,12 @@ class WidgetPage:
         return self.page.evaluate("name => window.model.get(name)", name)
 
     def complaints(self) -> list[str]:
-        """Controls without a name, requests that left the page, JavaScript errors, text that is cut off at the side."""
-        wide = self.page.evaluate("() => document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        """Controls without a name, requests that left the page, JavaScript errors, text that is cut
+        off at the side.
+        """
+        wide = self.page.evaluate(
+            "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        )
         cut = [f"{wide} pixels wider than the window"] if wide > 0 else []
         return unnamed(self.page.locator("body").aria_snapshot()) + self.outside + self.page_errors + cut
 
@@ -107,5 +124,7 @@ class WidgetPage:
     def __enter__(self) -> WidgetPage:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.context.close()

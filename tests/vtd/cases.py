@@ -10,7 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from vtdkit.vtd import Capabilities, PageRequest, RemappingUnit, Request
+from vtdkit.vtd.requests import PageRequest, Request
+from vtdkit.vtd.unit.capabilities import Capabilities
+from vtdkit.vtd.unit.unit import RemappingUnit
 
 from .rig import (
     GCMD,
@@ -206,14 +208,18 @@ def _scalable(
     **more: int,
 ) -> Case:
     tables, directory, entry, root = scalable(path, caps, **more)
-    leaf = tables.map(root, 0x1000, 0x20_0000, bits=RW if path == "SS" else FS, middle=RW if path == "SS" else FS)
+    leaf = tables.map(
+        root, 0x1000, 0x20_0000, bits=RW if path == "SS" else FS, middle=RW if path == "SS" else FS
+    )
     request = change(tables, directory, entry, leaf) or read(0x1000)
     return Case(tables.unit(caps, mode=1), request, tables)
 
 
 def _flipped(offset: int, bits: int) -> Callable[..., Case]:
     """A bit of the scalable-mode context entry the other way round."""
-    return lambda **more: _scalable(lambda t, d, e, leaf: _poke(t.sm_context_at() + offset, bits, flip=True)(t), **more)
+    return lambda **more: _scalable(
+        lambda t, d, e, leaf: _poke(t.sm_context_at() + offset, bits, flip=True)(t), **more
+    )
 
 
 def _entry(offset: int, bits: int, **more: Any) -> Callable[[], Case]:
@@ -224,12 +230,18 @@ def _entry(offset: int, bits: int, **more: Any) -> Callable[[], Case]:
 case("SRT.1")(lambda: _scalable(lambda t, d, e, leaf: t.memory.fail(t.root, t.root + 4096)))
 case("SRT.2")(lambda: _scalable(lambda t, d, e, leaf: read(0x1000, 0x80)))
 case("SRT.3")(lambda: _scalable(lambda t, d, e, leaf: _poke(t.root, 2, flip=True)(t)))
-case("SCT.1")(lambda: _scalable(lambda t, d, e, leaf: t.memory.fail(t.sm_context_at(), t.sm_context_at() + 8)))
+case("SCT.1")(
+    lambda: _scalable(lambda t, d, e, leaf: t.memory.fail(t.sm_context_at(), t.sm_context_at() + 8))
+)
 case("SCT.2")(_flipped(0, 1))
 case("SCT.3")(_flipped(0, 1 << 7))
 case("SCT.4.1")(_flipped(0, 1 << 2))
 case("SCT.4.2")(_flipped(8, 1 << 19))
-case("SCT.5")(lambda: _scalable(lambda t, d, e, leaf: read(0x1000, at="translation"), caps=Capabilities.scalable(HAW=46), flags=8))
+case("SCT.5")(
+    lambda: _scalable(
+        lambda t, d, e, leaf: read(0x1000, at="translation"), caps=Capabilities.scalable(HAW=46), flags=8
+    )
+)
 case("SCT.6")(lambda: _scalable(lambda t, d, e, leaf: read(0x1000, pasid=3), flags=0x14))
 case("SCT.7")(lambda: _scalable(lambda t, d, e, leaf: read(0x1000, pasid=1 << 13)))
 case("SCT.8")(lambda: _scalable(lambda t, d, e, leaf: PageRequest(SID, 0x1000), flags=0x0C))
@@ -237,7 +249,11 @@ case("SCT.9")(lambda: _scalable(lambda t, d, e, leaf: read(0x1000, pasid=7)))
 PTRS = Capabilities.scalable(HAW=46, PTRS=1, HPTS=1)
 case("SCT.4.3")(lambda: _scalable(caps=PTRS, flags=0x54))
 case("SCT.10")(lambda: _scalable(lambda t, d, e, leaf: read(0x1000, pasid=3, at="translated"), caps=PTRS))
-case("SGN.10")(lambda: _scalable(lambda t, d, e, leaf: read(0x1000, pasid=1 << 10), caps=Capabilities.scalable(HAW=46, PSS=10)))
+case("SGN.10")(
+    lambda: _scalable(
+        lambda t, d, e, leaf: read(0x1000, pasid=1 << 10), caps=Capabilities.scalable(HAW=46, PSS=10)
+    )
+)
 case("SPD.1")(lambda: _scalable(lambda t, d, e, leaf: t.memory.fail(d, d + 8)))
 case("SPD.2")(lambda: _scalable(lambda t, d, e, leaf: _poke(d, 1, flip=True)(t)))
 case("SPD.3")(lambda: _scalable(lambda t, d, e, leaf: _poke(d, 4, flip=True)(t)))
@@ -265,7 +281,9 @@ case("SGN.7")(lambda: _scalable(lambda t, d, e, leaf: _store(t, leaf, 0x20_0000 
 case("SSS.1")(lambda: _scalable(lambda t, d, e, leaf: t.memory.fail(leaf, leaf + 8)))
 case("SSS.2")(lambda: _scalable(lambda t, d, e, leaf: _store(t, leaf, 0)))
 case("SSS.3")(lambda: _scalable(lambda t, d, e, leaf: _store(t, leaf, 0x20_0000 | RW | 1 << 62)))
-case("SSS.4")(lambda: _scalable(lambda t, d, e, leaf: t.memory.fail(t.memory[e] & ~0xFFF, (t.memory[e] & ~0xFFF) + 8)))
+case("SSS.4")(
+    lambda: _scalable(lambda t, d, e, leaf: t.memory.fail(t.memory[e] & ~0xFFF, (t.memory[e] & ~0xFFF) + 8))
+)
 case("SSS.5")(lambda: _scalable(lambda t, d, e, leaf: _poke(e + 8, 1 << 23, flip=True)(t), w0=1 << 9))
 case("SSS.6")(lambda: _scalable(lambda t, d, e, leaf: t.memory.read_only(leaf, leaf + 8), w0=1 << 9))
 
@@ -280,7 +298,9 @@ def _store(tables: Tables, slot: int, value: int, request: Request | None = None
 case("SGN.4.2")(lambda: _scalable(lambda t, d, e, leaf: read(1 << 46), path="PT"))
 case("SGN.4.1")(lambda: _scalable(lambda t, d, e, leaf: read(1 << 46, at="translated")))
 case("SGN.8.1")(lambda: _scalable(lambda t, d, e, leaf: _store(t, leaf, 0xFEE0_0000 | RW)))
-case("SGN.8.2")(lambda: _scalable(lambda t, d, e, leaf: _store(t, leaf, 0xFEE0_0000 | RW, read(0x1000, at="translation"))))
+case("SGN.8.2")(
+    lambda: _scalable(lambda t, d, e, leaf: _store(t, leaf, 0xFEE0_0000 | RW, read(0x1000, at="translation")))
+)
 case("SGN.8.3")(lambda: _scalable(lambda t, d, e, leaf: read(0xFEE0_1000, at="translated")))
 
 # first stage
@@ -297,10 +317,14 @@ case("SFS.4")(
     )
 )
 case("SFS.9")(
-    lambda: _scalable(lambda t, d, e, leaf: (_poke(e + 8, 1 << 23, flip=True)(t), _store(t, leaf, 0x20_0007))[1], path="FS")
+    lambda: _scalable(
+        lambda t, d, e, leaf: (_poke(e + 8, 1 << 23, flip=True)(t), _store(t, leaf, 0x20_0007))[1], path="FS"
+    )
 )
 case("SFS.10")(
-    lambda: _scalable(lambda t, d, e, leaf: (t.memory.read_only(leaf, leaf + 8), _store(t, leaf, 0x20_0007))[1], path="FS")
+    lambda: _scalable(
+        lambda t, d, e, leaf: (t.memory.read_only(leaf, leaf + 8), _store(t, leaf, 0x20_0007))[1], path="FS"
+    )
 )
 
 
@@ -338,8 +362,14 @@ case("SFS.5")(
         caps=Capabilities.scalable(HAW=46, MGAW=39),
     )
 )
-case("SFS.6")(lambda: _nested(lambda t, e, s, slots: _store(t, _second_of(slots, slots["root"]), slots["root"] | W)))
-case("SFS.7")(lambda: _nested(lambda t, e, s, slots: _store(t, _second_of(slots, slots["leaf"]), slots["leaf"] & ~0xFFF | W)))
+case("SFS.6")(
+    lambda: _nested(lambda t, e, s, slots: _store(t, _second_of(slots, slots["root"]), slots["root"] | W))
+)
+case("SFS.7")(
+    lambda: _nested(
+        lambda t, e, s, slots: _store(t, _second_of(slots, slots["leaf"]), slots["leaf"] & ~0xFFF | W)
+    )
+)
 
 
 @case("SFS.8")
@@ -377,7 +407,9 @@ case("HPT.A5")(lambda: _permissions(lambda t, l4, l1: _store(t, l1, 2)))
 # interrupts
 
 
-def interrupts(caps: Capabilities | None = None, *, eime: int = 0, enable: bool = True) -> tuple[Tables, RemappingUnit, int]:
+def interrupts(
+    caps: Capabilities | None = None, *, eime: int = 0, enable: bool = True
+) -> tuple[Tables, RemappingUnit, int]:
     """A unit with an interrupt table of 256 entries; returns them and the table's address."""
     tables, _ = legacy()
     unit = tables.unit(caps)

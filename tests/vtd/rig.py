@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from vtdkit.vtd import Capabilities, Memory, Quirks, RemappingUnit, Request
-from vtdkit.vtd.quirks import SPECIFICATION
+from vtdkit.vtd.memory import Memory
+from vtdkit.vtd.requests import Request
+from vtdkit.vtd.unit.capabilities import Capabilities
+from vtdkit.vtd.unit.quirks import SPECIFICATION, Quirks
+from vtdkit.vtd.unit.unit import RemappingUnit
 
 RTADDR, GCMD, GSTS, CCMD, FSTS, FECTL = 0x20, 0x18, 0x1C, 0x28, 0x34, 0x38
 IQH, IQT, IQA, ICS, IECTL, IQERCD, IRTA = 0x80, 0x88, 0x90, 0x9C, 0xA0, 0xB0, 0xB8
@@ -36,7 +39,9 @@ class Tables:
 
     # legacy mode
 
-    def context(self, sid: int = SID, *, aw: int = 2, tt: int = 0, did: int = 5, root: int | None = None, fpd: int = 0) -> int:
+    def context(
+        self, sid: int = SID, *, aw: int = 2, tt: int = 0, did: int = 5, root: int | None = None, fpd: int = 0
+    ) -> int:
         """A context entry; returns the page-table root."""
         root = self.page() if root is None else root
         at = self.context_at(sid)
@@ -58,7 +63,9 @@ class Tables:
             self.memory[slot] = self.page() | 1
         return (self.memory[slot] & ~0xFFF) + 32 * (sid & 0x7F)
 
-    def sm_context(self, sid: int = SID, *, flags: int = 0, pdts: int = 0, rid_pasid: int = 0, rid_priv: int = 0) -> int:
+    def sm_context(
+        self, sid: int = SID, *, flags: int = 0, pdts: int = 0, rid_pasid: int = 0, rid_priv: int = 0
+    ) -> int:
         """A scalable-mode context entry; returns the PASID directory."""
         at = self.sm_context_at(sid)
         directory = self.page()
@@ -139,7 +146,9 @@ def legacy(**context: Any) -> tuple[Tables, int]:
 SCALABLE = Capabilities.scalable(HAW=46)
 
 
-def scalable(path: str = "SS", caps: Capabilities = SCALABLE, *, flags: int = 0x1C, **more: int) -> tuple[Tables, int, int, int]:
+def scalable(
+    path: str = "SS", caps: Capabilities = SCALABLE, *, flags: int = 0x1C, **more: int
+) -> tuple[Tables, int, int, int]:
     """Tables with one device in scalable mode at PASID `rid_pasid`; returns them, the directory, the entry's
     address and the root of the second stage (SS), the first stage (FS, NEST) or 0 (PT).
 

@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vtdkit.vtd import Capabilities, Completion, Fault, RemappingUnit, Translation
-from vtdkit.vtd.ats import coded_range, size_code
+from vtdkit.vtd.requests import Completion, Fault, Translation
+from vtdkit.vtd.unit.capabilities import Capabilities
+from vtdkit.vtd.unit.unit import RemappingUnit
+from vtdkit.vtd.walk.ats import coded_range, size_code
 
 from .rig import (
     IQA,
@@ -44,9 +46,14 @@ def test_a_size_code_names_exactly_its_range(order: int, page: int) -> None:
 
 @pytest.mark.parametrize(
     ("address", "size", "coded", "s"),
-    [(0x1000, 4096, 0x1000, 0), (0x2000, 8192, 0x2000, 1), (0x4000, 16384, 0x5000, 1),
-     (0x4000_0000, 1 << 21, 0x400F_F000, 1), (0, 1 << 30, 0x1FFF_F000, 1)],
-)  # fmt: skip
+    [
+        (0x1000, 4096, 0x1000, 0),
+        (0x2000, 8192, 0x2000, 1),
+        (0x4000, 16384, 0x5000, 1),
+        (0x4000_0000, 1 << 21, 0x400F_F000, 1),
+        (0, 1 << 30, 0x1FFF_F000, 1),
+    ],
+)
 def test_known_size_codes(address: int, size: int, coded: int, s: int) -> None:
     assert size_code(address, size) == (coded, s)
 
@@ -57,13 +64,26 @@ def test_everything_has_a_code() -> None:
 
 @pytest.mark.parametrize(
     ("bits", "no_write", "nwfs", "granted"),
-    [(RW, False, 0, (1, 1)), (RW, True, 0, (1, 1)), (RW, True, 1, (1, 0)), (R, False, 0, (1, 0)),
-     (W, False, 0, (0, 1)), (W, True, 1, (0, 0)), (0, False, 0, (0, 0))],
-)  # fmt: skip
-def test_a_completion_carries_the_effective_permissions(bits: int, no_write: bool, nwfs: int, granted: tuple[int, int]) -> None:
+    [
+        (RW, False, 0, (1, 1)),
+        (RW, True, 0, (1, 1)),
+        (RW, True, 1, (1, 0)),
+        (R, False, 0, (1, 0)),
+        (W, False, 0, (0, 1)),
+        (W, True, 1, (0, 0)),
+        (0, False, 0, (0, 0)),
+    ],
+)
+def test_a_completion_carries_the_effective_permissions(
+    bits: int, no_write: bool, nwfs: int, granted: tuple[int, int]
+) -> None:
     tables, root = legacy(tt=1)
     tables.map(root, 0x1000, 0x20_0000, bits=bits)
-    answer = ok(tables.unit(Capabilities(HAW=46, NWFS=nwfs)).translate(read(0x1000, at="translation", no_write=no_write)))
+    answer = ok(
+        tables.unit(Capabilities(HAW=46, NWFS=nwfs)).translate(
+            read(0x1000, at="translation", no_write=no_write)
+        )
+    )
     assert answer.completion is not None
     assert granted == (answer.completion.R, answer.completion.W)
     assert (answer.readable, answer.writable) == tuple(map(bool, granted))
@@ -80,7 +100,9 @@ def test_permissions_are_the_and_of_all_levels_and_nothing_is_left_means_nothing
     assert (answer.why.label, answer.why.recorded) == ("LGN.3", False)
 
 
-@pytest.mark.parametrize(("size", "coded"), [(4096, 0x4000_0000), (1 << 21, 0x400F_F000), (1 << 30, 0x5FFF_F000)])
+@pytest.mark.parametrize(
+    ("size", "coded"), [(4096, 0x4000_0000), (1 << 21, 0x400F_F000), (1 << 30, 0x5FFF_F000)]
+)
 def test_a_completion_codes_the_size_of_the_page(size: int, coded: int) -> None:
     tables, root = legacy(tt=1)
     tables.map(root, 0, 0x4000_0000, size=size)

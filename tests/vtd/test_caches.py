@@ -15,8 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vtdkit.vtd import Capabilities, Fault, Request, Translation
-from vtdkit.vtd.caches import Lru
+from vtdkit.vtd.caches.caches import Lru
+from vtdkit.vtd.requests import Fault, Request, Translation
+from vtdkit.vtd.unit.capabilities import Capabilities
 
 from .rig import RW, SID, R, Tables, W, legacy, read, write
 
@@ -201,7 +202,11 @@ class Possible:
         """The allowed answers, and remember whatever could have been learnt on the way to any of them."""
         sid, iova = request.sid, request.address
         kept = self.pages.setdefault((sid, iova >> 12), set())
-        answers = {self._answer(found, request) for found in kept if found.page is not None or found.kind == request.kind}
+        answers = {
+            self._answer(found, request)
+            for found in kept
+            if found.page is not None or found.kind == request.kind
+        }
         at = self.tables.context_at(sid)
         known = self.contexts.setdefault(sid, set())
         for low, high in {(self.tables.memory[at], self.tables.memory[at + 8]), *known}:
@@ -221,7 +226,11 @@ class Possible:
         need = W if request.kind == "write" else R
         found = []
         todo = [(4, root, RW)]
-        todo += [(level - 1, *entry) for level in (4, 3, 2) for entry in self._structures(did, level, request.address)]
+        todo += [
+            (level - 1, *entry)
+            for level in (4, 3, 2)
+            for entry in self._structures(did, level, request.address)
+        ]
         while todo:
             level, table, allowed = todo.pop()
             if not allowed & need:
@@ -253,13 +262,20 @@ class Possible:
             if sid is None or key == sid:
                 values -= {v for v in values if did is None or v[1] >> 8 == did}
 
-    def forget_pages(self, did: int | None, low: int = 0, high: int = 1 << 64, *, structures: bool = True) -> None:
+    def forget_pages(
+        self, did: int | None, low: int = 0, high: int = 1 << 64, *, structures: bool = True
+    ) -> None:
         for (_, page), values in self.pages.items():
             if low <= page << 12 < high:
                 values -= {v for v in values if did is None or v.did == did}
         for (owner, level, prefix), entries in self.structures.items():
             shift = 3 + 9 * level
-            if structures and (did is None or owner == did) and prefix << shift < high and prefix + 1 << shift > low:
+            if (
+                structures
+                and (did is None or owner == did)
+                and prefix << shift < high
+                and prefix + 1 << shift > low
+            ):
                 entries.clear()
 
 
@@ -271,9 +287,12 @@ EDIT = st.tuples(st.integers(0, 1), st.integers(1, 4), st.integers(0, 3), st.sam
 CONTEXT = st.tuples(SIDS, st.integers(0, 2), DIDS)
 FLUSH_CONTEXT = st.tuples(st.sampled_from(["global", "domain", "device"]), SIDS, DIDS)
 FLUSH_PAGES = st.tuples(
-    st.sampled_from(["global", "domain", "page"]), DIDS, st.sampled_from(IOVAS), st.sampled_from([0, 1, 9]),
+    st.sampled_from(["global", "domain", "page"]),
+    DIDS,
+    st.sampled_from(IOVAS),
+    st.sampled_from([0, 1, 9]),
     st.booleans(),
-)  # fmt: skip
+)
 
 
 @dataclass
@@ -325,7 +344,9 @@ class World:
     def flush_context(self, granularity: str, sid: int, did: int) -> None:
         code = {"global": 1, "domain": 2, "device": 3}[granularity]
         self.unit.write(0x28, 1 << 63 | code << 61 | sid << 16 | did, 8)
-        self.possible.forget_contexts(sid if granularity == "device" else None, None if granularity == "global" else did)
+        self.possible.forget_contexts(
+            sid if granularity == "device" else None, None if granularity == "global" else did
+        )
 
     def flush_pages(self, granularity: str, did: int, iova: int, am: int, hint: bool) -> None:
         code = {"global": 1, "domain": 2, "page": 3}[granularity]

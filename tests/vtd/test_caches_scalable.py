@@ -1,5 +1,5 @@
-"""The property of `test_caches`, in scalable mode: PASID cache, both kinds of structure cache and the IOTLB under
-the descriptors of a 256-bit queue.
+"""The property of `test_caches`, in scalable mode: PASID cache, both kinds of structure cache and the IOTLB
+under the descriptors of a 256-bit queue.
 
 `Possible` remembers everything that memory has held since the last invalidation that names it, by the tags of
 the specification: PASID entries by device and PASID, first-stage entries by domain and PASID, second-stage
@@ -14,7 +14,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vtdkit.vtd import Capabilities, Request, Translation
+from vtdkit.vtd.requests import Request, Translation
+from vtdkit.vtd.unit.capabilities import Capabilities
 
 from .rig import IQA, IQT, QIE, RW, SID, R, Tables, W, command
 
@@ -231,8 +232,12 @@ class World:
             possible.forget_structures(lambda owner, *_: owner == did)
         elif what == "iotlb page":
             self.submit(0x32 | did << 16, where)
-            possible.forget_pages(lambda page, at: page.entry.did == did and (page.entry.first or within(at, at + 4096)))
-            possible.forget_structures(lambda owner, tag, *at: owner == did and (tag is not None or (not hint and within(*at))))
+            possible.forget_pages(
+                lambda page, at: page.entry.did == did and (page.entry.first or within(at, at + 4096))
+            )
+            possible.forget_structures(
+                lambda owner, tag, *at: owner == did and (tag is not None or (not hint and within(*at)))
+            )
         elif what == "p_iotlb PASID":
             self.submit(0x26 | wide)
             possible.forget_pages(lambda page, at: (page.entry.did, page.tag) == (did, pasid))
@@ -240,20 +245,34 @@ class World:
         else:
             self.submit(0x36 | wide, where)
             possible.forget_pages(
-                lambda page, at: (page.entry.did, page.tag) == (did, pasid) and page.entry.first and within(at, at + 4096)
+                lambda page, at: (
+                    (page.entry.did, page.tag) == (did, pasid) and page.entry.first and within(at, at + 4096)
+                )
             )
-            possible.forget_structures(lambda owner, tag, *at: (owner, tag) == (did, pasid) and not hint and within(*at))
+            possible.forget_structures(
+                lambda owner, tag, *at: (owner, tag) == (did, pasid) and not hint and within(*at)
+            )
 
 
-COMMANDS = [f"{kind} {scope}" for kind, scopes in (
-    ("pc", ("global", "domain", "PASID")), ("iotlb", ("global", "domain", "page")), ("p_iotlb", ("PASID", "page")),
-) for scope in scopes]  # fmt: skip
+COMMANDS = [
+    f"{kind} {scope}"
+    for kind, scopes in (
+        ("pc", ("global", "domain", "PASID")),
+        ("iotlb", ("global", "domain", "page")),
+        ("p_iotlb", ("PASID", "page")),
+    )
+    for scope in scopes
+]
 SIDS, PASIDS, DIDS = st.sampled_from([SID, OTHER]), st.integers(1, 2), st.sampled_from([1, 1, 1, 2])
 ACCESS = st.tuples(SIDS, PASIDS, st.sampled_from(IOVAS), st.sampled_from(["read", "write"]))
 # The entry of which other table of its stage goes where (3: none), with which permissions.
-EDIT = st.tuples(st.sampled_from([0, 0, 0, 1]), st.integers(1, 4), st.integers(0, 3), st.sampled_from([R, W, RW, RW]))
+EDIT = st.tuples(
+    st.sampled_from([0, 0, 0, 1]), st.integers(1, 4), st.integers(0, 3), st.sampled_from([R, W, RW, RW])
+)
 PASID_EDIT = st.tuples(st.booleans(), st.integers(0, 3), DIDS, st.just("PASID entry"))
-FLUSH = st.tuples(st.sampled_from(COMMANDS), DIDS, PASIDS, st.sampled_from(IOVAS), st.sampled_from([0, 1, 9]), st.booleans())
+FLUSH = st.tuples(
+    st.sampled_from(COMMANDS), DIDS, PASIDS, st.sampled_from(IOVAS), st.sampled_from([0, 1, 9]), st.booleans()
+)
 # Most flushes are aimed at what was just used; the others go anywhere.
 ROUND = st.tuples(ACCESS, st.one_of(EDIT, EDIT, PASID_EDIT), FLUSH, st.sampled_from([True, True, False]))
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from vtdkit.vtd import BadCapabilities, Capabilities
-from vtdkit.vtd.capability_registers import ECAP_NEEDS
+from vtdkit.vtd.registers.capability import ECAP_NEEDS
+from vtdkit.vtd.unit.capabilities import BadCapabilities, Capabilities
 
 # CAP and ECAP of a widely used emulator under several options: worked out from its source, some seen running.
 EMULATED = [
@@ -63,7 +63,7 @@ def test_each_dependency_between_bits_is_enforced(name: str, needed: str) -> Non
 
 
 def test_a_reserved_field_follows_its_capability() -> None:
-    from vtdkit.vtd.tables import PASID_ENTRY
+    from vtdkit.vtd.tables.entries import PASID_ENTRY
 
     with_it = PASID_ENTRY.reserved_mask(Capabilities.scalable(SC=1).environment)
     without = PASID_ENTRY.reserved_mask(Capabilities.scalable(SC=0).environment)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from vtdkit import cli
-from vtdkit.vtd import Quirks
+from vtdkit.vtd.unit.quirks import Quirks
 
 REALITY = Path(__file__).parent.parent / "reality"
 LAZY = str(REALITY / "legacy48_lazy-s0-busy")
@@ -26,7 +26,9 @@ def run(*words: str) -> int:
 def test_check_prints_one_line_of_counts_per_folder(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("check", LAZY) == 0
     line = capsys.readouterr().out
-    assert line.startswith("legacy48_lazy-s0-busy: translations 105/105, faults 80/80, kernel_live 24627/24627, ")
+    assert line.startswith(
+        "legacy48_lazy-s0-busy: translations 105/105, faults 80/80, kernel_live 24627/24627, "
+    )
     assert "mutations 870/870, invalidations 950/950" in line
     assert "stale explained 300/300" in line
     assert "(personality qemu 7.2.22)" in line
@@ -56,7 +58,9 @@ def test_unreadable_input_is_status_two_and_one_line(capsys: pytest.CaptureFixtu
     assert run("check", workload) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err == ("vtdkit check: maps_smp4_lazy-s0: a workload folder (maps.csv.gz); it holds no tables to look at\n")
+    assert captured.err == (
+        "vtdkit check: maps_smp4_lazy-s0: a workload folder (maps.csv.gz); it holds no tables to look at\n"
+    )
     assert run("inspect", "nowhere") == 2
     assert capsys.readouterr().err == "vtdkit inspect: nowhere: there is no such folder\n"
 
@@ -72,7 +76,9 @@ UNUSABLE: list[tuple[str, bytes | None, str]] = [
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the address space, which other systems do not")
-@pytest.mark.parametrize(("name", "content", "complaint"), UNUSABLE, ids=[complaint for *_, complaint in UNUSABLE])
+@pytest.mark.parametrize(
+    ("name", "content", "complaint"), UNUSABLE, ids=[complaint for *_, complaint in UNUSABLE]
+)
 def test_a_spoilt_folder_costs_one_line_two_seconds_and_512_mib(
     tmp_path: Path, name: str, content: bytes | None, complaint: str
 ) -> None:
@@ -148,8 +154,13 @@ def test_help_and_unknown_verbs(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_module_runs_and_imports_no_numpy() -> None:
-    code = "import sys; from vtdkit.cli import main; main(['check', sys.argv[1]]); assert 'numpy' not in sys.modules"
+    code = (
+        "import sys; from vtdkit.cli import main; main(['check', sys.argv[1]]); assert 'numpy' not in "
+        "sys.modules"
+    )
     done = subprocess.run([sys.executable, "-c", code, LAZY], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    done = subprocess.run([sys.executable, "-m", "vtdkit", "quirks"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "vtdkit", "quirks"], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from vtdkit.vtd import Capabilities, Translation
-from vtdkit.vtd.diagnostics import RULES
+from vtdkit.vtd.requests import Translation
+from vtdkit.vtd.unit.capabilities import Capabilities
+from vtdkit.vtd.unit.diagnostics import RULES
 
 from .rig import RTADDR, RW, SRTP, command, legacy, read, scalable
 

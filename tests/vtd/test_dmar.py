@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vtdkit.vtd.dmar import (
+from vtdkit.vtd.firmware.dmar import (
     Andd,
     Atsr,
     BadDmar,
@@ -30,17 +30,25 @@ REAL = sorted((Path(__file__).parent.parent / "reality").glob("*/dmar.bin"))
 BYTES = st.integers(0, 255)
 SCOPES = st.lists(
     st.builds(
-        Scope, BYTES, BYTES, st.lists(st.tuples(BYTES, BYTES), max_size=3).map(tuple), BYTES, BYTES, BYTES,
+        Scope,
+        BYTES,
+        BYTES,
+        st.lists(st.tuples(BYTES, BYTES), max_size=3).map(tuple),
+        BYTES,
+        BYTES,
+        BYTES,
     ),
     max_size=3,
-).map(tuple)  # fmt: skip
+).map(tuple)
 SEGMENTS, ADDRESSES = st.integers(0, 0xFFFF), st.integers(0, (1 << 64) - 1)
 STRUCTURES: st.SearchStrategy[Remapping] = st.one_of(
     st.builds(Drhd, ADDRESSES, SEGMENTS, BYTES, BYTES, SCOPES),
     st.builds(Rmrr, ADDRESSES, ADDRESSES, SEGMENTS, SCOPES, SEGMENTS),
     st.builds(Atsr, SEGMENTS, BYTES, SCOPES, BYTES),
     st.builds(Rhsa, ADDRESSES, st.integers(0, (1 << 32) - 1), st.integers(0, (1 << 32) - 1)),
-    st.builds(Andd, BYTES, st.binary(max_size=20).map(lambda b: b + b"\0"), st.binary(min_size=3, max_size=3)),
+    st.builds(
+        Andd, BYTES, st.binary(max_size=20).map(lambda b: b + b"\0"), st.binary(min_size=3, max_size=3)
+    ),
     st.builds(Satc, SEGMENTS, BYTES, SCOPES, BYTES),
     st.builds(Sidp, SEGMENTS, SCOPES, SEGMENTS),
     st.builds(Unknown, st.integers(7, 0xFFFF), st.binary(max_size=20)),
@@ -76,9 +84,13 @@ def test_every_table_round_trips(table: Dmar) -> None:
     assert parse(table.to_bytes()) == table
 
 
-@given(table=TABLES, cut=st.integers(0, 400), noise=st.lists(st.tuples(st.integers(0, 400), BYTES), max_size=4))
+@given(
+    table=TABLES, cut=st.integers(0, 400), noise=st.lists(st.tuples(st.integers(0, 400), BYTES), max_size=4)
+)
 @settings(max_examples=300, deadline=None)
-def test_damaged_tables_give_one_clear_error_or_another_table(table: Dmar, cut: int, noise: list[tuple[int, int]]) -> None:
+def test_damaged_tables_give_one_clear_error_or_another_table(
+    table: Dmar, cut: int, noise: list[tuple[int, int]]
+) -> None:
     raw = bytearray(table.to_bytes())
     for at, value in noise:
         if at < len(raw):

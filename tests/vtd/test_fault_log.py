@@ -6,8 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vtdkit.vtd import QEMU_7_2, Capabilities, RemappingUnit, Request
-from vtdkit.vtd.events import Message
+from vtdkit.vtd.registers.events import Message
+from vtdkit.vtd.requests import Request
+from vtdkit.vtd.unit.capabilities import Capabilities
+from vtdkit.vtd.unit.quirks import QEMU_7_2
+from vtdkit.vtd.unit.unit import RemappingUnit
 
 from .rig import CCMD, FECTL, FRCD, FSTS, SID, TE, Tables, command, legacy, read, scalable, write
 

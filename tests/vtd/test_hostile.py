@@ -11,22 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vtdkit.vtd import (
-    QEMU_7_2,
-    QEMU_10,
-    SPECIFICATION,
-    Capabilities,
-    Fault,
-    Memory,
-    NotModelled,
-    PageRequest,
-    RemappingUnit,
-    Request,
-    Survey,
-    Translation,
-)
-from vtdkit.vtd.image import BadImage
-from vtdkit.vtd.queue import QueueStep
+from vtdkit.vtd.image.image import BadImage
+from vtdkit.vtd.image.survey import Survey
+from vtdkit.vtd.interrupts.remapping import NotModelled
+from vtdkit.vtd.memory import Memory
+from vtdkit.vtd.queue.ring import QueueStep
+from vtdkit.vtd.requests import Fault, PageRequest, Request, Translation
+from vtdkit.vtd.unit.capabilities import Capabilities
+from vtdkit.vtd.unit.quirks import QEMU_7_2, QEMU_10, SPECIFICATION
+from vtdkit.vtd.unit.unit import RemappingUnit
 
 PAGES = 12
 UNITS = [
@@ -63,7 +56,9 @@ def unit_over(memory: Memory, seed: int) -> RemappingUnit:
     )
     unit.restore(
         {
-            "RTADDR": rng.randint(1, PAGES) << 12 | rng.choice((0, 0, 1, 1, 2, 3)) << 10 | rng.choice((0, 0, 0, 1)) << 7,
+            "RTADDR": rng.randint(1, PAGES) << 12
+            | rng.choice((0, 0, 1, 1, 2, 3)) << 10
+            | rng.choice((0, 0, 0, 1)) << 7,
             "IRTA": rng.randint(1, PAGES) << 12 | rng.getrandbits(4) | rng.choice((0, 1)) << 11,
             "IQA": rng.randint(1, PAGES) << 12 | rng.choice((0, 1 << 11)),
             "GSTS": 1 << 31 | 1 << 30 | 1 << 26 | 1 << 25 | rng.choice((0, 1)) << 23,
@@ -73,7 +68,9 @@ def unit_over(memory: Memory, seed: int) -> RemappingUnit:
 
 
 def request_from(rng: random.Random) -> Request:
-    address = rng.choice((rng.getrandbits(64), rng.getrandbits(40), rng.getrandbits(48), rng.getrandbits(20), 0xFEE0_0010))
+    address = rng.choice(
+        (rng.getrandbits(64), rng.getrandbits(40), rng.getrandbits(48), rng.getrandbits(20), 0xFEE0_0010)
+    )
     pasid = rng.choice((None, None, rng.getrandbits(20), rng.getrandbits(7)))
     return Request(
         rng.getrandbits(16) if rng.random() < 0.3 else rng.getrandbits(9),
@@ -198,7 +195,9 @@ def test_random_page_requests_are_answered(seed: int) -> None:
     unit.write(0xD0, 0x1000, 8)
     for _ in range(4):
         pasid = rng.choice((None, rng.getrandbits(20)))
-        request = PageRequest(rng.getrandbits(9), rng.getrandbits(64), pasid, lpig=rng.random() < 0.5, prgi=rng.getrandbits(9))
+        request = PageRequest(
+            rng.getrandbits(9), rng.getrandbits(64), pasid, lpig=rng.random() < 0.5, prgi=rng.getrandbits(9)
+        )
         answer = unit.page_request(request)
         assert answer.queued or answer.response is not None or not request.lpig
 

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from vtdkit.vtd import (
-    QEMU_7_2,
-    AccessError,
-    Capabilities,
-    Fault,
-    Interrupt,
-    NotModelled,
-    Request,
-    Translation,
-)
+from vtdkit.vtd.interrupts.remapping import NotModelled
+from vtdkit.vtd.memory import AccessError
+from vtdkit.vtd.requests import Fault, Interrupt, Request, Translation
+from vtdkit.vtd.unit.capabilities import Capabilities
+from vtdkit.vtd.unit.quirks import QEMU_7_2
 
 from .cases import IRTE_HIGH, IRTE_LOW, interrupts, msi
 from .rig import CFI, IQA, IQT, IRTA, QIE, SID, SIRTP, TE, command, legacy, read, write
@@ -74,12 +69,25 @@ def test_x2apic_mode_uses_the_whole_destination() -> None:
 
 @pytest.mark.parametrize(
     ("svt", "sq", "sid", "requester", "allowed"),
-    [(0, 0, 0x18, 0x999, True), (1, 0, 0x18, 0x18, True), (1, 0, 0x18, 0x1A, False), (1, 1, 0x18, 0x1C, True),
-     (1, 1, 0x18, 0x19, False), (1, 2, 0x18, 0x1E, True), (1, 2, 0x18, 0x19, False), (1, 3, 0x18, 0x1F, True),
-     (1, 3, 0x18, 0x20, False), (2, 0, 0x0205, 0x0200, True), (2, 0, 0x0205, 0x05FF, True),
-     (2, 0, 0x0205, 0x0100, False), (2, 0, 0x0205, 0x0600, False)],
-)  # fmt: skip
-def test_the_requester_is_checked_as_the_entry_says(svt: int, sq: int, sid: int, requester: int, allowed: bool) -> None:
+    [
+        (0, 0, 0x18, 0x999, True),
+        (1, 0, 0x18, 0x18, True),
+        (1, 0, 0x18, 0x1A, False),
+        (1, 1, 0x18, 0x1C, True),
+        (1, 1, 0x18, 0x19, False),
+        (1, 2, 0x18, 0x1E, True),
+        (1, 2, 0x18, 0x19, False),
+        (1, 3, 0x18, 0x1F, True),
+        (1, 3, 0x18, 0x20, False),
+        (2, 0, 0x0205, 0x0200, True),
+        (2, 0, 0x0205, 0x05FF, True),
+        (2, 0, 0x0205, 0x0100, False),
+        (2, 0, 0x0205, 0x0600, False),
+    ],
+)
+def test_the_requester_is_checked_as_the_entry_says(
+    svt: int, sq: int, sid: int, requester: int, allowed: bool
+) -> None:
     tables, unit, table = interrupts()
     tables.memory[table], tables.memory[table + 8] = IRTE_LOW, svt << 18 | sq << 16 | sid
     assert code(unit.translate(msi(sid=requester))) == (None if allowed else 0x26)
@@ -149,11 +157,20 @@ def test_interrupts_are_never_translated_even_where_a_table_maps_them() -> None:
 
 @pytest.mark.parametrize(
     ("request_", "expected"),
-    [(read(0xFEE0_0000), 0x29), (write(0xFEE0_0000, length=8), 0x29), (write(0xFEE0_0000, length=2), 0x29),
-     (Request(SID, 0xFEE0_0000, "atomic"), 0x29), (Request(SID, 0xFEEF_FFFC, "zero-length read"), None),
-     (write(0xFEE0_0002, length=4), 0x29), (read(0xFEDF_FFFC), 6), (read(0xFEF0_0000), 6)],
-)  # fmt: skip
-def test_other_requests_to_the_range_are_blocked_and_recorded(request_: Request, expected: int | None) -> None:
+    [
+        (read(0xFEE0_0000), 0x29),
+        (write(0xFEE0_0000, length=8), 0x29),
+        (write(0xFEE0_0000, length=2), 0x29),
+        (Request(SID, 0xFEE0_0000, "atomic"), 0x29),
+        (Request(SID, 0xFEEF_FFFC, "zero-length read"), None),
+        (write(0xFEE0_0002, length=4), 0x29),
+        (read(0xFEDF_FFFC), 6),
+        (read(0xFEF0_0000), 6),
+    ],
+)
+def test_other_requests_to_the_range_are_blocked_and_recorded(
+    request_: Request, expected: int | None
+) -> None:
     unit = legacy()[0].unit()
     assert code(unit.translate(request_)) == expected
     if expected == 0x29:
@@ -216,7 +233,9 @@ def test_posted_interrupts_are_decoded_and_refused_in_words() -> None:
     descriptor = tables.page()
     tables.memory[table] = 1 | 1 << 15 | 0x31 << 16 | descriptor >> 6 << 38
     tables.memory[table + 8] = IRTE_HIGH
-    with pytest.raises(NotModelled, match=rf"posted interrupt: IRTE, posted .*VV=0x31.*descriptor at {descriptor:#x}"):
+    with pytest.raises(
+        NotModelled, match=rf"posted interrupt: IRTE, posted .*VV=0x31.*descriptor at {descriptor:#x}"
+    ):
         unit.translate(msi())
 
 

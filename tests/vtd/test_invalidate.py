@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import pytest
 
-from vtdkit.vtd import Capabilities, RemappingUnit
-from vtdkit.vtd.invalidate import page_range, same_function
+from vtdkit.vtd.caches.invalidate import page_range, same_function
+from vtdkit.vtd.unit.capabilities import Capabilities
+from vtdkit.vtd.unit.unit import RemappingUnit
 
 from .rig import IQA, IQT, QIE, SID, Tables, command, legacy, read, scalable
 
@@ -126,7 +127,9 @@ def test_iotlb_commands_hit_what_the_specification_says_and_no_more(name: str) -
     ("raw", "pasid", "did"),
     [(iotlb(3, 5, NEAR), None, 5), (piotlb(3, 6, 3, NEAR), 3, 6), (piotlb(3, 7, 8, NEAR), 8, 7)],
 )
-def test_a_page_command_drops_only_the_structures_on_the_way_to_its_page(raw: int, pasid: int | None, did: int) -> None:
+def test_a_page_command_drops_only_the_structures_on_the_way_to_its_page(
+    raw: int, pasid: int | None, did: int
+) -> None:
     tables, unit = filled()
     assert unit.caches is not None
     cache = unit.caches.second if pasid is None else unit.caches.first
@@ -141,9 +144,14 @@ def test_a_page_command_drops_only_the_structures_on_the_way_to_its_page(raw: in
 
 @pytest.mark.parametrize(
     ("raw", "left"),
-    [(0x37, set()), (0x0006_0007, {5, 8}), (0x0005_0007, {3, 4, 8, 9}), (0x3_0006_0017, {4, 5, 8, 9}),
-     (0x3_0005_0017, {3, 4, 5, 8, 9})],
-)  # fmt: skip
+    [
+        (0x37, set()),
+        (0x0006_0007, {5, 8}),
+        (0x0005_0007, {3, 4, 8, 9}),
+        (0x3_0006_0017, {4, 5, 8, 9}),
+        (0x3_0005_0017, {3, 4, 5, 8, 9}),
+    ],
+)
 def test_pasid_cache_commands(raw: int, left: set[int]) -> None:
     tables, unit = filled()
     run(tables, unit, raw)
@@ -162,9 +170,16 @@ def test_in_scalable_mode_context_commands_do_not_look_at_the_domain(raw: int) -
 
 @pytest.mark.parametrize(
     ("raw", "left"),
-    [(0x11, set()), (0x0005_0021, {0x20}), (0x0006_0021, {0x18, 0x1A}), (0x18_0005_0031, {0x1A, 0x20}),
-     (0x18_0006_0031, {0x18, 0x1A, 0x20}), (0x2_0018_0005_0031, {0x20}), (0x1_0018_0005_0031, {0x1A, 0x20})],
-)  # fmt: skip
+    [
+        (0x11, set()),
+        (0x0005_0021, {0x20}),
+        (0x0006_0021, {0x18, 0x1A}),
+        (0x18_0005_0031, {0x1A, 0x20}),
+        (0x18_0006_0031, {0x18, 0x1A, 0x20}),
+        (0x2_0018_0005_0031, {0x20}),
+        (0x1_0018_0005_0031, {0x1A, 0x20}),
+    ],
+)
 def test_in_legacy_mode_context_commands_go_by_domain_and_source(raw: int, left: set[int]) -> None:
     tables, root = legacy(did=5)
     tables.context(0x1A, root=root, did=5)
@@ -185,9 +200,14 @@ def test_in_legacy_mode_context_commands_go_by_domain_and_source(raw: int, left:
 
 @pytest.mark.parametrize(
     ("address", "am", "low", "high"),
-    [(0x1000, 0, 0x1000, 0x2000), (0x1000, 1, 0, 0x2000), (0x3000, 1, 0x2000, 0x4000),
-     (0x2345_6000, 9, 0x2340_0000, 0x2360_0000), (1 << 30, 18, 1 << 30, 2 << 30)],
-)  # fmt: skip
+    [
+        (0x1000, 0, 0x1000, 0x2000),
+        (0x1000, 1, 0, 0x2000),
+        (0x3000, 1, 0x2000, 0x4000),
+        (0x2345_6000, 9, 0x2340_0000, 0x2360_0000),
+        (1 << 30, 18, 1 << 30, 2 << 30),
+    ],
+)
 def test_an_address_mask_rounds_the_address_down(address: int, am: int, low: int, high: int) -> None:
     assert page_range(address, am) == (low, high)
 

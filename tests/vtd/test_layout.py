@@ -6,18 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vtdkit.vtd import (
-    Capabilities,
-    Entry,
-    Field,
-    Structure,
-    descriptors,
-    interrupt_tables,
-    register_map,
-    stages,
-    tables,
-)
-from vtdkit.vtd.capability_registers import CAP, ECAP, VER
+from vtdkit.vtd.registers import register_map
+from vtdkit.vtd.registers.capability import CAP, ECAP, VER
+from vtdkit.vtd.tables import descriptors
+from vtdkit.vtd.tables import entries as tables
+from vtdkit.vtd.tables import interrupts as interrupt_tables
+from vtdkit.vtd.tables import pages as stages
+from vtdkit.vtd.tables.layout import Entry, Field, Structure
+from vtdkit.vtd.unit.capabilities import Capabilities
 
 STRUCTURES = [
     *tables.TABLES,
@@ -61,7 +57,9 @@ def test_a_description_accounts_for_every_bit_once(structure: Structure, caps: C
         seen |= mask
     assert seen == (1 << structure.width) - 1
     reserved = sum(
-        (1 << int(r.bits.partition(":")[0]) + 1) - (1 << int(r.bits.rpartition(":")[2])) for r in rows if r.state == "reserved"
+        (1 << int(r.bits.partition(":")[0]) + 1) - (1 << int(r.bits.rpartition(":")[2]))
+        for r in rows
+        if r.state == "reserved"
     )
     assert reserved == structure.reserved_mask(caps.environment)
 
@@ -167,7 +165,9 @@ GOLDEN = [
 @pytest.mark.parametrize(("structure", "values", "raw"), GOLDEN, ids=lambda v: getattr(v, "name", ""))
 def test_golden_encodings(structure: Structure, values: dict[str, int], raw: int) -> None:
     assert structure.encode(**values) == raw
-    assert {name: value for name, value in structure.decode(raw) if value} == {k: v for k, v in values.items() if v}
+    assert {name: value for name, value in structure.decode(raw) if value} == {
+        k: v for k, v in values.items() if v
+    }
 
 
 def test_an_entry_shows_what_is_set_and_compares_by_value() -> None:

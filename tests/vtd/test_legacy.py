@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from vtdkit.vtd import Capabilities, Fault, Request, Translation
+from vtdkit.vtd.requests import Fault, Request, Translation
+from vtdkit.vtd.unit.capabilities import Capabilities
 
 from .rig import RW, SID, R, Tables, W, legacy, read, write
 
@@ -24,7 +25,9 @@ def test_a_four_level_walk_translates_and_keeps_the_page_offset() -> None:
     assert answer.path == "second stage"
 
 
-@pytest.mark.parametrize(("aw", "levels", "iova"), [(1, 3, 0x7F_FFFF_F000), (2, 4, 0xFFFF_FFFF_F000), (3, 5, 1 << 56)])
+@pytest.mark.parametrize(
+    ("aw", "levels", "iova"), [(1, 3, 0x7F_FFFF_F000), (2, 4, 0xFFFF_FFFF_F000), (3, 5, 1 << 56)]
+)
 def test_every_depth_reaches_its_highest_pages(aw: int, levels: int, iova: int) -> None:
     tables, root = legacy(aw=aw)
     tables.map(root, iova, 0x1234_5000, levels=levels)
@@ -123,11 +126,25 @@ def build(label: str) -> tuple[Tables, Request, Capabilities]:
 
 # The codes of the specification's table of legacy-mode conditions. All of these requests get UR.
 CODES = {
-    "LRT.1": 0x8, "LRT.2": 0x1, "LRT.3": 0xA,
-    "LCT.1": 0x9, "LCT.2": 0x2, "LCT.3": 0xB, "LCT.4.1": 0x3, "LCT.4.2": 0x3, "LCT.4.3": 0x3, "LCT.5": 0xD,
-    "LGN.1.1": 0x4, "LGN.1.2": 0x4, "LGN.1.3": 0x4, "LGN.2": 0x5, "LGN.3": 0x6, "LGN.4": 0xE,
-    "LSS.1": 0x7, "LSS.2": 0xC,
-}  # fmt: skip
+    "LRT.1": 0x8,
+    "LRT.2": 0x1,
+    "LRT.3": 0xA,
+    "LCT.1": 0x9,
+    "LCT.2": 0x2,
+    "LCT.3": 0xB,
+    "LCT.4.1": 0x3,
+    "LCT.4.2": 0x3,
+    "LCT.4.3": 0x3,
+    "LCT.5": 0xD,
+    "LGN.1.1": 0x4,
+    "LGN.1.2": 0x4,
+    "LGN.1.3": 0x4,
+    "LGN.2": 0x5,
+    "LGN.3": 0x6,
+    "LGN.4": 0xE,
+    "LSS.1": 0x7,
+    "LSS.2": 0xC,
+}
 
 
 @pytest.mark.parametrize("label", CODES)
@@ -178,9 +195,16 @@ def test_a_missing_permission_anywhere_on_the_way_refuses() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "bits", "label"),
-    [("atomic", RW, ""), ("atomic", R, "LGN.2"), ("atomic", W, "LGN.3"), ("atomic", 0, "LGN.2"),
-     ("zero-length read", W, ""), ("zero-length read", R, ""), ("zero-length read", 0, "LGN.3")],
-)  # fmt: skip
+    [
+        ("atomic", RW, ""),
+        ("atomic", R, "LGN.2"),
+        ("atomic", W, "LGN.3"),
+        ("atomic", 0, "LGN.2"),
+        ("zero-length read", W, ""),
+        ("zero-length read", R, ""),
+        ("zero-length read", 0, "LGN.3"),
+    ],
+)
 def test_atomics_need_both_permissions_and_zero_length_reads_any(kind: str, bits: int, label: str) -> None:
     tables, root = legacy()
     tables.map(root, 0x1000, 0x20_0000, bits=bits)

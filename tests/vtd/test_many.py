@@ -9,14 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vtdkit.vtd import BadRequest, Capabilities, Fault, Image, Oracle, Request, Survey, sid
+from vtdkit.vtd.image.image import Image
+from vtdkit.vtd.image.oracle import Oracle
+from vtdkit.vtd.image.survey import Survey
+from vtdkit.vtd.requests import BadRequest, Fault, Request, sid
+from vtdkit.vtd.unit.capabilities import Capabilities
 
 from .cases import CASES
 from .rig import RW, SCALABLE, SID, TE, R, Tables, W, command, legacy, scalable
 from .test_hostile import nonsense, unit_over
 
 np = pytest.importorskip("numpy")
-from vtdkit.vtd.many import BLOCK, Batch, translate_many  # noqa: E402
+from vtdkit.vtd.walk.many import BLOCK, Batch, translate_many  # noqa: E402
 
 REALITY = Path(__file__).parent.parent / "reality"
 
@@ -37,7 +41,10 @@ def check(batch: Batch, indices: range | list[int] | None = None) -> None:
 
 def addresses(rng: random.Random, count: int) -> list[int]:
     choices = (0x1000, 0x20_1000, 0x4000_1000, 1 << 39, 1 << 47, 1 << 48, 0xFEE0_0000, 0xFFFF_8000_0000_0000)
-    return [(rng.choice(choices) + rng.choice((0, 0, 8, 0x1000, 0x3000, rng.getrandbits(31)))) % (1 << 64) for _ in range(count)]
+    return [
+        (rng.choice(choices) + rng.choice((0, 0, 8, 0x1000, 0x3000, rng.getrandbits(31)))) % (1 << 64)
+        for _ in range(count)
+    ]
 
 
 @given(seed=st.integers(0, 1 << 30), kind=st.sampled_from(["read", "write", "atomic", "zero-length read"]))
@@ -98,7 +105,8 @@ def test_on_tables_of_every_kind_with_something_wrong(seed: int, path: str) -> N
     )
     unit = tables.unit(caps, mode=mode)
     iovas = [
-        rng.choice((0, 1 << 30, 1 << 39, 3 << 30, 2 << 30, 1 << 47)) + rng.choice((0, 0x3000, 1 << 21, rng.getrandbits(30)))
+        rng.choice((0, 1 << 30, 1 << 39, 3 << 30, 2 << 30, 1 << 47))
+        + rng.choice((0, 0x3000, 1 << 21, rng.getrandbits(30)))
         for _ in range(40)
     ]
     for kind in ("read", "write", "atomic", "zero-length read"):
@@ -110,7 +118,9 @@ def test_on_tables_of_every_kind_with_something_wrong(seed: int, path: str) -> N
     [
         x
         for x in CASES
-        if x.startswith(("RTA", "LRT", "LCT", "LGN", "LSS", "SRT", "SCT", "SPD", "SPT", "SSS", "SFS", "SGN", "PMR", "TES"))
+        if x.startswith(
+            ("RTA", "LRT", "LCT", "LGN", "LSS", "SRT", "SCT", "SPD", "SPT", "SSS", "SFS", "SGN", "PMR", "TES")
+        )
     ],
 )
 def test_on_every_scenario_of_the_fault_tables(label: str) -> None:
@@ -141,7 +151,9 @@ def test_a_million_addresses_of_a_machine_with_pages_of_every_size() -> None:
     survey = Survey(image.unit)
     space, _ = survey.space(sid("00:09.0"))
     assert space is not None
-    mapped = np.concatenate([np.arange(r.iova, r.iova + r.size, 4096, dtype=np.uint64) for r in survey.ranges(space)])
+    mapped = np.concatenate(
+        [np.arange(r.iova, r.iova + r.size, 4096, dtype=np.uint64) for r in survey.ranges(space)]
+    )
     rng = np.random.default_rng(3)
     iovas = rng.choice(mapped, 1_000_000) + rng.integers(0, 4096, 1_000_000, dtype=np.uint64)
     iovas[::1000] += np.uint64(1 << 40)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vtdkit.vtd import AccessError, Memory
-from vtdkit.vtd.memory import Access
+from vtdkit.vtd.memory import Access, AccessError, Memory
 
 
 def test_pages_come_into_being_when_written_and_absent_ones_cannot_be_accessed() -> None:

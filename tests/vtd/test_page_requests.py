@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from vtdkit.vtd import PageRequest, PageResponse, RemappingUnit
-from vtdkit.vtd.descriptors import PAGE_REQUEST
-from vtdkit.vtd.events import Message
+from vtdkit.vtd.queue.page_requests import PageResponse
+from vtdkit.vtd.registers.events import Message
+from vtdkit.vtd.requests import PageRequest
+from vtdkit.vtd.tables.descriptors import PAGE_REQUEST
+from vtdkit.vtd.unit.unit import RemappingUnit
 
 from .rig import IQA, IQT, QIE, RW, SCALABLE, SID, Tables, command, read, scalable
 
@@ -18,7 +20,9 @@ def listening(path: str = "FS") -> tuple[Tables, RemappingUnit, int]:
     if path == "NEST":
         second = tables.memory[entry] & ~0xFFF
         tables.map(second, 0, 0, size=1 << 30)
-    tables.map(root, 0x1000, 0x20_0000, bits=RW if path == "SS" else 0x67, middle=RW if path == "SS" else 0x27)
+    tables.map(
+        root, 0x1000, 0x20_0000, bits=RW if path == "SS" else 0x67, middle=RW if path == "SS" else 0x27
+    )
     unit = tables.unit(SCALABLE, mode=1)
     queue = tables.page()
     unit.write(PQA, queue, 8)
@@ -35,9 +39,18 @@ def test_a_request_is_queued_as_the_device_made_it() -> None:
     assert unit.read(PQT, 8) == 32
     raw = sum(tables.memory[queue + 8 * i] << 64 * i for i in range(4))
     assert dict(PAGE_REQUEST.decode(raw)) == {
-        "TYPE": 1, "PP": 0, "RID": SID, "PASID": 0, "EXR": 0, "PMR": 0,
-        "RDR": 1, "WRR": 1, "LPIG": 0, "PRGI": 5, "ADDR": 0x7000_1000,
-    }  # fmt: skip
+        "TYPE": 1,
+        "PP": 0,
+        "RID": SID,
+        "PASID": 0,
+        "EXR": 0,
+        "PMR": 0,
+        "RDR": 1,
+        "WRR": 1,
+        "LPIG": 0,
+        "PRGI": 5,
+        "ADDR": 0x7000_1000,
+    }
     assert tables.memory[queue] == 0x0000_0000_0018_0001
     assert tables.memory[queue + 8] == 0x7000_1000 | 5 << 3 | 3
 
@@ -86,7 +99,9 @@ def test_what_is_cached_for_the_page_is_dropped(path: str, left: int) -> None:
         root = next(iter(unit.walk(read(0x1000)).steps[4:])).address & ~0xFFF
         if path == "NEST":
             root = next(s.address for s in unit.walk(read(0x1000)) if s.kind == "FS-PML4E") & ~0xFFF
-        tables.map(root, 0x2000, 0x20_0000, bits=RW if path == "SS" else 0x67, middle=RW if path == "SS" else 0x27)
+        tables.map(
+            root, 0x2000, 0x20_0000, bits=RW if path == "SS" else 0x67, middle=RW if path == "SS" else 0x27
+        )
     for page in (0x1000, 0x2000):
         assert unit.translate(read(page))
     assert len(unit.caches.iotlb) == 2
@@ -108,7 +123,7 @@ def test_a_group_response_travels_through_the_invalidation_queue() -> None:
 
 
 def test_page_requests_need_their_capability() -> None:
-    from vtdkit.vtd import Capabilities
+    from vtdkit.vtd.unit.capabilities import Capabilities
 
     tables, *_ = scalable(flags=0x0C)
     unit = tables.unit(Capabilities.scalable(HAW=46, PRS=0), mode=1)

@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 
-from vtdkit.vtd import QEMU_7_2, Capabilities, Fault, RemappingUnit, Translation
-from vtdkit.vtd.events import Message
+from vtdkit.vtd.registers.events import Message
+from vtdkit.vtd.requests import Fault, Translation
+from vtdkit.vtd.unit.capabilities import Capabilities
+from vtdkit.vtd.unit.quirks import QEMU_7_2
+from vtdkit.vtd.unit.unit import RemappingUnit
 
 from .rig import (
     FECTL,
@@ -62,7 +65,9 @@ class Ring:
         return self
 
 
-def ringed(caps: Capabilities | None = None, *, wide: bool = False, mode: int = 0, **more: Any) -> tuple[Ring, RemappingUnit]:
+def ringed(
+    caps: Capabilities | None = None, *, wide: bool = False, mode: int = 0, **more: Any
+) -> tuple[Ring, RemappingUnit]:
     tables, root = legacy()
     tables.map(root, 0x1000, 0x20_0000)
     unit = tables.unit(caps, mode=mode, **more)
@@ -133,11 +138,25 @@ def test_the_queue_runs_without_translation() -> None:
 @pytest.mark.parametrize(
     ("raw", "cause"),
     [
-        (0x0, 3), (0xF, 3), (0x6, 3), (0x7, 3), (0x8, 3), (0x9, 3), (0xA, 3), (1 << 9 | 1, 3),
-        (CC_GLOBAL | 1 << 6, 4), (IOTLB_GLOBAL | 1 << 40, 4), (0x1, 4), (0x2, 4), (0x4 | 1 << 5, 4),
-        (0xF2 | 19 << 64, 4), (0x3 | 1 << 12, 4), (WAIT | 1 << 7, 4), (WAIT | 1 << 64, 4),
+        (0x0, 3),
+        (0xF, 3),
+        (0x6, 3),
+        (0x7, 3),
+        (0x8, 3),
+        (0x9, 3),
+        (0xA, 3),
+        (1 << 9 | 1, 3),
+        (CC_GLOBAL | 1 << 6, 4),
+        (IOTLB_GLOBAL | 1 << 40, 4),
+        (0x1, 4),
+        (0x2, 4),
+        (0x4 | 1 << 5, 4),
+        (0xF2 | 19 << 64, 4),
+        (0x3 | 1 << 12, 4),
+        (WAIT | 1 << 7, 4),
+        (WAIT | 1 << 64, 4),
     ],
-)  # fmt: skip
+)
 def test_a_bad_descriptor_stops_the_queue_with_its_cause(raw: int, cause: int) -> None:
     ring, unit = ringed()
     ring.put(WAIT, raw, WAIT)
@@ -186,7 +205,9 @@ def test_a_descriptor_that_cannot_be_read_is_an_error() -> None:
         (FULL, 0, True, 0),
     ],
 )
-def test_the_width_of_the_queue_must_fit_the_mode(caps: Capabilities, mode: int, wide: bool, cause: int) -> None:
+def test_the_width_of_the_queue_must_fit_the_mode(
+    caps: Capabilities, mode: int, wide: bool, cause: int
+) -> None:
     ring, unit = ringed(caps, wide=wide, mode=mode)
     ring.put(WAIT)
     unit.drain()
@@ -396,12 +417,14 @@ def test_misuse_of_the_queue_is_noted() -> None:
     command(unit, QIE, on=False)
     command(unit, QIE)
     assert [note.rule for note in unit.notes] == [
-        "register command with the queue on", "queue disabled while busy", "queue enabled with a tail",
-    ]  # fmt: skip
+        "register command with the queue on",
+        "queue disabled while busy",
+        "queue enabled with a tail",
+    ]
 
 
 def test_the_owner_hears_of_a_moved_tail() -> None:
-    from vtdkit.vtd import Hooks
+    from vtdkit.vtd.unit.hooks import Hooks
 
     class Bell(Hooks):
         rings = 0

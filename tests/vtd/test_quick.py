@@ -8,7 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vtdkit.vtd import Capabilities, Fault, Memory, RemappingUnit, Request, Translation
+from vtdkit.vtd.memory import Memory
+from vtdkit.vtd.requests import Fault, Request, Translation
+from vtdkit.vtd.unit.capabilities import Capabilities
+from vtdkit.vtd.unit.unit import RemappingUnit
 
 from .rig import bring_up, legacy, read
 
@@ -116,9 +119,13 @@ def test_a_walk_can_be_disturbed_between_two_accesses() -> None:
         if access.address == leaf:
             tables.memory[leaf] = 0
     assert accesses == [
-        "root entry", "context entry", "second-stage level 4", "second-stage level 3", "second-stage level 2",
+        "root entry",
+        "context entry",
+        "second-stage level 4",
+        "second-stage level 3",
+        "second-stage level 2",
         "second-stage level 1",
-    ]  # fmt: skip
+    ]
     assert isinstance(answer, Fault)
     assert answer.label == "LGN.3"
 

@@ -8,8 +8,19 @@ from typing import Any
 
 import pytest
 
-from vtdkit.vtd import QEMU_7_2, QEMU_10, SPECIFICATION, Capabilities, Fault, Quirks, RemappingUnit, Request
-from vtdkit.vtd.quirks import PERSONALITIES, qemu, version_number, why
+from vtdkit.vtd.requests import Fault, Request
+from vtdkit.vtd.unit.capabilities import Capabilities
+from vtdkit.vtd.unit.quirks import (
+    PERSONALITIES,
+    QEMU_7_2,
+    QEMU_10,
+    SPECIFICATION,
+    Quirks,
+    qemu,
+    version_number,
+    why,
+)
+from vtdkit.vtd.unit.unit import RemappingUnit
 
 from .cases import CASES, IRTE_HIGH, IRTE_LOW, msi
 from .rig import (
@@ -181,7 +192,9 @@ def _(q: Quirks) -> Any:
     return unit.faults.index
 
 
-def queued(q: Quirks, *descriptors: int, caps: Capabilities = FULL, mode: int = 0, wide: bool = False) -> RemappingUnit:
+def queued(
+    q: Quirks, *descriptors: int, caps: Capabilities = FULL, mode: int = 0, wide: bool = False
+) -> RemappingUnit:
     """A unit that has executed some descriptors."""
     tables, root = legacy()
     tables.map(root, 0x1000, 0x20_0000)
@@ -237,7 +250,9 @@ def _(q: Quirks) -> Any:
     return unit.read(0x28, 8) >> 59 & 3
 
 
-def interrupt(q: Quirks, request: Request, low: int = IRTE_LOW, high: int = IRTE_HIGH) -> tuple[Any, RemappingUnit]:
+def interrupt(
+    q: Quirks, request: Request, low: int = IRTE_LOW, high: int = IRTE_HIGH
+) -> tuple[Any, RemappingUnit]:
     tables, _ = legacy()
     unit = tables.unit(quirks=q)
     table = tables.page()
@@ -255,7 +270,9 @@ scenario("reserved_check_is_requester_fault", 0x24, 0x26)(lambda q: interrupt(q,
 scenario("interrupt_faults_silent", 2, 0)(lambda q: interrupt(q, msi(), low=0)[1].read(FSTS))
 scenario("posted_is_remapped", 0x24, WINDOW)(lambda q: interrupt(q, msi(), low=IRTE_LOW | 1 << 15)[0])
 scenario("destination_unchecked", 0x24, WINDOW)(lambda q: interrupt(q, msi(), low=IRTE_LOW | 1 << 32)[0])
-scenario("page_event_unmasked", 1 << 31, 0)(lambda q: RemappingUnit(Tables().memory, FULL, quirks=q).read(0xE0))
+scenario("page_event_unmasked", 1 << 31, 0)(
+    lambda q: RemappingUnit(Tables().memory, FULL, quirks=q).read(0xE0)
+)
 
 
 def test_every_switch_has_a_scenario() -> None:

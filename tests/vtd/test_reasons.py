@@ -8,46 +8,111 @@ from dataclasses import replace
 
 import pytest
 
-from vtdkit.vtd import REASONS, Fault, PageRequest, Translation
+from vtdkit.vtd.faults.reasons import REASONS
+from vtdkit.vtd.requests import Fault, PageRequest, Translation
 
 from .cases import CASES, Case
 
 # Label, code, responses to untranslated / translation / translated / page requests, qualified by FPD. Retyped
 # from the specification's tables (rev 5.10), so that a slip in the package's own table shows.
 EXPECTED = {
-    "RTA": [("1.1", 0x30, "UR CA UR IR n"), ("1.2", 0x30, "UR CA UR IR n"), ("1.3", 0x30, "UR CA UR IR n"),
-            ("1.4", 0x30, "UR CA UR - n"), ("2", 0x31, "UR UR UR - n"), ("3", 0x32, "- - - IR n"),
-            ("4", 0x33, "UR UR UR IR n"), ("5", 0x34, "UR UR UR - n")],
+    "RTA": [
+        ("1.1", 0x30, "UR CA UR IR n"),
+        ("1.2", 0x30, "UR CA UR IR n"),
+        ("1.3", 0x30, "UR CA UR IR n"),
+        ("1.4", 0x30, "UR CA UR - n"),
+        ("2", 0x31, "UR UR UR - n"),
+        ("3", 0x32, "- - - IR n"),
+        ("4", 0x33, "UR UR UR IR n"),
+        ("5", 0x34, "UR UR UR - n"),
+    ],
     "LRT": [("1", 8, "UR CA UR - n"), ("2", 1, "UR UR UR - n"), ("3", 0xA, "UR CA UR - n")],
-    "LCT": [("1", 9, "UR CA UR - n"), ("2", 2, "UR UR UR - q"), ("3", 0xB, "UR CA UR - q"),
-            ("4.1", 3, "UR CA UR - q"), ("4.2", 3, "UR CA UR - q"), ("4.3", 3, "UR CA - - q"),
-            ("5", 0xD, "- UR UR - q")],
-    "LGN": [("1.1", 4, "UR S0 - - q"), ("1.2", 4, "- - UR - q"), ("1.3", 4, "UR - - - q"),
-            ("2", 5, "UR Seff - - q"), ("3", 6, "UR Seff - - q"), ("4", 0xE, "UR CA UR - q")],
+    "LCT": [
+        ("1", 9, "UR CA UR - n"),
+        ("2", 2, "UR UR UR - q"),
+        ("3", 0xB, "UR CA UR - q"),
+        ("4.1", 3, "UR CA UR - q"),
+        ("4.2", 3, "UR CA UR - q"),
+        ("4.3", 3, "UR CA - - q"),
+        ("5", 0xD, "- UR UR - q"),
+    ],
+    "LGN": [
+        ("1.1", 4, "UR S0 - - q"),
+        ("1.2", 4, "- - UR - q"),
+        ("1.3", 4, "UR - - - q"),
+        ("2", 5, "UR Seff - - q"),
+        ("3", 6, "UR Seff - - q"),
+        ("4", 0xE, "UR CA UR - q"),
+    ],
     "LSS": [("1", 7, "UR CA - - q"), ("2", 0xC, "UR CA - - q")],
     "SRT": [("1", 0x38, "UR CA UR IR n"), ("2", 0x39, "UR UR UR IR n"), ("3", 0x3A, "UR CA UR IR n")],
-    "SCT": [("1", 0x40, "UR CA UR IR n"), ("2", 0x41, "UR UR UR IR q"), ("3", 0x42, "UR CA UR IR q"),
-            ("4.1", 0x43, "UR CA UR IR q"), ("4.2", 0x43, "UR CA UR IR q"), ("4.3", 0x43, "UR CA UR IR q"),
-            ("5", 0x44, "- UR UR - q"), ("6", 0x45, "UR UR - IR q"), ("7", 0x46, "UR UR UR IR q"),
-            ("8", 0x47, "- - - IR q"), ("9", 0x48, "UR UR UR IR q"), ("10", 0x49, "- - UR - q")],
+    "SCT": [
+        ("1", 0x40, "UR CA UR IR n"),
+        ("2", 0x41, "UR UR UR IR q"),
+        ("3", 0x42, "UR CA UR IR q"),
+        ("4.1", 0x43, "UR CA UR IR q"),
+        ("4.2", 0x43, "UR CA UR IR q"),
+        ("4.3", 0x43, "UR CA UR IR q"),
+        ("5", 0x44, "- UR UR - q"),
+        ("6", 0x45, "UR UR - IR q"),
+        ("7", 0x46, "UR UR UR IR q"),
+        ("8", 0x47, "- - - IR q"),
+        ("9", 0x48, "UR UR UR IR q"),
+        ("10", 0x49, "- - UR - q"),
+    ],
     "SPD": [("1", 0x50, "UR CA CA IR n"), ("2", 0x51, "UR S0 UR IR q"), ("3", 0x52, "UR CA CA IR q")],
-    "SPT": [("1", 0x58, "UR CA CA IR n"), ("2", 0x59, "UR S0 UR IR q"), ("3", 0x5A, "UR CA CA IR q"),
-            ("4.1", 0x5B, "UR CA CA IR q"), ("4.2", 0x5B, "UR CA CA IR q"), ("4.3", 0x5B, "UR CA CA IR q"),
-            ("4.4", 0x5B, "UR CA CA IR q"), ("5", 0x5C, "UR S0 - - q"), ("6", 0x5D, "UR S0 - - q"),
-            ("9", 0x60, "- - UR - q")],
-    "SFS": [(str(n), code, "UR S0 - - q") for n, code in
-            zip(range(1, 11), (0x70, 0x71, 0x72, 0x73, 0x74, 0x75, 0x76, 0x77, 0x90, 0x91), strict=True)],
-    "SSS": [("1", 0x78, "UR CA - - q"), ("2", 0x79, "UR S0 - - q"), ("3", 0x7A, "UR CA - - q"),
-            ("4", 0x7B, "UR CA - - q"), ("5", 0x7C, "UR CA - - q"), ("6", 0x7D, "UR CA - - q")],
-    "SGN": [("1", 0x80, "UR S0 - - q"), ("2", 0x81, "UR S0 - - q"), ("4.1", 0x83, "- - UR - q"),
-            ("4.2", 0x83, "UR S0 - - q"), ("5", 0x84, "UR S0 - - q"), ("6", 0x85, "UR Seff - - q"),
-            ("7", 0x86, "UR Seff - - q"), ("8.1", 0x87, "UR - - - q"), ("8.2", 0x87, "- CA - - q"),
-            ("8.3", 0x87, "- - UR - q"), ("10", 0x89, "UR UR UR - q")],
-    "HPT": [("A0", 0xA0, "- - CA - q"), ("A1", 0xA1, "- - CA - q"), ("A2", 0xA2, "- - CA - q"),
-            ("A3", 0xA3, "- - UR - q"), ("A4", 0xA4, "- - UR - q"), ("A5", 0xA5, "- - UR - q")],
-    "IR": [(f"{code:X}", code, f"UR - - - {'q' if code in (0x22, 0x24, 0x26, 0x27, 0x28) else 'n'}")
-           for code in range(0x20, 0x2C)],
-}  # fmt: skip
+    "SPT": [
+        ("1", 0x58, "UR CA CA IR n"),
+        ("2", 0x59, "UR S0 UR IR q"),
+        ("3", 0x5A, "UR CA CA IR q"),
+        ("4.1", 0x5B, "UR CA CA IR q"),
+        ("4.2", 0x5B, "UR CA CA IR q"),
+        ("4.3", 0x5B, "UR CA CA IR q"),
+        ("4.4", 0x5B, "UR CA CA IR q"),
+        ("5", 0x5C, "UR S0 - - q"),
+        ("6", 0x5D, "UR S0 - - q"),
+        ("9", 0x60, "- - UR - q"),
+    ],
+    "SFS": [
+        (str(n), code, "UR S0 - - q")
+        for n, code in zip(
+            range(1, 11), (0x70, 0x71, 0x72, 0x73, 0x74, 0x75, 0x76, 0x77, 0x90, 0x91), strict=True
+        )
+    ],
+    "SSS": [
+        ("1", 0x78, "UR CA - - q"),
+        ("2", 0x79, "UR S0 - - q"),
+        ("3", 0x7A, "UR CA - - q"),
+        ("4", 0x7B, "UR CA - - q"),
+        ("5", 0x7C, "UR CA - - q"),
+        ("6", 0x7D, "UR CA - - q"),
+    ],
+    "SGN": [
+        ("1", 0x80, "UR S0 - - q"),
+        ("2", 0x81, "UR S0 - - q"),
+        ("4.1", 0x83, "- - UR - q"),
+        ("4.2", 0x83, "UR S0 - - q"),
+        ("5", 0x84, "UR S0 - - q"),
+        ("6", 0x85, "UR Seff - - q"),
+        ("7", 0x86, "UR Seff - - q"),
+        ("8.1", 0x87, "UR - - - q"),
+        ("8.2", 0x87, "- CA - - q"),
+        ("8.3", 0x87, "- - UR - q"),
+        ("10", 0x89, "UR UR UR - q"),
+    ],
+    "HPT": [
+        ("A0", 0xA0, "- - CA - q"),
+        ("A1", 0xA1, "- - CA - q"),
+        ("A2", 0xA2, "- - CA - q"),
+        ("A3", 0xA3, "- - UR - q"),
+        ("A4", 0xA4, "- - UR - q"),
+        ("A5", 0xA5, "- - UR - q"),
+    ],
+    "IR": [
+        (f"{code:X}", code, f"UR - - - {'q' if code in (0x22, 0x24, 0x26, 0x27, 0x28) else 'n'}")
+        for code in range(0x20, 0x2C)
+    ],
+}
 ROWS = {f"{family}.{number}": (code, row) for family, rows in EXPECTED.items() for number, code, row in rows}
 NOT_REMAPPING = {"PMR", "TES", "AT"}
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from vtdkit.vtd import BadRegisterAccess, Capabilities, Fault, Memory, RemappingUnit, Translation
-from vtdkit.vtd.register_map import available, placed
+from vtdkit.vtd.memory import Memory
+from vtdkit.vtd.registers.file import BadRegisterAccess
+from vtdkit.vtd.registers.register_map import available, placed
+from vtdkit.vtd.requests import Fault, Translation
+from vtdkit.vtd.unit.capabilities import Capabilities
+from vtdkit.vtd.unit.unit import RemappingUnit
 
 from .rig import (
     CCMD,
@@ -44,7 +48,9 @@ def fresh(caps: Capabilities | None = None) -> RemappingUnit:
     return RemappingUnit(Memory(), caps or Capabilities(HAW=46))
 
 
-@pytest.mark.parametrize("caps", [Capabilities(HAW=46), FULL, Capabilities(QI=0, DT=0, IR=0, EIM=0, MHMV=0, PLMR=0, PHMR=0)])
+@pytest.mark.parametrize(
+    "caps", [Capabilities(HAW=46), FULL, Capabilities(QI=0, DT=0, IR=0, EIM=0, MHMV=0, PLMR=0, PHMR=0)]
+)
 def test_every_bit_of_every_register_behaves_as_its_attribute_says(caps: Capabilities) -> None:
     quiet = {"GCMD", "CCMD", "IOTLB", "PMEN", "PLMBASE", "PLMLIMIT", "PHMBASE", "PHMLIMIT"}
     for offset, name, register in placed(caps):
@@ -121,7 +127,9 @@ def test_registers_of_missing_features_read_zero_and_ignore_writes() -> None:
     assert unit.read(GSTS) == 0
 
 
-@pytest.mark.parametrize(("bit", "status"), [(TE, TES), (SRTP, RTPS), (QIE, QIES), (SIRTP, IRTPS), (IRE, IRES), (CFI, CFIS)])
+@pytest.mark.parametrize(
+    ("bit", "status"), [(TE, TES), (SRTP, RTPS), (QIE, QIES), (SIRTP, IRTPS), (IRE, IRES), (CFI, CFIS)]
+)
 def test_each_command_is_answered_by_its_status_bit(bit: int, status: int) -> None:
     unit = fresh()
     command(unit, bit)
@@ -249,7 +257,9 @@ def test_register_commands_act_on_the_upper_half() -> None:
 
 
 @pytest.mark.parametrize(("caps", "mode"), [(Capabilities(HAW=46, major=6), 0), (FULL, 1)])
-def test_register_commands_are_rejected_on_new_parts_and_in_scalable_mode(caps: Capabilities, mode: int) -> None:
+def test_register_commands_are_rejected_on_new_parts_and_in_scalable_mode(
+    caps: Capabilities, mode: int
+) -> None:
     unit = Tables().unit(caps, mode=mode)
     unit.write(CCMD, 1 << 63 | 1 << 61, 8)
     unit.write(IOTLB, 1 << 63 | 1 << 60, 8)

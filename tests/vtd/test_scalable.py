@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from vtdkit.vtd import Capabilities, Fault, Request, Translation
+from vtdkit.vtd.requests import Fault, Request, Translation
+from vtdkit.vtd.unit.capabilities import Capabilities
 
 from .cases import CASES, Case
 from .rig import RW, SCALABLE, SID, R, Tables, W, read, scalable, write
@@ -95,9 +96,13 @@ def test_pass_through_by_pasid() -> None:
     assert (answer.address, answer.path, answer.did) == (0x12_3450, "pass-through", 5)
 
 
-@pytest.mark.parametrize(("path", "capability"), [("FS", "FSTS"), ("SS", "SSTS"), ("NEST", "NEST"), ("PT", "PT")])
+@pytest.mark.parametrize(
+    ("path", "capability"), [("FS", "FSTS"), ("SS", "SSTS"), ("NEST", "NEST"), ("PT", "PT")]
+)
 def test_each_translation_type_needs_its_capability(path: str, capability: str) -> None:
-    less = {"FSTS": {"FSTS": 0, "NEST": 0, "EAFS": 0}, "SSTS": {"SSTS": 0, "NEST": 0}}.get(capability, {capability: 0})
+    less = {"FSTS": {"FSTS": 0, "NEST": 0, "EAFS": 0}, "SSTS": {"SSTS": 0, "NEST": 0}}.get(
+        capability, {capability: 0}
+    )
     tables, _, entry, _ = scalable(path, w0=0)
     tables.memory[entry] &= ~0x1C if capability == "SSTS" else ~0
     caps = Capabilities.scalable(HAW=46, **less)
@@ -124,10 +129,16 @@ def test_first_stage_pages_of_every_size(size: int, level: int) -> None:
 
 @pytest.mark.parametrize(
     ("levels", "address", "expected"),
-    [(4, 0x7FFF_FFFF_F000, ""), (4, 0xFFFF_8000_0000_0000, ""), (4, 0x8000_0000_0000, "SGN.1"),
-     (4, 0xFFFF_7FFF_FFFF_F000, "SGN.1"), (5, 0x00FF_FFFF_FFFF_F000, ""), (5, 0xFF00_0000_0000_0000, ""),
-     (5, 0x0100_0000_0000_0000, "SGN.1")],
-)  # fmt: skip
+    [
+        (4, 0x7FFF_FFFF_F000, ""),
+        (4, 0xFFFF_8000_0000_0000, ""),
+        (4, 0x8000_0000_0000, "SGN.1"),
+        (4, 0xFFFF_7FFF_FFFF_F000, "SGN.1"),
+        (5, 0x00FF_FFFF_FFFF_F000, ""),
+        (5, 0xFF00_0000_0000_0000, ""),
+        (5, 0x0100_0000_0000_0000, "SGN.1"),
+    ],
+)
 def test_first_stage_addresses_are_canonical(levels: int, address: int, expected: str) -> None:
     tables, _, _, root = scalable("FS", w2=(levels - 4) << 2)
     tables.map(root, address, 0x20_0000, bits=0x67, middle=0x27, levels=levels)
@@ -149,10 +160,20 @@ def test_user_requests_need_us_and_rw_in_every_entry() -> None:
 
 @pytest.mark.parametrize(
     ("bits", "wpe", "kind", "expected"),
-    [(P, 0, "read", ""), (P, 0, "write", ""), (P, 1, "write", "SGN.6"), (P | FRW, 1, "write", ""),
-     (P | US, 0, "write", ""), (P | US, 1, "write", "SGN.6"), (P, 1, "atomic", "SGN.6"), (P, 1, "read", "")],
-)  # fmt: skip
-def test_supervisor_requests_ignore_us_and_obey_rw_only_with_wpe(bits: int, wpe: int, kind: str, expected: str) -> None:
+    [
+        (P, 0, "read", ""),
+        (P, 0, "write", ""),
+        (P, 1, "write", "SGN.6"),
+        (P | FRW, 1, "write", ""),
+        (P | US, 0, "write", ""),
+        (P | US, 1, "write", "SGN.6"),
+        (P, 1, "atomic", "SGN.6"),
+        (P, 1, "read", ""),
+    ],
+)
+def test_supervisor_requests_ignore_us_and_obey_rw_only_with_wpe(
+    bits: int, wpe: int, kind: str, expected: str
+) -> None:
     tables, _, _, _ = first(bits=bits | A | D, rid_priv=1, w2=1 | wpe << 4)
     answer = tables.unit(SCALABLE, mode=1).translate(Request(SID, 0x1000, kind))  # type: ignore[arg-type]
     assert label(answer) == expected
@@ -284,11 +305,20 @@ def test_a_nested_walk_goes_through_both_stages() -> None:
     walk = unit.walk(write(0x1008))
     assert sum(step.inner for step in walk) == 4 * 4
     assert [s.kind for s in walk if not s.inner][-8:] == [
-        "FS-PML4E", "FS-PDPE", "FS-PDE", "FS-PTE", "SS-PML4E", "SS-PDPE", "SS-PDE", "SS-PTE",
-    ]  # fmt: skip
+        "FS-PML4E",
+        "FS-PDPE",
+        "FS-PDE",
+        "FS-PTE",
+        "SS-PML4E",
+        "SS-PDPE",
+        "SS-PDE",
+        "SS-PTE",
+    ]
 
 
-@pytest.mark.parametrize(("guest", "host"), [(1 << 30, 4096), (4096, 1 << 30), (1 << 21, 1 << 30), (1 << 30, 1 << 21)])
+@pytest.mark.parametrize(
+    ("guest", "host"), [(1 << 30, 4096), (4096, 1 << 30), (1 << 21, 1 << 30), (1 << 30, 1 << 21)]
+)
 def test_the_result_is_the_smaller_of_the_two_pages(guest: int, host: int) -> None:
     tables, _, entry, root = scalable("NEST")
     second = tables.memory[entry] & ~0xFFF
@@ -305,10 +335,17 @@ def test_the_result_is_the_smaller_of_the_two_pages(guest: int, host: int) -> No
 
 @pytest.mark.parametrize(
     ("stage1", "stage2", "kind", "expected"),
-    [(0x67, RW, "write", ""), (0x65, RW, "write", "SGN.6"), (0x67, R, "write", "SGN.6"),
-     (0x67, W, "read", "SGN.7"), (0x65, R, "read", ""), (0x67, R, "atomic", "SGN.6"),
-     (0x67, W, "atomic", "SGN.7"), (0x67, 0, "read", "SSS.2")],
-)  # fmt: skip
+    [
+        (0x67, RW, "write", ""),
+        (0x65, RW, "write", "SGN.6"),
+        (0x67, R, "write", "SGN.6"),
+        (0x67, W, "read", "SGN.7"),
+        (0x65, R, "read", ""),
+        (0x67, R, "atomic", "SGN.6"),
+        (0x67, W, "atomic", "SGN.7"),
+        (0x67, 0, "read", "SSS.2"),
+    ],
+)
 def test_both_stages_must_allow(stage1: int, stage2: int, kind: str, expected: str) -> None:
     tables, _, _, leaf, slots = nested()
     tables.memory[leaf] = 0x20_0000 | stage1

@@ -12,8 +12,14 @@ from itertools import pairwise
 
 import pytest
 
-from vtdkit.vtd import Capabilities, Fault, RemappingUnit, Structure, Translation, descriptors, stages, tables
-from vtdkit.vtd.interrupt_tables import IRTE, IRTE_POSTED
+from vtdkit.vtd.requests import Fault, Translation
+from vtdkit.vtd.tables import descriptors
+from vtdkit.vtd.tables import entries as tables
+from vtdkit.vtd.tables import pages as stages
+from vtdkit.vtd.tables.interrupts import IRTE, IRTE_POSTED
+from vtdkit.vtd.tables.layout import Structure
+from vtdkit.vtd.unit.capabilities import Capabilities
+from vtdkit.vtd.unit.unit import RemappingUnit
 
 from .cases import IRTE_HIGH, IRTE_LOW, interrupts, msi
 from .rig import FSTS, IQA, IQERCD, IQT, QIE, RW, Tables, bring_up, command, legacy, read, scalable
@@ -21,7 +27,9 @@ from .rig import FSTS, IQA, IQERCD, IQT, QIE, RW, Tables, bring_up, command, leg
 PLAIN = Capabilities(HAW=46)
 SMALL = Capabilities(HAW=39, MGAW=39, SAGAW=0b00010, ND=3, SC=0, DT=0, SSLPS=0, PT=0)
 FULL = Capabilities.scalable(HAW=46)
-BARE = Capabilities.scalable(HAW=40, SRS=0, RPRIVS=0, RPS=0, PRS=0, PDS=0, MTS=0, EAFS=0, SSADS=0, SC=0, PASID=0)
+BARE = Capabilities.scalable(
+    HAW=40, SRS=0, RPRIVS=0, RPS=0, PRS=0, PDS=0, MTS=0, EAFS=0, SSADS=0, SC=0, PASID=0
+)
 DEEP = Capabilities.scalable(HAW=50, MGAW=57, SAGAW=0b01110, FS5LP=1)
 
 # A case: the structure, where it is, its reserved-bit label, the unit, and the translation type it serves.
@@ -78,17 +86,29 @@ def page_case(path: str, level: int, size: int, caps: Capabilities) -> Case:
 
 PLACES = ((4, 4096), (3, 4096), (2, 4096), (1, 4096), (3, 1 << 30), (2, 1 << 21))
 CASES: list[tuple[str, Callable[[], Case]]] = [
-    *((f"legacy {w} {n}", lambda w=w, c=c: legacy_case(w, c)) for w in ("root", "context")
-      for n, c in (("plain", PLAIN), ("small", SMALL), ("full", FULL))),
-    *((f"scalable {w} {n} {p}", lambda w=w, c=c, p=p: scalable_case(w, c, p))
-      for w in ("root", "context", "directory", "entry") for n, c in (("full", FULL), ("bare", BARE))
-      for p in (("SS", "FS", "NEST", "PT") if w == "entry" else ("SS",))),
-    *((f"{p} level {lv} of {s:#x} {n}", lambda p=p, lv=lv, s=s, c=c: page_case(p, lv, s, c))
-      for p in ("SS", "FS") for lv, s in PLACES
-      for n, c in (("full", FULL), ("bare", BARE))),
-    *((f"{p} level {lv} of five", lambda p=p, lv=lv: page_case(p, lv, 4096, DEEP))
-      for p in ("SS", "FS") for lv in (5, 4, 1)),
-]  # fmt: skip
+    *(
+        (f"legacy {w} {n}", lambda w=w, c=c: legacy_case(w, c))
+        for w in ("root", "context")
+        for n, c in (("plain", PLAIN), ("small", SMALL), ("full", FULL))
+    ),
+    *(
+        (f"scalable {w} {n} {p}", lambda w=w, c=c, p=p: scalable_case(w, c, p))
+        for w in ("root", "context", "directory", "entry")
+        for n, c in (("full", FULL), ("bare", BARE))
+        for p in (("SS", "FS", "NEST", "PT") if w == "entry" else ("SS",))
+    ),
+    *(
+        (f"{p} level {lv} of {s:#x} {n}", lambda p=p, lv=lv, s=s, c=c: page_case(p, lv, s, c))
+        for p in ("SS", "FS")
+        for lv, s in PLACES
+        for n, c in (("full", FULL), ("bare", BARE))
+    ),
+    *(
+        (f"{p} level {lv} of five", lambda p=p, lv=lv: page_case(p, lv, 4096, DEEP))
+        for p in ("SS", "FS")
+        for lv in (5, 4, 1)
+    ),
+]
 
 
 @pytest.mark.parametrize("build", [case for _, case in CASES], ids=[name for name, _ in CASES])
@@ -127,10 +147,17 @@ def test_each_bit_is_reserved_or_ignored_as_declared(build: Callable[[], Case]) 
 
 # One right descriptor of each type, lowest 64 bits and the next, spelt by hand.
 RIGHT = {
-    1: (0x0005_0021, 0), 2: (0x0005_00E2, 0), 3: (0x18_0000_0003, 0x1000), 4: (0x20_0000_0014, 0),
-    5: (0x7_0000_0025, 0x5008), 6: (0x25_0005_0036, 0x1000), 7: (0x25_0005_0017, 0), 8: (0x25_0018_0008, 0x1000),
-    9: (0x25_0018_0019, 0x18), 10: (0x0005_001A, 0),
-}  # fmt: skip
+    1: (0x0005_0021, 0),
+    2: (0x0005_00E2, 0),
+    3: (0x18_0000_0003, 0x1000),
+    4: (0x20_0000_0014, 0),
+    5: (0x7_0000_0025, 0x5008),
+    6: (0x25_0005_0036, 0x1000),
+    7: (0x25_0005_0017, 0),
+    8: (0x25_0018_0008, 0x1000),
+    9: (0x25_0018_0019, 0x18),
+    10: (0x0005_001A, 0),
+}
 BROAD = Capabilities.scalable(HAW=46, HPTS=1, PTRS=1)
 NARROW = Capabilities.scalable(HAW=46, HPTS=1, PTRS=1, DIT=0, PDS=0)
 
@@ -202,7 +229,9 @@ def test_each_bit_of_a_posted_interrupt_entry() -> None:
             assert answer.code == 0x24, f"bit {bit} is reserved"
 
 
-@pytest.mark.parametrize(("level", "layout"), list(enumerate((stages.HPT_L4, stages.HPT_L3, stages.HPT_L2, stages.HPT_L1))))
+@pytest.mark.parametrize(
+    ("level", "layout"), list(enumerate((stages.HPT_L4, stages.HPT_L3, stages.HPT_L2, stages.HPT_L1)))
+)
 def test_each_bit_of_a_host_permission_entry(level: int, layout: Structure) -> None:
     caps = Capabilities.scalable(HAW=46, PTRS=1, HPTS=1)
     made, _, entry, _ = scalable("SS", caps, flags=0x3C)

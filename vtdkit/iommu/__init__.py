@@ -1,1 +1,3 @@
-"""Linux drivers/iommu, file for file: the core API, its users, and (in `intel/`) the VT-d driver before the series."""
+"""Linux drivers/iommu, file for file: the core API, its users, and (in `intel/`) the VT-d
+driver before the series.
+"""

@@ -1,8 +1,9 @@
-"""The iommu core: groups of devices, domains, and the map/unmap interface every user of an IOMMU goes through.
+"""The iommu core: groups of devices, domains, and the map/unmap interface every user of
+an IOMMU goes through.
 
-Mirrors drivers/iommu/iommu.c around v5.19. `group->mutex` serialises which domain a group is attached to; it is held around
-the driver's attach and detach, never around map and unmap. Map and unmap take no lock at all: their callers promise not to
-work on overlapping ranges at once.
+Mirrors drivers/iommu/iommu.c around v5.19. `group->mutex` serialises which domain a group is attached to;
+it is held around the driver's attach and detach, never around map and unmap. Map and unmap take no lock
+at all: their callers promise not to work on overlapping ranges at once.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from vtdkit.kernel import KObject, Machine, Page, shared
+from vtdkit.kernel.machine.machine import Machine
+from vtdkit.kernel.memory.objects import KObject, shared
+from vtdkit.kernel.memory.pages import Page
 
 from .errno import EBUSY, EINVAL, ENODEV, ENOMEM
 from .pci import PciBus, PciDevice
@@ -27,9 +30,11 @@ DMA_TYPES = ("dma", "dma-fq")
 
 
 class IommuDomain(KObject):
-    """`struct iommu_domain`: what users see of a domain; `driver` is the driver's own structure around it.
+    """`struct iommu_domain`: what users see of a domain; `driver` is the driver's
+    own structure around it.
 
-    `type` is "dma" (strict), "dma-fq" (lazy), "unmanaged" or "identity". Guards: `pgsize_bitmap` and `aperture_end` by the driver.
+    `type` is "dma" (strict), "dma-fq" (lazy), "unmanaged" or "identity". Guards: `pgsize_bitmap` and
+    `aperture_end` by the driver.
     """
 
     pgsize_bitmap = shared(1 << 12)
@@ -52,7 +57,9 @@ class IommuDomain(KObject):
 
 @dataclass(slots=True)
 class IotlbGather:
-    """`struct iommu_iotlb_gather`: what an unmap leaves to be flushed. `end` is the last byte; empty while start > end."""
+    """`struct iommu_iotlb_gather`: what an unmap leaves to be flushed. `end` is the last byte; empty
+    while start > end.
+    """
 
     start: int = (1 << 64) - 1
     end: int = 0
@@ -61,7 +68,9 @@ class IotlbGather:
     queued: bool = False
 
     def takes(self, iova: int, size: int) -> bool:
-        """Can a range be added: does it join on to what there is, and is it made of pages of the same size?"""
+        """Can a range be added: does it join on to what there is, and is it made of pages
+        of the same size?
+        """
         if self.start > self.end:
             return not self.pgsize or self.pgsize == size
         return self.pgsize in (0, size) and iova <= self.end + 1 and iova + size >= self.start
@@ -75,7 +84,8 @@ class IotlbGather:
 class IommuGroup(KObject):
     """`struct iommu_group`: devices that cannot be told apart, so they share a domain.
 
-    Guards: `mutex`: `devices`, `domain`, `default_domain`. `iommu_get_domain_for_dev` reads `domain` without it.
+    Guards: `mutex`: `devices`, `domain`, `default_domain`. `iommu_get_domain_for_dev`
+    reads `domain` without it.
     """
 
     domain = shared()
@@ -100,12 +110,15 @@ class IommuCore:
         self.groups: list[IommuGroup] = []
         self.dma: DmaApi | None = None  # the DMA API, if this machine has one
 
-    # -- devices come and go -----------------------------------------------------------------------------------------
+    # -- devices come and go
+    # -----------------------------------------------------------------------------------------
 
     async def iommu_probe_device(self, dev: PciDevice) -> int:
-        """A device appears: the driver looks at it, it joins a group, the group gets its default domain. 0 or negative.
+        """A device appears: the driver looks at it, it joins a group, the group gets its default
+        domain. 0 or negative.
 
-        A group for which no default domain can be had goes without, as in Linux. If attaching fails, the device is released.
+        A group for which no default domain can be had goes without, as in Linux. If attaching fails,
+        the device is released.
         """
         iommu = await self.driver.intel_iommu_probe_device(dev)
         if isinstance(iommu, int):
@@ -127,7 +140,9 @@ class IommuCore:
 
     async def iommu_group_get_for_dev(self, dev: PciDevice) -> IommuGroup:
         """The group of a device: that of a device it shares an alias with, or a new one."""
-        group = next((g for g in self.groups for other in g.devices if set(other.aliases) & set(dev.aliases)), None)
+        group = next(
+            (g for g in self.groups for other in g.devices if set(other.aliases) & set(dev.aliases)), None
+        )
         if group is None:
             group = IommuGroup(self.machine, len(self.groups))
             self.groups.append(group)
@@ -158,12 +173,18 @@ class IommuCore:
             if group.default_domain is not None:
                 await self.iommu_domain_free(group.default_domain)
 
-    # -- domains -----------------------------------------------------------------------------------------------------
+    # -- domains
+    # -----------------------------------------------------------------------------------------------------
 
     async def iommu_domain_alloc(self, type: str) -> IommuDomain | None:
         """A domain of this type, or None."""
         domain = await self.driver.intel_iommu_domain_alloc(type)
-        if domain is not None and domain.is_dma and self.dma is not None and await self.dma.iommu_get_dma_cookie(domain):
+        if (
+            domain is not None
+            and domain.is_dma
+            and self.dma is not None
+            and await self.dma.iommu_get_dma_cookie(domain)
+        ):
             await self.iommu_domain_free(domain)
             return None
         return domain
@@ -175,7 +196,9 @@ class IommuCore:
         await self.driver.intel_iommu_domain_free(domain)
 
     async def iommu_attach_device(self, domain: IommuDomain, dev: PciDevice) -> int:
-        """Attach a device that is alone in its group. 0, -ENODEV, -EINVAL, -EBUSY, or what the driver says."""
+        """Attach a device that is alone in its group. 0, -ENODEV, -EINVAL, -EBUSY, or
+        what the driver says.
+        """
         group: IommuGroup | None = dev.group
         if group is None:
             return -ENODEV
@@ -219,15 +242,21 @@ class IommuCore:
             await group.write_once(domain=default)
 
     async def iommu_get_domain_for_dev(self, dev: PciDevice) -> IommuDomain | None:
-        """The domain a device is attached to. Safe only for who keeps it attached meanwhile: nothing is held."""
+        """The domain a device is attached to. Safe only for who keeps it attached
+        meanwhile: nothing is held.
+        """
         group: IommuGroup | None = dev.group
         if group is None:
             return None
         domain: IommuDomain | None = await group.read_once("domain")
         return domain
 
-    async def iommu_group_for_each_dev(self, group: IommuGroup, visit: Callable[[PciDevice], Awaitable[int]]) -> int:
-        """Call `visit` on every device of a group under `group->mutex`, until it returns something other than 0."""
+    async def iommu_group_for_each_dev(
+        self, group: IommuGroup, visit: Callable[[PciDevice], Awaitable[int]]
+    ) -> int:
+        """Call `visit` on every device of a group under `group->mutex`, until it returns
+        something other than 0.
+        """
         async with group.mutex:
             for dev in group.devices:
                 result = await visit(dev)
@@ -235,7 +264,8 @@ class IommuCore:
                     return result
         return 0
 
-    # -- map and unmap -----------------------------------------------------------------------------------------------
+    # -- map and unmap
+    # -----------------------------------------------------------------------------------------------
 
     def iommu_pgsize(self, domain: IommuDomain, iova: int, paddr: int, size: int) -> tuple[int, int]:
         """The largest page size that fits here, and how many of them before a larger one would fit."""
@@ -263,8 +293,11 @@ class IommuCore:
             await self.driver.intel_iommu_iotlb_sync_map(domain, iova, size)
         return error
 
-    async def iommu_map_sg(self, domain: IommuDomain, iova: int, sg: Sequence[tuple[int, int]], prot: int) -> int:
-        """Map pieces of memory (address, bytes) side by side from `iova` on, all or nothing. The bytes mapped, or an error.
+    async def iommu_map_sg(
+        self, domain: IommuDomain, iova: int, sg: Sequence[tuple[int, int]], prot: int
+    ) -> int:
+        """Map pieces of memory (address, bytes) side by side from `iova` on, all or nothing. The bytes
+        mapped, or an error.
 
         Pieces that are neighbours in memory too are mapped as one.
         """

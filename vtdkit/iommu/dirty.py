@@ -1,8 +1,9 @@
 """Dirty tracking: which pages did devices write? drivers/iommu/intel/iommu.c of v6.7, after the series.
 
-In scalable mode a unit can set a bit in every second-level leaf through which a device writes. Software finds the pages that
-changed by testing and clearing the bits; a leaf that goes away takes its bit with it, so what unmaps must read first. The walk
-takes no lock: its caller keeps the range from being unmapped (`iommufd` by holding `iova_rwsem`).
+In scalable mode a unit can set a bit in every second-level leaf through which a device writes. Software
+finds the pages that changed by testing and clearing the bits; a leaf that goes away takes its bit with it,
+so what unmaps must read first. The walk takes no lock: its caller keeps the range from being unmapped
+(`iommufd` by holding `iova_rwsem`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ DIRTY_BIT = 9  # of a second-level leaf
 SSADE = 1 << 9  # of a PASID entry
 
 
-async def intel_iommu_read_and_clear_dirty(core: IommuCore, domain: IommuDomain, iova: int, size: int) -> list[int]:
+async def intel_iommu_read_and_clear_dirty(
+    core: IommuCore, domain: IommuDomain, iova: int, size: int
+) -> list[int]:
     """Test and clear the dirty bit of every second-level leaf of a range. No lock.
 
     The unit sets the bits if the device's PASID entry says so (`intel_iommu_set_dirty_tracking`).
@@ -25,7 +28,11 @@ async def intel_iommu_read_and_clear_dirty(core: IommuCore, domain: IommuDomain,
     while iova < end:
         pte, level = await driver.pfn_to_dma_pte(domain.driver, iova >> PAGE_SHIFT, 0)
         span = PAGE_SIZE << 9 * (level - 1)
-        if pte is not None and dma_pte_present(await pte.load()) and await pte.page.test_and_clear_bit(pte.index, DIRTY_BIT):
+        if (
+            pte is not None
+            and dma_pte_present(await pte.load())
+            and await pte.page.test_and_clear_bit(pte.index, DIRTY_BIT)
+        ):
             dirty += range(iova, min((iova & -span) + span, end), PAGE_SIZE)
         iova = (iova & -span) + span
     return dirty
@@ -34,7 +41,8 @@ async def intel_iommu_read_and_clear_dirty(core: IommuCore, domain: IommuDomain,
 async def intel_iommu_set_dirty_tracking(core: IommuCore, domain: IommuDomain, enable: bool) -> None:
     """Have the units set dirty bits for a domain's devices, or stop it.
 
-    In scalable mode with second-level tables only. No device may come or go meanwhile (`domain->lock` in Linux).
+    In scalable mode with second-level tables only. No device may come or go
+    meanwhile (`domain->lock` in Linux).
     """
     driver = core.driver
     for info in domain.driver.devices.entries():

@@ -1,12 +1,13 @@
 """The DMA API over the IOMMU API: drivers/iommu/dma-iommu.c around v5.19. What every device driver calls.
 
-Mapping takes an address range from the domain's allocator and writes the table; unmapping clears the table, then either flushes
-and gives the address back at once ("dma", strict), or leaves both to the flush queue ("dma-fq", lazy). No lock of its own: two
-mappings of one domain never have an address in common, because the allocator does not give one out twice. That is all the
-serialisation the page tables get.
+Mapping takes an address range from the domain's allocator and writes the table; unmapping clears the table,
+then either flushes and gives the address back at once ("dma", strict), or leaves both to the flush queue
+("dma-fq", lazy). No lock of its own: two mappings of one domain never have an address in common, because the
+allocator does not give one out twice. That is all the serialisation the page tables get.
 
-Rules: any context may map and unmap, hard interrupts included (memory comes from GFP_ATOMIC); a mapping is unmapped with the
-address and size it was made with. Sizes are in bytes. `iommu_setup_dma_ops` comes first and may sleep.
+Rules: any context may map and unmap, hard interrupts included (memory comes from GFP_ATOMIC); a mapping
+is unmapped with the address and size it was made with. Sizes are in bytes. `iommu_setup_dma_ops` comes
+first and may sleep.
 
 Left out: bounce buffers, non-coherent devices, coherent allocations (`dma_alloc_*`), deferred attach.
 """
@@ -15,7 +16,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vtdkit.kernel import KObject, Machine
+from vtdkit.kernel.machine.machine import Machine
+from vtdkit.kernel.memory.objects import KObject
 
 from .core import IOMMU_READ, IOMMU_WRITE, IommuCore, IommuDomain, IotlbGather
 from .dma_fq import FlushQueue, percpu_fq
@@ -28,7 +30,8 @@ DMA_MAPPING_ERROR = (1 << 64) - 1
 DMA_BIDIRECTIONAL, DMA_TO_DEVICE, DMA_FROM_DEVICE = 0, 1, 2
 _PROT = {DMA_BIDIRECTIONAL: IOMMU_READ | IOMMU_WRITE, DMA_TO_DEVICE: IOMMU_READ, DMA_FROM_DEVICE: IOMMU_WRITE}
 SAC_LIMIT = (1 << 32) - 1  # PCI devices get addresses below 4 GiB while there are any
-#: `IOAPIC_RANGE_START` to `IOAPIC_RANGE_END`: writes there are interrupts, never DMA (`intel_iommu_get_resv_regions`)
+#: `IOAPIC_RANGE_START` to `IOAPIC_RANGE_END`: writes there are interrupts, never DMA
+#: (`intel_iommu_get_resv_regions`)
 MSI_RANGE = (0xFEE0_0000, 0xFEEF_FFFF)
 #: the host bridge's memory window of the machines in tests/reality: device registers, so no address for DMA
 PCI_WINDOW = (0xC000_0000, 0xFEBF_FFFF)
@@ -37,13 +40,17 @@ Segment = tuple[int, int]  # address, length in bytes
 
 
 class msi_pages(KObject):
-    """The identity mapping of the MSI range. (Linux keeps a small record for each of its 256 pages; one allocation here.)"""
+    """The identity mapping of the MSI range. (Linux keeps a small record for each of its 256
+    pages; one allocation here.)
+    """
 
 
 class iommu_dma_cookie(KObject):
-    """`struct iommu_dma_cookie`: what the DMA API keeps with a domain. `iovad` is None until a device is set up.
+    """`struct iommu_dma_cookie`: what the DMA API keeps with a domain. `iovad` is None until a
+    device is set up.
 
-    Guards: written once by `iommu_dma_init_domain`, before the domain is used; after that `iovad` and `fq` have locks of their own.
+    Guards: written once by `iommu_dma_init_domain`, before the domain is used; after that `iovad` and `fq`
+    have locks of their own.
     """
 
     def __init__(self, machine: Machine, api: DmaApi, domain: IommuDomain) -> None:
@@ -73,16 +80,21 @@ class DmaApi:
     """The DMA API of one machine; once made, the core sets it up for every device it probes.
 
     - `mag_size`: entries of an IOVA magazine (128 in v5.19)
-    - `pci_windows`: bus address ranges, first and last, that the host bridge forwards to devices: never given out
+    - `pci_windows`: bus address ranges, first and last, that the host bridge forwards to
+      devices: never given out
     - `forcedac`: do not try addresses below 4 GiB first (`iommu.forcedac=1`)
 
     Guards: nothing of its own is written after it was made, but `dma_masks` by `dma_set_mask`.
     """
 
     def __init__(
-        self, core: IommuCore, *, mag_size: int = IOVA_MAG_SIZE, pci_windows: Sequence[tuple[int, int]] = (PCI_WINDOW,),
+        self,
+        core: IommuCore,
+        *,
+        mag_size: int = IOVA_MAG_SIZE,
+        pci_windows: Sequence[tuple[int, int]] = (PCI_WINDOW,),
         forcedac: bool = False,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.core = core
         self.machine = core.machine
         self.mag_size = mag_size
@@ -91,16 +103,21 @@ class DmaApi:
         self.dma_masks: dict[str, int] = {}
         core.dma = self
 
-    # -- domains -----------------------------------------------------------------------------------------------------
+    # -- domains
+    # -----------------------------------------------------------------------------------------------------
 
     async def iommu_get_dma_cookie(self, domain: IommuDomain) -> int:
-        """Give a domain its cookie, empty so far. 0 or -ENOMEM. (The core does so when it allocates the domain.)"""
+        """Give a domain its cookie, empty so far. 0 or -ENOMEM. (The core does so when
+        it allocates the domain.)
+        """
         if domain.cookie is None:
             domain.cookie = await self.machine.kmalloc(iommu_dma_cookie, self, domain)
         return 0 if domain.cookie is not None else -ENOMEM
 
     async def iommu_setup_dma_ops(self, dev: PciDevice) -> int:
-        """From now on the device's driver can map. 0, -EINVAL without a DMA domain, -ENOMEM (Linux warns, and goes on without)."""
+        """From now on the device's driver can map. 0, -EINVAL without a DMA domain, -ENOMEM (Linux warns,
+        and goes on without).
+        """
         domain: IommuDomain | None = dev.group.default_domain if dev.group is not None else None
         if domain is None:
             return -EINVAL
@@ -110,7 +127,9 @@ class DmaApi:
         return error or await self.iommu_dma_init_domain(domain)
 
     async def iommu_dma_init_domain(self, domain: IommuDomain) -> int:
-        """An allocator for the domain's addresses, with what must never be given out reserved. 0 or -ENOMEM. May sleep."""
+        """An allocator for the domain's addresses, with what must never be given out reserved. 0
+        or -ENOMEM. May sleep.
+        """
         cookie: iommu_dma_cookie = domain.cookie
         if cookie.iovad is not None:
             return 0
@@ -133,7 +152,9 @@ class DmaApi:
         return 0
 
     async def iova_reserve_iommu_regions(self, cookie: iommu_dma_cookie, iovad: iova_domain) -> int:
-        """What devices must not use as addresses: the windows of the host bridge, the interrupt range. 0 or -ENOMEM."""
+        """What devices must not use as addresses: the windows of the host bridge, the interrupt
+        range. 0 or -ENOMEM.
+        """
         for first, last in (*self.pci_windows, MSI_RANGE):
             await iovad.reserve_iova(first >> iovad.shift, last >> iovad.shift)
         cookie.msi = await self.machine.kmalloc(msi_pages, "MSI pages")
@@ -148,16 +169,21 @@ class DmaApi:
         """The cookie of a domain that has been set up. Raises ValueError for one that has not."""
         cookie: iommu_dma_cookie | None = domain.cookie
         if cookie is None or cookie.iovad is None:
-            raise ValueError(f"{dev.name} is not set up for the DMA API; await iommu_setup_dma_ops(dev) first")
+            raise ValueError(
+                f"{dev.name} is not set up for the DMA API; await iommu_setup_dma_ops(dev) first"
+            )
         return cookie, cookie.iovad
 
     def dma_set_mask(self, dev: PciDevice, mask: int) -> None:
         """The highest address the device can drive, e.g. (1 << 32) - 1."""
         self.dma_masks[dev.name] = mask
 
-    # -- addresses ---------------------------------------------------------------------------------------------------
+    # -- addresses
+    # ---------------------------------------------------------------------------------------------------
 
-    async def iommu_dma_alloc_iova(self, domain: IommuDomain, iovad: iova_domain, size: int, dev: PciDevice) -> int:
+    async def iommu_dma_alloc_iova(
+        self, domain: IommuDomain, iovad: iova_domain, size: int, dev: PciDevice
+    ) -> int:
         """An address range of `size` bytes, below 4 GiB if there is one; 0 when there is none."""
         shift = iovad.shift
         limit = min(self.dma_masks.get(dev.name, DMA_MAPPING_ERROR), domain.aperture_end)
@@ -168,7 +194,9 @@ class DmaApi:
             pfn = await iovad.alloc_iova_fast(size >> shift, limit >> shift, True)
         return pfn << shift
 
-    async def iommu_dma_free_iova(self, cookie: iommu_dma_cookie, iova: int, size: int, gather: IotlbGather | None) -> None:
+    async def iommu_dma_free_iova(
+        self, cookie: iommu_dma_cookie, iova: int, size: int, gather: IotlbGather | None
+    ) -> None:
         """Give a range back: to the queue if its flush is put off, to the allocator if not."""
         assert cookie.iovad is not None
         shift = cookie.iovad.shift
@@ -178,14 +206,19 @@ class DmaApi:
         else:
             await cookie.iovad.free_iova_fast(iova >> shift, size >> shift)
 
-    # -- one buffer --------------------------------------------------------------------------------------------------
+    # -- one buffer
+    # --------------------------------------------------------------------------------------------------
 
-    async def iommu_dma_map_page(self, dev: PciDevice, phys: int, size: int, dir: int = DMA_BIDIRECTIONAL) -> int:
+    async def iommu_dma_map_page(
+        self, dev: PciDevice, phys: int, size: int, dir: int = DMA_BIDIRECTIONAL
+    ) -> int:
         """Map a buffer that is contiguous in memory; its bus address, or DMA_MAPPING_ERROR."""
         return await self._iommu_dma_map(dev, phys, size, _PROT[dir])
 
     async def iommu_dma_unmap_page(self, dev: PciDevice, dma_handle: int, size: int) -> None:
-        """Unmap it. (Linux looks up the physical address first, for the sake of bounce buffers; so the table is walked twice.)"""
+        """Unmap it. (Linux looks up the physical address first, for the sake of bounce buffers; so the
+        table is walked twice.)
+        """
         domain = self.iommu_get_dma_domain(dev)
         phys = await self.core.iommu_iova_to_phys(domain, dma_handle)
         if self.machine.warn_on(not phys, "iommu_dma_unmap_page of an address that is not mapped"):
@@ -220,12 +253,17 @@ class DmaApi:
             await self.core.iommu_iotlb_sync(domain, gather)
         await self.iommu_dma_free_iova(cookie, dma_addr, size, gather)
 
-    # -- a list of buffers -------------------------------------------------------------------------------------------
+    # -- a list of buffers
+    # -------------------------------------------------------------------------------------------
 
-    async def iommu_dma_map_sg(self, dev: PciDevice, sg: Sequence[Segment], dir: int = DMA_BIDIRECTIONAL) -> list[Segment]:
-        """Map buffers side by side into one address range; where each of them is for the device. Empty when it failed.
+    async def iommu_dma_map_sg(
+        self, dev: PciDevice, sg: Sequence[Segment], dir: int = DMA_BIDIRECTIONAL
+    ) -> list[Segment]:
+        """Map buffers side by side into one address range; where each of them is for the device.
+        Empty when it failed.
 
-        (Linux may then join neighbours into one entry; here they stay apart. No list reaches the 4 GiB segment boundary.)
+        (Linux may then join neighbours into one entry; here they stay apart. No list reaches the
+        4 GiB segment boundary.)
         """
         domain = self.iommu_get_dma_domain(dev)
         cookie, iovad = self.cookie_of(dev, domain)

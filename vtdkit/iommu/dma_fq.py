@@ -1,12 +1,13 @@
 """Flush queues: how the DMA API puts off IOTLB flushes (drivers/iommu/dma-iommu.c around v5.19, "lazy" mode).
 
-Unmapping takes the entries out of the tables at once, but the flush and the re-use of the address wait: they stand in a ring of
-256, one ring for each CPU, until one flush of the whole domain serves them all. That flush comes when a ring is full, or from a
-timer 10 ms after the first entry. Until then a device can still reach the page through the IOTLB: that is the price.
+Unmapping takes the entries out of the tables at once, but the flush and the re-use of the address wait: they
+stand in a ring of 256, one ring for each CPU, until one flush of the whole domain serves them all. That flush
+comes when a ring is full, or from a timer 10 ms after the first entry. Until then a device can still reach
+the page through the IOTLB: that is the price.
 
-Each entry carries the number of flushes that had been started when it was put in; it may go once a later one has finished.
-Under `fq->lock`, with interrupts off, a full ring waits for the hardware; so does the timer, in softirq context, for every CPU.
-Whatever `flush_iotlb_all` does must therefore be fit for an interrupt.
+Each entry carries the number of flushes that had been started when it was put in; it may go once a later one
+has finished. Under `fq->lock`, with interrupts off, a full ring waits for the hardware; so does the timer, in
+softirq context, for every CPU. Whatever `flush_iotlb_all` does must therefore be fit for an interrupt.
 
 Rules: any context may call `queue_iova`.
 """
@@ -15,7 +16,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vtdkit.kernel import KObject, Machine, Page, shared
+from vtdkit.kernel.machine.machine import Machine
+from vtdkit.kernel.memory.objects import KObject, shared
+from vtdkit.kernel.memory.pages import Page
 
 if TYPE_CHECKING:
     from .core import IommuCore, IommuDomain
@@ -24,11 +27,15 @@ if TYPE_CHECKING:
 IOVA_FQ_SIZE = 256
 IOVA_FQ_TIMEOUT = 10_000_000  # ns
 
-Entry = tuple[int, int, list[Page], int]  # first page frame, pages, tables to free, flushes started when it was put in
+Entry = tuple[
+    int, int, list[Page], int
+]  # first page frame, pages, tables to free, flushes started when it was put in
 
 
 class iova_fq(KObject):
-    """`struct iova_fq`: one CPU's ring; entries from `head` up to, not including, `tail`. Guards: `lock`: everything."""
+    """`struct iova_fq`: one CPU's ring; entries from `head` up to, not including,
+    `tail`. Guards: `lock`: everything.
+    """
 
     head = shared(0)
     tail = shared(0)
@@ -71,8 +78,8 @@ class percpu_fq(KObject):
 class FlushQueue:
     """The lazy half of `struct iommu_dma_cookie`: the rings, the flush counters, the timer.
 
-    Guards: each ring by its `fq->lock`. Atomics: `fq_flush_start_cnt`, `fq_flush_finish_cnt`, `fq_timer_on`. Written once: the
-    rest.
+    Guards: each ring by its `fq->lock`. Atomics: `fq_flush_start_cnt`, `fq_flush_finish_cnt`, `fq_timer_on`.
+    Written once: the rest.
     """
 
     def __init__(self, core: IommuCore, domain: IommuDomain, iovad: iova_domain, rings: percpu_fq) -> None:

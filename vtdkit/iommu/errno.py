@@ -17,7 +17,9 @@ ENOSPC = 28
 EADDRINUSE = 98
 ETIMEDOUT = 110
 
-_NAMES = {value: name for name, value in list(globals().items()) if name.startswith("E") and isinstance(value, int)}
+_NAMES = {
+    value: name for name, value in list(globals().items()) if name.startswith("E") and isinstance(value, int)
+}
 
 
 def errname(code: int) -> str:

@@ -1,9 +1,10 @@
-"""A remapping unit in a machine: the hardware model of `vtdkit.vtd` behind the machine's memory, registers, clock and interrupts.
+"""A remapping unit in a machine: the hardware model of `vtdkit.vtd` behind the machine's memory,
+registers, clock and interrupts.
 
-The hardware is handed the machine's page frames as memory, so it reads the very words the driver wrote, and freed ones are
-noticed. Moving the queue's tail sets it to work: one descriptor after another, each taking its time; a wait descriptor's status
-write is seen by whoever spins on it. A fault raises the unit's interrupt. Devices do DMA through `dma`, step by step, so that
-software can get in between two reads of one walk.
+The hardware is handed the machine's page frames as memory, so it reads the very words the driver wrote, and
+freed ones are noticed. Moving the queue's tail sets it to work: one descriptor after another, each taking its
+time; a wait descriptor's status write is seen by whoever spins on it. A fault raises the unit's interrupt.
+Devices do DMA through `dma`, step by step, so that software can get in between two reads of one walk.
 """
 
 from __future__ import annotations
@@ -12,14 +13,15 @@ from collections.abc import Callable, Coroutine, Generator
 from types import coroutine
 from typing import TYPE_CHECKING, Any
 
-from vtdkit.kernel import Machine, Page
-from vtdkit.vtd.capabilities import Capabilities
-from vtdkit.vtd.device_tlb import Endpoint
-from vtdkit.vtd.events import Message
-from vtdkit.vtd.hooks import Hooks
+from vtdkit.kernel.machine.machine import Machine
+from vtdkit.kernel.memory.pages import Page
+from vtdkit.vtd.caches.device_tlb import Endpoint
 from vtdkit.vtd.memory import AccessError, read_words
+from vtdkit.vtd.registers.events import Message
 from vtdkit.vtd.requests import Fault, Request, Translation
-from vtdkit.vtd.unit import RemappingUnit
+from vtdkit.vtd.unit.capabilities import Capabilities
+from vtdkit.vtd.unit.hooks import Hooks
+from vtdkit.vtd.unit.unit import RemappingUnit
 
 if TYPE_CHECKING:
     from .pci import PciDevice
@@ -30,7 +32,9 @@ WAIT_TYPE = 5
 
 
 class MachineMemory:
-    """The machine's page frames as the hardware sees them (a `vtd.memory.MemoryPort`). Reading a freed frame is reported."""
+    """The machine's page frames as the hardware sees them (a `vtd.memory.MemoryPort`). Reading a
+    freed frame is reported.
+    """
 
     observed = True  # every access matters: no short cuts
 
@@ -95,14 +99,20 @@ class _Lines(Hooks):
 class RemappingHardware:
     """One DMAR unit of a machine: `unit` is the model, `devices` the PCI devices in its scope.
 
-    `reg` accesses are awaited: `await hardware.readl(offset)`. Guards: the hardware's own state is its own; software serialises
-    register
-    sequences with `intel_iommu::register_lock` and the queue with `q_inval::q_lock`.
+    `reg` accesses are awaited: `await hardware.readl(offset)`. Guards: the hardware's own
+    state is its own; software serialises register sequences with `intel_iommu::register_lock`
+    and the queue with `q_inval::q_lock`.
     """
 
     def __init__(
-        self, machine: Machine, capabilities: Capabilities, *, segment: int = 0, node: int = -1, name: str = "unit 0",
-    ) -> None:  # fmt: skip
+        self,
+        machine: Machine,
+        capabilities: Capabilities,
+        *,
+        segment: int = 0,
+        node: int = -1,
+        name: str = "unit 0",
+    ) -> None:
         self.machine = machine
         self.name = name
         self.segment = segment
@@ -124,7 +134,8 @@ class RemappingHardware:
         self.scope: set[tuple[int, int]] = set()
         machine.hardware_touched(self)  # the explorer learns of it now, whoever uses it first
 
-    # -- registers -------------------------------------------------------------------------------------------------
+    # -- registers
+    # -------------------------------------------------------------------------------------------------
 
     @coroutine
     def readl(self, offset: int) -> Generator[int | None, None, int]:
@@ -158,7 +169,8 @@ class RemappingHardware:
             yield from self.machine.register_step(self, offset, True)
         self.unit.write(offset, value, 8)
 
-    # -- the queue -------------------------------------------------------------------------------------------------
+    # -- the queue
+    # -------------------------------------------------------------------------------------------------
 
     def ring(self) -> None:
         """The tail moved, or an error was cleared: go to work, if not at it already."""
@@ -176,8 +188,8 @@ class RemappingHardware:
     def _drain(self) -> None:
         """Execute everything at once (where time stands still).
 
-        Not while a walk is under way: an invalidation is complete only when nothing in flight goes by what it invalidated (6.5.4,
-        draining), so a walk that has begun is waited for.
+        Not while a walk is under way: an invalidation is complete only when nothing in flight goes by what it
+        invalidated (6.5.4, draining), so a walk that has begun is waited for.
         """
         while True:
             if self.unit.execute_next() not in ("done", "pending"):
@@ -185,7 +197,9 @@ class RemappingHardware:
             self.descriptors += 1
 
     def _work(self, _: None) -> int | None:
-        """Execute one descriptor; what the next one takes, None when there is none or an error has stopped the queue."""
+        """Execute one descriptor; what the next one takes, None when there is none or an error
+        has stopped the queue.
+        """
         unit = self.unit
         if unit.execute_next() in ("done", "pending"):
             self.descriptors += 1
@@ -202,7 +216,9 @@ class RemappingHardware:
         return bool(self.unit.registers.values["FSTS"] & 0x70)
 
     def _time_of_next(self) -> int:
-        """What the descriptor at the head takes: a wait nothing of its own, a device TLB a round trip. At least 1 ns."""
+        """What the descriptor at the head takes: a wait nothing of its own, a device TLB a round trip.
+        At least 1 ns.
+        """
         queue, costs = self.unit.queue, self.machine.costs
         try:
             low = self.memory.read64(queue.base + self.unit.registers.values["IQH"])
@@ -223,14 +239,16 @@ class RemappingHardware:
         self.machine.memory_touched(address & ~7)
         self.memory.write64(address & ~7, data << shift, 0xFFFF_FFFF << 32 - shift)
 
-    # -- faults ----------------------------------------------------------------------------------------------------
+    # -- faults
+    # ----------------------------------------------------------------------------------------------------
 
     def event(self, message: Message) -> None:
         """The unit sends one of its own interrupts; only the fault event is connected."""
         if self.fault_irq is not None and message.source == "fault":
             self.fault_irq()
 
-    # -- DMA -------------------------------------------------------------------------------------------------------
+    # -- DMA
+    # -------------------------------------------------------------------------------------------------------
 
     async def dma(self, request: Request) -> Translation | Fault:
         """One transaction of a device: the walk, a memory access at a time, others in between."""

@@ -1,21 +1,26 @@
-"""iommufd's mapping user: drivers/iommu/iommufd/io_pagetable.c of v6.7 to v6.12, the address space behind an IOAS.
+"""iommufd's mapping user: drivers/iommu/iommufd/io_pagetable.c of v6.7 to v6.12, the address
+space behind an IOAS.
 
-Made after the series, with its debate in mind: nobody should have to hold one lock around slow work. The address space is a set
-of *areas*. A map first reserves its area, empty, under `iova_rwsem`; then, holding no lock that another area's map needs, pins
-the pages and fills the domains; then marks the area as filled. Two maps of different areas run side by side, and so do unmaps. The
-rules that make this safe: an area is unmapped whole or not at all (-ENOENT), and not while it is being filled (-EBUSY).
+Made after the series, with its debate in mind: nobody should have to hold one lock around slow work. The
+address space is a set of *areas*. A map first reserves its area, empty, under `iova_rwsem`; then, holding no
+lock that another area's map needs, pins the pages and fills the domains; then marks the area as filled. Two
+maps of different areas run side by side, and so do unmaps. The rules that make this safe: an area is unmapped
+whole or not at all (-ENOENT), and not while it is being filled (-EBUSY).
 
-Reading dirty bits shares `iova_rwsem` with every map that reserves or finishes: an area cannot come or go under it.
+Reading dirty bits shares `iova_rwsem` with every map that reserves or finishes: an area cannot come
+or go under it.
 
-Rules: threads only. Addresses and lengths are in bytes and whole pages. Not modelled: access by the kernel itself
-(`iopt_access`), areas that share pages, pages that more than one user pins, allowed and reserved ranges.
+Rules: threads only. Addresses and lengths are in bytes and whole pages. Not modelled: access by
+the kernel itself (`iopt_access`), areas that share pages, pages that more than one user pins,
+allowed and reserved ranges.
 """
 
 from __future__ import annotations
 
 from bisect import insort
 
-from vtdkit.kernel import KObject, Machine, shared
+from vtdkit.kernel.machine.machine import Machine
+from vtdkit.kernel.memory.objects import KObject, shared
 
 from .core import IOMMU_READ, IOMMU_WRITE, IommuCore, IommuDomain, IotlbGather
 from .dirty import intel_iommu_read_and_clear_dirty
@@ -27,7 +32,9 @@ BATCH = 512  # pages pinned at once
 
 
 class iopt_pages(KObject):
-    """`struct iopt_pages`: a piece of user memory behind an area. Guards: `mutex`: `frames`, the pages that are pinned."""
+    """`struct iopt_pages`: a piece of user memory behind an area. Guards: `mutex`: `frames`, the
+    pages that are pinned.
+    """
 
     frames = shared(())
 
@@ -57,8 +64,8 @@ class iopt_area(KObject):
 class io_pagetable(KObject):
     """`struct io_pagetable`.
 
-    Guards: `iova_rwsem`: `area_itree` and each area's `pages`. `domains_rwsem`: `domains`; held for reading as long as some area is
-    neither empty nor filled, so that domains cannot come and go then.
+    Guards: `iova_rwsem`: `area_itree` and each area's `pages`. `domains_rwsem`: `domains`; held for reading
+    as long as some area is neither empty nor filled, so that domains cannot come and go then.
     """
 
     area_itree = shared(())  # areas by address; an interval tree in Linux. Replaced, never changed in place
@@ -71,7 +78,8 @@ class io_pagetable(KObject):
         self.iova_rwsem = core.machine.rwsem("&iopt->iova_rwsem")
         self.domains_rwsem = core.machine.rwsem("&iopt->domains_rwsem")
 
-    # -- areas -------------------------------------------------------------------------------------------------------
+    # -- areas
+    # -------------------------------------------------------------------------------------------------------
 
     def iopt_area_iter_first(self, start: int, last: int) -> iopt_area | None:
         """The lowest area that overlaps a range."""
@@ -113,11 +121,17 @@ class io_pagetable(KObject):
             self.area_itree = tuple(other for other in self.area_itree if other is not area)
         await self.machine.kfree(area)
 
-    # -- map and unmap -----------------------------------------------------------------------------------------------
+    # -- map and unmap
+    # -----------------------------------------------------------------------------------------------
 
     async def iopt_map_user_pages(
-        self, mm: mm_struct, uptr: int, length: int, iova: int | None = None, prot: int = IOMMU_READ | IOMMU_WRITE,
-    ) -> int:  # fmt: skip
+        self,
+        mm: mm_struct,
+        uptr: int,
+        length: int,
+        iova: int | None = None,
+        prot: int = IOMMU_READ | IOMMU_WRITE,
+    ) -> int:
         """Map user memory at `iova` (None: anywhere); the address, or -ENOMEM, -EINVAL, -EEXIST, -EFAULT."""
         pages = await self.machine.kmalloc(iopt_pages, mm, uptr, length >> PAGE_SHIFT)
         if pages is None:
@@ -140,7 +154,8 @@ class io_pagetable(KObject):
     async def iopt_unmap_iova(self, iova: int, length: int) -> tuple[int, int]:
         """Unmap every area in a range, each of them whole: 0, and the bytes unmapped.
 
-        -ENOENT if an area reaches out of the range (or there is none), -EBUSY if one is being filled; lower ones are gone then.
+        -ENOENT if an area reaches out of the range (or there is none), -EBUSY if one is being filled; lower
+        ones are gone then.
         """
         if length <= 0:
             return -EINVAL, 0
@@ -163,7 +178,9 @@ class io_pagetable(KObject):
                 await self.machine.kfree(pages)
 
     async def iopt_area_fill_domains(self, area: iopt_area, pages: iopt_pages) -> int:
-        """Pin the pages and map them in every domain; without a domain nothing is pinned. 0 or an error, and nothing is left."""
+        """Pin the pages and map them in every domain; without a domain nothing is pinned. 0 or an error,
+        and nothing is left.
+        """
         domains: tuple[IommuDomain, ...] = self.domains
         if not domains:
             return 0
@@ -211,7 +228,9 @@ class io_pagetable(KObject):
         pages.frames = ()
 
     async def _fill(self, area: iopt_area, pages: iopt_pages, domain: IommuDomain) -> int:
-        """Map an area in one domain, each piece that is contiguous in memory at once. Caller holds `pages->mutex`."""
+        """Map an area in one domain, each piece that is contiguous in memory at
+        once. Caller holds `pages->mutex`.
+        """
         frames: tuple[int, ...] = pages.frames
         at = 0
         while at < len(frames):
@@ -219,17 +238,22 @@ class io_pagetable(KObject):
             while at + run < len(frames) and frames[at + run] == frames[at] + run:
                 run += 1
             iova = area.iova + (at << PAGE_SHIFT)
-            error = await self.core.iommu_map(domain, iova, frames[at] << PAGE_SHIFT, run << PAGE_SHIFT, area.iommu_prot)
+            error = await self.core.iommu_map(
+                domain, iova, frames[at] << PAGE_SHIFT, run << PAGE_SHIFT, area.iommu_prot
+            )
             if error:
                 await self.core.iommu_unmap(domain, area.iova, at << PAGE_SHIFT)
                 return error
             at += run
         return 0
 
-    # -- domains -----------------------------------------------------------------------------------------------------
+    # -- domains
+    # -----------------------------------------------------------------------------------------------------
 
     async def iopt_table_add_domain(self, domain: IommuDomain) -> int:
-        """A domain joins: every area is filled into it. 0, -EEXIST, or an error, and then the domain is empty."""
+        """A domain joins: every area is filled into it. 0, -EEXIST, or an error, and then
+        the domain is empty.
+        """
         async with self.domains_rwsem.write(), self.iova_rwsem.write():
             if any(other is domain for other in self.domains):
                 return -EEXIST
@@ -258,7 +282,9 @@ class io_pagetable(KObject):
                 await self._unfill(area, domain, not self.domains)
 
     def filled(self) -> list[iopt_area]:
-        """The areas that are there for good; the others see to their domains themselves. Caller holds `iova_rwsem`."""
+        """The areas that are there for good; the others see to their domains
+        themselves. Caller holds `iova_rwsem`.
+        """
         return [area for area in self.area_itree if area.pages is not None]
 
     async def _unfill(self, area: iopt_area, domain: IommuDomain, unpin: bool) -> None:
@@ -267,12 +293,17 @@ class io_pagetable(KObject):
             if unpin:
                 await self._unpin(area.pages)
 
-    # -- dirty pages -------------------------------------------------------------------------------------------------
+    # -- dirty pages
+    # -------------------------------------------------------------------------------------------------
 
-    async def iopt_read_and_clear_dirty_data(self, domain: IommuDomain, iova: int, length: int) -> list[int] | int:
-        """The pages of a range that devices have written since the last call, as addresses. -EINVAL where something is not mapped.
+    async def iopt_read_and_clear_dirty_data(
+        self, domain: IommuDomain, iova: int, length: int
+    ) -> list[int] | int:
+        """The pages of a range that devices have written since the last call, as addresses. -EINVAL where
+        something is not mapped.
 
-        `iova_rwsem` is held for reading throughout: no area of the range goes meanwhile, and none can come anywhere.
+        `iova_rwsem` is held for reading throughout: no area of the range goes meanwhile, and
+        none can come anywhere.
         """
         async with self.iova_rwsem.read():
             at = iova

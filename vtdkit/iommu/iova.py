@@ -1,17 +1,20 @@
 """Addresses for DMA: drivers/iommu/iova.c around v5.19, the allocator behind the DMA API.
 
-An `iova_domain` hands out ranges of page frames, highest first, each aligned to its size rounded up to a power of two. It
-remembers where the last range below 4 GiB and the last range above went, and begins its search there; a search that fails below
-4 GiB is remembered too, so that the next one of that size fails at once. In front of the tree stand the per-CPU caches
-(`iova_rcache`), and `alloc_iova_fast` is what everybody calls.
+An `iova_domain` hands out ranges of page frames, highest first, each aligned to its size rounded up
+to a power of two. It remembers where the last range below 4 GiB and the last range above went, and
+begins its search there; a search that fails below 4 GiB is remembered too, so that the next one of
+that size fails at once. In front of the tree stand the per-CPU caches (`iova_rcache`), and
+`alloc_iova_fast` is what everybody calls.
 
-Rules: any context may call any function here but `iova_domain_init_rcaches` and `put_iova_domain`; a range is freed with the
-size it was asked for. Sizes and addresses are in page frames.
+Rules: any context may call any function here but `iova_domain_init_rcaches` and `put_iova_domain`; a
+range is freed with the size it was asked for. Sizes and addresses are in page frames.
 """
 
 from __future__ import annotations
 
-from vtdkit.kernel import GFP_ATOMIC, KObject, Machine, shared
+from vtdkit.kernel.machine.machine import Machine
+from vtdkit.kernel.memory.gfp import GFP_ATOMIC
+from vtdkit.kernel.memory.objects import KObject, shared
 
 from . import iova_rcache as cache
 from .errno import ENOMEM
@@ -21,8 +24,9 @@ from .iova_tree import IOVA_ANCHOR, IovaTree, iova
 class iova_domain(KObject):
     """`struct iova_domain`: one space of addresses.
 
-    Guards: `iova_rbtree_lock` (spin, interrupts off): `rbroot` and the ranges in it, `cached_node`, `cached32_node`,
-    `max32_alloc_size`. Written once: `start_pfn`, `dma_32bit_pfn`, `rcaches`, `mag_size`.
+    Guards: `iova_rbtree_lock` (spin, interrupts off): `rbroot` and the ranges in it,
+    `cached_node`, `cached32_node`, `max32_alloc_size`. Written once: `start_pfn`,
+    `dma_32bit_pfn`, `rcaches`, `mag_size`.
     """
 
     rbroot = shared()
@@ -30,7 +34,9 @@ class iova_domain(KObject):
     cached32_node = shared()
     max32_alloc_size = shared(0)
 
-    def __init__(self, machine: Machine, start_pfn: int = 1, shift: int = 12, mag_size: int = cache.IOVA_MAG_SIZE) -> None:
+    def __init__(
+        self, machine: Machine, start_pfn: int = 1, shift: int = 12, mag_size: int = cache.IOVA_MAG_SIZE
+    ) -> None:
         """`init_iova_domain`: no range taken yet; none below `start_pfn` will be."""
         super().__init__(machine, "iova_domain")
         self.iova_rbtree_lock = machine.spinlock("&iovad->iova_rbtree_lock")
@@ -44,7 +50,8 @@ class iova_domain(KObject):
         self.cached_node = self.cached32_node = anchor
         self.max32_alloc_size = self.dma_32bit_pfn
 
-    # -- where a search begins ---------------------------------------------------------------------------------------
+    # -- where a search begins
+    # ---------------------------------------------------------------------------------------
 
     def _get_cached_rbnode(self, limit_pfn: int) -> iova:
         """`__get_cached_rbnode`: the range to search down from."""
@@ -59,7 +66,9 @@ class iova_domain(KObject):
             self.cached_node = new
 
     def _cached_rbnode_delete_update(self, free: iova) -> None:
-        """`__cached_rbnode_delete_update`: a hole opens at or above the remembered place, so the search begins above it."""
+        """`__cached_rbnode_delete_update`: a hole opens at or above the remembered place, so the
+        search begins above it.
+        """
         cached: iova = self.cached32_node
         if free is cached or (free.pfn_hi < self.dma_32bit_pfn and free.pfn_lo >= cached.pfn_lo):
             self.cached32_node = self.rbroot.higher(free)
@@ -68,10 +77,13 @@ class iova_domain(KObject):
         if free.pfn_lo >= self.cached_node.pfn_lo:
             self.cached_node = self.rbroot.higher(free)
 
-    # -- the tree ----------------------------------------------------------------------------------------------------
+    # -- the tree
+    # ----------------------------------------------------------------------------------------------------
 
     async def alloc_iova(self, size: int, limit_pfn: int, size_aligned: bool = True) -> iova | None:
-        """A new range of `size` pages, the highest that ends at `limit_pfn` or below; None when there is none, or no memory."""
+        """A new range of `size` pages, the highest that ends at `limit_pfn` or below; None when there is
+        none, or no memory.
+        """
         new = await self.machine.kmalloc(iova, gfp=GFP_ATOMIC)
         if new is None:
             return None
@@ -80,8 +92,12 @@ class iova_domain(KObject):
             return None
         return new
 
-    async def _alloc_and_insert_iova_range(self, size: int, limit_pfn: int, new: iova, size_aligned: bool) -> int:
-        """`__alloc_and_insert_iova_range`: search down from the remembered place, then once more from the top. 0 or -ENOMEM."""
+    async def _alloc_and_insert_iova_range(
+        self, size: int, limit_pfn: int, new: iova, size_aligned: bool
+    ) -> int:
+        """`__alloc_and_insert_iova_range`: search down from the remembered place, then once more from the
+        top. 0 or -ENOMEM.
+        """
         align = 1 << cache.order_base_2(size) if size_aligned else 1
         async with self.iova_rbtree_lock.irqsave():
             if limit_pfn <= self.dma_32bit_pfn and size >= self.max32_alloc_size:
@@ -90,7 +106,8 @@ class iova_domain(KObject):
             start = self._get_cached_rbnode(limit_pfn)
             pfn = await self._search(tree, tree.index(start), size, align, self.start_pfn, limit_pfn)
             if pfn is None and start.pfn_hi < limit_pfn:
-                top = max(tree.below(limit_pfn) - 1, 0)  # `iova_find_limit`: the lowest range above the limit
+                # `iova_find_limit`: the lowest range above the limit
+                top = max(tree.below(limit_pfn) - 1, 0)
                 pfn = await self._search(tree, top, size, align, start.pfn_hi + 1, limit_pfn)
             if pfn is None:
                 self.max32_alloc_size = size
@@ -101,8 +118,12 @@ class iova_domain(KObject):
             self._cached_rbnode_insert_update(new)
         return 0
 
-    async def _search(self, tree: IovaTree, index: int, size: int, align: int, low_pfn: int, high_pfn: int) -> int | None:
-        """The first gap below the range at `index` that holds `size` pages; each range passed is a step of memory."""
+    async def _search(
+        self, tree: IovaTree, index: int, size: int, align: int, low_pfn: int, high_pfn: int
+    ) -> int | None:
+        """The first gap below the range at `index` that holds `size` pages; each range passed is
+        a step of memory.
+        """
         first, count = index, len(tree)
         while True:
             high_pfn = min(high_pfn, tree[index].pfn_lo)
@@ -153,7 +174,9 @@ class iova_domain(KObject):
         mag.pfns.clear()
 
     async def reserve_iova(self, pfn_lo: int, pfn_hi: int) -> iova | None:
-        """Make sure that none of these page frames is ever handed out; what overlaps with a range already there joins it."""
+        """Make sure that none of these page frames is ever handed out; what overlaps with a range
+        already there joins it.
+        """
         async with self.iova_rbtree_lock.irqsave():
             tree: IovaTree = self.rbroot
             for index in range(len(tree) - 1, 0, -1):  # lowest first
@@ -169,7 +192,9 @@ class iova_domain(KObject):
             return new
 
     def _adjust_overlap_range(self, tree: IovaTree, node: iova, pfn_lo: int, pfn_hi: int) -> tuple[int, bool]:
-        """`__adjust_overlap_range`: grow the range there downwards; what is left to reserve begins above it."""
+        """`__adjust_overlap_range`: grow the range there downwards; what is left to
+        reserve begins above it.
+        """
         if pfn_lo < node.pfn_lo:
             tree.remove(node)
             node.pfn_lo = pfn_lo
@@ -178,7 +203,8 @@ class iova_domain(KObject):
             return node.pfn_hi + 1, False
         return pfn_lo, True
 
-    # -- the usual way -----------------------------------------------------------------------------------------------
+    # -- the usual way
+    # -----------------------------------------------------------------------------------------------
 
     async def iova_domain_init_rcaches(self) -> int:
         """Per-CPU caches for this domain. 0 or -ENOMEM. May sleep."""
@@ -190,7 +216,9 @@ class iova_domain(KObject):
         `flush_rcache`: if the tree has none, empty all caches into it and try once more.
         """
         if size < 1 << cache.IOVA_RANGE_CACHE_MAX_SIZE - 1:
-            size = 1 << cache.order_base_2(size)  # so that what is freed into a size class fits whoever takes it out
+            size = 1 << cache.order_base_2(
+                size
+            )  # so that what is freed into a size class fits whoever takes it out
         pfn = await cache.iova_rcache_get(self, size, limit_pfn + 1)
         if pfn:
             return pfn
@@ -215,7 +243,8 @@ class iova_domain(KObject):
             await self.machine.kfree(tree[index])
         self.rbroot = IovaTree(tree[0])
 
-    # -- for observers -----------------------------------------------------------------------------------------------
+    # -- for observers
+    # -----------------------------------------------------------------------------------------------
 
     def ranges(self) -> list[tuple[int, int]]:
         """Every range taken, cached ones included, as (lowest, highest) page frame."""
@@ -225,7 +254,9 @@ class iova_domain(KObject):
         """The page frames of the ranges that lie in caches, free for the next user."""
         rcaches = self.rcaches.of_order if self.rcaches is not None else []
         mags = [mag for rcache in rcaches for mag in rcache.peek("depot")]
-        of_cpus = [c for rcache in rcaches if rcache.cpu_rcaches is not None for c in rcache.cpu_rcaches.of_cpu]
+        of_cpus = [
+            c for rcache in rcaches if rcache.cpu_rcaches is not None for c in rcache.cpu_rcaches.of_cpu
+        ]
         mags += [mag for c in of_cpus for mag in (c.peek("loaded"), c.peek("prev"))]
         return sorted(pfn for mag in mags for pfn in mag.pfns)
 

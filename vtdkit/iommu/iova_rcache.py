@@ -1,11 +1,13 @@
-"""Per-CPU caches of free IOVA ranges: the magazines of drivers/iommu/iova.c, after Bonwick and Adams (USENIX 2001).
+"""Per-CPU caches of free IOVA ranges: the magazines of drivers/iommu/iova.c, after Bonwick
+and Adams (USENIX 2001).
 
-For each size class (1, 2, 4 … 32 pages) every CPU has two magazines, stacks of range starts: one `loaded`, one to swap with
-(`prev`). Only when both are full or both are empty does a CPU go to the depot, which all CPUs share and which holds up to 32
-full magazines behind a lock. A range in a magazine is free for the next user and still allocated as far as the tree knows.
+For each size class (1, 2, 4 … 32 pages) every CPU has two magazines, stacks of range starts: one `loaded`,
+one to swap with (`prev`). Only when both are full or both are empty does a CPU go to the depot, which all
+CPUs share and which holds up to 32 full magazines behind a lock. A range in a magazine is free for the next
+user and still allocated as far as the tree knows.
 
-The point of it: the tree's one lock is not taken on the usual way. Each CPU takes a lock of its own instead, with interrupts
-off, since interrupt handlers map and unmap too.
+The point of it: the tree's one lock is not taken on the usual way. Each CPU takes a lock of its own instead,
+with interrupts off, since interrupt handlers map and unmap too.
 
 Numbers are those of v5.19: 128 entries a magazine (127 from July 2022 on, so that one fits 1024 bytes).
 """
@@ -14,8 +16,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vtdkit.kernel import GFP_ATOMIC, GFP_KERNEL, KObject, Machine, shared
-from vtdkit.kernel.gfp import GFP
+from vtdkit.kernel.machine.machine import Machine
+from vtdkit.kernel.memory.gfp import GFP, GFP_ATOMIC, GFP_KERNEL
+from vtdkit.kernel.memory.objects import KObject, shared
 
 from .errno import ENOMEM
 
@@ -42,7 +45,9 @@ class iova_magazine(KObject):
 
 
 class iova_cpu_rcache(KObject):
-    """`struct iova_cpu_rcache`: one CPU's two magazines of one size class. Guards: `lock`: `loaded`, `prev` and what is in them."""
+    """`struct iova_cpu_rcache`: one CPU's two magazines of one size class. Guards: `lock`: `loaded`, `prev`
+    and what is in them.
+    """
 
     loaded = shared()
     prev = shared()
@@ -107,7 +112,8 @@ def iova_magazine_pop(mag: iova_magazine, limit_pfn: int) -> int:
     return 0
 
 
-# -- the whole of it -----------------------------------------------------------------------------------------------------
+# -- the whole of it
+# -----------------------------------------------------------------------------------------------------
 
 
 async def iova_domain_init_rcaches(iovad: iova_domain) -> int:
@@ -148,11 +154,14 @@ async def free_iova_rcaches(iovad: iova_domain) -> None:
     iovad.rcaches = None
 
 
-# -- one range -----------------------------------------------------------------------------------------------------------
+# -- one range
+# -----------------------------------------------------------------------------------------------------------
 
 
 async def iova_rcache_insert(iovad: iova_domain, pfn: int, size: int) -> bool:
-    """Keep a freed range for the next user on this CPU. False: too large, or no memory for a magazine; free it properly."""
+    """Keep a freed range for the next user on this CPU. False: too large, or no memory for a
+    magazine; free it properly.
+    """
     order = order_base_2(size)
     if order >= IOVA_RANGE_CACHE_MAX_SIZE or iovad.rcaches is None:
         return False
@@ -188,7 +197,9 @@ async def _iova_rcache_insert(iovad: iova_domain, rcache: iova_rcache, pfn: int)
 
 
 async def depot_push(rcache: iova_rcache, full: iova_magazine) -> iova_magazine | None:
-    """Hand a full magazine to the depot; given back if the depot is full too. (In line in `__iova_rcache_insert`.)"""
+    """Hand a full magazine to the depot; given back if the depot is full too. (In
+    line in `__iova_rcache_insert`.)
+    """
     async with rcache.lock:
         depot: tuple[iova_magazine, ...] = rcache.depot
         if len(depot) < MAX_GLOBAL_MAGS:
@@ -198,7 +209,9 @@ async def depot_push(rcache: iova_rcache, full: iova_magazine) -> iova_magazine 
 
 
 async def iova_rcache_get(iovad: iova_domain, size: int, limit_pfn: int) -> int:
-    """A free range of `size` pages below `limit_pfn` from this CPU's cache: its first page frame, 0 if there is none."""
+    """A free range of `size` pages below `limit_pfn` from this CPU's cache: its first page frame, 0
+    if there is none.
+    """
     order = order_base_2(size)
     if order >= IOVA_RANGE_CACHE_MAX_SIZE or iovad.rcaches is None:
         return 0
@@ -235,7 +248,8 @@ async def depot_pop(rcache: iova_rcache) -> iova_magazine | None:
         return depot[-1]
 
 
-# -- when the space runs out ---------------------------------------------------------------------------------------------
+# -- when the space runs out
+# ---------------------------------------------------------------------------------------------
 
 
 async def free_cpu_cached_iovas(iovad: iova_domain, cpu: int) -> None:

@@ -1,9 +1,10 @@
-"""The ranges of an IOVA domain in order of address: what `struct rb_root rbroot` of drivers/iommu/iova.c is for.
+"""The ranges of an IOVA domain in order of address: what `struct rb_root rbroot`
+of drivers/iommu/iova.c is for.
 
-Linux keeps the ranges in a red-black tree and walks it from the top down. Here they stand in two parallel lists, highest
-address first, found by bisection. New ranges are nearly always the lowest, so they go in at the lists' end, where that costs
-nothing; taking one out of the middle of 100,000 moves 800 KB, about 20 µs of Python. A tree of objects would be slower at
-every size a driver reaches.
+Linux keeps the ranges in a red-black tree and walks it from the top down. Here they stand in two parallel
+lists, highest address first, found by bisection. New ranges are nearly always the lowest, so they go in
+at the lists' end, where that costs nothing; taking one out of the middle of 100,000 moves 800 KB, about
+20 µs of Python. A tree of objects would be slower at every size a driver reaches.
 
 No lock and no machine here: whoever owns the tree guards it (`iova_rbtree_lock`).
 """
@@ -13,13 +14,16 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator
 
-from vtdkit.kernel import KObject, Machine
+from vtdkit.kernel.machine.machine import Machine
+from vtdkit.kernel.memory.objects import KObject
 
 IOVA_ANCHOR = (1 << 64) - 1  #: the page frame of the range that stands above all others
 
 
 class iova(KObject):
-    """`struct iova`: a range of page frames, `pfn_lo` to `pfn_hi`, both included. Guards: `iova_rbtree_lock`."""
+    """`struct iova`: a range of page frames, `pfn_lo` to `pfn_hi`, both
+    included. Guards: `iova_rbtree_lock`.
+    """
 
     def __init__(self, machine: Machine, pfn_lo: int = 0, pfn_hi: int = 0) -> None:
         super().__init__(machine, "iova")
@@ -31,7 +35,9 @@ class iova(KObject):
 
 
 class IovaTree:
-    """Ranges that do not overlap, the highest first. Positions count from there: the next lower range is at `index + 1`."""
+    """Ranges that do not overlap, the highest first. Positions count from there: the next lower range is
+    at `index + 1`.
+    """
 
     __slots__ = ("_keys", "_nodes")
 
@@ -50,7 +56,9 @@ class IovaTree:
         return bisect_left(self._keys, -node.pfn_lo)
 
     def below(self, pfn: int) -> int:
-        """The position of the highest range that begins at `pfn` or below it (one past the last if there is none)."""
+        """The position of the highest range that begins at `pfn` or below it (one past the last
+        if there is none).
+        """
         return bisect_left(self._keys, -pfn)
 
     def find(self, pfn: int) -> iova | None:

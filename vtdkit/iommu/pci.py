@@ -1,9 +1,10 @@
 """PCI devices and the bus they hang on, as far as an IOMMU driver sees them.
 
-A device has an address, capabilities it may switch on (ATS, PRI, PASID), aliases its requests may carry, a reference count, and the
-private pointer the IOMMU core keeps in it. The bus keeps its devices on a klist: a list with a lock of its own that every walk
-takes, and a reference held on the entry a walk stands on. Linux takes that lock with interrupts off when it walks and with
-interrupts on when it adds or removes; so a walk from a hard interrupt is a bug waiting to happen.
+A device has an address, capabilities it may switch on (ATS, PRI, PASID), aliases its requests may carry, a
+reference count, and the private pointer the IOMMU core keeps in it. The bus keeps its devices on a klist: a
+list with a lock of its own that every walk takes, and a reference held on the entry a walk stands on. Linux
+takes that lock with interrupts off when it walks and with interrupts on when it adds or removes; so a walk
+from a hard interrupt is a bug waiting to happen.
 
 Mirrors lib/klist.c, drivers/base/bus.c, drivers/pci/search.c and ats.c.
 """
@@ -13,7 +14,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from vtdkit.kernel import KObject, Machine, shared
+from vtdkit.kernel.machine.machine import Machine
+from vtdkit.kernel.memory.objects import KObject, shared
 
 from .errno import EINVAL
 
@@ -27,19 +29,30 @@ Visitor = Callable[["PciDevice"], Awaitable[int]]
 class PciDevice(KObject):
     """A PCI function. `iommu_priv` is `dev_iommu_priv`, `group` its IOMMU group.
 
-    `aliases` are further source ids its requests may carry: "02:00.0", or, when a bridge makes them so, "02:00.0 via 00:0d.0".
+    `aliases` are further source ids its requests may carry: "02:00.0", or, when a bridge makes them
+    so, "02:00.0 via 00:0d.0".
 
-    `ats`, `pri`, `pasid` say what the device can do; `ats_on` and so on what has been switched on in its configuration space.
-    Guards: `iommu_priv` and `group` by the core's probe path; configuration space by whoever drives the device.
+    `ats`, `pri`, `pasid` say what the device can do; `ats_on` and so on what has been switched on in its
+    configuration space. Guards: `iommu_priv` and `group` by the core's probe path; configuration space by
+    whoever drives the device.
     """
 
     iommu_priv = shared()
     group = shared()
 
     def __init__(
-        self, machine: Machine, address: str, *, ats: bool = False, pri: bool = False, pasid: bool = False, node: int = -1,
-        aliases: tuple[str, ...] = (), rmrr: bool = False, max_pasids: int = 1 << 20,
-    ) -> None:  # fmt: skip
+        self,
+        machine: Machine,
+        address: str,
+        *,
+        ats: bool = False,
+        pri: bool = False,
+        pasid: bool = False,
+        node: int = -1,
+        aliases: tuple[str, ...] = (),
+        rmrr: bool = False,
+        max_pasids: int = 1 << 20,
+    ) -> None:
         super().__init__(machine, address)
         self.segment, self.bus, self.devfn = parse_address(address)
         self.name = address
@@ -111,7 +124,8 @@ class PciDevice(KObject):
 class PciBus:
     """`pci_bus_type`: every device of the machine.
 
-    Guards: `klist` by `k_lock`, a spin lock: additions and removals take it with interrupts on, walks with interrupts off.
+    Guards: `klist` by `k_lock`, a spin lock: additions and removals take it with interrupts on,
+    walks with interrupts off.
     """
 
     def __init__(self, machine: Machine) -> None:
@@ -134,7 +148,9 @@ class PciBus:
         """`klist_next`: the entry after `after` (None: the first), with a reference."""
         async with self.k_lock.irqsave():
             entries = list(self.klist.entries())
-            place = next((i for i, dev in enumerate(entries) if dev is after), -1) + 1 if after is not None else 0
+            place = (
+                next((i for i, dev in enumerate(entries) if dev is after), -1) + 1 if after is not None else 0
+            )
             found = entries[place] if place < len(entries) else None
             if found is not None:
                 await found.kref.get()
@@ -156,7 +172,9 @@ class PciBus:
         return error
 
     async def get_domain_bus_and_slot(self, segment: int, bus: int, devfn: int) -> PciDevice | None:
-        """`pci_get_domain_bus_and_slot`: the device at this address, with a reference the caller must put; or None."""
+        """`pci_get_domain_bus_and_slot`: the device at this address, with a reference the caller
+        must put; or None.
+        """
         dev: PciDevice | None = None
         while True:
             previous, dev = dev, await self.klist_next(dev)
@@ -170,8 +188,11 @@ class PciBus:
         if await dev.kref.put():
             await self.machine.kfree(dev)
 
-    async def for_each_dma_alias(self, dev: PciDevice, visit: Callable[[PciDevice, int, int], Awaitable[int]]) -> int:
-        """`pci_for_each_dma_alias`: every (bus, devfn) the device's requests may carry, with the function that makes them so.
+    async def for_each_dma_alias(
+        self, dev: PciDevice, visit: Callable[[PciDevice, int, int], Awaitable[int]]
+    ) -> int:
+        """`pci_for_each_dma_alias`: every (bus, devfn) the device's requests may carry, with the function
+        that makes them so.
 
         Stops at a result other than 0 and returns it.
         """

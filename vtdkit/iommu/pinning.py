@@ -1,11 +1,12 @@
-"""User memory, as far as whoever maps it for a device sees it: pages that can be pinned, and the limit on how many.
+"""User memory, as far as whoever maps it for a device sees it: pages that can be pinned, and the
+limit on how many.
 
-A page that a device may write must not be swapped out or moved, so VFIO and iommufd pin it first. Looking the pages up takes the
-address space's `mmap_lock` for reading; charging them against the owner's limit takes it for writing, once for each piece of
-memory that is contiguous: that is what parallel pinning runs into.
+A page that a device may write must not be swapped out or moved, so VFIO and iommufd pin it first. Looking the
+pages up takes the address space's `mmap_lock` for reading; charging them against the owner's limit takes it
+for writing, once for each piece of memory that is contiguous: that is what parallel pinning runs into.
 
-Mirrors mm/gup.c (`pin_user_pages_remote`, `unpin_user_pages`), mm/util.c (`__account_locked_vm`). Addresses in bytes, lengths in
-pages. The content of user pages is not modelled, only where they are.
+Mirrors mm/gup.c (`pin_user_pages_remote`, `unpin_user_pages`), mm/util.c (`__account_locked_vm`). Addresses
+in bytes, lengths in pages. The content of user pages is not modelled, only where they are.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from vtdkit.kernel import KObject, Machine, shared
+from vtdkit.kernel.machine.machine import Machine
+from vtdkit.kernel.memory.objects import KObject, shared
 
 from .errno import EFAULT, ENOMEM
 
@@ -24,15 +26,18 @@ PAGE_SIZE = 1 << PAGE_SHIFT
 class mm_struct(KObject):
     """`struct mm_struct`: one user address space.
 
-    `extents`: pieces of user memory, (virtual address, first page frame, pages). `limit`: RLIMIT_MEMLOCK in pages.
+    `extents`: pieces of user memory, (virtual address, first page frame, pages).
+    `limit`: RLIMIT_MEMLOCK in pages.
 
-    Guards: `mmap_lock` (rwsem), for writing: `locked_vm`. Written once: the extents. `pins` is kept by atomics in Linux, one
-    count in each `struct page`.
+    Guards: `mmap_lock` (rwsem), for writing: `locked_vm`. Written once: the extents. `pins` is kept by
+    atomics in Linux, one count in each `struct page`.
     """
 
     locked_vm = shared(0)
 
-    def __init__(self, machine: Machine, extents: Sequence[tuple[int, int, int]], limit: int = 1 << 40) -> None:
+    def __init__(
+        self, machine: Machine, extents: Sequence[tuple[int, int, int]], limit: int = 1 << 40
+    ) -> None:
         super().__init__(machine, "mm")
         self.mmap_lock = machine.rwsem("&mm->mmap_lock")
         self.extents = tuple(extents)
@@ -48,7 +53,9 @@ class mm_struct(KObject):
         return None
 
     async def pin_user_pages_remote(self, vaddr: int, npages: int) -> list[int] | int:
-        """Pin up to `npages` pages; their frames, fewer than asked for where memory ends, or -EFAULT if it begins nowhere."""
+        """Pin up to `npages` pages; their frames, fewer than asked for where memory ends, or -EFAULT
+        if it begins nowhere.
+        """
         async with self.mmap_lock.read():
             frames: list[int] = []
             for i in range(npages):

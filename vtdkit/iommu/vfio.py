@@ -1,17 +1,18 @@
 """VFIO's mapping user: drivers/vfio/vfio_iommu_type1.c around v5.19, as far as it matters to an IOMMU driver.
 
-A *container* holds the address space of, say, one virtual machine: groups of devices, the domains they are attached to, and the
-user memory mapped for them (`vfio_dma`). One mutex guards all of it, also while thousands of pages are pinned, mapped, unmapped
-and flushed.
+A *container* holds the address space of, say, one virtual machine: groups of devices, the domains they are
+attached to, and the user memory mapped for them (`vfio_dma`). One mutex guards all of it, also while
+thousands of pages are pinned, mapped, unmapped and flushed.
 
 Rules: threads only (everything sleeps).
 
-Left out: emulated devices (mdev), dirty tracking by VFIO itself, `vaddr` invalidation, reserved regions, nesting, API version 1.
+Left out: emulated devices (mdev), dirty tracking by VFIO itself, `vaddr` invalidation, reserved regions,
+nesting, API version 1.
 """
 
 from __future__ import annotations
 
-from vtdkit.kernel import GFP_KERNEL
+from vtdkit.kernel.memory.gfp import GFP_KERNEL
 
 from .core import IOMMU_READ, IOMMU_WRITE, IommuGroup
 from .errno import EINVAL, EIO, ENOMEM
@@ -22,7 +23,8 @@ from .vfio_dma import VfioMappings, vfio_domain, vfio_iommu, vfio_iommu_group
 class VfioType1(VfioMappings):
     """The type 1 driver of one machine. Guards: nothing of its own; each container has a mutex."""
 
-    # -- containers and groups ---------------------------------------------------------------------------------------
+    # -- containers and groups
+    # ---------------------------------------------------------------------------------------
 
     async def vfio_iommu_type1_open(self) -> vfio_iommu | None:
         """A new container, or None without memory."""
@@ -41,9 +43,13 @@ class VfioType1(VfioMappings):
         await self.machine.kfree(iommu)
 
     async def vfio_iommu_type1_attach_group(self, iommu: vfio_iommu, iommu_group: IommuGroup) -> int:
-        """Put a group into the container. 0, -EINVAL if it is there, -ENOMEM, -EIO without a domain, or what attaching says."""
+        """Put a group into the container. 0, -EINVAL if it is there, -ENOMEM, -EIO without a domain,
+        or what attaching says.
+        """
         async with iommu.lock:
-            if any(group.iommu_group is iommu_group for domain in iommu.domain_list for group in domain.groups):
+            if any(
+                group.iommu_group is iommu_group for domain in iommu.domain_list for group in domain.groups
+            ):
                 return -EINVAL
             group = await self.machine.kmalloc(vfio_iommu_group, iommu_group)
             domain = await self.machine.kmalloc(vfio_domain)
@@ -56,7 +62,9 @@ class VfioType1(VfioMappings):
                 await self.machine.kfree(domain)
             return error
 
-    async def _attach(self, iommu: vfio_iommu, group: vfio_iommu_group, domain: vfio_domain) -> tuple[int, bool]:
+    async def _attach(
+        self, iommu: vfio_iommu, group: vfio_iommu_group, domain: vfio_domain
+    ) -> tuple[int, bool]:
         """The middle of attaching: the error, and whether the new domain is used."""
         generic = await self.core.iommu_domain_alloc("unmanaged")
         if generic is None:
@@ -108,7 +116,9 @@ class VfioType1(VfioMappings):
                 return
 
     async def vfio_test_domain_fgsp(self, domain: vfio_domain) -> None:
-        """Does the IOMMU join neighbouring pages by itself? Map two, unmap one, look at how much was unmapped."""
+        """Does the IOMMU join neighbouring pages by itself? Map two, unmap one, look at
+        how much was unmapped.
+        """
         pages = await self.machine.alloc_pages(2, GFP_KERNEL, name="fgsp probe")
         if not pages:
             return
@@ -122,7 +132,9 @@ class VfioType1(VfioMappings):
             await self.machine.free_page(page)
 
     async def vfio_iommu_replay(self, iommu: vfio_iommu, domain: vfio_domain) -> int:
-        """Map everything the container has into a new domain. 0 or an error, and then the domain is empty again."""
+        """Map everything the container has into a new domain. 0 or an error, and then the
+        domain is empty again.
+        """
         for number, dma in enumerate(iommu.dma_list):
             iova, end, batch = dma.iova, dma.iova + dma.size, list[int]()
             while iova < end:
@@ -131,7 +143,9 @@ class VfioType1(VfioMappings):
                     error = 0
                 else:
                     offset = iova - dma.iova
-                    pfn, npage = await self.vfio_pin_pages_remote(dma, dma.vaddr + offset, end - iova >> PAGE_SHIFT, batch)
+                    pfn, npage = await self.vfio_pin_pages_remote(
+                        dma, dma.vaddr + offset, end - iova >> PAGE_SHIFT, batch
+                    )
                     phys, size, error = pfn << PAGE_SHIFT, npage << PAGE_SHIFT, min(npage, 0)
                 error = error or await self.core.iommu_map(domain.domain, iova, phys, size, dma.prot)
                 if error:
@@ -146,7 +160,9 @@ class VfioType1(VfioMappings):
         return 0
 
     async def _unwind_replay(self, iommu: vfio_iommu, domain: vfio_domain, number: int, reached: int) -> None:
-        """Unmap what a replay that failed at `reached` in the `number`-th mapping had done, and unpin what it pinned."""
+        """Unmap what a replay that failed at `reached` in the `number`-th mapping had done, and
+        unpin what it pinned.
+        """
         for dma in iommu.dma_list[number::-1]:
             end = reached if dma is iommu.dma_list[number] else dma.iova + dma.size
             if dma.iommu_mapped:

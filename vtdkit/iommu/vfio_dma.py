@@ -1,17 +1,20 @@
-"""VFIO's mappings: the half of drivers/vfio/vfio_iommu_type1.c (around v5.19) that maps and unmaps user memory.
+"""VFIO's mappings: the half of drivers/vfio/vfio_iommu_type1.c (around v5.19) that maps
+and unmaps user memory.
 
-Mapping goes piece by piece: pin what is contiguous, charge it, map it in every domain. Unmapping asks the IOMMU where the pages
-are, since nobody else kept track, and puts off flushes so that one serves up to 512 pieces; a page is unpinned after its flush.
+Mapping goes piece by piece: pin what is contiguous, charge it, map it in every domain. Unmapping asks the
+IOMMU where the pages are, since nobody else kept track, and puts off flushes so that one serves up to 512
+pieces; a page is unpinned after its flush.
 
-Rules: threads only (everything sleeps); the container's mutex is held throughout. Addresses and sizes are in bytes and whole
-pages.
+Rules: threads only (everything sleeps); the container's mutex is held throughout. Addresses and sizes are
+in bytes and whole pages.
 """
 
 from __future__ import annotations
 
 from bisect import insort
 
-from vtdkit.kernel import KObject, Machine, shared
+from vtdkit.kernel.machine.machine import Machine
+from vtdkit.kernel.memory.objects import KObject, shared
 
 from .core import IOMMU_READ, IOMMU_WRITE, IommuCore, IommuDomain, IommuGroup, IotlbGather
 from .errno import EEXIST, EINVAL, ENOMEM, ENOSPC
@@ -57,8 +60,9 @@ class vfio_iommu_group(KObject):
 class vfio_iommu(KObject):
     """`struct vfio_iommu`: a container.
 
-    Guards: `lock` (mutex): `domain_list`, `dma_list`, `dma_avail`, and everything in them. (The kernel's validator calls this lock
-    `&iommu->lock`, as it does the one of the VT-d driver; the name here tells them apart.)
+    Guards: `lock` (mutex): `domain_list`, `dma_list`, `dma_avail`, and everything in them. (The
+    kernel's validator calls this lock `&iommu->lock`, as it does the one of the VT-d driver; the name
+    here tells them apart.)
     """
 
     dma_avail = shared(DMA_ENTRY_LIMIT)
@@ -71,7 +75,9 @@ class vfio_iommu(KObject):
 
 
 class vfio_regions(KObject):
-    """`struct vfio_regions`: a piece that is unmapped and waits for its flush. Guards: `iommu->lock` of the container."""
+    """`struct vfio_regions`: a piece that is unmapped and waits for its flush. Guards:
+    `iommu->lock` of the container.
+    """
 
     def __init__(self, machine: Machine, pfn: int) -> None:
         super().__init__(machine, "vfio_regions")
@@ -80,18 +86,29 @@ class vfio_regions(KObject):
 
 
 class VfioMappings:
-    """Mapping and unmapping for the type 1 driver. Guards: nothing of its own; each container has a mutex."""
+    """Mapping and unmapping for the type 1 driver. Guards: nothing of its own; each
+    container has a mutex.
+    """
 
     def __init__(self, core: IommuCore) -> None:
         self.core = core
         self.machine = core.machine
 
-    # -- map ---------------------------------------------------------------------------------------------------------
+    # -- map
+    # ---------------------------------------------------------------------------------------------------------
 
     async def vfio_dma_do_map(
-        self, iommu: vfio_iommu, iova: int, vaddr: int, size: int, mm: mm_struct, prot: int = IOMMU_READ | IOMMU_WRITE,
-    ) -> int:  # fmt: skip
-        """Map user memory. 0, -EINVAL, -EEXIST where something is mapped, -ENOSPC after too many, -ENOMEM, -EFAULT."""
+        self,
+        iommu: vfio_iommu,
+        iova: int,
+        vaddr: int,
+        size: int,
+        mm: mm_struct,
+        prot: int = IOMMU_READ | IOMMU_WRITE,
+    ) -> int:
+        """Map user memory. 0, -EINVAL, -EEXIST where something is mapped, -ENOSPC after
+        too many, -ENOMEM, -EFAULT.
+        """
         if not prot or size <= 0 or (size | iova | vaddr) & PAGE_SIZE - 1 or iova + size > 1 << 64:
             return -EINVAL
         async with iommu.lock:
@@ -111,13 +128,17 @@ class VfioMappings:
 
     def vfio_find_dma(self, iommu: vfio_iommu, start: int, size: int) -> vfio_dma | None:
         """The first mapping that overlaps a range."""
-        return next((dma for dma in iommu.dma_list if start < dma.iova + dma.size and dma.iova < start + size), None)
+        return next(
+            (dma for dma in iommu.dma_list if start < dma.iova + dma.size and dma.iova < start + size), None
+        )
 
     async def vfio_pin_map_dma(self, iommu: vfio_iommu, dma: vfio_dma, size: int) -> int:
         """Pin and map piece by piece. If a piece fails, everything before it goes again."""
         error, batch = 0, list[int]()
         while size and not error:
-            pfn, npage = await self.vfio_pin_pages_remote(dma, dma.vaddr + dma.size, size >> PAGE_SHIFT, batch)
+            pfn, npage = await self.vfio_pin_pages_remote(
+                dma, dma.vaddr + dma.size, size >> PAGE_SHIFT, batch
+            )
             if npage <= 0:
                 error = npage
                 break
@@ -136,17 +157,23 @@ class VfioMappings:
     async def vfio_iommu_map(self, iommu: vfio_iommu, iova: int, pfn: int, npage: int, prot: int) -> int:
         """Map a piece in every domain; if one fails, unmap it in those before."""
         for number, domain in enumerate(iommu.domain_list):
-            error = await self.core.iommu_map(domain.domain, iova, pfn << PAGE_SHIFT, npage << PAGE_SHIFT, prot)
+            error = await self.core.iommu_map(
+                domain.domain, iova, pfn << PAGE_SHIFT, npage << PAGE_SHIFT, prot
+            )
             if error:
                 for done in iommu.domain_list[:number][::-1]:
                     await self.core.iommu_unmap(done.domain, iova, npage << PAGE_SHIFT)
                 return error
         return 0
 
-    async def vfio_pin_pages_remote(self, dma: vfio_dma, vaddr: int, npage: int, batch: list[int]) -> tuple[int, int]:
-        """Pin pages as long as they are contiguous in memory, and charge them: the first frame, and how many (or an error).
+    async def vfio_pin_pages_remote(
+        self, dma: vfio_dma, vaddr: int, npage: int, batch: list[int]
+    ) -> tuple[int, int]:
+        """Pin pages as long as they are contiguous in memory, and charge them: the first frame, and how
+        many (or an error).
 
-        `batch` holds frames that are pinned already and come next; what is left in it stays pinned for the next call.
+        `batch` holds frames that are pinned already and come next; what is left in it stays pinned
+        for the next call.
         """
         first = count = error = 0
         while count < npage:
@@ -176,16 +203,21 @@ class VfioMappings:
             await dma.mm.account_locked_vm(-npage)
         return npage
 
-    # -- unmap -------------------------------------------------------------------------------------------------------
+    # -- unmap
+    # -------------------------------------------------------------------------------------------------------
 
     async def vfio_dma_do_unmap(self, iommu: vfio_iommu, iova: int, size: int) -> tuple[int, int]:
-        """Unmap whole mappings: 0 or -EINVAL (also for a range that cuts one in two), and the bytes unmapped."""
+        """Unmap whole mappings: 0 or -EINVAL (also for a range that cuts one in two),
+        and the bytes unmapped.
+        """
         if size <= 0 or (iova | size) & PAGE_SIZE - 1 or iova + size > 1 << 64:
             return -EINVAL, 0
         async with iommu.lock:
             first = self.vfio_find_dma(iommu, iova, 1)
             last = self.vfio_find_dma(iommu, iova + size - 1, 1)
-            if (first is not None and first.iova != iova) or (last is not None and last.iova + last.size != iova + size):
+            if (first is not None and first.iova != iova) or (
+                last is not None and last.iova + last.size != iova + size
+            ):
                 return -EINVAL, 0
             unmapped = 0
             while (dma := self.vfio_find_dma(iommu, iova, size)) is not None:
@@ -219,7 +251,8 @@ class VfioMappings:
             if self.machine.warn_on(not phys, "vfio_unmap_unpin: not mapped"):
                 iova += PAGE_SIZE
                 continue
-            # where the IOMMU joins small pages by itself (fgsp) it finds out what belongs together; else we look
+            # where the IOMMU joins small pages by itself (fgsp) it finds out what belongs together;
+            # else we look
             size = PAGE_SIZE if domain.fgsp else (await self.contiguous(domain.domain, iova, end))[1]
             done = await self.unmap_unpin_fast(domain, iova, size, phys >> PAGE_SHIFT, gather, regions)
             if len(regions) >= VFIO_IOMMU_TLB_SYNC_MAX or not done:
@@ -228,7 +261,9 @@ class VfioMappings:
                 done = await self.core.iommu_unmap(domain.domain, iova, size)  # `unmap_unpin_slow`
                 if self.machine.warn_on(not done, "vfio_unmap_unpin: nothing unmapped"):
                     break
-                unlocked += await self.vfio_unpin_pages_remote(dma, phys >> PAGE_SHIFT, done >> PAGE_SHIFT, False)
+                unlocked += await self.vfio_unpin_pages_remote(
+                    dma, phys >> PAGE_SHIFT, done >> PAGE_SHIFT, False
+                )
             iova += done
         dma.iommu_mapped = False
         if regions:
@@ -236,9 +271,17 @@ class VfioMappings:
         await dma.mm.account_locked_vm(-unlocked)
 
     async def unmap_unpin_fast(
-        self, domain: vfio_domain, iova: int, size: int, pfn: int, gather: IotlbGather, regions: list[vfio_regions],
-    ) -> int:  # fmt: skip
-        """Unmap a piece and note it for the next flush; the bytes unmapped, 0 if there is no memory for the note."""
+        self,
+        domain: vfio_domain,
+        iova: int,
+        size: int,
+        pfn: int,
+        gather: IotlbGather,
+        regions: list[vfio_regions],
+    ) -> int:
+        """Unmap a piece and note it for the next flush; the bytes unmapped, 0 if there is no
+        memory for the note.
+        """
         region = await self.machine.kmalloc(vfio_regions, pfn)
         if region is None:
             return 0
@@ -251,8 +294,12 @@ class VfioMappings:
         return done
 
     async def vfio_sync_unpin(
-        self, dma: vfio_dma, domain: vfio_domain, regions: list[vfio_regions], gather: IotlbGather,
-    ) -> int:  # fmt: skip
+        self,
+        dma: vfio_dma,
+        domain: vfio_domain,
+        regions: list[vfio_regions],
+        gather: IotlbGather,
+    ) -> int:
         """One flush for all the pieces, then they are unpinned. How many pages."""
         await self.core.iommu_iotlb_sync(domain.domain, gather)
         unlocked = 0
@@ -263,7 +310,9 @@ class VfioMappings:
         return unlocked
 
     async def contiguous(self, domain: IommuDomain, iova: int, end: int) -> tuple[int, int]:
-        """The physical address behind `iova` (0: none), and for how many bytes memory goes on from there, page by page."""
+        """The physical address behind `iova` (0: none), and for how many bytes memory goes on from
+        there, page by page.
+        """
         phys = await self.core.iommu_iova_to_phys(domain, iova)
         size = PAGE_SIZE
         while iova + size < end and await self.core.iommu_iova_to_phys(domain, iova + size) == phys + size:

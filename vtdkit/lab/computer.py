@@ -9,8 +9,9 @@ Everything the lessons and experiments need, started up and ready::
     >>> pc.dma("00:03.0", 0x10123)
     <Translation 00:03.0 0x10123 -> 0x5000123 rw 4K second stage DID 1>
 
-`pc.driver` is the version of the driver under test; its methods are coroutines, run alone with `pc.run(...)` or side by side with
-`pc.machine.spawn(...)` and `pc.machine.simulate()`. Guards: none here; a computer is used from one Python thread.
+`pc.driver` is the version of the driver under test; its methods are coroutines, run alone with `pc.run(...)`
+or side by side with `pc.machine.spawn(...)` and `pc.machine.simulate()`. Guards: none here; a computer is
+used from one Python thread.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ from vtdkit.iommu.hardware import RemappingHardware
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.iommu.intel.structs import device_domain_info, dmar_domain, intel_iommu
 from vtdkit.iommu.pci import PciBus, PciDevice
-from vtdkit.kernel import KernelBug, Machine
-from vtdkit.vtd import Capabilities, Fault, Request, Translation
+from vtdkit.kernel.checkers.findings import KernelBug
+from vtdkit.kernel.machine.machine import Machine
+from vtdkit.vtd.requests import Fault, Request, Translation
+from vtdkit.vtd.unit.capabilities import Capabilities
 
 T = TypeVar("T")
 LEGACY = Capabilities()
@@ -40,19 +43,29 @@ FIRST_STAGE = Capabilities(SMTS=1, FSTS=1, PASID=1, PSS=20, SMPWC=1, PT=1, SC=1)
 class Computer:
     """A machine with its IOMMUs switched on.
 
-    - `devices`: PCI address → options of `PciDevice` (ats=True, node=1, unit=1 for the number of its unit, ...)
-    - `units`: capabilities, one for each remapping unit; device option `unit` says which one it is behind (0 by default)
-    - `driver`: the class of the driver, `default_type`: the default domain's type ("dma", "dma-fq", "identity")
+    - `devices`: PCI address → options of `PciDevice` (ats=True, node=1, unit=1 for the number
+      of its unit, ...)
+    - `units`: capabilities, one for each remapping unit; device option `unit` says which one it is
+      behind (0 by default)
+    - `driver`: the class of the driver, `default_type`: the default domain's
+      type ("dma", "dma-fq", "identity")
     - `scalable`: run the units in scalable mode; the rest goes to `Machine`
 
     Raises `KernelBug` when the driver does not come up.
     """
 
     def __init__(
-        self, *, driver: type[IntelIommu] = IntelIommu, devices: Mapping[str, Mapping[str, Any]] | Sequence[str] = ("00:03.0",),
-        units: Sequence[Capabilities] | Capabilities = LEGACY, scalable: bool = False, default_type: str = "dma",
-        machine: Machine | None = None, driver_options: Mapping[str, Any] | None = None, **machine_options: Any,
-    ) -> None:  # fmt: skip
+        self,
+        *,
+        driver: type[IntelIommu] = IntelIommu,
+        devices: Mapping[str, Mapping[str, Any]] | Sequence[str] = ("00:03.0",),
+        units: Sequence[Capabilities] | Capabilities = LEGACY,
+        scalable: bool = False,
+        default_type: str = "dma",
+        machine: Machine | None = None,
+        driver_options: Mapping[str, Any] | None = None,
+        **machine_options: Any,
+    ) -> None:
         self.machine = machine or Machine(**machine_options)
         kinds = [units] if isinstance(units, Capabilities) else list(units)
         nodes = len({cpu.socket for cpu in self.machine.cpus})
@@ -61,7 +74,9 @@ class Computer:
             for i, kind in enumerate(kinds)
         ]
         self.bus = PciBus(self.machine)
-        self.driver = driver(self.machine, self.bus, self.hardware, scalable=scalable, **(driver_options or {}))
+        self.driver = driver(
+            self.machine, self.bus, self.hardware, scalable=scalable, **(driver_options or {})
+        )
         self.core = IommuCore(self.machine, self.bus, self.driver, default_type)
         self.devices: dict[str, PciDevice] = {}
         error = self.run(self.driver.intel_iommu_init())
@@ -70,14 +85,17 @@ class Computer:
         for address in devices:
             self.add_device(address, **(devices[address] if isinstance(devices, Mapping) else {}))
 
-    # -- doing things alone ------------------------------------------------------------------------------------------
+    # -- doing things alone
+    # ------------------------------------------------------------------------------------------
 
     def run(self, coro: Coroutine[Any, Any, T], cpu: int = 0) -> T:
         """Run one coroutine to its end."""
         return self.machine.run(coro, cpu)
 
     def add_device(self, address: str, *, unit: int = 0, probe: bool = True, **options: Any) -> PciDevice:
-        """Plug a device in behind a unit; with `probe`, the core looks at it and attaches it to its default domain."""
+        """Plug a device in behind a unit; with `probe`, the core looks at it and attaches it
+        to its default domain.
+        """
         dev = self.new_device(address, **options)
         if len(self.hardware) > 1:
             for number, hardware in enumerate(self.hardware):
@@ -121,7 +139,14 @@ class Computer:
         domain: IommuDomain = self.devices[address].peek("group").peek("domain")
         return domain
 
-    def map(self, domain: IommuDomain, iova: int, paddr: int, size: int = 4096, prot: int = IOMMU_READ | IOMMU_WRITE) -> int:
+    def map(
+        self,
+        domain: IommuDomain,
+        iova: int,
+        paddr: int,
+        size: int = 4096,
+        prot: int = IOMMU_READ | IOMMU_WRITE,
+    ) -> int:
         """`iommu_map`: 0 or a negative error."""
         return self.run(self.core.iommu_map(domain, iova, paddr, size, prot))
 
@@ -133,7 +158,8 @@ class Computer:
         """What the hardware answers to one DMA of a device."""
         return self.run(self.hardware_of(address).dma(Request(self.devices[address].sid, iova, kind)))
 
-    # -- looking -----------------------------------------------------------------------------------------------------
+    # -- looking
+    # -----------------------------------------------------------------------------------------------------
 
     def hardware_of(self, address: str) -> RemappingHardware:
         """The unit a device is behind."""

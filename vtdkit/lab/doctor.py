@@ -1,9 +1,11 @@
 """`python -m vtdkit doctor`: what this installation has, what it lacks, and what to do about it.
 
-One line a check, in a fixed order: PASS, WARN (something optional is missing), FAIL (lessons or tests will not work). Nothing is
-changed, nothing is started, the network is not asked. Exit status 1 if a line says FAIL. `--json` prints the same as a list.
+One line a check, in a fixed order: PASS, WARN (something optional is missing), FAIL (lessons or tests
+will not work). Nothing is changed, nothing is started, the network is not asked. Exit status 1 if a line
+says FAIL. `--json` prints the same as a list.
 
-Versions are compared with the ranges the package itself declares: in pyproject.toml of a checkout, or as it was installed.
+Versions are compared with the ranges the package itself declares: in pyproject.toml of a checkout, or
+as it was installed.
 """
 
 from __future__ import annotations
@@ -41,7 +43,9 @@ class Check:
 
 
 def examine(root: Path = ROOT) -> Iterator[Check]:
-    """Every check, in order. `root` is the checkout that notebooks and recorded machines are looked for in."""
+    """Every check, in order. `root` is the checkout that notebooks and recorded machines
+    are looked for in.
+    """
     python = python_version(sys.version_info[:3])
     yield python
     if python.verdict == "FAIL":
@@ -49,7 +53,9 @@ def examine(root: Path = ROOT) -> Iterator[Check]:
     yield from packages(requirements(root))
     yield kernel()
     yield from extensions()
-    yield program("chromium", ("chromium", "chromium-browser", "google-chrome"), "browser tests skip without it")
+    yield program(
+        "chromium", ("chromium", "chromium-browser", "google-chrome"), "browser tests skip without it"
+    )
     yield program("npm", ("npm",), "make handouts fetches the widget manager with it, once")
     yield notebooks(root)
     yield reality(root)
@@ -67,10 +73,14 @@ def requirements(root: Path) -> dict[str, list[str]]:
     try:
         import tomllib  # an older Python has none, and a line is to say so rather than this import
 
-        declared = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+        declared = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"][
+            "optional-dependencies"
+        ]
     except (OSError, KeyError, ValueError):
         declared = _installed_requirements()
-    return {extra: [text for text in texts if not text.startswith("vtdkit[")] for extra, texts in declared.items()}
+    return {
+        extra: [text for text in texts if not text.startswith("vtdkit[")] for extra, texts in declared.items()
+    }
 
 
 def _installed_requirements() -> dict[str, list[str]]:
@@ -89,7 +99,9 @@ def _installed_requirements() -> dict[str, list[str]]:
 def packages(needs: dict[str, list[str]]) -> Iterator[Check]:
     """Each package of each extra: there, and in the declared range?"""
     if not needs.get(REQUIRED):
-        yield Check("FAIL", "packages", "vtdkit is neither installed nor in its checkout; pip install -e .[notebooks]")
+        yield Check(
+            "FAIL", "packages", "vtdkit is neither installed nor in its checkout; pip install -e .[notebooks]"
+        )
     for extra, texts in needs.items():
         for text in texts:
             yield package(text, extra)
@@ -107,7 +119,9 @@ def package(text: str, extra: str) -> Check:
     try:
         contains = import_module("packaging.specifiers").SpecifierSet(wanted).contains
     except ImportError:
-        return Check("WARN", name, f"{version} (cannot compare with {wanted}: the package packaging is not installed)")
+        return Check(
+            "WARN", name, f"{version} (cannot compare with {wanted}: the package packaging is not installed)"
+        )
     if not contains(version, prereleases=True):
         return Check(bad, name, f"{version} is not in {wanted}; pip install -e .[{extra}]")
     return Check("PASS", name, f"{version} ({wanted})")
@@ -126,7 +140,11 @@ def kernel() -> Check:
     # jupyter_client runs a bare "python" as the Python it runs in itself.
     if spec.argv[0] in {"python", "python3"} or program.parent == Path(sys.executable).parent:
         return Check("PASS", "kernel python3", spec.resource_dir)
-    return Check("WARN", "kernel python3", f"{spec.resource_dir} runs another Python, {program}; is vtdkit installed there?")
+    return Check(
+        "WARN",
+        "kernel python3",
+        f"{spec.resource_dir} runs another Python, {program}; is vtdkit installed there?",
+    )
 
 
 def extensions() -> Iterator[Check]:
@@ -155,7 +173,11 @@ def notebooks(root: Path) -> Check:
     """Whether the lessons are beside the package."""
     names = sorted(path.name for path in (root / "notebooks").glob("*.ipynb"))
     if not names:
-        return Check("WARN", "notebooks", f"none in {root / 'notebooks'}; they come with the source, not with the package")
+        return Check(
+            "WARN",
+            "notebooks",
+            f"none in {root / 'notebooks'}; they come with the source, not with the package",
+        )
     return Check("PASS", "notebooks", f"{len(names)}, {names[0]} to {names[-1]}")
 
 
@@ -166,7 +188,9 @@ def reality(root: Path) -> Check:
     try:
         lines = (folder / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
     except OSError:
-        return Check("WARN", what, f"no {folder / 'SHA256SUMS'}; they come with the source, not with the package")
+        return Check(
+            "WARN", what, f"no {folder / 'SHA256SUMS'}; they come with the source, not with the package"
+        )
     bad = []
     for line in lines:
         digest, _, name = line.partition("  ")
@@ -176,14 +200,20 @@ def reality(root: Path) -> Check:
         elif hashlib.sha256(path.read_bytes()).hexdigest() != digest:
             bad.append(f"{name} was changed")
     if bad:
-        return Check("FAIL", what, f"{bad[0]}{f', and {len(bad) - 1} more' if bad[1:] else ''}; git checkout tests/reality")
+        return Check(
+            "FAIL",
+            what,
+            f"{bad[0]}{f', and {len(bad) - 1} more' if bad[1:] else ''}; git checkout tests/reality",
+        )
     folders = {line.partition("  ")[2].partition("/")[0] for line in lines}
     return Check("PASS", what, f"{len(folders)} folders, {len(lines)} files unchanged")
 
 
 def main(argv: list[str]) -> int:
     """The verb `doctor`; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m vtdkit doctor", description="check this installation, one line for each thing")
+    parser = argparse.ArgumentParser(
+        prog="python -m vtdkit doctor", description="check this installation, one line for each thing"
+    )
     parser.add_argument("--json", action="store_true", help="print a JSON list instead of lines")
     options = parser.parse_args(argv)
     checks = list(examine())

@@ -1,14 +1,16 @@
-"""The lock table, measured: which locks each operation of a version takes, for how long, how long interrupts are off.
+"""The lock table, measured: which locks each operation of a version takes, for how long, how
+long interrupts are off.
 
-`lock_table([0, 12])` runs every operation of `operations.OPERATIONS` once, alone, on a computer of its own, and reads off the
-record: how often each lock was taken and in which functions, the longest hold, the longest time with interrupts off and where it
-began.
-A second run has a neighbour: a CPU that maps and unmaps in another domain, behind another unit, with a device that has ATS. How
-long the neighbour had to wait for a lock is what the operation costs those who have nothing to do with it.
+`lock_table([0, 12])` runs every operation of `operations.OPERATIONS` once, alone, on a computer of its own,
+and reads off the record: how often each lock was taken and in which functions, the longest hold, the longest
+time with interrupts off and where it began. A second run has a neighbour: a CPU that maps and unmaps in
+another domain, behind another unit, with a device that has ATS. How long the neighbour had to wait for a lock
+is what the operation costs those who have nothing to do with it.
 
-"D" stands for the lock of the device lists: `device_domain_lock`, one for the machine, and from patch 12 on the domain's own mutex
-or spin lock. "L" is `iommu->lock`. The point to see: the number of acquisitions goes up with the series; what falls is how long
-D is held, how long interrupts are off, and how long the neighbour waits.
+"D" stands for the lock of the device lists: `device_domain_lock`, one for the machine, and from patch 12
+on the domain's own mutex or spin lock. "L" is `iommu->lock`. The point to see: the number of
+acquisitions goes up with the series; what falls is how long D is held, how long interrupts are off, and
+how long the neighbour waits.
 
 Guards: none here. Virtual time: the same table on every computer.
 """
@@ -21,8 +23,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from vtdkit.kernel.contention import contentions
-from vtdkit.kernel.record import ACQUIRE, RELEASE
+from vtdkit.kernel.record.contention import contentions
+from vtdkit.kernel.record.record import ACQUIRE, RELEASE
 
 from .computer import Computer
 from .operations import IOVA, OPERATIONS, PAGE, Operation, with_devices
@@ -35,7 +37,9 @@ NEIGHBOUR = "neighbour"
 
 @dataclass(frozen=True, slots=True)
 class LockUse:
-    """One lock in one operation: taken `count` times, held `held` ns in all, `longest` ns at most; `functions`: how often where."""
+    """One lock in one operation: taken `count` times, held `held` ns in all, `longest` ns at most;
+    `functions`: how often where.
+    """
 
     lock: str
     count: int
@@ -44,7 +48,9 @@ class LockUse:
     functions: tuple[tuple[str, int], ...]
 
     def __repr__(self) -> str:
-        where = ", ".join(f"{function} {count}" if count > 1 else function for function, count in self.functions)
+        where = ", ".join(
+            f"{function} {count}" if count > 1 else function for function, count in self.functions
+        )
         return f"{self.lock}: {self.count} x, {self.held} ns in all, {self.longest} ns at most, in {where}"
 
 
@@ -53,10 +59,11 @@ class OperationCost:
     """One operation in one version, times in ns of virtual time.
 
     - `duration` from beginning to end; `locks` in the order in which they were first taken
-    - `irqs_off` the longest time hard interrupts were off in one piece, `irqs_off_in` the function that switched them off,
-      `irqs_off_total` all pieces together
+    - `irqs_off` the longest time hard interrupts were off in one piece, `irqs_off_in` the function that
+      switched them off, `irqs_off_total` all pieces together
     - `device_tlb_flushes` device-TLB invalidations sent
-    - `neighbour` the longest a CPU with a domain and a unit of its own waited for one lock meanwhile, `neighbour_lock` which one
+    - `neighbour` the longest a CPU with a domain and a unit of its own waited for one lock
+      meanwhile, `neighbour_lock` which one
     """
 
     version: Version
@@ -71,7 +78,9 @@ class OperationCost:
     neighbour_lock: str
 
     def of(self, *names: str) -> tuple[int, int]:
-        """How often the locks of these names were taken, all together, and the longest hold (ns); (0, 0) if never."""
+        """How often the locks of these names were taken, all together, and the longest hold (ns);
+        (0, 0) if never.
+        """
         uses = [use for use in self.locks if use.lock in names]
         return sum(use.count for use in uses), max((use.longest for use in uses), default=0)
 
@@ -87,7 +96,11 @@ class OperationCost:
 
     def __repr__(self) -> str:
         off = f"irqs off {self.irqs_off} ns from {self.irqs_off_in}" if self.irqs_off else "irqs stay on"
-        stall = f"a neighbour waits {self.neighbour} ns for {self.neighbour_lock}" if self.neighbour else "no neighbour waits"
+        stall = (
+            f"a neighbour waits {self.neighbour} ns for {self.neighbour_lock}"
+            if self.neighbour
+            else "no neighbour waits"
+        )
         head = f"{self.operation}, {name_of(self.version)}: {self.duration} ns, {off}, {stall}"
         return "\n".join([head, *(f"  {use!r}" for use in self.locks)])
 
@@ -105,13 +118,18 @@ class LockTable(tuple[OperationCost, ...]):
         for cost in self:
             if (cost.version, cost.operation) == (version, operation):
                 return cost
-        versions, names = (list(dict.fromkeys(getattr(cost, field) for cost in self)) for field in ("version", "operation"))
+        versions, names = (
+            list(dict.fromkeys(getattr(cost, field) for cost in self)) for field in ("version", "operation")
+        )
         raise KeyError(f"no {operation!r} of version {version!r}; there are {names} of {versions}")
 
     def blocks(self) -> list[tuple[str, list[tuple[str, ...]]]]:
         """For each version its name and its rows, as texts in the order of `HEAD`."""
         versions = dict.fromkeys(cost.version for cost in self)
-        return [(name_of(version), [_row(cost) for cost in self if cost.version == version]) for version in versions]
+        return [
+            (name_of(version), [_row(cost) for cost in self if cost.version == version])
+            for version in versions
+        ]
 
     def __repr__(self) -> str:
         rows = [HEAD, *(row for _, block in self.blocks() for row in block)]
@@ -128,7 +146,9 @@ class LockTable(tuple[OperationCost, ...]):
         parts = []
         for name, block in self.blocks():
             head = "".join(f"<th>{html.escape(cell)}</th>" for cell in (name, *HEAD[1:]))
-            body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in block)
+            body = "".join(
+                "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in block
+            )
             parts.append(f"<tr>{head}</tr>{body}")
         return f"<table>{''.join(parts)}</table>"
 
@@ -139,18 +159,24 @@ def _row(cost: OperationCost) -> tuple[str, ...]:
     return (cost.operation, *(f"{number:,}" if number else "-" for number in numbers))
 
 
-# -- measuring ---------------------------------------------------------------------------------------------------------
+# -- measuring
+# ---------------------------------------------------------------------------------------------------------
 
 
-def lock_table(versions: Iterable[Version] = (0, 11, 12, "6.0-rc5"), operations: Iterable[str] = (), **options: Any) -> LockTable:
-    """The table of some versions; `operations` by name (none named: all). `options` go to the machine, costs for instance.
+def lock_table(
+    versions: Iterable[Version] = (0, 11, 12, "6.0-rc5"), operations: Iterable[str] = (), **options: Any
+) -> LockTable:
+    """The table of some versions; `operations` by name (none named: all). `options` go to the
+    machine, costs for instance.
 
     Raises ValueError for a version or an operation there is not.
     """
     wanted = list(operations)
     unknown = [name for name in wanted if name not in [operation.name for operation in OPERATIONS]]
     if unknown:
-        raise ValueError(f"no operation {unknown[0]!r}; there are {', '.join(operation.name for operation in OPERATIONS)}")
+        raise ValueError(
+            f"no operation {unknown[0]!r}; there are {', '.join(operation.name for operation in OPERATIONS)}"
+        )
     chosen = [operation for operation in OPERATIONS if not wanted or operation.name in wanted]
     return LockTable(measure(version, operation, **options) for version in versions for operation in chosen)
 
@@ -166,17 +192,27 @@ def measure(version: Version, operation: Operation, **options: Any) -> Operation
     flushes = sum(hardware.device_tlb_flushes for hardware in pc.hardware) - sent
     lock, waited = _neighbour(version, operation, **options)
     return OperationCost(
-        version, name, duration, _uses(pc, first), off.longest, off.began.function if off.longest else "", off.total, flushes,
-        waited, lock,
-    )  # fmt: skip
+        version,
+        name,
+        duration,
+        _uses(pc, first),
+        off.longest,
+        off.began.function if off.longest else "",
+        off.total,
+        flushes,
+        waited,
+        lock,
+    )
 
 
 def _computer(version: Version, operation: Operation, **options: Any) -> Computer:
     """A computer without devices: the units of the operation, and one more for the neighbour."""
     return Computer(
-        driver=driver_of(version), devices=(), units=[operation.unit] * (operation.units + 1),
+        driver=driver_of(version),
+        devices=(),
+        units=[operation.unit] * (operation.units + 1),
         **{"cpus": 2, "checkers": (), **operation.options, **options},
-    )  # fmt: skip
+    )
 
 
 def _uses(pc: Computer, first: int) -> tuple[LockUse, ...]:

@@ -1,7 +1,9 @@
-"""What the lock table measures: the operations of a driver, each set up so that it can be run once, alone or beside a neighbour.
+"""What the lock table measures: the operations of a driver, each set up so that it can be run once, alone
+or beside a neighbour.
 
-An operation is a name and a function that prepares a computer and returns a coroutine function to be measured. Devices are probed
-and attached by calling the driver as the core does; the core itself stays out of it, so that a first attach is a first attach.
+An operation is a name and a function that prepares a computer and returns a coroutine function to be
+measured. Devices are probed and attached by calling the driver as the core does; the core itself stays out of
+it, so that a first attach is a first attach.
 
 Guards: none here; each computer is used once.
 """
@@ -14,7 +16,7 @@ from typing import Any
 
 from vtdkit.iommu.core import IommuDomain
 from vtdkit.iommu.pci import PciDevice
-from vtdkit.vtd import Capabilities
+from vtdkit.vtd.unit.capabilities import Capabilities
 
 from .computer import BOTH_STAGES, LEGACY, SCALABLE, Computer
 
@@ -25,7 +27,9 @@ ERROR = "an operation of the lock table failed with"
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One row of the table: its name, how the computer is prepared; the kind and number of its units, its other options."""
+    """One row of the table: its name, how the computer is prepared; the kind and number of its
+    units, its other options.
+    """
 
     name: str
     prepare: Callable[[Computer], Work]
@@ -34,7 +38,8 @@ class Operation:
     options: dict[str, Any] = field(default_factory=dict)
 
 
-# -- ways to get there -------------------------------------------------------------------------------------------------
+# -- ways to get there
+# -------------------------------------------------------------------------------------------------
 
 
 def plugged(pc: Computer, number: int, *, unit: int = 0, ats: bool = False) -> PciDevice:
@@ -63,8 +68,12 @@ def attach(pc: Computer, domain: IommuDomain, dev: PciDevice) -> None:
 
 
 def with_devices(
-    pc: Computer, *units: int, ats: bool = False, type: str = "unmanaged", first: int = 3,
-) -> tuple[IommuDomain, PciDevice]:  # fmt: skip
+    pc: Computer,
+    *units: int,
+    ats: bool = False,
+    type: str = "unmanaged",
+    first: int = 3,
+) -> tuple[IommuDomain, PciDevice]:
     """A domain with a device behind each of the units named; and the first device."""
     domain = new_domain(pc, type)
     devices = [probed(pc, first + number, unit=unit, ats=ats) for number, unit in enumerate(units)]
@@ -73,7 +82,8 @@ def with_devices(
     return domain, devices[0]
 
 
-# -- the operations ----------------------------------------------------------------------------------------------------
+# -- the operations
+# ----------------------------------------------------------------------------------------------------
 
 
 def probe(pc: Computer) -> Work:

@@ -1,15 +1,18 @@
-"""Scaling curves: how much unmapping a version of the driver gets done on 1 to 64 CPUs, and which lock it waits for.
+"""Scaling curves: how much unmapping a version of the driver gets done on 1 to 64 CPUs, and which
+lock it waits for.
 
-The load is the hot path the series was about: each CPU maps a page and unmaps it again, over and over, in the domain of a device
-with ATS. Every unmap waits for its unit twice, for the IOTLB and for the device's own TLB; before patch 12 the second wait
-happens under a lock of the whole machine. CPUs share neither addresses nor, unless there are fewer domains than CPUs, domains::
+The load is the hot path the series was about: each CPU maps a page and unmaps it again, over and over, in the
+domain of a device with ATS. Every unmap waits for its unit twice, for the IOTLB and for the device's own TLB;
+before patch 12 the second wait happens under a lock of the whole machine. CPUs share neither addresses nor,
+unless there are fewer domains than CPUs, domains::
 
     >>> curves = scaling([0, 12], cpus=[1, 8])
     >>> curves.at(0, 8).bottleneck
     'device_domain_lock'
 
-What limits a curve in the end is the units: each executes one invalidation after the other, so `queue_share`, the part of the time
-the busiest unit was at work, says how near to that limit a point is. With `units=1` no version gets past it.
+What limits a curve in the end is the units: each executes one invalidation after the other, so `queue_share`,
+the part of the time the busiest unit was at work, says how near to that limit a point is. With `units=1` no
+version gets past it.
 
 Guards: none here; each point is a computer of its own. The same arguments give the same numbers.
 """
@@ -23,15 +26,20 @@ from typing import Any
 from vtdkit import series
 from vtdkit.iommu.core import IommuDomain
 from vtdkit.iommu.intel.driver import IntelIommu
-from vtdkit.kernel.workload import closed_loop
-from vtdkit.series import SERIES, mainline
-from vtdkit.vtd import Capabilities
+from vtdkit.kernel.machine.workload import closed_loop
+from vtdkit.series import mainline
+from vtdkit.series.catalogue import SERIES
+from vtdkit.vtd.unit.capabilities import Capabilities
 
 from .computer import Computer
 
 Version = int | str
 #: after which of the twelve patches (0: before), and the releases that came of them
-RELEASES: dict[str, type[IntelIommu]] = {"v5.19": mainline.driver_at(0), "6.0-rc1": mainline.RC1, "6.0-rc5": mainline.RC5}
+RELEASES: dict[str, type[IntelIommu]] = {
+    "v5.19": mainline.driver_at(0),
+    "6.0-rc1": mainline.RC1,
+    "6.0-rc5": mainline.RC5,
+}
 VERSIONS: tuple[Version, ...] = (*range(len(SERIES)), *RELEASES)
 CPUS = (1, 2, 4, 8, 16, 32, 64)
 MOST = 256  # CPUs, devices have numbers on one bus
@@ -41,8 +49,8 @@ APART = 1 << 21  # each CPU has a table of its own at the lowest level
 
 @dataclass(frozen=True, slots=True)
 class LockWait:
-    """One lock's part of the waiting: `share` (0 to 1) of all the time CPUs waited for locks, `contentions` how often,
-    `function` where most often."""
+    """One lock's part of the waiting: `share` (0 to 1) of all the time CPUs waited for locks, `contentions`
+    how often, `function` where most often."""
 
     lock: str
     function: str
@@ -85,12 +93,16 @@ class ScalingPoint:
             return f"no waiting for locks; the busiest unit is at work {self.queue_share:.0%} of the time"
         first = self.locks[0]
         return (
-            f"CPUs wait for locks {self.wait_share:.0%} of their time, {first.share:.0%} of that for {first.lock} in "
+            f"CPUs wait for locks {self.wait_share:.0%} of their time, {first.share:.0%} of that for "
+            f"{first.lock} in "
             f"{first.function}; the busiest unit is at work {self.queue_share:.0%} of the time"
         )
 
     def __repr__(self) -> str:
-        return f"{name_of(self.version)} on {self.cpus} CPUs: {self.ops_per_second / 1e3:.0f} thousand unmaps/s; {self.explanation}"
+        return (
+            f"{name_of(self.version)} on {self.cpus} CPUs: {self.ops_per_second / 1e3:.0f} thousand "
+            f"unmaps/s; {self.explanation}"
+        )
 
 
 class Scaling(tuple[ScalingPoint, ...]):
@@ -108,16 +120,29 @@ class Scaling(tuple[ScalingPoint, ...]):
 
     def curve(self, version: Version) -> tuple[ScalingPoint, ...]:
         """The points of one version, by CPUs."""
-        return tuple(sorted((point for point in self if point.version == version), key=lambda point: point.cpus))
+        return tuple(
+            sorted((point for point in self if point.version == version), key=lambda point: point.cpus)
+        )
 
     def __repr__(self) -> str:
         counts = sorted({point.cpus for point in self})
-        lines = [f"{'thousand unmaps/s on':<22}" + "".join(f"{cpus:>7}" for cpus in counts) + "  CPUs, which wait most for"]
+        lines = [
+            f"{'thousand unmaps/s on':<22}"
+            + "".join(f"{cpus:>7}" for cpus in counts)
+            + "  CPUs, which wait most for"
+        ]
         for version in dict.fromkeys(point.version for point in self):
             curve = {point.cpus: point for point in self.curve(version)}
-            cells = "".join(f"{curve[cpus].ops_per_second / 1e3:>7.0f}" if cpus in curve else f"{'':>7}" for cpus in counts)
+            cells = "".join(
+                f"{curve[cpus].ops_per_second / 1e3:>7.0f}" if cpus in curve else f"{'':>7}"
+                for cpus in counts
+            )
             last = curve[max(curve)]
-            lock = f"{last.bottleneck} ({last.wait_share:.0%} of the time)" if last.wait_share >= 0.005 else "nothing"
+            lock = (
+                f"{last.bottleneck} ({last.wait_share:.0%} of the time)"
+                if last.wait_share >= 0.005
+                else "nothing"
+            )
             lines.append(f"{name_of(version):<22}{cells}  {lock}")
         return "\n".join(lines)
 
@@ -137,30 +162,49 @@ def name_of(version: Version) -> str:
 
 
 def scaling(
-    versions: Iterable[Version] = VERSIONS, cpus: Iterable[int] = CPUS, **workload: Any,
-) -> Scaling:  # fmt: skip
+    versions: Iterable[Version] = VERSIONS,
+    cpus: Iterable[int] = CPUS,
+    **workload: Any,
+) -> Scaling:
     """The curves of some versions: each on each number of CPUs. `workload`: see `measure`."""
     counts = list(cpus)
     return Scaling(measure(version, count, **workload) for version in versions for count in counts)
 
 
 def measure(
-    version: Version, cpus: int, *, domains: int | None = None, units: int = 4, ats: bool = True, lasting: int = 200_000,
-    think: int = 0, seed: int = 0, **options: Any,
-) -> ScalingPoint:  # fmt: skip
-    """One point: `cpus` CPUs unmap for `lasting` ns of virtual time, in a closed loop with pauses of `think` ns.
+    version: Version,
+    cpus: int,
+    *,
+    domains: int | None = None,
+    units: int = 4,
+    ats: bool = True,
+    lasting: int = 200_000,
+    think: int = 0,
+    seed: int = 0,
+    **options: Any,
+) -> ScalingPoint:
+    """One point: `cpus` CPUs unmap for `lasting` ns of virtual time, in a closed loop with
+    pauses of `think` ns.
 
-    `domains`, each with a device of its own, are shared out among the CPUs (None: one for each CPU) and among the `units`; `ats`
-    False takes the device TLBs away. `options` go to the machine, costs for instance. Raises ValueError for a load that makes no
-    sense.
+    `domains`, each with a device of its own, are shared out among the CPUs (None: one for each CPU) and among
+    the `units`; `ats` False takes the device TLBs away. `options` go to the machine, costs for instance.
+    Raises ValueError for a load that makes no sense.
     """
     domains = cpus if domains is None else domains
     if not 1 <= cpus <= MOST or not 1 <= domains <= MOST or units < 1 or lasting < 1:
-        raise ValueError(f"1 to {MOST} CPUs and domains, a unit or more, some time; not {cpus}, {domains}, {units}, {lasting} ns")
+        raise ValueError(
+            f"1 to {MOST} CPUs and domains, a unit or more, some time; not {cpus}, {domains}, {units}, "
+            f"{lasting} ns"
+        )
     options = {"checkers": (), "record": False, **options}
     pc = Computer(
-        driver=driver_of(version), devices=(), units=[Capabilities()] * min(units, domains), cpus=cpus, seed=seed, **options,
-    )  # fmt: skip
+        driver=driver_of(version),
+        devices=(),
+        units=[Capabilities()] * min(units, domains),
+        cpus=cpus,
+        seed=seed,
+        **options,
+    )
     spaces = [_domain(pc, number, min(units, domains), ats) for number in range(domains)]
     machine, core = pc.machine, pc.core
 
@@ -178,8 +222,13 @@ def measure(
     locks, waited = _waits(pc)
     queue = max(hardware.busy - before for hardware, before in zip(pc.hardware, busy, strict=True))
     return ScalingPoint(
-        version, cpus, load.result().throughput, min(1.0, waited / (elapsed * cpus)), min(1.0, queue / elapsed), locks,
-    )  # fmt: skip
+        version,
+        cpus,
+        load.result().throughput,
+        min(1.0, waited / (elapsed * cpus)),
+        min(1.0, queue / elapsed),
+        locks,
+    )
 
 
 def _domain(pc: Computer, number: int, units: int, ats: bool) -> IommuDomain:

@@ -1,7 +1,8 @@
 """Drivers that never were: one thing changed in a real version, to see what depends on it.
 
-`load_store_insert(driver)`, `free_after_grace_period(driver)`, `flush_before_free(driver)`, `load_store_dirty` take a
-version of the driver and return a class derived from it. Each overrides what its name says and nothing else.
+`load_store_insert(driver)`, `free_after_grace_period(driver)`, `flush_before_free(driver)`,
+`load_store_dirty` take a version of the driver and return a class derived from it. Each overrides what its
+name says and nothing else.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.iommu.intel.structs import dma_pte, dma_pte_present, dmar_domain
 from vtdkit.iommu.pci import PciDevice
 from vtdkit.iommu.pinning import PAGE_SHIFT
-from vtdkit.kernel import Page
+from vtdkit.kernel.memory.pages import Page
 
 
 @cache
@@ -41,7 +42,8 @@ def load_store_insert(driver: type[IntelIommu]) -> type[IntelIommu]:
 
 @cache
 def free_after_grace_period(driver: type[IntelIommu]) -> type[IntelIommu]:
-    """Tables taken out of a domain are freed after an RCU grace period; the dump reads inside a read-side section.
+    """Tables taken out of a domain are freed after an RCU grace period; the dump reads
+    inside a read-side section.
 
     Jason Gunthorpe's proposal of May 2022 for the dump; mainline never did it.
     """
@@ -67,21 +69,29 @@ def free_after_grace_period(driver: type[IntelIommu]) -> type[IntelIommu]:
 
 @cache
 def flush_before_free(driver: type[IntelIommu]) -> type[IntelIommu]:
-    """Making room for a large page, the old table is unlinked first, then flushed out of the IOTLB, and freed last."""
+    """Making room for a large page, the old table is unlinked first, then flushed out of the
+    IOTLB, and freed last.
+    """
 
     class FlushBeforeFree(driver):  # type: ignore[misc, valid-type]
-        async def dma_pte_free_pagetable(self, domain: dmar_domain, start_pfn: int, last_pfn: int, retain_level: int) -> None:
+        async def dma_pte_free_pagetable(
+            self, domain: dmar_domain, start_pfn: int, last_pfn: int, retain_level: int
+        ) -> None:
             freelist: list[Page] = []
             await self.domain_unmap(domain, start_pfn, last_pfn, freelist)
             for iommu in self.for_each_domain_iommu(domain):
-                await self.iommu_flush_iotlb_psi(iommu, domain, start_pfn, last_pfn - start_pfn + 1, False, False)
+                await self.iommu_flush_iotlb_psi(
+                    iommu, domain, start_pfn, last_pfn - start_pfn + 1, False, False
+                )
             await self.put_pages_list(freelist)
 
     return FlushBeforeFree
 
 
 async def load_store_dirty(core: IommuCore, domain: IommuDomain, iova: int) -> bool:
-    """`intel_iommu_read_and_clear_dirty` for one page, wrongly: the entry is read, and written back without the bit."""
+    """`intel_iommu_read_and_clear_dirty` for one page, wrongly: the entry is read, and written
+    back without the bit.
+    """
     pte, _ = await core.driver.pfn_to_dma_pte(domain.driver, iova >> PAGE_SHIFT, 0)
     if pte is None:
         return False

@@ -1,7 +1,7 @@
 """Patch 01 of "iommu/vt-d: Optimize the use of locks", v1: drivers/iommu/intel/debugfs.c.
 
-Message-Id 20220527063019.3112905-2-baolu.lu@linux.intel.com, posted 27 May 2022. Jason Gunthorpe's objection the same day:
-nothing keeps the domain alive while the dump reads it. Merged in another form as 983ebe57b3af.
+Message-Id 20220527063019.3112905-2-baolu.lu@linux.intel.com, posted 27 May 2022. Jason Gunthorpe's objection
+the same day: nothing keeps the domain alive while the dump reads it. Merged in another form as 983ebe57b3af.
 """
 
 from __future__ import annotations

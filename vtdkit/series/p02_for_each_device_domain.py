@@ -1,7 +1,7 @@
 """Patch 02, v1: drivers/iommu/intel/iommu.c and pasid.c.
 
-Message-Id 20220527063019.3112905-3. Reviewed by Jason Gunthorpe and Kevin Tian. Dropped in v3: PASID-table sharing itself
-went away in v5.19 (4140d77a0221).
+Message-Id 20220527063019.3112905-3. Reviewed by Jason Gunthorpe and Kevin Tian. Dropped in v3:
+PASID-table sharing itself went away in v5.19 (4140d77a0221).
 """
 
 from __future__ import annotations
@@ -22,8 +22,12 @@ class Patch02(Patch01):
     for_each_device_domain = removed("patch 02: its one user asks the device itself")
     search_pasid_table = removed("patch 02: there is no list to search any more")
 
-    async def get_alias_pasid_table(self, pdev: PciDevice, bus: int, devfn: int, data: pasid_table_opaque) -> int:
-        """The table of the function that comes along with the alias: it is asked itself, no list is walked."""
+    async def get_alias_pasid_table(
+        self, pdev: PciDevice, bus: int, devfn: int, data: pasid_table_opaque
+    ) -> int:
+        """The table of the function that comes along with the alias: it is asked itself,
+        no list is walked.
+        """
         info = self.dev_iommu_priv_get(pdev)
         if info is None or info.pasid_table is None:
             return 0
@@ -38,7 +42,9 @@ class Patch02(Patch01):
             self.machine.warn_on(True, "intel_pasid_alloc_table: no device record, or a table already")
             return -EINVAL
         data = pasid_table_opaque()  # only its pasid_table is used from now on
-        await self.bus.for_each_dma_alias(dev, lambda pdev, bus, devfn: self.get_alias_pasid_table(pdev, bus, devfn, data))
+        await self.bus.for_each_dma_alias(
+            dev, lambda pdev, bus, devfn: self.get_alias_pasid_table(pdev, bus, devfn, data)
+        )
         table = data.pasid_table or await self.new_pasid_table(info)
         if table is None:
             return -ENOMEM

@@ -1,6 +1,7 @@
 """Patch 03, v1: drivers/iommu/intel/iommu.c.
 
-Message-Id 20220527063019.3112905-4. Jason Gunthorpe asked for a one-line warning; mainline 98f7b0db4976 has it.
+Message-Id 20220527063019.3112905-4. Jason Gunthorpe asked for a one-line warning;
+mainline 98f7b0db4976 has it.
 """
 
 from __future__ import annotations

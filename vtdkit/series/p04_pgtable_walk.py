@@ -1,7 +1,8 @@
 """Patch 04, v1: drivers/iommu/intel/iommu.c.
 
-Message-Id 20220527063019.3112905-5. Reviewed by Kevin Tian. Merged as 8ac0b64b9735 in 6.0-rc1; undone by 35bf49e05421 in
-6.0-rc5: the fault handler runs in hard interrupt context, where the klist that the lookup walks must not be touched.
+Message-Id 20220527063019.3112905-5. Reviewed by Kevin Tian. Merged as 8ac0b64b9735 in 6.0-rc1; undone by
+35bf49e05421 in 6.0-rc5: the fault handler runs in hard interrupt context, where the klist that the lookup
+walks must not be touched.
 """
 
 from __future__ import annotations

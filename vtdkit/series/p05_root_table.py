@@ -1,6 +1,7 @@
 """Patch 05, v1: drivers/iommu/intel/iommu.c.
 
-Quoted whole in Kevin Tian's reply. The title's first word is the patch's own spelling. Merged as 2e1c8dafb8c2, spelt right.
+Quoted whole in Kevin Tian's reply. The title's first word is the patch's own spelling. Merged
+as 2e1c8dafb8c2, spelt right.
 """
 
 from __future__ import annotations

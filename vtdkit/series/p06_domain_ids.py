@@ -1,8 +1,8 @@
 """Patch 06, v1: drivers/iommu/intel/iommu.c.
 
-Kevin Tian's remark: it moves the lock and changes its interrupt variant in one patch. Merged as 2c3262f9e881, after the
-variant had been changed elsewhere. Note what stays: the capabilities are recomputed inside `iommu->lock`, which patches 11
-and 12 will meet again.
+Kevin Tian's remark: it moves the lock and changes its interrupt variant in one patch. Merged as 2c3262f9e881,
+after the variant had been changed elsewhere. Note what stays: the capabilities are recomputed inside
+`iommu->lock`, which patches 11 and 12 will meet again.
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ class Patch06(Patch05):
         return await self.undo_attach(dev, error, "Domain context map failed") if error else 0
 
     async def _dmar_remove_one_dev_info(self, info: device_domain_info) -> None:
-        """`__dmar_remove_one_dev_info`: the whole tear-down of one device. Caller holds `device_domain_lock`, interrupts off."""
+        """`__dmar_remove_one_dev_info`: the whole tear-down of one device. Caller holds
+        `device_domain_lock`, interrupts off.
+        """
         self.device_domain_lock.assert_spin_locked()
         iommu, domain = info.iommu, info.domain
         await self.detach_translation(info, iommu)

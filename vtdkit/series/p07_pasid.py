@@ -1,7 +1,7 @@
 """Patch 07, v1: drivers/iommu/intel/pasid.c, iommu.c, svm.c.
 
-Reviewed by Kevin Tian with a remark: the new helper turns "already present" from -EBUSY into -ENODEV. Merged as
-8430fd3f3287, without the helper.
+Reviewed by Kevin Tian with a remark: the new helper turns "already present" from -EBUSY into -ENODEV. Merged
+as 8430fd3f3287, without the helper.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from vtdkit.iommu.intel import defs
 from vtdkit.iommu.intel.pasid import pasid_entry
 from vtdkit.iommu.intel.structs import device_domain_info, dmar_domain, intel_iommu
 from vtdkit.iommu.pci import PciDevice
-from vtdkit.kernel import Page
+from vtdkit.kernel.memory.pages import Page
 
 from .p06_domain_ids import Patch06
 from .patch import removed
@@ -24,7 +24,9 @@ class Patch07(Patch06):
 
     pasid_enable_wpe = removed("patch 07: checked before anything is written")
 
-    async def intel_pasid_tear_down_entry(self, iommu: intel_iommu, dev: PciDevice, pasid: int, fault_ignore: bool) -> None:
+    async def intel_pasid_tear_down_entry(
+        self, iommu: intel_iommu, dev: PciDevice, pasid: int, fault_ignore: bool
+    ) -> None:
         """Take an entry out under `iommu->lock`; then, the lock let go, flush."""
         async with iommu.lock:
             pte = await self.intel_pasid_get_entry(dev, pasid)
@@ -43,8 +45,14 @@ class Patch07(Patch06):
         return None if pte is None or await pte.present() else pte
 
     async def intel_pasid_setup_first_level(
-        self, iommu: intel_iommu, dev: PciDevice, pgd: Page, pasid: int, did: int, flags: int,
-    ) -> int:  # fmt: skip
+        self,
+        iommu: intel_iommu,
+        dev: PciDevice,
+        pgd: Page,
+        pasid: int,
+        did: int,
+        flags: int,
+    ) -> int:
         """An entry that leads to first-level tables: check first, then lock and fill, then flush."""
         if not self.ecap(iommu, defs.ECAP_FLTS):
             return -EINVAL
@@ -60,7 +68,9 @@ class Patch07(Patch06):
         await self.pasid_flush_caches(iommu, pasid, did)
         return 0
 
-    async def intel_pasid_setup_second_level(self, iommu: intel_iommu, domain: dmar_domain, dev: PciDevice, pasid: int) -> int:
+    async def intel_pasid_setup_second_level(
+        self, iommu: intel_iommu, domain: dmar_domain, dev: PciDevice, pasid: int
+    ) -> int:
         """An entry that leads to the domain's second-level tables; the flush comes after the lock."""
         if not self.ecap(iommu, defs.ECAP_SLTS):
             return -EINVAL
@@ -76,7 +86,9 @@ class Patch07(Patch06):
         await self.pasid_flush_caches(iommu, pasid, did)
         return 0
 
-    async def intel_pasid_setup_pass_through(self, iommu: intel_iommu, domain: dmar_domain, dev: PciDevice, pasid: int) -> int:
+    async def intel_pasid_setup_pass_through(
+        self, iommu: intel_iommu, domain: dmar_domain, dev: PciDevice, pasid: int
+    ) -> int:
         """An entry that lets requests pass untranslated; the flush comes after the lock."""
         did = defs.FLPT_DEFAULT_DID
         async with iommu.lock:
@@ -115,8 +127,13 @@ class Patch07(Patch06):
             if svm is None:
                 return -ENOMEM
             error = await self.intel_pasid_setup_first_level(
-                iommu, dev, svm.pgd, pasid, defs.FLPT_DEFAULT_DID, self.svm_flags(),
-            )  # fmt: skip
+                iommu,
+                dev,
+                svm.pgd,
+                pasid,
+                defs.FLPT_DEFAULT_DID,
+                self.svm_flags(),
+            )
             if error:
                 await self.drop_svm(svm)
                 return error

@@ -1,7 +1,9 @@
-"""Patch 08, v1: drivers/iommu/intel/iommu.c and debugfs.c, the remaining users of `intel_iommu::lock` with interrupts off.
+"""Patch 08, v1: drivers/iommu/intel/iommu.c and debugfs.c, the remaining users of
+`intel_iommu::lock` with interrupts off.
 
-The text of v1 was not found in the archives; it is reconstructed from v2, which the cover letter's line counts confirm. In
-v4 it was widened to the device lock as well, and that half was the bug a349ffcb4daf had to repair. Merged as ffd5869d9353.
+The text of v1 was not found in the archives; it is reconstructed from v2, which the cover letter's line
+counts confirm. In v4 it was widened to the device lock as well, and that half was the bug a349ffcb4daf had to
+repair. Merged as ffd5869d9353.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from vtdkit.iommu.errno import EINVAL
 from vtdkit.iommu.intel import defs
 from vtdkit.iommu.intel.debugfs import SeqFile
 from vtdkit.iommu.intel.structs import device_domain_info, intel_iommu
-from vtdkit.kernel import Page
+from vtdkit.kernel.memory.pages import Page
 
 from .p07_pasid import Patch07
 
@@ -40,7 +42,9 @@ class Patch08(Patch07):
             await self.flush_cleared_context(info, bus, devfn, did)
 
     async def copy_translation_tables(self, iommu: intel_iommu) -> int:
-        """Take over the context tables of the kernel that crashed, so that devices still at it do not fault. 0 or negative."""
+        """Take over the context tables of the kernel that crashed, so that devices still at it do not
+        fault. 0 or negative.
+        """
         rtaddr = await iommu.hardware.readq(defs.DMAR_RTADDR_REG)
         old = self.machine.pages.page(rtaddr & defs.VTD_PAGE_MASK)
         if old is None or bool(rtaddr & defs.DMA_RTADDR_SMT) != self.sm_supported(iommu):

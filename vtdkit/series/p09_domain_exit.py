@@ -1,7 +1,7 @@
 """Patch 09, v1: drivers/iommu/intel/iommu.c.
 
-Reviewed by Jason Gunthorpe as posted. Kevin Tian: a warning must not make it less safe; so in mainline (79d82ce4027f) the
-domain is unmapped first.
+Reviewed by Jason Gunthorpe as posted. Kevin Tian: a warning must not make it less safe; so in mainline
+(79d82ce4027f) the domain is unmapped first.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Patch 11, v1: drivers/iommu/intel/iommu.c. Merged as 969aaefbaaf2.
 
-Kevin Tian on v2: `info->domain` must be set before `info` is on the list. Two more things came with it, found by nobody
-then: the order of the two locks at attach is turned round, and the lookup, hoisted out of the mode test, switches ATS on
-for legacy pass-through too.
+Kevin Tian on v2: `info->domain` must be set before `info` is on the list. Two more things came with it, found
+by nobody then: the order of the two locks at attach is turned round, and the lookup, hoisted out of the mode
+test, switches ATS on for legacy pass-through too.
 """
 
 from __future__ import annotations
@@ -28,8 +28,12 @@ class Patch11(Patch10):
             return first_node(domain)
 
     async def iommu_support_dev_iotlb(
-        self, domain: dmar_domain, iommu: intel_iommu, bus: int, devfn: int,
-    ) -> device_domain_info | None:  # fmt: skip
+        self,
+        domain: dmar_domain,
+        iommu: intel_iommu,
+        bus: int,
+        devfn: int,
+    ) -> device_domain_info | None:
         """The record of the attached device at this address, if it can do ATS."""
         if iommu.qi is None:
             return None
@@ -50,8 +54,13 @@ class Patch11(Patch10):
         await self.disable_pci_caps(info)
 
     async def domain_context_mapping_one(
-        self, domain: dmar_domain, iommu: intel_iommu, table: pasid_table | None, bus: int, devfn: int,
-    ) -> int:  # fmt: skip
+        self,
+        domain: dmar_domain,
+        iommu: intel_iommu,
+        table: pasid_table | None,
+        bus: int,
+        devfn: int,
+    ) -> int:
         """Fill in one context entry under `iommu->lock`; the device is looked up first."""
         self.check_mapping(domain, iommu)
         info = await self.iommu_support_dev_iotlb(domain, iommu, bus, devfn)

@@ -1,8 +1,8 @@
 """Patch 12, v1: drivers/iommu/intel/iommu.c and iommu.h; in the seed thread in full.
 
-Not merged as a mutex: v2's change log says the conversion was dropped. Mainline 5eaafdf0c055 has a spin lock per domain.
-The premise, that the device lists are never touched in interrupt context, does not hold: unmap is called from completion
-handlers and from the flush-queue timer.
+Not merged as a mutex: v2's change log says the conversion was dropped. Mainline 5eaafdf0c055 has a spin lock
+per domain. The premise, that the device lists are never touched in interrupt context, does not hold: unmap is
+called from completion handlers and from the flush-queue timer.
 """
 
 from __future__ import annotations
@@ -40,8 +40,12 @@ class Patch12(Patch11):
             return first_node(domain)
 
     async def iommu_support_dev_iotlb(
-        self, domain: dmar_domain, iommu: intel_iommu, bus: int, devfn: int,
-    ) -> device_domain_info | None:  # fmt: skip
+        self,
+        domain: dmar_domain,
+        iommu: intel_iommu,
+        bus: int,
+        devfn: int,
+    ) -> device_domain_info | None:
         """The record of the attached device at this address, if it can do ATS."""
         if iommu.qi is None:
             return None
@@ -91,7 +95,9 @@ class Patch12(Patch11):
         return all(self.ecap(info.iommu, defs.ECAP_SC) for info in domain.devices.entries())
 
     async def domain_set_force_snooping(self, domain: dmar_domain) -> None:
-        """Second level: from now on in every leaf. First level: in each device's PASID entry. Caller holds the domain's mutex."""
+        """Second level: from now on in every leaf. First level: in each device's PASID entry. Caller
+        holds the domain's mutex.
+        """
         domain.mutex.assert_held()
         if not domain.use_first_level:
             domain.set_pte_snp = True

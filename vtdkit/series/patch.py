@@ -1,8 +1,9 @@
 """What a patch is here: a class that holds just what it changed, and a record that describes it.
 
-The class of patch n derives from that of patch n-1 and overrides the functions the patch touched, nothing else; `removed`
-marks those it deleted. So the method resolution order is the git log, the class body the diffstat, and before/after views
-come from the source of two methods. A `PatchInfo` computes all this from the class.
+The class of patch n derives from that of patch n-1 and overrides the functions the patch touched,
+nothing else; `removed` marks those it deleted. So the method resolution order is the git log, the class
+body the diffstat, and before/after views come from the source of two methods. A `PatchInfo` computes all
+this from the class.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ class removed:
     def __get__(self, obj: Any, owner: type | None = None) -> Any:
         if obj is None:
             return self
-        raise AttributeError(f"{type(obj).__name__} ({obj.title}) has no {kernel_name(self.name)}: it is gone, {self.why}")
+        raise AttributeError(
+            f"{type(obj).__name__} ({obj.title}) has no {kernel_name(self.name)}: it is gone, {self.why}"
+        )
 
     def __repr__(self) -> str:
         return f"<{kernel_name(self.name)} removed: {self.why}>"
@@ -67,9 +70,13 @@ class Change:
     def diff(self, context: int = 3) -> str:
         """The change as a unified diff of our source."""
         lines = difflib.unified_diff(
-            self.before.splitlines(), self.after.splitlines(), f"before: {self.function}", f"after: {self.function}",
-            lineterm="", n=context,
-        )  # fmt: skip
+            self.before.splitlines(),
+            self.after.splitlines(),
+            f"before: {self.function}",
+            f"after: {self.function}",
+            lineterm="",
+            n=context,
+        )
         return "\n".join(lines)
 
     def __repr__(self) -> str:
@@ -82,8 +89,8 @@ class Change:
 class PatchInfo:
     """One patch of the series, or one commit of mainline.
 
-    `number` counts from 1 (0: before the series). `title` is the patch's own subject, `claim` what its author says it does (in our
-    words), `commit` the mainline commit if it got there, `posted` the date.
+    `number` counts from 1 (0: before the series). `title` is the patch's own subject, `claim` what its author
+    says it does (in our words), `commit` the mainline commit if it got there, `posted` the date.
     """
 
     number: int
@@ -110,20 +117,25 @@ class PatchInfo:
         if self.number == 0:
             return ()
         return tuple(
-            name for name, value in vars(self.driver).items()
+            name
+            for name, value in vars(self.driver).items()
             if inspect.isfunction(value) or isinstance(value, removed)
-        )  # fmt: skip
+        )
 
     @property
     def changed(self) -> tuple[str, ...]:
-        """The kernel's names of the functions the patch touched, added or removed (`init_locks` stands for declarations)."""
+        """The kernel's names of the functions the patch touched, added or removed
+        (`init_locks` stands for declarations).
+        """
         return tuple(kernel_name(name) for name in self.methods if name != "init_locks")
 
     @property
     def changes(self) -> Mapping[str, Change]:
         """Function by function, before and after."""
         return {
-            kernel_name(name): Change(kernel_name(name), source_of(self.parent, name), source_of(self.driver, name))
+            kernel_name(name): Change(
+                kernel_name(name), source_of(self.parent, name), source_of(self.driver, name)
+            )
             for name in self.methods
         }
 
@@ -138,7 +150,7 @@ class PatchInfo:
         """What our experiments say of the claim. Computed on demand by the lab, which is above this layer."""
         import importlib
 
-        return importlib.import_module("vtdkit.lab.verdicts").of(self)
+        return importlib.import_module("vtdkit.lab.findings.verdicts").of(self)
 
     def __repr__(self) -> str:
         added, gone = self.diffstat

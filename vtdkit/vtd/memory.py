@@ -12,7 +12,8 @@ Rules for whoever writes a port:
 - `cmpxchg64` is one atomic step and returns the value it found
 - if every single access matters to you (you log them, or another agent answers them), set `observed = True`:
   the unit then never takes the short cut that may read a table twice
-- a port may have `read_words(address, count)` beside these, to fetch a descriptor in one call; else it is read by `read64`
+- a port may have `read_words(address, count)` beside these, to fetch a descriptor in one call; else it
+  is read by `read64`
 """
 
 from __future__ import annotations
@@ -78,7 +79,9 @@ class Memory:
     def __setitem__(self, address: int, value: int) -> None:
         """Store one 64-bit word as software does, unlogged."""
         if address & 7 or not 0 <= value <= WORD:
-            raise ValueError(f"cannot store {value:#x} at {address:#x}: words are 64 bits, aligned to 8 bytes")
+            raise ValueError(
+                f"cannot store {value:#x} at {address:#x}: words are 64 bits, aligned to 8 bytes"
+            )
         self.pages.setdefault(address >> 12, [0] * 512)[address >> 3 & 511] = value
 
     def __getitem__(self, address: int) -> int:
@@ -137,5 +140,7 @@ class Memory:
     def read_page(self, pfn: int) -> list[int] | None:
         """The 512 words of one page, or None where a read would fail: the bulk door for `translate_many`."""
         page = self.pages.get(pfn)
-        broken = any(low < pfn + 1 << 12 and pfn << 12 < high for low, high, reads_too in self._broken if reads_too)
+        broken = any(
+            low < pfn + 1 << 12 and pfn << 12 < high for low, high, reads_too in self._broken if reads_too
+        )
         return None if broken else page

@@ -1,4 +1,6 @@
-"""How records of this room show themselves in a notebook cell: by name, numbers as hardware people read them."""
+"""How records of this room show themselves in a notebook cell: by name, numbers as
+hardware people read them.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +18,8 @@ def number(value: Any) -> str:
 def shown(record: Any) -> str:
     """The `repr` of a dataclass: fields that still have their default are left out."""
     parts = (
-        f"{f.name}={number(getattr(record, f.name))}" for f in fields(record) if f.repr and getattr(record, f.name) != f.default
+        f"{f.name}={number(getattr(record, f.name))}"
+        for f in fields(record)
+        if f.repr and getattr(record, f.name) != f.default
     )
     return f"{type(record).__name__}({', '.join(parts)})"

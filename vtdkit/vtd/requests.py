@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from .faults.reasons import REASONS
 from .plain import shown
-from .reasons import REASONS
 
 Kind: TypeAlias = Literal["read", "write", "atomic", "zero-length read"]
 AddressType: TypeAlias = Literal["untranslated", "translation", "translated"]

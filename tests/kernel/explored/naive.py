@@ -1,7 +1,8 @@
-"""An explorer that cannot be wrong in an interesting way: every order, equivalent ones dropped by sleep sets, all of it by hand.
+"""An explorer that cannot be wrong in an interesting way: every order, equivalent ones dropped by sleep sets,
+all of it by hand.
 
-Sleep sets alone run each class of executions once, and give up (`blocked`) on many runs that would only repeat one. Nothing
-is shared with the explorer under test but the system.
+Sleep sets alone run each class of executions once, and give up (`blocked`) on many runs that would only
+repeat one. Nothing is shared with the explorer under test but the system.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any
 
-from vtdkit.kernel import Finding, Machine
-from vtdkit.kernel.scenario import MachineSystem
+from vtdkit.kernel.checkers.findings import Finding
+from vtdkit.kernel.explored.scenario import MachineSystem
+from vtdkit.kernel.machine.machine import Machine
 
 LOOKS, SHARES = {0, 6}, {4, 5}
 Touched = tuple[tuple[int, int], ...]
@@ -21,9 +23,8 @@ Touched = tuple[tuple[int, int], ...]
 def conflict(a: Touched, b: Touched) -> bool:
     """Do two steps depend on each other?"""
     return any(
-        x == y and not ({how, other} <= LOOKS or {how, other} <= SHARES)
-        for x, how in a for y, other in b
-    )  # fmt: skip
+        x == y and not ({how, other} <= LOOKS or {how, other} <= SHARES) for x, how in a for y, other in b
+    )
 
 
 @dataclass
@@ -37,7 +38,9 @@ class Result:
 
 
 def explore(scenario: Callable[[Machine], Any], shared: frozenset[int]) -> Result:
-    """Every class of executions of a scenario. `shared` must be all shared locations; raises `Grew` if it is not."""
+    """Every class of executions of a scenario. `shared` must be all shared locations; raises `Grew`
+    if it is not.
+    """
     system, result = MachineSystem(scenario, shared=shared), Result()
     todo: list[tuple[tuple[Any, ...], dict[Any, Touched]]] = [((), {})]
     while todo:

@@ -1,7 +1,9 @@
-"""RCU litmus tests, explored: what may never happen does not, and does once the grace period is taken away.
+"""RCU litmus tests, explored: what may never happen does not, and does once the grace
+period is taken away.
 
-The tests are those of the kernel's documentation and of paulmckrcu/litmus that plain RCU decides, restated. Words are
-atomics, so nothing here is weak memory: only the grace period stands between the two threads.
+The tests are those of the kernel's documentation and of paulmckrcu/litmus that plain RCU
+decides, restated. Words are atomics, so nothing here is weak memory: only the grace period
+stands between the two threads.
 """
 
 from __future__ import annotations
@@ -11,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from vtdkit.kernel import Machine, explore
+from vtdkit.kernel.explored.exploring import explore
+from vtdkit.kernel.machine.machine import Machine
 
 Ask = Callable[[], Hashable]
 Wait = Callable[[], Awaitable[None]]
@@ -66,7 +69,9 @@ def sync_read(machine: Machine, rcu: bool) -> Ask:
 
 
 def sync_free(machine: Machine, rcu: bool) -> Ask:
-    """RCU+sync+free, C-RCU-remove: the pointer is changed, a grace period later what it led to is destroyed."""
+    """RCU+sync+free, C-RCU-remove: the pointer is changed, a grace period later what it
+    led to is destroyed.
+    """
     t = Test(machine, rcu, x=1, node1=1, node2=2)
 
     async def reader() -> None:
@@ -158,7 +163,9 @@ def careful_again(machine: Machine, rcu: bool) -> Ask:
 
 
 def cached_list(machine: Machine, rcu: bool) -> Ask:
-    """C-RomanPenyaev-list-rcu-rr and -WA: a list v → w → x → y → z with a cached position; x is taken out and destroyed."""
+    """C-RomanPenyaev-list-rcu-rr and -WA: a list v → w → x → y → z with a cached position; x is
+    taken out and destroyed.
+    """
     v, w, x, y, z = 1, 2, 3, 4, 5
     t = Test(machine, rcu, n1=w, n2=x, n3=y, n4=z, n5=9, n9=9, c=w)
 
@@ -200,7 +207,9 @@ def test_it_does_happen_without_the_grace_period(litmus: Callable[[Machine, bool
 
 
 def test_a_grace_period_is_an_interval() -> None:
-    """gp-interval: two readers overlap, so a reader that the grace period need not wait for sees what comes after neither."""
+    """gp-interval: two readers overlap, so a reader that the grace period need not wait for sees
+    what comes after neither.
+    """
 
     def gp_interval(machine: Machine) -> Ask:
         t = Test(machine, True, x=0, y=0, d=0)

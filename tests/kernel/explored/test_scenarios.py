@@ -1,4 +1,6 @@
-"""Scenarios on the explored machine, interrupts among them: the same classes as an explorer that tries everything."""
+"""Scenarios on the explored machine, interrupts among them: the same classes as an
+explorer that tries everything.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +12,27 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 import naive
 
-from vtdkit.kernel import Machine, explore, replay, shortest
-from vtdkit.kernel.scenario import MachineSystem
-from vtdkit.lab.findings import VERSIONS
-from vtdkit.lab.scenarios import QUESTIONS, SCENARIOS
+from vtdkit.kernel.explored.exploring import explore, replay, shortest
+from vtdkit.kernel.explored.scenario import MachineSystem
+from vtdkit.kernel.machine.machine import Machine
+from vtdkit.lab.findings.look import VERSIONS
+from vtdkit.lab.scenarios.catalogue import QUESTIONS, SCENARIOS
 
 SMALL = [
-    ("fault-bus", "v0"), ("fault-bus", "v4"), ("unmap-irq", "v0"), ("unmap-irq", "m11"), ("unmap-timer", "v12"),
-    ("flush-queue", "v0"), ("fault-remove", "v4"), ("dump-free", "v1"), ("dump-unmap", "v0"), ("publish", "v12"),
-    ("hot-remove", "v0"), ("probe-remove", "v8"), ("unmap-unmap", "m13"),
-]  # fmt: skip
+    ("fault-bus", "v0"),
+    ("fault-bus", "v4"),
+    ("unmap-irq", "v0"),
+    ("unmap-irq", "m11"),
+    ("unmap-timer", "v12"),
+    ("flush-queue", "v0"),
+    ("fault-remove", "v4"),
+    ("dump-free", "v1"),
+    ("dump-unmap", "v0"),
+    ("publish", "v12"),
+    ("hot-remove", "v0"),
+    ("probe-remove", "v8"),
+    ("unmap-unmap", "m13"),
+]
 
 
 @pytest.mark.parametrize(("name", "version"), SMALL)
@@ -139,7 +152,9 @@ def test_questions_about_tables_too(name: str) -> None:
 
 
 def test_a_location_has_one_number_whoever_uses_it_first() -> None:
-    """A thing made during set-up and first used by one thread or the other is the same location in both executions."""
+    """A thing made during set-up and first used by one thread or the other is the same
+    location in both executions.
+    """
 
     def program(machine: Machine) -> object:
         lock, word, done = machine.spinlock("lock"), machine.atomic("word"), machine.completion("done")

@@ -1,4 +1,6 @@
-"""A scenario explored in one go, in parts, on other processes, on a cluster: the same counts, outcomes and findings."""
+"""A scenario explored in one go, in parts, on other processes, on a cluster: the same
+counts, outcomes and findings.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from vtdkit.kernel import ScenarioExploration, explore, sample
-from vtdkit.lab.findings import VERSIONS
-from vtdkit.lab.scenarios import SCENARIOS
+from vtdkit.kernel.explored.exploring import ScenarioExploration, explore, sample
+from vtdkit.lab.findings.look import VERSIONS
+from vtdkit.lab.scenarios.catalogue import SCENARIOS
 
 BUILD = SCENARIOS["id-exhaustion"].on(VERSIONS["v0"])
 
@@ -28,7 +30,9 @@ def test_on_processes_and_on_a_dask_cluster() -> None:
         assert told(explore(BUILD, executor=executor)) == alone
     distributed = pytest.importorskip("distributed")
     with (
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, processes=False) as cluster,
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=None, processes=False
+        ) as cluster,
         distributed.Client(cluster) as client,
     ):
         executor_of_dask: Executor = client.get_executor()
@@ -67,7 +71,7 @@ def test_a_bound_is_told() -> None:
 def test_same_order_of_executions_on_two_hash_seeds() -> None:
     program = (
         "from vtdkit.kernel import explore, sample\n"
-        "from vtdkit.lab.findings import VERSIONS\n"
+        "from vtdkit.lab.findings.look import VERSIONS\n"
         "from vtdkit.lab.scenarios import SCENARIOS\n"
         "for name in ('fault-bus', 'dump-free'):\n"
         "    build = SCENARIOS[name].on(VERSIONS['v4'])\n"
@@ -77,7 +81,9 @@ def test_same_order_of_executions_on_two_hash_seeds() -> None:
     told = []
     for seed in ("1", "2"):
         env = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(Path(__file__).parents[3])}
-        done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True
+        )
         told.append(done.stdout)
     assert told[0] == told[1]
     assert told[0].count("v1:") > 15

@@ -1,8 +1,8 @@
 """An oracle for the explorer, written without it: run all that can happen, count the different classes.
 
-An execution's class is told by the set of its steps, each with all the steps before it on which it depends. Dependence
-is written out here again, from the definition. Two beginnings of executions of the same class are gone on from only once:
-they lead to the same state, and to the same classes.
+An execution's class is told by the set of its steps, each with all the steps before it on which it
+depends. Dependence is written out here again, from the definition. Two beginnings of executions of the
+same class are gone on from only once: they lead to the same state, and to the same classes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ def depend(one: Any, two: Any) -> bool:
 
 
 class Oracle:
-    """Names classes: two executions have the same name if they differ only in the order of independent steps."""
+    """Names classes: two executions have the same name if they differ only in the
+    order of independent steps.
+    """
 
     def __init__(self) -> None:
         self._numbers: dict[Any, int] = {}
@@ -52,7 +54,9 @@ class Oracle:
 
 
 def brute_force(make: Callable[[], Any], oracle: Oracle, most: int = 2000) -> tuple[set[Any], set[Any]]:
-    """Return the classes of the complete executions, and of the deadlocked ones. TooMany if there is too much to do."""
+    """Return the classes of the complete executions, and of the deadlocked ones. TooMany if there is
+    too much to do.
+    """
     system = make()
     complete: set[Any] = set()
     deadlocked: set[Any] = set()
@@ -79,7 +83,9 @@ def brute_force(make: Callable[[], Any], oracle: Oracle, most: int = 2000) -> tu
     return complete, deadlocked
 
 
-def bounded_brute_force(make: Callable[[], Any], oracle: Oracle, bound: int, delays: bool, most: int = 4000) -> set[Any]:
+def bounded_brute_force(
+    make: Callable[[], Any], oracle: Oracle, bound: int, delays: bool, most: int = 4000
+) -> set[Any]:
     """Return the classes of all executions that some schedule within a bound shows."""
     system = make()
     found: set[Any] = set()
@@ -98,8 +104,13 @@ def bounded_brute_force(make: Callable[[], Any], oracle: Oracle, bound: int, del
             continue
         last = prefix[-1] if prefix else 0
         if delays:  # seats 0 to 9 in a ring
-            costs = {process: place for place, process in enumerate(sorted(movable, key=lambda other: (other - last) % 10))}
+            costs = {
+                process: place
+                for place, process in enumerate(sorted(movable, key=lambda other: (other - last) % 10))
+            }
         else:
-            costs = {process: int(bool(prefix) and last in movable and process != last) for process in movable}
+            costs = {
+                process: int(bool(prefix) and last in movable and process != last) for process in movable
+            }
         todo += [((*prefix, process), cost + more) for process, more in costs.items() if cost + more <= bound]
     return found

@@ -1,8 +1,9 @@
-"""The programs whose numbers of equivalence classes are published or were counted by other tools, in our words.
+"""The programs whose numbers of equivalence classes are published or were counted by other
+tools, in our words.
 
-`FAMILIES[name](n)` is the list of threads of one member; `Family(name, n)` is a factory of systems that can be pickled.
-The numbers are in `../trace_counts.json`; where they come from is told there. Definitions of the families that GenMC and
-Nidhugg ship as tests, restated:
+`FAMILIES[name](n)` is the list of threads of one member; `Family(name, n)` is a factory of systems that can
+be pickled. The numbers are in `../trace_counts.json`; where they come from is told there. Definitions of the
+families that GenMC and Nidhugg ship as tests, restated:
 
     ainc, binc, cinc   N threads add 1 to one, two, three variables (fetch and add)
     rw, inc            N threads read x, then write it

@@ -1,4 +1,6 @@
-"""Random small programs, made from a number: a few threads of a few operations each, with branches on what they read."""
+"""Random small programs, made from a number: a few threads of a few operations each, with branches
+on what they read.
+"""
 
 from __future__ import annotations
 

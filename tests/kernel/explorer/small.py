@@ -13,9 +13,9 @@ A thread is a generator function that yields operations and gets their results:
         yield "SPAWN", "child", function   # starts a thread; "JOIN", "child" waits for its end
         yield "CLI", 0                     # interrupts off on CPU 0; "STI", 0 on again
 
-An operation written with "+" in front ("+R") belongs to the same step as the one before it.
-All variables are 0 at the start. `Small(threads, on=..., interrupts=...)` puts threads on CPUs: a thread cannot
-move while an interrupt handler runs on its CPU.
+An operation written with "+" in front ("+R") belongs to the same step as the one before it. All variables are
+0 at the start. `Small(threads, on=..., interrupts=...)` puts threads on CPUs: a thread cannot move while an
+interrupt handler runs on its CPU.
 """
 
 from __future__ import annotations

@@ -9,7 +9,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from vtdkit.kernel.explorer import Exploration, Outcome, Schedule, explore_system, replay
+from vtdkit.kernel.explorer.result import Exploration
+from vtdkit.kernel.explorer.schedule import Schedule, replay
+from vtdkit.kernel.explorer.search import explore_system
+from vtdkit.kernel.explorer.system import Outcome
 
 from .brute import Oracle, TooMany, bounded_brute_force, brute_force
 from .families import Body, straight
@@ -60,7 +63,9 @@ def test_every_class_is_run_once_where_steps_touch_more_or_wait_for_words(mix: s
 @pytest.mark.parametrize("delays", [False, True])
 @settings(deadline=None, max_examples=30)
 @given(number=NUMBERS, bound=st.integers(0, 2))
-def test_a_bounded_search_runs_every_class_within_its_bound_once(delays: bool, number: int, bound: int) -> None:
+def test_a_bounded_search_runs_every_class_within_its_bound_once(
+    delays: bool, number: int, bound: int
+) -> None:
     make = RandomProgram(number, **MIXES["locks, trylocks and memory"])
     oracle = Oracle()
     try:
@@ -69,7 +74,9 @@ def test_a_bounded_search_runs_every_class_within_its_bound_once(delays: bool, n
         assume(False)
     ran: list[Any] = []
     bounds: dict[str, int] = {"delays" if delays else "preemptions": bound}
-    explore_system(make, on_outcome=lambda _, schedule: ran.append(oracle.name(replay(make(), schedule).steps)), **bounds)  # type: ignore[arg-type]
+    explore_system(
+        make, on_outcome=lambda _, schedule: ran.append(oracle.name(replay(make(), schedule).steps)), **bounds
+    )  # type: ignore[arg-type]
     assert len(ran) == len(set(ran))
     assert set(ran) == expected
 
@@ -87,7 +94,11 @@ def test_processes_that_are_created_on_the_way() -> None:
 
 
 def test_a_process_that_an_interrupt_stops_and_lets_go() -> None:
-    threads = [straight(("W", "x", 1), ("W", "x", 2)), straight(("R", "x")), straight(("R", "x"), ("W", "y", 1))]
+    threads = [
+        straight(("W", "x", 1), ("W", "x", 2)),
+        straight(("R", "x")),
+        straight(("R", "x"), ("W", "y", 1)),
+    ]
     found = compare(lambda: Small(threads, on={0: 0, 2: 0}, interrupts=[2]))
     assert found.blocked == 0
     # the handler on the same CPU comes before, between or after the two writes; the reader elsewhere likewise

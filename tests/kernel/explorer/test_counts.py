@@ -1,4 +1,6 @@
-"""Exactly one execution of every class, and no other: counts that other tools and papers agree on (`trace_counts.json`)."""
+"""Exactly one execution of every class, and no other: counts that other tools and papers
+agree on (`trace_counts.json`).
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from vtdkit.kernel.explorer import Exploration, explore_system
+from vtdkit.kernel.explorer.result import Exploration
+from vtdkit.kernel.explorer.search import explore_system
 
 from .families import FAMILIES, Body, Family, straight
 from .small import Small
@@ -19,7 +22,7 @@ MEMBERS = [
     (name, int(n), count)
     for name, counts in COUNTS["families"].items()
     for n, count in counts.items()
-    if (name, n) not in SLOW  # it is in benchmarks/explorer.py
+    if (name, n) not in SLOW  # it is in tests/benchmarks/explorer.py
 ]
 
 
@@ -79,7 +82,12 @@ def test_the_example_of_the_optimal_algorithms_paper_has_five_classes() -> None:
 
 
 def test_threads_that_share_nothing_run_once() -> None:
-    found = explore(*(straight(("W", name, 1), ("R", name), ("L", name + "lock"), ("U", name + "lock")) for name in "abcdef"))
+    found = explore(
+        *(
+            straight(("W", name, 1), ("R", name), ("L", name + "lock"), ("U", name + "lock"))
+            for name in "abcdef"
+        )
+    )
     assert (found.executions, found.blocked) == (1, 0)
 
 

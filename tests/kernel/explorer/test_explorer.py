@@ -1,4 +1,6 @@
-"""The ways to run: what they return, when they stop, how they are taken up again, and that they are repeatable."""
+"""The ways to run: what they return, when they stop, how they are taken up again, and
+that they are repeatable.
+"""
 
 from __future__ import annotations
 
@@ -13,17 +15,11 @@ from typing import Any
 
 import pytest
 
-from vtdkit.kernel.explorer import (
-    WRITE,
-    Access,
-    KeptError,
-    NotRepeatable,
-    Outcome,
-    Schedule,
-    explore_system,
-    pct,
-    random_walk,
-)
+from vtdkit.kernel.explorer.engine import NotRepeatable
+from vtdkit.kernel.explorer.keeping import KeptError
+from vtdkit.kernel.explorer.schedule import Schedule
+from vtdkit.kernel.explorer.search import explore_system, pct, random_walk
+from vtdkit.kernel.explorer.system import WRITE, Access, Outcome
 
 from .families import Body, Family, straight
 from .small import Small
@@ -45,7 +41,8 @@ def counter() -> Small:
 
 def test_the_record_tells_outcomes_findings_and_coverage() -> None:
     found = explore_system(counter)
-    # the two adders' reads and writes have 4 classes, and the reader comes before, between or after the two writes
+    # the two adders' reads and writes have 4 classes, and the reader comes before, between or after
+    # the two writes
     assert found.executions == sum(found.outcomes.values()) == 4 * 3
     assert list(found.outcomes) == [("x", 1), ("x", 2)]
     assert [shown.finding for shown in found.findings] == ["an update was lost"]
@@ -62,7 +59,13 @@ def test_an_operation_seen_in_one_order_only_is_told() -> None:
 
 
 def test_options_that_make_no_sense_are_refused() -> None:
-    for options in ({"limit": 0}, {"depth": 0}, {"preemptions": -1}, {"preemptions": 1, "delays": 1}, {"delays": 1, "resume": "x"}):
+    for options in (
+        {"limit": 0},
+        {"depth": 0},
+        {"preemptions": -1},
+        {"preemptions": 1, "delays": 1},
+        {"delays": 1, "resume": "x"},
+    ):
         with pytest.raises(ValueError, match="="):
             explore_system(counter, **options)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="runs=0"):
@@ -123,7 +126,9 @@ def test_a_second_ctrl_c_interrupts_at_once() -> None:
 
 
 @pytest.mark.parametrize("limit", [1, 7, 100])
-@pytest.mark.parametrize("family", [Family("casw(N)", 3), Family("philosophers(N) complete", 4), Family("lastzero(N)", 5)], ids=str)
+@pytest.mark.parametrize(
+    "family", [Family("casw(N)", 3), Family("philosophers(N) complete", 4), Family("lastzero(N)", 5)], ids=str
+)
 def test_a_search_taken_up_again_and_again_finds_the_same(tmp_path: Path, family: Family, limit: int) -> None:
     whole = explore_system(family)
     file = tmp_path / "kept.json"
@@ -133,7 +138,9 @@ def test_a_search_taken_up_again_and_again_finds_the_same(tmp_path: Path, family
         assert part.executions + part.deadlocks == rounds * limit
     assert (part.executions, part.deadlocks, part.blocked) == (whole.executions, whole.deadlocks, 0)
     assert part.coverage == whole.coverage
-    assert [(found.finding, found.times) for found in part.findings] == [(found.finding, found.times) for found in whole.findings]
+    assert [(found.finding, found.times) for found in part.findings] == [
+        (found.finding, found.times) for found in whole.findings
+    ]
     assert file.stat().st_size < 20_000
     assert explore_system(family, resume=file) == part
 
@@ -218,7 +225,8 @@ def test_random_schedulers_find_the_bug_and_repeat_with_the_seed() -> None:
 
 
 def test_pct_keeps_the_probability_that_its_theorem_promises() -> None:
-    # the lost update takes two ordered pairs of steps; 3 threads, 5 steps: at least 1 / (3 * 5) of the runs of depth 2
+    # the lost update takes two ordered pairs of steps; 3 threads, 5 steps: at least 1 / (3 * 5) of the
+    # runs of depth 2
     found = pct(counter, runs=600, depth=2, seed=5)
     assert found.findings[0].times >= 600 / 15
 
@@ -241,7 +249,11 @@ def test_the_order_of_executions_does_not_depend_on_the_hash_seed() -> None:
     for seed in ("1", "2"):
         path = os.pathsep.join((str(root), str(root / "tests" / "kernel")))
         env = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": path}
-        told.append(subprocess.run([sys.executable, "-c", PROGRAM], env=env, capture_output=True, text=True, check=True).stdout)
+        told.append(
+            subprocess.run(
+                [sys.executable, "-c", PROGRAM], env=env, capture_output=True, text=True, check=True
+            ).stdout
+        )
     assert told[0] == told[1]
     assert len(told[0]) > 1000
 
@@ -250,5 +262,7 @@ def test_importing_the_explorer_brings_in_little() -> None:
     heavy = ("multiprocessing", "numpy", "vtdkit.kernel.explorer.parallel")
     program = f"import sys, vtdkit.kernel; print([name for name in sys.modules if name in {heavy}])"
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
-    done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True
+    )
     assert done.stdout == "[]\n"

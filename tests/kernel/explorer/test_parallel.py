@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vtdkit.kernel.explorer import Exploration, explore_system, parallel
+from vtdkit.kernel.explorer import parallel
+from vtdkit.kernel.explorer.result import Exploration
+from vtdkit.kernel.explorer.search import explore_system
 
 from .families import Family
 from .programs import LOOSE, MIXES, RandomProgram
@@ -68,7 +70,9 @@ def test_random_programs_have_the_same_counts_in_parts(mix: str, number: int, sh
 
 @pytest.mark.parametrize("share", [1, 5, 20])
 @pytest.mark.parametrize("seed", [5, 8, 22])
-@pytest.mark.parametrize("family", [Family("lastzero(N)", 6), Family("readers(N)", 6), Family("casrot(N)", 6)], ids=str)
+@pytest.mark.parametrize(
+    "family", [Family("lastzero(N)", 6), Family("readers(N)", 6), Family("casrot(N)", 6)], ids=str
+)
 def test_families_have_the_same_counts_in_parts(family: Family, seed: int, share: int) -> None:
     whole = explore_system(family)
     assert counts(explore_shuffled(family, seed, share)) == counts(whole)

@@ -8,22 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vtdkit.kernel.explorer import (
-    Outcome,
-    Saved,
-    Schedule,
-    ScheduleError,
-    explore_system,
-    load_saved,
-    minimise,
-    replay,
-)
+from vtdkit.kernel.explorer.minimising import minimise
+from vtdkit.kernel.explorer.saved import Saved, load_saved
+from vtdkit.kernel.explorer.schedule import Schedule, ScheduleError, replay
+from vtdkit.kernel.explorer.search import explore_system
+from vtdkit.kernel.explorer.system import Outcome
 
 from .families import Family, straight
 from .small import Small
 
 NAMES = st.recursive(
-    st.integers(-5, 999) | st.text(max_size=4) | st.sampled_from(["dump", "unmap_2", "it's", "a b", "\\", "(", "0*4"]),
+    st.integers(-5, 999)
+    | st.text(max_size=4)
+    | st.sampled_from(["dump", "unmap_2", "it's", "a b", "\\", "(", "0*4"]),
     lambda inner: st.lists(inner, min_size=1, max_size=3).map(tuple),
     max_leaves=4,
 )
@@ -83,12 +80,16 @@ def test_replay_runs_the_schedule_and_then_on_to_the_end() -> None:
     assert result.end == "deadlock"
     assert result.schedule.text == "v1: 0*2 1*2 2*4"
     assert result.outcome.findings[0].cycle == (0, 1)  # type: ignore[attr-defined]
-    assert repr(result.outcome.findings[0]) == "deadlock: 0 waits for 'B' held by 1; 1 waits for 'A' held by 0"
+    assert (
+        repr(result.outcome.findings[0]) == "deadlock: 0 waits for 'B' held by 1; 1 waits for 'A' held by 0"
+    )
     assert replay(abba(), "v1:").end == "complete"
 
 
 def test_replay_says_which_step_does_not_fit() -> None:
-    with pytest.raises(ScheduleError, match=r"step 5 of the schedule is process 1, which cannot move there \(0, 2 can\)"):
+    with pytest.raises(
+        ScheduleError, match=r"step 5 of the schedule is process 1, which cannot move there \(0, 2 can\)"
+    ):
         replay(abba(), "v1: 0*3 1*2")
 
 
@@ -129,7 +130,10 @@ def test_minimising_finds_another_class_with_fewer_switches() -> None:
 def test_kept_schedules_are_read_and_checked(tmp_path: Path) -> None:
     kept = Saved("two locks in two orders", "deadlock: 0 waits for 'B'", Schedule.parse("v1: 0*2 1*2"))
     file = tmp_path / "past.txt"
-    file.write_text("# bugs of the past\n\n" + kept.text + "\nname: fixed\nfinding: none\nschedule: v1: 0*9\n", encoding="utf-8")
+    file.write_text(
+        "# bugs of the past\n\n" + kept.text + "\nname: fixed\nfinding: none\nschedule: v1: 0*9\n",
+        encoding="utf-8",
+    )
     first, second = load_saved(file)
     assert first == kept
     assert first.check(abba()).end == "deadlock"

@@ -2,17 +2,17 @@
 
 from collections.abc import Callable, Iterable
 
-from vtdkit.kernel.lockdep import (
+from vtdkit.kernel.checkers.lockdep.context import Context
+from vtdkit.kernel.checkers.lockdep.keys import (
     EXCLUSIVE,
     HARDIRQS_OFF,
     READ,
     RECURSIVE,
     SOFTIRQS_OFF,
-    Context,
-    Lockdep,
-    Report,
     queued_read,
 )
+from vtdkit.kernel.checkers.lockdep.report import Report
+from vtdkit.kernel.checkers.lockdep.validator import Lockdep
 
 KINDS = {
     "spin": ("spinlock", EXCLUSIVE),

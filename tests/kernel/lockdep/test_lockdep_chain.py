@@ -8,20 +8,22 @@ from pathlib import Path
 
 import pytest
 
-from vtdkit.kernel.lockdep import (
+from vtdkit.kernel.checkers.lockdep import report as kinds
+from vtdkit.kernel.checkers.lockdep.chain import Chain
+from vtdkit.kernel.checkers.lockdep.context import Context
+from vtdkit.kernel.checkers.lockdep.keys import (
     EXCLUSIVE,
     HARDIRQS_OFF,
     READ,
     RECURSIVE,
     SOFTIRQS_OFF,
-    Chain,
-    Context,
-    Lockdep,
-    Report,
+    Taken,
+    pack,
     queued_read,
+    unpack,
 )
-from vtdkit.kernel.lockdep import report as kinds
-from vtdkit.kernel.lockdep.keys import Taken, pack, unpack
+from vtdkit.kernel.checkers.lockdep.report import Report
+from vtdkit.kernel.checkers.lockdep.validator import Lockdep
 
 
 class Counting(Lockdep):

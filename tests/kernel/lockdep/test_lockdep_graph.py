@@ -2,8 +2,11 @@
 
 import pytest
 
-from vtdkit.kernel.lockdep import LockClass, Lockdep, Report, usage
-from vtdkit.kernel.lockdep.graph import KIND_NAMES, Path, add_edge, edge_kind, find
+from vtdkit.kernel.checkers.lockdep import usage
+from vtdkit.kernel.checkers.lockdep.classes import LockClass
+from vtdkit.kernel.checkers.lockdep.graph import KIND_NAMES, Path, add_edge, edge_kind, find
+from vtdkit.kernel.checkers.lockdep.report import Report
+from vtdkit.kernel.checkers.lockdep.validator import Lockdep
 
 
 def graph(edges: str) -> dict[str, LockClass]:

@@ -9,18 +9,12 @@ from itertools import pairwise, product
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vtdkit.kernel.lockdep import (
-    EXCLUSIVE,
-    HARDIRQS_OFF,
-    READ,
-    RECURSIVE,
-    SOFTIRQS_OFF,
-    Chain,
-    Context,
-    Lockdep,
-    Report,
-)
-from vtdkit.kernel.lockdep import report as kinds
+from vtdkit.kernel.checkers.lockdep import report as kinds
+from vtdkit.kernel.checkers.lockdep.chain import Chain
+from vtdkit.kernel.checkers.lockdep.context import Context
+from vtdkit.kernel.checkers.lockdep.keys import EXCLUSIVE, HARDIRQS_OFF, READ, RECURSIVE, SOFTIRQS_OFF
+from vtdkit.kernel.checkers.lockdep.report import Report
+from vtdkit.kernel.checkers.lockdep.validator import Lockdep
 
 # ---- one that remembers no chain
 

@@ -4,20 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from vtdkit.kernel import lockdep as lockdep_package
-from vtdkit.kernel.lockdep import (
-    HARDIRQS_OFF,
-    READ,
-    RECURSIVE,
-    SOFTIRQS_OFF,
-    Context,
-    Link,
-    LockClass,
-    Lockdep,
-    Report,
-    WaitType,
-)
-from vtdkit.kernel.lockdep import report as kinds
+from vtdkit.kernel.checkers import lockdep as lockdep_package
+from vtdkit.kernel.checkers.lockdep import report as kinds
+from vtdkit.kernel.checkers.lockdep.classes import LockClass, WaitType
+from vtdkit.kernel.checkers.lockdep.context import Context
+from vtdkit.kernel.checkers.lockdep.keys import HARDIRQS_OFF, READ, RECURSIVE, SOFTIRQS_OFF
+from vtdkit.kernel.checkers.lockdep.report import Link, Report
+from vtdkit.kernel.checkers.lockdep.validator import Lockdep
 
 
 class Bench:

@@ -2,9 +2,11 @@
 
 import pytest
 
-from vtdkit.kernel.lockdep import Context, Lockdep, Report
-from vtdkit.kernel.lockdep import report as kinds
-from vtdkit.kernel.lockdep.reclaim import FsReclaim, needs_reclaim
+from vtdkit.kernel.checkers.lockdep import report as kinds
+from vtdkit.kernel.checkers.lockdep.context import Context
+from vtdkit.kernel.checkers.lockdep.reclaim import FsReclaim, needs_reclaim
+from vtdkit.kernel.checkers.lockdep.report import Report
+from vtdkit.kernel.checkers.lockdep.validator import Lockdep
 
 KERNEL = {"direct_reclaim": True, "fs": True}
 NOFS = {"direct_reclaim": True, "fs": False}

@@ -10,9 +10,12 @@ import pytest
 from lockdep_cases import CASES, Case
 from lockdep_player import Player
 
-from vtdkit.kernel.lockdep import READ, Context, Lockdep, graph, irq, order
-from vtdkit.kernel.lockdep import report as kinds
-from vtdkit.kernel.lockdep.order import OrderRules
+from vtdkit.kernel.checkers.lockdep import graph, irq, order
+from vtdkit.kernel.checkers.lockdep import report as kinds
+from vtdkit.kernel.checkers.lockdep.context import Context
+from vtdkit.kernel.checkers.lockdep.keys import READ
+from vtdkit.kernel.checkers.lockdep.order import OrderRules
+from vtdkit.kernel.checkers.lockdep.validator import Lockdep
 
 WRITTEN_DOWN = json.loads((Path(__file__).parents[1] / "lockdep_selftest.json").read_text())["cases"]
 ORDERS = ("possible irq lock inversion dependency detected", "-unsafe lock order detected")

@@ -5,9 +5,11 @@ from collections.abc import Callable
 
 import pytest
 
-from vtdkit.kernel.lockdep import Context, Lockdep, Report
-from vtdkit.kernel.lockdep import report as kinds
-from vtdkit.kernel.lockdep.ww import Outcome, WoundWait, WwClass, WwContext, WwMutex
+from vtdkit.kernel.checkers.lockdep import report as kinds
+from vtdkit.kernel.checkers.lockdep.context import Context
+from vtdkit.kernel.checkers.lockdep.report import Report
+from vtdkit.kernel.checkers.lockdep.validator import Lockdep
+from vtdkit.kernel.checkers.lockdep.ww import Outcome, WoundWait, WwClass, WwContext, WwMutex
 
 ACQUIRED, WAIT, EDEADLK, EALREADY = Outcome.ACQUIRED, Outcome.WAIT, Outcome.EDEADLK, Outcome.EALREADY
 

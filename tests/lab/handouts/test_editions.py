@@ -9,7 +9,13 @@ import pytest
 
 from tests.notebooks.made import code, notebook, prose
 from vtdkit.lab.handouts.editions import has_math, relink, student, title
-from vtdkit.lab.handouts.tidy import WIDGET_STATE, WIDGET_VIEW, drop_widget_models, keep_shown_widgets, shorten_tracebacks
+from vtdkit.lab.handouts.tidy import (
+    WIDGET_STATE,
+    WIDGET_VIEW,
+    drop_widget_models,
+    keep_shown_widgets,
+    shorten_tracebacks,
+)
 
 
 def shows(model: str, **options: Any) -> dict[str, Any]:
@@ -40,7 +46,9 @@ def test_the_student_edition_leaves_solutions_out_and_the_original_as_it_was() -
 
 def test_only_widgets_that_are_shown_are_kept_and_what_they_are_made_of() -> None:
     content = notebook(shows("a1"), code("x", tags=("solution",)))
-    content = with_state(content, a1=("Box", ["b2"]), b2=("IntSlider", ["c3"]), c3=("Layout", []), d4=("Any", []))
+    content = with_state(
+        content, a1=("Box", ["b2"]), b2=("IntSlider", ["c3"]), c3=("Layout", []), d4=("Any", [])
+    )
     keep_shown_widgets(content)
     assert kept(content) == ["a1", "b2", "c3"]
 
@@ -48,7 +56,12 @@ def test_only_widgets_that_are_shown_are_kept_and_what_they_are_made_of() -> Non
 def test_a_link_is_kept_with_the_two_widgets_it_joins_and_not_without() -> None:
     content = notebook(shows("a1"), shows("b2"))
     content = with_state(
-        content, a1=("S", []), b2=("V", []), c3=("V", []), e5=("LinkModel", ["a1", "b2"]), f6=("DirectionalLinkModel", ["a1", "c3"])
+        content,
+        a1=("S", []),
+        b2=("V", []),
+        c3=("V", []),
+        e5=("LinkModel", ["a1", "b2"]),
+        f6=("DirectionalLinkModel", ["a1", "c3"]),
     )
     keep_shown_widgets(content)
     assert kept(content) == ["a1", "b2", "e5"]
@@ -66,7 +79,12 @@ def test_the_widget_of_a_solution_does_not_stay_behind_in_the_student_edition() 
 
 def test_a_saved_notebook_has_no_models_and_short_tracebacks() -> None:
     content = with_state(notebook(shows("a1")), a1=("V", []))
-    error = {"output_type": "error", "ename": "ValueError", "evalue": "no", "traceback": ["File /x/y.py", "…"]}
+    error = {
+        "output_type": "error",
+        "ename": "ValueError",
+        "evalue": "no",
+        "traceback": ["File /x/y.py", "…"],
+    }
     content["cells"][0]["outputs"].append(error)
     drop_widget_models(content)
     shorten_tracebacks(content)

@@ -23,7 +23,13 @@ CACHE = ROOT / "build" / "npm"
 
 def walk_notebook() -> dict[str, Any]:
     """Three screens chosen by tag out of six cells; the second is higher than any window."""
-    cells = [prose("# One"), prose("left out"), code(WIDGET), prose("## Two\n\n" + "line\n\n" * 200), prose("## Three")]
+    cells = [
+        prose("# One"),
+        prose("left out"),
+        code(WIDGET),
+        prose("## Two\n\n" + "line\n\n" * 200),
+        prose("## Three"),
+    ]
     cells.append(code('boxes = Boxes(frames=["a", "b"])\nboxes'))
     for number, tag in ((0, "walk"), (3, "walk"), (4, "walk"), (5, "walk-on")):
         cells[number]["metadata"]["tags"] = [tag]
@@ -45,14 +51,26 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     names = [str(path) for path in sorted(folder.glob("*.ipynb"))]
     for flags in ([], ["--slides"]):
         # A process of its own: a kernel client and the browser's driver cannot share one.
-        command = [sys.executable, "-m", "vtdkit.lab.handouts", "--out", str(folder / "out"), "--cache", str(CACHE), *flags, *names]
+        command = [
+            sys.executable,
+            "-m",
+            "vtdkit.lab.handouts",
+            "--out",
+            str(folder / "out"),
+            "--cache",
+            str(CACHE),
+            *flags,
+            *names,
+        ]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
         assert done.returncode == 0, done.stderr
     return folder / "out"
 
 
 @pytest.mark.browser
-def test_a_page_opened_from_disk_moves_by_arrow_key_without_kernel_or_network(built: Path, browser: Any) -> None:
+def test_a_page_opened_from_disk_moves_by_arrow_key_without_kernel_or_network(
+    built: Path, browser: Any
+) -> None:
     with Watched(browser) as watched:
         watched.page.goto((built / "student" / "01-tiny.html").as_uri())
         slider = watched.page.get_by_role("slider", name="step")
@@ -82,7 +100,10 @@ def test_solutions_are_folded_for_the_teacher_and_absent_for_the_student(built: 
 
 @pytest.mark.browser
 def test_a_folder_lists_its_pages_and_holds_all_they_load(built: Path) -> None:
-    pages = {folder: sorted(path.name for path in (built / folder).glob("*.html")) for folder in ("student", "solutions", "slides")}
+    pages = {
+        folder: sorted(path.name for path in (built / folder).glob("*.html"))
+        for folder in ("student", "solutions", "slides")
+    }
     assert pages == {
         "student": ["01-tiny.html", "02-walk.html", "glossary.html", "index.html"],
         "solutions": ["01-tiny.html", "02-walk.html", "TEACHING.html", "glossary.html", "index.html"],
@@ -91,12 +112,18 @@ def test_a_folder_lists_its_pages_and_holds_all_they_load(built: Path) -> None:
     for path in built.rglob("*.html"):
         text = path.read_text(encoding="utf-8")
         for source in re.findall(r"<(?:script|link|img)[^>]*(?:src|href)=\"([^\"]+)\"", text):
-            assert source.startswith("data:") or (path.parent / source.partition("?")[0]).is_file(), f"{path.name} loads {source}"
-    assert '<a href="01-tiny.html">A tiny lesson</a>' in (built / "student" / "index.html").read_text(encoding="utf-8")
+            assert source.startswith("data:") or (path.parent / source.partition("?")[0]).is_file(), (
+                f"{path.name} loads {source}"
+            )
+    assert '<a href="01-tiny.html">A tiny lesson</a>' in (built / "student" / "index.html").read_text(
+        encoding="utf-8"
+    )
 
 
 @pytest.mark.browser
-def test_slides_open_as_screens_turned_by_arrow_keys_and_a_widget_keeps_its_own(built: Path, browser: Any) -> None:
+def test_slides_open_as_screens_turned_by_arrow_keys_and_a_widget_keeps_its_own(
+    built: Path, browser: Any
+) -> None:
     with Watched(browser, height=720) as watched:
         screen = watched.page
         screen.goto((built / "slides" / "02-walk.html").as_uri())
@@ -139,7 +166,9 @@ def test_any_page_can_be_walked_its_type_is_large_and_code_comes_on_demand(built
         assert screen.url.endswith("#walk=2")
         screen.reload()
         assert screen.get_by_role("status").inner_text().startswith("2 / 4: See it move")
-        assert screen.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing sticks out sideways"
+        assert screen.evaluate("document.documentElement.scrollWidth <= innerWidth"), (
+            "nothing sticks out sideways"
+        )
 
 
 def test_a_page_loads_nothing_from_elsewhere_and_formulas_only_where_there_are_some() -> None:

@@ -1,15 +1,16 @@
-"""What every part of the driver is built on: the machine, the bus, the units, and the helpers the kernel gives any driver.
+"""What every part of the driver is built on: the machine, the bus, the units, and the helpers the
+kernel gives any driver.
 
-The driver is one class put together from one class per part (`iommu.py`, `pasid.py`, `debugfs.py` ...), so that a patch, which is
-one commit over several files, is one class too. It has no globals: what the kernel's driver keeps in static variables are
-fields of `DriverBase`, and two machines can live side by side.
+The driver is one class put together from one class per part (`iommu.py`, `pasid.py`, `debugfs.py` ...), so
+that a patch, which is one commit over several files, is one class too. It has no globals: what the kernel's
+driver keeps in static variables are fields of `DriverBase`, and two machines can live side by side.
 
-`iommu.c` is 5,000 lines; its parts here are `pgtable`, `flush`, `context`, `domain`, `device`, `fault`, `hotplug`, `kdump`
-and `iommu`.
+`iommu.c` is 5,000 lines; its parts here are `pgtable`, `flush`, `context`, `domain`, `device`, `fault`,
+`hotplug`, `kdump` and `iommu`.
 
-Names are the kernel's. Where the kernel has two functions `name` and `__name`, the second is `_name` here: Python has a use
-of its own for two underscores. Methods that no kernel function corresponds to say so, or belong to a step that one does
-inline.
+Names are the kernel's. Where the kernel has two functions `name` and `__name`, the second is `_name` here:
+Python has a use of its own for two underscores. Methods that no kernel function corresponds to say so, or
+belong to a step that one does inline.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ from typing import TYPE_CHECKING, Any
 
 from vtdkit.iommu.hardware import RemappingHardware
 from vtdkit.iommu.pci import PciBus, PciDevice
-from vtdkit.kernel import Machine, Oops, Page
-from vtdkit.kernel.engine import DONE
+from vtdkit.kernel.checkers.findings import Oops
+from vtdkit.kernel.machine.engine import DONE
+from vtdkit.kernel.machine.machine import Machine
+from vtdkit.kernel.memory.pages import Page
 
 if TYPE_CHECKING:
     from vtdkit.iommu.core import IommuCore
@@ -32,17 +35,25 @@ from .structs import device_domain_info, dmar_domain, intel_iommu
 class DriverBase:
     """State and helpers.
 
-    Guards, as in the driver before the series (series.md 2): `device_domain_lock`: `device_domain_list` and every domain's
-    `devices`. `dmar_global_lock` (rwsem): `g_iommus` and the list of units. Written once at start-up: the switches.
+    Guards, as in the driver before the series (series.md 2): `device_domain_lock`: `device_domain_list`
+    and every domain's `devices`. `dmar_global_lock` (rwsem): `g_iommus` and the list of units. Written
+    once at start-up: the switches.
     """
 
     #: how far the name says what it is; a patch overrides it
     title = "before the series"
 
     def __init__(
-        self, machine: Machine, bus: PciBus, units: Iterable[RemappingHardware], *, scalable: bool = False, superpage: bool = True,
-        hw_pass_through: bool = True, no_first_level: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        machine: Machine,
+        bus: PciBus,
+        units: Iterable[RemappingHardware],
+        *,
+        scalable: bool = False,
+        superpage: bool = True,
+        hw_pass_through: bool = True,
+        no_first_level: bool = False,
+    ) -> None:
         self.machine = machine
         self.frames = machine.pages.frames
         self.bus = bus
@@ -65,22 +76,27 @@ class DriverBase:
         self.device_domain_lock = self.machine.spinlock("device_domain_lock")
         self.device_domain_list = self.machine.list_head("device_domain_list")
 
-    # -- helpers -----------------------------------------------------------------------------------------------------
+    # -- helpers
+    # -----------------------------------------------------------------------------------------------------
 
     def pr(self, text: str) -> None:
         """`pr_info` and its sisters: a line in the kernel log."""
         self.log.append(text)
 
     def phys_to_virt(self, address: int) -> Page:
-        """The page at a physical address. Following an address where no page ever was is an oops, as in Linux."""
+        """The page at a physical address. Following an address where no page ever was is an
+        oops, as in Linux.
+        """
         try:
             return self.frames[address >> 12]
         except KeyError:
-            raise Oops(f"unable to handle page fault: {address:#x} is not memory the driver ever had") from None
+            raise Oops(
+                f"unable to handle page fault: {address:#x} is not memory the driver ever had"
+            ) from None
 
     async def alloc_pgtable_page(self, node: int, name: str) -> Page | None:
         """One cleared page for a table; GFP_ATOMIC, so it may be called under a spin lock."""
-        from vtdkit.kernel import GFP_ATOMIC
+        from vtdkit.kernel.memory.gfp import GFP_ATOMIC
 
         page: Page | None = await self.machine.alloc_page(GFP_ATOMIC, node=node, name=name)
         return page
@@ -99,7 +115,9 @@ class DriverBase:
         freelist.clear()
 
     def clflush(self, entries: int = 1) -> Awaitable[None]:
-        """Write cache lines back, for units that do not snoop table reads (the model always sees memory as it is)."""
+        """Write cache lines back, for units that do not snoop table reads (the model always sees
+        memory as it is).
+        """
         done: Awaitable[None] = self.machine.work(-(-entries // 8) * self.machine.costs.line_near)
         return done
 
@@ -130,7 +148,9 @@ class DriverBase:
         return iter([known[key] for key in sorted(counts) if counts[key] and key in known])
 
     def device_to_iommu(self, dev: PciDevice) -> intel_iommu | None:
-        """The unit that translates for a device; a scope that names it goes before one that includes everything."""
+        """The unit that translates for a device; a scope that names it goes before
+        one that includes everything.
+        """
         units = sorted(self.for_each_iommu(), key=lambda iommu: iommu.hardware.include_all)
         return next((iommu for iommu in units if iommu.hardware.in_scope(dev)), None)
 
@@ -140,7 +160,9 @@ class DriverBase:
         return info
 
     def first_level_by_default(self, type: str) -> bool:
-        """Which kind of table a new domain gets: the only one there is; else first level, but for domains users manage."""
+        """Which kind of table a new domain gets: the only one there is; else first level, but
+        for domains users manage.
+        """
         units = list(self.for_each_iommu())
         if not self.intel_iommu_sm or not units or not all(self.sm_supported(iommu) for iommu in units):
             return False

@@ -1,7 +1,8 @@
-"""Root and context tables: drivers/iommu/intel/iommu.c, the functions that say which table a device's requests go through.
+"""Root and context tables: drivers/iommu/intel/iommu.c, the functions that say which table a
+device's requests go through.
 
-A context entry is 16 bytes (32 in scalable mode, of which this driver writes the lower 16). It is filled under
-`intel_iommu::lock`, present bit last. Clearing one drops the lock before the flushes.
+A context entry is 16 bytes (32 in scalable mode, of which this driver writes the lower 16). It is filled
+under `intel_iommu::lock`, present bit last. Clearing one drops the lock before the flushes.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Awaitable
 
 from vtdkit.iommu.errno import ENODEV, ENOMEM
 from vtdkit.iommu.pci import PciDevice
-from vtdkit.kernel import Page
+from vtdkit.kernel.memory.pages import Page
 
 from . import defs
 from .pasid import Pasid
@@ -55,11 +56,16 @@ class context_entry:
 class ContextTables(Pasid):
     """Guards.
 
-    entries by `intel_iommu::lock`; who fills them in also holds `device_domain_lock`, which only the device lookup needs.
+    entries by `intel_iommu::lock`; who fills them in also holds `device_domain_lock`, which only
+    the device lookup needs.
     """
 
-    async def iommu_context_addr(self, iommu: intel_iommu, bus: int, devfn: int, alloc: bool) -> context_entry | None:
-        """The context entry of a source id; its table is made if `alloc`. Caller holds `iommu->lock` (the fault dump does not)."""
+    async def iommu_context_addr(
+        self, iommu: intel_iommu, bus: int, devfn: int, alloc: bool
+    ) -> context_entry | None:
+        """The context entry of a source id; its table is made if `alloc`. Caller holds `iommu->lock` (the
+        fault dump does not).
+        """
         root: Page = iommu.root_entry
         word, index = 2 * bus, 2 * devfn
         if self.sm_supported(iommu):
@@ -93,12 +99,20 @@ class ContextTables(Pasid):
 
         return not await self.bus.for_each_dma_alias(dev, visit)
 
-    # -- filling in --------------------------------------------------------------------------------------------------
+    # -- filling in
+    # --------------------------------------------------------------------------------------------------
 
     async def domain_context_mapping_one(
-        self, domain: dmar_domain, iommu: intel_iommu, table: pasid_table | None, bus: int, devfn: int,
-    ) -> int:  # fmt: skip
-        """Fill in one context entry, tell the hardware, switch the device's capabilities on. Both locks held throughout."""
+        self,
+        domain: dmar_domain,
+        iommu: intel_iommu,
+        table: pasid_table | None,
+        bus: int,
+        devfn: int,
+    ) -> int:
+        """Fill in one context entry, tell the hardware, switch the device's capabilities on.
+        Both locks held throughout.
+        """
         self.check_mapping(domain, iommu)
         async with self.device_domain_lock.irqsave(), iommu.lock:
             context = await self.iommu_context_addr(iommu, bus, devfn, True)
@@ -121,28 +135,44 @@ class ContextTables(Pasid):
         self.machine.bug_on(domain.pgd is None, "context mapping without a page directory")
 
     async def lookup_for_context(
-        self, domain: dmar_domain, iommu: intel_iommu, bus: int, devfn: int,
-    ) -> device_domain_info | None:  # fmt: skip
-        """The device record that decides about ATS: not looked up for legacy pass-through, so ATS stays off there."""
+        self,
+        domain: dmar_domain,
+        iommu: intel_iommu,
+        bus: int,
+        devfn: int,
+    ) -> device_domain_info | None:
+        """The device record that decides about ATS: not looked up for legacy pass-through, so
+        ATS stays off there.
+        """
         if not self.sm_supported(iommu) and self.hw_pass_through and self.domain_type_is_si(domain):
             return None
         return await self.iommu_support_dev_iotlb(domain, iommu, bus, devfn)
 
-    async def forget_copied_entry(self, iommu: intel_iommu, context: context_entry, bus: int, devfn: int) -> None:
+    async def forget_copied_entry(
+        self, iommu: intel_iommu, context: context_entry, bus: int, devfn: int
+    ) -> None:
         """An entry taken over from a crashed kernel may be cached: flush what it stood for."""
         hi = await context.hi()
         if not hi & defs.CONTEXT_COPIED:
             return
         did = hi >> 8 & 0xFFFF
         if did < defs.cap_ndoms(iommu.cap):
-            await self.flush_context(iommu, did, bus << 8 | devfn, defs.DMA_CCMD_MASK_NOBIT, defs.DMA_CCMD_DEVICE_INVL)
+            await self.flush_context(
+                iommu, did, bus << 8 | devfn, defs.DMA_CCMD_MASK_NOBIT, defs.DMA_CCMD_DEVICE_INVL
+            )
             await self.flush_iotlb(iommu, did, 0, 0, defs.DMA_TLB_DSI_FLUSH)
 
     async def fill_context(
-        self, domain: dmar_domain, iommu: intel_iommu, context: context_entry, table: pasid_table | None,
+        self,
+        domain: dmar_domain,
+        iommu: intel_iommu,
+        context: context_entry,
+        table: pasid_table | None,
         info: device_domain_info | None,
-    ) -> bool:  # fmt: skip
-        """Write the entry, present bit last. False if the domain's table is too deep for the unit and empty at the top."""
+    ) -> bool:
+        """Write the entry, present bit last. False if the domain's table is too deep for the unit and
+        empty at the top.
+        """
         if self.sm_supported(iommu):
             words = self.scalable_words(table, info)
         else:
@@ -171,8 +201,11 @@ class ContextTables(Pasid):
         return lo, defs.PASID_RID2PASID
 
     async def legacy_words(
-        self, domain: dmar_domain, iommu: intel_iommu, info: device_domain_info | None,
-    ) -> tuple[int, int] | None:  # fmt: skip
+        self,
+        domain: dmar_domain,
+        iommu: intel_iommu,
+        info: device_domain_info | None,
+    ) -> tuple[int, int] | None:
         """Low and high word in legacy mode: root, width, domain id, translation type."""
         did = domain.iommu_did[iommu.seq_id]
         if self.hw_pass_through and self.domain_type_is_si(domain):
@@ -191,10 +224,14 @@ class ContextTables(Pasid):
         return pgd.address | kind << 2, did << 8 | agaw
 
     async def announce_context(self, domain: dmar_domain, iommu: intel_iommu, bus: int, devfn: int) -> None:
-        """A new entry is present. Units that cache absent entries (tag: domain 0) are told; others have their buffer flushed."""
+        """A new entry is present. Units that cache absent entries (tag: domain 0) are told; others
+        have their buffer flushed.
+        """
         if self.cap(iommu, defs.CAP_CACHING_MODE):
             did = domain.iommu_did[iommu.seq_id]
-            await self.flush_context(iommu, 0, bus << 8 | devfn, defs.DMA_CCMD_MASK_NOBIT, defs.DMA_CCMD_DEVICE_INVL)
+            await self.flush_context(
+                iommu, 0, bus << 8 | devfn, defs.DMA_CCMD_MASK_NOBIT, defs.DMA_CCMD_DEVICE_INVL
+            )
             await self.flush_iotlb(iommu, did, 0, 0, defs.DMA_TLB_DSI_FLUSH)
         else:
             await self.iommu_flush_write_buffer(iommu)
@@ -211,7 +248,8 @@ class ContextTables(Pasid):
 
         return await self.bus.for_each_dma_alias(dev, visit)
 
-    # -- clearing ----------------------------------------------------------------------------------------------------
+    # -- clearing
+    # ----------------------------------------------------------------------------------------------------
 
     async def domain_context_clear_one(self, info: device_domain_info, bus: int, devfn: int) -> None:
         """Clear one entry under `iommu->lock`; then, the lock let go, flush everything that came from it."""
@@ -241,7 +279,9 @@ class ContextTables(Pasid):
     async def flush_cleared_context(self, info: device_domain_info, bus: int, devfn: int, did: int) -> None:
         """Context cache, PASID cache, IOTLB, device TLB: in this order."""
         iommu = info.iommu
-        await self.flush_context(iommu, did, bus << 8 | devfn, defs.DMA_CCMD_MASK_NOBIT, defs.DMA_CCMD_DEVICE_INVL)
+        await self.flush_context(
+            iommu, did, bus << 8 | devfn, defs.DMA_CCMD_MASK_NOBIT, defs.DMA_CCMD_DEVICE_INVL
+        )
         if self.sm_supported(iommu):
             await self.qi_flush_pasid_cache(iommu, did, defs.QI_PC_ALL_PASIDS, 0)
         await self.flush_iotlb(iommu, did, 0, 0, defs.DMA_TLB_DSI_FLUSH)
@@ -256,7 +296,8 @@ class ContextTables(Pasid):
 
         await self.bus.for_each_dma_alias(info.dev, visit)
 
-    # -- whole tables ------------------------------------------------------------------------------------------------
+    # -- whole tables
+    # ------------------------------------------------------------------------------------------------
 
     async def iommu_alloc_root_entry(self, iommu: intel_iommu) -> int:
         """Give a unit its root table."""

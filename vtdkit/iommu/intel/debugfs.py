@@ -1,8 +1,9 @@
-"""The driver's windows: drivers/iommu/intel/debugfs.c. Reading one dumps tables, line by line, into a `seq_file`.
+"""The driver's windows: drivers/iommu/intel/debugfs.c. Reading one dumps tables, line by
+line, into a `seq_file`.
 
 `domain_translation_struct` prints every page table of every device. Before the series it does so under
-`device_domain_lock`, interrupts off from the first line to the last; yet map and unmap take no lock, so the tables may
-change, and be freed, under the reader's feet.
+`device_domain_lock`, interrupts off from the first line to the last; yet map and unmap take no lock, so
+the tables may change, and be freed, under the reader's feet.
 """
 
 from __future__ import annotations
@@ -10,11 +11,19 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from vtdkit.iommu.pci import PciDevice
-from vtdkit.kernel import Page
+from vtdkit.kernel.memory.pages import Page
 
 from . import defs
 from .base import DriverBase
-from .structs import device_domain_info, dma_pte, dma_pte_addr, dma_pte_present, dma_pte_superpage, dmar_domain, intel_iommu
+from .structs import (
+    device_domain_info,
+    dma_pte,
+    dma_pte_addr,
+    dma_pte_present,
+    dma_pte_superpage,
+    dmar_domain,
+    intel_iommu,
+)
 from .svm import Svm
 
 HEADER = "IOVA_PFN\t\tPML5E\t\t\tPML4E\t\t\tPDPE\t\t\tPDE\t\t\tPTE"
@@ -39,9 +48,12 @@ class SeqFile:
 class Debugfs(Svm):
     """Guards: what each dump takes says its docstring; none protects the page tables."""
 
-    # -- domain_translation_struct -----------------------------------------------------------------------------------
+    # -- domain_translation_struct
+    # -----------------------------------------------------------------------------------
 
-    async def pgtable_walk_level(self, m: SeqFile, table: Page, level: int, start: int, path: list[int]) -> None:
+    async def pgtable_walk_level(
+        self, m: SeqFile, table: Page, level: int, start: int, path: list[int]
+    ) -> None:
         """Print every leaf below a table: its page frame, and the entries of all levels that lead to it."""
         for index in range(512):
             entry = await dma_pte(table, index).load()
@@ -71,7 +83,9 @@ class Debugfs(Svm):
         return 0
 
     async def domain_translation_struct_show(self) -> SeqFile:
-        """Read the file: every device of the PCI bus, all of it under `device_domain_lock` with interrupts off."""
+        """Read the file: every device of the PCI bus, all of it under
+        `device_domain_lock` with interrupts off.
+        """
         m = SeqFile(self)
         async with self.device_domain_lock.irqsave():
             await self.bus.for_each_dev(self.shower(m))
@@ -85,10 +99,13 @@ class Debugfs(Svm):
 
         return show
 
-    # -- dmar_translation_struct -------------------------------------------------------------------------------------
+    # -- dmar_translation_struct
+    # -------------------------------------------------------------------------------------
 
     async def dmar_translation_struct_show(self) -> SeqFile:
-        """Read the file: root, context and PASID entries of every unit, each unit under its `iommu->lock`."""
+        """Read the file: root, context and PASID entries of every unit, each
+        unit under its `iommu->lock`.
+        """
         m = SeqFile(self)
         async with self.machine.rcu.read():
             for iommu in self.for_each_iommu():
@@ -144,7 +161,8 @@ class Debugfs(Svm):
             number = (dir_index << defs.PASID_PDE_SHIFT) + index
             await m.printf(f"\t\t{number:#x}\t" + ":".join(f"{word:#018x}" for word in reversed(words)))
 
-    # -- invalidation_queue ------------------------------------------------------------------------------------------
+    # -- invalidation_queue
+    # ------------------------------------------------------------------------------------------
 
     async def invalidation_queue_show(self) -> SeqFile:
         """Read the file: head, tail and every slot of each ring, under its `q_lock`."""
@@ -157,10 +175,15 @@ class Debugfs(Svm):
             async with qi.q_lock.irqsave():
                 head = await iommu.hardware.readl(defs.DMAR_IQH_REG) >> shift
                 tail = await iommu.hardware.readl(defs.DMAR_IQT_REG) >> shift
-                await m.printf(f"Invalidation queue on {iommu.name}: Base: {qi.desc[0].address:#x}\tHead: {head}\tTail: {tail}")
+                await m.printf(
+                    f"Invalidation queue on {iommu.name}: Base: {qi.desc[0].address:#x}\tHead: {head}\tTail: "
+                    f"{tail}"
+                )
                 words = 1 << shift - 3
                 for index in range(qi.length):
                     first = words * index
                     low, high = qi.desc[first // 512].words[first % 512 : first % 512 + 2]
-                    await m.printf(f"{index:5}\t{low:#018x}\t{high:#018x}\t{await qi.desc_status.load32(index)}")
+                    await m.printf(
+                        f"{index:5}\t{low:#018x}\t{high:#018x}\t{await qi.desc_status.load32(index)}"
+                    )
         return m

@@ -1,7 +1,8 @@
 """Bits and register offsets the driver writes: the driver's own definitions, apart from the hardware model's.
 
-Software builds tables with these; the hardware model reads them with `vtdkit.vtd`. Neither borrows from the other, so that
-one can catch the other. Names are the kernel's (drivers/iommu/intel/iommu.h, pasid.h), values the VT-d specification's.
+Software builds tables with these; the hardware model reads them with `vtdkit.vtd`. Neither borrows from the
+other, so that one can catch the other. Names are the kernel's (drivers/iommu/intel/iommu.h, pasid.h),
+values the VT-d specification's.
 """
 
 from __future__ import annotations
@@ -246,4 +247,13 @@ def ecap_iotlb_offset(ecap: int) -> int:
 CAP_RWBF, CAP_PLMR, CAP_PHMR, CAP_CACHING_MODE, CAP_PGSEL_INV = 4, 5, 6, 7, 39
 CAP_WRITE_DRAIN, CAP_READ_DRAIN, CAP_FL1GP, CAP_5LP = 54, 55, 56, 60
 ECAP_COHERENT, ECAP_QIS, ECAP_DEV_IOTLB, ECAP_PASS_THROUGH, ECAP_SC = 0, 1, 2, 6, 7
-ECAP_PRS, ECAP_SRS, ECAP_PASID, ECAP_DIT, ECAP_SMTS, ECAP_SLTS, ECAP_FLTS, ECAP_SMPWC = 29, 31, 40, 41, 43, 46, 47, 48
+ECAP_PRS, ECAP_SRS, ECAP_PASID, ECAP_DIT, ECAP_SMTS, ECAP_SLTS, ECAP_FLTS, ECAP_SMPWC = (
+    29,
+    31,
+    40,
+    41,
+    43,
+    46,
+    47,
+    48,
+)

@@ -1,7 +1,8 @@
-"""Attaching and detaching devices: drivers/iommu/intel/iommu.c, `domain_add_dev_info` and `__dmar_remove_one_dev_info`.
+"""Attaching and detaching devices: drivers/iommu/intel/iommu.c, `domain_add_dev_info`
+and `__dmar_remove_one_dev_info`.
 
-This is where the two locks of the series meet. Attach takes `device_domain_lock`, in it `iommu->lock`; detach holds
-`device_domain_lock` with interrupts off from its first flush to its last.
+This is where the two locks of the series meet. Attach takes `device_domain_lock`, in it `iommu->lock`; detach
+holds `device_domain_lock` with interrupts off from its first flush to its last.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 from vtdkit.iommu.core import IommuDomain
 from vtdkit.iommu.errno import EINVAL, ENODEV, EPERM
 from vtdkit.iommu.pci import PciDevice
-from vtdkit.kernel import Oops, Page
+from vtdkit.kernel.checkers.findings import Oops
+from vtdkit.kernel.memory.pages import Page
 
 from . import defs
 from .domain import Domains
@@ -19,10 +21,13 @@ from .structs import device_domain_info, dma_pte_addr, dma_pte_present, dmar_dom
 class Devices(Domains):
     """Guards: `info->domain` and the device lists by `device_domain_lock`."""
 
-    # -- attach ------------------------------------------------------------------------------------------------------
+    # -- attach
+    # ------------------------------------------------------------------------------------------------------
 
     async def intel_iommu_attach_device(self, domain: IommuDomain, dev: PciDevice) -> int:
-        """The core attaches a device (it holds `group->mutex`). 0, -EPERM, -ENODEV, -EINVAL, -ENOSPC, -ENOMEM, -EBUSY."""
+        """The core attaches a device (it holds `group->mutex`). 0, -EPERM, -ENODEV,
+        -EINVAL, -ENOSPC, -ENOMEM, -EBUSY.
+        """
         if domain.type == "unmanaged" and dev.rmrr:
             return -EPERM
         mapped = await self.domain_context_mapped(dev)
@@ -56,7 +61,9 @@ class Devices(Domains):
             dmar.agaw = dmar.agaw - 1
         return 0
 
-    async def domain_setup_first_level(self, iommu: intel_iommu, domain: dmar_domain, dev: PciDevice, pasid: int) -> int:
+    async def domain_setup_first_level(
+        self, iommu: intel_iommu, domain: dmar_domain, dev: PciDevice, pasid: int
+    ) -> int:
         """A first-level PASID entry for the domain's table."""
         pgd, agaw = await self.iommu_skip_agaw(domain, iommu)
         level = defs.agaw_to_level(agaw)
@@ -69,7 +76,9 @@ class Devices(Domains):
             flags |= defs.PASID_FLAG_FL5LP
         if domain.force_snooping:
             flags |= defs.PASID_FLAG_PAGE_SNOOP
-        return await self.intel_pasid_setup_first_level(iommu, dev, pgd, pasid, domain.iommu_did[iommu.seq_id], flags)
+        return await self.intel_pasid_setup_first_level(
+            iommu, dev, pgd, pasid, domain.iommu_did[iommu.seq_id], flags
+        )
 
     async def domain_add_dev_info(self, domain: dmar_domain, dev: PciDevice) -> int:
         """Domain id, device list, PASID entry, context entries. Any failure takes back what was done."""
@@ -96,7 +105,9 @@ class Devices(Domains):
         return await self.undo_attach(dev, error, "Domain context map failed") if error else 0
 
     async def set_up_translation(self, domain: dmar_domain, dev: PciDevice, iommu: intel_iommu) -> int:
-        """The second half of `domain_add_dev_info` where the PASID helpers lock for themselves: PASID entry, context entries."""
+        """The second half of `domain_add_dev_info` where the PASID helpers lock for themselves:
+        PASID entry, context entries.
+        """
         if self.sm_supported(iommu):
             error = await self.intel_pasid_alloc_table(dev)
             if error:
@@ -121,7 +132,8 @@ class Devices(Domains):
             return await self.domain_setup_first_level(iommu, domain, dev, defs.PASID_RID2PASID)
         return await self.intel_pasid_setup_second_level(iommu, domain, dev, defs.PASID_RID2PASID)
 
-    # -- detach ------------------------------------------------------------------------------------------------------
+    # -- detach
+    # ------------------------------------------------------------------------------------------------------
 
     async def detach_translation(self, info: device_domain_info, iommu: intel_iommu) -> None:
         """The part of the tear-down that is about tables: PASID entry, ATS, context entries, PASID table."""
@@ -134,7 +146,9 @@ class Devices(Domains):
         await self.intel_pasid_free_table(info.dev)
 
     async def _dmar_remove_one_dev_info(self, info: device_domain_info) -> None:
-        """`__dmar_remove_one_dev_info`: the whole tear-down of one device. Caller holds `device_domain_lock`, interrupts off."""
+        """`__dmar_remove_one_dev_info`: the whole tear-down of one device. Caller holds
+        `device_domain_lock`, interrupts off.
+        """
         self.device_domain_lock.assert_spin_locked()
         iommu, domain = info.iommu, info.domain
         await self.detach_translation(info, iommu)
@@ -153,7 +167,8 @@ class Devices(Domains):
         """The core detaches a device (it holds `group->mutex`)."""
         await self.dmar_remove_one_dev_info(dev)
 
-    # -- probe and release -------------------------------------------------------------------------------------------
+    # -- probe and release
+    # -------------------------------------------------------------------------------------------
 
     async def intel_iommu_probe_device(self, dev: PciDevice) -> intel_iommu | int:
         """A device appears: make its record. The unit that translates for it, or -ENODEV, -ENOMEM."""

@@ -1,15 +1,15 @@
 """Queued invalidation: drivers/iommu/intel/dmar.c, the part that hands descriptors to the hardware and waits.
 
-`qi_submit_sync` is where a flush spends its time. It holds `q_lock` with interrupts off while it fills the ring, then lets
-go of the lock, but not of the interrupts, while it spins for the hardware: an interrupt on this CPU could queue more and
-starve it of slots. So every flush keeps its CPU's interrupts off for a round trip to the hardware, whatever lock its caller
-holds.
+`qi_submit_sync` is where a flush spends its time. It holds `q_lock` with interrupts off while it fills the
+ring, then lets go of the lock, but not of the interrupts, while it spins for the hardware: an interrupt on
+this CPU could queue more and starve it of slots. So every flush keeps its CPU's interrupts off for a round
+trip to the hardware, whatever lock its caller holds.
 """
 
 from __future__ import annotations
 
 from vtdkit.iommu.errno import EAGAIN, EINVAL, ENOENT, ENOMEM
-from vtdkit.kernel import GFP_ATOMIC
+from vtdkit.kernel.memory.gfp import GFP_ATOMIC
 
 from . import defs
 from .base import DriverBase
@@ -27,10 +27,13 @@ class Dmar(DriverBase):
         """Bytes of a descriptor as a shift: 16, or 32 where the unit has scalable mode."""
         return 5 if self.ecap(iommu, defs.ECAP_SMTS) else 4
 
-    # -- on and off --------------------------------------------------------------------------------------------------
+    # -- on and off
+    # --------------------------------------------------------------------------------------------------
 
     async def dmar_enable_qi(self, iommu: intel_iommu) -> int:
-        """Allocate the ring and switch it on. -ENOENT where there is no queued invalidation, -ENOMEM without memory."""
+        """Allocate the ring and switch it on. -ENOENT where there is no queued
+        invalidation, -ENOMEM without memory.
+        """
         if not self.ecap(iommu, defs.ECAP_QIS):
             return -ENOENT
         if iommu.qi is not None:
@@ -39,7 +42,9 @@ class Dmar(DriverBase):
         if qi is None:
             return -ENOMEM
         pages = 2 if self.qi_shift(iommu) == 5 else 1
-        qi.desc = await self.machine.alloc_pages(pages, GFP_ATOMIC, node=iommu.node, name=f"{iommu.name} queue")
+        qi.desc = await self.machine.alloc_pages(
+            pages, GFP_ATOMIC, node=iommu.node, name=f"{iommu.name} queue"
+        )
         status = await self.alloc_pgtable_page(iommu.node, f"{iommu.name} queue status") if qi.desc else None
         if status is None:
             await self._free_queue(qi)
@@ -85,21 +90,28 @@ class Dmar(DriverBase):
             status = await iommu.hardware.readl(defs.DMAR_GSTS_REG)
             if not status & defs.DMA_GSTS_QIES:
                 return
-            while await iommu.hardware.readl(defs.DMAR_IQT_REG) != await iommu.hardware.readl(defs.DMAR_IQH_REG):
+            while await iommu.hardware.readl(defs.DMAR_IQT_REG) != await iommu.hardware.readl(
+                defs.DMAR_IQH_REG
+            ):
                 await self.machine.work(self.machine.costs.mmio)
             iommu.gcmd = iommu.gcmd & ~defs.DMA_GCMD_QIE
             await iommu.hardware.writel(defs.DMAR_GCMD_REG, iommu.gcmd)
             await self.iommu_wait_op(iommu, defs.DMAR_GSTS_REG, defs.DMA_GSTS_QIES, False)
 
     async def iommu_wait_op(self, iommu: intel_iommu, register: int, bits: int, on: bool) -> None:
-        """`IOMMU_WAIT_OP`: spin until register bits are as wanted. Linux panics after about ten seconds; so does this."""
+        """`IOMMU_WAIT_OP`: spin until register bits are as wanted. Linux panics after about ten
+        seconds; so does this.
+        """
         deadline = self.machine.now + 10_000_000_000
-        read = iommu.hardware.readq if register in (defs.DMAR_CCMD_REG,) or bits >> 32 else iommu.hardware.readl
+        read = (
+            iommu.hardware.readq if register in (defs.DMAR_CCMD_REG,) or bits >> 32 else iommu.hardware.readl
+        )
         while bool(await read(register) & bits) is not on:
             self.machine.bug_on(self.machine.now > deadline, "DMAR hardware is malfunctioning")
             await self.machine.work(max(self.machine.costs.mmio, 1))
 
-    # -- the ring ----------------------------------------------------------------------------------------------------
+    # -- the ring
+    # ----------------------------------------------------------------------------------------------------
 
     async def reclaim_free_desc(self, qi: q_inval) -> None:
         """Slots at the tail whose submissions are over become free. Caller holds `q_lock`."""
@@ -112,9 +124,11 @@ class Dmar(DriverBase):
         qi.free_cnt = qi.free_cnt + freed
 
     async def qi_submit_sync(self, iommu: intel_iommu, descs: list[Desc], options: int = 0) -> int:
-        """Put descriptors and a wait descriptor into the ring, tell the hardware, spin until the wait is done.
+        """Put descriptors and a wait descriptor into the ring, tell the hardware, spin until
+        the wait is done.
 
-        0, -EINVAL when a descriptor was bad, -EAGAIN is retried inside. Interrupts are off from the first slot to the last.
+        0, -EINVAL when a descriptor was bad, -EAGAIN is retried inside. Interrupts are off from the first
+        slot to the last.
         """
         qi = iommu.qi
         if qi is None:
@@ -131,14 +145,21 @@ class Dmar(DriverBase):
                 flags = self.machine.local_irq_save()
                 await qi.q_lock.acquire()
             index, wait_index = await self.qi_fill(qi, descs, options)
-            await iommu.hardware.writel(defs.DMAR_IQT_REG, (wait_index + 1) % qi.length << self.qi_shift(iommu))
+            await iommu.hardware.writel(
+                defs.DMAR_IQT_REG, (wait_index + 1) % qi.length << self.qi_shift(iommu)
+            )
             result = rounds = 0
             while not result and (status := await qi.desc_status.load32(wait_index)) != QI_DONE:
-                result = await self.qi_check_fault(iommu, qi, index, wait_index) if status != QI_ABORT else -EAGAIN
+                result = (
+                    await self.qi_check_fault(iommu, qi, index, wait_index) if status != QI_ABORT else -EAGAIN
+                )
                 if not result:
-                    # Linux has no time-out here: a queue that stopped for somebody else's error would hang this CPU
+                    # Linux has no time-out here: a queue that stopped for somebody else's error would
+                    # hang this CPU
                     rounds += iommu.hardware.queue_error()
-                    self.machine.bug_on(rounds > HANGS, "qi_submit_sync waits for a queue that has stopped (hard LOCKUP)")
+                    self.machine.bug_on(
+                        rounds > HANGS, "qi_submit_sync waits for a queue that has stopped (hard LOCKUP)"
+                    )
                     # the lock is let go, the interrupts stay off
                     await qi.q_lock.release()
                     await self.cpu_relax_for_status(iommu, qi, wait_index)
@@ -151,7 +172,9 @@ class Dmar(DriverBase):
         return result
 
     async def qi_fill(self, qi: q_inval, descs: list[Desc], options: int) -> tuple[int, int]:
-        """Put descriptors and their wait descriptor into the ring: the first slot and the last. (In line in `qi_submit_sync`.)"""
+        """Put descriptors and their wait descriptor into the ring: the first slot and the last.
+        (In line in `qi_submit_sync`.)
+        """
         first, status, words, length = qi.free_head, qi.desc_status, qi.words, qi.length
         last = (first + len(descs)) % length
         index = first
@@ -172,7 +195,9 @@ class Dmar(DriverBase):
         return low, qi.desc_status.address + 4 * index, 0, 0
 
     async def cpu_relax_for_status(self, iommu: intel_iommu, qi: q_inval, index: int) -> None:
-        """Spin (`cpu_relax`) until the word with this slot's status is written, or the hardware reports an error."""
+        """Spin (`cpu_relax`) until the word with this slot's status is written, or the
+        hardware reports an error.
+        """
         seen = await qi.desc_status.load(index // 2)
         if seen >> 32 * (index % 2) & 0xFFFF_FFFF == QI_IN_USE:
             await qi.desc_status.relax_until_written(index // 2, seen, iommu.hardware.queue_error)
@@ -193,7 +218,9 @@ class Dmar(DriverBase):
             if head >> shift == index:
                 # ours is the bad one: put the wait descriptor in its place, so that the queue can go on
                 first = index * qi.words
-                await qi.desc[first // 512].copy_in(first % 512, self.wait_desc(qi, wait_index, 0)[: qi.words])
+                await qi.desc[first // 512].copy_in(
+                    first % 512, self.wait_desc(qi, wait_index, 0)[: qi.words]
+                )
                 await hardware.writel(defs.DMAR_FSTS_REG, defs.DMA_FSTS_IQE)
                 reason = await hardware.readq(defs.DMAR_IQER_REG) & 0xF
                 self.pr(f"{iommu.name}: VT-d detected Invalidation Queue Error: Reason {reason:x}")
@@ -206,10 +233,11 @@ class Dmar(DriverBase):
         return 0
 
     async def _abort_in_flight(self, iommu: intel_iommu, qi: q_inval, wait_index: int) -> bool:
-        """A device did not answer in time: every wait descriptor in flight is marked aborted. True if ours was.
+        """A device did not answer in time: every wait descriptor in flight is marked aborted.
+        True if ours was.
 
-        The arithmetic goes back from the head in steps of two and takes odd slots for wait descriptors, which holds for
-        submissions of one descriptor and its wait.
+        The arithmetic goes back from the head in steps of two and takes odd slots for wait descriptors, which
+        holds for submissions of one descriptor and its wait.
         """
         hardware, shift = iommu.hardware, self.qi_shift(iommu)
         head = (((await hardware.readl(defs.DMAR_IQH_REG)) >> shift) - 1) % qi.length | 1
@@ -224,7 +252,8 @@ class Dmar(DriverBase):
                 break
         return await qi.desc_status.load32(wait_index) == QI_ABORT
 
-    # -- the kinds of flush ------------------------------------------------------------------------------------------
+    # -- the kinds of flush
+    # ------------------------------------------------------------------------------------------
 
     async def qi_flush_context(self, iommu: intel_iommu, did: int, sid: int, fm: int, type: int) -> None:
         """Context-cache invalidation; `type` is a DMA_CCMD_*_INVL value."""
@@ -232,15 +261,23 @@ class Dmar(DriverBase):
         low = fm << 48 | sid << 32 | did << 16 | granularity << 4 | defs.QI_CC_TYPE
         await self.qi_submit_sync(iommu, [(low, 0, 0, 0)])
 
-    async def qi_flush_iotlb(self, iommu: intel_iommu, did: int, addr: int, size_order: int, type: int) -> None:
-        """IOTLB invalidation of a domain id, all of it or 2^size_order pages at `addr` (bit 6 of which is the hint IH)."""
+    async def qi_flush_iotlb(
+        self, iommu: intel_iommu, did: int, addr: int, size_order: int, type: int
+    ) -> None:
+        """IOTLB invalidation of a domain id, all of it or 2^size_order pages at `addr` (bit 6 of which
+        is the hint IH).
+        """
         granularity = type >> 60 & 3
         low = did << 16 | granularity << 4 | defs.QI_IOTLB_TYPE
-        low |= (iommu.cap >> defs.CAP_WRITE_DRAIN & 3) << 6  # drain writes, drain reads: two bits side by side, there as here
+        low |= (
+            iommu.cap >> defs.CAP_WRITE_DRAIN & 3
+        ) << 6  # drain writes, drain reads: two bits side by side, there as here
         high = addr & defs.VTD_PAGE_MASK | addr & 1 << 6 | size_order
         await self.qi_submit_sync(iommu, [(low, high, 0, 0)])
 
-    async def qi_flush_dev_iotlb(self, iommu: intel_iommu, sid: int, pfsid: int, qdep: int, addr: int, mask: int) -> None:
+    async def qi_flush_dev_iotlb(
+        self, iommu: intel_iommu, sid: int, pfsid: int, qdep: int, addr: int, mask: int
+    ) -> None:
         """Invalidate 2^mask pages at `addr` in a device's own TLB."""
         if mask:
             addr |= (1 << defs.VTD_PAGE_SHIFT + mask - 1) - 1
@@ -251,14 +288,17 @@ class Dmar(DriverBase):
         low = sid << 32 | qdep << 16 | (pfsid & 0xF) << 12 | (pfsid >> 4 & 0xFFF) << 52 | defs.QI_DIOTLB_TYPE
         await self.qi_submit_sync(iommu, [(low, high & (1 << 64) - 1, 0, 0)])
 
-    async def qi_flush_piotlb(self, iommu: intel_iommu, did: int, pasid: int, addr: int, npages: int, ih: bool) -> None:
+    async def qi_flush_piotlb(
+        self, iommu: intel_iommu, did: int, pasid: int, addr: int, npages: int, ih: bool
+    ) -> None:
         """PASID-tagged IOTLB invalidation; `npages` -1: everything of the PASID."""
         low = did << 16 | pasid << 32 | defs.QI_EIOTLB_TYPE
         if npages == -1:
             await self.qi_submit_sync(iommu, [(low | defs.QI_GRAN_NONG_PASID << 4, 0, 0, 0)])
             return
         mask = max(npages - 1, 0).bit_length()
-        # an address that is not aligned to the mask is rounded down, with a warning: the end of the range is then not flushed
+        # an address that is not aligned to the mask is rounded down, with a warning: the end of the range is
+        # then not flushed
         align = 1 << defs.VTD_PAGE_SHIFT + mask
         if self.machine.warn_on(addr & align - 1, "qi_flush_piotlb: address not aligned"):
             addr &= ~(align - 1)
@@ -266,13 +306,29 @@ class Dmar(DriverBase):
         await self.qi_submit_sync(iommu, [(low | defs.QI_GRAN_PSI_PASID << 4, high, 0, 0)])
 
     async def qi_flush_dev_iotlb_pasid(
-        self, iommu: intel_iommu, sid: int, pfsid: int, pasid: int, qdep: int, addr: int, order: int,
-    ) -> None:  # fmt: skip
+        self,
+        iommu: intel_iommu,
+        sid: int,
+        pfsid: int,
+        pasid: int,
+        qdep: int,
+        addr: int,
+        order: int,
+    ) -> None:
         """Invalidate 2^order pages of one PASID in a device's own TLB."""
-        low = pasid << 32 | sid << 16 | (qdep & 0x1F) << 4 | (pfsid & 0xF) << 12 | (pfsid >> 4 & 0xFFF) << 52 | defs.QI_DEIOTLB_TYPE
+        low = (
+            pasid << 32
+            | sid << 16
+            | (qdep & 0x1F) << 4
+            | (pfsid & 0xF) << 12
+            | (pfsid >> 4 & 0xFFF) << 52
+            | defs.QI_DEIOTLB_TYPE
+        )
         high = addr & defs.VTD_PAGE_MASK
         if order:
-            high = (addr | (1 << defs.VTD_PAGE_SHIFT + order - 1) - 1) & defs.VTD_PAGE_MASK & ~(1 << 12 + order - 1) | 1 << 11
+            high = (addr | (1 << defs.VTD_PAGE_SHIFT + order - 1) - 1) & defs.VTD_PAGE_MASK & ~(
+                1 << 12 + order - 1
+            ) | 1 << 11
         await self.qi_submit_sync(iommu, [(low, high & (1 << 64) - 1, 0, 0)])
 
     async def qi_flush_pasid_cache(self, iommu: intel_iommu, did: int, granularity: int, pasid: int) -> None:

@@ -1,13 +1,14 @@
 """Domains: drivers/iommu/intel/iommu.c, from `alloc_domain` to `domain_exit`.
 
-A domain is a table plus, for each unit it is attached to, a reference count and a 16-bit id that tags the hardware's
-caches. What it can do (large pages, coherency, width) is what all its units can do, recomputed when it gains or loses one.
+A domain is a table plus, for each unit it is attached to, a reference count and a 16-bit id that tags the
+hardware's caches. What it can do (large pages, coherency, width) is what all its units can do, recomputed
+when it gains or loses one.
 """
 
 from __future__ import annotations
 
 from vtdkit.iommu.errno import ENOMEM, ENOSPC
-from vtdkit.kernel import Page
+from vtdkit.kernel.memory.pages import Page
 
 from . import defs
 from .context import ContextTables
@@ -17,7 +18,8 @@ from .structs import DOMAIN_FLAG_USE_FIRST_LEVEL, dmar_domain, intel_iommu
 class Domains(ContextTables):
     """Guards: `device_domain_lock` and `intel_iommu::lock`, both, for counts, ids and capabilities."""
 
-    # -- what a domain can do ----------------------------------------------------------------------------------------
+    # -- what a domain can do
+    # ----------------------------------------------------------------------------------------
 
     def iommu_paging_structure_coherency(self, iommu: intel_iommu) -> bool:
         """Does the unit snoop page-table reads?"""
@@ -55,14 +57,19 @@ class Domains(ContextTables):
             domain.nid = await self.domain_update_device_node(domain)
         generic = domain.domain
         if generic is not None:
-            generic.aperture_end = defs.domain_max_addr(domain.gaw - 1 if domain.use_first_level else domain.gaw)
+            generic.aperture_end = defs.domain_max_addr(
+                domain.gaw - 1 if domain.use_first_level else domain.gaw
+            )
             generic.pgsize_bitmap |= (0, 1 << 21, 1 << 21 | 1 << 30)[domain.iommu_superpage]
         await self.domain_update_iotlb(domain)
 
-    # -- ids ---------------------------------------------------------------------------------------------------------
+    # -- ids
+    # ---------------------------------------------------------------------------------------------------------
 
     async def domain_attach_iommu(self, domain: dmar_domain, iommu: intel_iommu) -> int:
-        """One more device of this unit; the first one gets the domain its id there. -ENOSPC. Caller holds both locks."""
+        """One more device of this unit; the first one gets the domain its id there. -ENOSPC.
+        Caller holds both locks.
+        """
         self.device_domain_lock.assert_spin_locked()
         iommu.lock.assert_spin_locked()
         return await self.take_domain_id(domain, iommu)
@@ -103,10 +110,13 @@ class Domains(ContextTables):
         await self.domain_update_iommu_cap(domain)
         domain.iommu_did = {**domain.iommu_did, iommu.seq_id: 0}
 
-    # -- life --------------------------------------------------------------------------------------------------------
+    # -- life
+    # --------------------------------------------------------------------------------------------------------
 
     async def alloc_domain(self, type: str) -> dmar_domain | None:
-        """A domain without a table yet; None when memory is out. `type`: "dma", "dma-fq", "unmanaged" or "identity"."""
+        """A domain without a table yet; None when memory is out. `type`: "dma",
+        "dma-fq", "unmanaged" or "identity".
+        """
         self.domains_made += 1
         domain = await self.machine.kmalloc(dmar_domain, f"domain {self.domains_made}")
         if domain is None:
@@ -136,7 +146,9 @@ class Domains(ContextTables):
                 await self._dmar_remove_one_dev_info(info)
 
     async def domain_exit(self, domain: dmar_domain) -> None:
-        """The end of a domain: leftover devices are detached, the whole table is freed. No IOTLB flush here."""
+        """The end of a domain: leftover devices are detached, the whole table is freed.
+        No IOTLB flush here.
+        """
         await self.domain_remove_dev_info(domain)
         await self.free_domain_table(domain)
         await self.machine.kfree(domain)
@@ -149,7 +161,9 @@ class Domains(ContextTables):
             await self.put_pages_list(freelist)
 
     async def si_domain_init(self) -> int:
-        """The shared identity domain; with hardware pass-through its table stays empty. 0 or a negative error."""
+        """The shared identity domain; with hardware pass-through its table stays empty. 0
+        or a negative error.
+        """
         domain = await self.alloc_domain("identity")
         if domain is None:
             return -ENOMEM
@@ -162,15 +176,20 @@ class Domains(ContextTables):
         first, last = self.machine.pages.FIRST_PFN, self.machine.pages.FIRST_PFN + self.identity_pages - 1
         return await self.iommu_domain_identity_map(domain, first, last)
 
-    #: how much memory an identity table covers where the units cannot pass through (own choice, to keep tables small)
+    #: how much memory an identity table covers where the units cannot pass through (own choice, to
+    #: keep tables small)
     identity_pages = 1 << 12
 
     async def iommu_domain_identity_map(self, domain: dmar_domain, first_vpfn: int, last_vpfn: int) -> int:
         """Map a range of page frames to themselves."""
         await self.dma_pte_clear_range(domain, first_vpfn, last_vpfn)
         return await self._domain_mapping(
-            domain, first_vpfn, first_vpfn, last_vpfn - first_vpfn + 1, defs.DMA_PTE_READ | defs.DMA_PTE_WRITE,
-        )  # fmt: skip
+            domain,
+            first_vpfn,
+            first_vpfn,
+            last_vpfn - first_vpfn + 1,
+            defs.DMA_PTE_READ | defs.DMA_PTE_WRITE,
+        )
 
 
 def first_node(domain: dmar_domain) -> int:

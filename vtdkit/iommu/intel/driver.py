@@ -1,4 +1,6 @@
-"""The whole driver, as it stood before the series, and its start-up (drivers/iommu/intel/iommu.c, `intel_iommu_init`)."""
+"""The whole driver, as it stood before the series, and its start-up
+(drivers/iommu/intel/iommu.c, `intel_iommu_init`).
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ class IntelIommu(Debugfs):
     """The whole driver before the series."""
 
     async def intel_iommu_init(self) -> int:
-        """`intel_iommu_init` and `init_dmars`: every unit gets its queue, its ids, its root table; then translation goes on."""
+        """`intel_iommu_init` and `init_dmars`: every unit gets its queue, its ids, its root table;
+        then translation goes on.
+        """
         async with self.dmar_global_lock.write():
             for seq_id, hardware in enumerate(self.units):
                 iommu = intel_iommu(self.machine, hardware, seq_id)

@@ -1,25 +1,38 @@
 """Faults: drivers/iommu/intel/dmar.c `dmar_fault` and iommu.c `dmar_fault_dump_ptes`.
 
-The handler runs in hard interrupt context, never in a thread. With CONFIG_DMAR_DEBUG it also prints every entry on the way
-to the address that faulted. It takes no lock for that, and before patch 04 it finds the device by walking the list of all
-probed devices, unlocked too.
+The handler runs in hard interrupt context, never in a thread. With CONFIG_DMAR_DEBUG it also prints every
+entry on the way to the address that faulted. It takes no lock for that, and before patch 04 it finds the
+device by walking the list of all probed devices, unlocked too.
 """
 
 from __future__ import annotations
 
-from vtdkit.kernel import Page
+from vtdkit.kernel.memory.pages import Page
 
 from . import defs
 from .context import context_entry
 from .device import Devices
 from .pasid import WORDS
-from .structs import device_domain_info, dma_pte, dma_pte_addr, dma_pte_present, dma_pte_superpage, dmar_domain, intel_iommu
+from .structs import (
+    device_domain_info,
+    dma_pte,
+    dma_pte_addr,
+    dma_pte_present,
+    dma_pte_superpage,
+    dmar_domain,
+    intel_iommu,
+)
 
 REASONS = {
-    0x1: "Present bit in root entry is clear", 0x2: "Present bit in context entry is clear", 0x3: "Invalid context entry",
-    0x4: "Access beyond MGAW", 0x5: "PTE Write access is not set", 0x6: "PTE Read access is not set",
-    0xC: "non-zero reserved fields in PTE", 0xD: "PCE for translation request specifies blocking",
-}  # fmt: skip
+    0x1: "Present bit in root entry is clear",
+    0x2: "Present bit in context entry is clear",
+    0x3: "Invalid context entry",
+    0x4: "Access beyond MGAW",
+    0x5: "PTE Write access is not set",
+    0x6: "PTE Read access is not set",
+    0xC: "non-zero reserved fields in PTE",
+    0xD: "PCE for translation request specifies blocking",
+}
 
 
 class FaultHandler(Devices):

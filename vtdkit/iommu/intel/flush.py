@@ -1,9 +1,9 @@
 """Flushes: drivers/iommu/intel/iommu.c, the functions that tell hardware to forget.
 
-Two ways to tell it, registers or queue, behind `flush_context` and `flush_iotlb`. A device with ATS keeps translations of
-its own: after an unmap the driver walks the domain's devices, under `device_domain_lock` with interrupts off, and for each
-such device waits for the hardware. `iommu_flush_dev_iotlb` is called once for each unit of the domain and walks all its
-devices each time.
+Two ways to tell it, registers or queue, behind `flush_context` and `flush_iotlb`. A device with ATS keeps
+translations of its own: after an unmap the driver walks the domain's devices, under `device_domain_lock`
+with interrupts off, and for each such device waits for the hardware. `iommu_flush_dev_iotlb` is called
+once for each unit of the domain and walks all its devices each time.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Awaitable
 
 from vtdkit.iommu.core import IommuDomain, IotlbGather
-from vtdkit.kernel.engine import DONE
+from vtdkit.kernel.machine.engine import DONE
 
 from . import defs
 from .dmar import Dmar
@@ -21,7 +21,8 @@ from .structs import device_domain_info, dmar_domain, intel_iommu
 class Flush(Dmar):
     """Guards: `domain->devices` by `device_domain_lock`; register sequences by `register_lock`."""
 
-    # -- by register -------------------------------------------------------------------------------------------------
+    # -- by register
+    # -------------------------------------------------------------------------------------------------
 
     def iommu_flush_write_buffer(self, iommu: intel_iommu) -> Awaitable[None]:
         """Old units buffer table writes (RWBF): have them written out. Nothing to do on others."""
@@ -32,14 +33,18 @@ class Flush(Dmar):
             await iommu.hardware.writel(defs.DMAR_GCMD_REG, iommu.gcmd | defs.DMA_GCMD_WBF)
             await self.iommu_wait_op(iommu, defs.DMAR_GSTS_REG, defs.DMA_GSTS_WBFS, False)
 
-    async def _iommu_flush_context(self, iommu: intel_iommu, did: int, source_id: int, function_mask: int, type: int) -> None:
+    async def _iommu_flush_context(
+        self, iommu: intel_iommu, did: int, source_id: int, function_mask: int, type: int
+    ) -> None:
         """`__iommu_flush_context`."""
         value = type | did | source_id << 16 | function_mask << 32 | defs.DMA_CCMD_ICC
         async with iommu.register_lock.irqsave():
             await iommu.hardware.writeq(defs.DMAR_CCMD_REG, value)
             await self.iommu_wait_op(iommu, defs.DMAR_CCMD_REG, defs.DMA_CCMD_ICC, False)
 
-    async def _iommu_flush_iotlb(self, iommu: intel_iommu, did: int, addr: int, size_order: int, type: int) -> None:
+    async def _iommu_flush_iotlb(
+        self, iommu: intel_iommu, did: int, addr: int, size_order: int, type: int
+    ) -> None:
         """`__iommu_flush_iotlb`."""
         offset = defs.ecap_iotlb_offset(iommu.ecap)
         value = type | defs.DMA_TLB_IVT | did << 32
@@ -51,24 +56,36 @@ class Flush(Dmar):
             await iommu.hardware.writeq(offset + 8, value)
             await self.iommu_wait_op(iommu, offset + 8, defs.DMA_TLB_IVT, False)
 
-    # -- either way --------------------------------------------------------------------------------------------------
+    # -- either way
+    # --------------------------------------------------------------------------------------------------
 
-    def flush_context(self, iommu: intel_iommu, did: int, source_id: int, function_mask: int, type: int) -> Awaitable[None]:
+    def flush_context(
+        self, iommu: intel_iommu, did: int, source_id: int, function_mask: int, type: int
+    ) -> Awaitable[None]:
         """`iommu->flush.flush_context`, a function pointer."""
         way = self.qi_flush_context if iommu.flush_queued else self._iommu_flush_context
         return way(iommu, did, source_id, function_mask, type)
 
-    def flush_iotlb(self, iommu: intel_iommu, did: int, addr: int, size_order: int, type: int) -> Awaitable[None]:
+    def flush_iotlb(
+        self, iommu: intel_iommu, did: int, addr: int, size_order: int, type: int
+    ) -> Awaitable[None]:
         """`iommu->flush.flush_iotlb`, a function pointer."""
         way = self.qi_flush_iotlb if iommu.flush_queued else self._iommu_flush_iotlb
         return way(iommu, did, addr, size_order, type)
 
-    # -- device TLBs -------------------------------------------------------------------------------------------------
+    # -- device TLBs
+    # -------------------------------------------------------------------------------------------------
 
     async def iommu_support_dev_iotlb(
-        self, domain: dmar_domain, iommu: intel_iommu, bus: int, devfn: int,
-    ) -> device_domain_info | None:  # fmt: skip
-        """The record of the attached device at this address, if it can do ATS. Caller holds `device_domain_lock`."""
+        self,
+        domain: dmar_domain,
+        iommu: intel_iommu,
+        bus: int,
+        devfn: int,
+    ) -> device_domain_info | None:
+        """The record of the attached device at this address, if it can do ATS.
+        Caller holds `device_domain_lock`.
+        """
         self.device_domain_lock.assert_spin_locked()
         if iommu.qi is None:
             return None
@@ -80,12 +97,16 @@ class Flush(Dmar):
         domain.has_iotlb_device = any(info.ats_enabled for info in domain.devices.entries())
 
     async def iommu_enable_dev_iotlb(self, info: device_domain_info | None) -> None:
-        """Switch on PASID, PRI and ATS, in this order, as far as they are supported. Caller holds `device_domain_lock`."""
+        """Switch on PASID, PRI and ATS, in this order, as far as they are supported.
+        Caller holds `device_domain_lock`.
+        """
         self.device_domain_lock.assert_spin_locked()
         await self.enable_pci_caps(info)
 
     async def enable_pci_caps(self, info: device_domain_info | None) -> None:
-        """The body of `iommu_enable_dev_iotlb`: configuration-space accesses, one capability after the other."""
+        """The body of `iommu_enable_dev_iotlb`: configuration-space accesses, one
+        capability after the other.
+        """
         if info is None:
             return
         info.pfsid = info.dev.sid if self.ecap(info.iommu, defs.ECAP_DIT) else 0
@@ -120,22 +141,35 @@ class Flush(Dmar):
         """`__iommu_flush_dev_iotlb`: one device, if it has ATS on."""
         if not info.ats_enabled:
             return
-        await self.qi_flush_dev_iotlb(info.iommu, info.bus << 8 | info.devfn, info.pfsid, info.ats_qdep, addr, mask)
+        await self.qi_flush_dev_iotlb(
+            info.iommu, info.bus << 8 | info.devfn, info.pfsid, info.ats_qdep, addr, mask
+        )
 
     async def iommu_flush_dev_iotlb(self, domain: dmar_domain, addr: int, mask: int) -> None:
-        """Every device TLB of the domain, one wait for the hardware each, under the global lock with interrupts off."""
+        """Every device TLB of the domain, one wait for the hardware each, under the global
+        lock with interrupts off.
+        """
         if not domain.has_iotlb_device:
             return
         async with self.device_domain_lock.irqsave():
             for info in domain.devices.entries():
                 await self._iommu_flush_dev_iotlb(info, addr, mask)
 
-    # -- the IOTLB of a domain ---------------------------------------------------------------------------------------
+    # -- the IOTLB of a domain
+    # ---------------------------------------------------------------------------------------
 
     async def iommu_flush_iotlb_psi(
-        self, iommu: intel_iommu, domain: dmar_domain, pfn: int, pages: int, ih: bool, map: bool,
-    ) -> None:  # fmt: skip
-        """Pages of a domain in one unit, then the device TLBs. `ih`: upper levels did not change; `map`: entries became present."""
+        self,
+        iommu: intel_iommu,
+        domain: dmar_domain,
+        pfn: int,
+        pages: int,
+        ih: bool,
+        map: bool,
+    ) -> None:
+        """Pages of a domain in one unit, then the device TLBs. `ih`: upper levels did not change;
+        `map`: entries became present.
+        """
         self.machine.bug_on(pages == 0, "iommu_flush_iotlb_psi of nothing")
         aligned = 1 << (pages - 1).bit_length()
         mask = aligned.bit_length() - 1
@@ -153,8 +187,12 @@ class Flush(Dmar):
         if not (self.cap(iommu, defs.CAP_CACHING_MODE) and map):
             await self.iommu_flush_dev_iotlb(domain, addr, mask)
 
-    def _mapping_notify_one(self, iommu: intel_iommu, domain: dmar_domain, pfn: int, pages: int) -> Awaitable[None]:
-        """`__mapping_notify_one`: new entries are there. Only a unit that caches what is not present has to be told."""
+    def _mapping_notify_one(
+        self, iommu: intel_iommu, domain: dmar_domain, pfn: int, pages: int
+    ) -> Awaitable[None]:
+        """`__mapping_notify_one`: new entries are there. Only a unit that caches what is not present
+        has to be told.
+        """
         if self.cap(iommu, defs.CAP_CACHING_MODE) and not domain.use_first_level:
             return self.iommu_flush_iotlb_psi(iommu, domain, pfn, pages, False, True)
         return self.iommu_flush_write_buffer(iommu)
@@ -179,18 +217,28 @@ class Flush(Dmar):
             await self._mapping_notify_one(iommu, dmar, iova >> defs.VTD_PAGE_SHIFT, pages)
 
     async def intel_iommu_tlb_sync(self, domain: IommuDomain, gather: IotlbGather) -> None:
-        """`iotlb_sync`: after an unmap, flush what was gathered; then the tables that were taken out may be freed."""
+        """`iotlb_sync`: after an unmap, flush what was gathered; then the tables that were taken
+        out may be freed.
+        """
         dmar: dmar_domain = domain.driver
-        # the last byte is gather.end, so the size comes out one short; rounding up to pages makes up for it
+        # the last byte is gather.end, so the size comes out one short; rounding up to pages makes
+        # up for it
         nrpages = defs.aligned_nrpages(gather.start, gather.end - gather.start)
         for iommu in self.for_each_domain_iommu(dmar):
             await self.iommu_flush_iotlb_psi(
-                iommu, dmar, gather.start >> defs.VTD_PAGE_SHIFT, nrpages, not gather.freelist, False,
-            )  # fmt: skip
+                iommu,
+                dmar,
+                gather.start >> defs.VTD_PAGE_SHIFT,
+                nrpages,
+                not gather.freelist,
+                False,
+            )
         await self.put_pages_list(gather.freelist)
 
 
-def find_ats_device(domain: dmar_domain, iommu: intel_iommu, bus: int, devfn: int) -> device_domain_info | None:
+def find_ats_device(
+    domain: dmar_domain, iommu: intel_iommu, bus: int, devfn: int
+) -> device_domain_info | None:
     """The attached device at this address if it can do ATS: one walk of the domain's list, in one step."""
     for info in domain.devices.entries():
         if info.iommu is iommu and (info.bus, info.devfn) == (bus, devfn):
@@ -200,6 +248,8 @@ def find_ats_device(domain: dmar_domain, iommu: intel_iommu, bus: int, devfn: in
 
 
 def shared_mask(pfn: int, end_pfn: int, bitmask: int) -> int:
-    """The smallest mask whose aligned block holds both ends of a range that is not aligned to its own size."""
+    """The smallest mask whose aligned block holds both ends of a range that is not aligned
+    to its own size.
+    """
     shared = ~(pfn ^ end_pfn) & ~bitmask & (1 << 64) - 1
     return (shared & -shared).bit_length() - 1 if shared else 64

@@ -1,11 +1,11 @@
-"""Units come, go, sleep and wake: drivers/iommu/intel/iommu.c, `init_dmars`, `disable_dmar_iommu`, `dmar_iommu_hotplug`,
-suspend and resume, and the tables of a crashed kernel.
+"""Units come, go, sleep and wake: drivers/iommu/intel/iommu.c, `init_dmars`, `disable_dmar_iommu`,
+`dmar_iommu_hotplug`, suspend and resume, and the tables of a crashed kernel.
 """
 
 from __future__ import annotations
 
 from vtdkit.iommu.errno import EINVAL, ENOMEM
-from vtdkit.kernel import Page
+from vtdkit.kernel.memory.pages import Page
 
 from . import defs
 from .fault import FaultHandler
@@ -15,7 +15,8 @@ from .structs import dma_pte_addr, intel_iommu
 class Hotplug(FaultHandler):
     """Guards: the list of units by `dmar_global_lock`; `gcmd` and register sequences by `register_lock`."""
 
-    # -- one unit, switched on ---------------------------------------------------------------------------------------
+    # -- one unit, switched on
+    # ---------------------------------------------------------------------------------------
 
     async def init_unit(self, iommu: intel_iommu) -> int:
         """Capabilities, queue, domain ids, root table, fault interrupt. 0 or -ENOMEM."""
@@ -37,7 +38,9 @@ class Hotplug(FaultHandler):
         return 0
 
     async def intel_iommu_init_qi(self, iommu: intel_iommu) -> None:
-        """Start from a sane state, whoever used the unit before; then the queue, or the registers where there is none."""
+        """Start from a sane state, whoever used the unit before; then the queue, or the registers
+        where there is none.
+        """
         if iommu.qi is None:
             await self.dmar_fault(iommu)
             await self.dmar_disable_qi(iommu)
@@ -91,7 +94,8 @@ class Hotplug(FaultHandler):
             await iommu.hardware.writel(defs.DMAR_GCMD_REG, iommu.gcmd)
             await self.iommu_wait_op(iommu, defs.DMAR_GSTS_REG, defs.DMA_GSTS_TES, False)
 
-    # -- one unit, taken away ----------------------------------------------------------------------------------------
+    # -- one unit, taken away
+    # ----------------------------------------------------------------------------------------
 
     async def disable_dmar_iommu(self, iommu: intel_iommu) -> None:
         """Detach every device of the unit, under the global lock; then translation off."""
@@ -140,7 +144,8 @@ class Hotplug(FaultHandler):
         await self.iommu_enable_translation(iommu)
         return 0
 
-    # -- sleep -------------------------------------------------------------------------------------------------------
+    # -- sleep
+    # -------------------------------------------------------------------------------------------------------
 
     async def iommu_suspend(self) -> int:
         """Flush everything, translation off, remember the fault registers."""
@@ -150,7 +155,12 @@ class Hotplug(FaultHandler):
         for iommu in self.for_each_iommu():
             await self.iommu_disable_translation(iommu)
             async with iommu.register_lock.irqsave():
-                registers = (defs.DMAR_FECTL_REG, defs.DMAR_FEDATA_REG, defs.DMAR_FEADDR_REG, defs.DMAR_FEUADDR_REG)
+                registers = (
+                    defs.DMAR_FECTL_REG,
+                    defs.DMAR_FEDATA_REG,
+                    defs.DMAR_FEADDR_REG,
+                    defs.DMAR_FEUADDR_REG,
+                )
                 iommu.iommu_state = tuple([await iommu.hardware.readl(register) for register in registers])
         return 0
 
@@ -162,14 +172,22 @@ class Hotplug(FaultHandler):
             await self.iommu_enable_translation(iommu)
         for iommu in self.for_each_iommu():
             async with iommu.register_lock.irqsave():
-                registers = (defs.DMAR_FECTL_REG, defs.DMAR_FEDATA_REG, defs.DMAR_FEADDR_REG, defs.DMAR_FEUADDR_REG)
+                registers = (
+                    defs.DMAR_FECTL_REG,
+                    defs.DMAR_FEDATA_REG,
+                    defs.DMAR_FEADDR_REG,
+                    defs.DMAR_FEUADDR_REG,
+                )
                 for register, value in zip(registers, iommu.iommu_state, strict=False):
                     await iommu.hardware.writel(register, value)
 
-    # -- after a crash -----------------------------------------------------------------------------------------------
+    # -- after a crash
+    # -----------------------------------------------------------------------------------------------
 
     async def copy_translation_tables(self, iommu: intel_iommu) -> int:
-        """Take over the context tables of the kernel that crashed, so that devices still at it do not fault. 0 or negative."""
+        """Take over the context tables of the kernel that crashed, so that devices still at it do not
+        fault. 0 or negative.
+        """
         rtaddr = await iommu.hardware.readq(defs.DMAR_RTADDR_REG)
         old = self.machine.pages.page(rtaddr & defs.VTD_PAGE_MASK)
         if old is None or bool(rtaddr & defs.DMA_RTADDR_SMT) != self.sm_supported(iommu):
@@ -189,7 +207,9 @@ class Hotplug(FaultHandler):
             if word in tables:
                 await iommu.root_entry.store(word, tables[word].address | 1)
 
-    async def copy_context_table(self, iommu: intel_iommu, old: Page, tables: dict[int, Page], bus: int) -> int:
+    async def copy_context_table(
+        self, iommu: intel_iommu, old: Page, tables: dict[int, Page], bus: int
+    ) -> int:
         """One bus: every present entry is copied, marked as copied, and its domain id reserved."""
         for half in range(2 if self.sm_supported(iommu) else 1):
             entry = await old.load(2 * bus + half)

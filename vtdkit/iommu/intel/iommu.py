@@ -1,4 +1,6 @@
-"""The driver's face to the iommu core, and its start-up: drivers/iommu/intel/iommu.c, `intel_iommu_ops` and `intel_iommu_init`."""
+"""The driver's face to the iommu core, and its start-up: drivers/iommu/intel/iommu.c,
+`intel_iommu_ops` and `intel_iommu_init`.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,7 @@ from collections.abc import Awaitable
 from vtdkit.iommu.core import IOMMU_READ, IOMMU_WRITE, IommuDomain, IotlbGather
 from vtdkit.iommu.errno import EFAULT, EINVAL
 from vtdkit.iommu.pci import PciDevice
-from vtdkit.kernel.engine import DONE
+from vtdkit.kernel.machine.engine import DONE
 
 from . import defs
 from .hotplug import Hotplug
@@ -18,7 +20,9 @@ class IommuOps(Hotplug):
     """`intel_iommu_ops`. Guards: none here; map and unmap take no lock."""
 
     async def intel_iommu_domain_alloc(self, type: str) -> IommuDomain | None:
-        """A domain of this type ("dma", "dma-fq", "unmanaged", "identity"), or None. Identity is one shared domain."""
+        """A domain of this type ("dma", "dma-fq", "unmanaged", "identity"), or None. Identity
+        is one shared domain.
+        """
         if type == "identity":
             return self.si_domain.domain if self.si_domain is not None else None
         if type not in ("dma", "dma-fq", "unmanaged"):
@@ -46,22 +50,37 @@ class IommuOps(Hotplug):
     async def intel_iommu_map(self, domain: IommuDomain, iova: int, hpa: int, size: int, prot: int) -> int:
         """Map, after a look at the width. 0, -EFAULT beyond it, or what `__domain_mapping` says."""
         dmar: dmar_domain = domain.driver
-        bits = (defs.DMA_PTE_READ if prot & IOMMU_READ else 0) | (defs.DMA_PTE_WRITE if prot & IOMMU_WRITE else 0)
+        bits = (defs.DMA_PTE_READ if prot & IOMMU_READ else 0) | (
+            defs.DMA_PTE_WRITE if prot & IOMMU_WRITE else 0
+        )
         if dmar.set_pte_snp:
             bits |= defs.DMA_PTE_SNP
         end = iova + size
         if dmar.max_addr < end:
             if defs.domain_max_addr(dmar.gaw) + 1 < end:
-                self.pr(f"intel_iommu_map: iommu width ({dmar.gaw}) is not sufficient for the mapped address ({end:x})")
+                self.pr(
+                    f"intel_iommu_map: iommu width ({dmar.gaw}) is not sufficient for the mapped address "
+                    f"({end:x})"
+                )
                 return -EFAULT
             dmar.max_addr = end
         return await self._domain_mapping(
-            dmar, iova >> defs.VTD_PAGE_SHIFT, hpa >> defs.VTD_PAGE_SHIFT, defs.aligned_nrpages(hpa, size), bits,
-        )  # fmt: skip
+            dmar,
+            iova >> defs.VTD_PAGE_SHIFT,
+            hpa >> defs.VTD_PAGE_SHIFT,
+            defs.aligned_nrpages(hpa, size),
+            bits,
+        )
 
     async def intel_iommu_map_pages(
-        self, domain: IommuDomain, iova: int, paddr: int, pgsize: int, pgcount: int, prot: int,
-    ) -> tuple[int, int]:  # fmt: skip
+        self,
+        domain: IommuDomain,
+        iova: int,
+        paddr: int,
+        pgsize: int,
+        pgcount: int,
+        prot: int,
+    ) -> tuple[int, int]:
         """`map_pages`: error (0 or negative) and bytes mapped."""
         if pgsize not in (1 << 12, 1 << 21, 1 << 30) or (iova | paddr) & pgsize - 1:
             return -EINVAL, 0
@@ -82,7 +101,9 @@ class IommuOps(Hotplug):
         await self.iommu_iotlb_gather_add_page(domain, gather, iova, size)
         return size
 
-    def iommu_iotlb_gather_add_page(self, domain: IommuDomain, gather: IotlbGather, iova: int, size: int) -> Awaitable[None]:
+    def iommu_iotlb_gather_add_page(
+        self, domain: IommuDomain, gather: IotlbGather, iova: int, size: int
+    ) -> Awaitable[None]:
         """Add a range to what is to be flushed; flush first if it does not join on, or is of another size."""
         if gather.takes(iova, size):
             gather.add(iova, size)
@@ -94,8 +115,13 @@ class IommuOps(Hotplug):
         gather.add(iova, size)
 
     async def intel_iommu_unmap_pages(
-        self, domain: IommuDomain, iova: int, pgsize: int, pgcount: int, gather: IotlbGather,
-    ) -> int:  # fmt: skip
+        self,
+        domain: IommuDomain,
+        iova: int,
+        pgsize: int,
+        pgcount: int,
+        gather: IotlbGather,
+    ) -> int:
         """`unmap_pages`: bytes unmapped."""
         return await self.intel_iommu_unmap(domain, iova, pgsize * pgcount, gather)
 
@@ -105,9 +131,12 @@ class IommuOps(Hotplug):
         value = await pte.load() if pte is not None else 0
         if not dma_pte_present(value):
             return 0
-        return dma_pte_addr(value) + (iova & (1 << defs.level_to_offset_bits(level) + defs.VTD_PAGE_SHIFT) - 1)
+        return dma_pte_addr(value) + (
+            iova & (1 << defs.level_to_offset_bits(level) + defs.VTD_PAGE_SHIFT) - 1
+        )
 
-    # -- cache coherency ---------------------------------------------------------------------------------------------
+    # -- cache coherency
+    # ---------------------------------------------------------------------------------------------
 
     async def domain_support_force_snooping(self, domain: dmar_domain) -> bool:
         """Can every attached device's unit force snooping? Caller holds `device_domain_lock`."""
@@ -115,7 +144,9 @@ class IommuOps(Hotplug):
         return all(self.ecap(info.iommu, defs.ECAP_SC) for info in domain.devices.entries())
 
     async def domain_set_force_snooping(self, domain: dmar_domain) -> None:
-        """Second level: from now on in every leaf. First level: in each device's PASID entry. Caller holds `device_domain_lock`."""
+        """Second level: from now on in every leaf. First level: in each device's PASID entry.
+        Caller holds `device_domain_lock`.
+        """
         self.device_domain_lock.assert_spin_locked()
         if not domain.use_first_level:
             domain.set_pte_snp = True
@@ -144,7 +175,9 @@ class IommuOps(Hotplug):
             return await self.allow_pasid(iommu, info)
 
     async def allow_pasid(self, iommu: intel_iommu, info: device_domain_info) -> int:
-        """The body of `intel_iommu_enable_pasid`: set PASIDE, flush the context cache, switch the device's capabilities on."""
+        """The body of `intel_iommu_enable_pasid`: set PASIDE, flush the context cache, switch
+        the device's capabilities on.
+        """
         if not info.pasid_supported:
             return -EINVAL
         context = await self.iommu_context_addr(iommu, info.bus, info.devfn, False)

@@ -1,8 +1,10 @@
-"""PASID tables: drivers/iommu/intel/pasid.c. In scalable mode every PCI device has one, if only for requests without a PASID.
+"""PASID tables: drivers/iommu/intel/pasid.c. In scalable mode every PCI device has one, if only for
+requests without a PASID.
 
-A directory leads to tables of 64 entries of 64 bytes. A table, once put into the directory, stays as long as the directory does, so
-putting one in is a bare compare-and-exchange. Before 5.19, devices that share an alias shared a directory; to find it, the driver
-walked the list of every probed device under `device_domain_lock`.
+A directory leads to tables of 64 entries of 64 bytes. A table, once put into the directory, stays
+as long as the directory does, so putting one in is a bare compare-and-exchange. Before 5.19,
+devices that share an alias shared a directory; to find it, the driver walked the list of every
+probed device under `device_domain_lock`.
 """
 
 from __future__ import annotations
@@ -12,7 +14,8 @@ from dataclasses import dataclass
 
 from vtdkit.iommu.errno import EBUSY, EINVAL, ENODEV, ENOMEM
 from vtdkit.iommu.pci import PciDevice
-from vtdkit.kernel import GFP_ATOMIC, GFP_KERNEL, Page
+from vtdkit.kernel.memory.gfp import GFP_ATOMIC, GFP_KERNEL
+from vtdkit.kernel.memory.pages import Page
 
 from . import defs
 from .pgtable import PageTables
@@ -66,9 +69,12 @@ class pasid_table_opaque:
 
 
 class Pasid(PageTables):
-    """Guards: PASID entries by `intel_iommu::lock` while they are set up; `pasid_table->dev` by `device_domain_lock`."""
+    """Guards: PASID entries by `intel_iommu::lock` while they are set up;
+    `pasid_table->dev` by `device_domain_lock`.
+    """
 
-    # -- tables ------------------------------------------------------------------------------------------------------
+    # -- tables
+    # ------------------------------------------------------------------------------------------------------
 
     def intel_pasid_get_table(self, dev: PciDevice) -> pasid_table | None:
         """The device's PASID table, if it has one."""
@@ -82,7 +88,9 @@ class Pasid(PageTables):
         return table.max_pasid if table is not None else 0
 
     async def for_each_device_domain(self, visit: Callable[[device_domain_info], Awaitable[int]]) -> int:
-        """Call `visit` on every probed device of the machine, under the global lock, until it returns something other than 0."""
+        """Call `visit` on every probed device of the machine, under the global lock, until it returns
+        something other than 0.
+        """
         async with self.device_domain_lock.irqsave():
             for info in self.device_domain_list.entries():
                 result = await visit(info)
@@ -93,13 +101,21 @@ class Pasid(PageTables):
     async def search_pasid_table(self, info: device_domain_info, data: pasid_table_opaque) -> int:
         """Is `info` the device at the address we look for, and has it a table? Then that is it."""
         await self.machine.work(self.machine.costs.line_near)
-        if (info.segment, info.bus, info.devfn) != (data.segment, data.bus, data.devfn) or info.pasid_table is None:
+        if (info.segment, info.bus, info.devfn) != (
+            data.segment,
+            data.bus,
+            data.devfn,
+        ) or info.pasid_table is None:
             return 0
         data.pasid_table = info.pasid_table
         return 1
 
-    async def get_alias_pasid_table(self, pdev: PciDevice, bus: int, devfn: int, data: pasid_table_opaque) -> int:
-        """The table of the device that has this alias as its address: every probed device of the machine is looked at."""
+    async def get_alias_pasid_table(
+        self, pdev: PciDevice, bus: int, devfn: int, data: pasid_table_opaque
+    ) -> int:
+        """The table of the device that has this alias as its address: every probed device of the
+        machine is looked at.
+        """
         data.segment, data.bus, data.devfn = pdev.segment, bus, devfn
         return await self.for_each_device_domain(lambda info: self.search_pasid_table(info, data))
 
@@ -121,7 +137,9 @@ class Pasid(PageTables):
             self.machine.warn_on(True, "intel_pasid_alloc_table: no device record, or a table already")
             return -EINVAL
         data = pasid_table_opaque()
-        await self.bus.for_each_dma_alias(dev, lambda pdev, bus, devfn: self.get_alias_pasid_table(pdev, bus, devfn, data))
+        await self.bus.for_each_dma_alias(
+            dev, lambda pdev, bus, devfn: self.get_alias_pasid_table(pdev, bus, devfn, data)
+        )
         table = data.pasid_table or await self.new_pasid_table(info)
         if table is None:
             return -ENOMEM
@@ -133,7 +151,9 @@ class Pasid(PageTables):
         max_pasid = defs.PASID_TBL_ENTRIES
         if info.pasid_supported:
             max_pasid = min(info.dev.max_pasids, self.intel_pasid_max_id)
-        table = await self.machine.kmalloc(pasid_table, f"PASID table of {info.dev.name}", max_pasid, gfp=GFP_KERNEL)
+        table = await self.machine.kmalloc(
+            pasid_table, f"PASID table of {info.dev.name}", max_pasid, gfp=GFP_KERNEL
+        )
         if table is None:
             return None
         size = max_pasid >> defs.PASID_PDE_SHIFT - 3
@@ -163,10 +183,13 @@ class Pasid(PageTables):
             await self.free_pgtable_page(page)
         await self.machine.kfree(table)
 
-    # -- entries -----------------------------------------------------------------------------------------------------
+    # -- entries
+    # -----------------------------------------------------------------------------------------------------
 
     async def intel_pasid_get_entry(self, dev: PciDevice, pasid: int) -> pasid_entry | None:
-        """The entry of a PASID, its table made if need be (without sleeping); None when out of bounds or out of memory."""
+        """The entry of a PASID, its table made if need be (without sleeping); None when out of bounds
+        or out of memory.
+        """
         table = self.intel_pasid_get_table(dev)
         if table is None or not 0 <= pasid < table.max_pasid:
             self.machine.warn_on(True, "intel_pasid_get_entry: no table, or a PASID beyond it")
@@ -176,7 +199,9 @@ class Pasid(PageTables):
         slot = table.dir_entry(pasid >> defs.PASID_PDE_SHIFT)
         entry = await slot.load()
         while not entry & 1:
-            page = await self.machine.alloc_page(GFP_ATOMIC, node=info.iommu.node, name=f"PASID entries of {dev.name}")
+            page = await self.machine.alloc_page(
+                GFP_ATOMIC, node=info.iommu.node, name=f"PASID entries of {dev.name}"
+            )
             if page is None:
                 return None
             found = await slot.cmpxchg(0, page.address | 1)
@@ -203,14 +228,26 @@ class Pasid(PageTables):
             return
         args = (info.pfsid, info.ats_qdep) if pasid == defs.PASID_RID2PASID else ()
         if args:
-            await self.qi_flush_dev_iotlb(iommu, info.bus << 8 | info.devfn, *args, 0, 64 - defs.VTD_PAGE_SHIFT)
+            await self.qi_flush_dev_iotlb(
+                iommu, info.bus << 8 | info.devfn, *args, 0, 64 - defs.VTD_PAGE_SHIFT
+            )
         else:
             await self.qi_flush_dev_iotlb_pasid(
-                iommu, info.bus << 8 | info.devfn, info.pfsid, pasid, info.ats_qdep, 0, 64 - defs.VTD_PAGE_SHIFT,
-            )  # fmt: skip
+                iommu,
+                info.bus << 8 | info.devfn,
+                info.pfsid,
+                pasid,
+                info.ats_qdep,
+                0,
+                64 - defs.VTD_PAGE_SHIFT,
+            )
 
-    async def intel_pasid_tear_down_entry(self, iommu: intel_iommu, dev: PciDevice, pasid: int, fault_ignore: bool) -> None:
-        """Take an entry out and flush: PASID cache, IOTLB, device TLB. No lock of its own before the series."""
+    async def intel_pasid_tear_down_entry(
+        self, iommu: intel_iommu, dev: PciDevice, pasid: int, fault_ignore: bool
+    ) -> None:
+        """Take an entry out and flush: PASID cache, IOTLB, device TLB. No lock of its
+        own before the series.
+        """
         pte = await self.intel_pasid_get_entry(dev, pasid)
         if self.machine.warn_on(pte is None, "intel_pasid_tear_down_entry: no entry"):
             return
@@ -225,7 +262,9 @@ class Pasid(PageTables):
         """Domain id and translation type of an entry."""
         return await pte.load(1) & 0xFFFF, await pte.load(0) >> 6 & 7
 
-    async def flush_torn_down(self, iommu: intel_iommu, dev: PciDevice, pasid: int, did: int, pgtt: int) -> None:
+    async def flush_torn_down(
+        self, iommu: intel_iommu, dev: PciDevice, pasid: int, did: int, pgtt: int
+    ) -> None:
         """The flushes after an entry was taken out."""
         if not self.ecap(iommu, defs.ECAP_COHERENT):
             await self.clflush(WORDS)
@@ -247,19 +286,29 @@ class Pasid(PageTables):
         else:
             await self.iommu_flush_write_buffer(iommu)
 
-    # -- the kinds of entry ------------------------------------------------------------------------------------------
+    # -- the kinds of entry
+    # ------------------------------------------------------------------------------------------
 
     async def pasid_enable_wpe(self, pte: pasid_entry) -> int:
-        """Write protection for supervisor requests, as the CPU has it (CR0.WP is on in this machine). 0 or -EINVAL."""
+        """Write protection for supervisor requests, as the CPU has it (CR0.WP is on in this
+        machine). 0 or -EINVAL.
+        """
         await pte.store(2, await pte.load(2) | 1 << 4)
         return 0
 
     async def intel_pasid_setup_first_level(
-        self, iommu: intel_iommu, dev: PciDevice, pgd: Page, pasid: int, did: int, flags: int,
-    ) -> int:  # fmt: skip
+        self,
+        iommu: intel_iommu,
+        dev: PciDevice,
+        pgd: Page,
+        pasid: int,
+        did: int,
+        flags: int,
+    ) -> int:
         """An entry that leads to first-level tables. Caller holds `iommu->lock`.
 
-        What the unit cannot do is noticed half-way: the entry may be left partly written, though never present.
+        What the unit cannot do is noticed half-way: the entry may be left partly
+        written, though never present.
         """
         if not self.ecap(iommu, defs.ECAP_FLTS):
             return -EINVAL
@@ -311,7 +360,9 @@ class Pasid(PageTables):
             agaw -= 1
         return pgd, agaw
 
-    async def intel_pasid_setup_second_level(self, iommu: intel_iommu, domain: dmar_domain, dev: PciDevice, pasid: int) -> int:
+    async def intel_pasid_setup_second_level(
+        self, iommu: intel_iommu, domain: dmar_domain, dev: PciDevice, pasid: int
+    ) -> int:
         """An entry that leads to the domain's second-level tables. Caller holds `iommu->lock`."""
         if not self.ecap(iommu, defs.ECAP_SLTS):
             return -EINVAL
@@ -328,7 +379,9 @@ class Pasid(PageTables):
         await self.pasid_flush_caches(iommu, pasid, did)
         return 0
 
-    def second_level_words(self, iommu: intel_iommu, domain: dmar_domain, pgd: Page, agaw: int, did: int) -> list[int]:
+    def second_level_words(
+        self, iommu: intel_iommu, domain: dmar_domain, pgd: Page, agaw: int, did: int
+    ) -> list[int]:
         """The eight words."""
         words = [0] * WORDS
         words[0] = pgd.address | defs.PASID_ENTRY_PGTT_SL_ONLY << 6 | agaw << 2
@@ -337,7 +390,9 @@ class Pasid(PageTables):
             words[1] |= 1 << 23
         return words
 
-    async def intel_pasid_setup_pass_through(self, iommu: intel_iommu, domain: dmar_domain, dev: PciDevice, pasid: int) -> int:
+    async def intel_pasid_setup_pass_through(
+        self, iommu: intel_iommu, domain: dmar_domain, dev: PciDevice, pasid: int
+    ) -> int:
         """An entry that lets requests pass untranslated. Caller holds `iommu->lock`."""
         did = defs.FLPT_DEFAULT_DID
         pte = await self.intel_pasid_get_entry(dev, pasid)
@@ -356,7 +411,9 @@ class Pasid(PageTables):
         words[1] = did | (1 << 23 if self.ecap(iommu, defs.ECAP_SMPWC) else 0)
         return words
 
-    async def intel_pasid_setup_page_snoop_control(self, iommu: intel_iommu, dev: PciDevice, pasid: int) -> None:
+    async def intel_pasid_setup_page_snoop_control(
+        self, iommu: intel_iommu, dev: PciDevice, pasid: int
+    ) -> None:
         """Switch page snooping on in a live entry; the lock is dropped before the flushes."""
         async with iommu.lock:
             pte = await self.intel_pasid_get_entry(dev, pasid)

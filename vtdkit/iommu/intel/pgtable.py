@@ -1,9 +1,10 @@
 """Page tables: drivers/iommu/intel/iommu.c, from `pfn_to_dma_pte` to `__domain_mapping`.
 
-No lock anywhere here. The callers promise that no two of them work on the same range of addresses at once; what they do
-share, the upper levels, is edited by compare-and-exchange: who loses the race to put in a table frees its own and uses the
-winner's. Tables are taken out by writing zero over the one entry that leads to them; their pages go on a list and are freed
-after the flush, except by `switch_to_super_page`, which frees first and flushes then.
+No lock anywhere here. The callers promise that no two of them work on the same range of addresses at
+once; what they do share, the upper levels, is edited by compare-and-exchange: who loses the race to put
+in a table frees its own and uses the winner's. Tables are taken out by writing zero over the one entry
+that leads to them; their pages go on a list and are freed after the flush, except by
+`switch_to_super_page`, which frees first and flushes then.
 """
 
 from __future__ import annotations
@@ -11,11 +12,19 @@ from __future__ import annotations
 from collections.abc import Awaitable
 
 from vtdkit.iommu.errno import EINVAL, ENOMEM
-from vtdkit.kernel import Page
-from vtdkit.kernel.engine import DONE
+from vtdkit.kernel.machine.engine import DONE
+from vtdkit.kernel.memory.pages import Page
 
 from . import defs
-from .defs import DMA_PTE_LARGE_PAGE, DMA_PTE_READ, DMA_PTE_WRITE, LEVEL_STRIDE, PTE_ADDRESS, level_size, pfn_level_offset
+from .defs import (
+    DMA_PTE_LARGE_PAGE,
+    DMA_PTE_READ,
+    DMA_PTE_WRITE,
+    LEVEL_STRIDE,
+    PTE_ADDRESS,
+    level_size,
+    pfn_level_offset,
+)
 from .flush import Flush
 from .structs import dma_pte, dma_pte_addr, dma_pte_present, dma_pte_superpage, dmar_domain
 
@@ -25,11 +34,13 @@ PRESENT = DMA_PTE_READ | DMA_PTE_WRITE
 class PageTables(Flush):
     """The lock-free part."""
 
-    async def pfn_to_dma_pte(self, domain: dmar_domain, pfn: int, target_level: int) -> tuple[dma_pte | None, int]:
+    async def pfn_to_dma_pte(
+        self, domain: dmar_domain, pfn: int, target_level: int
+    ) -> tuple[dma_pte | None, int]:
         """The entry for a page frame at `target_level`, tables made on the way; and the level it is at.
 
-        Level 0 means just look: stop at a leaf or a hole, allocate nothing. (None, level) when the address is too wide or
-        memory is out.
+        Level 0 means just look: stop at a leaf or a hole, allocate nothing. (None, level) when the
+        address is too wide or memory is out.
         """
         machine, parent, agaw = self.machine, domain.pgd, domain.agaw
         machine.bug_on(parent is None, "pfn_to_dma_pte without a page directory")
@@ -55,7 +66,9 @@ class PageTables(Flush):
         return dma_pte(parent, index), level
 
     async def insert_table(self, domain: dmar_domain, pte: dma_pte, level: int) -> int:
-        """Put a new table under an empty entry; the entry's value then, whoever wrote it. 0 when memory is out."""
+        """Put a new table under an empty entry; the entry's value then, whoever wrote it. 0
+        when memory is out.
+        """
         page = await self.alloc_pgtable_page(domain.nid, f"{domain.label} level {level - 1} table")
         if page is None:
             return 0
@@ -77,7 +90,9 @@ class PageTables(Flush):
         """Write entries back to memory, unless every unit of the domain snoops."""
         return DONE if domain.iommu_coherency else self.clflush(entries)
 
-    async def dma_pfn_level_pte(self, domain: dmar_domain, pfn: int, level: int) -> tuple[dma_pte | None, int]:
+    async def dma_pfn_level_pte(
+        self, domain: dmar_domain, pfn: int, level: int
+    ) -> tuple[dma_pte | None, int]:
         """The entry at `level`, and the level of the large page or hole found above it (1 if none)."""
         parent: Page = domain.pgd
         total = defs.agaw_to_level(domain.agaw)
@@ -94,11 +109,14 @@ class PageTables(Flush):
             total -= 1
         return None, 1
 
-    # -- taking out, the way of switch_to_super_page: leaves first, tables freed at once -------------------------------
+    # -- taking out, the way of switch_to_super_page: leaves first, tables freed at once
+    # -------------------------------
 
     async def dma_pte_clear_range(self, domain: dmar_domain, start_pfn: int, last_pfn: int) -> None:
         """Zero the leaves of a range; a flush must follow."""
-        self.machine.bug_on(not self.domain_pfn_supported(domain, last_pfn) or start_pfn > last_pfn, "dma_pte_clear_range")
+        self.machine.bug_on(
+            not self.domain_pfn_supported(domain, last_pfn) or start_pfn > last_pfn, "dma_pte_clear_range"
+        )
         while start_pfn <= last_pfn:
             pte, large_page = await self.dma_pfn_level_pte(domain, start_pfn, 1)
             if pte is None:
@@ -115,8 +133,15 @@ class PageTables(Flush):
             await self.domain_flush_cache(domain, count)
 
     async def dma_pte_free_level(
-        self, domain: dmar_domain, level: int, retain_level: int, table: Page, pfn: int, start_pfn: int, last_pfn: int,
-    ) -> None:  # fmt: skip
+        self,
+        domain: dmar_domain,
+        level: int,
+        retain_level: int,
+        table: Page,
+        pfn: int,
+        start_pfn: int,
+        last_pfn: int,
+    ) -> None:
         """Unlink and free, at once, every table below `retain_level` that lies wholly in the range."""
         pfn = max(start_pfn, pfn)
         pte = dma_pte(table, pfn_level_offset(pfn, level))
@@ -126,8 +151,14 @@ class PageTables(Flush):
                 level_pfn = pfn & defs.level_mask(level)
                 below = self.phys_to_virt(dma_pte_addr(value))
                 if level > 2:
-                    await self.dma_pte_free_level(domain, level - 1, retain_level, below, level_pfn, start_pfn, last_pfn)
-                if level < retain_level and start_pfn <= level_pfn and last_pfn >= level_pfn + level_size(level) - 1:
+                    await self.dma_pte_free_level(
+                        domain, level - 1, retain_level, below, level_pfn, start_pfn, last_pfn
+                    )
+                if (
+                    level < retain_level
+                    and start_pfn <= level_pfn
+                    and last_pfn >= level_pfn + level_size(level) - 1
+                ):
                     await pte.store(0)
                     await self.domain_flush_cache(domain, 1)
                     await self.free_pgtable_page(below)
@@ -136,19 +167,30 @@ class PageTables(Flush):
             if pte.first_in_page or pfn > last_pfn:
                 return
 
-    async def dma_pte_free_pagetable(self, domain: dmar_domain, start_pfn: int, last_pfn: int, retain_level: int) -> None:
+    async def dma_pte_free_pagetable(
+        self, domain: dmar_domain, start_pfn: int, last_pfn: int, retain_level: int
+    ) -> None:
         """Clear the leaves of a range and free the tables below `retain_level`."""
         await self.dma_pte_clear_range(domain, start_pfn, last_pfn)
         await self.dma_pte_free_level(
-            domain, defs.agaw_to_level(domain.agaw), retain_level, domain.pgd, 0, start_pfn, last_pfn,
-        )  # fmt: skip
+            domain,
+            defs.agaw_to_level(domain.agaw),
+            retain_level,
+            domain.pgd,
+            0,
+            start_pfn,
+            last_pfn,
+        )
         if start_pfn == 0 and last_pfn == defs.domain_max_pfn(domain.gaw):
             await self.free_pgtable_page(domain.pgd)
             domain.pgd = None
 
-    # -- taking out, the way of unmap: one entry cleared, tables collected ---------------------------------------------
+    # -- taking out, the way of unmap: one entry cleared, tables collected
+    # ---------------------------------------------
 
-    async def dma_pte_list_pagetables(self, domain: dmar_domain, level: int, value: int, freelist: list[Page]) -> None:
+    async def dma_pte_list_pagetables(
+        self, domain: dmar_domain, level: int, value: int, freelist: list[Page]
+    ) -> None:
         """Put a table and every table below it on the list. Their entries are left as they are."""
         page = self.phys_to_virt(dma_pte_addr(value))
         freelist.append(page)
@@ -160,9 +202,18 @@ class PageTables(Flush):
                 await self.dma_pte_list_pagetables(domain, level - 1, entry, freelist)
 
     async def dma_pte_clear_level(
-        self, domain: dmar_domain, level: int, table: Page, pfn: int, start_pfn: int, last_pfn: int, freelist: list[Page],
-    ) -> None:  # fmt: skip
-        """Clear what a range covers in one table, and below: an entry wholly inside goes, with all under it."""
+        self,
+        domain: dmar_domain,
+        level: int,
+        table: Page,
+        pfn: int,
+        start_pfn: int,
+        last_pfn: int,
+        freelist: list[Page],
+    ) -> None:
+        """Clear what a range covers in one table, and below: an entry wholly inside goes,
+        with all under it.
+        """
         size = level_size(level)
         pfn = max(start_pfn, pfn)
         index, cleared = pfn_level_offset(pfn, level), 0
@@ -177,7 +228,9 @@ class PageTables(Flush):
                     cleared += 1
                 elif level > 1:
                     below = self.phys_to_virt(value & PTE_ADDRESS)
-                    await self.dma_pte_clear_level(domain, level - 1, below, level_pfn, start_pfn, last_pfn, freelist)
+                    await self.dma_pte_clear_level(
+                        domain, level - 1, below, level_pfn, start_pfn, last_pfn, freelist
+                    )
             pfn = level_pfn + size
             index += 1
             if index == 512 or pfn > last_pfn:
@@ -185,17 +238,24 @@ class PageTables(Flush):
         if cleared:
             await self.domain_flush_cache(domain, cleared)
 
-    async def domain_unmap(self, domain: dmar_domain, start_pfn: int, last_pfn: int, freelist: list[Page]) -> None:
-        """Take a range out of the tables. The pages on `freelist` may be freed only after the IOTLB has been flushed."""
+    async def domain_unmap(
+        self, domain: dmar_domain, start_pfn: int, last_pfn: int, freelist: list[Page]
+    ) -> None:
+        """Take a range out of the tables. The pages on `freelist` may be freed only after the
+        IOTLB has been flushed.
+        """
         agaw, pgd = domain.agaw, domain.pgd
         supported = defs.pfn_supported(agaw, start_pfn) and defs.pfn_supported(agaw, last_pfn)
         self.machine.bug_on(not supported or start_pfn > last_pfn, "domain_unmap beyond the domain's width")
-        await self.dma_pte_clear_level(domain, defs.agaw_to_level(agaw), pgd, 0, start_pfn, last_pfn, freelist)
+        await self.dma_pte_clear_level(
+            domain, defs.agaw_to_level(agaw), pgd, 0, start_pfn, last_pfn, freelist
+        )
         if start_pfn == 0 and last_pfn == defs.domain_max_pfn(domain.gaw):
             freelist.append(pgd)
             domain.pgd = None
 
-    # -- putting in ----------------------------------------------------------------------------------------------------
+    # -- putting in
+    # ----------------------------------------------------------------------------------------------------
 
     def hardware_largepage_caps(self, domain: dmar_domain, iov_pfn: int, phy_pfn: int, pages: int) -> int:
         """The highest level a leaf may have here: both addresses aligned, enough left, the hardware able."""
@@ -211,8 +271,12 @@ class PageTables(Flush):
             support -= 1
         return level
 
-    async def switch_to_super_page(self, domain: dmar_domain, start_pfn: int, end_pfn: int, level: int) -> None:
-        """Make room for large leaves: tables in the way are unlinked and freed, and then the IOTLB is flushed."""
+    async def switch_to_super_page(
+        self, domain: dmar_domain, start_pfn: int, end_pfn: int, level: int
+    ) -> None:
+        """Make room for large leaves: tables in the way are unlinked and freed, and then
+        the IOTLB is flushed.
+        """
         pages = level_size(level)
         pte: dma_pte | None = None
         while start_pfn <= end_pfn:
@@ -228,9 +292,15 @@ class PageTables(Flush):
             if pte.first_in_page:
                 pte = None
 
-    async def _domain_mapping(self, domain: dmar_domain, iov_pfn: int, phys_pfn: int, nr_pages: int, prot: int) -> int:
-        """`__domain_mapping`: write the leaves for a range, the largest the addresses allow. 0, -EINVAL, -ENOMEM."""
-        self.machine.bug_on(not self.domain_pfn_supported(domain, iov_pfn + nr_pages - 1), "mapping beyond the domain's width")
+    async def _domain_mapping(
+        self, domain: dmar_domain, iov_pfn: int, phys_pfn: int, nr_pages: int, prot: int
+    ) -> int:
+        """`__domain_mapping`: write the leaves for a range, the largest the addresses
+        allow. 0, -EINVAL, -ENOMEM.
+        """
+        self.machine.bug_on(
+            not self.domain_pfn_supported(domain, iov_pfn + nr_pages - 1), "mapping beyond the domain's width"
+        )
         if not prot & (defs.DMA_PTE_READ | defs.DMA_PTE_WRITE):
             return -EINVAL
         pteval = phys_pfn << defs.VTD_PAGE_SHIFT | self.leaf_attributes(domain, prot)
@@ -245,7 +315,8 @@ class PageTables(Flush):
                 pages, index = level_size(level), pte.index
                 if level > 1:
                     pteval |= defs.DMA_PTE_LARGE_PAGE
-                    # the end is not rounded to whole large pages: harmless as long as callers ask for whole ones (dce043c07ca1)
+                    # the end is not rounded to whole large pages: harmless as long as callers ask for
+                    # whole ones (dce043c07ca1)
                     last = iov_pfn + min(nr_pages, (512 - index) * pages) - 1
                     await self.switch_to_super_page(domain, iov_pfn, last, level)
                 else:

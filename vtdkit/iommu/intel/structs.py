@@ -1,7 +1,9 @@
-"""The driver's structures: `intel_iommu`, `dmar_domain`, `device_domain_info`, `q_inval`, `pasid_table`; pointers to entries.
+"""The driver's structures: `intel_iommu`, `dmar_domain`, `device_domain_info`, `q_inval`,
+`pasid_table`; pointers to entries.
 
-Mirrors drivers/iommu/intel/iommu.h and pasid.h before the series (series.md 1). Field names are the kernel's. Fields that several
-CPUs touch are `shared()`, so that the checkers follow them; each class says which lock guards which field.
+Mirrors drivers/iommu/intel/iommu.h and pasid.h before the series (series.md 1). Field names are the
+kernel's. Fields that several CPUs touch are `shared()`, so that the checkers follow them; each class says
+which lock guards which field.
 """
 
 from __future__ import annotations
@@ -9,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
-from vtdkit.kernel import KObject, Machine, Page, shared
+from vtdkit.kernel.machine.machine import Machine
+from vtdkit.kernel.memory.objects import KObject, shared
+from vtdkit.kernel.memory.pages import Page
 
 from .defs import DMA_PTE_LARGE_PAGE, DMA_PTE_READ, DMA_PTE_WRITE, PTE_ADDRESS
 
@@ -17,14 +21,16 @@ if TYPE_CHECKING:
     from vtdkit.iommu.core import IommuDomain
     from vtdkit.iommu.hardware import RemappingHardware
     from vtdkit.iommu.pci import PciDevice
-    from vtdkit.kernel.mutex import Mutex
-    from vtdkit.kernel.spinlock import QueuedSpinLock
+    from vtdkit.kernel.locks.mutex import Mutex
+    from vtdkit.kernel.locks.spinlock import QueuedSpinLock
 
 DOMAIN_FLAG_USE_FIRST_LEVEL = 1 << 1
 
 
 class dma_pte:
-    """`struct dma_pte *`: a pointer to one entry of a page table. Cheap, immutable; `next()` is pointer + 1."""
+    """`struct dma_pte *`: a pointer to one entry of a page table. Cheap, immutable; `next()`
+    is pointer + 1.
+    """
 
     __slots__ = ("index", "page")
 
@@ -88,16 +94,17 @@ class q_inval(KObject):
         self.length = length
         self.words = 2  # of a descriptor; 4 where the unit has scalable mode
         self.desc: list[Page] = []  # the ring, one or two pages
-        self.desc_status: Page = None  # type: ignore[assignment]  # set with `desc`: 32 bits a slot; hardware writes DONE there
+        # set with `desc`: 32 bits a slot; hardware writes DONE there
+        self.desc_status: Page = None  # type: ignore[assignment]
         self.preset(free_cnt=length)
 
 
 class intel_iommu(KObject):
     """`struct intel_iommu`: one remapping unit.
 
-    Guards: `lock` (spin): context entries and domain ids; in practice also the root pointer and the PASID tables.
-    `register_lock` (raw, interrupts off): sequences of register accesses, `gcmd`. Written once at start-up, no lock: `cap`,
-    `ecap`, `agaw`, `msagaw`, `node`, `seq_id`, `qi`, `flush`.
+    Guards: `lock` (spin): context entries and domain ids; in practice also the root pointer and the PASID
+    tables. `register_lock` (raw, interrupts off): sequences of register accesses, `gcmd`. Written once at
+    start-up, no lock: `cap`, `ecap`, `agaw`, `msagaw`, `node`, `seq_id`, `qi`, `flush`.
     """
 
     root_entry = shared()  # Page: 256 entries of two words
@@ -127,9 +134,9 @@ class intel_iommu(KObject):
 class dmar_domain(KObject):
     """`struct dmar_domain`: one translation domain.
 
-    Guards: `device_domain_lock` (global, spin, interrupts off): `devices`, `has_iotlb_device`. `device_domain_lock` and then
-    `intel_iommu::lock`: `iommu_refcnt`, `iommu_did`, `nid`, the capability fields. Nothing: `max_addr`, `force_snooping` for
-    readers, and the page tables themselves.
+    Guards: `device_domain_lock` (global, spin, interrupts off): `devices`, `has_iotlb_device`.
+    `device_domain_lock` and then `intel_iommu::lock`: `iommu_refcnt`, `iommu_did`, `nid`, the capability
+    fields. Nothing: `max_addr`, `force_snooping` for readers, and the page tables themselves.
     """
 
     nid = shared(-1)
@@ -153,7 +160,8 @@ class dmar_domain(KObject):
         super().__init__(machine, label)
         self.flags = 0
         self.devices = machine.list_head("domain->devices")
-        self.domain: IommuDomain = None  # type: ignore[assignment]  # set by the core as soon as it exists
+        # set by the core as soon as it exists
+        self.domain: IommuDomain = None  # type: ignore[assignment]
         self.preset(iommu_refcnt={}, iommu_did={})
 
     @property
@@ -163,10 +171,11 @@ class dmar_domain(KObject):
 
 
 class device_domain_info(KObject):
-    """`struct device_domain_info`: what the driver knows of a device; made in probe, kept in `dev_iommu_priv`.
+    """`struct device_domain_info`: what the driver knows of a device; made in
+    probe, kept in `dev_iommu_priv`.
 
-    Guards: `device_domain_lock`: `domain`, membership of `dmar_domain::devices` and of the global list, `ats_enabled` and its
-    companions, `pasid_table`. Written once in probe: the rest.
+    Guards: `device_domain_lock`: `domain`, membership of `dmar_domain::devices` and of the global list,
+    `ats_enabled` and its companions, `pasid_table`. Written once in probe: the rest.
     """
 
     domain = shared()
@@ -192,8 +201,8 @@ class device_domain_info(KObject):
 class pasid_table(KObject):
     """`struct pasid_table`: a PASID directory and the devices that share it.
 
-    Guards: `dev` by `device_domain_lock` (in the driver before 5.19). Directory entries by compare-and-exchange, PASID entries by
-    `intel_iommu::lock`.
+    Guards: `dev` by `device_domain_lock` (in the driver before 5.19). Directory entries by
+    compare-and-exchange, PASID entries by `intel_iommu::lock`.
     """
 
     def __init__(self, machine: Machine, label: str, max_pasid: int) -> None:
@@ -205,4 +214,3 @@ class pasid_table(KObject):
     def dir_entry(self, index: int) -> dma_pte:
         """A pointer to directory entry `index`."""
         return dma_pte(self.table[index // 512], index % 512)
-

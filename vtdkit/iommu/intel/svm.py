@@ -1,15 +1,18 @@
 """Shared virtual addressing: drivers/iommu/intel/svm.c, as far as it takes the locks of the series.
 
-A process's own page table is put behind a PASID, first level. Binding takes `iommu->lock` around the PASID entry; unbinding
-tears it down under `pasid_mutex`, and a process that ends while bound tears it down from its last breath, under
-`rcu_read_lock`.
+A process's own page table is put behind a PASID, first level. Binding takes `iommu->lock` around the
+PASID entry; unbinding tears it down under `pasid_mutex`, and a process that ends while bound tears it
+down from its last breath, under `rcu_read_lock`.
 """
 
 from __future__ import annotations
 
 from vtdkit.iommu.errno import EINVAL, ENOMEM
 from vtdkit.iommu.pci import PciDevice
-from vtdkit.kernel import GFP_KERNEL, KObject, Machine, Page
+from vtdkit.kernel.machine.machine import Machine
+from vtdkit.kernel.memory.gfp import GFP_KERNEL
+from vtdkit.kernel.memory.objects import KObject
+from vtdkit.kernel.memory.pages import Page
 
 from . import defs
 from .iommu import IommuOps
@@ -17,7 +20,9 @@ from .structs import device_domain_info
 
 
 class intel_svm(KObject):
-    """`struct intel_svm`: one process address space bound to devices. Guards: `devices` by `pasid_mutex` (and RCU for readers)."""
+    """`struct intel_svm`: one process address space bound to devices. Guards: `devices` by `pasid_mutex`
+    (and RCU for readers).
+    """
 
     def __init__(self, machine: Machine, pasid: int, pgd: Page) -> None:
         super().__init__(machine, f"svm of PASID {pasid:#x}")
@@ -49,8 +54,13 @@ class Svm(IommuOps):
                 return -ENOMEM
             async with iommu.lock.irqsave():
                 error = await self.intel_pasid_setup_first_level(
-                    iommu, dev, svm.pgd, pasid, defs.FLPT_DEFAULT_DID, self.svm_flags(),
-                )  # fmt: skip
+                    iommu,
+                    dev,
+                    svm.pgd,
+                    pasid,
+                    defs.FLPT_DEFAULT_DID,
+                    self.svm_flags(),
+                )
             if error:
                 await self.drop_svm(svm)
                 return int(error)
@@ -79,7 +89,9 @@ class Svm(IommuOps):
             await self.machine.kfree(svm)
 
     async def intel_svm_unbind_mm(self, dev: PciDevice, pasid: int) -> None:
-        """Take it back: the entry is torn down under `pasid_mutex`, before the series with no `iommu->lock`."""
+        """Take it back: the entry is torn down under `pasid_mutex`, before the
+        series with no `iommu->lock`.
+        """
         async with self.pasid_mutex:
             svm = self.svms.get(pasid)
             info: device_domain_info | None = self.dev_iommu_priv_get(dev)
@@ -103,7 +115,9 @@ class Svm(IommuOps):
         return defs.QI_PC_GLOBAL << 4 | defs.QI_PC_TYPE, 0, 0, 0
 
     async def intel_mm_release(self, pasid: int) -> None:
-        """The process ends: its entries go, faults of what is still under way are not reported. Under `rcu_read_lock`."""
+        """The process ends: its entries go, faults of what is still under way are not
+        reported. Under `rcu_read_lock`.
+        """
         svm = self.svms.get(pasid)
         if svm is None:
             return
@@ -112,4 +126,3 @@ class Svm(IommuOps):
                 info: device_domain_info | None = self.dev_iommu_priv_get(dev)
                 if info is not None:
                     await self.intel_pasid_tear_down_entry(info.iommu, dev, pasid, True)
-

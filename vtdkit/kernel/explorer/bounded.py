@@ -3,19 +3,20 @@
 Two ways to count how far a schedule is from the plainest one:
 
 - A *preemption* is a switch away from a process that could have gone on. Switching when it cannot is free.
-- A *delay* is one process passed over. The scheduler is fixed: it lets a process go on for as long as it can, then
-  takes the next one round in the order of their names; each time it is to take another than that, every process passed over
-  costs one.
+- A *delay* is one process passed over. The scheduler is fixed: it lets a process go on for as long as it can,
+  then takes the next one round in the order of their names; each time it is to take another than that, every
+  process passed over costs one.
 
-The search is complete up to its bound: of every class that has some schedule within the bound, one execution is
-run. It does not use sleep sets or race reversals, which a bound makes unsound. Instead it goes through the bounded
-schedules as CHESS did (Musuvathi, Qadeer, PLDI 2007) and leaves out what is safe to leave out:
+The search is complete up to its bound: of every class that has some schedule within the bound, one execution
+is run. It does not use sleep sets or race reversals, which a bound makes unsound. Instead it goes through the
+bounded schedules as CHESS did (Musuvathi, Qadeer, PLDI 2007) and leaves out what is safe to leave out:
 
-- Steps run earlier in another order are recognised by their causal past: a state reached a second time, with the
-  same process under way and no more of the bound left, is not gone into again.
-- A process is interrupted only before a step that touches a *shared* location, one that two processes were seen to
-  touch, one of them changing it. Interrupted before any other step it could as well have taken that step first.
-  When a location turns out to be shared, the interruptions that were left out because of it are made up for.
+- Steps run earlier in another order are recognised by their causal past: a state reached a second time, with
+  the same process under way and no more of the bound left, is not gone into again.
+- A process is interrupted only before a step that touches a *shared* location, one that two processes were
+  seen to touch, one of them changing it. Interrupted before any other step it could as well have taken
+  that step first. When a location turns out to be shared, the interruptions that were left out because of
+  it are made up for.
 
 Delay bounding is that of Emmi, Qadeer, Rakamaric (POPL 2011); Concuerror's "scheduling bound" of type delay.
 """

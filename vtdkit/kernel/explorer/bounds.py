@@ -1,8 +1,8 @@
 """A bound on how many steps a process takes: what makes a system with endless loops explorable.
 
-The bound is per process, not per execution, on purpose. A process that has taken its last step simply stands still,
-which takes nothing from the others: exploration stays complete, and optimal, for the system so curtailed. All
-executions in which no process takes more steps than the bound are among those it runs.
+The bound is per process, not per execution, on purpose. A process that has taken its last step simply stands
+still, which takes nothing from the others: exploration stays complete, and optimal, for the system so
+curtailed. All executions in which no process takes more steps than the bound are among those it runs.
 """
 
 from __future__ import annotations

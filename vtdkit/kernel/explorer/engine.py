@@ -1,9 +1,10 @@
 """Optimal exploration: one execution of every equivalence class, and no other.
 
-The engine runs the system to the end, finds the races of that execution, and puts for each race a reversal
-into the node where the other order begins, unless a sleeping process covers it. Then it goes back to the
-deepest node with something pending, replays the way there and runs on. This is optimal dynamic
-partial-order reduction as in Abdulla, Aronis, Jonsson, Sagonas (JACM 2017, section 7), with two changes:
+The engine runs the system to the end, finds the races of that execution, and puts for each race a
+reversal into the node where the other order begins, unless a sleeping process covers it. Then it
+goes back to the deepest node with something pending, replays the way there and runs on. This is
+optimal dynamic partial-order reduction as in Abdulla, Aronis, Jonsson, Sagonas (JACM 2017, section
+7), with two changes:
 
 - Their wake-up tree is kept as a list of reversals in each node, sorted out only when a branch is taken:
   those that the branch leads into go along with it. By then it is known for certain what its first step
@@ -24,7 +25,17 @@ from .path import Event, Path, bits
 from .races import foresight, races_of
 from .system import Process, System
 from .tally import Tally
-from .tree import NOBODY, Doubts, Node, Reversal, covered_before, offer_late, settle, undisturbed, unsettled_below
+from .tree import (
+    NOBODY,
+    Doubts,
+    Node,
+    Reversal,
+    covered_before,
+    offer_late,
+    settle,
+    undisturbed,
+    unsettled_below,
+)
 
 
 class NotRepeatable(RuntimeError):
@@ -61,7 +72,9 @@ class Engine:
         self.foreign: list[tuple[int, Reversal]] = []
         self.path = Path(self.system)
         self.nodes: list[Node] = []
-        self.lives: list[frozenset[Process]] = []  # for each node, which of its sleepers are `live` (unless none is at all)
+        self.lives: list[
+            frozenset[Process]
+        ] = []  # for each node, which of its sleepers are `live` (unless none is at all)
         self._told: set[tuple[object, ...]] = set()
         self._fresh = len(self.prefix)
 
@@ -101,7 +114,11 @@ class Engine:
         enabled = self.path.enabled[-1]
         while node.pending:
             reversal = node.pending[0]
-            if reversal.first in enabled and reversal.first not in node.sleep and not node.is_covered(reversal):
+            if (
+                reversal.first in enabled
+                and reversal.first not in node.sleep
+                and not node.is_covered(reversal)
+            ):
                 return reversal.first
             del node.pending[0]
         if node.explored:
@@ -170,7 +187,9 @@ class Engine:
     # -- races
 
     def _consider(self, index: int, rest: int, lates: Sequence[tuple[int, Event]]) -> None:
-        """Put reversals of races with step `index` into the node before it, unless they are covered there."""
+        """Put reversals of races with step `index` into the node before it, unless
+        they are covered there.
+        """
         path = self.path
         events = path.events
         first = events[index]
@@ -207,9 +226,15 @@ class Engine:
             self.foreign.append((index, reversal))
 
     def _note_rivals(
-        self, doubtful: Mapping[tuple[Process, int], Doubts], index: int, rest: int, lates: Sequence[tuple[int, Event]]
+        self,
+        doubtful: Mapping[tuple[Process, int], Doubts],
+        index: int,
+        rest: int,
+        lates: Sequence[tuple[int, Event]],
     ) -> None:
-        """Tell doubtful reversals that their last step conflicts with the step that went first here this time."""
+        """Tell doubtful reversals that their last step conflicts with the step that went
+        first here this time.
+        """
         path = self.path
         rival = path.events[index].process
         for limit, late in lates:
@@ -221,7 +246,8 @@ class Engine:
                         reversal.rivals.add(rival)
 
     def _same_content(self, reversal: Reversal, late: Event, index: int, rest: int) -> bool:
-        """Say whether a step would find the same after a reversal's steps as after `rest`, where it looks first.
+        """Say whether a step would find the same after a reversal's steps as after `rest`,
+        where it looks first.
 
         "First" is up to a place that step `index` changes: there the two are known to meet.
         """
@@ -236,7 +262,9 @@ class Engine:
     # -- going back
 
     def _backtrack(self) -> bool:
-        """Go back to the deepest node with something to run, and bring the system there. False if there is none."""
+        """Go back to the deepest node with something to run, and bring the system there. False
+        if there is none.
+        """
         events = self.path.events
         base = len(self.prefix)
         while len(events) > base:
@@ -247,7 +275,9 @@ class Engine:
         return False
 
     def _leave(self) -> Node:
-        """Step back from the last node and return the one above, with what it must remember of the one left."""
+        """Step back from the last node and return the one above, with what it must remember
+        of the one left.
+        """
         event = self.path.retract()
         self.path.enabled.pop()
         child = self.nodes.pop()
@@ -272,7 +302,8 @@ class Engine:
             accesses = system.step(event.process)
             if accesses != event.footprint.accesses and tuple(accesses) != event.footprint.accesses:
                 raise NotRepeatable(
-                    f"step {number}, by process {event.process!r}, touched {self.footprints.of(accesses)!r} when "
+                    f"step {number}, by process {event.process!r}, touched {self.footprints.of(accesses)!r} "
+                    "when "
                     f"replayed, but {event.footprint!r} before: the system must do the same at every start"
                 )
 

@@ -13,16 +13,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from typing import Final
 
-from .system import (
-    ACQUIRE,
-    KIND_NAMES,
-    READ,
-    SHARED_ACQUIRE,
-    SHARED_RELEASE,
-    WAIT,
-    WAITING_KINDS,
-    Access,
-)
+from .system import ACQUIRE, KIND_NAMES, READ, SHARED_ACQUIRE, SHARED_RELEASE, WAIT, WAITING_KINDS, Access
 
 LOOK: Final = 0
 SHARE: Final = 1
@@ -63,7 +54,8 @@ class Place:
         self.number = number
         self.group = groups.pop() if len(groups) == 1 else CHANGE
         self.effects = tuple(kind for kind in kinds if kind not in (READ, WAIT))
-        # Only the first access can find the location taken: what follows in the same step finds it as it left it.
+        # Only the first access can find the location taken: what follows in the same step finds it as
+        # it left it.
         self.waits = kinds[0] if kinds[0] in WAITING_KINDS else None
 
 
@@ -82,7 +74,19 @@ class Footprint:
     tag       stable number of the accesses
     """
 
-    __slots__ = ("accesses", "always", "branches", "changes", "clash", "locations", "places", "single", "tag", "touch", "waits")
+    __slots__ = (
+        "accesses",
+        "always",
+        "branches",
+        "changes",
+        "clash",
+        "locations",
+        "places",
+        "single",
+        "tag",
+        "touch",
+        "waits",
+    )
 
     def __init__(self, accesses: tuple[Access, ...], places: tuple[Place, ...]) -> None:
         self.accesses = accesses
@@ -137,7 +141,9 @@ class Footprints:
         kinds: dict[int, list[int]] = {}
         for access in accesses:
             if len(access) != 2 or access[1] not in range(len(KIND_NAMES)):
-                raise ValueError(f"a step reported the access {access!r}; an access is (location, kind), kind 0 to 6")
+                raise ValueError(
+                    f"a step reported the access {access!r}; an access is (location, kind), kind 0 to 6"
+                )
             kinds.setdefault(self._number(access[0]), []).append(access[1])
         footprint = Footprint(accesses, tuple(Place(number, used) for number, used in kinds.items()))
         self._known[accesses] = footprint
@@ -149,5 +155,7 @@ class Footprints:
             number = self.numbers[location] = len(self.numbers)
             other = self._tags.setdefault(text_tag(location), location)
             if other != location:
-                raise ValueError(f"two different locations are both written {location!r}; give them different names")
+                raise ValueError(
+                    f"two different locations are both written {location!r}; give them different names"
+                )
         return number

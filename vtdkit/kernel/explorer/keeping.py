@@ -1,10 +1,11 @@
 """A search kept in a small JSON file, to be taken up another day.
 
-The file holds what is still to be run and the counts. Outcomes and findings may be any Python values, so of these
-only the texts are kept, with a schedule for each: taking up replays the schedule, which brings the value back and
-shows at once if the system is no longer the same.
+The file holds what is still to be run and the counts. Outcomes and findings may be any Python values, so of
+these only the texts are kept, with a schedule for each: taking up replays the schedule, which brings the
+value back and shows at once if the system is no longer the same.
 
-Names of processes and locations are numbers, texts, None, or tuples of these; a tuple is written {"t": [...]}.
+Names of processes and locations are numbers, texts, None, or tuples of these; a tuple
+is written {"t": [...]}.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ class KeptError(ValueError):
 
 
 def keep(file: str | File, root: Node, tally: Tally, depth: int | None) -> None:
-    """Write what is done and what is left. TypeError if a process or a location has a name that JSON cannot hold."""
+    """Write what is done and what is left. TypeError if a process or a location has a name
+    that JSON cannot hold.
+    """
     packer = Packer()
     tree = packer.tree(root)
     numbers, outcomes, findings, pairs = tally.pack(packer)
@@ -51,7 +54,9 @@ def keep(file: str | File, root: Node, tally: Tally, depth: int | None) -> None:
     os.replace(partial, path)
 
 
-def take_up(file: str | File, system: System, footprints: Footprints, depth: int | None) -> tuple[Node, Tally]:
+def take_up(
+    file: str | File, system: System, footprints: Footprints, depth: int | None
+) -> tuple[Node, Tally]:
     """Read a kept search of this system. KeptError says what does not fit."""
     path = File(file)
     if path.stat().st_size > MOST_BYTES:
@@ -61,14 +66,17 @@ def take_up(file: str | File, system: System, footprints: Footprints, depth: int
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise KeptError(f"{path.name} is not a kept exploration (format {FORMAT!r})")
         if content["depth"] != depth:
-            raise KeptError(f"{path.name} was made with depth={content['depth']}; this search has depth={depth}")
+            raise KeptError(
+                f"{path.name} was made with depth={content['depth']}; this search has depth={depth}"
+            )
         table = [tuple(_access(access) for access in _value(row)) for row in content["table"]]
         unpacker = Unpacker(table, footprints)
         root = unpacker.tree([_value(row) for row in content["tree"]])
         packed = [_numbers(content["numbers"]), [], [], [_value(pair) for pair in content["pairs"]]]
         tally = Tally.unpack(packed, unpacker)
         lists = [
-            [(str(text), int(times), _value(steps)) for text, times, steps in content[key]] for key in ("outcomes", "findings")
+            [(str(text), int(times), _value(steps)) for text, times, steps in content[key]]
+            for key in ("outcomes", "findings")
         ]
     except KeptError:
         raise
@@ -119,7 +127,10 @@ def _plain(value: Any) -> Any:
         return [_plain(part) for part in value]
     if isinstance(value, tuple):
         return {"t": [_plain(part) for part in value]}
-    raise TypeError(f"{value!r} names a process or a location, but JSON cannot hold it; use numbers, texts or tuples of these")
+    raise TypeError(
+        f"{value!r} names a process or a location, but JSON cannot hold it; use numbers, texts or tuples of "
+        "these"
+    )
 
 
 def _value(plain: Any) -> Any:

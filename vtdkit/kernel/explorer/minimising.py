@@ -1,8 +1,8 @@
 """Shorter schedules for a finding: the same bug with as few context switches as can be found.
 
-Two steps. Within the equivalence class of the schedule given, its steps are put in the order with the fewest switches
-(exact unless the class is very wide). Then executions with few preemptions are searched for the same finding, the cheapest
-first, and the best of those is taken.
+Two steps. Within the equivalence class of the schedule given, its steps are put in the order with the fewest
+switches (exact unless the class is very wide). Then executions with few preemptions are searched for the same
+finding, the cheapest first, and the best of those is taken.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ def minimise(
 ) -> Schedule:
     """Return the schedule with the fewest context switches found that still shows a finding.
 
-    finding  the finding, or a function that says whether an `Outcome` shows it; by default the first one that the
+    finding  the finding, or a function that says whether an `Outcome` shows it; by default the
+    first one that the
              schedule shows
     tries    how many other executions to look at
 
@@ -111,9 +112,9 @@ class _Search:
 def plainest(path: Path) -> tuple[Process, ...]:
     """Return the steps of a path in the equivalent order with the fewest context switches.
 
-    A process that is running goes on for as long as it can: taking its next step later would not save a switch. What is
-    left to choose is who runs next. All choices are followed, one more switch at a time; where there are more than
-    `WIDEST` ways, those that have come furthest.
+    A process that is running goes on for as long as it can: taking its next step later would not save a
+    switch. What is left to choose is who runs next. All choices are followed, one more switch at a time;
+    where there are more than `WIDEST` ways, those that have come furthest.
     """
     events = path.events
     mine: dict[Process, list[int]] = {}

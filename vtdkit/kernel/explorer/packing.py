@@ -1,4 +1,5 @@
-"""A part of the tree of executions as plain lists and tuples: what goes to a worker, comes back, or is kept in a file.
+"""A part of the tree of executions as plain lists and tuples: what goes to a worker, comes back, or is
+kept in a file.
 
 Footprints are written as numbers into one list of accesses, since their bits mean something only within one
 process. The nodes stand in one flat list, each with the number of the node above, since trees are as deep as
@@ -81,7 +82,9 @@ class Unpacker:
     def reversal(self, packed: Packed) -> Reversal:
         """Return the reversal that a list stands for."""
         steps, process, footprint, exact, seed, born, rivals, blind = packed
-        reversal = Reversal([self._step(step) for step in steps], process, self._known[footprint], exact, seed)
+        reversal = Reversal(
+            [self._step(step) for step in steps], process, self._known[footprint], exact, seed
+        )
         reversal.born = born
         reversal.rivals = set(rivals)
         reversal.blind = blind

@@ -1,14 +1,16 @@
 """Exploration spread over workers, with the same counts as in one process.
 
-The coordinator holds the upper part of the tree of executions. The subtrees below it go to workers, each for a
-limited number of executions, and come back with what is left to do in them and with the reversals that belong
-further up. A subtree that is at home may be split: its uppermost node then becomes part of the upper tree.
+The coordinator holds the upper part of the tree of executions. The subtrees below it go to workers,
+each for a limited number of executions, and come back with what is left to do in them and with the
+reversals that belong further up. A subtree that is at home may be split: its uppermost node then
+becomes part of the upper tree.
 
-One thing makes this more than handing out branches. Of two branches from one node, the later one leaves to the
-earlier one all executions that are the same in both, and relies on reversals found in the earlier one. In one
-process the earlier one is finished first. Here both may be under way, so what the earlier one finds is sent after
-the later one (`settle`), which for that reason keeps the nodes it has done while the earlier one lasts (`live`).
-Nothing is ever sent from a later branch to an earlier one, so the earliest branch left can always be finished.
+One thing makes this more than handing out branches. Of two branches from one node, the later one leaves
+to the earlier one all executions that are the same in both, and relies on reversals found in the earlier
+one. In one process the earlier one is finished first. Here both may be under way, so what the earlier one
+finds is sent after the later one (`settle`), which for that reason keeps the nodes it has done while the
+earlier one lasts (`live`). Nothing is ever sent from a later branch to an earlier one, so the earliest
+branch left can always be finished.
 """
 
 from __future__ import annotations
@@ -35,9 +37,9 @@ HOME, AWAY, HELD = "home", "away", "held"
 class Top:
     """A node of the upper tree, or the root of a subtree below it.
 
-    state     HOME: a subtree, here; AWAY: a subtree with a worker; HELD: a node of the upper tree
-    node      its node. While it is away this is a stand-in that only collects reversals
-    children  of a held node: the tops below it that are not finished, in the order in which they were begun
+    state     HOME: a subtree, here; AWAY: a subtree with a worker; HELD: a node of the upper tree node
+    its node. While it is away this is a stand-in that only collects reversals children  of a held node:
+    the tops below it that are not finished, in the order in which they were begun
     """
 
     __slots__ = ("above", "children", "node", "process", "state")
@@ -89,9 +91,15 @@ class Coordinator:
     """Hands out parts of a tree and puts together what comes back. No locks: one thread."""
 
     def __init__(
-        self, factory: SystemFactory, depth: int | None, executor: Executor, tally: Tally, stop: Stopping, root: Node,
+        self,
+        factory: SystemFactory,
+        depth: int | None,
+        executor: Executor,
+        tally: Tally,
+        stop: Stopping,
+        root: Node,
         footprints: Footprints,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.factory = factory
         self.depth = depth
         self.executor = executor
@@ -105,7 +113,9 @@ class Coordinator:
         self.seconds = FIRST_SECONDS
 
     def run(self) -> bool:
-        """Explore until all is done (True), or until it is time to stop (False). Then everything is at home."""
+        """Explore until all is done (True), or until it is time to stop (False). Then
+        everything is at home.
+        """
         try:
             while True:
                 if self.stop.go_on(self.tally):
@@ -241,7 +251,9 @@ class Coordinator:
         except BrokenExecutor:
             if not self.stop.interrupted:
                 raise
-            report = Report(part.tree, part.table, [], Tally().pack(Packer()))  # lost: to be run again another day
+            report = Report(
+                part.tree, part.table, [], Tally().pack(Packer())
+            )  # lost: to be run again another day
         unpacker = Unpacker(report.table, self.footprints)
         inbox = top.node.inbox or []
         self._put(top, unpacker.tree(report.tree), HOME)
@@ -256,13 +268,19 @@ class Coordinator:
         self.seconds = SECONDS
 
     def _deliver(self, node: Node, origin: Process, reversal: Reversal) -> None:
-        """Put a reversal of a race with `origin`'s step into a node of the upper tree, or below, if it is not covered."""
+        """Put a reversal of a race with `origin`'s step into a node of the upper tree, or below, if
+        it is not covered.
+        """
         left = undisturbed(node.asleep_before(origin), reversal.steps)
-        if left is not None and not covered_before(left, reversal.process, reversal.footprint, reversal.exact):
+        if left is not None and not covered_before(
+            left, reversal.process, reversal.footprint, reversal.exact
+        ):
             offer_late(node, origin, reversal)
 
     def _tidy(self) -> None:
-        """Forget the branches that are finished: nothing to be run, and nothing to come from earlier ones."""
+        """Forget the branches that are finished: nothing to be run, and nothing to
+        come from earlier ones.
+        """
         for top in self._tops(deepest=True):
             if top.above is not None and top.is_idle and not top.unsettled():
                 del top.above.children[top.process]
@@ -271,13 +289,20 @@ class Coordinator:
     def _update_open(self) -> None:
         for top in self._tops(deepest=True):
             if top.state == HELD:
-                top.node.open = bool(top.node.pending) or any(child.node.open for child in top.children.values())
+                top.node.open = bool(top.node.pending) or any(
+                    child.node.open for child in top.children.values()
+                )
 
 
 def explore_in_parts(
-    factory: SystemFactory, depth: int | None, executor: Executor, tally: Tally, stop: Stopping, root: Node | None,
+    factory: SystemFactory,
+    depth: int | None,
+    executor: Executor,
+    tally: Tally,
+    stop: Stopping,
+    root: Node | None,
     footprints: Footprints,
-) -> tuple[bool, Node]:  # fmt: skip
+) -> tuple[bool, Node]:
     """Explore below a root with an executor; return whether all was done, and the root with what is left."""
     coordinator = Coordinator(factory, depth, executor, tally, stop, root or Node(NOBODY), footprints)
     done = coordinator.run()

@@ -60,7 +60,9 @@ class Report:
 def explore_part(part: Part) -> Report:
     """Explore a subtree for a while: what a worker does."""
     if multiprocessing.parent_process() is not None and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the coordinator, which then asks no more of us
+        signal.signal(
+            signal.SIGINT, signal.SIG_IGN
+        )  # Ctrl-C is for the coordinator, which then asks no more of us
     footprints = Footprints()
     system: System = part.factory()
     if part.depth is not None:

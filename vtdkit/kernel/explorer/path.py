@@ -1,14 +1,14 @@
 """The execution being explored: its steps, and which of them happened before which.
 
-`Path` is a stack: `extend` pushes a step and works out its causal past from what it touched, `retract` pops
-it. A causal past is one Python integer used as a set of step numbers: bit i is set if step i happened
-before. That is a vector clock turned on its side; "did i happen before j" is one shift, "all that did not
-happen after i" is one mask, and it stays quick up to thousands of steps.
+`Path` is a stack: `extend` pushes a step and works out its causal past from what it touched, `retract`
+pops it. A causal past is one Python integer used as a set of step numbers: bit i is set if step i
+happened before. That is a vector clock turned on its side; "did i happen before j" is one shift, "all
+that did not happen after i" is one mask, and it stays quick up to thousands of steps.
 
-Every step also has a `uid`, a number made from its process, what it touched and the uids of the changes it
-found there. Equal causal pasts give equal uids in every execution, so the uids of the last steps of all
-processes name the equivalence class (the Mazurkiewicz trace) of an execution. Two different pasts get the
-same uid with a chance of about one in 2**60.
+Every step also has a `uid`, a number made from its process, what it touched and the uids of the changes
+it found there. Equal causal pasts give equal uids in every execution, so the uids of the last steps of
+all processes name the equivalence class (the Mazurkiewicz trace) of an execution. Two different pasts get
+the same uid with a chance of about one in 2**60.
 """
 
 from __future__ import annotations
@@ -55,10 +55,9 @@ class Event:
 
 
 Spot = tuple[int, tuple[int, ...], int, int, int, int, int, int, int, int]
-"""A location just after a step: (number of the step, its effects, past of the last change, of the looks since, of
-the shares since, then those steps themselves: the last change, the looks, the shares; uid of the last
-change, sum
-of the uids of the shares since)."""
+"""A location just after a step: (number of the step, its effects, past of the last change, of the looks
+since, of the shares since, then those steps themselves: the last change, the looks, the shares; uid of
+the last change, sum of the uids of the shares since)."""
 
 UNTOUCHED: Spot = (-1, (), 0, 0, 0, 0, 0, 0, 0, 0)
 _UID_MASK = (1 << 61) - 1
@@ -115,17 +114,22 @@ class Path:
         """
         if not footprint.waits:
             raise ValueError(
-                f"process {process!r} cannot move, but is said to touch {footprint!r} next, where nothing makes it wait; "
+                f"process {process!r} cannot move, but is said to touch {footprint!r} next, where nothing "
+                "makes it wait; "
                 "blocked() must list an ACQUIRE, a SHARED_ACQUIRE or a WAIT"
             )
         self._grow(footprint)
         before = self._last.get(process, -1)
-        event = Event(process, footprint, before, self.events[before].past if before >= 0 else self._origin(process)[0])
+        event = Event(
+            process, footprint, before, self.events[before].past if before >= 0 else self._origin(process)[0]
+        )
         event.direct = -1
         return event
 
     def seed_of(self, event: Event) -> int:
-        """Return the uid of the step before, which tells the process's local state; its own tag at the start."""
+        """Return the uid of the step before, which tells the process's local state; its own
+        tag at the start.
+        """
         return self.events[event.before].uid if event.before >= 0 else self._origin(event.process)[1]
 
     def schedule(self) -> tuple[Process, ...]:
@@ -133,7 +137,9 @@ class Path:
         return tuple([event.process for event in self.events])
 
     def trace_uids(self) -> tuple[int, ...]:
-        """Return what names the equivalence class of the path: the uids of the processes' last steps, sorted."""
+        """Return what names the equivalence class of the path: the uids of the
+        processes' last steps, sorted.
+        """
         return tuple(sorted(self.events[index].uid for index in self._last.values()))
 
     def followers(self) -> list[int]:
@@ -183,8 +189,8 @@ class Path:
     def _origin(self, process: Process) -> tuple[int, int]:
         """Return the past of a process that has not moved yet, and its seed for uids.
 
-        The system may say after how many steps a process came to be (`born`). If it does not, one that could not move at the
-        start was created, or let go, by the step after which it first could.
+        The system may say after how many steps a process came to be (`born`). If it does not, one that
+        could not move at the start was created, or let go, by the step after which it first could.
         """
         seed = self._seeds.get(process)
         if seed is None:
@@ -218,8 +224,18 @@ class Path:
             direct = change | shares
             past = event.known | change_past | share_past | bit
             uid = hash((seed, footprint.tag, change_uid, shares_uid))
-            spot = (index, place.effects, change_past, look_past | past, share_past,
-                    change, looks | bit, shares, change_uid, shares_uid)
+            spot = (
+                index,
+                place.effects,
+                change_past,
+                look_past | past,
+                share_past,
+                change,
+                looks | bit,
+                shares,
+                change_uid,
+                shares_uid,
+            )
         elif group == CHANGE:
             direct = looks | shares or change
             past = event.known | change_past | look_past | share_past | bit
@@ -229,8 +245,18 @@ class Path:
             direct = change | looks
             past = event.known | change_past | look_past | bit
             uid = hash((seed, footprint.tag, change_uid))
-            spot = (index, place.effects, change_past, look_past, share_past | past,
-                    change, looks, shares | bit, change_uid, (shares_uid + uid) & _UID_MASK)
+            spot = (
+                index,
+                place.effects,
+                change_past,
+                look_past,
+                share_past | past,
+                change,
+                looks,
+                shares | bit,
+                change_uid,
+                (shares_uid + uid) & _UID_MASK,
+            )
         spots.append(spot)
         event.past = past
         event.uid = uid
@@ -244,7 +270,9 @@ class Path:
         direct = 0
         found = [seed, footprint.tag]
         for place in footprint.places:
-            _, _, change_past, look_past, share_past, change, looks, shares, change_uid, shares_uid = self.spots[place.number][-1]
+            _, _, change_past, look_past, share_past, change, looks, shares, change_uid, shares_uid = (
+                self.spots[place.number][-1]
+            )
             group = place.group
             past |= change_past
             found.append(change_uid)
@@ -271,10 +299,34 @@ class Path:
         _, _, change_past, look_past, share_past, change, looks, shares, change_uid, shares_uid = spots[-1]
         bit = 1 << index
         if place.group == LOOK:
-            spots.append((index, place.effects, change_past, look_past | past, share_past,
-                          change, looks | bit, shares, change_uid, shares_uid))
+            spots.append(
+                (
+                    index,
+                    place.effects,
+                    change_past,
+                    look_past | past,
+                    share_past,
+                    change,
+                    looks | bit,
+                    shares,
+                    change_uid,
+                    shares_uid,
+                )
+            )
         elif place.group == CHANGE:
             spots.append((index, place.effects, past, 0, 0, bit, 0, 0, uid, 0))
         else:
-            spots.append((index, place.effects, change_past, look_past, share_past | past,
-                          change, looks, shares | bit, change_uid, (shares_uid + uid) & _UID_MASK))
+            spots.append(
+                (
+                    index,
+                    place.effects,
+                    change_past,
+                    look_past,
+                    share_past | past,
+                    change,
+                    looks,
+                    shares | bit,
+                    change_uid,
+                    (shares_uid + uid) & _UID_MASK,
+                )
+            )

@@ -147,7 +147,9 @@ def _possible(path: Path, after: Sequence[int], late: Event, start: int, rest: i
 
 
 def holder_of(path: Path, place: Place, start: int, rest: int = 0) -> int | None:
-    """Return a step, among those before `start` and those in `rest`, whose hold on a lock shuts this place out."""
+    """Return a step, among those before `start` and those in `rest`, whose hold on a lock
+    shuts this place out.
+    """
     alone: int | None = None
     sharing: dict[Process, int] = {}
     for spot in path.history(place.number)[1:]:
@@ -174,7 +176,8 @@ def _is_lock(path: Path, place: Place) -> bool:
 
 
 def _word_verdict(path: Path, late: Event, place: Place, start: int, rest: int, limit: int) -> int:
-    """Say whether a process could go on at the content of a word after the steps before `start` and in `rest`.
+    """Say whether a process could go on at the content of a word after the steps before
+    `start` and in `rest`.
 
     Known only where the process was seen waiting at that very content.
     """

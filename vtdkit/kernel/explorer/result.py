@@ -19,7 +19,9 @@ _TAKES = {RELEASE: ACQUIRE, SHARED_RELEASE: SHARED_ACQUIRE}
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """What one process did in one step, as far as coverage goes. A hold on a lock, from taking to giving back, is one."""
+    """What one process did in one step, as far as coverage goes. A hold on a lock, from taking to
+    giving back, is one.
+    """
 
     process: Process
     accesses: tuple[Access, ...]
@@ -34,7 +36,8 @@ Pair = tuple[Operation, Operation]
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """Which conflicting operations of different processes were seen one directly after the other, and in which order.
+    """Which conflicting operations of different processes were seen one directly after the other,
+    and in which order.
 
     both_orders  pairs seen in both orders
     one_order    pairs only ever seen in this order
@@ -69,18 +72,17 @@ class Found:
 class Exploration:
     """What came of running a system under many schedules.
 
-    executions  executions in which all processes came to their end; when exploring, each of another equivalence class
-    deadlocks   executions that ended with processes stuck
-    cut         executions in which the depth bound stopped a process
-    blocked     executions given up because they would only have repeated others; 0 if all processes touch
+    executions  executions in which all processes came to their end; when exploring, each of another
+    equivalence class deadlocks   executions that ended with processes stuck cut         executions in which
+    the depth bound stopped a process blocked     executions given up because they would only have repeated
+    others; 0 if all processes touch
                 only locks, and memory in steps of one access
-    steps       steps taken, without those of replays (in a search taken up again or spread over workers, some twice)
-    outcomes    outcome -> in how many executions, the most frequent first
-    examples    outcome -> the first schedule that led to it
-    findings    what the checkers found, in the order of their texts
-    coverage    pairs of dependent operations in both orders, or one
-    complete    True if every class was run: then what is not in `outcomes` cannot happen
-    extent      a sentence: what the exploration is complete up to, or why it stopped
+    steps       steps taken, without those of replays (in a search taken up again or spread over workers,
+    some twice) outcomes    outcome -> in how many executions, the most frequent first examples    outcome ->
+    the first schedule that led to it findings    what the checkers found, in the order of their texts
+    coverage    pairs of dependent operations in both orders, or one complete    True if every class was run:
+    then what is not in `outcomes` cannot happen extent      a sentence: what the exploration is complete up
+    to, or why it stopped
     """
 
     executions: int
@@ -97,7 +99,11 @@ class Exploration:
 
     def __repr__(self) -> str:
         told = [_count(self.executions, "execution")]
-        for number, noun in ((self.deadlocks, "deadlock"), (self.cut, "cut execution"), (self.blocked, "blocked execution")):
+        for number, noun in (
+            (self.deadlocks, "deadlock"),
+            (self.cut, "cut execution"),
+            (self.blocked, "blocked execution"),
+        ):
             if number:
                 told.append(_count(number, noun))
         lines = [f"{', '.join(told)}: {self.extent}"]
@@ -115,7 +121,9 @@ class Exploration:
 def exploration_of(tally: Tally, complete: bool, extent: str) -> Exploration:
     """Make the record of a tally."""
     outcomes = sorted(tally.outcomes, key=lambda value: (-tally.outcomes[value], repr(value)))
-    findings = [Found(finding, times, Schedule(tally.shown[finding])) for finding, times in tally.findings.items()]
+    findings = [
+        Found(finding, times, Schedule(tally.shown[finding])) for finding, times in tally.findings.items()
+    ]
     return Exploration(
         executions=tally.executions,
         deadlocks=tally.deadlocks,

@@ -1,9 +1,9 @@
 """Random schedulers, for systems too big to exhaust.
 
-`RandomWalk` lets any process that can move go next, each as likely as the other. `Priorities` is PCT, probabilistic
-concurrency testing (Burckhardt, Kothari, Musuvathi, Nagarakatte, ASPLOS 2010): every process gets a random
-priority, the highest that can move goes, and at a few steps chosen beforehand the one that would go drops to the
-bottom.
+`RandomWalk` lets any process that can move go next, each as likely as the other. `Priorities` is PCT,
+probabilistic concurrency testing (Burckhardt, Kothari, Musuvathi, Nagarakatte, ASPLOS 2010): every process
+gets a random priority, the highest that can move goes, and at a few steps chosen beforehand the one that
+would go drops to the bottom.
 
 Both are seeded: the same seed gives the same schedules, on every computer.
 """
@@ -46,8 +46,8 @@ class RandomWalk:
 class Priorities:
     """PCT: random priorities, and `depth - 1` steps at which the process about to move drops to the bottom.
 
-    A bug of depth d is one that d ordered pairs of steps are enough to cause. With n processes and k steps a run
-    with the right `depth` hits it with a probability of at least 1 / (n * k**(d - 1)).
+    A bug of depth d is one that d ordered pairs of steps are enough to cause. With n processes and k steps a
+    run with the right `depth` hits it with a probability of at least 1 / (n * k**(d - 1)).
     """
 
     def __init__(self, depth: int = 3) -> None:

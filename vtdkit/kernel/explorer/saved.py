@@ -5,8 +5,8 @@
     finding: use-after-free
     schedule: v1: dump*4 unmap*9 dump
 
-An empty line ends an entry. `finding` is what the finding's text must contain; `none` says that nothing may be
-found on this schedule any more.
+An empty line ends an entry. `finding` is what the finding's text must contain; `none` says that nothing may
+be found on this schedule any more.
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ class Saved:
         found = [repr(finding) for finding in result.outcome.findings]
         if self.finding == "none":
             if found:
-                raise AssertionError(f"{self.name}: nothing should be found any more, but there is {'; '.join(found)}")
+                raise AssertionError(
+                    f"{self.name}: nothing should be found any more, but there is {'; '.join(found)}"
+                )
         elif not any(self.finding in text for text in found):
             told = "; ".join(found) or "nothing"
             raise AssertionError(f"{self.name}: expected a finding with {self.finding!r}, found {told}")
@@ -73,7 +75,9 @@ def _entries(file: str, text: str) -> Iterator[Saved]:
         if line:
             key, colon, value = line.partition(":")
             if not colon or key not in _KEYS or key in fields:
-                raise ScheduleError(f"{file}, line {number}: expected one of {', '.join(_KEYS)}, once each, as 'key: value'")
+                raise ScheduleError(
+                    f"{file}, line {number}: expected one of {', '.join(_KEYS)}, once each, as 'key: value'"
+                )
             fields[key] = value.strip()
             begun = begun or number
         elif fields:

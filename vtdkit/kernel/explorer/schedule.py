@@ -5,8 +5,8 @@
 A name is written as a number, as a plain word, in quotes, or as a tuple of these without blanks: `3`, `dump`,
 `'the dump'`, `(irq,0)`. The text begins with the version of this notation.
 
-A schedule may stop early. `replay` then lets the process that moved last go on for as long as it can, then the
-first of the others that can move, and so on to the end.
+A schedule may stop early. `replay` then lets the process that moved last go on for as long as it can, then
+the first of the others that can move, and so on to the end.
 
 Past bugs are kept in text files, a few lines each: see `saved.py`.
 """
@@ -55,12 +55,16 @@ class Schedule:
         words = text.split()
         version = words.pop(0) if words else ""
         if version != VERSION:
-            raise ScheduleError(f"a schedule begins with {VERSION!r}, as in 'v1: 0*4 1*2'; this begins with {version!r}")
+            raise ScheduleError(
+                f"a schedule begins with {VERSION!r}, as in 'v1: 0*4 1*2'; this begins with {version!r}"
+            )
         steps: list[Process] = []
         for number, word in enumerate(words, 1):
             name, count = _read_word(word, number)
             if len(steps) + count > MOST_STEPS:
-                raise ScheduleError(f"the schedule has more than {MOST_STEPS} steps at word {number}, {word!r}")
+                raise ScheduleError(
+                    f"the schedule has more than {MOST_STEPS} steps at word {number}, {word!r}"
+                )
             steps.extend([name] * count)
         return cls(tuple(steps))
 
@@ -99,7 +103,9 @@ def name_text(name: Process) -> str:
             return f"'{quoted}'"
     if isinstance(name, tuple) and name:
         return "(" + ",".join(name_text(part) for part in name) + (",)" if len(name) == 1 else ")")
-    raise ScheduleError(f"a process named {name!r} cannot be written in a schedule; use a number, a text or a tuple")
+    raise ScheduleError(
+        f"a process named {name!r} cannot be written in a schedule; use a number, a text or a tuple"
+    )
 
 
 def _read_word(word: str, number: int) -> tuple[Process, int]:
@@ -121,7 +127,9 @@ def _read_name(text: str, start: int, word: str, number: int, depth: int) -> tup
     if found := _QUOTED.match(text, start):
         return re.sub(r"\\(.)", lambda pair: " " if pair[1] == "s" else pair[1], found[1]), found.end()
     if text[start : start + 1] != "(" or depth == 5:
-        raise ScheduleError(f"word {number} of the schedule, {word!r}, names no process at character {start + 1}")
+        raise ScheduleError(
+            f"word {number} of the schedule, {word!r}, names no process at character {start + 1}"
+        )
     parts: list[Process] = []
     while text[start] in "(," and text[start + 1 : start + 2] != ")":
         part, start = _read_name(text, start + 1, word, number, depth + 1)
@@ -177,7 +185,8 @@ def _to_the_end(path: Path, steps: Iterable[Process]) -> Iterator[Process]:
         if process not in path.enabled[-1]:
             able = ", ".join(name_text(other) for other in path.enabled[-1]) or "nobody"
             raise ScheduleError(
-                f"step {number + 1} of the schedule is process {process!r}, which cannot move there ({able} can): "
+                f"step {number + 1} of the schedule is process {process!r}, which cannot move there ({able} "
+                "can): "
                 "the schedule was made for another system, or for an older version of this one"
             )
         yield process

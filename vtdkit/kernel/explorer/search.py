@@ -5,8 +5,8 @@
     random_walk(factory, runs=1000, seed=1)   a sample
     pct(factory, runs=1000, depth=3, seed=1)  a sample that finds bugs of small depth with a known probability
 
-All return an `Exploration`. An error raised by the system goes to the caller as it is. Ctrl-C ends the search after the execution
-under way, and what was found so far is returned; a second Ctrl-C interrupts at once.
+All return an `Exploration`. An error raised by the system goes to the caller as it is. Ctrl-C ends the search
+after the execution under way, and what was found so far is returned; a second Ctrl-C interrupts at once.
 """
 
 from __future__ import annotations
@@ -44,14 +44,13 @@ def explore_system(
 ) -> Exploration:
     """Run every execution of a system that matters, and only those; return what was found.
 
-    preemptions  run only what up to so many preemptions (switches away from a process that could go on) can show
-    delays       the same, counted in delays: processes passed over by a scheduler that goes round
-    depth        let no process take more than so many steps
-    limit        stop after so many executions
-    executor     spread the work over its workers, with the same counts; the factory must be picklable
-    progress     show a bar (needs tqdm)
-    resume       a file: what was done is kept there when the search ends early, and taken up from there if there is one
-    on_outcome   called with (outcome, schedule) at the end of each execution; a true answer ends the search
+    preemptions  run only what up to so many preemptions (switches away from a process that could go on) can
+    show delays       the same, counted in delays: processes passed over by a scheduler that goes round depth
+    let no process take more than so many steps limit        stop after so many executions executor     spread
+    the work over its workers, with the same counts; the factory must be picklable progress     show a bar
+    (needs tqdm) resume       a file: what was done is kept there when the search ends early, and taken up
+    from there if there is one on_outcome   called with (outcome, schedule) at the end of each execution; a
+    true answer ends the search
 
     ValueError if these do not go together; what the system raises is passed on.
 
@@ -88,16 +87,27 @@ def _check(
     resume: str | File | None,
     on_outcome: OnOutcome | None,
 ) -> None:
-    for name, number, least in (("preemptions", preemptions, 0), ("delays", delays, 0), ("depth", depth, 1), ("limit", limit, 1)):
+    for name, number, least in (
+        ("preemptions", preemptions, 0),
+        ("delays", delays, 0),
+        ("depth", depth, 1),
+        ("limit", limit, 1),
+    ):
         if number is not None and number < least:
             raise ValueError(f"{name}={number}; it must be {least} or more, or None for no bound")
     bounded = preemptions is not None or delays is not None
     if preemptions is not None and delays is not None:
         raise ValueError("preemptions= and delays= are two ways to bound a search; give one of them")
     if bounded and (executor is not None or resume is not None):
-        raise ValueError("a search bounded by preemptions= or delays= cannot be spread over an executor= nor taken up with resume=")
+        raise ValueError(
+            "a search bounded by preemptions= or delays= cannot be spread over an executor= nor taken up "
+            "with resume="
+        )
     if on_outcome is not None and executor is not None:
-        raise ValueError("on_outcome= is called in this process, but with executor= the executions are elsewhere; give one of them")
+        raise ValueError(
+            "on_outcome= is called in this process, but with executor= the executions are elsewhere; give "
+            "one of them"
+        )
 
 
 def _system(factory: SystemFactory, depth: int | None) -> System:
@@ -106,7 +116,12 @@ def _system(factory: SystemFactory, depth: int | None) -> System:
 
 
 def _explore_all(
-    factory: SystemFactory, tally: Tally, stop: Stopping, depth: int | None, executor: Executor | None, resume: str | File | None
+    factory: SystemFactory,
+    tally: Tally,
+    stop: Stopping,
+    depth: int | None,
+    executor: Executor | None,
+    resume: str | File | None,
 ) -> Exploration:
     from .keeping import keep, take_up
 
@@ -132,7 +147,12 @@ def _explore_all(
 
 
 def _explore_bounded(
-    system: System, tally: Tally, stop: Stopping, preemptions: int | None, delays: int | None, depth: int | None
+    system: System,
+    tally: Tally,
+    stop: Stopping,
+    preemptions: int | None,
+    delays: int | None,
+    depth: int | None,
 ) -> Exploration:
     if preemptions is not None:
         bound, name = preemptions, "preemption"
@@ -184,12 +204,14 @@ def pct(
 ) -> Exploration:
     """Run a system many times with random priorities that change at `depth - 1` random steps (PCT).
 
-    A bug that d ordered pairs of steps are enough to cause shows in one run of depth d with a probability of at least
-    1 / (n * k**(d - 1)), n being the number of processes and k that of steps (Burckhardt, Kothari, Musuvathi, Nagarakatte,
-    "A randomized scheduler with probabilistic guarantees of finding bugs", ASPLOS 2010, theorem 9).
-    `longest` bounds the steps of each process.
+    A bug that d ordered pairs of steps are enough to cause shows in one run of depth d with a probability of
+    at least 1 / (n * k**(d - 1)), n being the number of processes and k that of steps (Burckhardt, Kothari,
+    Musuvathi, Nagarakatte, "A randomized scheduler with probabilistic guarantees of finding bugs", ASPLOS
+    2010, theorem 9). `longest` bounds the steps of each process.
     """
-    return _sampled(system_factory, Priorities(depth), f"PCT (depth {depth})", runs, seed, longest, progress, on_outcome)
+    return _sampled(
+        system_factory, Priorities(depth), f"PCT (depth {depth})", runs, seed, longest, progress, on_outcome
+    )
 
 
 def _sampled(

@@ -1,4 +1,6 @@
-"""When a search ends early: at its limit, because the caller has seen enough, or by Ctrl-C. And its progress bar."""
+"""When a search ends early: at its limit, because the caller has seen enough, or by Ctrl-C.
+And its progress bar.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,8 @@ from .tally import Tally
 class Stopping:
     """Asked after each execution whether to go on.
 
-    Used as a context manager: within it, in the main thread, the first Ctrl-C only sets `interrupted`; the second one
-    interrupts at once as usual.
+    Used as a context manager: within it, in the main thread, the first Ctrl-C only sets `interrupted`; the
+    second one interrupts at once as usual.
 
     limit  how many executions to run at most, or None
     """
@@ -32,7 +34,9 @@ class Stopping:
             self._handler = signal.signal(signal.SIGINT, self._interrupt)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._handler is not None:
             signal.signal(signal.SIGINT, self._handler)
         if self._bar is not None:

@@ -1,4 +1,5 @@
-"""What the explorer needs to know of a system: who can move, one step at a time, and what the step touched.
+"""What the explorer needs to know of a system: who can move, one step at a time, and
+what the step touched.
 
 The explorer knows no machine, no lock and no memory. It is handed a `System` and drives it: it starts it,
 asks who can take a step, has one process take one step, and learns from the step's *accesses* which steps
@@ -65,27 +66,37 @@ class Outcome:
 
 
 class System(Protocol):
-    """A set of processes that can be started again and again, and driven step by step (rules: module docstring).
+    """A set of processes that can be started again and again, and driven step by
+    step (rules: module docstring).
 
-    A system whose processes can come to be while others cannot let them move yet also has `born(process)`: the number of steps
-    that had been taken in this execution when the process came to be, 0 for one that is there from the start.
+    A system whose processes can come to be while others cannot let them move yet also has
+    `born(process)`: the number of steps that had been taken in this execution when the process came to
+    be, 0 for one that is there from the start.
     """
 
     def start(self) -> None:
         """Bring the system to its initial state."""
 
     def enabled(self) -> Sequence[Process]:
-        """Return the processes that can take a step now, in a fixed order (a sequence that is not changed later)."""
+        """Return the processes that can take a step now, in a fixed order (a sequence that
+        is not changed later).
+        """
 
     def step(self, process: Process) -> Sequence[Access]:
-        """Have an enabled process take one step; return what the step touched, in the order in which it did."""
+        """Have an enabled process take one step; return what the step touched, in the order
+        in which it did.
+        """
 
     def blocked(self) -> Mapping[Process, Sequence[Access]]:
         """Return the unfinished processes that cannot move now, with what their next step would touch."""
 
     def finish(self) -> Outcome:
-        """Say what came of the execution, at its end: all processes done, or the rest stuck, or stopped by a depth bound."""
+        """Say what came of the execution, at its end: all processes done, or the rest stuck, or stopped
+        by a depth bound.
+        """
 
 
 SystemFactory = Callable[[], System]
-"""Makes a fresh system. For work spread over processes it must be picklable: a function or class of a module."""
+"""Makes a fresh system. For work spread over processes it must be picklable: a function or
+class of a module.
+"""

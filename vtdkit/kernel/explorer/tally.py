@@ -95,7 +95,9 @@ class Tally:
         return self.executions + self.deadlocks + self.cut
 
     def count(self, path: Path, system: System, stuck: Mapping[Process, Footprint]) -> None:
-        """Count the execution that has come to the end of a path; `stuck` are the processes that cannot move."""
+        """Count the execution that has come to the end of a path; `stuck` are the
+        processes that cannot move.
+        """
         outcome = system.finish()
         findings = outcome.findings
         if getattr(system, "cut", False):

@@ -2,16 +2,17 @@
 
 A `Node` is a state, reached by one sequence of steps. In it:
 
-- `sleep` holds processes whose next step need not be run first from here, because all executions that begin
-  with it have been, or are being, run elsewhere. A sleeper wakes when a step that conflicts with its own is
-  run.
-- `pending` holds `Reversal`s: sequences of steps with which further executions from here are to begin. They
-  stand for the wake-up tree of optimal partial-order reduction: each wakes every sleeper, so no execution
-  is begun that would turn out to be a reordering of another one.
+- `sleep` holds processes whose next step need not be run first from here, because all executions that
+  begin with it have been, or are being, run elsewhere. A sleeper wakes when a step that conflicts with
+  its own is run.
+- `pending` holds `Reversal`s: sequences of steps with which further executions from here are to begin.
+  They stand for the wake-up tree of optimal partial-order reduction: each wakes every sleeper, so no
+  execution is begun that would turn out to be a reordering of another one.
 
-A reversal's last step is special. The steps before it were seen to happen and will happen again exactly so.
-The last one was seen to happen *after* the step it is now to precede, so it may touch something else this
-time: a compare-and-swap that failed may succeed. Where that matters it is told by `exact` and `rivals`.
+A reversal's last step is special. The steps before it were seen to happen and will happen again
+exactly so. The last one was seen to happen *after* the step it is now to precede, so it may touch
+something else this time: a compare-and-swap that failed may succeed. Where that matters it is told
+by `exact` and `rivals`.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ class Reversal:
     born       how many sleepers the node had when this was put there
     rivals     processes asleep in the node that are known to conflict with the last step (used if not
                exact)
-    blind      True if nobody looks after `rivals`, since the node's branches are explored in different places
-    touch      all that `steps` touch (bits)
+    blind      True if nobody looks after `rivals`, since the node's branches are explored in different
+    places touch      all that `steps` touch (bits)
     """
 
     __slots__ = ("blind", "born", "exact", "footprint", "process", "rivals", "seed", "steps", "touch")
@@ -73,7 +74,9 @@ class Reversal:
         return self.process, tuple([step.uid for step in self.steps])
 
     def place_of(self, process: Process) -> int | None:
-        """Return where among `steps` a process moves first, if it could as well have moved before all of them."""
+        """Return where among `steps` a process moves first, if it could as well have moved
+        before all of them.
+        """
         for number, step in enumerate(self.steps):
             if step.process == process:
                 clash = step.footprint.clash
@@ -103,20 +106,25 @@ class Reversal:
 class Doubts:
     """The inexact reversals of a node whose last steps are one process's from one local state.
 
-    Before a node is done with, it may have thousands of them, and every execution may have something to tell them: who has to be
-    told of a rival is kept for each rival, so that those that know are not asked again.
+    Before a node is done with, it may have thousands of them, and every execution may have
+    something to tell them: who has to be told of a rival is kept for each rival, so that those that
+    know are not asked again.
     """
 
     __slots__ = ("_untold", "reversals")
 
     def __init__(self) -> None:
         self.reversals: list[Reversal] = []
-        self._untold: dict[Process, tuple[int, list[Reversal]]] = {}  # how many were looked through, those of them not told
+        self._untold: dict[
+            Process, tuple[int, list[Reversal]]
+        ] = {}  # how many were looked through, those of them not told
 
     def untold(self, rival: Process) -> list[Reversal]:
         """Return those that do not count a process among their `rivals`. The caller may change that."""
         looked, left = self._untold.get(rival, (0, []))
-        found = [reversal for reversal in chain(left, self.reversals[looked:]) if rival not in reversal.rivals]
+        found = [
+            reversal for reversal in chain(left, self.reversals[looked:]) if rival not in reversal.rivals
+        ]
         self._untold[rival] = len(self.reversals), found
         return found
 
@@ -124,7 +132,8 @@ class Doubts:
 class Node:
     """A state in the tree of executions.
 
-    sleep      sleeping process -> what its step touches; those asleep from the start first, then, in order,
+    sleep      sleeping process -> what its step touches; those asleep from the start
+    first, then, in order,
                those that went first from here (the one under way is added when it is done)
     inherited  how many were asleep from the start
     pending    the reversals still to be run from here
@@ -205,7 +214,11 @@ def unsettled_below(node: Node, live: frozenset[Process], child: Node) -> frozen
     They are among those of the node (`live`), and those that went first from the node and are kept there.
     """
     return frozenset(
-        [sleeper for sleeper in islice(child.sleep, child.inherited) if sleeper in live or sleeper in node.children]
+        [
+            sleeper
+            for sleeper in islice(child.sleep, child.inherited)
+            if sleeper in live or sleeper in node.children
+        ]
     )
 
 
@@ -225,7 +238,9 @@ def prune(root: Node, live: frozenset[Process]) -> None:
 
 
 def undisturbed(sleep: Sleepers, steps: Sequence[Event]) -> list[tuple[Process, Footprint]] | None:
-    """Return the sleepers that some steps do not wake; None if one of them would itself move, still asleep."""
+    """Return the sleepers that some steps do not wake; None if one of them would
+    itself move, still asleep.
+    """
     left = []
     for process, footprint in sleep:
         clash = footprint.clash
@@ -240,7 +255,8 @@ def undisturbed(sleep: Sleepers, steps: Sequence[Event]) -> list[tuple[Process, 
 
 
 def covered_before(left: Sleepers, process: Process, footprint: Footprint, exact: bool) -> bool:
-    """Say whether a reversal is superfluous because of one of the sleepers that its first steps do not wake.
+    """Say whether a reversal is superfluous because of one of the sleepers that its first
+    steps do not wake.
 
     `process` and `footprint` are those of its last step. If that step may touch something else than was
     seen, a sleeper that only looks at what it changes has met it in its true form, in executions already
@@ -255,15 +271,17 @@ def covered_before(left: Sleepers, process: Process, footprint: Footprint, exact
 
 
 def offer_late(node: Node, origin: Process, reversal: Reversal) -> None:
-    """Put a reversal of a race with `origin`'s step into a node where others went first since `origin` did."""
+    """Put a reversal of a race with `origin`'s step into a node where others went
+    first since `origin` did.
+    """
     settle(node, list(node.sleep).index(origin) + 1, reversal)
 
 
 def settle(node: Node, start: int, reversal: Reversal) -> None:
     """Put a reversal where it belongs, in a node or below.
 
-    It goes down with the first of those that went first from the node (the sleepers from number `start` on) that
-    it begins with, if more may have to be run there, and so on below.
+    It goes down with the first of those that went first from the node (the sleepers from number `start`
+    on) that it begins with, if more may have to be run there, and so on below.
     """
     while True:
         process, number = _way_down(node, start, reversal)

@@ -3,17 +3,18 @@
     python -m vtdkit.lab.handouts --out handouts notebooks/*.ipynb            # make handouts
     python -m vtdkit.lab.handouts --out handouts --slides notebooks/*.ipynb   # make slides
 
-A notebook is run once from top to bottom. `student/` leaves out the solutions, `solutions/` has them folded, `slides/` is the
-student edition opened as a walkthrough: one step per screen, large type, arrow keys. Each folder stands alone: copy it, open
-`index.html` from disk.
+A notebook is run once from top to bottom. `student/` leaves out the solutions, `solutions/` has them folded,
+`slides/` is the student edition opened as a walkthrough: one step per screen, large type, arrow keys. Each
+folder stands alone: copy it, open `index.html` from disk.
 
-Widgets move because their state is saved in the page and their own JavaScript comes with it; what needs Python to answer shows
-its first picture. require.js, the widget manager and, where a page has formulas, MathJax are fetched from npm when the folder is
-built (`vendor.py`), checked against the sums written down here, and copied into it. The browser part of anywidget comes with the
-installed Python package.
+Widgets move because their state is saved in the page and their own JavaScript comes with it; what needs
+Python to answer shows its first picture. require.js, the widget manager and, where a page has formulas,
+MathJax are fetched from npm when the folder is built (`vendor.py`), checked against the sums written down
+here, and copied into it. The browser part of anywidget comes with the installed Python package.
 
-Slides are the walkthrough and not reveal.js, on purpose: reveal takes the arrow keys away from a widget that has the focus and
-scales the page by a transform, which moves the pointer away from what it points at; and it is two more megabytes in each folder.
+Slides are the walkthrough and not reveal.js, on purpose: reveal takes the arrow keys away from a widget that
+has the focus and scales the page by a transform, which moves the pointer away from what it points at; and it
+is two more megabytes in each folder.
 
 | file | idea |
 |---|---|

@@ -1,4 +1,6 @@
-"""The command line of the handouts: exit status 0, 1 if a notebook failed, 2 for input or tools that cannot be used."""
+"""The command line of the handouts: exit status 0, 1 if a notebook failed, 2 for input or tools
+that cannot be used.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +16,14 @@ from .vendor import VendorError
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Build handouts, or slides, and print where they are."""
-    parser = argparse.ArgumentParser(prog="python -m vtdkit.lab.handouts", description="pages that move with no kernel")
+    parser = argparse.ArgumentParser(
+        prog="python -m vtdkit.lab.handouts", description="pages that move with no kernel"
+    )
     parser.add_argument("notebooks", nargs="*", type=Path)
     parser.add_argument("--out", type=Path, default=Path("handouts"), help="folder to write into (handouts)")
-    parser.add_argument("--cache", type=Path, default=Path("build/npm"), help="where fetched packages are kept (build/npm)")
+    parser.add_argument(
+        "--cache", type=Path, default=Path("build/npm"), help="where fetched packages are kept (build/npm)"
+    )
     parser.add_argument("--slides", action="store_true", help="screens for a beamer instead of pages to read")
     parser.add_argument("--timeout", type=int, default=120, help="seconds a cell may take (120)")
     options = parser.parse_args(arguments)
@@ -30,7 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 2
     try:
         sources = Sources.run(options.notebooks, timeout=options.timeout, say=print)
-        folders = build(sources, [SLIDES] if options.slides else [STUDENT, SOLUTIONS], options.out, options.cache)
+        folders = build(
+            sources, [SLIDES] if options.slides else [STUDENT, SOLUTIONS], options.out, options.cache
+        )
     except NotebookFailed as error:
         print(error, file=sys.stderr)
         return 1

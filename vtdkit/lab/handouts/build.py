@@ -36,14 +36,20 @@ SLIDES = Edition("slides", "Lessons, one step per screen", walking=True)
 
 @dataclass(slots=True)
 class Sources:
-    """What pages are made from: notebooks that have been run, and pages of prose; by file name, in order. Used by one thread."""
+    """What pages are made from: notebooks that have been run, and pages of prose; by file name, in order.
+    Used by one thread.
+    """
 
     notebooks: dict[str, Any] = field(default_factory=dict)
     prose: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def run(cls, paths: Sequence[Path], *, timeout: int = 120, say: Callable[[str], None] = lambda text: None) -> Sources:
-        """Run every notebook, telling `say` which; take the .md files of their folders along. Raises `NotebookFailed`."""
+    def run(
+        cls, paths: Sequence[Path], *, timeout: int = 120, say: Callable[[str], None] = lambda text: None
+    ) -> Sources:
+        """Run every notebook, telling `say` which; take the .md files of their folders
+        along. Raises `NotebookFailed`.
+        """
         found = cls()
         for path in paths:
             say(f"running {path.name}")
@@ -58,8 +64,12 @@ class Sources:
         """The notebooks and pages of an edition, ready to be written."""
         chosen = dict(self.notebooks)
         if not edition.walking:
-            chosen |= {name: text for name, text in self.prose.items() if edition.solutions or name not in TEACHERS}
-        ready = {name: copy.deepcopy(each) if edition.solutions else student(each) for name, each in chosen.items()}
+            chosen |= {
+                name: text for name, text in self.prose.items() if edition.solutions or name not in TEACHERS
+            }
+        ready = {
+            name: copy.deepcopy(each) if edition.solutions else student(each) for name, each in chosen.items()
+        }
         for each in ready.values():
             keep_shown_widgets(each)
             relink(each, ready)
@@ -67,7 +77,9 @@ class Sources:
 
 
 def build(sources: Sources, editions: Sequence[Edition], out: Path, cache: Path) -> list[Path]:
-    """Write the editions below `out`, replacing what was built there before; returns the folders. Raises `VendorError`."""
+    """Write the editions below `out`, replacing what was built there before; returns the
+    folders. Raises `VendorError`.
+    """
     return [_build(sources.of(edition), edition, out / edition.folder, cache) for edition in editions]
 
 

@@ -1,7 +1,8 @@
 """What an edition holds: its cells, and where its links lead.
 
-Cells are chosen by tag: `solution` is left out for students. Links to notebooks and pages that are in the same folder lead to the
-built pages; links to other files of the project, which a handout does not carry, become plain text.
+Cells are chosen by tag: `solution` is left out for students. Links to notebooks and pages that are in
+the same folder lead to the built pages; links to other files of the project, which a handout does not
+carry, become plain text.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ def student(notebook: Any) -> Any:
 
 
 def relink(notebook: Any, built: Collection[str]) -> None:
-    """Lead links in prose to the pages of the same folder; `built` has the names of their sources (`01-….ipynb`, `glossary.md`)."""
+    """Lead links in prose to the pages of the same folder; `built` has the names of their sources
+    (`01-….ipynb`, `glossary.md`).
+    """
     for cell in notebook["cells"]:
         if cell["cell_type"] == "markdown":
             cell["source"] = _LINK.sub(lambda match: _relinked(match[1], match[2], built), cell["source"])
@@ -50,6 +53,8 @@ def has_math(notebook: Any) -> bool:
 def title(notebook: Any, default: str) -> str:
     """The text of the first heading."""
     for cell in notebook["cells"]:
-        if cell["cell_type"] == "markdown" and (match := re.search(r"^#+\s+(.+?)\s*#*$", cell["source"], re.M)):
+        if cell["cell_type"] == "markdown" and (
+            match := re.search(r"^#+\s+(.+?)\s*#*$", cell["source"], re.M)
+        ):
             return re.sub(r"[`*]", "", match[1])
     return default

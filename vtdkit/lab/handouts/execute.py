@@ -1,8 +1,8 @@
 """Run a notebook from top to bottom in a kernel of its own.
 
-A run in which widgets and the kernel talk to each other can hang for ever (nbclient's issue 312), so each cell has a time limit
-and a run that exceeds it is tried once more, which is reported. Cells tagged `raises-exception` may raise; any other error ends
-the run.
+A run in which widgets and the kernel talk to each other can hang for ever (nbclient's issue 312), so each
+cell has a time limit and a run that exceeds it is tried once more, which is reported. Cells tagged
+`raises-exception` may raise; any other error ends the run.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ class NotebookFailed(Exception):
 def execute(path: Path, *, timeout: int = 120, widget_state: bool = True) -> Any:
     """The notebook at `path` with fresh outputs (an nbformat node), run in the folder it lies in.
 
-    `timeout` is in seconds and holds for each cell. With `widget_state` the state of all widgets is in the metadata, as pages
-    without a kernel need it. Raises `NotebookFailed`.
+    `timeout` is in seconds and holds for each cell. With `widget_state` the state of all widgets is in the
+    metadata, as pages without a kernel need it. Raises `NotebookFailed`.
     """
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
@@ -29,7 +29,9 @@ def execute(path: Path, *, timeout: int = 120, widget_state: bool = True) -> Any
         try:
             return _run(path, timeout, widget_state)
         except CellExecutionError as error:
-            raise NotebookFailed(f"{path.name}: {error.ename}: {error.evalue}, in the cell\n{error.traceback}") from None
+            raise NotebookFailed(
+                f"{path.name}: {error.ename}: {error.evalue}, in the cell\n{error.traceback}"
+            ) from None
         except (CellTimeoutError, DeadKernelError) as error:
             reason = str(error).splitlines()[0]
             if attempt == 2:

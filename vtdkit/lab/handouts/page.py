@@ -23,7 +23,10 @@ _INDEX = """<!DOCTYPE html>
 <p>{hint}</p></main></body>
 </html>
 """
-_HINT = "These pages need neither a kernel nor a network. Press <kbd>w</kbd> on a page to walk through it, one step per screen."
+_HINT = (
+    "These pages need neither a kernel nor a network. Press <kbd>w</kbd> on a page to walk through it, "
+    "one step per screen."
+)
 
 
 def page(notebook: Any, name: str, *, walking: bool = False) -> str:
@@ -51,5 +54,7 @@ def markdown_page(text: str) -> Any:
 
 def index(heading: str, pages: Iterable[tuple[str, str]]) -> str:
     """The page that lists the others: `pages` are file names and titles."""
-    items = "\n".join(f'<li><a href="{html.escape(name)}">{html.escape(text)}</a></li>' for name, text in pages)
+    items = "\n".join(
+        f'<li><a href="{html.escape(name)}">{html.escape(text)}</a></li>' for name, text in pages
+    )
     return _INDEX.format(title=html.escape(heading), items=items, hint=_HINT)

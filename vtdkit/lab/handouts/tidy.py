@@ -1,8 +1,8 @@
 """What a run leaves in a notebook that is not the lesson, and how it is taken out.
 
 - A traceback names files of the machine it ran on: only its last line is kept.
-- The state of every widget ever made is stored: only those shown are kept, and what they are made of. (A solution that is cut out
-  of the student edition must not stay behind in a widget's state either.)
+- The state of every widget ever made is stored: only those shown are kept, and what they are made of. (A
+  solution that is cut out of the student edition must not stay behind in a widget's state either.)
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ def join_streams(notebook: Any) -> None:
 
 
 def drop_widget_models(notebook: Any) -> None:
-    """For a notebook that is saved: a widget stays as its text and its picture, without the model of a kernel that is gone."""
+    """For a notebook that is saved: a widget stays as its text and its picture, without the model of a
+    kernel that is gone.
+    """
     for output in outputs(notebook):
         output.get("data", {}).pop(WIDGET_VIEW, None)
     notebook["metadata"].pop("widgets", None)
@@ -59,12 +61,20 @@ def keep_shown_widgets(notebook: Any) -> None:
     state = stored["state"]
     references = {model: _references(content) & set(state) for model, content in state.items()}
     kept: set[str] = set()
-    todo = {output["data"][WIDGET_VIEW]["model_id"] for output in outputs(notebook) if WIDGET_VIEW in output.get("data", {})}
+    todo = {
+        output["data"][WIDGET_VIEW]["model_id"]
+        for output in outputs(notebook)
+        if WIDGET_VIEW in output.get("data", {})
+    }
     while todo := (todo & set(state)) - kept:
         kept |= todo
         todo = set().union(*(references[model] for model in todo))
         # A link is referred to by nobody; it belongs to the two it joins.
-        todo |= {model for model, content in state.items() if content["model_name"] in _LINKS and references[model] <= kept | todo}
+        todo |= {
+            model
+            for model, content in state.items()
+            if content["model_name"] in _LINKS and references[model] <= kept | todo
+        }
     stored["state"] = {model: content for model, content in state.items() if model in kept}
     if not kept:
         del notebook["metadata"]["widgets"]

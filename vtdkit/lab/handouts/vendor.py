@@ -1,8 +1,10 @@
-"""The JavaScript of others that a handout carries with it, fetched once from npm by name and version and checked by its sum.
+"""The JavaScript of others that a handout carries with it, fetched once from npm by name and version and
+checked by its sum.
 
-The client is `npm pack`; whichever registry it is set up for serves the packages. What it fetched stays in a cache folder, so
-that the next build needs no network; a person without npm can put the .tgz files there by hand. Only the members listed here
-leave an archive, under names given here: nothing in an archive decides where it is written.
+The client is `npm pack`; whichever registry it is set up for serves the packages. What it fetched stays in a
+cache folder, so that the next build needs no network; a person without npm can put the .tgz files there by
+hand. Only the members listed here leave an archive, under names given here: nothing in an archive decides
+where it is written.
 """
 
 from __future__ import annotations
@@ -23,12 +25,16 @@ MEMBER_LIMIT = 8 << 20
 
 
 class VendorError(Exception):
-    """Something a handout needs cannot be had; the message says what, where it was looked for, and what to do."""
+    """Something a handout needs cannot be had; the message says what, where it was looked for,
+    and what to do.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """One npm package: its version, the sum of its archive (as npm's `dist.integrity`), and which member goes where."""
+    """One npm package: its version, the sum of its archive (as npm's `dist.integrity`), and
+    which member goes where.
+    """
 
     name: str
     version: str
@@ -77,7 +83,8 @@ MATHJAX = Package(
 
 
 def vendor(folder: Path, cache: Path, *, math: bool) -> None:
-    """Write into `folder` all that pages load: require.js, the widget manager, anywidget, and MathJax if a page has formulas.
+    """Write into `folder` all that pages load: require.js, the widget manager, anywidget, and MathJax if
+    a page has formulas.
 
     Raises `VendorError`.
     """
@@ -92,17 +99,23 @@ def _anywidget() -> bytes:
     try:
         return (files("anywidget") / "nbextension" / "index.js").read_bytes()
     except (ModuleNotFoundError, FileNotFoundError):
-        raise VendorError("anywidget is not installed with its browser part; pip install -e .[notebooks]") from None
+        raise VendorError(
+            "anywidget is not installed with its browser part; pip install -e .[notebooks]"
+        ) from None
 
 
 def fetched(package: Package, cache: Path) -> Path:
-    """The package's archive in `cache`, fetched if it is not there, its sum checked each time. Raises `VendorError`."""
+    """The package's archive in `cache`, fetched if it is not there, its sum checked
+    each time. Raises `VendorError`.
+    """
     path = cache / package.archive
     if not path.exists():
         _fetch(package, cache)
     found = "sha512-" + base64.b64encode(hashlib.sha512(path.read_bytes()).digest()).decode("ascii")
     if found != package.integrity:
-        raise VendorError(f"{path} is not {package.name} {package.version}: its sum is {found}; delete it and build again")
+        raise VendorError(
+            f"{path} is not {package.name} {package.version}: its sum is {found}; delete it and build again"
+        )
     return path
 
 
@@ -110,7 +123,9 @@ def _fetch(package: Package, cache: Path) -> None:
     npm = shutil.which("npm")
     wanted = f"{package.name}@{package.version}"
     if npm is None:
-        raise VendorError(f"npm is needed once, to fetch {wanted}: install Node.js, or put {package.archive} into {cache}")
+        raise VendorError(
+            f"npm is needed once, to fetch {wanted}: install Node.js, or put {package.archive} into {cache}"
+        )
     cache.mkdir(parents=True, exist_ok=True)
     command = [npm, "pack", "--silent", wanted, "--pack-destination", str(cache.resolve())]
     try:
@@ -123,7 +138,9 @@ def _fetch(package: Package, cache: Path) -> None:
 
 
 def unpack(package: Package, archive: Path, folder: Path) -> int:
-    """Write the members that are wanted below `folder`; returns how many. Raises `VendorError` if there is none."""
+    """Write the members that are wanted below `folder`; returns how many. Raises `VendorError`
+    if there is none.
+    """
     count = 0
     with tarfile.open(archive, "r:gz") as tar:
         for member in tar:
@@ -132,7 +149,9 @@ def unpack(package: Package, archive: Path, folder: Path) -> int:
                 continue
             content = tar.extractfile(member)
             if content is None or member.size > MEMBER_LIMIT:
-                raise VendorError(f"{archive}: {member.name} is not a plain file of at most {MEMBER_LIMIT >> 20} MiB")
+                raise VendorError(
+                    f"{archive}: {member.name} is not a plain file of at most {MEMBER_LIMIT >> 20} MiB"
+                )
             path = folder / target
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content.read(MEMBER_LIMIT))

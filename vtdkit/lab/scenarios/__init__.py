@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from . import attach, dump, fault, hardware, tables, unmap, users
-from .base import MODES, Observer, Scenario
+from vtdkit.face import face
 
-SCENARIOS: dict[str, Scenario] = {
-    scenario.name: scenario
-    for module in (attach, unmap, users, dump, fault, hardware)
-    for scenario in module.SCENARIOS
-}  # fmt: skip
-
-#: what is asked about page tables in the debate; not part of the findings
-QUESTIONS: dict[str, Scenario] = {scenario.name: scenario for scenario in tables.SCENARIOS}
-
-__all__ = ["MODES", "QUESTIONS", "SCENARIOS", "Observer", "Scenario"]
+__getattr__, __dir__, __all__ = face(
+    __name__,
+    {
+        "base": "MODES Observer Scenario",
+        "catalogue": "QUESTIONS SCENARIOS",
+    },
+)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from vtdkit.iommu.intel.driver import IntelIommu
-from vtdkit.kernel import Machine
-from vtdkit.vtd import Request
+from vtdkit.kernel.machine.machine import Machine
+from vtdkit.vtd.requests import Request
 
 from .base import Observer, Scenario, computer, outcome
 
@@ -20,7 +20,10 @@ def attach_detach(driver: type[IntelIommu], machine: Machine, mode: str = "legac
         return error
 
     domains = {address: pc.new_domain() for address in pc.devices}
-    threads = [machine.spawn(move(address), cpu=cpu, name=f"attach {address}") for cpu, address in enumerate(pc.devices)]
+    threads = [
+        machine.spawn(move(address), cpu=cpu, name=f"attach {address}")
+        for cpu, address in enumerate(pc.devices)
+    ]
     return lambda: outcome(*threads)
 
 
@@ -95,7 +98,10 @@ def attach_both(driver: type[IntelIommu], machine: Machine) -> Observer:
         await pc.core.iommu_detach_device(domain, pc.devices[address])
         return error
 
-    threads = [machine.spawn(move(address), cpu=cpu, name=f"attach {address}") for cpu, address in enumerate(pc.devices)]
+    threads = [
+        machine.spawn(move(address), cpu=cpu, name=f"attach {address}")
+        for cpu, address in enumerate(pc.devices)
+    ]
     return lambda: outcome(*threads)
 
 
@@ -103,22 +109,36 @@ def probe_probe(driver: type[IntelIommu], machine: Machine) -> Observer:
     """Two devices appear at once on a bus where there was none, so that its context table is missing."""
     pc = computer(driver, machine, devices=[])
     late = [pc.add_device(address, probe=False) for address in ("01:00.0", "01:01.0")]
-    threads = [machine.spawn(pc.core.iommu_probe_device(dev), cpu=cpu, name=f"probe {dev.name}") for cpu, dev in enumerate(late)]
+    threads = [
+        machine.spawn(pc.core.iommu_probe_device(dev), cpu=cpu, name=f"probe {dev.name}")
+        for cpu, dev in enumerate(late)
+    ]
 
     def end() -> tuple[object, ...]:
         answers = [pc.hardware_of(dev.name).unit.from_memory(Request(dev.sid, 0x1000)) for dev in late]
-        return (*(thread.result for thread in threads), *(str(getattr(answer, "label", "allowed")) for answer in answers))
+        return (
+            *(thread.result for thread in threads),
+            *(str(getattr(answer, "label", "allowed")) for answer in answers),
+        )
 
     return end
 
 
 SCENARIOS = (
     Scenario("attach-detach", "two CPUs each attach and detach a device", attach_detach),
-    Scenario("attach-detach-first-level", "the same in scalable mode, first level", attach_detach_first, runs=8),
-    Scenario("attach-same-domain", "a device is attached to a domain while a page of it is unmapped", attach_same),
+    Scenario(
+        "attach-detach-first-level", "the same in scalable mode, first level", attach_detach_first, runs=8
+    ),
+    Scenario(
+        "attach-same-domain", "a device is attached to a domain while a page of it is unmapped", attach_same
+    ),
     Scenario("attach-both", "two CPUs attach a device each to one domain", attach_both),
     Scenario("probe-probe", "two devices appear at once on a new bus", probe_probe),
-    Scenario("enforce-attach", "coherency is enforced on one domain while a device is attached to another", enforce_attach),
+    Scenario(
+        "enforce-attach",
+        "coherency is enforced on one domain while a device is attached to another",
+        enforce_attach,
+    ),
     Scenario("publish", "a device is attached while somebody reads the device list under its lock", publish),
     Scenario("probe-remove", "one device is plugged in while another is pulled out", probe_remove),
 )

@@ -1,8 +1,9 @@
-"""What a scenario of the driver is: a few threads doing things to one computer, small enough to try in every order.
+"""What a scenario of the driver is: a few threads doing things to one computer, small enough to
+try in every order.
 
-`scenario.on(driver)` is a function of a machine, as `vtdkit.kernel.explore` and `vtdkit.kernel.scenario` want it. What is wrong at
-the end of an execution and no checker of the kernel room can know is reported by `audit`: faults nobody asked for, things
-that were not given back.
+`scenario.on(driver)` is a function of a machine, as `vtdkit.kernel.explore` and
+`vtdkit.kernel.explored.scenario` want it. What is wrong at the end of an execution and no checker of the
+kernel room can know is reported by `audit`: faults nobody asked for, things that were not given back.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from vtdkit.iommu.intel.driver import IntelIommu
-from vtdkit.kernel import Machine
+from vtdkit.kernel.machine.machine import Machine
 from vtdkit.lab.computer import BOTH_STAGES, FIRST_STAGE, LEGACY, SCALABLE, Computer
 
 Observer = Callable[[], Hashable]
@@ -31,8 +32,8 @@ MODES: dict[str, dict[str, Any]] = {
 class Scenario:
     """One scenario: `build(driver, machine)` sets it up and returns the observer.
 
-    `about` says in a sentence what happens at the same time. `runs` is 0 where every order is tried, else how many random
-    orders are. `options` go to the machine.
+    `about` says in a sentence what happens at the same time. `runs` is 0 where every order is tried, else how
+    many random orders are. `options` go to the machine.
     """
 
     name: str
@@ -62,11 +63,18 @@ def outcome(*contexts: Any) -> Hashable:
 
 
 def audit(pc: Computer, pages: int, objects: int) -> None:
-    """Report what a scenario did not give back: more pages or objects than there were (context tables stay with their unit)."""
+    """Report what a scenario did not give back: more pages or objects than there were (context tables
+    stay with their unit).
+    """
     machine = pc.machine
     kept = [page for page in machine.pages.live() if "context table" in page.name]
     if len(machine.pages) - len(kept) > pages:
-        machine.report("unreferenced object", "pages", (), text=", ".join(sorted(page.name for page in machine.pages.live())))
+        machine.report(
+            "unreferenced object",
+            "pages",
+            (),
+            text=", ".join(sorted(page.name for page in machine.pages.live())),
+        )
     if len(machine.objects) > objects:
         left = list(machine.objects.values())[objects:]
         kinds = ", ".join(sorted({type(thing).__name__ for thing in left}))

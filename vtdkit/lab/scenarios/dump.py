@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vtdkit.iommu.intel.driver import IntelIommu
-from vtdkit.kernel import Machine
+from vtdkit.kernel.machine.machine import Machine
 
 from .base import Observer, Scenario, computer
 
@@ -37,5 +37,7 @@ def dump_free(driver: type[IntelIommu], machine: Machine) -> Observer:
 
 SCENARIOS = (
     Scenario("dump-unmap", "debugfs is read while a table is unmapped and freed", dump_unmap),
-    Scenario("dump-free", "debugfs is read while a device leaves its domain and the domain is freed", dump_free),
+    Scenario(
+        "dump-free", "debugfs is read while a device leaves its domain and the domain is freed", dump_free
+    ),
 )

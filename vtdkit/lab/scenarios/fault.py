@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from vtdkit.iommu.intel.driver import IntelIommu
-from vtdkit.kernel import Machine
+from vtdkit.kernel.machine.machine import Machine
 from vtdkit.lab.computer import Computer
-from vtdkit.vtd import Request
+from vtdkit.vtd.requests import Request
 
 from .base import Observer, Scenario, audit, computer, outcome
 
@@ -72,6 +72,8 @@ def fault_reference(driver: type[IntelIommu], machine: Machine) -> Observer:
 SCENARIOS = (
     Scenario("fault-probe", "a fault is reported while a device is plugged in", fault_probe),
     Scenario("fault-remove", "a fault is reported while a device is pulled out", fault_remove),
-    Scenario("fault-bus", "the fault interrupt comes in on a CPU that is adding a device to the bus", fault_bus),
+    Scenario(
+        "fault-bus", "the fault interrupt comes in on a CPU that is adding a device to the bus", fault_bus
+    ),
     Scenario("fault-reference", "a fault is reported; then the device is pulled out", fault_reference),
 )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from vtdkit.iommu.intel.driver import IntelIommu
-from vtdkit.kernel import Machine
-from vtdkit.vtd import Fault, Request
+from vtdkit.kernel.machine.machine import Machine
+from vtdkit.vtd.requests import Fault, Request
 
 from .base import Observer, Scenario, computer, outcome
 
@@ -47,7 +47,9 @@ def passthrough(driver: type[IntelIommu], machine: Machine) -> Observer:
             return "ATS is off"
         answer = pc.run(pc.hardware_of("00:03.0").dma(Request(dev.sid, 0x1000, at="translation")))
         if isinstance(answer, Fault):
-            machine.report("DMAR: [DMA Read] fault", "translation request in pass-through", (), text=str(answer))
+            machine.report(
+                "DMAR: [DMA Read] fault", "translation request in pass-through", (), text=str(answer)
+            )
             return "translation requests are blocked"
         return "translated"
 
@@ -55,7 +57,9 @@ def passthrough(driver: type[IntelIommu], machine: Machine) -> Observer:
 
 
 SCENARIOS = (
-    Scenario("superpage-dma", "a large page is mapped over an old table while the device does DMA", superpage),
+    Scenario(
+        "superpage-dma", "a large page is mapped over an old table while the device does DMA", superpage
+    ),
     Scenario("unmap-dma", "a table is unmapped and freed while the device does DMA through it", unmap_dma),
     Scenario("passthrough-ats", "a device that may use ATS in a legacy pass-through domain", passthrough),
 )

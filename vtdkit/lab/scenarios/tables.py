@@ -1,6 +1,7 @@
 """Scenarios: two CPUs, or a CPU and the hardware, work on one page table at the same time. No lock guards it.
 
-These are not run for `findings`, which is about the locks of the series; each answers a question of the debate.
+These are not run for `findings`, which is about the locks of the series; each answers a
+question of the debate.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from vtdkit.iommu.core import IommuDomain
 from vtdkit.iommu.dirty import DIRTY_BIT, intel_iommu_read_and_clear_dirty
 from vtdkit.iommu.intel.driver import IntelIommu
-from vtdkit.kernel import Machine
+from vtdkit.kernel.machine.machine import Machine
 from vtdkit.lab.computer import Computer
 from vtdkit.lab.variants import load_store_dirty
 
@@ -37,13 +38,19 @@ def lost(pc: Computer, domain: IommuDomain) -> int:
                 known.add(address)
                 todo.append((pc.driver.phys_to_virt(address), level - 1))
     label = pc.dmar(domain).label
-    astray = [page for page in pc.machine.pages.live() if page.name.startswith(f"{label} ") and page.address not in known]
+    astray = [
+        page
+        for page in pc.machine.pages.live()
+        if page.name.startswith(f"{label} ") and page.address not in known
+    ]
     for page in astray:
         pc.machine.report("unreferenced object", page.name, (), text="nothing leads to this table any more")
     return len(astray)
 
 
-def two_maps(driver: type[IntelIommu], machine: Machine, first: int = 0, second: int = PAGE, size: int = PAGE) -> Observer:
+def two_maps(
+    driver: type[IntelIommu], machine: Machine, first: int = 0, second: int = PAGE, size: int = PAGE
+) -> Observer:
     """Two CPUs map pages of a region where the last-level table is missing, and both want to put it in."""
     pc = computer(driver, machine, devices=["00:03.0"])
     domain = pc.new_domain(attach="00:03.0")
@@ -52,7 +59,11 @@ def two_maps(driver: type[IntelIommu], machine: Machine, first: int = 0, second:
         machine.spawn(pc.core.iommu_map(domain, iova, target, length, 3), cpu=cpu, name=f"map {iova:#x}")
         for cpu, (iova, target, length) in enumerate(((first, ONE, PAGE), (second, TWO, size)))
     ]
-    return lambda: (*(thread.result for thread in threads), *reached(pc, domain, first, second), f"{lost(pc, domain)} tables lost")
+    return lambda: (
+        *(thread.result for thread in threads),
+        *reached(pc, domain, first, second),
+        f"{lost(pc, domain)} tables lost",
+    )
 
 
 def overlapping(driver: type[IntelIommu], machine: Machine) -> Observer:
@@ -60,8 +71,10 @@ def overlapping(driver: type[IntelIommu], machine: Machine) -> Observer:
     pc = computer(driver, machine, devices=["00:03.0"])
     domain = pc.new_domain(attach="00:03.0")
     pc.map(domain, PAGE, ONE)  # the tables are there
-    threads = [machine.spawn(pc.core.iommu_map(domain, 0, target, PAGE, 3), cpu=i, name=f"map to {target:#x}")
-               for i, target in enumerate((ONE, TWO))]  # fmt: skip
+    threads = [
+        machine.spawn(pc.core.iommu_map(domain, 0, target, PAGE, 3), cpu=i, name=f"map to {target:#x}")
+        for i, target in enumerate((ONE, TWO))
+    ]
     return lambda: (*(thread.result for thread in threads), *reached(pc, domain, 0))
 
 
@@ -76,13 +89,20 @@ def overlapping_unmap(driver: type[IntelIommu], machine: Machine) -> Observer:
 
 
 def block_and_page(driver: type[IntelIommu], machine: Machine) -> Observer:
-    """One CPU maps 2 MiB as one large page, another maps a page inside. The rule is that callers never do this."""
+    """One CPU maps 2 MiB as one large page, another maps a page inside. The rule is that
+    callers never do this.
+    """
     pc = computer(driver, machine, devices=["00:03.0"])
     domain = pc.new_domain(attach="00:03.0")
     pc.map(domain, 4 * BLOCK, ONE)  # the upper tables are there
     large = machine.spawn(pc.core.iommu_map(domain, 0, 0x40000000, BLOCK, 3), cpu=0, name="block")
     page = machine.spawn(pc.core.iommu_map(domain, 3 * PAGE, TWO, PAGE, 3), cpu=1, name="page")
-    return lambda: (large.result, page.result, *reached(pc, domain, 0, 3 * PAGE), f"{lost(pc, domain)} tables lost")
+    return lambda: (
+        large.result,
+        page.result,
+        *reached(pc, domain, 0, 3 * PAGE),
+        f"{lost(pc, domain)} tables lost",
+    )
 
 
 def dirty(driver: type[IntelIommu], machine: Machine, careful: bool = True) -> Observer:
@@ -103,7 +123,9 @@ def dirty(driver: type[IntelIommu], machine: Machine, careful: bool = True) -> O
         return await load_store_dirty(pc.core, domain, 0)
 
     async def walker() -> int:
-        """What the unit does for a DMA write through a leaf: set the bit with one compare-and-exchange on the whole entry."""
+        """What the unit does for a DMA write through a leaf: set the bit with one compare-and-exchange
+        on the whole entry.
+        """
         value = await pte.load()
         while value & 3:
             found = await pte.cmpxchg(value, value | 1 << DIRTY_BIT)
@@ -138,7 +160,17 @@ SCENARIOS = (
     Scenario("maps-apart", "two CPUs map pages that need the same new table", two_maps),
     Scenario("maps-same-page", "two CPUs map the same page to different places", overlapping),
     Scenario("map-in-unmap", "a page is mapped in a range that another CPU unmaps", overlapping_unmap),
-    Scenario("block-and-page", "a large page is mapped while another CPU maps a page inside it", block_and_page),
-    Scenario("dirty-cmpxchg", "dirty bits are read and cleared by one atomic operation while hardware sets them", dirty),
-    Scenario("dirty-store", "dirty bits are read and cleared by a load and a store while hardware sets them", dirty_plain),
+    Scenario(
+        "block-and-page", "a large page is mapped while another CPU maps a page inside it", block_and_page
+    ),
+    Scenario(
+        "dirty-cmpxchg",
+        "dirty bits are read and cleared by one atomic operation while hardware sets them",
+        dirty,
+    ),
+    Scenario(
+        "dirty-store",
+        "dirty bits are read and cleared by a load and a store while hardware sets them",
+        dirty_plain,
+    ),
 )

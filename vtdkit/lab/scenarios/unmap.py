@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vtdkit.iommu.core import IommuDomain
 from vtdkit.iommu.intel.driver import IntelIommu
-from vtdkit.kernel import Machine
+from vtdkit.kernel.machine.machine import Machine
 from vtdkit.lab.computer import Computer
 
 from .base import Observer, Scenario, computer, outcome
@@ -25,12 +25,17 @@ def with_mappings(driver: type[IntelIommu], machine: Machine) -> tuple[Computer,
 def unmap_two(driver: type[IntelIommu], machine: Machine) -> Observer:
     """Two CPUs unmap a page each."""
     pc, domain = with_mappings(driver, machine)
-    threads = [machine.spawn(pc.core.iommu_unmap(domain, iova, 4096), cpu=cpu) for cpu, iova in enumerate((FIRST, SECOND))]
+    threads = [
+        machine.spawn(pc.core.iommu_unmap(domain, iova, 4096), cpu=cpu)
+        for cpu, iova in enumerate((FIRST, SECOND))
+    ]
     return lambda: outcome(*threads)
 
 
 def unmap_irq(driver: type[IntelIommu], machine: Machine) -> Observer:
-    """A thread unmaps a page; on its CPU the completion interrupt of the other transfer comes in and unmaps its page."""
+    """A thread unmaps a page; on its CPU the completion interrupt of the other transfer comes in
+    and unmaps its page.
+    """
     pc, domain = with_mappings(driver, machine)
 
     async def completion() -> None:
@@ -60,7 +65,9 @@ def unmap_timer(driver: type[IntelIommu], machine: Machine) -> Observer:
 
 
 def enforce_irq(driver: type[IntelIommu], machine: Machine) -> Observer:
-    """Coherency is enforced on a first-level domain; its pages are unmapped in interrupts, one of which comes in elsewhere."""
+    """Coherency is enforced on a first-level domain; its pages are unmapped in interrupts, one of
+    which comes in elsewhere.
+    """
     pc = computer(driver, machine, "first level only")
     domain = pc.new_domain(attach="00:03.0")
     pc.map(domain, FIRST, 0x5000000)
@@ -78,7 +85,15 @@ def enforce_irq(driver: type[IntelIommu], machine: Machine) -> Observer:
 
 SCENARIOS = (
     Scenario("unmap-unmap", "two CPUs unmap pages of one domain", unmap_two),
-    Scenario("unmap-irq", "a completion interrupt unmaps a page on a CPU where a thread unmaps another", unmap_irq),
-    Scenario("unmap-timer", "the flush queue's timer flushes a domain on a CPU where a thread unmaps a page of it", unmap_timer),
-    Scenario("enforce-irq", "coherency is enforced on a domain whose pages are unmapped in interrupts", enforce_irq),
+    Scenario(
+        "unmap-irq", "a completion interrupt unmaps a page on a CPU where a thread unmaps another", unmap_irq
+    ),
+    Scenario(
+        "unmap-timer",
+        "the flush queue's timer flushes a domain on a CPU where a thread unmaps a page of it",
+        unmap_timer,
+    ),
+    Scenario(
+        "enforce-irq", "coherency is enforced on a domain whose pages are unmapped in interrupts", enforce_irq
+    ),
 )

@@ -1,12 +1,14 @@
-"""Scenarios: those who call the driver all day: the DMA API with its flush queues, many attaches, units that come and go."""
+"""Scenarios: those who call the driver all day: the DMA API with its flush queues, many attaches, units
+that come and go.
+"""
 
 from __future__ import annotations
 
 from vtdkit.iommu.dma import DmaApi
 from vtdkit.iommu.intel.driver import IntelIommu
-from vtdkit.kernel import Machine
+from vtdkit.kernel.machine.machine import Machine
 from vtdkit.lab.computer import Computer
-from vtdkit.vtd import Capabilities
+from vtdkit.vtd.unit.capabilities import Capabilities
 
 from .base import Observer, Scenario, audit, computer
 
@@ -14,7 +16,9 @@ PAGE = 4096
 
 
 def flush_queue(driver: type[IntelIommu], machine: Machine) -> Observer:
-    """Lazy mode: a driver unmaps two buffers; the flush queue's timer, set by the first, may go off under it at any moment."""
+    """Lazy mode: a driver unmaps two buffers; the flush queue's timer, set by the first, may go off under
+    it at any moment.
+    """
     pc = computer(driver, machine, devices=[], default_type="dma-fq")
     api = DmaApi(pc.core)
     dev = pc.add_device("00:03.0", ats=True)
@@ -25,11 +29,15 @@ def flush_queue(driver: type[IntelIommu], machine: Machine) -> Observer:
             await api.iommu_dma_unmap_page(dev, handle, PAGE)
 
     machine.spawn(complete(), cpu=0, name="driver")
-    return lambda: f"{len(pc.domain_of('00:03.0').cookie.fq.rings.of_cpu[0].queued())} addresses wait for a flush"
+    return lambda: (
+        f"{len(pc.domain_of('00:03.0').cookie.fq.rings.of_cpu[0].queued())} addresses wait for a flush"
+    )
 
 
 def storm(driver: type[IntelIommu], machine: Machine) -> Observer:
-    """Three devices are moved between domains of their own again and again, each by another CPU, with maps in between."""
+    """Three devices are moved between domains of their own again and again, each by another CPU,
+    with maps in between.
+    """
     pc = computer(driver, machine, devices={f"00:{i:02x}.0": {"ats": True} for i in (3, 4, 5)})
     domains = {address: (pc.new_domain(), pc.new_domain()) for address in pc.devices}
     pages, objects = len(machine.pages), len(machine.objects)
@@ -43,7 +51,10 @@ def storm(driver: type[IntelIommu], machine: Machine) -> Observer:
             await pc.core.iommu_detach_device(domain, dev)
         return error
 
-    threads = [machine.spawn(move(address), cpu=cpu, name=f"mover {address}") for cpu, address in enumerate(pc.devices)]
+    threads = [
+        machine.spawn(move(address), cpu=cpu, name=f"mover {address}")
+        for cpu, address in enumerate(pc.devices)
+    ]
 
     def end() -> tuple[int, ...]:
         audit(pc, pages + 3 * 2 * 3, objects)  # three tables under each domain's root stay for the next map
@@ -53,9 +64,15 @@ def storm(driver: type[IntelIommu], machine: Machine) -> Observer:
 
 
 def hot_remove(driver: type[IntelIommu], machine: Machine) -> Observer:
-    """A remapping unit with no device left is taken out while another CPU attaches a device behind the other unit."""
-    pc = computer(driver, machine, units=[Capabilities(), Capabilities()],
-                  devices={"00:03.0": {"ats": True, "unit": 0}, "00:04.0": {"unit": 1}})  # fmt: skip
+    """A remapping unit with no device left is taken out while another CPU attaches a device
+    behind the other unit.
+    """
+    pc = computer(
+        driver,
+        machine,
+        units=[Capabilities(), Capabilities()],
+        devices={"00:03.0": {"ats": True, "unit": 0}, "00:04.0": {"unit": 1}},
+    )
     domain = pc.new_domain()
     pc.remove_device("00:04.0")
     machine.spawn(pc.driver.dmar_iommu_hotplug(pc.iommu(1), False), cpu=0, name="unplug")
@@ -69,10 +86,15 @@ def exhaustion(driver: type[IntelIommu], machine: Machine) -> Observer:
     while pc.iommu().peek("domain_ids").bit_count() < 15:
         pc.add_device(f"00:{len(pc.devices) + 8:02x}.0")
     late = [pc.add_device(address, probe=False) for address in ("00:05.0", "00:06.0")]
-    threads = [machine.spawn(pc.core.iommu_probe_device(dev), cpu=cpu, name=f"probe {dev.name}") for cpu, dev in enumerate(late)]
+    threads = [
+        machine.spawn(pc.core.iommu_probe_device(dev), cpu=cpu, name=f"probe {dev.name}")
+        for cpu, dev in enumerate(late)
+    ]
 
     def end() -> tuple[str, ...]:
-        return *sorted(str(thread.result) for thread in threads), f"{pc.iommu().peek('domain_ids').bit_count()} ids of 16 in use"
+        return *sorted(
+            str(thread.result) for thread in threads
+        ), f"{pc.iommu().peek('domain_ids').bit_count()} ids of 16 in use"
 
     return end
 
@@ -80,7 +102,8 @@ def exhaustion(driver: type[IntelIommu], machine: Machine) -> Observer:
 async def lifetime(pc: Computer, address: str) -> bool:
     """One device from plugging in to pulling out, given a domain of its own in between; did everything work?
 
-    If no default domain could be made the device stays: Linux would follow a null pointer when it is released.
+    If no default domain could be made the device stays: Linux would follow a null pointer
+    when it is released.
     """
     core, dev = pc.core, pc.devices[address]
     if await core.iommu_probe_device(dev):
@@ -100,7 +123,9 @@ async def lifetime(pc: Computer, address: str) -> bool:
 
 
 def no_memory(driver: type[IntelIommu], machine: Machine, mode: str = "legacy") -> Observer:
-    """A device is plugged in, given a domain, mapped for and pulled out; in the n-th round the n-th allocation fails."""
+    """A device is plugged in, given a domain, mapped for and pulled out; in the n-th round
+    the n-th allocation fails.
+    """
     pc = computer(driver, machine, mode, devices=[])
     faults, failures = machine.pages.faults, 0
     for nth in range(1, 60):
@@ -118,9 +143,13 @@ def no_memory(driver: type[IntelIommu], machine: Machine, mode: str = "legacy") 
 
 
 SCENARIOS = (
-    Scenario("flush-queue", "buffers are unmapped lazily while the flush queue's timer may go off", flush_queue),
+    Scenario(
+        "flush-queue", "buffers are unmapped lazily while the flush queue's timer may go off", flush_queue
+    ),
     Scenario("storm", "three CPUs attach, map, unmap and detach all the time", storm, runs=6),
-    Scenario("hot-remove", "a remapping unit is taken out while a device is attached behind another", hot_remove),
+    Scenario(
+        "hot-remove", "a remapping unit is taken out while a device is attached behind another", hot_remove
+    ),
     Scenario("id-exhaustion", "two devices are probed and one domain id is left", exhaustion),
     Scenario("no-memory", "a device comes and goes, and every allocation fails in turn", no_memory, runs=1),
 )

@@ -1,0 +1,215 @@
+"""Lesson 01: the debugfs dump and the lock it held. Patch 01, "Use
+iommu_get_domain_for_dev() in debugfs".
+
+Three devices, each in a domain of its own: 00:03.0 with many pages mapped and 00:04.0, both with a TLB of
+their own (ATS), and 00:05.0 without. While CPU 0 reads the debugfs file `domain_translation_struct`, CPU
+1 unmaps a page of 00:04.0, CPU 2 attaches 00:05.0 to a new domain, and CPU 3 maps pages for 00:04.0,
+which takes no lock. None of them touches the domain that takes long to print.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from vtdkit.iommu.intel.debugfs import SeqFile
+from vtdkit.iommu.intel.driver import IntelIommu
+from vtdkit.iommu.pci import PciDevice
+from vtdkit.lab.computer import Computer
+from vtdkit.lab.exercises.exercise import Exercise
+from vtdkit.lab.lesson.base import NO_RACES, CodeExercise, Run, after, in_turn, together, tried, version_with
+from vtdkit.lab.scenarios.catalogue import SCENARIOS
+from vtdkit.lab.steps.schedule import Steps, record_schedule
+from vtdkit.series.catalogue import driver_at
+
+PAGES = 512
+PAGE = 4096
+LOCK = "device_domain_lock"
+BIG, ATS, PLAIN = "00:03.0", "00:04.0", "00:05.0"
+
+
+def computer(driver: type[IntelIommu], pages: int = PAGES, seed: int = 1) -> Computer:
+    """Four CPUs, three devices; `pages` scattered pages mapped for the first device, one page
+    for the other two.
+    """
+    devices = {BIG: {"ats": True}, ATS: {"ats": True}, PLAIN: {}}
+    pc = Computer(driver=driver, cpus=4, seed=seed, devices=devices, checkers=NO_RACES)
+    for number in range(pages):
+        pc.map(pc.domain_of(BIG), 0x100000 + number * PAGE, 0x5000000 + 2 * number * PAGE)
+    pc.map(pc.domain_of(ATS), 0x10000, 0x8000000)
+    pc.map(pc.domain_of(PLAIN), 0x10000, 0x9000000)
+    return pc
+
+
+def dump_scene(driver: type[IntelIommu], pages: int = PAGES, seed: int = 1) -> Run:
+    """Somebody reads the file while three other CPUs work on other domains."""
+    pc = computer(driver, pages, seed)
+    ats = pc.domain_of(ATS)
+    maps = [pc.core.iommu_map(ats, 0x80000 + number * PAGE, 0xA000000, PAGE, 3) for number in range(4)]
+    return together(
+        pc,
+        cat=pc.driver.domain_translation_struct_show(),
+        unmap=after(pc, 20_000, pc.core.iommu_unmap(ats, 0x10000, PAGE)),
+        attach=after(pc, 40_000, pc.core.iommu_attach_device(pc.new_domain(), pc.devices[PLAIN])),
+        map=after(pc, 60_000, in_turn(*maps)),
+    )
+
+
+def how_long(run: Run) -> str:
+    """How long the unmap of the scene waited, as one of the answers of the question in the notebook."""
+    share = run.waited("unmap") / run.took("cat")
+    return "not at all" if share == 0 else "about a line" if share < 0.1 else "most of the dump"
+
+
+# -- what the lock kept out
+# ------------------------------------------------------------------------------------------
+
+#: the reader looks the domain up and prints the heading; then the other CPU takes the device out of the
+#: domain and frees it
+FREED_UNDER_THE_READER = "0*3 1"
+
+
+def freed_domain(driver: type[IntelIommu]) -> Steps:
+    """The dump finds a domain; before it goes on, the domain is freed. One schedule,
+    to be stepped through.
+    """
+    return record_schedule(
+        SCENARIOS["dump-free"].on(driver),
+        FREED_UNDER_THE_READER,
+        title="A dump, and a domain freed meanwhile",
+    )
+
+
+# -- exercises
+# -------------------------------------------------------------------------------------------------------
+
+Operation = Callable[[Computer], Coroutine[Any, Any, Any]]
+
+
+async def _detach(pc: Computer) -> None:
+    await pc.core.iommu_detach_device(pc.domain_of(PLAIN), pc.devices[PLAIN])
+
+
+OPERATIONS: dict[str, Operation] = {
+    "map a page": lambda pc: pc.core.iommu_map(pc.domain_of(PLAIN), 0x40000, 0xA000000, PAGE, 3),
+    "map a page for the ATS device": lambda pc: pc.core.iommu_map(
+        pc.domain_of(ATS), 0x40000, 0xA000000, PAGE, 3
+    ),
+    "unmap a page": lambda pc: pc.core.iommu_unmap(pc.domain_of(PLAIN), 0x10000, PAGE),
+    "unmap a page of the ATS device": lambda pc: pc.core.iommu_unmap(pc.domain_of(ATS), 0x10000, PAGE),
+    "attach a device": lambda pc: pc.core.iommu_attach_device(pc.new_domain(), pc.devices[PLAIN]),
+    "probe a device that was plugged in": lambda pc: pc.core.iommu_probe_device(
+        pc.add_device("00:06.0", probe=False)
+    ),
+    "look an address up (iova_to_phys)": lambda pc: pc.core.iommu_iova_to_phys(pc.domain_of(ATS), 0x10000),
+}
+
+
+def waits_for_the_dump(operation: str, driver: type[IntelIommu] | None = None) -> bool:
+    """Whether an operation, begun while the dump is on, waits for the global lock (before the
+    series, unless told otherwise).
+    """
+    pc = computer(driver or driver_at(0), pages=16)
+    run = together(
+        pc, cat=pc.driver.domain_translation_struct_show(), other=after(pc, 2_000, OPERATIONS[operation](pc))
+    )
+    return run.waited("other", LOCK) > 0
+
+
+def _asked(seed: int) -> list[str]:
+    """Five of the operations, of which some wait and some do not."""
+    return sorted(random.Random(seed).sample(sorted(OPERATIONS), 5))
+
+
+def _who_waits(seed: int) -> set[str]:
+    return {name for name in _asked(seed) if waits_for_the_dump(name)}
+
+
+def _thinks_map_waits(seed: int, given: Any) -> str | None:
+    wrong = sorted(name for name in given if name.startswith("map")) if isinstance(given, set) else []
+    return (
+        f"{wrong[0]!r} takes no lock at all: entries are put in with compare-and-exchange" if wrong else None
+    )
+
+
+def _thinks_every_unmap_waits(seed: int, given: Any) -> str | None:
+    if isinstance(given, set) and "unmap a page" in given:
+        return (
+            "'unmap a page' needs the device list only where a device has a TLB of its own that must be "
+            "flushed"
+        )
+    return None
+
+
+WHO_WAITS = Exercise(
+    "who waits",
+    lambda seed: (
+        "While the dump is on (before the series), which of these wait for device_domain_lock? Answer with a "
+        "set.\n" + "\n".join(f"- {name!r}" for name in _asked(seed))
+    ),
+    _who_waits,
+    hints=["look for who walks or changes a list of devices", "run one: waits_for_the_dump('unmap a page')"],
+    mistakes=[_thinks_map_waits, _thinks_every_unmap_waits],
+    why="The lock guards lists of devices. Probing and attaching change one; an unmap walks one, to flush "
+    "the devices' own TLBs."
+    " Page tables have no lock.",
+)
+
+
+async def show_device_domain_translation(self: Any, m: SeqFile, dev: PciDevice) -> int:
+    """Dump the domain of a device while the group's mutex keeps it attached."""
+    async with dev.group.mutex:
+        domain = await self.core.iommu_get_domain_for_dev(dev)
+        if domain is not None:
+            await self.dump_domain(m, dev, domain.driver)
+    return 0
+
+
+def _play(seed: int, function: Any) -> SeqFile:
+    """The file as a driver with this function prints it."""
+    pc = computer(version_with(driver_at(1), function, "show_device_domain_translation"), pages=2)
+    text: SeqFile = pc.run(pc.driver.domain_translation_struct_show())
+    return text
+
+
+def _judge(seed: int, function: Any) -> str | None:
+    if not callable(function):
+        return "the answer is the function show_device_domain_translation"
+    yours = version_with(driver_at(1), function, "show_device_domain_translation")
+    if _play(seed, function).lines != _play(seed, driver_at(1).show_device_domain_translation).lines:
+        return "the file does not hold what it held before"
+    run = dump_scene(yours, pages=32)
+    if run.waited("unmap"):
+        return "an unmap of another domain still waits for the reader"
+    if run.irqs_off("cat") > 1_000:
+        return "interrupts are off while the file is printed"
+    found = tried("dump-free", yours)
+    if any("NULL pointer" in kind for kind, _, _ in found.findings):
+        return (
+            "in one order the domain is freed first, and the reader follows a pointer to nothing (a NULL "
+            "pointer, an oops)"
+        )
+    if found.findings:
+        kind, where, count = found.findings[0]
+        return f"{kind}: {where}, in {count} of {found.executions} orders"
+    return None
+
+
+KEEP_IT_ALIVE = CodeExercise(
+    "keep it alive",
+    lambda seed: (
+        "Write show_device_domain_translation(self, m, dev) so that the domain cannot be freed while it is "
+        "printed, and no"
+        " other domain waits. dev.group.mutex is the lock that attaching and detaching hold."
+    ),
+    lambda seed: show_device_domain_translation,
+    hints=[
+        "async with dev.group.mutex: takes it and gives it back",
+        "look the domain up after you have the mutex: what was looked up before may be gone",
+    ],
+    why="Detaching needs the same mutex, so it waits until the last entry is printed; only then can the "
+    "domain be freed.",
+    judge=_judge,
+    play=_play,
+)

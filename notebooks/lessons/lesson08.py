@@ -1,0 +1,375 @@
+"""Lesson 08: interrupts and locks. Patch 08, "Replace spin_lock_irqsave() with spin_lock()".
+
+`dump_scene` is a debugfs file that is read while a disk's interrupt comes in on the same CPU. `busy` lets a
+computer do some of everything, with an unmap in an interrupt, and `usage` says what lockdep has then seen
+its locks do. `INVERSION` is the order in which two locks and an interrupt wait for each other; `meeting` the
+same in virtual time.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+from vtdkit.iommu.intel.driver import IntelIommu
+from vtdkit.iommu.intel.structs import intel_iommu
+from vtdkit.kernel.checkers.findings import Finding
+from vtdkit.kernel.explored.exploring import ScenarioExploration, explore
+from vtdkit.kernel.machine.machine import Machine
+from vtdkit.lab.computer import FIRST_STAGE, Computer
+from vtdkit.lab.exercises.exercise import Exercise
+from vtdkit.lab.lesson.base import NO_RACES, CodeExercise, Run, Table, after, table, together, version_with
+from vtdkit.lab.scenarios.base import Observer, Scenario
+from vtdkit.series.catalogue import driver_at
+
+LOCK, DEVICES = "&iommu->lock", "device_domain_lock"
+ATS, PLAIN = "00:03.0", "00:04.0"
+IOVA, PAGE = 0x10000, 4096
+
+
+# -- a dump and an interrupt
+# -----------------------------------------------------------------------------------------
+
+
+def dump_scene(driver: type[IntelIommu], devices: int = 16) -> Run:
+    """CPU 0 reads `dmar_translation_struct`; 5 µs later a disk interrupts it. CPU 1
+    attaches a device meanwhile.
+    """
+    pc = Computer(
+        driver=driver,
+        cpus=3,
+        devices=[f"00:{number:02x}.0" for number in range(3, 3 + devices)],
+        checkers=NO_RACES,
+    )
+    machine, served = pc.machine, []
+    new = pc.new_domain()
+
+    async def handler() -> None:
+        served.append(machine.now)
+
+    async def disk() -> int:
+        machine.interrupt(machine.cpus[0], "disk", handler)
+        raised = machine.now
+        while not served:
+            await machine.work(50)
+        return served[0] - raised
+
+    return together(
+        pc,
+        cat=pc.driver.dmar_translation_struct_show(),
+        attach=after(pc, 3_000, pc.core.iommu_attach_device(new, pc.devices["00:03.0"])),
+        disk=after(pc, 5_000, disk()),
+    )
+
+
+def how_long(run: Run) -> str:
+    """How long the interrupt of the scene waited, as one of the answers of the question in the notebook."""
+    share = run.results["disk"] / run.took("cat")
+    return "until the file is printed" if share > 0.3 else "no longer than any interrupt"
+
+
+# -- what lockdep has seen
+# -------------------------------------------------------------------------------------------
+
+
+def one_lock(irqsave: bool) -> list[Finding]:
+    """A thread holds a lock for 1,000 ns; half-way a hard interrupt on its CPU wants it too.
+    What the checkers find.
+    """
+    machine = Machine(cpus=2)
+    lock = machine.spinlock("the lock")
+
+    async def handler() -> None:
+        async with lock.irqsave():
+            await machine.work(100)
+
+    async def thread() -> None:
+        async with lock.irqsave() if irqsave else lock:
+            await machine.work(1_000)
+
+    async def device() -> None:
+        machine.interrupt(machine.cpus[0], "handler", handler)
+
+    together(machine, thread=thread(), device=after_ns(machine, 500, device()))
+    return list(machine.findings)
+
+
+async def after_ns(machine: Machine, ns: int, coro: Coroutine[Any, Any, Any]) -> Any:
+    """Begin later."""
+    await machine.work(ns)
+    return await coro
+
+
+def busy(driver: type[IntelIommu], first_level: bool = False) -> Computer:
+    """A computer that has attached, mapped, detached, and unmapped a page in an interrupt; with first-level
+    tables, also enforced coherency on a domain."""
+    options: dict[str, Any] = {"units": FIRST_STAGE, "scalable": True} if first_level else {}
+    pc = Computer(
+        driver=driver, cpus=2, devices={ATS: {"ats": True}, PLAIN: {}}, checkers=NO_RACES, **options
+    )
+    domain = pc.domain_of(ATS)
+    pc.map(domain, IOVA, 0x5000000)
+    pc.new_domain(attach=PLAIN)
+    if first_level:
+        pc.run(pc.driver.intel_iommu_enforce_cache_coherency(pc.domain_of(PLAIN)))
+
+    async def completion() -> None:
+        await pc.core.iommu_unmap(domain, IOVA, PAGE)
+
+    async def disk() -> None:
+        pc.machine.interrupt(pc.machine.cpus[0], "nvme_irq", completion)
+
+    together(pc, disk=disk())
+    return pc
+
+
+def usage(driver: type[IntelIommu], first_level: bool = False) -> Table:
+    """What lockdep has seen each lock of the series do by the end of `busy`: where it was first taken
+    in a hard interrupt, where first held with interrupts on, and which of the others it was taken
+    under. "-" for never."""
+    lockdep = busy(driver, first_level).machine.lockdep
+    assert lockdep is not None
+    known = {state.name: dict(state.usage) for state in lockdep.classes()}
+    names = [name for name in (DEVICES, "&domain->lock", LOCK) if known.get(name)]
+    rows = []
+    for name in names:
+        under = {edge.prev for edge in lockdep.edges() if edge.next == name and edge.prev in names}
+        places = (_function(known[name].get(use)) for use in ("IN-HARDIRQ-W", "HARDIRQ-ON-W"))
+        rows.append([name, *places, ", ".join(sorted(under)) or "-"])
+    return table(["lock", "taken in an interrupt", "held with interrupts on", "taken under"], *rows)
+
+
+def _function(site: Any) -> str:
+    return "-" if site is None else site.function
+
+
+def reports(driver: type[IntelIommu], first_level: bool = False) -> tuple[str, ...]:
+    """What lockdep reports by the end of `busy`: kind and locks."""
+    found = busy(driver, first_level).machine.findings
+    return tuple(f"{each.kind.removeprefix('WARNING: ')}: {each.where}" for each in found)
+
+
+def inverted(driver: type[IntelIommu], first_level: bool = False) -> str:
+    """The locks of the irq lock inversion among those reports, "-" without one."""
+    found = [each for each in reports(driver, first_level) if "irq lock inversion" in each]
+    return found[0].partition(": ")[2] if found else "-"
+
+
+def picture(driver: type[IntelIommu], first_level: bool = False) -> str:
+    """How two CPUs and an interrupt come to wait for each other, as the last report of lockdep draws it."""
+    text = busy(driver, first_level).machine.findings[-1].text
+    return text.partition("in between:\n")[2].partition("\n\n")[0]
+
+
+# -- two locks and an interrupt
+# --------------------------------------------------------------------------------------
+
+
+def _inversion(driver: type[IntelIommu], machine: Machine) -> Observer:
+    pc = Computer(driver=driver, machine=machine, devices={ATS: {"ats": True}, PLAIN: {}})
+    domain = pc.dmar(pc.domain_of(ATS))
+    dev = pc.devices[ATS]
+
+    async def completion() -> None:
+        await pc.driver.iommu_flush_dev_iotlb(domain, IOVA, 0)
+
+    async def disk() -> None:
+        machine.interrupt(machine.cpus[0], "nvme_irq", completion)
+
+    attach = machine.spawn(
+        pc.driver.device_context_mapped(pc.iommu(), dev.bus, dev.devfn), cpu=0, name="attach"
+    )
+    machine.spawn(pc.driver.dmar_remove_one_dev_info(pc.devices[PLAIN]), cpu=1, name="detach")
+    machine.spawn(disk(), cpu=2, name="disk")
+    return lambda: f"the entry is {'present' if attach.result else 'absent'}"
+
+
+INVERSION = Scenario(
+    "inversion", "the first step of an attach, a detach, and an interrupt that flushes", _inversion
+)
+
+
+def outcomes(scenario: Scenario, driver: type[IntelIommu]) -> ScenarioExploration:
+    """Every order of a scenario: how often each outcome comes about, and an order that leads to it."""
+    return explore(scenario.on(driver), cpus=scenario.cpus)
+
+
+def hangs(found: ScenarioExploration) -> str:
+    """For a table: in how many of how many orders nothing goes on any more."""
+    return f"in {found.deadlocks} of {found.executions + found.deadlocks}"
+
+
+def deadlock(found: ScenarioExploration) -> Any:
+    """An order that ends in a deadlock, for `record_schedule`. Raises StopIteration where there is none."""
+    return next(found.examples[value] for value in found.outcomes if str(value).startswith("deadlock"))
+
+
+def meeting(driver: type[IntelIommu], begins: int = 500, interrupt: int = 2_000) -> tuple[Run, list[Finding]]:
+    """The same in virtual time: CPU 0 reads `dmar_translation_struct`, CPU 1 moves a device to
+    another domain, and a disk interrupts CPU 0; its handler unmaps a page of a third one. CPU 3 has
+    nothing to do with it.
+    """
+    pc = Computer(driver=driver, cpus=4, devices={ATS: {"ats": True}, PLAIN: {}}, checkers=NO_RACES)
+    machine, domain, new = pc.machine, pc.domain_of(ATS), pc.new_domain()
+    pc.map(domain, IOVA, 0x5000000)
+
+    async def completion() -> None:
+        await pc.core.iommu_unmap(domain, IOVA, PAGE)
+
+    async def disk() -> None:
+        machine.interrupt(machine.cpus[0], "nvme_irq", completion)
+
+    run = together(
+        pc,
+        cat=after(pc, begins, pc.driver.dmar_translation_struct_show()),
+        attach=pc.core.iommu_attach_device(new, pc.devices[PLAIN]),
+        disk=after(pc, interrupt, disk()),
+        other=machine.work(8_000),
+    )
+    return run, list(machine.findings)
+
+
+# -- exercises
+# -------------------------------------------------------------------------------------------------------
+
+VARIANTS = ("plain", "bh", "irqsave")
+STORIES: dict[str, tuple[bool, bool, str]] = {
+    "threads only": (False, False, ""),
+    "threads and a timer (a soft interrupt)": (False, True, ""),
+    "threads and a hard interrupt": (True, False, ""),
+    "threads only, sometimes under a lock that a hard interrupt takes": (False, False, "hard"),
+    "threads only, sometimes under a lock that a timer takes": (False, False, "soft"),
+}
+
+
+def _quiet(story: tuple[bool, bool, str], variant: str) -> bool:
+    """Whether lockdep says nothing when threads take the lock of a story in this variant."""
+    hard, soft, under = story
+    machine = Machine(cpus=1, checkers=("lockdep",))
+    lock, outer = machine.spinlock("it"), machine.spinlock("outer")
+
+    def taken(which: Any, how: str) -> Any:
+        return {"plain": which, "bh": which.bh(), "irqsave": which.irqsave()}[how]
+
+    async def take(*locks: Any) -> None:
+        if len(locks) == 2:
+            async with locks[0], locks[1]:
+                return
+        async with locks[0]:
+            pass
+
+    def in_interrupt(which: Any, is_hard: bool) -> None:
+        async def thread() -> None:
+            begin = machine.interrupt if is_hard else machine.raise_softirq
+            begin(machine.cpus[0], "handler", lambda: take(taken(which, "irqsave")))
+            await machine.work(10_000)
+
+        machine.run(thread())
+
+    machine.run(take(taken(lock, variant)))
+    if hard or soft:
+        in_interrupt(lock, hard)
+    if under:
+        machine.run(take(taken(outer, "irqsave"), taken(lock, "plain")))
+        in_interrupt(outer, under == "hard")
+    return not machine.findings
+
+
+def _asked(seed: int) -> list[str]:
+    """Three of the stories, in some order."""
+    return random.Random(seed).sample(sorted(STORIES), 3)
+
+
+def _least(name: str) -> str:
+    return next(variant for variant in VARIANTS if _quiet(STORIES[name], variant))
+
+
+def _forgets_the_outer_lock(seed: int, given: Any) -> str | None:
+    if not isinstance(given, Sequence) or len(given) != 3:
+        return "the answer is a list of three words"
+    for name, word in zip(_asked(seed), given, strict=True):
+        if "under" in name and word == "plain":
+            return (
+                f"{name}: while a thread holds it, the interrupt may come, and wait for a lock whose "
+                "holder waits for this one"
+            )
+        if word not in VARIANTS:
+            return f"{word!r} is none of {', '.join(VARIANTS)}"
+    return None
+
+
+WHICH_VARIANT = Exercise(
+    "which variant",
+    lambda seed: (
+        "Which is the least that threads must do when they take a lock that is taken by\n"
+        + "\n".join(f"- {name}" for name in _asked(seed))
+        + "\nAnswer with a list of three: 'plain', 'bh' (soft interrupts off) or 'irqsave' (all interrupts "
+        "off)."
+    ),
+    lambda seed: [_least(name) for name in _asked(seed)],
+    hints=[
+        "who could interrupt the holder and want the same lock?",
+        "... or want a lock whose holder wants this one?",
+    ],
+    mistakes=[_forgets_the_outer_lock],
+    why="A lock needs what interrupts need that take it, and what interrupts need that take any lock above "
+    "it.",
+)
+
+
+async def device_context_mapped(self: Any, iommu: intel_iommu, bus: int, devfn: int) -> bool:
+    """Is the context entry of this source id present?"""
+    async with iommu.lock.irqsave():
+        context = await self.iommu_context_addr(iommu, bus, devfn, False)
+        return context is not None and bool(await context.lo() & 1)
+
+
+def _version(function: Any) -> type[IntelIommu]:
+    return version_with(driver_at(8), function, "device_context_mapped")
+
+
+def _play(seed: int, function: Any) -> ScenarioExploration:
+    """Every order of the scenario with the two locks and the interrupt."""
+    return outcomes(INVERSION, _version(function))
+
+
+def _judge(seed: int, function: Any) -> str | None:
+    found = outcomes(INVERSION, _version(function))
+    if found.deadlocks:
+        return f"nothing goes on any more {hangs(found)} orders"
+    wrong = [value for value in found.outcomes if value != "the entry is present"]
+    if wrong:
+        return f"{wrong[0]}: the device is attached, so its entry is there"
+    if found.findings:
+        first: Any = found.findings[0].finding
+        return f"{first.kind}: {first.where}"
+    pc = busy(_version(function))
+    run = together(pc, look=pc.driver.device_context_mapped(pc.iommu(), 0x7F, 0))
+    if run.results["look"]:
+        return "bus 7f has no device and no table, so the answer there is False"
+    return (
+        None
+        if run.taken(LOCK)
+        else "iommu->lock is not taken at all, and another CPU may be writing the entry"
+    )
+
+
+NO_MORE_HANGING = CodeExercise(
+    "no more hanging",
+    lambda seed: (
+        "Write device_context_mapped(self, iommu, bus, devfn) so that in no order anything hangs and the "
+        "lock checker is\n"
+        "silent. It returns whether the context entry of bus and devfn is present."
+    ),
+    lambda seed: device_context_mapped,
+    hints=[
+        "self.iommu_context_addr(iommu, bus, devfn, False) gives the entry, or None; it wants the lock held",
+        "bit 0 of await context.lo() says whether the entry is present",
+        "what was it before the patch?",
+    ],
+    why="While iommu->lock is taken under a lock that interrupts take, it must be held with interrupts off, "
+    "whoever holds it.",
+    judge=_judge,
+    play=_play,
+)

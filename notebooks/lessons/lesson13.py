@@ -1,0 +1,303 @@
+"""Lesson 13: the debate. Claims of the thread of May and June 2022 about page tables without a lock,
+put to the model.
+
+A claim is judged by what `vtdkit.kernel.explore` found in a scenario of `vtdkit.lab.scenarios` made for it:
+
+    found = explore(QUESTIONS["maps-apart"].on(driver))
+    CLAIMS["no lock needed"].judged(found)
+
+A verdict is about our model of the driver before the series, in every order that matters or in as many as the
+exploration says, on a memory where one operation comes after the other.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from vtdkit.iommu.intel.driver import IntelIommu
+from vtdkit.kernel.explored.exploring import ScenarioExploration, explore, shortest
+from vtdkit.lab.computer import Computer
+from vtdkit.lab.exercises.exercise import Exercise
+from vtdkit.lab.lesson.base import NO_RACES, CodeExercise, Table, table, version_with
+from vtdkit.lab.scenarios.catalogue import QUESTIONS
+from vtdkit.lab.steps.schedule import Steps, record_schedule
+from vtdkit.series.catalogue import driver_at
+
+PAGE, BLOCK = 4096, 512 * 4096
+LARGE, SMALL = "0x40000000", "0x6000000"  # where the large page and the page inside it lead to
+KASAN = "use-after-free"
+
+# -- claims
+# ----------------------------------------------------------------------------------------------------------
+
+Against = Callable[[ScenarioExploration], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A claim and what running says: in `against` of `executions` it was not so; `complete` if no
+    order was left out.
+    """
+
+    who: str
+    said: str
+    against: int
+    executions: int
+    complete: bool
+    driver: str = "as it was"
+
+    @property
+    def word(self) -> str:
+        """In a word."""
+        if self.against:
+            return "does not hold"
+        return "holds" if self.complete else "not seen to fail"
+
+    @property
+    def evidence(self) -> str:
+        """In figures."""
+        orders = f"{self.executions} executions, " + ("every order" if self.complete else "not every order")
+        return f"against it {self.against} of {orders}"
+
+    def __repr__(self) -> str:
+        return f"{self.who}: {self.said}\n{self.word}: {self.evidence}"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Something said in the thread, in our words: who, on which day of 2022, and how many
+    executions speak against it.
+    """
+
+    who: str
+    said: str
+    against: Against
+
+    def judged(self, found: ScenarioExploration, driver: str = "as it was") -> Verdict:
+        """The verdict of an exploration of the claim's scenario; `driver` says what was changed in it."""
+        return Verdict(
+            self.who,
+            self.said,
+            self.against(found),
+            found.executions + found.deadlocks,
+            found.complete,
+            driver,
+        )
+
+    def __repr__(self) -> str:
+        return f"{self.who}: {self.said}"
+
+
+def _ends(wrong: Callable[[Any], bool]) -> Against:
+    return lambda found: sum(times for value, times in found.outcomes.items() if wrong(value))
+
+
+def _findings(kind: str) -> Against:
+    # one defect may show at several places, in different executions of one scenario: at least so many,
+    # never too many
+    return lambda found: max(
+        (one.times for one in found.findings if kind in str(getattr(one.finding, "kind", ""))), default=0
+    )
+
+
+def _unless(holds: Callable[[ScenarioExploration], bool]) -> Against:
+    return lambda found: 0 if holds(found) else found.executions
+
+
+CLAIMS: dict[str, Claim] = {
+    "no lock needed": Claim(
+        "Lu Baolu, 31 May",
+        "maps of different pages only share upper tables, and compare-and-exchange is enough for those",
+        _ends(lambda end: end != (0, 0, "0x5000000", SMALL, "0 tables lost")),
+    ),
+    "no promise": Claim(
+        "Robin Murphy, 31 May",
+        "requests that overlap may be made, but nothing is promised about what is mapped in the end",
+        _unless(lambda found: len(found.outcomes) > 1),
+    ),
+    "cannot guard freeing": Claim(
+        "Jason Gunthorpe, 31 May",
+        "compare-and-exchange can put tables in, but cannot protect against somebody who frees one",
+        _unless(lambda found: _findings(KASAN)(found) > 0),
+    ),
+    "block wins": Claim(
+        "Robin Murphy, 31 May, of the Arm tables",
+        "if a block and a page in it are mapped at once, the block is what is there in the end",
+        _ends(lambda end: end[2] != LARGE),
+    ),
+    "useless output": Claim(
+        "Lu Baolu, 31 May",
+        "if the dump tests addresses, the worst that a race with unmap does is to print useless lines",
+        _findings(KASAN),
+    ),
+    "invalidate, then free": Claim(
+        "Robin Murphy, 31 May, of the Arm tables",
+        "an empty table that makes room for a block is freed when no walk can reach it any more",
+        _findings(KASAN),
+    ),
+    "test and clear": Claim(
+        "Jason Gunthorpe, 1 June",
+        "dirty bits can be read and cleared with one atomic operation",
+        _ends(lambda end: not (end == "not written" or end.startswith("written, found"))),
+    ),
+}
+
+
+def ends(found: ScenarioExploration, *head: str) -> Table:
+    """How an exploration's executions ended: how many each way; `head` names the parts of an end."""
+    rows = [
+        (times, *(value if isinstance(value, tuple) else (value,))) for value, times in found.outcomes.items()
+    ]
+    return table(
+        ["executions", *head], *(tuple("-" if part is None else part for part in row) for row in rows)
+    )
+
+
+def summary(verdicts: Iterable[Verdict]) -> Table:
+    """All verdicts, one below the other."""
+    rows = [
+        (each.who, each.said, each.driver, each.word, f"{each.against} of {each.executions}")
+        for each in verdicts
+    ]
+    return table(["who", "said", "the driver", "in our model it", "executions against it"], *rows)
+
+
+# -- the page that wins
+# ----------------------------------------------------------------------------------------------
+
+
+def page_wins(driver: type[IntelIommu], found: ScenarioExploration) -> Steps:
+    """A short order in which the large page is said to be mapped and is not;
+    `found`: block-and-page, explored.
+
+    Raises LookupError if there was none.
+    """
+    scene = QUESTIONS["block-and-page"].on(driver)
+    for end, schedule in found.examples.items():
+        if isinstance(end, tuple) and end[0] == 0 and end[2] != LARGE:
+            # what is asked for is how it ends, so that the finding on the way may be any
+            short = shortest(
+                scene, schedule, lambda outcome, end=end: outcome.value == end, shared=found.shared
+            )
+            return record_schedule(
+                scene, short, shared=found.shared, title="a block and a page in it, mapped at once"
+            )
+    raise LookupError("no execution ended with the page in place of the block")
+
+
+# -- exercises
+# -------------------------------------------------------------------------------------------------------
+
+
+def unmapped(seed: int) -> tuple[int, int]:
+    """First address and length of the unmap of the first exercise: whole pages, neither end at a
+    border of a table.
+    """
+    rng = random.Random(seed)
+    first = rng.randrange(1, 4) * BLOCK + rng.randrange(1, 512) * PAGE
+    return first, rng.randrange(3, 9) * BLOCK + rng.randrange(1, 512) * PAGE
+
+
+def covered(iova: int, length: int) -> int:
+    """How many last-level tables of 2 MiB lie wholly inside a range."""
+    return max(0, (iova + length) // BLOCK - -(-iova // BLOCK))
+
+
+def tables_freed(driver: type[IntelIommu], iova: int, length: int) -> int:
+    """The same by doing it: map the range page by page, and a page before and after it,
+    unmap, count table pages.
+    """
+    pc = Computer(driver=driver, devices=["00:03.0"], checkers=NO_RACES)
+    domain = pc.new_domain(attach="00:03.0")
+    pc.map(
+        domain, iova - PAGE, BLOCK + PAGE, length + 2 * PAGE
+    )  # no target is at a border of 2 MiB where its address is
+    before = len(pc.machine.pages)
+    pc.unmap(domain, iova, length)
+    return before - len(pc.machine.pages)
+
+
+def _touched(seed: int, given: Any) -> str | None:
+    iova, length = unmapped(seed)
+    if given == (iova + length - 1) // BLOCK - iova // BLOCK + 1:
+        return "so many tables have an entry in the range; the first and the last of them have others too"
+    return (
+        "that is the length in tables; neither end of the range is at a border"
+        if given == length // BLOCK
+        else None
+    )
+
+
+TABLES_FREED = Exercise(
+    "tables freed",
+    lambda seed: (
+        "One call unmaps {:#x} bytes from {:#x} on, mapped page by page; the pages before and after stay.\n"
+        "How many page-table pages can it free?".format(*reversed(unmapped(seed)))
+    ),
+    lambda seed: covered(*unmapped(seed)),
+    hints=[
+        "a last-level table maps 512 pages, 2 MiB",
+        "a table may be freed only if all of its 2 MiB are in the range",
+    ],
+    mistakes=[_touched],
+    why="The borders of 2 MiB inside the range, less one. A table across an end of the range still maps a "
+    "neighbour.",
+)
+
+
+async def insert_table(self: Any, domain: Any, pte: Any, level: int) -> int:
+    """The new table goes in if the entry is still empty; else it is given back, and the other one is used."""
+    page = await self.alloc_pgtable_page(domain.nid, f"{domain.label} level {level - 1} table")
+    if page is None:
+        return 0
+    value: int = page.address | 3
+    found: int = await pte.cmpxchg(0, value)
+    if found:
+        await self.free_pgtable_page(page)
+        return found
+    return value
+
+
+def _tried(function: Any) -> ScenarioExploration:
+    return explore(QUESTIONS["maps-apart"].on(version_with(driver_at(0), function, "insert_table")), limit=60)
+
+
+def _judge(seed: int, function: Any) -> str | None:
+    found = _tried(function)
+    for end, schedule in found.examples.items():
+        if end != (0, 0, "0x5000000", SMALL, "0 tables lost"):
+            return (
+                f"in {found.outcomes[end]} of {found.executions} executions it ends with {end}, for "
+                f"instance {schedule.text}"
+            )
+    if found.findings:
+        finding: Any = found.findings[0].finding
+        return f"{finding.kind}: {finding.where}, for instance {found.findings[0].schedule.text}"
+    return None
+
+
+PUT_IT_IN = CodeExercise(
+    "put it in",
+    lambda seed: (
+        "Write insert_table(self, domain, pte, level): another CPU may put a table in at the same time. "
+        "Return the value\n"
+        "of the entry afterwards, whoever wrote it, or 0 if there is no memory. Two CPUs map, in every "
+        "order; nothing may be lost."
+    ),
+    lambda seed: insert_table,
+    hints=[
+        "page = await self.alloc_pgtable_page(domain.nid, 'a table') gives a page or None; an entry is "
+        "page.address | 3",
+        "found = await pte.cmpxchg(0, value) writes value if the entry is 0, and returns what was there "
+        "before",
+        "if somebody was quicker, nobody has seen your page: await self.free_pgtable_page(page), and return "
+        "what was found",
+    ],
+    why="The first of three ways in which a table is freed in a living domain, and the only race between "
+    "honest callers.",
+    judge=_judge,
+    play=lambda seed, function: ends(_tried(function), "map 0x0", "map 0x1000", "0x0", "0x1000", "lost"),
+)

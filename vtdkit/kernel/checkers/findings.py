@@ -1,0 +1,111 @@
+"""What a checker found: a value that can be printed, asserted on, and replayed.
+
+`kind` is the first line of the kernel's own report of such a thing ("possible circular locking dependency
+detected", "BUG: KASAN: use-after-free", ...), so that a reader can search for it. A finding is reported once
+per kind, object and pair of places; `count` in `Findings` says how often it came up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from vtdkit.kernel.record.sites import Site
+
+
+class KernelBug(Exception):
+    """The simulated kernel hit something it does not survive (a BUG_ON, a wild pointer, a
+    task that never ends).
+    """
+
+
+class Oops(KernelBug):
+    """A context followed a pointer to nothing; Linux would kill it ("unable to handle page fault")."""
+
+
+class Deadlock(KernelBug):
+    """Nothing can go on any more, and something still waits."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Finding:
+    """One defect. `where` names the lock, page or object; `sites` the places involved, the present one first.
+
+    Two are equal if kind, object and places are: who was there, and when, may differ.
+    """
+
+    kind: str
+    where: str
+    sites: tuple[Site, ...]
+    contexts: tuple[str, ...] = field(default=(), compare=False)
+    held: tuple[str, ...] = field(default=(), compare=False)
+    stack: tuple[Site, ...] = field(default=(), compare=False)
+    text: str = field(default="", compare=False)
+    time: int = field(default=0, compare=False)
+    replay: str = field(default="", compare=False)
+
+    @property
+    def functions(self) -> tuple[str, ...]:
+        """The functions of the places involved, in order, each once."""
+        return tuple(dict.fromkeys(site.function for site in self.sites))
+
+    @property
+    def key(self) -> tuple[str, str, tuple[Site, ...]]:
+        """What makes two findings the same."""
+        return self.kind, self.where, self.sites
+
+    def __repr__(self) -> str:
+        return f"{self.kind}: {self.where} [{', '.join(self.functions)}]"
+
+    def __str__(self) -> str:
+        lines = [f"{self.kind}: {self.where}"]
+        lines += [f"  at {site}" for site in self.sites]
+        if self.contexts:
+            lines.append("  in " + ", then ".join(self.contexts))
+        if self.held:
+            lines.append("  holding " + ", ".join(self.held))
+        if self.text:
+            lines += ["  " + line for line in self.text.splitlines()]
+        if self.replay:
+            lines.append(f"  replay: {self.replay}")
+        return "\n".join(lines)
+
+
+class Findings:
+    """The findings of one machine, in order of first appearance. Behaves as a sequence of `Finding`."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, str, tuple[Site, ...]], Finding] = {}
+        self._count: dict[tuple[str, str, tuple[Site, ...]], int] = {}
+
+    def add(self, finding: Finding) -> bool:
+        """Add one; True if it is new."""
+        new = finding.key not in self._found
+        if new:
+            self._found[finding.key] = finding
+        self._count[finding.key] = self._count.get(finding.key, 0) + 1
+        return new
+
+    def count(self, finding: Finding) -> int:
+        """How often this finding came up."""
+        return self._count.get(finding.key, 0)
+
+    def of(self, kind: str) -> list[Finding]:
+        """Those whose kind contains `kind`."""
+        return [finding for finding in self if kind in finding.kind]
+
+    def __iter__(self) -> Iterator[Finding]:
+        return iter(self._found.values())
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def __getitem__(self, index: int) -> Finding:
+        return list(self._found.values())[index]
+
+    def __repr__(self) -> str:
+        if not self._found:
+            return "no findings"
+        return "\n".join(
+            f"{self._count[f.key]} x {f.kind}: {f.where} [{', '.join(f.functions)}]" for f in self
+        )

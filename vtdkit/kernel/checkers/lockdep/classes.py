@@ -1,0 +1,119 @@
+"""Lock classes: what the validator reasons about.
+
+All locks that play the same part (every `iommu->lock`, however many units there are) are one class. A lock
+taken nested inside another of its class gets a subclass of its own. Which waiting a lock brings is a property
+of its class too: `KINDS` lists the kernel's primitives with their wait types (include/linux/lockdep_types.h,
+spinlock_types.h, mutex.h, rwsem.h, local_lock_internal.h; RCU's maps in kernel/rcu/update.c).
+"""
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+from . import usage
+from .keys import EXCLUSIVE, pack
+
+if TYPE_CHECKING:
+    from .graph import Edge
+
+
+class WaitType(IntEnum):
+    """How a waiter for the lock may wait, from the strictest to the laxest.
+
+    An inner lock must not be laxer than what surrounds it.
+    """
+
+    INV = 0  # not looked at
+    FREE = 1  # never waits: the outside of an RCU read-side section
+    SPIN = 2  # spins always: raw_spinlock_t
+    CONFIG = 3  # spins, but sleeps on PREEMPT_RT: spinlock_t, rwlock_t, local_lock_t
+    SLEEP = 4  # sleeps: mutex, rwsem, rtmutex
+    MAX = 5  # anything goes: a task that holds nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A primitive: what may be waited for inside it (`inner`), and how one waits for it (`outer`).
+
+    `percpu`: no lock between CPUs, so interrupt searches go round it (local_lock_t). `override`: no lock at
+    all, it only sets what may be waited for inside. `checked`: False for marks that take part in nothing but
+    the wait-context rule.
+    """
+
+    name: str
+    inner: WaitType
+    outer: WaitType
+    percpu: bool = False
+    override: bool = False
+    checked: bool = True
+
+
+_W = WaitType
+KINDS: dict[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        Kind("plain", _W.INV, _W.INV),
+        Kind("raw_spinlock", _W.SPIN, _W.SPIN),
+        Kind("spinlock", _W.CONFIG, _W.CONFIG),
+        Kind("rwlock", _W.CONFIG, _W.CONFIG),
+        Kind("local_lock", _W.CONFIG, _W.CONFIG, percpu=True),
+        Kind("mutex", _W.SLEEP, _W.SLEEP),
+        Kind("rwsem", _W.SLEEP, _W.SLEEP),
+        Kind("rtmutex", _W.SLEEP, _W.SLEEP),
+        Kind("rcu", _W.CONFIG, _W.FREE, checked=False),
+        Kind("rcu_bh", _W.CONFIG, _W.FREE, checked=False),
+        Kind("rcu_sched", _W.SPIN, _W.FREE, checked=False),
+        Kind("wait_override", _W.CONFIG, _W.CONFIG, override=True),
+    )
+}
+"""`wait_override` is DEFINE_WAIT_OVERRIDE_MAP: give its inner type with `wait_type=`."""
+
+
+class LockClass:
+    """One class. Written by the validator only; callers read `id`, `name`, `key()` and `characters`.
+
+    No lock guards these fields: the validator runs inside one simulated machine, which is one Python thread.
+    """
+
+    __slots__ = (
+        "after",
+        "before",
+        "id",
+        "inner",
+        "kind",
+        "name",
+        "outer",
+        "subclass",
+        "usage",
+        "usage_sites",
+    )
+
+    def __init__(
+        self, class_id: int, name: str, subclass: int, kind: Kind, inner: WaitType, outer: WaitType
+    ) -> None:
+        self.id = class_id
+        self.name = name if subclass == 0 else f"{name}/{subclass}"
+        self.subclass = subclass
+        self.kind = kind
+        self.inner = inner
+        self.outer = outer
+        self.usage = 0
+        self.usage_sites: dict[int, Hashable] = {}
+        self.after: dict[int, Edge] = {}
+        self.before: dict[int, Edge] = {}
+
+    def key(self, read: int = EXCLUSIVE, *, trylock: bool = False, nest: "LockClass | None" = None) -> int:
+        """The key for taking a lock of this class this way.
+
+        `nest` is the class of the lock that puts equals in order. Raises ValueError for an unknown `read`.
+        """
+        return pack(self.id, read, trylock=trylock, nest=-1 if nest is None else nest.id)
+
+    @property
+    def characters(self) -> str:
+        """The usage characters, e.g. `-.+.`; see `usage.characters`."""
+        return usage.characters(self.usage)
+
+    def __repr__(self) -> str:
+        return f"LockClass({self.name}){{{self.characters}}}"

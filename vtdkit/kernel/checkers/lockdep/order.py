@@ -1,0 +1,118 @@
+"""The rules of order: no lock inside its equal, no two locks both ways round.
+
+Mirrors check_deadlock(), check_prevs_add() and check_noncircular() in kernel/locking/lockdep.c.
+"""
+
+from collections.abc import Hashable
+
+from . import explain
+from .chain import Chain
+from .classes import LockClass
+from .findings import Attempt, Findings, make_report
+from .graph import KIND_NAMES, add_edge, edge_kind, find
+from .irq import IrqRules
+from .keys import EXCLUSIVE, RECURSIVE
+from .report import CIRCULAR, NOT_NESTED, RECURSION, Link, Report
+
+
+class OrderRules:
+    """Checks a lock being taken against what is held, and keeps the graph.
+
+    `edges` is every edge in the order of its making.
+    """
+
+    __slots__ = ("_findings", "_irq", "edges")
+
+    def __init__(self, findings: Findings, irq: IrqRules) -> None:
+        self._findings = findings
+        self._irq = irq
+        self.edges: list[tuple[LockClass, LockClass]] = []
+
+    def check(self, attempt: Attempt) -> None:
+        """All rules of order, for a lock that is waited for (no trylock)."""
+        twin = _equal_held(attempt)
+        if twin is None:
+            self._add_edges(attempt)
+        elif not _nest_outside(attempt, twin):
+            self._findings.once((RECURSION, attempt.lock.id), lambda: _recursion(attempt, twin))
+
+    def check_nest(self, attempt: Attempt) -> None:
+        """The lock that is said to put equals in order must be held."""
+        nest = attempt.nest
+        if nest is not None and not attempt.chain.holds(nest):
+            lines = explain.not_nested(attempt, nest.name)
+            classes = (attempt.lock.name, nest.name)
+            problem = (NOT_NESTED, attempt.lock.id, nest.id)
+            self._findings.once(problem, lambda: make_report(NOT_NESTED, attempt, lines, classes=classes))
+
+    def _add_edges(self, attempt: Attempt) -> None:
+        """An edge from the innermost lock, and from those outside it up to the first that is no trylock.
+
+        A trylock got no edge of its own, so the order behind it would be lost. Marks that take part in no
+        order (RCU) are looked through.
+        """
+        places = attempt.chain.places(attempt.sites)
+        for node, prev in attempt.chain.upwards():
+            held_at = places.pop()
+            if prev.kind.checked:
+                self._add_edge(attempt, prev, node.taken.read, held_at)
+                if not node.taken.trylock:
+                    return
+
+    def _add_edge(self, attempt: Attempt, prev: LockClass, prev_read: int, held_at: Hashable) -> None:
+        lock = attempt.lock
+        kind = edge_kind(prev_read, attempt.read)
+        known = prev.after.get(lock.id)
+        if prev is lock or (known is not None and known.kinds >> kind & 1):
+            return  # a reader inside a reader; or an edge that was checked when it came
+        new = Link(prev.name, lock.name, KIND_NAMES[kind], held_at, attempt.site)
+        self._check_circle(attempt, prev, prev_read, new)
+        self._irq.check_edge(attempt, prev, prev_read, new)
+        if known is None:
+            self.edges.append((prev, lock))
+        add_edge(prev, lock, kind, held_at, attempt.site)
+
+    def _check_circle(self, attempt: Attempt, prev: LockClass, prev_read: int, new: Link) -> None:
+        """A circle is a strong path from the new lock back to the held one, without a gap where they meet."""
+        path = find(
+            attempt.lock,
+            attempt.read == RECURSIVE,
+            lambda here, weak: here is prev and (prev_read == EXCLUSIVE or not weak),
+        )
+        if path is not None:
+            circle = (new, *path.links)
+            problem = (CIRCULAR, prev.id, attempt.lock.id)
+            self._findings.once(problem, lambda: _circular(attempt, circle))
+
+
+def _equal_held(attempt: Attempt) -> Chain | None:
+    """The outermost held lock of the same class that the new one cannot share with."""
+    for node, lock in list(attempt.chain.upwards())[::-1]:
+        shares = attempt.read == RECURSIVE and node.taken.read != EXCLUSIVE
+        if lock is attempt.lock and not shares:
+            return node
+    return None
+
+
+def _nest_outside(attempt: Attempt, twin: Chain) -> bool:
+    """Whether the lock that puts equals in order was taken before the first of them."""
+    return attempt.nest is not None and twin.parent is not None and twin.parent.holds(attempt.nest)
+
+
+def _recursion(attempt: Attempt, twin: Chain) -> Report:
+    held = attempt.held[len(list(twin.upwards())) - 1]
+    lines = explain.recursion(attempt, held)
+    return make_report(RECURSION, attempt, lines, classes=(attempt.lock.name, held.lock), sites=(held.site,))
+
+
+def _circular(attempt: Attempt, circle: tuple[Link, ...]) -> Report:
+    new, *known = circle
+    lines = explain.circular(attempt, circle)
+    return make_report(
+        CIRCULAR,
+        attempt,
+        lines,
+        classes=(new.next, new.prev),
+        sites=(known[-1].taken_at, new.held_at),
+        cycle=circle,
+    )

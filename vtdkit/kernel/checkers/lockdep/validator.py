@@ -1,0 +1,265 @@
+"""The lock validator: learns the order of lock classes and their use in interrupts, and reports deadlocks.
+
+Mirrors kernel/locking/lockdep.c of Linux 6.12: __lock_acquire(), __lock_release(), check_wait_context() and
+the reports. It knows no machine: the caller says which context takes what, where, with which interrupts on.
+It never waits for a deadlock to happen; having seen each half once, on any CPU at any time, is enough.
+
+Rules for the caller:
+- make one `Lockdep` per machine, one class per kind of lock, its keys once per lock;
+- start each context (task, interrupt) at `root(kind)` and walk the chain as `chain` describes;
+- while an interrupt is handled, its own sort is off in the interrupt state that is passed;
+- call `acquire` *before* waiting for the lock, `irqs_on` when interrupts come back on while a lock is held;
+- what only instances can tell (is this very lock held? by whom?) the caller finds, and reports through the
+  methods of `told.Told`.
+"""
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+
+from . import explain, usage
+from .chain import CONTEXTS, Chain
+from .classes import KINDS, LockClass, WaitType
+from .findings import KEEPS, TAKES, TURNS_ON, Attempt, Findings, make_report
+from .graph import KIND_NAMES, Edge
+from .irq import IrqRules
+from .keys import HARDIRQS_OFF, MAX_CLASSES, MAX_DEPTH, MAX_SUBCLASSES, unpack
+from .order import OrderRules
+from .report import TOO_DEEP, WAIT_CONTEXT, Held, Report
+from .told import Told
+
+
+@dataclass(frozen=True, slots=True)
+class Dependency:
+    """An edge of the order graph, for figures: `next` was taken under `prev`, first at these places."""
+
+    prev: str
+    next: str
+    kinds: tuple[str, ...]
+    held_at: Hashable
+    taken_at: Hashable
+
+
+@dataclass(frozen=True, slots=True)
+class ClassState:
+    """A class, for tables: its usage characters, and the first place of each usage by name."""
+
+    id: int
+    name: str
+    kind: str
+    characters: str
+    usage: tuple[tuple[str, Hashable], ...]
+
+
+class Lockdep(Told):
+    """The validator of one machine. `report` is called once for each distinct problem.
+
+    `raw_nesting`: whether spinlocks count as sleeping locks where PREEMPT_RT would make them so
+    (CONFIG_PROVE_RAW_LOCK_NESTING, off by default until Linux 6.13). All fields are private to the machine's
+    one thread; no lock guards them.
+    """
+
+    def __init__(self, report: Callable[[Report], None], *, raw_nesting: bool = True) -> None:
+        super().__init__(Findings(report))
+        self._irq = IrqRules(self._findings)
+        self._order = OrderRules(self._findings, self._irq)
+        self._strictest = WaitType.CONFIG if raw_nesting else WaitType.SPIN
+        self._classes: list[LockClass] = []
+        self._by_name: dict[tuple[str, int], LockClass] = {}
+        self._roots = {name: Chain(context) for name, context in CONTEXTS.items()}
+        self.chains = 0
+        """How many different chains were seen: so often, and no more, was the order of locks checked."""
+
+    @property
+    def problems(self) -> int:
+        """How many distinct problems were reported."""
+        return self._findings.count
+
+    def lock_class(
+        self, name: str, *, subclass: int = 0, kind: str = "spinlock", wait_type: WaitType | None = None
+    ) -> LockClass:
+        """The class of this name and subclass, made when first asked for.
+
+        `kind` names the primitive (see `classes.KINDS`); `wait_type` replaces what it says of waiting. Raises
+        ValueError for an unknown kind, a subclass out of 0..7, a class asked for again as another kind, or
+        more classes than the kernel has room for.
+        """
+        known = self._by_name.get((name, subclass))
+        if known is None:
+            return self._new_class(name, subclass, kind, wait_type)
+        if known.kind.name != kind or (wait_type is not None and known.inner != self._level(wait_type)):
+            made = f"{known.kind.name}, wait type {known.inner.name}"
+            raise ValueError(f"lock class {known.name!r} exists as {made}; give another lock another name")
+        return known
+
+    def _new_class(self, name: str, subclass: int, kind: str, wait_type: WaitType | None) -> LockClass:
+        if kind not in KINDS:
+            raise ValueError(f"unknown kind of lock {kind!r} for class {name!r}; known: {', '.join(KINDS)}")
+        if not 0 <= subclass < MAX_SUBCLASSES:
+            raise ValueError(f"subclass of {name!r} must be 0..{MAX_SUBCLASSES - 1}, not {subclass}")
+        if len(self._classes) == MAX_CLASSES:
+            raise ValueError(
+                f"no room for class {name!r}: {MAX_CLASSES} exist; name them by kind, not instance"
+            )
+        primitive = KINDS[kind]
+        inner = primitive.inner if wait_type is None else wait_type
+        outer = primitive.outer if wait_type is None or primitive.outer is WaitType.FREE else wait_type
+        lock = LockClass(
+            len(self._classes), name, subclass, primitive, self._level(inner), self._level(outer)
+        )
+        self._classes.append(lock)
+        self._by_name[name, subclass] = lock
+        return lock
+
+    def _level(self, wait: WaitType) -> WaitType:
+        return self._strictest if wait is WaitType.CONFIG else wait
+
+    def root(self, context: str) -> Chain:
+        """The chain of a context that holds nothing.
+
+        Kinds: task, softirq, hardirq, hardirq-threaded. Raises ValueError for others.
+        """
+        if context not in self._roots:
+            raise ValueError(f"unknown kind of context {context!r}; known: {', '.join(self._roots)}")
+        return self._roots[context]
+
+    # ---- what contexts do
+
+    def acquire(
+        self, chain: Chain, irqstate: int, key: int, site: Hashable, sites: Sequence[Hashable] = ()
+    ) -> Chain:
+        """The chain after taking `key`: checks it, and remembers that it did.
+
+        Only needed when `chain.next[irqstate]` has no `key`. `sites`: where the context took what it holds,
+        outermost first, if the caller knows (for the reports).
+        """
+        attempt = self._attempt(chain, irqstate, key, site, sites)
+        if not _merges(attempt):
+            self._check_wait_context(attempt)
+            self._irq.mark_taken(attempt, irqstate)
+        child = self._extended(attempt, key)
+        chain.next[irqstate][key] = child
+        return child
+
+    def release(self, chain: Chain, key: int, site: Hashable, sites: Sequence[Hashable] = ()) -> Chain:
+        """The chain without the innermost `key`. What was taken after it stays.
+
+        Letting go of a `key` that is not held is a bad unlock: reported, and the chain stays as it is.
+        """
+        later: list[int] = []
+        node = chain
+        while node.parent is not None and node.key != key:
+            later.append(node.key)
+            node = node.parent
+        if node.parent is None:
+            self.bad_unlock(chain, self._classes[unpack(key).class_id], site, sites)
+            return chain
+        rest, places = node.parent, chain.places(sites)
+        del places[-1 - len(later)]
+        for left, kept in zip(range(len(later), 0, -1), reversed(later), strict=True):
+            attempt = self._attempt(rest, None, kept, places[-left], places[:-left], KEEPS)
+            rest = self._extended(attempt, kept)
+        return rest
+
+    def irqs_on(self, chain: Chain, irqstate: int, site: Hashable, sites: Sequence[Hashable] = ()) -> None:
+        """Hard or soft interrupts come on: whatever is held is now held with them on.
+
+        `irqstate` is the state from now on.
+        """
+        if irqstate & HARDIRQS_OFF or chain.irqs_seen >> irqstate & 1:
+            return
+        chain.irqs_seen |= 1 << irqstate
+        for node, lock in list(chain.upwards())[::-1]:
+            if lock.kind.checked:
+                taken = node.taken
+                attempt = Attempt(
+                    chain, irqstate, lock, taken.read, taken.trylock, None, site, sites, TURNS_ON
+                )
+                self._irq.mark_enabled(attempt, irqstate)
+
+    def _attempt(
+        self,
+        chain: Chain,
+        irqstate: int | None,
+        key: int,
+        site: Hashable,
+        sites: Sequence[Hashable] = (),
+        doing: str = TAKES,
+    ) -> Attempt:
+        taken = unpack(key)
+        nest = None if taken.nest < 0 else self._classes[taken.nest]
+        lock = self._classes[taken.class_id]
+        return Attempt(chain, irqstate, lock, taken.read, taken.trylock, nest, site, sites, doing)
+
+    def _extended(self, attempt: Attempt, key: int) -> Chain:
+        """The chain with one more lock; where it was never seen, the order is checked first."""
+        chain = attempt.chain
+        known = chain.children.get(key)
+        if known is not None:
+            return known
+        if not _merges(attempt):
+            self._order.check_nest(attempt)
+            if not attempt.trylock and attempt.lock.kind.checked:
+                self._order.check(attempt)
+        child = chain.children[key] = Chain(chain.context, chain, attempt.lock, key, attempt.site)
+        self.chains += 1
+        if child.depth == MAX_DEPTH and chain.depth < MAX_DEPTH:
+            lines = [f"{explain.opening(attempt)} and then holds {MAX_DEPTH} locks."]
+            self._findings.once((TOO_DEEP, attempt.lock.id), lambda: make_report(TOO_DEEP, attempt, lines))
+        return child
+
+    def _check_wait_context(self, attempt: Attempt) -> None:
+        """A lock must not wait more laxly than what it is taken inside (check_wait_context())."""
+        lock = attempt.lock
+        if lock.inner is WaitType.INV or attempt.trylock:
+            return
+        allowed, limit = self._allowed(attempt)
+        if lock.outer > allowed:
+            problem = (WAIT_CONTEXT, lock.id, limit.lock if limit else "", attempt.chain.context.name)
+            self._findings.once(problem, lambda: _invalid_wait(attempt, allowed, limit))
+
+    def _allowed(self, attempt: Attempt) -> tuple[WaitType, Held | None]:
+        """What a lock taken here may wait like, and the held lock that says so (None: the context)."""
+        allowed, limit = self._level(attempt.chain.context.wait), None
+        nodes = list(attempt.chain.upwards())[::-1]
+        for (_, lock), held in zip(nodes, attempt.held, strict=True):
+            if lock.inner is not WaitType.INV and (lock.inner < allowed or lock.kind.override):
+                allowed, limit = lock.inner, held
+        return allowed, limit
+
+    # ---- what it has learnt
+
+    def edges(self) -> tuple[Dependency, ...]:
+        """The order graph, in the order in which it was learnt."""
+        return tuple(_dependency(prev.after[lock.id]) for prev, lock in self._order.edges)
+
+    def classes(self) -> tuple[ClassState, ...]:
+        """All classes, by id, with what they were used for."""
+        return tuple(
+            ClassState(lock.id, lock.name, lock.kind.name, lock.characters, _usage_by_name(lock))
+            for lock in self._classes
+        )
+
+
+def _merges(attempt: Attempt) -> bool:
+    """Equals taken in a row under a lock that orders them are one entry, however many (hlock->references)."""
+    return attempt.nest is not None and attempt.chain.lock is attempt.lock
+
+
+def _invalid_wait(attempt: Attempt, allowed: WaitType, limit: Held | None) -> Report:
+    name = attempt.lock.name
+    by = f"a {attempt.chain.context.name} context" if limit is None else limit.lock
+    lines = explain.wait_context(attempt, attempt.lock.outer.name, allowed.name, by)
+    if limit is None:
+        return make_report(WAIT_CONTEXT, attempt, lines)
+    return make_report(WAIT_CONTEXT, attempt, lines, classes=(name, limit.lock), sites=(limit.site,))
+
+
+def _dependency(edge: Edge) -> Dependency:
+    """The places are those of the kind that was seen first."""
+    held_at, taken_at = next(iter(edge.places.values()))
+    names = tuple(name for kind, name in enumerate(KIND_NAMES) if edge.kinds >> kind & 1)
+    return Dependency(edge.prev.name, edge.next.name, names, held_at, taken_at)
+
+
+def _usage_by_name(lock: LockClass) -> tuple[tuple[str, Hashable], ...]:
+    return tuple((usage.NAMES[bit], lock.usage_sites[bit]) for bit in sorted(lock.usage_sites))

@@ -1,0 +1,282 @@
+"""Happens-before: which accesses are ordered by locks, atomics, RCU and interrupts-off
+regions, and which race.
+
+Vector clocks, as in FastTrack (Flanagan and Freund, PLDI 2009): each context counts its own steps;
+releasing a lock leaves the clock with the lock, taking it picks it up. Two plain accesses of one
+field of a driver object, at least one a write, that are not ordered are a data race; the kernel's
+checker for it is KCSAN. Accesses marked the way READ_ONCE and WRITE_ONCE mark them never race and
+order nothing by themselves.
+
+Clocks are kept only from the first watched object on: nothing that happened before can matter to it.
+
+What orders: a lock's release and its next acquire; the start and the end of a thread; a full atomic
+(cmpxchg) on the same word; the end of a grace period after its readers; on one CPU, an interrupt handler
+and a stretch with interrupts off; two threads that follow each other on one CPU without preemption
+between them are ordered through the scheduler.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from vtdkit.kernel.machine.context import Context, Cpu
+from vtdkit.kernel.record.sites import ANYWHERE, Spot
+
+if TYPE_CHECKING:
+    from vtdkit.kernel.machine.machine import Machine
+
+Clock = dict[int, int]
+
+
+NOBODY: Clock = {}
+
+
+def join(into: Clock, other: Clock) -> None:
+    """Make `into` at least as late as `other`, component by component."""
+    get = into.get
+    for key, count in other.items():
+        if get(key, 0) < count:
+            into[key] = count
+
+
+class Access:
+    """One remembered access: by whom, at which of its steps, where, marked or plain."""
+
+    __slots__ = ("code", "context", "count", "marked", "name", "offset")
+
+    def __init__(self, context: Context, count: int, place: Spot, marked: bool) -> None:
+        self.context = context.id
+        self.count = count
+        self.code = place.code
+        self.offset = place.offset
+        self.name = context.name
+        self.marked = marked
+
+    @property
+    def place(self) -> Spot:
+        """Where it was."""
+        return ANYWHERE.spot(self.code, self.offset)
+
+
+class Cell:
+    """One watched field: its value, and its last accesses: who wrote it last, who read it since."""
+
+    __slots__ = ("base", "last", "reader", "reads", "tick", "value", "write", "writer")
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+        self.reads: dict[int, Access] = {}
+        self.forget()
+
+    def forget(self) -> None:
+        """As if it had never been accessed."""
+        self.write: Access | None = None
+        self.reads.clear()
+        # Short cuts for `shared`; not kept while exploring, when every access must be told.
+        self.writer: Clock = (
+            NOBODY  # the clock of who wrote last, plainly, if nobody else touched the field since
+        )
+        self.reader: Clock = (
+            # the clock of who looked last, plainly, if nobody else wrote since; at which of its steps
+            NOBODY
+        )
+        self.tick = -1
+        self.base = 0  # how far its count is ahead of its steps
+        # what `reads` had of that reader; there whenever `reader` is
+        self.last: Access = None  # type: ignore[assignment]
+
+    def catch_up(self) -> None:
+        """Enter in `last` the count at which that reader looked last."""
+        if self.tick >= 0:
+            self.last.count = self.base + self.tick
+
+
+class WordClock:
+    """The vector clock of one word (see `races`)."""
+
+    __slots__ = ("known", "vc")
+
+    def __init__(self) -> None:
+        self.vc: dict[int, int] | None = None
+        self.known: dict[
+            int, dict[int, int] | None
+        ] = {}  # context -> its clock, if that has taken in what is published here
+
+
+class HappensBefore:
+    """The clocks of one machine. Guards: the engine's; every method is one step of the running context."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.on = False
+
+    # -- ordering
+    # --------------------------------------------------------------------------------------------------
+
+    def clock(self, context: Context) -> Clock:
+        """The context's clock, created when first needed."""
+        if context.vc is None:
+            context.vc = {context.id: context.epoch + 1}
+        return context.vc
+
+    @staticmethod
+    def advance(context: Context, clock: Clock) -> None:
+        """The context's own count goes up: what it does from now on is not covered by what it published."""
+        clock[context.id] += 1
+        context.tick += 1
+
+    def publish(self, context: Context, where: Any) -> None:
+        """Everything `context` did so far happens before whoever later calls `observe` on `where`
+        (an object with `.vc`).
+        """
+        if self.on:
+            mine = self.clock(context)
+            if where.vc is None:
+                where.vc = dict(mine)
+            else:
+                join(where.vc, mine)
+            self.advance(context, mine)
+
+    def observe(self, context: Context, where: Any) -> None:
+        """What was published on `where` happened before what `context` does from now on."""
+        if self.on and where.vc is not None:
+            join(self.clock(context), where.vc)
+
+    def acquire(self, context: Context, lock: Any) -> None:
+        """A lock was taken."""
+        if self.on and lock.vc is not None and (lock.known_to is None or lock.known_to is not context.vc):
+            join(self.clock(context), lock.vc)
+
+    def release(self, context: Context, lock: Any) -> None:
+        """A lock is given up. (An exclusive lock's clock is simply replaced: the holder has joined it.)"""
+        if self.on:
+            mine = context.vc if context.vc is not None else self.clock(context)
+            lock.vc, lock.known_to = mine.copy(), mine
+            mine[context.id] += 1  # as `advance` does
+            context.tick += 1
+
+    def leave_shared(self, context: Context, clock: Clock | None) -> Clock | None:
+        """A reader gives up a shared lock: adds itself to what the next writer must come after."""
+        if not self.on:
+            return clock
+        mine = self.clock(context)
+        clock = dict(mine) if clock is None else clock
+        join(clock, mine)
+        self.advance(context, mine)
+        return clock
+
+    def observe_clock(self, context: Context, clock: Clock | None) -> None:
+        """Like `observe`, for a bare clock."""
+        if self.on and clock is not None:
+            join(self.clock(context), clock)
+
+    def full_barrier(self, context: Context, where: Any) -> None:
+        """A fully ordered atomic on `where`: ordered with every other one there."""
+        if self.on:
+            self.observe(context, where)
+            self.publish(context, where)
+
+    def snapshot(self, context: Context) -> Clock | None:
+        """What `context` did so far, for something it sets off that begins later."""
+        if not self.on:
+            return None
+        mine = self.clock(context)
+        known = dict(mine)
+        self.advance(context, mine)
+        return known
+
+    def begin(self, context: Context, known: Clock) -> None:
+        """Something set off begins: it comes after what was known where that happened."""
+        context.vc = known
+        known[context.id] = max(context.epoch, known.get(context.id, 0)) + 1
+
+    def fork(self, parent: Context, child: Context) -> None:
+        """A thread or handler is started at once."""
+        known = self.snapshot(parent)
+        if known is not None:
+            self.begin(child, known)
+
+    # A stretch with interrupts off is ordered with the handlers that ran before and after it on its CPU.
+
+    def enter_cpu(self, context: Context, cpu: Cpu) -> None:
+        """What stretches with interrupts off and handlers have published on this CPU is
+        known from here on.
+        """
+        if self.on and cpu.vc is not None and (cpu.known_to is None or cpu.known_to is not context.vc):
+            cpu.known_to = self.clock(context)
+            join(cpu.known_to, cpu.vc)
+
+    def leave_cpu(self, context: Context, cpu: Cpu) -> None:
+        """Such a stretch, or a handler, ends."""
+        if self.on:
+            mine = self.clock(context)
+            if cpu.vc is None or cpu.known_to is mine:
+                cpu.vc, cpu.known_to = mine.copy(), mine
+            else:
+                join(cpu.vc, mine)
+                cpu.known_to = None
+            mine[context.id] += 1  # as `advance` does
+            context.tick += 1
+
+    def settle(self, boot: Context, contexts: list[Context]) -> None:
+        """The machine stands still: whatever is started next, or looked at from outside, comes after
+        all that was done.
+        """
+        if not self.on:
+            return
+        seen = self.clock(boot)
+        for context in contexts:
+            if context.vc is not None and context is not boot:
+                seen[context.id] = context.vc[context.id]
+                self.advance(context, context.vc)
+        self.advance(boot, seen)
+
+    # -- accesses
+    # --------------------------------------------------------------------------------------------------
+
+    def read(self, context: Context, cell: Cell, obj: Any, field: str, place: Spot, marked: bool) -> None:
+        """A plain (or marked) read of a watched field."""
+        cell.catch_up()
+        clock = context.vc if context.vc is not None else self.clock(context)
+        last = cell.write
+        if last is not None and clock.get(last.context, 0) < last.count and not (marked and last.marked):
+            self.machine.data_race(obj, field, ("read", place), ("write", last))
+        access = cell.reads.get(context.id)
+        if access is None:
+            access = cell.reads[context.id] = Access(context, clock[context.id], place, marked)
+        else:
+            access.count, access.marked, access.name = clock[context.id], marked, context.name
+            access.code, access.offset = place.code, place.offset
+        if cell.writer is not clock or marked:
+            cell.writer = NOBODY
+        if marked:
+            cell.reader, cell.tick = NOBODY, -1
+        elif not self.machine.exploring:
+            cell.reader, cell.tick, cell.last, cell.base = (
+                clock,
+                context.tick,
+                access,
+                access.count - context.tick,
+            )
+
+    def write(self, context: Context, cell: Cell, obj: Any, field: str, place: Spot, marked: bool) -> None:
+        """A plain (or marked) write of a watched field."""
+        cell.catch_up()
+        clock = context.vc if context.vc is not None else self.clock(context)
+        last = cell.write
+        if last is not None and clock.get(last.context, 0) < last.count and not (marked and last.marked):
+            self.machine.data_race(obj, field, ("write", place), ("write", last))
+        if cell.reads:
+            for earlier in cell.reads.values():
+                if clock.get(earlier.context, 0) < earlier.count and not (marked and earlier.marked):
+                    self.machine.data_race(obj, field, ("write", place), ("read", earlier))
+            cell.reads.clear()
+        cell.tick = -1
+        if cell.reader is not clock or obj.freed is not None:
+            cell.reader = NOBODY
+        cell.writer = NOBODY if marked or obj.freed is not None or self.machine.exploring else clock
+        if last is None or last.context != context.id:
+            cell.write = Access(context, clock[context.id], place, marked)
+        else:
+            last.count, last.marked, last.name = clock[context.id], marked, context.name
+            last.code, last.offset = place.code, place.offset

@@ -1,0 +1,215 @@
+"""`explore` a scenario: the driver's own code under every schedule that matters, or under a sample of them.
+
+    found = explore(scenario)                      every order of operations that conflict
+    found = explore(scenario, preemptions=2)       those that so few preemptions can show
+    found = sample(scenario, runs=100, seed=1)     random ones, for what is too big
+    replay(scenario, found.findings[0].schedule)   one of them again
+
+A scenario is a function of a machine (see `scenario`). Which locations its threads share is found by running
+it: first a few random runs, then the exploration itself, which begins anew when it meets one more
+(`locations.Grew`). A schedule counts steps between operations on shared locations, so it belongs to a set of
+them: `ScenarioExploration.shared`. Without one, `replay` takes the set that the random runs find, which is
+the same every time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from concurrent.futures import Executor
+from dataclasses import dataclass, field, fields
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from vtdkit.kernel.checkers.findings import Finding
+from vtdkit.kernel.explorer.minimising import minimise
+from vtdkit.kernel.explorer.result import Exploration
+from vtdkit.kernel.explorer.schedule import Replay, Schedule
+from vtdkit.kernel.explorer.schedule import replay as replay_system
+from vtdkit.kernel.explorer.search import OnOutcome, explore_system, pct, random_walk
+from vtdkit.kernel.explorer.tally import Deadlock
+from vtdkit.kernel.machine.machine import Machine
+
+from .locations import Grew
+from .scenario import NamedSystem
+
+Scenario = Callable[[Machine], Callable[[], Hashable]]
+Factory = Callable[[], NamedSystem]
+R = TypeVar("R")
+MOST_BYTES = 10_000_000
+TRIED = 6  # random runs that look for shared locations
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class ScenarioExploration(Exploration):
+    """An `Exploration` of a scenario on a machine. `shared`: the locations between which
+    its schedules count steps.
+    """
+
+    shared: frozenset[int] = field(default=frozenset(), repr=False)
+
+    def of(self, kind: str) -> list[Finding]:
+        """The findings whose kind or place contains `kind`."""
+        return [
+            f
+            for f in (found.finding for found in self.findings)
+            if isinstance(f, Finding) and kind in f"{f.kind}: {f.where}"
+        ]
+
+    def schedule_of(self, finding: Finding) -> Schedule:
+        """The first schedule that showed a finding."""
+        return next(found.schedule for found in self.findings if found.finding == finding)
+
+
+def shared_locations(scenario: Scenario, **options: Any) -> frozenset[int]:
+    """The locations that several threads touch in a few random runs, the same ones every time."""
+    system = NamedSystem(scenario, grow=True, **options)
+    system.start()
+    if len(system.machine.processes) > 1:  # alone, a thread shares nothing
+        random_walk(lambda: system, runs=TRIED, seed=0)
+    system.close()
+    return frozenset(system.locations.shared)
+
+
+def explore(
+    scenario: Scenario,
+    *,
+    preemptions: int | None = None,
+    depth: int | None = None,
+    limit: int | None = None,
+    executor: Executor | None = None,
+    progress: bool = False,
+    resume: str | None = None,
+    on_outcome: OnOutcome | None = None,
+    **options: Any,
+) -> ScenarioExploration:
+    """Run a scenario in every order that matters; `options` go to the machine (`cpus=4`, `checkers=...`).
+
+    The other arguments are those of `vtdkit.kernel.explorer.explore_system`; beside a file to `resume` from,
+    another is kept with the shared locations. What is said to be complete is complete for the memory model of
+    the machine: one operation after the other.
+    """
+    wanted: dict[str, Any] = {
+        "preemptions": preemptions,
+        "depth": depth,
+        "limit": limit,
+        "progress": progress,
+        "resume": resume,
+        "on_outcome": on_outcome,
+    }
+    if executor is not None:
+        wanted["executor"] = executor
+
+    def attempt(factory: Factory, shared: frozenset[int]) -> Exploration:
+        if resume is not None:
+            _keep(resume, shared)
+        try:
+            return explore_system(factory, **wanted)
+        except Grew:
+            if resume is not None:
+                Path(resume).unlink(missing_ok=True)  # its steps were others
+            raise
+
+    found, shared = settled(scenario, attempt, _kept(resume), **options)
+    return _of_scenario(found, shared)
+
+
+def settled(
+    scenario: Scenario,
+    attempt: Callable[[Factory, frozenset[int]], R],
+    known: frozenset[int] = frozenset(),
+    **options: Any,
+) -> tuple[R, frozenset[int]]:
+    """What `attempt(factory, shared)` returns once it goes through, and with which locations.
+
+    It is made anew, from the start, each time an execution shares a location that was not known to be shared.
+    """
+    shared = shared_locations(scenario, **options) | known
+    while True:
+        try:
+            return attempt(partial(NamedSystem, scenario, shared=shared, **options), shared), shared
+        except Grew as grew:
+            shared |= grew.shared
+
+
+def _kept(resume: str | None) -> frozenset[int]:
+    """The shared locations noted beside a file that an exploration is resumed from. ValueError if that is not
+    a list of numbers.
+    """
+    if resume is None or not Path(f"{resume}.shared").exists():
+        return frozenset()
+    if Path(f"{resume}.shared").stat().st_size > MOST_BYTES:
+        raise ValueError(
+            f"{resume}.shared is larger than {MOST_BYTES} bytes: not what was written beside {resume}"
+        )
+    text = Path(f"{resume}.shared").read_text(encoding="utf-8", errors="replace")
+    try:
+        return frozenset(int(word) for word in text.split())
+    except ValueError:
+        raise ValueError(
+            f"{resume}.shared holds something other than numbers; remove both files to begin anew"
+        ) from None
+
+
+def _keep(resume: str, shared: frozenset[int]) -> None:
+    """Note the shared locations: the steps in the file count between operations on them."""
+    Path(f"{resume}.shared").write_text("\n".join(map(str, sorted(shared))) + "\n", encoding="utf-8")
+
+
+def sample(
+    scenario: Scenario,
+    *,
+    runs: int = 100,
+    seed: int = 0,
+    depth: int | None = None,
+    on_outcome: OnOutcome | None = None,
+    **options: Any,
+) -> ScenarioExploration:
+    """Run a scenario under random schedules; with `depth`, under those of the PCT scheduler for
+    bugs of that depth.
+    """
+
+    def attempt(factory: Factory, shared: frozenset[int]) -> Exploration:
+        if depth is None:
+            return random_walk(factory, runs=runs, seed=seed, on_outcome=on_outcome)
+        return pct(factory, runs=runs, depth=depth, seed=seed, on_outcome=on_outcome)
+
+    found, shared = settled(scenario, attempt, **options)
+    return _of_scenario(found, shared)
+
+
+def _of_scenario(found: Exploration, shared: frozenset[int]) -> ScenarioExploration:
+    """The same record; who waits for whom is told by the machine itself, which knows the names."""
+    values = {item.name: getattr(found, item.name) for item in fields(Exploration)}
+    values["findings"] = tuple(one for one in found.findings if not isinstance(one.finding, Deadlock))
+    return ScenarioExploration(**values, shared=shared)
+
+
+def replay(
+    scenario: Scenario, schedule: Schedule | str, *, shared: frozenset[int] | None = None, **options: Any
+) -> Replay:
+    """Run a scenario once, as a schedule says. `shared` is that of the exploration the schedule comes from.
+
+    ScheduleError if the schedule does not fit.
+    """
+    return replay_system(_system(scenario, shared, options), schedule)
+
+
+def shortest(
+    scenario: Scenario,
+    schedule: Schedule | str,
+    finding: Hashable = None,
+    *,
+    shared: frozenset[int] | None = None,
+    tries: int = 300,
+    **options: Any,
+) -> Schedule:
+    """The schedule with the fewest context switches found that still shows a finding (by
+    default, the first one).
+    """
+    return minimise(_system(scenario, shared, options), schedule, finding, tries=tries)
+
+
+def _system(scenario: Scenario, shared: frozenset[int] | None, options: dict[str, Any]) -> NamedSystem:
+    known = shared_locations(scenario, **options) if shared is None else shared
+    return NamedSystem(scenario, shared=known, grow=True, **options)

@@ -1,0 +1,86 @@
+"""What an explored program touches: names for locations, and which of them are shared.
+
+A location is a lock, a word of a page, the life of a page, a field, an atomic ... It is known by a number
+that is made from its name alone, and its name says what made it, not when, so it is the same in every
+execution, process and run.
+
+Only operations on *shared* locations need a scheduling point: those that two explored threads touch, one of
+them changing it. Which those are is found by running: an exploration begins with the locations found so far,
+and when an execution turns out to share another one, `Grew` is raised and the exploration begins anew with
+it. When one goes through to its end without, no execution has a conflict outside the set: up to the first
+such conflict an execution would be one of those explored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from hashlib import blake2b
+
+READ, WRITE, ACQUIRE, RELEASE, SHARED_ACQUIRE, SHARED_RELEASE, WAIT = range(7)
+Access = tuple[int, int]
+Name = tuple[int, ...]
+SPAN = 1024  # a page needs 513 numbers in a row
+
+
+class Grew(Exception):
+    """An execution shared locations that were not known to be shared: begin anew with `Locations(shared)`."""
+
+    def __init__(self, shared: frozenset[int]) -> None:
+        super().__init__(shared)
+        self.shared = shared
+
+
+class Locations:
+    """The numbers of all locations, and what is known of who touches them.
+
+    Guards: belongs to one `MachineSystem`; kept over all executions.
+    """
+
+    def __init__(self, shared: Iterable[int] = ()) -> None:
+        self.known: dict[Hashable, int] = {}
+        self.shared = set(shared)
+        self.grew = False
+        # location → (who touched it so far, None if several only looked; has it been changed?)
+        self.users: dict[int, tuple[Name | None, bool]] = {}
+
+    def number(self, name: Hashable) -> int:
+        """The number of the location called `name`, and the first of `SPAN` if it is several."""
+        number = self.known.get(name)
+        if number is None:
+            digest = blake2b(repr(name).encode(), digest_size=8).digest()
+            number = self.known[name] = (int.from_bytes(digest, "big") >> 2) // SPAN * SPAN
+        return number
+
+    def note(self, who: Name, location: int, changes: bool) -> bool:
+        """`who` touches a location; is it shared?"""
+        if location in self.shared:
+            return True
+        known = self.users.get(location)
+        if known is None:
+            self.users[location] = (who, changes)
+            return False
+        user, changed = known
+        if user == who:
+            if changes and not changed:
+                self.users[location] = (who, True)
+            return False
+        if changes or changed:
+            self.shared.add(location)
+            self.grew = True
+            return True
+        if user is not None:
+            self.users[location] = (None, False)
+        return False
+
+    def gate(self, cpu: int, kind: str) -> int:
+        """The location that says whether threads of this kind can run on this CPU now."""
+        return self.number(("gate", cpu, kind))
+
+    def crowd(self, cpu: int, kind: str) -> None:
+        """A thread of this kind has been seen on a CPU that others have threads on: from now on
+        the gate is kept.
+        """
+        location = self.gate(cpu, kind)
+        if location not in self.shared:
+            self.shared.add(location)
+            self.grew = True

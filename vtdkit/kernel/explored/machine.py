@@ -1,0 +1,438 @@
+"""A machine under the explorer: its threads stop before every visible operation, and go on
+when they are picked.
+
+Interrupts, softirqs, timers and RCU callbacks that a thread sets off become processes of their own:
+they may run at any moment their CPU lets them. Costs are all zero; time stands still. Built and
+driven by `scenario.MachineSystem`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterable
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from vtdkit.kernel.checkers.findings import KernelBug, Oops
+from vtdkit.kernel.machine.context import AGENT, HARD_OFF, HARDIRQ, SOFTIRQ, TASK, Context, Cpu
+from vtdkit.kernel.machine.costs import IDEAL
+from vtdkit.kernel.machine.machine import CHECKERS
+from vtdkit.kernel.record.sites import Spot
+
+from .locations import ACQUIRE, RELEASE, WRITE, Access, Locations, Name
+from .primitives import EXPLORED, Point, XPage, XPageAllocator
+from .rcu import XRcu
+from .touching import Touching
+
+T = TypeVar("T")
+PASSES = {HARDIRQ: (HARDIRQ,), SOFTIRQ: (HARDIRQ, SOFTIRQ), TASK: (HARDIRQ, SOFTIRQ, TASK)}
+FRAMES_EACH = 1024  # page frames an explored thread can have
+CHILDREN = 16  # and how many of them find room, at each depth
+
+
+class Process:
+    """One explored thread of control: its context, its name, and the point it stands at.
+
+    `irqs_open`, `softirqs_open`: could an interrupt, a softirq have come in since its last visible
+    operation? What it did since then concerns nobody else, so one that could have come in then may as
+    well come in now.
+    """
+
+    __slots__ = (
+        "children",
+        "context",
+        "coro",
+        "cpu",
+        "done",
+        "holds",
+        "irqs_open",
+        "kind",
+        "name",
+        "pages",
+        "point",
+        "softirqs_open",
+        "started",
+    )
+
+    def __init__(
+        self, name: Name, context: Context, coro: Any, kind: str, cpu: Cpu | None, point: Point
+    ) -> None:
+        self.name = name
+        self.context = context
+        self.coro = coro
+        self.kind = kind
+        self.cpu = cpu
+        self.point: Point | None = point
+        self.started = False
+        self.done = False
+        self.children = 0
+        self.pages = 0
+        self.irqs_open = self.softirqs_open = True
+        self.holds: tuple[str, ...] = ()
+
+    def shuts(self) -> tuple[str, ...]:
+        """Which kinds of thread cannot come in on its CPU now, until it has taken another step."""
+        if self.done:
+            return ()
+        if self.kind == HARDIRQ:
+            return (HARDIRQ,)
+        shut = () if self.irqs_open else (HARDIRQ,)
+        if self.kind == SOFTIRQ:
+            return (*shut, SOFTIRQ)
+        if not self.softirqs_open:
+            shut = (*shut, SOFTIRQ)
+        return (*shut, TASK) if self.context.preempt or self.context.irqstate else shut
+
+    def __repr__(self) -> str:
+        return f"<{self.context.name}, {'.'.join(map(str, self.name))}>"
+
+
+class ExploredMachine(Touching):
+    """Guards: everything here belongs to the explorer, which runs one thread at a time."""
+
+    def __init__(
+        self, locations: Locations, cpus: int = 4, checkers: Iterable[str] = CHECKERS, **options: Any
+    ) -> None:
+        self.locations = locations
+        self.exploring = False
+        self.dead = False
+        self.touched: list[Access] = []
+        self.processes: dict[Name, Process] = {}
+        self.process_of: dict[Context, Process] = {}
+        self.running: Process | None = None
+        self.made_before = 0
+        self.classes = EXPLORED
+        self.irq_stack: dict[int, list[Process]] = {}
+        self.gates: dict[
+            int, dict[str, int]
+        ] = {}  # CPU → kind of thread → its gate, where several threads share a CPU
+        self.numbers: dict[
+            int, int
+        ] = {}  # id of a thing → its location; the thing is kept alive in `numbered`
+        self.numbered: list[Any] = []
+        super().__init__(cpus, costs=IDEAL, checkers=checkers, record=False, **options)
+        self.rcu = XRcu(self)
+        self.pages = XPageAllocator(self, frames=1 << 22, nodes=len({cpu.socket for cpu in self.cpus}))
+        self.pages.page_class = XPage
+
+    # -- processes
+    # -------------------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Set-up is over: take over what was spawned. Each thread's first step takes it
+        to its first point.
+        """
+        spawned, self.ready = self._spawned(), type(self.ready)()
+        for cpu in self.cpus:
+            cpu.queue.clear()
+        self.heap.clear()
+        self.exploring = True
+        for context in sorted(spawned, key=lambda context: context.id):
+            self.adopt((len(self.processes),), context, context.coro, context.kind, context.cpu, Point(()))
+
+    def _spawned(self) -> list[Context]:
+        """The threads that were spawned and have not run."""
+        return [*self.ready, *(context for cpu in self.cpus for context in cpu.queue)]
+
+    def adopt(
+        self, name: Name, context: Context, coro: Any, kind: str, cpu: Cpu | None, point: Point
+    ) -> Process:
+        """Make a process of a context."""
+        if cpu is not None:
+            others = [other for other in self.processes.values() if other.cpu is cpu]
+            for seen in {kind, *(other.kind for other in others if other.kind != TASK)} if others else ():
+                self.locations.crowd(cpu.id, seen)
+            self.gates[cpu.id] = {
+                seen: gate
+                for seen in (HARDIRQ, SOFTIRQ, TASK)
+                if (gate := self.locations.gate(cpu.id, seen)) in self.locations.shared
+            }
+        process = self.processes[name] = self.process_of[context] = Process(
+            name, context, coro, kind, cpu, point
+        )
+        self.numbers[id(context)] = self.locations.number(("thread", name))
+        self.numbered.append(context)
+        return process
+
+    def new_process(self, coro: Any, name: str, kind: str, cpu: Cpu | None, point: Point) -> Process:
+        """Something a running process sets off: it stands at `point` and may go on whenever that allows."""
+        parent = self.running
+        assert parent is not None
+        parent.children += 1
+        context = self.new_context(name, kind)
+        context.coro, context.cpu, context.cpu_id = coro, cpu, cpu.id if cpu is not None else -1
+        if self.order is not None:
+            self.order.fork(self.current, context)
+        return self.adopt((*parent.name, parent.children), context, coro, kind, cpu, point)
+
+    def spawn(
+        self,
+        coro: Coroutine[Any, Any, Any],
+        cpu: int | None = None,
+        name: str | None = None,
+        context: Context | None = None,
+    ) -> Context:
+        if not self.exploring:
+            return super().spawn(coro, cpu, name, context)
+        place = self.cpus[cpu] if cpu is not None else self.cpus[len(self.processes) % len(self.cpus)]
+        return self.new_process(coro, name or "thread", TASK, place, Point(())).context
+
+    def interrupt(self, cpu: Cpu, name: str, handler: Any) -> None:
+        if self.exploring:
+            self.new_process(handler(), name, HARDIRQ, cpu, Point(()))
+        else:
+            super().interrupt(cpu, name, handler)
+
+    def raise_softirq(self, cpu: Cpu, name: str, handler: Any) -> None:
+        if self.exploring:
+            self.new_process(handler(), name, SOFTIRQ, cpu, Point(()))
+        else:
+            super().raise_softirq(cpu, name, handler)
+
+    def call_in(self, ns: int, function: Callable[[], None], name: str = "timer") -> Callable[[], None]:
+        if not self.exploring:
+            return super().call_in(ns, function, name)
+        live = [True]
+        spot = self.location(f"call {name}")
+
+        async def call() -> None:
+            if live[0]:
+                live[0] = False
+                function()
+
+        def cancel() -> None:
+            self.touch(spot, WRITE)
+            live[0] = False
+
+        self.new_process(call(), name, AGENT, None, Point(((spot, WRITE),)))
+        return cancel
+
+    def skip(self, ns: int) -> bool:
+        """Time stands still while exploring; set-up runs on the ordinary clock."""
+        return True if self.exploring else super().skip(ns)
+
+    def run(self, coro: Coroutine[Any, Any, T], cpu: int = 0, name: str | None = None) -> T:
+        """Set-up, alone. Threads to be explored are spawned after it, or they would run during it."""
+        early = [] if self.exploring or self.processes else self._spawned()
+        if early:
+            coro.close()
+            for context in early:
+                if context.coro is not None:
+                    context.coro.close()
+            names = ", ".join(context.name for context in early)
+            raise ValueError(
+                f"set-up runs on after threads were spawned ({names}): spawn what is to be explored last"
+            )
+        return super().run(coro, cpu, name)
+
+    def frame_for(self) -> int | None:
+        """A page frame from the running process's own stretch of memory; None when that is used up."""
+        process = self.running
+        assert process is not None
+        slot = 0
+        for part in process.name:
+            if part >= CHILDREN - 1:
+                raise KernelBug(
+                    f"{process} allocates a page, but only {CHILDREN - 1} threads (or children of one) can"
+                )
+            slot = slot * CHILDREN + part + 1
+        process.pages += 1
+        if process.pages > FRAMES_EACH:
+            return None
+        return self.pages.FIRST_PFN + (1 << 22) + slot * FRAMES_EACH + process.pages
+
+    # -- one step
+    # --------------------------------------------------------------------------------------------------
+
+    def step(self, process: Process) -> None:
+        """Let a process do what it stands before, and run until it is about to do something visible
+        again, or has ended.
+        """
+        point, context = process.point, process.context
+        assert point is not None
+        self.touched, self.current, self.running = [], context, process
+        for location, kind in point.accesses:
+            self.touch(location, kind)
+        if not process.started:
+            process.started = True
+            self.enter_interrupt(process)
+        process.irqs_open = not context.irqstate & HARD_OFF
+        process.softirqs_open = not context.irqstate
+        self._run_on(process)
+        self._pass_gates(process)
+        self.current, self.running = self.boot, None
+
+    def _pass_gates(self, process: Process) -> None:
+        """Say what the step was for the others on its CPU.
+
+        To run, a thread passes the gates of the kinds that could run on top of it or instead of it; one
+        that an interrupt cannot come in on keeps that gate shut. So gates are locks, taken and mostly
+        given back within one step.
+        """
+        shut = process.shuts()
+        for kind, gate in self.gates_of(process):
+            if kind not in process.holds:
+                self.touched.append((gate, ACQUIRE))
+            if kind not in shut:
+                self.touched.append((gate, RELEASE))
+        process.holds = shut
+
+    def gates_of(self, process: Process) -> list[tuple[str, int]]:
+        """The gates that a thread has to pass, in order: an interrupt only its own, a softirq
+        not that of tasks.
+        """
+        known = self.gates.get(process.cpu.id) if process.cpu is not None else None
+        return [(kind, known[kind]) for kind in PASSES[process.kind] if kind in known] if known else []
+
+    def _run_on(self, process: Process) -> None:
+        context = process.context
+        try:
+            point = process.coro.send(None)
+        except StopIteration as stop:
+            process.point, process.done = None, True
+            context.done, context.result = True, stop.value
+            self.touch(self.location_of(context), WRITE)
+            self._ended(process)
+        except (KernelBug, AttributeError, TypeError) as bug:
+            if not isinstance(bug, KernelBug) and "'NoneType' object" not in str(bug):
+                self.wrong_pointer(bug)
+                raise
+            self._crashed(context, bug)
+            process.point, process.done = None, True
+            context.done, context.error = True, bug
+            context.held.clear()
+        else:
+            if not isinstance(point, Point):
+                raise TypeError(f"{context.name} waits in a way the explorer does not know ({point!r})")
+            process.point = point
+            context.waiting = point.what
+
+    def _crashed(self, context: Context, bug: Exception) -> None:
+        """A thread did what no kernel survives. The others go on, so that what it leaves
+        behind can be seen.
+        """
+        if isinstance(bug, KernelBug) and not isinstance(bug, Oops):
+            return  # whoever raised it has reported it
+        trace = bug.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        if trace is not None:
+            text = str(bug) if isinstance(bug, Oops) else f"NULL pointer dereference: {bug}"
+            kind, _, what = text.partition(": ")
+            self.report(
+                f"BUG: {kind}", context.name, (Spot(trace.tb_frame.f_code, trace.tb_lasti),), text=what
+            )
+
+    def _ended(self, process: Process) -> None:
+        context = process.context
+        self.still_held(context)
+        if process.kind in (HARDIRQ, SOFTIRQ) and process.cpu is not None:
+            self.left(context)
+            stack = self.irq_stack.get(process.cpu.id, [])
+            if process in stack:
+                stack.remove(process)
+
+    def enter_interrupt(self, process: Process) -> None:
+        """A handler starts: it sits on its CPU until it ends."""
+        if process.kind in (HARDIRQ, SOFTIRQ) and process.cpu is not None:
+            self.irq_stack.setdefault(process.cpu.id, []).append(process)
+            self.entered(process.context)
+
+    def irqs_switched(self, context: Context, on: bool) -> None:
+        super().irqs_switched(context, on)
+        process = self.running
+        if on and process is not None and process.context is context:
+            process.irqs_open = True
+            process.softirqs_open |= not context.irqstate
+
+    def softirqs_on(self, context: Context) -> None:
+        super().softirqs_on(context)
+        process = self.running
+        if process is not None and process.context is context:
+            process.softirqs_open |= not context.irqstate
+
+    def in_the_way(self, process: Process) -> Process | None:
+        """Who keeps the process off its CPU now, if anybody does."""
+        cpu = process.cpu
+        if cpu is None or not self.gates.get(cpu.id):
+            return None
+        stack = self.irq_stack.get(cpu.id)
+        if stack:
+            below = stack[-1]
+            nests = (
+                process.kind == HARDIRQ and below.kind == SOFTIRQ and below.irqs_open and not process.started
+            )
+            return None if below is process or nests else below
+        for other in self.processes.values():
+            if (
+                other.cpu is cpu
+                and other is not process
+                and other.kind == TASK
+                and not other.done
+                and process.kind in other.holds
+            ):
+                return other
+        return None
+
+    # -- the end
+    # ---------------------------------------------------------------------------------------------------
+
+    def wait_cycle(self) -> str:
+        """Who waits for whom, when nobody can go on: the cycle, if there is one."""
+        chain: list[str] = []
+        seen: list[Process] = []
+        process: Process | None = next(p for p in self.processes.values() if p.point is not None)
+        while process is not None and process not in seen:
+            seen.append(process)
+            text, process = self._waits_for(process)
+            chain.append(text)
+        if process is not None:
+            chain = chain[seen.index(process) :]
+        return "; ".join(chain)
+
+    def report_deadlock(self) -> None:
+        """Nobody can go on: say which locks are waited for, where they were taken, and
+        who waits for whom.
+        """
+        stuck = [process for process in self.processes.values() if process.point is not None]
+        waiting = [
+            process.point.what for process in stuck if process.point and self.in_the_way(process) is None
+        ]
+        wanted = dict.fromkeys(str(getattr(what, "name", what)) for what in waiting if what is not None)
+        places = tuple(
+            hold.place for process in stuck for hold in process.context.held if hold.name in wanted
+        )
+        contexts = tuple(self.describe(process.context) for process in stuck)
+        self.report(
+            "deadlock",
+            ", ".join(wanted),
+            places,
+            contexts=contexts,
+            text=self.wait_cycle(),
+            about=stuck[0].context,
+        )
+
+    def _waits_for(self, process: Process) -> tuple[str, Process | None]:
+        name, what = process.context.name, process.point.what if process.point is not None else None
+        blocker = self.in_the_way(process)
+        if blocker is not None:
+            return f"{name} waits for its CPU, which {blocker.context.name} has", blocker
+        owner = getattr(what, "owner", None)
+        holders = (
+            [owner]
+            if owner is not None
+            else sorted(getattr(what, "readers", ()), key=lambda reader: reader.id)
+        )
+        text = f"{name} waits for {getattr(what, 'name', what)}"
+        if not holders:
+            return text, None
+        return f"{text}, held by {holders[0].name}", self.process_of.get(holders[0])
+
+    def dispose(self) -> None:
+        """End the threads that have not ended. Their locks' blocks are left without any effect."""
+        self.exploring, self.dead = False, True
+        for process in self.processes.values():
+            if not process.done:
+                self.current = process.context
+                with suppress(RuntimeError):  # an unwinding block found the machine half-way
+                    process.coro.close()
+        self.current = self.boot

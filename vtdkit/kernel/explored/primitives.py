@@ -1,0 +1,365 @@
+"""The primitives as the explorer has them: the same, with a scheduling point before each visible operation.
+
+A driver cannot tell. Before an operation on shared state the coroutine yields a `Point`: what the operation
+will touch, and when it can go on. The explorer picks who goes on; then the operation happens, exactly as on a
+machine that simulates, and the thread runs on to its next point. Nothing ever waits inside an operation,
+because a thread is only picked when its operation can go through. An operation on locations that no other
+thread shares needs no point (see `locations`).
+
+What depends on what is said by the primitives themselves: each touches locations (a lock, a word, the life of
+a page, a field, the readers of RCU ...), in one of the ways that `explorer.system` tells apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from sys import _getframe
+from types import coroutine
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from vtdkit.kernel.locks.mutex import Mutex
+from vtdkit.kernel.locks.rwlock import RwLock, RwSemaphore
+from vtdkit.kernel.locks.spinlock import QueuedSpinLock, TestAndSetLock, TicketLock
+from vtdkit.kernel.locks.sync import Atomic, Completion, WaitQueue
+from vtdkit.kernel.memory.gfp import GFP, GFP_KERNEL
+from vtdkit.kernel.memory.pages import MASK32, NUMA_NO_NODE, Page, PageAllocator
+from vtdkit.kernel.record.sites import Spot, here
+
+from .locations import ACQUIRE, READ, RELEASE, SHARED_ACQUIRE, SHARED_RELEASE, WAIT, WRITE, Access
+
+if TYPE_CHECKING:
+    from .machine import ExploredMachine
+
+LIFE = 512  # offset of the location that stands for a page's being allocated
+
+
+class Point(NamedTuple):
+    """What a thread is about to do: the accesses, whether it can (None: always), and what it
+    waits for if not.
+    """
+
+    accesses: tuple[Access, ...]
+    ready: Callable[[], bool] | None = None
+    what: Any = None
+
+
+Steps = Generator[Any, None, None]
+
+
+class _Numbered:
+    """Mixed into all that is one location: numbered when it is made, so that it does not matter who is
+    first to use it.
+    """
+
+    __slots__ = ()
+
+    def __init__(self: Any, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.machine.location_of(self)
+
+
+class _Exclusive(_Numbered):
+    """Mixed into a lock that one context has at a time."""
+
+    __slots__ = ()
+
+    @coroutine
+    def acquire(self: Any, place: Spot | None = None) -> Steps:
+        place = place or self.log.spots.at(_getframe(1))
+        machine: ExploredMachine = self.machine
+        if machine.exploring:
+            yield from machine.stop(((machine.location_of(self), ACQUIRE),), lambda: self.owner is None, self)
+        yield from super().acquire(place)  # type: ignore[misc]
+
+    @coroutine
+    def release(self: Any, place: Spot | None = None) -> Steps:
+        machine: ExploredMachine = self.machine
+        if machine.unwinding:
+            return
+        if machine.exploring:
+            yield from machine.stop(((machine.location_of(self), RELEASE),))
+        yield from super().release(place)  # type: ignore[misc]
+
+    @coroutine
+    def trylock(self: Any) -> Generator[Any, None, bool]:
+        machine: ExploredMachine = self.machine
+        place = self.log.spots.at(_getframe(1))
+        if machine.exploring:
+            yield from machine.stop_then(
+                machine.location_of(self), lambda: READ if self.owner is not None else WRITE
+            )
+        if self.owner is not None:
+            return False
+        self.take_unwaited(machine.current, place)
+        return True
+
+
+class XSpinLock(_Exclusive, QueuedSpinLock):
+    """A spin lock."""
+
+    __slots__ = ()
+
+
+class XTicketLock(_Exclusive, TicketLock):
+    """A ticket lock."""
+
+    __slots__ = ()
+
+
+class XTestAndSetLock(_Exclusive, TestAndSetLock):
+    """A test-and-set lock."""
+
+    __slots__ = ()
+
+
+class XMutex(_Exclusive, Mutex):
+    """A mutex."""
+
+    __slots__ = ()
+
+
+class _SharedPoints(_Numbered):
+    """Mixed into a lock that readers share. Queueing order is left to the explorer: whoever can enter may."""
+
+    __slots__ = ()
+
+    @coroutine
+    def acquire(self: Any, writer: bool, place: Spot | None = None) -> Steps:
+        place = place or self.side(writer).spots.at(_getframe(1))
+        machine: ExploredMachine = self.machine
+        if machine.exploring:
+            access = (machine.location_of(self), ACQUIRE if writer else SHARED_ACQUIRE)
+            yield from machine.stop((access,), lambda: self._may_enter(machine.current, writer), self)
+        yield from super().acquire(writer, place)  # type: ignore[misc]
+
+    @coroutine
+    def release(self: Any, writer: bool) -> Steps:
+        machine: ExploredMachine = self.machine
+        if machine.unwinding:
+            return
+        if machine.exploring:
+            yield from machine.stop(((machine.location_of(self), RELEASE if writer else SHARED_RELEASE),))
+        yield from super().release(writer)  # type: ignore[misc]
+
+
+class XRwLock(_SharedPoints, RwLock):
+    """A reader-writer spin lock."""
+
+    __slots__ = ()
+
+
+class XRwSemaphore(_SharedPoints, RwSemaphore):
+    """A reader-writer semaphore."""
+
+    __slots__ = ()
+
+
+class XPage(Page):
+    """A page whose words are locations of their own; its life is one more.
+
+    Reading a row of words that nobody writes is one step, even if somebody may free the page: freed under any
+    of those reads, it could as well have been freed before the first.
+    """
+
+    __slots__ = ("base",)
+    machine: ExploredMachine
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.base = self.machine.location("page")
+
+    @coroutine
+    def load(self, index: int) -> Generator[Any, None, int]:
+        machine = self.machine
+        if machine.exploring and machine.stops_at_word(self.base, index):
+            yield Point(((self.base + index, READ), (self.base + LIFE, READ)))
+        return (yield from super().load(index))
+
+    @coroutine
+    def store(self, index: int, value: int, keep: int = 0) -> Steps:
+        if self.machine.exploring:
+            yield from self.machine.stop(((self.base + index, WRITE), (self.base + LIFE, READ)))
+        yield from super().store(index, value, keep)  # type: ignore[misc]  # a generator, see `DONE`
+
+    def copy_in(self, index: int, values: Sequence[int]) -> Awaitable[None]:
+        return self._copy_each(index, values)
+
+    @coroutine
+    def load32(self, index: int) -> Generator[Any, None, int]:
+        return (yield from self.load(index >> 1)) >> 32 * (index & 1) & MASK32
+
+    def store32(self, index: int, value: int) -> Awaitable[None]:
+        return self._store_half(index, value)
+
+    @coroutine
+    def cmpxchg(self, index: int, old: int, new: int) -> Generator[Any, None, int]:
+        if self.machine.exploring:
+            alive = (self.base + LIFE, READ)
+            yield from self.machine.stop_then(
+                self.base + index, lambda: WRITE if self.words[index] == old else READ, alive
+            )
+        return (yield from super().cmpxchg(index, old, new))
+
+    @coroutine
+    def _modify(self, index: int, change: Any) -> Generator[Any, None, int]:
+        if self.machine.exploring:
+            yield from self.machine.stop(((self.base + index, WRITE), (self.base + LIFE, READ)))
+        found = self.words[index]
+        if self.freed is not None:
+            self.machine.use_after_free(self, index, "write")
+        self.words[index] = change(found)
+        return found
+
+    @coroutine
+    def relax_until_written(self, index: int, seen: int, enough: Callable[[], bool] | None = None) -> Steps:
+        if not self.machine.exploring:
+            yield from super().relax_until_written(index, seen, enough)
+            return
+        accesses = ((self.base + index, WAIT), (self.base + LIFE, READ))
+        what = f"{self.name}[{index}]"
+        yield from self.machine.stop(
+            accesses, lambda: self.words[index] != seen or bool(enough and enough()), what
+        )
+
+    def changed(self, index: int) -> None:
+        if not self.machine.exploring:  # while exploring, whoever spins on the word is found ready
+            super().changed(index)
+
+
+class XPageAllocator(PageAllocator):
+    """Page frames by thread, so that who allocates first does not change anybody's addresses."""
+
+    machine: ExploredMachine
+
+    @coroutine
+    def alloc(
+        self,
+        gfp: GFP = GFP_KERNEL,
+        *,
+        node: int = NUMA_NO_NODE,
+        name: str = "page",
+        place: Spot | None = None,
+    ) -> Generator[Any, None, Page | None]:
+        machine = self.machine
+        place = place or here()
+        if machine.exploring and (self.faults.nth is not None or self.faults.probability):
+            yield from machine.stop(((machine.location_of("faults"), WRITE),))
+        return (yield from super().alloc(gfp, node=node, name=name, place=place))
+
+    def _frame(self, node: int) -> int | None:
+        return self.machine.frame_for() if self.machine.exploring else super()._frame(node)
+
+    def node_of(self, pfn: int) -> int:
+        return super().node_of(pfn) if pfn < self.FIRST_PFN + len(self.next) * self.per_node else 0
+
+    @coroutine
+    def free(self, page: Page, place: Spot | None = None) -> Steps:
+        place = place or here()
+        if self.machine.exploring:
+            yield from self.machine.stop(((page.base + LIFE, WRITE),))  # type: ignore[attr-defined]
+        self.give(page, place)
+
+
+class XAtomic(_Numbered, Atomic):
+    """An atomic."""
+
+    machine: ExploredMachine
+
+    @coroutine
+    def load(self) -> Generator[Any, None, int]:
+        if self.machine.exploring:
+            yield from self.machine.stop(((self.machine.location_of(self), READ),))
+        return self.value
+
+    @coroutine
+    def store(self, value: int) -> Steps:
+        if self.machine.exploring:
+            yield from self.machine.stop(((self.machine.location_of(self), WRITE),))
+        self.value = value
+
+    @coroutine
+    def modify(self, change: Callable[[int], int]) -> Generator[Any, None, tuple[int, int]]:
+        machine = self.machine
+        if machine.exploring:
+            yield from machine.stop_then(
+                machine.location_of(self), lambda: READ if change(self.value) == self.value else WRITE
+            )
+        return (yield from super().modify(change))
+
+    @coroutine
+    def relax_while(self, seen: int) -> Steps:
+        machine = self.machine
+        if machine.exploring:
+            yield from machine.stop(
+                ((machine.location_of(self), WAIT),), lambda: self.value != seen, self.name
+            )
+        else:
+            yield from super().relax_while(seen)
+
+
+class XCompletion(_Numbered, Completion):
+    """A completion."""
+
+    machine: ExploredMachine
+
+    @coroutine
+    def wait(self) -> Steps:
+        machine = self.machine
+        if not machine.exploring:
+            yield from super().wait()
+            return
+        machine.might_sleep(here())
+        spot = machine.location_of(self)
+        yield from machine.stop(((spot, WAIT), (spot, WRITE)), lambda: self.all or self.count > 0, self)
+        if not self.all:
+            self.count -= 1
+        if machine.order is not None:
+            machine.order.observe(machine.current, self)
+
+    @coroutine
+    def complete(self) -> Steps:
+        if self.machine.exploring:
+            yield from self.machine.stop(((self.machine.location_of(self), WRITE),))
+        yield from super().complete()
+
+    @coroutine
+    def complete_all(self) -> Steps:
+        if self.machine.exploring:
+            yield from self.machine.stop(((self.machine.location_of(self), WRITE),))
+        yield from super().complete_all()
+
+
+class XWaitQueue(_Numbered, WaitQueue):
+    """A wait queue: its condition is looked at when the explorer asks who can go on."""
+
+    machine: ExploredMachine
+
+    @coroutine
+    def wait_event(self, condition: Callable[[], bool]) -> Steps:
+        machine = self.machine
+        if not machine.exploring:
+            yield from super().wait_event(condition)
+            return
+        machine.might_sleep(here())
+        yield from machine.stop(((machine.location_of(self), WAIT),), condition, self)
+        if machine.order is not None:
+            machine.order.observe(machine.current, self)
+
+    @coroutine
+    def wake_up(self) -> Steps:
+        if self.machine.exploring:
+            yield from self.machine.stop(((self.machine.location_of(self), WRITE),))
+        yield from super().wake_up()
+
+
+EXPLORED: dict[type, type] = {
+    QueuedSpinLock: XSpinLock,
+    TicketLock: XTicketLock,
+    TestAndSetLock: XTestAndSetLock,
+    Mutex: XMutex,
+    RwLock: XRwLock,
+    RwSemaphore: XRwSemaphore,
+    Atomic: XAtomic,
+    Completion: XCompletion,
+    WaitQueue: XWaitQueue,
+}

@@ -1,0 +1,95 @@
+"""RCU as the explorer has it: a grace period is an interval, two steps of the schedule, and what
+lies between is free.
+
+Part of `explored`; the same operations as `rcu.Rcu`, with a scheduling point before each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import coroutine
+from typing import TYPE_CHECKING, Any
+
+from vtdkit.kernel.locks.rcu import GracePeriod, Rcu
+from vtdkit.kernel.machine.context import Context
+from vtdkit.kernel.record.sites import here
+
+from .locations import READ, WAIT, WRITE, Access
+from .primitives import Point, Steps
+
+if TYPE_CHECKING:
+    from .machine import ExploredMachine
+
+
+class XRcu(Rcu):
+    """RCU: a grace period is two steps, its beginning and its end.
+
+    Its beginning is ordered against every reader's entry and exit. Its end waits for one location for each
+    reader that was inside, so that the order in which they leave does not matter.
+    """
+
+    machine: ExploredMachine
+
+    @coroutine
+    def read_lock(self) -> Steps:
+        machine = self.machine
+        if machine.exploring and not machine.current.rcu:
+            yield from machine.stop(((machine.location_of("rcu"), READ),))
+        self.enter(machine.current)
+
+    @coroutine
+    def read_unlock(self) -> Steps:
+        machine = self.machine
+        context = machine.current
+        if machine.exploring and context.rcu == 1:
+            yield from machine.stop(((machine.location_of("rcu"), READ),))
+            for period in self.open:
+                if context in period.readers:
+                    machine.touch(self._exit(period, context), WRITE)
+        self.leave(context)
+
+    def begin(self) -> GracePeriod:
+        period = super().begin()
+        self.machine.location_of(period)  # now, and not when its first reader leaves
+        return period
+
+    def _exit(self, period: GracePeriod, reader: Context) -> int:
+        """The location that stands for this reader's having left this grace period."""
+        return self.machine.locations.number((self.machine.location_of(period), self.machine.name_of(reader)))
+
+    def _end(self, period: GracePeriod) -> tuple[Access, ...]:
+        names = sorted(self._exit(period, reader) for reader in period.readers)
+        return tuple((number, WAIT) for number in names)
+
+    @coroutine
+    def synchronize(self, expedited: bool = False) -> Steps:
+        machine = self.machine
+        if not machine.exploring:
+            yield from super().synchronize(expedited)
+            return
+        if machine.current.rcu:
+            machine.rcu_misuse("Illegal synchronize_rcu() in RCU read-side critical section", machine.current)
+        machine.might_sleep(here())
+        yield from machine.stop(((machine.location_of("rcu"), WRITE),))
+        period = self.begin()
+        yield from machine.stop(self._end(period), lambda: period.done, period)
+        if machine.order is not None:
+            machine.order.observe(machine.current, period)
+
+    def call(self, function: Callable[[], Any], name: str = "rcu callback") -> None:
+        machine = self.machine
+        if not machine.exploring:
+            super().call(function, name)
+            return
+        machine.touch(machine.location_of("rcu"), WRITE)
+        period = self.begin()
+        if machine.order is not None:
+            machine.order.publish(machine.current, period)
+
+        async def callback() -> None:
+            if machine.order is not None:
+                machine.order.observe(machine.current, period)
+            await function()
+
+        point = Point(self._end(period), lambda: period.done, period)
+        machine.new_process(callback(), name, "softirq", machine.current.cpu, point)

@@ -1,0 +1,181 @@
+"""A scenario, and the system of processes that the exploration algorithm makes of it.
+
+A *scenario* is a function of a machine: it builds what is needed (`machine.run` for set-up, alone and at
+once), spawns the threads whose interleavings are to be explored, and returns an *observer*, a function
+called at the end of each execution; what it returns (something printable and hashable) is the execution's
+outcome. It is called afresh for every execution and must do the same each time. Each thread normally has
+a CPU of its own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import Any
+
+from vtdkit.kernel.explorer.system import Outcome
+from vtdkit.kernel.machine.machine import Machine
+
+from .locations import ACQUIRE, Access, Grew, Locations, Name
+from .machine import ExploredMachine, Process
+from .primitives import Point
+
+Observer = Callable[[], Hashable]
+
+
+class MachineSystem:
+    """The processes of one scenario, as the exploration algorithm wants them (`explore.System`).
+
+    `grow`: what to do when an execution shares locations that were not in `shared`: raise `Grew` (an
+    exploration has to begin anew), or just go on with more points (random runs, discovery).
+    """
+
+    def __init__(
+        self,
+        scenario: Callable[[Machine], Observer],
+        *,
+        shared: Iterable[int] = (),
+        grow: bool = False,
+        **options: Any,
+    ) -> None:
+        self.scenario = scenario
+        self.options = options
+        self.grow = grow
+        self.locations = Locations(shared)
+        self.machine: ExploredMachine = None  # type: ignore[assignment]  # built by start()
+
+    def born(self, name: Any) -> int:
+        """After how many steps of this execution a process came to be."""
+        return self.births[name]
+
+    def start(self) -> None:
+        """A fresh machine, the scenario built on it, every thread about to begin."""
+        self.close()
+        self.machine = ExploredMachine(self.locations, **self.options)
+        self.observer = self.scenario(self.machine)
+        self.machine.begin()
+        self.steps, self.births = 0, dict[Any, int]()
+        self._name_new()
+        self._check()
+
+    def _name_new(self) -> None:
+        """Note when the processes came to be that were not there before this step."""
+        for name in self.machine.processes.keys() - self.births.keys():
+            self.births[name] = self.steps
+
+    def close(self) -> None:
+        """Put away what the last execution left half done."""
+        if self.machine is not None:
+            self.machine.dispose()
+
+    def _check(self) -> None:
+        if self.locations.grew and not self.grow:
+            raise Grew(frozenset(self.locations.shared))
+
+    def __del__(self) -> None:
+        if getattr(self, "machine", None) is not None:
+            self.close()
+
+    def enabled(self) -> Sequence[Name]:
+        """The processes that can take a step now, in order of name."""
+        machine = self.machine
+        out = []
+        for name, process in machine.processes.items():
+            point = process.point
+            if point is None or (point.ready is not None and not self._ready(process, point)):
+                continue
+            if machine.gates and machine.in_the_way(process) is not None:
+                continue
+            out.append(name)
+        out.sort()
+        return out
+
+    def _ready(self, process: Process, point: Point) -> bool:
+        machine = self.machine
+        before, machine.current = machine.current, process.context
+        try:
+            return point.ready is None or point.ready()
+        finally:
+            machine.current = before
+
+    def step(self, name: Name) -> Sequence[Access]:
+        """Let a process do its operation and run on to its next point; what it touched
+        that others touch too.
+        """
+        machine = self.machine
+        machine.step(machine.processes[name])
+        self.steps += 1
+        if len(machine.processes) != len(self.births):
+            self._name_new()
+        self._check()
+        return machine.touched
+
+    def blocked(self) -> Mapping[Any, Sequence[Access]]:
+        """The processes that have not ended and cannot go on, with what they would do."""
+        can = set(self.enabled())
+        return {
+            self.word(name): self._wanted(process)
+            for name, process in self.machine.processes.items()
+            if process.point is not None and self.word(name) not in can
+        }
+
+    def _wanted(self, process: Process) -> tuple[Access, ...]:
+        """What a process that cannot go on waits for: what it stands before, and its CPU
+        if another has it.
+        """
+        assert process.point is not None
+        gates = [
+            (gate, ACQUIRE) for kind, gate in self.machine.gates_of(process) if kind not in process.holds
+        ]
+        return (*process.point.accesses, *gates)
+
+    def word(self, name: Name) -> Any:
+        """What the exploration calls a process."""
+        return name
+
+    def finish(self) -> Outcome:
+        """The observer's answer, or who waits for whom; and what the checkers found."""
+        machine = self.machine
+        stuck = any(process.point is not None for process in machine.processes.values())
+        if stuck:
+            machine.report_deadlock()
+        machine.exploring = False  # the observer may run things on the machine
+        value = f"deadlock: {machine.wait_cycle()}" if stuck else self.observer()
+        return Outcome(value, tuple(machine.findings))
+
+
+class NamedSystem(MachineSystem):
+    """The same, its processes known by the names of their threads, so that a schedule
+    reads `cat*2 unmap*6 cat`.
+
+    What a process sets off is called after it: `device.nvme_irq`, the second of that name
+    `device.nvme_irq#2`. Signs that a schedule cannot hold become underscores.
+    """
+
+    def start(self) -> None:
+        self.words: dict[Name, str] = {}
+        self.named: dict[str, Name] = {}
+        super().start()
+
+    def _name_new(self) -> None:
+        """Find words for the processes that have none. A parent's children are named in the order in
+        which it made them.
+        """
+        for name in sorted(self.machine.processes.keys() - self.words.keys()):
+            plain = re.sub(r"[^A-Za-z0-9_/@-]+", "_", self.machine.processes[name].context.name)
+            plain = plain if plain[:1].isalpha() or plain[:1] == "_" else f"_{plain}"
+            before = f"{self.words[name[:-1]]}.{plain}" if len(name) > 1 else plain
+            word, number = before, 1
+            while word in self.named:
+                number += 1
+                word = f"{before}#{number}"
+            self.words[name], self.named[word], self.births[word] = word, name, self.steps
+
+    def enabled(self) -> Sequence[Any]:
+        return [self.words[name] for name in super().enabled()]
+
+    def step(self, name: Any) -> Sequence[Access]:
+        return super().step(self.named[name])
+
+    def word(self, name: Name) -> str:
+        return self.words[name]

@@ -1,0 +1,155 @@
+"""Part of the explored machine: what a step touches, and where a thread stops for it.
+
+The primitives in `explored` call these before they touch anything that somebody else may touch too; plain
+fields of shared objects and what hardware reads and writes are noted as they happen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from types import coroutine
+from typing import Any
+
+from vtdkit.kernel.machine.context import Context
+from vtdkit.kernel.machine.machine import Machine
+
+from .locations import READ, WAIT, WRITE, Access, Locations
+from .primitives import LIFE, Point
+
+
+class Touching(Machine):
+    """Guards: the fields are the machine's own; they change only while one thread's step is under way."""
+
+    locations: Locations
+    touched: list[Access]
+    exploring: bool
+    dead: bool
+    made_before: int
+    numbers: dict[int, int]  # id of a thing → its location; `numbered` keeps the thing alive
+    numbered: list[Any]
+    running: Any
+    process_of: dict[Context, Any]
+
+    # -- names
+    # -----------------------------------------------------------------------------------------------------
+    def fresh_name(self, what: str) -> Hashable:
+        """A name for something just made, the same in every execution."""
+        process = self.running
+        if process is None:
+            self.made_before += 1
+            return what, self.made_before
+        process.children += 1
+        return what, process.name, process.children
+
+    def name_of(self, context: Context) -> Hashable:
+        """The name of a thread of control."""
+        process = self.process_of.get(context)
+        return process.name if process is not None else context.name
+
+    def location(self, what: str) -> int:
+        """The number of something just made (the first of its numbers, if it is several locations)."""
+        return self.locations.number(self.fresh_name(what))
+
+    def location_of(self, thing: Any) -> int:
+        """The number of a thing that is one location; made when first asked for."""
+        if isinstance(thing, str):
+            return self.locations.number(thing)
+        number = self.numbers.get(id(thing))
+        if number is None:
+            number = self.numbers[id(thing)] = self.location(type(thing).__name__)
+            self.numbered.append(thing)
+        return number
+
+    @property
+    def unwinding(self) -> bool:
+        """Is a block left only because its thread is put away?"""
+        return self.dead or (self.exploring and self.running is None)
+
+    # -- what is touched, and where a thread stops for it
+    # ------------------------------------------------------------
+
+    def touch(self, location: int, kind: int) -> None:
+        """The running process's present step touches this."""
+        process = self.running
+        if process is not None and self.locations.note(process.name, location, kind not in (READ, WAIT)):
+            self.touched.append((location, kind))
+
+    @coroutine
+    def stop(
+        self, accesses: tuple[Access, ...], ready: Callable[[], bool] | None = None, what: Any = None
+    ) -> Any:
+        """Come to a point if one of these locations is shared, or if the operation cannot go through yet."""
+        process, locations = self.running, self.locations
+        assert process is not None
+        shared = False
+        for location, kind in accesses:
+            shared |= locations.note(process.name, location, kind not in (READ, WAIT))
+        if shared or (ready is not None and not ready()):
+            yield Point(accesses, ready, what)
+
+    @coroutine
+    def stop_then(self, location: int, kind: Callable[[], int], *others: Access) -> Any:
+        """The same for an operation of which only its outcome tells whether it changes the location."""
+        shared = self.locations.shared
+        if location in shared or any(other in shared for other, _ in others):
+            yield Point(others)
+        else:
+            for other, other_kind in others:
+                self.touch(other, other_kind)
+        self.touch(location, kind())
+
+    def stops_at_word(self, base: int, index: int) -> bool:
+        """Does reading this word of a page need a point? (See `XPage`.)"""
+        process, locations = self.running, self.locations
+        assert process is not None
+        if locations.note(process.name, base + index, False):
+            return True
+        life = base + LIFE
+        return locations.note(process.name, life, False) and (life, READ) not in self.touched
+
+    def touch_field(self, obj: Any, field: str, write: bool, place: Any, marked: bool) -> None:
+        if self.running is not None:
+            self.touch(self._field(obj, field), WRITE if write else READ)
+            self.touch(self._field(obj, "life"), READ)
+        super().touch_field(obj, field, write, place, marked)
+
+    def _field(self, obj: Any, field: str) -> int:
+        return self.locations.number((obj.serial, field))
+
+    def field_step(self, obj: Any, field: str, write: bool) -> Any:
+        return self._field_step(obj, field, write)
+
+    @coroutine
+    def _field_step(self, obj: Any, field: str, write: bool) -> Any:
+        if self.exploring:
+            yield from self.stop(((self._field(obj, field or "life"), WRITE if write else READ),))
+
+    def new_object(self, obj: Any) -> Any:
+        super().new_object(obj)
+        return self.fresh_name(type(obj).__name__)
+
+    def hardware_touched(self, thing: Any) -> None:
+        self.touch(self.location_of(thing), WRITE)
+
+    def memory_touched(self, address: int) -> None:
+        page: Any = self.pages.page(address)
+        if page is not None:
+            self.touch(page.base + (address >> 3 & 511), WRITE)
+
+    def register_step(self, thing: Any, offset: int, write: bool) -> Any:
+        """One location for every eight bytes: a command register and its status are neighbours."""
+        location = self.locations.number(("register", self.location_of(thing), offset >> 3))
+        return self.stop(((location, WRITE if write else READ),))
+
+    def device_step(self, thing: Any, address: int | None) -> Any:
+        return self._device_step(thing, address)
+
+    @coroutine
+    def _device_step(self, thing: Any, address: int | None) -> Any:
+        if not self.exploring:
+            return
+        accesses: tuple[Access, ...] = ((self.location_of(thing), WRITE),)
+        page: Any = self.pages.page(address) if address is not None else None
+        if page is not None and address is not None:
+            accesses += ((page.base + (address >> 3 & 511), READ), (page.base + LIFE, READ))
+        yield from self.stop(accesses)

@@ -1,0 +1,175 @@
+"""Locks whose waiter may sleep: the mutex.
+
+Taking a free mutex is one atomic. Finding it taken, a thread first spins as long as the owner is running on a
+CPU (the owner will likely be done sooner than a sleep would take) and nobody else wants the spinner's CPU;
+then it sleeps. (`Costs.spin_limit` can bound the spinning; Linux does not.) `release` passes the mutex to a
+spinning thread if there is one, and wakes the first sleeper, which has to compete when it gets there; one
+that lost the race once is handed the mutex directly the next time, so nobody starves.
+
+Mirrors kernel/locking/mutex.c (`mutex_optimistic_spin`, `__mutex_lock_common`, MUTEX_FLAG_HANDOFF). Guards:
+the fields are the mutex's own and change only in its steps.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Generator
+from sys import _getframe
+from types import TracebackType, coroutine
+from typing import TYPE_CHECKING
+
+from vtdkit.kernel.machine.context import TASK, Context
+from vtdkit.kernel.record.sites import Spot
+
+from .base import Lock
+
+if TYPE_CHECKING:
+    from vtdkit.kernel.machine.machine import Machine
+
+Wait = Generator[int | None, None, None]
+
+
+class Mutex(Lock):
+    """A sleeping lock. Only a thread may take it, and only where it may sleep; anything else is reported."""
+
+    __slots__ = ("handoff", "queue", "spinners")
+    sleeps = True
+
+    def __init__(self, machine: Machine, name: str, *, subclass: int = 0) -> None:
+        super().__init__(machine, name, "mutex", subclass)
+        self.queue: deque[Context] = deque()  # sleepers
+        self.spinners: deque[Context] = deque()
+        self.handoff: Context | None = None  # a sleeper that lost a race: the next release goes to it
+
+    @coroutine
+    def acquire(self, place: Spot | None = None) -> Wait:
+        """`mutex_lock`: returns when this thread owns the mutex."""
+        machine = self.machine
+        context = machine.current
+        if place is None:
+            place = self.log.spots.at(_getframe(1))
+        machine.might_sleep(place)
+        if self.key >= 0:
+            self.order_check(context, self.key, place)
+        if self.owner is None and self.handoff is None:
+            cost = self.fetch_cost(context.cpu_id)
+            self.granted(context, place)
+            if cost and not (machine.alone and machine.skip(cost)):
+                yield cost
+        else:
+            began, holder, bounced = self.waits(context, place)
+            yield from self._wait(context)
+            self.log.waited(machine.now - began, place, holder, bounced)
+            self.granted(context, place)
+        self.taken(context)
+
+    @coroutine
+    def _wait(self, context: Context) -> Wait:
+        machine = self.machine
+        if (yield from self._spin(context)):
+            return
+        woken = False
+        while self.owner is not context:
+            if self.owner is None and self.handoff in (None, context):
+                self.owner = context
+                break
+            if woken:
+                self.handoff = self.handoff or context
+                self.queue.appendleft(context)
+            else:
+                self.queue.append(context)
+            yield from machine.sleep_on(self)
+            woken = True
+        if self.handoff is context:
+            self.handoff = None
+
+    @coroutine
+    def _spin(self, context: Context) -> Generator[int | None, None, bool]:
+        """Optimistic spinning; True if the mutex was passed to us."""
+        machine = self.machine
+        limit = machine.costs.spin_limit
+        if limit == 0 or context.kind != TASK or self.handoff is not None or not self._owner_runs():
+            return False
+        context.waiting = self
+        self.spinners.append(context)
+        cancel = (
+            None
+            if limit is None
+            else machine.call_in(limit, lambda: self.stop_spinning(context), "mutex spin")
+        )
+        yield None
+        if cancel is not None:
+            cancel()
+        context.waiting = None
+        return self.owner is context
+
+    def _owner_runs(self) -> bool:
+        owner = self.owner
+        return owner is not None and owner.cpu is not None and owner.cpu.task is owner
+
+    def stop_spinning(self, context: Context) -> None:
+        """No point in spinning any longer, or no right to: `context` goes to sleep instead."""
+        if context in self.spinners:
+            self.spinners.remove(context)
+            self.machine.at(context, 0)
+
+    @coroutine
+    def release(self, place: Spot | None = None) -> Wait:
+        """`mutex_unlock`."""
+        machine = self.machine
+        context = machine.current
+        if context.innermost is self:
+            context.innermost = self.below
+            if self.key >= 0:
+                context.chain = context.chain.parent  # type: ignore[assignment]
+        elif not self.release_out_of_order(context, place):
+            return
+        self.given_up(context)
+        cost = self._pass_on()
+        if cost:
+            yield cost
+
+    def _pass_on(self) -> int:
+        """Who has it next; how long passing it to a spinning thread takes."""
+        machine, cost = self.machine, 0
+        if self.handoff is not None and self.handoff in self.queue:
+            heir = self.handoff
+            self.queue.remove(heir)
+            self.owner = heir
+            machine.wake(heir)
+            return 0
+        self.owner = None
+        if self.spinners and self.handoff is None:
+            self.owner = heir = self.spinners.popleft()
+            cost = self.line_cost(heir)
+            machine.at(heir, cost)
+        if self.queue:
+            machine.wake(
+                self.queue.popleft()
+            )  # also when a spinner has won: then it loses once, and gets the next one
+        return cost
+
+    @coroutine
+    def trylock(self) -> Generator[int | None, None, bool]:
+        """`mutex_trylock`: take it if it is free, never wait."""
+        if self.owner is not None or self.handoff is not None:
+            return False
+        self.take_unwaited(self.machine.current, self.log.spots.at(_getframe(1)))
+        return True
+        yield
+
+    def __aenter__(self) -> Awaitable[None]:
+        return self.acquire()
+
+    def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> Awaitable[None]:
+        return self.release()
+
+    def owner_sleeps(self) -> None:
+        """The owner has lost its CPU with the mutex held: no point in spinning for it any more."""
+        while self.spinners:
+            self.stop_spinning(self.spinners[0])

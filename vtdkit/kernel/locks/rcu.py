@@ -1,0 +1,210 @@
+"""RCU: readers that never wait, and grace periods that end when the readers that were inside have left.
+
+A grace period is an interval. Its beginning notes who is inside a read-side section now; its end comes when
+all of those have left (later readers do not matter), plus what the machinery takes. `synchronize` waits for
+one; `call` has a function run after one, in softirq context; `kfree_rcu` and `free_page` free after one.
+
+Mirrors include/linux/rcupdate.h, kernel/rcu/tree.c. Guards: the engine's (in Linux: the rcu_node locks,
+which are not modelled).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Generator
+from types import TracebackType, coroutine
+from typing import TYPE_CHECKING, Any
+
+from vtdkit.kernel.machine.context import Context
+from vtdkit.kernel.memory.pages import Page
+from vtdkit.kernel.record.sites import here
+
+if TYPE_CHECKING:
+    from vtdkit.kernel.machine.machine import Machine
+
+Wait = Generator[int | None, None, None]
+
+
+class GracePeriod:
+    """One grace period: the readers it still waits for, and the clock of those that have left."""
+
+    __slots__ = ("done", "number", "readers", "vc", "waiters")
+
+    def __init__(self, number: int, readers: set[Context]) -> None:
+        self.number = number
+        self.readers = readers
+        self.waiters: list[Callable[[], None]] = []
+        self.vc: dict[int, int] | None = None
+        self.done = False
+
+    def __repr__(self) -> str:
+        inside = ", ".join(sorted(reader.name for reader in self.readers))
+        return f"grace period {self.number}" + (f" (waits for {inside})" if inside else "")
+
+
+class Rcu:
+    """RCU of one machine (`machine.rcu`)."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.inside: dict[Context, None] = {}  # readers now, in order of entry
+        self.open: list[GracePeriod] = []
+        self.begun = 0
+        self.pending_callbacks = 0
+        self._read = _ReadSide(self)
+
+    # -- readers
+    # ---------------------------------------------------------------------------------------------------
+
+    def read(self) -> _ReadSide:
+        """`rcu_read_lock` … `rcu_read_unlock` as a block; nests."""
+        return self._read
+
+    @coroutine
+    def read_lock(self) -> Wait:
+        """Enter a read-side section."""
+        self.enter(self.machine.current)
+        return
+        yield
+
+    @coroutine
+    def read_unlock(self) -> Wait:
+        """Leave it."""
+        self.leave(self.machine.current)
+        return
+        yield
+
+    def enter(self, context: Context) -> None:
+        """The bookkeeping of `read_lock`."""
+        context.rcu += 1
+        if context.rcu == 1:
+            self.inside[context] = None
+
+    def leave(self, context: Context) -> None:
+        """The bookkeeping of `read_unlock`: the last one out ends the grace periods that waited for it."""
+        if context.rcu <= 0:
+            self.machine.rcu_misuse("rcu_read_unlock without rcu_read_lock", context)
+            return
+        context.rcu -= 1
+        if context.rcu:
+            return
+        del self.inside[context]
+        for period in list(self.open):
+            if context in period.readers:
+                period.readers.discard(context)
+                if self.machine.order is not None:
+                    self.machine.order.publish(context, period)
+                if not period.readers:
+                    self._over(period)
+
+    def dereference(self, value: Any) -> Any:
+        """`rcu_dereference`: the value, and a report if no read-side section is open."""
+        if not self.machine.current.rcu:
+            self.machine.rcu_misuse("suspicious rcu_dereference_check() usage", self.machine.current)
+        return value
+
+    # -- updaters
+    # --------------------------------------------------------------------------------------------------
+
+    @coroutine
+    def synchronize(self, expedited: bool = False) -> Wait:
+        """`synchronize_rcu`: return when every reader that is inside now has left. Sleeps."""
+        machine = self.machine
+        place = here()
+        context = machine.current
+        if context.rcu:
+            machine.rcu_misuse("Illegal synchronize_rcu() in RCU read-side critical section", context)
+        machine.might_sleep(place)
+        period = self.begin()
+        if not period.done:
+            period.waiters.append(lambda: machine.wake(context))
+            yield from machine.sleep_on(period)
+        yield from self._settle(expedited)
+        if machine.order is not None:
+            machine.order.observe(context, period)
+
+    @coroutine
+    def _settle(self, expedited: bool) -> Wait:
+        machine = self.machine
+        costs = machine.costs
+        ns = costs.grace_period_expedited if expedited else costs.grace_period
+        if ns:
+            context = machine.current
+            machine.call_in(ns, lambda: machine.wake(context), "rcu")
+            yield from machine.sleep_on("grace period")
+
+    def begin(self) -> GracePeriod:
+        """Begin a grace period: note the readers inside now."""
+        self.begun += 1
+        period = GracePeriod(self.begun, set(self.inside))
+        if period.readers:
+            self.open.append(period)
+        else:
+            period.done = True
+        return period
+
+    def _over(self, period: GracePeriod) -> None:
+        self.open.remove(period)
+        period.done = True
+        for waiter in period.waiters:
+            waiter()
+
+    def call(self, function: Callable[[], Coroutine[Any, Any, Any]], name: str = "rcu callback") -> None:
+        """`call_rcu`: run `function()` (a coroutine function) in softirq context after a
+        grace period. Never waits.
+        """
+        machine = self.machine
+        cpu = machine.current.cpu or machine.cpus[0]
+        self.pending_callbacks += 1
+        period = self.begin()
+
+        async def callback() -> None:
+            if machine.order is not None:
+                machine.order.observe(machine.current, period)
+            self.pending_callbacks -= 1
+            await function()
+
+        def later() -> None:
+            machine.call_in(
+                machine.costs.grace_period, lambda: machine.raise_softirq(cpu, name, callback), "rcu"
+            )
+
+        if machine.order is not None:
+            machine.order.publish(machine.current, period)
+        if period.done:
+            later()
+        else:
+            period.waiters.append(later)
+
+    def kfree_rcu(self, obj: Any) -> None:
+        """Free a driver object after a grace period."""
+        self.call(lambda: self.machine.kfree(obj), "kfree_rcu")
+
+    def free_page(self, page: Page) -> None:
+        """Give a page back after a grace period."""
+        self.call(lambda: self.machine.free_page(page), "rcu page free")
+
+    def __repr__(self) -> str:
+        return (
+            f"<RCU: {len(self.inside)} readers inside, {self.begun} grace periods begun, "
+            f"{len(self.open)} "
+            "open>"
+        )
+
+
+class _ReadSide:
+    """What `rcu.read()` gives; used with `async with`."""
+
+    __slots__ = ("rcu",)
+
+    def __init__(self, rcu: Rcu) -> None:
+        self.rcu = rcu
+
+    @coroutine
+    def __aenter__(self) -> Wait:
+        yield from self.rcu.read_lock()
+
+    @coroutine
+    def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> Wait:
+        yield from self.rcu.read_unlock()

@@ -1,0 +1,310 @@
+"""Waiting and counting without a lock: completions, wait queues, sequence counters, atomics,
+reference and per-CPU counters.
+
+Mirrors include/linux/completion.h, wait.h, seqlock.h, atomic.h, refcount.h, percpu_counter.h. Guards:
+each object's fields are its own; they change only in one step of a primitive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from types import coroutine
+from typing import TYPE_CHECKING
+
+from vtdkit.kernel.machine.context import Context
+from vtdkit.kernel.record.sites import Spot, here
+
+if TYPE_CHECKING:
+    from vtdkit.kernel.machine.machine import Machine
+
+Wait = Generator[int | None, None, None]
+
+
+class Completion:
+    """`struct completion`: threads sleep in `wait` until somebody says `complete` (once
+    for each) or `complete_all`.
+    """
+
+    def __init__(self, machine: Machine, name: str) -> None:
+        self.machine = machine
+        self.name = name
+        self.count = 0
+        self.all = False
+        self.queue: list[Context] = []
+        self.vc: dict[int, int] | None = None
+
+    @coroutine
+    def wait(self) -> Wait:
+        """`wait_for_completion`. Sleeps."""
+        machine = self.machine
+        machine.might_sleep(here())
+        while not self.all and not self.count:
+            self.queue.append(machine.current)
+            yield from machine.sleep_on(self)
+        if not self.all:
+            self.count -= 1
+        if machine.order is not None:
+            machine.order.observe(machine.current, self)
+
+    @coroutine
+    def complete(self) -> Wait:
+        """Let one waiter go on (now or later). Allowed anywhere."""
+        self.count += 1
+        self._wake(1)
+        return
+        yield
+
+    @coroutine
+    def complete_all(self) -> Wait:
+        """Let every waiter go on, now and later."""
+        self.all = True
+        self._wake(len(self.queue))
+        return
+        yield
+
+    def _wake(self, how_many: int) -> None:
+        machine = self.machine
+        if machine.order is not None:
+            machine.order.publish(machine.current, self)
+        for context in self.queue[:how_many]:
+            machine.wake(context)
+        del self.queue[:how_many]
+
+    def __repr__(self) -> str:
+        return (
+            f"<completion {self.name}: {'all' if self.all else self.count} done, {len(self.queue)} waiting>"
+        )
+
+
+class WaitQueue:
+    """`wait_queue_head_t`: threads sleep in `wait_event(condition)`; `wake_up` has them look again."""
+
+    def __init__(self, machine: Machine, name: str) -> None:
+        self.machine = machine
+        self.name = name
+        self.queue: list[Context] = []
+        self.vc: dict[int, int] | None = None
+
+    @coroutine
+    def wait_event(self, condition: Callable[[], bool]) -> Wait:
+        """Return when `condition()` is true; it is looked at first, and after each `wake_up`. Sleeps."""
+        machine = self.machine
+        machine.might_sleep(here())
+        while not condition():
+            self.queue.append(machine.current)
+            yield from machine.sleep_on(self)
+        if machine.order is not None:
+            machine.order.observe(machine.current, self)
+
+    @coroutine
+    def wake_up(self) -> Wait:
+        """Wake every waiter."""
+        machine = self.machine
+        if machine.order is not None:
+            machine.order.publish(machine.current, self)
+        waiting, self.queue = self.queue, []
+        for context in waiting:
+            machine.wake(context)
+        return
+        yield
+
+    def __repr__(self) -> str:
+        return f"<wait queue {self.name}: {len(self.queue)} waiting>"
+
+
+class SeqCount:
+    """`seqcount_t`: a writer (serialised by a lock of its own) makes the count odd and
+    even again; readers retry.
+    """
+
+    def __init__(self, machine: Machine, name: str) -> None:
+        self.machine = machine
+        self.name = name
+        self.word = machine.atomic(name)
+
+    @coroutine
+    def write_begin(self) -> Wait:
+        """The count becomes odd; preemption is off until `write_end`."""
+        self.machine.preempt_disable()
+        yield from self.word.add_return(1)
+
+    @coroutine
+    def write_end(self) -> Wait:
+        """The count becomes even again."""
+        yield from self.word.add_return(1)
+        yield from self.machine.preempt_enable()
+
+    @coroutine
+    def read_begin(self) -> Generator[int | None, None, int]:
+        """Wait until no writer is at it; returns the count to give to `read_retry`."""
+        while True:
+            count = yield from self.word.load()
+            if not count & 1:
+                return count
+            yield from self.word.relax_while(count)
+
+    @coroutine
+    def read_retry(self, count: int) -> Generator[int | None, None, bool]:
+        """True if a writer came in between: what was read is not to be used."""
+        return (yield from self.word.load()) != count
+
+
+class Atomic:
+    """`atomic_t`, `atomic_long_t`: one number with atomic steps, on a cache line of its own."""
+
+    def __init__(self, machine: Machine, name: str, value: int = 0) -> None:
+        self.machine = machine
+        self.name = name
+        self.value = value
+        self.copies = 0  # bit mask of the CPUs that have the line
+        self.watchers: list[Context] = []
+        self.vc: dict[int, int] | None = None
+
+    @coroutine
+    def _pay(self, write: bool) -> Wait:
+        machine = self.machine
+        cpu = machine.current.cpu_id
+        if cpu < 0:  # a device: it owns no cache lines, and what it writes is in nobody's cache any more
+            self.copies = 0 if write else self.copies
+        elif machine.priced:
+            have, bit, cost = self.copies, 1 << cpu, machine.costs.atomic if write else 0
+            if (have and not have & bit) or (write and have not in (0, bit)):
+                cost += machine.line_between(cpu, have)
+            self.copies = bit if write else have | bit
+            if cost and not (machine.alone and machine.skip(cost)):
+                yield cost
+
+    @coroutine
+    def load(self) -> Generator[int | None, None, int]:
+        """Read it (READ_ONCE)."""
+        yield from self._pay(False)
+        return self.value
+
+    @coroutine
+    def store(self, value: int) -> Wait:
+        """Write it (WRITE_ONCE)."""
+        yield from self._pay(True)
+        self._set(value)
+
+    @coroutine
+    def modify(self, change: Callable[[int], int]) -> Generator[int | None, None, tuple[int, int]]:
+        """Any read-modify-write in one step; returns (before, after). Fully ordered."""
+        yield from self._pay(True)
+        before = self.value
+        self._set(change(before))
+        if self.machine.order is not None:
+            self.machine.order.full_barrier(self.machine.current, self)
+        return before, self.value
+
+    def _set(self, value: int) -> None:
+        self.value = value
+        watchers, self.watchers = self.watchers, []
+        for context in watchers:
+            self.machine.at(context, self.machine.costs.line_near)
+
+    @coroutine
+    def add_return(self, n: int) -> Generator[int | None, None, int]:
+        """Add and return the new value."""
+        return (yield from self.modify(lambda value: value + n))[1]
+
+    @coroutine
+    def xchg(self, value: int) -> Generator[int | None, None, int]:
+        """Write and return the old value."""
+        return (yield from self.modify(lambda _: value))[0]
+
+    @coroutine
+    def cmpxchg(self, old: int, new: int) -> Generator[int | None, None, int]:
+        """Write `new` if it is `old`; returns what it was before."""
+        return (yield from self.modify(lambda value: new if value == old else value))[0]
+
+    @coroutine
+    def test_and_set_bit(self, bit: int) -> Generator[int | None, None, bool]:
+        """Set a bit; returns whether it was set before."""
+        return bool((yield from self.modify(lambda value: value | 1 << bit))[0] >> bit & 1)
+
+    @coroutine
+    def test_and_clear_bit(self, bit: int) -> Generator[int | None, None, bool]:
+        """Clear a bit; returns whether it was set before."""
+        return bool((yield from self.modify(lambda value: value & ~(1 << bit)))[0] >> bit & 1)
+
+    @coroutine
+    def relax_while(self, seen: int) -> Wait:
+        """`cpu_relax` in a loop while the value is `seen`; the CPU stays busy."""
+        while self.value == seen:
+            self.copies |= 1 << max(self.machine.current.cpu_id, 0)
+            self.watchers.append(self.machine.current)
+            yield from self.machine.busy_wait(self.name)
+
+    def __repr__(self) -> str:
+        return f"<atomic {self.name} = {self.value}>"
+
+
+class RefCount:
+    """`refcount_t`/`kref`: counts users; what happens at zero is the caller's
+    `release`. Misuse is reported.
+    """
+
+    def __init__(self, machine: Machine, name: str, value: int = 1) -> None:
+        self.machine = machine
+        self.name = name
+        self.initial = value
+        self.count = machine.atomic(name, value)
+        self.last_get: Spot | None = None  # for the leak report
+
+    @coroutine
+    def get(self) -> Wait:
+        """Take one more reference; on a count of zero that is "refcount_t:
+        addition on 0; use-after-free".
+        """
+        self.last_get = here()
+        before, _ = yield from self.count.modify(lambda value: value + 1)
+        if before <= 0:
+            self.machine.refcount_misuse(self, "refcount_t: addition on 0; use-after-free", self.last_get)
+
+    @coroutine
+    def put(self) -> Generator[int | None, None, bool]:
+        """Give one back; True if it was the last."""
+        before, after = yield from self.count.modify(lambda value: value - 1)
+        if before <= 0:
+            self.machine.refcount_misuse(self, "refcount_t: underflow; use-after-free", here())
+        return after == 0
+
+    @property
+    def value(self) -> int:
+        """The count now: for observers."""
+        return self.count.value
+
+    def __repr__(self) -> str:
+        return f"<refcount {self.name} = {self.value}>"
+
+
+class PerCpuCounter:
+    """`percpu_counter`: each CPU adds to its own slot and folds it into the shared count every
+    `batch`; reads are approximate.
+    """
+
+    def __init__(self, machine: Machine, name: str, batch: int = 32) -> None:
+        self.machine = machine
+        self.name = name
+        self.batch = batch
+        self.shared = machine.atomic(name)
+        self.local = [0] * len(machine.cpus)
+
+    @coroutine
+    def add(self, n: int) -> Wait:
+        """Add on this CPU."""
+        self.machine.preempt_disable()
+        cpu = self.machine.cpu()
+        self.local[cpu] += n
+        if abs(self.local[cpu]) >= self.batch:
+            amount, self.local[cpu] = self.local[cpu], 0
+            yield from self.shared.add_return(amount)
+        yield from self.machine.preempt_enable()
+
+    def read(self) -> int:
+        """The shared count: off by less than `batch` for each CPU."""
+        return self.shared.value
+
+    def sum(self) -> int:
+        """The exact count, if nobody adds meanwhile."""
+        return self.shared.value + sum(self.local)

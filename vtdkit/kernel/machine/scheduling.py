@@ -1,0 +1,349 @@
+"""CPUs under the engine: threads on run queues, interrupts on top of whatever runs, what waits
+while they are off.
+
+What is modelled: one run queue a CPU, first come first served with a time slice; a woken thread goes to
+its own CPU if it is pinned, else to an idle one if there is any; a CPU that runs dry takes the first
+unpinned thread from the longest queue. Hard interrupts run at once on a CPU that has them on, softirqs
+when no interrupt is being handled and bottom halves are on; both wait otherwise (`Cpu.pending`). A thread
+that gives up its CPU in atomic context is reported, then sleeps all the same, as in Linux; a handler that
+would sleep is reported and keeps its CPU, since there is nobody to switch to.
+
+Mirrors, in outline: kernel/sched/core.c (`schedule`, `try_to_wake_up`, `newidle_balance`),
+kernel/softirq.c (`irq_exit`, `__do_softirq`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Generator
+from types import coroutine
+from typing import Any
+
+from vtdkit.kernel.record.record import IRQ_ENTER, IRQ_EXIT, RUN, SLEEP, WAKE
+
+from .context import AGENT, HARD_OFF, HARDIRQ, SOFTIRQ, TASK, Context, Cpu
+from .costs import Costs
+from .engine import Clock, Engine
+
+Handler = Callable[[], Coroutine[Any, Any, Any]]
+
+
+class Scheduler(Engine):
+    """The engine plus CPUs. `preempt=False`: a thread keeps its CPU until it sleeps."""
+
+    __slots__ = ("costs", "cpus", "movable", "preempt")
+
+    def __init__(self, cpus: int, sockets: int, costs: Costs, preempt: bool) -> None:
+        super().__init__()
+        self.costs = costs
+        self.preempt = preempt
+        self.movable = 0  # unpinned threads on all run queues together
+        per_socket = -(-cpus // sockets)
+        self.cpus = [Cpu(i, i // per_socket) for i in range(cpus)]
+
+    # -- threads
+    # ---------------------------------------------------------------------------------------------------
+
+    def start(self, context: Context, coro: Coroutine[Any, Any, Any], cpu: Cpu) -> None:
+        """Put a new thread on a CPU."""
+        context.coro = coro
+        context.send = coro.send
+        context.cpu, context.cpu_id = cpu, cpu.id
+        self._enqueue(context, 0)
+
+    def wake(self, context: Context) -> None:
+        """Make a sleeping thread runnable (`try_to_wake_up`): it pays for the wake-up before it goes on."""
+        context.waiting = None
+        self.note(context, WAKE, 0)
+        if context.kind != TASK:
+            self.at(context, 0)  # it only spun, see `sleep_on`
+            return
+        if not context.pinned and context.cpu is not None and context.cpu.task is not None:
+            idle = next((cpu for cpu in self.cpus if cpu.task is None), None)
+            if idle is not None:
+                context.cpu, context.cpu_id = idle, idle.id
+        self._enqueue(context, self.costs.wake)
+
+    def _enqueue(self, context: Context, ns: int) -> None:
+        cpu = context.cpu
+        assert cpu is not None
+        if cpu.task is None:
+            self._dispatch(cpu, context, ns)
+        else:
+            self._append(cpu, context)
+            self._arm_slice(cpu)
+
+    def _append(self, cpu: Cpu, context: Context) -> None:
+        cpu.queue.append(context)
+        self.movable += not context.pinned
+
+    def _dispatch(self, cpu: Cpu, context: Context, ns: int) -> None:
+        """Give the CPU to a thread; if an interrupt sits on the CPU the thread starts below it."""
+        cpu.task = context
+        self.note(context, RUN, 0)
+        if cpu.top is None:
+            cpu.top = context
+            if context.suspended:
+                context.late += ns
+                self._resume(context)
+            else:
+                self.at(context, ns)
+            return
+        bottom = cpu.top
+        while bottom.below is not None:
+            bottom = bottom.below
+        bottom.below = context
+        if not context.suspended:
+            self._suspend(context)
+            context.due = self.now
+        context.late += ns
+
+    def leave_cpu(self, context: Context) -> None:
+        """The running thread gives up its CPU (it sleeps or has ended); the next one in
+        the queue gets it.
+        """
+        cpu = context.cpu
+        assert cpu is not None
+        cpu.task = cpu.top = None
+        self._next_thread(cpu)
+        if cpu.pending:
+            self.open_cpu(cpu)
+
+    def _next_thread(self, cpu: Cpu) -> None:
+        if not cpu.queue and self.movable:
+            self._pull(cpu)
+        if cpu.queue:
+            context = cpu.queue.popleft()
+            self.movable -= not context.pinned
+            self._dispatch(cpu, context, self.costs.switch)
+            if cpu.queue:
+                self._arm_slice(
+                    cpu, self.costs.switch
+                )  # the slice begins after the switch: however short, it gets the thread on
+
+    def _pull(self, cpu: Cpu) -> None:
+        """Move the first thread that may move here, from the longest queue
+        that has one (`newidle_balance`).
+        """
+        movable = [
+            (-len(other.queue), other.id, context)
+            for other in self.cpus
+            for context in other.queue
+            if not context.pinned
+        ]
+        _, number, context = min(movable, key=lambda found: found[:2])
+        self.cpus[number].queue.remove(context)
+        context.cpu, context.cpu_id = cpu, cpu.id
+        cpu.queue.append(context)
+
+    @coroutine
+    def sleep_on(self, what: Any) -> Generator[int | None, None, None]:
+        """Sleep until woken; `what` is shown as the thing waited for. Only a thread may sleep."""
+        context = self.current
+        context.waiting = what
+        context.since = self.now
+        self.note(context, SLEEP, 0)
+        if context.kind != TASK:
+            self.slept_in_interrupt(context)
+            yield None
+            return
+        for hold in context.held:
+            hold.lock.owner_sleeps()
+        self.leave_cpu(context)
+        yield None
+
+    def _arm_slice(self, cpu: Cpu, ns: int = 0) -> None:
+        if self.preempt and not cpu.slice_armed:
+            cpu.slice_armed = True
+            self.call_in(ns + self.costs.slice, lambda: self._slice_over(cpu), "time slice")
+
+    def _slice_over(self, cpu: Cpu) -> None:
+        cpu.slice_armed = False
+        if cpu.queue and cpu.task is not None:
+            cpu.resched = cpu.pending = True
+            self.open_cpu(cpu)
+
+    def _preempt_now(self, cpu: Cpu) -> None:
+        """Put the thread on `cpu` at the end of its queue, its remaining work kept, and run the next."""
+        cpu.resched = False
+        cpu.update_pending()
+        task = cpu.task
+        if task is None or not cpu.queue:
+            return
+        if not task.suspended:  # it still is if an interrupt has just ended on top of it
+            self._suspend(task)
+        for hold in task.held:
+            hold.lock.owner_sleeps()
+        if hasattr(task.waiting, "stop_spinning"):
+            task.waiting.stop_spinning(task)
+        cpu.task = cpu.top = None
+        self._append(cpu, task)
+        self._next_thread(cpu)
+
+    # -- interrupts
+    # ------------------------------------------------------------------------------------------------
+
+    def interrupt(self, cpu: Cpu, name: str, handler: Handler) -> None:
+        """A hard interrupt reaches `cpu` now: it runs at once, or when interrupts come back on."""
+        cpu.irqs.append((name, handler, self.known_here()))
+        self._came_up(cpu)
+
+    def raise_softirq(self, cpu: Cpu, name: str, handler: Handler) -> None:
+        """A softirq becomes pending on `cpu`: it runs after the present interrupt, or when
+        bottom halves are on.
+        """
+        cpu.softirqs.append((name, handler, self.known_here()))
+        self._came_up(cpu)
+
+    def _came_up(self, cpu: Cpu) -> None:
+        cpu.pending = True
+        if cpu.top is self.current and cpu.top is not None:
+            # The running step set it off on its own CPU: let that step end first.
+            self.call_in(1, lambda: self._open_later(cpu), "self interrupt")
+        else:
+            self.open_cpu(cpu)
+
+    def _open_later(self, cpu: Cpu) -> None:
+        self.open_cpu(cpu)
+
+    def open_cpu(self, cpu: Cpu) -> bool:
+        """Start what waits for this CPU, if it may start now. True if the context on top was displaced."""
+        top = cpu.top
+        if cpu.irqs and (top is None or (top.kind != HARDIRQ and not top.irqstate & HARD_OFF)):
+            self._push(cpu, HARDIRQ, *cpu.irqs.popleft())
+            return True
+        if cpu.softirqs and (top is None or (top.kind == TASK and top.irqstate == 0)):
+            self._push(cpu, SOFTIRQ, *cpu.softirqs.popleft())
+            return True
+        if cpu.resched and top is not None and top.kind == TASK and not top.preempt and not top.irqstate:
+            self._preempt_now(cpu)
+            return top is not cpu.top
+        return False
+
+    def _push(self, cpu: Cpu, kind: str, name: str, handler: Handler, known: Clock | None) -> None:
+        cpu.update_pending()
+        below = cpu.top
+        if below is not None and not below.suspended:
+            self._suspend(below)
+        context = self.reuse(name, kind)
+        self.follow(context, known)
+        context.below = below
+        context.cpu, context.cpu_id = cpu, cpu.id
+        context.coro = handler()
+        context.send = context.coro.send
+        cpu.top = context
+        self.note(context, IRQ_ENTER, 0)
+        self.entered(context)
+        self.at(context, self.costs.irq_entry)
+
+    def _suspend(self, context: Context) -> None:
+        """Let a context stand still: if its time comes meanwhile it is remembered, not run."""
+        context.suspended = True
+        context.stands_since = self.now
+        context.due = self.now if context is self.current else None
+        context.send = lambda _: self._came_due(context)
+
+    def _came_due(self, context: Context) -> None:
+        context.due = self.now
+
+    def _resume(self, context: Context) -> None:
+        """The interrupt above has ended (or the CPU came back): go on, the work it was in
+        the middle of shifted.
+        """
+        assert context.coro is not None
+        context.suspended = False
+        stood = self.now - context.stands_since
+        if context.due is not None:
+            owed = (
+                context.late
+                if context.waiting is not None
+                else context.late + context.due - context.stands_since
+            )
+            context.send, context.due, context.late = context.coro.send, None, 0
+            if context.unsettled is not None:
+                context.send = lambda _: self._settle(context)
+            self.at(context, owed)
+        elif context.waiting is not None:
+            context.send = context.coro.send
+        else:
+            context.late += stood
+            context.send = lambda _: self._pay_late(context)
+
+    def _pay_late(self, context: Context) -> int:
+        assert context.coro is not None
+        owed, context.late = context.late, 0
+        context.send = context.coro.send
+        return owed
+
+    def _settle(self, context: Context) -> int | None:
+        """Go on after a wait that ended while the context stood still."""
+        assert context.coro is not None
+        lock, context.unsettled, context.send = context.unsettled, None, context.coro.send
+        lock.settle(context)
+        ns: int | None = context.send(None)
+        return ns
+
+    def _pop(self, context: Context) -> None:
+        """An interrupt handler has ended: what it interrupted goes on, unless something else
+        waits for the CPU.
+        """
+        cpu = context.cpu
+        assert cpu is not None
+        self.note(context, IRQ_EXIT, 0)
+        self.left(context)
+        self.retire(context)
+        cpu.top = context.below
+        if cpu.pending and self.open_cpu(cpu):
+            return
+        if cpu.top is not None:
+            self._resume(cpu.top)
+        else:
+            self._next_thread(cpu)
+
+    @coroutine
+    def opened(self) -> Generator[int | None, None, None]:
+        """The running context has just switched something back on and its CPU has work pending:
+        let that run first.
+        """
+        cpu = self.current.cpu
+        if cpu is not None and self.open_cpu(cpu):
+            yield None
+
+    # -- ends
+    # ------------------------------------------------------------------------------------------------------
+
+    def finished(self, context: Context, value: Any) -> None:
+        super().finished(context, value)
+        self._off(context)
+
+    def failed(self, context: Context, error: BaseException) -> None:
+        context.done, context.error = True, error
+        self._off(context)
+        super().failed(context, error)
+
+    def _off(self, context: Context) -> None:
+        """An ended context leaves its CPU."""
+        if context.kind == TASK:
+            self.ended(context)
+            self.leave_cpu(context)
+            if context.disposable:
+                self.retire(context)
+        elif context.kind != AGENT:
+            self._pop(context)
+
+    # -- hooks
+    # -----------------------------------------------------------------------------------------------------
+
+    def note(self, context: Context, kind: int, obj: int) -> None:
+        """Record an event of `context` (the machine knows how)."""
+
+    def ended(self, context: Context) -> None:
+        """A thread has ended."""
+
+    def entered(self, context: Context) -> None:
+        """An interrupt handler starts (for the race detector)."""
+
+    def left(self, context: Context) -> None:
+        """An interrupt handler has ended (for the race detector and "still has locks held")."""
+
+    def slept_in_interrupt(self, context: Context) -> None:
+        """Something that is no thread wanted to sleep (a bug, to be reported)."""

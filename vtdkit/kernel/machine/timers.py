@@ -1,0 +1,84 @@
+"""Interrupt lines and timers: what makes code run that nobody called.
+
+Mirrors include/linux/interrupt.h and include/linux/timer.h. Guards: each object's own fields,
+changed in one step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+from vtdkit.kernel.record.sites import Spot, here
+
+if TYPE_CHECKING:
+    from .machine import Machine
+
+Handler = Callable[[], Coroutine[Any, Any, Any]]
+
+
+class IrqLine:
+    """A device's interrupt. `handler` is a coroutine function; it runs on top of whatever
+    `cpu` runs, interrupts off.
+    """
+
+    def __init__(self, machine: Machine, name: str, handler: Handler, cpu: int) -> None:
+        self.machine = machine
+        self.name = name
+        self.handler = handler
+        self.cpu = cpu
+        self.raised = 0
+
+    def fire(self, ns: int = 0) -> None:
+        """Raise it in `ns` nanoseconds; delivery takes `Costs.irq` more, and longer while the
+        CPU has interrupts off.
+        """
+        machine = self.machine
+        self.raised += 1
+        target = machine.cpus[self.cpu]
+        machine.call_in(
+            ns + machine.costs.irq, lambda: machine.interrupt(target, self.name, self.handler), self.name
+        )
+
+    def __repr__(self) -> str:
+        return f"<irq {self.name} on CPU{self.cpu}, raised {self.raised} times>"
+
+
+class Timer:
+    """A timer: its function runs in softirq context, on the CPU that armed it unless one was named."""
+
+    def __init__(self, machine: Machine, name: str, function: Handler, cpu: int | None) -> None:
+        self.machine = machine
+        self.name = name
+        self.function = function
+        self.cpu = cpu
+        self.fired = 0
+        self.armed: Spot | None = None  # where, for the leak report
+        self._cancel: Callable[[], None] | None = None
+
+    @property
+    def pending(self) -> bool:
+        """`timer_pending`: armed and not yet expired."""
+        return self._cancel is not None
+
+    def mod(self, ns: int) -> None:
+        """`mod_timer`: have it expire `ns` nanoseconds from now, whatever was set before."""
+        machine = self.machine
+        self.delete()
+        self.armed = here()
+        number = self.cpu if self.cpu is not None else max(machine.cpu(), 0)
+        self._cancel = machine.call_in(ns, lambda: self._expire(number), self.name)
+
+    def delete(self) -> None:
+        """`del_timer`: do not expire. A function already running is not waited for."""
+        if self._cancel is not None:
+            self._cancel()
+            self._cancel = None
+
+    def _expire(self, number: int) -> None:
+        self._cancel = None
+        self.fired += 1
+        self.machine.raise_softirq(self.machine.cpus[number], self.name, self.function)
+
+    def __repr__(self) -> str:
+        return f"<timer {self.name}: {'pending' if self.pending else 'idle'}, fired {self.fired} times>"

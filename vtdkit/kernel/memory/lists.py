@@ -1,0 +1,129 @@
+"""The kernel's linked list, with the two ways it goes wrong: adding or deleting an entry that is not
+where it should be.
+
+A `ListHead` is `struct list_head` as a list's anchor; entries are objects. `add` and `del_` take two steps
+each (look at the neighbours, then link), so that two of them without a lock between them lose an entry, as in
+the kernel, and the list's own check says so in the kernel's words. `del_` poisons the entry: walking on from
+it, or deleting it again, is found.
+
+Walking is an ordinary `for` over `lst.entries()` when a lock is held throughout, or `async for entry in lst`
+where every step is one of its own.
+
+Guards: whatever the owner says; the list has no lock. Mirrors include/linux/list.h, lib/list_debug.c.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Generator, Iterator
+from types import coroutine
+from typing import TYPE_CHECKING, Any
+
+from vtdkit.kernel.record.sites import Spot, here
+
+from .objects import KObject, shared
+
+if TYPE_CHECKING:
+    from vtdkit.kernel.machine.machine import Machine
+
+
+class ListHead(KObject):
+    """A list. `entries` in order, newest first for `add`, last for `add_tail`. One object may
+    be on several lists.
+    """
+
+    items = shared(())
+
+    def __init__(self, machine: Machine, label: str) -> None:
+        super().__init__(machine, label)
+        self.preset(items=())
+        self._gone: dict[int, str] = {}
+
+    def name_of_field(self, field: str) -> str:
+        """A list has but one field: its entries."""
+        return str(self.label)
+
+    @coroutine
+    def add(self, entry: Any) -> Generator[int | None, None, None]:
+        """`list_add`: put `entry` first."""
+        yield from self._link(entry, lambda items: (entry, *items), "list_add", here())
+
+    @coroutine
+    def add_tail(self, entry: Any) -> Generator[int | None, None, None]:
+        """`list_add_tail`: put `entry` last."""
+        yield from self._link(entry, lambda items: (*items, entry), "list_add", here())
+
+    @coroutine
+    def del_(self, entry: Any) -> Generator[int | None, None, None]:
+        """`list_del`: take `entry` out and poison it."""
+        place = here()
+        machine = self.machine
+        yield from machine.field_step(self, "items", False)
+        seen = self._access("items", False, False, place)
+        if not _has(seen, entry):
+            how = self._gone.get(id(entry), "it is not on this list")
+            machine.list_corruption(self, entry, "list_del corruption", how, place)
+            return
+        yield from machine.field_step(self, "items", True)
+        self._check(seen, "list_del", entry, place)
+        self._access("items", True, False, place)
+        self.cells["items"].value = tuple(item for item in seen if item is not entry)
+        self._gone[id(entry)] = "its next pointer is LIST_POISON1: it was deleted before"
+
+    @coroutine
+    def _link(self, entry: Any, change: Any, what: str, place: Spot) -> Generator[int | None, None, None]:
+        machine = self.machine
+        yield from machine.field_step(self, "items", False)
+        seen = self._access("items", False, False, place)
+        if _has(seen, entry):
+            machine.list_corruption(self, entry, f"{what} double add", "it is on the list already", place)
+            return
+        yield from machine.field_step(self, "items", True)
+        self._check(seen, what, entry, place)
+        self._access("items", True, False, place)
+        self.cells["items"].value = change(seen)
+        self._gone.pop(id(entry), None)
+
+    def _check(self, seen: tuple[Any, ...], what: str, entry: Any, place: Spot) -> None:
+        if self.cells["items"].value is not seen:
+            why = "its neighbours changed while it was being linked"
+            self.machine.list_corruption(self, entry, f"{what} corruption", why, place)
+
+    def entries(self) -> Iterator[Any]:
+        """Walk the list as it is now, in one step; hold its lock."""
+        return iter(self._access("items", False, False, here()))
+
+    def empty(self) -> bool:
+        """`list_empty`."""
+        return not self._access("items", False, False, here())
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        seen: set[int] = set()
+        entry: Any = None
+        while True:
+            items = await self.read("items")
+            after = _position(items, entry) + 1 if entry is not None else 0
+            if entry is not None and after == 0:
+                self.machine.list_corruption(
+                    self, entry, "list walk", "the entry the walk stood on was deleted (LIST_POISON1)", here()
+                )
+                return
+            if after >= len(items) or id(items[after]) in seen:
+                return
+            entry = items[after]
+            seen.add(id(entry))
+            yield entry
+
+    def peek_entries(self) -> tuple[Any, ...]:
+        """The entries without any check: for observers and pictures."""
+        return tuple(self.cells["items"].value)
+
+    def __repr__(self) -> str:
+        return f"<list {self.label}: {len(self.cells['items'].value)} entries>"
+
+
+def _has(items: tuple[Any, ...], entry: Any) -> bool:
+    return any(item is entry for item in items)
+
+
+def _position(items: tuple[Any, ...], entry: Any) -> int:
+    return next((i for i, item in enumerate(items) if item is entry), -1)

@@ -1,0 +1,134 @@
+"""Lock statistics as text: /proc/lock_stat (version 0.4) and `perf lock contention`.
+
+Same columns, widths, units and rounding (kernel/locking/lockdep_proc.c, tools/perf/builtin-lock.c), so that a
+reader who knows one knows the other. Where the kernel prints an address we print the number of the place,
+counted through the text; where perf prints a process id or a lock's address, we have names only.
+"""
+
+from collections.abc import Hashable, Iterable
+
+from .lockstat import Contention, LockStat, Side, contention_rows
+
+_COLUMNS = (
+    "con-bounces",
+    "contentions",
+    "waittime-min",
+    "waittime-max",
+    "waittime-total",
+    "waittime-avg",
+    "acq-bounces",
+    "acquisitions",
+    "holdtime-min",
+    "holdtime-max",
+    "holdtime-total",
+    "holdtime-avg",
+)
+_WIDTH = 40 + 1 + 12 * 15
+_POINTS = 4
+"""Places that the kernel keeps per class and kind: the first ones, not the most frequent."""
+
+
+def lock_stat(rows: Iterable[LockStat]) -> str:
+    """The text of /proc/lock_stat: the classes with most contentions first, times in us."""
+    header = f"{'class name':>40} " + " ".join(f"{column:>14}" for column in _COLUMNS)
+    lines = ["lock_stat version 0.4", "-" * _WIDTH, header, "-" * _WIDTH, ""]
+    numbers: dict[Hashable, int] = {}
+    for row in sorted(rows, key=lambda row: -row.contentions):
+        lines += _class_lines(row, numbers)
+    return "\n".join(lines) + "\n"
+
+
+def _class_lines(row: LockStat, numbers: dict[Hashable, int]) -> list[str]:
+    name = row.name[: 35 if row.subclass else 37] + (f"/{row.subclass}" if row.subclass else "")
+    readers = row.read.acquisitions > 0
+    lines = []
+    if row.write.acquisitions:
+        lines.append(_side_line(f"{name:>38}-W:" if readers else f"{name:>40}:", row.write))
+    if readers:
+        lines.append(_side_line(f"{name:>38}-R:", row.read))
+    if not row.contentions:
+        return lines
+    rule = f"{'-' * (len(name) + 2 * readers):>40}"
+    for places in (row.points, row.holders):
+        if places:
+            lines.append(rule)
+        lines += [_place_line(name, place, count, numbers) for place, count in places[:_POINTS]]
+    return [*lines, "", "." * _WIDTH, ""] if row.holders else lines
+
+
+def _side_line(label: str, side: Side) -> str:
+    waits = (side.wait_min, side.wait_max, side.wait_total, side.wait_avg)
+    holds = (side.hold_min, side.hold_max, side.hold_total, side.hold_avg)
+    return (
+        f"{label}{side.con_bounces:>14} {_timed(side.contentions, waits)}"
+        f" {side.acq_bounces:>14} {_timed(side.acquisitions, holds)}"
+    )
+
+
+def _timed(count: int, times: tuple[int, ...]) -> str:
+    return f"{count:>14}" + "".join(f" {_microseconds(time):>14}" for time in times)
+
+
+def _microseconds(ns: int) -> str:
+    """Two decimals, halves rounded up."""
+    hundredths = (ns + 5) // 10
+    return f"{hundredths // 100}.{hundredths % 100:02}"
+
+
+def _place_line(name: str, place: Hashable, count: int, numbers: dict[Hashable, int]) -> str:
+    number = numbers.setdefault(place, len(numbers) + 1)
+    return f"{name:>40} {count:>14} {f'[<{number}>]':>29} {place}"
+
+
+class LockStatTable(tuple[LockStat, ...]):
+    """Lock classes; a tuple of `LockStat`. Prints as /proc/lock_stat does, most contentions first."""
+
+    def __repr__(self) -> str:
+        return lock_stat(self)
+
+    def of(self, name: str) -> LockStat:
+        """The class of this name (and subclass 0, if there are several). Raises KeyError with
+        the names there are.
+        """
+        for row in sorted(self, key=lambda row: row.subclass):
+            if row.name == name:
+                return row
+        raise KeyError(
+            f"no lock class {name!r} was taken; there are {', '.join(sorted({row.name for row in self}))}"
+        )
+
+
+_VIEWS = {
+    "caller": "caller",
+    "lock": "lock",
+    "thread": "thread",
+    "owner": "owner",
+    "owner_site": "owner's caller",
+}
+_UNITS = ((3600 * 10**9, "h "), (60 * 10**9, "m "), (10**9, "s "), (10**6, "ms"), (10**3, "us"))
+
+
+def lock_contention(
+    waits: Iterable[Contention], by: str = "caller", sort: str = "wait_total", entries: int | None = None
+) -> str:
+    """The text of `perf lock contention`, the first `entries` lines of it.
+
+    `by` and `sort`: see `contention_rows`.
+    """
+    rows = contention_rows(waits, by, sort)
+    typed = by in ("caller", "lock")
+    header = f"{'contended':>10} {'total wait':>12} {'max wait':>12} {'avg wait':>12} "
+    lines = [f"{header}  {'type':>10}   {_VIEWS[by]}" if typed else f"{header}  {_VIEWS[by]}", ""]
+    for row in rows[:entries]:
+        times = " ".join(_scaled(time) for time in (row.wait_total, row.wait_max, row.avg_wait))
+        start = f"{row.contended:>10} {times} "
+        lines.append(f"{start}  {row.kind:>10}   {row.what}" if typed else f"{start}  {row.what}")
+    return "\n".join(lines) + "\n"
+
+
+def _scaled(ns: int) -> str:
+    """A time in the largest unit of which it has one, 12 columns wide."""
+    for base, unit in _UNITS:
+        if ns >= base:
+            return f"{ns / base:>9.2f} {unit}"
+    return f"{ns:>9} ns"

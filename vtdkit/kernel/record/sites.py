@@ -1,0 +1,162 @@
+"""Places in source: where a lock was taken, a page freed, a word written.
+
+On the hot path a place is a `Spot`, one object for each place that is ever used, found by the
+instruction's offset; `site` turns it into something readable when somebody looks. The name of a place is
+its function's, which for a driver is the kernel's own function name. A table of spots that belongs to one
+lock class also counts what happened there.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from functools import lru_cache
+from types import CodeType, FrameType
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Site:
+    """One place: `function`, and the file (from the package down) and line it is at."""
+
+    function: str
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.function} ({self.file}:{self.line})"
+
+    __repr__ = __str__
+
+
+NOWHERE = Site("?", "?", 0)
+
+
+class Spot:
+    """One place: the code object and the offset of the instruction.
+
+    Where locks are taken it also says what happened there: `waits` and `holds` are the nanoseconds of
+    each wait and each hold since the statistics were last folded (`lockbase.LockLog`), `waited` counts
+    the waits before that, `blocked` those who waited for a lock taken here.
+    """
+
+    __slots__ = ("blocked", "code", "holds", "offset", "waited", "waits")
+
+    def __init__(self, code: CodeType, offset: int) -> None:
+        self.code = code
+        self.offset = offset
+        self.waits: list[int] = []
+        self.holds: list[int] = []
+        self.waited = 0
+        self.blocked = 0
+
+    @property
+    def site(self) -> Site:
+        """The readable form."""
+        return _site(self.code, self.offset)
+
+    def __repr__(self) -> str:
+        return str(self.site)
+
+
+class Spots:
+    """A table of spots by instruction offset; offsets that clash are told apart by their code object.
+
+    The hot path is `spot = spots.table[frame.f_lasti]`, and `spots.at(frame)` where there is none or
+    its code is another.
+    """
+
+    __slots__ = ("clashes", "table")
+
+    def __init__(self) -> None:
+        self.table: dict[int, Spot] = {}
+        self.clashes: dict[tuple[int, int], Spot] = {}
+
+    def at(self, frame: FrameType) -> Spot:
+        """The spot where `frame` is now."""
+        code, offset = frame.f_code, frame.f_lasti
+        try:
+            spot = self.table[offset]
+        except KeyError:
+            spot = self.table[offset] = Spot(code, offset)
+        if spot.code is code:
+            return spot
+        key = (id(code), offset)
+        if key not in self.clashes:
+            self.clashes[key] = Spot(code, offset)
+        return self.clashes[key]
+
+    def all(self) -> list[Spot]:
+        """Every spot."""
+        return [*self.table.values(), *self.clashes.values()]
+
+
+class Places:
+    """Spots of any code object, by one number made of both (a spot keeps its code object alive, so the
+    number stays its own).
+    """
+
+    __slots__ = ("table",)
+
+    def __init__(self) -> None:
+        self.table: dict[int, Spot] = {}
+
+    def at(self, frame: FrameType) -> Spot:
+        """The spot where `frame` is now."""
+        try:
+            return self.table[id(frame.f_code) << 16 | frame.f_lasti]
+        except KeyError:
+            return self.spot(frame.f_code, frame.f_lasti)
+
+    def spot(self, code: CodeType, offset: int) -> Spot:
+        """The spot at this instruction."""
+        key = id(code) << 16 | offset
+        spot = self.table.get(key)
+        if spot is None:
+            spot = self.table[key] = Spot(code, offset)
+        return spot
+
+
+ANYWHERE = Places()  #: places that belong to no lock class: allocations, frees, accesses
+
+
+def here(depth: int = 1) -> Spot:
+    """The place `depth` frames above the function that asks."""
+    return ANYWHERE.at(sys._getframe(depth + 1))
+
+
+def site(place: Spot | Site | None) -> Site:
+    """The readable form of a place."""
+    return NOWHERE if place is None else place if isinstance(place, Site) else place.site
+
+
+def short_path(filename: str) -> str:
+    """The part of a path that means something on another machine."""
+    parts = filename.replace("\\", "/").split("/")
+    for root in ("vtdkit", "tests", "notebooks"):
+        if root in parts:
+            return "/".join(parts[len(parts) - 1 - parts[::-1].index(root) :])
+    return "<cell>" if "ipykernel" in filename or filename.startswith("<") else parts[-1]
+
+
+@lru_cache(maxsize=4096)
+def _site(code: CodeType, offset: int) -> Site:
+    line = code.co_firstlineno
+    for start, end, number in code.co_lines():
+        if start <= offset < end and number is not None:
+            line = number
+            break
+    return Site(code.co_name, short_path(code.co_filename), line)
+
+
+def stack(frame: FrameType | None, limit: int = 12) -> tuple[Site, ...]:
+    """The call chain from `frame` outwards, innermost first, as far as it is driver
+    code (not the engine's).
+    """
+    chain: list[Site] = []
+    while frame is not None and len(chain) < limit:
+        if "/kernel/" not in short_path(frame.f_code.co_filename):
+            chain.append(_site(frame.f_code, frame.f_lasti))
+        elif frame.f_code.co_name in ("_steps", "step"):
+            break
+        frame = frame.f_back
+    return tuple(chain)

@@ -1,0 +1,13 @@
+"""Which version of the driver has which defect, and what that defect is."""
+
+from __future__ import annotations
+
+from vtdkit.face import face
+
+__getattr__, __dir__, __all__ = face(
+    __name__,
+    {
+        "defects": "Defect DEFECTS explain LOCK RACE UAF",
+        "look": "all_findings defects findings look NICKNAMES number place Seen VERSIONS",
+    },
+)

@@ -1,0 +1,241 @@
+"""What the checkers find in the versions of the driver, explained: a name, a sentence, and where to read on.
+
+Nothing here says which version has which defect: that is found by running (`findings`). A finding that no
+entry explains is either a defect nobody knew of, or a bug of this kit.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+LOCK = "WARNING: inconsistent lock state"
+UAF = "BUG: KASAN: use-after-free"
+RACE = "BUG: KCSAN: data-race"
+
+
+@dataclass(frozen=True, slots=True)
+class Defect:
+    """One defect. A finding belongs to it if its kind, its place and its scenario match
+    (regular expressions, whole text).
+
+    - `real`: can it do harm? A few data races cannot, on the machines Linux runs on
+    - `source`: message, commit, or that this kit found it
+    """
+
+    name: str
+    about: str
+    kind: str
+    where: str = ".*"
+    scenario: str = ".*"
+    source: str = ""
+    real: bool = True
+
+    def explains(self, kind: str, where: str, scenario: str) -> bool:
+        """Is this finding one of this defect?"""
+        return all(
+            re.fullmatch(pattern, text)
+            for pattern, text in ((self.kind, kind), (self.where, where), (self.scenario, scenario))
+        )
+
+    def __repr__(self) -> str:
+        return f"<{self.name}: {self.about}>"
+
+
+DEFECTS: tuple[Defect, ...] = (
+    Defect(
+        "dump-unmap",
+        "the dump follows a table that unmap has freed",
+        UAF,
+        "page table",
+        "dump-unmap",
+        "Lu Baolu on 01, 31 May 2022: known, tolerated, never fixed in the series",
+    ),
+    Defect(
+        "dump-free",
+        "the dump reads the tables of a domain that is freed meanwhile",
+        f"{UAF}|{RACE}",
+        r"page table|dmar_domain\.pgd|dmar_domain",
+        "dump-free",
+        "Jason Gunthorpe on 01, 27 May 2022; mainline 983ebe57b3af holds group->mutex",
+    ),
+    Defect(
+        "fault-list",
+        "the fault interrupt walks the global device list, whose lock it does not take",
+        RACE,
+        r"device_domain_list|.*\.global",
+        "fault-.*",
+        "the reason given for 04; 8ac0b64b9735",
+    ),
+    Defect(
+        "klist-irq",
+        "the fault interrupt takes a klist lock that others hold with interrupts on",
+        f"{LOCK}|deadlock",
+        r"&k->k_lock.*",
+        ".*",
+        "04; reported by Lennert Buytenhek, fixed by 35bf49e05421 in 6.0-rc5",
+    ),
+    Defect(
+        "device-leak",
+        "each fault that is dumped keeps a reference to the device for ever",
+        "unreferenced object",
+        "PciDevice",
+        ".*",
+        "04; fixed by 35bf49e05421 in 6.0-rc5",
+    ),
+    Defect(
+        "assert-unlocked",
+        "a helper insists on a lock that its caller has just stopped taking",
+        "kernel BUG: assert_spin_locked",
+        ".*",
+        ".*",
+        "10 without 11; a kernel between the two commits stops at every detach",
+    ),
+    Defect(
+        "list-unlocked",
+        "a domain's device list is read with no lock, where the caller had it before",
+        RACE,
+        "domain->devices",
+        "attach-both",
+        "10 without 11: what the assertion is there to catch",
+    ),
+    Defect(
+        "order-inversion",
+        "attach takes iommu->lock, then the device lock; enforcing coherency takes them the other way round",
+        "WARNING: possible circular locking dependency detected|deadlock",
+        r".*iommu->lock.*",
+        "enforce-.*",
+        "11, 969aaefbaaf2; a real deadlock while either lock is shared by the two domains",
+    ),
+    Defect(
+        "publish-early",
+        "a device is on the domain's list before its info says which domain that is",
+        RACE,
+        r"device_domain_info\.domain",
+        ".*",
+        "Kevin Tian on v2 of 11, 14 June 2022; v3 sets info->domain first",
+    ),
+    Defect(
+        "ats-unlocked",
+        "ATS is switched on outside the lock under which flushes look whether it is on",
+        RACE,
+        r"device_domain_info\.ats_enabled",
+        ".*",
+        "found by this kit; 11: a flush in between leaves the device's own TLB out",
+    ),
+    Defect(
+        "pass-through-ats",
+        "ATS is switched on for a device in a legacy pass-through domain, where its requests are refused",
+        "DMAR: .*",
+        ".*pass-through",
+        "passthrough-ats",
+        "11, 969aaefbaaf2",
+    ),
+    Defect(
+        "sleep-atomic",
+        "a mutex is taken where the kernel must not sleep",
+        r"BUG: sleeping function called from invalid context|\[ BUG: Invalid wait context \]",
+        ".*",
+        ".*",
+        "12; v2 went back to a spin lock. Unmap does run in interrupts: a349ffcb4daf has the trace",
+    ),
+    Defect(
+        "mutex-irq",
+        "a mutex is taken in an interrupt, and waits for the thread under it",
+        f"{LOCK}|deadlock",
+        r"&domain->mutex",
+        ".*",
+        "12",
+    ),
+    Defect(
+        "device-lock-irq",
+        "the device lock is taken in interrupts, and elsewhere with interrupts on",
+        f"{LOCK}|deadlock",
+        r"device_domain_lock",
+        "unmap-.*|flush-queue|enforce-irq",
+        "ffd5869d9353, the widened 08; fixed by a349ffcb4daf in 6.0-rc5",
+    ),
+    Defect(
+        "domain-lock-irq",
+        "domain->lock is taken in interrupts, and elsewhere with interrupts on",
+        f"{LOCK}|deadlock",
+        r"&domain->lock",
+        "unmap-.*|flush-queue|enforce-irq",
+        "6.0-rc1; fixed by a349ffcb4daf in 6.0-rc5",
+    ),
+    Defect(
+        "irq-inversion",
+        "iommu->lock, taken with interrupts on, is taken inside a lock that interrupts take",
+        "WARNING: possible irq lock inversion dependency detected"
+        "|WARNING: HARDIRQ-safe -> HARDIRQ-unsafe lock order detected|deadlock",
+        r"(device_domain_lock|&domain->(lock|mutex)).*iommu->lock.*",
+        "unmap-.*|flush-queue|enforce-irq",
+        "found by this kit: 07 in scalable mode, 08 in legacy mode, where 11 ends it; with first-level "
+        "tables it stays, in 6.0 too",
+    ),
+    Defect(
+        "superpage-free",
+        "the table under a new large page is freed before it is flushed; the hardware reads it",
+        UAF,
+        "page table",
+        "superpage-dma",
+        "every version; flushed and freed in the other order it does not happen",
+    ),
+    Defect(
+        "failed-attach",
+        "an attach that fails takes the device off a list it is not on any more",
+        "list_del corruption",
+        "domain->devices",
+        "no-memory|id-exhaustion",
+        "found by this kit: fault injection; needs memory or domain ids to run out",
+    ),
+    Defect(
+        "release-unattached",
+        "a device that was never attached is released, and nobody asks whether it has a domain",
+        "BUG: NULL pointer dereference",
+        ".*",
+        "no-memory|id-exhaustion",
+        "found by this kit: 11 sets info->domain last; needs domain ids to run out",
+    ),
+    Defect(
+        "race-width",
+        "two attaches to one domain set its address width with nothing between them",
+        RACE,
+        r"dmar_domain\.a?gaw",
+        "attach-both",
+        "a group attaches under its own mutex alone; behind units of one kind both write the same",
+        real=False,
+    ),
+    Defect(
+        "race-max-addr",
+        "two CPUs change domain->max_addr with nothing between them",
+        RACE,
+        r"dmar_domain\.max_addr",
+        ".*",
+        "every version; only a hint is lost",
+        real=False,
+    ),
+    Defect(
+        "race-refcount",
+        "a map looks at who uses the domain while an attach changes it",
+        RACE,
+        r"dmar_domain\.iommu_refcnt|.*iommu_refcnt.*",
+        ".*",
+        "every version; the attach flushes for itself",
+        real=False,
+    ),
+    Defect(
+        "race-has-iotlb",
+        "unmap looks at has_iotlb_device while an attach changes it",
+        RACE,
+        r"dmar_domain\.has_iotlb_device",
+        ".*",
+        "every version; one flag, read once",
+        real=False,
+    ),
+)
+
+
+def explain(kind: str, where: str, scenario: str) -> Defect | None:
+    """The defect a finding belongs to; the first that matches."""
+    return next((defect for defect in DEFECTS if defect.explains(kind, where, scenario)), None)

@@ -1,0 +1,181 @@
+"""`findings`: every version of the driver in the standard scenarios, with every checker on; which
+version has which defect.
+
+Each scenario is explored completely if that takes few executions, else as far as `limit` says and then
+sampled at random. What is reported is what the checkers of the kernel room said, named by `defects`.
+Same arguments, same answer.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+from vtdkit.iommu.intel.driver import IntelIommu
+from vtdkit.kernel.checkers.findings import Finding
+from vtdkit.kernel.explored.exploring import ScenarioExploration, explore, replay, sample
+from vtdkit.lab.scenarios.catalogue import SCENARIOS
+from vtdkit.series import mainline
+from vtdkit.series.catalogue import SERIES
+
+from .defects import Defect, explain
+
+LIMIT, RUNS = 40, 8
+
+#: name → driver: v1 of the series, then mainline
+VERSIONS: dict[str, type[IntelIommu]] = {
+    **{f"v{info.number}": info.driver for info in SERIES},
+    **{f"m{info.number}": info.driver for info in mainline.SERIES},
+}
+NICKNAMES = {"6.0-rc1": "m11", "6.0-rc5": f"m{len(mainline.SERIES) - 1}", "5.19": "m0", "before": "v0"}
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Seen:
+    """One finding in one scenario of one version.
+
+    `times` of `executions` showed it; `schedule` replays one of them (with `shared`, see `kernel.exploring`).
+    `complete`: every order was tried.
+    """
+
+    version: str
+    scenario: str
+    kind: str
+    where: str
+    functions: tuple[str, ...]
+    contexts: tuple[str, ...]
+    held: tuple[str, ...]
+    text: str
+    schedule: str
+    times: int
+    executions: int
+    complete: bool
+    shared: frozenset[int] = field(default=frozenset(), compare=False)
+
+    @property
+    def defect(self) -> Defect | None:
+        """What explains it."""
+        return explain(self.kind, self.where, self.scenario)
+
+    def replay(self) -> Finding:
+        """Run the schedule again; the finding. Raises LookupError if it does not come up."""
+        again = replay(SCENARIOS[self.scenario].on(VERSIONS[self.version]), self.schedule, shared=self.shared)
+        for finding in again.outcome.findings:
+            if isinstance(finding, Finding) and (finding.kind, place(finding.where)) == (
+                self.kind,
+                self.where,
+            ):
+                return finding
+        raise LookupError(f"{self} does not come up when {self.schedule} is replayed")
+
+    def as_json(self) -> dict[str, Any]:
+        """As plain data."""
+        names = (
+            "version",
+            "scenario",
+            "kind",
+            "where",
+            "functions",
+            "contexts",
+            "held",
+            "schedule",
+            "times",
+            "executions",
+            "complete",
+        )
+        values = {name: getattr(self, name) for name in names}
+        defect = self.defect
+        return {**values, "defect": defect.name if defect else None, "shared": sorted(self.shared)}
+
+    def __repr__(self) -> str:
+        return f"<{self.version} {self.scenario}: {self.kind}: {self.where} [{', '.join(self.functions)}]>"
+
+
+def place(where: str) -> str:
+    """What a finding is about, without the number of the domain."""
+    return re.sub(r"domain \d+ (level \d+ table|page directory)", "page table", where)
+
+
+def number(version: str) -> str:
+    """The name in `VERSIONS` of a version as people call it. KeyError says which there are."""
+    name = NICKNAMES.get(version, version)
+    if name not in VERSIONS:
+        raise KeyError(
+            f"there is no version {version!r}; there are {', '.join(VERSIONS)}, {', '.join(NICKNAMES)}"
+        )
+    return name
+
+
+def look(version: str, scenario: str, limit: int = LIMIT, runs: int = RUNS) -> tuple[Seen, ...]:
+    """What shows up in one scenario of one version."""
+    known = SCENARIOS[scenario]
+    build = known.on(VERSIONS[version])
+    results = [sample(build, runs=known.runs) if known.runs else explore(build, limit=limit)]
+    if not known.runs and not results[0].complete:
+        results.append(sample(build, runs=runs))
+    found: dict[tuple[str, str], Seen] = {}
+    for result in results:
+        for seen in _seen(version, scenario, result):
+            found.setdefault((seen.kind, seen.where), seen)
+    return tuple(found.values())
+
+
+def _seen(version: str, scenario: str, result: ScenarioExploration) -> Iterable[Seen]:
+    total = result.executions + result.deadlocks
+    for one in result.findings:
+        finding = one.finding
+        assert isinstance(finding, Finding)
+        yield Seen(
+            version,
+            scenario,
+            finding.kind,
+            place(finding.where),
+            finding.functions,
+            finding.contexts,
+            finding.held,
+            finding.text,
+            one.schedule.text,
+            one.times,
+            total,
+            result.complete,
+            result.shared,
+        )
+
+
+def _look(task: tuple[str, str, int, int]) -> tuple[Seen, ...]:
+    return look(*task)
+
+
+@cache
+def findings(version: str, limit: int = LIMIT, runs: int = RUNS) -> tuple[Seen, ...]:
+    """Everything found in one version ("v4", "m13", "6.0-rc1"), over all scenarios."""
+    return all_findings((version,), limit=limit, runs=runs)
+
+
+def defects(version: str, limit: int = LIMIT, runs: int = RUNS) -> tuple[str, ...]:
+    """The names of the real defects of one version, sorted."""
+    return tuple(
+        sorted(
+            {seen.defect.name for seen in findings(version, limit, runs) if seen.defect and seen.defect.real}
+        )
+    )
+
+
+def all_findings(
+    versions: Sequence[str] = tuple(VERSIONS),
+    scenarios: Sequence[str] = tuple(SCENARIOS),
+    *,
+    limit: int = LIMIT,
+    runs: int = RUNS,
+    executor: Executor | None = None,
+) -> tuple[Seen, ...]:
+    """Everything found in some versions and scenarios; with an executor, spread over its workers,
+    in the same order.
+    """
+    tasks = [(number(version), scenario, limit, runs) for version in versions for scenario in scenarios]
+    results = executor.map(_look, tasks) if executor is not None else map(_look, tasks)
+    return tuple(seen for result in results for seen in result)

@@ -1,0 +1,88 @@
+"""`python -m vtdkit findings`: the table version × defect, or all of it as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+
+from vtdkit.lab.scenarios.catalogue import SCENARIOS
+from vtdkit.series import mainline
+from vtdkit.series.catalogue import SERIES
+
+from .defects import DEFECTS
+from .look import LIMIT, RUNS, VERSIONS, Seen, all_findings, number
+
+
+def table(seen: Sequence[Seen], versions: Sequence[str]) -> str:
+    """Which version has which defect: `#` seen, `.` not. Defects that nothing showed are left out."""
+    rows = []
+    for defect in DEFECTS:
+        having = {one.version for one in seen if one.defect == defect}
+        if having:
+            rows.append((defect.name if defect.real else f"({defect.name})", having, defect))
+    width = max((len(name) for name, _, _ in rows), default=0)
+    lines = [f"{'':{width}}  {' '.join(f'{version:>3}' for version in versions)}"]
+    for name, having, _ in rows:
+        lines.append(
+            f"{name:{width}}  {' '.join('  #' if version in having else '  .' for version in versions)}"
+        )
+    lines += ["", *(f"{name:{width}}  {defect.about} [{defect.source}]" for name, _, defect in rows)]
+    unknown = [one for one in seen if one.defect is None]
+    return "\n".join(lines + [f"unexplained: {one!r}" for one in unknown])
+
+
+def legend(versions: Sequence[str]) -> str:
+    """What the version names mean."""
+    titles = {f"v{info.number}": info.title if info.number else "before the series" for info in SERIES}
+    titles |= {f"m{info.number}": info.title if info.number else "v5.19" for info in mainline.SERIES}
+    return "\n".join(f"{version:>3}  {titles[version]}" for version in versions)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The verb. 0: everything seen is explained, 1: something is not, 2: the arguments cannot be used."""
+    parser = argparse.ArgumentParser("python -m vtdkit findings", description=__doc__)
+    parser.add_argument(
+        "versions",
+        nargs="*",
+        help="v0 to v12 (the series), m0 to m13 (mainline), 6.0-rc1, 6.0-rc5; all if none",
+    )
+    parser.add_argument(
+        "--scenario", action="append", choices=list(SCENARIOS), help="only this one (may be given again)"
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="every finding with functions, contexts and schedule"
+    )
+    parser.add_argument(
+        "--limit", type=int, default=LIMIT, help=f"executions to explore of each scenario (default {LIMIT})"
+    )
+    parser.add_argument(
+        "--runs", type=int, default=RUNS, help=f"random runs where that was not all (default {RUNS})"
+    )
+    parser.add_argument(
+        "--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one for each CPU)"
+    )
+    options = parser.parse_args(arguments)
+    try:
+        versions = [number(version) for version in options.versions] or list(VERSIONS)
+        if min(options.limit, options.runs, options.jobs) < 1:
+            raise KeyError("--limit, --runs and --jobs must be 1 or more")
+    except KeyError as error:
+        print(f"vtdkit findings: {error.args[0]}", file=sys.stderr)
+        return 2
+    with ProcessPoolExecutor(options.jobs) as executor:
+        seen = all_findings(
+            versions,
+            options.scenario or tuple(SCENARIOS),
+            limit=options.limit,
+            runs=options.runs,
+            executor=executor,
+        )
+    if options.json:
+        print(json.dumps([one.as_json() for one in seen], indent=1))
+    else:
+        print(table(seen, versions), legend(versions), sep="\n\n")
+    return int(any(one.defect is None for one in seen))

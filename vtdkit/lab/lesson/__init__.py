@@ -1,0 +1,15 @@
+"""What several lessons need."""
+
+from __future__ import annotations
+
+from vtdkit.face import face
+
+__getattr__, __dir__, __all__ = face(
+    __name__,
+    {
+        "base": (
+            "after CodeExercise FULL in_turn NO_RACES reality Run shown_by together Tried tried version_with"
+        ),
+        "shown": "Listing patch_diff source Table table",
+    },
+)

@@ -1,0 +1,370 @@
+"""What several lessons need: a scene run side by side and measured, a scenario tried in every order, an
+exercise that runs code.
+
+    pc = Computer(driver=driver_at(0), cpus=2, ...) run = together(pc,
+    cat=pc.driver.domain_translation_struct_show(), unmap=after(pc, 2_000, pc.core.iommu_unmap(...)))
+    run.locks            # a table: who was taken how often, waited for and held how long, since the scene
+    began run.irqs_off("cat")  # ns LockTimeline(run.trace, start=run.start)
+
+Thread n runs on CPU n. Only what happens after the scene begins is counted; setting it up is not. All
+times are virtual ns.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import vtdkit
+from vtdkit.iommu.intel.driver import IntelIommu
+from vtdkit.kernel.checkers.findings import Finding
+from vtdkit.kernel.explored.exploring import Factory, explore, settled, shortest
+from vtdkit.kernel.explorer.schedule import Schedule
+from vtdkit.kernel.explorer.search import explore_system
+from vtdkit.kernel.explorer.system import Outcome
+from vtdkit.kernel.machine.machine import CHECKERS, Machine
+from vtdkit.kernel.record.record import Trace
+from vtdkit.kernel.record.spans import Span
+from vtdkit.kernel.record.units import duration
+from vtdkit.lab.computer import Computer
+from vtdkit.lab.exercises.exercise import Exercise
+from vtdkit.lab.scenarios.base import Scenario
+from vtdkit.lab.scenarios.catalogue import SCENARIOS
+from vtdkit.lab.steps.schedule import Steps, record_schedule
+from vtdkit.series.catalogue import name_of
+
+from .shown import Listing, Table, patch_diff, source, table
+
+__all__ = [
+    "NO_RACES",
+    "CodeExercise",
+    "Listing",
+    "Run",
+    "Table",
+    "Tried",
+    "after",
+    "duration",
+    "in_turn",
+    "patch_diff",
+    "reality",
+    "shown_by",
+    "source",
+    "table",
+    "together",
+    "tried",
+    "version_with",
+]
+
+#: for a scene that is about time: the checker of data races is left out, since it reports some that are
+#: harmless in every version
+NO_RACES = tuple(name for name in CHECKERS if name != "races")
+
+
+FULL = 1_000_000  # ns
+
+
+# -- real machines
+# ---------------------------------------------------------------------------------------------------
+
+
+def reality(name: str) -> Path:
+    """The folder with the tables of a real machine, for `Image.load`. Raises FileNotFoundError outside a
+    clone of the project.
+    """
+    folder = Path(vtdkit.__file__).resolve().parent.parent / "tests" / "reality" / name
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"there is no folder tests/reality/{name}; the lessons run from a clone of the project"
+        )
+    return folder
+
+
+# -- a scene
+# ---------------------------------------------------------------------------------------------------------
+
+
+async def after(pc: Computer, ns: int, coro: Coroutine[Any, Any, Any]) -> Any:
+    """Be busy for `ns`, then run `coro`: to let threads begin one after the other."""
+    await pc.machine.work(ns)
+    return await coro
+
+
+async def in_turn(*coros: Coroutine[Any, Any, Any]) -> list[Any]:
+    """Run several coroutines one after the other in one thread."""
+    return [await coro for coro in coros]
+
+
+def together(pc: Computer | Machine, **threads: Coroutine[Any, Any, Any]) -> Run:
+    """Run these threads at the same time, the first on CPU 0, the second on CPU 1, ...
+
+    The scene begins at a full millisecond, so that scenes of two versions begin at the same time and can be
+    laid side by side. Raises ValueError if there are more threads than CPUs.
+    """
+    machine = pc if isinstance(pc, Machine) else pc.machine
+    title = "a machine" if isinstance(pc, Machine) else name_of(type(pc.driver))
+    if len(threads) > len(machine.cpus):
+        for coro in threads.values():
+            coro.close()
+        raise ValueError(
+            f"{len(threads)} threads and {len(machine.cpus)} CPUs; make the computer with cpus={len(threads)}"
+        )
+    machine.advance(-machine.now % FULL)
+    start = machine.now
+    contexts = {
+        name: machine.spawn(coro, cpu=cpu, name=name) for cpu, (name, coro) in enumerate(threads.items())
+    }
+    trace = machine.simulate()
+    results = {name: context.result for name, context in contexts.items()}
+    return Run(title, start, trace, results)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Run:
+    """A scene that was run: which version, when it began (ns), the record, what each thread returned."""
+
+    title: str
+    start: int
+    trace: Trace
+    results: dict[str, Any] = field(compare=False)
+
+    @property
+    def length(self) -> int:
+        """From the beginning of the scene to its end, ns."""
+        return self.trace.end - self.start
+
+    def spans(self, state: str, *, lock: str = "", thread: str = "") -> list[Span]:
+        """The stretches of the scene in a state ("holding", "spinning", "irqs off", ...), of one lock or
+        thread or of all.
+        """
+        return [
+            span
+            for span in self.trace.spans()
+            if span.state == state
+            and span.end > self.start
+            and lock in ("", span.object)
+            and thread in ("", span.context)
+        ]
+
+    def _sum(self, spans: list[Span]) -> int:
+        return sum(span.end - max(span.start, self.start) for span in spans)
+
+    def held(self, lock: str, thread: str = "") -> int:
+        """The longest time a lock was held without a break, ns."""
+        return max(
+            (span.end - span.start for span in self.spans("holding", lock=lock, thread=thread)), default=0
+        )
+
+    def taken(self, lock: str, thread: str = "") -> int:
+        """How often a lock was taken."""
+        return len(self.spans("holding", lock=lock, thread=thread))
+
+    def waited(self, thread: str, lock: str = "") -> int:
+        """How long a thread spun for a lock (or for any) in all, ns."""
+        return self._sum(self.spans("spinning", lock=lock, thread=thread))
+
+    def irqs_off(self, thread: str = "") -> int:
+        """The longest stretch with interrupts off, in a thread or in any, ns."""
+        return max((span.end - span.start for span in self.spans("irqs off", thread=thread)), default=0)
+
+    def took(self, thread: str) -> int:
+        """From the beginning of the scene to the end of a thread, ns."""
+        ends = self.trace.where(kind="end", context=thread).column("time")
+        return ends[-1] - self.start if len(ends) else self.length
+
+    @property
+    def locks(self) -> Table:
+        """Lock by lock: times taken, times waited for, the longest wait, the longest
+        hold. Longest hold first.
+        """
+        names = sorted(
+            {span.object for span in self.spans("holding")}, key=lambda name: (-self.held(name), name)
+        )
+        return table(
+            ["lock", "taken", "waits", "longest wait", "longest hold"], *(self._row(name) for name in names)
+        )
+
+    def _row(self, lock: str) -> tuple[object, ...]:
+        waits = [span.end - span.start for span in self.spans("spinning", lock=lock)]
+        return lock, self.taken(lock), len(waits), duration(max(waits, default=0)), duration(self.held(lock))
+
+    def __repr__(self) -> str:
+        return f"<{self.title}: {', '.join(self.results)}, over after {duration(self.length)}>"
+
+
+# -- a scenario in every order
+# ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """A scenario of one version, run in every order that can make a difference (or in
+    those that `extent` says).
+
+    `findings` says kind and place of what the checkers found, and in how many executions; `bad` in
+    how many there was any; `schedule` is the order with the fewest switches that showed the first
+    of them, for `record_schedule`.
+    """
+
+    scenario: str
+    title: str
+    executions: int
+    extent: str
+    bad: int
+    findings: tuple[tuple[str, str, int], ...]
+    schedule: tuple[str, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether no order was left out."""
+        return self.extent == "complete"
+
+    @property
+    def short(self) -> str:
+        """For a table: in how many of how many."""
+        return f"in {self.bad} of {self.executions}"
+
+    def __repr__(self) -> str:
+        extent = "every order" if self.complete else self.extent
+        head = (
+            f"{self.scenario}, {self.title}: {self.executions} execution{'s' * (self.executions != 1)} "
+            f"({extent}), "
+        )
+        if not self.findings:
+            return head + "nothing found"
+        lines = (f"  {count:>5} x  {kind}: {where}" for kind, where, count in self.findings)
+        return head + f"something found in {self.bad}:\n" + "\n".join(lines)
+
+
+def tried(
+    scenario: str | Scenario,
+    driver: type[IntelIommu],
+    *,
+    wanted: str = "",
+    limit: int = 2000,
+    preemptions: int | None = None,
+) -> Tried:
+    """Run a scenario, one of `SCENARIOS` or another, in every order that matters, and count findings
+    whose kind contains `wanted`.
+
+    Two orders count as one where they differ only in steps that do not touch the same thing. `limit`
+    executions at most; `preemptions` bounds how often a thread that could go on is put aside. Raises KeyError
+    for a scenario there is not.
+    """
+    scene = SCENARIOS[scenario] if isinstance(scenario, str) else scenario
+    build = scene.on(driver)
+
+    def attempt(factory: Factory, _shared: frozenset[int]) -> Tried:
+        count = _Count(wanted)
+        result = explore_system(factory, limit=limit, preemptions=preemptions, on_outcome=count.meet)
+        total = result.executions + result.deadlocks
+        return count.tried(
+            scene.name, name_of(driver), total, "complete" if result.complete else result.extent
+        )
+
+    return settled(build, attempt, cpus=scene.cpus)[0]
+
+
+def shown_by(scene: Scenario, driver: type[IntelIommu], kind: str, title: str) -> Steps:
+    """The shortest order found in which a scenario shows a finding whose kind contains `kind`, step by step.
+
+    Raises LookupError if no order shows one.
+    """
+    build = scene.on(driver)
+    found = explore(build, cpus=scene.cpus)
+    wanted = found.of(kind)
+    if not wanted:
+        raise LookupError(f"in no order of {scene.name!r} a {kind} is found, {name_of(driver)}")
+    schedule = shortest(build, found.schedule_of(wanted[0]), wanted[0], shared=found.shared, cpus=scene.cpus)
+    return record_schedule(build, schedule, shared=found.shared, cpus=scene.cpus, title=title)
+
+
+class _Count:
+    """Counts findings while an exploration goes on. Guards: one exploration, one thread."""
+
+    def __init__(self, wanted: str) -> None:
+        self.wanted = wanted
+        self.bad = 0
+        self.times: Counter[tuple[str, str]] = Counter()
+        self.best: dict[tuple[str, str], Schedule] = {}
+
+    def meet(self, outcome: Outcome, schedule: Schedule) -> None:
+        """One execution has ended."""
+        # a deadlock is told twice; the machine's own finding has the names
+        known = [each for each in outcome.findings if isinstance(each, Finding)]
+        found = sorted({(each.kind, each.where) for each in known if self.wanted in each.kind})
+        self.bad += bool(found)
+        self.times.update(found)
+        for key in found:
+            if key not in self.best or _weight(schedule) < _weight(self.best[key]):
+                self.best[key] = schedule
+
+    def tried(self, scenario: str, title: str, executions: int, extent: str) -> Tried:
+        """What came of it, the most frequent finding first."""
+        rows = tuple(
+            (*key, count) for key, count in sorted(self.times.items(), key=lambda item: (-item[1], item[0]))
+        )
+        steps: Any = self.best[rows[0][:2]].steps if rows else ()
+        return Tried(scenario, title, executions, extent, self.bad, rows, tuple(steps))
+
+
+def _weight(schedule: Schedule) -> tuple[int, int]:
+    return schedule.switches, len(schedule.steps)
+
+
+# -- exercises
+# -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True, repr=False)
+class CodeExercise(Exercise):
+    """An exercise whose answer is code that is run: `judge(seed, function)` says what is wrong with
+    it, None if nothing.
+
+    `answer(seed)` is our solution, for `reveal`; `play(seed, function)` runs it once and returns
+    something to look at.
+    """
+
+    judge: Callable[[int, Any], str | None] = lambda seed, given: None
+    play: Callable[[int, Any], Any] = lambda seed, given: None
+
+    def try_out(self, given: Any) -> Any:
+        """Run the code once and show what it does. Raises what it raises, without the frames of
+        the machine in between.
+        """
+        try:
+            return self.play(self.seed, given)
+        except Exception as error:
+            raise error.with_traceback(_frames_of(given, error.__traceback__)) from None
+
+    def _problem(self, given: Any, right: Any) -> str | None:
+        if given is None or given is ...:
+            return "there is no answer yet"
+        try:
+            return self.judge(self.seed, given)
+        except NotImplementedError:
+            return "the function is not written yet"
+        except Exception as error:  # whatever a student's function raises is an answer too
+            return f"it raises {type(error).__name__}: {error}"
+
+
+def _frames_of(function: Any, traceback: TracebackType | None) -> TracebackType | None:
+    """A traceback from the first frame of a function on; all of it if the function is not in it."""
+    found = traceback
+    while found is not None and found.tb_frame.f_code is not getattr(function, "__code__", None):
+        found = found.tb_next
+    return found or traceback
+
+
+def version_with(driver: type[IntelIommu], function: Any, name: str = "") -> type[IntelIommu]:
+    """A driver version that has one function more, or another one in its place: how a student's code
+    gets into a driver.
+
+    Raises TypeError if it is not a function.
+    """
+    if not callable(function):
+        raise TypeError(f"a driver is made of functions; this is {function!r}")
+    return type("Yours", (driver,), {name or function.__name__: function, "title": "your version"})

@@ -1,0 +1,150 @@
+"""What a lesson shows in a cell besides widgets: source of ours, differences of it, small
+tables, times in words.
+
+Everything has a text for the terminal and for tests, and HTML for the notebook that says the same. Text is
+escaped; a line that was added or removed has a sign in front as well as a colour.
+"""
+
+from __future__ import annotations
+
+import html
+import inspect
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from vtdkit.series.catalogue import SERIES, name_of
+from vtdkit.series.patch import Change, PatchInfo, source_of
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Lines of source under a heading that says whose they are; with `signs`, lines that begin with +
+    or - are marked.
+    """
+
+    title: str
+    text: str
+    signs: bool = False
+
+    def __repr__(self) -> str:
+        return f"{self.title}\n\n{self.text}"
+
+    def _repr_html_(self) -> str:
+        lines = "\n".join(self._line(line) for line in self.text.splitlines())
+        style = (
+            "margin:0;padding:4px "
+            "8px;line-height:1.35;overflow-x:auto;font-family:var(--jp-code-font-family,monospace)"
+        )
+        return f'<div><strong>{html.escape(self.title)}</strong><pre style="{style}">{lines}</pre></div>'
+
+    def _line(self, line: str) -> str:
+        style = _SIGNS.get(line[:1]) if self.signs else None
+        text = html.escape(line)
+        return f'<span style="{style}">{text}</span>' if style else text
+
+
+_SIGNS = {
+    "+": "background:rgba(0,114,178,.18);border-left:3px solid #0072b2;padding-left:4px",
+    "-": "background:rgba(213,94,0,.18);border-left:3px dashed #d55e00;padding-left:4px",
+    "@": "opacity:.6",
+}
+
+
+def source(driver: type, *functions: str) -> Listing:
+    """Our source of these methods as a driver version has them. Raises AttributeError for one the
+    version does not have.
+    """
+    texts = []
+    for name in functions:
+        text = source_of(driver, name)
+        if not text:
+            raise AttributeError(
+                f"{driver.__name__} has no function {name}; look in the notebook for how it is written"
+            )
+        texts.append(text.rstrip())
+    files = dict.fromkeys(_file(driver, name) for name in functions)
+    return Listing(f"{name_of(driver)}: {', '.join(files)}", "\n\n".join(texts))
+
+
+def _file(driver: type, name: str) -> str:
+    parts = inspect.getmodule(inspect.getattr_static(driver, name)).__name__.split(".")  # type: ignore[union-attr]
+    return "/".join(parts) + ".py"
+
+
+def patch_diff(patch: int | PatchInfo, *functions: str, context: int = 30) -> Listing:
+    """What a patch changed in our source, these functions of it or all; `patch` is a number of the
+    series or its record.
+    """
+    info = SERIES[patch] if isinstance(patch, int) else patch
+    changes = info.changes
+    return Listing(
+        info.title, "\n\n".join(_diff(changes[name], context) for name in functions or changes), signs=True
+    )
+
+
+def _diff(change: Change, context: int) -> str:
+    """Without the two lines that name files: the listing has a title."""
+    lines = change.diff(context).splitlines()[2:]
+    return "\n".join(line for line in lines if not line.startswith("@@"))
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A small table; a cell is text or a number, numbers are set to the right."""
+
+    head: tuple[str, ...]
+    rows: tuple[tuple[object, ...], ...]
+
+    def __repr__(self) -> str:
+        cells = [self.head, *(tuple(map(_cell, row)) for row in self.rows)]
+        widths = [max(len(row[column]) for row in cells) for column in range(len(self.head))]
+        right = self._right()
+        lines = (
+            [t.rjust(n) if r else t.ljust(n) for t, n, r in zip(row, widths, right, strict=True)]
+            for row in cells
+        )
+        return "\n".join("  ".join(line).rstrip() for line in lines)
+
+    def _repr_html_(self) -> str:
+        head = self._html_row('th scope="col"', "th", self.head)
+        body = "".join(self._html_row("td", "td", tuple(map(_cell, row))) for row in self.rows)
+        return f'<table style="border-collapse:collapse"><thead>{head}</thead><tbody>{body}</tbody></table>'
+
+    def _html_row(self, start: str, end: str, texts: tuple[str, ...]) -> str:
+        cells = (
+            f'<{start} style="{_align(r)}">{html.escape(t)}</{end}>'
+            for t, r in zip(texts, self._right(), strict=True)
+        )
+        return f"<tr>{''.join(cells)}</tr>"
+
+    def _right(self) -> list[bool]:
+        return [
+            bool(self.rows) and all(_is_figure(row[column]) for row in self.rows)
+            for column in range(len(self.head))
+        ]
+
+
+def _align(right: bool) -> str:
+    return f"padding:2px 14px 2px 0;text-align:{'right' if right else 'left'}"
+
+
+def _cell(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+_FIGURE = re.compile(r"-?[\d,]+(\.\d+)?( (ns|µs|ms|s|times))?")
+
+
+def _is_figure(value: object) -> bool:
+    return isinstance(value, int | float) or (isinstance(value, str) and _FIGURE.fullmatch(value) is not None)
+
+
+def table(head: Sequence[str], *rows: Sequence[object]) -> Table:
+    """A table. Raises ValueError for a row that is longer or shorter than the head."""
+    for row in rows:
+        if len(row) != len(head):
+            raise ValueError(
+                f"the table has {len(head)} columns ({', '.join(head)}), a row has {len(row)}: {row!r}"
+            )
+    return Table(tuple(head), tuple(map(tuple, rows)))

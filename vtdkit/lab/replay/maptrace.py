@@ -1,0 +1,299 @@
+"""Traces of a real guest's mappings: reading them, and working out which maps and unmaps belong together.
+
+`maps.csv.gz` is what the kernel's own tracepoints `iommu:map` and `iommu:unmap` said
+(tests/reality/README.md): one line for each piece of memory mapped and for each unmap, with CPU, time,
+address, device. One call of the DMA API may show as several maps and is undone by one unmap;
+`mappings` puts these together. What had been mapped before the trace began, or stays mapped at its
+end, has one half only.
+
+Files are hostile until read: bounded in size, every field checked, one clear error (`BadTrace`) that says
+which line. Times are in ns, addresses and sizes in bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+HEADER = "cpu,t_ns,op,iova,paddr,size,pid,dev"
+MAX_FILE = 64 << 20  # bytes, compressed
+MAX_TEXT = 512 << 20  # bytes, unpacked
+MAX_LINE = 200
+MAX_META = 1 << 20
+MAX_CPUS = 1024
+PAGE = 4096
+_DEVICE = re.compile(r"(?:[0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7])?")
+_NUMBER = re.compile(r"[0-9]{1,19}|0x[0-9a-f]{1,16}")
+
+
+class BadTrace(ValueError):
+    """A file that is no trace of mappings: what is wrong, and in which line."""
+
+
+@dataclass(frozen=True, slots=True)
+class MapEvent:
+    """One line: `op` is "map" or "unmap"; an unmap has no `paddr` (0). `device` is "" where the recorder
+    did not know it.
+    """
+
+    cpu: int
+    time: int
+    op: str
+    iova: int
+    paddr: int
+    size: int
+    pid: int
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """One call that mapped and the one that unmapped it; a CPU of -1 means that half is not in the trace.
+
+    `segments` are the pieces of memory, (physical address, bytes), in the order of their bus
+    addresses from `iova` on.
+    """
+
+    device: str
+    iova: int
+    segments: tuple[tuple[int, int], ...]
+    map_cpu: int
+    map_time: int
+    unmap_cpu: int = -1
+    unmap_time: int = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes in all."""
+        return sum(size for _, size in self.segments)
+
+    @property
+    def events(self) -> int:
+        """How many lines of the trace it stands for."""
+        return (len(self.segments) if self.map_cpu >= 0 else 0) + (self.unmap_cpu >= 0)
+
+
+@dataclass(frozen=True, slots=True)
+class MapTrace:
+    """A trace: its events in order of time. `lazy`: did the guest put off flushes? (None: the
+    folder does not say).
+    """
+
+    name: str
+    events: tuple[MapEvent, ...]
+    lazy: bool | None = None
+
+    @staticmethod
+    def load(folder: str | Path) -> MapTrace:
+        """Read a `maps_*` folder, or a `maps.csv.gz` alone. Raises BadTrace."""
+        path = Path(folder)
+        path = path / "maps.csv.gz" if path.is_dir() else path
+        lines = _lines(path)
+        if next(lines, None) != HEADER:
+            raise BadTrace(f"{path.name}: the first line must be {HEADER!r}")
+        events = tuple(_events(path.name, lines))
+        return MapTrace(path.parent.name, events, _lazy(path.parent / "meta.json"))
+
+    @property
+    def cpus(self) -> int:
+        """How many CPUs it takes to replay it."""
+        return max((event.cpu for event in self.events), default=0) + 1
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """The devices, in order of address."""
+        return tuple(sorted({event.device for event in self.events if event.device}))
+
+    @property
+    def duration(self) -> int:
+        """From the first event to the last, in ns."""
+        return self.events[-1].time - self.events[0].time if self.events else 0
+
+    def part(self, events: int, start: int = 0) -> MapTrace:
+        """The trace of some events only; their times stay."""
+        return MapTrace(
+            f"{self.name}[{start}:{start + events}]", self.events[start : start + events], self.lazy
+        )
+
+    def mappings(self) -> tuple[Mapping, ...]:
+        """Maps and unmaps put together, in order of first appearance. Raises BadTrace where
+        they contradict each other.
+        """
+        return tuple(_Pairing(self.events).run())
+
+    def __repr__(self) -> str:
+        kinds = Counter(event.op for event in self.events)
+        mode = {None: "", True: ", lazy", False: ", strict"}[self.lazy]
+        return (
+            f"<{self.name}: {kinds['map']} maps, {kinds['unmap']} unmaps on {self.cpus} CPUs, "
+            f"{len(self.devices)} devices, "
+            f"{self.duration / 1e9:.1f} s{mode}>"
+        )
+
+
+# -- reading
+# ---------------------------------------------------------------------------------------------------------------
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """The lines of a gzipped text, unpacked a piece at a time."""
+    try:
+        size = path.stat().st_size
+        if size > MAX_FILE:
+            raise BadTrace(f"{path.name}: {size} bytes; more than {MAX_FILE} are not read")
+        packed = path.read_bytes()
+    except OSError as error:
+        raise BadTrace(f"{path}: cannot be read ({error.strerror})") from None
+    unpack = zlib.decompressobj(31)
+    rest, done = b"", 0
+    try:
+        while packed and not unpack.eof:
+            text = unpack.decompress(packed, 1 << 20)
+            packed = unpack.unconsumed_tail
+            done += len(text)
+            if done > MAX_TEXT:
+                raise BadTrace(f"{path.name}: unpacks to more than {MAX_TEXT} bytes")
+            *lines, rest = (rest + text).split(b"\n")
+            if len(rest) > MAX_LINE:
+                raise BadTrace(f"{path.name}: a line of more than {MAX_LINE} characters")
+            for line in lines:
+                yield line.decode("ascii", "replace").rstrip("\r")
+    except zlib.error as error:
+        raise BadTrace(f"{path.name}: is no gzip file ({error})") from None
+    if not unpack.eof:
+        raise BadTrace(f"{path.name}: ends in the middle")
+    if rest:
+        yield rest.decode("ascii", "replace")
+
+
+def _events(name: str, lines: Iterator[str]) -> Iterator[MapEvent]:
+    before = 0
+    for number, line in enumerate(lines, 2):
+        event = _event(f"{name}, line {number}", line)
+        if event.time < before:
+            raise BadTrace(f"{name}, line {number}: time goes back, from {before} to {event.time} ns")
+        before = event.time
+        yield event
+
+
+def _event(where: str, line: str) -> MapEvent:
+    fields = line.split(",")
+    if len(fields) != 8:
+        raise BadTrace(f"{where}: {len(fields)} fields; there must be 8: {HEADER}")
+    cpu, time, op, iova, paddr, size, pid, device = fields
+    if op not in ("map", "unmap"):
+        raise BadTrace(f"{where}: op is {op[:20]!r}; it must be map or unmap")
+    if not _DEVICE.fullmatch(device):
+        raise BadTrace(f"{where}: device {device[:20]!r}; write it as 0000:00:03.0, or leave it out")
+    event = MapEvent(
+        _number(where, "cpu", cpu, MAX_CPUS - 1),
+        _number(where, "t_ns", time, 1 << 62),
+        op,
+        _number(where, "iova", iova, 1 << 57),
+        _number(where, "paddr", paddr, 1 << 52) if op == "map" else 0,
+        _number(where, "size", size, 1 << 40),
+        _number(where, "pid", pid, 1 << 31),
+        device,
+    )
+    if (event.iova | event.paddr | event.size) & PAGE - 1 or not event.size:
+        raise BadTrace(f"{where}: addresses and sizes must be whole pages of {PAGE} bytes, sizes not 0")
+    return event
+
+
+def _number(where: str, field: str, text: str, most: int) -> int:
+    value = (
+        int(text, 0)
+        if _NUMBER.fullmatch(text) and not (len(text) > 1 and text[0] == "0" and text[1] != "x")
+        else -1
+    )
+    if not 0 <= value <= most:
+        raise BadTrace(f"{where}: {field} is {text[:24]!r}; it must be a number from 0 to {most}")
+    return value
+
+
+def _lazy(meta: Path) -> bool | None:
+    """What the folder's `meta.json` says about flushing; None if there is none or it does not say."""
+    try:
+        if meta.stat().st_size > MAX_META:
+            return None
+        params = json.loads(meta.read_bytes()).get("params", {})
+        return {0: True, 1: False}.get(params.get("strict"))
+    except (OSError, ValueError, AttributeError, RecursionError, TypeError):
+        return None
+
+
+# -- putting together
+# ------------------------------------------------------------------------------------------------------
+
+
+class _Pairing:
+    """Walks the events once, keeping what is mapped by device and address."""
+
+    def __init__(self, events: Sequence[MapEvent]) -> None:
+        self.events = events
+        self.live: dict[tuple[str, int], int] = {}  # -> number of the map event
+        self.found: dict[int, Mapping] = {}  # by the number of the first event
+
+    def run(self) -> Iterator[Mapping]:
+        for number, event in enumerate(self.events):
+            if event.op == "unmap":
+                self._unmap(number, event)
+                continue
+            since = self.live.get((event.device, event.iova))
+            if since is not None and event.device:
+                raise BadTrace(
+                    f"event {number}: {event.device} maps {event.iova:#x}, which is mapped since event "
+                    f"{since}"
+                )
+            self.live[event.device, event.iova] = number
+        for number in self.live.values():
+            event = self.events[number]
+            if event.device:
+                segments = ((event.paddr, event.size),)
+                self.found[number] = Mapping(event.device, event.iova, segments, event.cpu, event.time)
+        return iter([self.found[number] for number in sorted(self.found)])
+
+    def _unmap(self, number: int, event: MapEvent) -> None:
+        """Take the maps that this unmap covers together; none at all: it was mapped
+        before the trace began.
+        """
+        parts = self._covered(number, event)
+        if not parts:
+            segments: tuple[tuple[int, int], ...] = ((0, event.size),)
+            self.found[number] = Mapping(event.device, event.iova, segments, -1, 0, event.cpu, event.time)
+            return
+        first = self.events[min(parts)]
+        segments = tuple((self.events[part].paddr, self.events[part].size) for part in parts)
+        self.found[min(parts)] = Mapping(
+            event.device, event.iova, segments, first.cpu, first.time, event.cpu, event.time
+        )
+
+    def _covered(self, number: int, event: MapEvent) -> list[int]:
+        """The maps in the range, lowest address first. The recorder lost the device of a few; then
+        the address alone decides.
+        """
+        parts: list[int] = []
+        at, end = event.iova, event.iova + event.size
+        while at < end:
+            part = self.live.pop((event.device, at), None)
+            part = self.live.pop(("", at), None) if part is None else part
+            if part is None:
+                if parts:
+                    raise BadTrace(
+                        f"event {number}: {event.device} unmaps {event.iova:#x}, but nothing is mapped at "
+                        f"{at:#x}"
+                    )
+                return []
+            parts.append(part)
+            at += self.events[part].size
+        if at != end:
+            raise BadTrace(
+                f"event {number}: {event.device} unmaps up to {end:#x} in the middle of a piece that was "
+                "mapped whole"
+            )
+        return parts

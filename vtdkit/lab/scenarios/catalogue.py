@@ -1,0 +1,17 @@
+"""The standard scenarios, by name: what `python -m vtdkit findings` tries on every version of the driver."""
+
+from __future__ import annotations
+
+from . import attach, dump, fault, hardware, tables, unmap, users
+from .base import MODES, Observer, Scenario
+
+SCENARIOS: dict[str, Scenario] = {
+    scenario.name: scenario
+    for module in (attach, unmap, users, dump, fault, hardware)
+    for scenario in module.SCENARIOS
+}
+
+#: what is asked about page tables in the debate; not part of the findings
+QUESTIONS: dict[str, Scenario] = {scenario.name: scenario for scenario in tables.SCENARIOS}
+
+__all__ = ["MODES", "QUESTIONS", "SCENARIOS", "Observer", "Scenario"]

@@ -1,0 +1,365 @@
+"""One schedule of a scenario, step by step: what the interleaving stepper shows.
+
+`record_schedule(scenario, schedule)` runs the scenario under the explorer's machine in exactly that order and
+writes down, after every step, where each thread stands in the source, what it is about to do, which locks it
+has, what the shared words hold, what was freed and what the checkers have found. A step is one visible
+operation and all that the thread does up to its next one.
+
+A schedule is that of a finding (`found.findings[0].schedule`), or text such as `cat*4 unmap*2`: the thread
+cat takes four steps, then unmap two. Numbers will do too: `0*4 1*2`, and `0.1` for the first thing that
+thread 0 set off, an interrupt for instance. After its end the last thread goes on as long as it can, then the
+first one that can.
+
+Rules for the caller: the scenario does the same each time it is called (see
+`vtdkit.kernel.explored.scenario`). Where a thread's steps end depends on which locations are known to
+be shared, so a schedule goes with the set it was found with (`found.shared`); without one, it is the
+set that `replay` takes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vtdkit.kernel.explored.exploring import shared_locations
+from vtdkit.kernel.explored.scenario import NamedSystem, Observer
+from vtdkit.kernel.explorer.schedule import VERSION, Schedule
+from vtdkit.kernel.machine.machine import Machine
+
+from .inevitable import BUDGET, first_inevitable
+from .standing import Lines, Sources, op_of, standing
+from .watched import Watched
+
+Asked = str | tuple[int, ...]  #: a thread by name, or by number
+Plan = str | Schedule | Sequence[Asked]
+Scenario = Callable[[Machine], Observer]
+MOST_STEPS = 2000
+_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_./#@-]*")
+READY, WAITING, DONE = "ready", "waiting", "done"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A function as it is shown: its name, the file from the package down, the number of its
+    first line, its lines.
+    """
+
+    name: str
+    file: str
+    first: int
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Stand:
+    """Where a thread stands between two steps.
+
+    `function` is an index into `Steps.sources` (-1: nowhere), `line` the number of the line it is about to
+    run or is in the middle of (0 when it has ended); `ran` are the lines of this function that its last step
+    ran. `next` says what it will do, or why it cannot; `path` are the functions it came through.
+    """
+
+    function: int
+    line: int
+    next: str
+    state: str
+    held: tuple[str, ...] = ()
+    path: tuple[str, ...] = ()
+    ran: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step: who moved (index into `Steps.threads`), what it did, where all stand then (indices into
+    `Steps.stands`), the values of the watched words, what it freed."""
+
+    thread: int
+    did: str
+    stands: tuple[int, ...]
+    values: tuple[str, ...]
+    freed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A finding: after how many steps it appeared (0: in the set-up), its first line, all of it; and the
+    places it names (file and line), the one where it was noticed first."""
+
+    step: int
+    title: str
+    text: str
+    places: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Steps:
+    """A schedule, run. `steps[0]` is the state before the first step (its `thread` is -1).
+
+    `inevitable` is the number of steps after which every way to go on shows the first finding that the set-up
+    had not, None where there is none or the search gave up; `how` says in a sentence what was searched.
+    """
+
+    title: str
+    schedule: str
+    threads: tuple[str, ...]
+    sources: tuple[Source, ...]
+    stands: tuple[Stand, ...]
+    words: tuple[str, ...]
+    steps: tuple[Step, ...]
+    findings: tuple[Shown, ...]
+    inevitable: int | None
+    how: str
+    outcome: str
+
+    def __len__(self) -> int:
+        return len(self.steps) - 1
+
+    def stand(self, step: int, thread: int) -> Stand:
+        """Where a thread stands after so many steps."""
+        return self.stands[self.steps[step].stands[thread]]
+
+    def when(self, thread: str, did: str) -> int:
+        """The number of the first step in which a thread, given by its own name, did this:
+        `when("cat", "take &iommu->lock")`.
+
+        ValueError, with what it did do, if it never did that.
+        """
+        names = [name.rpartition(": ")[2] for name in self.threads]
+        if thread not in names:
+            raise ValueError(f"no thread {thread!r} here; there are {', '.join(names)}")
+        own = [step.did if step.thread == names.index(thread) else "" for step in self.steps]
+        if did not in own:
+            raise ValueError(
+                f"{thread} never did {did!r}; it did "
+                f"{', '.join(dict.fromkeys(repr(one) for one in own if one))}"
+            )
+        return own.index(did)
+
+    def __repr__(self) -> str:
+        new = [found.step for found in self.findings if found.step]
+        found = f"{len(new)} findings, the first after step {new[0]}" if new else "no findings"
+        return f"<steps of {self.title}: {len(self)} steps of {len(self.threads)} threads, {found}>"
+
+
+def parse(schedule: Plan) -> list[Asked]:
+    """The steps of a schedule one by one: a thread's name, or its number. Raises ValueError for
+    text that is none.
+    """
+    if not isinstance(schedule, str):
+        return list(schedule.steps) if isinstance(schedule, Schedule) else list(schedule)
+    found: list[Asked] = []
+    for word in schedule.removeprefix(VERSION).split():
+        name, star, times = word.partition("*")
+        numbers = name.split(".")
+        plain = all(part.isdecimal() for part in numbers)
+        if not (plain or _WORD.fullmatch(name)) or not (times if star else "1").isdecimal():
+            raise ValueError(
+                f"{word!r} is no part of a schedule; write cat*4 unmap: a thread's name, and how many steps "
+                "it takes"
+            )
+        found += [tuple(map(int, numbers)) if plain else name] * int(times or 1)
+    return found
+
+
+def record_schedule(
+    scenario: Scenario,
+    schedule: Plan = "",
+    *,
+    title: str = "",
+    shared: Iterable[int] | None = None,
+    budget: int = BUDGET,
+    watch: Mapping[str, Callable[[Any], object]] | None = None,
+    **options: Any,
+) -> Steps:
+    """Run one schedule and write down every step.
+
+    `watch` names more to show beside the words that the threads touch: a function of the machine each.
+    `budget` is how many executions the search for the point of no return may take (0: do not search).
+    `options` go to the machine.
+
+    Raises ValueError for a schedule in which a thread moves that cannot, or one of more than 2000 steps.
+    """
+    frozen = shared_locations(scenario, **options) if shared is None else frozenset(shared)
+
+    def system(run: Scenario = scenario) -> NamedSystem:
+        return NamedSystem(run, shared=frozen, grow=True, **options)
+
+    watched = Watched(watch or {})
+    order = _rehearse(system(), parse(schedule), watched)
+    recorder = _Recorder(system(watched.follow(scenario)), scenario, watched)
+    recorder.run(order)
+    inevitable, how = None, "nothing was found"
+    first = next((i for i, found in enumerate(recorder.findings) if found.step), None)
+    if first is not None:
+        inevitable, how = first_inevitable(
+            system, order, recorder.signs[first], recorder.findings[first].step, budget
+        )
+    shown = watched.telling([step.values for step in recorder.steps])
+    return Steps(
+        title or getattr(getattr(scenario, "func", scenario), "__name__", "a scenario"),
+        Schedule(tuple(order)).text,
+        tuple(recorder.labels),
+        tuple(recorder.sources.found),
+        tuple(recorder.stands),
+        tuple(watched.labels[i] for i in shown),
+        tuple(recorder.filled(shown)),
+        tuple(recorder.findings),
+        inevitable,
+        how,
+        recorder.outcome,
+    )
+
+
+def _rehearse(system: NamedSystem, asked: Sequence[Asked], watched: Watched) -> list[str]:
+    """Run it once to see how it ends and which words are touched; the whole order."""
+    system.start()
+    order: list[str] = []
+    try:
+        while enabled := list(system.enabled()):
+            if len(order) >= MOST_STEPS:
+                raise ValueError(
+                    f"the scenario is not over after {MOST_STEPS} steps; that is too long to step through"
+                )
+            name = _next(system, asked, order, enabled)
+            watched.notice(name, op_of(system.machine.processes[system.named[name]]))
+            system.step(name)
+            order.append(name)
+        if len(order) < len(asked):
+            raise ValueError(f"the schedule goes on after step {len(order)}, but nobody can go on")
+        return order
+    finally:
+        system.close()
+
+
+def _next(system: NamedSystem, asked: Sequence[Asked], order: Sequence[str], enabled: Sequence[str]) -> str:
+    if len(order) < len(asked):
+        wanted = asked[len(order)]
+        name = wanted if isinstance(wanted, str) else system.words.get(wanted, ".".join(map(str, wanted)))
+        if name not in enabled:
+            able = f"those that can are {', '.join(enabled)}"
+            raise ValueError(
+                f"step {len(order) + 1} of the schedule moves thread {name}, which cannot: {able}"
+            )
+        return name
+    return order[-1] if order and order[-1] in enabled else enabled[0]
+
+
+class _Recorder:
+    """Runs an order and collects. Guards: used by one thread."""
+
+    def __init__(self, system: NamedSystem, scenario: Scenario, watched: Watched) -> None:
+        self.system = system
+        self.watched = watched
+        self.sources = Sources(scenario, Source)
+        self.names: list[str] = []
+        self.labels: list[str] = []
+        self.stands: list[Stand] = [Stand(-1, 0, "has not begun", READY)]
+        self.numbers: dict[Stand, int] = {self.stands[0]: 0}
+        self.steps: list[Step] = []
+        self.findings: list[Shown] = []
+        self.signs: list[tuple[str, str]] = []
+        self.ran: dict[str, tuple[tuple[Any, int], ...]] = {}
+        self.last: dict[str, int] = {}  # the function each thread was seen in last
+        self.outcome = ""
+
+    def run(self, order: Sequence[str]) -> None:
+        """The whole order, from the start to what the observer says."""
+        self.system.start()
+        try:
+            machine = self.system.machine
+            self.watched.begin(machine)
+            self._note(-1, "")
+            for name in order:
+                did = op_of(self._process(name)).words
+                with Lines(self.sources) as lines:
+                    self.system.step(name)
+                self.ran[name] = tuple(dict.fromkeys(lines.seen))
+                self._note(self._thread(name), did)
+            self.outcome = str(self.system.finish().value)
+            self._collect()  # a deadlock is found when nobody can go on
+        finally:
+            self.system.close()
+
+    def filled(self, shown: Sequence[int]) -> list[Step]:
+        """The steps, with the values that are shown, and threads that came later standing nowhere before."""
+        late = len(self.names)
+        return [
+            Step(
+                s.thread,
+                s.did,
+                s.stands + (0,) * (late - len(s.stands)),
+                tuple(s.values[i] for i in shown),
+                s.freed,
+            )
+            for s in self.steps
+        ]
+
+    def _process(self, name: str) -> Any:
+        return self.system.machine.processes[self.system.named[name]]
+
+    def _thread(self, name: str) -> int:
+        if name not in self.names:
+            context = self._process(name).context
+            place = f"CPU{context.cpu_id}" if context.cpu_id >= 0 else "device"
+            self.names.append(name)
+            self.labels.append(f"{place}: {context.name}")
+        return self.names.index(name)
+
+    def _note(self, thread: int, did: str) -> None:
+        enabled = set(self.system.enabled())
+        for name in self.system.named:
+            self._thread(name)
+        stands = tuple(self._stand(name, name in enabled) for name in self.names)
+        self.steps.append(Step(thread, did, stands, self.watched.values(), self.watched.freed()))
+        self._collect()
+
+    def _collect(self) -> None:
+        """What the checkers found since they were asked last."""
+        for finding in list(self.system.machine.findings)[len(self.findings) :]:
+            places = tuple((site.file, site.line) for site in finding.sites)
+            self.findings.append(
+                Shown(len(self.steps) - 1, f"{finding.kind}: {finding.where}", str(finding), places)
+            )
+            self.signs.append((finding.kind, finding.where))
+
+    def _stand(self, name: str, enabled: bool) -> int:
+        process = self._process(name)
+        held = tuple(hold.name for hold in process.context.held)
+        if process.done:
+            error = process.context.error
+            words = f"died: {error}" if error is not None else "has ended"
+            made = Stand(
+                self.last.get(name, -1), 0, words, DONE, held, (), self._ran(name, self.last.get(name, -1))
+            )
+        else:
+            function, line, path = standing(process, self.sources)
+            words = (
+                op_of(process).words if enabled else _why(process, self.system.machine.in_the_way(process))
+            )
+            made = Stand(
+                function, line, words, READY if enabled else WAITING, held, path, self._ran(name, function)
+            )
+            self.last[name] = function
+        number = self.numbers.setdefault(made, len(self.numbers))
+        if number == len(self.stands):
+            self.stands.append(made)
+        return number
+
+    def _ran(self, name: str, function: int) -> tuple[int, ...]:
+        """The lines of a function that the thread's last step ran."""
+        code = self.sources.codes[function] if function >= 0 else None
+        return tuple(sorted({line for seen, line in self.ran.get(name, ()) if seen is code}))
+
+
+def _why(process: Any, before: Any) -> str:
+    """Why a thread cannot go on; `before` has its CPU."""
+    what = process.point.what if process.point is not None else None
+    if before is not None:
+        return f"waits for its CPU, which {before.context.name} has"
+    if what is None:
+        return "waits for its CPU"
+    owner = getattr(what, "owner", None)
+    text = f"waits for {getattr(what, 'name', what)}"
+    return f"{text}, which {owner.name} has" if owner is not None else text

@@ -1,0 +1,133 @@
+"""What is shown beside the source while a schedule is stepped through: words of pages, fields of
+objects, what was freed.
+
+A rehearsal notices which words and fields the threads stop at; the run that is recorded then reads their
+values after every step, from the first. Pages are known by their address and objects by their serial, which
+are the same in every execution; `follow` wraps the scenario so that every object that is made is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from vtdkit.kernel.memory.objects import KObject
+from vtdkit.kernel.memory.pages import POISON
+
+from .standing import Op
+
+MOST = 12  #: words and fields that are shown
+MOST_NOTICED = 1000
+
+
+class Watched:
+    """The things watched in one schedule. Guards: used by one thread."""
+
+    def __init__(self, more: Mapping[str, Callable[[Any], object]]) -> None:
+        self.more = dict(more)
+        self.things: dict[tuple[Any, ...], str] = {}
+        self.users: dict[tuple[Any, ...], set[Any]] = {}
+        self.machine: Any = None
+        self.objects: dict[Any, KObject] = {}
+        self.gone: set[Any] = set()
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of what is watched, in the order of `values`."""
+        return (*self.more, *self.things.values())
+
+    def notice(self, thread: Any, op: Op) -> None:
+        """A thread stops at this."""
+        key: tuple[Any, ...]
+        if op.page is not None:
+            key, label = ("page", op.page.address, op.word), f"{op.page.name}[{op.word}]"
+        elif op.object is not None and op.field:
+            key, label = ("field", op.object.serial, op.field), op.object.name_of_field(op.field)
+        else:
+            return
+        if len(self.things) < MOST_NOTICED:
+            self.things.setdefault(key, label)
+            self.users.setdefault(key, set()).add(thread)
+
+    def telling(self, rows: Sequence[tuple[str, ...]]) -> list[int]:
+        """Which columns of `values` are worth showing: what was asked for; what changed;
+        what two threads touched.
+        """
+        asked, users = len(self.more), [set[Any]() for _ in self.more] + list(self.users.values())
+        changed = [len(set(column)) > 1 for column in zip(*rows, strict=True)]
+        ranked = sorted(range(len(changed)), key=lambda i: (i >= asked, not changed[i]))
+        return sorted([i for i in ranked if i < asked or changed[i] or len(users[i]) > 1][:MOST])
+
+    def follow(self, scenario: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """The scenario, with every object that is made on its machine noted."""
+
+        def followed(machine: Any) -> Any:
+            self.objects, self.gone = {}, set()
+            make = machine.new_object
+
+            def made(obj: KObject) -> Any:
+                serial = make(obj)
+                self.objects[serial] = obj
+                return serial
+
+            machine.new_object = made
+            return scenario(machine)
+
+        return followed
+
+    def begin(self, machine: Any) -> None:
+        """A machine that has just been set up."""
+        self.machine = machine
+        self.freed()
+
+    def values(self) -> tuple[str, ...]:
+        """What everything holds now, as text."""
+        more = (value_text(read(self.machine)) for read in self.more.values())
+        return (*more, *(self._value(*key) for key in self.things))
+
+    def _value(self, kind: str, where: Any, what: Any) -> str:
+        if kind == "page":
+            page = self.machine.pages.page(where)
+            if page is None:
+                return "not allocated yet"
+            return (
+                "freed" if page.freed is not None or page.words[what] == POISON else f"{page.words[what]:#x}"
+            )
+        obj = self.objects.get(where)
+        if obj is None:
+            return "not made yet"
+        return "freed" if obj.freed is not None else value_text(obj.peek(what))
+
+    def freed(self) -> tuple[str, ...]:
+        """Pages and objects freed since the last question."""
+        pages = [
+            page
+            for pfn, page in self.machine.pages.frames.items()
+            if page.freed is not None and pfn not in self.gone
+        ]
+        things = [
+            (serial, obj)
+            for serial, obj in self.objects.items()
+            if obj.freed is not None and serial not in self.gone
+        ]
+        self.gone.update(page.pfn for page in pages)
+        self.gone.update(serial for serial, _ in things)
+        return (
+            *(f"page {page.name} at {page.address:#x}" for page in pages),
+            *(obj.label for _, obj in things),
+        )
+
+
+def value_text(value: object) -> str:
+    """A value as a person reads it: NULL, hex for large numbers, objects by their label."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int):
+        return f"{value:#x}" if abs(value) > 9 else str(value)
+    if isinstance(value, tuple | list):
+        return "[" + ", ".join(map(value_text, value)) + "]"
+    if isinstance(value, KObject):
+        return value.label
+    return str(getattr(value, "name", value))

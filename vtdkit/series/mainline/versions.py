@@ -1,0 +1,94 @@
+"""What mainline made of the series: eleven commits in 6.0-rc1, two fixes in 6.0-rc5. `SERIES`,
+`RC1` and `RC5`, `driver_at`.
+
+What was merged is v4 (posted 6 July 2022). The base is v5.19, where devices no longer share PASID tables, so
+v1's patch 02 has nothing left to do; v1's patch 08 moved to the fifth place and was widened.
+"""
+
+from __future__ import annotations
+
+from vtdkit.iommu.intel.driver import IntelIommu
+from vtdkit.series.patch import PatchInfo
+
+from .commits import V519, Commit01, Commit02, Commit03, Commit04, Commit05, Commit06
+from .fixes import Fix1, Fix2
+from .rest import Commit07, Commit08, Commit09, Commit10, Commit11
+
+MERGED = "2022-07-06"
+
+SERIES: tuple[PatchInfo, ...] = (
+    PatchInfo(0, V519, "v5.19, the release before", fate="the base of the merged series"),
+    PatchInfo(
+        1,
+        Commit01,
+        "the dump holds the group's mutex instead, so the domain cannot be replaced",
+        MERGED,
+        "983ebe57b3af",
+    ),
+    PatchInfo(
+        2,
+        Commit02,
+        "a unit that is switched off has no devices; if domain ids are in use, warn",
+        MERGED,
+        "98f7b0db4976",
+    ),
+    PatchInfo(
+        3,
+        Commit03,
+        "the PCI core can find the device for the fault dump",
+        MERGED,
+        "8ac0b64b9735",
+        "undone by 35bf49e05421",
+    ),
+    PatchInfo(
+        4, Commit04, "root tables are made and freed where nobody else uses the unit", MERGED, "2e1c8dafb8c2"
+    ),
+    PatchInfo(
+        5,
+        Commit05,
+        "neither lock is taken in interrupt context, so interrupts can stay on",
+        MERGED,
+        "ffd5869d9353",
+        "for the device lock that is false; fixed by a349ffcb4daf",
+    ),
+    PatchInfo(
+        6, Commit06, "the helpers that hand out domain ids lock for themselves", MERGED, "2c3262f9e881"
+    ),
+    PatchInfo(
+        7,
+        Commit07,
+        "the PASID helpers lock for themselves, and flush after letting go",
+        MERGED,
+        "8430fd3f3287",
+    ),
+    PatchInfo(
+        8, Commit08, "a domain that is freed has no devices; unmap first, then warn", MERGED, "79d82ce4027f"
+    ),
+    PatchInfo(9, Commit09, "detaching needs the device lock only around the list", MERGED, "db75c9573b08"),
+    PatchInfo(
+        10,
+        Commit10,
+        "the device lock is taken where the list is walked, and nowhere else",
+        MERGED,
+        "969aaefbaaf2",
+    ),
+    PatchInfo(11, Commit11, "a spin lock for each domain", MERGED, "5eaafdf0c055"),
+    PatchInfo(
+        12,
+        Fix1,
+        "unmap may run in interrupt context: interrupts off around domain->lock",
+        "2022-08-17",
+        "a349ffcb4daf",
+    ),
+    PatchInfo(13, Fix2, "the fault dump takes the table from the entry itself", "2022-08-19", "35bf49e05421"),
+)
+
+RC1 = Commit11  #: the driver of 6.0-rc1
+RC5 = Fix2  #: the driver of 6.0-rc5, and of 6.0
+
+
+def driver_at(n: int) -> type[IntelIommu]:
+    """The driver after commit `n` of `SERIES`. Raises ValueError for one there is not."""
+    if isinstance(n, bool) or not isinstance(n, int) or not 0 <= n < len(SERIES):
+        raise ValueError(f"mainline has versions 0 to {len(SERIES) - 1} here, not {n!r}")
+    return SERIES[n].driver

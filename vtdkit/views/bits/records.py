@@ -1,0 +1,60 @@
+"""Layouts of bits as records: what `bits.js` needs to take any value apart into named fields.
+
+One row a run of bits, high bits first, as `Entry.describe` gives them: name, first and last bit, whether
+hardware uses the bits, ignores them or wants them 0, and what they mean. Which bits are reserved depends on
+the unit, so a layout is made for an environment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from vtdkit.views.shared.record import Record
+from vtdkit.vtd.tables.layout import Environment, Field, Row, Structure
+
+from .words import TITLES, glossary
+
+
+def layout_record(structure: Structure, environment: Environment, translation_type: str = "") -> Record:
+    """The rows of `structure` under `environment`; `translation_type` (FS, SS, NEST, PT) says what the
+    entry is used for.
+    """
+    rows = structure.decode(0).describe(environment, translation_type)
+    return {
+        "name": structure.name.removesuffix("_REG"),
+        "title": TITLES[structure.name.removesuffix("_REG")],
+        "width": structure.width,
+        "source": structure.source,
+        "rows": [_row(structure, row, environment) for row in rows],
+    }
+
+
+def _row(structure: Structure, row: Row, environment: Environment) -> dict[str, Any]:
+    high, _, low = row.bits.partition(":")
+    made: dict[str, Any] = {"name": row.name, "high": int(high), "low": int(low or high), "state": row.state}
+    made["meaning"] = row.meaning
+    field = _field(structure, made["low"])
+    if row.name != field.name:
+        return made
+    missing = [name for name in field.needs if not environment[name]]
+    made["meaning"] = f"must be 0: this unit has no {' and no '.join(missing)}" if missing else field.meaning
+    if field.address:
+        made["address"] = True
+    if field.values:
+        made["values"] = {str(value): text for value, text in field.values}
+    if field.access != "RW":
+        made["access"] = field.access
+    return made
+
+
+def glossary_of(layouts: Iterable[Record]) -> dict[str, str]:
+    """What the abbreviations in the rows of some layouts stand for."""
+    texts = [
+        [row["meaning"], *row.get("values", {}).values()] for layout in layouts for row in layout["rows"]
+    ]
+    return glossary(text for row in texts for text in row)
+
+
+def _field(structure: Structure, bit: int) -> Field:
+    return next(field for field in structure.fields if field.low <= bit <= field.high)

@@ -1,0 +1,233 @@
+"""The bit-field card: any register, table entry or descriptor, bit by bit; flip one and see what
+the hardware then answers.
+
+    BitFieldCard("SS-PTE", 0x1234003)
+    walk = unit.walk(Request(sid("00:03.0"), 0x1000))
+    BitFieldCard(walk.steps[-1], unit=unit, request=walk.request)
+    BitFieldCard("GCMD", 1 << 31, unit=unit)
+
+The record has the answers for the starting value and for each single bit of it flipped, so that a page
+without a kernel answers too; for any other value Python is asked, and where there is none the card says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import traitlets
+
+from vtdkit.iommu.hardware import RemappingHardware
+from vtdkit.views.pagetables.words import WORDS
+from vtdkit.views.shared.base import Address, Widget
+from vtdkit.views.shared.bundle import module, style
+from vtdkit.views.shared.html import Html, still, table, tag
+from vtdkit.views.shared.record import Record
+from vtdkit.vtd.requests import Request
+from vtdkit.vtd.tables.descriptors import DESCRIPTORS
+from vtdkit.vtd.tables.entries import CONTEXT_ENTRY, PASID_ENTRY, PGTT_NAMES
+from vtdkit.vtd.tables.layout import Structure
+from vtdkit.vtd.unit.capabilities import Capabilities
+from vtdkit.vtd.unit.unit import RemappingUnit
+from vtdkit.vtd.walk.trace import Step
+
+from .answers import Answers, DescriptorAnswers, EntryAnswers, RegisterAnswers
+from .layout import worth_a_line
+from .records import glossary_of, layout_record
+from .words import TITLES, glossary, layouts
+
+
+class Value(Address):
+    """A number of up to 512 bits as a trait, kept as hex text."""
+
+    bits = 512
+    info_text = "a number of at most 512 bits, as a number or as hex text"
+
+
+class BitFieldCard(Widget):
+    """One value, its fields by name, and what hardware makes of it.
+
+    - `what`: a `Structure`, the name of one (`layouts()` has them all), or a `Step` of a walk, which
+      brings its value along
+    - `value`: the value to begin with
+    - `unit`: the unit that is asked; it also says which bits are reserved. Without it, one that can do
+      all, and no answers
+    - `request`: for table entries, the DMA that is asked about; it is asked as a read and as a write
+    - `address`: where the entry stands; without it, where the walk for `request` finds an entry of this kind
+
+    Position: `value` (hex text), `bit` (the one under the cursor). Raises ValueError for a layout that is not
+    there, a value that is too wide, or an entry that the walk does not use.
+    """
+
+    _esm = module("bits/bitfield.js")
+    _css = style("bits/bitfield.css")
+    value = Value().tag(sync=True)
+    bit = traitlets.Int(0).tag(sync=True)
+    answered: dict[str, Any] = traitlets.Dict().tag(sync=True)  # type: ignore[assignment]
+
+    def __init__(
+        self,
+        what: Structure | Step | str,
+        value: int | None = None,
+        *,
+        unit: RemappingUnit | RemappingHardware | None = None,
+        request: Request | None = None,
+        address: int | None = None,
+    ) -> None:
+        unit = unit.unit if isinstance(unit, RemappingHardware) else unit
+        layout = _layout(what)
+        step = what if isinstance(what, Step) else None
+        if step is None and unit and request and address is None:
+            step = _used(unit, request, layout)
+        if step is not None:
+            value = step.raw if value is None else value
+            address = step.address if address is None and step.source == "memory" else address
+        start = value or 0
+        if not 0 <= start < 1 << layout.width:
+            raise ValueError(f"{start:#x} does not fit: {layout.name} has {layout.width} bits")
+        self._layout_shown, self._start = layout, start
+        self._answers = _answers(unit, layout, address, request)
+        super().__init__(_record(layout, unit, start, self._answers), value=start, bit=0)
+        self.observe(self._ask, "value")
+
+    @traitlets.validate("value")
+    def _fitting(self, proposal: Mapping[str, Any]) -> str:
+        value = str(proposal["value"])
+        if int(value, 16) >> self._layout_shown.width:
+            raise traitlets.TraitError(
+                f"{value} does not fit: {self._layout_shown.name} has {self._layout_shown.width} bits"
+            )
+        return value
+
+    def _ask(self, change: Mapping[str, Any]) -> None:
+        """Answer for a value that the record does not answer for."""
+        now = int(self.value, 16)
+        if self._answers and (now ^ self._start).bit_count() > 1:
+            self.answered = {"value": self.value, "answers": self._answers.ask(now)}
+
+    @property
+    def answers(self) -> list[Record]:
+        """What hardware makes of the present value; nothing without a unit."""
+        return self._answers.ask(int(self.value, 16)) if self._answers else []
+
+    def summary(self) -> str:
+        heads = "; ".join(f"{_sign(each)}{each['head']}" for each in self.answers)
+        return f"{self.record['name']} = {self.value}{': ' if heads else ''}{heads}"
+
+    def still(self) -> Html:
+        lines = worth_a_line(self._layout_in_force(), int(self.value, 16))
+        rows = [(bits, name, f"{value:#x}", text) for bits, name, value, text in lines]
+        fields = table(("bits", "field", "value", "meaning"), rows, mono=(0, 1, 2))
+        answers = ((tag("strong", _sign(each), each["head"]), " ", each["detail"]) for each in self.answers)
+        said = [tag("p", *each, style="margin:2px 0") for each in answers]
+        return still(f"{self.record['name']} = {self.value}: {self.record['title']}", fields, *said)
+
+    def figure(self) -> Any:
+        """The same for paper, as a matplotlib figure."""
+        from .figure import bit_field_figure
+
+        return bit_field_figure(self.record, self._layout_in_force(), int(self.value, 16), self.answers)
+
+    def _layout_in_force(self) -> Record:
+        """Which bits are ignored may depend on a field of the value itself."""
+        made: Record = self.record["layouts"][_type_of(self._layout_shown, int(self.value, 16))]
+        return made
+
+
+def _layout(what: Structure | Step | str) -> Structure:
+    if isinstance(what, Step):
+        return what.structure
+    if isinstance(what, Structure):
+        return what
+    try:
+        return layouts()[what]
+    except KeyError:
+        raise ValueError(f"there is no layout called {what!r}; there are {', '.join(layouts())}") from None
+
+
+def _used(unit: RemappingUnit, request: Request, layout: Structure) -> Step:
+    """The step of the walk for `request` that uses an entry of this kind."""
+    walk = unit.walk(request)
+    for step in walk.steps:
+        if step.structure is layout and not step.inner:
+            return step
+    kinds = ", ".join(dict.fromkeys(step.structure.name for step in walk.steps)) or "no table at all"
+    raise ValueError(f"the walk for {request!r} uses no {layout.name}; it uses {kinds}")
+
+
+def _answers(
+    unit: RemappingUnit | None, layout: Structure, address: int | None, request: Request | None
+) -> Answers | None:
+    if unit is None:
+        return None
+    name = layout.name.removesuffix("_REG")
+    name = "FRCD0" if name == "FRCD" else name
+    if name in unit.registers.names:
+        return RegisterAnswers(unit, name)
+    if layout in DESCRIPTORS:
+        return DescriptorAnswers(unit)
+    if request is None or address is None:
+        return None
+    interrupt = request.pasid is None and 0xFEE0_0000 <= request.address < 0xFEF0_0000
+    kinds = ("write",) if interrupt else ("read", "write")
+    return EntryAnswers(unit, layout, address, [replace(request, kind=kind) for kind in kinds])  # type: ignore[arg-type]
+
+
+def _record(layout: Structure, unit: RemappingUnit | None, start: int, answers: Answers | None) -> Record:
+    environment = unit.rules.environment if unit else Capabilities.scalable().environment
+    types = {"": ""} | {kind: kind for kind in _types(layout).values()}
+    made = {kind: layout_record(layout, environment, kind) for kind in types}
+    flips = {str(bit): answers.ask(start ^ 1 << bit) for bit in range(layout.width)} if answers else {}
+    first = answers.ask(start) if answers else []
+    said = [
+        text for each in [first, *flips.values()] for line in each for text in (line["head"], line["detail"])
+    ]
+    distinct, numbers = _distinct(flips)
+    return {
+        "name": layout.name.removesuffix("_REG"),
+        "title": TITLES[layout.name.removesuffix("_REG")],
+        "source": layout.source,
+        "width": layout.width,
+        "start": f"{start:#x}",
+        "layouts": made,
+        "chooser": {
+            "field": _chooser(layout),
+            "types": {str(value): kind for value, kind in _types(layout).items()},
+        },
+        "asks": answers is not None,
+        "first": first,
+        "distinct": distinct,
+        "flips": numbers,
+        "glossary": glossary_of(made.values()) | glossary(said),
+        "words": [word for word in WORDS if word[0] in ("DMA", "domain", "IOTLB", "reserved bit")],
+    }
+
+
+def _distinct(flips: Mapping[str, list[Record]]) -> tuple[list[list[Record]], dict[str, int]]:
+    """Each different answer once, and for each bit which one it is: most bits make no difference."""
+    distinct: list[list[Record]] = []
+    numbers = {}
+    for bit, answer in flips.items():
+        if answer not in distinct:
+            distinct.append(answer)
+        numbers[bit] = distinct.index(answer)
+    return distinct, numbers
+
+
+def _chooser(layout: Structure) -> str:
+    return {PASID_ENTRY: "PGTT", CONTEXT_ENTRY: "TT"}.get(layout, "")
+
+
+def _types(layout: Structure) -> Mapping[int, str]:
+    """For entries that say themselves how they are used: value of that field → translation type."""
+    return {PASID_ENTRY: PGTT_NAMES, CONTEXT_ENTRY: {2: "PT"}}.get(layout, {})
+
+
+def _type_of(layout: Structure, raw: int) -> str:
+    name = _chooser(layout)
+    return _types(layout).get(layout.field(name).get(raw), "") if name else ""
+
+
+def _sign(answer: Mapping[str, Any]) -> str:
+    return {True: "✓ ", False: "✗ ", None: ""}[answer["good"]]

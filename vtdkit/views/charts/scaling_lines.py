@@ -1,0 +1,118 @@
+"""What a scaling figure shows, as plain data: for each version a line of throughput and of waiting against
+the number of CPUs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+class Measured(Protocol):
+    """One measurement, as `ScalingPoint` has it; any record with these fields will do."""
+
+    @property
+    def version(self) -> Any: ...
+    @property
+    def cpus(self) -> int: ...
+    @property
+    def ops_per_second(self) -> float: ...
+    @property
+    def wait_share(self) -> float: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ScalingPoint:
+    """One measurement: which version of the driver, on how many CPUs, how much it did in a second of virtual
+    time, and which part of all CPU time was waiting for locks (0 to 1)."""
+
+    version: Any
+    cpus: int
+    ops_per_second: float
+    wait_share: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """The measurements of one version, by CPUs."""
+
+    name: str
+    cpus: tuple[int, ...]
+    rates: tuple[float, ...]
+    waits: tuple[float, ...]
+
+
+def scaling_lines(points: Iterable[Measured], names: Mapping[Any, str] | None = None) -> tuple[Line, ...]:
+    """One line a version, in the order in which the versions come. `names` says what a version is called.
+
+    Raises ValueError for no points, numbers that make no sense, or two measurements of the same.
+    """
+    versions: dict[Any, dict[int, Measured]] = {}
+    for point in points:
+        _check(point)
+        known = versions.setdefault(point.version, {})
+        if point.cpus in known:
+            raise ValueError(
+                f"version {point.version!r} has two measurements with {point.cpus} CPUs; give one"
+            )
+        known[point.cpus] = point
+    if not versions:
+        raise ValueError("there are no measurements to draw")
+    return tuple(
+        Line(
+            (names or {}).get(version, str(version)),
+            tuple(sorted(known)),
+            tuple(float(known[cpus].ops_per_second) for cpus in sorted(known)),
+            tuple(float(known[cpus].wait_share) for cpus in sorted(known)),
+        )
+        for version, known in versions.items()
+    )
+
+
+def _check(point: Measured) -> None:
+    if point.cpus < 1:
+        raise ValueError(
+            f"version {point.version!r} was measured with {point.cpus} CPUs; it takes one at least"
+        )
+    if not (math.isfinite(point.ops_per_second) and point.ops_per_second > 0):
+        raise ValueError(
+            f"version {point.version!r}, {point.cpus} CPUs: {point.ops_per_second} a second is no throughput"
+        )
+    if not 0 <= point.wait_share <= 1:
+        raise ValueError(
+            f"version {point.version!r}, {point.cpus} CPUs: the share of waiting is 0 to 1, not "
+            f"{point.wait_share}"
+        )
+
+
+def ideal(lines: Iterable[Line]) -> Callable[[int], float]:
+    """What so many CPUs would do if each did as much as one does in the best version (of
+    the smallest number measured).
+    """
+    fewest = min(line.cpus[0] for line in lines)
+    each = max(line.rates[0] / fewest for line in lines if line.cpus[0] == fewest)
+    return lambda cpus: each * cpus
+
+
+def rate_text(rate: float) -> str:
+    """Operations a second, in words: 2.5 million, 400 thousand, 12."""
+    for unit, name in ((1e9, " billion"), (1e6, " million"), (1e3, " thousand")):
+        if rate >= unit:
+            return f"{rate / unit:.3g}{name}"
+    return f"{rate:.3g}"
+
+
+def doublings(low: float, high: float, most: int = 8) -> list[float]:
+    """Ticks from a round number at or below `low` up to `high`, each twice the one before; four times, and so
+    on, if that were more than `most`."""
+    power = 10.0 ** math.floor(math.log10(low))
+    first = max((step * power for step in (1, 2, 5) if step * power <= low), default=power)
+    factor = 2
+    while first * factor**most < high:
+        factor *= 2
+    ticks = [first]
+    while ticks[-1] * factor <= high:
+        ticks.append(ticks[-1] * factor)
+    return ticks

@@ -1,0 +1,109 @@
+"""Where things stand in the explorer's picture on paper: strips of table entries, as plain data
+computed from the record.
+
+`strips(record, walk)` gives one strip a table on the way. The kinds of entries and their heights are
+those of `pagetables_rows.js`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import log2
+from typing import Any
+
+from vtdkit.views.shared.record import Record
+from vtdkit.vtd.walk.trace import Step, Walk
+
+from .pages import WORD
+from .words import PURPOSE
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """`count` equal entries from `index` on. `kind` is table, both, read, write, wrong or out; `weight` how
+    full, 0 to 1.
+    """
+
+    index: int
+    count: int
+    kind: str
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """One table: what it is called, how many entries it has, which one the walk used, and what that says."""
+
+    name: str
+    says: str
+    size: int
+    lit: int
+    stopped: bool
+    blocks: tuple[Block, ...]
+
+
+def strips(record: Record, walk: Walk) -> tuple[Strip, ...]:
+    """The tables of one walk from the top, second-stage walks on behalf of first-stage tables left out."""
+    fronts = {step["kind"]: step for step in record["now"]["steps"]}
+    return tuple(_strip(record, fronts, step) for step in walk.steps if not step.inner)
+
+
+def _strip(record: Record, fronts: dict[str, Any], step: Step) -> Strip:
+    stopped = bool(step.label)
+    if not step.level:
+        front = fronts[step.structure.name]
+        blocks = tuple(Block(index, 1, "table", 1.0) for index in front["present"])
+        return Strip(
+            PURPOSE[step.structure.name][0],
+            step.why,
+            front["entries"],
+            step.index - front["first"],
+            stopped,
+            blocks,
+        )
+    stage = "second" if step.structure.name.startswith("SS") else "first"
+    found = blocks_of(record, stage, step.level, step.address & ~0xFFF)
+    return Strip(f"Level {step.level}", step.why, 512, step.index, stopped, found)
+
+
+def blocks_of(record: Record, stage: str, level: int, page: int) -> tuple[Block, ...]:
+    """The entries of one page that lead somewhere, equal neighbours together."""
+    kept = record["pages"].get(f"{page:#x}")
+    found: list[Block] = []
+    for index, word in enumerate(unfolded(kept["runs"]) if kept else ()):
+        kind, weight = _cell(record["rules"], stage, level, word, kept["under"].get(str(index)))
+        if not kind:
+            continue
+        last = found[-1] if found else None
+        if last and (last.kind, last.weight, last.index + last.count) == (kind, weight, index):
+            found[-1] = Block(last.index, last.count + 1, kind, weight)
+        else:
+            found.append(Block(index, 1, kind, weight))
+    return tuple(found)
+
+
+def unfolded(runs: list[list[Any]]) -> list[int]:
+    """The 512 words of a page from its runs."""
+    words = [0] * 512
+    for index, *rest in runs:
+        count, value, step = (1, rest[0], "0x0") if len(rest) == 1 else rest
+        for number in range(count):
+            words[index + number] = int(value, 16) + number * int(step, 16) & WORD
+    return words
+
+
+def _cell(rules: dict[str, Any], stage: str, level: int, word: int, under: int | None) -> tuple[str, float]:
+    allowed = (1 | word & 2) * (word & 1) if stage == "first" else word >> rules["permission_shift"] & 3
+    if not allowed:
+        return "", 0.0
+    leaf = level == 1 or bool(level <= 3 and word & 0x80)
+    if word & int(rules[f"{stage}_{'leaf' if leaf else 'table'}"][level], 16):
+        return "wrong", 1.0
+    if leaf:
+        return ("", "read", "write", "both")[allowed], 1.0
+    return ("out", 0.0) if under is None else ("table", fullness(under, level))
+
+
+def fullness(pages: int, level: int) -> float:
+    """How much of what a table entry covers is mapped, on a scale on which one page can still be seen."""
+    return (1 + log2(pages)) / (1 + 9 * (level - 1)) if pages else 0.0

@@ -1,0 +1,297 @@
+"""The record of the page-table explorer: one device's way through the tables, complete, so that any address
+can be looked up in it.
+
+`page_table_record(unit, sid)` reads everything a request of that device can meet: the entries before the
+page tables, every page of the page tables, what the caches still hold, the rules of this unit (which bits
+are reserved, which condition each failed check is), and words for all of it. `pagewalk.js` then does the
+walk of `vtdkit.vtd` for any address, from the record alone; a test holds the two together. Reading
+changes nothing (see `snapshot`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any
+
+from vtdkit.views.bits.records import glossary_of, layout_record
+from vtdkit.views.shared.record import Record
+from vtdkit.vtd.faults.reasons import REASONS
+from vtdkit.vtd.image.image import BadImage
+from vtdkit.vtd.image.survey import Survey
+from vtdkit.vtd.requests import Fault, Request, bdf
+from vtdkit.vtd.tables.pages import first_stage_entry, second_stage_entry
+from vtdkit.vtd.unit.unit import RemappingUnit
+from vtdkit.vtd.walk import engine, legacy, scalable
+from vtdkit.vtd.walk import second_stage as second
+from vtdkit.vtd.walk.job import Job, Mark, Refused, Space
+from vtdkit.vtd.walk.rules import ENTRY_ADDRESS
+from vtdkit.vtd.walk.trace import Step
+from vtdkit.vtd.walk.trace import record as steps_of
+
+from .held import KINDS, held_record, roots_of
+from .pages import MOST, Reader, Table, collect
+from .words import PURPOSE, sentence
+
+MOST_RANGES = 1000
+_LEGACY = "LGN.1.1 LGN.1.3 LGN.2 LGN.3 LGN.4 LSS.1 LSS.2 LCT.4.3 PMR IR.29"
+_SCALABLE = (
+    "SGN.1 SGN.2 SGN.4.2 SGN.5 SGN.6 SGN.7 SGN.8.1 SPT.6 SSS.1 SSS.2 SSS.3 SSS.4 SSS.5"
+    " SFS.1 SFS.2 SFS.3 SFS.4 SFS.5 SFS.6 SFS.7 SFS.8 SFS.9 PMR IR.29"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Front:
+    """The way to the page tables: its steps, and the space it leads to or the label of the
+    condition that ends it.
+
+    `fpd` says whether a fault-processing-disable bit was seen on the way.
+    """
+
+    steps: tuple[Step, ...]
+    space: Space | None
+    refused: str
+    fpd: bool
+
+
+def page_table_record(
+    unit: RemappingUnit,
+    sid: int,
+    pasid: int | None = None,
+    *,
+    near: int = 0,
+    most: int = MOST,
+    driver: str = "",
+) -> Record:
+    """Everything requests of `sid` can meet in `unit`, a `snapshot.twin`. `near`: the tables round it come
+    first if not all fit.
+    """
+    fresh = _front(unit, sid, pasid, cached=False)
+    then = _front(unit, sid, pasid, cached=True) if unit.caches is not None else fresh
+    spaces = [front.space for front in (fresh, then) if front.space and front.space.path != "PT"]
+    reader = Reader(unit, lambda child: _locate(unit, spaces[0], child))
+    roots = [table for space in spaces for table in roots_of(space)]
+    layouts = _layouts(unit, fresh, then)
+    held = held_record(unit, sid, pasid, spaces[: 1 + (fresh.space != then.space)], reader)
+    roots += [
+        Table(each["stage"], int(each["table"], 16), each["level"] - 1, 0) for each in held["structures"]
+    ]
+    return {
+        "device": bdf(sid),
+        "sid": sid,
+        "pasid": pasid,
+        "driver": driver,
+        "mode": ("legacy", "scalable", "reserved", "abort DMA")[unit.mode] if unit.translating else "off",
+        "now": _way(unit, fresh),
+        "then": _way(unit, then),
+        "held": held,
+        "rules": _rules(unit),
+        "window": _window(unit, sid, pasid),
+        "faults": _faults(unit, sid, pasid, fresh, then, held),
+        "layouts": layouts,
+        "glossary": glossary_of(layouts.values()),
+        **collect(reader, roots, near, most),
+        **_ranges(unit, fresh.space),
+    }
+
+
+def _front(unit: RemappingUnit, sid: int, pasid: int | None, *, cached: bool) -> Front:
+    """The way from a source id to a space, from memory or as the caches have it."""
+    marks: list[Mark] = []
+    request = Request(sid, 0, pasid=pasid)
+    caches = unit.caches.copy() if cached and unit.caches else None
+    job = Job(unit, request, caches, commit=False, trace=marks)
+    space, refused = None, ""
+    try:
+        if unit.translating:
+            engine.root_table_register(job)
+            space = unit.finish((legacy if unit.mode == 0 else scalable).find(job))
+    except Refused as refusal:
+        refused = refusal.label
+    return Front(steps_of(request, marks, job.fault("PMR")).steps, space, refused, job.fpd)
+
+
+def _locate(unit: RemappingUnit, space: Space, child: int) -> int | None:
+    """The host address of a first-stage table."""
+    if space.path != "NEST":
+        return child
+    job = Job(unit, Request(0, 0, pasid=0), None, commit=False, trace=None)
+    try:
+        leaf = unit.finish(second.walk(job, space, child, second.Ask(0, second.SCALABLE, dirties=False)))
+    except Refused:
+        return None
+    return leaf.base | child & (1 << leaf.shift) - 1
+
+
+def _way(unit: RemappingUnit, front: Front) -> dict[str, Any]:
+    """Steps and space for the browser; `off` when remapping is off."""
+    space = front.space
+    return {
+        "steps": [_step(unit, step) for step in front.steps],
+        "refused": front.refused,
+        "off": not unit.translating,
+        "fpd": front.fpd,
+        "space": _space(space) if space else None,
+    }
+
+
+def _step(unit: RemappingUnit, step: Step) -> dict[str, Any]:
+    name, purpose = PURPOSE[step.structure.name]
+    made = {
+        "name": name,
+        "purpose": purpose,
+        "kind": step.structure.name,
+        "address": f"{step.address:#x}",
+        "index": step.index,
+        "raw": f"{step.raw:#x}",
+        "source": step.source,
+        "label": step.label,
+        "why": step.why,
+    }
+    if step.source == "memory":
+        made |= _table_of(unit, step)
+    return made
+
+
+def _table_of(unit: RemappingUnit, step: Step) -> dict[str, Any]:
+    """How many entries the table around a step has, and which are present."""
+    size = step.structure.width // 8
+    count = 4096 // size
+    base = step.address - (step.index % count) * size
+    words = unit.memory.page(base >> 12) if base % 4096 == 0 else None  # type: ignore[attr-defined]
+    if words is None:
+        return {"entries": count, "first": step.index - step.index % count, "present": []}
+    present = [
+        index
+        for index in range(count)
+        if any((words[index * size // 8 + word] or 0) & 1 for word in _presence(step))
+    ]
+    return {"entries": count, "first": step.index - step.index % count, "present": present}
+
+
+def _presence(step: Step) -> tuple[int, ...]:
+    """The words of an entry whose bit 0 says that something is there."""
+    return (0, 1) if step.structure.name == "scalable-mode root entry" else (0,)
+
+
+def _space(space: Space) -> dict[str, Any]:
+    numbers = {
+        "did": space.did,
+        "tag": space.tag,
+        "second_levels": space.second_levels,
+        "first_levels": space.first_levels,
+    }
+    addresses = {name: f"{getattr(space, name):#x}" for name in ("second_root", "second_limit", "first_root")}
+    flags = {
+        name: getattr(space, name)
+        for name in ("legacy", "sre", "wpe", "eafe", "ssade", "snooped", "rid_priv")
+    }
+    return {"path": space.path, **numbers, **addresses, **flags}
+
+
+def _rules(unit: RemappingUnit) -> dict[str, Any]:
+    """What checks this unit makes, as masks and labels. Lists are by level."""
+    rules, quirks = unit.rules, unit.quirks
+    sites = {"legacy": second.LEGACY, "scalable": second.SCALABLE}
+    sites |= {"first_root": second.FIRST_ROOT, "first_table": second.FIRST_TABLE}
+    masks = ("second_table", "second_leaf", "first_table", "first_leaf")
+    names = ("root", "lower", "absent", "reserved", "unsnooped", "read", "write")
+    return {
+        "address": f"{ENTRY_ADDRESS:#x}",
+        **{name: [f"{mask:#x}" for mask in getattr(rules, name)] for name in masks},
+        "permission_shift": rules.permission_shift,
+        "host_limit": f"{rules.host_limit:#x}",
+        "reserved_first": rules.caps.reserved_first,
+        "flags_without_snoop": quirks.flags_without_snoop,
+        "interrupt_page": quirks.interrupt_page,
+        "pass_through_unchecked": quirks.pass_through_unchecked,
+        "sites": {name: {key: getattr(site, key) for key in names} for name, site in sites.items()},
+        "protected": _protected(unit),
+    }
+
+
+def _protected(unit: RemappingUnit) -> list[list[str]]:
+    """The protected memory regions in force: first and last address."""
+    registers, caps = unit.registers, unit.capabilities
+    if not registers["PMEN"] & 1:
+        return []
+    low_bits = (1 << caps.pmr_bits) - 1
+    there = [prefix for prefix in ("PLM", "PHM") if getattr(caps, f"{prefix}R")]
+    pairs = [(registers[f"{prefix}BASE"], registers[f"{prefix}LIMIT"] | low_bits) for prefix in there]
+    return [[f"{low:#x}", f"{high:#x}"] for low, high in pairs if low <= high]
+
+
+def _window(unit: RemappingUnit, sid: int, pasid: int | None) -> dict[str, Any] | None:
+    """What becomes of requests for FEE00000 to FEEFFFFF; None: they are looked up as any other.
+
+    `refused` is about those that are no interrupts: the condition, empty if they pass, None if
+    they are looked up.
+    """
+    if pasid is not None:
+        return None
+    if unit.quirks.interrupt_window_silent:
+        return {"refused": ""}
+    return {"refused": "IR.29" if unit.translating or unit.interrupts_remapped else None}
+
+
+def _faults(
+    unit: RemappingUnit, sid: int, pasid: int | None, fresh: Front, then: Front, held: dict[str, Any]
+) -> dict[str, Any]:
+    """For each condition that can end a walk: its code, whether it is recorded, its name and a sentence."""
+    labels = {*(_LEGACY if unit.mode == 0 else _SCALABLE).split(), fresh.refused, then.refused}
+    labels |= {entry["refusal"] for entry in held["iotlb"]}
+    path = next((front.space.path for front in (fresh, then) if front.space), "")
+    return {label: _fault(unit, Request(sid, 0, pasid=pasid), path, label) for label in sorted(labels - {""})}
+
+
+def _fault(unit: RemappingUnit, request: Request, path: str, label: str) -> dict[str, Any]:
+    """`silenced` says that an FPD bit keeps it out of the fault records."""
+    made: dict[str, Any] = {"says": sentence(label), "name": REASONS[label].name}
+    for kind in KINDS:
+        job = Job(unit, replace(request, kind=kind), None, commit=False, trace=None)
+        job.path = path
+        fault = job.fault(label)
+        assert isinstance(fault, Fault)
+        made[kind] = "" if fault.code is None else f"{fault.code:X}h"
+        made["silenced"] = job.silenced(label)
+    return made
+
+
+def _layouts(unit: RemappingUnit, *fronts: Front) -> dict[str, Any]:
+    """The layouts of all entries a walk can show, by the name `pagewalk.js` asks for."""
+    environment = unit.rules.environment
+    path = next((front.space.path for front in fronts if front.space), "")
+    found = {
+        step.structure.name: layout_record(step.structure, environment, path)
+        for front in fronts
+        for step in front.steps
+    }
+    stages: Iterable[tuple[str, Any]] = (("second", second_stage_entry), ("first", first_stage_entry))
+    for stage, shape in stages:
+        if any(
+            front.space and (front.space.path == "NEST" or front.space.path[0] == stage[0].upper())
+            for front in fronts
+        ):
+            for level in range(1, 6):
+                for leaf in (False, True):
+                    found[f"{stage} {level} {'leaf' if leaf else 'table'}"] = layout_record(
+                        shape(level, leaf=leaf), environment
+                    )
+    return found
+
+
+def _ranges(unit: RemappingUnit, space: Space | None) -> dict[str, Any]:
+    """Where the mapped ranges begin and how long they are, to jump from one to the next."""
+    if space is None or space.path == "PT":
+        return {"ranges": [], "ranges_more": False}
+    try:
+        found = list(islice(Survey(unit).ranges(space), MOST_RANGES + 1))
+    except BadImage:
+        found = []  # tables that loop: the walk still tells the truth for each address
+    listed = [
+        [f"{part.iova:#x}", f"{part.size:#x}", f"{part.address:#x}", part.permissions]
+        for part in found[:MOST_RANGES]
+    ]
+    return {"ranges": listed, "ranges_more": len(found) > MOST_RANGES}

@@ -1,0 +1,104 @@
+"""A remapping unit as it stands, copied so that looking at it changes nothing: no access is logged, no freed
+page is reported, no cache entry moves, and what software does afterwards does not show.
+
+`twin(unit)` is a second unit with the same registers in force, the same caches, and a copy of
+every page it reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from vtdkit.vtd.memory import AccessError, MemoryPort
+from vtdkit.vtd.unit.unit import RemappingUnit
+
+Words = Sequence[int | None]
+
+
+class Snapshot:
+    """Pages of a memory, copied when first looked at (a `MemoryPort`). A word that cannot be read is None.
+    No locks: one reader.
+    """
+
+    observed = False
+
+    def __init__(self, memory: MemoryPort) -> None:
+        self.memory = memory
+        self._pages: dict[int, Words | None] = {}
+        self.freed: set[int] = set()
+        """Frames that were read although their owner had freed them."""
+
+    def page(self, pfn: int) -> Words | None:
+        """The 512 words of a page frame, or None where there is no memory."""
+        if pfn not in self._pages:
+            self._pages[pfn] = self._copy(pfn)
+        return self._pages[pfn]
+
+    def _copy(self, pfn: int) -> Words | None:
+        machine = getattr(self.memory, "machine", None)
+        if machine is not None:
+            return self._frame(machine, pfn)
+        bulk = getattr(self.memory, "read_page", None)
+        words = bulk(pfn) if bulk else None
+        if words is not None:
+            return tuple(words)
+        single = tuple(self._word(pfn << 12 | offset) for offset in range(0, 4096, 8))
+        return None if all(word is None for word in single) else single
+
+    def _frame(self, machine: Any, pfn: int) -> Words | None:
+        """A frame of a simulated machine, without its checkers hearing of it."""
+        page = machine.pages.page(pfn << 12)
+        if page is None:
+            return None
+        if page.freed is not None:
+            self.freed.add(pfn)
+        return tuple(page.words)
+
+    def _word(self, address: int) -> int | None:
+        try:
+            return self.memory.read64(address)
+        except AccessError:
+            return None
+
+    def put(self, address: int, value: int) -> None:
+        """Change one word of the copy: what if it were so?"""
+        words = list(self.page(address >> 12) or [None] * 512)
+        words[address >> 3 & 511] = value
+        self._pages[address >> 12] = words
+
+    def read_page(self, pfn: int) -> Words | None:
+        """The bulk door of `Survey`: a page without holes."""
+        words = self.page(pfn)
+        return None if words is None or None in words else words
+
+    def read64(self, address: int) -> int:
+        words = self.page(address >> 12)
+        word = None if words is None else words[address >> 3 & 511]
+        if word is None:
+            raise AccessError(address)
+        return word
+
+    def write64(self, address: int, value: int) -> None:
+        raise AccessError(address, "a snapshot is read-only")
+
+    def cmpxchg64(self, address: int, expected: int, value: int) -> int:
+        raise AccessError(address, "a snapshot is read-only")
+
+
+def twin(unit: RemappingUnit) -> RemappingUnit:
+    """A unit over a `Snapshot` that answers as `unit` would now."""
+    memory = unit.memory
+    second = RemappingUnit(
+        Snapshot(memory), unit.capabilities, quirks=unit.quirks, cached=unit.caches is not None
+    )
+    second.restore(unit.registers.values)
+    second.queue.base = unit.queue.base
+    second.translating = unit.translating
+    second.interrupts_remapped = unit.interrupts_remapped
+    second.compatibility_interrupts = unit.compatibility_interrupts
+    second.latch_root(unit.root_table, unit.mode, unit.ssirwe)
+    second.latch_interrupts(unit.interrupt_table, unit.interrupt_table_size, unit.extended_interrupts)
+    if unit.caches is not None:
+        second.caches = unit.caches.copy()
+    return second

@@ -1,0 +1,129 @@
+"""The record of the patch view: a patch function by function, the locks measured in each, what was found.
+
+A pure function of a `PatchInfo` and of what the caller measured.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias
+
+from vtdkit.kernel.checkers.findings import Finding as Defect
+from vtdkit.series.patch import Change, PatchInfo
+from vtdkit.views.shared.record import Record
+
+from .code import coloured, side_by_side
+from .locks import Locks, Taken
+
+SEVERITIES = {"bad": "problem", "good": "holds", "note": "note"}
+"""What a finding may be, and the word on its badge."""
+Finding: TypeAlias = str | tuple[str, str] | Defect
+"""A text (a note), a severity and a text, or what a checker of the simulated machine found."""
+
+_FILES = re.compile(r"drivers/[\w/.-]+?\.[ch](?:(?:, | and )[\w-]+\.[ch])*")
+_SERIES = re.compile(r"\.p\d\d_\w+$")
+
+
+def patch_record(
+    patch: PatchInfo, before: Locks | None, after: Locks | None, findings: Iterable[Finding]
+) -> Record:
+    """All that is shown. Raises ValueError for a patch that changes nothing and for a severity that is
+    not one of `SEVERITIES`.
+    """
+    changes = patch.changes
+    if not changes:
+        raise ValueError(
+            f"{patch.title!r} is where the series starts and changes nothing; take SERIES[1] or later"
+        )
+    functions = [_function(change, before, after) for change in changes.values()]
+    added, gone = patch.diffstat
+    return {
+        "title": f"{name_of(patch)}: {patch.title.removeprefix('iommu/vt-d: ')}",
+        "claim": f"{patch.claim[0].upper()}{patch.claim[1:]}.",
+        "facts": _facts(patch),
+        "added": added,
+        "gone": gone,
+        "functions": functions,
+        "measured": [before is not None, after is not None],
+        "findings": [_finding(each) for each in findings],
+    }
+
+
+def name_of(patch: PatchInfo) -> str:
+    """Patch 03, or for what was merged, Mainline 3."""
+    return (
+        f"Patch {patch.number:02}" if _SERIES.search(patch.driver.__module__) else f"Mainline {patch.number}"
+    )
+
+
+def _facts(patch: PatchInfo) -> list[list[str]]:
+    facts = [("kernel file", files_of(patch)), ("posted", patch.posted), ("commit", patch.commit)]
+    facts += [("what became of it", patch.fate)]
+    return [[name, text] for name, text in facts if text]
+
+
+def files_of(patch: PatchInfo) -> str:
+    """The kernel's files a patch changed, as its module names them; empty for a commit whose
+    module does not say.
+    """
+    document = sys.modules[patch.driver.__module__].__doc__ or ""
+    found = _FILES.search(document)
+    return found.group() if found else ""
+
+
+def _function(change: Change, before: Locks | None, after: Locks | None) -> Record:
+    rows = side_by_side(change.before, change.after)
+    kind = "added" if not change.before else "removed" if not change.after else "changed"
+    # where declarations of locks and lists stand, which in C are part of no function
+    name = "declarations" if change.function == "init_locks" else change.function
+    return {
+        "name": name,
+        "kind": kind,
+        "added": sum(row.after >= 0 and not row.same for row in rows),
+        "gone": sum(row.before >= 0 and not row.same for row in rows),
+        "before": coloured(change.before),
+        "after": coloured(change.after),
+        "rows": [[row.before, row.after, int(row.same)] for row in rows],
+        "locks": [_locks(before, change.function), _locks(after, change.function)],
+    }
+
+
+def _locks(measured: Locks | None, function: str) -> list[Record]:
+    """The locks of one function: each lock and way of taking it once."""
+    groups: dict[tuple[str, str], list[int]] = {}
+    for lock, how, held in _checked(measured, function):
+        groups.setdefault((lock, how), []).append(held)
+    return [_lock(*key, held) for key, held in groups.items()]
+
+
+def _lock(lock: str, how: str, held: Sequence[int]) -> Record:
+    return {"lock": lock, "how": how, "times": len(held), "longest": max(held), "total": sum(held)}
+
+
+def _checked(measured: Locks | None, function: str) -> Sequence[Taken]:
+    taken = (measured or {}).get(function, ())
+    for each in taken:
+        if len(each) != 3 or not isinstance(each[2], int) or each[2] < 0:
+            raise ValueError(
+                f"{function} has {each!r}: give (lock, how it was taken, ns held), as locks_taken(trace) does"
+            )
+    return taken
+
+
+def _finding(finding: Finding) -> Record:
+    if isinstance(finding, Defect):
+        severity, text = "bad", f"{finding.kind}: {finding.where}"
+    else:
+        severity, text = ("note", finding) if isinstance(finding, str) else finding
+    if severity not in SEVERITIES:
+        raise ValueError(f"a finding is {' or '.join(SEVERITIES)}, not {severity!r}: {text}")
+    return {"severity": severity, "word": SEVERITIES[severity], "text": text}
+
+
+def in_ns(time: int) -> str:
+    """A time in words: 850 ns, 12.4 µs, 3.1 ms."""
+    if time < 1000:
+        return f"{time} ns"
+    return f"{time / 1000:.1f} µs" if time < 1_000_000 else f"{time / 1_000_000:.1f} ms"

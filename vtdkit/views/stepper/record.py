@@ -1,0 +1,101 @@
+"""The record of the interleaving stepper: `Steps` as JSON, and what is said at a step.
+
+Positions count steps done: at position 0 nobody has moved, at position k the k-th step is over. The browser
+says the same words (`stepper_model.js`); tests hold the two together.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vtdkit.lab.steps.schedule import DONE, WAITING, Steps
+
+MOST_COLUMNS = 4
+"""Threads shown with their source; if there are more, those that move most."""
+
+
+def stepper_record(steps: Steps) -> dict[str, Any]:
+    """Everything the browser needs; values that repeat are listed once."""
+    texts: dict[str, int] = {}
+    rows = [
+        [
+            step.thread,
+            step.did,
+            list(step.stands),
+            [texts.setdefault(value, len(texts)) for value in step.values],
+            list(step.freed),
+        ]
+        for step in steps.steps
+    ]
+    return {
+        "title": steps.title,
+        "schedule": steps.schedule,
+        "threads": list(steps.threads),
+        "columns": columns(steps),
+        "sources": [[source.name, source.file, source.first, list(source.lines)] for source in steps.sources],
+        "stands": [
+            [
+                stand.function,
+                stand.line,
+                stand.next,
+                stand.state,
+                list(stand.held),
+                list(stand.path),
+                list(stand.ran),
+            ]
+            for stand in steps.stands
+        ],
+        "words": list(steps.words),
+        "texts": list(texts),
+        "steps": rows,
+        "findings": [
+            [found.step, found.title, found.text, [list(place) for place in found.places]]
+            for found in steps.findings
+        ],
+        "inevitable": steps.inevitable,
+        "how": steps.how,
+        "outcome": steps.outcome,
+    }
+
+
+def columns(steps: Steps) -> list[int]:
+    """The threads that get a column, in order."""
+    moves = [0] * len(steps.threads)
+    for step in steps.steps[1:]:
+        moves[step.thread] += 1
+    busiest = sorted(range(len(moves)), key=lambda thread: -moves[thread])[:MOST_COLUMNS]
+    return sorted(busiest)
+
+
+def says(steps: Steps, at: int) -> str:
+    """One line on a position: what just happened, what comes next, what was found."""
+    last, done = len(steps), steps.steps[at]
+    parts = [f"Step {at} of {last}"]
+    if at:
+        parts.append(f"{steps.threads[done.thread]} did: {done.did}")
+    if done.freed:
+        parts.append(f"Freed: {', '.join(done.freed)}")
+    parts += [f"FOUND: {found.title}" for found in steps.findings if found.step == at > 0]
+    if at == steps.inevitable:
+        parts.append("From here on nothing can avoid what is found")
+    if at < last:
+        mover = steps.steps[at + 1]
+        parts.append(f"Next: {steps.threads[mover.thread]} will {mover.did}")
+    else:
+        parts.append(f"The end; what came of it: {steps.outcome}")
+    return ". ".join(parts) + "."
+
+
+def states(steps: Steps, at: int) -> list[str]:
+    """For each thread, what it is up to at a position: `moves next`, `could move`, why it waits, or
+    that it has ended.
+    """
+    found = []
+    mover = steps.steps[at + 1].thread if at < len(steps) else -1
+    for thread in range(len(steps.threads)):
+        stand = steps.stand(at, thread)
+        if thread == mover:
+            found.append("moves next")
+        else:
+            found.append(stand.next if stand.state in (WAITING, DONE) or stand.function < 0 else "could move")
+    return found

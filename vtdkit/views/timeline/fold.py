@@ -1,0 +1,382 @@
+"""From the record of a run to what a lock timeline shows: for each CPU what it did from when to when, for
+each lock who had it and who waited for it.
+
+A `Timeline` is a function of a `Trace` and nothing else. A CPU's lane is gapless: each span begins where the
+one before ended. What a span looks like is a `Look`; equal looks are one object, numbered, so that a hundred
+thousand spans stay small. An `Episode` is one taking of one lock: asked for, got, given up.
+
+Rules for the caller: events are in the order in which the machine recorded them. A trace cut out
+with `between` will do; a lock that was taken before the cut is unknown to it, so better pass the
+whole trace and `start`/`end`.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from vtdkit.kernel.record.record import (
+    ACQUIRE,
+    END,
+    FOUND,
+    IRQ_ENTER,
+    IRQ_EXIT,
+    IRQ_OFF,
+    IRQ_ON,
+    KINDS,
+    MARK,
+    RELEASE,
+    RUN,
+    SLEEP,
+    SPIN,
+    WAIT,
+    WAIT_END,
+    Trace,
+)
+
+STATES = ("idle", "running", "holding", "spinning", "hardware", "interrupt")
+IDLE, RUNNING, HOLDING, SPINNING, HARDWARE, INTERRUPT = range(len(STATES))
+
+
+class Look(NamedTuple):
+    """What a CPU does during a span.
+
+    `state` is an index into `STATES`, `object` the lock it spins for or took last, or the word it waits for
+    (an index into `Timeline.objects`, -1: none), `held` the locks its thread has, outermost first, `below`
+    those of what an interrupt handler interrupted; `context` and `place` are indices into the names.
+    """
+
+    state: int
+    object: int = -1
+    held: tuple[int, ...] = ()
+    context: int = -1
+    irqs_off: bool = False
+    in_interrupt: bool = False
+    place: int = 0
+    below: tuple[int, ...] = ()
+
+
+IDLE_LOOK = Look(IDLE)
+
+
+class Episode(NamedTuple):
+    """One taking of a lock. Times in ns; `got` and `freed` are the end of the timeline plus one where
+    that was not seen.
+    """
+
+    object: int
+    context: int
+    cpu: int
+    asked: int
+    got: int
+    freed: int
+    place: int
+
+    @property
+    def waited(self) -> int:
+        """How long it took to get it, ns; 0 is no contention."""
+        return self.got - self.asked
+
+
+@dataclass(frozen=True, slots=True)
+class Object:
+    """A lock, or a word hardware writes. `lock` is the number of its class in `Timeline.locks`, -1 for a
+    word; `number` counts the locks of one class from 1, 0 where it has only one."""
+
+    name: str
+    lock: int
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something at one instant: a finding of a checker (`finding` true) or a mark left by the experiment."""
+
+    time: int
+    cpu: int
+    finding: bool
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One CPU: span i begins at `starts[i]` (ns) and looks like `looks[i]`, up to the next one's start."""
+
+    starts: array[int]
+    looks: array[int]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Timeline:
+    """A run, as a timeline shows it: from `start` to `end` (virtual ns). `locks` are the names
+    of the lock classes.
+    """
+
+    start: int
+    end: int
+    events: int
+    lanes: tuple[Lane, ...]
+    looks: tuple[Look, ...]
+    episodes: tuple[Episode, ...]
+    locks: tuple[str, ...]
+    objects: tuple[Object, ...]
+    contexts: tuple[str, ...]
+    places: tuple[str, ...]
+    notes: tuple[Note, ...]
+
+    def __repr__(self) -> str:
+        spans = sum(len(lane.starts) for lane in self.lanes)
+        size = (
+            f"{len(self.lanes)} CPUs, {self.end - self.start} ns, {spans} spans, {len(self.episodes)} "
+            "locks taken"
+        )
+        return f"<timeline: {size}>"
+
+
+def timeline_of(trace: Trace, start: int | None = None, end: int | None = None) -> Timeline:
+    """The timeline of a run, from `start` to `end` (virtual ns; by default the first event's time,
+    and the trace's end).
+
+    Raises ValueError for a trace without events or a window that holds no time.
+    """
+    if not len(trace):
+        raise ValueError(
+            "the trace has no events: was the machine made with record=False, or nothing spawned?"
+        )
+    times = trace.column("time")
+    begin = times[0] if start is None else start
+    stop = max(trace.end, times[-1]) if end is None else end
+    if stop <= begin:
+        raise ValueError(
+            f"the window from {begin} to {stop} ns holds no time; the trace has {times[0]} to {trace.end} ns"
+        )
+    return _Fold(trace, begin, stop).result()
+
+
+class _Thread:
+    """A context while the events are gone through."""
+
+    __slots__ = ("held", "keys", "off", "slept", "wanted", "word")
+
+    def __init__(self) -> None:
+        self.held: list[list[int]] = []  # open episodes: object, asked, got, place, cpu
+        self.keys: tuple[int, ...] = ()  # the objects of `held`
+        self.wanted: list[int] | None = None  # object, asked, place, cpu
+        self.slept = False
+        self.word = -1
+        self.off = False
+
+    def doing(self) -> tuple[int, int, int]:
+        """State, object and place of a thread that has a CPU."""
+        if self.word >= 0:
+            return HARDWARE, self.word, 0
+        if self.wanted is not None and not self.slept:
+            return SPINNING, self.wanted[0], self.wanted[2]
+        if self.held:
+            return HOLDING, self.held[-1][0], self.held[-1][3]
+        return RUNNING, -1, 0
+
+
+class _Fold:
+    """One pass over the events. `lanes` and `episodes` grow; everything else is the state
+    at the present event.
+    """
+
+    def __init__(self, trace: Trace, start: int, end: int) -> None:
+        self.trace, self.start, self.end = trace, start, end
+        self.threads = [_Thread() for _ in trace.contexts]
+        names = dict.fromkeys(trace.contexts)
+        self.names = tuple(names)
+        number = {name: i for i, name in enumerate(names)}
+        self.name_of = [number[name] for name in trace.contexts]
+        self.task: list[int] = [-1] * trace.cpus
+        self.handlers: list[list[int]] = [[] for _ in range(trace.cpus)]
+        self.lanes = [Lane(array("q", [start]), array("q", [0])) for _ in range(trace.cpus)]
+        self.looks: dict[Look, int] = {IDLE_LOOK: 0}
+        self.episodes: list[Episode] = []
+        self.notes: list[Note] = []
+        self.events = 0
+        self.steps: dict[int, Callable[..., None]] = {
+            RUN: self._run,
+            SLEEP: self._sleep,
+            END: self._end,
+            SPIN: self._spin,
+            ACQUIRE: self._acquire,
+            RELEASE: self._release,
+            IRQ_OFF: self._irqs,
+            IRQ_ON: self._irqs,
+            IRQ_ENTER: self._enter,
+            IRQ_EXIT: self._exit,
+            WAIT: self._wait,
+            WAIT_END: self._wait,
+            MARK: self._note,
+            FOUND: self._note,
+        }
+
+    def result(self) -> Timeline:
+        """Go through the events and put the timeline together."""
+        end, steps = self.end, [self.steps.get(kind) for kind in range(len(KINDS))]
+        for time, cpu, context, kind, obj, place, arg in self.trace.rows():
+            if time > end:
+                break
+            self.events += time >= self.start
+            step = steps[kind]
+            if step is not None and (cpu >= 0 or kind in (MARK, FOUND)):
+                step(time, cpu, context, obj, place, arg, kind)
+                if cpu >= 0:
+                    self._show(time, cpu)
+        self._close()
+        return self._timeline()
+
+    # -- events: each takes time, cpu, context, object, place, arg, kind
+    # ---------------------------------------------------
+
+    def _run(self, time: int, cpu: int, context: int, *_: int) -> None:
+        if context in self.task:
+            self.task[self.task.index(context)] = -1
+        self.task[cpu] = context
+
+    def _sleep(self, time: int, cpu: int, context: int, *_: int) -> None:
+        self.threads[context].slept = True
+        self._end(time, cpu, context)
+
+    def _end(self, time: int, cpu: int, context: int, *_: int) -> None:
+        if self.task[cpu] == context:
+            self.task[cpu] = -1
+
+    def _spin(self, time: int, cpu: int, context: int, obj: int, place: int, *_: int) -> None:
+        self._seen(cpu, context)
+        thread = self.threads[context]
+        thread.wanted, thread.slept = [obj, time, place, cpu], False
+
+    def _acquire(self, time: int, cpu: int, context: int, obj: int, place: int, *_: int) -> None:
+        self._seen(cpu, context)
+        thread = self.threads[context]
+        wanted, thread.wanted = thread.wanted, None
+        asked = wanted[1] if wanted is not None and wanted[0] == obj else time
+        thread.held.append([obj, asked, time, place, cpu])
+        thread.keys += (obj,)
+
+    def _release(self, time: int, cpu: int, context: int, obj: int, *_: int) -> None:
+        self._seen(cpu, context)
+        thread = self.threads[context]
+        for i in range(len(thread.held) - 1, -1, -1):
+            if thread.held[i][0] == obj:
+                self._episode(context, thread.held.pop(i), time)
+                thread.keys = tuple(hold[0] for hold in thread.held)
+                return
+
+    def _irqs(self, time: int, cpu: int, context: int, obj: int, place: int, arg: int, kind: int) -> None:
+        self._seen(cpu, context)
+        self.threads[context].off = kind == IRQ_OFF
+
+    def _enter(self, time: int, cpu: int, context: int, *_: int) -> None:
+        self.threads[context] = _Thread()  # a handler's record is used again
+        self.handlers[cpu].append(context)
+
+    def _exit(self, time: int, cpu: int, context: int, *_: int) -> None:
+        if context in self.handlers[cpu]:
+            self.handlers[cpu].remove(context)
+
+    def _wait(self, time: int, cpu: int, context: int, obj: int, place: int, arg: int, kind: int) -> None:
+        self._seen(cpu, context)
+        self.threads[context].word = obj if kind == WAIT else -1
+
+    def _note(self, time: int, cpu: int, context: int, obj: int, place: int, arg: int, kind: int) -> None:
+        if time < self.start:
+            return
+        if kind == FOUND:
+            finding = self.trace.findings[arg] if arg < len(self.trace.findings) else None
+            text = f"{finding.kind}: {finding.where}" if finding is not None else "a finding"
+        else:
+            text = self.trace.marks[arg] if arg < len(self.trace.marks) else "a mark"
+        self.notes.append(Note(time, cpu, kind == FOUND, text))
+
+    # -- what follows from them
+    # --------------------------------------------------------------------------------------------
+
+    def _seen(self, cpu: int, context: int) -> None:
+        """A trace that was cut out may begin in the middle of a thread: what does something is running."""
+        if not self.handlers[cpu] and self.task[cpu] != context:
+            self._run(0, cpu, context)
+
+    def _show(self, time: int, cpu: int) -> None:
+        """Begin a new span if the CPU looks different now."""
+        look = self._look(cpu)
+        number = self.looks.setdefault(look, len(self.looks))
+        lane = self.lanes[cpu]
+        if lane.looks[-1] == number:
+            return
+        if time <= lane.starts[-1]:
+            lane.looks[-1] = number
+            if len(lane.looks) > 1 and lane.looks[-2] == number:
+                lane.looks.pop()
+                lane.starts.pop()
+        else:
+            lane.starts.append(time)
+            lane.looks.append(number)
+
+    def _look(self, cpu: int) -> Look:
+        handlers = self.handlers[cpu]
+        context = handlers[-1] if handlers else self.task[cpu]
+        if context < 0:
+            return IDLE_LOOK
+        thread = self.threads[context]
+        state, obj, place = thread.doing()
+        if not handlers:
+            return Look(state, obj, thread.keys, self.name_of[context], thread.off, False, place)
+        under = [self.threads[each].keys for each in (self.task[cpu], *handlers[:-1]) if each >= 0]
+        state = INTERRUPT if state == RUNNING else state
+        return Look(state, obj, thread.keys, self.name_of[context], thread.off, True, place, sum(under, ()))
+
+    def _episode(self, context: int, hold: Sequence[int], freed: int) -> None:
+        obj, asked, got, place, cpu = hold
+        if freed > self.start or got >= self.start:
+            self.episodes.append(Episode(obj, self.name_of[context], cpu, asked, got, freed, place))
+
+    def _close(self) -> None:
+        """At the end: what is still held, and who still waits."""
+        never = self.end + 1
+        for context, thread in enumerate(self.threads):
+            for hold in thread.held:
+                self._episode(context, hold, never)
+            if thread.wanted is not None:
+                obj, asked, place, cpu = thread.wanted
+                self._episode(context, (obj, asked, never, place, cpu), never)
+
+    def _timeline(self) -> Timeline:
+        trace = self.trace
+        episodes = tuple(sorted(self.episodes, key=lambda e: (e.asked, e.got, e.cpu, e.object)))
+        objects, locks = _objects(trace.objects, {episode.object for episode in episodes})
+        places = tuple("" if not site.line else str(site) for site in trace.sites)
+        return Timeline(
+            self.start,
+            self.end,
+            self.events,
+            tuple(self.lanes),
+            tuple(self.looks),
+            episodes,
+            locks,
+            objects,
+            self.names,
+            places,
+            tuple(self.notes),
+        )
+
+
+def _objects(names: Sequence[str], taken: set[int]) -> tuple[tuple[Object, ...], tuple[str, ...]]:
+    """Every object with its lock class and its number in it, and the names of the classes in
+    order of first use.
+    """
+    classes = {name: i for i, name in enumerate(dict.fromkeys(names[obj] for obj in sorted(taken)))}
+    members: dict[str, list[int]] = {name: [] for name in classes}
+    for obj in sorted(taken):
+        members[names[obj]].append(obj)
+    number = {obj: i for each in members.values() if len(each) > 1 for i, obj in enumerate(each, 1)}
+    objects = (
+        Object(name, classes[name] if obj in taken else -1, number.get(obj, 0))
+        for obj, name in enumerate(names)
+    )
+    return tuple(objects), tuple(classes)

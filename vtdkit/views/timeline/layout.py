@@ -1,0 +1,289 @@
+"""What a timeline shows, as plain data: the state at one instant, the totals of each lock, the bars of
+each lane, the words.
+
+All functions are pure. Times are virtual nanoseconds, as in the trace. The widget computes the same in
+the browser from the same `Timeline`; tests hold the two together.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from vtdkit.kernel.record import units
+
+from .fold import HARDWARE, HOLDING, IDLE, INTERRUPT, RUNNING, SPINNING, STATES, Episode, Lane, Look, Timeline
+
+#: what each state is called in a legend, for somebody who has never seen a lock
+LEGEND = (
+    ("idle", "idle", "the CPU has nothing to do"),
+    ("running", "runs", "works, and has no lock"),
+    ("holding", "holds a lock", "works inside the part that the lock guards; the letter says which lock"),
+    ("spinning", "spins", "waits for a lock that another CPU has, and can do nothing else meanwhile"),
+    ("hardware", "waits for hardware", "watches a word in memory until the hardware has written it"),
+    ("interrupt", "handles an interrupt", "left what it was doing to serve a device or a timer"),
+    ("irqs-off", "interrupts off", "no interrupt gets through to this CPU (a bar below the lane)"),
+)
+UNITS = units.UNITS[:3]  #: as in timeline_model.js
+ORDER = (HOLDING, SPINNING, HARDWARE, INTERRUPT, RUNNING, IDLE)
+NAMED_AT_MOST = 8
+
+
+def duration(ns: int) -> str:
+    """A length of time with its unit, ms at the most."""
+    return units.duration(ns, UNITS)
+
+
+def letters(timelines: Iterable[Timeline]) -> dict[str, str]:
+    """A letter for each lock class: A is the one waited for longest, over all the timelines together."""
+    waited: dict[str, int] = {}
+    for timeline in timelines:
+        for name, total in zip(timeline.locks, totals(timeline), strict=True):
+            waited[name] = waited.get(name, 0) + total.wait_total
+    ranked = sorted(waited, key=lambda name: (-waited[name], name))
+    return {name: _letter(i) for i, name in enumerate(ranked)}
+
+
+def _letter(index: int) -> str:
+    """A … Z, AA, AB …"""
+    text = ""
+    index += 1
+    while index:
+        index, rest = divmod(index - 1, 26)
+        text = chr(ord("A") + rest) + text
+    return text
+
+
+# -- totals
+# ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """A lock class over the whole timeline, as /proc/lock_stat counts: how often taken, how often
+    somebody had to wait, ns.
+    """
+
+    taken: int = 0
+    waits: int = 0
+    wait_total: int = 0
+    wait_max: int = 0
+    hold_total: int = 0
+    hold_max: int = 0
+
+
+def totals(timeline: Timeline) -> tuple[Totals, ...]:
+    """The totals of each lock class, in the order of `timeline.locks`. Waits and holds that had not
+    ended are not counted.
+    """
+    sums = [[0] * 6 for _ in timeline.locks]
+    for episode in timeline.episodes:
+        row = sums[timeline.objects[episode.object].lock]
+        if episode.got <= timeline.end:
+            row[0] += 1
+            waited = episode.waited
+            row[1] += waited > 0
+            row[2] += waited
+            row[3] = max(row[3], waited)
+        if episode.freed <= timeline.end:
+            held = episode.freed - episode.got
+            row[4] += held
+            row[5] = max(row[5], held)
+    return tuple(Totals(*row) for row in sums)
+
+
+def contentions(timeline: Timeline, lock: int | None = None) -> list[int]:
+    """When somebody began to wait for a lock (of one class, if given): the stops of the key n."""
+    return sorted(
+        {
+            episode.asked
+            for episode in timeline.episodes
+            if episode.waited
+            and episode.asked >= timeline.start
+            and lock in (None, timeline.objects[episode.object].lock)
+        }
+    )
+
+
+# -- one instant
+# -------------------------------------------------------------------------------------------------------
+
+
+class Span(NamedTuple):
+    """What a CPU does at some instant, and from when to when."""
+
+    look: Look
+    since: int
+    until: int
+
+
+def span_at(timeline: Timeline, cpu: int, time: int) -> Span:
+    """The span of a CPU at an instant; the first or last one outside the timeline."""
+    lane = timeline.lanes[cpu]
+    index = max(bisect_right(lane.starts, time) - 1, 0)
+    until = lane.starts[index + 1] if index + 1 < len(lane.starts) else timeline.end
+    return Span(timeline.looks[lane.looks[index]], lane.starts[index], until)
+
+
+@dataclass(frozen=True, slots=True)
+class LockNow:
+    """A lock class at one instant: the episodes of those who have it and of those who wait."""
+
+    name: str
+    holders: tuple[Episode, ...]
+    waiters: tuple[Episode, ...]
+
+
+def locks_at(timeline: Timeline, time: int) -> tuple[LockNow, ...]:
+    """Who has and who waits for each lock at an instant, in the order of `timeline.locks`."""
+    holders: list[list[Episode]] = [[] for _ in timeline.locks]
+    waiters: list[list[Episode]] = [[] for _ in timeline.locks]
+    for episode in timeline.episodes:
+        if episode.asked > time:
+            break
+        if time < episode.freed:
+            (holders if episode.got <= time else waiters)[timeline.objects[episode.object].lock].append(
+                episode
+            )
+    return tuple(
+        LockNow(name, tuple(have), tuple(want))
+        for name, have, want in zip(timeline.locks, holders, waiters, strict=True)
+    )
+
+
+def label(timeline: Timeline, obj: int) -> str:
+    """A lock's name, with its number where the class has several."""
+    found = timeline.objects[obj]
+    return f"{found.name} #{found.number}" if found.number else found.name
+
+
+def sentence(timeline: Timeline, time: int) -> str:
+    """What every CPU does at an instant, in words; CPUs that do the same share a sentence."""
+    groups: dict[tuple[int, str], list[str]] = {}
+    for cpu in range(len(timeline.lanes)):
+        look = span_at(timeline, cpu, time).look
+        who = f"CPU{cpu}" if look.context < 0 else f"CPU{cpu} ({timeline.contexts[look.context]})"
+        groups.setdefault((ORDER.index(look.state), _doing(timeline, look)), []).append(who)
+    parts = [
+        f"{_list(who)} {doing}" for (_, doing), who in sorted(groups.items(), key=lambda item: item[0][0])
+    ]
+    asleep = [
+        f"{timeline.contexts[e.context]} sleeps until it gets {label(timeline, e.object)}"
+        for e in _asleep(timeline, time)
+    ]
+    return ". ".join(parts + asleep) + "."
+
+
+def _asleep(timeline: Timeline, time: int) -> list[Episode]:
+    """Those who wait for a lock and are on no CPU."""
+    waiting = [e for now in locks_at(timeline, time) for e in now.waiters]
+    on_cpu = {span_at(timeline, cpu, time).look.context for cpu in range(len(timeline.lanes))}
+    return [episode for episode in waiting if episode.context not in on_cpu]
+
+
+def _doing(timeline: Timeline, look: Look) -> str:
+    held = _list([label(timeline, obj) for obj in look.held])
+    what = label(timeline, look.object) if look.object >= 0 else ""
+    words = {
+        IDLE: "idle",
+        RUNNING: "running",
+        HOLDING: f"holding {held}",
+        SPINNING: f"spinning for {what}",
+        HARDWARE: f"waiting for hardware ({what})",
+        INTERRUPT: "in an interrupt",
+    }[look.state]
+    if held and look.state in (SPINNING, HARDWARE):
+        words += f" while holding {held}"
+    if look.in_interrupt and look.state != INTERRUPT:
+        words += ", in an interrupt"
+    if look.below:
+        words += f", on top of a thread that holds {_list([label(timeline, obj) for obj in look.below])}"
+    return words + (", interrupts off" if look.irqs_off else "")
+
+
+def _list(words: Sequence[str]) -> str:
+    """One, two and three; many: the first eight and how many more."""
+    if len(words) > NAMED_AT_MOST:
+        return f"{', '.join(words[:NAMED_AT_MOST])} and {len(words) - NAMED_AT_MOST} more"
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+# -- pictures
+# ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A piece of a lane, `left` and `right` in the units of the picture's width.
+
+    One span: `look` is its number. Several that are too short to tell apart: `look` is -1 and
+    `shares` says which part of the time each state had, in the order of `STATES`; `irqs_off` is the
+    part with interrupts off.
+    """
+
+    left: float
+    right: float
+    look: int
+    shares: tuple[float, ...] = ()
+    irqs_off: float = 0.0
+
+
+def bars(
+    timeline: Timeline, lane: Lane, start: int, end: int, width: float, thinnest: float = 2.0
+) -> list[Bar]:
+    """A lane between two instants as bars over `width`; what would be thinner than
+    `thinnest` is drawn together.
+    """
+    scale = width / (end - start)
+    starts, looks = lane.starts, lane.looks
+    found: list[Bar] = []
+    crowd: list[tuple[int, int]] = []  # look, ns: short spans not yet drawn
+    left = 0.0
+    first = max(bisect_right(starts, start) - 1, 0)
+    for i in range(first, len(starts)):
+        begin, stop = max(starts[i], start), min(starts[i + 1] if i + 1 < len(starts) else timeline.end, end)
+        if begin >= end:
+            break
+        right = (stop - start) * scale
+        if (stop - begin) * scale >= thinnest:
+            if crowd:
+                found.append(_crowd(timeline, left, (begin - start) * scale, crowd))
+                crowd = []
+            found.append(Bar((begin - start) * scale, right, looks[i]))
+            left = right
+        else:
+            crowd.append((looks[i], stop - begin))
+            if right - left >= thinnest:
+                found.append(_crowd(timeline, left, right, crowd))
+                crowd, left = [], right
+    if crowd:
+        found.append(_crowd(timeline, left, min(width, (timeline.end - start) * scale), crowd))
+    return found
+
+
+def _crowd(timeline: Timeline, left: float, right: float, spans: Sequence[tuple[int, int]]) -> Bar:
+    parts, off = [0] * len(STATES), 0
+    for number, ns in spans:
+        look = timeline.looks[number]
+        parts[look.state] += ns
+        off += ns * look.irqs_off
+    whole = sum(parts) or 1
+    return Bar(left, right, -1, tuple(part / whole for part in parts), off / whole)
+
+
+def ticks(start: int, end: int, most: int) -> list[tuple[int, str]]:
+    """Round instants for an axis from `start` to `end`, at most `most`, each with its text:
+    all in one unit.
+    """
+    step = 1
+    while (end - start) // step > most:
+        step = step * 5 // 2 if str(step)[0] == "2" else step * 2
+    unit, name = next((size, name) for name, size in UNITS[::-1] if end >= 10 * size or size == 1)
+    decimals = 0
+    while step * 10**decimals % unit:
+        decimals += 1
+    return [
+        (at, f"{at / unit:,.{decimals}f} {name}") for at in range(-(-start // step) * step, end + 1, step)
+    ]

@@ -1,0 +1,108 @@
+"""A timeline as JSON for the browser: small tables of names, and long columns packed as text.
+
+A packed column is a string: each number, 0 or more, as groups of seven bits, lowest first, the high bit
+saying that another group follows (LEB128), all of it in base64. Times are differences, so most numbers take
+one or two bytes. A record of a hundred thousand events comes to about half a megabyte.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from .fold import Timeline
+from .layout import LEGEND, letters, totals
+
+
+def pack(numbers: Iterable[int]) -> str:
+    """A column as text. Raises ValueError for a negative number."""
+    out = bytearray()
+    for number in numbers:
+        if number < 0:
+            raise ValueError(f"a packed column holds no negative number such as {number}")
+        while number > 127:
+            out.append(number & 127 | 128)
+            number >>= 7
+        out.append(number)
+    return b64encode(out).decode("ascii")
+
+
+def deltas(numbers: Sequence[int], first: int = 0) -> Iterable[int]:
+    """Each number less the one before it; the first less `first`."""
+    before = first
+    for number in numbers:
+        yield number - before
+        before = number
+
+
+def timeline_record(timelines: Sequence[Timeline], labels: Sequence[str]) -> dict[str, Any]:
+    """The record of the widget: one or two timelines, a letter for each lock name they have. Times are
+    ns after the start.
+    """
+    names = letters(timelines)
+    return {
+        "legend": [list(row) for row in LEGEND],
+        "letters": names,
+        "runs": [_run(timeline, label, names) for timeline, label in zip(timelines, labels, strict=True)],
+    }
+
+
+def _run(timeline: Timeline, label: str, names: Mapping[str, str]) -> dict[str, Any]:
+    numbers, objects = _used(timeline)
+    rows = zip(timeline.locks, totals(timeline), strict=True)
+    return {
+        "label": label,
+        "length": timeline.end - timeline.start,
+        "events": timeline.events,
+        "locks": [[names[name], name] for name in timeline.locks],
+        "totals": [[t.taken, t.waits, t.wait_total, t.wait_max, t.hold_total, t.hold_max] for _, t in rows],
+        "objects": objects,
+        "contexts": list(timeline.contexts),
+        "places": list(timeline.places),
+        "looks": [
+            [
+                look.state,
+                numbers.get(look.object, -1),
+                [numbers[obj] for obj in look.held],
+                look.context,
+                int(look.irqs_off),
+                int(look.in_interrupt),
+                look.place,
+                [numbers[obj] for obj in look.below],
+            ]
+            for look in timeline.looks
+        ],
+        "lanes": [[pack(deltas(lane.starts, timeline.start)), pack(lane.looks)] for lane in timeline.lanes],
+        "episodes": _episodes(timeline, numbers),
+        "notes": [
+            [note.time - timeline.start, note.cpu, int(note.finding), note.text] for note in timeline.notes
+        ],
+    }
+
+
+def _used(timeline: Timeline) -> tuple[dict[int, int], list[list[Any]]]:
+    """New numbers for the objects that occur, and those objects: a machine may have thousands of
+    locks that nobody touched.
+    """
+    seen = {episode.object for episode in timeline.episodes}
+    for look in timeline.looks:
+        seen.update(look.held, look.below, (look.object,))
+    numbers = {obj: i for i, obj in enumerate(sorted(seen - {-1}))}
+    table = [timeline.objects[obj] for obj in numbers]
+    return numbers, [[obj.name, obj.lock, obj.number] for obj in table]
+
+
+def _episodes(timeline: Timeline, numbers: Mapping[int, int]) -> dict[str, Any]:
+    all_of = timeline.episodes
+    first = all_of[0].asked if all_of else timeline.start
+    return {
+        "first": first - timeline.start,
+        "asked": pack(deltas([e.asked for e in all_of], first)),
+        "wait": pack(e.got - e.asked for e in all_of),
+        "hold": pack(e.freed - e.got for e in all_of),
+        "object": pack(numbers[e.object] for e in all_of),
+        "context": pack(e.context for e in all_of),
+        "cpu": pack(e.cpu for e in all_of),
+        "place": pack(e.place for e in all_of),
+    }

@@ -1,0 +1,90 @@
+"""`LockTimeline`: what each CPU did from moment to moment, and what the locks did to it; one run,
+or two to compare.
+
+    LockTimeline(trace)
+    LockTimeline(before, after, labels=("before the patch", "after it"))
+
+Keys and colours are explained in the widget. The whole record is in the browser, so it moves without Python.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import traitlets
+
+from vtdkit.kernel.record.record import Trace
+from vtdkit.views.shared.base import Widget
+from vtdkit.views.shared.bundle import module, style
+from vtdkit.views.shared.html import Html
+
+from .fold import Timeline, timeline_of
+from .layout import duration, sentence
+from .record import timeline_record
+from .still import timeline_still
+
+Run = Trace | Timeline
+
+
+class LockTimeline(Widget):
+    """One run as lanes, or two with one cursor.
+
+    `start` and `end` (virtual ns) cut both runs; `cursor`, `left` and `right` are ns after the
+    start. `lock` names the one lock that is shown clearly ("" for all), `row` is the lane that is
+    described. Raises ValueError for an empty trace, BadRecord for one that is too large for a page
+    (about four hundred thousand events).
+    """
+
+    _esm = module("timeline/timeline.js")
+    _css = style("timeline/timeline.css")
+    cursor = traitlets.Int(0).tag(sync=True)
+    left = traitlets.Int(0).tag(sync=True)
+    right = traitlets.Int(0).tag(sync=True)
+    lock = traitlets.Unicode("").tag(sync=True)
+    row = traitlets.Int(0).tag(sync=True)
+
+    def __init__(
+        self,
+        trace: Run,
+        other: Run | None = None,
+        *,
+        labels: Sequence[str] = (),
+        start: int | None = None,
+        end: int | None = None,
+        title: str = "Lock timeline",
+        **position: Any,
+    ) -> None:
+        runs = [each for each in (trace, other) if each is not None]
+        self.timelines = [
+            each if isinstance(each, Timeline) else timeline_of(each, start, end) for each in runs
+        ]
+        self.labels = list(labels) or (["before", "after"] if len(runs) > 1 else ["the run"])
+        if len(self.labels) != len(runs):
+            raise ValueError(f"{len(runs)} runs need as many labels, not {len(self.labels)}")
+        record = {"title": title, **timeline_record(self.timelines, self.labels)}
+        length = max(timeline.end - timeline.start for timeline in self.timelines)
+        super().__init__(record, **{"right": length, **position})
+
+    def summary(self) -> str:
+        """What every CPU does at the cursor."""
+        said = [
+            self._said(timeline, label) for timeline, label in zip(self.timelines, self.labels, strict=True)
+        ]
+        return f"at {duration(self.cursor)}. {' '.join(said)}"
+
+    def _said(self, timeline: Timeline, label: str) -> str:
+        start = f"{label}: " if len(self.timelines) > 1 else ""
+        if self.cursor > timeline.end - timeline.start:
+            return f"{start}ended at {duration(timeline.end - timeline.start)}."
+        return start + sentence(timeline, timeline.start + self.cursor)
+
+    def still(self) -> Html:
+        """Lanes and lock tables at the cursor."""
+        return timeline_still(self.timelines, self.labels, self.cursor, (self.left, self.right))
+
+    def figure(self, width: float = 9.0) -> Any:
+        """The lanes of the shown window as a matplotlib figure, `width` inches wide."""
+        from .figure import timeline_figure
+
+        return timeline_figure(self.timelines, self.labels, (self.left, self.right), width)

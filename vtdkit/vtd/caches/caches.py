@@ -1,0 +1,258 @@
+"""What the hardware remembers: context cache, PASID cache, paging-structure caches, IOTLB.
+
+Each cache keeps what it was given until it is invalidated or, being full, drops the entry used longest ago.
+Nothing here looks at memory, so an entry goes stale the moment software edits a table, and stays stale: that
+is the point. Which entries an invalidation hits is said in `invalidate.py`; the tags it goes by are in the
+records below.
+
+    cache                 looked up by                     invalidated by
+    context               source id                        source id, DID (legacy mode)
+    PASID                 source id, PASID                 PASID, DID
+    structure, 1st stage  PASID, DID, address above level  the same
+    structure, 2nd stage  DID, address above level         the same
+    IOTLB                 source id, PASID, page           DID, PASID, page
+
+A DID of None is "no tag": only a global or per-device invalidation reaches the entry. No locks: one agent at
+a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar, final
+
+from vtdkit.vtd.plain import shown
+from vtdkit.vtd.requests import bdf, size_name
+from vtdkit.vtd.tables.layout import Entry
+from vtdkit.vtd.unit.capabilities import Capabilities
+from vtdkit.vtd.walk.job import Leaf, Space
+
+E = TypeVar("E")
+
+
+class Lru(Generic[E]):
+    """A bounded table that forgets the entry used longest ago."""
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self._entries: dict[Hashable, E] = {}
+
+    def get(self, key: Hashable) -> E | None:
+        entry = self._entries.pop(key, None)
+        if entry is not None:
+            self._entries[key] = entry
+        return entry
+
+    def put(self, key: Hashable, entry: E) -> None:
+        self._entries.pop(key, None)
+        if len(self._entries) >= self.capacity:
+            del self._entries[next(iter(self._entries))]
+        self._entries[key] = entry
+
+    def drop(self, hit: Callable[[E], bool]) -> int:
+        """Forget every entry for which `hit` is true; returns how many."""
+        if not self._entries:
+            return 0
+        keys = [key for key, entry in self._entries.items() if hit(entry)]
+        for key in keys:
+            del self._entries[key]
+        return len(keys)
+
+    def share(self, other: Lru[E]) -> None:
+        """Take over what `other` holds; the entries are immutable, so the two can go separate ways."""
+        self._entries = dict(other._entries)
+
+    def __iter__(self) -> Iterator[E]:
+        """The entries, used longest ago first."""
+        return iter(list(self._entries.values()))
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+
+@dataclass(frozen=True, slots=True)
+class ContextTag:
+    """A cached context entry."""
+
+    sid: int
+    did: int | None
+    entry: Entry
+
+    __repr__ = shown
+
+
+@dataclass(frozen=True, slots=True)
+class PasidTag:
+    """A cached PASID table entry; `fpd` is that of the directory entry."""
+
+    sid: int
+    pasid: int
+    did: int
+    entry: Entry
+    fpd: bool
+
+    __repr__ = shown
+
+
+@dataclass(frozen=True, slots=True)
+class StructureTag:
+    """A cached non-leaf entry at `level`: where the next table is and what the way to it allows."""
+
+    did: int
+    pasid: int | None
+    level: int
+    prefix: int
+    entry: int
+    table: int
+    allowed: int
+
+    __repr__ = shown
+
+
+@dataclass(frozen=True, slots=True)
+class IotlbTag:
+    """A cached translation of the page of size 2^shift at `page << shift`.
+
+    `pasid` is the PASID of the requests it serves (None: those without one), `tag` the one invalidations
+    name. `refusal` is the condition cached in place of a translation; only units with caching mode have such
+    entries.
+    """
+
+    sid: int
+    pasid: int | None
+    tag: int | None
+    did: int
+    page: int
+    shift: int
+    space: Space
+    leaf: Leaf
+    refusal: str = ""
+
+    def __repr__(self) -> str:
+        who = bdf(self.sid) + ("" if self.pasid is None else f" PASID {self.pasid:#x}")
+        leads = f"refused {self.refusal}" if self.refusal else f"-> {self.leaf.base:#x}"
+        return (
+            f"<IOTLB {who} {self.low:#x} {leads} {size_name(1 << self.shift)} {self.space.path} DID "
+            f"{self.did}>"
+        )
+
+    @property
+    def low(self) -> int:
+        return self.page << self.shift
+
+    @property
+    def high(self) -> int:
+        """The first address after the page."""
+        return (self.page + 1) << self.shift
+
+    @property
+    def first_stage(self) -> bool:
+        """Whether a first stage was walked for it; page-selective-within-domain requests cannot name such an
+        entry.
+        """
+        return self.space.path in ("FS", "NEST")
+
+
+class ContextCache(Lru[ContextTag]):
+    def find(self, sid: int) -> ContextTag | None:
+        return self.get(sid)
+
+    def keep(self, sid: int, did: int | None, entry: Entry) -> None:
+        self.put(sid, ContextTag(sid, did, entry))
+
+
+class PasidCache(Lru[PasidTag]):
+    def find(self, sid: int, pasid: int) -> PasidTag | None:
+        return self.get((sid, pasid))
+
+    def keep(self, sid: int, pasid: int, did: int, entry: Entry, fpd: bool) -> None:
+        self.put((sid, pasid), PasidTag(sid, pasid, did, entry, fpd))
+
+
+class StructureCache(Lru[StructureTag]):
+    """Non-leaf entries of one stage. A hit lets the walk start below them."""
+
+    def find(self, did: int, pasid: int | None, address: int) -> StructureTag | None:
+        """The entry nearest the leaf that is on the way to `address`."""
+        for level in (2, 3, 4, 5):
+            entry = self.get((did, pasid, level, address >> 3 + 9 * level))
+            if entry:
+                return entry
+        return None
+
+    def keep(
+        self, did: int, pasid: int | None, address: int, level: int, entry: int, table: int, allowed: int
+    ) -> None:
+        prefix = address >> 3 + 9 * level
+        self.put((did, pasid, level, prefix), StructureTag(did, pasid, level, prefix, entry, table, allowed))
+
+
+class Iotlb(Lru[IotlbTag]):
+    """Finished translations. Pages larger than `largest` (a power of two) are kept in pieces of that size."""
+
+    def __init__(self, capacity: int, largest: int) -> None:
+        super().__init__(capacity)
+        self.shifts = tuple(shift for shift in (12, 21, 30) if 1 << shift <= largest)
+
+    def find(self, sid: int, pasid: int | None, address: int, kind: str = "") -> IotlbTag | None:
+        """The entry that covers `address`; with `kind`, also a refusal cached for that kind of access."""
+        for shift in self.shifts:
+            entry = self.get((sid, pasid, shift, address >> shift, ""))
+            if entry:
+                return entry
+        return self.get((sid, pasid, 12, address >> 12, kind)) if kind else None
+
+    def keep(self, sid: int, pasid: int | None, address: int, space: Space, leaf: Leaf) -> None:
+        shift = max(s for s in self.shifts if s <= leaf.shift)
+        page = address >> shift
+        if shift < leaf.shift:
+            base = leaf.base | address & (1 << leaf.shift) - (1 << shift)
+            leaf = replace(leaf, base=base, shift=shift)
+        self.put(
+            (sid, pasid, shift, page, ""),
+            IotlbTag(sid, pasid, space.tag, space.did, page, shift, space, leaf),
+        )
+
+    def keep_refusal(
+        self, sid: int, pasid: int | None, address: int, space: Space, kind: str, label: str
+    ) -> None:
+        tag = IotlbTag(sid, pasid, space.tag, space.did, address >> 12, 12, space, _NOWHERE, label)
+        self.put((sid, pasid, 12, address >> 12, kind), tag)
+
+
+_NOWHERE = Leaf(0, 12, 0, 0, False, False, False, False)
+
+
+@final
+class Caches:
+    """All caches of one unit that serve DMA requests."""
+
+    def __init__(self, caps: Capabilities) -> None:
+        self.caps = caps
+        self.context = ContextCache(caps.context_entries)
+        self.pasid = PasidCache(caps.pasid_entries)
+        self.first = StructureCache(caps.structure_entries)
+        self.second = StructureCache(caps.structure_entries)
+        self.iotlb = Iotlb(caps.iotlb_entries, caps.iotlb_page)
+
+    def copy(self) -> Caches:
+        """A second set with the same contents, for looking without touching."""
+        twin = Caches(self.caps)
+        twin.context.share(self.context)
+        twin.pasid.share(self.pasid)
+        twin.first.share(self.first)
+        twin.second.share(self.second)
+        twin.iotlb.share(self.iotlb)
+        return twin
+
+    def clear(self) -> None:
+        """Drop everything, as SRTP with ESRTPS does."""
+        for cache in (self.context, self.pasid, self.first, self.second, self.iotlb):
+            cache.drop(lambda _: True)
+
+    def __repr__(self) -> str:
+        sizes = (("context", self.context), ("PASID", self.pasid), ("IOTLB", self.iotlb))
+        parts = [f"{name} {len(cache)}/{cache.capacity}" for name, cache in sizes]
+        parts.append(f"structures {len(self.first)}+{len(self.second)}")
+        return f"<Caches {', '.join(parts)}>"

@@ -1,0 +1,203 @@
+"""Device TLBs: what endpoints with ATS remember, and the invalidation protocol that keeps them honest.
+
+An `Endpoint` asks the unit for translations, keeps the answers, and uses them for translated requests. The
+unit sends it invalidation requests under one of 32 ITags and waits for as many completions as the endpoint
+says it will send. Nothing here runs by itself: an endpoint made with `prompt=False` answers when it is told
+to, and a time-out happens when the caller says so (`DeviceTlbs.time_out`), so that every order of events can
+be played.
+
+The unit serialises every call; no locks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vtdkit.vtd.plain import shown
+from vtdkit.vtd.requests import Fault, Kind, Request, Translation
+from vtdkit.vtd.walk.ats import coded_range
+
+from .caches import Lru
+
+if TYPE_CHECKING:
+    from vtdkit.vtd.unit.unit import RemappingUnit
+
+ITAGS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class InvalidationRequest:
+    """The message an endpoint gets. `pasid` None: requests without PASID; `everywhere`: all PASIDs (GI)."""
+
+    itag: int
+    sid: int
+    low: int
+    high: int
+    pasid: int | None = None
+    everywhere: bool = False
+
+    __repr__ = shown
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceTlbEntry:
+    """A translation an endpoint keeps."""
+
+    pasid: int | None
+    low: int
+    high: int
+    translation: Translation
+
+    __repr__ = shown
+
+
+class Endpoint:
+    """One device function with a device TLB."""
+
+    def __init__(self, unit: RemappingUnit, sid: int, *, capacity: int = 32, prompt: bool = True) -> None:
+        self.unit = unit
+        self.sid = sid
+        self.prompt = prompt
+        self.tlb: Lru[DeviceTlbEntry] = Lru(capacity)
+        self.inbox: list[InvalidationRequest] = []
+
+    def access(self, address: int, kind: Kind = "read", pasid: int | None = None) -> Translation | Fault:
+        """What a driver's DMA becomes: use the TLB, or ask; then send the translated request.
+
+        Where the translation does not allow the access, or may not be used as one (U=1), the request goes out
+        untranslated and remapping decides.
+        """
+        entry = self.find(address, pasid) or self.ask(address, pasid)
+        if isinstance(entry, Fault):
+            return entry
+        granted = entry.translation
+        allowed = granted.writable if kind in ("write", "atomic") else granted.readable
+        if not allowed or granted.completion is None or granted.completion.U:
+            return self.unit.translate(Request(self.sid, address, kind, pasid=pasid))
+        target = granted.address & -granted.size | address & granted.size - 1
+        return self.unit.translate(Request(self.sid, target, kind, "translated"))
+
+    def find(self, address: int, pasid: int | None = None) -> DeviceTlbEntry | None:
+        """What the TLB holds for `address`."""
+        for entry in self.tlb:
+            if entry.pasid == pasid and entry.low <= address < entry.high:
+                return entry
+        return None
+
+    def ask(self, address: int, pasid: int | None = None) -> DeviceTlbEntry | Fault:
+        """Send a translation request and keep the answer if it grants anything."""
+        answer = self.unit.translate(Request(self.sid, address & ~0xFFF, "read", "translation", pasid))
+        if isinstance(answer, Fault):
+            return answer
+        low = address & -answer.size
+        entry = DeviceTlbEntry(pasid, low, low + answer.size, answer)
+        if (answer.readable or answer.writable) and answer.completion and not answer.completion.U:
+            self.tlb.put((pasid, low, answer.size), entry)
+        return entry
+
+    def receive(self, request: InvalidationRequest) -> None:
+        """An invalidation arrives: obeyed at once, or kept in the inbox until `respond`."""
+        self.inbox.append(request)
+        if self.prompt:
+            self.respond()
+
+    def respond(self) -> None:
+        """Obey the oldest invalidation in the inbox and send its completion."""
+        if not self.inbox:
+            return
+        request = self.inbox.pop(0)
+        self.tlb.drop(
+            lambda e: (
+                (request.everywhere or e.pasid == request.pasid)
+                and e.low < request.high
+                and e.high > request.low
+            )
+        )
+        self.unit.device_tlbs.completed(self.sid, 1 << request.itag, count=1)
+
+
+@dataclass(slots=True)
+class _Pending:
+    sid: int
+    answers: int = 0
+
+
+class DeviceTlbs:
+    """The endpoints of one unit and the ITags that are in use."""
+
+    def __init__(self, unit: RemappingUnit) -> None:
+        self.unit = unit
+        self.endpoints: dict[int, Endpoint] = {}
+        self._pending: dict[int, _Pending] = {}
+
+    def attach(self, sid: int, *, capacity: int = 32, prompt: bool = True) -> Endpoint:
+        """Put an endpoint with a device TLB at `sid`."""
+        endpoint = self.endpoints[sid] = Endpoint(self.unit, sid, capacity=capacity, prompt=prompt)
+        return endpoint
+
+    @property
+    def outstanding(self) -> frozenset[int]:
+        """The ITags that wait for an endpoint."""
+        return frozenset(self._pending)
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._pending)
+
+    @property
+    def free(self) -> bool:
+        return len(self._pending) < ITAGS
+
+    def send(
+        self, sid: int, address: int, s: int, *, pasid: int | None = None, everywhere: bool = False
+    ) -> bool:
+        """Send an invalidation; returns whether it is still outstanding. Nobody answers for an absent
+        endpoint.
+        """
+        itag = next(i for i in range(ITAGS) if i not in self._pending)
+        self._pending[itag] = _Pending(sid)
+        low, high = coded_range(address, s)
+        endpoint = self.endpoints.get(sid)
+        if endpoint:
+            endpoint.receive(InvalidationRequest(itag, sid, low, high, pasid, everywhere))
+        elif self.unit.quirks.device_tlb_at_once:
+            self.completed(sid, 1 << itag, count=1)
+        return itag in self._pending
+
+    def completed(self, sid: int, itags: int, count: int) -> None:
+        """A completion message: a vector of ITags, each done after `count` such messages (0 means 8)."""
+        for itag in range(ITAGS):
+            if not itags >> itag & 1:
+                continue
+            pending = self._pending.get(itag)
+            if pending is None or pending.sid != sid:
+                self._unexpected(sid)
+                continue
+            pending.answers += 1
+            if pending.answers == (count or 8):
+                del self._pending[itag]
+        self.unit.queue.settle()
+
+    def time_out(self) -> int | None:
+        """The oldest outstanding invalidation was not answered in time. Returns its source id, None if there
+        is none.
+        """
+        if not self._pending:
+            return None
+        itag = next(iter(self._pending))
+        sid = self._pending.pop(itag).sid
+        registers = self.unit.registers
+        if not registers.field("FSTS", "ITE"):
+            registers.set_field("IQERCD", "ITESID", sid)
+        self.unit.faults.raise_status("ITE")
+        self.unit.queue.abort_waits()
+        return sid
+
+    def _unexpected(self, sid: int) -> None:
+        registers = self.unit.registers
+        if self.unit.quirks.silent_queue_error:
+            return
+        if not registers.field("FSTS", "ICE"):
+            registers.set_field("IQERCD", "ICESID", sid)
+        self.unit.faults.raise_status("ICE")

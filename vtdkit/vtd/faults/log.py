@@ -1,0 +1,125 @@
+"""Fault recording: the ring of fault records, overflow, and the fault event.
+
+Mirrors the fault logging rules of the VT-d specification, rev 5.10. A new fault goes to the record at an
+internal index; if that record is still valid the overflow bit PFO is set and the fault is lost, and while PFO
+is set every fault is. FRI names the record that was filled when none was valid before. Software walks the
+records from FRI on, writes 1 to each F, then clears PFO.
+"""
+
+from __future__ import annotations
+
+from vtdkit.vtd.registers.events import Event
+from vtdkit.vtd.registers.file import RegisterFile
+from vtdkit.vtd.registers.register_map import FRCD
+from vtdkit.vtd.requests import AddressType, Fault, Kind
+from vtdkit.vtd.tables.layout import Entry
+from vtdkit.vtd.unit.quirks import Quirks
+
+_STATUS = ("PFO", "PPF", "IQE", "ICE", "ITE")
+_TYPES: dict[Kind, tuple[int, int]] = {
+    "write": (0, 0),
+    "read": (1, 0),
+    "zero-length read": (1, 0),
+    "atomic": (1, 1),
+}
+_AT: dict[AddressType, int] = {"untranslated": 0, "translation": 1, "translated": 2}
+_PAGE_REQUEST = (0, 1)
+
+
+def encode(fault: Fault, quirks: Quirks, widest: int = 64) -> int:
+    """The 128-bit record of `fault`, F included. Address bits from `widest` up read 0."""
+    request = fault.request
+    t1, t2 = _PAGE_REQUEST if fault.response == "IR" else _TYPES[request.kind]
+    interrupt = fault.label.startswith("IR.")
+    page = (
+        interrupt_field(request.address, request.data)
+        if interrupt
+        else request.address & ~0xFFF & (1 << widest) - 1
+    )
+    pasid = request.pasid
+    fields = {"FI": page, "SID": request.sid, "FR": fault.code or 0, "T1": t1, "F": 1}
+    if quirks.plain_fault_record:
+        return FRCD.encode(**{**fields, "T1": int(request.kind != "write")}) | _odd_pasid(fault, quirks)
+    fields.update(T2=t2, AT=_AT[request.at])
+    if pasid is not None:
+        fields.update(PP=1, PV=pasid, PRIV=int(request.supervisor), EXE=int(request.execute))
+    return FRCD.encode(**fields)
+
+
+def interrupt_field(address: int, data: int) -> int:
+    """FI of an interrupt fault: the index in bits 63:48."""
+    handle = address >> 5 & 0x7FFF | (address >> 2 & 1) << 15
+    index = handle + (data & 0xFFFF if address >> 3 & 1 else 0)
+    return (index & 0xFFFF) << 48
+
+
+def _odd_pasid(fault: Fault, quirks: Quirks) -> int:
+    """PV and PP as QEMU leaves them: 16 bits of PASID, and odd values for requests without one."""
+    if fault.request.pasid is not None:
+        return FRCD.encode(PV=fault.request.pasid & 0xFFFF, PP=1)
+    if not quirks.odd_pasid_field:
+        return 0
+    if fault.label.startswith(("LGN", "LSS", "LCT.4")):
+        return FRCD.encode(PV=0xFFFF)
+    if fault.label.startswith(("SGN", "SSS", "SFS")):
+        return FRCD.encode(PV=(fault.pasid or 0) & 0xFFFF, PP=1)
+    return 0
+
+
+class FaultLog:
+    """The fault records of one unit and FSTS. The unit serialises every call."""
+
+    def __init__(
+        self, registers: RegisterFile, event: Event, quirks: Quirks, count: int, *, compress: bool
+    ) -> None:
+        self.registers = registers
+        self.event = event
+        self.quirks = quirks
+        self.count = count
+        self.compress = compress
+        self.index = 0
+        self.widest = 64
+
+    def add(self, fault: Fault) -> bool:
+        """Record `fault` if it can be; returns whether it was."""
+        registers = self.registers
+        if registers.field("FSTS", "PFO"):
+            return False
+        if self.compress and any(e.F and fault.request.sid == e.SID for e in self.records()):
+            return False
+        if registers.record(self.index).F:
+            registers.set_field("FSTS", "PFO", 1)
+            return False
+        quiet = not self._any_status()
+        first = not registers.field("FSTS", "PPF")
+        registers[f"FRCD{self.index}"] = encode(fault, self.quirks, self.widest)
+        if first:
+            registers.set_field("FSTS", "FRI", self.index)
+            registers.set_field("FSTS", "PPF", 1)
+        self.index = (self.index + 1) % self.count
+        if first and quiet:
+            self.event.fire()
+        return True
+
+    def raise_status(self, name: str) -> None:
+        """Set IQE, ICE or ITE, and fire the event if it is the first of the group."""
+        quiet = not self._any_status()
+        self.registers.set_field("FSTS", name, 1)
+        if quiet:
+            self.event.fire()
+
+    def written(self) -> None:
+        """Software wrote FSTS or a record: recompute PPF, drop a pending message nobody needs any more."""
+        self.registers.set_field("FSTS", "PPF", int(any(e.F for e in self.records())))
+        if not self._any_status():
+            self.event.acknowledged()
+
+    def records(self) -> list[Entry]:
+        return [self.registers.record(i) for i in range(self.count)]
+
+    def restart(self) -> None:
+        """Remapping and interrupt remapping are both off: begin at record 0 again."""
+        self.index = 0
+
+    def _any_status(self) -> bool:
+        return any(self.registers.field("FSTS", name) for name in _STATUS)

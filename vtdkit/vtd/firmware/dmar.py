@@ -1,0 +1,348 @@
+"""The ACPI DMAR table: how firmware tells an operating system which remapping units there are.
+
+`parse` turns the bytes into records, `Dmar.to_bytes` turns records into the same bytes again. Mirrors chapter
+8 of the VT-d specification, rev 5.10: the header, every remapping structure (DRHD, RMRR, ATSR, RHSA, ANDD,
+SATC, SIDP) and device scopes. A structure of an unknown type is kept as it is.
+
+A table whose lengths do not add up raises `BadDmar` with the offset. A table that can be read but breaks a
+rule (order of the structures, alignment of a base address …) is reported by `Dmar.problems`, since firmware
+does such things.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from vtdkit.vtd.plain import shown
+
+HEADER_BYTES = 48
+_HEADER = struct.Struct("<4sIBB6s8sI4sIBB10s")
+INTR_REMAP, X2APIC_OPT_OUT, DMA_CTRL_PLATFORM_OPT_IN = 1, 2, 4
+INCLUDE_PCI_ALL = ALL_PORTS = ATC_REQUIRED = 1
+SCOPE_NAMES = {1: "endpoint", 2: "bridge", 3: "IOAPIC", 4: "HPET", 5: "ACPI name"}
+
+
+class BadDmar(ValueError):
+    """A table that cannot be read. `offset` is where, in bytes from its start."""
+
+    def __init__(self, offset: int, problem: str) -> None:
+        super().__init__(f"DMAR, offset {offset:#x}: {problem}")
+        self.offset = offset
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """A device scope: what it is, where its path starts, and the (device, function) pairs of the path."""
+
+    type: int
+    bus: int
+    path: tuple[tuple[int, int], ...]
+    enumeration: int = 0
+    flags: int = 0
+    reserved: int = 0
+
+    def to_bytes(self) -> bytes:
+        length = 6 + 2 * len(self.path)
+        head = bytes((self.type, length, self.flags, self.reserved, self.enumeration, self.bus))
+        return head + b"".join(bytes(pair) for pair in self.path)
+
+    def __repr__(self) -> str:
+        path = "/".join(f"{device:02x}.{function}" for device, function in self.path)
+        return f"<Scope {SCOPE_NAMES.get(self.type, self.type)} {self.bus:02x}:{path}>"
+
+
+Scopes: TypeAlias = tuple[Scope, ...]
+
+
+def _scopes(scopes: Scopes) -> bytes:
+    return b"".join(scope.to_bytes() for scope in scopes)
+
+
+@dataclass(frozen=True, slots=True)
+class Drhd:
+    """A remapping unit: its registers and the devices it serves. `size`: the window has 2^size pages."""
+
+    TYPE = 0
+    base: int
+    segment: int = 0
+    flags: int = 0
+    size: int = 0
+    scopes: Scopes = ()
+
+    __repr__ = shown
+
+    @property
+    def include_all(self) -> bool:
+        return bool(self.flags & INCLUDE_PCI_ALL)
+
+    def body(self) -> bytes:
+        return struct.pack("<BBHQ", self.flags, self.size, self.segment, self.base) + _scopes(self.scopes)
+
+
+@dataclass(frozen=True, slots=True)
+class Rmrr:
+    """Memory that devices use behind the operating system's back; `limit` is its last byte."""
+
+    TYPE = 1
+    base: int
+    limit: int
+    segment: int = 0
+    scopes: Scopes = ()
+    reserved: int = 0
+
+    __repr__ = shown
+
+    def body(self) -> bytes:
+        return struct.pack("<HHQQ", self.reserved, self.segment, self.base, self.limit) + _scopes(self.scopes)
+
+
+@dataclass(frozen=True, slots=True)
+class Atsr:
+    """Root ports that support device TLBs."""
+
+    TYPE = 2
+    segment: int = 0
+    flags: int = 0
+    scopes: Scopes = ()
+    reserved: int = 0
+
+    __repr__ = shown
+
+    def body(self) -> bytes:
+        return struct.pack("<BBH", self.flags, self.reserved, self.segment) + _scopes(self.scopes)
+
+
+@dataclass(frozen=True, slots=True)
+class Rhsa:
+    """Which NUMA node a remapping unit belongs to."""
+
+    TYPE = 3
+    base: int
+    domain: int
+    reserved: int = 0
+
+    __repr__ = shown
+
+    def body(self) -> bytes:
+        return struct.pack("<IQI", self.reserved, self.base, self.domain)
+
+
+@dataclass(frozen=True, slots=True)
+class Andd:
+    """A device known to ACPI by name only."""
+
+    TYPE = 4
+    number: int
+    name: bytes
+    reserved: bytes = bytes(3)
+
+    def body(self) -> bytes:
+        return self.reserved + bytes((self.number,)) + self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Satc:
+    """Integrated devices with an address translation cache."""
+
+    TYPE = 5
+    segment: int = 0
+    flags: int = 0
+    scopes: Scopes = ()
+    reserved: int = 0
+
+    __repr__ = shown
+
+    def body(self) -> bytes:
+        return struct.pack("<BBH", self.flags, self.reserved, self.segment) + _scopes(self.scopes)
+
+
+@dataclass(frozen=True, slots=True)
+class Sidp:
+    """Properties of integrated devices, in the flags of their scopes."""
+
+    TYPE = 6
+    segment: int = 0
+    scopes: Scopes = ()
+    reserved: int = 0
+
+    __repr__ = shown
+
+    def body(self) -> bytes:
+        return struct.pack("<HH", self.reserved, self.segment) + _scopes(self.scopes)
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """A structure of a type this revision does not define, kept byte for byte."""
+
+    type: int
+    data: bytes
+
+    def body(self) -> bytes:
+        return self.data
+
+
+Remapping: TypeAlias = Drhd | Rmrr | Atsr | Rhsa | Andd | Satc | Sidp | Unknown
+
+
+def type_of(part: Remapping) -> int:
+    return part.type if isinstance(part, Unknown) else part.TYPE
+
+
+@dataclass(frozen=True, slots=True)
+class Dmar:
+    """A whole table. `host_address_width` in bits."""
+
+    host_address_width: int
+    flags: int = 0
+    structures: tuple[Remapping, ...] = ()
+    revision: int = 1
+    oem_id: bytes = b"VTDKIT"
+    oem_table_id: bytes = b"TEACHING"
+    oem_revision: int = 1
+    creator_id: bytes = b"VTDK"
+    creator_revision: int = 1
+    reserved: bytes = field(default=bytes(10), repr=False)
+
+    def to_bytes(self) -> bytes:
+        """The table as firmware would lay it out, with its length and checksum."""
+        parts = []
+        for part in self.structures:
+            body = part.body()
+            parts.append(struct.pack("<HH", type_of(part), 4 + len(body)) + body)
+        body = b"".join(parts)
+        header = self._header(HEADER_BYTES + len(body), 0)
+        checksum = -sum(header + body) & 0xFF
+        return self._header(HEADER_BYTES + len(body), checksum) + body
+
+    def _header(self, length: int, checksum: int) -> bytes:
+        return _HEADER.pack(
+            b"DMAR",
+            length,
+            self.revision,
+            checksum,
+            self.oem_id,
+            self.oem_table_id,
+            self.oem_revision,
+            self.creator_id,
+            self.creator_revision,
+            self.host_address_width - 1,
+            self.flags,
+            self.reserved,
+        )
+
+    def problems(self) -> list[str]:
+        """Rules of the specification that the table breaks, in the order of its structures."""
+        found = []
+        order = [type_of(part) for part in self.structures]
+        if order != sorted(order):
+            found.append("structures are not in ascending order of type")
+        if self.flags & X2APIC_OPT_OUT and not self.flags & INTR_REMAP:
+            found.append("X2APIC_OPT_OUT without INTR_REMAP")
+        closed: set[int] = set()
+        for part in self.structures:
+            found += _complaints(part)
+            if isinstance(part, Drhd):
+                if part.segment in closed:
+                    found.append(f"DRHD {part.base:#x} follows the one that includes the rest of its segment")
+                closed |= {part.segment} if part.include_all else set()
+        return found
+
+
+def _complaints(part: Remapping) -> Iterator[str]:
+    if isinstance(part, Drhd):
+        window = 4096 << (part.size & 15)
+        if part.base % window:
+            yield f"DRHD {part.base:#x} is not aligned to its window of {window:#x} bytes"
+        if part.include_all and any(scope.type in (1, 2) for scope in part.scopes):
+            yield f"DRHD {part.base:#x} includes everything and still lists PCI devices"
+    elif isinstance(part, Rmrr):
+        if part.base % 4096 or (part.limit + 1) % 4096 or part.limit <= part.base:
+            yield f"RMRR {part.base:#x} to {part.limit:#x} is not a range of whole pages"
+    elif isinstance(part, Atsr):
+        if part.flags & ALL_PORTS and part.scopes:
+            yield "ATSR covers all ports and still lists some"
+        if any(scope.type != 2 for scope in part.scopes):
+            yield "ATSR lists something that is no root port"
+    elif isinstance(part, Satc) and any(scope.type != 1 for scope in part.scopes):
+        yield "SATC lists something that is no endpoint"
+
+
+def parse(data: bytes) -> Dmar:
+    """Read a table. Raises BadDmar."""
+    if len(data) < HEADER_BYTES:
+        raise BadDmar(len(data), f"the table ends inside its header of {HEADER_BYTES} bytes")
+    signature, length, revision, _, *rest = _HEADER.unpack_from(data)
+    if signature != b"DMAR":
+        raise BadDmar(0, f"signature is {signature!r}")
+    if not HEADER_BYTES <= length <= len(data):
+        raise BadDmar(4, f"length {length} does not fit in {len(data)} bytes")
+    if sum(data[:length]) & 0xFF:
+        raise BadDmar(9, "checksum is wrong")
+    oem, table, oem_revision, creator, creator_revision, width, flags, reserved = rest
+    structures = tuple(_structures(data[:length]))
+    return Dmar(
+        width + 1, flags, structures, revision, oem, table, oem_revision, creator, creator_revision, reserved
+    )
+
+
+def _structures(data: bytes) -> Iterator[Remapping]:
+    offset = HEADER_BYTES
+    while offset < len(data):
+        if offset + 4 > len(data):
+            raise BadDmar(offset, "the table ends inside a structure's head")
+        kind, length = struct.unpack_from("<HH", data, offset)
+        if length < 4 or offset + length > len(data):
+            raise BadDmar(offset + 2, f"structure of type {kind} says it is {length} bytes long")
+        yield _structure(kind, data[offset + 4 : offset + length], offset)
+        offset += length
+
+
+_SHORTEST = {0: 16, 1: 24, 2: 8, 3: 20, 4: 9, 5: 8, 6: 8}
+
+
+def _structure(kind: int, body: bytes, offset: int) -> Remapping:
+    least = _SHORTEST.get(kind, 4)
+    if len(body) + 4 < least:
+        raise BadDmar(offset + 2, f"structure of type {kind} needs {least} bytes, has {len(body) + 4}")
+    if kind == 0:
+        flags, size, segment, base = struct.unpack_from("<BBHQ", body)
+        return Drhd(base, segment, flags, size, _read_scopes(body[12:], offset + 16))
+    if kind == 1:
+        reserved, segment, base, limit = struct.unpack_from("<HHQQ", body)
+        return Rmrr(base, limit, segment, _read_scopes(body[20:], offset + 24), reserved)
+    if kind in (2, 5):
+        flags, reserved, segment = struct.unpack_from("<BBH", body)
+        scopes = _read_scopes(body[4:], offset + 8)
+        return Atsr(segment, flags, scopes, reserved) if kind == 2 else Satc(segment, flags, scopes, reserved)
+    if kind == 3:
+        if len(body) != 16:
+            raise BadDmar(offset + 2, f"RHSA is {len(body) + 4} bytes long, not 20")
+        reserved, base, domain = struct.unpack_from("<IQI", body)
+        return Rhsa(base, domain, reserved)
+    if kind == 4:
+        if body[-1] != 0:
+            raise BadDmar(offset + 8, "ANDD name does not end in NUL")
+        return Andd(body[3], body[4:], body[:3])
+    if kind == 6:
+        reserved, segment = struct.unpack_from("<HH", body)
+        return Sidp(segment, _read_scopes(body[4:], offset + 8), reserved)
+    return Unknown(kind, body)
+
+
+def _read_scopes(data: bytes, offset: int) -> Scopes:
+    scopes = []
+    at = 0
+    while at < len(data):
+        length = data[at + 1] if at + 1 < len(data) else 0
+        if length < 6 or length % 2 or at + length > len(data):
+            raise BadDmar(offset + at, f"device scope says it is {length} bytes long")
+        kind, _, flags, reserved, enumeration, bus = data[at : at + 6]
+        pairs = data[at + 6 : at + length]
+        path = tuple(zip(pairs[::2], pairs[1::2], strict=True))
+        scopes.append(Scope(kind, bus, path, enumeration, flags, reserved))
+        at += length
+    return tuple(scopes)

@@ -1,0 +1,225 @@
+"""The tables of a real machine, as a folder on disk, made into a remapping unit.
+
+    image = Image.load("tests/reality/legacy48_lazy-s0-busy")
+    image.unit.walk(Request(sid("00:03.0"), 0xbf73e000))
+
+The folder holds `regs.json` (registers), `pages.npz` (every page reached from the root table, the
+invalidation queue and the interrupt table), `dmar.bin` (the ACPI table that gives the host address width),
+`meta.json` (what machine it was) and oracles: what QEMU and Linux said about the same tables. `image.unit`
+follows the specification. The machine was emulated, so comparing faults takes `image.unit_as("qemu")`.
+
+Files are not trusted: whatever is wrong with one raises `BadFile` or `BadImage`, in bounded time and memory.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from vtdkit.vtd.firmware import dmar
+from vtdkit.vtd.firmware.dmar import Dmar
+from vtdkit.vtd.requests import BadRequest, sid
+from vtdkit.vtd.unit.capabilities import BadCapabilities, Capabilities
+from vtdkit.vtd.unit.quirks import SPECIFICATION, Quirks, qemu
+from vtdkit.vtd.unit.unit import RemappingUnit
+
+from . import npz
+from .memory import ImageMemory
+from .npz import BadFile
+
+_HIGH_RAM = 1 << 32
+
+
+class BadImage(ValueError):
+    """A folder that is no image of a machine. The text names the folder, the file and the problem."""
+
+
+@dataclass(frozen=True)
+class Image:
+    """One machine, as it was when it was stopped. Read-only: units made from it get memory of their own.
+
+    `registers` are by name, `records` the fault records as (low, high); `pages` maps page frame numbers to
+    512 words, `kinds` to what the page is; `dmar` is the ACPI table that described the unit.
+    """
+
+    folder: Path
+    registers: Mapping[str, int]
+    records: tuple[tuple[int, int], ...]
+    pages: Mapping[int, array[int]]
+    kinds: Mapping[int, str]
+    dmar: Dmar
+    raw_dmar: bytes
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Image:
+        """Read a folder. Raises BadFile or BadImage."""
+        path = Path(folder)
+        if not path.is_dir():
+            raise BadImage(f"{path.name}: there is no such folder")
+        if (path / "maps.csv.gz").exists() and not (path / "pages.npz").exists():
+            raise BadImage(f"{path.name}: a workload folder (maps.csv.gz); it holds no tables to look at")
+        registers, records = _registers(path / "regs.json")
+        pages, kinds = _pages(path / "pages.npz")
+        raw = npz.read_bytes(path / "dmar.bin")
+        try:
+            table = dmar.parse(raw)
+        except dmar.BadDmar as error:
+            raise BadFile(path / "dmar.bin", str(error)) from None
+        return cls(path, registers, records, pages, kinds, table, raw)
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @cached_property
+    def capabilities(self) -> Capabilities:
+        """What the machine's unit could do, from its CAP and ECAP."""
+        cap, ecap = self.registers["CAP"], self.registers["ECAP"]
+        ver = self.registers.get("VER", 0x10)
+        try:
+            return Capabilities.from_registers(cap, ecap, haw=self.dmar.host_address_width, ver=ver)
+        except BadCapabilities as error:
+            raise BadImage(f"{self.name}/regs.json: {error}") from None
+
+    @cached_property
+    def unit(self) -> RemappingUnit:
+        """A unit that follows the specification, with caches, over the machine's tables. Made once."""
+        return self.unit_as()
+
+    def unit_as(
+        self,
+        personality: str | Quirks = SPECIFICATION,
+        *,
+        cached: bool = True,
+        writable: bool = False,
+        empty_ram: bool = False,
+        **changes: Any,
+    ) -> RemappingUnit:
+        """A new unit over the machine's tables.
+
+        `personality` is "specification", "qemu" (the version the machine ran on) or a Quirks. `writable` lets
+        the unit set flags in a copy of the tables; `empty_ram` makes RAM outside the image read 0, as on the
+        machines that replayed requests. `changes` replace capabilities.
+        """
+        quirks = self._quirks(personality)
+        capabilities = replace(self.capabilities, **changes)
+        memory = ImageMemory(self.pages, writable=writable, ram=self.ram if empty_ram else ())
+        unit = RemappingUnit(memory, capabilities, quirks=quirks, cached=cached)
+        unit.restore(self._state())
+        return unit
+
+    def _quirks(self, personality: str | Quirks) -> Quirks:
+        if isinstance(personality, Quirks):
+            return personality
+        if personality == "specification":
+            return SPECIFICATION
+        if personality == "qemu":
+            version = str(self.meta.get("qemu_version"))
+            try:
+                return qemu(version)
+            except ValueError as error:
+                raise BadFile(self.folder / "meta.json", str(error)) from None
+        raise ValueError(f"personality {personality!r}: it is specification, qemu, or a Quirks")
+
+    def _state(self) -> dict[str, int]:
+        """The registers to restore. Where the machine's IQA hid its descriptor width (DW), the mode tells
+        it.
+        """
+        state = dict(self.registers)
+        if state.get("RTADDR", 0) >> 10 & 3:
+            state["IQA"] = state.get("IQA", 0) | 1 << 11
+        for i, (low, high) in enumerate(self.records):
+            state[f"FRCD{i}"] = low | high << 64
+        return state
+
+    @property
+    def ram(self) -> tuple[tuple[int, int], ...]:
+        """Where the machine had RAM: ranges of addresses."""
+        low = _number(self.meta, "low_ram", 0)
+        total = _number(self.meta, "ram_mb", 0) << 20
+        return ((0, low), (_HIGH_RAM, _HIGH_RAM + max(0, total - low)))
+
+    @cached_property
+    def meta(self) -> Mapping[str, Any]:
+        """What machine it was: kernel, emulator, devices and drivers."""
+        value = npz.read_json(self.folder / "meta.json")
+        if not isinstance(value, dict):
+            raise BadFile(self.folder / "meta.json", "is not an object")
+        return value
+
+    @cached_property
+    def drivers(self) -> Mapping[int, str]:
+        """Source id to the name of the driver that used the device."""
+        named: dict[int, str] = {}
+        devices = self.meta.get("devices", [])
+        for device in devices if isinstance(devices, list) else []:
+            if isinstance(device, dict) and isinstance(device.get("bdf"), str):
+                try:
+                    named[sid(device["bdf"])] = str(device.get("driver", ""))
+                except BadRequest:
+                    continue
+        return named
+
+    def json(self, name: str) -> Any:
+        """The contents of one JSON file of the folder."""
+        return npz.read_json(self.folder / name)
+
+    def __repr__(self) -> str:
+        mode = ("legacy", "scalable", "reserved", "abort")[self.registers.get("RTADDR", 0) >> 10 & 3]
+        return f"<Image {self.name}: {mode} mode, {len(self.pages)} pages>"
+
+
+def _number(mapping: Mapping[str, Any], name: str, default: int) -> int:
+    value = mapping.get(name, default)
+    return value if isinstance(value, int) and 0 <= value < 1 << 52 else default
+
+
+def _registers(path: Path) -> tuple[dict[str, int], tuple[tuple[int, int], ...]]:
+    raw = npz.read_json(path)
+    if not isinstance(raw, dict):
+        raise BadFile(path, "is not an object of register names and values")
+    registers: dict[str, int] = {}
+    for name, value in raw.items():
+        if name.startswith("_") or name == "FRCD":
+            continue
+        registers[name] = _hex(path, name, value)
+    for name in ("CAP", "ECAP", "GSTS", "RTADDR"):
+        if name not in registers:
+            raise BadFile(path, f"has no register {name}")
+    records = raw.get("FRCD", [])
+    if not isinstance(records, list) or len(records) > 256:
+        raise BadFile(path, "FRCD is not a list of fault records")
+    pairs = []
+    for record in records:
+        if not isinstance(record, list) or len(record) != 2:
+            raise BadFile(path, "FRCD is not a list of [low, high]")
+        pairs.append((_hex(path, "FRCD", record[0]), _hex(path, "FRCD", record[1])))
+    return registers, tuple(pairs)
+
+
+def _hex(path: Path, name: str, value: object) -> int:
+    try:
+        number = int(value, 16) if isinstance(value, str) and len(value) <= 18 else -1
+    except ValueError:
+        number = -1
+    if not 0 <= number < 1 << 64:
+        raise BadFile(path, f"{name} is {str(value)[:40]!r}, not a 64-bit number in hex")
+    return number
+
+
+def _pages(path: Path) -> tuple[dict[int, array[int]], dict[int, str]]:
+    arrays = npz.read_npz(path, ("pfn", "data", "kind"))
+    numbers = npz.words(path, "pfn", arrays["pfn"])
+    data = npz.words(path, "data", arrays["data"])
+    kinds = npz.texts(path, "kind", arrays["kind"])
+    count = len(numbers)
+    if arrays["data"].shape != (count, 512) or arrays["pfn"].shape != (count,) or len(kinds) != count:
+        raise BadFile(path, "pfn, data and kind do not belong together")
+    if any(number >> 40 for number in numbers) or len(set(numbers)) != count:
+        raise BadFile(path, "page frame numbers are repeated or too large")
+    pages = {number: data[512 * i : 512 * i + 512] for i, number in enumerate(numbers)}
+    return pages, dict(zip(numbers, kinds, strict=True))

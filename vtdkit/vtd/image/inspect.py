@@ -1,0 +1,135 @@
+"""What a debugger sees of an image: root, context and PASID entries, and what their page tables map.
+
+Laid out like the kernel's debugfs files for this hardware: per device the raw entries, then one line in
+words, then the ranges. The output is bounded: `limit` ranges a device, and a count of what was left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from vtdkit.vtd.requests import bdf, sid
+
+from .image import BadImage, Image
+from .survey import Attached, MappedRange, Survey, describe
+
+_MODES = ("legacy", "scalable", "reserved", "abort")
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """One attached device (and PASID): its entries, its first ranges, and how many pages it maps in all."""
+
+    attached: Attached
+    driver: str
+    ranges: tuple[MappedRange, ...]
+    more: bool
+    pages: int
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """Everything `inspect` prints about one folder."""
+
+    name: str
+    mode: str
+    root_table: int
+    devices: tuple[Device, ...]
+
+    def text(self) -> str:
+        """The printed form."""
+        lines = [f"{self.name}: {self.mode} mode, root table {self.root_table:#x}"]
+        for device in self.devices:
+            lines.append("")
+            lines.extend(_device_lines(device))
+        return "\n".join(lines)
+
+    def as_data(self) -> dict[str, Any]:
+        """The same as plain data, for `--json`; addresses and entries as hex text."""
+        return {
+            "name": self.name,
+            "mode": self.mode,
+            "root_table": hex(self.root_table),
+            "devices": [_device_data(device) for device in self.devices],
+        }
+
+
+def inspect_folder(folder: str | Path, device: str | None = None, limit: int = 16) -> Inspection:
+    """Survey a folder. Raises BadFile, BadImage, or BadRequest for a device that is none."""
+    image = Image.load(folder)
+    wanted = None if device is None else sid(device)
+    unit = image.unit_as(cached=False)
+    survey = Survey(unit)
+    try:
+        devices = tuple(
+            _device(survey, found, image.drivers.get(found.sid, ""), limit)
+            for found in survey.attached()
+            if wanted is None or found.sid == wanted
+        )
+    except BadImage as error:
+        raise BadImage(f"{image.name}: {error}") from None
+    if wanted is not None and not devices:
+        raise BadImage(f"{image.name}: {device} has no context entry")
+    return Inspection(image.name, _MODES[unit.mode], unit.root_table, devices)
+
+
+def _device(survey: Survey, found: Attached, driver: str, limit: int) -> Device:
+    if found.space is None:
+        return Device(found, driver, (), False, 0)
+    pages = survey.pages(found.space)
+    ranges = tuple(islice(survey.ranges(found.space), limit + 1))
+    return Device(found, driver, ranges[:limit], len(ranges) > limit, pages)
+
+
+def _device_lines(device: Device) -> list[str]:
+    found = device.attached
+    driver = f"  driver {device.driver}" if device.driver and device.driver != "none" else ""
+    lines = [
+        describe(found) + driver,
+        f"  root entry     {_hex(found.root)}",
+        f"  context entry  {_hex(found.context)}",
+    ]
+    if found.pasid_entry:
+        lines.append(f"  PASID entry    {_hex(found.pasid_entry[:3])}")
+    lines += [f"  {part!r}" for part in device.ranges]
+    if device.more:
+        shown = sum(part.size for part in device.ranges) >> 12
+        lines.append(f"  ... {device.pages - shown} more pages (--limit shows more)")
+    lines.append(f"  {device.pages} pages mapped")
+    return lines
+
+
+def _hex(words: Sequence[int]) -> str:
+    """Raw words, highest first, as debugfs prints them."""
+    return ":".join(f"0x{word:016x}" for word in reversed(words))
+
+
+def _device_data(device: Device) -> dict[str, Any]:
+    found = device.attached
+    return {
+        "device": bdf(found.sid),
+        "pasid": found.pasid,
+        "driver": device.driver,
+        "root_entry": [hex(word) for word in found.root],
+        "context_entry": [hex(word) for word in found.context],
+        "pasid_entry": [hex(word) for word in found.pasid_entry],
+        "path": found.space.path if found.space else None,
+        "did": found.space.did if found.space else None,
+        "refused": found.refusal or None,
+        "pages": device.pages,
+        "more": device.more,
+        "ranges": [
+            {
+                "iova": hex(part.iova),
+                "address": hex(part.address),
+                "size": part.size,
+                "page": part.page,
+                "permissions": part.permissions,
+            }
+            for part in device.ranges
+        ],
+    }

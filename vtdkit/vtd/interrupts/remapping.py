@@ -1,0 +1,177 @@
+"""Requests to FEEx_xxxx: interrupt remapping, and what becomes of everything else that goes there.
+
+A one-dword write without PASID is an interrupt. It is looked up in the interrupt remapping table by its
+handle and leaves as a message with the destination and vector the table gives. Checks in the order of the
+VT-d specification, rev 5.10: mode, format, request, bounds, entry read, present, requester, reserved fields.
+Posted interrupts are decoded and checked; delivering them is not modelled and raises `NotModelled`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vtdkit.vtd.caches.caches import Lru
+from vtdkit.vtd.caches.invalidate import same_function
+from vtdkit.vtd.requests import Fault, Interrupt, Translation
+from vtdkit.vtd.tables.interrupts import IRTE, IRTE_POSTED, MSI_ADDRESS, POSTED_DESCRIPTOR
+from vtdkit.vtd.tables.layout import Entry
+from vtdkit.vtd.walk import ats
+from vtdkit.vtd.walk.job import Job, Steps
+
+_BY_SID, _BY_BUS, _RESERVED_CHECK = 1, 2, 3
+
+
+class NotModelled(Exception):
+    """A legal thing that this model decodes but does not carry out. The text says what it was."""
+
+
+@dataclass(frozen=True, slots=True)
+class CachedIrte:
+    """One entry of the interrupt entry cache."""
+
+    index: int
+    entry: Entry
+
+
+class InterruptCache(Lru[CachedIrte]):
+    """The interrupt entry cache, looked up and invalidated by index."""
+
+    def invalidate(self, index: int, mask: int) -> None:
+        """Drop the entries whose index equals `index` outside its low `mask` bits."""
+        self.drop(lambda e: e.index >> mask == index >> mask)
+
+
+def window(job: Job) -> Steps[Translation | Fault | None]:
+    """The answer to a request without PASID for FEEx_xxxx; None when remapping has to look at it (translated
+    ones).
+    """
+    request, unit = job.request, job.unit
+    if request.at == "translated":
+        return None
+    active = unit.translating or unit.interrupts_remapped
+    if request.at == "translation":
+        return ats.interrupt_range(job) if unit.translating else None
+    if request.kind == "write" and request.length == 4 and request.address & 3 == 0:
+        answer = yield from _deliver(job)
+        return answer
+    if request.kind == "zero-length read" or job.rules.quirks.interrupt_window_silent:
+        return _passed(job)
+    if active:
+        job.refuse("IR.29")
+    return None
+
+
+def _passed(job: Job, interrupt: Interrupt | None = None) -> Translation:
+    r = job.request
+    return Translation(r, r.address, 4096, True, True, "interrupt window", None, 0, 0, interrupt=interrupt)
+
+
+def _deliver(job: Job) -> Steps[Translation]:
+    request, unit, caps, quirks = job.request, job.unit, job.rules.caps, job.rules.quirks
+    if not unit.interrupts_remapped:
+        if caps.IRREQ:
+            job.refuse("IR.2B")
+        return _passed(job, _compatible(job))
+    if caps.EIMER and not unit.extended_interrupts:
+        job.refuse("IR.2A")
+    message = MSI_ADDRESS.decode(request.address & 0xFFFF_FFFF)
+    if not message.FORMAT:
+        if (
+            unit.extended_interrupts or not unit.compatibility_interrupts
+        ) and not quirks.compatibility_passes:
+            job.refuse("IR.25")
+        return _passed(job, _compatible(job))
+    if message.SHV and request.data >> 16:
+        job.refuse("IR.20")
+    index = (message.HANDLE | message.HANDLE_HIGH << 15) + (request.data & 0xFFFF if message.SHV else 0)
+    address = unit.interrupt_table + 16 * index
+    if index >= unit.interrupt_table_size or address + 16 > job.rules.host_limit:
+        job.refuse("IR.21")
+    entry = yield from _entry(job, address, index)
+    _check(job, entry)
+    if entry.IM and not quirks.posted_is_remapped:
+        yield from _posted(job, IRTE_POSTED.decode(entry.raw))
+    return _passed(job, _remapped(job, entry))
+
+
+def _entry(job: Job, address: int, index: int) -> Steps[Entry]:
+    cache = job.unit.interrupt_cache if job.caches else None
+    cached = cache.get(index) if cache is not None else None
+    if cached:
+        job.mark(IRTE, 0, index, cached.entry.raw, source="interrupt entry cache")
+        return cached.entry
+    entry = yield from job.read(IRTE, address, index, "IR.23")
+    if cache is not None and entry.P:
+        cache.put(index, CachedIrte(index, entry))
+    return entry
+
+
+def _check(job: Job, entry: Entry) -> None:
+    """The conditions of the table entry, in order."""
+    quirks = job.rules.quirks
+    job.fpd = bool(entry.FPD)
+    if not entry.P:
+        job.refuse("IR.22")
+    if entry.SVT == _RESERVED_CHECK:
+        job.refuse("IR.26" if quirks.reserved_check_is_requester_fault else "IR.24")
+    if not _allowed(job, entry):
+        job.refuse("IR.26")
+    posted = entry.IM and not quirks.posted_is_remapped
+    mask = (IRTE_POSTED if posted else IRTE).reserved_mask(job.unit.interrupt_environment)
+    if quirks.posted_is_remapped:
+        mask &= ~IRTE.mask("IM")
+    if quirks.destination_unchecked:
+        mask &= ~IRTE.mask("DST")
+    if entry.raw & mask:
+        job.refuse("IR.24")
+
+
+def _allowed(job: Job, entry: Entry) -> bool:
+    requester = job.request.sid
+    if entry.SVT == _BY_SID:
+        return same_function(requester, entry.SID, entry.SQ)
+    if entry.SVT == _BY_BUS:
+        first, last = entry.SID >> 8, entry.SID & 0xFF
+        if job.rules.quirks.reversed_bus_range:
+            first, last = last, first
+        return first <= requester >> 8 <= last
+    return True
+
+
+def _posted(job: Job, entry: Entry) -> Steps[None]:
+    address = entry.PDAL << 6 | entry.PDAH << 32
+    descriptor = yield from job.read(POSTED_DESCRIPTOR, address, 0, "IR.27")
+    if descriptor.raw & POSTED_DESCRIPTOR.reserved_mask(job.rules.environment):
+        job.refuse("IR.28")
+    raise NotModelled(
+        f"posted interrupt: {entry!r}, descriptor at {address:#x}; this model does not deliver it"
+    )
+
+
+def _remapped(job: Job, entry: Entry) -> Interrupt:
+    extended = job.unit.extended_interrupts
+    return Interrupt(
+        job.request.sid,
+        destination=entry.DST if extended else entry.DST >> 8 & 0xFF,
+        vector=entry.V,
+        delivery=entry.DLM,
+        logical=bool(entry.DM),
+        hint=bool(entry.RH),
+        level=bool(entry.TM),
+        extended=extended,
+    )
+
+
+def _compatible(job: Job) -> Interrupt:
+    """A message that is not remapped, read as an ordinary MSI."""
+    address, data = job.request.address, job.request.data
+    return Interrupt(
+        job.request.sid,
+        destination=address >> 12 & 0xFF,
+        vector=data & 0xFF,
+        delivery=data >> 8 & 7,
+        logical=bool(address & 4),
+        hint=bool(address & 8),
+        level=bool(data >> 15 & 1),
+        remapped=False,
+    )

@@ -1,0 +1,166 @@
+"""The register file: storage, attributes of bits, partial-width access. What a write *sets off* is in
+`commands`.
+
+Rules for the caller:
+
+- 32-bit registers are read and written as one aligned dword; 64- and 128-bit ones as aligned qwords or dwords
+- a qword access is performed as its low dword, then its high dword
+- offsets nothing is defined at read 0 and ignore writes
+
+No locks: the hardware serialises accesses to its registers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from vtdkit.vtd.tables.layout import Entry
+from vtdkit.vtd.unit.capabilities import Capabilities
+
+from .register_map import FRCD, Register, available, placed
+
+
+class BadRegisterAccess(ValueError):
+    """An access of a size or alignment that no register takes."""
+
+
+class _Slot(NamedTuple):
+    """A register as stored: where it starts and what may be done to its bits."""
+
+    name: str
+    offset: int
+    register: Register
+    writable: int
+    clears: int
+    hidden: int
+
+
+class RegisterFile:
+    """The registers of one unit, by name and by offset. Single threaded; one instance per unit."""
+
+    def __init__(self, caps: Capabilities) -> None:
+        self.values: dict[str, int] = {}
+        self._slots: dict[str, _Slot] = {}
+        self._dwords: dict[int, _Slot] = {}
+        for offset, name, register in placed(caps):
+            self._place(caps, offset, name, register)
+        for name, value in (("VER", caps.ver), ("CAP", caps.cap), ("ECAP", caps.ecap)):
+            self.values[name] = value
+        self._fresh = dict(self.values)
+
+    def _place(self, caps: Capabilities, offset: int, name: str, register: Register) -> None:
+        layout, live = register.layout, available(register, caps)
+        usable = (1 << layout.width) - 1 & ~layout.reserved_mask(caps.environment) if live else 0
+        slot = _Slot(
+            name,
+            offset,
+            register,
+            layout.access_mask("RW", "WO") & usable,
+            layout.access_mask("RW1C", "RW1CS") & usable,
+            layout.access_mask("WO"),
+        )
+        self.values[name] = register.reset if live else 0
+        self._slots[name] = slot
+        for dword in range(offset, offset + register.size, 4):
+            self._dwords[dword] = slot
+
+    def __getitem__(self, name: str) -> int:
+        return self.values[name]
+
+    def __setitem__(self, name: str, value: int) -> None:
+        """Set a register from inside the hardware: attributes do not apply."""
+        self.values[name] = value
+
+    def entry(self, name: str) -> Entry:
+        """A register seen through its layout."""
+        return self._slots[name].register.layout.decode(self.values[name])
+
+    def field(self, name: str, field: str) -> int:
+        low, mask, shift = self._slots[name].register.layout.places[field]
+        return (self.values[name] >> low & mask) << shift
+
+    def mask(self, name: str, *fields: str) -> int:
+        """The bits of some fields of a register."""
+        return self._slots[name].register.layout.mask(*fields)
+
+    def set_field(self, name: str, field: str, value: int) -> None:
+        """Set one field from inside the hardware."""
+        part = self._slots[name].register.layout.field(field)
+        self.values[name] = self.values[name] & ~part.mask | part.put(value)
+
+    def offset(self, name: str) -> int:
+        """Where a register starts. Raises KeyError for a name there is none of."""
+        return self._slots[name].offset
+
+    def reset(self, *, power_good: bool) -> None:
+        """Reset values everywhere; without `power_good`, sticky bits (RW1CS, ROS) keep what they hold."""
+        for name, slot in self._slots.items():
+            sticky = 0 if power_good else slot.register.layout.access_mask("RW1CS", "ROS")
+            self.values[name] = self._fresh[name] & ~sticky | self.values[name] & sticky
+
+    def hide(self, name: str, bits: int) -> None:
+        """Make some bits of a register read 0, whatever they hold."""
+        slot = self._slots[name]
+        hidden = slot._replace(hidden=slot.hidden | bits)
+        self._slots[name] = hidden
+        for dword in range(slot.offset, slot.offset + slot.register.size, 4):
+            self._dwords[dword] = hidden
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._slots)
+
+    def read(self, offset: int, size: int) -> int:
+        if size == 4 and offset in self._dwords:
+            return self._read_dword(offset)
+        _aligned(offset, size)
+        low = self._read_dword(offset)
+        return low if size == 4 else low | self._read_dword(offset + 4) << 32
+
+    def write(self, offset: int, value: int, size: int, written: Callable[[str, int, int], None]) -> None:
+        """Write, then call `written(name, old value, bits written)` for each register that was hit."""
+        slot = self._dwords.get(offset)
+        if size == 4 and slot is not None:
+            name, first, _, writable, clears, _ = slot
+            shift, old = 8 * (offset - first), self.values[name]
+            bits = (value & 0xFFFF_FFFF) << shift
+            settable = writable & 0xFFFF_FFFF << shift
+            self.values[name] = (old & ~settable | bits & settable) & ~(bits & clears)
+            written(name, old, bits)
+            return
+        _aligned(offset, size)
+        hit: dict[str, tuple[int, int]] = {}
+        for i in range(size // 4):
+            slot = self._dwords.get(offset + 4 * i)
+            if slot:
+                part = (value >> 32 * i & 0xFFFF_FFFF) << 8 * (offset + 4 * i - slot.offset)
+                old, so_far = hit.get(slot.name, (self.values[slot.name], 0))
+                self._store(slot, offset + 4 * i, part)
+                hit[slot.name] = (old, so_far | part)
+        for name, (old, bits) in hit.items():
+            written(name, old, bits)
+
+    def _read_dword(self, offset: int) -> int:
+        slot = self._dwords.get(offset)
+        if slot is None:
+            return 0
+        return (self.values[slot.name] & ~slot.hidden) >> 8 * (offset - slot.offset) & 0xFFFF_FFFF
+
+    def _store(self, slot: _Slot, offset: int, value: int) -> None:
+        """Put one dword, already shifted to its place, into a register, as its attributes allow."""
+        part = 0xFFFF_FFFF << 8 * (offset - slot.offset)
+        settable = slot.writable & part
+        new = self.values[slot.name] & ~settable | value & settable
+        self.values[slot.name] = new & ~(value & slot.clears & part)
+
+    def record(self, index: int) -> Entry:
+        """One fault record."""
+        return FRCD.decode(self.values[f"FRCD{index}"])
+
+
+def _aligned(offset: int, size: int) -> None:
+    if size not in (4, 8) or offset % size or offset < 0:
+        raise BadRegisterAccess(
+            f"{size} bytes at {offset:#x}: registers take aligned accesses of 4 or 8 bytes"
+        )

@@ -1,0 +1,258 @@
+"""Every register of the DMA-remapping unit: where it is, what its bits are, how each bit behaves.
+
+Mirrors the register descriptions of the VT-d specification, rev 5.10. The `access` of a field is the
+specification's attribute:
+
+    RW    read and write                       RO    read only
+    WO    write only, reads as 0               RW1C  write 1 to clear
+    RW1CS, ROS   the same, kept over a warm reset
+
+Reserved bits read as 0 and ignore what is written to them. A register whose `needs` are not met reads as 0
+and cannot be written. Registers of features that this model does not have (memory type ranges, performance
+monitoring, virtual commands, enhanced commands) are not listed and read as 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from vtdkit.vtd.tables.layout import Field, Structure, flag, reserved
+from vtdkit.vtd.unit.capabilities import Capabilities
+
+from .capability import CAP, ECAP, VER
+
+_SOURCE = "rev 5.10, register descriptions"
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """One register. `offset` is in bytes from the window, or from the block that `block` (IRO, FRO) names."""
+
+    offset: int
+    layout: Structure
+    reset: int = 0
+    needs: str = ""
+    block: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.layout.name.removesuffix("_REG")
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return self.layout.width // 8
+
+
+def _layout(name: str, width: int, *parts: Field) -> Structure:
+    """A register layout whose uncovered bits are reserved."""
+    covered = sum(part.mask for part in parts)
+    filler: list[Field] = []
+    bit = 0
+    while bit < width:
+        if covered >> bit & 1:
+            bit += 1
+            continue
+        start = bit
+        while bit < width and not covered >> bit & 1:
+            bit += 1
+        filler.append(reserved(bit - 1, start))
+    return Structure(f"{name}_REG", width, (*parts, *filler), _SOURCE)
+
+
+def _bit(name: str, bit: int, access: str, meaning: str) -> Field:
+    return flag(name, bit, meaning, access=access)
+
+
+def _commands(access: str, names: tuple[str, ...]) -> tuple[Field, ...]:
+    meanings = (
+        "DMA remapping",
+        "root table pointer",
+        "write buffer flush",
+        "queued invalidation",
+        "interrupt remapping",
+        "interrupt table pointer",
+        "compatibility-format interrupts",
+    )
+    bits = (31, 30, 27, 26, 25, 24, 23)
+    return tuple(_bit(n, b, access, m) for n, b, m in zip(names, bits, meanings, strict=True))
+
+
+GCMD = _layout("GCMD", 32, *_commands("WO", ("TE", "SRTP", "WBF", "QIE", "IRE", "SIRTP", "CFI")))
+GSTS = _layout("GSTS", 32, *_commands("RO", ("TES", "RTPS", "WBFS", "QIES", "IRES", "IRTPS", "CFIS")))
+RTADDR = _layout(
+    "RTADDR",
+    64,
+    flag("SSIRWE", 7, "second-stage I/O permissions", needs=("SSIRWS",)),
+    Field("TTM", 11, 10, "mode", values=((0, "legacy"), (1, "scalable"), (2, "reserved"), (3, "abort DMA"))),
+    Field("RTA", 63, 12, "root table", address=True),
+)
+CCMD = _layout(
+    "CCMD",
+    64,
+    Field("DID", 15, 0, "domain id"),
+    Field("SID", 31, 16, "source id", access="WO"),
+    Field("FM", 33, 32, "function bits ignored", access="WO"),
+    Field("CAIG", 60, 59, "granularity done; 0: rejected", access="RO"),
+    Field("CIRG", 62, 61, "granularity asked", values=((1, "global"), (2, "domain"), (3, "device"))),
+    flag("ICC", 63, "start; cleared when done"),
+)
+FSTS = _layout(
+    "FSTS",
+    32,
+    _bit("PFO", 0, "RW1CS", "fault overflow"),
+    _bit("PPF", 1, "ROS", "some fault record is valid"),
+    _bit("IQE", 4, "RW1CS", "invalidation queue error"),
+    flag("ICE", 5, "invalidation completion error", access="RW1CS", needs=("DT",)),
+    flag("ITE", 6, "invalidation time-out", access="RW1CS", needs=("DT",)),
+    Field("FRI", 15, 8, "first valid fault record, while PPF=1", access="ROS"),
+)
+
+
+def _event(prefix: str) -> Structure:
+    return _layout(
+        f"{prefix}CTL",
+        32,
+        _bit("IP", 30, "RO", "message pending"),
+        _bit("IM", 31, "RW", "message masked"),
+    )
+
+
+def _word(name: str, high: int, low: int, meaning: str, *, address: bool = False) -> Structure:
+    return _layout(name, 32, Field(name, high, low, meaning, address=address))
+
+
+PMEN = _layout(
+    "PMEN", 32, _bit("PRS", 0, "RO", "protected memory is on"), _bit("EPM", 31, "RW", "switch it on or off")
+)
+IQH = _layout("IQH", 64, Field("QH", 18, 4, "next descriptor, in 16 bytes", access="RO"))
+IQT = _layout("IQT", 64, Field("QT", 18, 4, "first free descriptor, in 16 bytes"))
+IQA = _layout(
+    "IQA",
+    64,
+    Field("QS", 2, 0, "2^QS pages"),
+    Field("DW", 11, 11, "descriptor width", values=((0, "128 bits"), (1, "256 bits"))),
+    Field("IQA", 63, 12, "queue", address=True),
+)
+ICS = _layout("ICS", 32, _bit("IWC", 0, "RW1CS", "a wait descriptor with IF=1 completed"))
+IQERCD = _layout(
+    "IQERCD",
+    64,
+    Field("IQEI", 3, 0, "what was wrong with the queue", access="ROS"),
+    Field("ITESID", 47, 32, "source id of the time-out", access="ROS"),
+    Field("ICESID", 63, 48, "source id of the bad completion", access="ROS"),
+)
+IRTA = _layout(
+    "IRTA",
+    64,
+    Field("S", 3, 0, "2^(S+1) entries"),
+    flag("EIME", 11, "x2APIC destinations", needs=("EIM",)),
+    Field("IRTA", 63, 12, "interrupt remapping table", address=True),
+)
+PQH = _layout("PQH", 64, Field("PQH", 18, 5, "next request for software, in 32 bytes"))
+PQT = _layout("PQT", 64, Field("PQT", 18, 5, "first free slot, in 32 bytes"))
+PQA = _layout("PQA", 64, Field("PQS", 2, 0, "2^PQS pages"), Field("PQA", 63, 12, "queue", address=True))
+PRS = _layout(
+    "PRS", 32, _bit("PPR", 0, "RW1CS", "page request pending"), _bit("PRO", 1, "RW1CS", "queue overflow")
+)
+IVA = _layout(
+    "IVA",
+    64,
+    Field("AM", 5, 0, "2^AM pages", access="WO"),
+    flag("IH", 6, "non-leaf entries did not change", access="WO"),
+    Field("ADDR", 63, 12, "page", address=True, access="WO"),
+)
+IOTLB = _layout(
+    "IOTLB",
+    64,
+    Field("DID", 47, 32, "domain id"),
+    flag("DW", 48, "drain writes"),
+    flag("DR", 49, "drain reads"),
+    Field("IAIG", 58, 57, "granularity done; 0: rejected", access="RO"),
+    Field("IIRG", 61, 60, "granularity asked", values=((1, "global"), (2, "domain"), (3, "page"))),
+    flag("IVT", 63, "start; cleared when done"),
+)
+FRCD = Structure(
+    "FRCD_REG",
+    128,
+    (
+        reserved(11, 0),
+        Field("FI", 63, 12, "page of the request; interrupt index in 63:48", address=True, access="ROS"),
+        Field("SID", 79, 64, "source id", access="ROS"),
+        reserved(91, 80),
+        flag("T2", 92, "with T1: 00 write, 01 page request, 10 read, 11 atomic", access="ROS"),
+        flag("PRIV", 93, "supervisor request", access="ROS"),
+        flag("EXE", 94, "execute request", access="ROS"),
+        flag("PP", 95, "PV is valid", access="ROS"),
+        Field("FR", 103, 96, "fault reason", access="ROS"),
+        Field("PV", 123, 104, "PASID", access="ROS"),
+        Field("AT", 125, 124, "address type", access="ROS", needs=("DT",)),
+        flag("T1", 126, "with T2, the kind of request", access="ROS"),
+        flag("F", 127, "record is valid", access="RW1CS"),
+    ),
+    _SOURCE,
+)
+
+_MASKED = 0x8000_0000
+
+
+def _family(control: int, prefix: str, first: int, needs: str = "") -> list[Register]:
+    """The four registers of one event: control, message data, message address, upper address."""
+    upper = "EIM" if not needs else f"EIM {needs}"
+    return [
+        Register(control, _event(prefix), _MASKED, needs),
+        Register(first, _word(f"{prefix}DATA", 15, 0, "message data"), 0, needs),
+        Register(first + 4, _word(f"{prefix}ADDR", 31, 2, "message address", address=True), 0, needs),
+        Register(first + 8, _word(f"{prefix}UADDR", 31, 0, "upper message address"), 0, upper),
+    ]
+
+
+REGISTERS: tuple[Register, ...] = (
+    Register(0x000, VER),
+    Register(0x008, CAP),
+    Register(0x010, ECAP),
+    Register(0x018, GCMD),
+    Register(0x01C, GSTS),
+    Register(0x020, RTADDR),
+    Register(0x028, CCMD),
+    Register(0x034, FSTS),
+    *_family(0x038, "FE", 0x03C),
+    Register(0x064, PMEN, needs="PLMR|PHMR"),
+    Register(0x068, _layout("PLMBASE", 32, Field("BASE", 31, 0, "low region starts")), needs="PLMR"),
+    Register(0x06C, _layout("PLMLIMIT", 32, Field("LIMIT", 31, 0, "low region ends")), needs="PLMR"),
+    Register(0x070, _layout("PHMBASE", 64, Field("BASE", 63, 0, "high region starts")), needs="PHMR"),
+    Register(0x078, _layout("PHMLIMIT", 64, Field("LIMIT", 63, 0, "high region ends")), needs="PHMR"),
+    Register(0x080, IQH, needs="QI"),
+    Register(0x088, IQT, needs="QI"),
+    Register(0x090, IQA, needs="QI"),
+    Register(0x09C, ICS, needs="QI"),
+    *_family(0x0A0, "IE", 0x0A4, "QI"),
+    Register(0x0B0, IQERCD, needs="QI"),
+    Register(0x0B8, IRTA, needs="IR"),
+    Register(0x0C0, PQH, needs="PRS"),
+    Register(0x0C8, PQT, needs="PRS"),
+    Register(0x0D0, PQA, needs="PRS"),
+    Register(0x0DC, PRS, needs="PRS"),
+    *_family(0x0E0, "PE", 0x0E4, "PRS"),
+    Register(0x0, IVA, block="IRO"),
+    Register(0x8, IOTLB, block="IRO"),
+)
+
+
+def placed(caps: Capabilities) -> Iterator[tuple[int, str, Register]]:
+    """Every register a unit has: absolute offset, name (FRCD0, FRCD1 … for the fault records),
+    description.
+    """
+    blocks = {"": 0, "IRO": 16 * caps.IRO}
+    for register in REGISTERS:
+        yield blocks[register.block] + register.offset, register.name, register
+    record = Register(0, FRCD, block="FRO")
+    for i in range(caps.NFR):
+        yield 16 * (caps.FRO + i), f"FRCD{i}", record
+
+
+def available(register: Register, caps: Capabilities) -> bool:
+    """Whether the feature the register belongs to exists."""
+    groups = (group.split("|") for group in register.needs.split())
+    return all(any(getattr(caps, name) for name in group) for group in groups)

@@ -1,0 +1,276 @@
+"""How a structure of bits is declared, once, for everything that needs to know it.
+
+A `Structure` is a list of `Field`s that cover every bit. From that one list come the decoder, the encoder
+used by tests and tools, the masks of reserved bits that the walk checks, the text a notebook cell shows and
+the rows a bit-field widget draws. Only the inner loops of the page walks name a few bits again, for speed;
+a sweep over every bit of every structure holds them to what is declared.
+
+Rules for whoever declares one:
+
+- every bit belongs to exactly one field; the constructor refuses gaps and overlaps
+- `needs` names capabilities (or modes): if one of them is 0 the whole field is reserved
+- `limit` names how much of a field the hardware implements; the bits above it are reserved
+- `ignored_for` names the translation types for which hardware does not look at the field. Ignored is not
+  reserved: such a bit may hold anything
+
+When a bit is reserved depends on an *environment*, a mapping from capability and mode names to numbers
+(`Capabilities.environment`). Names, bits and conditions are those of the VT-d specification, rev 5.10.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Literal, NamedTuple
+
+Environment = Mapping[str, int]
+State = Literal["used", "reserved", "ignored"]
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One run of bits, `high` down to `low`, and when it means something."""
+
+    name: str
+    high: int
+    low: int
+    meaning: str = ""
+    needs: tuple[str, ...] = ()
+    ignored_for: tuple[str, ...] = ()
+    limit: str = ""
+    address: bool = False
+    role: State = "used"
+    values: tuple[tuple[int, str], ...] = ()
+    access: str = "RW"
+
+    @property
+    def width(self) -> int:
+        return self.high - self.low + 1
+
+    @property
+    def mask(self) -> int:
+        """The field's bits where they stand in the structure."""
+        return ((1 << self.width) - 1) << self.low
+
+    @property
+    def bits(self) -> str:
+        return str(self.low) if self.high == self.low else f"{self.high}:{self.low}"
+
+    def get(self, raw: int) -> int:
+        """The field's value in `raw`; an address comes back as an address, not as a page number."""
+        value = (raw & self.mask) >> self.low
+        return value << self.low % 64 if self.address else value
+
+    def put(self, value: int) -> int:
+        """`value` moved to the field's place. Raises ValueError when it does not fit."""
+        number = value >> self.low % 64 if self.address else value
+        if number < 0 or number >> self.width or self.get(number << self.low) != value:
+            raise ValueError(f"{self.name} [{self.bits}] cannot hold {value:#x}: it has {self.width} bits")
+        return number << self.low
+
+    def implemented(self, environment: Environment) -> int:
+        """The bits of the field, counted from its own bit 0, that this hardware implements."""
+        full = (1 << self.width) - 1
+        if self.limit == "HAW":
+            return ((1 << environment["HAW"]) - 1) >> self.low % 64 & full
+        return environment[self.limit] & full if self.limit else full
+
+    def reserved_mask(self, environment: Environment) -> int:
+        """The bits of this field that must be 0, where they stand in the structure."""
+        if self.role == "ignored":
+            return 0
+        if self.role == "reserved" or not all(environment[name] for name in self.needs):
+            return self.mask
+        return self.mask & ~(self.implemented(environment) << self.low)
+
+    def state(self, environment: Environment, translation_type: str = "") -> State:
+        if self.role != "used":
+            return self.role
+        if not all(environment[name] for name in self.needs):
+            return "reserved"
+        return "ignored" if translation_type in self.ignored_for else "used"
+
+    def text(self, value: int) -> str:
+        """What `value` says, in words where the specification gives it a name."""
+        return dict(self.values).get(value, self.meaning)
+
+
+class Row(NamedTuple):
+    """One line of a bit-field display: `bits` as text, `value` as a number, `state` used, reserved or
+    ignored.
+    """
+
+    name: str
+    bits: str
+    value: int
+    meaning: str
+    state: State
+
+
+@dataclass(frozen=True)
+class Structure:
+    """A named layout of `width` bits. `source` says where the specification defines it."""
+
+    name: str
+    width: int
+    fields: tuple[Field, ...]
+    source: str = ""
+    _by_name: dict[str, Field] = field(init=False, repr=False, compare=False, default_factory=dict)
+    # For `Entry`: name -> lowest bit, mask of the value, shift that makes an address of it.
+    places: dict[str, tuple[int, int, int]] = field(
+        init=False, repr=False, compare=False, default_factory=dict
+    )
+
+    def __post_init__(self) -> None:
+        seen = 0
+        for part in self.fields:
+            if part.mask & seen or part.high < part.low or part.high >= self.width:
+                raise ValueError(f"{self.name}: field {part.name} [{part.bits}] overlaps or does not fit")
+            seen |= part.mask
+            if part.role == "used":
+                self._by_name[part.name] = part
+                shift = part.low % 64 if part.address else 0
+                self.places[part.name] = (part.low, (1 << part.width) - 1, shift)
+        if seen != (1 << self.width) - 1:
+            raise ValueError(f"{self.name}: bits {(1 << self.width) - 1 & ~seen:#x} belong to no field")
+
+    def __repr__(self) -> str:
+        return f"<Structure {self.name}, {self.width} bits>"
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._by_name)
+
+    def field(self, name: str) -> Field:
+        """The field called `name`. Raises KeyError with the names there are."""
+        try:
+            return self._by_name[name]
+        except KeyError:
+            raise KeyError(f"{self.name} has no field {name!r}; it has {', '.join(self._by_name)}") from None
+
+    def mask(self, *names: str) -> int:
+        return sum(self.field(name).mask for name in names)
+
+    def encode(self, **values: int) -> int:
+        """The structure with the named fields set and everything else 0. Raises KeyError or ValueError."""
+        return sum(self.field(name).put(value) for name, value in values.items())
+
+    def decode(self, raw: int) -> Entry:
+        return Entry(self, raw)
+
+    def picker(self, *names: str) -> Callable[[int], tuple[int, ...]]:
+        """A function from a raw value to these fields of it, for who wants the same ones of the same
+        values over and over.
+        """
+        places = [self.places[name] for name in names]
+        return lru_cache(4096)(
+            lambda raw: tuple([(raw >> low & mask) << shift for low, mask, shift in places])
+        )
+
+    def reserved_mask(self, environment: Environment) -> int:
+        """Every bit that must be 0 under `environment`."""
+        return sum(part.reserved_mask(environment) for part in self.fields)
+
+    def access_mask(self, *kinds: str) -> int:
+        """For registers: the bits whose `access` is one of `kinds`."""
+        return sum(part.mask for part in self.fields if part.role == "used" and part.access in kinds)
+
+    def words(self, raw: int) -> tuple[int, ...]:
+        """`raw` as 64-bit words, lowest first, as memory holds them."""
+        return tuple(raw >> 64 * i & 0xFFFF_FFFF_FFFF_FFFF for i in range(max(1, self.width // 64)))
+
+
+class Entry:
+    """A raw value seen through a structure: fields by name (`entry.TT`), the raw bits in `raw`."""
+
+    __slots__ = ("raw", "structure")
+
+    def __init__(self, structure: Structure, raw: int) -> None:
+        self.structure = structure
+        self.raw = raw
+
+    def __getattr__(self, name: str) -> int:
+        if name[0] == "_":
+            raise AttributeError(name)
+        place = self.structure.places.get(name)
+        if place is None:
+            raise AttributeError(
+                f"{self.structure.name} has no field {name!r}; it has {', '.join(self.structure.names)}"
+            )
+        low, mask, shift = place
+        return (self.raw >> low & mask) << shift
+
+    def __getitem__(self, name: str) -> int:
+        try:
+            low, mask, shift = self.structure.places[name]
+        except KeyError:
+            # Says which fields there are.
+            return self.structure.field(name).get(self.raw)
+        return (self.raw >> low & mask) << shift
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Entry) and (self.structure.name, self.raw) == (
+            other.structure.name,
+            other.raw,
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.structure.name, self.raw))
+
+    def __iter__(self) -> Iterator[tuple[str, int]]:
+        return ((name, self[name]) for name in self.structure.names)
+
+    def __repr__(self) -> str:
+        shown = (f"{name}={value:#x}" for name, value in self if value)
+        return f"{self.structure.name} {{{' '.join(shown) or 'all zero'}}}"
+
+    def describe(self, environment: Environment, translation_type: str = "") -> list[Row]:
+        """One row a field, high bits first, as a bit-field display shows it.
+
+        The part of a field above what the hardware implements gets a row of its own, marked reserved.
+        """
+        rows: list[Row] = []
+        for part in sorted(self.structure.fields, key=lambda f: -f.low):
+            rows.extend(_rows(part, self.raw, environment, translation_type))
+        return rows
+
+
+def _rows(part: Field, raw: int, environment: Environment, translation_type: str) -> Iterator[Row]:
+    """A row for each run of bits of one field that is wholly reserved or wholly not, high bits first."""
+    state = part.state(environment, translation_type)
+    unimplemented = part.reserved_mask(environment) if state != "reserved" else 0
+    if not unimplemented:
+        yield Row(part.name, part.bits, part.get(raw), part.text(part.get(raw)), state)
+        return
+    high = part.high
+    while high >= part.low:
+        missing = unimplemented >> high & 1
+        low = high
+        while low > part.low and unimplemented >> low - 1 & 1 == missing:
+            low -= 1
+        run = Field(part.name, high, low, address=part.address)
+        if missing:
+            note = f"not implemented in {part.name}"
+            yield Row("reserved", run.bits, (raw & run.mask) >> low, note, "reserved")
+        else:
+            yield Row(part.name, run.bits, run.get(raw), part.text(run.get(raw)), state)
+        high = low - 1
+
+
+def flag(name: str, bit: int, meaning: str = "", **more: object) -> Field:
+    """A field of one bit."""
+    return Field(name, bit, bit, meaning, **more)  # type: ignore[arg-type]
+
+
+def reserved(high: int, low: int | None = None, note: str = "") -> Field:
+    """Bits that must be 0 in an entry that is used."""
+    return Field("reserved", high, high if low is None else low, note, role="reserved")
+
+
+def ignored(high: int, low: int | None = None, note: str = "") -> Field:
+    """Bits that hardware never looks at; software may keep what it likes there."""
+    return Field("ignored", high, high if low is None else low, note, role="ignored")

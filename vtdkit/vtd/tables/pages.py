@@ -1,0 +1,136 @@
+"""Page-table entries of both stages, and of the host permission table.
+
+Each stage has four or five shapes of entry: the top levels (PML5E, PML4E) that can never be a leaf, the
+middle levels (PDPE, PDE) that point to a table or, with PS=1, map 1G or 2M, and the PTE. Mirrors the
+structure formats of the VT-d specification, rev 5.10. `FIRST_STAGE` and `SECOND_STAGE` find the shape by
+level and leaf.
+
+Reserved bits count only in an entry that is present: R or W set (second stage), P set (first stage).
+"""
+
+from __future__ import annotations
+
+from .layout import Field, Structure, flag, ignored, reserved
+
+_IR_IW = (
+    flag("IR", 61, "read, with SSIRWE", needs=(), role="used"),
+    flag("IW", 62, "write, with SSIRWE", needs=("SSIRWE",)),
+)
+_EMT_VALUES = ((0, "UC"), (1, "WC"), (4, "WT"), (5, "WP"), (6, "WB"))
+
+
+def _address(low: int) -> tuple[Field, ...]:
+    """The address of an entry whose page or table is aligned to bit `low`, and what lies below it."""
+    field = Field("ADDR", 51, low, "next table or page", limit="HAW", address=True)
+    return (field,) if low == 12 else (field, reserved(low - 1, 12))
+
+
+def _second(name: str, *middle: Field, low: int = 12) -> Structure:
+    ends = (flag("R", 0, "read"), flag("W", 1, "write"), ignored(2, note="was X"), *middle, *_address(low))
+    return Structure(name, 64, (*ends, ignored(60, 52), *_IR_IW, ignored(63)), "rev 5.10 (second stage)")
+
+
+def _accessed(*, dirty: bool) -> tuple[Field, ...]:
+    return (
+        flag("A", 8, "accessed, with SSADE"),
+        flag("D", 9, "dirty, with SSADE") if dirty else ignored(9),
+        ignored(10),
+    )
+
+
+_SNP = flag("SNP", 11, "snoop the page", needs=("SC",))
+_TYPE = (Field("EMT", 5, 3, "extended memory type", values=_EMT_VALUES), flag("IPAT", 6, "ignore PAT"))
+
+SS_TOP = _second("SS-PML5E/PML4E", ignored(6, 3), reserved(7), *_accessed(dirty=False), reserved(11))
+SS_TABLE = _second(
+    "SS-PDPE/PDE", ignored(6, 3), flag("PS", 7, "0: points to a table"), *_accessed(dirty=False), reserved(11)
+)
+SS_1G = _second(
+    "SS-PDPE 1G", *_TYPE, flag("PS", 7, "1: maps 1G", needs=("ONE_GB",)), *_accessed(dirty=True), _SNP, low=30
+)
+SS_2M = _second(
+    "SS-PDE 2M", *_TYPE, flag("PS", 7, "1: maps 2M", needs=("TWO_MB",)), *_accessed(dirty=True), _SNP, low=21
+)
+SS_PTE = _second("SS-PTE", *_TYPE, ignored(7), *_accessed(dirty=True), _SNP)
+
+
+def _first(name: str, *middle: Field, low: int = 12, pat: bool = False) -> Structure:
+    ends = (flag("P", 0, "present"), flag("RW", 1, "write"), flag("US", 2, "user"))
+    flags = (
+        flag("A", 5, "accessed"),
+        ignored(9),
+        flag("EA", 10, "extended accessed, with EAFE"),
+        ignored(11),
+    )
+    address: tuple[Field, ...] = _address(low)
+    if pat:
+        address = (address[0], reserved(low - 1, 13), flag("PAT", 12, "page attribute"))
+    return Structure(name, 64, (*ends, *middle, *flags, *address, ignored(63, 52)), "rev 5.10 (first stage)")
+
+
+_CACHING = (flag("PWT", 3, "write-through"), flag("PCD", 4, "cache disable"))
+_DIRTY = flag("D", 6, "dirty")
+_GLOBAL = ignored(8, note="G; hardware acts as if 0")
+
+FS_TOP = _first("FS-PML5E/PML4E", ignored(4, 3), ignored(6), reserved(7), ignored(8))
+FS_TABLE = _first("FS-PDPE/PDE", ignored(4, 3), ignored(6), flag("PS", 7, "0: points to a table"), ignored(8))
+FS_1G = _first(
+    "FS-PDPE 1G", *_CACHING, _DIRTY, flag("PS", 7, "1: maps 1G", needs=("FS1GP",)), _GLOBAL, low=30, pat=True
+)
+FS_2M = _first("FS-PDE 2M", *_CACHING, _DIRTY, flag("PS", 7, "1: maps 2M"), _GLOBAL, low=21, pat=True)
+FS_PTE = _first("FS-PTE", *_CACHING, _DIRTY, flag("PAT", 7, "page attribute"), _GLOBAL)
+
+
+def _shape(shapes: tuple[Structure, ...], level: int, leaf: bool) -> Structure:
+    top, table, huge, large, small = shapes
+    if level > 3:
+        return top
+    if level == 1:
+        return small
+    return (huge if level == 3 else large) if leaf else table
+
+
+_SECOND_SHAPES = (SS_TOP, SS_TABLE, SS_1G, SS_2M, SS_PTE)
+_FIRST_SHAPES = (FS_TOP, FS_TABLE, FS_1G, FS_2M, FS_PTE)
+
+
+def second_stage_entry(level: int, *, leaf: bool) -> Structure:
+    """The layout of a second-stage entry at `level` (1 = PTE)."""
+    return _shape(_SECOND_SHAPES, level, leaf)
+
+
+def first_stage_entry(level: int, *, leaf: bool) -> Structure:
+    """The layout of a first-stage entry at `level` (1 = PTE)."""
+    return _shape(_FIRST_SHAPES, level, leaf)
+
+
+def _slots(bits: int) -> tuple[Field, ...]:
+    """4-bit permission slots PP0, PP1, … from bit 0 up to `bits`: bit 0 read, bit 1 write, two reserved."""
+    parts: list[Field] = []
+    for i in range(bits // 4):
+        parts += [
+            Field(f"PP{i}", 4 * i + 1, 4 * i, "1 read, 2 write, 3 both"),
+            reserved(4 * i + 3, 4 * i + 2),
+        ]
+    return tuple(parts)
+
+
+def _permission(name: str, slots: int) -> Structure:
+    """An L4, L3 or L2 entry of the host permission table: slots, then a pointer in the upper word."""
+    low = _slots(slots) + ((reserved(63, slots),) if slots < 64 else ())
+    high = (
+        flag("AV", 64, "ADDR is valid"),
+        reserved(75, 65),
+        Field("ADDR", 115, 76, "next table", limit="HAW", address=True),
+        ignored(127, 116),
+    )
+    return Structure(name, 128, (*low, *high), "rev 5.10 (host permission table)")
+
+
+HPT_L4 = _permission("HPT-L4E", 0)
+HPT_L3 = _permission("HPT-L3E", 32)
+HPT_L2 = _permission("HPT-L2E", 64)
+HPT_L1 = Structure("HPT-L1E", 128, _slots(128), "rev 5.10 (host permission table)")
+
+PAGE_ENTRIES = _SECOND_SHAPES + _FIRST_SHAPES
+PERMISSION_ENTRIES = (HPT_L4, HPT_L3, HPT_L2, HPT_L1)

@@ -1,0 +1,42 @@
+"""What leaves a remapping unit, other than answers: messages, status writes, page responses.
+
+An owner that wants them delivered subclasses `Hooks` and overrides what it cares about. As they are, the
+hooks only keep a record, which is what tests and lessons want.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vtdkit.vtd.registers.events import Message
+
+if TYPE_CHECKING:
+    from vtdkit.vtd.queue.page_requests import PageResponse
+
+
+class Hooks:
+    """The outgoing side of one unit. Called by the unit, in the order things happen; no locks."""
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+        self.status_writes: list[tuple[int, int]] = []
+        self.page_responses: list[PageResponse] = []
+
+    def message(self, message: Message) -> None:
+        """An event message (MSI) of the unit itself."""
+        self.messages.append(message)
+
+    def status_write(self, address: int, data: int) -> None:
+        """A wait descriptor completed: 32 bits of `data` go to `address`, coherently and before any
+        interrupt.
+        """
+        self.status_writes.append((address, data))
+
+    def page_response(self, response: PageResponse) -> None:
+        """A page group response leaves for a device."""
+        self.page_responses.append(response)
+
+    def doorbell(self) -> None:
+        """Software moved the tail of the invalidation queue, or cleared the error that had stopped it: there
+        may be something to `step`.
+        """

@@ -1,0 +1,293 @@
+"""`RemappingUnit`: one piece of DMA-remapping hardware, put together.
+
+The unit is a state machine. It is handed memory, register accesses and requests; it answers. It runs nothing
+by itself: descriptors are executed by `step`, slow commands finish at `tick`, endpoints time out when told
+to. It knows no operating system.
+
+    unit = RemappingUnit(memory, Capabilities(MGAW=48))
+    unit.write(0x20, root_table, 8)             # RTADDR
+    unit.write(0x18, 1 << 30, 4)                # GCMD.SRTP
+    unit.write(0x18, 1 << 31, 4)                # GCMD.TE
+    unit.translate(Request(sid("00:03.0"), 0x1000))
+
+Rules for the caller: one agent at a time. The hardware's own serialisation is the only one there is; a
+driver's locks are the driver's business. Interleaving is explicit: `walk_steps` pauses before each memory
+access.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+from vtdkit.vtd.caches.caches import Caches
+from vtdkit.vtd.caches.device_tlb import DeviceTlbs, Endpoint
+from vtdkit.vtd.faults.log import FaultLog
+from vtdkit.vtd.interrupts.remapping import InterruptCache
+from vtdkit.vtd.memory import MemoryPort
+from vtdkit.vtd.queue import execute
+from vtdkit.vtd.queue.page_requests import PageRequestAnswer, PageRequestQueue
+from vtdkit.vtd.queue.ring import InvalidationQueue, Outcome, QueueStep
+from vtdkit.vtd.registers import commands
+from vtdkit.vtd.registers.events import Event
+from vtdkit.vtd.registers.file import RegisterFile
+from vtdkit.vtd.requests import Fault, Kind, PageRequest, Request, Translation
+from vtdkit.vtd.tables.layout import Entry
+from vtdkit.vtd.walk import engine, quick
+from vtdkit.vtd.walk.job import Access, Job, Mark, Steps
+from vtdkit.vtd.walk.rules import rules_for
+from vtdkit.vtd.walk.trace import Walk, record
+
+from .capabilities import Capabilities
+from .diagnostics import Diagnostics, Note
+from .hooks import Hooks
+from .quirks import SPECIFICATION, Quirks
+
+if TYPE_CHECKING:
+    from vtdkit.vtd.walk.compiled import Stage
+    from vtdkit.vtd.walk.many import Addresses, Batch
+
+T = TypeVar("T")
+
+
+class RemappingUnit:
+    """One unit. Mutable; one agent at a time, no locks.
+
+    `cached=False` leaves out every cache: each answer is then what memory says now.
+    """
+
+    def __init__(
+        self,
+        memory: MemoryPort,
+        capabilities: Capabilities | None = None,
+        *,
+        quirks: Quirks = SPECIFICATION,
+        hooks: Hooks | None = None,
+        cached: bool = True,
+    ) -> None:
+        self.memory = memory
+        self.capabilities = capabilities or Capabilities()
+        self.quirks = quirks
+        self.hooks = hooks or Hooks()
+        self.caches: Caches | None = Caches(self.capabilities) if cached else None
+        self.interrupt_cache = InterruptCache(self.capabilities.interrupt_entries)
+        self.registers = RegisterFile(self.capabilities)
+        self.fault_event: Event = Event(self.registers, "FE", "fault", self.hooks.message)
+        self.invalidation_event: Event = Event(self.registers, "IE", "invalidation", self.hooks.message)
+        self.page_event: Event = Event(self.registers, "PE", "page request", self.hooks.message)
+        compress = self.capabilities.fault_compression or quirks.compression
+        self.faults = FaultLog(
+            self.registers, self.fault_event, quirks, self.capabilities.NFR, compress=compress
+        )
+        self.faults.widest = max(self.capabilities.widths, default=64)
+        self.queue = InvalidationQueue(self)
+        self.execute_next = self.queue.execute_next  # `step` without a record
+        self._written = partial(commands.written, self)
+        self.device_tlbs = DeviceTlbs(self)
+        self.page_requests: PageRequestQueue = PageRequestQueue(self, self.page_event)
+        self.diagnostics = Diagnostics(self)
+        # What `translate_many` has compiled of memory that counts its changes; nothing else looks at it.
+        self.compiled_stages: dict[object, Stage] = {}
+        self._later: deque[Callable[[], None]] = deque()
+        if quirks.width_reads_zero:
+            self.registers.hide("IQA", 1 << 11)
+        self.reset()
+
+    def reset(self, *, power_good: bool = True) -> None:
+        """Back to the state after reset. A warm reset (`power_good=False`) keeps the sticky bits: fault
+        records too.
+        """
+        self.registers.reset(power_good=power_good)
+        if self.quirks.page_event_unmasked:
+            self.registers["PECTL"] = 0
+        if self.caches:
+            self.caches.clear()
+        self.interrupt_cache.drop(lambda e: True)
+        self.queue.disable()
+        self.faults.restart()
+        self._later.clear()
+        # What the commands latched: the translation tables and the interrupt table in force.
+        self.translating = self.interrupts_remapped = self.compatibility_interrupts = False
+        self.latch_root(0, 0, 0)
+        self.latch_interrupts(0, 0, False)
+
+    # registers
+
+    def read(self, offset: int, size: int = 4) -> int:
+        """Read a register: `size` 4 or 8 bytes. Raises BadRegisterAccess for a shape no register takes."""
+        return self.registers.read(offset, size)
+
+    def write(self, offset: int, value: int, size: int = 4) -> None:
+        """Write a register and carry out what it sets off. Raises BadRegisterAccess."""
+        self.registers.write(offset, value, size, self._written)
+
+    def defer(self, action: Callable[[], None]) -> None:
+        """Do `action` now, or at a later `tick` if this unit's commands take time."""
+        if self.capabilities.deferred:
+            self._later.append(action)
+        else:
+            action()
+
+    def tick(self) -> bool:
+        """Finish the oldest command that is still under way. False when there is none."""
+        if not self._later:
+            return False
+        self._later.popleft()()
+        return True
+
+    def latch_root(self, table: int, mode: int, ssirwe: int) -> None:
+        """SRTP took effect: the root table, TTM and SSIRWE in force."""
+        self.root_table, self.mode, self.ssirwe = table, mode, ssirwe
+        self.rules = rules_for(self.capabilities, self.quirks, ssirwe)
+        self._quick = quick.Quick(self)
+
+    def latch_interrupts(self, table: int, entries: int, extended: bool) -> None:
+        """SIRTP took effect: the interrupt remapping table in force."""
+        self.interrupt_table, self.interrupt_table_size = table, entries
+        self.extended_interrupts = extended
+        self.interrupt_environment = self.capabilities.with_modes(EIME=int(extended))
+
+    def maybe_restart_fault_index(self) -> None:
+        if not self.translating and (not self.interrupts_remapped or self.quirks.index_restarts_early):
+            self.faults.restart()
+
+    def restore(self, registers: Mapping[str, int]) -> None:
+        """Take over the state of a machine that was stopped: registers by name, as read at the stop."""
+        for name, value in registers.items():
+            if name in self.registers.names and name not in ("VER", "CAP", "ECAP"):
+                self.registers[name] = value
+        status, root = self.registers.entry("GSTS"), self.registers.entry("RTADDR")
+        self.latch_root(root.RTA, root.TTM, root.SSIRWE)
+        table = self.registers.entry("IRTA")
+        self.latch_interrupts(table.IRTA, 2 << table.S, bool(table.EIME))
+        self.translating = bool(status.TES)
+        self.interrupts_remapped = bool(status.IRES)
+        self.compatibility_interrupts = bool(status.CFIS)
+        if status.QIES:
+            self.queue.enable()
+            self.queue.base = self.registers["IQA"] & ~0xFFF
+
+    def protected(self, low: int, high: int) -> bool:
+        """Whether an access from `low` up to but not including `high` hits a protected memory region."""
+        registers = self.registers
+        if not registers["PMEN"] & 1:
+            return False
+        return any(
+            base <= limit and low <= limit and high > base
+            for base, limit in (self._region("PLM"), self._region("PHM"))
+        )
+
+    def _region(self, prefix: str) -> tuple[int, int]:
+        """First and last address of a protected region; base above limit when there is none."""
+        if not getattr(self.capabilities, f"{prefix}R"):
+            return 1, 0
+        low_bits = (1 << self.capabilities.pmr_bits) - 1
+        return self.registers[f"{prefix}BASE"], self.registers[f"{prefix}LIMIT"] | low_bits
+
+    # requests
+
+    def translate(self, request: Request) -> Translation | Fault:
+        """Answer a request as this unit would now, from its caches or from memory; faults are recorded."""
+        answer = self._quick.translate(request)
+        return answer if answer is not None else self.finish(self.walk_steps(request))
+
+    def walk_steps(self, request: Request) -> Generator[Access, None, Translation | Fault]:
+        """`translate`, one memory access at a time: yields before each access, returns the answer at the
+        end.
+        """
+        answer = yield from engine.answer(Job(self, request, self.caches, commit=True, trace=None))
+        fault = answer if isinstance(answer, Fault) else answer.why
+        if fault is not None:
+            self.log_fault(fault)
+        if self.diagnostics.enabled:
+            self.diagnostics.answered(answer)
+        return answer
+
+    def from_memory(self, request: Request) -> Translation | Fault:
+        """The answer from memory alone, without caches, records or flag updates."""
+        return self.finish(engine.answer(Job(self, request, None, commit=False, trace=None)))
+
+    def walk(self, request: Request, *, cached: bool = False) -> Walk:
+        """Every step of the way to an answer. Changes nothing; with `cached`, starts from what the caches
+        hold.
+        """
+        marks: list[Mark] = []
+        caches = self.caches.copy() if cached and self.caches else None
+        job = Job(self, request, caches, commit=False, trace=marks)
+        return record(request, marks, self.finish(engine.answer(job)))
+
+    def translate_many(
+        self, sid: int, iovas: Sequence[int] | Addresses, kind: Kind = "read", pasid: int | None = None
+    ) -> Batch:
+        """Answer a whole array of addresses of one source id from memory alone; see `many`. Needs numpy."""
+        from vtdkit.vtd.walk.many import translate_many
+
+        return translate_many(self, sid, iovas, kind, pasid)
+
+    def page_request(self, request: PageRequest) -> PageRequestAnswer:
+        """A device asks for a page to be made present."""
+        return self.page_requests.submit(request)
+
+    def log_fault(self, fault: Fault) -> bool:
+        """Put a fault into the fault records, unless it is not one that is recorded."""
+        silent = self.quirks.interrupt_faults_silent and fault.label.startswith("IR.")
+        return fault.recorded and not silent and self.faults.add(fault)
+
+    @staticmethod
+    def finish(steps: Steps[T]) -> T:
+        """Run a paused walk to its end."""
+        try:
+            while True:
+                next(steps)
+        except StopIteration as end:
+            value: T = end.value
+            return value
+
+    # invalidation
+
+    def step(self) -> QueueStep | None:
+        """Execute one invalidation descriptor. None when the queue is off, empty or stopped."""
+        return self.queue.step()
+
+    def drain(self, limit: int = 1 << 16) -> list[QueueStep]:
+        """Step until there is nothing left to do, at most `limit` times; what each step did."""
+        steps: list[QueueStep] = []
+        while len(steps) < limit:
+            step = self.step()
+            if step is None:
+                break
+            steps.append(step)
+            if step.outcome == "blocked":
+                break
+        return steps
+
+    def execute(self, entry: Entry) -> Outcome:
+        return execute.execute(self, entry)
+
+    def attach_device_tlb(self, sid: int, *, capacity: int = 32, prompt: bool = True) -> Endpoint:
+        """Put an endpoint with a device TLB at `sid`. One that is not `prompt` answers invalidations when
+        told to.
+        """
+        return self.device_tlbs.attach(sid, capacity=capacity, prompt=prompt)
+
+    # lessons
+
+    @property
+    def diagnose(self) -> bool:
+        return self.diagnostics.enabled
+
+    @diagnose.setter
+    def diagnose(self, on: bool) -> None:
+        self.diagnostics.enabled = on
+
+    @property
+    def notes(self) -> list[Note]:
+        """What software did against the rules, while `diagnose` was on."""
+        return self.diagnostics.notes
+
+    def __repr__(self) -> str:
+        mode = ("legacy", "scalable", "reserved", "abort")[self.mode]
+        state = f"on, {mode} mode, root table {self.root_table:#x}" if self.translating else "off"
+        return f"<RemappingUnit {state}{'' if self.caches else ', no caches'}>"

@@ -1,0 +1,93 @@
+"""Address translation services: what a translation request is told.
+
+A completion carries the effective permissions, the size of the page coded into the address, and a few flags.
+Mirrors the translation-completion rules of the VT-d specification, rev 5.10, chapter 4.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from vtdkit.vtd.requests import Completion, Translation
+
+from .job import Job, Leaf, Space
+from .rules import in_interrupt_range
+
+
+def size_code(address: int, size: int) -> tuple[int, int]:
+    """An address field and S bit that say "`size` bytes at `address`". `size` is a power of two, 4096 or
+    more.
+
+    S=0 is 4K. With S=1 the lowest zero bit from bit 12 up gives the size: bit 12 is 8K, bit 13 is 16K, and so
+    on.
+    """
+    base = address & -size
+    return (base, 0) if size == 4096 else (base | (size >> 1) - 1 & ~0xFFF, 1)
+
+
+def coded_range(address: int, s: int) -> tuple[int, int]:
+    """The range an address field with size bit `s` names: first address, first address after it."""
+    if not s:
+        return address & ~0xFFF, (address & ~0xFFF) + 4096
+    size = 4096
+    while address & size and size < 1 << 63:
+        size <<= 1
+    size <<= 1
+    return address & -size, (address & -size) + size
+
+
+def completed(job: Job, space: Space, leaf: Leaf, answer: Translation) -> Translation:
+    """`answer` with the completion that goes to the device."""
+    request, caps = job.request, job.rules.caps
+    if space.path == "PT":
+        answer = _largest_region(job, answer)
+    writable = answer.writable and not (request.no_write and caps.NWFS)
+    address, s = size_code(answer.address, answer.size)
+    privileged = request.pasid is not None and request.supervisor
+    completion = Completion(
+        R=int(answer.readable),
+        W=int(writable),
+        S=s,
+        N=int(_not_snooped(space, leaf)),
+        PRIV=int(privileged),
+        address=address,
+    )
+    return replace(answer, writable=writable, completion=completion)
+
+
+def _not_snooped(space: Space, leaf: Leaf) -> bool:
+    """Whether the device must clear No-Snoop in requests with this translation."""
+    if space.legacy:
+        return leaf.snoop
+    return space.pgsnp or (leaf.snoop and space.path in ("SS", "NEST"))
+
+
+def _largest_region(job: Job, answer: Translation) -> Translation:
+    """Pass-through: the largest aligned region there is a page size for, kept out of the interrupt range."""
+    sizes = job.rules.caps.SSLPS
+    for size, supported in ((1 << 30, sizes & 2), (1 << 21, sizes & 1)):
+        base = answer.address & -size
+        if supported and base + size <= job.rules.host_limit and not in_interrupt_range(base, base + size):
+            return replace(answer, size=size)
+    return answer
+
+
+def interrupt_range(job: Job) -> Translation:
+    """A translation request for FEEx_xxxx: no fault, but nothing a device could read or cache as memory."""
+    request = job.request
+    if request.no_write and job.rules.caps.NWFS:
+        completion = Completion(0, 0)
+    else:
+        completion = Completion(0, 1, U=1, address=request.address & ~0xFFF)
+    return Translation(
+        request,
+        request.address,
+        4096,
+        False,
+        bool(completion.W),
+        "interrupt window",
+        None,
+        0,
+        0,
+        completion=completion,
+    )

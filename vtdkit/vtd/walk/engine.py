@@ -1,0 +1,239 @@
+"""The translation algorithm, from a request to its answer.
+
+`answer` is the one implementation of it. Run to the end with no caches, it is the answer from memory alone;
+with caches, what the hardware would say; paused before each of its memory accesses, a walk that another agent
+can disturb. Order of the checks as in the VT-d specification, rev 5.10: what needs no table; the root-table
+register; context and PASID tables; page tables; the result.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from vtdkit.vtd.caches.caches import IotlbTag
+from vtdkit.vtd.interrupts import remapping as interrupts
+from vtdkit.vtd.requests import READ, WRITE, Fault, Translation
+from vtdkit.vtd.tables.pages import first_stage_entry, second_stage_entry
+
+from . import ats, legacy, permission, scalable
+from . import first_stage as first
+from . import second_stage as second
+from .job import Job, Leaf, Refused, Space, Steps
+from .rules import in_interrupt_range
+
+LEGACY_MODE, SCALABLE_MODE, RESERVED_MODE, ABORT_MODE = range(4)
+_PATHS = {"FS": "first stage", "SS": "second stage", "NEST": "nested", "PT": "pass-through"}
+
+
+def answer(job: Job) -> Steps[Translation | Fault]:
+    """Translate `job.request`. Yields before each memory access."""
+    try:
+        granted = yield from _grant(job)
+    except Refused as refusal:
+        return job.fault(refusal.label)
+    return granted
+
+
+def _grant(job: Job) -> Steps[Translation | Fault]:
+    request, unit = job.request, job.unit
+    if request.at == "translation" and request.kind != "read":
+        job.refuse("AT")
+    if request.pasid is None and in_interrupt_range(
+        request.address, request.address + max(1, request.length)
+    ):
+        special = yield from interrupts.window(job)
+        if special is not None:
+            return special
+    if not unit.translating:
+        return _untouched(job)
+    root_table_register(job)
+    if job.caches and request.at == "untranslated":
+        hit = job.caches.iotlb.find(request.sid, request.pasid, request.address, request.kind)
+        if hit and not _needs_dirty(job, hit):
+            return _from_iotlb(job, hit)
+    if request.at == "translated":
+        yield from _translated(job)
+        return Translation(request, request.address, 4096, True, True, "translated", None, 0, 0)
+    space = yield from (legacy if unit.mode == LEGACY_MODE else scalable).find(job)
+    if job.commit:
+        unit.diagnostics.space_used(space)
+    if job.caches and request.at == "translation":
+        hit = job.caches.iotlb.find(request.sid, request.pasid, request.address)
+        if hit and not _needs_dirty(job, hit):
+            return _from_iotlb(job, hit)
+    leaf = yield from _pages(job, space)
+    result = _finish(job, space, leaf, cached=False)
+    if job.caches and result:
+        job.caches.iotlb.keep(request.sid, request.pasid, request.address, space, leaf)
+    return result
+
+
+def _untouched(job: Job) -> Translation:
+    """Remapping is off: untranslated requests go through as they are."""
+    if job.request.at != "untranslated":
+        job.refuse("TES")
+    address = job.request.address
+    _protected(job, address, address + max(1, job.request.length))
+    return Translation(job.request, address, 4096, True, True, "off", None, 0, 0)
+
+
+def root_table_register(job: Job) -> None:
+    """The conditions of the root-table address register (RTA.*), checked for every request."""
+    caps, unit = job.rules.caps, job.unit
+    if unit.mode == ABORT_MODE:
+        job.refuse("RTA.4" if caps.ADMS else "RTA.1.1")
+    if unit.mode == RESERVED_MODE:
+        job.refuse("RTA.1.2")
+    if unit.mode == SCALABLE_MODE and not caps.SMTS:
+        job.refuse("RTA.1.3")
+    if unit.mode == LEGACY_MODE:
+        if unit.ssirwe:
+            job.refuse("RTA.1.4")
+        if job.page_request:
+            job.refuse("RTA.3")
+        if job.request.pasid is not None:
+            job.refuse("RTA.2")
+    elif job.request.execute and caps.major >= 8:
+        job.refuse("RTA.5")
+
+
+def _translated(job: Job) -> Steps[None]:
+    if job.unit.mode == LEGACY_MODE:
+        yield from legacy.find(job)
+        permission.legacy(job)
+    else:
+        words = yield from scalable.context(job)
+        yield from permission.check(job, words)
+    _protected(job, job.request.address, job.request.address + max(1, job.request.length))
+
+
+def _pages(job: Job, space: Space) -> Steps[Leaf]:
+    """The page-table walk that the translation type asks for."""
+    address = job.request.address
+    if space.path == "PT":
+        return _pass_through(job, space, address)
+    if space.path == "SS":
+        if address >= space.second_limit:
+            job.refuse("LGN.1.1" if space.legacy else "SGN.5")
+        need = 0 if job.translation_request else job.need
+        ask = second.Ask(need, second.LEGACY if space.legacy else second.SCALABLE, dirties=job.wants_write)
+        try:
+            leaf = yield from second.walk(job, space, address, ask)
+        except Refused as refusal:
+            _remember(job, space, refusal.label)
+            raise
+    elif space.path == "FS":
+        leaf = yield from first.walk(job, space, address)
+    else:
+        leaf = yield from first.nested(job, space, address)
+    return leaf
+
+
+def _remember(job: Job, space: Space, label: str) -> None:
+    """With caching mode, a second-stage walk that ends in a fault is cached too. First-stage faults never
+    are.
+    """
+    request = job.request
+    if job.caches and job.rules.caps.CM and not job.translation_request:
+        job.caches.iotlb.keep_refusal(request.sid, request.pasid, request.address, space, request.kind, label)
+
+
+def _pass_through(job: Job, space: Space, address: int) -> Leaf:
+    if address >= job.rules.host_limit and not job.rules.quirks.pass_through_unchecked:
+        job.refuse("LGN.1.3" if space.legacy else "SGN.4.2")
+    return Leaf(address & ~0xFFF, 12, 0, 0)
+
+
+def _needs_dirty(job: Job, hit: IotlbTag) -> bool:
+    """Whether a flag in memory must be set before the cached translation may be used."""
+    return (
+        job.wants_write
+        and not hit.leaf.dirty
+        and not hit.refusal
+        and _granted(job, hit.space, hit.leaf) & WRITE != 0
+    )
+
+
+def _from_iotlb(job: Job, hit: IotlbTag) -> Translation | Fault:
+    """The answer from a cached translation. No table is looked at, so it may be out of date."""
+    space = hit.space
+    job.fpd, job.path, job.pasid = space.fpd, space.path, space.tag
+    if job.request.pasid is None:
+        job.supervisor = space.rid_priv
+    if hit.leaf.level:
+        shape = first_stage_entry if space.path == "FS" else second_stage_entry
+        job.mark(shape(hit.leaf.level, leaf=True), 0, 0, hit.leaf.entry, hit.leaf.level, "IOTLB")
+    try:
+        if hit.refusal:
+            job.refuse(hit.refusal)
+        if job.supervisor and not space.sre:
+            job.refuse("SPT.6")
+        return _finish(job, space, hit.leaf, cached=True)
+    except Refused as refusal:
+        answer = job.fault(refusal.label, cached=True)
+        if isinstance(answer, Fault) and answer.request.writes and job.rules.quirks.hit_keeps_silent:
+            return replace(answer, recorded=False)
+        return answer
+
+
+def _granted(job: Job, space: Space, leaf: Leaf) -> int:
+    """The permissions of the request's privilege, as READ and WRITE bits."""
+    if space.path in ("FS", "NEST") and not (leaf.user or job.supervisor):
+        return 0
+    write = leaf.first_writable or (job.supervisor and not space.wpe)
+    return READ * leaf.second_readable | WRITE * (leaf.second_writable and write)
+
+
+def _insist(job: Job, space: Space, leaf: Leaf) -> int:
+    """The permissions granted, once it is sure that they are enough for an untranslated request."""
+    granted = _granted(job, space, leaf)
+    if job.translation_request:
+        return granted
+    if space.path in ("FS", "NEST") and not (leaf.user or job.supervisor):
+        job.refuse("SGN.2")
+    missing = job.need & ~granted
+    if job.request.kind == "zero-length read" and job.rules.caps.ZLR and leaf.second_writable:
+        missing = 0
+    if missing:
+        read, write = ("LGN.3", "LGN.2") if space.legacy else ("SGN.7", "SGN.6")
+        job.refuse(write if missing & WRITE else read)
+    return granted
+
+
+def _finish(job: Job, space: Space, leaf: Leaf, *, cached: bool) -> Translation:
+    """The checks of the result, and the answer."""
+    request = job.request
+    granted = _insist(job, space, leaf)
+    size = 1 << leaf.shift
+    address = leaf.base | request.address & size - 1
+    whole_page = job.translation_request or job.rules.quirks.interrupt_page
+    low, high = (leaf.base, leaf.base + size) if whole_page else (address, address + max(1, request.length))
+    if in_interrupt_range(low, high):
+        if space.path == "PT" and job.translation_request:
+            return ats.interrupt_range(job)
+        job.refuse(_interrupt_label(job, space))
+    _protected(job, address, address + max(1, request.length))
+    answer = Translation(
+        request,
+        address,
+        size,
+        bool(granted & READ),
+        bool(granted & WRITE),
+        _PATHS[space.path],
+        space.did,
+        leaf.level,
+        leaf.entry,
+        cached,
+    )
+    return ats.completed(job, space, leaf, answer) if job.translation_request else answer
+
+
+def _interrupt_label(job: Job, space: Space) -> str:
+    if space.legacy:
+        return "LGN.4"
+    return "SGN.8.2" if job.translation_request else "SGN.8.1"
+
+
+def _protected(job: Job, low: int, high: int) -> None:
+    if job.unit.protected(low, high):
+        job.refuse("PMR")

@@ -1,0 +1,261 @@
+"""One request on its way through the tables.
+
+A `Job` carries what the steps of a translation share: the request, the unit, what has been learnt so far
+(FPD, PASID), and, if somebody is watching, the trace. The steps themselves are generator functions in
+`legacy`, `scalable`, `second`, `first` and `permission`. Each yields an `Access` *before* every memory
+access, so that another agent may run between two accesses of one walk; a condition of the fault tables ends
+the walk by raising `Refused` with its label.
+
+An entry of 128 bits or less is read in one access, as hardware does; larger ones in several, lowest first, so
+a torn read can happen there and only there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, NoReturn, TypeVar
+
+from vtdkit.vtd.faults.reasons import REASONS
+from vtdkit.vtd.memory import AccessError
+from vtdkit.vtd.plain import shown
+from vtdkit.vtd.requests import NEEDS, Completion, Fault, Request, Translation, bdf
+from vtdkit.vtd.tables.layout import Entry, Structure
+from vtdkit.vtd.unit.quirks import reported_code
+
+if TYPE_CHECKING:
+    from vtdkit.vtd.caches.caches import Caches
+    from vtdkit.vtd.unit.unit import RemappingUnit
+
+T = TypeVar("T")
+
+
+class Access(NamedTuple):
+    """A memory access about to happen: the kind of entry, its physical address, read or update."""
+
+    what: str
+    address: int
+    update: bool = False
+
+
+Steps = Generator[Access, None, T]
+
+
+class Refused(Exception):
+    """The walk ended at the condition `label`."""
+
+    def __init__(self, label: str) -> None:
+        super().__init__(label)
+        self.label = label
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """What the context or PASID entry says about the requests that use it. Roots and limits are addresses.
+
+    `path` is FS, SS, NEST or PT. `tag` is the PASID under which page-table entries are cached (None in legacy
+    mode).
+    """
+
+    path: str
+    legacy: bool
+    did: int
+    tag: int | None
+    fpd: bool
+    second_root: int = 0
+    second_levels: int = 0
+    second_limit: int = 0
+    first_root: int = 0
+    first_levels: int = 0
+    sre: bool = False
+    wpe: bool = False
+    eafe: bool = False
+    ssade: bool = False
+    snooped: bool = False
+    pgsnp: bool = False
+    rid_priv: bool = False
+    translations_allowed: bool = False
+
+    __repr__ = shown
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """The end of a page walk: where the page is and the AND of the permissions on the way.
+
+    `base` is the host address of the page (or of the piece of it that both stages agree on), `shift` its size
+    as a power of two. A stage that was not walked grants everything. `dirty` says that a write needs no flag
+    update.
+    """
+
+    base: int
+    shift: int
+    entry: int
+    level: int
+    user: bool = True
+    first_writable: bool = True
+    second_readable: bool = True
+    second_writable: bool = True
+    dirty: bool = True
+    snoop: bool = False
+
+    __repr__ = shown
+
+
+@dataclass(slots=True)
+class Mark:
+    """One step while it is being walked; `trace.py` makes the readable record of it."""
+
+    structure: Structure
+    address: int
+    index: int
+    raw: int
+    level: int = 0
+    source: str = "memory"
+    inner: bool = False
+    label: str = ""
+    did: str = ""
+
+
+class Job:
+    """Mutable; used for one request and thrown away. No locks: one agent."""
+
+    __slots__ = (
+        "caches",
+        "commit",
+        "fpd",
+        "inner",
+        "memory",
+        "need",
+        "page_request",
+        "pasid",
+        "path",
+        "request",
+        "rules",
+        "supervisor",
+        "trace",
+        "unit",
+    )
+
+    def __init__(
+        self,
+        unit: RemappingUnit,
+        request: Request,
+        caches: Caches | None,
+        *,
+        commit: bool,
+        trace: list[Mark] | None,
+    ) -> None:
+        self.unit = unit
+        self.request = request
+        self.rules = unit.rules
+        self.memory = unit.memory
+        self.caches = caches
+        self.commit = commit
+        self.trace = trace
+        self.fpd = False
+        self.inner = False
+        self.page_request = False
+        self.path = ""
+        self.pasid = request.pasid
+        self.supervisor = request.supervisor
+        self.need = NEEDS[request.kind]
+
+    @property
+    def translation_request(self) -> bool:
+        return self.request.at == "translation"
+
+    @property
+    def wants_write(self) -> bool:
+        """Whether the answer may be used to write, so that dirty flags must be set before it is given."""
+        if self.translation_request:
+            return not (self.request.no_write and self.rules.caps.NWFS)
+        return self.request.writes
+
+    def mark(
+        self, structure: Structure, address: int, index: int, raw: int, level: int = 0, source: str = "memory"
+    ) -> None:
+        """Put a step into the trace, if there is one."""
+        if self.trace is not None:
+            self.trace.append(Mark(structure, address, index, raw, level, source, self.inner))
+
+    def remark(self, text: str) -> None:
+        """Say of the last step why the walk went on."""
+        if self.trace:
+            self.trace[-1].did = text
+
+    def read(self, structure: Structure, address: int, index: int, label: str) -> Steps[Entry]:
+        """Read a whole table entry, 128 bits an access. A failed access is the condition `label`."""
+        raw = 0
+        for offset in range(0, structure.width // 8, 16):
+            yield Access(structure.name, address + offset)
+            try:
+                for word in range(offset, min(offset + 16, structure.width // 8), 8):
+                    raw |= self.memory.read64(address + word) << 8 * word
+            except AccessError:
+                self.mark(structure, address, index, 0)
+                self.refuse(label)
+        self.mark(structure, address, index, raw)
+        return Entry(structure, raw)
+
+    def update(self, what: str, address: int, old: int, new: int, label: str) -> Steps[int]:
+        """Set flags in an entry atomically; returns what was found there, `old` when it worked."""
+        if not self.commit:
+            return old
+        yield Access(what, address, update=True)
+        try:
+            return self.memory.cmpxchg64(address, old, new)
+        except AccessError:
+            self.refuse(label)
+
+    def refuse(self, label: str) -> NoReturn:
+        if self.trace:
+            self.trace[-1].label = label
+        raise Refused(label)
+
+    def fault(self, label: str, *, cached: bool = False) -> Translation | Fault:
+        """What the requester gets for the condition `label`: a fault, or for ATS maybe an empty success."""
+        reason = REASONS[label]
+        translation = self.translation_request
+        responses = {"untranslated": reason.untranslated, "translation": reason.translation}
+        response = reason.page if self.page_request else responses.get(self.request.at, reason.translated)
+        granted = response in ("S0", "Seff")
+        code = reported_code(
+            self.rules.quirks, label, reason.code, write=self.request.writes, second_stage=self.path != "FS"
+        )
+        recorded = (
+            reason.code is not None
+            and not (self.fpd and self.silenced(label))
+            and (not granted or label == "SFS.10")
+        )
+        fault = Fault(label, code, reason.name, response, recorded, self.request, self.pasid, cached)
+        if not granted:
+            return fault
+        assert translation
+        privileged = int(self.request.pasid is not None and self.request.supervisor)
+        return Translation(
+            self.request,
+            0,
+            4096,
+            False,
+            False,
+            "refused",
+            None,
+            0,
+            0,
+            cached,
+            Completion(0, 0, PRIV=privileged),
+            fault,
+        )
+
+    def silenced(self, label: str) -> bool:
+        """Whether an FPD bit that was seen keeps `label` out of the records."""
+        quirks = self.rules.quirks
+        if quirks.fpd_spares_not_code_b and label in ("LCT.3", "SCT.3"):
+            return False
+        if quirks.fpd_spares_not_pasid and label.startswith(("SPD.", "SPT.")):
+            return False
+        return REASONS[label].qualified
+
+    def __repr__(self) -> str:
+        return f"<Job {bdf(self.request.sid)} {self.request.address:#x}>"

@@ -1,0 +1,88 @@
+"""A walk as a record: every table entry on the way to an answer, and why it went on or stopped.
+
+`unit.walk(request)` makes one. The record is complete in itself: figures and widgets are functions of it, and
+its `repr` is the text form that a notebook cell shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from vtdkit.vtd.faults.reasons import REASONS
+from vtdkit.vtd.requests import Fault, Request, Translation
+from vtdkit.vtd.tables.layout import Entry, Structure
+
+from .job import Mark
+
+_LEVEL_NAMES = ("", "PTE", "PDE", "PDPE", "PML4E", "PML5E")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One table entry. `level` is that of a page table, 0 for the tables before it; `index` that within the
+    table.
+
+    `source` is memory or the cache it came from (then `address` is 0); `inner` marks second-stage steps on
+    behalf of a first-stage table. `label` names the condition that ended the walk here, if one did; `why`
+    says in words why the walk went on or stopped.
+    """
+
+    structure: Structure
+    address: int
+    index: int
+    raw: int
+    level: int
+    source: str
+    inner: bool
+    label: str
+    why: str
+
+    @property
+    def entry(self) -> Entry:
+        """The entry with its fields by name."""
+        return Entry(self.structure, self.raw)
+
+    @property
+    def kind(self) -> str:
+        """What the table calls its entries: root entry, context entry, SS-PML4E, FS-PTE and so on."""
+        stage = self.structure.name[:3]
+        return stage + _LEVEL_NAMES[self.level] if self.level else self.structure.name
+
+    def __repr__(self) -> str:
+        place = f"{self.address:#014x}[{self.index}]" if self.source == "memory" else self.source
+        digits = max(16, self.structure.width // 4) if self.structure.width <= 128 else 16
+        raw = f"{self.raw:0{digits}x}" if self.structure.width <= 128 else f"{self.raw & (1 << 64) - 1:016x}…"
+        end = f"  {self.label}: {self.why}" if self.label else f"  {self.why}"
+        return f"{'  ' if self.inner else ''}{self.kind:<28} {place:<22} {raw}{end}"
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """All steps of one request, in order, and the answer they led to."""
+
+    request: Request
+    steps: tuple[Step, ...]
+    answer: Translation | Fault
+
+    def __iter__(self) -> Iterator[Step]:
+        return iter(self.steps)
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def __repr__(self) -> str:
+        return "\n".join([repr(self.request), *map(repr, self.steps), repr(self.answer)])
+
+
+def record(request: Request, marks: list[Mark], answer: Translation | Fault) -> Walk:
+    """The readable record of a traced walk."""
+    steps = tuple(
+        Step(m.structure, m.address, m.index, m.raw, m.level, m.source, m.inner, m.label, _why(m))
+        for m in marks
+    )
+    return Walk(request, steps, answer)
+
+
+def _why(mark: Mark) -> str:
+    return REASONS[mark.label].name if mark.label else mark.did

@@ -28,7 +28,7 @@ from vtdkit.lab.replay.maptrace import MapTrace
 from vtdkit.lab.replay.run import replay
 from vtdkit.series import mainline
 
-REALITY = Path(__file__).parent.parent / "tests" / "reality"
+REALITY = Path(__file__).parent.parent / "reality"
 DRIVER_LOCKS = (
     "device_domain_lock",
     "&iommu->lock",

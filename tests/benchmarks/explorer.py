@@ -25,7 +25,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "kernel"))
+sys.path.insert(0, str(Path(__file__).parent.parent / "kernel"))
 
 from explorer.families import Family  # type: ignore[import-not-found]
 

@@ -31,7 +31,7 @@ from vtdkit.vtd.unit.unit import RemappingUnit
 from vtdkit.vtd.walk.compiled import FRAME_SHIFT, ROW_SHIFT, Stage
 from vtdkit.vtd.walk.many import BLOCK
 
-REALITY = Path(__file__).parent.parent / "tests" / "reality"
+REALITY = Path(__file__).parent.parent / "reality"
 MILLION = 1_000_000
 ROUNDS = 15
 DEVICE = sid("00:09.0")

@@ -29,8 +29,7 @@ from vtdkit.series import mainline
 
 SHORT = 4  # executions of each scenario in a short look
 
-# -- versions
-# --------------------------------------------------------------------------------------------------------
+# -- versions -----------------------------------------------------------------
 
 
 def merged() -> Table:
@@ -43,8 +42,7 @@ def merged() -> Table:
     return table(["version", "commit", "in one line", "later"], *rows)
 
 
-# -- which version has which defect
-# ----------------------------------------------------------------------------------
+# -- which version has which defect -------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +118,7 @@ def problems(found: Mapping[str, ScenarioExploration]) -> dict[str, Schedule]:
     return shown
 
 
-# -- scaling
-# ---------------------------------------------------------------------------------------------------------
+# -- scaling ------------------------------------------------------------------
 
 
 def limits(curves: Scaling, cpus: int) -> Table:
@@ -149,8 +146,7 @@ def limits(curves: Scaling, cpus: int) -> Table:
     )
 
 
-# -- exercises
-# -------------------------------------------------------------------------------------------------------
+# -- exercises ----------------------------------------------------------------
 
 #: defect, and a scenario that shows it, each soon tried in all fourteen versions
 HISTORY = (

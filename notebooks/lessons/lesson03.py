@@ -20,8 +20,8 @@ from vtdkit.lab.computer import LEGACY, SCALABLE, Computer
 from vtdkit.lab.exercises.exercise import Exercise
 from vtdkit.lab.lesson.base import NO_RACES, CodeExercise, Run, after, in_turn, together, version_with
 from vtdkit.lab.scenarios.base import Observer, Scenario
-from vtdkit.series import mainline
 from vtdkit.series.catalogue import driver_at, name_of
+from vtdkit.series.mainline import versions as mainline
 from vtdkit.vtd.requests import Fault, Translation
 
 LOCK = "device_domain_lock"

@@ -28,8 +28,8 @@ from vtdkit.lab.exercises.exercise import Exercise
 from vtdkit.lab.lesson.base import NO_RACES, CodeExercise, Run, Table, duration, table, together, version_with
 from vtdkit.lab.operations import attach, new_domain, probed
 from vtdkit.lab.scenarios.base import Observer, Scenario
-from vtdkit.series import mainline
 from vtdkit.series.catalogue import driver_at
+from vtdkit.series.mainline import versions as mainline
 from vtdkit.vtd.requests import Request, Translation
 from vtdkit.vtd.unit.capabilities import Capabilities
 

@@ -24,8 +24,8 @@ from vtdkit.lab.lesson.base import NO_RACES, CodeExercise, Run, after, together,
 from vtdkit.lab.operations import new_domain, with_devices
 from vtdkit.lab.scenarios.base import Observer, Scenario
 from vtdkit.lab.steps.schedule import Steps, record_schedule
-from vtdkit.series import mainline
 from vtdkit.series.catalogue import driver_at
+from vtdkit.series.mainline import versions as mainline
 from vtdkit.vtd.requests import Fault, Request
 
 PAGE = 4096

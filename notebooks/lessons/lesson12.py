@@ -20,8 +20,8 @@ from vtdkit.lab.exercises.exercise import Exercise
 from vtdkit.lab.lesson.base import NO_RACES, CodeExercise, Run, Tried, in_turn, together, tried
 from vtdkit.lab.scenarios.catalogue import SCENARIOS
 from vtdkit.lab.steps.schedule import Steps, record_schedule
-from vtdkit.series import mainline
 from vtdkit.series.catalogue import driver_at
+from vtdkit.series.mainline import versions as mainline
 
 PAGE = 4096
 PAGES = 4  # that each CPU unmaps

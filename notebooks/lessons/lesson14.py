@@ -25,7 +25,7 @@ from vtdkit.lab.lesson.base import CodeExercise, Table, table, version_with
 from vtdkit.lab.scaling import Scaling
 from vtdkit.lab.scenarios.catalogue import SCENARIOS
 from vtdkit.lab.steps.schedule import Steps, record_schedule
-from vtdkit.series import mainline
+from vtdkit.series.mainline import versions as mainline
 
 SHORT = 4  # executions of each scenario in a short look
 

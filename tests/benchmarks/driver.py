@@ -26,7 +26,7 @@ from vtdkit.kernel.machine.costs import NEAR
 from vtdkit.lab.computer import Computer
 from vtdkit.lab.replay.maptrace import MapTrace
 from vtdkit.lab.replay.run import replay
-from vtdkit.series import mainline
+from vtdkit.series.mainline import versions as mainline
 
 REALITY = Path(__file__).parent.parent / "reality"
 DRIVER_LOCKS = (

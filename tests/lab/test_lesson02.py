@@ -8,8 +8,8 @@ import pytest
 
 from lessons import lesson02 as lesson
 from vtdkit.lab.lesson.base import tried
-from vtdkit.series import mainline
 from vtdkit.series.catalogue import driver_at
+from vtdkit.series.mainline import versions as mainline
 
 OLD, NEW, LATER = driver_at(1), driver_at(2), mainline.driver_at(0)
 LOCK = "device_domain_lock"

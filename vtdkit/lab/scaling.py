@@ -27,8 +27,8 @@ from vtdkit import series
 from vtdkit.iommu.core import IommuDomain
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.kernel.machine.workload import closed_loop
-from vtdkit.series import mainline
 from vtdkit.series.catalogue import SERIES
+from vtdkit.series.mainline import versions as mainline
 from vtdkit.vtd.unit.capabilities import Capabilities
 
 from .computer import Computer

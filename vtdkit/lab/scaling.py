@@ -23,11 +23,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from vtdkit import series
 from vtdkit.iommu.core import IommuDomain
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.kernel.machine.workload import closed_loop
-from vtdkit.series.catalogue import SERIES
+from vtdkit.series.catalogue import SERIES, driver_at
 from vtdkit.series.mainline import versions as mainline
 from vtdkit.vtd.unit.capabilities import Capabilities
 
@@ -153,7 +152,7 @@ def driver_of(version: Version) -> type[IntelIommu]:
         if version not in RELEASES:
             raise ValueError(f"there is no release {version!r} here; there are {', '.join(RELEASES)}")
         return RELEASES[version]
-    return series.driver_at(version)
+    return driver_at(version)
 
 
 def name_of(version: Version) -> str:

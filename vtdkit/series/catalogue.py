@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from vtdkit.iommu.intel.driver import IntelIommu
 
-from . import mainline
+from .mainline import versions as mainline
 from .p01_debugfs import Patch01
 from .p02_for_each_device_domain import Patch02
 from .p03_disable_dmar_iommu import Patch03

@@ -26,6 +26,7 @@ from typing import Any
 from vtdkit.iommu.core import IommuDomain
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.kernel.machine.workload import closed_loop
+from vtdkit.series import catalogue
 from vtdkit.series.catalogue import SERIES, driver_at
 from vtdkit.series.mainline import versions as mainline
 from vtdkit.vtd.unit.capabilities import Capabilities
@@ -157,7 +158,7 @@ def driver_of(version: Version) -> type[IntelIommu]:
 
 def name_of(version: Version) -> str:
     """What a version is called in tables and figures."""
-    return version if isinstance(version, str) else series.name_of(series.driver_at(version))
+    return version if isinstance(version, str) else catalogue.name_of(driver_at(version))
 
 
 def scaling(

@@ -14,7 +14,7 @@ LOCK = "device_domain_lock"
 
 
 def figures(run: Run) -> dict[str, str]:
-    """The rows of the table before and after: what each thread had to wait, and how long the lock was held."""
+    """The rows of the table before and after: how long each thread waits, how long the lock is held."""
     waits = {f"{thread} waits": duration(run.waited(thread)) for thread in run.results}
     return {**waits, "longest hold of the lock": duration(run.held(LOCK))}
 

@@ -27,8 +27,9 @@ def plan(number: str, name: str, root: Path = ROOT) -> dict[Path, str]:
         raise CannotMake(f"N={number!r} is no lesson's number; write N=15")
     if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
         raise CannotMake(f"NAME={name!r}: small letters, digits and hyphens, as in NAME=three-back-ends")
-    module, title = f"lesson{int(number):02}", name.replace("-", " ").capitalize()
-    if taken := sorted((root / "notebooks").glob(f"{int(number):02}-*.ipynb")):
+    two = f"{int(number):02}"
+    module, title = f"lesson{two}", name.replace("-", " ").capitalize()
+    if taken := sorted((root / "notebooks").glob(f"{two}-*.ipynb")):
         raise CannotMake(f"lesson {number} is there already: {taken[0].name}")
     files = {
         root / "notebooks" / f"{int(number):02}-{name}.ipynb": _notebook(

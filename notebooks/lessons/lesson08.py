@@ -48,7 +48,7 @@ def dump_scene(driver: type[IntelIommu], devices: int = 16) -> Run:
         served.append(machine.now)
 
     async def disk() -> int:
-        machine.interrupt(machine.cpus[0], "disk", handler)
+        machine.irq.interrupt(machine.cpus[0], "disk", handler)
         raised = machine.now
         while not served:
             await machine.work(50)
@@ -87,7 +87,7 @@ def one_lock(irqsave: bool) -> list[Finding]:
             await machine.work(1_000)
 
     async def device() -> None:
-        machine.interrupt(machine.cpus[0], "handler", handler)
+        machine.irq.interrupt(machine.cpus[0], "handler", handler)
 
     together(machine, thread=thread(), device=after_ns(machine, 500, device()))
     return list(machine.findings)
@@ -116,7 +116,7 @@ def busy(driver: type[IntelIommu], first_level: bool = False) -> Computer:
         await pc.core.iommu_unmap(domain, IOVA, PAGE)
 
     async def disk() -> None:
-        pc.machine.interrupt(pc.machine.cpus[0], "nvme_irq", completion)
+        pc.machine.irq.interrupt(pc.machine.cpus[0], "nvme_irq", completion)
 
     together(pc, disk=disk())
     return pc
@@ -126,7 +126,7 @@ def usage(driver: type[IntelIommu], first_level: bool = False) -> Table:
     """What lockdep has seen each lock of the series do by the end of `busy`: where it was first taken
     in a hard interrupt, where first held with interrupts on, and which of the others it was taken
     under. "-" for never."""
-    lockdep = busy(driver, first_level).machine.lockdep
+    lockdep = busy(driver, first_level).machine.check.lockdep
     assert lockdep is not None
     known = {state.name: dict(state.usage) for state in lockdep.classes()}
     names = [name for name in (DEVICES, "&domain->lock", LOCK) if known.get(name)]
@@ -172,7 +172,7 @@ def _inversion(driver: type[IntelIommu], machine: Machine) -> Observer:
         await pc.driver.iommu_flush_dev_iotlb(domain, IOVA, 0)
 
     async def disk() -> None:
-        machine.interrupt(machine.cpus[0], "nvme_irq", completion)
+        machine.irq.interrupt(machine.cpus[0], "nvme_irq", completion)
 
     attach = machine.spawn(
         pc.driver.device_context_mapped(pc.iommu(), dev.bus, dev.devfn), cpu=0, name="attach"
@@ -215,7 +215,7 @@ def meeting(driver: type[IntelIommu], begins: int = 500, interrupt: int = 2_000)
         await pc.core.iommu_unmap(domain, IOVA, PAGE)
 
     async def disk() -> None:
-        machine.interrupt(machine.cpus[0], "nvme_irq", completion)
+        machine.irq.interrupt(machine.cpus[0], "nvme_irq", completion)
 
     run = together(
         pc,
@@ -257,7 +257,7 @@ def _quiet(story: tuple[bool, bool, str], variant: str) -> bool:
 
     def in_interrupt(which: Any, is_hard: bool) -> None:
         async def thread() -> None:
-            begin = machine.interrupt if is_hard else machine.raise_softirq
+            begin = machine.irq.interrupt if is_hard else machine.irq.raise_softirq
             begin(machine.cpus[0], "handler", lambda: take(taken(which, "irqsave")))
             await machine.work(10_000)
 

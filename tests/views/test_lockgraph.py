@@ -67,9 +67,9 @@ def test_machine_validator_records_and_trace_say_the_same() -> None:
     order = lock_order(machine)
     assert ("device_domain_lock", "&iommu->lock") in pairs(order)
     assert order.circles == ()
-    assert lock_order(machine.lockdep) == order
-    assert machine.lockdep is not None
-    assert lock_order(machine.lockdep.edges()) == order
+    assert lock_order(machine.check.lockdep) == order
+    assert machine.check.lockdep is not None
+    assert lock_order(machine.check.lockdep.edges()) == order
     assert pairs(lock_order(trace)) == pairs(order)
 
 

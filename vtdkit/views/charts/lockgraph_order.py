@@ -5,7 +5,7 @@ An edge A -> B says: somebody took B while holding A. If edges lead round in a c
 one lock and wait for the next, for ever. A circle counts if it can block: where a recursive reader arrives
 and a reader stands, both pass (`vtdkit.kernel.checkers.lockdep.graph` has the rule).
 
-The source is best what the lock validator learnt (`machine`, `machine.lockdep`). A `Trace` will do, but it
+The source is best what the lock validator learnt (`machine`, `machine.check.lockdep`). A `Trace` will do, but it
 does not say which takings were trylocks, which wait for nobody; nor is an order within one lock class shown,
 since its locks have one name.
 """

@@ -28,8 +28,7 @@ ATS, PLAIN = "00:03.0", "00:04.0"
 IOVA, PAGE = 0x10000, 4096
 
 
-# -- a dump and an interrupt
-# -----------------------------------------------------------------------------------------
+# -- a dump and an interrupt --------------------------------------------------
 
 
 async def disk(pc: Computer) -> int:
@@ -57,8 +56,7 @@ def how_long(run: Run) -> str:
     return "until the file is printed" if share > 0.3 else "no longer than any interrupt"
 
 
-# -- what lockdep has seen
-# -------------------------------------------------------------------------------------------
+# -- what lockdep has seen ----------------------------------------------------
 
 
 def busy(driver: type[IntelIommu], first_level: bool = False) -> Computer:
@@ -122,8 +120,7 @@ def picture(driver: type[IntelIommu], first_level: bool = False) -> str:
     return text.partition("in between:\n")[2].partition("\n\n")[0]
 
 
-# -- two locks and an interrupt
-# --------------------------------------------------------------------------------------
+# -- two locks and an interrupt -----------------------------------------------
 
 
 def _inversion(driver: type[IntelIommu], machine: Machine) -> Observer:
@@ -165,8 +162,7 @@ def deadlock(found: ScenarioExploration) -> Any:
     return next(found.examples[value] for value in found.outcomes if str(value).startswith("deadlock"))
 
 
-# -- exercises
-# -------------------------------------------------------------------------------------------------------
+# -- exercises ----------------------------------------------------------------
 
 VARIANTS = ("plain", "bh", "irqsave")
 STORIES: dict[str, tuple[bool, bool, str]] = {

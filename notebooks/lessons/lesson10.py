@@ -29,26 +29,10 @@ PAGE = 4096
 LOCK = "device_domain_lock"
 BUG = "kernel BUG"
 
-# -- a detach, and a neighbour
-# ---------------------------------------------------------------------------------------
+# -- a detach, and a neighbour ------------------------------------------------
 
 
-def detach_scene(driver: type[IntelIommu], scalable: bool = False) -> Run:
-    """A device with ATS is detached. Meanwhile somebody unmaps a page of a domain behind another unit."""
-    unit = SCALABLE if scalable else LEGACY
-    pc = Computer(driver=driver, cpus=2, devices=(), units=[unit] * 2, scalable=scalable, checkers=NO_RACES)
-    domain, dev = with_devices(pc, 0, ats=True, first=3)
-    busy, _ = with_devices(pc, 1, ats=True, first=9)
-    pc.map(busy, 0x10000, 0x5000000)
-    return together(
-        pc,
-        detach=pc.driver.intel_iommu_detach_device(domain, dev),
-        unmap=after(pc, 200, pc.core.iommu_unmap(busy, 0x10000, PAGE)),
-    )
-
-
-# -- which versions survive
-# ------------------------------------------------------------------------------------------
+# -- which versions survive ---------------------------------------------------
 
 
 def bugs(driver: type[IntelIommu]) -> tuple[Finding, ...]:
@@ -77,8 +61,7 @@ BESIDE = Scenario(
     "detach-unmap", "one of two devices is detached while a page of their domain is unmapped", _beside, cpus=2
 )
 
-# -- exercises
-# -------------------------------------------------------------------------------------------------------
+# -- exercises ----------------------------------------------------------------
 
 
 def bisect(bad: Callable[[int], bool], good: int = 0, known_bad: int = 12, skip: Iterable[int] = ()) -> int:

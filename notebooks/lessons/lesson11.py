@@ -40,27 +40,7 @@ from vtdkit.vtd.requests import Fault, Request
 PAGE = 4096
 LOCK = "device_domain_lock"
 
-# -- an attach, and a neighbour
-# --------------------------------------------------------------------------------------
-
-
-def attach_scene(driver: type[IntelIommu]) -> Run:
-    """A device with ATS is attached to an empty domain. Meanwhile somebody unmaps a page of a
-    domain behind another unit.
-    """
-    pc = Computer(driver=driver, cpus=2, devices=(), units=[LEGACY] * 2, checkers=NO_RACES)
-    dev, domain = probed(pc, 3, ats=True), new_domain(pc)
-    busy, _ = with_devices(pc, 1, ats=True, first=9)
-    pc.map(busy, 0x10000, 0x5000000)
-    return together(
-        pc,
-        attach=after(pc, 600, pc.driver.intel_iommu_attach_device(domain, dev)),
-        unmap=pc.core.iommu_unmap(busy, 0x10000, PAGE),
-    )
-
-
-# -- which lock inside which
-# -----------------------------------------------------------------------------------------
+# -- which lock inside which --------------------------------------------------
 
 
 def orders(driver: type[IntelIommu]) -> Machine:
@@ -102,8 +82,7 @@ SAME_DOMAIN = Scenario(
 )
 
 
-# -- pass-through
-# ----------------------------------------------------------------------------------------------------
+# -- pass-through -------------------------------------------------------------
 
 
 def pass_through(drivers: Mapping[str, type[IntelIommu]]) -> Table:
@@ -126,8 +105,7 @@ def pass_through(drivers: Mapping[str, type[IntelIommu]]) -> Table:
     return table(["driver", "ATS", "the device's next request"], *rows)
 
 
-# -- exercises
-# -------------------------------------------------------------------------------------------------------
+# -- exercises ----------------------------------------------------------------
 
 NAMES = "ABCDE"
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 
 from lessons import lesson09 as lesson
+from tests.notebooks.cells import scenes
 from vtdkit.lab.lesson.base import tried
-from vtdkit.series import mainline
 from vtdkit.series.catalogue import driver_at
+from vtdkit.series.mainline import versions as mainline
 
 OLD, NEW, MERGED = driver_at(8), driver_at(9), mainline.driver_at(8)
+SCENES = scenes("09")
 LOCK = "device_domain_lock"
 WARNED = "WARNING: domain_exit: devices are still attached"
 
@@ -38,11 +40,11 @@ def test_as_merged_the_unit_reads_freed_tables_and_what_is_cached_goes_on() -> N
 
 
 def test_only_before_the_patch_does_a_neighbour_wait_and_an_empty_list_cost_a_lock() -> None:
-    old, new = lesson.free_scene(OLD), lesson.free_scene(NEW)
+    old, new = SCENES.free_scene(OLD), SCENES.free_scene(NEW)
     assert old.start == new.start
     assert (old.held(LOCK, "free"), old.waited("unmap")) == (5780, 4185)
     assert (new.taken(LOCK, "free"), new.waited("unmap")) == (0, 0)
-    assert [lesson.free_scene(driver, devices=0).taken(LOCK, "free") for driver in (OLD, NEW, MERGED)] == [
+    assert [SCENES.free_scene(driver, devices=0).taken(LOCK, "free") for driver in (OLD, NEW, MERGED)] == [
         1,
         0,
         0,

@@ -1,9 +1,8 @@
 """Lesson 08: interrupts and locks. Patch 08, "Replace spin_lock_irqsave() with spin_lock()".
 
-`dump_scene` is a debugfs file that is read while a disk's interrupt comes in on the same CPU. `busy` lets a
-computer do some of everything, with an unmap in an interrupt, and `usage` says what lockdep has then seen
-its locks do. `INVERSION` is the order in which two locks and an interrupt wait for each other; `meeting` the
-same in virtual time.
+`disk` and `interrupt` are what a device does in the scenes of the notebook. `busy` lets a computer do some of
+everything, with an unmap in an interrupt, and `usage` says what lockdep has then seen its locks do.
+`INVERSION` is the order in which two locks and an interrupt wait for each other.
 """
 
 from __future__ import annotations
@@ -14,12 +13,11 @@ from typing import Any
 
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.iommu.intel.structs import intel_iommu
-from vtdkit.kernel.checkers.findings import Finding
 from vtdkit.kernel.explored.exploring import ScenarioExploration, explore
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.lab.computer import FIRST_STAGE, Computer
 from vtdkit.lab.exercises.exercise import Exercise
-from vtdkit.lab.lesson.base import NO_RACES, CodeExercise, Run, Table, after, table, together, version_with
+from vtdkit.lab.lesson.base import NO_RACES, CodeExercise, Run, Table, table, together, version_with
 from vtdkit.lab.scenarios.base import Observer, Scenario
 from vtdkit.series.catalogue import driver_at
 

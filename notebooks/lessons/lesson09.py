@@ -2,7 +2,7 @@
 in domain free path".
 
 `freed` frees a domain, by mistake with two devices still attached or as it should be, and says what became
-of everything. `free_scene` is the same beside an unmap on another CPU. `FREE_DMA` frees it while one of
+of everything. `FREE_DMA` frees it while one of
 the devices does DMA.
 """
 
@@ -15,12 +15,11 @@ from typing import Any
 from vtdkit.iommu.core import IommuDomain
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.iommu.intel.structs import dmar_domain
-from vtdkit.iommu.pci import PciDevice
 from vtdkit.kernel.checkers.findings import KernelBug
 from vtdkit.kernel.machine.machine import Machine
-from vtdkit.lab.computer import LEGACY, Computer
+from vtdkit.lab.computer import Computer
 from vtdkit.lab.exercises.exercise import Exercise
-from vtdkit.lab.lesson.base import NO_RACES, CodeExercise, Run, after, together, tried, version_with
+from vtdkit.lab.lesson.base import NO_RACES, CodeExercise, tried, version_with
 from vtdkit.lab.operations import new_domain, with_devices
 from vtdkit.lab.scenarios.base import Observer, Scenario
 from vtdkit.lab.steps.schedule import Steps, record_schedule

@@ -1,7 +1,6 @@
 """Lesson 12: a mutex for each domain. Patch 12, "Convert device_domain_lock into per-domain mutex".
 
-`neighbours` lets each of a few CPUs unmap pages of an ATS device in a domain of its own (or all of them
-in one domain), behind one unit or behind several. `complaints` does one thing and says where the driver
+`complaints` does one thing and says where the driver
 tried to sleep though it must not.
 """
 
@@ -15,9 +14,9 @@ from typing import Any
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.iommu.intel.structs import dmar_domain
 from vtdkit.kernel.checkers.findings import Finding
-from vtdkit.lab.computer import LEGACY, Computer
+from vtdkit.lab.computer import Computer
 from vtdkit.lab.exercises.exercise import Exercise
-from vtdkit.lab.lesson.base import NO_RACES, CodeExercise, Run, Tried, in_turn, together, tried
+from vtdkit.lab.lesson.base import NO_RACES, CodeExercise, Run, Tried, tried
 from vtdkit.lab.scenarios.catalogue import SCENARIOS
 from vtdkit.lab.steps.schedule import Steps, record_schedule
 from vtdkit.series.catalogue import driver_at

@@ -61,7 +61,7 @@ class Freed:
 
 
 def domain_with(pc: Computer, devices: int, unit: int = 0) -> IommuDomain:
-    """A domain with two mapped pages and so many ATS devices behind a unit; with none it has no page either."""
+    """A domain with so many ATS devices behind a unit and two mapped pages; without devices it is empty."""
     if not devices:
         return new_domain(pc)
     domain, dev = with_devices(pc, *[unit] * devices, ats=True, first=3 + 6 * unit)

@@ -21,7 +21,7 @@ from vtdkit.kernel.explorer.schedule import Schedule
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.lab.exercises.exercise import Exercise
 from vtdkit.lab.findings.defects import DEFECTS, Defect, explain
-from vtdkit.lab.findings.look import VERSIONS, Seen, all_findings, look, place
+from vtdkit.lab.findings.look import Seen, all_findings, look, place
 from vtdkit.lab.lesson.base import CodeExercise, Table, table, version_with
 from vtdkit.lab.scaling import Scaling
 from vtdkit.lab.scenarios.catalogue import SCENARIOS
@@ -91,7 +91,7 @@ def standing(versions: Sequence[str], scenarios: Sequence[str], limit: int = SHO
 
 
 def deadlock(scene: Callable[[type[IntelIommu], Machine], Any], driver: type[IntelIommu]) -> Steps:
-    """The first deadlock found in a scene of the notebook, step by step. LookupError if no order ends in one."""
+    """The first deadlock found in a scene, step by step. LookupError if no order ends in one."""
     build = partial(scene, driver)
     found = explore(build)
     for one in found.findings:

@@ -70,7 +70,7 @@ def test_the_timer_waits_for_the_thread_it_interrupted_and_not_after_the_fix() -
     assert steps.inevitable < len(steps)
     assert [each.title for each in steps.findings] == ["deadlock: &domain->lock"]
     assert "fq_flush_timeout waits for &domain->lock, held by unmap" in steps.outcome
-    with pytest.raises(LookupError, match="no deadlock in unmap_and_timer of 6.0-rc5"):
+    with pytest.raises(LookupError, match="no deadlock in unmap_and_timer of"):
         lesson.deadlock(scene, mainline.RC5)
 
 

@@ -1,4 +1,5 @@
-"""An interleaving that stands still: who moves when, where each thread stands, memory and findings; then what each step up to the position did, one column for each thread, time going down.
+"""An interleaving that stands still: who moves when, where each thread stands, memory and findings; then
+what each step up to the position did, one column for each thread, time going down.
 
 Several uneventful steps of one thread in a row are one line; of a very long list the last part is shown.
 """

@@ -55,7 +55,7 @@ def crowd(machine: Machine) -> Any:
     return lambda: "done"
 
 
-# -- words
+# -- words --------------------------------------------------------------------
 
 
 def test_what_is_said_at_each_position() -> None:
@@ -105,8 +105,7 @@ def test_the_record_is_small_and_plain() -> None:
     assert len(json.dumps(checked(stepper_record(timer())))) < 80_000
 
 
-# -- widget, still
-# ---------------------------------------------------------------------------------------------
+# -- widget, still ------------------------------------------------------------
 
 
 def test_the_widget_says_where_it_is_and_stays_inside() -> None:
@@ -201,8 +200,7 @@ def test_uneventful_steps_of_one_thread_are_one_row() -> None:
     assert (long.thread, long.text) == (0, "… 41 steps …")
 
 
-# -- in a page
-# ---------------------------------------------------------------------------------------------------------
+# -- in a page ----------------------------------------------------------------
 
 
 @pytest.mark.browser

@@ -66,8 +66,7 @@ def sleeps() -> Trace:
     return machine.simulate()
 
 
-# -- in Python
-# ---------------------------------------------------------------------------------------------------------
+# -- in Python ----------------------------------------------------------------
 
 
 def test_it_says_what_every_cpu_does_at_the_cursor() -> None:
@@ -121,8 +120,7 @@ def test_far_too_many_events_are_refused_with_advice(monkeypatch: pytest.MonkeyP
         LockTimeline(many())
 
 
-# -- in a page
-# ---------------------------------------------------------------------------------------------------------
+# -- in a page ----------------------------------------------------------------
 
 
 def said(page: WidgetPage) -> str:

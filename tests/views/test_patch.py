@@ -239,7 +239,8 @@ def test_keys_choose_the_function_and_the_side(browser: Any, view: PatchView) ->
         functions = page.root.get_by_role("listbox", name="functions the patch touches")
         functions.press("ArrowDown")
         assert page.position("function") == DUMP
-        lines = f"{view.chosen['added']} lines added, {view.chosen['gone']} removed"
+        changed = next(each for each in view.record["functions"] if each["name"] == DUMP)
+        lines = f"{changed['added']} lines added, {changed['gone']} removed"
         assert page.status().startswith(
             f"{DUMP}, 2 of 2: changed, {lines}; before and after shown. Locks before: device_"
         )

@@ -23,6 +23,10 @@ VERBS: dict[str, tuple[str, str]] = {
         "run every version of the driver and list which has which defect",
         "vtdkit.lab.findings.report:main",
     ),
+    "handouts": (
+        "make pages of notebooks that move with no kernel and no network, or slides",
+        "vtdkit.lab.handouts.commandline:main",
+    ),
     "doctor": ("check this installation, one line for each thing", "vtdkit.lab.doctor:main"),
     "quirks": ("list where emulators differ from the specification", "vtdkit.vtd.image.commandline:quirks"),
 }

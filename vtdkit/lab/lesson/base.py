@@ -3,7 +3,7 @@ exercise that runs code.
 
     pc = Computer(driver=driver_at(0), cpus=2, ...)
     dump, unmap = pc.driver.domain_translation_struct_show(), pc.core.iommu_unmap(...)
-    run = together(pc, cat=dump, unmap=after(pc, 2_000, unmap))
+    run = together(pc, cat=dump, unmap=later(pc, 2_000, unmap))
     run.locks            # a table: who was taken how often, waited for and held how long, since the scene
                          began
     run.irqs_off("cat")  # ns
@@ -52,6 +52,7 @@ __all__ = [
     "after",
     "duration",
     "in_turn",
+    "later",
     "patch_diff",
     "reality",
     "shown_by",
@@ -88,10 +89,14 @@ def reality(name: str) -> Path:
 # -- a scene ------------------------------------------------------------------
 
 
-async def after(pc: Computer, ns: int, coro: Coroutine[Any, Any, Any]) -> Any:
+async def later(pc: Computer, ns: int, coro: Coroutine[Any, Any, Any]) -> Any:
     """Be busy for `ns`, then run `coro`: to let threads begin one after the other."""
     await pc.machine.work(ns)
     return await coro
+
+
+#: the name of `later` in lessons that were written before notebooks had their scenes
+after = later
 
 
 async def in_turn(*coros: Coroutine[Any, Any, Any]) -> list[Any]:

@@ -9,7 +9,7 @@ from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.kernel.checkers.findings import Oops
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.lab.computer import Computer
-from vtdkit.vtd.unit.capabilities import Capabilities
+from vtdkit.vtd.capabilities import Capabilities
 
 from .base import Observer, Scenario, audit, computer
 

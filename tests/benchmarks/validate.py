@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from vtdkit.kernel.machine.costs import IDEAL
 from vtdkit.kernel.machine.machine import Machine
-from vtdkit.kernel.machine.theory import (
+from theory import (
     Steady,
     charged_at_release,
     constant_hold,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from vtdkit.kernel.machine.costs import IDEAL, NEAR
 from vtdkit.kernel.machine.machine import Machine
-from vtdkit.kernel.machine.theory import (
+from tests.benchmarks.theory import (
     Steady,
     charged_at_release,
     constant_hold,

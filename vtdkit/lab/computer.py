@@ -26,8 +26,8 @@ from vtdkit.iommu.intel.structs import device_domain_info, dmar_domain, intel_io
 from vtdkit.iommu.pci import PciBus, PciDevice
 from vtdkit.kernel.checkers.findings import KernelBug
 from vtdkit.kernel.machine.machine import Machine
+from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.requests import Fault, Request, Translation
-from vtdkit.vtd.unit.capabilities import Capabilities
 
 T = TypeVar("T")
 LEGACY = Capabilities()

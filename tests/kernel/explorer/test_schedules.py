@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vtdkit.kernel.explorer.minimising import minimise
-from vtdkit.kernel.explorer.saved import Saved, load_saved
+from .saved import Saved, load_saved
 from vtdkit.kernel.explorer.schedule import Schedule, ScheduleError, replay
 from vtdkit.kernel.explorer.search import explore_system
 from vtdkit.kernel.explorer.system import Outcome

@@ -17,7 +17,7 @@ from vtdkit.kernel.explorer.schedule import Schedule
 from vtdkit.kernel.explorer.search import explore_system, pct, random_walk
 from vtdkit.kernel.explorer.system import WRITE, Access, Outcome
 
-from .families import Body, Family, straight
+from .families import Body, straight
 from .small import Small
 
 
@@ -193,8 +193,9 @@ from explorer.families import Family
 from vtdkit.kernel.explorer import explore_system, random_walk
 for search in (explore_system, random_walk):
     order = []
-    found = search(Family("filesystem(N)", 15), on_outcome=lambda outcome, schedule: order.append(schedule.text))
-    found = search(Family("philosophers(N) complete", 4), on_outcome=lambda outcome, schedule: order.append(schedule.text))
+    note = lambda outcome, schedule: order.append(schedule.text)
+    found = search(Family("filesystem(N)", 15), on_outcome=note)
+    found = search(Family("philosophers(N) complete", 4), on_outcome=note)
     print(order, found)
 """
 

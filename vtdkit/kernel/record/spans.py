@@ -31,7 +31,7 @@ from .record import (
 )
 
 if TYPE_CHECKING:
-    from .record import Trace
+    from .trace import Trace
 
 OCCUPATION = ("idle", "running", "spinning", "waiting for hardware", "in interrupt")
 OVERLAY = ("holding", "irqs off")

@@ -33,8 +33,8 @@ from vtdkit.kernel.record.record import (
     SPIN,
     WAIT,
     WAIT_END,
-    Trace,
 )
+from vtdkit.kernel.record.trace import Trace
 
 STATES = ("idle", "running", "holding", "spinning", "hardware", "interrupt")
 IDLE, RUNNING, HOLDING, SPINNING, HARDWARE, INTERRUPT = range(len(STATES))

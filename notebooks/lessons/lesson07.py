@@ -28,8 +28,8 @@ from vtdkit.lab.exercises.exercise import Exercise
 from vtdkit.lab.lesson.base import NO_RACES, CodeExercise, Run, Table, duration, table, together, version_with
 from vtdkit.lab.operations import attach, new_domain, probed
 from vtdkit.lab.scenarios.base import Observer, Scenario
-from vtdkit.series import mainline
 from vtdkit.series.catalogue import driver_at
+from vtdkit.series.mainline import versions as mainline
 from vtdkit.vtd.requests import Request, Translation
 from vtdkit.vtd.unit.capabilities import Capabilities
 
@@ -40,8 +40,7 @@ PASID, IOVA, PAGE = 5, 0x10000, 4096
 BUSY, NO_DEVICE = -16, -19
 
 
-# -- a scene
-# ---------------------------------------------------------------------------------------------------------
+# -- a scene ------------------------------------------------------------------
 
 
 def computer(driver: type[IntelIommu], unit: Capabilities = CACHING, **options: Any) -> Computer:
@@ -92,8 +91,7 @@ def holds(run: Run, lock: str = LOCK) -> Table:
     return table([f"{lock} taken in", "times", "longest hold"], *rows)
 
 
-# -- one entry, two CPUs
-# ---------------------------------------------------------------------------------------------
+# -- one entry, two CPUs ------------------------------------------------------
 
 
 def second_level(
@@ -194,8 +192,7 @@ def through_torn(domain_id: int | None = None) -> Table:
     return table(["", "domain id in the entry", "the device reads"], *rows)
 
 
-# -- what goes wrong on purpose
-# --------------------------------------------------------------------------------------
+# -- what goes wrong on purpose -----------------------------------------------
 
 
 def _with_both(
@@ -288,8 +285,7 @@ UNMAP_IRQ = Scenario(
 )
 
 
-# -- exercises
-# -------------------------------------------------------------------------------------------------------
+# -- exercises ----------------------------------------------------------------
 
 TYPES = {1: "first level", 2: "second level", 3: "nested", 4: "pass-through"}
 

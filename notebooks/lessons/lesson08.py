@@ -28,8 +28,7 @@ ATS, PLAIN = "00:03.0", "00:04.0"
 IOVA, PAGE = 0x10000, 4096
 
 
-# -- a dump and an interrupt
-# -----------------------------------------------------------------------------------------
+# -- a dump and an interrupt --------------------------------------------------
 
 
 def dump_scene(driver: type[IntelIommu], devices: int = 16) -> Run:
@@ -69,8 +68,7 @@ def how_long(run: Run) -> str:
     return "until the file is printed" if share > 0.3 else "no longer than any interrupt"
 
 
-# -- what lockdep has seen
-# -------------------------------------------------------------------------------------------
+# -- what lockdep has seen ----------------------------------------------------
 
 
 def one_lock(irqsave: bool) -> list[Finding]:
@@ -162,8 +160,7 @@ def picture(driver: type[IntelIommu], first_level: bool = False) -> str:
     return text.partition("in between:\n")[2].partition("\n\n")[0]
 
 
-# -- two locks and an interrupt
-# --------------------------------------------------------------------------------------
+# -- two locks and an interrupt -----------------------------------------------
 
 
 def _inversion(driver: type[IntelIommu], machine: Machine) -> Observer:
@@ -230,8 +227,7 @@ def meeting(driver: type[IntelIommu], begins: int = 500, interrupt: int = 2_000)
     return run, list(machine.findings)
 
 
-# -- exercises
-# -------------------------------------------------------------------------------------------------------
+# -- exercises ----------------------------------------------------------------
 
 VARIANTS = ("plain", "bh", "irqsave")
 STORIES: dict[str, tuple[bool, bool, str]] = {

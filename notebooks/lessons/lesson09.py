@@ -24,15 +24,14 @@ from vtdkit.lab.lesson.base import NO_RACES, CodeExercise, Run, after, together,
 from vtdkit.lab.operations import new_domain, with_devices
 from vtdkit.lab.scenarios.base import Observer, Scenario
 from vtdkit.lab.steps.schedule import Steps, record_schedule
-from vtdkit.series import mainline
 from vtdkit.series.catalogue import driver_at
+from vtdkit.series.mainline import versions as mainline
 from vtdkit.vtd.requests import Fault, Request
 
 PAGE = 4096
 CACHED, FRESH = 0x10000, 0x11000  # two mapped pages: the unit has a translation of the first in its IOTLB
 
-# -- freed, what then
-# ------------------------------------------------------------------------------------------------
+# -- freed, what then ---------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -138,8 +137,7 @@ def pulled_out(driver: type[IntelIommu]) -> str:
     )
 
 
-# -- every order
-# -----------------------------------------------------------------------------------------------------
+# -- every order --------------------------------------------------------------
 
 
 def _free_dma(driver: type[IntelIommu], machine: Machine) -> Observer:
@@ -167,8 +165,7 @@ def first_read(steps: Steps) -> int:
     return next(found.step for found in steps.findings if "KASAN" in found.title)
 
 
-# -- exercises
-# -------------------------------------------------------------------------------------------------------
+# -- exercises ----------------------------------------------------------------
 
 VERSIONS: dict[str, type[IntelIommu]] = {
     "before the patch": driver_at(8),

@@ -29,8 +29,7 @@ PAGE = 4096
 LOCK = "device_domain_lock"
 BUG = "kernel BUG"
 
-# -- a detach, and a neighbour
-# ---------------------------------------------------------------------------------------
+# -- a detach, and a neighbour ------------------------------------------------
 
 
 def detach_scene(driver: type[IntelIommu], scalable: bool = False) -> Run:
@@ -47,8 +46,7 @@ def detach_scene(driver: type[IntelIommu], scalable: bool = False) -> Run:
     )
 
 
-# -- which versions survive
-# ------------------------------------------------------------------------------------------
+# -- which versions survive ---------------------------------------------------
 
 
 def bugs(driver: type[IntelIommu]) -> tuple[Finding, ...]:
@@ -77,8 +75,7 @@ BESIDE = Scenario(
     "detach-unmap", "one of two devices is detached while a page of their domain is unmapped", _beside, cpus=2
 )
 
-# -- exercises
-# -------------------------------------------------------------------------------------------------------
+# -- exercises ----------------------------------------------------------------
 
 
 def bisect(bad: Callable[[int], bool], good: int = 0, known_bad: int = 12, skip: Iterable[int] = ()) -> int:

@@ -40,8 +40,7 @@ from vtdkit.vtd.requests import Fault, Request
 PAGE = 4096
 LOCK = "device_domain_lock"
 
-# -- an attach, and a neighbour
-# --------------------------------------------------------------------------------------
+# -- an attach, and a neighbour -----------------------------------------------
 
 
 def attach_scene(driver: type[IntelIommu]) -> Run:
@@ -59,8 +58,7 @@ def attach_scene(driver: type[IntelIommu]) -> Run:
     )
 
 
-# -- which lock inside which
-# -----------------------------------------------------------------------------------------
+# -- which lock inside which --------------------------------------------------
 
 
 def orders(driver: type[IntelIommu]) -> Machine:
@@ -102,8 +100,7 @@ SAME_DOMAIN = Scenario(
 )
 
 
-# -- pass-through
-# ----------------------------------------------------------------------------------------------------
+# -- pass-through -------------------------------------------------------------
 
 
 def pass_through(drivers: Mapping[str, type[IntelIommu]]) -> Table:
@@ -126,8 +123,7 @@ def pass_through(drivers: Mapping[str, type[IntelIommu]]) -> Table:
     return table(["driver", "ATS", "the device's next request"], *rows)
 
 
-# -- exercises
-# -------------------------------------------------------------------------------------------------------
+# -- exercises ----------------------------------------------------------------
 
 NAMES = "ABCDE"
 

@@ -20,16 +20,15 @@ from vtdkit.lab.exercises.exercise import Exercise
 from vtdkit.lab.lesson.base import NO_RACES, CodeExercise, Run, Tried, in_turn, together, tried
 from vtdkit.lab.scenarios.catalogue import SCENARIOS
 from vtdkit.lab.steps.schedule import Steps, record_schedule
-from vtdkit.series import mainline
 from vtdkit.series.catalogue import driver_at
+from vtdkit.series.mainline import versions as mainline
 
 PAGE = 4096
 PAGES = 4  # that each CPU unmaps
 SLEEP = "sleeping function"
 
 
-# -- neighbours
-# ------------------------------------------------------------------------------------------------------
+# -- neighbours ---------------------------------------------------------------
 
 
 def neighbours(driver: type[IntelIommu], cpus: int = 2, units: int = 2, domains: int = 2) -> Run:
@@ -59,8 +58,7 @@ def times_as_fast(before: Run, after: Run) -> str:
     )
 
 
-# -- sleeping where one must not
-# -------------------------------------------------------------------------------------
+# -- sleeping where one must not ----------------------------------------------
 
 FIRST, SECOND, PLAIN = "00:03.0", "00:04.0", "00:05.0"
 Operation = Callable[[Computer], Coroutine[Any, Any, Any]]
@@ -121,8 +119,7 @@ def complaints(driver: type[IntelIommu], operation: str) -> tuple[Finding, ...]:
     return tuple(finding for finding in reported(driver, operation) if SLEEP in finding.kind)
 
 
-# -- every order
-# -----------------------------------------------------------------------------------------------------
+# -- every order --------------------------------------------------------------
 
 INTERRUPTS = ("unmap-irq", "unmap-timer")
 
@@ -148,8 +145,7 @@ def lockdep_report(driver: type[IntelIommu]) -> Finding:
     return next(each for each in reported(driver, name) if "inconsistent lock state" in each.kind)
 
 
-# -- exercises
-# -------------------------------------------------------------------------------------------------------
+# -- exercises ----------------------------------------------------------------
 
 
 def _asked(seed: int) -> list[str]:

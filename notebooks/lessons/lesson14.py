@@ -25,12 +25,11 @@ from vtdkit.lab.lesson.base import CodeExercise, Table, table, version_with
 from vtdkit.lab.scaling import Scaling
 from vtdkit.lab.scenarios.catalogue import SCENARIOS
 from vtdkit.lab.steps.schedule import Steps, record_schedule
-from vtdkit.series import mainline
+from vtdkit.series.mainline import versions as mainline
 
 SHORT = 4  # executions of each scenario in a short look
 
-# -- versions
-# --------------------------------------------------------------------------------------------------------
+# -- versions -----------------------------------------------------------------
 
 
 def merged() -> Table:
@@ -43,8 +42,7 @@ def merged() -> Table:
     return table(["version", "commit", "in one line", "later"], *rows)
 
 
-# -- which version has which defect
-# ----------------------------------------------------------------------------------
+# -- which version has which defect -------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +118,7 @@ def problems(found: Mapping[str, ScenarioExploration]) -> dict[str, Schedule]:
     return shown
 
 
-# -- scaling
-# ---------------------------------------------------------------------------------------------------------
+# -- scaling ------------------------------------------------------------------
 
 
 def limits(curves: Scaling, cpus: int) -> Table:
@@ -149,8 +146,7 @@ def limits(curves: Scaling, cpus: int) -> Table:
     )
 
 
-# -- exercises
-# -------------------------------------------------------------------------------------------------------
+# -- exercises ----------------------------------------------------------------
 
 #: defect, and a scenario that shows it, each soon tried in all fourteen versions
 HISTORY = (

@@ -141,7 +141,8 @@ def beside(rounds: int) -> dict[str, Any]:
             made, took = peer_run(name, n)
             peer = max(peer, made / took)
         print(
-            f"{name + ' ' + str(n):16}{found.executions:>9}{ours:>12,.0f}{made:>16}{peer:>9,.0f}{ours / peer:>9,.0f}"
+            f"{name + ' ' + str(n):16}{found.executions:>9}{ours:>12,.0f}"
+            f"{made:>16}{peer:>9,.0f}{ours / peer:>9,.0f}"
         )
         pairs.append((ours, peer))
     ours, peer = min(pairs, key=lambda pair: pair[0] / pair[1])  # the program on which we are least ahead

@@ -64,8 +64,7 @@ def same(one: Trace, other: Trace) -> bool:
     return all(getattr(one, name) == getattr(other, name) for name in vars(one))
 
 
-# -- parts
-# -------------------------------------------------------------------------------------------------------------
+# -- parts --------------------------------------------------------------------
 
 
 def test_the_run_has_every_sort_of_event_that_matters_here(trace: Trace) -> None:

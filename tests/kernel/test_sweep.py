@@ -68,8 +68,7 @@ def test_a_dask_cluster_gives_the_same_and_is_resumed(tmp_path: Path) -> None:
     assert len(lines) == 1 + len(POINTS)
 
 
-# -- taking up again
-# ---------------------------------------------------------------------------------------------------
+# -- taking up again ----------------------------------------------------------
 
 
 def test_finished_points_are_not_run_again(tmp_path: Path) -> None:

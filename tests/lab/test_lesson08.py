@@ -8,8 +8,8 @@ import pytest
 
 from lessons import lesson08 as lesson
 from vtdkit.lab.scenarios.catalogue import SCENARIOS
-from vtdkit.series import mainline
 from vtdkit.series.catalogue import driver_at
+from vtdkit.series.mainline import versions as mainline
 
 OLD, NEW = driver_at(7), driver_at(8)
 WIDER, RC1, FIXED = mainline.driver_at(5), mainline.driver_at(11), mainline.driver_at(12)

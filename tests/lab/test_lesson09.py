@@ -6,8 +6,8 @@ import pytest
 
 from lessons import lesson09 as lesson
 from vtdkit.lab.lesson.base import tried
-from vtdkit.series import mainline
 from vtdkit.series.catalogue import driver_at
+from vtdkit.series.mainline import versions as mainline
 
 OLD, NEW, MERGED = driver_at(8), driver_at(9), mainline.driver_at(8)
 LOCK = "device_domain_lock"

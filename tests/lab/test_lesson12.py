@@ -7,8 +7,8 @@ from __future__ import annotations
 import pytest
 
 from lessons import lesson12 as lesson
-from vtdkit.series import mainline
 from vtdkit.series.catalogue import driver_at
+from vtdkit.series.mainline import versions as mainline
 
 OLD, NEW, RC1, RC5 = driver_at(11), driver_at(12), mainline.RC1, mainline.RC5
 

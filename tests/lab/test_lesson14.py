@@ -8,7 +8,7 @@ import pytest
 
 from lessons import lesson14 as lesson
 from vtdkit.lab.scaling import scaling
-from vtdkit.series import mainline
+from vtdkit.series.mainline import versions as mainline
 
 
 def test_a_short_look_shows_what_came_with_6_0_rc1_and_what_went_with_rc5() -> None:

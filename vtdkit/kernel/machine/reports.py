@@ -27,8 +27,7 @@ class Reports(Primitives):
         self.marks: list[str] = []
         self.ledger = Ledger(self.me)
 
-    # -- the record
-    # ------------------------------------------------------------------------------------------------
+    # -- the record ----------------------------------------------------------
 
     def note(self, context: Context, kind: int, obj: int) -> None:
         rows = self.rows
@@ -66,8 +65,7 @@ class Reports(Primitives):
             [context.kind for context in self.contexts],
         )
 
-    # -- statistics
-    # ------------------------------------------------------------------------------------------------
+    # -- statistics ----------------------------------------------------------
 
     def lock_stat(self) -> LockStatTable:
         """Every lock class that was taken, as /proc/lock_stat has them; prints as that file does.
@@ -96,8 +94,7 @@ class Reports(Primitives):
             )
         return ContentionTable(contentions(self.trace()), by, sort)
 
-    # -- leaks
-    # -----------------------------------------------------------------------------------------------------
+    # -- leaks ---------------------------------------------------------------
 
     def leak_baseline(self) -> None:
         """What exists now is no leak later."""

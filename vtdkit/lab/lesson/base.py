@@ -1,10 +1,13 @@
 """What several lessons need: a scene run side by side and measured, a scenario tried in every order, an
 exercise that runs code.
 
-    pc = Computer(driver=driver_at(0), cpus=2, ...) run = together(pc,
-    cat=pc.driver.domain_translation_struct_show(), unmap=after(pc, 2_000, pc.core.iommu_unmap(...)))
+    pc = Computer(driver=driver_at(0), cpus=2, ...)
+    dump, unmap = pc.driver.domain_translation_struct_show(), pc.core.iommu_unmap(...)
+    run = together(pc, cat=dump, unmap=after(pc, 2_000, unmap))
     run.locks            # a table: who was taken how often, waited for and held how long, since the scene
-    began run.irqs_off("cat")  # ns LockTimeline(run.trace, start=run.start)
+                         began
+    run.irqs_off("cat")  # ns
+    LockTimeline(run.trace, start=run.start)
 
 Thread n runs on CPU n. Only what happens after the scene begins is counted; setting it up is not. All
 times are virtual ns.
@@ -67,8 +70,7 @@ NO_RACES = tuple(name for name in CHECKERS if name != "races")
 FULL = 1_000_000  # ns
 
 
-# -- real machines
-# ---------------------------------------------------------------------------------------------------
+# -- real machines ------------------------------------------------------------
 
 
 def reality(name: str) -> Path:
@@ -83,8 +85,7 @@ def reality(name: str) -> Path:
     return folder
 
 
-# -- a scene
-# ---------------------------------------------------------------------------------------------------------
+# -- a scene ------------------------------------------------------------------
 
 
 async def after(pc: Computer, ns: int, coro: Coroutine[Any, Any, Any]) -> Any:
@@ -195,8 +196,7 @@ class Run:
         return f"<{self.title}: {', '.join(self.results)}, over after {duration(self.length)}>"
 
 
-# -- a scenario in every order
-# ---------------------------------------------------------------------------------------
+# -- a scenario in every order ------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,8 +315,7 @@ def _weight(schedule: Schedule) -> tuple[int, int]:
     return schedule.switches, len(schedule.steps)
 
 
-# -- exercises
-# -------------------------------------------------------------------------------------------------------
+# -- exercises ----------------------------------------------------------------
 
 
 @dataclass(slots=True, repr=False)

@@ -168,8 +168,7 @@ class _Replay:
             self.pc,
         )
 
-    # -- the calls
-    # ---------------------------------------------------------------------------------------------------
+    # -- the calls -----------------------------------------------------------
 
     def work(self) -> list[list[tuple[int, int, bool]]]:
         """For each CPU its calls: time, number of the mapping, whether it maps."""
@@ -225,8 +224,7 @@ class _Replay:
         else:
             await self.api.iommu_dma_unmap_sg(dev, mapped)
 
-    # -- afterwards
-    # --------------------------------------------------------------------------------------------------
+    # -- afterwards ----------------------------------------------------------
 
     def compare(self) -> tuple[int, tuple[str, ...]]:
         """Pages mapped, as the hardware reads the tables, and where that differs from what

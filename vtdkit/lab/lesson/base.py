@@ -29,8 +29,8 @@ from vtdkit.kernel.explorer.schedule import Schedule
 from vtdkit.kernel.explorer.search import explore_system
 from vtdkit.kernel.explorer.system import Outcome
 from vtdkit.kernel.machine.machine import CHECKERS, Machine
-from vtdkit.kernel.record.record import Trace
 from vtdkit.kernel.record.spans import Span
+from vtdkit.kernel.record.trace import Trace
 from vtdkit.kernel.record.units import duration
 from vtdkit.lab.classroom import shipped
 from vtdkit.lab.computer import Computer

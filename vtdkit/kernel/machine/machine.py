@@ -41,7 +41,7 @@ from vtdkit.kernel.memory.objects import KObject
 from vtdkit.kernel.memory.pages import Page
 from vtdkit.kernel.memory.allocator import PageAllocator
 from vtdkit.kernel.record.lockstat_report import LockStatTable
-from vtdkit.kernel.record.record import Trace
+from vtdkit.kernel.record.trace import Trace
 from vtdkit.kernel.record.sites import here
 
 from .context import AGENT, TASK, Context

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from vtdkit.kernel.locks.log import LockLog, class_stat
 from vtdkit.kernel.record.contention import ContentionTable, contentions
 from vtdkit.kernel.record.lockstat_report import LockStatTable
-from vtdkit.kernel.record.record import MARK, Recorder, Trace
+from vtdkit.kernel.record.record import MARK, Recorder
+from vtdkit.kernel.record.trace import Trace
 
 from .context import Context
 

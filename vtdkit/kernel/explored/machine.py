@@ -12,11 +12,11 @@ from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from vtdkit.kernel.checkers.checks import CHECKERS, Checks
 from vtdkit.kernel.checkers.findings import KernelBug, Oops
+from vtdkit.kernel.locks.rcu import Rcu
 from vtdkit.kernel.machine.context import AGENT, HARD_OFF, HARDIRQ, SOFTIRQ, TASK, Context, Cpu
 from vtdkit.kernel.machine.costs import IDEAL
-from vtdkit.kernel.checkers.checks import CHECKERS, Checks
-from vtdkit.kernel.locks.rcu import Rcu
 from vtdkit.kernel.machine.scheduling import Scheduler
 from vtdkit.kernel.machine.steps import Steps
 from vtdkit.kernel.record.sites import Spot

@@ -21,8 +21,8 @@ from vtdkit.kernel.locks.mutex import Mutex
 from vtdkit.kernel.locks.rwlock import RwLock, RwSemaphore
 from vtdkit.kernel.locks.spinlock import SpinLock, TestAndSetLock, TicketLock
 from vtdkit.kernel.locks.sync import Atomic, Completion, WaitQueue
-from vtdkit.kernel.memory.gfp import GFP, GFP_KERNEL
 from vtdkit.kernel.memory.allocator import PageAllocator
+from vtdkit.kernel.memory.gfp import GFP, GFP_KERNEL
 from vtdkit.kernel.memory.pages import MASK32, NUMA_NO_NODE, Page
 from vtdkit.kernel.record.sites import Spot, here
 

@@ -35,14 +35,14 @@ from vtdkit.kernel.locks.rcu import Rcu
 from vtdkit.kernel.locks.rwlock import RwLock, RwSemaphore
 from vtdkit.kernel.locks.spinlock import SpinLock, TestAndSetLock, TicketLock
 from vtdkit.kernel.locks.sync import Atomic, RefCount
+from vtdkit.kernel.memory.allocator import PageAllocator
 from vtdkit.kernel.memory.gfp import GFP, GFP_KERNEL
 from vtdkit.kernel.memory.lists import ListHead
 from vtdkit.kernel.memory.objects import KObject
 from vtdkit.kernel.memory.pages import Page
-from vtdkit.kernel.memory.allocator import PageAllocator
 from vtdkit.kernel.record.lockstat_report import LockStatTable
-from vtdkit.kernel.record.trace import Trace
 from vtdkit.kernel.record.sites import here
+from vtdkit.kernel.record.trace import Trace
 
 from .context import AGENT, TASK, Context
 from .costs import NEAR, PRESETS, Costs

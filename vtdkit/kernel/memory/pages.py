@@ -20,7 +20,6 @@ from vtdkit.kernel.machine.context import Context
 from vtdkit.kernel.machine.engine import DONE
 from vtdkit.kernel.record.sites import Spot
 
-
 if TYPE_CHECKING:
     from .host import Host
 

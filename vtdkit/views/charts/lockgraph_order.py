@@ -92,13 +92,13 @@ class _Link:
 def _links(source: Any) -> Iterable[Any]:
     if isinstance(source, Trace):
         return _of_trace(source)
-    if hasattr(source, "lockdep"):
-        if source.lockdep is None:
+    if hasattr(source, "check"):  # a machine
+        if source.check.lockdep is None:
             raise ValueError(
                 "this machine has no lock validator; make it with the checker 'lockdep', or give "
                 "machine.trace()"
             )
-        source = source.lockdep
+        source = source.check.lockdep
     learnt: Iterable[Any] = source.edges() if hasattr(source, "edges") else source
     return learnt
 

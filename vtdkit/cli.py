@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 
 VERBS: dict[str, tuple[str, str]] = {
+    "lab": ("copy the lessons into a folder and open them in JupyterLab", "vtdkit.lab.classroom:main"),
     "inspect": (
         "print the tables of a machine: root, context, PASID, page tables",
         "vtdkit.vtd.image.commandline:inspect",

@@ -14,7 +14,7 @@ import pytest
 from tests.views.timeline_runs import contended, driver_run
 from tests.views.widgetpage import WidgetPage
 from vtdkit.kernel.machine.machine import Machine
-from vtdkit.kernel.record.record import Trace
+from vtdkit.kernel.record.trace import Trace
 from vtdkit.views.shared.record import BadRecord
 from vtdkit.views.timeline.fold import timeline_of
 from vtdkit.views.timeline.widget import LockTimeline

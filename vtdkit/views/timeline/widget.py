@@ -14,7 +14,7 @@ from typing import Any
 
 import traitlets
 
-from vtdkit.kernel.record.record import Trace
+from vtdkit.kernel.record.trace import Trace
 from vtdkit.views.shared.base import Widget
 from vtdkit.views.shared.bundle import module, style
 from vtdkit.views.shared.sheet import Picture

@@ -11,6 +11,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
+LESSONS := $(sort $(wildcard notebooks/[0-9]*.ipynb))
 BENCHMARKS := $(sort $(wildcard tests/benchmarks/[a-z]*.py))
 ROOT_FLAG := $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
 
@@ -24,7 +25,7 @@ SIDE_BY_SIDE := -n auto --dist loadfile
 # Two panels of JupyterLab that ask the network when it starts: its news and its update check.
 QUIET_LAB := {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": false}}
 
-.PHONY: help venv lab test browser check handouts slides save bench lock clean
+.PHONY: help venv lab test browser check handouts slides save lesson bench lock clean
 
 help:
 	@echo 'make lab       open the lessons in JupyterLab (PORT=8888)'
@@ -34,6 +35,7 @@ help:
 	@echo 'make handouts  every notebook as a page that moves without a kernel or a network -> handouts/'
 	@echo 'make slides    the same pages as screens for a beamer, stepped with the arrow keys -> handouts/slides/'
 	@echo 'make save      run every notebook and save it as it is kept in the project'
+	@echo 'make lesson    a new lesson from the template (N=15 NAME=three-back-ends)'
 	@echo 'make bench     every benchmark: a table, then one line of JSON'
 	@echo 'make venv      .venv with everything tests and benchmarks need (PYTHON=python3, LOCKED=1)'
 	@echo 'make lock      write requirements-lock.txt anew'
@@ -66,18 +68,21 @@ browser: venv
 	$(PY) -m pytest -m browser -rs
 
 check: venv
-	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
 	$(PY) -m mypy
 
 handouts: venv
-	$(PY) -m vtdkit.lab.handouts --out handouts $(NOTEBOOKS)
+	$(PY) -m vtdkit.lab.handouts --out handouts $(LESSONS)
 
 slides: venv
-	$(PY) -m vtdkit.lab.handouts --out handouts --slides $(NOTEBOOKS)
+	$(PY) -m vtdkit.lab.handouts --out handouts --slides $(LESSONS)
 
 save: venv
 	$(PY) -m tests.notebooks.save $(NOTEBOOKS)
+
+lesson: venv
+	@$(PY) -m tests.notebooks.newlesson '$(N)' '$(NAME)'
 
 bench: venv
 	@for each in $(BENCHMARKS); do echo "== $$each"; $(PY) $$each || exit 1; done

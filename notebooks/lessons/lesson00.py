@@ -29,8 +29,7 @@ ADDRESS = 0xFFFFFFFFF000  # the bits of a table entry that are an address
 Read = Callable[[int], int]
 
 
-# -- exercises
-# -------------------------------------------------------------------------------------------------------
+# -- exercises ----------------------------------------------------------------
 
 
 @cache

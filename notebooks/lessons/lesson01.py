@@ -62,8 +62,7 @@ def how_long(run: Run) -> str:
     return "not at all" if share == 0 else "about a line" if share < 0.1 else "most of the dump"
 
 
-# -- what the lock kept out
-# ------------------------------------------------------------------------------------------
+# -- what the lock kept out ---------------------------------------------------
 
 #: the reader looks the domain up and prints the heading; then the other CPU takes the device out of the
 #: domain and frees it
@@ -81,8 +80,7 @@ def freed_domain(driver: type[IntelIommu]) -> Steps:
     )
 
 
-# -- exercises
-# -------------------------------------------------------------------------------------------------------
+# -- exercises ----------------------------------------------------------------
 
 Operation = Callable[[Computer], Coroutine[Any, Any, Any]]
 

@@ -29,8 +29,7 @@ PAGE = 4096
 OTHERS = 128  # devices that were there before
 
 
-# -- many devices
-# ----------------------------------------------------------------------------------------------------
+# -- many devices -------------------------------------------------------------
 
 
 def computer(driver: type[IntelIommu], others: int = OTHERS, seed: int = 1) -> Computer:
@@ -66,8 +65,7 @@ def attach_alone(driver: type[IntelIommu], others: int) -> Run:
     return together(pc, attach=pc.core.iommu_attach_device(pc.new_domain(), pc.devices[FIRST]))
 
 
-# -- aliases
-# ---------------------------------------------------------------------------------------------------------
+# -- aliases ------------------------------------------------------------------
 
 Devices = Mapping[str, Mapping[str, Any]]
 
@@ -106,8 +104,7 @@ def _state(pc: Computer, address: str) -> tuple[str, str]:
     return owner, answer.name if isinstance(answer, Fault) else "goes through"
 
 
-# -- every order
-# -----------------------------------------------------------------------------------------------------
+# -- every order --------------------------------------------------------------
 
 
 def _plug_and_unplug(driver: type[IntelIommu], machine: Machine) -> Observer:
@@ -124,8 +121,7 @@ PLUG_AND_UNPLUG = Scenario(
 )
 
 
-# -- exercises
-# -------------------------------------------------------------------------------------------------------
+# -- exercises ----------------------------------------------------------------
 
 
 def pasid_of(seed: int) -> int:

@@ -20,8 +20,8 @@ from vtdkit.lab.computer import LEGACY, SCALABLE, Computer
 from vtdkit.lab.exercises.exercise import Exercise
 from vtdkit.lab.lesson.base import NO_RACES, CodeExercise, Run, after, in_turn, together, version_with
 from vtdkit.lab.scenarios.base import Observer, Scenario
-from vtdkit.series import mainline
 from vtdkit.series.catalogue import driver_at, name_of
+from vtdkit.series.mainline import versions as mainline
 from vtdkit.vtd.requests import Fault, Translation
 
 LOCK = "device_domain_lock"
@@ -52,8 +52,7 @@ def computer(
     return pc
 
 
-# -- the rule is kept
-# ------------------------------------------------------------------------------------------------
+# -- the rule is kept ---------------------------------------------------------
 
 
 def attached(pc: Computer, devices: int) -> int:
@@ -89,8 +88,7 @@ def removal_scene(driver: type[IntelIommu], devices: int = DEVICES, seed: int = 
     )
 
 
-# -- the rule is broken
-# ----------------------------------------------------------------------------------------------
+# -- the rule is broken -------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +153,7 @@ def pulled_out_afterwards(driver: type[IntelIommu]) -> str:
     return "works"
 
 
-# -- every order
-# -----------------------------------------------------------------------------------------------------
+# -- every order --------------------------------------------------------------
 
 
 def _in_order(driver: type[IntelIommu], machine: Machine) -> Observer:
@@ -184,8 +181,7 @@ IN_ORDER = Scenario(
 )
 
 
-# -- exercises
-# -------------------------------------------------------------------------------------------------------
+# -- exercises ----------------------------------------------------------------
 
 
 def plan(seed: int) -> tuple[bool, int, int]:

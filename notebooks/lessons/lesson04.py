@@ -90,8 +90,7 @@ def plug_scene(driver: type[IntelIommu], seed: int = 1) -> Run:
     return together(pc, plug=in_turn(*plugs), pull=pull())
 
 
-# -- the deadlock
-# ----------------------------------------------------------------------------------------------------
+# -- the deadlock -------------------------------------------------------------
 
 
 def _pending(driver: type[IntelIommu], machine: Machine) -> Observer:
@@ -128,8 +127,7 @@ def warning(driver: type[IntelIommu]) -> str:
     return found[0].text if found else ""
 
 
-# -- the reference
-# ---------------------------------------------------------------------------------------------------
+# -- the reference ------------------------------------------------------------
 
 
 def references(driver: type[IntelIommu], disk: int, network: int = 0) -> tuple[int, int]:
@@ -141,8 +139,7 @@ def references(driver: type[IntelIommu], disk: int, network: int = 0) -> tuple[i
     return pc.devices[DISK].kref.value, pc.devices[NETWORK].kref.value
 
 
-# -- exercises
-# -------------------------------------------------------------------------------------------------------
+# -- exercises ----------------------------------------------------------------
 
 
 def faults_of(seed: int) -> tuple[int, int]:

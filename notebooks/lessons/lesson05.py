@@ -98,8 +98,7 @@ def removal_scene(driver: type[IntelIommu], buses: int = BUSES, seed: int = 1) -
     return run
 
 
-# -- every order
-# -----------------------------------------------------------------------------------------------------
+# -- every order --------------------------------------------------------------
 
 
 def _apart(driver: type[IntelIommu], machine: Machine) -> Observer:
@@ -159,8 +158,7 @@ def freed_under_the_reader(driver: type[IntelIommu]) -> Steps:
     return shown_by(READ, driver, "use-after-free", "A unit goes while its tables are read")
 
 
-# -- exercises
-# -------------------------------------------------------------------------------------------------------
+# -- exercises ----------------------------------------------------------------
 
 
 def unit_of(seed: int) -> tuple[bool, int, bool]:

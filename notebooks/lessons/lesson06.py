@@ -23,10 +23,10 @@ from vtdkit.lab.computer import Computer
 from vtdkit.lab.exercises.exercise import Exercise
 from vtdkit.lab.lesson.base import NO_RACES, CodeExercise, Run, Table, after, table, together, version_with
 from vtdkit.lab.scenarios.base import Observer, Scenario
-from vtdkit.series import mainline
 from vtdkit.series.catalogue import driver_at
+from vtdkit.series.mainline import versions as mainline
+from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.requests import Translation
-from vtdkit.vtd.unit.capabilities import Capabilities
 
 LOCK = "&iommu->lock"
 FIRST, SECOND, ATS = "00:03.0", "00:04.0", "00:05.0"
@@ -36,8 +36,7 @@ LOCKS_ITSELF = (driver_at(6), mainline.driver_at(6))
 NO_DEVICE_LOCK = (driver_at(11), mainline.driver_at(10))
 
 
-# -- a scene
-# ---------------------------------------------------------------------------------------------------------
+# -- a scene ------------------------------------------------------------------
 
 
 def computer(driver: type[IntelIommu], seed: int = 1) -> Computer:
@@ -68,8 +67,7 @@ def attach_scene(driver: type[IntelIommu], seed: int = 1) -> Run:
     )
 
 
-# -- the helper by itself
-# --------------------------------------------------------------------------------------------
+# -- the helper by itself -----------------------------------------------------
 
 
 def alone(driver: type[IntelIommu]) -> list[Finding]:
@@ -92,8 +90,7 @@ def twice(driver: type[IntelIommu]) -> list[Finding]:
     return list(pc.machine.findings)
 
 
-# -- ids without a lock
-# ----------------------------------------------------------------------------------------------
+# -- ids without a lock -------------------------------------------------------
 
 
 class Careless(driver_at(6)):  # type: ignore[misc]
@@ -175,8 +172,7 @@ def outcomes(scenario: Scenario, driver: type[IntelIommu]) -> ScenarioExploratio
     return explore(scenario.on(driver), cpus=scenario.cpus)
 
 
-# -- no id left
-# ------------------------------------------------------------------------------------------------------
+# -- no id left ---------------------------------------------------------------
 
 
 def _full(driver: type[IntelIommu], **options: Any) -> Computer:
@@ -229,8 +225,7 @@ SWITCH = Scenario(
 )
 
 
-# -- exercises
-# -------------------------------------------------------------------------------------------------------
+# -- exercises ----------------------------------------------------------------
 
 
 def _story(seed: int) -> tuple[str, ...]:

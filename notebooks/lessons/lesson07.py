@@ -29,10 +29,10 @@ from vtdkit.lab.exercises.watched import Scene, Work
 from vtdkit.lab.lesson.base import NO_RACES, CodeExercise, Run, Table, duration, table, together, version_with
 from vtdkit.lab.operations import attach, new_domain, probed
 from vtdkit.lab.scenarios.base import Observer, Scenario
-from vtdkit.series import mainline
 from vtdkit.series.catalogue import driver_at
+from vtdkit.series.mainline import versions as mainline
+from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.requests import Request, Translation
-from vtdkit.vtd.unit.capabilities import Capabilities
 
 LOCK = "&iommu->lock"
 CACHING = replace(SCALABLE, CM=1)
@@ -41,8 +41,7 @@ PASID, IOVA, PAGE = 5, 0x10000, 4096
 BUSY, NO_DEVICE = -16, -19
 
 
-# -- a scene
-# ---------------------------------------------------------------------------------------------------------
+# -- a scene ------------------------------------------------------------------
 
 
 def computer(driver: type[IntelIommu], unit: Capabilities = CACHING, **options: Any) -> Computer:
@@ -93,8 +92,7 @@ def holds(run: Run, lock: str = LOCK) -> Table:
     return table([f"{lock} taken in", "times", "longest hold"], *rows)
 
 
-# -- one entry, two CPUs
-# ---------------------------------------------------------------------------------------------
+# -- one entry, two CPUs ------------------------------------------------------
 
 
 def second_level(
@@ -195,8 +193,7 @@ def through_torn(domain_id: int | None = None) -> Table:
     return table(["", "domain id in the entry", "the device reads"], *rows)
 
 
-# -- what goes wrong on purpose
-# --------------------------------------------------------------------------------------
+# -- what goes wrong on purpose -----------------------------------------------
 
 
 def _with_both(
@@ -289,8 +286,7 @@ UNMAP_IRQ = Scenario(
 )
 
 
-# -- exercises
-# -------------------------------------------------------------------------------------------------------
+# -- exercises ----------------------------------------------------------------
 
 TYPES = {1: "first level", 2: "second level", 3: "nested", 4: "pass-through"}
 

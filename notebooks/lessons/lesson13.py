@@ -30,8 +30,7 @@ PAGE, BLOCK = 4096, 512 * 4096
 LARGE, SMALL = "0x40000000", "0x6000000"  # where the large page and the page inside it lead to
 KASAN = "use-after-free"
 
-# -- claims
-# ----------------------------------------------------------------------------------------------------------
+# -- claims -------------------------------------------------------------------
 
 Against = Callable[[ScenarioExploration], int]
 
@@ -165,8 +164,7 @@ def summary(verdicts: Iterable[Verdict]) -> Table:
     return table(["who", "said", "the driver", "in our model it", "executions against it"], *rows)
 
 
-# -- the page that wins
-# ----------------------------------------------------------------------------------------------
+# -- the page that wins -------------------------------------------------------
 
 
 def page_wins(driver: type[IntelIommu], found: ScenarioExploration) -> Steps:
@@ -188,8 +186,7 @@ def page_wins(driver: type[IntelIommu], found: ScenarioExploration) -> Steps:
     raise LookupError("no execution ended with the page in place of the block")
 
 
-# -- exercises
-# -------------------------------------------------------------------------------------------------------
+# -- exercises ----------------------------------------------------------------
 
 
 def unmapped(seed: int) -> tuple[int, int]:

@@ -26,7 +26,7 @@ from vtdkit.kernel.machine.costs import NEAR
 from vtdkit.lab.computer import Computer
 from vtdkit.lab.replay.maptrace import MapTrace
 from vtdkit.lab.replay.run import replay
-from vtdkit.series import mainline
+from vtdkit.series.mainline import versions as mainline
 
 REALITY = Path(__file__).parent.parent / "reality"
 DRIVER_LOCKS = (
@@ -39,8 +39,7 @@ DRIVER_LOCKS = (
 Q = "&qi->q_lock"
 
 
-# -- map and unmap
-# -----------------------------------------------------------------------------------------------------
+# -- map and unmap ------------------------------------------------------------
 
 
 def pairs(count: int, **options: Any) -> Callable[[], object]:
@@ -84,8 +83,7 @@ def flush(env: Any, lock: Any, unit: Any) -> Iterator[Any]:
         yield env.timeout(NEAR.line_near)
 
 
-# -- a real guest
-# ------------------------------------------------------------------------------------------------------
+# -- a real guest -------------------------------------------------------------
 
 
 def replaying(trace: MapTrace, **options: Any) -> Callable[[], object]:
@@ -110,8 +108,7 @@ def simpy_replay(trace: MapTrace) -> Callable[[], object]:
     return env.run
 
 
-# -- what is printed
-# ---------------------------------------------------------------------------------------------------
+# -- what is printed ----------------------------------------------------------
 
 
 def alone(rounds: int, count: int) -> tuple[float, float, float]:

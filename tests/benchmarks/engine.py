@@ -1,9 +1,9 @@
 """How fast the simulator is, beside SimPy's, in the same run: contended locks, plain timeouts,
 and how it scales.
 
-Run `python tests/benchmarks/engine.py` (two minutes; `--quick` a quarter). Figures are the least CPU time over
-several rounds, ours and the peer's in turn; for the first two tables in several processes, since where
-things happen to lie in memory makes one process up to 5 % slower than the next, for either side.
+Run `python tests/benchmarks/engine.py` (two minutes; `--quick` a quarter). Figures are the least CPU time
+over several rounds, ours and the peer's in turn; for the first two tables in several processes, since
+where things happen to lie in memory makes one process up to 5 % slower than the next, for either side.
 
 A *cycle* is: take the lock, hold it, give it back, think. SimPy does the same with its `Resource`.
 
@@ -38,8 +38,7 @@ ALL: dict[str, Any] = {}
 WORKLOADS = ((8, 1, 5), (8, 97, 1000), (64, 1, 5), (64, 97, 1000))  # tasks, hold, think
 
 
-# -- the same work on both sides
-# ---------------------------------------------------------------------------------------
+# -- the same work on both sides ----------------------------------------------
 
 
 def simpy_cycles(tasks: int, hold: int, think: int, cycles: int) -> Callable[[], object]:
@@ -103,8 +102,7 @@ def our_timeouts(tasks: int, count: int) -> Callable[[], object]:
     return machine.simulate
 
 
-# -- what is printed
-# ---------------------------------------------------------------------------------------------------
+# -- what is printed ----------------------------------------------------------
 
 
 def in_processes(processes: int, measure: str, *numbers: int) -> list[float]:

@@ -79,7 +79,8 @@ def large(quick: bool, workers: int) -> None:
             assert found.executions == expected, (
                 f"{name} {n}: {found.executions} executions, {expected} classes"
             )
-            line = f"{name + ' ' + str(n):28}{found.executions:>9}{found.blocked:>9}{took:>9.1f}{found.executions / took:>14,.0f}"
+            line = f"{name + ' ' + str(n):28}{found.executions:>9}{found.blocked:>9}{took:>9.1f}"
+            line += f"{found.executions / took:>14,.0f}"
             if workers:
                 began = time.perf_counter()
                 parts = explore_system(Family(name, n), executor=pool)
@@ -153,7 +154,8 @@ def beside(rounds: int) -> dict[str, Any]:
             made, took = peer_run(name, n)
             peer = max(peer, made / took)
         print(
-            f"{name + ' ' + str(n):16}{found.executions:>9}{ours:>12,.0f}{made:>16}{peer:>9,.0f}{ours / peer:>9,.0f}"
+            f"{name + ' ' + str(n):16}{found.executions:>9}{ours:>12,.0f}"
+            f"{made:>16}{peer:>9,.0f}{ours / peer:>9,.0f}"
         )
         pairs.append((ours, peer))
     ours, peer = min(pairs, key=lambda pair: pair[0] / pair[1])  # the program on which we are least ahead

@@ -1,9 +1,9 @@
 """The simulator against results that nobody here produced: closed forms of queueing
 theory, and published measurements.
 
-Run `python tests/benchmarks/validate.py` (five minutes on an idle core; `--quick` half of one). Every row says what
-is compared, what theory or the source says, what the simulation gives, the deviation, and the band it must
-lie in. The exit status is 1 if any row lies outside.
+Run `python tests/benchmarks/validate.py` (five minutes on an idle core; `--quick` half of one). Every row
+says what is compared, what theory or the source says, what the simulation gives, the deviation, and the
+band it must lie in. The exit status is 1 if any row lies outside.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from vtdkit.kernel.machine.costs import IDEAL
 from vtdkit.kernel.machine.machine import Machine
-from vtdkit.kernel.machine.theory import (
+from theory import (
     Steady,
     charged_at_release,
     constant_hold,
@@ -142,9 +142,9 @@ def handovers(scale: int) -> Iterator[Row]:
 def collapse(scale: int) -> Iterator[Row]:
     """A short section: throughput collapses between 24 and 32 CPUs, of the ticket lock only.
 
-    At 32 its chain has two modes, few waiting or nearly all, and one run wanders between them: not compared.
-    The queued lock is just saturated at 48, where it matters that its hand-over is constant and the chain's
-    exponential: 1.2 % by the exact law.
+    At 32 its chain has two modes, few waiting or nearly all, and one run wanders between them: not
+    compared. The queued lock is just saturated at 48, where it matters that its hand-over is constant and
+    the chain's exponential: 1.2 % by the exact law.
     """
     for n in (8, 16, 24, 48, 64):
         yield from handover("ticket lock, short section", n, 100, 10_000, 100, scale, 0.02)[1]

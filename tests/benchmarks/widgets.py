@@ -1,11 +1,11 @@
 """Slider to picture: how long after a key press a widget's new picture is there, in JupyterLab
 in a real browser.
 
-Run `python tests/benchmarks/widgets.py` (a minute; `--rounds 1` half of one). For each widget 30 keys are pressed;
-the time runs from the browser's time stamp of the key to the end of the first frame that shows the change, so
-it includes the wait for that frame (up to 16.7 ms at 60 frames a second). `work` is the part in which the
-browser computed. The peer is the usual way without a widget: a slider whose callback draws a matplotlib
-figure of the same record into an output cell, in the same page and run.
+Run `python tests/benchmarks/widgets.py` (a minute; `--rounds 1` half of one). For each widget 30 keys are
+pressed; the time runs from the browser's time stamp of the key to the end of the first frame that shows
+the change, so it includes the wait for that frame (up to 16.7 ms at 60 frames a second). `work` is the
+part in which the browser computed. The peer is the usual way without a widget: a slider whose callback
+draws a matplotlib figure of the same record into an output cell, in the same page and run.
 
 Budgets: 16 ms median where the browser moves alone, 60 ms where Python must answer.
 """
@@ -125,9 +125,9 @@ SUBJECTS = (
     ),
 )
 
-# From the key's own time stamp to the end of the frame that shows the change; and the part spent computing.
-# The page tells by itself when it has both: to ask it would be a task of its own, in the way of that frame.
-# `textContent`, because `innerText` lays out the page.
+# From the key's own time stamp to the end of the frame that shows the change; and the part spent
+# computing. The page tells by itself when it has both: to ask it would be a task of its own, in the way
+# of that frame. `textContent`, because `innerText` lays out the page.
 _WATCH = """([output, busy, picture]) => {
   const there = () => !(busy && output.textContent.includes(busy));
   const target = () => picture ? output.querySelector(picture) : output;

@@ -10,8 +10,8 @@ from users import recorded, unexpected
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.kernel.machine.costs import NEAR
 from vtdkit.lab.replay.run import GUEST_UNIT, Replayed, replay
-from vtdkit.series import mainline
 from vtdkit.series.catalogue import driver_at
+from vtdkit.series.mainline import versions as mainline
 
 STRICT, LAZY = recorded("strict").part(5000), recorded("lazy").part(8000)
 DRIVER_LOCKS = (

@@ -80,8 +80,7 @@ def same(one: Trace, other: Trace) -> bool:
     return all(getattr(one, name) == getattr(other, name) for name in vars(one))
 
 
-# -- parts
-# -------------------------------------------------------------------------------------------------------------
+# -- parts --------------------------------------------------------------------
 
 
 def test_the_run_has_every_sort_of_event_that_matters_here(trace: Trace) -> None:
@@ -146,8 +145,7 @@ def test_an_event_is_kept_in_thirty_one_bytes(trace: Trace) -> None:
     ]
 
 
-# -- files
-# -------------------------------------------------------------------------------------------------------------
+# -- files --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("compress", [False, True])
@@ -192,8 +190,7 @@ def test_the_same_seed_gives_the_same_bytes_whatever_python_hashes_by(tmp_path: 
     assert files[0] != files[2]
 
 
-# -- hostile files
-# -----------------------------------------------------------------------------------------------------
+# -- hostile files ------------------------------------------------------------
 
 
 def rewritten(path: Path, **members: bytes | None) -> Path:

@@ -167,8 +167,7 @@ def test_a_hundred_thousand_events_are_turned_into_spans_quickly() -> None:
     assert len(spans) > 50_000
 
 
-# -- the viewer's format
-# -----------------------------------------------------------------------------------------------
+# -- the viewer's format ------------------------------------------------------
 
 NEEDED = {
     "X": {"dur", "ts"},

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from vtdkit.kernel.machine.costs import IDEAL, NEAR
 from vtdkit.kernel.machine.machine import Machine
-from vtdkit.kernel.machine.theory import (
+from tests.benchmarks.theory import (
     Steady,
     charged_at_release,
     constant_hold,
@@ -31,8 +31,7 @@ from vtdkit.kernel.machine.workload import (
     open_loop,
 )
 
-# -- distributions
-# -----------------------------------------------------------------------------------------------------
+# -- distributions ------------------------------------------------------------
 
 
 @pytest.mark.parametrize("times", [Constant(70), Exponential(300), Uniform(10, 21), Measured((5, 5, 8, 100))])
@@ -50,8 +49,7 @@ def test_uniform_and_measured_draw_all_there_is_and_nothing_else() -> None:
     assert {draw() for _ in range(200)} == {2, 9}
 
 
-# -- loads
-# -------------------------------------------------------------------------------------------------------------
+# -- loads --------------------------------------------------------------------
 
 
 def load(
@@ -161,8 +159,7 @@ def test_littles_law_holds_to_the_nanosecond(n: int, hold: int, think: int, seed
     assert result.done == 8 * n == sum(result.by_thread)
 
 
-# -- theory
-# ------------------------------------------------------------------------------------------------------------
+# -- theory -------------------------------------------------------------------
 
 S, Z = 400, 2000
 
@@ -225,9 +222,7 @@ def test_the_chains_of_ticket_and_queue_locks_give_the_published_shape(
     assert queued(n, S, Z, line).throughput * 1e3 == pytest.approx(of_queue, abs=6e-5)
 
 
-def test_a_ticket_lock_peaks_at_six_of_these_cpus_and_collapses_between_24_and_32_where_sections_are_short() -> (
-    None
-):
+def test_a_ticket_lock_peaks_at_six_of_these_cpus_and_collapses_where_sections_are_short() -> None:
     rates = {n: ticket(n, S, Z, 100).throughput for n in (1, 2, 4, 6, 8, 12, 16, 32, 64)}
     assert (
         max(rates, key=lambda n: rates[n]) == 6

@@ -8,8 +8,8 @@ import pytest
 
 from lessons import lesson01 as lesson
 from vtdkit.lab.lesson.base import tried
-from vtdkit.series import mainline
 from vtdkit.series.catalogue import driver_at
+from vtdkit.series.mainline import versions as mainline
 
 OLD, NEW, MERGED = driver_at(0), driver_at(1), mainline.driver_at(1)
 LOCK = "device_domain_lock"
@@ -60,9 +60,7 @@ def test_a_table_can_be_freed_under_the_reader_in_every_version() -> None:
         assert 0 < trial.bad < trial.executions
 
 
-def test_the_order_that_is_stepped_through_ends_in_a_use_after_free_and_cannot_be_avoided_from_step_two_on() -> (
-    None
-):
+def test_the_order_stepped_through_ends_in_a_use_after_free_unavoidable_from_step_two_on() -> None:
     steps = lesson.freed_domain(NEW)
     assert steps.findings[0].title == "BUG: KCSAN: data-race: dmar_domain.pgd"
     assert steps.findings[-1].title == "BUG: KASAN: use-after-free: domain 3 page directory"

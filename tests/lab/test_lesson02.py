@@ -8,8 +8,8 @@ import pytest
 
 from lessons import lesson02 as lesson
 from vtdkit.lab.lesson.base import tried
-from vtdkit.series import mainline
 from vtdkit.series.catalogue import driver_at
+from vtdkit.series.mainline import versions as mainline
 
 OLD, NEW, LATER = driver_at(1), driver_at(2), mainline.driver_at(0)
 LOCK = "device_domain_lock"
@@ -39,9 +39,7 @@ def rows(driver: type, devices: lesson.Devices) -> list[tuple[object, ...]]:
     return [row[1:] for row in lesson.plugged(driver, devices).rows]
 
 
-def test_a_function_that_uses_anothers_address_fails_where_tables_are_shared_and_takes_the_other_with_it() -> (
-    None
-):
+def test_a_function_that_uses_anothers_address_fails_where_tables_are_shared() -> None:
     absent = "context entry not present"
     assert rows(OLD, lesson.ODD_FUNCTION) == [
         ("works", "of 03:00.0", absent),

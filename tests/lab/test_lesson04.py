@@ -8,8 +8,8 @@ import pytest
 
 from lessons import lesson04 as lesson
 from vtdkit.lab.lesson.base import tried
-from vtdkit.series import mainline
 from vtdkit.series.catalogue import driver_at
+from vtdkit.series.mainline import versions as mainline
 
 OLD, NEW, MERGED, FIXED = driver_at(3), driver_at(4), mainline.driver_at(3), mainline.RC5
 RACE, LOCKDEP = "BUG: KCSAN: data-race", "WARNING: inconsistent lock state"

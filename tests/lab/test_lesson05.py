@@ -8,8 +8,8 @@ import pytest
 
 from lessons import lesson05 as lesson
 from vtdkit.lab.lesson.base import tried
-from vtdkit.series import mainline
 from vtdkit.series.catalogue import driver_at
+from vtdkit.series.mainline import versions as mainline
 
 OLD, NEW, MERGED = driver_at(4), driver_at(5), mainline.driver_at(4)
 

@@ -8,8 +8,8 @@ import pytest
 
 from lessons import lesson06 as lesson
 from vtdkit.lab.locktable import lock_table
-from vtdkit.series import mainline
 from vtdkit.series.catalogue import driver_at
+from vtdkit.series.mainline import versions as mainline
 
 OLD, NEW, MERGED = driver_at(5), driver_at(6), mainline.driver_at(6)
 

@@ -8,8 +8,8 @@ import pytest
 
 from lessons import lesson07 as lesson
 from vtdkit.lab.lesson.base import tried
-from vtdkit.series import mainline
 from vtdkit.series.catalogue import driver_at
+from vtdkit.series.mainline import versions as mainline
 
 OLD, NEW, MERGED = driver_at(6), driver_at(7), mainline.driver_at(7)
 

@@ -7,18 +7,20 @@ from __future__ import annotations
 import pytest
 
 from lessons import lesson08 as lesson
+from tests.notebooks.cells import scenes
 from vtdkit.lab.scenarios.catalogue import SCENARIOS
-from vtdkit.series import mainline
 from vtdkit.series.catalogue import driver_at
+from vtdkit.series.mainline import versions as mainline
 
 OLD, NEW = driver_at(7), driver_at(8)
 WIDER, RC1, FIXED = mainline.driver_at(5), mainline.driver_at(11), mainline.driver_at(12)
 INVERTED = "device_domain_lock -> &iommu->lock"
+SCENES = scenes("08")
 IRQ_INVERSION = "possible irq lock inversion dependency detected: "
 
 
 def test_the_disk_waits_for_the_dump_before_the_patch_only() -> None:
-    old, new = lesson.dump_scene(OLD), lesson.dump_scene(NEW)
+    old, new = SCENES.dump_scene(OLD), SCENES.dump_scene(NEW)
     assert old.start == new.start
     assert (old.results["disk"], new.results["disk"]) == (6_115, 250)
     assert lesson.how_long(old) == "until the file is printed"
@@ -27,22 +29,22 @@ def test_the_disk_waits_for_the_dump_before_the_patch_only() -> None:
 
 
 def test_the_lock_is_held_as_long_as_before_and_the_handler_on_top() -> None:
-    old, new = lesson.dump_scene(OLD), lesson.dump_scene(NEW)
+    old, new = SCENES.dump_scene(OLD), SCENES.dump_scene(NEW)
     assert new.held(lesson.LOCK) == old.held(lesson.LOCK) + 250
     assert new.waited("attach", lesson.LOCK) == old.waited("attach", lesson.LOCK) + 250
 
 
 def test_interrupts_stay_off_where_the_hardware_is_waited_for() -> None:
     for driver in (OLD, NEW, WIDER, FIXED):
-        assert lesson.dump_scene(driver).irqs_off("attach") >= 1_000
+        assert SCENES.dump_scene(driver).irqs_off("attach") >= 1_000
 
 
 def test_a_lock_of_an_interrupt_needs_irqsave() -> None:
-    assert [each.kind for each in lesson.one_lock(False)] == [
+    assert SCENES.one_lock(False) == [
         "WARNING: inconsistent lock state",
         "watchdog: BUG: soft lockup",
     ]
-    assert lesson.one_lock(True) == []
+    assert SCENES.one_lock(True) == []
 
 
 def test_what_lockdep_has_seen() -> None:
@@ -117,8 +119,8 @@ def test_unmapping_in_an_interrupt_hangs_where_the_device_lock_is_plain(name: st
 
 
 def test_two_cpus_and_an_interrupt_meet_in_virtual_time() -> None:
-    assert lesson.meeting(OLD)[1] == lesson.meeting(FIXED)[1] == []
-    run, found = lesson.meeting(NEW)
+    assert SCENES.meeting(OLD)[1] == SCENES.meeting(FIXED)[1] == []
+    run, found = SCENES.meeting(NEW)
     assert [each.where for each in found if "soft lockup" in each.kind] == [
         "&iommu->lock",
         "device_domain_lock",

@@ -7,8 +7,9 @@ from __future__ import annotations
 import pytest
 
 from lessons import lesson14 as lesson
+from tests.notebooks.cells import scenes
 from vtdkit.lab.scaling import scaling
-from vtdkit.series import mainline
+from vtdkit.series.mainline import versions as mainline
 
 
 def test_a_short_look_shows_what_came_with_6_0_rc1_and_what_went_with_rc5() -> None:
@@ -63,13 +64,14 @@ def test_in_legacy_mode_the_inversion_came_with_patch_08_and_went_with_patch_11(
 
 
 def test_the_timer_waits_for_the_thread_it_interrupted_and_not_after_the_fix() -> None:
-    steps = lesson.deadlock()
+    scene = scenes("14").unmap_and_timer
+    steps = lesson.deadlock(scene, mainline.RC1)
     assert steps.inevitable is not None
     assert steps.inevitable < len(steps)
     assert [each.title for each in steps.findings] == ["deadlock: &domain->lock"]
     assert "fq_flush_timeout waits for &domain->lock, held by unmap" in steps.outcome
-    with pytest.raises(LookupError, match="no deadlock in unmap-timer of m13"):
-        lesson.deadlock("m13")
+    with pytest.raises(LookupError, match="no deadlock in unmap_and_timer of"):
+        lesson.deadlock(scene, mainline.RC5)
 
 
 def test_the_fixes_leave_nothing_in_any_order_of_the_scenes_they_are_about() -> None:

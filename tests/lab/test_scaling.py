@@ -6,8 +6,8 @@ import pytest
 
 from vtdkit.kernel.machine.costs import NEAR
 from vtdkit.lab.scaling import VERSIONS, Scaling, driver_of, measure, name_of, scaling
-from vtdkit.series import mainline
 from vtdkit.series.catalogue import driver_at
+from vtdkit.series.mainline import versions as mainline
 
 D, Q = "device_domain_lock", "&qi->q_lock"
 #: what one unit can do: an unmap costs it an IOTLB and a device-TLB invalidation, and a wait

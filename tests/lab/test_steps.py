@@ -44,8 +44,7 @@ def crossing(machine: Machine) -> Any:
     return lambda: "both done"
 
 
-# -- schedules as text
-# -------------------------------------------------------------------------------------------------
+# -- schedules as text --------------------------------------------------------
 
 
 def test_a_schedule_is_threads_with_counts() -> None:
@@ -68,8 +67,7 @@ def test_schedules_survive_being_written(names: list[str]) -> None:
     assert parse(Schedule(tuple(names)).text) == names
 
 
-# -- a use after free
-# --------------------------------------------------------------------------------------------------
+# -- a use after free ---------------------------------------------------------
 
 
 def test_every_step_says_who_moved_and_what_it_did() -> None:
@@ -173,8 +171,7 @@ def test_more_can_be_watched() -> None:
     assert {step.values[0] for step in steps.steps} == {"4"}
 
 
-# -- a deadlock
-# --------------------------------------------------------------------------------------------------------
+# -- a deadlock ---------------------------------------------------------------
 
 
 def test_a_deadlock_is_a_finding_and_inevitable_once_each_has_one_lock() -> None:
@@ -195,8 +192,7 @@ def test_one_after_the_other_there_is_no_deadlock() -> None:
     assert [steps.stand(len(steps), thread).state for thread in (0, 1)] == ["done", "done"]
 
 
-# -- what is refused
-# ---------------------------------------------------------------------------------------------------
+# -- what is refused ----------------------------------------------------------
 
 
 def test_a_thread_that_cannot_move_is_named_with_those_that_can() -> None:

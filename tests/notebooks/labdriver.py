@@ -52,7 +52,10 @@ SETTINGS = {
     "@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"},
 }
 #: roles that a person operates or looks at; each needs a name
-_NAMED_ROLES = "button|slider|spinbutton|textbox|combobox|listbox|checkbox|radio|switch|tab|link|img|application|grid|tree"
+_NAMED_ROLES = (
+    "button|slider|spinbutton|textbox|combobox|listbox|checkbox|radio|switch|tab|link|img|"
+    "application|grid|tree"
+)
 
 
 def find_chromium() -> str | None:

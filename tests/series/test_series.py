@@ -9,8 +9,8 @@ import pytest
 from vtdkit.iommu.errno import EINVAL
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.lab.computer import BOTH_STAGES, LEGACY, SCALABLE, Computer
-from vtdkit.series import mainline
 from vtdkit.series.catalogue import SERIES, driver_at
+from vtdkit.series.mainline import versions as mainline
 from vtdkit.series.patch import PatchInfo, removed
 from vtdkit.vtd.requests import Fault, Translation
 

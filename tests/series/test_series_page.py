@@ -7,8 +7,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from vtdkit.series import mainline
 from vtdkit.series.catalogue import SERIES, driver_at
+from vtdkit.series.mainline import versions as mainline
 
 ROOM = Path(__file__).parent.parent.parent / "vtdkit" / "series"
 PAGE = (ROOM / "README.md").read_text(encoding="utf-8")

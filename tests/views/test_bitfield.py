@@ -18,9 +18,9 @@ from vtdkit.views.bits import records as bits
 from vtdkit.views.bits.layout import bit_rows, bits_text, field_value, worth_a_line
 from vtdkit.views.bits.widget import BitFieldCard
 from vtdkit.views.bits.words import abbreviations, explain, layouts
+from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.image.image import Image
 from vtdkit.vtd.requests import Fault, Request, sid
-from vtdkit.vtd.unit.capabilities import Capabilities
 from vtdkit.vtd.walk.trace import Walk
 
 ABLE = Capabilities.scalable().environment

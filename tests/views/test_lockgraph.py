@@ -108,8 +108,7 @@ def test_a_machine_without_the_validator_is_refused() -> None:
         lock_order(Machine(cpus=1, checkers=()))
 
 
-# -- layout
-# ------------------------------------------------------------------------------------------------------------
+# -- layout -------------------------------------------------------------------
 
 
 def overlaps(picture: Drawing) -> list[tuple[str, str]]:
@@ -181,8 +180,7 @@ def test_spread_leaves_alone_what_has_room() -> None:
     assert spread([0.0, 50.0, 51.0], [10.0, 10.0, 10.0]) == [0.0, 45.5, 55.5]
 
 
-# -- the figure
-# --------------------------------------------------------------------------------------------------------
+# -- the figure ---------------------------------------------------------------
 
 
 def texts(figure: Any) -> list[str]:

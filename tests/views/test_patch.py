@@ -16,8 +16,8 @@ from tests.views.javascript import call
 from tests.views.widgetpage import WidgetPage
 from vtdkit.kernel.checkers.findings import Finding
 from vtdkit.lab.computer import Computer
-from vtdkit.series import mainline
 from vtdkit.series.catalogue import SERIES, driver_at
+from vtdkit.series.mainline import versions as mainline
 from vtdkit.series.patch import PatchInfo
 from vtdkit.views.patch.code import coloured, side_by_side
 from vtdkit.views.patch.locks import locks_taken

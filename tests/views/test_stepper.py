@@ -56,8 +56,7 @@ def crowd(machine: Machine) -> Any:
     return lambda: "done"
 
 
-# -- words
-# -------------------------------------------------------------------------------------------------------------
+# -- words --------------------------------------------------------------------
 
 
 def test_what_is_said_at_each_position() -> None:
@@ -107,8 +106,7 @@ def test_the_record_is_small_and_plain() -> None:
     assert len(json.dumps(checked(stepper_record(timer())))) < 80_000
 
 
-# -- widget, still, figure
-# ---------------------------------------------------------------------------------------------
+# -- widget, still, figure ----------------------------------------------------
 
 
 def test_the_widget_says_where_it_is_and_stays_inside() -> None:
@@ -191,8 +189,7 @@ def test_uneventful_steps_of_one_thread_are_one_row() -> None:
     assert (long.thread, long.text) == (0, "… 41 steps …")
 
 
-# -- in a page
-# ---------------------------------------------------------------------------------------------------------
+# -- in a page ----------------------------------------------------------------
 
 
 @pytest.mark.browser

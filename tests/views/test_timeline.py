@@ -66,8 +66,7 @@ def sleeps() -> Trace:
     return machine.simulate()
 
 
-# -- in Python
-# ---------------------------------------------------------------------------------------------------------
+# -- in Python ----------------------------------------------------------------
 
 
 def test_it_says_what_every_cpu_does_at_the_cursor() -> None:
@@ -137,8 +136,7 @@ def test_the_figure_draws_each_run_and_explains_its_signs() -> None:
     assert len(figure.png()) < 90_000
 
 
-# -- in a page
-# ---------------------------------------------------------------------------------------------------------
+# -- in a page ----------------------------------------------------------------
 
 
 def said(page: WidgetPage) -> str:

@@ -41,8 +41,7 @@ def real(version: int = 0) -> Timeline:
     return timeline_of(trace, start)
 
 
-# -- one instant
-# -------------------------------------------------------------------------------------------------------
+# -- one instant --------------------------------------------------------------
 
 
 def test_at_500_cpu_1_spins_on_device_domain_lock() -> None:
@@ -102,8 +101,7 @@ def test_who_has_and_who_waits_for_each_lock_at_an_instant() -> None:
     ]
 
 
-# -- totals and stops
-# ---------------------------------------------------------------------------------------------------
+# -- totals and stops ---------------------------------------------------------
 
 
 def test_totals_count_as_lock_stat_does() -> None:
@@ -135,8 +133,7 @@ def test_after_z_comes_aa() -> None:
     assert [_letter(i) for i in (0, 25, 26, 51, 52, 701, 702)] == ["A", "Z", "AA", "AZ", "BA", "ZZ", "AAA"]
 
 
-# -- words and pictures
-# ---------------------------------------------------------------------------------------------------
+# -- words and pictures -------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -196,8 +193,7 @@ def test_bars_cover_their_window_once_and_in_order(
         assert len(found) <= 2 * width / thinnest + 2
 
 
-# -- the record
-# -----------------------------------------------------------------------------------------------------------
+# -- the record ---------------------------------------------------------------
 
 
 def test_a_column_is_packed_seven_bits_at_a_time() -> None:

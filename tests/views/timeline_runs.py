@@ -18,7 +18,7 @@ from vtdkit.kernel.record.record import KINDS, TYPES, Trace
 from vtdkit.kernel.record.sites import Site
 from vtdkit.lab.computer import Computer
 from vtdkit.series.catalogue import driver_at
-from vtdkit.vtd.unit.capabilities import Capabilities
+from vtdkit.vtd.capabilities import Capabilities
 
 VIEWS = Path(__file__).resolve().parents[2] / "vtdkit" / "views" / "timeline"
 

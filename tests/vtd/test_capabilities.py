@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from vtdkit.vtd.capabilities import BadCapabilities, Capabilities
 from vtdkit.vtd.registers.capability import ECAP_NEEDS
-from vtdkit.vtd.unit.capabilities import BadCapabilities, Capabilities
 
 # CAP and ECAP of a widely used emulator under several options: worked out from its source, some seen running.
 EMULATED = [

@@ -4,11 +4,13 @@ records.
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from vtdkit.vtd.faults.reasons import REASONS
+from vtdkit.vtd.faults.reasons import REASONS, linux_reason
 from vtdkit.vtd.requests import Fault, PageRequest, Translation
 
 from .cases import CASES, Case
@@ -266,3 +268,38 @@ def test_fpd_at_each_level_silences_what_comes_after_it(label: str, place: str) 
         seen = seen and place == "context"
     recoverable = fault.response in ("S0", "Seff") and label != "SFS.10"
     assert fault.recorded is not ((seen and REASONS[label].qualified) or recoverable)
+
+
+def test_linux_has_a_text_for_every_code_of_its_three_lists() -> None:
+    """Correction 18: 07h to 0Bh, all scalable-mode codes and interrupt remapping have texts; others none."""
+    known = {code for code in range(256) if linux_reason(code) != "Unknown"}
+    scalable = {
+        *range(0x30, 0x33),
+        *range(0x38, 0x3B),
+        *range(0x40, 0x49),
+        *range(0x50, 0x53),
+        *range(0x58, 0x5E),
+        *range(0x70, 0x7D),
+        *range(0x80, 0x88),
+        0x90,
+    }
+    assert known == {*range(0xE), *range(0x20, 0x27), *scalable}
+    for code in known:
+        assert linux_reason(code).startswith("SM: ") is (code in scalable)
+
+
+def test_linux_prints_the_texts_that_machines_have_printed() -> None:
+    """Correction 18: the reason texts of fault lines from real machines, decimal codes and hex ones."""
+    seen = {}
+    for line in (Path(__file__).parent / "public" / "fault-lines.txt").read_text().splitlines():
+        found = re.search(r"\[fault reason (?:0x([0-9a-f]+)|(\d+))\] (.*)", line)
+        if found:
+            seen[int(found[1], 16) if found[1] else int(found[2])] = found[3]
+    assert set(seen) == {0x2, 0x6, 0x7, 0xC, 0x25, 0x71}
+    assert {code: linux_reason(code) for code in seen} == seen
+
+
+def test_a_condition_knows_what_linux_prints_for_it() -> None:
+    assert REASONS["SFS.2"].linux == "SM: Present bit in first-level paging entry is clear"
+    assert REASONS["LGN.4"].linux == "Unknown"
+    assert REASONS["PMR"].linux == ""

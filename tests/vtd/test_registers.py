@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.memory import Memory
 from vtdkit.vtd.registers.file import BadRegisterAccess
 from vtdkit.vtd.registers.register_map import available, placed
 from vtdkit.vtd.requests import Fault, Translation
-from vtdkit.vtd.unit.capabilities import Capabilities
 from vtdkit.vtd.unit.unit import RemappingUnit
 
 from .rig import (

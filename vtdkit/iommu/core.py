@@ -110,8 +110,7 @@ class IommuCore:
         self.groups: list[IommuGroup] = []
         self.dma: DmaApi | None = None  # the DMA API, if this machine has one
 
-    # -- devices come and go
-    # -----------------------------------------------------------------------------------------
+    # -- devices come and go -------------------------------------------------
 
     async def iommu_probe_device(self, dev: PciDevice) -> int:
         """A device appears: the driver looks at it, it joins a group, the group gets its default
@@ -173,8 +172,7 @@ class IommuCore:
             if group.default_domain is not None:
                 await self.iommu_domain_free(group.default_domain)
 
-    # -- domains
-    # -----------------------------------------------------------------------------------------------------
+    # -- domains -------------------------------------------------------------
 
     async def iommu_domain_alloc(self, type: str) -> IommuDomain | None:
         """A domain of this type, or None."""
@@ -264,8 +262,7 @@ class IommuCore:
                     return result
         return 0
 
-    # -- map and unmap
-    # -----------------------------------------------------------------------------------------------
+    # -- map and unmap -------------------------------------------------------
 
     def iommu_pgsize(self, domain: IommuDomain, iova: int, paddr: int, size: int) -> tuple[int, int]:
         """The largest page size that fits here, and how many of them before a larger one would fit."""

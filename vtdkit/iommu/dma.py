@@ -103,8 +103,7 @@ class DmaApi:
         self.dma_masks: dict[str, int] = {}
         core.dma = self
 
-    # -- domains
-    # -----------------------------------------------------------------------------------------------------
+    # -- domains -------------------------------------------------------------
 
     async def iommu_get_dma_cookie(self, domain: IommuDomain) -> int:
         """Give a domain its cookie, empty so far. 0 or -ENOMEM. (The core does so when
@@ -178,8 +177,7 @@ class DmaApi:
         """The highest address the device can drive, e.g. (1 << 32) - 1."""
         self.dma_masks[dev.name] = mask
 
-    # -- addresses
-    # ---------------------------------------------------------------------------------------------------
+    # -- addresses -----------------------------------------------------------
 
     async def iommu_dma_alloc_iova(
         self, domain: IommuDomain, iovad: iova_domain, size: int, dev: PciDevice
@@ -206,8 +204,7 @@ class DmaApi:
         else:
             await cookie.iovad.free_iova_fast(iova >> shift, size >> shift)
 
-    # -- one buffer
-    # --------------------------------------------------------------------------------------------------
+    # -- one buffer ----------------------------------------------------------
 
     async def iommu_dma_map_page(
         self, dev: PciDevice, phys: int, size: int, dir: int = DMA_BIDIRECTIONAL
@@ -253,8 +250,7 @@ class DmaApi:
             await self.core.iommu_iotlb_sync(domain, gather)
         await self.iommu_dma_free_iova(cookie, dma_addr, size, gather)
 
-    # -- a list of buffers
-    # -------------------------------------------------------------------------------------------
+    # -- a list of buffers ---------------------------------------------------
 
     async def iommu_dma_map_sg(
         self, dev: PciDevice, sg: Sequence[Segment], dir: int = DMA_BIDIRECTIONAL

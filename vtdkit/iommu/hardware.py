@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.kernel.memory.pages import Page
 from vtdkit.vtd.caches.device_tlb import Endpoint
+from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.memory import AccessError, read_words
 from vtdkit.vtd.registers.events import Message
 from vtdkit.vtd.requests import Fault, Request, Translation
-from vtdkit.vtd.unit.capabilities import Capabilities
 from vtdkit.vtd.unit.hooks import Hooks
 from vtdkit.vtd.unit.unit import RemappingUnit
 
@@ -134,8 +134,7 @@ class RemappingHardware:
         self.scope: set[tuple[int, int]] = set()
         machine.hardware_touched(self)  # the explorer learns of it now, whoever uses it first
 
-    # -- registers
-    # -------------------------------------------------------------------------------------------------
+    # -- registers -----------------------------------------------------------
 
     @coroutine
     def readl(self, offset: int) -> Generator[int | None, None, int]:
@@ -169,8 +168,7 @@ class RemappingHardware:
             yield from self.machine.register_step(self, offset, True)
         self.unit.write(offset, value, 8)
 
-    # -- the queue
-    # -------------------------------------------------------------------------------------------------
+    # -- the queue -----------------------------------------------------------
 
     def ring(self) -> None:
         """The tail moved, or an error was cleared: go to work, if not at it already."""
@@ -239,16 +237,14 @@ class RemappingHardware:
         self.machine.memory_touched(address & ~7)
         self.memory.write64(address & ~7, data << shift, 0xFFFF_FFFF << 32 - shift)
 
-    # -- faults
-    # ----------------------------------------------------------------------------------------------------
+    # -- faults --------------------------------------------------------------
 
     def event(self, message: Message) -> None:
         """The unit sends one of its own interrupts; only the fault event is connected."""
         if self.fault_irq is not None and message.source == "fault":
             self.fault_irq()
 
-    # -- DMA
-    # -------------------------------------------------------------------------------------------------------
+    # -- DMA -----------------------------------------------------------------
 
     async def dma(self, request: Request) -> Translation | Fault:
         """One transaction of a device: the walk, a memory access at a time, others in between."""

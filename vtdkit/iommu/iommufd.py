@@ -78,8 +78,7 @@ class io_pagetable(KObject):
         self.iova_rwsem = core.machine.rwsem("&iopt->iova_rwsem")
         self.domains_rwsem = core.machine.rwsem("&iopt->domains_rwsem")
 
-    # -- areas
-    # -------------------------------------------------------------------------------------------------------
+    # -- areas ---------------------------------------------------------------
 
     def iopt_area_iter_first(self, start: int, last: int) -> iopt_area | None:
         """The lowest area that overlaps a range."""
@@ -121,8 +120,7 @@ class io_pagetable(KObject):
             self.area_itree = tuple(other for other in self.area_itree if other is not area)
         await self.machine.kfree(area)
 
-    # -- map and unmap
-    # -----------------------------------------------------------------------------------------------
+    # -- map and unmap -------------------------------------------------------
 
     async def iopt_map_user_pages(
         self,
@@ -247,8 +245,7 @@ class io_pagetable(KObject):
             at += run
         return 0
 
-    # -- domains
-    # -----------------------------------------------------------------------------------------------------
+    # -- domains -------------------------------------------------------------
 
     async def iopt_table_add_domain(self, domain: IommuDomain) -> int:
         """A domain joins: every area is filled into it. 0, -EEXIST, or an error, and then
@@ -293,8 +290,7 @@ class io_pagetable(KObject):
             if unpin:
                 await self._unpin(area.pages)
 
-    # -- dirty pages
-    # -------------------------------------------------------------------------------------------------
+    # -- dirty pages ---------------------------------------------------------
 
     async def iopt_read_and_clear_dirty_data(
         self, domain: IommuDomain, iova: int, length: int

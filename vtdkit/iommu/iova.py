@@ -50,8 +50,7 @@ class iova_domain(KObject):
         self.cached_node = self.cached32_node = anchor
         self.max32_alloc_size = self.dma_32bit_pfn
 
-    # -- where a search begins
-    # ---------------------------------------------------------------------------------------
+    # -- where a search begins -----------------------------------------------
 
     def _get_cached_rbnode(self, limit_pfn: int) -> iova:
         """`__get_cached_rbnode`: the range to search down from."""
@@ -77,8 +76,7 @@ class iova_domain(KObject):
         if free.pfn_lo >= self.cached_node.pfn_lo:
             self.cached_node = self.rbroot.higher(free)
 
-    # -- the tree
-    # ----------------------------------------------------------------------------------------------------
+    # -- the tree ------------------------------------------------------------
 
     async def alloc_iova(self, size: int, limit_pfn: int, size_aligned: bool = True) -> iova | None:
         """A new range of `size` pages, the highest that ends at `limit_pfn` or below; None when there is
@@ -203,8 +201,7 @@ class iova_domain(KObject):
             return node.pfn_hi + 1, False
         return pfn_lo, True
 
-    # -- the usual way
-    # -----------------------------------------------------------------------------------------------
+    # -- the usual way -------------------------------------------------------
 
     async def iova_domain_init_rcaches(self) -> int:
         """Per-CPU caches for this domain. 0 or -ENOMEM. May sleep."""
@@ -243,8 +240,7 @@ class iova_domain(KObject):
             await self.machine.kfree(tree[index])
         self.rbroot = IovaTree(tree[0])
 
-    # -- for observers
-    # -----------------------------------------------------------------------------------------------
+    # -- for observers -------------------------------------------------------
 
     def ranges(self) -> list[tuple[int, int]]:
         """Every range taken, cached ones included, as (lowest, highest) page frame."""

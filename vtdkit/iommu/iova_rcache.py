@@ -112,8 +112,7 @@ def iova_magazine_pop(mag: iova_magazine, limit_pfn: int) -> int:
     return 0
 
 
-# -- the whole of it
-# -----------------------------------------------------------------------------------------------------
+# -- the whole of it ----------------------------------------------------------
 
 
 async def iova_domain_init_rcaches(iovad: iova_domain) -> int:
@@ -154,8 +153,7 @@ async def free_iova_rcaches(iovad: iova_domain) -> None:
     iovad.rcaches = None
 
 
-# -- one range
-# -----------------------------------------------------------------------------------------------------------
+# -- one range ----------------------------------------------------------------
 
 
 async def iova_rcache_insert(iovad: iova_domain, pfn: int, size: int) -> bool:
@@ -248,8 +246,7 @@ async def depot_pop(rcache: iova_rcache) -> iova_magazine | None:
         return depot[-1]
 
 
-# -- when the space runs out
-# ---------------------------------------------------------------------------------------------
+# -- when the space runs out --------------------------------------------------
 
 
 async def free_cpu_cached_iovas(iovad: iova_domain, cpu: int) -> None:

@@ -23,8 +23,7 @@ from .vfio_dma import VfioMappings, vfio_domain, vfio_iommu, vfio_iommu_group
 class VfioType1(VfioMappings):
     """The type 1 driver of one machine. Guards: nothing of its own; each container has a mutex."""
 
-    # -- containers and groups
-    # ---------------------------------------------------------------------------------------
+    # -- containers and groups -----------------------------------------------
 
     async def vfio_iommu_type1_open(self) -> vfio_iommu | None:
         """A new container, or None without memory."""

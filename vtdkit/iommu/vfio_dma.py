@@ -94,8 +94,7 @@ class VfioMappings:
         self.core = core
         self.machine = core.machine
 
-    # -- map
-    # ---------------------------------------------------------------------------------------------------------
+    # -- map -----------------------------------------------------------------
 
     async def vfio_dma_do_map(
         self,
@@ -203,8 +202,7 @@ class VfioMappings:
             await dma.mm.account_locked_vm(-npage)
         return npage
 
-    # -- unmap
-    # -------------------------------------------------------------------------------------------------------
+    # -- unmap ---------------------------------------------------------------
 
     async def vfio_dma_do_unmap(self, iommu: vfio_iommu, iova: int, size: int) -> tuple[int, int]:
         """Unmap whole mappings: 0 or -EINVAL (also for a range that cuts one in two),

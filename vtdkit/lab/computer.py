@@ -26,8 +26,8 @@ from vtdkit.iommu.intel.structs import device_domain_info, dmar_domain, intel_io
 from vtdkit.iommu.pci import PciBus, PciDevice
 from vtdkit.kernel.checkers.findings import KernelBug
 from vtdkit.kernel.machine.machine import Machine
+from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.requests import Fault, Request, Translation
-from vtdkit.vtd.unit.capabilities import Capabilities
 
 T = TypeVar("T")
 LEGACY = Capabilities()
@@ -85,8 +85,7 @@ class Computer:
         for address in devices:
             self.add_device(address, **(devices[address] if isinstance(devices, Mapping) else {}))
 
-    # -- doing things alone
-    # ------------------------------------------------------------------------------------------
+    # -- doing things alone --------------------------------------------------
 
     def run(self, coro: Coroutine[Any, Any, T], cpu: int = 0) -> T:
         """Run one coroutine to its end."""
@@ -158,8 +157,7 @@ class Computer:
         """What the hardware answers to one DMA of a device."""
         return self.run(self.hardware_of(address).dma(Request(self.devices[address].sid, iova, kind)))
 
-    # -- looking
-    # -----------------------------------------------------------------------------------------------------
+    # -- looking -------------------------------------------------------------
 
     def hardware_of(self, address: str) -> RemappingHardware:
         """The unit a device is behind."""

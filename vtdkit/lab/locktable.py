@@ -159,8 +159,7 @@ def _row(cost: OperationCost) -> tuple[str, ...]:
     return (cost.operation, *(f"{number:,}" if number else "-" for number in numbers))
 
 
-# -- measuring
-# ---------------------------------------------------------------------------------------------------------
+# -- measuring ----------------------------------------------------------------
 
 
 def lock_table(

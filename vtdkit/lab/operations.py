@@ -16,7 +16,7 @@ from typing import Any
 
 from vtdkit.iommu.core import IommuDomain
 from vtdkit.iommu.pci import PciDevice
-from vtdkit.vtd.unit.capabilities import Capabilities
+from vtdkit.vtd.capabilities import Capabilities
 
 from .computer import BOTH_STAGES, LEGACY, SCALABLE, Computer
 
@@ -38,8 +38,7 @@ class Operation:
     options: dict[str, Any] = field(default_factory=dict)
 
 
-# -- ways to get there
-# -------------------------------------------------------------------------------------------------
+# -- ways to get there --------------------------------------------------------
 
 
 def plugged(pc: Computer, number: int, *, unit: int = 0, ats: bool = False) -> PciDevice:
@@ -82,8 +81,7 @@ def with_devices(
     return domain, devices[0]
 
 
-# -- the operations
-# ----------------------------------------------------------------------------------------------------
+# -- the operations -----------------------------------------------------------
 
 
 def probe(pc: Computer) -> Work:

@@ -23,13 +23,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from vtdkit import series
 from vtdkit.iommu.core import IommuDomain
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.kernel.machine.workload import closed_loop
-from vtdkit.series import mainline
-from vtdkit.series.catalogue import SERIES
-from vtdkit.vtd.unit.capabilities import Capabilities
+from vtdkit.series import catalogue
+from vtdkit.series.catalogue import SERIES, driver_at
+from vtdkit.series.mainline import versions as mainline
+from vtdkit.vtd.capabilities import Capabilities
 
 from .computer import Computer
 
@@ -153,12 +153,12 @@ def driver_of(version: Version) -> type[IntelIommu]:
         if version not in RELEASES:
             raise ValueError(f"there is no release {version!r} here; there are {', '.join(RELEASES)}")
         return RELEASES[version]
-    return series.driver_at(version)
+    return driver_at(version)
 
 
 def name_of(version: Version) -> str:
     """What a version is called in tables and figures."""
-    return version if isinstance(version, str) else series.name_of(series.driver_at(version))
+    return version if isinstance(version, str) else catalogue.name_of(driver_at(version))
 
 
 def scaling(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from vtdkit.iommu.intel.driver import IntelIommu
 
-from . import mainline
+from .mainline import versions as mainline
 from .p01_debugfs import Patch01
 from .p02_for_each_device_domain import Patch02
 from .p03_disable_dmar_iommu import Patch03
@@ -21,7 +21,7 @@ from .p09_domain_exit import Patch09
 from .p10_fold import Patch10
 from .p11_accurately import Patch11
 from .p12_mutex import Patch12
-from .patch import Change, PatchInfo, kernel_name, removed, source_of
+from .patch import PatchInfo
 
 POSTED = "2022-05-27"
 
@@ -157,30 +157,3 @@ def name_of(driver: type) -> str:
                 return "before the series" if driver is SERIES[0].driver else "5.19"
             return f"after patch {info.number:02}" if info in SERIES else f"mainline after {info.commit}"
     return str(vars(driver).get("title", driver.__name__))
-
-
-__all__ = [
-    "POSTED",
-    "SERIES",
-    "Change",
-    "IntelIommu",
-    "Patch01",
-    "Patch02",
-    "Patch03",
-    "Patch04",
-    "Patch05",
-    "Patch06",
-    "Patch07",
-    "Patch08",
-    "Patch09",
-    "Patch10",
-    "Patch11",
-    "Patch12",
-    "PatchInfo",
-    "driver_at",
-    "kernel_name",
-    "mainline",
-    "name_of",
-    "removed",
-    "source_of",
-]

@@ -237,8 +237,9 @@ from explorer.families import Family
 from vtdkit.kernel.explorer import explore_system, random_walk
 for search in (explore_system, random_walk):
     order = []
-    found = search(Family("filesystem(N)", 15), on_outcome=lambda outcome, schedule: order.append(schedule.text))
-    found = search(Family("philosophers(N) complete", 4), on_outcome=lambda outcome, schedule: order.append(schedule.text))
+    found = search(Family("filesystem(N)", 15), on_outcome=lambda _, schedule: order.append(schedule.text))
+    family = Family("philosophers(N) complete", 4)
+    found = search(family, on_outcome=lambda _, schedule: order.append(schedule.text))
     print(order, found)
 """
 

@@ -76,8 +76,7 @@ class DriverBase:
         self.device_domain_lock = self.machine.spinlock("device_domain_lock")
         self.device_domain_list = self.machine.list_head("device_domain_list")
 
-    # -- helpers
-    # -----------------------------------------------------------------------------------------------------
+    # -- helpers -------------------------------------------------------------
 
     def pr(self, text: str) -> None:
         """`pr_info` and its sisters: a line in the kernel log."""

@@ -99,8 +99,7 @@ class ContextTables(Pasid):
 
         return not await self.bus.for_each_dma_alias(dev, visit)
 
-    # -- filling in
-    # --------------------------------------------------------------------------------------------------
+    # -- filling in ----------------------------------------------------------
 
     async def domain_context_mapping_one(
         self,
@@ -248,8 +247,7 @@ class ContextTables(Pasid):
 
         return await self.bus.for_each_dma_alias(dev, visit)
 
-    # -- clearing
-    # ----------------------------------------------------------------------------------------------------
+    # -- clearing ------------------------------------------------------------
 
     async def domain_context_clear_one(self, info: device_domain_info, bus: int, devfn: int) -> None:
         """Clear one entry under `iommu->lock`; then, the lock let go, flush everything that came from it."""
@@ -296,8 +294,7 @@ class ContextTables(Pasid):
 
         await self.bus.for_each_dma_alias(info.dev, visit)
 
-    # -- whole tables
-    # ------------------------------------------------------------------------------------------------
+    # -- whole tables --------------------------------------------------------
 
     async def iommu_alloc_root_entry(self, iommu: intel_iommu) -> int:
         """Give a unit its root table."""

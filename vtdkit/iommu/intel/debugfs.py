@@ -48,8 +48,7 @@ class SeqFile:
 class Debugfs(Svm):
     """Guards: what each dump takes says its docstring; none protects the page tables."""
 
-    # -- domain_translation_struct
-    # -----------------------------------------------------------------------------------
+    # -- domain_translation_struct -------------------------------------------
 
     async def pgtable_walk_level(
         self, m: SeqFile, table: Page, level: int, start: int, path: list[int]
@@ -99,8 +98,7 @@ class Debugfs(Svm):
 
         return show
 
-    # -- dmar_translation_struct
-    # -------------------------------------------------------------------------------------
+    # -- dmar_translation_struct ---------------------------------------------
 
     async def dmar_translation_struct_show(self) -> SeqFile:
         """Read the file: root, context and PASID entries of every unit, each
@@ -161,8 +159,7 @@ class Debugfs(Svm):
             number = (dir_index << defs.PASID_PDE_SHIFT) + index
             await m.printf(f"\t\t{number:#x}\t" + ":".join(f"{word:#018x}" for word in reversed(words)))
 
-    # -- invalidation_queue
-    # ------------------------------------------------------------------------------------------
+    # -- invalidation_queue --------------------------------------------------
 
     async def invalidation_queue_show(self) -> SeqFile:
         """Read the file: head, tail and every slot of each ring, under its `q_lock`."""

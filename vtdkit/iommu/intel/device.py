@@ -21,8 +21,7 @@ from .structs import device_domain_info, dma_pte_addr, dma_pte_present, dmar_dom
 class Devices(Domains):
     """Guards: `info->domain` and the device lists by `device_domain_lock`."""
 
-    # -- attach
-    # ------------------------------------------------------------------------------------------------------
+    # -- attach --------------------------------------------------------------
 
     async def intel_iommu_attach_device(self, domain: IommuDomain, dev: PciDevice) -> int:
         """The core attaches a device (it holds `group->mutex`). 0, -EPERM, -ENODEV,
@@ -132,8 +131,7 @@ class Devices(Domains):
             return await self.domain_setup_first_level(iommu, domain, dev, defs.PASID_RID2PASID)
         return await self.intel_pasid_setup_second_level(iommu, domain, dev, defs.PASID_RID2PASID)
 
-    # -- detach
-    # ------------------------------------------------------------------------------------------------------
+    # -- detach --------------------------------------------------------------
 
     async def detach_translation(self, info: device_domain_info, iommu: intel_iommu) -> None:
         """The part of the tear-down that is about tables: PASID entry, ATS, context entries, PASID table."""
@@ -167,8 +165,7 @@ class Devices(Domains):
         """The core detaches a device (it holds `group->mutex`)."""
         await self.dmar_remove_one_dev_info(dev)
 
-    # -- probe and release
-    # -------------------------------------------------------------------------------------------
+    # -- probe and release ---------------------------------------------------
 
     async def intel_iommu_probe_device(self, dev: PciDevice) -> intel_iommu | int:
         """A device appears: make its record. The unit that translates for it, or -ENODEV, -ENOMEM."""

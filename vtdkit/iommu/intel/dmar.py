@@ -27,8 +27,7 @@ class Dmar(DriverBase):
         """Bytes of a descriptor as a shift: 16, or 32 where the unit has scalable mode."""
         return 5 if self.ecap(iommu, defs.ECAP_SMTS) else 4
 
-    # -- on and off
-    # --------------------------------------------------------------------------------------------------
+    # -- on and off ----------------------------------------------------------
 
     async def dmar_enable_qi(self, iommu: intel_iommu) -> int:
         """Allocate the ring and switch it on. -ENOENT where there is no queued
@@ -110,8 +109,7 @@ class Dmar(DriverBase):
             self.machine.bug_on(self.machine.now > deadline, "DMAR hardware is malfunctioning")
             await self.machine.work(max(self.machine.costs.mmio, 1))
 
-    # -- the ring
-    # ----------------------------------------------------------------------------------------------------
+    # -- the ring ------------------------------------------------------------
 
     async def reclaim_free_desc(self, qi: q_inval) -> None:
         """Slots at the tail whose submissions are over become free. Caller holds `q_lock`."""
@@ -252,8 +250,7 @@ class Dmar(DriverBase):
                 break
         return await qi.desc_status.load32(wait_index) == QI_ABORT
 
-    # -- the kinds of flush
-    # ------------------------------------------------------------------------------------------
+    # -- the kinds of flush --------------------------------------------------
 
     async def qi_flush_context(self, iommu: intel_iommu, did: int, sid: int, fm: int, type: int) -> None:
         """Context-cache invalidation; `type` is a DMA_CCMD_*_INVL value."""

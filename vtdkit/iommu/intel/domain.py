@@ -18,8 +18,7 @@ from .structs import DOMAIN_FLAG_USE_FIRST_LEVEL, dmar_domain, intel_iommu
 class Domains(ContextTables):
     """Guards: `device_domain_lock` and `intel_iommu::lock`, both, for counts, ids and capabilities."""
 
-    # -- what a domain can do
-    # ----------------------------------------------------------------------------------------
+    # -- what a domain can do ------------------------------------------------
 
     def iommu_paging_structure_coherency(self, iommu: intel_iommu) -> bool:
         """Does the unit snoop page-table reads?"""
@@ -63,8 +62,7 @@ class Domains(ContextTables):
             generic.pgsize_bitmap |= (0, 1 << 21, 1 << 21 | 1 << 30)[domain.iommu_superpage]
         await self.domain_update_iotlb(domain)
 
-    # -- ids
-    # ---------------------------------------------------------------------------------------------------------
+    # -- ids -----------------------------------------------------------------
 
     async def domain_attach_iommu(self, domain: dmar_domain, iommu: intel_iommu) -> int:
         """One more device of this unit; the first one gets the domain its id there. -ENOSPC.
@@ -110,8 +108,7 @@ class Domains(ContextTables):
         await self.domain_update_iommu_cap(domain)
         domain.iommu_did = {**domain.iommu_did, iommu.seq_id: 0}
 
-    # -- life
-    # --------------------------------------------------------------------------------------------------------
+    # -- life ----------------------------------------------------------------
 
     async def alloc_domain(self, type: str) -> dmar_domain | None:
         """A domain without a table yet; None when memory is out. `type`: "dma",

@@ -21,8 +21,7 @@ from .structs import device_domain_info, dmar_domain, intel_iommu
 class Flush(Dmar):
     """Guards: `domain->devices` by `device_domain_lock`; register sequences by `register_lock`."""
 
-    # -- by register
-    # -------------------------------------------------------------------------------------------------
+    # -- by register ---------------------------------------------------------
 
     def iommu_flush_write_buffer(self, iommu: intel_iommu) -> Awaitable[None]:
         """Old units buffer table writes (RWBF): have them written out. Nothing to do on others."""
@@ -56,8 +55,7 @@ class Flush(Dmar):
             await iommu.hardware.writeq(offset + 8, value)
             await self.iommu_wait_op(iommu, offset + 8, defs.DMA_TLB_IVT, False)
 
-    # -- either way
-    # --------------------------------------------------------------------------------------------------
+    # -- either way ----------------------------------------------------------
 
     def flush_context(
         self, iommu: intel_iommu, did: int, source_id: int, function_mask: int, type: int
@@ -73,8 +71,7 @@ class Flush(Dmar):
         way = self.qi_flush_iotlb if iommu.flush_queued else self._iommu_flush_iotlb
         return way(iommu, did, addr, size_order, type)
 
-    # -- device TLBs
-    # -------------------------------------------------------------------------------------------------
+    # -- device TLBs ---------------------------------------------------------
 
     async def iommu_support_dev_iotlb(
         self,
@@ -155,8 +152,7 @@ class Flush(Dmar):
             for info in domain.devices.entries():
                 await self._iommu_flush_dev_iotlb(info, addr, mask)
 
-    # -- the IOTLB of a domain
-    # ---------------------------------------------------------------------------------------
+    # -- the IOTLB of a domain -----------------------------------------------
 
     async def iommu_flush_iotlb_psi(
         self,

@@ -15,8 +15,7 @@ from .structs import dma_pte_addr, intel_iommu
 class Hotplug(FaultHandler):
     """Guards: the list of units by `dmar_global_lock`; `gcmd` and register sequences by `register_lock`."""
 
-    # -- one unit, switched on
-    # ---------------------------------------------------------------------------------------
+    # -- one unit, switched on -----------------------------------------------
 
     async def init_unit(self, iommu: intel_iommu) -> int:
         """Capabilities, queue, domain ids, root table, fault interrupt. 0 or -ENOMEM."""
@@ -94,8 +93,7 @@ class Hotplug(FaultHandler):
             await iommu.hardware.writel(defs.DMAR_GCMD_REG, iommu.gcmd)
             await self.iommu_wait_op(iommu, defs.DMAR_GSTS_REG, defs.DMA_GSTS_TES, False)
 
-    # -- one unit, taken away
-    # ----------------------------------------------------------------------------------------
+    # -- one unit, taken away ------------------------------------------------
 
     async def disable_dmar_iommu(self, iommu: intel_iommu) -> None:
         """Detach every device of the unit, under the global lock; then translation off."""
@@ -144,8 +142,7 @@ class Hotplug(FaultHandler):
         await self.iommu_enable_translation(iommu)
         return 0
 
-    # -- sleep
-    # -------------------------------------------------------------------------------------------------------
+    # -- sleep ---------------------------------------------------------------
 
     async def iommu_suspend(self) -> int:
         """Flush everything, translation off, remember the fault registers."""
@@ -181,8 +178,7 @@ class Hotplug(FaultHandler):
                 for register, value in zip(registers, iommu.iommu_state, strict=False):
                     await iommu.hardware.writel(register, value)
 
-    # -- after a crash
-    # -----------------------------------------------------------------------------------------------
+    # -- after a crash -------------------------------------------------------
 
     async def copy_translation_tables(self, iommu: intel_iommu) -> int:
         """Take over the context tables of the kernel that crashed, so that devices still at it do not

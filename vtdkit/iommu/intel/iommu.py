@@ -135,8 +135,7 @@ class IommuOps(Hotplug):
             iova & (1 << defs.level_to_offset_bits(level) + defs.VTD_PAGE_SHIFT) - 1
         )
 
-    # -- cache coherency
-    # ---------------------------------------------------------------------------------------------
+    # -- cache coherency -----------------------------------------------------
 
     async def domain_support_force_snooping(self, domain: dmar_domain) -> bool:
         """Can every attached device's unit force snooping? Caller holds `device_domain_lock`."""

@@ -73,8 +73,7 @@ class Pasid(PageTables):
     `pasid_table->dev` by `device_domain_lock`.
     """
 
-    # -- tables
-    # ------------------------------------------------------------------------------------------------------
+    # -- tables --------------------------------------------------------------
 
     def intel_pasid_get_table(self, dev: PciDevice) -> pasid_table | None:
         """The device's PASID table, if it has one."""
@@ -183,8 +182,7 @@ class Pasid(PageTables):
             await self.free_pgtable_page(page)
         await self.machine.kfree(table)
 
-    # -- entries
-    # -----------------------------------------------------------------------------------------------------
+    # -- entries -------------------------------------------------------------
 
     async def intel_pasid_get_entry(self, dev: PciDevice, pasid: int) -> pasid_entry | None:
         """The entry of a PASID, its table made if need be (without sleeping); None when out of bounds
@@ -286,8 +284,7 @@ class Pasid(PageTables):
         else:
             await self.iommu_flush_write_buffer(iommu)
 
-    # -- the kinds of entry
-    # ------------------------------------------------------------------------------------------
+    # -- the kinds of entry --------------------------------------------------
 
     async def pasid_enable_wpe(self, pte: pasid_entry) -> int:
         """Write protection for supervisor requests, as the CPU has it (CR0.WP is on in this

@@ -109,8 +109,7 @@ class PageTables(Flush):
             total -= 1
         return None, 1
 
-    # -- taking out, the way of switch_to_super_page: leaves first, tables freed at once
-    # -------------------------------
+    # -- taking out, the way of switch_to_super_page: leaves first, tables freed at once ---
 
     async def dma_pte_clear_range(self, domain: dmar_domain, start_pfn: int, last_pfn: int) -> None:
         """Zero the leaves of a range; a flush must follow."""
@@ -185,8 +184,7 @@ class PageTables(Flush):
             await self.free_pgtable_page(domain.pgd)
             domain.pgd = None
 
-    # -- taking out, the way of unmap: one entry cleared, tables collected
-    # ---------------------------------------------
+    # -- taking out, the way of unmap: one entry cleared, tables collected ---
 
     async def dma_pte_list_pagetables(
         self, domain: dmar_domain, level: int, value: int, freelist: list[Page]
@@ -254,8 +252,7 @@ class PageTables(Flush):
             freelist.append(pgd)
             domain.pgd = None
 
-    # -- putting in
-    # ----------------------------------------------------------------------------------------------------
+    # -- putting in ----------------------------------------------------------
 
     def hardware_largepage_caps(self, domain: dmar_domain, iov_pfn: int, phy_pfn: int, pages: int) -> int:
         """The highest level a leaf may have here: both addresses aligned, enough left, the hardware able."""

@@ -57,8 +57,7 @@ class Checks(IrqFlags):
         if known is not None:
             self.order.begin(context, known)
 
-    # -- making findings
-    # -------------------------------------------------------------------------------------------
+    # -- making findings -----------------------------------------------------
 
     def report(
         self,
@@ -100,8 +99,7 @@ class Checks(IrqFlags):
         place = f" on CPU{context.cpu_id}" if context.cpu_id >= 0 else ""
         return f"{context.kind} {context.name}{place}" + "".join(f", {what}" for what in off)
 
-    # -- sleeping
-    # --------------------------------------------------------------------------------------------------
+    # -- sleeping ------------------------------------------------------------
 
     def might_sleep(self, place: Spot | None = None) -> None:
         """`might_sleep`: report it if the running context must not sleep here."""
@@ -119,8 +117,7 @@ class Checks(IrqFlags):
             text=text,
         )
 
-    # -- memory
-    # ----------------------------------------------------------------------------------------------------
+    # -- memory --------------------------------------------------------------
 
     def use_after_free(self, page: Page, index: int, what: str) -> None:
         """A freed page was read or written."""
@@ -216,8 +213,7 @@ class Checks(IrqFlags):
     exploring = False
     order: Any = None
 
-    # -- RCU, waiting for ever
-    # -------------------------------------------------------------------------------------
+    # -- RCU, waiting for ever -----------------------------------------------
 
     def rcu_misuse(self, what: str, context: Context) -> None:
         """A rule of RCU was broken."""

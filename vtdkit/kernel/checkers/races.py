@@ -110,8 +110,7 @@ class HappensBefore:
         self.machine = machine
         self.on = False
 
-    # -- ordering
-    # --------------------------------------------------------------------------------------------------
+    # -- ordering ------------------------------------------------------------
 
     def clock(self, context: Context) -> Clock:
         """The context's clock, created when first needed."""
@@ -231,8 +230,7 @@ class HappensBefore:
                 self.advance(context, context.vc)
         self.advance(boot, seen)
 
-    # -- accesses
-    # --------------------------------------------------------------------------------------------------
+    # -- accesses ------------------------------------------------------------
 
     def read(self, context: Context, cell: Cell, obj: Any, field: str, place: Spot, marked: bool) -> None:
         """A plain (or marked) read of a watched field."""

@@ -103,8 +103,7 @@ class Validation(Checks):
         if context.chain.lock is not None and self.lockdep is not None and not context.irqstate & HARD_OFF:
             self.lockdep.irqs_on(context.chain, context.irqstate, site(here(2)), _places(context))
 
-    # -- what the locks themselves notice
-    # --------------------------------------------------------------------------
+    # -- what the locks themselves notice ------------------------------------
 
     def bad_unlock(self, context: Context, lock: Lock, place: Spot | None) -> None:
         """A lock was released by a context that does not hold it."""

@@ -114,8 +114,7 @@ class ExploredMachine(Touching):
         self.pages = XPageAllocator(self, frames=1 << 22, nodes=len({cpu.socket for cpu in self.cpus}))
         self.pages.page_class = XPage
 
-    # -- processes
-    # -------------------------------------------------------------------------------------------------
+    # -- processes -----------------------------------------------------------
 
     def begin(self) -> None:
         """Set-up is over: take over what was spawned. Each thread's first step takes it
@@ -240,8 +239,7 @@ class ExploredMachine(Touching):
             return None
         return self.pages.FIRST_PFN + (1 << 22) + slot * FRAMES_EACH + process.pages
 
-    # -- one step
-    # --------------------------------------------------------------------------------------------------
+    # -- one step ------------------------------------------------------------
 
     def step(self, process: Process) -> None:
         """Let a process do what it stands before, and run until it is about to do something visible
@@ -373,8 +371,7 @@ class ExploredMachine(Touching):
                 return other
         return None
 
-    # -- the end
-    # ---------------------------------------------------------------------------------------------------
+    # -- the end -------------------------------------------------------------
 
     def wait_cycle(self) -> str:
         """Who waits for whom, when nobody can go on: the cycle, if there is one."""

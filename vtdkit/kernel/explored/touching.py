@@ -30,8 +30,7 @@ class Touching(Machine):
     running: Any
     process_of: dict[Context, Any]
 
-    # -- names
-    # -----------------------------------------------------------------------------------------------------
+    # -- names ---------------------------------------------------------------
     def fresh_name(self, what: str) -> Hashable:
         """A name for something just made, the same in every execution."""
         process = self.running
@@ -65,8 +64,7 @@ class Touching(Machine):
         """Is a block left only because its thread is put away?"""
         return self.dead or (self.exploring and self.running is None)
 
-    # -- what is touched, and where a thread stops for it
-    # ------------------------------------------------------------
+    # -- what is touched, and where a thread stops for it --------------------
 
     def touch(self, location: int, kind: int) -> None:
         """The running process's present step touches this."""

@@ -26,8 +26,8 @@ def minimise(
 ) -> Schedule:
     """Return the schedule with the fewest context switches found that still shows a finding.
 
-    finding  the finding, or a function that says whether an `Outcome` shows it; by default the
-    first one that the
+    finding  the finding, or a function that says whether an `Outcome` shows it; by default the first one
+             that the
              schedule shows
     tries    how many other executions to look at
 

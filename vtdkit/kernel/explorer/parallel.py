@@ -37,9 +37,9 @@ HOME, AWAY, HELD = "home", "away", "held"
 class Top:
     """A node of the upper tree, or the root of a subtree below it.
 
-    state     HOME: a subtree, here; AWAY: a subtree with a worker; HELD: a node of the upper tree node
-    its node. While it is away this is a stand-in that only collects reversals children  of a held node:
-    the tops below it that are not finished, in the order in which they were begun
+    state     HOME: a subtree, here; AWAY: a subtree with a worker; HELD: a node of the upper tree
+    node      its node. While it is away this is a stand-in that only collects reversals
+    children  of a held node: the tops below it that are not finished, in the order in which they were begun
     """
 
     __slots__ = ("above", "children", "node", "process", "state")

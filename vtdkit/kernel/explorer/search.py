@@ -45,12 +45,15 @@ def explore_system(
     """Run every execution of a system that matters, and only those; return what was found.
 
     preemptions  run only what up to so many preemptions (switches away from a process that could go on) can
-    show delays       the same, counted in delays: processes passed over by a scheduler that goes round depth
-    let no process take more than so many steps limit        stop after so many executions executor     spread
-    the work over its workers, with the same counts; the factory must be picklable progress     show a bar
-    (needs tqdm) resume       a file: what was done is kept there when the search ends early, and taken up
-    from there if there is one on_outcome   called with (outcome, schedule) at the end of each execution; a
-    true answer ends the search
+                 show
+    delays       the same, counted in delays: processes passed over by a scheduler that goes round
+    depth        let no process take more than so many steps
+    limit        stop after so many executions
+    executor     spread the work over its workers, with the same counts; the factory must be picklable
+    progress     show a bar (needs tqdm)
+    resume       a file: what was done is kept there when the search ends early, and taken up from there if
+                 there is one
+    on_outcome   called with (outcome, schedule) at the end of each execution; a true answer ends the search
 
     ValueError if these do not go together; what the system raises is passed on.
 

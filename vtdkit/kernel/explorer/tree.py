@@ -40,7 +40,8 @@ class Reversal:
     rivals     processes asleep in the node that are known to conflict with the last step (used if not
                exact)
     blind      True if nobody looks after `rivals`, since the node's branches are explored in different
-    places touch      all that `steps` touch (bits)
+               places
+    touch      all that `steps` touch (bits)
     """
 
     __slots__ = ("blind", "born", "exact", "footprint", "process", "rivals", "seed", "steps", "touch")
@@ -132,8 +133,7 @@ class Doubts:
 class Node:
     """A state in the tree of executions.
 
-    sleep      sleeping process -> what its step touches; those asleep from the start
-    first, then, in order,
+    sleep      sleeping process -> what its step touches; those asleep from the start first, then, in order,
                those that went first from here (the one under way is added when it is done)
     inherited  how many were asleep from the start
     pending    the reversals still to be run from here

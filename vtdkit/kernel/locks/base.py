@@ -172,8 +172,7 @@ class Lock:
         """An exclusive lock stands for itself in the list of what a context holds."""
         return self
 
-    # -- prices
-    # ----------------------------------------------------------------------------------------------------
+    # -- prices --------------------------------------------------------------
 
     def fetch_cost(self, cpu: int) -> int:
         """Nanoseconds to take the free lock on `cpu`: dearer when the line was last
@@ -195,8 +194,7 @@ class Lock:
         near = sockets is None or sockets[heir.cpu_id] == sockets[self.last_cpu]
         return machine.costs.line_near if near else machine.costs.line_far
 
-    # -- bookkeeping
-    # -----------------------------------------------------------------------------------------------
+    # -- bookkeeping ---------------------------------------------------------
 
     def order_check(self, context: Context, key: int, place: Spot) -> None:
         """Tell the validator, before waiting, that `context` takes this lock."""
@@ -262,8 +260,7 @@ class Lock:
         context.let_go(self)
         return True
 
-    # -- questions
-    # -------------------------------------------------------------------------------------------------
+    # -- questions -----------------------------------------------------------
 
     def held_by_me(self) -> bool:
         """Does the running context own this lock?"""

@@ -52,8 +52,7 @@ class Rcu:
         self.pending_callbacks = 0
         self._read = _ReadSide(self)
 
-    # -- readers
-    # ---------------------------------------------------------------------------------------------------
+    # -- readers -------------------------------------------------------------
 
     def read(self) -> _ReadSide:
         """`rcu_read_lock` … `rcu_read_unlock` as a block; nests."""
@@ -102,8 +101,7 @@ class Rcu:
             self.machine.rcu_misuse("suspicious rcu_dereference_check() usage", self.machine.current)
         return value
 
-    # -- updaters
-    # --------------------------------------------------------------------------------------------------
+    # -- updaters ------------------------------------------------------------
 
     @coroutine
     def synchronize(self, expedited: bool = False) -> Wait:

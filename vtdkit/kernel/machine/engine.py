@@ -95,8 +95,7 @@ class Engine:
         self.stop_at: Context | None = None
         self.stopped = False
 
-    # -- contexts
-    # --------------------------------------------------------------------------------------------------
+    # -- contexts ------------------------------------------------------------
 
     def new_context(self, name: str, kind: str) -> Context:
         """Register a context; it does not run yet."""
@@ -126,8 +125,7 @@ class Engine:
         """Hand a short-lived context back."""
         self.spare.setdefault(context.name, []).append(context)
 
-    # -- time
-    # ------------------------------------------------------------------------------------------------------
+    # -- time ----------------------------------------------------------------
 
     def call_in(self, ns: int, function: Callable[[], None], name: str = "timer") -> Callable[[], None]:
         """Call a plain function in `ns` nanoseconds; returns a function that cancels the call."""
@@ -190,8 +188,7 @@ class Engine:
         self.now = due
         return True
 
-    # -- the loop
-    # --------------------------------------------------------------------------------------------------
+    # -- the loop ------------------------------------------------------------
 
     def loop(self) -> None:
         """Run until nothing is left to do, or until `stopped`."""
@@ -250,8 +247,7 @@ class Engine:
         context.error = error
         raise error
 
-    # -- hooks
-    # -----------------------------------------------------------------------------------------------------
+    # -- hooks ---------------------------------------------------------------
 
     def housekeeping(self) -> None:
         """Now and then: compact records."""

@@ -96,8 +96,7 @@ class IrqFlags(Scheduler):
         worst = max(ran, key=lambda c: c.longest)
         return Latency(len(ran), sum(c.longest for c in ran), worst.longest, *map(site, worst.longest_at))
 
-    # -- hard interrupts
-    # -------------------------------------------------------------------------------------------
+    # -- hard interrupts -----------------------------------------------------
 
     def local_irq_save(self, where: Spot | None = None) -> int:
         """Switch hard interrupts of this CPU off; returns the flags for `local_irq_restore`."""
@@ -137,8 +136,7 @@ class IrqFlags(Scheduler):
         """Switch hard interrupts on, whatever they were."""
         yield from self.local_irq_restore(0, here())
 
-    # -- softirqs
-    # --------------------------------------------------------------------------------------------------
+    # -- softirqs ------------------------------------------------------------
 
     def local_bh_disable(self, where: Spot | None = None) -> None:
         """Keep softirqs from running on this CPU; nests."""
@@ -162,8 +160,7 @@ class IrqFlags(Scheduler):
         if not context.bh_count and context.cpu is not None and context.cpu.pending:
             yield from self.opened()  # softirqs run here also under a spin lock
 
-    # -- preemption
-    # ------------------------------------------------------------------------------------------------
+    # -- preemption ----------------------------------------------------------
 
     def preempt_disable(self) -> None:
         """Keep this thread on its CPU; nests."""
@@ -197,8 +194,7 @@ class IrqFlags(Scheduler):
         """Preemption was off longer than ever in this context, until now."""
         context.longest, context.longest_at = self.now - context.preempt_at, (context.preempt_site, place)
 
-    # -- questions a driver may ask
-    # --------------------------------------------------------------------------------
+    # -- questions a driver may ask ------------------------------------------
 
     def in_interrupt(self) -> bool:
         """Is this a hard interrupt or a softirq, or are bottom halves off?"""

@@ -119,8 +119,7 @@ class Machine(Reports):
         costs, sockets = PRESETS[name]
         return cls(cpus, **{"costs": costs, "sockets": sockets, **options})
 
-    # -- running
-    # ---------------------------------------------------------------------------------------------------
+    # -- running -------------------------------------------------------------
 
     def spawn(
         self,
@@ -238,8 +237,7 @@ class Machine(Reports):
             if self.order is not None:
                 self.order.settle(self.boot, self.contexts)
 
-    # -- time
-    # ------------------------------------------------------------------------------------------------------
+    # -- time ----------------------------------------------------------------
 
     def work(self, ns: int) -> Any:
         """Keep this CPU busy for `ns` nanoseconds. Await it at once: for what runs alone the time is

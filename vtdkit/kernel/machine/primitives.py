@@ -67,8 +67,7 @@ class Primitives(Validation):
         """The class this machine uses where a driver asks for `cls`."""
         return cast("type[T]", self.classes.get(cls, cls))
 
-    # -- locks
-    # -----------------------------------------------------------------------------------------------------
+    # -- locks ---------------------------------------------------------------
 
     def spinlock(self, name: str, *, kind: str = "queued", subclass: int = 0) -> QueuedSpinLock:
         """A `spinlock_t`. `kind`: "queued" (Linux today), "ticket" or "test-and-set"."""
@@ -94,8 +93,7 @@ class Primitives(Validation):
         """A `struct rw_semaphore`."""
         return self.made(RwSemaphore)(self.me, name, subclass=subclass)
 
-    # -- waiting and counting
-    # --------------------------------------------------------------------------------------
+    # -- waiting and counting ------------------------------------------------
 
     def completion(self, name: str) -> Completion:
         """A `struct completion`."""
@@ -129,8 +127,7 @@ class Primitives(Validation):
         self.ledger.enter(self.ledger.lists, lst)
         return lst
 
-    # -- memory
-    # ----------------------------------------------------------------------------------------------------
+    # -- memory --------------------------------------------------------------
 
     @coroutine
     def kmalloc(
@@ -206,8 +203,7 @@ class Primitives(Validation):
         return
         yield
 
-    # -- interrupts and timers
-    # -------------------------------------------------------------------------------------
+    # -- interrupts and timers -----------------------------------------------
 
     def irq_line(self, name: str, handler: Handler, cpu: int = 0) -> IrqLine:
         """An interrupt line: `line.fire()` has `handler()` run in hard interrupt context on its CPU."""
@@ -261,8 +257,7 @@ class Primitives(Validation):
             number = self._words[what] = self.register(what, "word")
         return number
 
-    # -- hardware beside the CPUs
-    # ----------------------------------------------------------------------------------
+    # -- hardware beside the CPUs --------------------------------------------
 
     def hardware_touched(self, thing: Any) -> None:
         """The running step changes the state of a piece of hardware (the explorer wants to know)."""
@@ -285,8 +280,7 @@ class Primitives(Validation):
         """
         yield from ()
 
-    # -- names, prices, statistics
-    # ---------------------------------------------------------------------------------
+    # -- names, prices, statistics -------------------------------------------
 
     def register(self, name: str, kind: str) -> int:
         """A number for a lock (or a word somebody spins on) in the record."""

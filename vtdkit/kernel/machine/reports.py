@@ -26,8 +26,7 @@ class Reports(Primitives):
         self.marks: list[str] = []
         self.ledger = Ledger(self.me)
 
-    # -- the record
-    # ------------------------------------------------------------------------------------------------
+    # -- the record ----------------------------------------------------------
 
     def note(self, context: Context, kind: int, obj: int) -> None:
         rows = self.rows
@@ -65,8 +64,7 @@ class Reports(Primitives):
             [context.kind for context in self.contexts],
         )
 
-    # -- statistics
-    # ------------------------------------------------------------------------------------------------
+    # -- statistics ----------------------------------------------------------
 
     def lock_stat(self) -> LockStatTable:
         """Every lock class that was taken, as /proc/lock_stat has them; prints as that file does.
@@ -95,8 +93,7 @@ class Reports(Primitives):
             )
         return ContentionTable(contentions(self.trace()), by, sort)
 
-    # -- leaks
-    # -----------------------------------------------------------------------------------------------------
+    # -- leaks ---------------------------------------------------------------
 
     def leak_baseline(self) -> None:
         """What exists now is no leak later."""

@@ -40,8 +40,7 @@ class Scheduler(Engine):
         per_socket = -(-cpus // sockets)
         self.cpus = [Cpu(i, i // per_socket) for i in range(cpus)]
 
-    # -- threads
-    # ---------------------------------------------------------------------------------------------------
+    # -- threads -------------------------------------------------------------
 
     def start(self, context: Context, coro: Coroutine[Any, Any, Any], cpu: Cpu) -> None:
         """Put a new thread on a CPU."""
@@ -179,8 +178,7 @@ class Scheduler(Engine):
         self._append(cpu, task)
         self._next_thread(cpu)
 
-    # -- interrupts
-    # ------------------------------------------------------------------------------------------------
+    # -- interrupts ----------------------------------------------------------
 
     def interrupt(self, cpu: Cpu, name: str, handler: Handler) -> None:
         """A hard interrupt reaches `cpu` now: it runs at once, or when interrupts come back on."""
@@ -308,8 +306,7 @@ class Scheduler(Engine):
         if cpu is not None and self.open_cpu(cpu):
             yield None
 
-    # -- ends
-    # ------------------------------------------------------------------------------------------------------
+    # -- ends ----------------------------------------------------------------
 
     def finished(self, context: Context, value: Any) -> None:
         super().finished(context, value)
@@ -330,8 +327,7 @@ class Scheduler(Engine):
         elif context.kind != AGENT:
             self._pop(context)
 
-    # -- hooks
-    # -----------------------------------------------------------------------------------------------------
+    # -- hooks ---------------------------------------------------------------
 
     def note(self, context: Context, kind: int, obj: int) -> None:
         """Record an event of `context` (the machine knows how)."""

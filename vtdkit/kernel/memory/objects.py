@@ -1,14 +1,18 @@
 """Driver objects whose fields are watched: what `struct`s with shared fields are here.
 
 A driver class lists its shared fields with `shared()`; every plain access (`obj.field`, `obj.field = x`)
-is then seen by the checkers: use after free and fields that are not there (KASAN), data races (KCSAN).
-Fields written once before the object is visible to anybody are ordinary attributes.
+is then seen by the
+checkers: use after free and fields that are not there (KASAN), data races (KCSAN). Fields written once
+before the object is
+visible to anybody are ordinary attributes.
 
 A plain access is not a place where another thread can get in between, so a driver that shares a field
-without a lock writes it with `await obj.write(field=x)` or `await obj.write_once(field=x)` (the kernel's
-WRITE_ONCE) and reads it with `await obj.read("field")` or `read_once`: those are steps of their own, also
-for the explorer. `store_release` and `load_acquire` (rcu_assign_pointer, rcu_dereference) also order what
-was written before with what is read after.
+without a lock
+writes it with `await obj.write(field=x)` or `await obj.write_once(field=x)` (the kernel's WRITE_ONCE) and
+reads it with `await
+obj.read("field")` or `read_once`: those are steps of their own, also for the explorer. `store_release`
+and `load_acquire`
+(rcu_assign_pointer, rcu_dereference) also order what was written before with what is read after.
 
 Objects come from `machine.kmalloc(cls, ...)` and go with `machine.kfree(obj)`, which count, can be made
 to fail, and poison.
@@ -116,8 +120,7 @@ class KObject:
         """What a finding calls one of the fields."""
         return f"{type(self).__name__}.{field}"
 
-    # -- accesses that are steps of their own
-    # ----------------------------------------------------------------------
+    # -- accesses that are steps of their own --------------------------------
 
     @coroutine
     def read(self, field: str) -> Generator[int | None, None, Any]:

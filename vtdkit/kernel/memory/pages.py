@@ -82,8 +82,7 @@ class Page:
         """Physical address of the first word."""
         return self.pfn << PAGE_SHIFT
 
-    # -- one word at a time
-    # ----------------------------------------------------------------------------------------
+    # -- one word at a time --------------------------------------------------
 
     @coroutine
     def load(self, index: int) -> Generator[int | None, None, int]:
@@ -277,8 +276,7 @@ class Page:
         for index in list(self.watchers):
             self.changed(index)
 
-    # -- cache lines
-    # -----------------------------------------------------------------------------------------------
+    # -- cache lines ---------------------------------------------------------
 
     def _fetch(self, index: int) -> int:
         """Share the line of a word; the ns that are still to be waited for it (devices

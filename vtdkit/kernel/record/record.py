@@ -203,8 +203,7 @@ class Trace:
         """
         return zip(*self.columns, strict=True)
 
-    # -- parts
-    # -----------------------------------------------------------------------------------------------------
+    # -- parts ---------------------------------------------------------------
 
     def where(
         self,
@@ -275,8 +274,7 @@ class Trace:
             self.context_kinds,
         )
 
-    # -- other forms
-    # -----------------------------------------------------------------------------------------------
+    # -- other forms ---------------------------------------------------------
 
     def spans(self) -> list[Span]:
         """Stretches of time on each CPU: running, spinning, holding, ... (`spans.spans_of`)."""

@@ -41,8 +41,7 @@ class TraceError(ValueError):
     """A file that is not a saved trace, or not a sound one; the message says what is wrong and where."""
 
 
-# -- writing
-# -----------------------------------------------------------------------------------------------------------
+# -- writing ------------------------------------------------------------------
 
 
 def save(trace: Trace, path: str | Path, compress: bool = False) -> None:
@@ -102,8 +101,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
     }
 
 
-# -- reading
-# -----------------------------------------------------------------------------------------------------------
+# -- reading ------------------------------------------------------------------
 
 
 def load(path: str | Path) -> Trace:

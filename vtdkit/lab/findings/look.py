@@ -19,8 +19,8 @@ from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.kernel.checkers.findings import Finding
 from vtdkit.kernel.explored.exploring import ScenarioExploration, explore, replay, sample
 from vtdkit.lab.scenarios.catalogue import SCENARIOS
-from vtdkit.series import mainline
 from vtdkit.series.catalogue import SERIES
+from vtdkit.series.mainline import versions as mainline
 
 from .defects import Defect, explain
 

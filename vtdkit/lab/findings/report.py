@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 
 from vtdkit.lab.scenarios.catalogue import SCENARIOS
-from vtdkit.series import mainline
 from vtdkit.series.catalogue import SERIES
+from vtdkit.series.mainline import versions as mainline
 
 from .defects import DEFECTS
 from .look import LIMIT, RUNS, VERSIONS, Seen, all_findings, number

@@ -1,10 +1,13 @@
 """What several lessons need: a scene run side by side and measured, a scenario tried in every order, an
 exercise that runs code.
 
-    pc = Computer(driver=driver_at(0), cpus=2, ...) run = together(pc,
-    cat=pc.driver.domain_translation_struct_show(), unmap=after(pc, 2_000, pc.core.iommu_unmap(...)))
+    pc = Computer(driver=driver_at(0), cpus=2, ...)
+    dump, unmap = pc.driver.domain_translation_struct_show(), pc.core.iommu_unmap(...)
+    run = together(pc, cat=dump, unmap=later(pc, 2_000, unmap))
     run.locks            # a table: who was taken how often, waited for and held how long, since the scene
-    began run.irqs_off("cat")  # ns LockTimeline(run.trace, start=run.start)
+                         began
+    run.irqs_off("cat")  # ns
+    LockTimeline(run.trace, start=run.start)
 
 Thread n runs on CPU n. Only what happens after the scene begins is counted; setting it up is not. All
 times are virtual ns.
@@ -48,6 +51,7 @@ __all__ = [
     "after",
     "duration",
     "in_turn",
+    "later",
     "patch_diff",
     "reality",
     "shown_by",
@@ -66,8 +70,7 @@ NO_RACES = tuple(name for name in CHECKERS if name != "races")
 FULL = 1_000_000  # ns
 
 
-# -- real machines
-# ---------------------------------------------------------------------------------------------------
+# -- real machines ------------------------------------------------------------
 
 
 def reality(name: str) -> Path:
@@ -82,14 +85,17 @@ def reality(name: str) -> Path:
     return folder
 
 
-# -- a scene
-# ---------------------------------------------------------------------------------------------------------
+# -- a scene ------------------------------------------------------------------
 
 
-async def after(pc: Computer, ns: int, coro: Coroutine[Any, Any, Any]) -> Any:
+async def later(pc: Computer, ns: int, coro: Coroutine[Any, Any, Any]) -> Any:
     """Be busy for `ns`, then run `coro`: to let threads begin one after the other."""
     await pc.machine.work(ns)
     return await coro
+
+
+#: the name of `later` in lessons that were written before notebooks had their scenes
+after = later
 
 
 async def in_turn(*coros: Coroutine[Any, Any, Any]) -> list[Any]:
@@ -194,8 +200,7 @@ class Run:
         return f"<{self.title}: {', '.join(self.results)}, over after {duration(self.length)}>"
 
 
-# -- a scenario in every order
-# ---------------------------------------------------------------------------------------
+# -- a scenario in every order ------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,8 +28,8 @@ from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.kernel.checkers.findings import KernelBug
 from vtdkit.kernel.locks.sync import Completion
 from vtdkit.lab.computer import Computer
+from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.image.survey import Survey
-from vtdkit.vtd.unit.capabilities import Capabilities
 
 from .maptrace import PAGE, Mapping, MapTrace
 
@@ -168,8 +168,7 @@ class _Replay:
             self.pc,
         )
 
-    # -- the calls
-    # ---------------------------------------------------------------------------------------------------
+    # -- the calls -----------------------------------------------------------
 
     def work(self) -> list[list[tuple[int, int, bool]]]:
         """For each CPU its calls: time, number of the mapping, whether it maps."""
@@ -225,8 +224,7 @@ class _Replay:
         else:
             await self.api.iommu_dma_unmap_sg(dev, mapped)
 
-    # -- afterwards
-    # --------------------------------------------------------------------------------------------------
+    # -- afterwards ----------------------------------------------------------
 
     def compare(self) -> tuple[int, tuple[str, ...]]:
         """Pages mapped, as the hardware reads the tables, and where that differs from what

@@ -8,7 +8,7 @@ from vtdkit.iommu.dma import DmaApi
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.lab.computer import Computer
-from vtdkit.vtd.unit.capabilities import Capabilities
+from vtdkit.vtd.capabilities import Capabilities
 
 from .base import Observer, Scenario, audit, computer
 

@@ -24,11 +24,11 @@ from vtdkit.views.shared.base import Address, Widget
 from vtdkit.views.shared.bundle import module, style
 from vtdkit.views.shared.html import Html, still, table, tag
 from vtdkit.views.shared.record import Record
+from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.requests import Request
 from vtdkit.vtd.tables.descriptors import DESCRIPTORS
 from vtdkit.vtd.tables.entries import CONTEXT_ENTRY, PASID_ENTRY, PGTT_NAMES
 from vtdkit.vtd.tables.layout import Structure
-from vtdkit.vtd.unit.capabilities import Capabilities
 from vtdkit.vtd.unit.unit import RemappingUnit
 from vtdkit.vtd.walk.trace import Step
 

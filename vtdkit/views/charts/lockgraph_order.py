@@ -130,8 +130,7 @@ def _kinds(link: Any) -> tuple[str, ...]:
     return link.kinds if hasattr(link, "kinds") else (link.kind,)
 
 
-# -- circles
-# -----------------------------------------------------------------------------------------------------------
+# -- circles ------------------------------------------------------------------
 
 
 def _rings(links: list[Any]) -> set[tuple[Any, str]]:

@@ -1,11 +1,11 @@
 """Which locks each function took in a run, and for how long: read from the record of the run.
 
-    before = locks_taken(trace)              {"dmar_remove_one_dev_info": [("device_domain_lock",
-    "interrupts off", 1890)], …}
+    locks_taken(trace)  # {"dmar_remove_one_dev_info": [("device_domain_lock", "interrupts off", 1890)], …}
 
 A lock belongs to the function in whose body it was taken, under the kernel's name of that function. `how`
-says whether interrupts were off and which locks the thread had already; the time is what passed until it let
-go, in ns of virtual time.
+says whether interrupts
+were off and which locks the thread had already; the time is what passed until it let go, in ns of virtual
+time.
 """
 
 from __future__ import annotations

@@ -1,10 +1,12 @@
 """The patch view: what a patch changed, function by function, beside the locks each function took in a run.
 
-    PatchView(SERIES[1]) PatchView(SERIES[1], before=locks_taken(old.trace()), after=locks_taken(new.trace()),
-    findings=[("bad", "a domain may go")])
+    PatchView(SERIES[1])
+    before, after = locks_taken(old.trace()), locks_taken(new.trace())
+    PatchView(SERIES[1], before=before, after=after, findings=[("bad", "a domain may go")])
 
-Arrow keys up and down choose the function, left and right what is shown: before, both, after. All is in the
-record, so a page without a kernel shows the same.
+Arrow keys up and down choose the function, left and right what is shown: before, both, after. All is in
+the record, so a page
+without a kernel shows the same.
 """
 
 from __future__ import annotations

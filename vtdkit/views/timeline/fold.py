@@ -230,8 +230,7 @@ class _Fold:
         self._close()
         return self._timeline()
 
-    # -- events: each takes time, cpu, context, object, place, arg, kind
-    # ---------------------------------------------------
+    # -- events: each takes time, cpu, context, object, place, arg, kind -----
 
     def _run(self, time: int, cpu: int, context: int, *_: int) -> None:
         if context in self.task:
@@ -294,8 +293,7 @@ class _Fold:
             text = self.trace.marks[arg] if arg < len(self.trace.marks) else "a mark"
         self.notes.append(Note(time, cpu, kind == FOUND, text))
 
-    # -- what follows from them
-    # --------------------------------------------------------------------------------------------
+    # -- what follows from them ----------------------------------------------
 
     def _seen(self, cpu: int, context: int) -> None:
         """A trace that was cut out may begin in the middle of a thread: what does something is running."""

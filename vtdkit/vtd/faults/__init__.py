@@ -7,6 +7,6 @@ from vtdkit.face import face
 __getattr__, __dir__, __all__ = face(
     __name__,
     {
-        "reasons": "Reason REASONS",
+        "reasons": "linux_reason LINUX_REASONS Reason REASONS",
     },
 )

@@ -13,6 +13,9 @@ The four response columns say what goes back to the requester:
 
 S0 and Seff answer translation requests only. They are recoverable, so they are not recorded, except SFS.10.
 Rows without a code are refusals that remapping never records.
+
+Beside the specification's words stand those a Linux machine prints for the code (`Reason.linux`,
+`linux_reason`): dmesg is where most people meet a fault.
 """
 
 from __future__ import annotations
@@ -36,6 +39,11 @@ class Reason:
     @property
     def recorded_code(self) -> str:
         return "-" if self.code is None else f"{self.code:02X}h"
+
+    @property
+    def linux(self) -> str:
+        """What Linux prints for it; empty where nothing reaches the fault records."""
+        return "" if self.code is None else linux_reason(self.code)
 
 
 # label, code (hex), responses U/TR/TD/PR, qualified?, name
@@ -151,3 +159,86 @@ def _parse(row: str) -> Reason:
 
 
 REASONS: dict[str, Reason] = {reason.label: reason for reason in map(_parse, _ROWS.strip().splitlines())}
+
+# code (hex) and what Linux prints for it: `dma_remap_fault_reasons`, `irq_remap_fault_reasons` and
+# `dma_remap_sm_fault_reasons` of drivers/iommu/intel/dmar.c,
+# the same in v5.19, v6.1 and later.
+# Several codes have other meanings in rev 5.10 than in the revision these texts were written for (79h).
+_LINUX = """
+0   Software
+1   Present bit in root entry is clear
+2   Present bit in context entry is clear
+3   Invalid context entry
+4   Access beyond MGAW
+5   PTE Write access is not set
+6   PTE Read access is not set
+7   Next page table ptr is invalid
+8   Root table address invalid
+9   Context table ptr is invalid
+A   non-zero reserved fields in RTP
+B   non-zero reserved fields in CTP
+C   non-zero reserved fields in PTE
+D   PCE for translation request specifies blocking
+20  Detected reserved fields in the decoded interrupt-remapped request
+21  Interrupt index exceeded the interrupt-remapping table size
+22  Present field in the IRTE entry is clear
+23  Error accessing interrupt-remapping table pointed by IRTA_REG
+24  Detected reserved fields in the IRTE entry
+25  Blocked a compatibility format interrupt request
+26  Blocked an interrupt request due to source-id verification failure
+30  SM: Invalid Root Table Address
+31  SM: TTM 0 for request with PASID
+32  SM: TTM 0 for page group request
+38  SM: Error attempting to access Root Entry
+39  SM: Present bit in Root Entry is clear
+3A  SM: Non-zero reserved field set in Root Entry
+40  SM: Error attempting to access Context Entry
+41  SM: Present bit in Context Entry is clear
+42  SM: Non-zero reserved field set in the Context Entry
+43  SM: Invalid Context Entry
+44  SM: DTE field in Context Entry is clear
+45  SM: PASID Enable field in Context Entry is clear
+46  SM: PASID is larger than the max in Context Entry
+47  SM: PRE field in Context-Entry is clear
+48  SM: RID_PASID field error in Context-Entry
+50  SM: Error attempting to access the PASID Directory Entry
+51  SM: Present bit in Directory Entry is clear
+52  SM: Non-zero reserved field set in PASID Directory Entry
+58  SM: Error attempting to access PASID Table Entry
+59  SM: Present bit in PASID Table Entry is clear
+5A  SM: Non-zero reserved field set in PASID Table Entry
+5B  SM: Invalid Scalable-Mode PASID Table Entry
+5C  SM: ERE field is clear in PASID Table Entry
+5D  SM: SRE field is clear in PASID Table Entry
+70  SM: Error attempting to access first-level paging entry
+71  SM: Present bit in first-level paging entry is clear
+72  SM: Non-zero reserved field set in first-level paging entry
+73  SM: Error attempting to access FL-PML4 entry
+74  SM: First-level entry address beyond MGAW in Nested translation
+75  SM: Read permission error in FL-PML4 entry in Nested translation
+76  SM: Read permission error in first-level paging entry in Nested translation
+77  SM: Write permission error in first-level paging entry in Nested translation
+78  SM: Error attempting to access second-level paging entry
+79  SM: Read/Write permission error in second-level paging entry
+7A  SM: Non-zero reserved field set in second-level paging entry
+7B  SM: Invalid second-level page table pointer
+7C  SM: A/D bit update needed in second-level entry when set up in no snoop
+80  SM: Address in first-level translation is not canonical
+81  SM: U/S set 0 for first-level translation with user privilege
+82  SM: No execute permission for request with PASID and ER=1
+83  SM: Address beyond the DMA hardware max
+84  SM: Second-level entry address beyond the max
+85  SM: No write permission for Write/AtomicOp request
+86  SM: No read permission for Read/AtomicOp request
+87  SM: Invalid address-interrupt address
+90  SM: A/D bit update needed in first-level entry when set up in no snoop
+"""
+
+LINUX_REASONS: dict[int, str] = {
+    int(code, 16): text for code, text in (row.split(None, 1) for row in _LINUX.strip().splitlines())
+}
+
+
+def linux_reason(code: int) -> str:
+    """The text Linux prints for a fault reason code: "Unknown" for those it does not know."""
+    return LINUX_REASONS.get(code, "Unknown")

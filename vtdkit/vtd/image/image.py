@@ -20,11 +20,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from vtdkit.vtd.capabilities import BadCapabilities, Capabilities
 from vtdkit.vtd.firmware import dmar
 from vtdkit.vtd.firmware.dmar import Dmar
+from vtdkit.vtd.quirks import SPECIFICATION, Quirks, qemu
 from vtdkit.vtd.requests import BadRequest, sid
-from vtdkit.vtd.unit.capabilities import BadCapabilities, Capabilities
-from vtdkit.vtd.unit.quirks import SPECIFICATION, Quirks, qemu
 from vtdkit.vtd.unit.unit import RemappingUnit
 
 from . import npz

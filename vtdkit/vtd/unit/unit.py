@@ -24,13 +24,14 @@ from typing import TYPE_CHECKING, TypeVar
 
 from vtdkit.vtd.caches.caches import Caches
 from vtdkit.vtd.caches.device_tlb import DeviceTlbs, Endpoint
+from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.faults.log import FaultLog
 from vtdkit.vtd.interrupts.remapping import InterruptCache
 from vtdkit.vtd.memory import MemoryPort
 from vtdkit.vtd.queue import execute
 from vtdkit.vtd.queue.page_requests import PageRequestAnswer, PageRequestQueue
 from vtdkit.vtd.queue.ring import InvalidationQueue, Outcome, QueueStep
-from vtdkit.vtd.registers import commands
+from vtdkit.vtd.quirks import SPECIFICATION, Quirks
 from vtdkit.vtd.registers.events import Event
 from vtdkit.vtd.registers.file import RegisterFile
 from vtdkit.vtd.requests import Fault, Kind, PageRequest, Request, Translation
@@ -40,10 +41,9 @@ from vtdkit.vtd.walk.job import Access, Job, Mark, Steps
 from vtdkit.vtd.walk.rules import rules_for
 from vtdkit.vtd.walk.trace import Walk, record
 
-from .capabilities import Capabilities
+from . import commands
 from .diagnostics import Diagnostics, Note
 from .hooks import Hooks
-from .quirks import SPECIFICATION, Quirks
 
 if TYPE_CHECKING:
     from vtdkit.vtd.walk.compiled import Stage

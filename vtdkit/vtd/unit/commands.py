@@ -15,8 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from vtdkit.vtd.caches import invalidate
-
-from .register_map import CCMD, FSTS, GCMD, IOTLB, IVA
+from vtdkit.vtd.registers.register_map import CCMD, FSTS, GCMD, IOTLB, IVA
 
 if TYPE_CHECKING:
     from vtdkit.vtd.unit.unit import RemappingUnit

@@ -39,6 +39,7 @@ from .exercise import Exercise, Said
 from .watched import Guards, Scene, Seen, observe
 
 MOST_FAILURES = 6  # allocations that are made to fail, one after the other
+MANY_RUNS = 12  # a judge of a lesson's own may run an answer so many times as long
 MOST_ORDERS = 600  # executions of one scenario
 
 
@@ -93,7 +94,7 @@ class CodeExercise(Exercise):
     def try_out(self, given: Any) -> Any:
         """Run the code once and show what it does; if it cannot be run, say why."""
         if student.unanswered(given):
-            return Said("Not yet", "the function is not written yet")
+            return Said("Not yet", student.NOT_WRITTEN)
         if problem := self._text_problem(given):
             return Said("Not yet", problem)
         shown, problem, _ = student.attempt(lambda _: self.play(self.seed, given), given)
@@ -112,7 +113,7 @@ class CodeExercise(Exercise):
     def problem(self, given: Any) -> tuple[str | None, bool]:
         """What is wrong with an answer, None if nothing; and whether that costs a hint."""
         if student.unanswered(given):
-            return "the function is not written yet", False
+            return student.NOT_WRITTEN if callable(given) else student.NO_ANSWER, False
         if problem := self._text_problem(given):
             return problem, False
         for part in (self._in_scenes, self._in_every_order, self._else):
@@ -126,7 +127,9 @@ class CodeExercise(Exercise):
         return student.wrong_kind(given, ours) or student.forgotten_await(given, ours, self.version(ours))
 
     def _else(self, given: Any) -> tuple[str | None, bool]:
-        found, problem, costs = student.attempt(lambda _: self.judge(self.seed, given), given)
+        found, problem, costs = student.attempt(
+            lambda _: self.judge(self.seed, given), given, MANY_RUNS * student.PATIENCE
+        )
         return (problem, costs) if problem is not None else (found, True)
 
     def version(self, function: Any) -> type[IntelIommu]:

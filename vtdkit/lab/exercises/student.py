@@ -20,6 +20,8 @@ from typing import Any
 
 PATIENCE = 5.0  # seconds that a student's code may run in one scene
 
+NOT_WRITTEN, NO_ANSWER = "the function is not written yet", "there is no answer yet"
+
 
 class TooLongError(BaseException):
     """Raised in a thread whose code has run for too long. Not an `Exception`: a student's own `except
@@ -250,7 +252,9 @@ class Watchdog:
             self.timer.cancel()
 
 
-def attempt(work: Callable[[Watchdog], Any], function: Any) -> tuple[Any, str | None, bool]:
+def attempt(
+    work: Callable[[Watchdog], Any], function: Any, seconds: float = 0.0
+) -> tuple[Any, str | None, bool]:
     """Run some of a student's code: its result; what went wrong, in words; whether that costs a hint.
 
     `work` is handed the watchdog, to pet it where it begins anew.
@@ -258,10 +262,10 @@ def attempt(work: Callable[[Watchdog], Any], function: Any) -> tuple[Any, str | 
     from .watched import NeverEndsError
 
     try:
-        with Watchdog(PATIENCE) as dog:
+        with Watchdog(seconds or PATIENCE) as dog:
             return work(dog), None, False
     except NotImplementedError:
-        return None, "the function is not written yet", False
+        return None, NOT_WRITTEN, False
     except (TooLongError, NeverEndsError, RecursionError):
         return None, "it does not end: a loop goes round for ever (it was stopped)", False
     except Exception as error:

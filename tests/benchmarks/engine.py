@@ -220,6 +220,7 @@ def main() -> None:
         "peer": round(worst[1]),
         "ratio": round(worst[2], 2),
         "unit": "contended lock cycles/s, statistics and lockdep on, worst of four workloads",
+        "everything": round(min(value[2] for name, value in ratios.items() if name.startswith("all")), 2),
         "bare": round(min(value[2] for name, value in ratios.items() if name.startswith("bare")), 2),
         "timeouts": round(awake[2], 2),
         "flat": round(slowest, 2),

@@ -150,7 +150,7 @@ class Checks:
             self.replay,
         )
         if self.findings.add(finding):
-            self.machine.stat.emit(sched.current, FOUND, arg=len(self.findings) - 1)
+            self.machine.stat.note(sched.current, FOUND, arg=len(self.findings) - 1)
 
     def describe(self, context: Context) -> str:
         """A context for a report: what it is, where it runs, what is off."""

@@ -117,9 +117,12 @@ class _SpinPoints(_Exclusive):
             return
         if machine.steps.exploring:
             yield from machine.stop(((machine.location_of(self), RELEASE),))
-        yield from super().drop(place)  # type: ignore[misc]
+        yield from super().__aexit__(place=place)  # type: ignore[misc]
 
     release = drop
+
+    def __aexit__(self: Any, *_: Any, place: Spot | None = None) -> Any:
+        return self.drop(place)
 
 
 class XSpinLock(_SpinPoints, SpinLock):

@@ -65,6 +65,7 @@ class Lock:
         "log",
         "machine",
         "name",
+        "note",
         "order",
         "owner",
         "place",
@@ -80,7 +81,7 @@ class Lock:
         self.machine = machine
         self.sched, self.flags, self.check = machine.sched, machine.irq, machine.check
         self.order = machine.check.order
-        self.recording, self.emit = machine.stat.recording, machine.stat.emit
+        self.recording, self.emit, self.note = machine.stat.recording, machine.stat.emit, machine.stat.note
         self.name = name
         self.kind = kind
         self.subclass = subclass
@@ -148,7 +149,7 @@ class Lock:
     def waits(self, context: Context, place: Spot, shared: bool = False) -> tuple[int, Spot | None, bool]:
         """`context` has to wait from now on; returns what `LockLog.waited` wants to know later."""
         context.since, context.spot = self.sched.now, place
-        self.emit(context, SPIN, self.id, place, int(shared))
+        self.note(context, SPIN, self.id, place, int(shared))
         return self.sched.now, self.place, context.cpu_id != self.last_cpu
 
     def granted(self, context: Context, place: Spot) -> None:
@@ -164,7 +165,7 @@ class Lock:
         context.innermost = self
         self.since = self.sched.now
         if self.recording:
-            self.emit(context, ACQUIRE, self.id, self.place)
+            self.note(context, ACQUIRE, self.id, self.place)
         if self.vc is not None and self.known_to is not context.vc:
             self.order.acquire(context, self)
 
@@ -173,7 +174,7 @@ class Lock:
         # set when it was granted
         self.place.holds.append(self.sched.now - self.since)  # type: ignore[union-attr]
         if self.recording:
-            self.emit(context, RELEASE, self.id)
+            self.note(context, RELEASE, self.id)
         if self.order.on:
             self.order.release(context, self)
 

@@ -178,7 +178,7 @@ class _Shared(Lock):
             self.last_cpu = context.cpu_id
         context.innermost = Share(self, place, context.innermost, machine.sched.now)
         self.place = place
-        self.emit(context, ACQUIRE, self.id, place, int(not writer))
+        self.note(context, ACQUIRE, self.id, place, int(not writer))
         machine.check.order.acquire(context, self)
         if writer:
             machine.check.order.observe_clock(context, self.vc_readers)
@@ -186,7 +186,7 @@ class _Shared(Lock):
     def _note_given_up(self, context: Context, writer: bool, share: Share) -> None:
         machine = self.machine
         share.place.holds.append(machine.sched.now - share.since)
-        self.emit(context, RELEASE, self.id, None, int(not writer))
+        self.note(context, RELEASE, self.id, None, int(not writer))
         if writer:
             machine.check.order.release(context, self)
         else:

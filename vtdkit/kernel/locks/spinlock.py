@@ -53,13 +53,14 @@ class SpinLock(Lock):
     under another raw one.
     """
 
-    __slots__ = ("_bh", "_irq", "_irqsave", "direct", "queue", "saved")
+    __slots__ = ("_bh", "_irq", "_irqsave", "direct", "queue", "saved", "spots")
     fair = True  #: first come, first served
 
     def __init__(self, machine: Host, name: str, *, raw: bool = False, subclass: int = 0) -> None:
         super().__init__(machine, name, "raw_spinlock" if raw else "spinlock", subclass)
         self.queue: deque[Context] = deque()
         self.saved = 0
+        self.spots = self.log.spots.table
         self.direct = self.handover == 0 and self.fair  # pass it on at once, to the first in the queue
         self._irqsave = _IrqSave(self)
         self._irq = _Irq(self)
@@ -73,25 +74,34 @@ class SpinLock(Lock):
         context = sched.current
         if place is None:
             frame = _getframe(1)
-            place = self.log.spots.table.get(frame.f_lasti)
+            place = self.spots.get(frame.f_lasti)
             if place is None or place.code is not frame.f_code:
                 place = self.log.spots.at(frame)
         if not context.preempt:
             context.preempt_at, context.preempt_site = sched.now, place
         context.preempt += 1
-        # told before it waits: a circle of locks is found also where nobody is stuck
         if self.key >= 0:
-            node = context.chain.next[context.irqstate].get(self.key)
-            context.chain = (
-                node if node is not None else self.check.locking.chain_of(context, self.key, place)
-            )
-        if self.owner is not None:
-            return self._queue_up(context, place)
+            # the validator is told before it waits: it finds a circle of locks also where nobody is stuck
+            try:
+                context.chain = context.chain.next[context.irqstate][self.key]
+            except KeyError:  # a chain of locks never seen before
+                context.chain = self.check.locking.chain_of(context, self.key, place)
+        owner, cpu = self.owner, context.cpu_id
+        if owner is not None:
+            if owner.cpu_id == cpu:
+                self.check.watchdog.spins_for_ever(context, self, place)
+            context.waiting = self
+            context.since, context.spot = sched.now, place
+            context.blocker, context.bounced = self.place, cpu != self.last_cpu
+            if self.recording:
+                self.emit((sched.now, cpu, context.id, SPIN, self.id, place, 0))
+            self.queue.append(context)
+            return WAIT if self.direct else self._waited(context)
         self.owner, self.place = context, place
         cost = self.cost_own
-        if context.cpu_id != self.last_cpu:
-            cost = self.fetch_cost(context.cpu_id)
-            self.last_cpu = context.cpu_id
+        if cpu != self.last_cpu:
+            cost = self.fetch_cost(cpu)
+            self.last_cpu = cpu
             self.log.acq_bounces += 1
         if cost and not (sched.alone and sched.skip(cost)):
             return self._fetched(cost, context)
@@ -99,18 +109,6 @@ class SpinLock(Lock):
         return DONE
 
     __aenter__ = take
-
-    def _queue_up(self, context: Context, place: Spot) -> Awaitable[None]:
-        """Somebody has it: wait."""
-        if self.owner.cpu is context.cpu:  # type: ignore[union-attr]
-            self.check.watchdog.spins_for_ever(context, self, place)
-        context.waiting = self
-        context.since, context.spot = self.sched.now, place
-        context.blocker, context.bounced = self.place, context.cpu_id != self.last_cpu
-        if self.recording:
-            self.emit(context, SPIN, self.id, place)
-        self.queue.append(context)
-        return WAIT if self.direct else self._waited(context)
 
     @coroutine
     def _fetched(self, cost: int, context: Context) -> Wait:
@@ -127,30 +125,20 @@ class SpinLock(Lock):
     def settle(self, heir: Context) -> None:
         """`heir`, who waited, has the lock from this instant on."""
         heir.waiting = None
-        self.place = place = heir.spot
-        log, now = self.log, self.sched.now
-        self.since = now
-        if now > heir.since:  # no wait at all is no contention, as in the kernel
-            place.waits.append(now - heir.since)
-            log.con_bounces += heir.bounced
-            if heir.blocker is not None:
-                heir.blocker.blocked += 1
-        if heir.cpu_id != self.last_cpu:
-            self.last_cpu = heir.cpu_id
-            log.acq_bounces += 1
-        self.below = heir.innermost
-        heir.innermost = self
-        if self.recording:
-            self.emit(heir, ACQUIRE, self.id, place)
-        if self.vc is not None and self.known_to is not heir.vc:
-            self.order.acquire(heir, self)
+        self.log.waited(self.sched.now - heir.since, heir.spot, heir.blocker, heir.bounced)
+        self.granted(heir, heir.spot)
+        self.taken(heir)
 
     # -- giving it back ------------------------------------------------------
 
-    def drop(self, place: Spot | None = None) -> Awaitable[None]:
-        """`spin_unlock`, as far as it goes at once: the next waiter, if any, owns the lock after the
-        hand-over. Await the answer at once.
-        """
+    def __aexit__(
+        self,
+        kind: type[BaseException] | None = None,
+        error: BaseException | None = None,
+        tb: TracebackType | None = None,
+        place: Spot | None = None,
+    ) -> Awaitable[None]:
+        """`drop`: a block is left in the same way, whatever ends it."""
         sched = self.sched
         context = sched.current
         if context.innermost is self:
@@ -159,9 +147,10 @@ class SpinLock(Lock):
                 context.chain = context.chain.parent  # type: ignore[assignment]
         elif not self.release_out_of_order(context, place):
             return DONE
-        self.place.holds.append(sched.now - self.since)  # type: ignore[union-attr]
+        now = sched.now
+        self.place.holds.append(now - self.since)  # type: ignore[union-attr]
         if self.recording:
-            self.emit(context, RELEASE, self.id)
+            self.emit((now, context.cpu_id, context.id, RELEASE, self.id, None, 0))
         if self.order.on:
             self.order.release(context, self)
         if not self.queue:
@@ -170,17 +159,41 @@ class SpinLock(Lock):
             self.owner = heir = self.queue.popleft()
             if heir.suspended:
                 heir.unsettled = self
-            else:
-                self.settle(heir)
+            else:  # `settle`, written out: under contention it comes with every release
+                heir.waiting = None
+                self.place, self.since = heir.spot, now
+                if now > heir.since:
+                    heir.spot.waits.append(now - heir.since)
+                    heir.blocker.blocked += 1
+                    self.log.con_bounces += heir.bounced
+                if heir.cpu_id != self.last_cpu:
+                    self.last_cpu = heir.cpu_id
+                    self.log.acq_bounces += 1
+                self.below = heir.innermost
+                heir.innermost = self
+                if self.recording:
+                    self.emit((now, heir.cpu_id, heir.id, ACQUIRE, self.id, heir.spot, 0))
+                if self.vc is not None and self.known_to is not heir.vc:
+                    self.order.acquire(heir, self)
             sched.ready.append(heir)
         else:
             self.owner, cost = self.next_owner()
             sched.at(self.owner, cost)
             if cost:
                 return self._handed_over(cost, context, place)
-        if self.flags.preempt_on(context, place):
-            return sched.opened()
-        return DONE
+        # `preempt_on`, written out: it is called for every lock
+        context.preempt -= 1
+        if context.preempt:
+            return DONE
+        if now - context.preempt_at > context.longest:
+            self.flags.longest_piece(context, place)
+        return sched.opened() if context.cpu.pending else DONE  # type: ignore[union-attr]
+
+    def drop(self, place: Spot | None = None) -> Awaitable[None]:
+        """`spin_unlock`, as far as it goes at once: the next waiter, if any, owns the lock after the
+        hand-over. Await the answer at once.
+        """
+        return self.__aexit__(place=place)
 
     @coroutine
     def _handed_over(self, cost: int, context: Context, place: Spot | None) -> Wait:
@@ -214,11 +227,6 @@ class SpinLock(Lock):
         self.take_unwaited(self.sched.current, self.log.spots.at(_getframe(1)))
         return True
         yield
-
-    def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> Awaitable[None]:
-        return self.drop()
 
     def irqsave(self) -> _IrqSave:
         """`spin_lock_irqsave` … `spin_unlock_irqrestore` as a block: interrupts off, then

@@ -5,7 +5,6 @@ Engine, scheduler and interrupt flags know no checker and no lock; what they pas
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from .costs import Costs
@@ -60,7 +59,8 @@ class Watch(Protocol):
 class Log(Protocol):
     """Where events go (`statistics`)."""
 
-    emit: Callable[..., None]
+    def note(self, context: Context, kind: int, obj: int = 0) -> None:
+        """Record an event of a context, now."""
 
     def housekeeping(self) -> None:
         """Now and then: compact records."""

@@ -109,7 +109,7 @@ class IrqFlags:
             place = where or ANYWHERE.at(_getframe(1))
             context.off_since = self.sched.now, place
             self.machine.check.irqs_switched(context, False, place)
-            self.machine.stat.emit(context, IRQ_OFF)
+            self.machine.stat.note(context, IRQ_OFF)
         return flags
 
     @coroutine
@@ -127,7 +127,7 @@ class IrqFlags:
                     meter.began, meter.ended = began, place
             context.irqstate &= ~HARD_OFF
             self.machine.check.irqs_switched(context, True, place)
-            self.machine.stat.emit(context, IRQ_ON)
+            self.machine.stat.note(context, IRQ_ON)
             if context.cpu is not None and context.cpu.pending:
                 yield from self.sched.opened()
 

@@ -54,7 +54,7 @@ class Scheduler(Engine):
     def _note(self, context: Context, kind: int, obj: int = 0) -> None:
         """Record what becomes of a context; what is no CPU's work has no row in a timeline."""
         if context.cpu_id >= 0:
-            self.machine.stat.emit(context, kind, obj)
+            self.machine.stat.note(context, kind, obj)
 
     # -- threads -------------------------------------------------------------
 

@@ -30,7 +30,8 @@ class Statistics:
         self.recording = record
         self.locks = locks
         self.recorder = Recorder()
-        self.emit: Callable[..., None] = self._emit if record else _nothing  # one event of a context
+        #: the one way into the record: takes an event's seven values (`record.COLUMNS`) as a tuple
+        self.emit: Callable[[tuple[Any, ...]], None] = self.recorder.rows.extend if record else _nothing
         self.marks: list[str] = []
         self.object_names = [""]
         self.object_kinds = [""]
@@ -39,14 +40,16 @@ class Statistics:
 
     # -- while it runs -----------------------------------------------------
 
-    def _emit(
+    def note(
         self, context: Context, kind: int, obj: int = 0, place: Spot | None = None, arg: int = 0
     ) -> None:
-        self.recorder.rows.extend((self.machine.sched.now, context.cpu_id, context.id, kind, obj, place, arg))
+        """Record an event of a context, now."""
+        if self.recording:
+            self.emit((self.machine.sched.now, context.cpu_id, context.id, kind, obj, place, arg))
 
     def mark(self, text: str) -> None:
         """Leave a note in the record, at this instant, in the running context."""
-        self.emit(self.machine.sched.current, MARK, arg=len(self.marks))
+        self.note(self.machine.sched.current, MARK, arg=len(self.marks))
         self.marks.append(text)
 
     def register(self, name: str, kind: str) -> int:
@@ -120,5 +123,5 @@ class Statistics:
         return ContentionTable(contentions(self.trace()), by, sort)
 
 
-def _nothing(*_: Any, **__: Any) -> None:
+def _nothing(row: tuple[Any, ...]) -> None:
     """Where nobody keeps a record."""

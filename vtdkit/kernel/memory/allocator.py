@@ -81,7 +81,7 @@ class PageAllocator:
         page.serial = self.allocated
         self.in_use += 1
         self.peak = max(self.peak, self.in_use)
-        machine.stat.emit(machine.sched.current, ALLOC, 0, place, pfn)
+        machine.stat.note(machine.sched.current, ALLOC, 0, place, pfn)
         return page
 
     @coroutine
@@ -143,7 +143,7 @@ class PageAllocator:
         self.in_use -= 1
         page.words = [POISON] * WORDS
         self.freed[page.node].append(page.pfn)
-        machine.stat.emit(machine.sched.current, FREE, 0, place, page.pfn)
+        machine.stat.note(machine.sched.current, FREE, 0, place, page.pfn)
 
     def page(self, address: int) -> Page | None:
         """The page frame that holds this physical address, live or freed; None where no page

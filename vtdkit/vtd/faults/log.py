@@ -23,13 +23,12 @@ _TYPES: dict[Kind, tuple[int, int]] = {
     "atomic": (1, 1),
 }
 _AT: dict[AddressType, int] = {"untranslated": 0, "translation": 1, "translated": 2}
-_PAGE_REQUEST = (0, 1)
 
 
 def encode(fault: Fault, quirks: Quirks, widest: int = 64) -> int:
     """The 128-bit record of `fault`, F included. Address bits from `widest` up read 0."""
     request = fault.request
-    t1, t2 = _PAGE_REQUEST if fault.response == "IR" else _TYPES[request.kind]
+    t1, t2 = _TYPES[request.kind]
     interrupt = fault.label.startswith("IR.")
     page = (
         interrupt_field(request.address, request.data)

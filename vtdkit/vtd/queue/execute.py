@@ -102,13 +102,8 @@ def _device_pasid(unit: RemappingUnit, entry: Entry) -> Outcome:
     return "pending" if pending else "done"
 
 
-def _group_response(unit: RemappingUnit, entry: Entry) -> Outcome:
-    unit.page_requests.respond(entry)
-    return "done"
-
-
 def nothing(unit: RemappingUnit, entry: Entry) -> Outcome:
-    """The host permission table is read from memory each time, so nothing is cached of it."""
+    """Legal, and without effect here: responses to page requests, and host permission tables."""
     return "done"
 
 
@@ -120,6 +115,4 @@ EXECUTORS: dict[str, Callable[[RemappingUnit, Entry], Outcome]] = {
     descriptors.P_IOTLB_INV.name: _piotlb,
     descriptors.PC_INV.name: _pasid,
     descriptors.P_DEV_TLB_INV.name: _device_pasid,
-    descriptors.PAGE_GRP_RESP.name: _group_response,
-    descriptors.HPT_INV.name: nothing,
 }

@@ -5,7 +5,7 @@ or, with `Capabilities.deferred`, when the owner calls `unit.tick`: until then t
 polls stays as it was. Mirrors the command and status handshakes of the VT-d specification, rev 5.10.
 
 Software must change one field of GCMD at a time. When several change in one write they take effect in the
-order SRTP, TE, WBF, QIE, SIRTP, IRE, CFI; the specification leaves that open, and a note is kept (see
+order SRTP, TE, WBF, QIE, SIRTP, IRE; the specification leaves that open, and a note is kept (see
 `diagnostics`).
 """
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from vtdkit.vtd.unit.unit import RemappingUnit
 
 Reaction = Callable[["RemappingUnit", int, int], None]
-_LEVELS = (("TE", "TES"), ("QIE", "QIES"), ("IRE", "IRES"), ("CFI", "CFIS"))
+_LEVELS = (("TE", "TES"), ("QIE", "QIES"), ("IRE", "IRES"))
 
 
 def written(unit: RemappingUnit, name: str, old: int, value: int) -> None:
@@ -40,7 +40,7 @@ def _global_command(unit: RemappingUnit, old: int, value: int) -> None:
     asked = [c for c in ("SRTP", "WBF", "SIRTP") if command[c]] + changed
     if len(asked) > 1:
         unit.diagnostics.note("several commands", f"GCMD {value:#010x} asks for {', '.join(asked)}")
-    for name in ("SRTP", "TE", "WBF", "QIE", "SIRTP", "IRE", "CFI"):
+    for name in ("SRTP", "TE", "WBF", "QIE", "SIRTP", "IRE"):
         if name in asked:
             _COMMANDS[name](unit, bool(command[name]))
 
@@ -140,17 +140,6 @@ def _interrupts(unit: RemappingUnit, on: bool) -> None:
     unit.defer(switch)
 
 
-def _compatibility(unit: RemappingUnit, on: bool) -> None:
-    if unit.extended_interrupts or unit.quirks.no_compatibility_command:
-        return
-
-    def switch() -> None:
-        unit.compatibility_interrupts = on
-        unit.registers.set_field("GSTS", "CFIS", int(on))
-
-    unit.defer(switch)
-
-
 _COMMANDS: dict[str, Callable[[RemappingUnit, bool], None]] = {
     "SRTP": _set_root_pointer,
     "TE": _translation,
@@ -158,7 +147,6 @@ _COMMANDS: dict[str, Callable[[RemappingUnit, bool], None]] = {
     "QIE": _queue,
     "SIRTP": _set_interrupt_pointer,
     "IRE": _interrupts,
-    "CFI": _compatibility,
 }
 
 
@@ -282,11 +270,9 @@ _REACTIONS: dict[str, Reaction] = {
     "FSTS": _fault_status,
     "FECTL": lambda unit, old, value: unit.fault_event.flush(),
     "IECTL": lambda unit, old, value: unit.invalidation_event.flush(),
-    "PECTL": lambda unit, old, value: unit.page_event.flush(),
     "IQT": _tail,
     "IQA": _queue_address,
     "ICS": _completion_status,
-    "PRS": lambda unit, old, value: unit.page_requests.written(),
     "PMEN": _protected_memory,
     **{name: _region(name) for name in ("PLMBASE", "PLMLIMIT", "PHMBASE", "PHMLIMIT")},
 }

@@ -29,12 +29,11 @@ from vtdkit.vtd.faults.log import FaultLog
 from vtdkit.vtd.interrupts.remapping import InterruptCache
 from vtdkit.vtd.memory import MemoryPort
 from vtdkit.vtd.queue import execute
-from vtdkit.vtd.queue.page_requests import PageRequestAnswer, PageRequestQueue
 from vtdkit.vtd.queue.ring import InvalidationQueue, Outcome, QueueStep
 from vtdkit.vtd.quirks import SPECIFICATION, Quirks
 from vtdkit.vtd.registers.events import Event
 from vtdkit.vtd.registers.file import RegisterFile
-from vtdkit.vtd.requests import Fault, Kind, PageRequest, Request, Translation
+from vtdkit.vtd.requests import Fault, Kind, Request, Translation
 from vtdkit.vtd.tables.layout import Entry
 from vtdkit.vtd.walk import engine, quick
 from vtdkit.vtd.walk.job import Access, Job, Mark, Steps
@@ -78,7 +77,6 @@ class RemappingUnit:
         self.registers = RegisterFile(self.capabilities)
         self.fault_event: Event = Event(self.registers, "FE", "fault", self.hooks.message)
         self.invalidation_event: Event = Event(self.registers, "IE", "invalidation", self.hooks.message)
-        self.page_event: Event = Event(self.registers, "PE", "page request", self.hooks.message)
         compress = self.capabilities.fault_compression or quirks.compression
         self.faults = FaultLog(
             self.registers, self.fault_event, quirks, self.capabilities.NFR, compress=compress
@@ -88,7 +86,6 @@ class RemappingUnit:
         self.execute_next = self.queue.execute_next  # `step` without a record
         self._written = partial(commands.written, self)
         self.device_tlbs = DeviceTlbs(self)
-        self.page_requests: PageRequestQueue = PageRequestQueue(self, self.page_event)
         self.diagnostics = Diagnostics(self)
         # What `translate_many` has compiled of memory that counts its changes; nothing else looks at it.
         self.compiled_stages: dict[object, Stage] = {}
@@ -111,7 +108,7 @@ class RemappingUnit:
         self.faults.restart()
         self._later.clear()
         # What the commands latched: the translation tables and the interrupt table in force.
-        self.translating = self.interrupts_remapped = self.compatibility_interrupts = False
+        self.translating = self.interrupts_remapped = False
         self.latch_root(0, 0, 0)
         self.latch_interrupts(0, 0, False)
 
@@ -166,7 +163,6 @@ class RemappingUnit:
         self.latch_interrupts(table.IRTA, 2 << table.S, bool(table.EIME))
         self.translating = bool(status.TES)
         self.interrupts_remapped = bool(status.IRES)
-        self.compatibility_interrupts = bool(status.CFIS)
         if status.QIES:
             self.queue.enable()
             self.queue.base = self.registers["IQA"] & ~0xFFF
@@ -227,10 +223,6 @@ class RemappingUnit:
         from vtdkit.vtd.walk.many import translate_many
 
         return translate_many(self, sid, iovas, kind, pasid)
-
-    def page_request(self, request: PageRequest) -> PageRequestAnswer:
-        """A device asks for a page to be made present."""
-        return self.page_requests.submit(request)
 
     def log_fault(self, fault: Fault) -> bool:
         """Put a fault into the fault records, unless it is not one that is recorded."""

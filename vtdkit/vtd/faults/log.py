@@ -69,15 +69,22 @@ class FaultLog:
     """The fault records of one unit and FSTS. The unit serialises every call."""
 
     def __init__(
-        self, registers: RegisterFile, event: Event, quirks: Quirks, count: int, *, compress: bool
+        self,
+        registers: RegisterFile,
+        event: Event,
+        quirks: Quirks,
+        count: int,
+        *,
+        compress: bool,
+        widest: int = 64,
     ) -> None:
         self.registers = registers
         self.event = event
         self.quirks = quirks
         self.count = count
         self.compress = compress
-        self.index = 0
-        self.widest = 64
+        self.widest = widest  # address bits from here up are recorded as 0
+        self.index = 0  # the record that the next fault goes to
 
     def add(self, fault: Fault) -> bool:
         """Record `fault` if it can be; returns whether it was."""

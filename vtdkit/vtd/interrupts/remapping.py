@@ -10,9 +10,7 @@ modelled). An entry in posted format raises `NotModelled`; its layout is in `tab
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from vtdkit.vtd.caches.caches import Lru
+from vtdkit.vtd.caches.caches import CachedIrte
 from vtdkit.vtd.caches.invalidate import same_function
 from vtdkit.vtd.requests import Fault, Interrupt, Translation
 from vtdkit.vtd.tables.interrupts import IRTE, IRTE_POSTED, MSI_ADDRESS
@@ -25,22 +23,6 @@ _BY_SID, _BY_BUS, _RESERVED_CHECK = 1, 2, 3
 
 class NotModelled(Exception):
     """A legal thing that this model decodes but does not carry out. The text says what it was."""
-
-
-@dataclass(frozen=True, slots=True)
-class CachedIrte:
-    """One entry of the interrupt entry cache."""
-
-    index: int
-    entry: Entry
-
-
-class InterruptCache(Lru[CachedIrte]):
-    """The interrupt entry cache, looked up and invalidated by index."""
-
-    def invalidate(self, index: int, mask: int) -> None:
-        """Drop the entries whose index equals `index` outside its low `mask` bits."""
-        self.drop(lambda e: e.index >> mask == index >> mask)
 
 
 def window(job: Job) -> Steps[Translation | Fault | None]:

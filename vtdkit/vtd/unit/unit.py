@@ -22,14 +22,14 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from vtdkit.vtd.caches.caches import Caches
+from vtdkit.vtd.caches.caches import Caches, InterruptCache
 from vtdkit.vtd.caches.device_tlb import DeviceTlbs, Endpoint
 from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.faults.log import FaultLog
-from vtdkit.vtd.interrupts.remapping import InterruptCache
 from vtdkit.vtd.memory import MemoryPort
 from vtdkit.vtd.queue import execute
-from vtdkit.vtd.queue.ring import InvalidationQueue, Outcome, QueueStep
+from vtdkit.vtd.queue.execute import Outcome
+from vtdkit.vtd.queue.ring import InvalidationQueue, QueueStep
 from vtdkit.vtd.quirks import SPECIFICATION, Quirks
 from vtdkit.vtd.registers.events import Event
 from vtdkit.vtd.registers.file import RegisterFile
@@ -67,26 +67,32 @@ class RemappingUnit:
         hooks: Hooks | None = None,
         cached: bool = True,
     ) -> None:
+        # what it is: its memory, what it can do, whose habits it has, where its messages go
         self.memory = memory
-        self.capabilities = capabilities or Capabilities()
-        self.capabilities.check()
+        self.capabilities = caps = capabilities or Capabilities()
+        caps.check()
         self.quirks = quirks
         self.hooks = hooks or Hooks()
-        self.caches: Caches | None = Caches(self.capabilities) if cached else None
-        self.interrupt_cache = InterruptCache(self.capabilities.interrupt_entries)
-        self.registers = RegisterFile(self.capabilities)
-        self.fault_event: Event = Event(self.registers, "FE", "fault", self.hooks.message)
-        self.invalidation_event: Event = Event(self.registers, "IE", "invalidation", self.hooks.message)
-        compress = self.capabilities.fault_compression or quirks.compression
+        # what software sees: registers, and what writing one sets off
+        self.registers = RegisterFile(caps)
+        self._written = partial(commands.written, self)
+        self.fault_event = Event(self.registers, "FE", "fault", self.hooks.message)
+        self.invalidation_event = Event(self.registers, "IE", "invalidation", self.hooks.message)
         self.faults = FaultLog(
-            self.registers, self.fault_event, quirks, self.capabilities.NFR, compress=compress
+            self.registers,
+            self.fault_event,
+            quirks,
+            caps.NFR,
+            compress=caps.fault_compression or quirks.compression,
+            widest=max(caps.widths, default=64),
         )
-        self.faults.widest = max(self.capabilities.widths, default=64)
+        # what it remembers, and what makes it forget
+        self.caches: Caches | None = Caches(caps) if cached else None
+        self.interrupt_cache = InterruptCache(caps.interrupt_entries)
         self.queue = InvalidationQueue(self)
         self.execute_next = self.queue.execute_next  # `step` without a record
-        self._written = partial(commands.written, self)
         self.device_tlbs = DeviceTlbs(self)
-        self.diagnostics = Diagnostics(self)
+        self.diagnostics = Diagnostics(self.from_memory, caching_mode=bool(caps.CM))
         # What `translate_many` has compiled of memory that counts its changes; nothing else looks at it.
         self.compiled_stages: dict[object, Stage] = {}
         self._later: deque[Callable[[], None]] = deque()

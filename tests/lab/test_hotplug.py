@@ -1,4 +1,4 @@
-"""A device plugged in while its alias is pulled out: what patches 01 and 02 make of it, and what Linux excludes."""
+"""A device plugged in while its alias is pulled out: after patches 01 and 02, and what Linux excludes."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_plugging_and_pulling_take_the_lock_and_give_everything_back() -> None:
     assert pc.run(pc.plug(dev)) == 0
     pc.run(pc.unplug(dev))
     assert pc.bus.devices() == ()
-    taken = {row.name: row.acquisitions for row in pc.machine.lock_stat()}
+    taken = {row.name: row.write.acquisitions for row in pc.machine.lock_stat()}
     assert taken["pci_rescan_remove_lock"] == 2
     assert len(pc.machine.pages) == pages + 1  # the bus's context table stays
     assert not pc.machine.findings

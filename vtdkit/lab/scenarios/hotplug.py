@@ -1,7 +1,8 @@
 """Scenarios: a device is plugged in while another, whose PASID table it may share, is pulled out.
 
-Linux plugs and pulls under `pci_rescan_remove_lock`, so that the two never run side by side; each scene is there
-with that lock and without it. Nothing else would keep them apart: `release_device` runs without `group->mutex`.
+Linux plugs and pulls under `pci_rescan_remove_lock`, so that the two never run side by side; each scene is
+there with that lock and without it. Nothing else would keep them apart: `release_device` runs without
+`group->mutex`.
 """
 
 from __future__ import annotations

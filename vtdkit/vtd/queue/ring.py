@@ -23,7 +23,7 @@ from functools import partial
 from vtdkit.vtd.memory import AccessError, read_words
 from vtdkit.vtd.state import Queued
 from vtdkit.vtd.tables import descriptors
-from vtdkit.vtd.tables.layout import Entry
+from vtdkit.vtd.tables.layout import Entry, Structure
 
 from . import execute
 from .execute import Outcome
@@ -269,14 +269,27 @@ class InvalidationQueue:
 
     def _check_fields(self, raw: int, entry: Entry) -> None:
         kind = entry.structure
+        if kind in self._unchecked:
+            return
         mask = self._reserved.get(kind.name, -1)
         if mask < 0:
             mask = self._reserved[kind.name] = kind.reserved_mask(self.unit.capabilities.environment)
+        if self.unit.quirks.upper_half_unchecked:
+            raw &= (1 << 128) - 1
         if raw & mask or raw >> kind.width:
             raise QueueError(RESERVED_FIELD, f"reserved bits {raw & mask:#x} set", entry)
         problem = _value_problem(entry, self.unit)
         if problem:
             raise QueueError(RESERVED_FIELD, problem, entry)
+
+    @property
+    def _unchecked(self) -> tuple[Structure, ...]:
+        """The descriptors that a personality takes as they are."""
+        quirks = self.unit.quirks
+        return (
+            *((descriptors.PC_INV,) if quirks.pasid_cache_unchecked else ()),
+            *((descriptors.IEC_INV, descriptors.P_IOTLB_INV) if quirks.entry_cache_unchecked else ()),
+        )
 
     def _blocked(self, entry: Entry | None, note: str) -> Outcome:
         self._found = entry, 0, note

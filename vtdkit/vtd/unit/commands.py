@@ -65,12 +65,13 @@ def _global_command(unit: Commanded, old: int, value: int) -> None:
 
 def _set_root_pointer(unit: Commanded, on: bool) -> None:
     entry = unit.registers.entry("RTADDR")
-    if unit.translating and unit.mode != entry.TTM and not unit.capabilities.ESRTPS:
-        unit.diagnostics.note("mode changed while on", f"TTM {unit.mode} to {entry.TTM}")
+    mode = entry.TTM & unit.capabilities.SMTS if unit.quirks.mode_is_one_bit else entry.TTM
+    if unit.translating and unit.mode != mode and not unit.capabilities.ESRTPS:
+        unit.diagnostics.note("mode changed while on", f"TTM {unit.mode} to {mode}")
     unit.registers.set_field("GSTS", "RTPS", 0)
 
     def latch() -> None:
-        unit.latch_root(entry.RTA, entry.TTM, entry.SSIRWE)
+        unit.latch_root(entry.RTA, mode, entry.SSIRWE)
         unit.registers.set_field("GSTS", "RTPS", 1)
         if unit.caches and unit.capabilities.ESRTPS:
             unit.caches.clear()

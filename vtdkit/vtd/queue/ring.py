@@ -89,11 +89,8 @@ class InvalidationQueue:
         self.waits: list[Wait] = []
         self.last_was_wait = True
         self.last: Entry | None = None
-        self._found: tuple[Entry | None, int, str] = (
-            None,
-            0,
-            "",
-        )  # why nothing was executed: descriptor, IQEI value, in words
+        # why nothing was executed: descriptor, IQEI value, in words
+        self._found: tuple[Entry | None, int, str] = (None, 0, "")
         self._stopping = unit.registers.mask("FSTS", "IQE", "ITE")
         self._registers = unit.registers.values
         self._read_words: Callable[[int, int], int] = getattr(
@@ -104,11 +101,8 @@ class InvalidationQueue:
         self._known: dict[int, _Known] = {}
         self._known_in = (0, 0)
         self._reserved: dict[str, int] = {}  # bits that must be 0, by the name of the layout
-        self._shaped = (
-            -1,
-            0,
-            0,
-        )  # the address register, and what follows from it: bytes of a slot and of the ring
+        # the address register, and what follows from it: bytes of a slot and of the ring
+        self._shaped = (-1, 0, 0)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -200,9 +194,11 @@ class InvalidationQueue:
         address, size, ring = self._shaped
         if address != registers["IQA"]:
             size, ring = self.shape
+        # A fence holds back what comes after it only while some endpoint has yet to answer.
         if self.waits and any(wait.entry.FN for wait in self.waits):
             return self._blocked(None, "a fence waits for a device TLB")
         try:
+            # Registers are checked anew when something about them may have changed since the last descriptor.
             if self._known_in != (unit.mode, size) or tail % size or tail >= ring:
                 self._check_registers(size == 32, tail, ring)
             entry, place, run = self._fetch(self.base + head, size)
@@ -210,6 +206,7 @@ class InvalidationQueue:
                 return self._blocked(entry, "all 32 ITags are in use")
         except QueueError as error:
             return self._fail(error)
+        # From here on the descriptor is executed; one that cannot be leaves the head where it is (IQE).
         registers["IQH"] = (head + size) % ring
         self.last, self.last_was_wait = entry, place == _IN_QUEUE
         return self._wait(head // size, entry) if place == _IN_QUEUE else run(unit, entry)
@@ -299,7 +296,7 @@ class InvalidationQueue:
         unit = self.unit
         cause = NO_INFO if unit.quirks.silent_queue_error else error.cause
         unit.registers.set_field("IQERCD", "IQEI", cause)
-        self.halted = True
+        self.halted = True  # until software clears IQE (or moves the tail, in QEMU)
         unit.faults.raise_status("IQE")
         self._found = error.entry, cause, error.note
         return "error"
@@ -326,6 +323,7 @@ class InvalidationQueue:
         status, address, data, interrupt = _WAIT_FIELDS(entry.raw)
         if status:
             unit.hooks.status_write(address & unit.capabilities.host_limit - 1, data)
+        # The status first: who gets the interrupt must find it. While IWC is set there is no second one.
         if interrupt and not unit.registers.field("ICS", "IWC"):
             unit.registers.set_field("ICS", "IWC", 1)
             unit.invalidation_event.fire()

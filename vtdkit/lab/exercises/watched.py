@@ -37,8 +37,8 @@ from vtdkit.kernel.record.record import (
     MARK,
     RELEASE,
     WAIT,
-    Trace,
 )
+from vtdkit.kernel.record.trace import Trace
 from vtdkit.lab.computer import LEGACY, Computer
 from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.image.survey import Survey

@@ -36,8 +36,8 @@ ROOT_ENTRY = Structure(
     "rev 5.10 (legacy mode; one per bus)",
 )
 
-# Two words of that kind: word 0 for devfn 00 to 7F, word 1 for 80 to FF. A scalable-mode context entry is twice
-# as wide, so a table of one page holds only half a bus.
+# Two words of that kind: word 0 for devfn 00 to 7F, word 1 for 80 to FF. A scalable-mode context entry is
+# twice as wide, so a table of one page holds only half a bus.
 SM_ROOT_ENTRY = Structure(
     "scalable-mode root entry",
     128,

@@ -19,7 +19,8 @@ from vtdkit.kernel.machine.machine import CHECKERS
 from vtdkit.kernel.record.sites import Spot
 
 from .locations import ACQUIRE, RELEASE, WRITE, Access, Locations, Name
-from .primitives import EXPLORED, Point, XPage, XPageAllocator
+from .points import Point
+from .primitives import EXPLORED, XPage, XPageAllocator
 from .rcu import XRcu
 from .touching import Touching
 
@@ -126,7 +127,7 @@ class ExploredMachine(Touching):
         self.heap.clear()
         self.exploring = True
         for context in sorted(spawned, key=lambda context: context.id):
-            self.adopt((len(self.processes),), context, context.coro, context.kind, context.cpu, Point(()))
+            self.adopt((len(self.processes),), context, context.coro, context.kind, context.cpu, Point())
 
     def _spawned(self) -> list[Context]:
         """The threads that were spawned and have not run."""
@@ -173,17 +174,17 @@ class ExploredMachine(Touching):
         if not self.exploring:
             return super().spawn(coro, cpu, name, context)
         place = self.cpus[cpu] if cpu is not None else self.cpus[len(self.processes) % len(self.cpus)]
-        return self.new_process(coro, name or "thread", TASK, place, Point(())).context
+        return self.new_process(coro, name or "thread", TASK, place, Point()).context
 
     def interrupt(self, cpu: Cpu, name: str, handler: Any) -> None:
         if self.exploring:
-            self.new_process(handler(), name, HARDIRQ, cpu, Point(()))
+            self.new_process(handler(), name, HARDIRQ, cpu, Point())
         else:
             super().interrupt(cpu, name, handler)
 
     def raise_softirq(self, cpu: Cpu, name: str, handler: Any) -> None:
         if self.exploring:
-            self.new_process(handler(), name, SOFTIRQ, cpu, Point(()))
+            self.new_process(handler(), name, SOFTIRQ, cpu, Point())
         else:
             super().raise_softirq(cpu, name, handler)
 
@@ -302,7 +303,7 @@ class ExploredMachine(Touching):
             if not isinstance(point, Point):
                 raise TypeError(f"{context.name} waits in a way the explorer does not know ({point!r})")
             process.point = point
-            context.waiting = point.what
+            context.waiting = point.awaited
 
     def _crashed(self, context: Context, bug: Exception) -> None:
         """A thread did what no kernel survives. The others go on, so that what it leaves
@@ -392,7 +393,7 @@ class ExploredMachine(Touching):
         """
         stuck = [process for process in self.processes.values() if process.point is not None]
         waiting = [
-            process.point.what for process in stuck if process.point and self.in_the_way(process) is None
+            process.point.awaited for process in stuck if process.point and self.in_the_way(process) is None
         ]
         wanted = dict.fromkeys(str(getattr(what, "name", what)) for what in waiting if what is not None)
         places = tuple(
@@ -409,7 +410,7 @@ class ExploredMachine(Touching):
         )
 
     def _waits_for(self, process: Process) -> tuple[str, Process | None]:
-        name, what = process.context.name, process.point.what if process.point is not None else None
+        name, what = process.context.name, process.point.awaited if process.point is not None else None
         blocker = self.in_the_way(process)
         if blocker is not None:
             return f"{name} waits for its CPU, which {blocker.context.name} has", blocker

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from sys import _getframe
 from types import coroutine
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from vtdkit.kernel.locks.mutex import Mutex
 from vtdkit.kernel.locks.rwlock import RwLock, RwSemaphore
@@ -25,25 +25,13 @@ from vtdkit.kernel.memory.gfp import GFP, GFP_KERNEL
 from vtdkit.kernel.memory.pages import MASK32, NUMA_NO_NODE, Page, PageAllocator
 from vtdkit.kernel.record.sites import Spot, here
 
-from .locations import ACQUIRE, READ, RELEASE, SHARED_ACQUIRE, SHARED_RELEASE, WAIT, WRITE, Access
+from .locations import ACQUIRE, READ, RELEASE, SHARED_ACQUIRE, SHARED_RELEASE, WAIT, WRITE
+from .points import GO_ON, Doing, Point, Steps
 
 if TYPE_CHECKING:
     from .machine import ExploredMachine
 
 LIFE = 512  # offset of the location that stands for a page's being allocated
-
-
-class Point(NamedTuple):
-    """What a thread is about to do: the accesses, whether it can (None: always), and what it
-    waits for if not.
-    """
-
-    accesses: tuple[Access, ...]
-    ready: Callable[[], bool] | None = None
-    what: Any = None
-
-
-Steps = Generator[Any, None, None]
 
 
 class _Numbered:
@@ -68,7 +56,9 @@ class _Exclusive(_Numbered):
         place = place or self.log.spots.at(_getframe(1))
         machine: ExploredMachine = self.machine
         if machine.exploring:
-            yield from machine.stop(((machine.location_of(self), ACQUIRE),), lambda: self.owner is None, self)
+            yield from machine.stop(
+                ((machine.location_of(self), ACQUIRE),), Doing("take {}", self), lambda: self.owner is None
+            )
         yield from super().acquire(place)  # type: ignore[misc]
 
     @coroutine
@@ -77,7 +67,7 @@ class _Exclusive(_Numbered):
         if machine.unwinding:
             return
         if machine.exploring:
-            yield from machine.stop(((machine.location_of(self), RELEASE),))
+            yield from machine.stop(((machine.location_of(self), RELEASE),), Doing("let go of {}", self))
         yield from super().release(place)  # type: ignore[misc]
 
     @coroutine
@@ -86,7 +76,9 @@ class _Exclusive(_Numbered):
         place = self.log.spots.at(_getframe(1))
         if machine.exploring:
             yield from machine.stop_then(
-                machine.location_of(self), lambda: READ if self.owner is not None else WRITE
+                machine.location_of(self),
+                Doing("try to take {}", self),
+                lambda: READ if self.owner is not None else WRITE,
             )
         if self.owner is not None:
             return False
@@ -129,7 +121,8 @@ class _SharedPoints(_Numbered):
         machine: ExploredMachine = self.machine
         if machine.exploring:
             access = (machine.location_of(self), ACQUIRE if writer else SHARED_ACQUIRE)
-            yield from machine.stop((access,), lambda: self._may_enter(machine.current, writer), self)
+            doing = Doing("take {}", self, "to write" if writer else "to read")
+            yield from machine.stop((access,), doing, lambda: self._may_enter(machine.current, writer))
         yield from super().acquire(writer, place)  # type: ignore[misc]
 
     @coroutine
@@ -138,7 +131,9 @@ class _SharedPoints(_Numbered):
         if machine.unwinding:
             return
         if machine.exploring:
-            yield from machine.stop(((machine.location_of(self), RELEASE if writer else SHARED_RELEASE),))
+            doing = Doing("let go of {}", self, "to write" if writer else "to read")
+            access = (machine.location_of(self), RELEASE if writer else SHARED_RELEASE)
+            yield from machine.stop((access,), doing)
         yield from super().release(writer)  # type: ignore[misc]
 
 
@@ -172,13 +167,15 @@ class XPage(Page):
     def load(self, index: int) -> Generator[Any, None, int]:
         machine = self.machine
         if machine.exploring and machine.stops_at_word(self.base, index):
-            yield Point(((self.base + index, READ), (self.base + LIFE, READ)))
+            accesses = ((self.base + index, READ), (self.base + LIFE, READ))
+            yield Point(accesses, Doing("read {}", self, index))
         return (yield from super().load(index))
 
     @coroutine
     def store(self, index: int, value: int, keep: int = 0) -> Steps:
         if self.machine.exploring:
-            yield from self.machine.stop(((self.base + index, WRITE), (self.base + LIFE, READ)))
+            accesses = ((self.base + index, WRITE), (self.base + LIFE, READ))
+            yield from self.machine.stop(accesses, Doing("write {}", self, index))
         yield from super().store(index, value, keep)  # type: ignore[misc]  # a generator, see `DONE`
 
     def copy_in(self, index: int, values: Sequence[int]) -> Awaitable[None]:
@@ -196,14 +193,18 @@ class XPage(Page):
         if self.machine.exploring:
             alive = (self.base + LIFE, READ)
             yield from self.machine.stop_then(
-                self.base + index, lambda: WRITE if self.words[index] == old else READ, alive
+                self.base + index,
+                Doing("compare and exchange {}", self, index),
+                lambda: WRITE if self.words[index] == old else READ,
+                alive,
             )
         return (yield from super().cmpxchg(index, old, new))
 
     @coroutine
     def _modify(self, index: int, change: Any) -> Generator[Any, None, int]:
         if self.machine.exploring:
-            yield from self.machine.stop(((self.base + index, WRITE), (self.base + LIFE, READ)))
+            accesses = ((self.base + index, WRITE), (self.base + LIFE, READ))
+            yield from self.machine.stop(accesses, Doing("change {}", self, index))
         found = self.words[index]
         if self.freed is not None:
             self.machine.use_after_free(self, index, "write")
@@ -216,9 +217,9 @@ class XPage(Page):
             yield from super().relax_until_written(index, seen, enough)
             return
         accesses = ((self.base + index, WAIT), (self.base + LIFE, READ))
-        what = f"{self.name}[{index}]"
+        doing = Doing("watch {} until it is written", self, index)
         yield from self.machine.stop(
-            accesses, lambda: self.words[index] != seen or bool(enough and enough()), what
+            accesses, doing, lambda: self.words[index] != seen or bool(enough and enough())
         )
 
     def changed(self, index: int) -> None:
@@ -243,7 +244,7 @@ class XPageAllocator(PageAllocator):
         machine = self.machine
         place = place or here()
         if machine.exploring and (self.faults.nth is not None or self.faults.probability):
-            yield from machine.stop(((machine.location_of("faults"), WRITE),))
+            yield from machine.stop(((machine.location_of("faults"), WRITE),), GO_ON)
         return (yield from super().alloc(gfp, node=node, name=name, place=place))
 
     def _frame(self, node: int) -> int | None:
@@ -256,7 +257,8 @@ class XPageAllocator(PageAllocator):
     def free(self, page: Page, place: Spot | None = None) -> Steps:
         place = place or here()
         if self.machine.exploring:
-            yield from self.machine.stop(((page.base + LIFE, WRITE),))  # type: ignore[attr-defined]
+            life = page.base + LIFE  # type: ignore[attr-defined]
+            yield from self.machine.stop(((life, WRITE),), Doing("free {}", page))
         self.give(page, place)
 
 
@@ -268,13 +270,13 @@ class XAtomic(_Numbered, Atomic):
     @coroutine
     def load(self) -> Generator[Any, None, int]:
         if self.machine.exploring:
-            yield from self.machine.stop(((self.machine.location_of(self), READ),))
+            yield from self.machine.stop(((self.machine.location_of(self), READ),), Doing("read {}", self))
         return self.value
 
     @coroutine
     def store(self, value: int) -> Steps:
         if self.machine.exploring:
-            yield from self.machine.stop(((self.machine.location_of(self), WRITE),))
+            yield from self.machine.stop(((self.machine.location_of(self), WRITE),), Doing("write {}", self))
         self.value = value
 
     @coroutine
@@ -282,7 +284,9 @@ class XAtomic(_Numbered, Atomic):
         machine = self.machine
         if machine.exploring:
             yield from machine.stop_then(
-                machine.location_of(self), lambda: READ if change(self.value) == self.value else WRITE
+                machine.location_of(self),
+                Doing("change {}", self),
+                lambda: READ if change(self.value) == self.value else WRITE,
             )
         return (yield from super().modify(change))
 
@@ -291,7 +295,9 @@ class XAtomic(_Numbered, Atomic):
         machine = self.machine
         if machine.exploring:
             yield from machine.stop(
-                ((machine.location_of(self), WAIT),), lambda: self.value != seen, self.name
+                ((machine.location_of(self), WAIT),),
+                Doing("watch {} until it changes", self),
+                lambda: self.value != seen,
             )
         else:
             yield from super().relax_while(seen)
@@ -310,7 +316,9 @@ class XCompletion(_Numbered, Completion):
             return
         machine.might_sleep(here())
         spot = machine.location_of(self)
-        yield from machine.stop(((spot, WAIT), (spot, WRITE)), lambda: self.all or self.count > 0, self)
+        yield from machine.stop(
+            ((spot, WAIT), (spot, WRITE)), Doing("wait for {}", self), lambda: self.all or self.count > 0
+        )
         if not self.all:
             self.count -= 1
         if machine.order is not None:
@@ -319,13 +327,17 @@ class XCompletion(_Numbered, Completion):
     @coroutine
     def complete(self) -> Steps:
         if self.machine.exploring:
-            yield from self.machine.stop(((self.machine.location_of(self), WRITE),))
+            yield from self.machine.stop(
+                ((self.machine.location_of(self), WRITE),), Doing("complete {}", self)
+            )
         yield from super().complete()
 
     @coroutine
     def complete_all(self) -> Steps:
         if self.machine.exploring:
-            yield from self.machine.stop(((self.machine.location_of(self), WRITE),))
+            yield from self.machine.stop(
+                ((self.machine.location_of(self), WRITE),), Doing("complete {}", self)
+            )
         yield from super().complete_all()
 
 
@@ -341,14 +353,16 @@ class XWaitQueue(_Numbered, WaitQueue):
             yield from super().wait_event(condition)
             return
         machine.might_sleep(here())
-        yield from machine.stop(((machine.location_of(self), WAIT),), condition, self)
+        yield from machine.stop(((machine.location_of(self), WAIT),), Doing("wait for {}", self), condition)
         if machine.order is not None:
             machine.order.observe(machine.current, self)
 
     @coroutine
     def wake_up(self) -> Steps:
         if self.machine.exploring:
-            yield from self.machine.stop(((self.machine.location_of(self), WRITE),))
+            yield from self.machine.stop(
+                ((self.machine.location_of(self), WRITE),), Doing("wake up {}", self)
+            )
         yield from super().wake_up()
 
 

@@ -18,7 +18,7 @@ from vtdkit.kernel.machine.machine import Machine
 
 from .locations import ACQUIRE, Access, Grew, Locations, Name
 from .machine import ExploredMachine, Process
-from .primitives import Point
+from .points import Point
 
 Observer = Callable[[], Hashable]
 

@@ -14,7 +14,8 @@ from vtdkit.kernel.machine.context import Context
 from vtdkit.kernel.machine.machine import Machine
 
 from .locations import READ, WAIT, WRITE, Access, Locations
-from .primitives import LIFE, Point
+from .points import GO_ON, Doing, Point
+from .primitives import LIFE
 
 
 class Touching(Machine):
@@ -74,7 +75,7 @@ class Touching(Machine):
 
     @coroutine
     def stop(
-        self, accesses: tuple[Access, ...], ready: Callable[[], bool] | None = None, what: Any = None
+        self, accesses: tuple[Access, ...], doing: Doing, ready: Callable[[], bool] | None = None
     ) -> Any:
         """Come to a point if one of these locations is shared, or if the operation cannot go through yet."""
         process, locations = self.running, self.locations
@@ -83,14 +84,14 @@ class Touching(Machine):
         for location, kind in accesses:
             shared |= locations.note(process.name, location, kind not in (READ, WAIT))
         if shared or (ready is not None and not ready()):
-            yield Point(accesses, ready, what)
+            yield Point(accesses, doing, ready)
 
     @coroutine
-    def stop_then(self, location: int, kind: Callable[[], int], *others: Access) -> Any:
+    def stop_then(self, location: int, doing: Doing, kind: Callable[[], int], *others: Access) -> Any:
         """The same for an operation of which only its outcome tells whether it changes the location."""
         shared = self.locations.shared
         if location in shared or any(other in shared for other, _ in others):
-            yield Point(others)
+            yield Point(others, doing)
         else:
             for other, other_kind in others:
                 self.touch(other, other_kind)
@@ -114,13 +115,15 @@ class Touching(Machine):
     def _field(self, obj: Any, field: str) -> int:
         return self.locations.number((obj.serial, field))
 
-    def field_step(self, obj: Any, field: str, write: bool) -> Any:
-        return self._field_step(obj, field, write)
+    def field_step(self, obj: Any, field: str, write: bool, words: str = "") -> Any:
+        return self._field_step(obj, field, write, words)
 
     @coroutine
-    def _field_step(self, obj: Any, field: str, write: bool) -> Any:
+    def _field_step(self, obj: Any, field: str, write: bool, words: str) -> Any:
         if self.exploring:
-            yield from self.stop(((self._field(obj, field or "life"), WRITE if write else READ),))
+            words = words or ("write {}" if write else "read {}")
+            access = (self._field(obj, field or "life"), WRITE if write else READ)
+            yield from self.stop((access,), Doing(words, obj, field or None))
 
     def new_object(self, obj: Any) -> Any:
         super().new_object(obj)
@@ -137,7 +140,7 @@ class Touching(Machine):
     def register_step(self, thing: Any, offset: int, write: bool) -> Any:
         """One location for every eight bytes: a command register and its status are neighbours."""
         location = self.locations.number(("register", self.location_of(thing), offset >> 3))
-        return self.stop(((location, WRITE if write else READ),))
+        return self.stop(((location, WRITE if write else READ),), GO_ON)
 
     def device_step(self, thing: Any, address: int | None) -> Any:
         return self._device_step(thing, address)
@@ -150,4 +153,5 @@ class Touching(Machine):
         page: Any = self.pages.page(address) if address is not None else None
         if page is not None and address is not None:
             accesses += ((page.base + (address >> 3 & 511), READ), (page.base + LIFE, READ))
-        yield from self.stop(accesses)
+        doing = Doing("look into the unit's caches") if page is None else Doing("read a word of {}", page)
+        yield from self.stop(accesses, doing)

@@ -153,7 +153,7 @@ class Primitives(Validation):
     def kfree(self, obj: KObject) -> Generator[int | None, None, None]:
         """Give an object back: touching it afterwards is a use after free."""
         place = here()
-        yield from self.field_step(obj, "", True)
+        yield from self.field_step(obj, "", True, "free {}")
         if obj.freed is not None:
             self.double_free(obj, place)
             return
@@ -198,8 +198,12 @@ class Primitives(Validation):
         yield from self.pages.free(page, here())
 
     @coroutine
-    def field_step(self, obj: KObject, field: str, write: bool) -> Generator[int | None, None, None]:
-        """An access that is a step of its own. Nothing to wait for here; the explorer lets others in."""
+    def field_step(
+        self, obj: KObject, field: str, write: bool, words: str = ""
+    ) -> Generator[int | None, None, None]:
+        """An access that is a step of its own, in words if it is more than a read or write. Nothing to wait for
+        here; the explorer lets others in.
+        """
         return
         yield
 

@@ -19,7 +19,7 @@ from vtdkit.kernel.machine.machine import CHECKERS
 from vtdkit.kernel.record.sites import Spot
 
 from .locations import ACQUIRE, RELEASE, WRITE, Access, Locations, Name
-from .points import Point
+from .points import ENDED, Doing, Point
 from .primitives import EXPLORED, XPage, XPageAllocator
 from .rcu import XRcu
 from .touching import Touching
@@ -69,6 +69,11 @@ class Process:
         self.pages = 0
         self.irqs_open = self.softirqs_open = True
         self.holds: tuple[str, ...] = ()
+
+    @property
+    def doing(self) -> Doing:
+        """What it is about to do."""
+        return self.point.doing if self.point is not None else ENDED
 
     def shuts(self) -> tuple[str, ...]:
         """Which kinds of thread cannot come in on its CPU now, until it has taken another step."""

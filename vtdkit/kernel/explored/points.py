@@ -42,6 +42,7 @@ class Doing(NamedTuple):
 
 BEGIN = Doing("begin")
 GO_ON = Doing("go on")
+ENDED = Doing("has ended")
 
 
 class Point(NamedTuple):
@@ -57,4 +58,4 @@ class Point(NamedTuple):
         a word; None if it never has to."""
         if self.ready is None:
             return None
-        return self.doing.target if self.doing.part is not None else self.doing.thing
+        return self.doing.target if isinstance(self.doing.thing, Page) else self.doing.thing

@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 LIFE = 512  # offset of the location that stands for a page's being allocated
 
 
-class _Numbered:
-    """Mixed into all that is one location: numbered when it is made, so that it does not matter who is
-    first to use it.
+class _Located:
+    """Mixed into all that is one location: numbered when it is made, so that it does not matter who is first
+    to use it.
     """
 
     __slots__ = ()
@@ -45,8 +45,15 @@ class _Numbered:
         super().__init__(*args, **options)
         self.machine.location_of(self)
 
+    def point(
+        self: Any, kind: int, words: str, ready: Callable[[], bool] | None = None, part: str | None = None
+    ) -> Steps:
+        """A point before an operation on this location alone."""
+        machine: ExploredMachine = self.machine
+        return machine.stop(((machine.location_of(self), kind),), Doing(words, self, part), ready)
 
-class _Exclusive(_Numbered):
+
+class _Exclusive(_Located):
     """Mixed into a lock that one context has at a time."""
 
     __slots__ = ()
@@ -54,32 +61,25 @@ class _Exclusive(_Numbered):
     @coroutine
     def acquire(self: Any, place: Spot | None = None) -> Steps:
         place = place or self.log.spots.at(_getframe(1))
-        machine: ExploredMachine = self.machine
-        if machine.exploring:
-            yield from machine.stop(
-                ((machine.location_of(self), ACQUIRE),), Doing("take {}", self), lambda: self.owner is None
-            )
+        yield from self.point(ACQUIRE, "take {}", lambda: self.owner is None)
         yield from super().acquire(place)  # type: ignore[misc]
 
     @coroutine
     def release(self: Any, place: Spot | None = None) -> Steps:
-        machine: ExploredMachine = self.machine
-        if machine.unwinding:
+        if self.machine.unwinding:
             return
-        if machine.exploring:
-            yield from machine.stop(((machine.location_of(self), RELEASE),), Doing("let go of {}", self))
+        yield from self.point(RELEASE, "let go of {}")
         yield from super().release(place)  # type: ignore[misc]
 
     @coroutine
     def trylock(self: Any) -> Generator[Any, None, bool]:
         machine: ExploredMachine = self.machine
         place = self.log.spots.at(_getframe(1))
-        if machine.exploring:
-            yield from machine.stop_then(
-                machine.location_of(self),
-                Doing("try to take {}", self),
-                lambda: READ if self.owner is not None else WRITE,
-            )
+        yield from machine.stop_then(
+            machine.location_of(self),
+            Doing("try to take {}", self),
+            lambda: READ if self.owner is not None else WRITE,
+        )
         if self.owner is not None:
             return False
         self.take_unwaited(machine.current, place)
@@ -110,7 +110,7 @@ class XMutex(_Exclusive, Mutex):
     __slots__ = ()
 
 
-class _SharedPoints(_Numbered):
+class _SharedPoints(_Located):
     """Mixed into a lock that readers share. Queueing order is left to the explorer: whoever can enter may."""
 
     __slots__ = ()
@@ -118,22 +118,16 @@ class _SharedPoints(_Numbered):
     @coroutine
     def acquire(self: Any, writer: bool, place: Spot | None = None) -> Steps:
         place = place or self.side(writer).spots.at(_getframe(1))
-        machine: ExploredMachine = self.machine
-        if machine.exploring:
-            access = (machine.location_of(self), ACQUIRE if writer else SHARED_ACQUIRE)
-            doing = Doing("take {}", self, "to write" if writer else "to read")
-            yield from machine.stop((access,), doing, lambda: self._may_enter(machine.current, writer))
+        kind, side = (ACQUIRE, "to write") if writer else (SHARED_ACQUIRE, "to read")
+        yield from self.point(kind, "take {}", lambda: self._may_enter(self.machine.current, writer), side)
         yield from super().acquire(writer, place)  # type: ignore[misc]
 
     @coroutine
     def release(self: Any, writer: bool) -> Steps:
-        machine: ExploredMachine = self.machine
-        if machine.unwinding:
+        if self.machine.unwinding:
             return
-        if machine.exploring:
-            doing = Doing("let go of {}", self, "to write" if writer else "to read")
-            access = (machine.location_of(self), RELEASE if writer else SHARED_RELEASE)
-            yield from machine.stop((access,), doing)
+        kind, side = (RELEASE, "to write") if writer else (SHARED_RELEASE, "to read")
+        yield from self.point(kind, "let go of {}", None, side)
         yield from super().release(writer)  # type: ignore[misc]
 
 
@@ -163,6 +157,11 @@ class XPage(Page):
         super().__init__(*args)
         self.base = self.machine.location("page")
 
+    def _point(self, index: int, kind: int, words: str, ready: Callable[[], bool] | None = None) -> Steps:
+        """A point before an operation on one word."""
+        accesses = ((self.base + index, kind), (self.base + LIFE, READ))
+        return self.machine.stop(accesses, Doing(words, self, index), ready)
+
     @coroutine
     def load(self, index: int) -> Generator[Any, None, int]:
         machine = self.machine
@@ -173,9 +172,7 @@ class XPage(Page):
 
     @coroutine
     def store(self, index: int, value: int, keep: int = 0) -> Steps:
-        if self.machine.exploring:
-            accesses = ((self.base + index, WRITE), (self.base + LIFE, READ))
-            yield from self.machine.stop(accesses, Doing("write {}", self, index))
+        yield from self._point(index, WRITE, "write {}")
         yield from super().store(index, value, keep)  # type: ignore[misc]  # a generator, see `DONE`
 
     def copy_in(self, index: int, values: Sequence[int]) -> Awaitable[None]:
@@ -190,21 +187,21 @@ class XPage(Page):
 
     @coroutine
     def cmpxchg(self, index: int, old: int, new: int) -> Generator[Any, None, int]:
-        if self.machine.exploring:
-            alive = (self.base + LIFE, READ)
-            yield from self.machine.stop_then(
-                self.base + index,
-                Doing("compare and exchange {}", self, index),
-                lambda: WRITE if self.words[index] == old else READ,
-                alive,
-            )
-        return (yield from super().cmpxchg(index, old, new))
+        yield from self.machine.stop_then(
+            self.base + index,
+            Doing("compare and exchange {}", self, index),
+            lambda: WRITE if self.words[index] == old else READ,
+            (self.base + LIFE, READ),
+        )
+        return self._change(index, lambda found: new if found == old else found)
 
     @coroutine
     def _modify(self, index: int, change: Any) -> Generator[Any, None, int]:
-        if self.machine.exploring:
-            accesses = ((self.base + index, WRITE), (self.base + LIFE, READ))
-            yield from self.machine.stop(accesses, Doing("change {}", self, index))
+        yield from self._point(index, WRITE, "change {}")
+        return self._change(index, change)
+
+    def _change(self, index: int, change: Callable[[int], int]) -> int:
+        """Any read-modify-write of one word, its point being passed."""
         found = self.words[index]
         if self.freed is not None:
             self.machine.use_after_free(self, index, "write")
@@ -213,14 +210,11 @@ class XPage(Page):
 
     @coroutine
     def relax_until_written(self, index: int, seen: int, enough: Callable[[], bool] | None = None) -> Steps:
-        if not self.machine.exploring:
-            yield from super().relax_until_written(index, seen, enough)
-            return
-        accesses = ((self.base + index, WAIT), (self.base + LIFE, READ))
-        doing = Doing("watch {} until it is written", self, index)
-        yield from self.machine.stop(
-            accesses, doing, lambda: self.words[index] != seen or bool(enough and enough())
-        )
+        def ready() -> bool:
+            return self.words[index] != seen or bool(enough and enough())
+
+        yield from self._point(index, WAIT, "watch {} until it is written", ready)
+        yield from super().relax_until_written(index, seen, enough)
 
     def changed(self, index: int) -> None:
         if not self.machine.exploring:  # while exploring, whoever spins on the word is found ready
@@ -241,10 +235,9 @@ class XPageAllocator(PageAllocator):
         name: str = "page",
         place: Spot | None = None,
     ) -> Generator[Any, None, Page | None]:
-        machine = self.machine
         place = place or here()
-        if machine.exploring and (self.faults.nth is not None or self.faults.probability):
-            yield from machine.stop(((machine.location_of("faults"), WRITE),), GO_ON)
+        if self.faults.nth is not None or self.faults.probability:
+            yield from self.machine.stop(((self.machine.location_of("faults"), WRITE),), GO_ON)
         return (yield from super().alloc(gfp, node=node, name=name, place=place))
 
     def _frame(self, node: int) -> int | None:
@@ -256,54 +249,42 @@ class XPageAllocator(PageAllocator):
     @coroutine
     def free(self, page: Page, place: Spot | None = None) -> Steps:
         place = place or here()
-        if self.machine.exploring:
-            life = page.base + LIFE  # type: ignore[attr-defined]
-            yield from self.machine.stop(((life, WRITE),), Doing("free {}", page))
+        life = page.base + LIFE  # type: ignore[attr-defined]
+        yield from self.machine.stop(((life, WRITE),), Doing("free {}", page))
         self.give(page, place)
 
 
-class XAtomic(_Numbered, Atomic):
+class XAtomic(_Located, Atomic):
     """An atomic."""
 
     machine: ExploredMachine
 
     @coroutine
     def load(self) -> Generator[Any, None, int]:
-        if self.machine.exploring:
-            yield from self.machine.stop(((self.machine.location_of(self), READ),), Doing("read {}", self))
-        return self.value
+        yield from self.point(READ, "read {}")
+        return (yield from super().load())
 
     @coroutine
     def store(self, value: int) -> Steps:
-        if self.machine.exploring:
-            yield from self.machine.stop(((self.machine.location_of(self), WRITE),), Doing("write {}", self))
-        self.value = value
+        yield from self.point(WRITE, "write {}")
+        yield from super().store(value)
 
     @coroutine
     def modify(self, change: Callable[[int], int]) -> Generator[Any, None, tuple[int, int]]:
-        machine = self.machine
-        if machine.exploring:
-            yield from machine.stop_then(
-                machine.location_of(self),
-                Doing("change {}", self),
-                lambda: READ if change(self.value) == self.value else WRITE,
-            )
+        yield from self.machine.stop_then(
+            self.machine.location_of(self),
+            Doing("change {}", self),
+            lambda: READ if change(self.value) == self.value else WRITE,
+        )
         return (yield from super().modify(change))
 
     @coroutine
     def relax_while(self, seen: int) -> Steps:
-        machine = self.machine
-        if machine.exploring:
-            yield from machine.stop(
-                ((machine.location_of(self), WAIT),),
-                Doing("watch {} until it changes", self),
-                lambda: self.value != seen,
-            )
-        else:
-            yield from super().relax_while(seen)
+        yield from self.point(WAIT, "watch {} until it changes", lambda: self.value != seen)
+        yield from super().relax_while(seen)
 
 
-class XCompletion(_Numbered, Completion):
+class XCompletion(_Located, Completion):
     """A completion."""
 
     machine: ExploredMachine
@@ -326,22 +307,16 @@ class XCompletion(_Numbered, Completion):
 
     @coroutine
     def complete(self) -> Steps:
-        if self.machine.exploring:
-            yield from self.machine.stop(
-                ((self.machine.location_of(self), WRITE),), Doing("complete {}", self)
-            )
+        yield from self.point(WRITE, "complete {}")
         yield from super().complete()
 
     @coroutine
     def complete_all(self) -> Steps:
-        if self.machine.exploring:
-            yield from self.machine.stop(
-                ((self.machine.location_of(self), WRITE),), Doing("complete {}", self)
-            )
+        yield from self.point(WRITE, "complete {}")
         yield from super().complete_all()
 
 
-class XWaitQueue(_Numbered, WaitQueue):
+class XWaitQueue(_Located, WaitQueue):
     """A wait queue: its condition is looked at when the explorer asks who can go on."""
 
     machine: ExploredMachine
@@ -353,16 +328,13 @@ class XWaitQueue(_Numbered, WaitQueue):
             yield from super().wait_event(condition)
             return
         machine.might_sleep(here())
-        yield from machine.stop(((machine.location_of(self), WAIT),), Doing("wait for {}", self), condition)
+        yield from self.point(WAIT, "wait for {}", condition)
         if machine.order is not None:
             machine.order.observe(machine.current, self)
 
     @coroutine
     def wake_up(self) -> Steps:
-        if self.machine.exploring:
-            yield from self.machine.stop(
-                ((self.machine.location_of(self), WRITE),), Doing("wake up {}", self)
-            )
+        yield from self.point(WRITE, "wake up {}")
         yield from super().wake_up()
 
 

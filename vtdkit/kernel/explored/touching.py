@@ -78,6 +78,8 @@ class Touching(Machine):
         self, accesses: tuple[Access, ...], doing: Doing, ready: Callable[[], bool] | None = None
     ) -> Any:
         """Come to a point if one of these locations is shared, or if the operation cannot go through yet."""
+        if not self.exploring:
+            return
         process, locations = self.running, self.locations
         assert process is not None
         shared = False
@@ -89,6 +91,8 @@ class Touching(Machine):
     @coroutine
     def stop_then(self, location: int, doing: Doing, kind: Callable[[], int], *others: Access) -> Any:
         """The same for an operation of which only its outcome tells whether it changes the location."""
+        if not self.exploring:
+            return
         shared = self.locations.shared
         if location in shared or any(other in shared for other, _ in others):
             yield Point(others, doing)

@@ -201,7 +201,7 @@ class Primitives(Validation):
     def field_step(
         self, obj: KObject, field: str, write: bool, words: str = ""
     ) -> Generator[int | None, None, None]:
-        """An access that is a step of its own, in words if it is more than a read or write. Nothing to wait for
+        """An access that is a step of its own; `words` say so if it is part of more. Nothing to wait for
         here; the explorer lets others in.
         """
         return

@@ -223,7 +223,7 @@ def _rehearse(system: NamedSystem, asked: Sequence[Asked], watched: Watched) -> 
                     f"the scenario is not over after {MOST_STEPS} steps; that is too long to step through"
                 )
             name = _next(system, asked, order, enabled)
-            watched.notice(name, system.machine.processes[system.named[name]].point.doing)
+            watched.notice(name, system.machine.processes[system.named[name]].doing)
             system.step(name)
             order.append(name)
         if len(order) < len(asked):
@@ -272,7 +272,7 @@ class _Recorder:
             self.watched.begin(machine)
             self._note(-1, "")
             for name in order:
-                did = str(self._process(name).point.doing)
+                did = str(self._process(name).doing)
                 with Lines(self.sources) as lines:
                     self.system.step(name)
                 self.ran[name] = tuple(dict.fromkeys(lines.seen))
@@ -336,7 +336,7 @@ class _Recorder:
         else:
             function, line, path = standing(process, self.sources)
             before = self.system.machine.in_the_way(process)
-            words = str(process.point.doing) if enabled else _why(process, before)
+            words = str(process.doing) if enabled else _why(process, before)
             made = Stand(
                 function, line, words, READY if enabled else WAITING, held, path, self._ran(name, function)
             )

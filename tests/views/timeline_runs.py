@@ -19,7 +19,7 @@ from vtdkit.kernel.record.sites import Site
 from vtdkit.kernel.record.trace import Trace
 from vtdkit.lab.computer import Computer
 from vtdkit.series.catalogue import driver_at
-from vtdkit.vtd.unit.capabilities import Capabilities
+from vtdkit.vtd.capabilities import Capabilities
 
 VIEWS = Path(__file__).resolve().parents[2] / "vtdkit" / "views" / "timeline"
 

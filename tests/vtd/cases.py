@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.requests import PageRequest, Request
-from vtdkit.vtd.unit.capabilities import Capabilities
 from vtdkit.vtd.unit.unit import RemappingUnit
 
 from .rig import (

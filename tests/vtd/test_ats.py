@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.requests import Completion, Fault, Translation
-from vtdkit.vtd.unit.capabilities import Capabilities
 from vtdkit.vtd.unit.unit import RemappingUnit
 from vtdkit.vtd.walk.ats import coded_range, size_code
 

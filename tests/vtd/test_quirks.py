@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from vtdkit.vtd.requests import Fault, Request
-from vtdkit.vtd.unit.capabilities import Capabilities
-from vtdkit.vtd.unit.quirks import (
+from vtdkit.vtd.capabilities import Capabilities
+from vtdkit.vtd.quirks import (
     PERSONALITIES,
     QEMU_7_2,
     QEMU_10,
@@ -20,6 +19,7 @@ from vtdkit.vtd.unit.quirks import (
     version_number,
     why,
 )
+from vtdkit.vtd.requests import Fault, Request
 from vtdkit.vtd.unit.unit import RemappingUnit
 
 from .cases import CASES, IRTE_HIGH, IRTE_LOW, msi

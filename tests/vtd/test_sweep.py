@@ -12,13 +12,13 @@ from itertools import pairwise
 
 import pytest
 
+from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.requests import Fault, Translation
 from vtdkit.vtd.tables import descriptors
 from vtdkit.vtd.tables import entries as tables
 from vtdkit.vtd.tables import pages as stages
 from vtdkit.vtd.tables.interrupts import IRTE, IRTE_POSTED
 from vtdkit.vtd.tables.layout import Structure
-from vtdkit.vtd.unit.capabilities import Capabilities
 from vtdkit.vtd.unit.unit import RemappingUnit
 
 from .cases import IRTE_HIGH, IRTE_LOW, interrupts, msi

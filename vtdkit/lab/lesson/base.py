@@ -3,7 +3,7 @@ exercise that runs code.
 
     pc = Computer(driver=driver_at(0), cpus=2, ...)
     dump, unmap = pc.driver.domain_translation_struct_show(), pc.core.iommu_unmap(...)
-    run = together(pc, cat=dump, unmap=after(pc, 2_000, unmap))
+    run = together(pc, cat=dump, unmap=later(pc, 2_000, unmap))
     run.locks            # a table: who was taken how often, waited for and held how long, since the scene
                          began
     run.irqs_off("cat")  # ns
@@ -16,13 +16,11 @@ times are virtual ns.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
-import vtdkit
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.kernel.checkers.findings import Finding
 from vtdkit.kernel.explored.exploring import Factory, explore, settled, shortest
@@ -33,8 +31,9 @@ from vtdkit.kernel.machine.machine import CHECKERS, Machine
 from vtdkit.kernel.record.spans import Span
 from vtdkit.kernel.record.trace import Trace
 from vtdkit.kernel.record.units import duration
+from vtdkit.lab.classroom import shipped
 from vtdkit.lab.computer import Computer
-from vtdkit.lab.exercises.exercise import Exercise
+from vtdkit.lab.exercises.judge import CodeExercise, version_with
 from vtdkit.lab.scenarios.base import Scenario
 from vtdkit.lab.scenarios.catalogue import SCENARIOS
 from vtdkit.lab.steps.schedule import Steps, record_schedule
@@ -52,6 +51,7 @@ __all__ = [
     "after",
     "duration",
     "in_turn",
+    "later",
     "patch_diff",
     "reality",
     "shown_by",
@@ -74,24 +74,27 @@ FULL = 1_000_000  # ns
 
 
 def reality(name: str) -> Path:
-    """The folder with the tables of a real machine, for `Image.load`. Raises FileNotFoundError outside a
-    clone of the project.
+    """The folder with the tables of a real machine, for `Image.load`. Raises FileNotFoundError, with the
+    names there are, for another one.
     """
-    folder = Path(vtdkit.__file__).resolve().parent.parent / "tests" / "reality" / name
+    folder = shipped("reality") / name
     if not folder.is_dir():
-        raise FileNotFoundError(
-            f"there is no folder tests/reality/{name}; the lessons run from a clone of the project"
-        )
+        names = ", ".join(sorted(path.name for path in folder.parent.iterdir() if path.is_dir()))
+        raise FileNotFoundError(f"there are no tables of a machine {name!r}; there are {names}")
     return folder
 
 
 # -- a scene ------------------------------------------------------------------
 
 
-async def after(pc: Computer, ns: int, coro: Coroutine[Any, Any, Any]) -> Any:
+async def later(pc: Computer, ns: int, coro: Coroutine[Any, Any, Any]) -> Any:
     """Be busy for `ns`, then run `coro`: to let threads begin one after the other."""
     await pc.machine.work(ns)
     return await coro
+
+
+#: the name of `later` in lessons that were written before notebooks had their scenes
+after = later
 
 
 async def in_turn(*coros: Coroutine[Any, Any, Any]) -> list[Any]:
@@ -102,8 +105,8 @@ async def in_turn(*coros: Coroutine[Any, Any, Any]) -> list[Any]:
 def together(pc: Computer | Machine, **threads: Coroutine[Any, Any, Any]) -> Run:
     """Run these threads at the same time, the first on CPU 0, the second on CPU 1, ...
 
-    The scene begins at a full millisecond, so that scenes of two versions begin at the same time and can be
-    laid side by side. Raises ValueError if there are more threads than CPUs.
+    The scene begins at a full millisecond, so that scenes of two versions begin at the same time and can
+    be laid side by side. Raises ValueError if there are more threads than CPUs.
     """
     machine = pc if isinstance(pc, Machine) else pc.machine
     title = "a machine" if isinstance(pc, Machine) else name_of(type(pc.driver))
@@ -251,8 +254,8 @@ def tried(
     whose kind contains `wanted`.
 
     Two orders count as one where they differ only in steps that do not touch the same thing. `limit`
-    executions at most; `preemptions` bounds how often a thread that could go on is put aside. Raises KeyError
-    for a scenario there is not.
+    executions at most; `preemptions` bounds how often a thread that could go on is put aside. Raises
+    KeyError for a scenario there is not.
     """
     scene = SCENARIOS[scenario] if isinstance(scenario, str) else scenario
     build = scene.on(driver)
@@ -269,7 +272,8 @@ def tried(
 
 
 def shown_by(scene: Scenario, driver: type[IntelIommu], kind: str, title: str) -> Steps:
-    """The shortest order found in which a scenario shows a finding whose kind contains `kind`, step by step.
+    """The shortest order found in which a scenario shows a finding whose kind contains
+    `kind`, step by step.
 
     Raises LookupError if no order shows one.
     """
@@ -313,57 +317,3 @@ class _Count:
 
 def _weight(schedule: Schedule) -> tuple[int, int]:
     return schedule.switches, len(schedule.steps)
-
-
-# -- exercises ----------------------------------------------------------------
-
-
-@dataclass(slots=True, repr=False)
-class CodeExercise(Exercise):
-    """An exercise whose answer is code that is run: `judge(seed, function)` says what is wrong with
-    it, None if nothing.
-
-    `answer(seed)` is our solution, for `reveal`; `play(seed, function)` runs it once and returns
-    something to look at.
-    """
-
-    judge: Callable[[int, Any], str | None] = lambda seed, given: None
-    play: Callable[[int, Any], Any] = lambda seed, given: None
-
-    def try_out(self, given: Any) -> Any:
-        """Run the code once and show what it does. Raises what it raises, without the frames of
-        the machine in between.
-        """
-        try:
-            return self.play(self.seed, given)
-        except Exception as error:
-            raise error.with_traceback(_frames_of(given, error.__traceback__)) from None
-
-    def _problem(self, given: Any, right: Any) -> str | None:
-        if given is None or given is ...:
-            return "there is no answer yet"
-        try:
-            return self.judge(self.seed, given)
-        except NotImplementedError:
-            return "the function is not written yet"
-        except Exception as error:  # whatever a student's function raises is an answer too
-            return f"it raises {type(error).__name__}: {error}"
-
-
-def _frames_of(function: Any, traceback: TracebackType | None) -> TracebackType | None:
-    """A traceback from the first frame of a function on; all of it if the function is not in it."""
-    found = traceback
-    while found is not None and found.tb_frame.f_code is not getattr(function, "__code__", None):
-        found = found.tb_next
-    return found or traceback
-
-
-def version_with(driver: type[IntelIommu], function: Any, name: str = "") -> type[IntelIommu]:
-    """A driver version that has one function more, or another one in its place: how a student's code
-    gets into a driver.
-
-    Raises TypeError if it is not a function.
-    """
-    if not callable(function):
-        raise TypeError(f"a driver is made of functions; this is {function!r}")
-    return type("Yours", (driver,), {name or function.__name__: function, "title": "your version"})

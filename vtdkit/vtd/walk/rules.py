@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from vtdkit.vtd.capabilities import Capabilities
+from vtdkit.vtd.quirks import Quirks
 from vtdkit.vtd.tables import entries as tables
 from vtdkit.vtd.tables import pages as stages
 from vtdkit.vtd.tables.layout import Structure
-from vtdkit.vtd.unit.capabilities import Capabilities
-from vtdkit.vtd.unit.quirks import Quirks
 
 PAGE_MASK = 0xFFFF_FFFF_FFFF_F000
 ENTRY_ADDRESS = 0x000F_FFFF_FFFF_F000

@@ -123,9 +123,8 @@ def test_who_waits_for_a_lock_says_for_which_and_who_has_it() -> None:
         lock, sem, word = machine.spinlock("lock"), machine.rwsem("sem"), machine.atomic("word")
 
         async def owner() -> None:
-            async with sem.write():
-                async with lock:
-                    await word.add_return(1)
+            async with sem.write(), lock:
+                await word.add_return(1)
 
         async def waiter() -> None:
             async with lock:

@@ -58,7 +58,7 @@ def sleeps() -> Trace:
 
     async def thread() -> None:
         await machine.work(1000)
-        machine.preempt_disable()
+        machine.irq.preempt_disable()
         await machine.mutex("m").acquire()
         await machine.work(1000)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from vtdkit.kernel.locks.sync import Completion, SeqCount, WaitQueue
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.kernel.memory.objects import KObject, shared
 from vtdkit.lab.steps.schedule import record_schedule
@@ -21,7 +22,11 @@ def everything(machine: Machine) -> Callable[[], object]:
     spin, mutex = machine.spinlock("spin"), machine.mutex("mutex")
     rwlock, rwsem = machine.rwlock("rwlock"), machine.rwsem("rwsem")
     word, users = machine.atomic("word"), machine.refcount("users")
-    done, queue, seq = machine.completion("done"), machine.wait_queue("queue"), machine.seqcount("seq")
+    done, queue, seq = (
+        machine.make(Completion, "done"),
+        machine.make(WaitQueue, "queue"),
+        machine.make(SeqCount, "seq"),
+    )
     shelf = machine.list_head("shelf")
     page: Any = machine.run(machine.alloc_page(name="table"))
     info: Any = machine.run(machine.kmalloc(Info, "info"))

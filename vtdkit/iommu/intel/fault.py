@@ -40,7 +40,7 @@ class FaultHandler(Devices):
 
     async def dmar_fault(self, iommu: intel_iommu) -> None:
         """The interrupt handler: read and clear every fault record."""
-        flags = self.machine.local_irq_save()
+        flags = self.machine.irq.local_irq_save()
         await iommu.register_lock.acquire()
         status = await iommu.hardware.readl(defs.DMAR_FSTS_REG)
         offset = defs.cap_fault_reg_offset(iommu.cap)
@@ -58,7 +58,7 @@ class FaultHandler(Devices):
             index = (index + 1) % defs.cap_num_fault_regs(iommu.cap)
         await iommu.hardware.writel(defs.DMAR_FSTS_REG, defs.DMA_FSTS_PFO | defs.DMA_FSTS_PPF)
         await iommu.register_lock.release()
-        await self.machine.local_irq_restore(flags)
+        await self.machine.irq.local_irq_restore(flags)
 
     async def dmar_fault_do_one(self, iommu: intel_iommu, guest: int, sid: int, top: int) -> None:
         """One fault record: a line in the log, and the entries on the way."""

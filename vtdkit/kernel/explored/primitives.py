@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 from vtdkit.kernel.locks.mutex import Mutex
 from vtdkit.kernel.locks.rwlock import RwLock, RwSemaphore
-from vtdkit.kernel.locks.spinlock import QueuedSpinLock, TestAndSetLock, TicketLock
+from vtdkit.kernel.locks.spinlock import SpinLock, TestAndSetLock, TicketLock
 from vtdkit.kernel.locks.sync import Atomic, Completion, WaitQueue
+from vtdkit.kernel.memory.allocator import PageAllocator
 from vtdkit.kernel.memory.gfp import GFP, GFP_KERNEL
-from vtdkit.kernel.memory.pages import MASK32, NUMA_NO_NODE, Page, PageAllocator
+from vtdkit.kernel.memory.pages import MASK32, NUMA_NO_NODE, Page
 from vtdkit.kernel.record.sites import Spot, here
 
 from .locations import ACQUIRE, READ, RELEASE, SHARED_ACQUIRE, SHARED_RELEASE, WAIT, WRITE
@@ -53,23 +54,10 @@ class _Located:
         return machine.stop(((machine.location_of(self), kind),), Doing(words, self, part), ready)
 
 
-class _Exclusive(_Located):
+class _Owned(_Located):
     """Mixed into a lock that one context has at a time."""
 
     __slots__ = ()
-
-    @coroutine
-    def acquire(self: Any, place: Spot | None = None) -> Steps:
-        place = place or self.log.spots.at(_getframe(1))
-        yield from self.point(ACQUIRE, "take {}", lambda: self.owner is None)
-        yield from super().acquire(place)  # type: ignore[misc]
-
-    @coroutine
-    def release(self: Any, place: Spot | None = None) -> Steps:
-        if self.machine.unwinding:
-            return
-        yield from self.point(RELEASE, "let go of {}")
-        yield from super().release(place)  # type: ignore[misc]
 
     @coroutine
     def trylock(self: Any) -> Generator[Any, None, bool]:
@@ -82,32 +70,68 @@ class _Exclusive(_Located):
         )
         if self.owner is not None:
             return False
-        self.take_unwaited(machine.current, place)
+        self.take_unwaited(machine.sched.current, place)
         return True
 
 
-class XSpinLock(_Exclusive, QueuedSpinLock):
+class _SpinPoints(_Owned):
+    """Mixed into a spin lock: whichever way it is taken goes through these two."""
+
+    __slots__ = ()
+
+    @coroutine
+    def take(self: Any, place: Spot | None = None) -> Steps:
+        place = place or self.log.spots.at(_getframe(1))
+        yield from self.point(ACQUIRE, "take {}", lambda: self.owner is None)
+        yield from super().take(place)  # type: ignore[misc]
+
+    __aenter__ = acquire = take
+
+    @coroutine
+    def drop(self: Any, place: Spot | None = None) -> Steps:
+        if self.machine.unwinding:
+            return
+        yield from self.point(RELEASE, "let go of {}")
+        yield from super().drop(place)  # type: ignore[misc]
+
+    release = drop
+
+
+class XSpinLock(_SpinPoints, SpinLock):
     """A spin lock."""
 
     __slots__ = ()
 
 
-class XTicketLock(_Exclusive, TicketLock):
+class XTicketLock(_SpinPoints, TicketLock):
     """A ticket lock."""
 
     __slots__ = ()
 
 
-class XTestAndSetLock(_Exclusive, TestAndSetLock):
+class XTestAndSetLock(_SpinPoints, TestAndSetLock):
     """A test-and-set lock."""
 
     __slots__ = ()
 
 
-class XMutex(_Exclusive, Mutex):
+class XMutex(_Owned, Mutex):
     """A mutex."""
 
     __slots__ = ()
+
+    @coroutine
+    def acquire(self: Any, place: Spot | None = None) -> Steps:
+        place = place or self.log.spots.at(_getframe(1))
+        yield from self.point(ACQUIRE, "take {}", lambda: self.owner is None)
+        yield from super().acquire(place)
+
+    @coroutine
+    def release(self: Any, place: Spot | None = None) -> Steps:
+        if self.machine.unwinding:
+            return
+        yield from self.point(RELEASE, "let go of {}")
+        yield from super().release(place)
 
 
 class _SharedPoints(_Located):
@@ -119,7 +143,9 @@ class _SharedPoints(_Located):
     def acquire(self: Any, writer: bool, place: Spot | None = None) -> Steps:
         place = place or self.side(writer).spots.at(_getframe(1))
         kind, side = (ACQUIRE, "to write") if writer else (SHARED_ACQUIRE, "to read")
-        yield from self.point(kind, "take {}", lambda: self._may_enter(self.machine.current, writer), side)
+        yield from self.point(
+            kind, "take {}", lambda: self._may_enter(self.machine.sched.current, writer), side
+        )
         yield from super().acquire(writer, place)  # type: ignore[misc]
 
     @coroutine
@@ -165,7 +191,7 @@ class XPage(Page):
     @coroutine
     def load(self, index: int) -> Generator[Any, None, int]:
         machine = self.machine
-        if machine.exploring and machine.stops_at_word(self.base, index):
+        if machine.steps.exploring and machine.stops_at_word(self.base, index):
             accesses = ((self.base + index, READ), (self.base + LIFE, READ))
             yield Point(accesses, Doing("read {}", self, index))
         return (yield from super().load(index))
@@ -204,7 +230,7 @@ class XPage(Page):
         """Any read-modify-write of one word, its point being passed."""
         found = self.words[index]
         if self.freed is not None:
-            self.machine.use_after_free(self, index, "write")
+            self.machine.check.use_after_free(self, index, "write")
         self.words[index] = change(found)
         return found
 
@@ -217,7 +243,7 @@ class XPage(Page):
         yield from super().relax_until_written(index, seen, enough)
 
     def changed(self, index: int) -> None:
-        if not self.machine.exploring:  # while exploring, whoever spins on the word is found ready
+        if not self.machine.steps.exploring:  # while exploring, whoever spins on the word is found ready
             super().changed(index)
 
 
@@ -225,6 +251,7 @@ class XPageAllocator(PageAllocator):
     """Page frames by thread, so that who allocates first does not change anybody's addresses."""
 
     machine: ExploredMachine
+    page_class = XPage
 
     @coroutine
     def alloc(
@@ -241,7 +268,7 @@ class XPageAllocator(PageAllocator):
         return (yield from super().alloc(gfp, node=node, name=name, place=place))
 
     def _frame(self, node: int) -> int | None:
-        return self.machine.frame_for() if self.machine.exploring else super()._frame(node)
+        return self.machine.frame_for() if self.machine.steps.exploring else super()._frame(node)
 
     def node_of(self, pfn: int) -> int:
         return super().node_of(pfn) if pfn < self.FIRST_PFN + len(self.next) * self.per_node else 0
@@ -292,18 +319,17 @@ class XCompletion(_Located, Completion):
     @coroutine
     def wait(self) -> Steps:
         machine = self.machine
-        if not machine.exploring:
+        if not machine.steps.exploring:
             yield from super().wait()
             return
-        machine.might_sleep(here())
+        machine.check.might_sleep(here())
         spot = machine.location_of(self)
         yield from machine.stop(
             ((spot, WAIT), (spot, WRITE)), Doing("wait for {}", self), lambda: self.all or self.count > 0
         )
         if not self.all:
             self.count -= 1
-        if machine.order is not None:
-            machine.order.observe(machine.current, self)
+        machine.check.order.observe(machine.sched.current, self)
 
     @coroutine
     def complete(self) -> Steps:
@@ -324,13 +350,12 @@ class XWaitQueue(_Located, WaitQueue):
     @coroutine
     def wait_event(self, condition: Callable[[], bool]) -> Steps:
         machine = self.machine
-        if not machine.exploring:
+        if not machine.steps.exploring:
             yield from super().wait_event(condition)
             return
-        machine.might_sleep(here())
+        machine.check.might_sleep(here())
         yield from self.point(WAIT, "wait for {}", condition)
-        if machine.order is not None:
-            machine.order.observe(machine.current, self)
+        machine.check.order.observe(machine.sched.current, self)
 
     @coroutine
     def wake_up(self) -> Steps:
@@ -339,7 +364,7 @@ class XWaitQueue(_Located, WaitQueue):
 
 
 EXPLORED: dict[type, type] = {
-    QueuedSpinLock: XSpinLock,
+    SpinLock: XSpinLock,
     TicketLock: XTicketLock,
     TestAndSetLock: XTestAndSetLock,
     Mutex: XMutex,
@@ -348,4 +373,5 @@ EXPLORED: dict[type, type] = {
     Atomic: XAtomic,
     Completion: XCompletion,
     WaitQueue: XWaitQueue,
+    PageAllocator: XPageAllocator,
 }

@@ -10,13 +10,11 @@ from collections.abc import Callable, Hashable
 from types import coroutine
 from typing import Any
 
-from vtdkit.kernel.checkers.checks import Checks
 from vtdkit.kernel.machine.context import Context
 from vtdkit.kernel.machine.machine import Machine
-from vtdkit.kernel.machine.steps import Steps
 
-from .locations import READ, WAIT, WRITE, Access, Locations
-from .points import GO_ON, Doing, Point
+from .locations import READ, WAIT, Access, Locations
+from .points import Doing, Point
 from .primitives import LIFE
 
 
@@ -114,70 +112,3 @@ class Touching(Machine):
             return True
         life = base + LIFE
         return locations.note(process.name, life, False) and (life, READ) not in self.touched
-
-
-class XSteps(Steps):
-    """What is a step of its own, with a point before each."""
-
-    machine: Touching
-
-    @coroutine
-    def field(self, obj: Any, field: str, write: bool, words: str = "") -> Any:
-        location = self.machine.field(obj, field or "life")
-        doing = Doing(words or ("write {}" if write else "read {}"), obj, field or None)
-        yield from self.machine.stop(((location, WRITE if write else READ),), doing)
-
-    def accessed(self, obj: Any, field: str, write: bool) -> None:
-        machine = self.machine
-        if machine.running is not None:
-            machine.touch(machine.field(obj, field), WRITE if write else READ)
-            machine.touch(machine.field(obj, "life"), READ)
-
-    def hardware(self, thing: Any) -> None:
-        self.machine.touch(self.machine.location_of(thing), WRITE)
-
-    def memory(self, address: int) -> None:
-        page: Any = self.machine.pages.page(address)
-        if page is not None:
-            self.machine.touch(page.base + (address >> 3 & 511), WRITE)
-
-    def register(self, thing: Any, offset: int, write: bool) -> Any:
-        """One location for every eight bytes: a command register and its status are neighbours."""
-        machine = self.machine
-        location = machine.locations.number(("register", machine.location_of(thing), offset >> 3))
-        return machine.stop(((location, WRITE if write else READ),), GO_ON)
-
-    @coroutine
-    def device(self, thing: Any, address: int | None) -> Any:
-        if not self.exploring:
-            return
-        machine = self.machine
-        accesses: tuple[Access, ...] = ((machine.location_of(thing), WRITE),)
-        page: Any = machine.pages.page(address) if address is not None else None
-        if page is not None and address is not None:
-            accesses += ((page.base + (address >> 3 & 511), READ), (page.base + LIFE, READ))
-        doing = Doing("look into the unit's caches") if page is None else Doing("read a word of {}", page)
-        yield from machine.stop(accesses, doing)
-
-
-class XChecks(Checks):
-    """The checkers: objects are numbered by who makes them, and interrupts that come back on are noted."""
-
-    machine: Touching
-
-    def new_object(self, obj: Any) -> Any:
-        super().new_object(obj)
-        return self.machine.fresh_name(type(obj).__name__)
-
-    def irqs_switched(self, context: Context, on: bool, place: Any) -> None:
-        super().irqs_switched(context, on, place)
-        process = self.machine.running
-        if on and process is not None and process.context is context:
-            process.irqs_open = True
-            process.softirqs_open |= not context.irqstate
-
-    def softirqs_on(self, context: Context, place: Any) -> None:
-        super().softirqs_on(context, place)
-        process = self.machine.running
-        if process is not None and process.context is context:
-            process.softirqs_open |= not context.irqstate

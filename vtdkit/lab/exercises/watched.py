@@ -28,7 +28,16 @@ from vtdkit.kernel.machine.context import HARDIRQ
 from vtdkit.kernel.machine.machine import CHECKERS, Machine
 from vtdkit.kernel.memory.objects import KObject
 from vtdkit.kernel.memory.pages import Page
-from vtdkit.kernel.record.record import ACQUIRE, ALLOC, FREE, IRQ_OFF, IRQ_ON, MARK, RELEASE, WAIT
+from vtdkit.kernel.record.record import (
+    ACQUIRE,
+    ALLOC,
+    FREE,
+    IRQ_OFF,
+    IRQ_ON,
+    MARK,
+    RELEASE,
+    WAIT,
+)
 from vtdkit.kernel.record.trace import Trace
 from vtdkit.lab.computer import LEGACY, Computer
 from vtdkit.vtd.capabilities import Capabilities

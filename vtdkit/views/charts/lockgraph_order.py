@@ -48,7 +48,7 @@ class LockOrder:
 
 
 def lock_order(source: Any, around: str = "") -> LockOrder:
-    """The graph of a machine, its `check.lockdep`, or an iterable of lockdep's `Dependency` records.
+    """The graph of a machine, its `lockdep`, or an iterable of lockdep's `Dependency` records.
 
     `around` keeps the edges from and to this lock, and all circles. Raises ValueError if the validator was
     off, or knows no such lock.
@@ -73,7 +73,7 @@ def lock_order(source: Any, around: str = "") -> LockOrder:
 
 
 def _learnt(source: Any) -> Iterable[Any]:
-    lockdep = getattr(getattr(source, "check", source), "lockdep", source)
+    lockdep = source.check.lockdep if hasattr(source, "check") else source
     if lockdep is None:
         raise ValueError("this machine has no lock validator; make it with the checker 'lockdep'")
     learnt: Iterable[Any] = lockdep.edges() if hasattr(lockdep, "edges") else lockdep

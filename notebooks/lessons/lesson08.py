@@ -15,7 +15,7 @@ from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.iommu.intel.structs import intel_iommu
 from vtdkit.kernel.explored.exploring import ScenarioExploration, explore
 from vtdkit.kernel.machine.machine import Machine
-from vtdkit.lab.computer import FIRST_STAGE, Computer
+from vtdkit.lab.computer import BOTH_STAGES, FIRST_STAGE, Computer
 from vtdkit.lab.exercises.exercise import Exercise
 from vtdkit.lab.lesson.base import NO_RACES, CodeExercise, Run, Table, table, together, version_with
 from vtdkit.lab.scenarios.base import Observer, Scenario
@@ -57,34 +57,39 @@ def how_long(run: Run) -> str:
 # -- what lockdep has seen ----------------------------------------------------
 
 
-def busy(driver: type[IntelIommu], first_level: bool = False) -> Computer:
-    """A computer that has attached, mapped, detached, and unmapped a page in an interrupt; with first-level
-    tables, also enforced coherency on a domain."""
-    options: dict[str, Any] = {"units": FIRST_STAGE, "scalable": True} if first_level else {}
-    pc = Computer(
-        driver=driver, cpus=2, devices={ATS: {"ats": True}, PLAIN: {}}, checkers=NO_RACES, **options
-    )
+#: kinds of machine: what their units can do
+MODES: dict[str, dict[str, Any]] = {
+    "legacy mode": {},
+    "scalable mode, both levels": {"units": BOTH_STAGES, "scalable": True},
+    "scalable mode, first level only": {"units": FIRST_STAGE, "scalable": True},
+}
+FIRST_ONLY = "scalable mode, first level only"
+
+
+def busy(driver: type[IntelIommu], mode: str = "legacy mode") -> Computer:
+    """A computer, of one of `MODES`, that has attached, mapped, detached, enforced coherency on a domain like
+    that of a virtual machine (where the mode has such a thing), and unmapped a page of another domain in an
+    interrupt."""
+    devices = {ATS: {"ats": True}, PLAIN: {}}
+    pc = Computer(driver=driver, cpus=2, devices=devices, checkers=NO_RACES, **MODES[mode])
     domain = pc.domain_of(ATS)
     pc.map(domain, IOVA, 0x5000000)
-    pc.new_domain(attach=PLAIN)
-    if first_level:
-        pc.run(pc.driver.intel_iommu_enforce_cache_coherency(pc.domain_of(PLAIN)))
-
-    async def completion() -> None:
-        await pc.core.iommu_unmap(domain, IOVA, PAGE)
+    guest = pc.new_domain(attach=PLAIN)
+    if MODES[mode]:
+        pc.run(pc.driver.intel_iommu_enforce_cache_coherency(guest))
 
     async def disk() -> None:
-        pc.machine.interrupt(pc.machine.cpus[0], "nvme_irq", completion)
+        await interrupt(pc, pc.core.iommu_unmap(domain, IOVA, PAGE))
 
     together(pc, disk=disk())
     return pc
 
 
-def usage(driver: type[IntelIommu], first_level: bool = False) -> Table:
+def usage(driver: type[IntelIommu], mode: str = "legacy mode") -> Table:
     """What lockdep has seen each lock of the series do by the end of `busy`: where it was first taken
     in a hard interrupt, where first held with interrupts on, and which of the others it was taken
     under. "-" for never."""
-    lockdep = busy(driver, first_level).machine.lockdep
+    lockdep = busy(driver, mode).machine.lockdep
     assert lockdep is not None
     known = {state.name: dict(state.usage) for state in lockdep.classes()}
     names = [name for name in (DEVICES, "&domain->lock", LOCK) if known.get(name)]
@@ -100,21 +105,21 @@ def _function(site: Any) -> str:
     return "-" if site is None else site.function
 
 
-def reports(driver: type[IntelIommu], first_level: bool = False) -> tuple[str, ...]:
+def reports(driver: type[IntelIommu], mode: str = "legacy mode") -> tuple[str, ...]:
     """What lockdep reports by the end of `busy`: kind and locks."""
-    found = busy(driver, first_level).machine.findings
+    found = busy(driver, mode).machine.findings
     return tuple(f"{each.kind.removeprefix('WARNING: ')}: {each.where}" for each in found)
 
 
-def inverted(driver: type[IntelIommu], first_level: bool = False) -> str:
+def inverted(driver: type[IntelIommu], mode: str = "legacy mode") -> str:
     """The locks of the irq lock inversion among those reports, "-" without one."""
-    found = [each for each in reports(driver, first_level) if "irq lock inversion" in each]
+    found = [each for each in reports(driver, mode) if "irq lock inversion" in each]
     return found[0].partition(": ")[2] if found else "-"
 
 
-def picture(driver: type[IntelIommu], first_level: bool = False) -> str:
+def picture(driver: type[IntelIommu], mode: str = "legacy mode") -> str:
     """How two CPUs and an interrupt come to wait for each other, as the last report of lockdep draws it."""
-    text = busy(driver, first_level).machine.findings[-1].text
+    text = busy(driver, mode).machine.findings[-1].text
     return text.partition("in between:\n")[2].partition("\n\n")[0]
 
 

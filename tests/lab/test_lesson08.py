@@ -63,27 +63,29 @@ def test_what_lockdep_has_seen() -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "legacy", "first_level"),
+    ("number", "legacy", "both", "first_only"),
     [
-        (6, "-", "-"),
-        (7, "-", INVERTED),
-        (8, INVERTED, INVERTED),
-        (9, INVERTED, INVERTED),
-        (11, "-", INVERTED),
+        (6, "-", "-", "-"),
+        (7, "-", INVERTED, INVERTED),
+        (8, INVERTED, INVERTED, INVERTED),
+        (9, INVERTED, INVERTED, INVERTED),
+        (11, "-", "-", INVERTED),
     ],
 )
-def test_the_inversion_comes_with_07_in_scalable_mode_and_with_08_everywhere(
-    number: int, legacy: str, first_level: str
+def test_the_inversion_stays_only_where_a_unit_has_first_level_tables_and_no_others(
+    number: int, legacy: str, both: str, first_only: str
 ) -> None:
-    assert lesson.inverted(driver_at(number)) == legacy
-    assert lesson.inverted(driver_at(number), first_level=True) == first_level
+    """Corrections, point 3."""
+    found = [lesson.inverted(driver_at(number), mode) for mode in lesson.MODES]
+    assert found == [legacy, both, first_only]
 
 
 def test_what_was_merged_breaks_both_rules_and_the_fix_leaves_one_path() -> None:
     assert lesson.reports(WIDER) == ("inconsistent lock state: device_domain_lock", IRQ_INVERSION + INVERTED)
     assert lesson.reports(RC1) == ("inconsistent lock state: &domain->lock",)
     assert lesson.reports(FIXED) == ()
-    assert lesson.inverted(FIXED, first_level=True) == "&domain->lock -> &iommu->lock"
+    assert lesson.reports(FIXED, "scalable mode, both levels") == ()
+    assert lesson.inverted(FIXED, lesson.FIRST_ONLY) == "&domain->lock -> &iommu->lock"
 
 
 def test_the_picture_shows_the_interrupt_between() -> None:

@@ -219,13 +219,6 @@ def test_context_command_reports_what_it_did(asked: int, did: int, done: int) ->
     assert len(unit.caches.context) == (1 if not done else 0)
 
 
-def test_context_command_may_do_more_than_asked_and_says_so() -> None:
-    tables, _ = legacy()
-    unit = tables.unit(Capabilities(HAW=46, coarse_context_invalidation=True))
-    unit.write(CCMD, 1 << 63 | 3 << 61 | 0x18 << 16 | 5, 8)
-    assert unit.read(CCMD, 8) >> 59 & 3 == 1
-
-
 @pytest.mark.parametrize(
     ("granularity", "am", "done", "left"),
     [(1, 0, 1, 0), (2, 0, 2, 0), (3, 0, 3, 1), (3, 1, 3, 0), (3, 19, 0, 2), (0, 0, 0, 2)],

@@ -122,6 +122,18 @@ class Computer:
         self.run(self.core.iommu_release_device(dev))
         self.run(self.bus.remove(dev))
 
+    def crash_kernel(self) -> None:
+        """The kernel dies, and another one is started over it. The hardware goes on, with translation on;
+        driver, core and bus are new, and no device has been found yet.
+        """
+        kind, core = type(self.driver), self.core
+        self.bus, self.devices = PciBus(self.machine), {}
+        self.driver = kind(self.machine, self.bus, self.hardware, scalable=self.driver.intel_iommu_sm)
+        self.core = IommuCore(self.machine, self.bus, self.driver, core.default_type)
+        error = self.run(self.driver.intel_iommu_init())
+        if error:
+            raise KernelBug(f"intel_iommu_init failed with {error}")
+
     def new_domain(self, type: str = "unmanaged", attach: str | None = None) -> IommuDomain:
         """A new domain, attached to a device if one is named."""
         domain = self.run(self.core.iommu_domain_alloc(type))

@@ -186,8 +186,7 @@ def _invalidate_context(unit: RemappingUnit) -> int:
     command, caps, caches = unit.registers.entry("CCMD"), unit.capabilities, unit.caches
     if unit.mode != 0 or caps.major >= 6 or command.CIRG == 0:
         return 0
-    coarse = caps.coarse_context_invalidation or (command.CIRG == 2 and unit.quirks.domain_is_global)
-    granularity = 1 if coarse else command.CIRG
+    granularity = 1 if command.CIRG == 2 and unit.quirks.domain_is_global else command.CIRG
     did = command.DID & unit.rules.did_mask
     if caches is None:
         return granularity

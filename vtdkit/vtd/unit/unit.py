@@ -55,7 +55,8 @@ T = TypeVar("T")
 class RemappingUnit:
     """One unit. Mutable; one agent at a time, no locks.
 
-    `cached=False` leaves out every cache: each answer is then what memory says now.
+    `cached=False` leaves out every cache: each answer is then what memory says now. Raises BadCapabilities
+    for a combination that no unit may have.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class RemappingUnit:
     ) -> None:
         self.memory = memory
         self.capabilities = capabilities or Capabilities()
+        self.capabilities.check()
         self.quirks = quirks
         self.hooks = hooks or Hooks()
         self.caches: Caches | None = Caches(self.capabilities) if cached else None

@@ -17,9 +17,7 @@ __getattr__, __dir__, __all__ = face(
         "capabilities": "BadCapabilities Capabilities",
         "faults": "Reason REASONS",
         "firmware": "BadDmar Dmar",
-        "image": (
-            "BadFile BadImage check_folder explain Image ImageMemory MappedRange Oracle StaleEntry Survey"
-        ),
+        "image": ("BadFile BadImage explain Image ImageMemory MappedRange StaleEntry Survey"),
         "interrupts": "NotModelled",
         "memory": "AccessError Memory MemoryPort",
         "quirks": "QEMU_10 QEMU_7_2 Quirks SPECIFICATION",

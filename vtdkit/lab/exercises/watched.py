@@ -40,8 +40,8 @@ from vtdkit.kernel.record.record import (
 )
 from vtdkit.kernel.record.trace import Trace
 from vtdkit.lab.computer import LEGACY, Computer
+from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.image.survey import Survey
-from vtdkit.vtd.unit.capabilities import Capabilities
 
 Work = Callable[[], Coroutine[Any, Any, Any]]
 Locks = frozenset[str]

@@ -24,8 +24,8 @@ from vtdkit.lab.lesson.base import NO_RACES, CodeExercise, Run, after, in_turn, 
 from vtdkit.lab.scenarios.base import Observer, Scenario
 from vtdkit.series.catalogue import driver_at, name_of
 from vtdkit.series.mainline import versions as mainline
+from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.requests import Fault, Translation
-from vtdkit.vtd.unit.capabilities import Capabilities
 
 LOCK = "device_domain_lock"
 NEIGHBOUR = "00:03.0"

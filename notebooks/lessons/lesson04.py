@@ -36,8 +36,8 @@ from vtdkit.lab.scenarios.base import computer as small_computer
 from vtdkit.lab.scenarios.catalogue import SCENARIOS
 from vtdkit.lab.steps.schedule import Steps
 from vtdkit.series.catalogue import driver_at
+from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.requests import Request
-from vtdkit.vtd.unit.capabilities import Capabilities
 
 LOCK, K_LOCK = "device_domain_lock", "&k->k_lock"
 DISK, NETWORK, NEW = "00:03.0", "00:04.0", "00:05.0"

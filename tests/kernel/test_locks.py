@@ -433,3 +433,43 @@ def test_a_thread_that_ends_with_a_lock_held_is_reported() -> None:
     machine.run(forgets())
     (found,) = machine.findings.of("still has locks held")
     assert (found.where, found.functions) == ("lock", ("forgets",))
+
+
+@pytest.mark.parametrize("kind", ["rwlock", "rwsem"])
+@pytest.mark.parametrize("first_writes", [True, False])
+def test_a_deadlock_on_a_shared_lock_is_reported_with_who_holds_it(kind: str, first_writes: bool) -> None:
+    machine = Machine(cpus=2, costs=IDEAL)
+    a, b = getattr(machine, kind)("a"), getattr(machine, kind)("b")
+
+    async def both(first: Any, second: Any) -> None:
+        async with first.write() if first_writes else first.read():
+            await machine.work(10)
+            async with second.write():
+                pass
+
+    machine.spawn(both(a, b), cpu=0, name="ab")
+    machine.spawn(both(b, a), cpu=1, name="ba")
+    machine.simulate()
+    stuck = [each for each in machine.findings if "blocked" in each.kind or "lockup" in each.kind]
+    assert [each.where for each in stuck][:1] == ["b"]
+    assert "ab waits for b held by ba, ba waits for a held by ab" in stuck[0].text
+
+
+def test_a_contended_shared_lock_says_who_has_it_and_who_waits() -> None:
+    machine = Machine(cpus=3, costs=IDEAL)
+    lock = machine.rwlock("lock")
+
+    async def reader() -> None:
+        async with lock.read():
+            await machine.work(100)
+
+    async def writer() -> None:
+        await machine.work(10)
+        async with lock.write():
+            pass
+
+    machine.spawn(reader(), cpu=0, name="r1")
+    machine.spawn(reader(), cpu=1, name="r2")
+    machine.spawn(writer(), cpu=2, name="w")
+    machine.simulate(until=50)
+    assert repr(lock) == "<rwlock lock: held by r1, r2, 1 waiting: w>"

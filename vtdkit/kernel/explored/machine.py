@@ -121,7 +121,7 @@ class ExploredMachine(Touching):
         place = self.cpus[cpu] if cpu is not None else self.cpus[len(self.processes) % len(self.cpus)]
         return self.new_process(coro, name or "thread", TASK, place, Point()).context
 
-    def run(self, coro: Coroutine[Any, Any, T], cpu: int = 0, name: str | None = None) -> T:
+    def run(self, coro: Coroutine[Any, Any, T], cpu: int | None = 0, name: str | None = None) -> T:
         """Set-up, alone. Threads to be explored are spawned after it, or they would run during it."""
         early = [] if self.steps.exploring or self.processes else self._spawned()
         if early:

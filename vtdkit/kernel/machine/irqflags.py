@@ -78,6 +78,8 @@ class IrqFlags:
         self.machine = machine
         self.sched = machine.sched
         self.timers: list[Timer] = []
+        self.in_flight = 0  # interrupts of lines that were raised and whose handler has not ended
+        self._waiting: list[Context] = []  # for there to be none
         self._irqsoff: dict[str, _Meter] = {}
 
     def irqsoff(self, context: str = "") -> Latency:
@@ -226,7 +228,22 @@ class IrqFlags:
 
     def line(self, name: str, handler: Handler, cpu: int = 0) -> IrqLine:
         """An interrupt line: `line.fire()` has `handler()` run in hard interrupt context on its CPU."""
-        return IrqLine(self.sched, name, handler, cpu)
+        return IrqLine(self, name, handler, cpu)
+
+    def handled(self) -> None:
+        """The handler of a line's interrupt has ended."""
+        self.in_flight -= 1
+        if not self.in_flight:
+            waiting, self._waiting = self._waiting, []
+            for context in waiting:
+                self.sched.at(context, 0)
+
+    @coroutine
+    def quiet(self) -> Generator[int | None, None, None]:
+        """Wait, beside the CPUs, until every interrupt that a line has raised has been handled."""
+        while self.in_flight:
+            self._waiting.append(self.sched.current)
+            yield None
 
     def timer(self, name: str, function: Handler, cpu: int | None = None) -> Timer:
         """A `struct timer_list`: `timer.mod(ns)` has `function()` run in softirq context that much later."""

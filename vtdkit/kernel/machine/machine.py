@@ -149,24 +149,29 @@ class Machine:
         sched.start(context, coro, None if cpu is None else self.cpus[cpu])
         return context
 
-    def spawn_device(self, coro: Coroutine[Any, Any, Any], name: str) -> Context:
+    def spawn_device(self, coro: Coroutine[Any, Any, Any], name: str, once: bool = False) -> Context:
         """Start something that runs beside the CPUs, a device that does DMA for instance;
-        it takes no lock.
+        it takes no lock. `once` as in `spawn`.
         """
-        context = self.sched.new_context(name, AGENT)
+        context = self.sched.reuse(name, AGENT) if once else self.sched.new_context(name, AGENT)
+        context.disposable, context.done = once, False
         context.coro = coro
         context.send = coro.send
         self.check.order.fork(self.sched.current, context)
         self.sched.at(context, 0)
         return context
 
-    def run(self, coro: Coroutine[Any, Any, T], cpu: int = 0, name: str | None = None) -> T:
+    def run(self, coro: Coroutine[Any, Any, T], cpu: int | None = 0, name: str | None = None) -> T:
         """Run one coroutine to its end and return its result; hardware and timers go on meanwhile.
+        It is a thread on `cpu`, or, with None, a device beside the CPUs.
 
         Raises what the coroutine raises, and `Deadlock` if it can never end.
         """
         self._not_nested("run", coro)
-        context = self.spawn(coro, cpu, name, once=True)
+        if cpu is None:
+            context = self.spawn_device(coro, name or "device", once=True)
+        else:
+            context = self.spawn(coro, cpu, name, once=True)
         self.sched.run(context)
         if not context.done:
             raise Deadlock(f"{context.name} cannot go on: {self.check.watchdog.why_stuck(context)}")

@@ -352,7 +352,7 @@ class Scheduler(Engine):
             self._note(context, END)
             self.machine.check.ended(context)
             self.leave_cpu(context)
-            if context.disposable:
-                self.retire(context)
         elif context.kind != AGENT:
             self._pop(context)
+        if context.disposable:
+            self.retire(context)

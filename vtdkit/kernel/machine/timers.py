@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from vtdkit.kernel.record.sites import Spot, here
 
 if TYPE_CHECKING:
+    from .irqflags import IrqFlags
     from .scheduling import Scheduler
 
 Handler = Callable[[], Coroutine[Any, Any, Any]]
@@ -22,8 +23,8 @@ class IrqLine:
     `cpu` runs, interrupts off.
     """
 
-    def __init__(self, sched: Scheduler, name: str, handler: Handler, cpu: int) -> None:
-        self.sched = sched
+    def __init__(self, irq: IrqFlags, name: str, handler: Handler, cpu: int) -> None:
+        self.irq = irq
         self.name = name
         self.handler = handler
         self.cpu = cpu
@@ -33,12 +34,19 @@ class IrqLine:
         """Raise it in `ns` nanoseconds; delivery takes `Costs.irq` more, and longer while the
         CPU has interrupts off.
         """
-        sched = self.sched
         self.raised += 1
+        self.irq.in_flight += 1
+        sched = self.irq.sched
         target = sched.cpus[self.cpu]
         sched.call_in(
-            ns + sched.costs.irq, lambda: sched.interrupt(target, self.name, self.handler), self.name
+            ns + sched.costs.irq, lambda: sched.interrupt(target, self.name, self._handle), self.name
         )
+
+    async def _handle(self) -> None:
+        try:
+            await self.handler()
+        finally:
+            self.irq.handled()
 
     def __repr__(self) -> str:
         return f"<irq {self.name} on CPU{self.cpu}, raised {self.raised} times>"

@@ -16,7 +16,8 @@ from vtdkit.vtd.memory import AccessError
 from vtdkit.vtd.requests import Request, bdf, size_name
 from vtdkit.vtd.unit.unit import RemappingUnit
 from vtdkit.vtd.walk import legacy, scalable
-from vtdkit.vtd.walk.job import Job, Refused, Space
+from vtdkit.vtd.walk.job import Job, Refused
+from vtdkit.vtd.walk.space import Space
 from vtdkit.vtd.walk.rules import ENTRY_ADDRESS, PAGE_MASK
 
 from .image import BadImage

@@ -16,13 +16,9 @@ from vtdkit.vtd.requests import Fault, Interrupt, Translation
 from vtdkit.vtd.tables.interrupts import IRTE, IRTE_POSTED, MSI_ADDRESS, POSTED_DESCRIPTOR
 from vtdkit.vtd.tables.layout import Entry
 from vtdkit.vtd.walk import ats
-from vtdkit.vtd.walk.job import Job, Steps
+from vtdkit.vtd.walk.job import Job, NotModelled, Steps
 
 _BY_SID, _BY_BUS, _RESERVED_CHECK = 1, 2, 3
-
-
-class NotModelled(Exception):
-    """A legal thing that this model decodes but does not carry out. The text says what it was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +96,8 @@ def _entry(job: Job, address: int, index: int) -> Steps[Entry]:
     if cached:
         job.mark(IRTE, 0, index, cached.entry.raw, source="interrupt entry cache")
         return cached.entry
-    entry = yield from job.read(IRTE, address, index, "IR.23")
+    raw = yield from job.read(IRTE, address, index, "IR.23")
+    entry = Entry(IRTE, raw)
     if cache is not None and entry.P:
         cache.put(index, CachedIrte(index, entry))
     return entry
@@ -140,8 +137,8 @@ def _allowed(job: Job, entry: Entry) -> bool:
 
 def _posted(job: Job, entry: Entry) -> Steps[None]:
     address = entry.PDAL << 6 | entry.PDAH << 32
-    descriptor = yield from job.read(POSTED_DESCRIPTOR, address, 0, "IR.27")
-    if descriptor.raw & POSTED_DESCRIPTOR.reserved_mask(job.rules.environment):
+    raw = yield from job.read(POSTED_DESCRIPTOR, address, 0, "IR.27")
+    if raw & POSTED_DESCRIPTOR.reserved_mask(job.rules.environment):
         job.refuse("IR.28")
     raise NotModelled(
         f"posted interrupt: {entry!r}, descriptor at {address:#x}; this model does not deliver it"

@@ -20,7 +20,8 @@ from vtdkit.vtd.tables.descriptors import PAGE_REQUEST
 from vtdkit.vtd.tables.layout import Entry
 from vtdkit.vtd.walk import scalable
 from vtdkit.vtd.walk.engine import root_table_register
-from vtdkit.vtd.walk.job import Job, Refused, Space, Steps
+from vtdkit.vtd.walk.job import Job, Refused, Steps
+from vtdkit.vtd.walk.space import Space
 
 if TYPE_CHECKING:
     from vtdkit.vtd.unit.unit import RemappingUnit

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from vtdkit.vtd.requests import Fault, Translation
 
 if TYPE_CHECKING:
-    from vtdkit.vtd.walk.job import Space
+    from vtdkit.vtd.walk.space import Space
 
     from .unit import RemappingUnit
 

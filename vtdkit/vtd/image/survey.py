@@ -17,8 +17,8 @@ from vtdkit.vtd.requests import Request, bdf, size_name
 from vtdkit.vtd.unit.unit import RemappingUnit
 from vtdkit.vtd.walk import legacy, scalable
 from vtdkit.vtd.walk.job import Job, Refused
-from vtdkit.vtd.walk.space import Space
 from vtdkit.vtd.walk.rules import ENTRY_ADDRESS, PAGE_MASK
+from vtdkit.vtd.walk.space import Space
 
 from .image import BadImage
 

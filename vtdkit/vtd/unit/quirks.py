@@ -65,8 +65,8 @@ class Quirks:
         "First-stage entries that map 1G are accepted although CAP.FS1GP is 0."
     )
     first_stage_width_from_aw: bool = _quirk(
-        "Which first-stage addresses are canonical is told by AW of the PASID table entry, the second stage's "
-        "field, instead of FSPM: with AW=1 bits 63:39 must repeat bit 38 although 4 levels are walked (10)."
+        "Which first-stage addresses are canonical is told by AW of the PASID table entry, the field of the "
+        "second stage, not by FSPM: with AW=1 bits 63:39 must repeat bit 38 although 4 levels are walked (10)."
     )
     all_ones_unreadable: bool = _quirk(
         "A page-table entry of 64 ones counts as one that could not be read, not as one with reserved bits."
@@ -76,8 +76,8 @@ class Quirks:
         "wide, and in legacy mode AW may name any depth there is, not only the largest."
     )
     pass_through_width_checked: bool = _quirk(
-        "AW of a pass-through PASID table entry must name a depth of page tables that there is, although none "
-        "are walked (7.2)."
+        "AW of a pass-through PASID table entry must name a depth of tables that there is, although none are "
+        "walked (7.2)."
     )
     interrupt_page: bool = _quirk(
         "A page that overlaps FEEx_xxxx faults for every address in it (a whole 1G leaf), not only for "

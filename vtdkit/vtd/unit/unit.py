@@ -236,15 +236,7 @@ class RemappingUnit:
         silent = self.quirks.interrupt_faults_silent and fault.label.startswith("IR.")
         return fault.recorded and not silent and self.faults.add(fault)
 
-    @staticmethod
-    def finish(steps: Steps[T]) -> T:
-        """Run a paused walk to its end."""
-        try:
-            while True:
-                next(steps)
-        except StopIteration as end:
-            value: T = end.value
-            return value
+    finish = staticmethod(Job.finish)
 
     # invalidation
 

@@ -207,7 +207,7 @@ def _finish(job: Job, space: Space, leaf: Leaf, *, cached: bool) -> Translation:
     if in_interrupt_range(low, high):
         if space.path == "PT" and job.translation_request:
             return ats.interrupt_range(job)
-        job.refuse(_interrupt_label(job, space))
+        job.refuse(interrupt_label(job, space))
     _protected(job, address, end)
     answer = Translation(
         request,
@@ -224,7 +224,8 @@ def _finish(job: Job, space: Space, leaf: Leaf, *, cached: bool) -> Translation:
     return ats.completed(job, space, leaf, answer) if job.translation_request else answer
 
 
-def _interrupt_label(job: Job, space: Space) -> str:
+def interrupt_label(job: Job, space: Space) -> str:
+    """The condition of a result that lies in the interrupt range."""
     if space.legacy:
         return "LGN.4"
     return "SGN.8.2" if job.translation_request else "SGN.8.1"

@@ -1,13 +1,13 @@
 """The first-stage walk: x86-64 page tables of 4 or 5 levels, alone or nested in a second stage.
 
-    63 ....... 57|56 ...... 48|47 ... 39|38 ... 30|29 ... 21|20 ... 12|11 ...... 0|
-    +------------+------------+---------+---------+---------+---------+-----------+  an input address: the bits above
-    | all equal to the next bit |level 4| level 3 | level 2 | level 1 | byte in   |  the tables repeat the highest bit
-    |            |  level 5   |         | 1G leaf | 2M leaf | 4K leaf | the page  |  below them ("canonical"), bit 47
-    +------------+------------+---------+---------+---------+---------+-----------+  with 4 levels and bit 56 with 5
-
-Under nesting the address of every table and of the page is guest physical: the second stage is walked for each,
-and each must lie within its width.
+      sign       level 5  level 4  level 3  level 2  level 1
+    +------------+--------+--------+--------+--------+--------+----------+
+    | 63 ..... 57| 56..48 | 47..39 | 38..30 | 29..21 | 20..12 | 11 ... 0 |   an input address. The bits above
+    +------------+--------+--------+--------+--------+--------+----------+   the tables repeat the highest bit
+                                       1G       2M       4K                  below: 56, with 4 levels 47
+                                                                             ("canonical")
+Under nesting the address of every table and of the page is guest physical: the second stage is walked for
+each, and each must lie within its width.
 
 `decode` is what one entry says, whoever asks, and `objection` what is wrong with it for one request. A
 translation request does not end at a missing write permission: its answer says so. A missing user permission

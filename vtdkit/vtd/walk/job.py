@@ -126,6 +126,16 @@ class Job:
             return not (self.request.no_write and self.rules.caps.NWFS)
         return self.request.writes
 
+    @staticmethod
+    def finish(steps: Steps[T]) -> T:
+        """Run steps to their end, whatever pauses they make."""
+        try:
+            while True:
+                next(steps)
+        except StopIteration as end:
+            value: T = end.value
+            return value
+
     def mark(
         self, structure: Structure, address: int, index: int, raw: int, level: int = 0, source: str = "memory"
     ) -> None:

@@ -1,10 +1,11 @@
 """The second-stage walk: 3, 4 or 5 levels, 2M and 1G leaves, accessed and dirty flags.
 
-    level   5        4        3        2        1                    an input address, 5 levels
-         +--------+--------+--------+--------+--------+------------+
-         | 56..48 | 47..39 | 38..30 | 29..21 | 20..12 | 11 ..... 0 |  9 bits pick one of 512 entries; the rest is
-         +--------+--------+--------+--------+--------+------------+  the byte in the page: 4K, or 2M and 1G where
-                              1G leaf  2M leaf  4K leaf               an entry of level 2 or 3 has PS (bit 7) set
+    level    5        4        3        2        1
+         +--------+--------+--------+--------+--------+----------+
+         | 56..48 | 47..39 | 38..30 | 29..21 | 20..12 | 11 ... 0 |   an input address: 9 bits pick one of the
+         +--------+--------+--------+--------+--------+----------+   512 entries of each table; what is left is
+                              1G       2M       4K                   the byte in the page. A page may be 2M or
+                                                                     1G: an entry with PS (bit 7) ends the walk
 
 The same walk serves legacy mode, scalable mode and, under nesting, every address the first stage produces.
 What differs is only which condition of the fault tables a failed check is, so the labels come as data

@@ -25,8 +25,8 @@ from vtdkit.lab.lesson.base import NO_RACES, CodeExercise, Run, Table, after, ta
 from vtdkit.lab.scenarios.base import Observer, Scenario
 from vtdkit.series.catalogue import driver_at
 from vtdkit.series.mainline import versions as mainline
+from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.requests import Translation
-from vtdkit.vtd.unit.capabilities import Capabilities
 
 LOCK = "&iommu->lock"
 FIRST, SECOND, ATS = "00:03.0", "00:04.0", "00:05.0"

@@ -30,8 +30,8 @@ from vtdkit.lab.operations import attach, new_domain, probed
 from vtdkit.lab.scenarios.base import Observer, Scenario
 from vtdkit.series.catalogue import driver_at
 from vtdkit.series.mainline import versions as mainline
+from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.requests import Request, Translation
-from vtdkit.vtd.unit.capabilities import Capabilities
 
 LOCK = "&iommu->lock"
 CACHING = replace(SCALABLE, CM=1)

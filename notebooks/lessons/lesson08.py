@@ -1,9 +1,8 @@
 """Lesson 08: interrupts and locks. Patch 08, "Replace spin_lock_irqsave() with spin_lock()".
 
-`dump_scene` is a debugfs file that is read while a disk's interrupt comes in on the same CPU. `busy` lets a
-computer do some of everything, with an unmap in an interrupt, and `usage` says what lockdep has then seen
-its locks do. `INVERSION` is the order in which two locks and an interrupt wait for each other; `meeting` the
-same in virtual time.
+`disk` and `interrupt` are what a device does in the scenes of the notebook. `busy` lets a computer do some of
+everything, with an unmap in an interrupt, and `usage` says what lockdep has then seen its locks do.
+`INVERSION` is the order in which two locks and an interrupt wait for each other.
 """
 
 from __future__ import annotations
@@ -14,12 +13,11 @@ from typing import Any
 
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.iommu.intel.structs import intel_iommu
-from vtdkit.kernel.checkers.findings import Finding
 from vtdkit.kernel.explored.exploring import ScenarioExploration, explore
 from vtdkit.kernel.machine.machine import Machine
-from vtdkit.lab.computer import FIRST_STAGE, Computer
+from vtdkit.lab.computer import BOTH_STAGES, FIRST_STAGE, Computer
 from vtdkit.lab.exercises.exercise import Exercise
-from vtdkit.lab.lesson.base import NO_RACES, CodeExercise, Run, Table, after, table, together, version_with
+from vtdkit.lab.lesson.base import NO_RACES, CodeExercise, Run, Table, table, together, version_with
 from vtdkit.lab.scenarios.base import Observer, Scenario
 from vtdkit.series.catalogue import driver_at
 
@@ -31,35 +29,23 @@ IOVA, PAGE = 0x10000, 4096
 # -- a dump and an interrupt --------------------------------------------------
 
 
-def dump_scene(driver: type[IntelIommu], devices: int = 16) -> Run:
-    """CPU 0 reads `dmar_translation_struct`; 5 µs later a disk interrupts it. CPU 1
-    attaches a device meanwhile.
-    """
-    pc = Computer(
-        driver=driver,
-        cpus=3,
-        devices=[f"00:{number:02x}.0" for number in range(3, 3 + devices)],
-        checkers=NO_RACES,
-    )
+async def disk(pc: Computer) -> int:
+    """A disk interrupts CPU 0; its handler does next to nothing. Returns how long it waited for it, ns."""
     machine, served = pc.machine, []
-    new = pc.new_domain()
 
     async def handler() -> None:
         served.append(machine.now)
 
-    async def disk() -> int:
-        machine.interrupt(machine.cpus[0], "disk", handler)
-        raised = machine.now
-        while not served:
-            await machine.work(50)
-        return served[0] - raised
+    machine.interrupt(machine.cpus[0], "disk", handler)
+    raised = machine.now
+    while not served:
+        await machine.work(50)
+    return served[0] - raised
 
-    return together(
-        pc,
-        cat=pc.driver.dmar_translation_struct_show(),
-        attach=after(pc, 3_000, pc.core.iommu_attach_device(new, pc.devices["00:03.0"])),
-        disk=after(pc, 5_000, disk()),
-    )
+
+async def interrupt(pc: Computer, work: Coroutine[Any, Any, Any]) -> None:
+    """A disk interrupts CPU 0, and its handler does the work."""
+    pc.machine.interrupt(pc.machine.cpus[0], "nvme_irq", lambda: work)
 
 
 def how_long(run: Run) -> str:
@@ -71,62 +57,39 @@ def how_long(run: Run) -> str:
 # -- what lockdep has seen ----------------------------------------------------
 
 
-def one_lock(irqsave: bool) -> list[Finding]:
-    """A thread holds a lock for 1,000 ns; half-way a hard interrupt on its CPU wants it too.
-    What the checkers find.
-    """
-    machine = Machine(cpus=2)
-    lock = machine.spinlock("the lock")
-
-    async def handler() -> None:
-        async with lock.irqsave():
-            await machine.work(100)
-
-    async def thread() -> None:
-        async with lock.irqsave() if irqsave else lock:
-            await machine.work(1_000)
-
-    async def device() -> None:
-        machine.interrupt(machine.cpus[0], "handler", handler)
-
-    together(machine, thread=thread(), device=after_ns(machine, 500, device()))
-    return list(machine.findings)
+#: kinds of machine: what their units can do
+MODES: dict[str, dict[str, Any]] = {
+    "legacy mode": {},
+    "scalable mode, both levels": {"units": BOTH_STAGES, "scalable": True},
+    "scalable mode, first level only": {"units": FIRST_STAGE, "scalable": True},
+}
+FIRST_ONLY = "scalable mode, first level only"
 
 
-async def after_ns(machine: Machine, ns: int, coro: Coroutine[Any, Any, Any]) -> Any:
-    """Begin later."""
-    await machine.work(ns)
-    return await coro
-
-
-def busy(driver: type[IntelIommu], first_level: bool = False) -> Computer:
-    """A computer that has attached, mapped, detached, and unmapped a page in an interrupt; with first-level
-    tables, also enforced coherency on a domain."""
-    options: dict[str, Any] = {"units": FIRST_STAGE, "scalable": True} if first_level else {}
-    pc = Computer(
-        driver=driver, cpus=2, devices={ATS: {"ats": True}, PLAIN: {}}, checkers=NO_RACES, **options
-    )
+def busy(driver: type[IntelIommu], mode: str = "legacy mode") -> Computer:
+    """A computer, of one of `MODES`, that has attached, mapped, detached, enforced coherency on a domain like
+    that of a virtual machine (where the mode has such a thing), and unmapped a page of another domain in an
+    interrupt."""
+    devices = {ATS: {"ats": True}, PLAIN: {}}
+    pc = Computer(driver=driver, cpus=2, devices=devices, checkers=NO_RACES, **MODES[mode])
     domain = pc.domain_of(ATS)
     pc.map(domain, IOVA, 0x5000000)
-    pc.new_domain(attach=PLAIN)
-    if first_level:
-        pc.run(pc.driver.intel_iommu_enforce_cache_coherency(pc.domain_of(PLAIN)))
-
-    async def completion() -> None:
-        await pc.core.iommu_unmap(domain, IOVA, PAGE)
+    guest = pc.new_domain(attach=PLAIN)
+    if MODES[mode]:
+        pc.run(pc.driver.intel_iommu_enforce_cache_coherency(guest))
 
     async def disk() -> None:
-        pc.machine.interrupt(pc.machine.cpus[0], "nvme_irq", completion)
+        await interrupt(pc, pc.core.iommu_unmap(domain, IOVA, PAGE))
 
     together(pc, disk=disk())
     return pc
 
 
-def usage(driver: type[IntelIommu], first_level: bool = False) -> Table:
+def usage(driver: type[IntelIommu], mode: str = "legacy mode") -> Table:
     """What lockdep has seen each lock of the series do by the end of `busy`: where it was first taken
     in a hard interrupt, where first held with interrupts on, and which of the others it was taken
     under. "-" for never."""
-    lockdep = busy(driver, first_level).machine.lockdep
+    lockdep = busy(driver, mode).machine.lockdep
     assert lockdep is not None
     known = {state.name: dict(state.usage) for state in lockdep.classes()}
     names = [name for name in (DEVICES, "&domain->lock", LOCK) if known.get(name)]
@@ -142,21 +105,21 @@ def _function(site: Any) -> str:
     return "-" if site is None else site.function
 
 
-def reports(driver: type[IntelIommu], first_level: bool = False) -> tuple[str, ...]:
+def reports(driver: type[IntelIommu], mode: str = "legacy mode") -> tuple[str, ...]:
     """What lockdep reports by the end of `busy`: kind and locks."""
-    found = busy(driver, first_level).machine.findings
+    found = busy(driver, mode).machine.findings
     return tuple(f"{each.kind.removeprefix('WARNING: ')}: {each.where}" for each in found)
 
 
-def inverted(driver: type[IntelIommu], first_level: bool = False) -> str:
+def inverted(driver: type[IntelIommu], mode: str = "legacy mode") -> str:
     """The locks of the irq lock inversion among those reports, "-" without one."""
-    found = [each for each in reports(driver, first_level) if "irq lock inversion" in each]
+    found = [each for each in reports(driver, mode) if "irq lock inversion" in each]
     return found[0].partition(": ")[2] if found else "-"
 
 
-def picture(driver: type[IntelIommu], first_level: bool = False) -> str:
+def picture(driver: type[IntelIommu], mode: str = "legacy mode") -> str:
     """How two CPUs and an interrupt come to wait for each other, as the last report of lockdep draws it."""
-    text = busy(driver, first_level).machine.findings[-1].text
+    text = busy(driver, mode).machine.findings[-1].text
     return text.partition("in between:\n")[2].partition("\n\n")[0]
 
 
@@ -200,31 +163,6 @@ def hangs(found: ScenarioExploration) -> str:
 def deadlock(found: ScenarioExploration) -> Any:
     """An order that ends in a deadlock, for `record_schedule`. Raises StopIteration where there is none."""
     return next(found.examples[value] for value in found.outcomes if str(value).startswith("deadlock"))
-
-
-def meeting(driver: type[IntelIommu], begins: int = 500, interrupt: int = 2_000) -> tuple[Run, list[Finding]]:
-    """The same in virtual time: CPU 0 reads `dmar_translation_struct`, CPU 1 moves a device to
-    another domain, and a disk interrupts CPU 0; its handler unmaps a page of a third one. CPU 3 has
-    nothing to do with it.
-    """
-    pc = Computer(driver=driver, cpus=4, devices={ATS: {"ats": True}, PLAIN: {}}, checkers=NO_RACES)
-    machine, domain, new = pc.machine, pc.domain_of(ATS), pc.new_domain()
-    pc.map(domain, IOVA, 0x5000000)
-
-    async def completion() -> None:
-        await pc.core.iommu_unmap(domain, IOVA, PAGE)
-
-    async def disk() -> None:
-        machine.interrupt(machine.cpus[0], "nvme_irq", completion)
-
-    run = together(
-        pc,
-        cat=after(pc, begins, pc.driver.dmar_translation_struct_show()),
-        attach=pc.core.iommu_attach_device(new, pc.devices[PLAIN]),
-        disk=after(pc, interrupt, disk()),
-        other=machine.work(8_000),
-    )
-    return run, list(machine.findings)
 
 
 # -- exercises ----------------------------------------------------------------

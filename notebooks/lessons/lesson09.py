@@ -2,7 +2,7 @@
 in domain free path".
 
 `freed` frees a domain, by mistake with two devices still attached or as it should be, and says what became
-of everything. `free_scene` is the same beside an unmap on another CPU. `FREE_DMA` frees it while one of
+of everything. `FREE_DMA` frees it while one of
 the devices does DMA.
 """
 
@@ -15,12 +15,11 @@ from typing import Any
 from vtdkit.iommu.core import IommuDomain
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.iommu.intel.structs import dmar_domain
-from vtdkit.iommu.pci import PciDevice
 from vtdkit.kernel.checkers.findings import KernelBug
 from vtdkit.kernel.machine.machine import Machine
-from vtdkit.lab.computer import LEGACY, Computer
+from vtdkit.lab.computer import Computer
 from vtdkit.lab.exercises.exercise import Exercise
-from vtdkit.lab.lesson.base import NO_RACES, CodeExercise, Run, after, together, tried, version_with
+from vtdkit.lab.lesson.base import NO_RACES, CodeExercise, tried, version_with
 from vtdkit.lab.operations import new_domain, with_devices
 from vtdkit.lab.scenarios.base import Observer, Scenario
 from vtdkit.lab.steps.schedule import Steps, record_schedule
@@ -61,31 +60,29 @@ class Freed:
         return "\n".join(lines)
 
 
-def _computer(
-    driver: type[IntelIommu], devices: int = 2
-) -> tuple[Computer, IommuDomain, IommuDomain, PciDevice | None]:
-    """A domain with two mapped pages and some ATS devices; the domain of a device behind the other
-    unit; the first device.
-    """
-    pc = Computer(driver=driver, cpus=2, devices=(), units=[LEGACY] * 2, checkers=NO_RACES)
-    busy, _ = with_devices(pc, 1, ats=True, first=9)
-    pc.map(busy, CACHED, 0x6000000)
+def domain_with(pc: Computer, devices: int, unit: int = 0) -> IommuDomain:
+    """A domain with so many ATS devices behind a unit and two mapped pages; without devices it is empty."""
     if not devices:
-        return pc, new_domain(pc), busy, None
-    domain, dev = with_devices(pc, *[0] * devices, ats=True)
+        return new_domain(pc)
+    domain, dev = with_devices(pc, *[unit] * devices, ats=True, first=3 + 6 * unit)
     pc.map(domain, CACHED, 0x5000000)
     pc.map(domain, FRESH, 0x5001000)
     pc.dma(dev.name, CACHED)
-    return pc, domain, busy, dev
+    return domain
+
+
+def _computer(driver: type[IntelIommu], devices: int = 2) -> tuple[Computer, IommuDomain]:
+    """One unit, and a domain with some devices."""
+    pc = Computer(driver=driver, cpus=2, devices=(), checkers=NO_RACES)
+    return pc, domain_with(pc, devices)
 
 
 def freed(driver: type[IntelIommu], detached: bool = False) -> Freed:
     """Free a domain with two devices, detached before as they should be or not."""
-    pc, domain, _, dev = _computer(driver)
-    assert dev is not None
-    name, dmar, pages = dev.name, pc.dmar(domain), _pages(pc, domain)
+    pc, domain = _computer(driver)
+    name, dmar, pages = next(iter(pc.devices)), pc.dmar(domain), _pages(pc, domain)
     if detached:
-        for device in list(pc.devices.values())[1:]:
+        for device in list(pc.devices.values()):
             pc.run(pc.driver.intel_iommu_detach_device(domain, device))
     pc.run(pc.core.iommu_domain_free(domain))
     cached, fresh = (_answer(pc, name, iova) for iova in (CACHED, FRESH))
@@ -105,28 +102,15 @@ def _answer(pc: Computer, name: str, iova: int) -> str:
     return "refused" if isinstance(answer, Fault) else "goes through"
 
 
-def free_scene(driver: type[IntelIommu], devices: int = 2) -> Run:
-    """A domain is freed, with devices still attached or none. Meanwhile somebody unmaps a
-    page behind another unit.
-    """
-    pc, domain, busy, _ = _computer(driver, devices)
-    return together(
-        pc,
-        free=pc.core.iommu_domain_free(domain),
-        unmap=after(pc, 200, pc.core.iommu_unmap(busy, CACHED, PAGE)),
-    )
-
-
 def pulled_out(driver: type[IntelIommu]) -> str:
     """Free a domain under a device, then take the device out of the machine: what the kernel says to
     that, "nothing" if nothing.
     """
-    pc, domain, _, dev = _computer(driver, devices=1)
-    assert dev is not None
+    pc, domain = _computer(driver, devices=1)
     pc.run(pc.core.iommu_domain_free(domain))
     known = len(pc.machine.findings)
     try:
-        pc.run(pc.driver.intel_iommu_release_device(dev))
+        pc.run(pc.driver.intel_iommu_release_device(*pc.devices.values()))
     except KernelBug as error:
         return str(error)
     return (

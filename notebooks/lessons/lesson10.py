@@ -1,8 +1,7 @@
 """Lesson 10: detaching without the global lock. Patch 10, "Fold
 __dmar_remove_one_dev_info() into its caller".
 
-`detach_scene` detaches a device with a TLB of its own while another CPU unmaps a page of a domain
-behind another unit. `survives` says which versions get through a detach at all; `bisect` looks for
+`survives` says which versions get through a detach at all; `bisect` looks for
 a patch by halving.
 """
 
@@ -19,7 +18,7 @@ from vtdkit.kernel.checkers.findings import Finding
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.lab.computer import LEGACY, SCALABLE, Computer
 from vtdkit.lab.exercises.exercise import Exercise
-from vtdkit.lab.lesson.base import NO_RACES, CodeExercise, Run, after, together, version_with
+from vtdkit.lab.lesson.base import NO_RACES, CodeExercise, Run, Tried, together, tried, version_with
 from vtdkit.lab.operations import with_devices
 from vtdkit.lab.scenarios.base import Observer, Scenario
 from vtdkit.series.catalogue import SERIES, driver_at
@@ -28,23 +27,6 @@ from vtdkit.vtd.requests import Fault
 PAGE = 4096
 LOCK = "device_domain_lock"
 BUG = "kernel BUG"
-
-# -- a detach, and a neighbour ------------------------------------------------
-
-
-def detach_scene(driver: type[IntelIommu], scalable: bool = False) -> Run:
-    """A device with ATS is detached. Meanwhile somebody unmaps a page of a domain behind another unit."""
-    unit = SCALABLE if scalable else LEGACY
-    pc = Computer(driver=driver, cpus=2, devices=(), units=[unit] * 2, scalable=scalable, checkers=NO_RACES)
-    domain, dev = with_devices(pc, 0, ats=True, first=3)
-    busy, _ = with_devices(pc, 1, ats=True, first=9)
-    pc.map(busy, 0x10000, 0x5000000)
-    return together(
-        pc,
-        detach=pc.driver.intel_iommu_detach_device(domain, dev),
-        unmap=after(pc, 200, pc.core.iommu_unmap(busy, 0x10000, PAGE)),
-    )
-
 
 # -- which versions survive ---------------------------------------------------
 
@@ -153,8 +135,16 @@ def _version(function: Any) -> type[IntelIommu]:
     return version_with(driver_at(10), function, "dmar_remove_one_dev_info")
 
 
-def _play(seed: int, function: Any) -> Run:
-    return detach_scene(_version(function))
+def _play(seed: int, function: Any) -> Tried:
+    return tried(BESIDE, _version(function), wanted="kernel BUG")
+
+
+def _alone(driver: type[IntelIommu], scalable: bool) -> Run:
+    """A device with ATS is detached, and nothing else happens."""
+    unit = SCALABLE if scalable else LEGACY
+    pc = Computer(driver=driver, devices=(), units=unit, scalable=scalable, checkers=NO_RACES)
+    domain, dev = with_devices(pc, 0, ats=True)
+    return together(pc, detach=pc.driver.intel_iommu_detach_device(domain, dev))
 
 
 def _judge(seed: int, function: Any) -> str | None:
@@ -162,7 +152,7 @@ def _judge(seed: int, function: Any) -> str | None:
     if found := bugs(yours):
         return f"{found[0].kind}: {found[0].where}, at {found[0].functions[0]}"
     for scalable in (False, True):
-        run, old = detach_scene(yours, scalable), detach_scene(driver_at(9), scalable)
+        run, old = _alone(yours, scalable), _alone(driver_at(9), scalable)
         if run.held(LOCK, "detach") > old.held(LOCK, "detach") // 2:
             return (
                 f"the lock is held for {run.held(LOCK, 'detach'):,} ns: the hardware is still asked under it"

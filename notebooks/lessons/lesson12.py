@@ -1,7 +1,6 @@
 """Lesson 12: a mutex for each domain. Patch 12, "Convert device_domain_lock into per-domain mutex".
 
-`neighbours` lets each of a few CPUs unmap pages of an ATS device in a domain of its own (or all of them
-in one domain), behind one unit or behind several. `complaints` does one thing and says where the driver
+`complaints` does one thing and says where the driver
 tried to sleep though it must not.
 """
 
@@ -15,9 +14,9 @@ from typing import Any
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.iommu.intel.structs import dmar_domain
 from vtdkit.kernel.checkers.findings import Finding
-from vtdkit.lab.computer import LEGACY, Computer
+from vtdkit.lab.computer import Computer
 from vtdkit.lab.exercises.exercise import Exercise
-from vtdkit.lab.lesson.base import NO_RACES, CodeExercise, Run, Tried, in_turn, together, tried
+from vtdkit.lab.lesson.base import NO_RACES, CodeExercise, Run, Tried, tried
 from vtdkit.lab.scenarios.catalogue import SCENARIOS
 from vtdkit.lab.steps.schedule import Steps, record_schedule
 from vtdkit.series.catalogue import driver_at
@@ -26,24 +25,6 @@ from vtdkit.series.mainline import versions as mainline
 PAGE = 4096
 PAGES = 4  # that each CPU unmaps
 SLEEP = "sleeping function"
-
-
-# -- neighbours ---------------------------------------------------------------
-
-
-def neighbours(driver: type[IntelIommu], cpus: int = 2, units: int = 2, domains: int = 2) -> Run:
-    """Each CPU unmaps four pages, one after the other; each domain has one device, with a TLB of its own."""
-    addresses = [f"00:{number + 3:02x}.0" for number in range(domains)]
-    devices = {address: {"ats": True, "unit": number % units} for number, address in enumerate(addresses)}
-    pc = Computer(driver=driver, cpus=cpus, devices=devices, units=[LEGACY] * units, checkers=NO_RACES)
-    threads = {}
-    for cpu in range(cpus):
-        domain = pc.domain_of(addresses[cpu % domains])
-        pages = [0x10000 + (cpu * PAGES + number) * PAGE for number in range(PAGES)]
-        for iova in pages:
-            pc.map(domain, iova, 0x5000000 + iova)
-        threads[f"unmap {cpu}"] = in_turn(*(pc.core.iommu_unmap(domain, iova, PAGE) for iova in pages))
-    return together(pc, **threads)
 
 
 def times_as_fast(before: Run, after: Run) -> str:

@@ -9,22 +9,24 @@ which `Seen.complete` and `explore` tell.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.kernel.checkers.findings import Finding
 from vtdkit.kernel.explored.exploring import ScenarioExploration, explore
 from vtdkit.kernel.explorer.schedule import Schedule
+from vtdkit.kernel.machine.machine import Machine
 from vtdkit.lab.exercises.exercise import Exercise
 from vtdkit.lab.findings.defects import DEFECTS, Defect, explain
-from vtdkit.lab.findings.look import VERSIONS, Seen, all_findings, look, place
+from vtdkit.lab.findings.look import Seen, all_findings, look, place
 from vtdkit.lab.lesson.base import CodeExercise, Table, table, version_with
 from vtdkit.lab.scaling import Scaling
 from vtdkit.lab.scenarios.catalogue import SCENARIOS
 from vtdkit.lab.steps.schedule import Steps, record_schedule
+from vtdkit.series.catalogue import name_of
 from vtdkit.series.mainline import versions as mainline
 
 SHORT = 4  # executions of each scenario in a short look
@@ -88,13 +90,15 @@ def standing(versions: Sequence[str], scenarios: Sequence[str], limit: int = SHO
     return Standing(tuple(versions), tuple(one for one in seen if one.defect is None or one.defect.real))
 
 
-def deadlock(version: str = "m11", scenario: str = "unmap-timer") -> Steps:
-    """The first deadlock of a scenario, step by step. LookupError if no order ends in one."""
-    for seen in look(version, scenario):
-        if seen.kind == "deadlock":
-            scene = SCENARIOS[scenario].on(VERSIONS[version])
-            return record_schedule(scene, seen.schedule, shared=seen.shared, title=f"{scenario}, {version}")
-    raise LookupError(f"no deadlock in {scenario} of {version}")
+def deadlock(scene: Callable[[type[IntelIommu], Machine], Any], driver: type[IntelIommu]) -> Steps:
+    """The first deadlock found in a scene, step by step. LookupError if no order ends in one."""
+    build = partial(scene, driver)
+    found = explore(build)
+    for one in found.findings:
+        if isinstance(one.finding, Finding) and one.finding.kind == "deadlock":
+            title = f"{scene.__name__.replace('_', ' ')}, {name_of(driver)}"
+            return record_schedule(build, one.schedule, shared=found.shared, title=title)
+    raise LookupError(f"no deadlock in {scene.__name__} of {name_of(driver)}")
 
 
 def explored(

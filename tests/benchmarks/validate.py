@@ -14,9 +14,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from vtdkit.kernel.machine.costs import IDEAL
-from vtdkit.kernel.machine.machine import Machine
-from vtdkit.kernel.machine.theory import (
+from theory import (
     Steady,
     charged_at_release,
     constant_hold,
@@ -24,6 +22,9 @@ from vtdkit.kernel.machine.theory import (
     queued,
     ticket,
 )
+
+from vtdkit.kernel.machine.costs import IDEAL
+from vtdkit.kernel.machine.machine import Machine
 from vtdkit.kernel.machine.workload import Constant, Exponential, LoadResult, Times, closed_loop
 
 S, Z = 400, 2000

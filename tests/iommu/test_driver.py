@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from vtdkit.iommu.errno import EFAULT, EINVAL, ENOSPC, EPERM
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.lab.computer import BOTH_STAGES, LEGACY, SCALABLE, Computer
+from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.requests import Fault, Translation
-from vtdkit.vtd.unit.capabilities import Capabilities
 
 PAGE = 4096
 MODES = {

@@ -14,8 +14,8 @@ from vtdkit.iommu.pinning import mm_struct
 from vtdkit.iommu.vfio import VfioType1
 from vtdkit.iommu.vfio_dma import vfio_domain, vfio_iommu
 from vtdkit.lab.computer import LEGACY, Computer
+from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.requests import Fault
-from vtdkit.vtd.unit.capabilities import Capabilities
 
 #: 1 GiB of user memory from 0: 2 MiB in one piece, then pieces of 16 pages that are apart in memory
 SCATTERED = [(0, 0x80000, 512), *((0x20_0000 + i * 16 * PAGE, 0x100000 + 64 * i, 16) for i in range(100))]

@@ -15,7 +15,7 @@ from vtdkit.kernel.machine.machine import Machine
 from vtdkit.kernel.record.lockstat import Side
 from vtdkit.lab.computer import BOTH_STAGES, LEGACY, SCALABLE, Computer
 from vtdkit.lab.replay.maptrace import MapTrace
-from vtdkit.vtd.unit.capabilities import Capabilities
+from vtdkit.vtd.capabilities import Capabilities
 
 PAGE = 4096
 REALITY = Path(__file__).parent.parent / "reality"

@@ -10,9 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vtdkit.kernel.machine.costs import IDEAL, NEAR
-from vtdkit.kernel.machine.machine import Machine
-from vtdkit.kernel.machine.theory import (
+from tests.benchmarks.theory import (
     Steady,
     charged_at_release,
     constant_hold,
@@ -20,6 +18,8 @@ from vtdkit.kernel.machine.theory import (
     queued,
     ticket,
 )
+from vtdkit.kernel.machine.costs import IDEAL, NEAR
+from vtdkit.kernel.machine.machine import Machine
 from vtdkit.kernel.machine.workload import (
     Constant,
     Exponential,

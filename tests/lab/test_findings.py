@@ -7,11 +7,13 @@ import json
 import pytest
 
 from vtdkit.cli import main
-from vtdkit.lab.findings.defects import DEFECTS
-from vtdkit.lab.findings.look import VERSIONS, Seen, look, number
+from vtdkit.kernel.explored.exploring import explore
+from vtdkit.lab.findings.defects import DEFECTS, explain
+from vtdkit.lab.findings.look import VERSIONS, Seen, look, number, place
 from vtdkit.lab.findings.verdicts import of
 from vtdkit.lab.scenarios.catalogue import SCENARIOS
 from vtdkit.series.catalogue import SERIES
+from vtdkit.series.mainline import versions as mainline
 
 V1 = [f"v{n}" for n in range(13)]
 MAINLINE = [f"m{n}" for n in range(14)]
@@ -34,6 +36,9 @@ KNOWN: dict[str, tuple[str, list[str]]] = {
     "domain-lock-irq": ("unmap-irq", ["m11"]),
     "irq-inversion": ("unmap-irq", ["v8", "v9", "v10", *MAINLINE[5:10]]),
     "race-max-addr": ("unmap-unmap", EVERY),
+    # corrections 2 and 5
+    "release-unattached": ("release-unattached", EVERY),
+    "dump-absent": ("fault-unattached", ["m13"]),
 }
 
 
@@ -115,8 +120,23 @@ def test_with_first_level_tables_the_inversion_comes_with_07_and_stays() -> None
     assert having == ["v7", "v11", "m5", "m13"]
 
 
-def test_failing_allocations_show_the_double_removal() -> None:
-    assert [one.defect and one.defect.name for one in look("v0", "no-memory")] == ["failed-attach"]
+def test_a_failed_attach_corrupts_a_list_until_the_merged_10_and_is_a_null_pointer_from_then_on() -> None:
+    """corrections 1: db75c9573b08 sets info->domain to NULL."""
+    names = {v: {one.defect and one.defect.name for one in look(v, "no-memory")} for v in VERSIONS}
+    assert [v for v, found in names.items() if "failed-attach" in found] == V1 + MAINLINE[:9]
+    assert [v for v, found in names.items() if "release-unattached" in found] == MAINLINE[9:]
+
+
+def test_the_fix_of_2024_ends_the_release_of_what_was_never_attached() -> None:
+    """corrections 2: 81e921fd3216."""
+    for scenario in ("release-unattached", "id-exhaustion"):
+        found = explore(SCENARIOS[scenario].on(mainline.RELEASED), limit=40)
+        assert [str(one.finding) for one in found.findings if "NULL pointer" in str(one.finding)] == []
+    # what does get attached is still detached when it goes
+    found = explore(SCENARIOS["probe-remove"].on(mainline.RELEASED), limit=40)
+    assert {
+        explain(one.finding.kind, place(one.finding.where), "probe-remove").real for one in found.findings
+    } <= {False}
 
 
 def test_versions_have_other_names() -> None:

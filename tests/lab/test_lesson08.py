@@ -7,6 +7,7 @@ from __future__ import annotations
 import pytest
 
 from lessons import lesson08 as lesson
+from tests.notebooks.cells import scenes
 from vtdkit.lab.scenarios.catalogue import SCENARIOS
 from vtdkit.series.catalogue import driver_at
 from vtdkit.series.mainline import versions as mainline
@@ -14,11 +15,12 @@ from vtdkit.series.mainline import versions as mainline
 OLD, NEW = driver_at(7), driver_at(8)
 WIDER, RC1, FIXED = mainline.driver_at(5), mainline.driver_at(11), mainline.driver_at(12)
 INVERTED = "device_domain_lock -> &iommu->lock"
+SCENES = scenes("08")
 IRQ_INVERSION = "possible irq lock inversion dependency detected: "
 
 
 def test_the_disk_waits_for_the_dump_before_the_patch_only() -> None:
-    old, new = lesson.dump_scene(OLD), lesson.dump_scene(NEW)
+    old, new = SCENES.dump_scene(OLD), SCENES.dump_scene(NEW)
     assert old.start == new.start
     assert (old.results["disk"], new.results["disk"]) == (6_115, 250)
     assert lesson.how_long(old) == "until the file is printed"
@@ -27,22 +29,22 @@ def test_the_disk_waits_for_the_dump_before_the_patch_only() -> None:
 
 
 def test_the_lock_is_held_as_long_as_before_and_the_handler_on_top() -> None:
-    old, new = lesson.dump_scene(OLD), lesson.dump_scene(NEW)
+    old, new = SCENES.dump_scene(OLD), SCENES.dump_scene(NEW)
     assert new.held(lesson.LOCK) == old.held(lesson.LOCK) + 250
     assert new.waited("attach", lesson.LOCK) == old.waited("attach", lesson.LOCK) + 250
 
 
 def test_interrupts_stay_off_where_the_hardware_is_waited_for() -> None:
     for driver in (OLD, NEW, WIDER, FIXED):
-        assert lesson.dump_scene(driver).irqs_off("attach") >= 1_000
+        assert SCENES.dump_scene(driver).irqs_off("attach") >= 1_000
 
 
 def test_a_lock_of_an_interrupt_needs_irqsave() -> None:
-    assert [each.kind for each in lesson.one_lock(False)] == [
+    assert SCENES.one_lock(False) == [
         "WARNING: inconsistent lock state",
         "watchdog: BUG: soft lockup",
     ]
-    assert lesson.one_lock(True) == []
+    assert SCENES.one_lock(True) == []
 
 
 def test_what_lockdep_has_seen() -> None:
@@ -61,27 +63,29 @@ def test_what_lockdep_has_seen() -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "legacy", "first_level"),
+    ("number", "legacy", "both", "first_only"),
     [
-        (6, "-", "-"),
-        (7, "-", INVERTED),
-        (8, INVERTED, INVERTED),
-        (9, INVERTED, INVERTED),
-        (11, "-", INVERTED),
+        (6, "-", "-", "-"),
+        (7, "-", INVERTED, INVERTED),
+        (8, INVERTED, INVERTED, INVERTED),
+        (9, INVERTED, INVERTED, INVERTED),
+        (11, "-", "-", INVERTED),
     ],
 )
-def test_the_inversion_comes_with_07_in_scalable_mode_and_with_08_everywhere(
-    number: int, legacy: str, first_level: str
+def test_the_inversion_stays_only_where_a_unit_has_first_level_tables_and_no_others(
+    number: int, legacy: str, both: str, first_only: str
 ) -> None:
-    assert lesson.inverted(driver_at(number)) == legacy
-    assert lesson.inverted(driver_at(number), first_level=True) == first_level
+    """Corrections, point 3."""
+    found = [lesson.inverted(driver_at(number), mode) for mode in lesson.MODES]
+    assert found == [legacy, both, first_only]
 
 
 def test_what_was_merged_breaks_both_rules_and_the_fix_leaves_one_path() -> None:
     assert lesson.reports(WIDER) == ("inconsistent lock state: device_domain_lock", IRQ_INVERSION + INVERTED)
     assert lesson.reports(RC1) == ("inconsistent lock state: &domain->lock",)
     assert lesson.reports(FIXED) == ()
-    assert lesson.inverted(FIXED, first_level=True) == "&domain->lock -> &iommu->lock"
+    assert lesson.reports(FIXED, "scalable mode, both levels") == ()
+    assert lesson.inverted(FIXED, lesson.FIRST_ONLY) == "&domain->lock -> &iommu->lock"
 
 
 def test_the_picture_shows_the_interrupt_between() -> None:
@@ -117,8 +121,8 @@ def test_unmapping_in_an_interrupt_hangs_where_the_device_lock_is_plain(name: st
 
 
 def test_two_cpus_and_an_interrupt_meet_in_virtual_time() -> None:
-    assert lesson.meeting(OLD)[1] == lesson.meeting(FIXED)[1] == []
-    run, found = lesson.meeting(NEW)
+    assert SCENES.meeting(OLD)[1] == SCENES.meeting(FIXED)[1] == []
+    run, found = SCENES.meeting(NEW)
     assert [each.where for each in found if "soft lockup" in each.kind] == [
         "&iommu->lock",
         "device_domain_lock",

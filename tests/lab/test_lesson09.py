@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 
 from lessons import lesson09 as lesson
+from tests.notebooks.cells import scenes
 from vtdkit.lab.lesson.base import tried
 from vtdkit.series.catalogue import driver_at
 from vtdkit.series.mainline import versions as mainline
 
 OLD, NEW, MERGED = driver_at(8), driver_at(9), mainline.driver_at(8)
+SCENES = scenes("09")
 LOCK = "device_domain_lock"
 WARNED = "WARNING: domain_exit: devices are still attached"
 
@@ -20,29 +22,29 @@ def test_without_a_mistake_everything_is_given_back_and_nothing_said(driver: typ
 
 
 def test_before_the_patch_devices_are_detached_in_silence_and_their_records_dangle() -> None:
-    assert lesson.freed(OLD) == lesson.Freed(0, 0, "refused", "refused", (), "domain 3 (freed)")
+    assert lesson.freed(OLD) == lesson.Freed(0, 0, "refused", "refused", (), "domain 2 (freed)")
     assert lesson.pulled_out(OLD).startswith(
         "list_del corruption: domain->devices; BUG: KASAN: slab-use-after-free"
     )
 
 
 def test_as_posted_everything_is_leaked_and_dma_goes_on() -> None:
-    assert lesson.freed(NEW) == lesson.Freed(4, 1, "goes through", "goes through", (WARNED,), "domain 3")
+    assert lesson.freed(NEW) == lesson.Freed(4, 1, "goes through", "goes through", (WARNED,), "domain 2")
     assert lesson.pulled_out(NEW) == "nothing"
 
 
 def test_as_merged_the_unit_reads_freed_tables_and_what_is_cached_goes_on() -> None:
     found = lesson.freed(MERGED)
     assert (found.pages, found.objects, found.cached, found.fresh) == (0, 1, "goes through", "refused")
-    assert found.said == (WARNED, "BUG: KASAN: use-after-free: domain 3 level 1 table")
+    assert found.said == (WARNED, "BUG: KASAN: use-after-free: domain 2 level 1 table")
 
 
 def test_only_before_the_patch_does_a_neighbour_wait_and_an_empty_list_cost_a_lock() -> None:
-    old, new = lesson.free_scene(OLD), lesson.free_scene(NEW)
+    old, new = SCENES.free_scene(OLD), SCENES.free_scene(NEW)
     assert old.start == new.start
     assert (old.held(LOCK, "free"), old.waited("unmap")) == (5780, 4185)
     assert (new.taken(LOCK, "free"), new.waited("unmap")) == (0, 0)
-    assert [lesson.free_scene(driver, devices=0).taken(LOCK, "free") for driver in (OLD, NEW, MERGED)] == [
+    assert [SCENES.free_scene(driver, devices=0).taken(LOCK, "free") for driver in (OLD, NEW, MERGED)] == [
         1,
         0,
         0,

@@ -7,11 +7,13 @@ from __future__ import annotations
 import pytest
 
 from lessons import lesson10 as lesson
+from tests.notebooks.cells import scenes
 from vtdkit.lab.lesson.base import tried
 from vtdkit.series.catalogue import driver_at
 from vtdkit.series.mainline import versions as mainline
 
 OLD, NEW, BOTH = driver_at(9), driver_at(10), driver_at(11)
+SCENES = scenes("10")
 LOCK = lesson.LOCK
 
 
@@ -19,7 +21,7 @@ LOCK = lesson.LOCK
 def test_before_the_patch_a_neighbour_waits_for_the_whole_detach(
     scalable: bool, held: int, waited: int
 ) -> None:
-    run = lesson.detach_scene(OLD, scalable)
+    run = SCENES.detach_scene(OLD, scalable)
     assert run.held(LOCK, "detach") == held
     assert run.waited("unmap") == waited
     assert run.irqs_off("detach") == run.took("detach")
@@ -29,7 +31,7 @@ def test_before_the_patch_a_neighbour_waits_for_the_whole_detach(
 def test_with_both_patches_nobody_waits_for_it_but_interrupts_are_still_off_for_each_answer(
     scalable: bool,
 ) -> None:
-    old, new = lesson.detach_scene(OLD, scalable), lesson.detach_scene(BOTH, scalable)
+    old, new = SCENES.detach_scene(OLD, scalable), SCENES.detach_scene(BOTH, scalable)
     assert old.start == new.start
     assert new.held(LOCK, "detach") == new.waited("unmap") == 0
     assert 900 < new.irqs_off("detach") < old.irqs_off("detach") / 3

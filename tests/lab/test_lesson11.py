@@ -7,23 +7,25 @@ from __future__ import annotations
 import pytest
 
 from lessons import lesson11 as lesson
+from tests.notebooks.cells import scenes
 from vtdkit.lab.lesson.base import tried
 from vtdkit.series.catalogue import driver_at
 from vtdkit.series.mainline import versions as mainline
 
 OLD, NEW, MERGED = driver_at(9), driver_at(11), mainline.driver_at(10)
+SCENES = scenes("11")
 LOCK = lesson.LOCK
 
 
 def test_an_attach_takes_the_lock_more_often_and_holds_it_for_nothing_but_the_list() -> None:
-    old, new = lesson.attach_scene(OLD), lesson.attach_scene(NEW)
+    old, new = SCENES.attach_scene(OLD), SCENES.attach_scene(NEW)
     assert old.start == new.start
     assert (old.taken(LOCK, "attach"), new.taken(LOCK, "attach")) == (2, 5)
     assert (old.held(LOCK, "attach"), new.held(LOCK, "attach")) == (1265, 0)
 
 
 def test_the_neighbour_no_longer_waits_but_the_attach_does_with_the_other_lock_in_hand() -> None:
-    old, new = lesson.attach_scene(OLD), lesson.attach_scene(NEW)
+    old, new = SCENES.attach_scene(OLD), SCENES.attach_scene(NEW)
     assert (old.waited("unmap"), old.waited("attach")) == (515, 0)
     assert (new.waited("unmap"), new.waited("attach")) == (0, 1150)
     assert new.held("&iommu->lock") > old.held("&iommu->lock") + 1000

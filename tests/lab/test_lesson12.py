@@ -7,14 +7,16 @@ from __future__ import annotations
 import pytest
 
 from lessons import lesson12 as lesson
+from tests.notebooks.cells import scenes
 from vtdkit.series.catalogue import driver_at
 from vtdkit.series.mainline import versions as mainline
 
 OLD, NEW, RC1, RC5 = driver_at(11), driver_at(12), mainline.RC1, mainline.RC5
+SCENES = scenes("12")
 
 
 def test_domains_behind_units_of_their_own_no_longer_wait_for_each_other() -> None:
-    old, new, merged = (lesson.neighbours(driver) for driver in (OLD, NEW, RC5))
+    old, new, merged = (SCENES.neighbours(driver) for driver in (OLD, NEW, RC5))
     assert old.start == new.start == merged.start
     assert old.waited("unmap 0") > 0 < old.waited("unmap 1")
     assert new.spans("spinning") == merged.spans("spinning") == []
@@ -22,14 +24,14 @@ def test_domains_behind_units_of_their_own_no_longer_wait_for_each_other() -> No
 
 
 def test_behind_one_unit_there_is_less_to_gain_and_in_one_domain_nothing() -> None:
-    one_unit = [lesson.neighbours(driver, domains=2, units=1).length for driver in (OLD, NEW, RC5)]
-    one_domain = [lesson.neighbours(driver, domains=1, units=1).length for driver in (OLD, NEW, RC5)]
+    one_unit = [SCENES.neighbours(driver, domains=2, units=1).length for driver in (OLD, NEW, RC5)]
+    one_domain = [SCENES.neighbours(driver, domains=1, units=1).length for driver in (OLD, NEW, RC5)]
     assert one_unit[1] == one_unit[2] > 0.9 * one_unit[0]
     assert len(set(one_domain)) == 1
 
 
 def test_interrupts_stay_off_while_the_hardware_is_asked_whatever_lock_is_held() -> None:
-    assert lesson.neighbours(OLD).irqs_off() > lesson.neighbours(NEW).irqs_off() > 1_300
+    assert SCENES.neighbours(OLD).irqs_off() > SCENES.neighbours(NEW).irqs_off() > 1_300
 
 
 @pytest.mark.parametrize("operation", lesson.OPERATIONS)

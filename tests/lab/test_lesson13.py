@@ -7,6 +7,7 @@ from __future__ import annotations
 import pytest
 
 from lessons import lesson13 as lesson
+from tests.notebooks.cells import scenes
 from vtdkit.kernel.explored.exploring import ScenarioExploration, explore
 from vtdkit.lab.scenarios.catalogue import QUESTIONS, SCENARIOS
 from vtdkit.lab.variants import flush_before_free, free_after_grace_period, load_store_insert
@@ -41,6 +42,12 @@ def test_claims_are_judged_by_every_order(
     verdict = lesson.CLAIMS[claim].judged(found(scenario, driver))
     assert (verdict.against, verdict.executions, verdict.complete) == (against, executions, True)
     assert verdict.word == ("does not hold" if against else "holds")
+
+
+def test_the_scene_of_the_notebook_is_that_of_the_first_claim() -> None:
+    scene = scenes("13").neighbouring_pages
+    mine = explore(lambda machine: scene(DRIVER, machine))
+    assert mine.outcomes == found("maps-apart").outcomes
 
 
 def test_the_table_under_a_new_block_is_freed_too_early_unless_it_is_flushed_first() -> None:

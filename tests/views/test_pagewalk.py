@@ -18,10 +18,10 @@ from vtdkit.lab.computer import BOTH_STAGES, Computer
 from vtdkit.views.pagetables.record import page_table_record
 from vtdkit.views.pagetables.snapshot import twin
 from vtdkit.views.shared.record import checked
+from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.image.image import Image
 from vtdkit.vtd.image.survey import Survey
 from vtdkit.vtd.requests import Fault, Request, Translation, sid
-from vtdkit.vtd.unit.capabilities import Capabilities
 from vtdkit.vtd.unit.unit import RemappingUnit
 
 REALITY = Path(__file__).resolve().parents[1] / "reality"

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.memory import Memory
+from vtdkit.vtd.quirks import SPECIFICATION, Quirks
 from vtdkit.vtd.requests import Request
-from vtdkit.vtd.unit.capabilities import Capabilities
-from vtdkit.vtd.unit.quirks import SPECIFICATION, Quirks
 from vtdkit.vtd.unit.unit import RemappingUnit
 
 RTADDR, GCMD, GSTS, CCMD, FSTS, FECTL = 0x20, 0x18, 0x1C, 0x28, 0x34, 0x38

@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vtdkit.vtd.caches.caches import Lru
+from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.requests import Fault, Request, Translation
-from vtdkit.vtd.unit.capabilities import Capabilities
 
 from .rig import RW, SID, R, Tables, W, legacy, read, write
 

@@ -14,8 +14,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.requests import Request, Translation
-from vtdkit.vtd.unit.capabilities import Capabilities
 
 from .rig import IQA, IQT, QIE, RW, SID, R, Tables, W, command
 

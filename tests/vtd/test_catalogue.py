@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import pytest
 
+from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.memory import Memory
+from vtdkit.vtd.quirks import QEMU_7_2
 from vtdkit.vtd.requests import Fault, Interrupt, Request, Translation
-from vtdkit.vtd.unit.capabilities import Capabilities
-from vtdkit.vtd.unit.quirks import QEMU_7_2
 from vtdkit.vtd.unit.unit import RemappingUnit
 
 from .rig import (

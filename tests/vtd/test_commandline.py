@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from vtdkit import cli
-from vtdkit.vtd.unit.quirks import Quirks
+from vtdkit.vtd.quirks import Quirks
 
 REALITY = Path(__file__).parent.parent / "reality"
 LAZY = str(REALITY / "legacy48_lazy-s0-busy")

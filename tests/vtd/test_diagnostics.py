@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.requests import Translation
-from vtdkit.vtd.unit.capabilities import Capabilities
 from vtdkit.vtd.unit.diagnostics import RULES
 
 from .rig import RTADDR, RW, SRTP, command, legacy, read, scalable

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vtdkit.vtd.capabilities import Capabilities
+from vtdkit.vtd.quirks import QEMU_7_2
 from vtdkit.vtd.registers.events import Message
 from vtdkit.vtd.requests import Request
-from vtdkit.vtd.unit.capabilities import Capabilities
-from vtdkit.vtd.unit.quirks import QEMU_7_2
 from vtdkit.vtd.unit.unit import RemappingUnit
 
 from .rig import CCMD, FECTL, FRCD, FSTS, SID, TE, Tables, command, legacy, read, scalable, write

@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.image.image import BadImage
 from vtdkit.vtd.image.survey import Survey
 from vtdkit.vtd.interrupts.remapping import NotModelled
 from vtdkit.vtd.memory import Memory
 from vtdkit.vtd.queue.ring import QueueStep
+from vtdkit.vtd.quirks import QEMU_7_2, QEMU_10, SPECIFICATION
 from vtdkit.vtd.requests import Fault, PageRequest, Request, Translation
-from vtdkit.vtd.unit.capabilities import Capabilities
-from vtdkit.vtd.unit.quirks import QEMU_7_2, QEMU_10, SPECIFICATION
 from vtdkit.vtd.unit.unit import RemappingUnit
 
 PAGES = 12

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.interrupts.remapping import NotModelled
 from vtdkit.vtd.memory import AccessError
+from vtdkit.vtd.quirks import QEMU_7_2
 from vtdkit.vtd.requests import Fault, Interrupt, Request, Translation
-from vtdkit.vtd.unit.capabilities import Capabilities
-from vtdkit.vtd.unit.quirks import QEMU_7_2
 
 from .cases import IRTE_HIGH, IRTE_LOW, interrupts, msi
 from .rig import CFI, IQA, IQT, IRTA, QIE, SID, SIRTP, TE, command, legacy, read, write

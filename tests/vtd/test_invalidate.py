@@ -10,7 +10,7 @@ from __future__ import annotations
 import pytest
 
 from vtdkit.vtd.caches.invalidate import page_range, same_function
-from vtdkit.vtd.unit.capabilities import Capabilities
+from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.unit.unit import RemappingUnit
 
 from .rig import IQA, IQT, QIE, SID, Tables, command, legacy, read, scalable

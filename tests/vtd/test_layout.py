@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.registers import register_map
 from vtdkit.vtd.registers.capability import CAP, ECAP, VER
 from vtdkit.vtd.tables import descriptors
@@ -13,7 +14,6 @@ from vtdkit.vtd.tables import entries as tables
 from vtdkit.vtd.tables import interrupts as interrupt_tables
 from vtdkit.vtd.tables import pages as stages
 from vtdkit.vtd.tables.layout import Entry, Field, Structure
-from vtdkit.vtd.unit.capabilities import Capabilities
 
 STRUCTURES = [
     *tables.TABLES,

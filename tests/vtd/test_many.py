@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.image.image import Image
 from vtdkit.vtd.image.oracle import Oracle
 from vtdkit.vtd.image.survey import Survey
 from vtdkit.vtd.requests import BadRequest, Fault, Request, sid
-from vtdkit.vtd.unit.capabilities import Capabilities
 
 from .cases import CASES
 from .rig import RW, SCALABLE, SID, TE, R, Tables, W, command, legacy, scalable

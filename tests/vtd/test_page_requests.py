@@ -123,7 +123,7 @@ def test_a_group_response_travels_through_the_invalidation_queue() -> None:
 
 
 def test_page_requests_need_their_capability() -> None:
-    from vtdkit.vtd.unit.capabilities import Capabilities
+    from vtdkit.vtd.capabilities import Capabilities
 
     tables, *_ = scalable(flags=0x0C)
     unit = tables.unit(Capabilities.scalable(HAW=46, PRS=0), mode=1)

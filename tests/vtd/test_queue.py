@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from vtdkit.vtd.capabilities import Capabilities
+from vtdkit.vtd.quirks import QEMU_7_2
 from vtdkit.vtd.registers.events import Message
 from vtdkit.vtd.requests import Fault, Translation
-from vtdkit.vtd.unit.capabilities import Capabilities
-from vtdkit.vtd.unit.quirks import QEMU_7_2
 from vtdkit.vtd.unit.unit import RemappingUnit
 
 from .rig import (

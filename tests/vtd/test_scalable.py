@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.requests import Fault, Request, Translation
-from vtdkit.vtd.unit.capabilities import Capabilities
 
 from .cases import CASES, Case
 from .rig import RW, SCALABLE, SID, R, Tables, W, read, scalable, write

@@ -109,6 +109,7 @@ class IommuCore:
         self.default_type = default_type
         self.groups: list[IommuGroup] = []
         self.dma: DmaApi | None = None  # the DMA API, if this machine has one
+        self.deferred_attach = False  # `iommu_deferred_attach_enabled`: some device waits for its first DMA
 
     # -- devices come and go -------------------------------------------------
 
@@ -116,8 +117,8 @@ class IommuCore:
         """A device appears: the driver looks at it, it joins a group, the group gets its default
         domain. 0 or negative.
 
-        A group for which no default domain can be had goes without, as in Linux. If attaching fails,
-        the device is released.
+        A group for which no default domain can be had goes without, as in Linux. In a crash kernel the
+        attach is left to `iommu_deferred_attach`. If attaching fails, the device is released.
         """
         iommu = await self.driver.intel_iommu_probe_device(dev)
         if isinstance(iommu, int):
@@ -128,7 +129,10 @@ class IommuCore:
             if group.default_domain is None:
                 await self.iommu_alloc_default_domain(group)
             if group.default_domain is not None:
-                error = await self.driver.intel_iommu_attach_device(group.default_domain, dev)
+                if self.driver.intel_iommu_is_attach_deferred(dev):
+                    self.deferred_attach = True
+                else:
+                    error = await self.driver.intel_iommu_attach_device(group.default_domain, dev)
                 if not error and group.domain is None:
                     await group.write_once(domain=group.default_domain)
         if error:
@@ -136,6 +140,12 @@ class IommuCore:
         elif self.dma is not None:
             await self.dma.iommu_setup_dma_ops(dev)  # `probe_finalize`; a failure is only logged
         return error
+
+    async def iommu_deferred_attach(self, dev: PciDevice, domain: IommuDomain) -> int:
+        """What `iommu_probe_device` put off, before the first DMA mapping of a device. 0 or negative."""
+        if self.driver.intel_iommu_is_attach_deferred(dev):
+            return await self.driver.intel_iommu_attach_device(domain, dev)
+        return 0
 
     async def iommu_group_get_for_dev(self, dev: PciDevice) -> IommuGroup:
         """The group of a device: that of a device it shares an alias with, or a new one."""
@@ -158,7 +168,12 @@ class IommuCore:
         return 0
 
     async def iommu_release_device(self, dev: PciDevice) -> None:
-        """A device goes."""
+        """A device goes. `group->mutex` is not held: in 2022 nothing keeps an attach out here but who calls.
+
+        A driver with a release domain (6.9) has the device attached to it first, if it ever was attached.
+        """
+        if self.driver.release_domain and not self.driver.intel_iommu_is_attach_deferred(dev):
+            await self.driver.device_block_translation(dev)
         await self.driver.intel_iommu_release_device(dev)
         group: IommuGroup | None = dev.group
         if group is None:

@@ -9,7 +9,7 @@ Rules: any context may map and unmap, hard interrupts included (memory comes fro
 is unmapped with the address and size it was made with. Sizes are in bytes. `iommu_setup_dma_ops` comes
 first and may sleep.
 
-Left out: bounce buffers, non-coherent devices, coherent allocations (`dma_alloc_*`), deferred attach.
+Left out: bounce buffers, non-coherent devices, coherent allocations (`dma_alloc_*`).
 """
 
 from __future__ import annotations
@@ -225,6 +225,8 @@ class DmaApi:
     async def _iommu_dma_map(self, dev: PciDevice, phys: int, size: int, prot: int) -> int:
         """`__iommu_dma_map`."""
         domain = self.iommu_get_dma_domain(dev)
+        if self.core.deferred_attach and await self.core.iommu_deferred_attach(dev, domain):
+            return DMA_MAPPING_ERROR
         cookie, iovad = self.cookie_of(dev, domain)
         offset = phys & (1 << iovad.shift) - 1
         size = granules(iovad, size + offset)

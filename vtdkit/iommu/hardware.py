@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.kernel.memory.pages import Page
 from vtdkit.vtd.caches.device_tlb import Endpoint
+from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.memory import AccessError, read_words
 from vtdkit.vtd.registers.events import Message
 from vtdkit.vtd.requests import Fault, Request, Translation
-from vtdkit.vtd.unit.capabilities import Capabilities
 from vtdkit.vtd.unit.hooks import Hooks
 from vtdkit.vtd.unit.unit import RemappingUnit
 

@@ -26,8 +26,8 @@ from vtdkit.iommu.intel.structs import device_domain_info, dmar_domain, intel_io
 from vtdkit.iommu.pci import PciBus, PciDevice
 from vtdkit.kernel.checkers.findings import KernelBug
 from vtdkit.kernel.machine.machine import Machine
+from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.requests import Fault, Request, Translation
-from vtdkit.vtd.unit.capabilities import Capabilities
 
 T = TypeVar("T")
 LEGACY = Capabilities()
@@ -121,6 +121,18 @@ class Computer:
         dev = self.devices.pop(address)
         self.run(self.core.iommu_release_device(dev))
         self.run(self.bus.remove(dev))
+
+    def crash_kernel(self) -> None:
+        """The kernel dies, and another one is started over it. The hardware goes on, with translation on;
+        driver, core and bus are new, and no device has been found yet.
+        """
+        kind, core = type(self.driver), self.core
+        self.bus, self.devices = PciBus(self.machine), {}
+        self.driver = kind(self.machine, self.bus, self.hardware, scalable=self.driver.intel_iommu_sm)
+        self.core = IommuCore(self.machine, self.bus, self.driver, core.default_type)
+        error = self.run(self.driver.intel_iommu_init())
+        if error:
+            raise KernelBug(f"intel_iommu_init failed with {error}")
 
     def new_domain(self, type: str = "unmanaged", attach: str | None = None) -> IommuDomain:
         """A new domain, attached to a device if one is named."""

@@ -16,7 +16,7 @@ from typing import Any
 
 from vtdkit.iommu.core import IommuDomain
 from vtdkit.iommu.pci import PciDevice
-from vtdkit.vtd.unit.capabilities import Capabilities
+from vtdkit.vtd.capabilities import Capabilities
 
 from .computer import BOTH_STAGES, LEGACY, SCALABLE, Computer
 

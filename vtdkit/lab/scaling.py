@@ -29,7 +29,7 @@ from vtdkit.kernel.machine.workload import closed_loop
 from vtdkit.series import catalogue
 from vtdkit.series.catalogue import SERIES, driver_at
 from vtdkit.series.mainline import versions as mainline
-from vtdkit.vtd.unit.capabilities import Capabilities
+from vtdkit.vtd.capabilities import Capabilities
 
 from .computer import Computer
 

@@ -14,6 +14,7 @@ __getattr__, __dir__, __all__ = face(
     __name__,
     {
         "caches": "Endpoint",
+        "capabilities": "BadCapabilities Capabilities",
         "faults": "Reason REASONS",
         "firmware": "BadDmar Dmar",
         "image": (
@@ -21,13 +22,12 @@ __getattr__, __dir__, __all__ = face(
         ),
         "interrupts": "NotModelled",
         "memory": "AccessError Memory MemoryPort",
+        "quirks": "QEMU_10 QEMU_7_2 Quirks SPECIFICATION",
         "queue": "PageRequestAnswer PageResponse QueueStep",
         "registers": "BadRegisterAccess Message",
         "requests": "BadRequest bdf Completion Fault Interrupt PageRequest Request sid Translation",
         "tables": "Entry Field Structure",
-        "unit": (
-            "BadCapabilities Capabilities Hooks Note QEMU_10 QEMU_7_2 Quirks RemappingUnit SPECIFICATION"
-        ),
+        "unit": ("Hooks Note RemappingUnit"),
         "walk": "Access Step Walk",
     },
 )

@@ -161,6 +161,20 @@ class Devices(Domains):
             if info is not None:
                 await self._dmar_remove_one_dev_info(info)
 
+    #: does the core block a device's DMA before it releases it? (6.9: `iommu_ops::release_domain`)
+    release_domain = False
+
+    async def device_block_translation(self, dev: PciDevice) -> None:
+        """Attach to the release domain: the device leaves its domain, if it has one."""
+        info = self.dev_iommu_priv_get(dev)
+        if info is not None and info.domain is not None:
+            await self.dmar_remove_one_dev_info(dev)
+
+    def intel_iommu_is_attach_deferred(self, dev: PciDevice) -> bool:
+        """In a crash kernel a device keeps the dead kernel's tables until its driver sets it up."""
+        info = self.dev_iommu_priv_get(dev)
+        return info is not None and info.iommu.translation_pre_enabled and info.domain is None
+
     async def intel_iommu_detach_device(self, domain: IommuDomain, dev: PciDevice) -> None:
         """The core detaches a device (it holds `group->mutex`)."""
         await self.dmar_remove_one_dev_info(dev)

@@ -187,15 +187,24 @@ DEFECTS: tuple[Defect, ...] = (
         "list_del corruption",
         "domain->devices",
         "no-memory|id-exhaustion",
-        "found by this kit: fault injection; needs memory or domain ids to run out",
+        "by reading and fault injection; not in 6.0: db75c9573b08 sets info->domain to NULL",
     ),
     Defect(
         "release-unattached",
-        "a device that was never attached is released, and nobody asks whether it has a domain",
+        "a device that is in no domain is released, and nobody asks whether it has one",
         "BUG: NULL pointer dereference",
         ".*",
-        "no-memory|id-exhaustion",
-        "found by this kit: 11 sets info->domain last; needs domain ids to run out",
+        "no-memory|id-exhaustion|release-unattached",
+        "Eric Badger, 13 January 2024 (20240113181713.1817855), in a crash kernel; fixed by 81e921fd3216 in "
+        "6.9, CVE-2024-27079; Fixes: 586081d3f6b1, older than the series",
+    ),
+    Defect(
+        "dump-absent",
+        "the fault dump takes 0 for the address of a table where an entry is not present",
+        "BUG: unable to handle page fault",
+        ".*",
+        "fault-unattached.*",
+        "scalable mode: every version; legacy mode: 35bf49e05421; fixed by 6ceb93f952f6 in 6.13",
     ),
     Defect(
         "race-width",

@@ -8,8 +8,8 @@ __getattr__, __dir__, __all__ = face(
     __name__,
     {
         "base": (
-            "duration "
-            "after CodeExercise FULL in_turn NO_RACES reality Run shown_by together Tried tried version_with"
+            "after CodeExercise duration FULL in_turn later NO_RACES reality Run shown_by together "
+            "Tried tried version_with"
         ),
         "shown": "Listing patch_diff source Table table",
     },

@@ -3,7 +3,7 @@ exercise that runs code.
 
     pc = Computer(driver=driver_at(0), cpus=2, ...)
     dump, unmap = pc.driver.domain_translation_struct_show(), pc.core.iommu_unmap(...)
-    run = together(pc, cat=dump, unmap=after(pc, 2_000, unmap))
+    run = together(pc, cat=dump, unmap=later(pc, 2_000, unmap))
     run.locks            # a table: who was taken how often, waited for and held how long, since the scene
                          began
     run.irqs_off("cat")  # ns
@@ -22,7 +22,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import vtdkit
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.kernel.checkers.findings import Finding
 from vtdkit.kernel.explored.exploring import Factory, explore, settled, shortest
@@ -30,9 +29,10 @@ from vtdkit.kernel.explorer.schedule import Schedule
 from vtdkit.kernel.explorer.search import explore_system
 from vtdkit.kernel.explorer.system import Outcome
 from vtdkit.kernel.machine.machine import CHECKERS, Machine
-from vtdkit.kernel.record.record import Trace
 from vtdkit.kernel.record.spans import Span
+from vtdkit.kernel.record.trace import Trace
 from vtdkit.kernel.record.units import duration
+from vtdkit.lab.classroom import shipped
 from vtdkit.lab.computer import Computer
 from vtdkit.lab.exercises.exercise import Exercise
 from vtdkit.lab.scenarios.base import Scenario
@@ -52,6 +52,7 @@ __all__ = [
     "after",
     "duration",
     "in_turn",
+    "later",
     "patch_diff",
     "reality",
     "shown_by",
@@ -74,24 +75,27 @@ FULL = 1_000_000  # ns
 
 
 def reality(name: str) -> Path:
-    """The folder with the tables of a real machine, for `Image.load`. Raises FileNotFoundError outside a
-    clone of the project.
+    """The folder with the tables of a real machine, for `Image.load`. Raises FileNotFoundError, with the
+    names there are, for another one.
     """
-    folder = Path(vtdkit.__file__).resolve().parent.parent / "tests" / "reality" / name
+    folder = shipped("reality") / name
     if not folder.is_dir():
-        raise FileNotFoundError(
-            f"there is no folder tests/reality/{name}; the lessons run from a clone of the project"
-        )
+        names = ", ".join(sorted(path.name for path in folder.parent.iterdir() if path.is_dir()))
+        raise FileNotFoundError(f"there are no tables of a machine {name!r}; there are {names}")
     return folder
 
 
 # -- a scene ------------------------------------------------------------------
 
 
-async def after(pc: Computer, ns: int, coro: Coroutine[Any, Any, Any]) -> Any:
+async def later(pc: Computer, ns: int, coro: Coroutine[Any, Any, Any]) -> Any:
     """Be busy for `ns`, then run `coro`: to let threads begin one after the other."""
     await pc.machine.work(ns)
     return await coro
+
+
+#: the name of `later` in lessons that were written before notebooks had their scenes
+after = later
 
 
 async def in_turn(*coros: Coroutine[Any, Any, Any]) -> list[Any]:
@@ -102,8 +106,8 @@ async def in_turn(*coros: Coroutine[Any, Any, Any]) -> list[Any]:
 def together(pc: Computer | Machine, **threads: Coroutine[Any, Any, Any]) -> Run:
     """Run these threads at the same time, the first on CPU 0, the second on CPU 1, ...
 
-    The scene begins at a full millisecond, so that scenes of two versions begin at the same time and can be
-    laid side by side. Raises ValueError if there are more threads than CPUs.
+    The scene begins at a full millisecond, so that scenes of two versions begin at the same time and can
+    be laid side by side. Raises ValueError if there are more threads than CPUs.
     """
     machine = pc if isinstance(pc, Machine) else pc.machine
     title = "a machine" if isinstance(pc, Machine) else name_of(type(pc.driver))
@@ -251,8 +255,8 @@ def tried(
     whose kind contains `wanted`.
 
     Two orders count as one where they differ only in steps that do not touch the same thing. `limit`
-    executions at most; `preemptions` bounds how often a thread that could go on is put aside. Raises KeyError
-    for a scenario there is not.
+    executions at most; `preemptions` bounds how often a thread that could go on is put aside. Raises
+    KeyError for a scenario there is not.
     """
     scene = SCENARIOS[scenario] if isinstance(scenario, str) else scenario
     build = scene.on(driver)
@@ -269,7 +273,8 @@ def tried(
 
 
 def shown_by(scene: Scenario, driver: type[IntelIommu], kind: str, title: str) -> Steps:
-    """The shortest order found in which a scenario shows a finding whose kind contains `kind`, step by step.
+    """The shortest order found in which a scenario shows a finding whose kind contains
+    `kind`, step by step.
 
     Raises LookupError if no order shows one.
     """

@@ -28,8 +28,8 @@ from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.kernel.checkers.findings import KernelBug
 from vtdkit.kernel.locks.sync import Completion
 from vtdkit.lab.computer import Computer
+from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.image.survey import Survey
-from vtdkit.vtd.unit.capabilities import Capabilities
 
 from .maptrace import PAGE, Mapping, MapTrace
 

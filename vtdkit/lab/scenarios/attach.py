@@ -124,6 +124,16 @@ def probe_probe(driver: type[IntelIommu], machine: Machine) -> Observer:
     return end
 
 
+def release_unattached(driver: type[IntelIommu], machine: Machine) -> Observer:
+    """A crash kernel finds a device, and pulls it out before a driver has used it (attach deferred)."""
+    pc = computer(driver, machine, devices=["00:03.0"])
+    pc.map(pc.domain_of("00:03.0"), 0, 0x5000000)
+    pc.crash_kernel()
+    pc.add_device("00:03.0")
+    pull = machine.spawn(pc.core.iommu_release_device(pc.devices["00:03.0"]), cpu=0, name="pull")
+    return lambda: outcome(pull)
+
+
 SCENARIOS = (
     Scenario("attach-detach", "two CPUs each attach and detach a device", attach_detach),
     Scenario(
@@ -140,5 +150,10 @@ SCENARIOS = (
         enforce_attach,
     ),
     Scenario("publish", "a device is attached while somebody reads the device list under its lock", publish),
+    Scenario(
+        "release-unattached",
+        "a crash kernel releases a device whose attach was still put off",
+        release_unattached,
+    ),
     Scenario("probe-remove", "one device is plugged in while another is pulled out", probe_remove),
 )

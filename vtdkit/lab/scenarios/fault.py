@@ -69,11 +69,30 @@ def fault_reference(driver: type[IntelIommu], machine: Machine) -> Observer:
     return end
 
 
+def fault_unattached(driver: type[IntelIommu], machine: Machine, mode: str = "legacy") -> Observer:
+    """A device that was never attached does DMA: its context entry is not present (reason 02h, or 41h)."""
+    pc = computer(driver, machine, mode, devices=["00:03.0"])
+    pc.add_device("00:04.0", probe=False)
+    bad_dma(pc, "00:04.0")
+    return lambda: "done"
+
+
+def fault_unattached_scalable(driver: type[IntelIommu], machine: Machine) -> Observer:
+    """The same in scalable mode."""
+    return fault_unattached(driver, machine, "second level")
+
+
 SCENARIOS = (
     Scenario("fault-probe", "a fault is reported while a device is plugged in", fault_probe),
     Scenario("fault-remove", "a fault is reported while a device is pulled out", fault_remove),
     Scenario(
         "fault-bus", "the fault interrupt comes in on a CPU that is adding a device to the bus", fault_bus
     ),
+    Scenario(
+        "fault-unattached",
+        "a device without a context entry does DMA, and its fault is dumped",
+        fault_unattached,
+    ),
+    Scenario("fault-unattached-scalable", "the same in scalable mode", fault_unattached_scalable),
     Scenario("fault-reference", "a fault is reported; then the device is pulled out", fault_reference),
 )

@@ -7,6 +7,6 @@ from vtdkit.face import face
 __getattr__, __dir__, __all__ = face(
     __name__,
     {
-        "versions": "driver_at MERGED RC1 RC5 SERIES",
+        "versions": "driver_at MERGED RC1 RC5 RELEASED SERIES",
     },
 )

@@ -10,9 +10,21 @@ from __future__ import annotations
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.series.patch import PatchInfo
 
-from .commits import V519, Commit01, Commit02, Commit03, Commit04, Commit05, Commit06
-from .fixes import Fix1, Fix2
-from .rest import Commit07, Commit08, Commit09, Commit10, Commit11
+from .c01_debugfs import Commit01
+from .c02_disable_dmar_iommu import Commit02
+from .c03_pgtable_walk import Commit03
+from .c04_root_table import Commit04
+from .c05_spin_lock import Commit05
+from .c06_domain_ids import Commit06
+from .c07_pasid import Commit07
+from .c08_domain_exit import Commit08
+from .c09_fold import Commit09
+from .c10_accurately import Commit10
+from .c11_per_domain_lock import Commit11
+from .f1_irqsave import Fix1
+from .f2_fault_dump import Fix2
+from .f3_release import Fix3
+from .v519 import V519
 
 MERGED = "2022-07-06"
 
@@ -85,6 +97,7 @@ SERIES: tuple[PatchInfo, ...] = (
 
 RC1 = Commit11  #: the driver of 6.0-rc1
 RC5 = Fix2  #: the driver of 6.0-rc5, and of 6.0
+RELEASED = Fix3  #: that driver with 81e921fd3216, which is from 2024, applied
 
 
 def driver_at(n: int) -> type[IntelIommu]:

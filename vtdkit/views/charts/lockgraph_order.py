@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from vtdkit.kernel.record.record import ACQUIRE, RELEASE, Trace
+from vtdkit.kernel.record.record import ACQUIRE, RELEASE
+from vtdkit.kernel.record.trace import Trace
 
 Arrival = tuple[str, bool]  #: a lock, and whether a recursive reader arrives there
 

@@ -22,10 +22,10 @@ from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar, final
 
+from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.plain import shown
 from vtdkit.vtd.requests import bdf, size_name
 from vtdkit.vtd.tables.layout import Entry
-from vtdkit.vtd.unit.capabilities import Capabilities
 from vtdkit.vtd.walk.space import Leaf, Space
 
 E = TypeVar("E")

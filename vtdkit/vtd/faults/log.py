@@ -8,12 +8,12 @@ records from FRI on, writes 1 to each F, then clears PFO.
 
 from __future__ import annotations
 
+from vtdkit.vtd.quirks import Quirks
 from vtdkit.vtd.registers.events import Event
 from vtdkit.vtd.registers.file import RegisterFile
 from vtdkit.vtd.registers.register_map import FRCD
 from vtdkit.vtd.requests import AddressType, Fault, Kind
 from vtdkit.vtd.tables.layout import Entry
-from vtdkit.vtd.unit.quirks import Quirks
 
 _STATUS = ("PFO", "PPF", "IQE", "ICE", "ITE")
 _TYPES: dict[Kind, tuple[int, int]] = {

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vtdkit.vtd.unit.quirks import version_number
+from vtdkit.vtd.quirks import version_number
 from vtdkit.vtd.unit.unit import RemappingUnit
 
 from . import compare, replay_queue, stale

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import fields
 
-from vtdkit.vtd.unit.quirks import PERSONALITIES, Quirks
+from vtdkit.vtd.quirks import PERSONALITIES, Quirks
 
 
 def check(arguments: Sequence[str]) -> int:

@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from vtdkit.vtd.memory import AccessError
+from vtdkit.vtd.quirks import qemu
 from vtdkit.vtd.requests import Fault, Request, Translation, bdf
 from vtdkit.vtd.tables.interrupts import IRTE
-from vtdkit.vtd.unit.quirks import qemu
 from vtdkit.vtd.unit.unit import RemappingUnit
 
 from .image import Image

@@ -23,8 +23,8 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 from vtdkit.vtd.plain import shown
+from vtdkit.vtd.quirks import version_number
 from vtdkit.vtd.requests import Request, sid
-from vtdkit.vtd.unit.quirks import version_number
 
 from .image import Image
 from .npz import BadFile

@@ -15,8 +15,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.tables.layout import Entry
-from vtdkit.vtd.unit.capabilities import Capabilities
 
 from .register_map import FRCD, Register, available, placed
 

@@ -17,8 +17,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.tables.layout import Field, Structure, flag, reserved
-from vtdkit.vtd.unit.capabilities import Capabilities
 
 from .capability import CAP, ECAP, VER
 

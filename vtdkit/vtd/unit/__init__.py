@@ -1,4 +1,7 @@
-"""`RemappingUnit`, one piece of hardware put together; what it can do; where emulators differ."""
+"""`RemappingUnit`: one piece of hardware, put together in `unit.py`.
+
+`commands` is what writing a register sets off, `hooks` what leaves the unit, `diagnostics` the notes about
+software that breaks rules. Nothing below this room imports it."""
 
 from __future__ import annotations
 
@@ -7,10 +10,8 @@ from vtdkit.face import face
 __getattr__, __dir__, __all__ = face(
     __name__,
     {
-        "capabilities": "BadCapabilities Capabilities",
         "diagnostics": "Note",
         "hooks": "Hooks",
-        "quirks": "QEMU_10 QEMU_7_2 Quirks SPECIFICATION",
         "unit": "RemappingUnit",
     },
 )

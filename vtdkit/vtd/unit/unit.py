@@ -24,13 +24,14 @@ from typing import TYPE_CHECKING, TypeVar
 
 from vtdkit.vtd.caches.caches import Caches
 from vtdkit.vtd.caches.device_tlb import DeviceTlbs, Endpoint
+from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.faults.log import FaultLog
 from vtdkit.vtd.interrupts.remapping import InterruptCache
 from vtdkit.vtd.memory import MemoryPort
 from vtdkit.vtd.queue import execute
 from vtdkit.vtd.queue.page_requests import PageRequestAnswer, PageRequestQueue
 from vtdkit.vtd.queue.ring import InvalidationQueue, Outcome, QueueStep
-from vtdkit.vtd.registers import commands
+from vtdkit.vtd.quirks import SPECIFICATION, Quirks
 from vtdkit.vtd.registers.events import Event
 from vtdkit.vtd.registers.file import RegisterFile
 from vtdkit.vtd.requests import Fault, Kind, PageRequest, Request, Translation
@@ -40,10 +41,9 @@ from vtdkit.vtd.walk.job import Job, Mark, Steps
 from vtdkit.vtd.walk.rules import rules_for
 from vtdkit.vtd.walk.trace import Walk, record
 
-from .capabilities import Capabilities
+from . import commands
 from .diagnostics import Diagnostics, Note
 from .hooks import Hooks
-from .quirks import SPECIFICATION, Quirks
 
 if TYPE_CHECKING:
     from vtdkit.vtd.walk.compiled import Stage
@@ -55,7 +55,8 @@ T = TypeVar("T")
 class RemappingUnit:
     """One unit. Mutable; one agent at a time, no locks.
 
-    `cached=False` leaves out every cache: each answer is then what memory says now.
+    `cached=False` leaves out every cache: each answer is then what memory says now. Raises BadCapabilities
+    for a combination that no unit may have.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class RemappingUnit:
     ) -> None:
         self.memory = memory
         self.capabilities = capabilities or Capabilities()
+        self.capabilities.check()
         self.quirks = quirks
         self.hooks = hooks or Hooks()
         self.caches: Caches | None = Caches(self.capabilities) if cached else None

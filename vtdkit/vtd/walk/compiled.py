@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from vtdkit.vtd.memory import WORD, AccessError, MemoryPort
+from vtdkit.vtd.memory import WORD, AccessError, MemoryPort, read_page
 from vtdkit.vtd.requests import WRITE
 
 from .cells import Judge
@@ -192,19 +192,13 @@ def _descend(rows: _Rows, cells: Cells, pointers: Flags, address: Words, read: R
 
 def read_table(memory: MemoryPort, address: int) -> Table:
     """The table at a host address. Raises AccessError when not one word of it can be read."""
-    bulk = getattr(memory, "read_page", None)
-    page = bulk(address >> 12) if bulk else None
-    if page is not None:
-        return Table(np.frombuffer(page, np.uint64) if isinstance(page, array) else np.array(page, np.uint64))
-    words, bad = np.zeros(512, np.uint64), np.zeros(512, np.bool_)
-    for i in range(512):
-        try:
-            words[i] = memory.read64(address + 8 * i)
-        except AccessError:
-            bad[i] = True
-    if bad.all():
+    page = read_page(memory, address >> 12)
+    if page is None:
         raise AccessError(address)
-    return Table(words, bad if bad.any() else None)
+    if isinstance(page, array):
+        return Table(np.frombuffer(page, np.uint64))
+    bad = np.array([word is None for word in page])
+    return Table(np.array([word or 0 for word in page], np.uint64), bad if bad.any() else None)
 
 
 def plain_reader(memory: MemoryPort, access: tuple[str, str]) -> Reader:

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn, TypeVar
 
 from vtdkit.vtd.faults.reasons import REASONS
 from vtdkit.vtd.memory import AccessError
+from vtdkit.vtd.quirks import reported_code
 from vtdkit.vtd.requests import NEEDS, Completion, Fault, Request, Translation, bdf
 from vtdkit.vtd.tables.layout import Structure
-from vtdkit.vtd.unit.quirks import reported_code
 
 if TYPE_CHECKING:
     from vtdkit.vtd.caches.caches import Caches

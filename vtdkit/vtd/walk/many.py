@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from vtdkit.vtd.faults.reasons import REASONS
+from vtdkit.vtd.quirks import reported_code
 from vtdkit.vtd.requests import Fault, Kind, Request, Translation
-from vtdkit.vtd.unit.quirks import reported_code
 
 from . import cells, compiled, engine, legacy, scalable
 from . import second_stage as second

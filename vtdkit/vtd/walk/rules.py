@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from vtdkit.vtd.capabilities import Capabilities
+from vtdkit.vtd.quirks import Quirks
 from vtdkit.vtd.tables import entries as tables
 from vtdkit.vtd.tables import pages as stages
 from vtdkit.vtd.tables.layout import Structure
-from vtdkit.vtd.unit.capabilities import Capabilities
-from vtdkit.vtd.unit.quirks import Quirks
 
 from .space import TOP
 
@@ -45,7 +45,7 @@ class Rules:
         self.sm_context = reserved(tables.SM_CONTEXT_ENTRY)
         if quirks.context_features_unchecked:
             looked_at = tables.SM_CONTEXT_ENTRY.mask("DTE", "PASIDE", "PRE", "RID_PASID", "RID_PRIV")
-            self.sm_context &= ~looked_at & (1 << 128) - 1
+            self.sm_context &= ~looked_at
         self.directory = reserved(tables.PASID_DIR_ENTRY)
         self.pasid = reserved(tables.PASID_ENTRY)
         self.second_table = by_level(second=True, leaf=False)

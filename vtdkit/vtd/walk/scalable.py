@@ -223,7 +223,7 @@ def space_of(job: Job, entry: Entry, context_entry: Entry) -> Space:
         ssade=bool(entry.SSADE and caps.SSADS and path in ("SS", "NEST")),
         snooped=bool(entry.PWSNP and caps.SMPWC),
         pgsnp=bool(entry.PGSNP),
-        rid_priv=_rid_priv(job, context_entry),
+        rid_priv=job.request.pasid is None and _rid_priv(job, context_entry),
         translations_allowed=bool(context_entry.DTE),
     )
 

@@ -1,11 +1,11 @@
 """The second-stage walk: 3, 4 or 5 levels, 2M and 1G leaves, accessed and dirty flags.
 
-    level    5        4        3        2        1
-         +--------+--------+--------+--------+--------+----------+
-         | 56..48 | 47..39 | 38..30 | 29..21 | 20..12 | 11 ... 0 |   an input address: 9 bits pick one of the
-         +--------+--------+--------+--------+--------+----------+   512 entries of each table; what is left is
-                              1G       2M       4K                   the byte in the page. A page may be 2M or
-                                                                     1G: an entry with PS (bit 7) ends the walk
+     level 5  level 4  level 3  level 2  level 1
+    +--------+--------+--------+--------+--------+----------+
+    | 56..48 | 47..39 | 38..30 | 29..21 | 20..12 | 11 ... 0 |   an input address: 9 bits pick one of the 512
+    +--------+--------+--------+--------+--------+----------+   entries of each table, the rest is the byte in
+                          1G       2M       4K                  the page; an entry with PS (bit 7) in level 3
+                                                                or 2 maps a larger page and ends the walk
 
 The same walk serves legacy mode, scalable mode and, under nesting, every address the first stage produces.
 What differs is only which condition of the fault tables a failed check is, so the labels come as data

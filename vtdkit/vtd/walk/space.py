@@ -46,8 +46,8 @@ class Space:
 
 Reading: TypeAlias = tuple[bool, int, int, int]
 """What a page-table entry of either stage says, whoever asks: whether it maps a page (a leaf); its rights
-READ, WRITE and, in the first stage, USER (0: not present); which of its reserved bits are set; and the address
-of the page or of the next table.
+READ, WRITE and, in the first stage, USER (0: not present); which of its reserved bits are set; and where the
+page or the next table is.
 """
 
 

@@ -1,7 +1,7 @@
 """One flow of control as the validator sees it: for callers that do not write the hot path out themselves.
 
-The simulator keeps `chain` and `irqstate` in its own context objects; this one is for rules built on the
-validator (`ww`, `reclaim`), for tests, and for trying things out by hand:
+The simulator keeps `chain` and `irqstate` in its own context objects; this one is for the
+self-test and for trying things out by hand:
 
     lockdep = Lockdep(print)
     a, b = (lockdep.lock_class(name).key() for name in "ab")

@@ -15,8 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from vtdkit.vtd.caches import invalidate
-
-from .register_map import CCMD, FSTS, GCMD, IOTLB, IVA
+from vtdkit.vtd.registers.register_map import CCMD, FSTS, GCMD, IOTLB, IVA
 
 if TYPE_CHECKING:
     from vtdkit.vtd.unit.unit import RemappingUnit
@@ -187,8 +186,7 @@ def _invalidate_context(unit: RemappingUnit) -> int:
     command, caps, caches = unit.registers.entry("CCMD"), unit.capabilities, unit.caches
     if unit.mode != 0 or caps.major >= 6 or command.CIRG == 0:
         return 0
-    coarse = caps.coarse_context_invalidation or (command.CIRG == 2 and unit.quirks.domain_is_global)
-    granularity = 1 if coarse else command.CIRG
+    granularity = 1 if command.CIRG == 2 and unit.quirks.domain_is_global else command.CIRG
     did = command.DID & unit.rules.did_mask
     if caches is None:
         return granularity

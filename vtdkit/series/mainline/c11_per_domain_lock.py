@@ -1,0 +1,116 @@
+"""5eaafdf0c055: drivers/iommu/intel/iommu.c, iommu.h. v1: patch 12, as a spin lock."""
+
+from __future__ import annotations
+
+from vtdkit.iommu.core import IommuDomain
+from vtdkit.iommu.errno import ENODEV
+from vtdkit.iommu.intel import defs
+from vtdkit.iommu.intel.domain import first_node
+from vtdkit.iommu.intel.flush import find_ats_device
+from vtdkit.iommu.intel.structs import device_domain_info, dmar_domain, intel_iommu
+from vtdkit.iommu.pci import PciDevice
+
+from .c10_accurately import Commit10
+
+
+class Commit11(Commit10):
+    """iommu/vt-d: Convert global spinlock into per domain lock"""
+
+    title = "iommu/vt-d: Convert global spinlock into per domain lock"
+
+    def init_locks(self) -> None:
+        super().init_locks()
+        del self.device_domain_lock
+
+    async def alloc_domain(self, type: str) -> dmar_domain | None:
+        """A domain without a table yet, with a spin lock of its own for its device list."""
+        domain = await super().alloc_domain(type)
+        if domain is not None:
+            domain.lock = self.machine.spinlock("&domain->lock")
+        return domain
+
+    async def domain_update_device_node(self, domain: dmar_domain) -> int:
+        """The NUMA node of the first device that has one."""
+        async with domain.lock:
+            return first_node(domain)
+
+    async def iommu_support_dev_iotlb(
+        self,
+        domain: dmar_domain,
+        iommu: intel_iommu,
+        bus: int,
+        devfn: int,
+    ) -> device_domain_info | None:
+        """The record of the attached device at this address, if it can do ATS."""
+        if iommu.qi is None:
+            return None
+        async with domain.lock:
+            return find_ats_device(domain, iommu, bus, devfn)
+
+    async def domain_update_iotlb(self, domain: dmar_domain) -> None:
+        """Recompute whether any attached device has ATS on."""
+        async with domain.lock:
+            domain.has_iotlb_device = any(info.ats_enabled for info in domain.devices.entries())
+
+    async def iommu_flush_dev_iotlb(self, domain: dmar_domain, addr: int, mask: int) -> None:
+        """Every device TLB of the domain, one wait for the hardware each, under the domain's lock."""
+        if not domain.has_iotlb_device:
+            return
+        async with domain.lock:
+            for info in domain.devices.entries():
+                await self._iommu_flush_dev_iotlb(info, addr, mask)
+
+    async def domain_add_dev_info(self, domain: dmar_domain, dev: PciDevice) -> int:
+        """Domain id, device list, PASID entry, context entries. Any failure takes back what was done."""
+        info = self.dev_iommu_priv_get(dev)
+        iommu = self.device_to_iommu(dev)
+        if info is None or iommu is None:
+            return -ENODEV
+        error = await self.domain_attach_iommu(domain, iommu)
+        if error:
+            return error
+        info.domain = domain
+        async with domain.lock:
+            await domain.devices.add(info)
+        return await self.set_up_translation(domain, dev, iommu)
+
+    async def dmar_remove_one_dev_info(self, dev: PciDevice) -> None:
+        """Detach a device from its domain; the domain's lock only around the list."""
+        info = self.dev_iommu_priv_get(dev)
+        assert info is not None
+        domain, iommu = info.domain, info.iommu
+        await self.detach_translation(info, iommu)
+        async with domain.lock:
+            await domain.devices.del_(info)
+        await self.domain_detach_iommu(domain, iommu)
+        info.domain = None
+
+    async def domain_support_force_snooping(self, domain: dmar_domain) -> bool:
+        """Can every attached device's unit force snooping? Caller holds the domain's lock."""
+        domain.lock.assert_held()
+        return all(self.ecap(info.iommu, defs.ECAP_SC) for info in domain.devices.entries())
+
+    async def domain_set_force_snooping(self, domain: dmar_domain) -> None:
+        """Second level: from now on in every leaf. First level: in each device's PASID entry. Caller
+        holds the domain's lock.
+        """
+        domain.lock.assert_held()
+        if not domain.use_first_level:
+            domain.set_pte_snp = True
+            return
+        for info in domain.devices.entries():
+            await self.intel_pasid_setup_page_snoop_control(info.iommu, info.dev, defs.PASID_RID2PASID)
+
+    async def intel_iommu_enforce_cache_coherency(self, domain: IommuDomain) -> bool:
+        """Make every DMA of the domain coherent, whatever the device asks for; False if
+        it cannot be done.
+        """
+        dmar: dmar_domain = domain.driver
+        if dmar.force_snooping:
+            return True
+        async with dmar.lock:
+            if not await self.domain_support_force_snooping(dmar):
+                return False
+            await self.domain_set_force_snooping(dmar)
+            dmar.force_snooping = True
+        return True

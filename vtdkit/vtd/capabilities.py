@@ -1,0 +1,333 @@
+"""Everything about a remapping unit that the specification leaves to whoever builds one.
+
+`Capabilities` is one frozen record. What software can read of it is CAP and ECAP (`.cap`, `.ecap`, derived,
+never set); the rest is size and temperament: how many entries a cache holds, whether a command takes time,
+which of two conditions in one entry is reported first. Units can coexist with different records; there are no
+globals.
+
+Reading is not building: a record can stand for whatever a machine reports, and `odd` lists what rev 5.10
+would not have there. Only a unit that is built from it insists (`check`); `buildable` is the nearest that
+passes.
+
+Fields with a capital name are register fields and carry the specification's name. Three of them are given as
+the number they stand for, not as the register codes it: `MGAW` in bits, `NFR` in records, `PSS` in PASID
+bits.
+
+The choices the specification leaves open (and that are fixed here, once):
+
+- `reserved_first`: one entry of a page table can lack the permission asked for and have a reserved bit set.
+  False reports the permission first, as two independent emulators do; True the reserved bit.
+- a walk for an untranslated request stops at the first entry that lacks the permission; a walk for a
+  translation request goes on, since its answer carries the effective permissions.
+- conditions of one context or PASID entry are reported in the order of the specification's tables.
+- a translation request is recorded as a read (T1=1, T2=0).
+- pass-through translations are cached, 4 KiB at a time; root-table entries and faulting entries are not (but
+  see CM).
+- accessed flags are not set speculatively: only entries that the walk used get them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any
+
+from vtdkit.vtd.registers.capability import CAP, ECAP, ECAP_NEEDS, VER
+
+
+class BadCapabilities(ValueError):
+    """A combination of capabilities that no unit can be built with. The text says which, and what would
+    repair it.
+    """
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What one unit can do, or says it can."""
+
+    # widths, in bits
+    HAW: int = 46
+    MGAW: int = 48
+    # CAP, by register field
+    SAGAW: int = 0b00110
+    ND: int = 6
+    NFR: int = 4
+    MAMV: int = 18
+    SSLPS: int = 3
+    RWBF: int = 0
+    PLMR: int = 1
+    PHMR: int = 1
+    CM: int = 0
+    ZLR: int = 1
+    FRO: int = 0x22
+    PSI: int = 1
+    DWD: int = 1
+    DRD: int = 1
+    FS1GP: int = 1
+    PI: int = 0
+    FS5LP: int = 0
+    ECMDS: int = 0
+    ESIRTPS: int = 0
+    ESRTPS: int = 0
+    # ECAP, by register field
+    C: int = 1
+    QI: int = 1
+    DT: int = 1
+    IR: int = 1
+    EIM: int = 1
+    PT: int = 1
+    SC: int = 1
+    IRO: int = 0x0F
+    MHMV: int = 15
+    MTS: int = 0
+    NEST: int = 0
+    PRS: int = 0
+    ERS: int = 0
+    SRS: int = 0
+    NWFS: int = 0
+    EAFS: int = 0
+    PSS: int = 1
+    PASID: int = 0
+    DIT: int = 0
+    PDS: int = 0
+    SMTS: int = 0
+    VCS: int = 0
+    SSADS: int = 0
+    SSTS: int = 0
+    FSTS: int = 0
+    SMPWC: int = 0
+    RPS: int = 0
+    TDXIO: int = 0
+    PMS: int = 0
+    ADMS: int = 0
+    RPRIVS: int = 0
+    HPTS: int = 0
+    PTRS: int = 0
+    SSIRWS: int = 0
+    SMS: int = 0
+    HPT1GPS: int = 0
+    RDTS: int = 0
+    EIMER: int = 0
+    IRREQ: int = 0
+    # bits that rev 5.10 no longer defines, as a machine reports them
+    old_cap: int = 0
+    old_ecap: int = 0
+    # VER: what changes with the major version is in the register and fault rules
+    major: int = 5
+    minor: int = 0
+    # protected memory: addresses are compared without their low bits, as many as this
+    pmr_bits: int = 21
+    # sizes, in entries
+    context_entries: int = 16
+    pasid_entries: int = 16
+    iotlb_entries: int = 64
+    structure_entries: int = 16
+    interrupt_entries: int = 16
+    # the largest page, in bytes, that one IOTLB entry holds; larger ones are cached in pieces of this size
+    iotlb_page: int = 1 << 30
+    # temperament
+    reserved_first: bool = False
+    fault_compression: bool = False
+    refuse_enable_without_pointer: bool = False
+    deferred: bool = False
+
+    def check(self) -> None:
+        """Raises BadCapabilities if no unit can be built with this."""
+        if self._problems:
+            raise BadCapabilities("; ".join(self._problems))
+
+    @cached_property
+    def odd(self) -> tuple[str, ...]:
+        """What is out of the ordinary: what no unit can be built with first, then bits of older revisions."""
+        if self.ND == 7 and self.cap == self.ecap == _ALL_ONES:
+            return ("CAP and ECAP are all ones: nobody answers at this address",)
+        return (*self._problems, *_old_bits(self))
+
+    @cached_property
+    def _problems(self) -> tuple[str, ...]:
+        return tuple(_problems(self))
+
+    @cached_property
+    def extended_mode(self) -> bool:
+        """Whether ECAP means the extended mode that scalable mode replaced (bit 24, before SMTS existed)."""
+        return bool(self.old_ecap >> 24 & 1) and not self.SMTS
+
+    def buildable(self) -> Capabilities:
+        """The same without what needs something that is not there: extended mode, a bit that lacks another, a
+        host address wider than the 52 bits a table entry has room for.
+        """
+        changes: dict[str, Any] = {
+            "HAW": min(self.HAW, _WIDEST),
+            "old_ecap": self.old_ecap & ~_EXTENDED_BITS,
+        }
+        if self.extended_mode:
+            changes.update(dict.fromkeys(_EXTENDED, 0))
+        names = [name for name in ECAP_NEEDS if name not in changes]
+        for _ in names:  # one bit may take another with it
+            have = {**{name: getattr(self, name) for name in ECAP.names}, **changes}
+            changes.update({n: 0 for n in names if have[n] and not all(have[m] for m in ECAP_NEEDS[n])})
+        return replace(self, **changes)
+
+    @classmethod
+    def scalable(cls, **changes: Any) -> Capabilities:
+        """A unit with everything scalable mode offers, as a start for lessons and tests."""
+        everything = dict.fromkeys(_SCALABLE, 1)
+        values: dict[str, Any] = {
+            **everything,
+            "PSS": 20,
+            "SAGAW": 0b01110,
+            "MGAW": 57,
+            "FS5LP": 1,
+            **changes,
+        }
+        return cls(**values)
+
+    @classmethod
+    def from_registers(
+        cls, cap: int, ecap: int, *, haw: int | None = None, ver: int = 0x50, **more: Any
+    ) -> Capabilities:
+        """The capabilities that CAP and ECAP read from a machine stand for, whatever they are.
+
+        `haw` is the host address width in bits, which no register tells (the DMAR table does); without it,
+        MGAW, as far as a table entry has room for it.
+        """
+        values: dict[str, Any] = {**dict(CAP.decode(cap)), **dict(ECAP.decode(ecap))}
+        values["MGAW"] += 1
+        values["NFR"] += 1
+        values["PSS"] += 1
+        values.update(
+            HAW=min(values["MGAW"], _WIDEST) if haw is None else haw,
+            major=ver >> 4 & 15,
+            minor=ver & 15,
+            old_cap=cap & CAP.reserved_mask({}),
+            old_ecap=ecap & ECAP.reserved_mask({}),
+        )
+        return cls(**{**values, **more})
+
+    @cached_property
+    def cap(self) -> int:
+        """The CAP register."""
+        values = {name: int(getattr(self, name)) for name in CAP.names}
+        return CAP.encode(**{**values, "MGAW": self.MGAW - 1, "NFR": self.NFR - 1}) | self.old_cap
+
+    @cached_property
+    def ecap(self) -> int:
+        """The ECAP register."""
+        values = {name: int(getattr(self, name)) for name in ECAP.names}
+        return ECAP.encode(**{**values, "PSS": self.PSS - 1}) | self.old_ecap
+
+    @cached_property
+    def ver(self) -> int:
+        """The VER register."""
+        return VER.encode(MAX=self.major, MIN=self.minor)
+
+    @cached_property
+    def widths(self) -> tuple[int, ...]:
+        """The address widths of the page-table depths there are, smallest first: 39, 48, 57."""
+        return tuple(30 + 9 * i for i in (1, 2, 3) if self.SAGAW >> i & 1)
+
+    @cached_property
+    def domain_bits(self) -> int:
+        """How many bits of a domain id this unit looks at."""
+        return 4 + 2 * self.ND
+
+    @cached_property
+    def environment(self) -> Mapping[str, int]:
+        """Names to numbers, for the when-reserved conditions of the tables (see `layout`).
+
+        Modes (SSIRWE, EIME) are 0 here; `with_modes` gives the environment in force under a mode.
+        """
+        return self.with_modes()
+
+    def with_modes(self, *, SSIRWE: int = 0, EIME: int = 0) -> Mapping[str, int]:
+        values = {f.name: int(getattr(self, f.name)) for f in fields(self)}
+        values.update(
+            DID=(1 << self.domain_bits) - 1,
+            TWO_MB=self.SSLPS & 1,
+            ONE_GB=self.SSLPS >> 1 & 1,
+            SSIRWE=SSIRWE,
+            EIME=EIME,
+            DST=0xFFFF_FFFF if EIME else 0x0000_FF00,
+        )
+        return MappingProxyType(values)
+
+    def __repr__(self) -> str:
+        changed = (f for f in fields(self) if getattr(self, f.name) != f.default)
+        return f"Capabilities({', '.join(f'{f.name}={getattr(self, f.name)}' for f in changed)})"
+
+
+_SCALABLE = (
+    *("SMTS", "SSTS", "FSTS", "NEST", "SRS", "EAFS", "PASID", "SSADS", "SMPWC"),
+    *("RPS", "RPRIVS", "PRS", "PDS", "DIT", "NWFS", "MTS", "ADMS"),
+)
+
+# What bits 25 to 40 said in extended mode under the same names, but of another kind of table.
+_EXTENDED = ("MTS", "NEST", "PRS", "ERS", "SRS", "NWFS", "EAFS", "PASID", "DIT", "PDS")
+_EXTENDED_BITS = 1 << 24 | 1 << 27 | 1 << 28
+_ALL_ONES = (1 << 64) - 1
+_WIDEST = 52
+
+_RANGES: dict[str, tuple[int, int]] = {
+    "HAW": (32, _WIDEST),
+    "MGAW": (12, 64),
+    "ND": (0, 6),
+    "NFR": (1, 256),
+    "MAMV": (0, 63),
+    "FRO": (0, 1023),
+    "IRO": (0, 1023),
+    "MHMV": (0, 15),
+    "PSS": (1, 20),
+    "major": (1, 15),
+    "minor": (0, 15),
+    "pmr_bits": (12, 31),
+}
+_SIZES = ("context_entries", "pasid_entries", "iotlb_entries", "structure_entries", "interrupt_entries")
+_NUMBERS = {*_RANGES, *_SIZES, "SAGAW", "SSLPS", "iotlb_page", "old_cap", "old_ecap"}
+
+
+def _problems(caps: Capabilities) -> list[str]:
+    """What is wrong with `caps`, most basic first."""
+    problems = [
+        f"{name}={getattr(caps, name)} is out of range: {low} to {high}"
+        for name, (low, high) in _RANGES.items()
+        if not low <= getattr(caps, name) <= high
+    ]
+    problems += [f"{name} must be at least 1" for name in _SIZES if getattr(caps, name) < 1]
+    problems += [
+        f"{f.name}={getattr(caps, f.name)} is a single bit: 0 or 1"
+        for f in fields(caps)
+        if f.name not in _NUMBERS and getattr(caps, f.name) not in (0, 1)
+    ]
+    if caps.SAGAW & ~0b01110:
+        problems.append(f"SAGAW={caps.SAGAW:#07b}: only bits 1 (39), 2 (48) and 3 (57) are defined")
+    if caps.SSLPS not in (0, 1, 3):
+        problems.append(f"SSLPS={caps.SSLPS}: legal are 0 (none), 1 (2M), 3 (2M and 1G)")
+    if caps.iotlb_page not in (1 << 12, 1 << 21, 1 << 30):
+        problems.append("iotlb_page must be 4K, 2M or 1G, in bytes")
+    if caps.RWBF and caps.SMTS:
+        problems.append("RWBF must be 0 when SMTS is 1")
+    if caps.extended_mode:
+        problems.append(
+            "ECAP bit 24 (ECS) without SMTS: bits 25 to 40 speak of extended mode, which is not modelled"
+        )
+    for name, needed in ECAP_NEEDS.items():
+        if caps.extended_mode and name in _EXTENDED:
+            continue
+        problems += [
+            f"{name}={getattr(caps, name)} needs {other}=1"
+            for other in needed
+            if getattr(caps, name) and not getattr(caps, other)
+        ]
+    return problems
+
+
+def _old_bits(caps: Capabilities) -> Iterator[str]:
+    """Bits that are set and mean nothing in rev 5.10, with what they once were."""
+    for layout, value in ((CAP, caps.old_cap), (ECAP, caps.old_ecap)):
+        register = layout.name.removesuffix("_REG")
+        for part in sorted(layout.fields, key=lambda part: part.low):
+            told = caps.extended_mode and part.low == 24
+            if part.role == "reserved" and value & part.mask and not told:
+                yield f"{register} bit {part.bits} is set: {part.meaning or 'reserved in rev 5.10'}"

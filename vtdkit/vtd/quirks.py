@@ -1,0 +1,218 @@
+"""Personalities: where an emulator is known to differ from the specification, one named switch each.
+
+The default `SPECIFICATION` has every switch off. `QEMU_7_2` and `QEMU_10` turn on what QEMU's emulated unit
+of that version does; they exist so that tables and faults recorded from QEMU guests can be compared bit for
+bit, and because each difference is a lesson. `python -m vtdkit quirks` lists them. Every switch was seen in a
+real run or read in QEMU's source (hw/i386/intel_iommu.c), and the sentence beside it says what happens and
+why it matters.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+
+
+def _quirk(why: str) -> bool:
+    return field(default=False, metadata={"why": why})
+
+
+@dataclass(frozen=True, slots=True)
+class Quirks:
+    """One switch per difference; all off is the specification."""
+
+    legacy_codes: bool = _quirk(
+        "Root, context and second-stage faults in scalable mode carry the legacy codes (1, 2, 3 …), so "
+        "software "
+        "cannot tell the mode from the code."
+    )
+    one_pasid_code: bool = _quirk(
+        "Every fault in the PASID directory or table is reported as 58h, access error (7.2; told apart in "
+        "10)."
+    )
+    pasid_reserved_ignored: bool = _quirk(
+        "Reserved bits of PASID directory and table entries are never looked at."
+    )
+    context_features_unchecked: bool = _quirk(
+        "DTE, PASIDE, PRE, RID_PASID and RID_PRIV of a scalable-mode context entry are accepted whatever "
+        "ECAP says of "
+        "them. RID_PASID is used, even beyond the size of the PASID directory; RID_PRIV is not looked at."
+    )
+    both_root_halves: bool = _quirk(
+        "The reserved bits of both halves of a scalable-mode root entry are checked, also of the half that "
+        "is not present."
+    )
+    fpd_spares_not_code_b: bool = _quirk(
+        "FPD does not keep reserved-bit faults of context entries out of the records."
+    )
+    fpd_spares_not_pasid: bool = _quirk(
+        "Code 58h is not qualified, so FPD never keeps faults in the PASID directory or table out of the "
+        "records (7.2)."
+    )
+    type_before_present: bool = _quirk(
+        "The translation type of a PASID table entry is checked before its P bit: an entry that is all "
+        "zero is invalid "
+        "(5Bh), not absent (59h)."
+    )
+    transient_mapping: bool = _quirk(
+        "Bit 62 of a second-stage leaf entry is accepted where device TLBs are supported; it was once the "
+        "transient-mapping hint (7.2; an option since)."
+    )
+    snoop_bit_accepted: bool = _quirk(
+        "SNP (bit 11) of a second-stage leaf entry is accepted wherever scalable mode is supported, whatever "
+        "ECAP.SC says."
+    )
+    huge_first_stage_accepted: bool = _quirk(
+        "First-stage entries that map 1G are accepted although CAP.FS1GP is 0."
+    )
+    first_stage_width_from_aw: bool = _quirk(
+        "Which first-stage addresses are canonical is told by AW of the PASID table entry, the field of the "
+        "second stage, not by FSPM: with AW=1 bits 63:39 must repeat bit 38, though 4 levels are walked (10)."
+    )
+    all_ones_unreadable: bool = _quirk(
+        "A page-table entry of 64 ones counts as one that could not be read, not as one with reserved bits."
+    )
+    pass_through_unchecked: bool = _quirk(
+        "A pass-through context entry takes remapping out of the device's way altogether: no address is too "
+        "wide, and in legacy mode AW may name any depth there is, not only the largest."
+    )
+    pass_through_width_checked: bool = _quirk(
+        "AW of a pass-through PASID table entry must name a depth of tables that there is, although none are "
+        "walked (7.2)."
+    )
+    interrupt_page: bool = _quirk(
+        "A page that overlaps FEEx_xxxx faults for every address in it (a whole 1G leaf), not only for "
+        "addresses "
+        "whose result lies there."
+    )
+    interrupt_window_silent: bool = _quirk(
+        "Any request to FEEx_xxxx goes to the interrupt region without a remapping fault, whatever its size "
+        "or direction."
+    )
+    first_stage_unknown: bool = _quirk(
+        "First-stage and nested PASID entries are walked as second stage (7.2, which knows no first stage)."
+    )
+    flags_without_snoop: bool = _quirk(
+        "Accessed and dirty flags are set even when page walks are not snooped."
+    )
+    odd_pasid_field: bool = _quirk(
+        "Faults of page walks for requests without PASID: the legacy ones carry PV=FFFF with PP=0, the "
+        "scalable ones "
+        "PP=1 with RID_PASID."
+    )
+    plain_fault_record: bool = _quirk("Fault records never set T2, AT, PRIV or EXE.")
+    compression: bool = _quirk(
+        "A second fault of the same source id is dropped while the first is still recorded."
+    )
+    hit_keeps_silent: bool = _quirk(
+        "A write that hits a cached read-only translation is blocked and leaves no fault record."
+    )
+    no_compatibility_command: bool = _quirk("GCMD.CFI is ignored.")
+    index_restarts_early: bool = _quirk(
+        "Fault recording begins at record 0 again whenever TE goes off, also while interrupt remapping is on."
+    )
+    narrow_queue_everywhere: bool = _quirk(
+        "Descriptors of every type are accepted from a 128-bit queue, in legacy mode too (7.2)."
+    )
+    resume_by_tail: bool = _quirk(
+        "Clearing FSTS.IQE does not restart the invalidation queue; the next IQT write does."
+    )
+    empty_wait_is_error: bool = _quirk("A wait descriptor with IF=SW=FN=0 is an invalid descriptor.")
+    silent_queue_error: bool = _quirk("IQERCD, ICE and ITE do not exist; a queue error gives no cause.")
+    disable_needs_wait: bool = _quirk("QIE=0 is refused unless the last descriptor was a wait.")
+    width_reads_zero: bool = _quirk("IQA.DW reads back as 0 although descriptors are 256 bits wide (7.2).")
+    commands_stick: bool = _quirk(
+        "CCMD and IOTLB commands are ignored while the queue is on; ICC and IVT stay 1."
+    )
+    domain_is_global: bool = _quirk(
+        "A domain-selective context command is done, and reported, as a global one."
+    )
+    device_tlb_at_once: bool = _quirk("Device-TLB invalidations complete at once; no endpoint is waited for.")
+    compatibility_passes: bool = _quirk("Compatibility-format interrupts pass whatever CFIS and EIME say.")
+    reversed_bus_range: bool = _quirk(
+        "SVT=2 takes SID[15:8] as the last bus and SID[7:0] as the first; the specification has them the "
+        "other way round."
+    )
+    reserved_check_is_requester_fault: bool = _quirk(
+        "SVT=3, a reserved value, is reported as a failed requester check (26h), not as a reserved field "
+        "(24h)."
+    )
+    interrupt_faults_silent: bool = _quirk("A refused interrupt leaves no fault record (7.2).")
+    posted_is_remapped: bool = _quirk("IM=1 entries are treated as remapped format.")
+    destination_unchecked: bool = _quirk("DST bits that xAPIC mode reserves are accepted.")
+    page_event_unmasked: bool = _quirk("PECTL comes out of reset with the mask clear.")
+
+    def __repr__(self) -> str:
+        on = [f.name for f in fields(self) if getattr(self, f.name)]
+        return f"Quirks({', '.join(f'{name}=True' for name in on)})" if on else "Quirks()"
+
+
+def why(name: str) -> str:
+    """The sentence that goes with the switch `name`. Raises KeyError when there is none."""
+    for f in fields(Quirks):
+        if f.name == name:
+            return str(f.metadata["why"])
+    raise KeyError(f"no quirk is called {name!r}")
+
+
+_ONLY_7_2 = {
+    "one_pasid_code",
+    "fpd_spares_not_pasid",
+    "first_stage_unknown",
+    "width_reads_zero",
+    "interrupt_faults_silent",
+    "narrow_queue_everywhere",
+    "transient_mapping",
+    "pass_through_width_checked",
+}
+SPECIFICATION = Quirks()
+QEMU_7_2 = Quirks(**{f.name: True for f in fields(Quirks)})
+QEMU_10 = Quirks(**{f.name: f.name not in _ONLY_7_2 for f in fields(Quirks)})
+PERSONALITIES = {"specification": SPECIFICATION, "qemu-7.2": QEMU_7_2, "qemu-10": QEMU_10}
+
+
+def qemu(version: str) -> Quirks:
+    """The personality of a QEMU `version` string such as "7.2.22" or "QEMU emulator version 10.0.13 (…)".
+
+    Versions in between are taken as the nearer one below 9. Raises ValueError for text without a number.
+    """
+    return QEMU_10 if int(version_number(version).partition(".")[0]) >= 9 else QEMU_7_2
+
+
+def version_number(version: str) -> str:
+    """The number in a version string: "10.0.13". Raises ValueError when there is none."""
+    for word in version.split():
+        if word[:4].partition(".")[0].isdecimal():
+            return word
+    raise ValueError(f"no version number in {version[:60]!r}")
+
+
+# Labels whose code QEMU reports differently in scalable mode. A pair is (read, write or atomic).
+_LEGACY_CODES: dict[str, tuple[int, int]] = {
+    "SRT.1": (0x8, 0x8),
+    "SRT.2": (0x1, 0x1),
+    "SRT.3": (0xA, 0xA),
+    "SCT.1": (0x9, 0x9),
+    "SCT.2": (0x2, 0x2),
+    "SCT.3": (0xB, 0xB),
+    "SSS.1": (0x7, 0x7),
+    "SSS.2": (0x6, 0x5),
+    "SSS.3": (0xC, 0xC),
+    "SSS.4": (0x3, 0x3),
+    "SGN.5": (0x4, 0x4),
+}
+
+
+def reported_code(
+    quirks: Quirks, label: str, code: int | None, *, write: bool, second_stage: bool
+) -> int | None:
+    """The code that goes into the record for `label`: the specification's, or what the personality makes of
+    it.
+    """
+    if quirks.one_pasid_code and label.startswith(("SPD.", "SPT.")):
+        return 0x58
+    if quirks.legacy_codes:
+        if label in _LEGACY_CODES:
+            return _LEGACY_CODES[label][write]
+        if second_stage and label in ("SGN.6", "SGN.7"):
+            return 0x5 if write else 0x6
+    return code

@@ -234,6 +234,16 @@ class Capabilities:
         return 4 + 2 * self.ND
 
     @cached_property
+    def did_mask(self) -> int:
+        """The bits of a domain id that this unit looks at."""
+        return (1 << self.domain_bits) - 1
+
+    @cached_property
+    def host_limit(self) -> int:
+        """The first physical address that is too wide."""
+        return 1 << self.HAW
+
+    @cached_property
     def environment(self) -> Mapping[str, int]:
         """Names to numbers, for the when-reserved conditions of the tables (see `layout`).
 
@@ -244,7 +254,7 @@ class Capabilities:
     def with_modes(self, *, SSIRWE: int = 0, EIME: int = 0) -> Mapping[str, int]:
         values = {f.name: int(getattr(self, f.name)) for f in fields(self)}
         values.update(
-            DID=(1 << self.domain_bits) - 1,
+            DID=self.did_mask,
             TWO_MB=self.SSLPS & 1,
             ONE_GB=self.SSLPS >> 1 & 1,
             SSIRWE=SSIRWE,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 
 from vtdkit.lab.steps.schedule import DONE, READY, Source, Stand, Steps
 from vtdkit.views.shared.html import Html, tag
@@ -126,29 +127,19 @@ class Row:
 
 def rows(steps: Steps, last: int) -> list[Row]:
     """The rows of the first `last` steps, at most `MOST`."""
+
+    def belongs(number: int) -> tuple[int, int]:
+        """Alike for steps in a row that are drawn together: of one thread, and all uneventful."""
+        return steps.steps[number].thread, number if _eventful(steps, number, last) else 0
+
     made: list[Row] = []
-    for quiet, run in _runs(steps, last):
-        if quiet and len(run) > 3:
-            made.append(Row(run[-1], steps.steps[run[0]].thread, f"… {len(run)} steps …"))
+    for (thread, loud), run in groupby(range(1, last + 1), belongs):
+        numbers = list(run)
+        if loud or len(numbers) <= 3:
+            made += [_row(steps, number) for number in numbers]
         else:
-            made += [_row(steps, number) for number in run]
+            made.append(Row(numbers[-1], thread, f"… {len(numbers)} steps …"))
     return made if len(made) <= MOST else [Row(made[-MOST].step, -1, "⋮"), *made[1 - MOST :]]
-
-
-def _runs(steps: Steps, last: int) -> Iterator[tuple[bool, list[int]]]:
-    """Steps in a row that belong together: of one thread, and all uneventful; or one that is not."""
-    run: list[int] = []
-    for number in range(1, last + 1):
-        quiet = not _eventful(steps, number, last)
-        if run and not (quiet and steps.steps[run[0]].thread == steps.steps[number].thread):
-            yield True, run
-            run = []
-        if quiet:
-            run.append(number)
-        else:
-            yield False, [number]
-    if run:
-        yield True, run
 
 
 def _eventful(steps: Steps, number: int, last: int) -> bool:

@@ -1,4 +1,5 @@
-"""What the hardware remembers: context cache, PASID cache, paging-structure caches, IOTLB.
+"""What the hardware remembers: context cache, PASID cache, paging-structure caches, IOTLB, interrupt
+entry cache.
 
 Each cache keeps what it was given until it is invalidated or, being full, drops the entry used longest ago.
 Nothing here looks at memory, so an entry goes stale the moment software edits a table, and stays stale: that
@@ -11,6 +12,7 @@ records below.
     structure, 1st stage  PASID, DID, address above level  the same
     structure, 2nd stage  DID, address above level         the same
     IOTLB                 source id, PASID, page           DID, PASID, page
+    interrupt entries     index                            index
 
 A DID of None is "no tag": only a global or per-device invalidation reaches the entry. No locks: one agent at
 a time.
@@ -39,6 +41,7 @@ class Lru(Generic[E]):
         self._entries: dict[Hashable, E] = {}
 
     def get(self, key: Hashable) -> E | None:
+        # Taken out and put back, an entry is the youngest: a dictionary keeps the order of insertion.
         entry = self._entries.pop(key, None)
         if entry is not None:
             self._entries[key] = entry
@@ -175,6 +178,7 @@ class StructureCache(Lru[StructureTag]):
 
     def find(self, did: int, pasid: int | None, address: int) -> StructureTag | None:
         """The entry nearest the leaf that is on the way to `address`."""
+        # Level 2 first: the nearer to the leaf, the fewer accesses are left of the walk.
         for level in (2, 3, 4, 5):
             entry = self.get((did, pasid, level, address >> 3 + 9 * level))
             if entry:
@@ -206,6 +210,7 @@ class Iotlb(Lru[IotlbTag]):
     def keep(self, sid: int, pasid: int | None, address: int, space: Space, leaf: Leaf) -> None:
         shift = max(s for s in self.shifts if s <= leaf.shift)
         page = address >> shift
+        # A page larger than an entry holds is kept in pieces: this is the piece that `address` lies in.
         if shift < leaf.shift:
             base = leaf.base | address & (1 << leaf.shift) - (1 << shift)
             leaf = leaf._replace(base=base, shift=shift)
@@ -222,6 +227,22 @@ class Iotlb(Lru[IotlbTag]):
 
 
 _NOWHERE = Leaf(0, 12, 0, 0, first=0, second=0, dirty=False)
+
+
+@dataclass(frozen=True, slots=True)
+class CachedIrte:
+    """One entry of the interrupt entry cache."""
+
+    index: int
+    entry: Entry
+
+
+class InterruptCache(Lru[CachedIrte]):
+    """The interrupt entry cache, looked up and invalidated by index."""
+
+    def invalidate(self, index: int, mask: int) -> None:
+        """Drop the entries whose index equals `index` outside its low `mask` bits."""
+        self.drop(lambda e: e.index >> mask == index >> mask)
 
 
 @final

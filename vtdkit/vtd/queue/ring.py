@@ -19,18 +19,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Literal
 
 from vtdkit.vtd.memory import AccessError, read_words
+from vtdkit.vtd.state import Queued
 from vtdkit.vtd.tables import descriptors
-from vtdkit.vtd.tables.layout import Entry
+from vtdkit.vtd.tables.layout import Entry, Structure
 
 from . import execute
-
-if TYPE_CHECKING:
-    from vtdkit.vtd.unit.unit import RemappingUnit
-
-Outcome = Literal["done", "pending", "blocked", "error"]
+from .execute import Outcome
 
 # IQERCD.IQEI: what was wrong.
 NO_INFO, INVALID_TAIL, FETCH_ERROR, INVALID_TYPE, RESERVED_FIELD, BAD_WIDTH, TAIL_UNALIGNED, INVALID_MODE = (
@@ -41,7 +37,7 @@ _REMEMBERED = 4096
 _WAIT_FIELDS = descriptors.INV_WAIT.picker("SW", "ADDR", "DATA", "IF")
 _TO_DEVICES = frozenset((descriptors.DEV_TLB_INV.name, descriptors.P_DEV_TLB_INV.name))
 _IN_UNIT, _IN_QUEUE, _TO_DEVICE = range(3)  # where a descriptor is executed
-_Known = tuple[Entry, int, Callable[["RemappingUnit", Entry], Outcome]]
+_Known = tuple[Entry, int, Callable[[Queued, Entry], Outcome]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +81,7 @@ class QueueError(Exception):
 class InvalidationQueue:
     """The queue of one unit. Everything is private to the unit, which serialises calls; no locks."""
 
-    def __init__(self, unit: RemappingUnit) -> None:
+    def __init__(self, unit: Queued) -> None:
         self.unit = unit
         self.base = 0
         self.enabled = False
@@ -93,11 +89,8 @@ class InvalidationQueue:
         self.waits: list[Wait] = []
         self.last_was_wait = True
         self.last: Entry | None = None
-        self._found: tuple[Entry | None, int, str] = (
-            None,
-            0,
-            "",
-        )  # why nothing was executed: descriptor, IQEI value, in words
+        # why nothing was executed: descriptor, IQEI value, in words
+        self._found: tuple[Entry | None, int, str] = (None, 0, "")
         self._stopping = unit.registers.mask("FSTS", "IQE", "ITE")
         self._registers = unit.registers.values
         self._read_words: Callable[[int, int], int] = getattr(
@@ -108,11 +101,8 @@ class InvalidationQueue:
         self._known: dict[int, _Known] = {}
         self._known_in = (0, 0)
         self._reserved: dict[str, int] = {}  # bits that must be 0, by the name of the layout
-        self._shaped = (
-            -1,
-            0,
-            0,
-        )  # the address register, and what follows from it: bytes of a slot and of the ring
+        # the address register, and what follows from it: bytes of a slot and of the ring
+        self._shaped = (-1, 0, 0)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -204,9 +194,11 @@ class InvalidationQueue:
         address, size, ring = self._shaped
         if address != registers["IQA"]:
             size, ring = self.shape
+        # A fence holds back what comes after it only while some endpoint has yet to answer.
         if self.waits and any(wait.entry.FN for wait in self.waits):
             return self._blocked(None, "a fence waits for a device TLB")
         try:
+            # Registers are checked anew when something about them may have changed since the last descriptor.
             if self._known_in != (unit.mode, size) or tail % size or tail >= ring:
                 self._check_registers(size == 32, tail, ring)
             entry, place, run = self._fetch(self.base + head, size)
@@ -214,6 +206,7 @@ class InvalidationQueue:
                 return self._blocked(entry, "all 32 ITags are in use")
         except QueueError as error:
             return self._fail(error)
+        # From here on the descriptor is executed; one that cannot be leaves the head where it is (IQE).
         registers["IQH"] = (head + size) % ring
         self.last, self.last_was_wait = entry, place == _IN_QUEUE
         return self._wait(head // size, entry) if place == _IN_QUEUE else run(unit, entry)
@@ -273,14 +266,27 @@ class InvalidationQueue:
 
     def _check_fields(self, raw: int, entry: Entry) -> None:
         kind = entry.structure
+        if kind in self._unchecked:
+            return
         mask = self._reserved.get(kind.name, -1)
         if mask < 0:
             mask = self._reserved[kind.name] = kind.reserved_mask(self.unit.capabilities.environment)
+        if self.unit.quirks.upper_half_unchecked:
+            raw &= (1 << 128) - 1
         if raw & mask or raw >> kind.width:
             raise QueueError(RESERVED_FIELD, f"reserved bits {raw & mask:#x} set", entry)
         problem = _value_problem(entry, self.unit)
         if problem:
             raise QueueError(RESERVED_FIELD, problem, entry)
+
+    @property
+    def _unchecked(self) -> tuple[Structure, ...]:
+        """The descriptors that a personality takes as they are."""
+        quirks = self.unit.quirks
+        return (
+            *((descriptors.PC_INV,) if quirks.pasid_cache_unchecked else ()),
+            *((descriptors.IEC_INV, descriptors.P_IOTLB_INV) if quirks.entry_cache_unchecked else ()),
+        )
 
     def _blocked(self, entry: Entry | None, note: str) -> Outcome:
         self._found = entry, 0, note
@@ -290,14 +296,14 @@ class InvalidationQueue:
         unit = self.unit
         cause = NO_INFO if unit.quirks.silent_queue_error else error.cause
         unit.registers.set_field("IQERCD", "IQEI", cause)
-        self.halted = True
+        self.halted = True  # until software clears IQE (or moves the tail, in QEMU)
         unit.faults.raise_status("IQE")
         self._found = error.entry, cause, error.note
         return "error"
 
     def _wait(self, index: int, entry: Entry) -> Outcome:
         devices = self.unit.device_tlbs
-        if devices.busy or self.waits:
+        if devices.outstanding or self.waits:
             self.waits.append(Wait(index, entry, devices.outstanding))
             return "pending"
         self._complete(entry)
@@ -316,13 +322,14 @@ class InvalidationQueue:
         unit = self.unit
         status, address, data, interrupt = _WAIT_FIELDS(entry.raw)
         if status:
-            unit.hooks.status_write(address & unit.rules.host_limit - 1, data)
+            unit.hooks.status_write(address & unit.capabilities.host_limit - 1, data)
+        # The status first: who gets the interrupt must find it. While IWC is set there is no second one.
         if interrupt and not unit.registers.field("ICS", "IWC"):
             unit.registers.set_field("ICS", "IWC", 1)
             unit.invalidation_event.fire()
 
 
-def _value_problem(entry: Entry, unit: RemappingUnit) -> str:
+def _value_problem(entry: Entry, unit: Queued) -> str:
     """A field whose bits are legal but whose value is not. Reported like a reserved field."""
     layout, caps = entry.structure, unit.capabilities
     if (layout is descriptors.CC_INV or layout is descriptors.IOTLB_INV) and entry.G == 0:

@@ -24,7 +24,7 @@ from .quirks import Quirks
 from .registers.events import Event
 from .registers.file import RegisterFile
 from .requests import Fault, Request, Translation
-from .walk.job import Space
+from .walk.space import Space
 from .walk.rules import Rules
 
 

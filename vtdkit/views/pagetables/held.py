@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from vtdkit.vtd.caches.caches import Iotlb, IotlbTag, StructureTag
-from vtdkit.vtd.requests import Kind, Request, Translation
+from vtdkit.vtd.requests import READ, USER, WRITE, Kind, Request, Translation
 from vtdkit.vtd.unit.unit import RemappingUnit
-from vtdkit.vtd.walk.job import Leaf, Space
+from vtdkit.vtd.walk.space import Leaf, Space
 
 from .pages import Reader, Table
 
@@ -82,10 +82,10 @@ def leaf_record(leaf: Leaf) -> dict[str, Any]:
         "shift": leaf.shift,
         "level": leaf.level,
         "raw": f"{leaf.entry:#x}",
-        "user": leaf.user,
-        "first_writable": leaf.first_writable,
-        "readable": leaf.second_readable,
-        "writable": leaf.second_writable,
+        "user": bool(leaf.first & USER),
+        "first_writable": bool(leaf.first & WRITE),
+        "readable": bool(leaf.second & READ),
+        "writable": bool(leaf.second & WRITE),
         "dirty": leaf.dirty,
     }
 

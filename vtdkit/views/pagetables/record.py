@@ -25,8 +25,9 @@ from vtdkit.vtd.tables.pages import first_stage_entry, second_stage_entry
 from vtdkit.vtd.unit.unit import RemappingUnit
 from vtdkit.vtd.walk import engine, legacy, scalable
 from vtdkit.vtd.walk import second_stage as second
-from vtdkit.vtd.walk.job import Job, Mark, Refused, Space
+from vtdkit.vtd.walk.job import Job, Mark, Refused
 from vtdkit.vtd.walk.rules import ENTRY_ADDRESS
+from vtdkit.vtd.walk.space import Space
 from vtdkit.vtd.walk.trace import Step
 from vtdkit.vtd.walk.trace import record as steps_of
 

@@ -213,7 +213,7 @@ def _walked(where: str = DISK, iova: int = UNMAPPED, unit: int = 0) -> Callable[
 
         async def interrupted() -> list[str]:
             begun = len(pc.driver.log)
-            machine.interrupt(
+            machine.irq.interrupt(
                 machine.cpus[0],
                 "dmar0",
                 lambda: pc.driver.pgtable_walk(pc.iommu(unit), iova >> 12, dev.bus, dev.devfn),

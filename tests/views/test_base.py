@@ -236,3 +236,5 @@ def test_text_on_every_grey_can_be_read_in_both_themes() -> None:
             assert contrast(greys["soft"], greys[ground]) >= 4.5, ground
         assert contrast(greys["focus"], greys["paper"]) >= 3
         assert contrast(greys["line"], greys["paper"]) >= 3
+    assert contrast(palette.PAPER["warning"], light["paper"]) >= 4.5
+    assert contrast(palette.PAPER["ink"], palette.PAPER["hatch"]) >= 4.5

@@ -1,9 +1,10 @@
 """The colours of all figures and widgets, one table: Okabe and Ito's set, which
 colour-blind people tell apart.
 
-Colour is never the only sign: whoever draws adds a hatch, a letter, a shape or a word. `light` is for white paper, `dark` for a dark theme; `on_light` and `on_dark` are the ink that is read
-on top. In a style sheet a hue is `var(--vtd-blue)` with `var(--vtd-on-blue)` on top; `css()` writes these,
-and the greys, which follow JupyterLab's theme where there is one.
+Colour is never the only sign: whoever draws adds a hatch, a letter, a shape or a word. `light` is for white
+paper, `dark` for a dark theme; `on_light` and `on_dark` are the ink that is read on top. In a style sheet a hue
+is `var(--vtd-blue)` with `var(--vtd-on-blue)` on top; `css()` writes these, and the greys, which follow
+JupyterLab's theme where there is one.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ _GREYS = (
     ("add", "#e2f5ec", "#10382b", ""),
 )
 PAPER = {name: light for name, light, _, _ in _GREYS} | {"warning": "#a34700", "hatch": "#b4b6ba"}
-"""The greys on white paper, for stills and charts; red as ink, and a hatch that leaves text on it readable."""
+"""The greys on white paper, for stills and charts; red as ink, and a hatch on which text can be read."""
 
 _DARK = (
     '[data-jp-theme-light="false"] .vtd, body[data-vscode-theme-kind*="dark"] .vtd, html[theme="dark"] .vtd'

@@ -2,8 +2,8 @@
 colour-blind people tell apart.
 
 Colour is never the only sign: whoever draws adds a hatch, a letter, a shape or a word. `light` is for white
-paper, `dark` for a dark theme; `on_light` and `on_dark` are the ink that is read on top. In a style sheet a hue
-is `var(--vtd-blue)` with `var(--vtd-on-blue)` on top; `css()` writes these, and the greys, which follow
+paper, `dark` for a dark theme; `on_light` and `on_dark` are the ink that is read on top. In a style sheet a
+hue is `var(--vtd-blue)` with `var(--vtd-on-blue)` on top; `css()` writes these, and the greys, which follow
 JupyterLab's theme where there is one.
 """
 

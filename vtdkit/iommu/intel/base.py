@@ -107,7 +107,7 @@ class DriverBase:
         nothing), and no checker of a kernel's says a word. Ours does.
         """
         if address < defs.VTD_PAGE_SIZE:
-            self.machine.report(ADDRESS_0, "physical page 0", (here(),))
+            self.machine.check.report(ADDRESS_0, "physical page 0", (here(),))
             return Page(self.machine, 0, -1, "physical page 0", None)
         try:
             return self.frames[address >> 12]

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 from . import defs
 from .structs import device_domain_info, dmar_domain, intel_iommu
 
-
 ADDRESS_0 = "physical address 0 taken for a table"  #: kind of finding
 
 

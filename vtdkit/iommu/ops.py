@@ -1,6 +1,6 @@
 """`struct iommu_ops` and `iommu_domain_ops`: what the core and its users ask of a driver.
 
-Linux keeps them in tables of function pointers. Here the driver is the table, so an operation goes by the name
+Linux keeps them in tables of function pointers. Here the driver is the table, so an operation has the name
 of the function behind it; what each does and returns says the driver (`intel/iommu.py`, `intel/device.py`).
 """
 

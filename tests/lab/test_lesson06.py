@@ -7,15 +7,17 @@ from __future__ import annotations
 import pytest
 
 from lessons import lesson06 as lesson
+from tests.notebooks.cells import scenes
 from vtdkit.lab.locktable import lock_table
 from vtdkit.series.catalogue import driver_at
 from vtdkit.series.mainline import versions as mainline
 
 OLD, NEW, MERGED = driver_at(5), driver_at(6), mainline.driver_at(6)
+SCENE = scenes("06").attach_scene
 
 
 def test_the_scene_is_the_same_to_the_nanosecond() -> None:
-    old, new = lesson.attach_scene(OLD), lesson.attach_scene(NEW)
+    old, new = SCENE(OLD), SCENE(NEW)
     assert (old.start, old.length, old.irqs_off()) == (new.start, new.length, new.irqs_off())
     assert old.locks == new.locks
     assert old.taken(lesson.LOCK) == 10
@@ -143,6 +145,6 @@ def test_switch_ids_wants_one_hold_and_not_two() -> None:
         return 0
 
     assert "switch fails: -28" in exercise.check(two_calls).text
-    assert "never ends" in exercise.check(a_lock_too_many).text
-    assert "no lock in common" in exercise.check(no_lock).text
-    assert "ids of old and new domain" in exercise.check(forgets_to_take).text
+    assert "waits for &iommu->lock" in exercise.check(a_lock_too_many).text
+    assert "data-race" in exercise.check(no_lock).text
+    assert "is right" in exercise.check(forgets_to_take).text

@@ -21,6 +21,7 @@ from vtdkit.vtd.quirks import (
 )
 from vtdkit.vtd.requests import Fault, Request
 from vtdkit.vtd.unit.unit import RemappingUnit
+from vtdkit.vtd.walk.rules import Rules, rules_for
 
 from .cases import CASES, IRTE_HIGH, IRTE_LOW, msi
 from .rig import (
@@ -114,6 +115,88 @@ def _(q: Quirks) -> Any:
 
 
 scenario("transient_mapping", 0xC, "second stage")(lambda q: outcome(again("LSS.2", q)[0]))
+
+
+def second_leaf(q: Quirks, flip: int, caps: Capabilities = FULL) -> Any:
+    """A read by way of a scalable-mode second-stage leaf with some bits the other way round."""
+    tables, *_, root = scalable()
+    leaf = tables.map(root, 0x1000, 0x20_0000)
+    tables.memory[leaf] ^= flip
+    return outcome(tables.unit(caps, mode=1, quirks=q).translate(read(0x1000)))
+
+
+NO_SNOOP = Capabilities.scalable(HAW=46, SC=0)
+scenario("snoop_bit_accepted", 0x7A, "second stage")(lambda q: second_leaf(q, 1 << 11, NO_SNOOP))
+
+
+@scenario("all_ones_unreadable", 0x7A, 0x78)
+def _(q: Quirks) -> Any:
+    return second_leaf(q, (1 << 64) - 1 ^ 0x20_0003)
+
+
+@scenario("huge_first_stage_accepted", 0x72, "first stage")
+def _(q: Quirks) -> Any:
+    tables, *_, root = scalable("FS")
+    tables.map(root, 0, 1 << 30, size=1 << 30, bits=0x67, middle=0x27)
+    caps = Capabilities.scalable(HAW=46, FS1GP=0)
+    return outcome(tables.unit(caps, mode=1, quirks=q).translate(read(0x1000)))
+
+
+@scenario("first_stage_width_from_aw", ("first stage", "first stage"), (0x80, "first stage"))
+def _(q: Quirks) -> Any:
+    """AW=1 in a PASID entry of a first stage: 39 bits, whatever FSPM says."""
+    tables, _, entry, root = scalable("FS")
+    tables.memory[entry] = tables.memory[entry] & ~(7 << 2) | 1 << 2
+    for address in (1 << 38, 1 << 37):
+        tables.map(root, address, 0x20_0000, bits=0x67, middle=0x27)
+    unit = tables.unit(FULL, mode=1, quirks=q)
+    return tuple(outcome(unit.translate(read(address))) for address in (1 << 38, 1 << 37))
+
+
+@scenario("pass_through_width_checked", "pass-through", 0x5B)
+def _(q: Quirks) -> Any:
+    tables, _, entry, _ = scalable("PT")
+    tables.memory[entry] &= ~(7 << 2)
+    return outcome(tables.unit(FULL, mode=1, quirks=q).translate(read(0x1000)))
+
+
+def test_a_legacy_pass_through_entry_may_name_any_depth_in_qemu() -> None:
+    """Corrections, section 3, point 2: QEMU asks only whether the depth exists."""
+    tables, _ = legacy(tt=2, aw=1)
+    both = Capabilities(HAW=46, SAGAW=0b00110)
+    assert outcome(tables.unit(both).translate(read(0x1000))) == 3
+    for quirks in (QEMU_7_2, QEMU_10):
+        assert outcome(tables.unit(both, quirks=quirks).translate(read(0x1000))) == "pass-through"
+
+
+# QEMU's own masks of reserved bits (hw/i386/intel_iommu_internal.h), for HAW 46: by level, table and leaf.
+HIGH = (1 << 52) - (1 << 46)
+TM = 1 << 62
+SECOND = {
+    1: (None, HIGH | TM),
+    2: (HIGH | TM | 0x800, HIGH | TM | 0x1F_F000),
+    3: (HIGH | TM | 0x800, HIGH | TM | 0x3FFF_F000),
+    4: (HIGH | TM | 0x880, None),
+}
+FIRST = {1: (None, HIGH), 2: (HIGH, HIGH | 0x1F_E000), 3: (HIGH, HIGH | 0x3FFF_E000), 4: (HIGH | 0x80, None)}
+
+
+@pytest.mark.parametrize("level", [1, 2, 3, 4])
+def test_the_reserved_masks_are_qemus(level: int) -> None:
+    """Corrections, section 3, point 2: every mask of both versions, in a unit with scalable mode (SC=0)."""
+    caps = Capabilities.scalable(HAW=46, SC=0, FS1GP=0)
+    new, old = Rules(caps, QEMU_10), Rules(caps, QEMU_7_2)
+    for found, expected in (
+        ((new.second_table, new.second_leaf), SECOND),
+        ((new.first_table, new.first_leaf), FIRST),
+    ):
+        for masks, mask in zip(found, expected[level], strict=True):
+            assert mask is None or masks[level] == mask, hex(masks[level])
+    table, leaf = SECOND[level]
+    assert table is None or old.second_table[level] == table
+    assert leaf is None or old.second_leaf[level] == leaf & ~TM  # with device TLBs: the old transient hint
+
+
 scenario("pass_through_unchecked", 4, "pass-through")(lambda q: outcome(again("LGN.1.3", q)[0]))
 
 
@@ -205,10 +288,29 @@ def queued(
 
 IQE = 1 << 4
 scenario("narrow_queue_everywhere", IQE, 0)(lambda q: queued(q, 0x0005_0026).read(FSTS) & IQE)
+scenario("pasid_cache_unchecked", IQE, 0)(lambda q: queued(q, 0x27, mode=1, wide=True).read(FSTS) & IQE)
+scenario("entry_cache_unchecked", IQE, 0)(lambda q: queued(q, 1 << 20 | 4).read(FSTS) & IQE)
+scenario("upper_half_unchecked", IQE, 0)(lambda q: queued_wide(q, 0x25 | 1 << 200).read(FSTS) & IQE)
 scenario("empty_wait_is_error", 0, IQE)(lambda q: queued(q, 0x5).read(FSTS) & IQE)
 scenario("silent_queue_error", 3, 0)(lambda q: queued(q, 0xF).read(IQERCD, 8) & 15)
 scenario("device_tlb_at_once", 1, 0)(lambda q: len(queued(q, 0x18_0000_0003).device_tlbs.outstanding))
 scenario("width_reads_zero", 1, 0)(lambda q: queued(q, 0x25, wide=True).read(IQA, 8) >> 11 & 1)
+
+
+@scenario("mode_is_one_bit", [(0, 1, 2, 3), (0, 1, 2, 3)], [(0, 1, 0, 1), (0, 0, 0, 0)])
+def _(q: Quirks) -> Any:
+    return [
+        tuple(Tables().unit(caps, mode=ttm, quirks=q).mode for ttm in range(4))
+        for caps in (FULL, Capabilities(HAW=46))
+    ]
+
+
+@scenario("message_addresses_short", (7, 7), (0, 0))
+def _(q: Quirks) -> Any:
+    unit = RemappingUnit(Tables().memory, FULL, quirks=q)
+    for offset in (0x44, 0xAC):
+        unit.write(offset, 7)
+    return unit.read(0x44), unit.read(0xAC)
 
 
 @scenario("resume_by_tail", 1, 0)
@@ -296,3 +398,95 @@ def test_versions_find_their_personality() -> None:
     assert set(PERSONALITIES) == {"specification", "qemu-7.2", "qemu-10"}
     assert repr(SPECIFICATION) == "Quirks()"
     assert repr(replace(SPECIFICATION, compression=True)) == "Quirks(compression=True)"
+
+
+# Reserved bits as QEMU's source has them (hw/i386/intel_iommu_internal.h, the VTD_..._RSVD masks), for a host
+# of 39 address bits. A personality refuses these and no others. PASID directories and entries have no masks.
+HOST = ~((1 << 39) - 1) & (1 << 64) - 1
+ONES = (1 << 64) - 1
+TABLE_MASKS = {
+    "root": 0xFFE | HOST | ONES << 64,
+    "sm_root": 0xFFE | HOST | (0xFFE | HOST) << 64,
+    "context": 0xFF0 | HOST | 0xFFFF_FFFF_FF00_0080 << 64,
+    "sm_context": 0x1E0 | HOST | 0xFFFF_FFFF_FFE0_0000 << 64 | ONES << 128 | ONES << 192,
+}
+# QEMU's CAP and ECAP: 39 bits, scalable mode with a second stage, as 7.2 and 10.0 report them.
+EMULATED = Capabilities.from_registers(0x80D2_008C_2226_0206, 0x0000_4800_8000_0F42, haw=39)
+
+
+@pytest.mark.parametrize("personality", [QEMU_7_2, QEMU_10], ids=["7.2", "10"])
+@pytest.mark.parametrize("table", TABLE_MASKS)
+def test_reserved_bits_of_root_and_context_entries_are_qemus(table: str, personality: Quirks) -> None:
+    """Correction 3.2, as its kind."""
+    assert getattr(rules_for(EMULATED, personality), table) == TABLE_MASKS[table]
+
+
+# Descriptors by type: the mask of the 256 bits, for 7.2 and for 10.0.
+UPPER = ONES << 128 | ONES << 192
+DESCRIPTOR_MASKS = {
+    1: (0xFFFC_0000_0000_F1C0 | ONES << 64, 0xFFFC_0000_0000_F1C0 | ONES << 64 | UPPER),
+    2: (0xFFFF_FFFF_0000_F100 | 0xF80 << 64, 0xFFFF_FFFF_0000_F100 | 0xF80 << 64 | UPPER),
+    3: (0xFFFF_0000_FFE0_F1F0 | 0xFFE << 64, 0xFFFF_0000_FFE0_F1F0 | 0xFFE << 64 | UPPER),
+    4: (0, 0xFFFF_0000_07FF_F1E0 | ONES << 64 | UPPER),
+    5: (0xFFFF_F180 | 3 << 64, 0xFFFF_F180 | 3 << 64 | UPPER),
+    6: (0, 0xFFF0_0000_0000_F1C0 | 0xF80 << 64 | UPPER),
+    7: (0, 0),
+}
+# A legal descriptor of each type, to flip bits in.
+LEGAL = {1: 0x11, 2: 0x12, 3: 0x3, 4: 0x4, 5: 0x25, 6: 0x26, 7: 0x37}
+TLBS = Capabilities.from_registers(0x80D2_008C_2226_0206, 0x0000_4800_80F0_0F5E, haw=39)
+
+
+@pytest.mark.parametrize("version", [0, 1], ids=["7.2", "10"])
+@pytest.mark.parametrize("kind", DESCRIPTOR_MASKS)
+def test_reserved_bits_of_descriptors_are_qemus(kind: int, version: int) -> None:
+    """Correction 3.2, as its kind. Bits of the type itself, and of the granularity, are not for this test."""
+    personality = (QEMU_7_2, QEMU_10)[version]
+    for bit in range(256):
+        if bit in (*range(6), *range(9, 12)):
+            continue
+        raw = LEGAL[kind] ^ 1 << bit
+        unit = queued_wide(personality, raw)
+        refused = bool(unit.read(FSTS) & IQE)
+        wanted = bool(DESCRIPTOR_MASKS[kind][version] >> bit & 1)
+        assert refused is wanted, f"bit {bit}"
+
+
+def queued_wide(q: Quirks, raw: int) -> RemappingUnit:
+    """A scalable-mode unit that has been given one descriptor of 256 bits."""
+    tables = Tables()
+    unit = tables.unit(TLBS, mode=1, quirks=q)
+    base = tables.page()
+    unit.write(IQA, base | 1 << 11, 8)
+    command(unit, QIE)
+    for word in range(4):
+        tables.memory[base + 8 * word] = raw >> 64 * word & ONES
+    unit.write(IQT, 32, 8)
+    unit.step()
+    return unit
+
+
+REGISTER_MASKS = {
+    "RTADDR": (0x20, 8, 0xFFFF_FFFF_FFFF_FC00),
+    "FECTL": (0x38, 4, 0x8000_0000),
+    "FEDATA": (0x3C, 4, 0xFFFF),
+    "FEADDR": (0x40, 4, 0xFFFF_FFFC),
+    "FEUADDR": (0x44, 4, 0),
+    "IQT": (0x88, 8, 0x7_FFF0),
+    "IQA": (0x90, 8, 0xFFFF_FFFF_FFFF_F807),
+    "IECTL": (0xA0, 4, 0x8000_0000),
+    "IEDATA": (0xA4, 4, 0xFFFF),
+    "IEADDR": (0xA8, 4, 0xFFFF_FFFC),
+    "IEUADDR": (0xAC, 4, 0),
+    "IRTA": (0xB8, 8, 0xFFFF_FFFF_FFFF_F80F),
+}
+
+
+def test_registers_keep_the_bits_that_qemus_keep() -> None:
+    """Correction 3.2: write masks of QEMU's registers, the same in both versions."""
+    for personality in (QEMU_7_2, QEMU_10):
+        unit = RemappingUnit(Tables().memory, TLBS, quirks=personality)
+        for name, (offset, size, mask) in REGISTER_MASKS.items():
+            unit.write(offset, (1 << 8 * size) - 1, size)
+            kept = unit.registers[name]
+            assert kept == mask, f"{name} keeps {kept:#x}"

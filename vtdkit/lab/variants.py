@@ -8,15 +8,16 @@ name says and nothing else.
 from __future__ import annotations
 
 from functools import cache
+from typing import cast
 
 from vtdkit.iommu.core import IommuCore, IommuDomain
 from vtdkit.iommu.dirty import DIRTY_BIT
 from vtdkit.iommu.intel import defs
-from vtdkit.iommu.intel.debugfs import SeqFile
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.iommu.intel.structs import dma_pte, dma_pte_present, dmar_domain
 from vtdkit.iommu.pci import PciDevice
 from vtdkit.iommu.pinning import PAGE_SHIFT
+from vtdkit.iommu.seq_file import SeqFile
 from vtdkit.kernel.memory.pages import Page
 
 
@@ -92,7 +93,7 @@ async def load_store_dirty(core: IommuCore, domain: IommuDomain, iova: int) -> b
     """`intel_iommu_read_and_clear_dirty` for one page, wrongly: the entry is read, and written
     back without the bit.
     """
-    pte, _ = await core.driver.pfn_to_dma_pte(domain.driver, iova >> PAGE_SHIFT, 0)
+    pte, _ = await cast(IntelIommu, core.driver).pfn_to_dma_pte(domain.driver, iova >> PAGE_SHIFT, 0)
     if pte is None:
         return False
     value = await pte.load()

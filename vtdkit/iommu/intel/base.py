@@ -24,12 +24,15 @@ from vtdkit.kernel.checkers.findings import Oops
 from vtdkit.kernel.machine.engine import DONE
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.kernel.memory.pages import Page
+from vtdkit.kernel.record.sites import here
 
 if TYPE_CHECKING:
     from vtdkit.iommu.core import IommuCore
 
 from . import defs
 from .structs import device_domain_info, dmar_domain, intel_iommu
+
+ADDRESS_0 = "physical address 0 taken for a table"  #: kind of finding
 
 
 class DriverBase:
@@ -68,6 +71,7 @@ class DriverBase:
         self.si_domain: dmar_domain | None = None
         self.core: IommuCore = None  # type: ignore[assignment]  # set by the core, for who asks it back
         self.log: list[str] = []  # what the kernel would print
+        self.limits: dict[str, tuple[int, int]] = {}  # rate limits: begin (ns) and messages since
         self.domains_made = 0
         self.init_locks()
 
@@ -79,13 +83,31 @@ class DriverBase:
     # -- helpers -------------------------------------------------------------
 
     def pr(self, text: str) -> None:
-        """`pr_info` and its sisters: a line in the kernel log."""
-        self.log.append(text)
+        """`pr_info` and its sisters: a line in the kernel log, with the prefix of these files."""
+        self.log.append(f"DMAR: {text}")
+
+    def dev_err(self, dev: PciDevice, text: str) -> None:
+        """`dev_err`: a line about a device."""
+        self.log.append(f"pci {dev.dev_name}: {text}")
+
+    def ratelimit(self, name: str) -> bool:
+        """`__ratelimit` with the kernel's defaults: may one more message be printed? Ten in five seconds."""
+        begin, printed = self.limits.get(name, (self.machine.now, 0))
+        if self.machine.now > begin + 5_000_000_000:
+            begin, printed = self.machine.now, 0
+        self.limits[name] = begin, min(printed + 1, 11)
+        return printed < 10
 
     def phys_to_virt(self, address: int) -> Page:
         """The page at a physical address. Following an address where no page ever was is an
         oops, as in Linux.
+
+        There is memory at address 0, so following that one is none: it reads what the firmware left (here,
+        nothing), and no checker of a kernel's says a word. Ours does.
         """
+        if address < defs.VTD_PAGE_SIZE:
+            self.machine.check.report(ADDRESS_0, "physical page 0", (here(),))
+            return Page(self.machine, 0, -1, "physical page 0", None)
         try:
             return self.frames[address >> 12]
         except KeyError:

@@ -21,14 +21,14 @@ a time.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Generic, TypeVar, final
 
 from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.plain import shown
 from vtdkit.vtd.requests import bdf, size_name
 from vtdkit.vtd.tables.layout import Entry
-from vtdkit.vtd.walk.job import Leaf, Space
+from vtdkit.vtd.walk.space import Leaf, Space
 
 E = TypeVar("E")
 
@@ -41,6 +41,7 @@ class Lru(Generic[E]):
         self._entries: dict[Hashable, E] = {}
 
     def get(self, key: Hashable) -> E | None:
+        # Taken out and put back, an entry is the youngest: a dictionary keeps the order of insertion.
         entry = self._entries.pop(key, None)
         if entry is not None:
             self._entries[key] = entry
@@ -177,6 +178,7 @@ class StructureCache(Lru[StructureTag]):
 
     def find(self, did: int, pasid: int | None, address: int) -> StructureTag | None:
         """The entry nearest the leaf that is on the way to `address`."""
+        # Level 2 first: the nearer to the leaf, the fewer accesses are left of the walk.
         for level in (2, 3, 4, 5):
             entry = self.get((did, pasid, level, address >> 3 + 9 * level))
             if entry:
@@ -208,9 +210,10 @@ class Iotlb(Lru[IotlbTag]):
     def keep(self, sid: int, pasid: int | None, address: int, space: Space, leaf: Leaf) -> None:
         shift = max(s for s in self.shifts if s <= leaf.shift)
         page = address >> shift
+        # A page larger than an entry holds is kept in pieces: this is the piece that `address` lies in.
         if shift < leaf.shift:
             base = leaf.base | address & (1 << leaf.shift) - (1 << shift)
-            leaf = replace(leaf, base=base, shift=shift)
+            leaf = leaf._replace(base=base, shift=shift)
         self.put(
             (sid, pasid, shift, page, ""),
             IotlbTag(sid, pasid, space.tag, space.did, page, shift, space, leaf),
@@ -223,7 +226,7 @@ class Iotlb(Lru[IotlbTag]):
         self.put((sid, pasid, 12, address >> 12, kind), tag)
 
 
-_NOWHERE = Leaf(0, 12, 0, 0, False, False, False, False)
+_NOWHERE = Leaf(0, 12, 0, 0, first=0, second=0, dirty=False)
 
 
 @dataclass(frozen=True, slots=True)

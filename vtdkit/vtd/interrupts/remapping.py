@@ -16,13 +16,9 @@ from vtdkit.vtd.requests import Fault, Interrupt, Translation
 from vtdkit.vtd.tables.interrupts import IRTE, IRTE_POSTED, MSI_ADDRESS
 from vtdkit.vtd.tables.layout import Entry
 from vtdkit.vtd.walk import ats
-from vtdkit.vtd.walk.job import Job, Steps
+from vtdkit.vtd.walk.job import Job, NotModelled, Steps
 
 _BY_SID, _BY_BUS, _RESERVED_CHECK = 1, 2, 3
-
-
-class NotModelled(Exception):
-    """A legal thing that this model decodes but does not carry out. The text says what it was."""
 
 
 def window(job: Job) -> Steps[Translation | Fault | None]:
@@ -58,6 +54,9 @@ def _deliver(job: Job) -> Steps[Translation]:
         return _passed(job)
     if caps.EIMER and not unit.extended_interrupts:
         job.refuse("IR.2A")
+    # address   31      20 19               5  4    3     2     1 0
+    #           | FEEh    | handle, low bits |fmt| SHV |handle|  0  |   the 16th bit of the handle is bit 2
+    # With SHV the index is handle + the low half of the data: one handle for several vectors of a device.
     message = MSI_ADDRESS.decode(request.address & 0xFFFF_FFFF)
     if not message.FORMAT:
         if not job.rules.quirks.compatibility_passes:
@@ -82,7 +81,8 @@ def _entry(job: Job, address: int, index: int) -> Steps[Entry]:
     if cached:
         job.mark(IRTE, 0, index, cached.entry.raw, source="interrupt entry cache")
         return cached.entry
-    entry = yield from job.read(IRTE, address, index, "IR.23")
+    raw = yield from job.read(IRTE, address, index, "IR.23")
+    entry = Entry(IRTE, raw)
     if cache is not None and entry.P:
         cache.put(index, CachedIrte(index, entry))
     return entry

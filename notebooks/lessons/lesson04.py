@@ -28,6 +28,7 @@ from vtdkit.lab.lesson.base import (
     shown_by,
     version_with,
 )
+from vtdkit.lab.lesson.shown import report
 from vtdkit.lab.scenarios.base import Observer, Scenario
 from vtdkit.lab.scenarios.base import computer as small_computer
 from vtdkit.lab.scenarios.catalogue import SCENARIOS
@@ -94,7 +95,7 @@ def _pending(driver: type[IntelIommu], machine: Machine) -> Observer:
     pc.dma(DISK, UNMAPPED)
     unit.fault_irq = line
     machine.spawn(pc.bus.add(pc.new_device(NEW)), cpu=0, name="plug")
-    machine.interrupt(machine.cpus[0], "fault", lambda: pc.driver.dmar_fault(pc.iommu()))
+    machine.irq.interrupt(machine.cpus[0], "fault", lambda: pc.driver.dmar_fault(pc.iommu()))
     return lambda: "done"
 
 
@@ -117,7 +118,7 @@ def deadlock(driver: type[IntelIommu]) -> Steps:
 def warning(driver: type[IntelIommu]) -> str:
     """What lockdep says in the orders that do not get stuck; "" if nothing."""
     found = explore(SCENARIOS["fault-bus"].on(driver)).of("inconsistent lock state")
-    return found[0].text if found else ""
+    return report(found[0].text) if found else ""
 
 
 # -- the reference ------------------------------------------------------------
@@ -213,7 +214,7 @@ def _walked(where: str = DISK, iova: int = UNMAPPED, unit: int = 0) -> Callable[
 
         async def interrupted() -> list[str]:
             begun = len(pc.driver.log)
-            machine.interrupt(
+            machine.irq.interrupt(
                 machine.cpus[0],
                 "dmar0",
                 lambda: pc.driver.pgtable_walk(pc.iommu(unit), iova >> 12, dev.bus, dev.devfn),

@@ -96,7 +96,7 @@ def _read(driver: type[IntelIommu], machine: Machine, *, asks: bool = False) -> 
         async with iommu.lock.irqsave():
             if iommu.root_entry is None:
                 if not asks:  # as in Linux, which then prints an oops
-                    machine.report(
+                    machine.check.report(
                         "BUG: NULL pointer dereference",
                         "root table",
                         (),

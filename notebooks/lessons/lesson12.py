@@ -47,13 +47,13 @@ Operation = Callable[[Computer], Coroutine[Any, Any, Any]]
 
 async def _in_interrupt(pc: Computer, work: Operation) -> None:
     """A hard interrupt comes in and does the work."""
-    pc.machine.interrupt(pc.machine.cpus[0], "nvme_irq", lambda: work(pc))
+    pc.machine.irq.interrupt(pc.machine.cpus[0], "nvme_irq", lambda: work(pc))
     await pc.machine.work(100)
 
 
 async def _in_timer(pc: Computer, work: Operation) -> None:
     """A timer goes off, in a soft interrupt."""
-    pc.machine.raise_softirq(pc.machine.cpus[0], "fq_flush_timeout", lambda: work(pc))
+    pc.machine.irq.raise_softirq(pc.machine.cpus[0], "fq_flush_timeout", lambda: work(pc))
     await pc.machine.work(100)
 
 
@@ -179,7 +179,7 @@ class _Chosen:
         self.taken: list[tuple[Any, int]] = []
 
     async def __aenter__(self) -> None:
-        way, flags = self.choose(self.lock), self.lock.machine.current.irqstate
+        way, flags = self.choose(self.lock), self.lock.machine.sched.current.irqstate
         await way.__aenter__()
         self.taken.append((way, flags))
 
@@ -189,8 +189,8 @@ class _Chosen:
         machine = self.lock.machine
         way, flags = self.taken.pop()
         await way.__aexit__(kind, error, tb)
-        if machine.current.irqstate != flags:
-            machine.report("after the unlock interrupts are not what they were", self.lock.name, ())
+        if machine.sched.current.irqstate != flags:
+            machine.check.report("after the unlock interrupts are not what they were", self.lock.name, ())
 
     def assert_held(self) -> None:
         """As the lock itself has it."""

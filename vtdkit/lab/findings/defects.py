@@ -60,6 +60,14 @@ DEFECTS: tuple[Defect, ...] = (
         "Jason Gunthorpe on 01, 27 May 2022; mainline 983ebe57b3af holds group->mutex",
     ),
     Defect(
+        "dump-no-record",
+        "the dump asks for the domain of a device that the driver has no record of",
+        "BUG: NULL pointer dereference",
+        ".*",
+        "dump-unprobed",
+        "by reading: 01, and 983ebe57b3af in mainline, end it without a word",
+    ),
+    Defect(
         "fault-list",
         "the fault interrupt walks the global device list, whose lock it does not take",
         RACE,

@@ -179,7 +179,7 @@ def _printed(mapped: bool = True, attached: bool = True) -> Callable[[Computer],
 
     def work(pc: Computer, dev: PciDevice) -> Work:
         async def show() -> tuple[int, list[str]]:
-            m = SeqFile(pc.driver)
+            m = SeqFile(pc.machine)
             result: int = await pc.driver.show_device_domain_translation(m, dev)
             return result, m.lines
 

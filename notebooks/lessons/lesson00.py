@@ -24,7 +24,11 @@ MAPPED, STALE = (
     0xBF73E000,
     0xBF73F000,
 )  # two addresses of the disk: one is mapped, the other was until a moment before the stop
-ADDRESS = 0xFFFFFFFFF000  # the bits of a table entry that are an address
+ADDRESS = 0xFFFFFFFFF000  # the bits of a table entry that are an address, on a machine with 48-bit addresses
+
+#: told when a question is checked
+WHY_SIX = "Two to find out who asks, four for the levels of the page table."
+WHY_THE_LAST_WAITS = "It waits for the three before it: the longer the hold, the longer the queue."
 
 Read = Callable[[int], int]
 
@@ -96,11 +100,33 @@ def walk(read: Read, table: int, iova: int) -> int:
     return table + (iova & 4095)
 
 
+def read_small(address: int) -> int:
+    """One word of a small memory made up for the exercise: four tables, another entry of each, of which one
+    may only be read and one only be written through.
+    """
+    return SMALL.get(address, 0)
+
+
+SMALL_TABLE = 0x7000_0000_1000
+SMALL = {
+    SMALL_TABLE + 8 * 0x101: 0x2003,
+    0x2000 + 8 * 0x042: 0x3001,
+    0x3000 + 8 * 0x1FF: 0x4002,
+    0x4000 + 8 * 0x003: 0xFFFF_FFFF_F000 | 3,
+    0x4000 + 8 * 0x004: 0x5000,  # an address, and not present
+}
+SMALL_PAGE = 0x101 << 39 | 0x042 << 30 | 0x1FF << 21 | 0x003 << 12
+
+
 def _addresses(seed: int) -> list[tuple[Any, ...]]:
-    """Four mapped addresses and one that is not."""
+    """Four mapped addresses and one that is not; then some where every level has its own index."""
     draw = random.Random(seed)
     mapped = [start + draw.randrange(4096) for start in draw.sample(_guest()[1], 4)]
-    return [(read_word, page_table(), iova) for iova in [*mapped, STALE]]
+    small = [SMALL_PAGE + 0xABC, SMALL_PAGE + 4096, SMALL_PAGE + (1 << 30)]
+    return [
+        *((read_word, page_table(), iova) for iova in [*mapped, STALE]),
+        *((read_small, SMALL_TABLE, iova) for iova in small),
+    ]
 
 
 def _form(value: Any) -> str:

@@ -1,25 +1,35 @@
 """Lesson 02: the search for an alias's PASID table. Patch 02, "Remove for_each_device_domain()".
 
-All computers here run in scalable mode, where a device's context entry leads to a PASID table. `attach_scene`
-has many devices and lets two CPUs attach one each while a third unmaps a page of an ATS device. `plugged`
-plugs devices in one after the other, some of them with aliases, and says which PASID table each of them got.
+All computers here run in scalable mode, where a device's context entry leads to a PASID table. `plugged`
+plugs devices in one after the other, some of them with aliases, and says which PASID table each of them got;
+`plug_and_pull` does so while another device is pulled out, in every order.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.iommu.intel.pasid import pasid_table_opaque
 from vtdkit.iommu.pci import PciDevice
 from vtdkit.kernel.checkers.findings import KernelBug
-from vtdkit.kernel.machine.machine import Machine
-from vtdkit.lab.computer import SCALABLE, Computer
+from vtdkit.lab.computer import LEGACY, SCALABLE, Computer
 from vtdkit.lab.exercises.exercise import Exercise
-from vtdkit.lab.lesson.base import NO_RACES, CodeExercise, Run, Table, after, table, together, version_with
-from vtdkit.lab.scenarios.base import Observer, Scenario
+from vtdkit.lab.exercises.watched import Scene, Work
+from vtdkit.lab.lesson.base import (
+    NO_RACES,
+    CodeExercise,
+    Run,
+    Table,
+    Tried,
+    table,
+    together,
+    tried,
+    version_with,
+)
+from vtdkit.lab.scenarios.catalogue import QUESTIONS
 from vtdkit.series.catalogue import driver_at
 from vtdkit.vtd.requests import Fault, Request
 
@@ -32,31 +42,19 @@ OTHERS = 128  # devices that were there before
 # -- many devices -------------------------------------------------------------
 
 
+def crowd(others: int) -> dict[str, dict[str, Any]]:
+    """So many devices on buses of their own."""
+    return {f"{10 + number // 32:02x}:{number % 32:02x}.0": {} for number in range(others)}
+
+
 def computer(driver: type[IntelIommu], others: int = OTHERS, seed: int = 1) -> Computer:
     """Three CPUs; three devices that matter, and `others` on buses of their own, each in its own domain."""
-    crowd: dict[str, dict[str, Any]] = {
-        f"{10 + number // 32:02x}:{number % 32:02x}.0": {} for number in range(others)
-    }
-    devices: dict[str, dict[str, Any]] = {**crowd, FIRST: {}, SECOND: {}, ATS: {"ats": True}}
+    devices: dict[str, dict[str, Any]] = {**crowd(others), FIRST: {}, SECOND: {}, ATS: {"ats": True}}
     pc = Computer(
         driver=driver, cpus=3, seed=seed, devices=devices, units=SCALABLE, scalable=True, checkers=NO_RACES
     )
     pc.map(pc.domain_of(ATS), 0x10000, 0x8000000)
     return pc
-
-
-def attach_scene(driver: type[IntelIommu], others: int = OTHERS, seed: int = 1) -> Run:
-    """Two virtual machines start: each attaches a device to a new domain. Meanwhile a page of an
-    ATS device is unmapped.
-    """
-    pc = computer(driver, others, seed)
-    first, second = pc.new_domain(), pc.new_domain()
-    return together(
-        pc,
-        first=pc.core.iommu_attach_device(first, pc.devices[FIRST]),
-        second=pc.core.iommu_attach_device(second, pc.devices[SECOND]),
-        unmap=after(pc, 5_000, pc.core.iommu_unmap(pc.domain_of(ATS), 0x10000, PAGE)),
-    )
 
 
 def attach_alone(driver: type[IntelIommu], others: int) -> Run:
@@ -104,21 +102,20 @@ def _state(pc: Computer, address: str) -> tuple[str, str]:
     return owner, answer.name if isinstance(answer, Fault) else "goes through"
 
 
-# -- every order --------------------------------------------------------------
+# -- every order
+# -----------------------------------------------------------------------------------------------------
 
 
-def _plug_and_unplug(driver: type[IntelIommu], machine: Machine) -> Observer:
-    pc = Computer(driver=driver, machine=machine, devices=[SECOND], units=SCALABLE, scalable=True)
-    dev = pc.new_device(FIRST)
-    pc.run(pc.bus.add(dev))
-    plug = machine.spawn(pc.core.iommu_probe_device(dev), cpu=0, name="plug in")
-    machine.spawn(pc.core.iommu_release_device(pc.devices[SECOND]), cpu=1, name="pull out")
-    return lambda: plug.result
+def plug_and_pull(pair: str, driver: type[IntelIommu]) -> Tried:
+    """One device of a pair ("alias", "bridge") is plugged in while the other is pulled out: in how many
+    orders something is found. With "-excluded" behind the pair's name, under `pci_rescan_remove_lock`.
+    """
+    return tried(QUESTIONS[f"plug-{pair}"], driver)
 
 
-PLUG_AND_UNPLUG = Scenario(
-    "plug and unplug", "a device is plugged in while another is pulled out", _plug_and_unplug, cpus=2
-)
+def why_so_long(ratio: float) -> str:
+    """Told when the question is checked."""
+    return f"{ratio:.1f} times as long: the search looks at each device, and each is a cache line to fetch."
 
 
 # -- exercises ----------------------------------------------------------------
@@ -172,33 +169,30 @@ async def get_alias_pasid_table(
     return int(data.pasid_table is not None)
 
 
-def _version(function: Any) -> type[IntelIommu]:
-    if not callable(function):
-        raise TypeError("the answer is the function get_alias_pasid_table")
-    return version_with(driver_at(2), function, "get_alias_pasid_table")
-
-
 def _play(seed: int, function: Any) -> Table:
     """What becomes of the device with the odd function."""
-    return plugged(_version(function), ODD_FUNCTION)
+    return plugged(version_with(driver_at(2), function), ODD_FUNCTION)
 
 
-def _judge(seed: int, function: Any) -> str | None:
-    yours = _version(function)
-    for what, devices in (("odd function", ODD_FUNCTION), ("device behind a bridge", BEHIND_A_BRIDGE)):
-        if (got := plugged(yours, devices)) != (meant := plugged(driver_at(1), devices)):
-            return f"with the {what}, the driver before the patch had\n{meant}\nand yours has\n{got}"
-    run = attach_alone(yours, 8)
-    if run.taken(LOCK) >= attach_alone(driver_at(1), 8).taken(LOCK):
-        return "device_domain_lock is taken as often as before the patch"
-    pc = computer(yours, 2)
-    pc.run(pc.core.iommu_attach_device(pc.new_domain(), pc.devices[FIRST]))
-    if (kept := pc.devices[FIRST].kref.value) != 1:
-        return (
-            f"00:03.0 has {kept} references where 1 is right: what the bus gives you, you must give back "
-            "with self.bus.put"
-        )
-    return None
+def _asked(there: bool = True, probed: bool = True, bus: int = 3) -> Callable[[Computer], Work]:
+    """Ask for the table of 03:00.0, which is there or not, known to the driver or not; or of another bus."""
+
+    def prepare(pc: Computer) -> Work:
+        other = pc.add_device("03:00.0", probe=probed) if there else None
+        pc.add_device(SECOND)
+        asks = pc.add_device("03:00.1", probe=False, aliases=("03:00.0",))
+        data = pasid_table_opaque()
+
+        async def look() -> tuple[int, bool]:
+            found: int = await pc.driver.get_alias_pasid_table(asks, bus, 0, data)
+            record = other.peek("iommu_priv") if other is not None else None
+            return found, data.pasid_table is (
+                record.pasid_table if record is not None and bus == 3 else None
+            )
+
+        return look
+
+    return prepare
 
 
 BY_ADDRESS = CodeExercise(
@@ -218,6 +212,15 @@ BY_ADDRESS = CodeExercise(
     ],
     why="The list of the PCI bus has the same devices as the driver's own list. (Lesson 04 does this, and "
     "forgets the last step.)",
-    judge=_judge,
+    base=driver_at(2),
+    scenes=[
+        Scene("a device with a table", _asked(), SCALABLE, scalable=True),
+        Scene("a device without a table", _asked(), LEGACY),
+        Scene("a device that the driver does not know", _asked(probed=False), SCALABLE, scalable=True),
+        Scene("no device at that address", _asked(there=False), SCALABLE, scalable=True),
+        Scene("a bus without devices", _asked(bus=7), SCALABLE, scalable=True),
+        Scene("two units", _asked(), [SCALABLE, SCALABLE], scalable=True),
+    ],
+    forbids=(LOCK,),
     play=_play,
 )

@@ -3,8 +3,8 @@ table alloc and free".
 
 A unit that once had devices on many buses is taken out: its context tables are freed, one for each bus, and
 then the root table. Before the patch that happens under the unit's `iommu->lock`, with interrupts off.
-`removal_scene` measures who waits for it: CPU 0 takes the unit out and is wanted by a timer interrupt
-meanwhile, CPU 1 attaches a device behind another unit.
+The notebook measures who waits for it: CPU 0 takes the unit out and is wanted by a timer interrupt meanwhile,
+CPU 1 attaches a device behind another unit.
 
 The cost table has no figure for giving a page back, so the versions are run with one:
 `FREE` ns, our assumption.
@@ -13,6 +13,7 @@ The cost table has no figure for giving a page back, so the versions are run wit
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import Any
 
 from vtdkit.iommu.intel.driver import IntelIommu
@@ -21,13 +22,11 @@ from vtdkit.kernel.machine.machine import Machine
 from vtdkit.kernel.memory.pages import Page
 from vtdkit.lab.computer import LEGACY, SCALABLE, Computer
 from vtdkit.lab.exercises.exercise import Exercise
+from vtdkit.lab.exercises.watched import Scene, Work
 from vtdkit.lab.lesson.base import (
     NO_RACES,
     CodeExercise,
-    Run,
     Tried,
-    after,
-    duration,
     shown_by,
     together,
     tried,
@@ -73,29 +72,8 @@ def computer(
     return pc
 
 
-def removal_scene(driver: type[IntelIommu], buses: int = BUSES, seed: int = 1) -> Run:
-    """CPU 0 takes the second unit out, CPU 1 attaches a device behind the first. `results["timer"]`:
-    when its handler ran.
-    """
-    pc = computer(priced(driver), buses)
-    machine, came = pc.machine, []
-
-    async def tick() -> None:
-        came.append(machine.now)
-
-    line = machine.irq.line("timer", tick, cpu=0)
-
-    async def remove() -> None:
-        line.fire(TIMER - machine.costs.irq)
-        await pc.driver.dmar_iommu_hotplug(pc.iommu(1), False)
-
-    run = together(
-        pc,
-        remove=remove(),
-        attach=after(pc, 4_000, pc.core.iommu_attach_device(pc.new_domain(), pc.devices[DEVICE])),
-    )
-    run.results["timer"] = came[0] - run.start
-    return run
+#: told when the question is checked
+WHY_NOBODY_ELSE = "Each unit has a lock of its own, and nobody else uses this unit."
 
 
 # -- every order --------------------------------------------------------------
@@ -226,35 +204,24 @@ async def free_context_table(self: Any, iommu: Any) -> None:
     await self.free_pgtable_page(root)
 
 
-def _version(function: Any) -> type[IntelIommu]:
-    if not callable(function):
-        raise TypeError("the answer is the function free_context_table")
-    return version_with(driver_at(5), function, "free_context_table")
-
-
-def _pages_kept(driver: type[IntelIommu]) -> int:
-    """How many table pages of the unit are still there when it is gone."""
-    pc = computer(driver, 3)
-    pc.run(pc.driver.dmar_iommu_hotplug(pc.iommu(1), False))
-    return sum("dmar1" in page.name and "table" in page.name for page in pc.machine.pages.live())
-
-
 def _play(seed: int, function: Any) -> Tried:
     """Every order of the scenario, with this function."""
-    return tried(ASKS, _version(function))
+    return tried(ASKS, version_with(driver_at(5), function))
 
 
-def _judge(seed: int, function: Any) -> str | None:
-    yours = _version(function)
-    if kept := _pages_kept(yours):
-        return f"{kept} table pages of the unit are not given back"
-    if (late := removal_scene(yours).results["timer"] - TIMER) > 1_000:
-        return f"the timer interrupt still comes {duration(late)} late"
-    found = _play(seed, function)
-    if found.findings:
-        kind, where, count = found.findings[0]
-        return f"{kind}: {where}, in {count} of {found.executions} orders"
-    return None
+def _freed(buses: int, both: bool = False, again: bool = False) -> Callable[[Computer], Work]:
+    """Free the tables of a unit that had devices on some buses, in one half of each or both; or once more."""
+
+    def prepare(pc: Computer) -> Work:
+        iommu = pc.iommu(len(pc.hardware) - 1)
+        pc.run(use_buses(pc, iommu, buses))
+        if both:
+            pc.run(use_buses(pc, iommu, 256, 0x80))
+        if again:
+            pc.run(pc.driver.free_context_table(iommu))
+        return lambda: pc.driver.free_context_table(iommu)
+
+    return prepare
 
 
 TAKE_IT_AWAY_FIRST = CodeExercise(
@@ -275,6 +242,15 @@ TAKE_IT_AWAY_FIRST = CodeExercise(
     ],
     why="Who had the lock before us is done when we have it; who gets it after us finds nothing. The freeing "
     "needs no lock.",
-    judge=_judge,
+    base=driver_at(5),
+    scenes=[
+        Scene("legacy mode, three buses", _freed(3)),
+        Scene("legacy mode, no device ever", _freed(0)),
+        Scene("scalable mode, lower halves", _freed(2), SCALABLE, scalable=True),
+        Scene("scalable mode, both halves", _freed(2, both=True), SCALABLE, scalable=True),
+        Scene("there is no root table any more", _freed(1, again=True)),
+        Scene("the second unit", _freed(1), [LEGACY, LEGACY]),
+    ],
+    races=[ASKS],
     play=_play,
 )

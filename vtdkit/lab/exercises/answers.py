@@ -1,8 +1,8 @@
 """Answers by value: what a person writes, read as it was meant, and compared with what is right.
 
 - a list, a tuple or a set is the same where the order does not matter; a list and a tuple where it does
-- case, spaces, hyphens and quotes in words do not matter, and a slip in spelling is forgiven where the possible
-  words are known and only one is meant
+- case, spaces, hyphens and quotes in words do not matter, and a slip in spelling is forgiven where the
+  possible words are known
 - a number may be written as text (`"6"`, `"0x1f"`, `"3,000"`)
 - yes and no are `True` and `False` (or the words). The numbers 1 and 0 are refused for them, and they for
   numbers, on purpose: `(4, 1)` may mean "four and one", and whoever wrote it should know which was asked for
@@ -28,7 +28,7 @@ def same_word(text: str) -> str:
 
 
 def number(text: str) -> int | float | None:
-    """The number that a text stands for; None if it is not one. Units and thousands separators may be there."""
+    """The number that a text stands for; None if it is not one. A unit and separators may be there."""
     found = re.fullmatch(
         r"\s*([-+]?)(0[xob][0-9a-f_]+|[\d_, ]*\.?\d+(?:e[-+]?\d+)?)\s*(?:[a-zµ%]+/?[a-z]*)?\s*",
         text.casefold(),

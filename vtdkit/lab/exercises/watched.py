@@ -49,6 +49,7 @@ Locks = frozenset[str]
 Guards = dict[tuple[str, bool], set[Locks]]  # what was touched, written or not: under which locks
 
 IN, OUT = "the function under test begins", "the function under test ends"
+WARNING = ("WARNING", "")
 #: locks inside the way to the hardware: who sends a command takes them, and commands are compared
 INNER_LOCKS = ("&qi->q_lock", "&iommu->register_lock")
 GLOBAL_STATUS = 0x1C  # GSTS: what the unit does now
@@ -85,7 +86,6 @@ class Scene:
 
 
 # -- the watched machine
-# -------------------------------------------------------------------------------------------------------
 
 
 class _WatchedPage(Page):
@@ -144,16 +144,17 @@ class Watch:
 
 
 class _WatchedChecks(Checks):
-    """The checkers, which tell the machine what is made and touched."""
+    """The checkers, who are told of every object and every access to a field."""
 
-    machine: Any
+    machine: WatchedMachine
 
-    def new_object(self, obj: Any) -> int:
+    def new_object(self, obj: Any) -> Any:
+        serial = super().new_object(obj)
         watch = self.machine.watch
         watch.objects.append(obj)
         if self.machine.inside:
             watch.own.add(id(obj))
-        return super().new_object(obj)
+        return serial
 
     def touch_field(self, obj: Any, field: str, write: bool, place: Any, marked: bool) -> None:
         self.machine.saw(obj, obj.name_of_field(field), write)
@@ -236,6 +237,7 @@ def watched(driver: type[IntelIommu], name: str) -> type[IntelIommu]:
             self.machine.watch.commands.append((iommu.seq_id, plain(descs), tables(iommu.hardware)))
         return await driver.qi_submit_sync(self, iommu, descs, options)
 
+    call.__name__ = call_plain.__name__ = name  # what a report calls the thread that runs it
     own = call if inspect.iscoroutinefunction(function) else call_plain
     return type("Judged", (driver,), {name: own, "qi_submit_sync": qi_submit_sync, "title": driver.title})
 
@@ -259,7 +261,6 @@ class _counted:
 
 
 # -- what was seen
-# -------------------------------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
@@ -268,6 +269,7 @@ class Seen:
 
     returns: list[Any] = field(default_factory=list)  # each call's value, then what the scene's work returned
     findings: dict[tuple[str, str], str] = field(default_factory=dict)  # kind and place: its text
+    said: dict[tuple[str, str], int] = field(default_factory=dict)  # how often each was found
     locks: set[tuple[str, bool]] = field(default_factory=set)  # taken: name, with interrupts off
     under: set[tuple[str, str]] = field(default_factory=set)  # a lock, and what was done while it was held
     longest: dict[str, int] = field(default_factory=dict)  # ns each lock was held without a break
@@ -310,9 +312,11 @@ def observe(scene: Scene, driver: type[IntelIommu], name: str, fail: int = 0) ->
     _from_the_record(machine.trace(), seen, watch.whole)
     if pc is not None and not seen.died:
         _at_the_end(pc, seen)
-    seen.findings = {
-        (each.kind, _without_numbers(each.where)): f"{each.kind}: {each.where}" for each in machine.findings
-    }
+    for each in machine.findings:
+        # what a warning says is up to its author
+        key = WARNING if each.kind == WARNING[0] else (each.kind, _without_numbers(each.where))
+        seen.findings[key] = f"{each.kind}: {each.where}"
+        seen.said[key] = seen.said.get(key, 0) + machine.findings.count(each)
     return seen
 
 
@@ -365,7 +369,7 @@ def _at_the_end(pc: Computer, seen: Seen) -> None:
 
 
 def tables(hardware: RemappingHardware) -> Any:
-    """All that a unit's tables say, as the hardware reads them; where the tables themselves lie is left out."""
+    """All that a unit's tables say, as the hardware reads them, but not where the tables themselves lie."""
     unit, frames = hardware.unit, hardware.memory.frames
     if not unit.root_table:
         return "no root table"

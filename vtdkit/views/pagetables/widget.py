@@ -26,8 +26,8 @@ from vtdkit.iommu.hardware import RemappingHardware
 from vtdkit.lab.computer import Computer
 from vtdkit.views.shared.base import Address, Widget
 from vtdkit.views.shared.bundle import module, style
-from vtdkit.views.shared.html import Html
 from vtdkit.views.shared.record import Record
+from vtdkit.views.shared.sheet import Picture
 from vtdkit.vtd.image.image import Image
 from vtdkit.vtd.image.stale import Mapped, stale_translations
 from vtdkit.vtd.image.survey import Attached, Survey
@@ -122,20 +122,14 @@ class PageTableExplorer(Widget):
             for text in [answer_text(walk.answer)]
         )
 
-    def still(self) -> Html:
-        return page_table_still(self.record["title"], [self._shown(side) for side in self._sides])
-
-    def figure(self) -> Any:
-        """The same for paper, as a matplotlib figure."""
-        from .figure import page_table_figure
-
-        return page_table_figure(
-            self.record["title"], [(s.name, s.record, s.unit.walk(self._request(s))) for s in self._sides]
-        )
+    def still(self) -> Picture:
+        shown = [self._shown(side) for side in self._sides]
+        return page_table_still(self.record["title"], self.summary(), shown)
 
     def _shown(self, side: Side) -> Shown:
         request = self._request(side)
-        return Shown(side.name, side.unit.walk(request), side.unit.walk(request, cached=True).answer)
+        device = side.unit.walk(request, cached=True).answer
+        return Shown(side.name, side.unit.walk(request), device, side.record)
 
 
 def _side(

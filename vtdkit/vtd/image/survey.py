@@ -206,28 +206,27 @@ class Survey:
 
     def next(self, space: Space, table: Table, lead: Lead) -> Table | None:
         """The table that an entry leads to; None where the second stage has no place for it."""
-        page: int | None = lead.address
-        if space.path == "NEST" and table.stage == "first":
-            page = self._located(space, lead.address)
-        return (
-            page
-            if page is None
-            else Table(table.stage, page, table.level - 1, table.base + (lead.slot << table.step))
-        )
+        page = self.host(space, table.stage, lead.address)
+        base = table.base + (lead.slot << table.step)
+        return None if page is None else Table(table.stage, page, table.level - 1, base)
 
-    def _located(self, space: Space, guest: int) -> int | None:
-        """The host address of a first-stage table."""
+    def host(self, space: Space, stage: str, address: int) -> int | None:
+        """The host address of a table. Under nesting those of the first stage are guest physical; None where
+        the second stage has no place for one.
+        """
+        if space.path != "NEST" or stage == "second":
+            return address
         job = Job(self.unit, Request(0, 0, pasid=0), None, commit=False, trace=None)
         try:
-            leaf = job.finish(second.walk(job, space, guest, second.Ask(0, second.SCALABLE, dirties=False)))
+            leaf = job.finish(second.walk(job, space, address, second.Ask(0, second.SCALABLE, dirties=False)))
         except Refused:
             return None
-        return leaf.base | guest & (1 << leaf.shift) - 1
+        return leaf.base | address & (1 << leaf.shift) - 1
 
     def root(self, space: Space) -> Table:
         """The table that the walk of a request starts from."""
         stage, page, levels = _stage(space)
-        found = self._located(space, page) if space.path == "NEST" else page
+        found = self.host(space, stage, page)
         return Table(stage, page if found is None else found, levels)
 
     def mapped(self, space: Space, table: Table) -> int:

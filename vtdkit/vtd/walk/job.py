@@ -25,7 +25,7 @@ from vtdkit.vtd.tables.layout import Structure
 
 if TYPE_CHECKING:
     from vtdkit.vtd.caches.caches import Caches
-    from vtdkit.vtd.unit.unit import RemappingUnit
+    from vtdkit.vtd.state import Walked
 
 T = TypeVar("T")
 
@@ -93,7 +93,7 @@ class Job:
 
     def __init__(
         self,
-        unit: RemappingUnit,
+        unit: Walked,
         request: Request,
         caches: Caches | None,
         *,

@@ -12,14 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from vtdkit.vtd.faults.reasons import REASONS
 from vtdkit.vtd.quirks import reported_code
+from vtdkit.vtd.registers.file import RegisterFile
 from vtdkit.vtd.requests import Fault, Kind, Request, Translation
+from vtdkit.vtd.state import Walked
 
 from . import cells, compiled, engine, legacy, scalable
 from . import second_stage as second
@@ -27,9 +29,6 @@ from .compiled import FRAME_SHIFT, ROW_SHIFT, STOP, R, Stage, W
 from .job import Job, Refused
 from .rules import INTERRUPT_HIGH, INTERRUPT_LOW
 from .space import TOP, Space
-
-if TYPE_CHECKING:
-    from vtdkit.vtd.unit.unit import RemappingUnit
 
 Addresses = npt.NDArray[np.uint64]
 Signed = npt.NDArray[np.int64]
@@ -42,6 +41,17 @@ _KEPT_STAGES = 8
 _FRAMES = ((1 << 40) - 1) << FRAME_SHIFT
 
 
+class Source(Walked, Protocol):
+    """The unit as an array of requests sees it. It keeps compiled stages from one call to the next."""
+
+    registers: RegisterFile
+    compiled_stages: dict[object, Stage]
+
+    def from_memory(self, request: Request) -> Translation | Fault:
+        """The answer of the tables to one request."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class Batch:
     """The answers, as arrays.
@@ -51,7 +61,7 @@ class Batch:
     and page size.
     """
 
-    unit: RemappingUnit
+    unit: Source
     request: Request
     iova: Addresses
     address: Addresses
@@ -95,7 +105,7 @@ class Batch:
 
 
 def translate_many(
-    unit: RemappingUnit,
+    unit: Source,
     sid: int,
     iovas: Sequence[int] | Addresses,
     kind: Kind = "read",
@@ -120,7 +130,7 @@ def _request_like(request: Request, address: int) -> Request:
 class _Lanes:
     """The arrays while they are filled. One call of `translate_many`; no sharing."""
 
-    def __init__(self, unit: RemappingUnit, request: Request, iova: Addresses) -> None:
+    def __init__(self, unit: Source, request: Request, iova: Addresses) -> None:
         self.unit, self.request, self.iova = unit, request, iova
         self.address = np.zeros(len(iova), np.uint64)
         self.flags = np.zeros(len(iova), np.uint8)

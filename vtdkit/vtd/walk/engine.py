@@ -95,8 +95,6 @@ def root_table_register(job: Job) -> None:
     if unit.mode == LEGACY_MODE:
         if unit.ssirwe:
             job.refuse("RTA.1.4")
-        if job.page_request:
-            job.refuse("RTA.3")
         if job.request.pasid is not None:
             job.refuse("RTA.2")
     elif job.request.execute and caps.major >= 8:

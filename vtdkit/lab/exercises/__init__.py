@@ -7,6 +7,9 @@ from vtdkit.face import face
 __getattr__, __dir__, __all__ = face(
     __name__,
     {
-        "exercise": "Exercise Hint predict Prediction Said",
+        "exercise": "Exercise Hint Said",
+        "judge": "CodeExercise version_with",
+        "prediction": "predict Prediction",
+        "watched": "Scene",
     },
 )

@@ -16,10 +16,9 @@ times are virtual ns.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import vtdkit
@@ -34,7 +33,7 @@ from vtdkit.kernel.record.record import Trace
 from vtdkit.kernel.record.spans import Span
 from vtdkit.kernel.record.units import duration
 from vtdkit.lab.computer import Computer
-from vtdkit.lab.exercises.exercise import Exercise
+from vtdkit.lab.exercises.judge import CodeExercise, version_with
 from vtdkit.lab.scenarios.base import Scenario
 from vtdkit.lab.scenarios.catalogue import SCENARIOS
 from vtdkit.lab.steps.schedule import Steps, record_schedule
@@ -318,57 +317,3 @@ class _Count:
 
 def _weight(schedule: Schedule) -> tuple[int, int]:
     return schedule.switches, len(schedule.steps)
-
-
-# -- exercises ----------------------------------------------------------------
-
-
-@dataclass(slots=True, repr=False)
-class CodeExercise(Exercise):
-    """An exercise whose answer is code that is run: `judge(seed, function)` says what is wrong with
-    it, None if nothing.
-
-    `answer(seed)` is our solution, for `reveal`; `play(seed, function)` runs it once and returns
-    something to look at.
-    """
-
-    judge: Callable[[int, Any], str | None] = lambda seed, given: None
-    play: Callable[[int, Any], Any] = lambda seed, given: None
-
-    def try_out(self, given: Any) -> Any:
-        """Run the code once and show what it does. Raises what it raises, without the frames of
-        the machine in between.
-        """
-        try:
-            return self.play(self.seed, given)
-        except Exception as error:
-            raise error.with_traceback(_frames_of(given, error.__traceback__)) from None
-
-    def _problem(self, given: Any, right: Any) -> str | None:
-        if given is None or given is ...:
-            return "there is no answer yet"
-        try:
-            return self.judge(self.seed, given)
-        except NotImplementedError:
-            return "the function is not written yet"
-        except Exception as error:  # whatever a student's function raises is an answer too
-            return f"it raises {type(error).__name__}: {error}"
-
-
-def _frames_of(function: Any, traceback: TracebackType | None) -> TracebackType | None:
-    """A traceback from the first frame of a function on; all of it if the function is not in it."""
-    found = traceback
-    while found is not None and found.tb_frame.f_code is not getattr(function, "__code__", None):
-        found = found.tb_next
-    return found or traceback
-
-
-def version_with(driver: type[IntelIommu], function: Any, name: str = "") -> type[IntelIommu]:
-    """A driver version that has one function more, or another one in its place: how a student's code
-    gets into a driver.
-
-    Raises TypeError if it is not a function.
-    """
-    if not callable(function):
-        raise TypeError(f"a driver is made of functions; this is {function!r}")
-    return type("Yours", (driver,), {name or function.__name__: function, "title": "your version"})

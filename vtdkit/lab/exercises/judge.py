@@ -1,0 +1,413 @@
+"""The judge of all exercises whose answer is code.
+
+An answer is run on a set of machines (`scenes`), each also with every one of its allocations failing in turn,
+and in every order where threads meet (`races`). Each run is compared with the same run of our solution:
+
+| what | a difference |
+|---|---|
+| `returns` | what each call returned, and what came of the scene |
+| `findings` | the checkers say something else |
+| `locks` | another lock is taken, or one is not taken, or with interrupts on where ours has them off |
+| `under` | something is done while a lock is held that ours does without it: a wait, an allocation, another lock |
+| `guards` | something shared is touched without the lock that ours, or the rest of the driver, holds for it |
+| `allocations` | more than ours |
+| `commands` | what the unit is told, in which order, and what its tables said at that moment |
+| `tables` | what the unit's tables say in the end, as the hardware reads them |
+| `state` | a field of a structure in the end |
+| `pages`, `objects`, `references` | what is left over, or missing, whatever it is called |
+
+What differs and is right all the same is named in `ignore` where the exercise is declared. In every order,
+each outcome must be one that ours has too, and each finding.
+"""
+
+from __future__ import annotations
+
+import inspect
+import textwrap
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from vtdkit.iommu.intel.driver import IntelIommu
+from vtdkit.kernel.explored.exploring import explore
+from vtdkit.kernel.explorer.schedule import Schedule
+from vtdkit.kernel.explorer.system import Outcome
+from vtdkit.lab.scenarios.base import Scenario
+
+from . import student
+from .exercise import Exercise, Said
+from .watched import Guards, Scene, Seen, observe
+
+MOST_FAILURES = 6  # allocations that are made to fail, one after the other
+MOST_ORDERS = 600  # executions of one scenario
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What comes of a scenario in every order: the outcomes, and the findings (kind and place)."""
+
+    values: frozenset[Hashable]
+    findings: frozenset[tuple[str, str]]
+
+
+class _Told(Exception):
+    """Ends an exploration at the first order that tells an answer from ours."""
+
+
+@dataclass(slots=True, repr=False)
+class CodeExercise(Exercise):
+    """An exercise whose answer is code. `answer(seed)` is our solution, the only copy of it.
+
+    - `base` the driver version whose function of that name the answer replaces; `install(function)` where it
+      is not as simple as that
+    - `scenes` situations to run it in, `races` scenarios to run in every order
+    - `ignore` what need not be as in ours (a name from the table above); `forbids` locks that the text
+      forbids, `"any"` for all
+    - `judge(seed, function)` says what else is wrong, None if nothing; `play(seed, function)` runs the code
+      once and returns something to look at
+    """
+
+    base: type[IntelIommu] | None = None
+    install: Callable[[Any], type[IntelIommu]] | None = None
+    scenes: Sequence[Scene] = ()
+    races: Sequence[Scenario] = ()
+    ignore: Sequence[str] = ()
+    forbids: Sequence[str] = ()
+    most_orders: int = MOST_ORDERS
+    judge: Callable[[int, Any], str | None] = lambda seed, given: None
+    play: Callable[[int, Any], Any] = lambda seed, given: None
+    known: dict[Any, Any] = field(default_factory=dict, compare=False)  # what our solution shows, kept
+
+    # -- for the notebook
+    # ------------------------------------------------------------------------------------------------------
+
+    def check(self, given: Any) -> Said:
+        """Whether an answer is right; else what is wrong with it. A hint only for an answer that runs."""
+        problem, costs = self.problem(given)
+        if problem is None:
+            return Said("Right", "", right=True)
+        if not costs:
+            return Said("Not yet", problem)
+        return self.not_yet(problem)
+
+    def try_out(self, given: Any) -> Any:
+        """Run the code once and show what it does; if it cannot be run, say why."""
+        if student.unanswered(given):
+            return Said("Not yet", "the function is not written yet")
+        if problem := self._text_problem(given):
+            return Said("Not yet", problem)
+        shown, problem, _ = student.attempt(lambda _: self.play(self.seed, given), given)
+        return shown if problem is None else Said("Not yet", problem)
+
+    def solution(self) -> Said:
+        """Our solution: its source, checked as any answer is."""
+        ours = self.answer(self.seed)
+        text = textwrap.dedent(inspect.getsource(ours)).strip()
+        verdict = self.seeded(self.seed).check(ours)
+        return Said("Solution", f"{text}\n\n{verdict!r}", right=bool(verdict), code=True)
+
+    # -- the judgement
+    # ---------------------------------------------------------------------------------------------------------
+
+    def problem(self, given: Any) -> tuple[str | None, bool]:
+        """What is wrong with an answer, None if nothing; and whether that costs a hint."""
+        if student.unanswered(given):
+            return "the function is not written yet", False
+        if problem := self._text_problem(given):
+            return problem, False
+        for part in (self._in_scenes, self._in_every_order, self._else):
+            problem, costs = part(given)
+            if problem is not None:
+                return problem, costs
+        return None, False
+
+    def _text_problem(self, given: Any) -> str | None:
+        ours = self.answer(self.seed)
+        return student.wrong_kind(given, ours) or student.forgotten_await(given, ours, self.version(ours))
+
+    def _else(self, given: Any) -> tuple[str | None, bool]:
+        found, problem, costs = student.attempt(lambda _: self.judge(self.seed, given), given)
+        return (problem, costs) if problem is not None else (found, True)
+
+    def version(self, function: Any) -> type[IntelIommu]:
+        """The driver with this function in it."""
+        if self.install is not None:
+            return self.install(function)
+        if self.base is None:
+            return IntelIommu
+        return version_with(self.base, function, self.name_in_driver)
+
+    @property
+    def name_in_driver(self) -> str:
+        """The driver's function that the answer stands for; "" where it is not one of the driver's."""
+        return str(self.answer(self.seed).__name__) if self.base is not None else ""
+
+    # -- on a set of machines
+    # -------------------------------------------------------------------------------------------------------
+
+    def _in_scenes(self, given: Any) -> tuple[str | None, bool]:
+        runs = [(scene, fail) for scene in self.scenes for fail in range(self._failures(scene) + 1)]
+        guards: Guards = {}
+        for scene, fail in runs:  # what ours touches without a lock in one scene, it may in another
+            for thing, held in self._ours(scene, fail).guards.items():
+                guards.setdefault(thing, set()).update(held)
+        for scene, fail in runs:
+            seen, problem, costs = student.attempt(
+                lambda _, s=scene, f=fail: self._observe(s, given, f),  # type: ignore[misc]
+                given,
+            )
+            when = scene.name + (f", allocation {fail} fails" if fail else "")
+            if problem is not None:
+                return f"{when}: {problem}", costs
+            ours = replace(self._ours(scene, fail), guards=guards)
+            for difference in compare(ours, seen, self.ignore, self.forbids):
+                return f"{when}: {difference}", True
+        return None, False
+
+    def _observe(self, scene: Scene, function: Any, fail: int) -> Seen:
+        return observe(scene, self.version(function), self.name_in_driver, fail)
+
+    def _ours(self, scene: Scene, fail: int) -> Seen:
+        key = (scene.name, fail)
+        if key not in self.known:
+            self.known[key] = self._observe(scene, self.answer(self.seed), fail)
+        found: Seen = self.known[key]
+        return found
+
+    def _failures(self, scene: Scene) -> int:
+        return min(self._ours(scene, 0).allocations, MOST_FAILURES) if scene.fails else 0
+
+    # -- in every order
+    # ----------------------------------------------------------------------------------------------------
+
+    def _in_every_order(self, given: Any) -> tuple[str | None, bool]:
+        for scene in self.races:
+            ours = self._our_orders(scene)
+            told, problem, costs = student.attempt(
+                lambda dog, s=scene, o=ours: self._first_difference(s, o, given, dog),  # type: ignore[misc]
+                given,
+            )
+            if problem is not None or told is not None:
+                return f"{scene.about}: {problem or told}", costs or told is not None
+        return None, False
+
+    def _first_difference(
+        self, scene: Scenario, ours: Orders, function: Any, dog: student.Watchdog
+    ) -> str | None:
+        tried = 0
+
+        def look(outcome: Outcome, schedule: Schedule) -> None:
+            nonlocal tried
+            tried += 1
+            dog.pet()
+            for kind, where in _found(outcome):
+                if (kind, where) not in ours.findings:
+                    raise _Told(f"in order number {tried} of those tried, {kind}: {where}")
+            if outcome.value not in ours.values:
+                raise _Told(f"in order number {tried} of those tried it ends so: {outcome.value}")
+
+        try:
+            explore(
+                scene.on(self.version(function)), cpus=scene.cpus, limit=self.most_orders, on_outcome=look
+            )
+        except _Told as told:
+            return str(told)
+        return None
+
+    def _our_orders(self, scene: Scenario) -> Orders:
+        key = ("orders", scene.name)
+        if key not in self.known:
+            values: set[Hashable] = set()
+            findings: set[tuple[str, str]] = set()
+
+            def look(outcome: Outcome, schedule: Schedule) -> None:
+                values.add(outcome.value)
+                findings.update(_found(outcome))
+
+            version = self.version(self.answer(self.seed))
+            explore(scene.on(version), cpus=scene.cpus, limit=self.most_orders, on_outcome=look)
+            self.known[key] = Orders(frozenset(values), frozenset(findings))
+        found: Orders = self.known[key]
+        return found
+
+
+def _found(outcome: Outcome) -> Iterator[tuple[str, str]]:
+    for each in outcome.findings:
+        yield str(getattr(each, "kind", type(each).__name__)), str(getattr(each, "where", ""))
+
+
+def version_with(driver: type[IntelIommu], function: Any, name: str = "") -> type[IntelIommu]:
+    """A driver version that has one function more, or another one in its place: how a student's code
+    gets into a driver.
+
+    Raises TypeError if it is not a function.
+    """
+    if not callable(function):
+        raise TypeError(f"a driver is made of functions; this is {function!r}")
+    return type("Yours", (driver,), {name or function.__name__: function, "title": "your version"})
+
+
+# -- two runs side by side
+# -----------------------------------------------------------------------------------------------------------
+
+
+def compare(ours: Seen, seen: Seen, ignore: Sequence[str] = (), forbids: Sequence[str] = ()) -> Iterator[str]:
+    """Each difference that matters, in a sentence; the most telling first."""
+    if seen.died != ours.died and seen.died:
+        yield f"the kernel does not survive it ({seen.died})"
+        return
+    for name in _ORDER:
+        if name not in ignore:
+            yield from _COMPARED[name](ours, seen)
+        if name == "locks":
+            yield from _forbidden(seen, forbids)
+
+
+def _findings(ours: Seen, seen: Seen) -> Iterator[str]:
+    for key, text in seen.findings.items():
+        if key not in ours.findings:
+            yield text
+    for key, text in ours.findings.items():
+        if key not in seen.findings:
+            yield f"it does not say what it should: {text}"
+
+
+def _returns(ours: Seen, seen: Seen) -> Iterator[str]:
+    if ours.returns == seen.returns:
+        return
+    if len(ours.returns) != len(seen.returns):
+        yield f"it is called {len(seen.returns) - 1} times; {len(ours.returns) - 1} is right"
+        return
+    for mine, theirs in zip(ours.returns, seen.returns, strict=True):
+        if mine != theirs:
+            yield f"it returns {_short(theirs)}; {_short(mine)} is right"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 120 else text[:117] + "..."
+
+
+def _locks(ours: Seen, seen: Seen) -> Iterator[str]:
+    needed, taken = {name for name, _ in ours.locks}, {name for name, _ in seen.locks}
+    for name in sorted(taken - needed):
+        yield f"it takes {name}, which is not needed here"
+    for name in sorted(needed - taken):
+        yield f"it never takes {name}"
+    for name in sorted(needed & taken):
+        if (name, False) in seen.locks and (name, False) not in ours.locks:
+            yield f"it takes {name} with interrupts on, and an interrupt may want it"
+
+
+def _forbidden(seen: Seen, forbids: Sequence[str]) -> Iterator[str]:
+    for name, _ in sorted(seen.locks):
+        if name in forbids or "any" in forbids:
+            yield f"it takes {name}"
+
+
+def _under(ours: Seen, seen: Seen) -> Iterator[str]:
+    for lock, what in sorted(seen.under - ours.under):
+        done = what if what.startswith(("waits", "allocates", "frees")) else f"takes {what}"
+        yield f"it {done} while it holds {lock}"
+
+
+def _guards(ours: Seen, seen: Seen) -> Iterator[str]:
+    for (thing, write), held in sorted(seen.guards.items()):
+        for locks in sorted(held, key=sorted):
+            wanted = ours.guards.get((thing, write))
+            if wanted is None:
+                # ours leaves it alone: whoever changes it elsewhere shows which lock it needs
+                writers = ours.elsewhere.get((thing, True), set())
+                needed = frozenset.intersection(*writers) if writers else frozenset[str]()
+                missing = needed - locks
+            elif any(each <= locks for each in wanted):
+                continue
+            else:
+                missing = min((each - locks for each in wanted), key=lambda each: (len(each), sorted(each)))
+            if missing:
+                how = "written" if write else "read"
+                yield f"{thing} is {how} without {' and '.join(sorted(missing))}"
+
+
+def _allocations(ours: Seen, seen: Seen) -> Iterator[str]:
+    if seen.allocations > ours.allocations:
+        yield f"it allocates {seen.allocations} times; {ours.allocations} is enough"
+
+
+def _commands(ours: Seen, seen: Seen) -> Iterator[str]:
+    if seen.commands == ours.commands:
+        return
+    if [each[:2] for each in seen.commands] == [each[:2] for each in ours.commands]:
+        yield "the unit is told too early or too late: its tables do not say then what they should"
+    elif len(seen.commands) != len(ours.commands):
+        yield f"it sends {len(seen.commands)} commands to the unit; {len(ours.commands)} is right"
+    else:
+        yield "it sends other commands to the unit, or in another order"
+
+
+def _tables(ours: Seen, seen: Seen) -> Iterator[str]:
+    for number, (mine, theirs) in enumerate(zip(ours.tables, seen.tables, strict=True)):
+        if mine[1] != theirs[1]:
+            yield f"unit {number}: what is switched on in the end is not what should be"
+        if mine[0] != theirs[0]:
+            yield f"the tables of unit {number}, as the hardware reads them, do not say in the end what they should"
+
+
+def _state(ours: Seen, seen: Seen) -> Iterator[str]:
+    for name in sorted(ours.state.keys() | seen.state.keys()):
+        if "qi" in name:
+            continue  # the ring's counters follow from the commands
+        mine, theirs = ours.state.get(name, "gone"), seen.state.get(name, "gone")
+        if mine != theirs:
+            yield f"in the end {name} is {_short(theirs)}; {_short(mine)} is right"
+
+
+def _pages(ours: Seen, seen: Seen) -> Iterator[str]:
+    if (more := seen.pages - ours.pages) > 0:
+        yield f"{more} page{'s' * (more > 1)} not given back"
+    elif more < 0:
+        yield f"{-more} page{'s' * (more < -1)} given back that are still needed"
+
+
+def _objects(ours: Seen, seen: Seen) -> Iterator[str]:
+    for kind in sorted(ours.objects.keys() | seen.objects.keys()):
+        more = seen.objects.get(kind, 0) - ours.objects.get(kind, 0)
+        if more:
+            yield f"{abs(more)} {kind} " + ("not freed" if more > 0 else "freed that is still needed")
+
+
+def _references(ours: Seen, seen: Seen) -> Iterator[str]:
+    for name, count in seen.references.items():
+        right = ours.references.get(name, count)
+        if count != right:
+            yield f"{name} has {count} references in the end; {right} is right"
+
+
+_ORDER = (
+    "returns",
+    "findings",
+    "commands",
+    "locks",
+    "guards",
+    "under",
+    "tables",
+    "pages",
+    "objects",
+    "references",
+    "state",
+    "allocations",
+)
+_COMPARED: dict[str, Callable[[Seen, Seen], Iterator[str]]] = {
+    "returns": _returns,
+    "findings": _findings,
+    "locks": _locks,
+    "guards": _guards,
+    "under": _under,
+    "tables": _tables,
+    "commands": _commands,
+    "pages": _pages,
+    "objects": _objects,
+    "references": _references,
+    "state": _state,
+    "allocations": _allocations,
+}

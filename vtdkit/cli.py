@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 
 VERBS: dict[str, tuple[str, str]] = {
+    "lab": ("copy the lessons into a folder and open them in JupyterLab", "vtdkit.lab.classroom:main"),
     "inspect": (
         "print the tables of a machine: root, context, PASID, page tables",
         "vtdkit.vtd.image.commandline:inspect",
@@ -21,6 +22,10 @@ VERBS: dict[str, tuple[str, str]] = {
     "findings": (
         "run every version of the driver and list which has which defect",
         "vtdkit.lab.findings.report:main",
+    ),
+    "handouts": (
+        "make pages of notebooks that move with no kernel and no network, or slides",
+        "vtdkit.lab.handouts.commandline:main",
     ),
     "doctor": ("check this installation, one line for each thing", "vtdkit.lab.doctor:main"),
     "quirks": ("list where emulators differ from the specification", "vtdkit.vtd.image.commandline:quirks"),

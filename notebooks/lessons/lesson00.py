@@ -96,11 +96,33 @@ def walk(read: Read, table: int, iova: int) -> int:
     return table + (iova & 4095)
 
 
+def read_small(address: int) -> int:
+    """One word of a small memory made up for the exercise: four tables, another entry of each, of which one
+    may only be read and one only be written through.
+    """
+    return SMALL.get(address, 0)
+
+
+SMALL_TABLE = 0x7000_0000_1000
+SMALL = {
+    SMALL_TABLE + 8 * 0x101: 0x2003,
+    0x2000 + 8 * 0x042: 0x3001,
+    0x3000 + 8 * 0x1FF: 0x4002,
+    0x4000 + 8 * 0x003: 0xFFFF_FFFF_F000 | 3,
+    0x4000 + 8 * 0x004: 0x5000,  # an address, and not present
+}
+SMALL_PAGE = 0x101 << 39 | 0x042 << 30 | 0x1FF << 21 | 0x003 << 12
+
+
 def _addresses(seed: int) -> list[tuple[Any, ...]]:
-    """Four mapped addresses and one that is not."""
+    """Four mapped addresses and one that is not; then some where every level has its own index."""
     draw = random.Random(seed)
     mapped = [start + draw.randrange(4096) for start in draw.sample(_guest()[1], 4)]
-    return [(read_word, page_table(), iova) for iova in [*mapped, STALE]]
+    small = [SMALL_PAGE + 0xABC, SMALL_PAGE + 4096, SMALL_PAGE + (1 << 30)]
+    return [
+        *((read_word, page_table(), iova) for iova in [*mapped, STALE]),
+        *((read_small, SMALL_TABLE, iova) for iova in small),
+    ]
 
 
 def _form(value: Any) -> str:

@@ -16,9 +16,10 @@ from typing import Any
 from vtdkit.iommu.intel.debugfs import SeqFile
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.iommu.pci import PciDevice
-from vtdkit.lab.computer import Computer
+from vtdkit.lab.computer import FIRST_STAGE, SCALABLE, Computer
 from vtdkit.lab.exercises.exercise import Exercise
-from vtdkit.lab.lesson.base import NO_RACES, CodeExercise, Run, after, in_turn, together, tried, version_with
+from vtdkit.lab.exercises.watched import Scene, Work
+from vtdkit.lab.lesson.base import NO_RACES, CodeExercise, Run, after, in_turn, together, version_with
 from vtdkit.lab.scenarios.catalogue import SCENARIOS
 from vtdkit.lab.steps.schedule import Steps, record_schedule
 from vtdkit.series.catalogue import driver_at
@@ -171,27 +172,27 @@ def _play(seed: int, function: Any) -> SeqFile:
     return text
 
 
-def _judge(seed: int, function: Any) -> str | None:
-    if not callable(function):
-        return "the answer is the function show_device_domain_translation"
-    yours = version_with(driver_at(1), function, "show_device_domain_translation")
-    if _play(seed, function).lines != _play(seed, driver_at(1).show_device_domain_translation).lines:
-        return "the file does not hold what it held before"
-    run = dump_scene(yours, pages=32)
-    if run.waited("unmap"):
-        return "an unmap of another domain still waits for the reader"
-    if run.irqs_off("cat") > 1_000:
-        return "interrupts are off while the file is printed"
-    found = tried("dump-free", yours)
-    if any("NULL pointer" in kind for kind, _, _ in found.findings):
-        return (
-            "in one order the domain is freed first, and the reader follows a pointer to nothing (a NULL "
-            "pointer, an oops)"
-        )
-    if found.findings:
-        kind, where, count = found.findings[0]
-        return f"{kind}: {where}, in {count} of {found.executions} orders"
-    return None
+def _printed(mapped: bool = True, attached: bool = True) -> Callable[[Computer], Work]:
+    """Print the domain of a device: one with pages, one without, or none at all."""
+
+    def prepare(pc: Computer) -> Work:
+        dev = pc.add_device(PLAIN)
+        if mapped:
+            pc.map(pc.domain_of(PLAIN), 0x10000, 0x9000000)
+            pc.map(pc.domain_of(PLAIN), 0x40000000, 0x9000000, 0x200000)
+        if not attached:
+            dev.group.preset(domain=None)
+        return work(pc, dev)
+
+    def work(pc: Computer, dev: PciDevice) -> Work:
+        async def show() -> tuple[int, list[str]]:
+            m = SeqFile(pc.driver)
+            result: int = await pc.driver.show_device_domain_translation(m, dev)
+            return result, m.lines
+
+        return show
+
+    return prepare
 
 
 KEEP_IT_ALIVE = CodeExercise(
@@ -208,6 +209,14 @@ KEEP_IT_ALIVE = CodeExercise(
     ],
     why="Detaching needs the same mutex, so it waits until the last entry is printed; only then can the "
     "domain be freed.",
-    judge=_judge,
+    base=driver_at(1),
+    scenes=[
+        Scene("a device with pages mapped", _printed()),
+        Scene("a device with nothing mapped", _printed(mapped=False)),
+        Scene("a device without a domain", _printed(attached=False)),
+        Scene("second-level tables", _printed(), SCALABLE, scalable=True),
+        Scene("first-level tables", _printed(), FIRST_STAGE, scalable=True),
+    ],
+    races=[SCENARIOS["dump-free"]],
     play=_play,
 )

@@ -8,7 +8,7 @@ plugs devices in one after the other, some of them with aliases, and says which 
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from vtdkit.iommu.intel.driver import IntelIommu
@@ -16,8 +16,9 @@ from vtdkit.iommu.intel.pasid import pasid_table_opaque
 from vtdkit.iommu.pci import PciDevice
 from vtdkit.kernel.checkers.findings import KernelBug
 from vtdkit.kernel.machine.machine import Machine
-from vtdkit.lab.computer import SCALABLE, Computer
+from vtdkit.lab.computer import LEGACY, SCALABLE, Computer
 from vtdkit.lab.exercises.exercise import Exercise
+from vtdkit.lab.exercises.watched import Scene, Work
 from vtdkit.lab.lesson.base import NO_RACES, CodeExercise, Run, Table, after, table, together, version_with
 from vtdkit.lab.scenarios.base import Observer, Scenario
 from vtdkit.series.catalogue import driver_at
@@ -172,33 +173,30 @@ async def get_alias_pasid_table(
     return int(data.pasid_table is not None)
 
 
-def _version(function: Any) -> type[IntelIommu]:
-    if not callable(function):
-        raise TypeError("the answer is the function get_alias_pasid_table")
-    return version_with(driver_at(2), function, "get_alias_pasid_table")
-
-
 def _play(seed: int, function: Any) -> Table:
     """What becomes of the device with the odd function."""
-    return plugged(_version(function), ODD_FUNCTION)
+    return plugged(version_with(driver_at(2), function), ODD_FUNCTION)
 
 
-def _judge(seed: int, function: Any) -> str | None:
-    yours = _version(function)
-    for what, devices in (("odd function", ODD_FUNCTION), ("device behind a bridge", BEHIND_A_BRIDGE)):
-        if (got := plugged(yours, devices)) != (meant := plugged(driver_at(1), devices)):
-            return f"with the {what}, the driver before the patch had\n{meant}\nand yours has\n{got}"
-    run = attach_alone(yours, 8)
-    if run.taken(LOCK) >= attach_alone(driver_at(1), 8).taken(LOCK):
-        return "device_domain_lock is taken as often as before the patch"
-    pc = computer(yours, 2)
-    pc.run(pc.core.iommu_attach_device(pc.new_domain(), pc.devices[FIRST]))
-    if (kept := pc.devices[FIRST].kref.value) != 1:
-        return (
-            f"00:03.0 has {kept} references where 1 is right: what the bus gives you, you must give back "
-            "with self.bus.put"
-        )
-    return None
+def _asked(there: bool = True, probed: bool = True, bus: int = 3) -> Callable[[Computer], Work]:
+    """Ask for the table of 03:00.0, which is there or not, known to the driver or not; or of another bus."""
+
+    def prepare(pc: Computer) -> Work:
+        other = pc.add_device("03:00.0", probe=probed) if there else None
+        pc.add_device(SECOND)
+        asks = pc.add_device("03:00.1", probe=False, aliases=("03:00.0",))
+        data = pasid_table_opaque()
+
+        async def look() -> tuple[int, bool]:
+            found: int = await pc.driver.get_alias_pasid_table(asks, bus, 0, data)
+            record = other.peek("iommu_priv") if other is not None else None
+            return found, data.pasid_table is (
+                record.pasid_table if record is not None and bus == 3 else None
+            )
+
+        return look
+
+    return prepare
 
 
 BY_ADDRESS = CodeExercise(
@@ -218,6 +216,15 @@ BY_ADDRESS = CodeExercise(
     ],
     why="The list of the PCI bus has the same devices as the driver's own list. (Lesson 04 does this, and "
     "forgets the last step.)",
-    judge=_judge,
+    base=driver_at(2),
+    scenes=[
+        Scene("a device with a table", _asked(), SCALABLE, scalable=True),
+        Scene("a device without a table", _asked(), LEGACY),
+        Scene("a device that the driver does not know", _asked(probed=False), SCALABLE, scalable=True),
+        Scene("no device at that address", _asked(there=False), SCALABLE, scalable=True),
+        Scene("a bus without devices", _asked(bus=7), SCALABLE, scalable=True),
+        Scene("two units", _asked(), [SCALABLE, SCALABLE], scalable=True),
+    ],
+    forbids=(LOCK,),
     play=_play,
 )

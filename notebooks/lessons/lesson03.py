@@ -10,6 +10,7 @@ such a device gets afterwards.
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,10 +19,12 @@ from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.lab.computer import LEGACY, SCALABLE, Computer
 from vtdkit.lab.exercises.exercise import Exercise
+from vtdkit.lab.exercises.watched import Scene, Work
 from vtdkit.lab.lesson.base import NO_RACES, CodeExercise, Run, after, in_turn, together, version_with
 from vtdkit.lab.scenarios.base import Observer, Scenario
 from vtdkit.series.catalogue import driver_at, name_of
 from vtdkit.series.mainline import versions as mainline
+from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.requests import Fault, Translation
 
 LOCK = "device_domain_lock"
@@ -253,39 +256,45 @@ async def disable_dmar_iommu(self: Any, iommu: Any) -> None:
         await self.iommu_disable_translation(iommu)
 
 
-def _version(function: Any) -> type[IntelIommu]:
-    if not callable(function):
-        raise TypeError("the answer is the function disable_dmar_iommu")
-    return version_with(driver_at(3), function, "disable_dmar_iommu")
-
-
 def _play(seed: int, function: Any) -> LeftBehind:
     """One device left behind, in legacy mode."""
-    return left_behind(_version(function), 1)
+    return left_behind(version_with(driver_at(3), function), 1)
 
 
-def _judge(seed: int, function: Any) -> str | None:
-    yours = _version(function)
-    for scalable in (False, True):
-        mode = "scalable" if scalable else "legacy"
-        for devices in (0, 1, 2):
-            end = left_behind(yours, devices, scalable=scalable)
-            if problem := _wrong_end(end):
-                return f"{mode} mode, {devices} devices left behind: {problem}"
-    if removal_scene(yours).taken(LOCK) > removal_scene(driver_at(3)).taken(LOCK):
-        return "device_domain_lock is taken again"
-    return None
+def _gone(
+    left: int, started: bool = True, on: bool = True, share: bool = False
+) -> Callable[[Computer], Work]:
+    """The second unit is disabled with so many devices left behind, or before it was ever started, or with
+    translation off already.
+    """
+
+    def prepare(pc: Computer) -> Work:
+        pc.add_device(NEIGHBOUR, ats=True)
+        for number in range(left):
+            pc.add_device(address(number), unit=1)
+            pc.map(pc.domain_of(address(number)), 0x10000, STALE)
+            if share and number:
+                pc.run(pc.core.iommu_attach_device(pc.domain_of(address(0)), pc.devices[address(number)]))
+        iommu = pc.iommu(1)
+        if not started:
+            iommu.preset(domain_ids=None)
+        if not on:
+            pc.run(pc.driver.iommu_disable_translation(iommu))
+        return lambda: pc.driver.disable_dmar_iommu(iommu)
+
+    return prepare
 
 
-def _wrong_end(end: LeftBehind) -> str | None:
-    if end.held:
-        return "device_domain_lock is taken again"
-    if end.translating:
-        freed = ", and reads a root table that was freed" if end.reads_freed else ""
-        return f"the unit still translates{freed}"
-    if end.devices and not end.warnings:
-        return "no warning"
-    return "a warning without a reason" if end.warnings and not end.devices else None
+def _scenes(mode: str, unit: Capabilities, scalable: bool) -> list[Scene]:
+    kinds = {
+        "no device left": _gone(0),
+        "one device left": _gone(1),
+        "two devices left": _gone(2),
+        "two devices of one domain left": _gone(2, share=True),
+        "a unit that was never started": _gone(0, started=False),
+        "translation is off already": _gone(1, on=False),
+    }
+    return [Scene(f"{mode}, {what}", each, [unit, unit], scalable) for what, each in kinds.items()]
 
 
 WARN_AND_STOP = CodeExercise(
@@ -306,6 +315,8 @@ WARN_AND_STOP = CodeExercise(
     ],
     why="One id is reserved in legacy mode and two in scalable mode. A unit that is still on must not "
     "outlive its root table.",
-    judge=_judge,
+    base=driver_at(3),
+    scenes=[*_scenes("legacy mode", LEGACY, False), *_scenes("scalable mode", SCALABLE, True)],
+    forbids=("any",),
     play=_play,
 )

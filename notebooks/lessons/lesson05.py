@@ -13,6 +13,7 @@ The cost table has no figure for giving a page back, so the versions are run wit
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import Any
 
 from vtdkit.iommu.intel.driver import IntelIommu
@@ -21,13 +22,13 @@ from vtdkit.kernel.machine.machine import Machine
 from vtdkit.kernel.memory.pages import Page
 from vtdkit.lab.computer import LEGACY, SCALABLE, Computer
 from vtdkit.lab.exercises.exercise import Exercise
+from vtdkit.lab.exercises.watched import Scene, Work
 from vtdkit.lab.lesson.base import (
     NO_RACES,
     CodeExercise,
     Run,
     Tried,
     after,
-    duration,
     shown_by,
     together,
     tried,
@@ -226,35 +227,24 @@ async def free_context_table(self: Any, iommu: Any) -> None:
     await self.free_pgtable_page(root)
 
 
-def _version(function: Any) -> type[IntelIommu]:
-    if not callable(function):
-        raise TypeError("the answer is the function free_context_table")
-    return version_with(driver_at(5), function, "free_context_table")
-
-
-def _pages_kept(driver: type[IntelIommu]) -> int:
-    """How many table pages of the unit are still there when it is gone."""
-    pc = computer(driver, 3)
-    pc.run(pc.driver.dmar_iommu_hotplug(pc.iommu(1), False))
-    return sum("dmar1" in page.name and "table" in page.name for page in pc.machine.pages.live())
-
-
 def _play(seed: int, function: Any) -> Tried:
     """Every order of the scenario, with this function."""
-    return tried(ASKS, _version(function))
+    return tried(ASKS, version_with(driver_at(5), function))
 
 
-def _judge(seed: int, function: Any) -> str | None:
-    yours = _version(function)
-    if kept := _pages_kept(yours):
-        return f"{kept} table pages of the unit are not given back"
-    if (late := removal_scene(yours).results["timer"] - TIMER) > 1_000:
-        return f"the timer interrupt still comes {duration(late)} late"
-    found = _play(seed, function)
-    if found.findings:
-        kind, where, count = found.findings[0]
-        return f"{kind}: {where}, in {count} of {found.executions} orders"
-    return None
+def _freed(buses: int, both: bool = False, again: bool = False) -> Callable[[Computer], Work]:
+    """Free the tables of a unit that had devices on some buses, in one half of each or both; or once more."""
+
+    def prepare(pc: Computer) -> Work:
+        iommu = pc.iommu(len(pc.hardware) - 1)
+        pc.run(use_buses(pc, iommu, buses))
+        if both:
+            pc.run(use_buses(pc, iommu, 256, 0x80))
+        if again:
+            pc.run(pc.driver.free_context_table(iommu))
+        return lambda: pc.driver.free_context_table(iommu)
+
+    return prepare
 
 
 TAKE_IT_AWAY_FIRST = CodeExercise(
@@ -275,6 +265,15 @@ TAKE_IT_AWAY_FIRST = CodeExercise(
     ],
     why="Who had the lock before us is done when we have it; who gets it after us finds nothing. The freeing "
     "needs no lock.",
-    judge=_judge,
+    base=driver_at(5),
+    scenes=[
+        Scene("legacy mode, three buses", _freed(3)),
+        Scene("legacy mode, no device ever", _freed(0)),
+        Scene("scalable mode, lower halves", _freed(2), SCALABLE, scalable=True),
+        Scene("scalable mode, both halves", _freed(2, both=True), SCALABLE, scalable=True),
+        Scene("there is no root table any more", _freed(1, again=True)),
+        Scene("the second unit", _freed(1), [LEGACY, LEGACY]),
+    ],
+    races=[ASKS],
     play=_play,
 )

@@ -10,7 +10,7 @@ patch 11 on, whose callers no longer hold `device_domain_lock` around both.
 from __future__ import annotations
 
 import random
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from vtdkit.iommu.core import IommuDomain
@@ -19,8 +19,9 @@ from vtdkit.iommu.intel.structs import dmar_domain, intel_iommu
 from vtdkit.kernel.checkers.findings import Finding
 from vtdkit.kernel.explored.exploring import ScenarioExploration, explore
 from vtdkit.kernel.machine.machine import Machine
-from vtdkit.lab.computer import Computer
+from vtdkit.lab.computer import SCALABLE, Computer
 from vtdkit.lab.exercises.exercise import Exercise
+from vtdkit.lab.exercises.watched import Scene, Work
 from vtdkit.lab.lesson.base import NO_RACES, CodeExercise, Run, Table, after, table, together, version_with
 from vtdkit.lab.scenarios.base import Observer, Scenario
 from vtdkit.series.catalogue import driver_at
@@ -294,29 +295,28 @@ async def switch_domain_id(self: Any, old: dmar_domain, new: dmar_domain, iommu:
         return error
 
 
-def _version(function: Any) -> type[IntelIommu]:
-    return version_with(driver_at(11), function, "switch_domain_id")
-
-
-def _judge(seed: int, function: Any) -> str | None:
-    found = outcomes(SWITCH, _version(function))
-    total = found.executions + found.deadlocks
-    if found.deadlocks:
-        return (
-            f"it never ends, in {found.deadlocks} of {total} orders: whoever holds iommu->lock must not "
-            "ask for it again"
-        )
-    for value, times in found.outcomes.items():
-        if value != "switch works":
-            return f"{value}, in {times} of {total} orders"
-    races = found.of("domain_ids")
-    return (
-        f"{races[0].kind}: {races[0].where}: the two CPUs change it with no lock in common" if races else None
-    )
-
-
 def _play(seed: int, function: Any) -> ScenarioExploration:
-    return outcomes(SWITCH, _version(function))
+    return outcomes(SWITCH, version_with(driver_at(11), function))
+
+
+def _switched(full: bool = True, devices: int = 1, known: bool = False) -> Callable[[Computer], Work]:
+    """A domain with some devices gives its id up for another one; ids are scarce or not; the other domain has
+    one already or not.
+    """
+
+    def prepare(pc: Computer) -> Work:
+        for number in range(devices):
+            pc.add_device(f"00:{number + 3:02x}.0")
+        old, new = pc.domain_of("00:03.0"), pc.new_domain()
+        for number in range(1, devices):
+            pc.run(pc.core.iommu_attach_device(old, pc.devices[f"00:{number + 3:02x}.0"]))
+        if known:
+            pc.run(pc.driver.domain_attach_iommu(pc.dmar(new), pc.iommu()))
+        while full and len(ids_in_use(pc)) < 16:
+            pc.run(pc.driver.domain_attach_iommu(pc.dmar(pc.new_domain()), pc.iommu()))
+        return lambda: pc.driver.switch_domain_id(pc.dmar(old), pc.dmar(new), pc.iommu())
+
+    return prepare
 
 
 SWITCH_IDS = CodeExercise(
@@ -334,6 +334,14 @@ SWITCH_IDS = CodeExercise(
         "their bodies, take_domain_id and drop_domain_id, want the lock held: async with iommu.lock",
     ],
     why="What must be one step needs one hold of the lock, and so functions that do not lock for themselves.",
-    judge=_judge,
+    base=driver_at(11),
+    scenes=[
+        Scene("the last id goes from one to the other", _switched(), FEW),
+        Scene("two devices, and no id is left", _switched(devices=2), FEW),
+        Scene("ids enough", _switched(full=False)),
+        Scene("the other domain has an id", _switched(known=True), FEW),
+        Scene("scalable mode", _switched(full=False), SCALABLE, scalable=True),
+    ],
+    races=[SWITCH],
     play=_play,
 )

@@ -361,8 +361,8 @@ def _play(seed: int, function: Any) -> Table:
 
 
 def _set_up(entry: str, mapped: bool = True, levels_less: int = 0) -> Callable[[Computer], Work]:
-    """Fill in the entry of PASID 5, which is free, in use, or in a table that is not there yet; on a unit whose
-    tables have some levels less than the domain's.
+    """Fill in the entry of PASID 5, which is free, in use, or in a table that is not there yet; on a unit
+    whose tables have some levels less than the domain's.
     """
 
     def prepare(pc: Computer) -> Work:

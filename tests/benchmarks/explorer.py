@@ -1,7 +1,7 @@
 """How many executions a second the explorer runs, beside frontrun, in the same run; and
 the large published counts.
 
-    python tests/benchmarks/explorer.py [--quick] [--workers N]
+    python tests/benchmarks/explorer.py [--quick]
 
 Three tables: small programs of three threads (the figure that others build on), the large members of the
 published families with their counts checked, and frontrun 0.7 (a DPOR explorer for Python threads) on
@@ -10,7 +10,7 @@ what a model buys, not that its engine is slow. It treats two reads as ordered, 
 than there are classes; its own executions are what is counted for it.
 
 Figures are the best of several rounds: CPU time in the first two tables, the clock on the wall beside
-frontrun (both in turn) and with workers. The last line is one JSON object, for the program on which
+frontrun (both in turn). The last line is one JSON object, for the program on which
 we are least ahead.
 """
 
@@ -21,7 +21,6 @@ import json
 import subprocess
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -66,29 +65,17 @@ def small(seconds: float) -> None:
         print(f"{name + ' ' + str(n):28}{found.executions:>9}{rate:>14,.0f}{steps:>12,.0f}")
 
 
-def large(quick: bool, workers: int) -> None:
-    title = f"{workers:>5} workers" if workers else ""
-    print(f"\n{'large':28}{'classes':>9}{'blocked':>9}{'seconds':>9}{'executions/s':>14}{title}")
-    with ProcessPoolExecutor(max(1, workers)) as pool:
-        for name, n, expected in LARGE:
-            if quick and expected > 10_000:
-                continue
-            began = time.process_time()
-            found = explore_system(Family(name, n))
-            took = time.process_time() - began
-            assert found.executions == expected, (
-                f"{name} {n}: {found.executions} executions, {expected} classes"
-            )
-            line = f"{name + ' ' + str(n):28}{found.executions:>9}{found.blocked:>9}{took:>9.1f}"
-            line += f"{found.executions / took:>14,.0f}"
-            if workers:
-                began = time.perf_counter()
-                parts = explore_system(Family(name, n), executor=pool)
-                assert parts.executions == expected, (
-                    f"{name} {n}: {parts.executions} executions in parts, {expected} classes"
-                )
-                line += f"{time.perf_counter() - began:>11.1f} s"
-            print(line, flush=True)
+def large(quick: bool) -> None:
+    print(f"\n{'large':28}{'classes':>9}{'blocked':>9}{'seconds':>9}{'executions/s':>14}")
+    for name, n, expected in LARGE:
+        if quick and expected > 10_000:
+            continue
+        began = time.process_time()
+        found = explore_system(Family(name, n))
+        took = time.process_time() - began
+        assert found.executions == expected, f"{name} {n}: {found.executions} executions, {expected} classes"
+        speed = found.executions / took
+        print(f"{name + ' ' + str(n):28}{found.executions:>9}{found.blocked:>9}{took:>9.1f}{speed:>14,.0f}")
 
 
 class Shared:
@@ -166,16 +153,13 @@ def beside(rounds: int) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--quick", action="store_true", help="leave out what takes more than a few seconds")
-    parser.add_argument(
-        "--workers", type=int, default=0, help="run the large ones over so many processes as well"
-    )
     parser.add_argument("--peer", nargs=2, metavar=("PROGRAM", "N"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.peer:
         print(json.dumps(frontrun(options.peer[0], int(options.peer[1]))))
         return
     small(0.3 if options.quick else 1.5)
-    large(options.quick, options.workers)
+    large(options.quick)
     print(json.dumps(beside(1 if options.quick else 3)))
 
 

@@ -23,8 +23,10 @@ from pathlib import Path
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from tests.reality_check.oracle import Oracle
 from vtdkit.vtd.image.image import Image
-from vtdkit.vtd.image.oracle import Oracle
 from vtdkit.vtd.image.survey import Survey
 from vtdkit.vtd.requests import Request, sid
 from vtdkit.vtd.unit.unit import RemappingUnit

@@ -14,8 +14,6 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from vtdkit.kernel.machine.costs import IDEAL
-from vtdkit.kernel.machine.machine import Machine
 from theory import (
     Steady,
     charged_at_release,
@@ -24,6 +22,9 @@ from theory import (
     queued,
     ticket,
 )
+
+from vtdkit.kernel.machine.costs import IDEAL
+from vtdkit.kernel.machine.machine import Machine
 from vtdkit.kernel.machine.workload import Constant, Exponential, LoadResult, Times, closed_loop
 
 S, Z = 400, 2000

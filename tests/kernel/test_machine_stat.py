@@ -14,7 +14,7 @@ from vtdkit.kernel.machine.costs import IDEAL, NEAR, Costs
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.kernel.machine.workload import Exponential, closed_loop
 from vtdkit.kernel.record.lockstat import Side
-from vtdkit.kernel.record.record import Trace
+from vtdkit.kernel.record.trace import Trace
 
 
 def contended(

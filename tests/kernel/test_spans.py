@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from vtdkit.kernel.machine.costs import IDEAL
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.kernel.machine.workload import Exponential, closed_loop
-from vtdkit.kernel.record.record import TYPES, Trace
+from vtdkit.kernel.record.record import TYPES
 from vtdkit.kernel.record.spans import OCCUPATION, Span
+from vtdkit.kernel.record.trace import Trace
 
 
 def story() -> Trace:

@@ -10,8 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vtdkit.kernel.machine.costs import IDEAL, NEAR
-from vtdkit.kernel.machine.machine import Machine
 from tests.benchmarks.theory import (
     Steady,
     charged_at_release,
@@ -20,6 +18,8 @@ from tests.benchmarks.theory import (
     queued,
     ticket,
 )
+from vtdkit.kernel.machine.costs import IDEAL, NEAR
+from vtdkit.kernel.machine.machine import Machine
 from vtdkit.kernel.machine.workload import (
     Constant,
     Exponential,

@@ -1,9 +1,9 @@
 """Programs with one thing wrong: what a reference solution becomes when it is changed in one place.
 
 `mutants(function)` yields (what was changed, the changed function). A change is a statement dropped or done
-twice, two neighbours swapped, a lock dropped, weakened, widened or narrowed, a test dropped or turned round, a
-return value or a number changed; and what gives something back dropped together with every name under which a
-thing could be recognised.
+twice, two neighbours swapped, a lock dropped, weakened, widened or narrowed, a test dropped or turned round,
+a return value or a number changed; and what gives something back dropped together with the names under which
+a thing could be recognised.
 """
 
 from __future__ import annotations
@@ -214,7 +214,7 @@ def _values(tree: ast.Module) -> Made:
                 def give(node: Any, value: Any = value) -> None:
                     node.value = ast.Constant(value)
 
-                if node.value is None or ast.unparse(node.value) != repr(value):
+                if ast.unparse(node.value or ast.Constant(None)) != repr(value):
                     yield f"returns {value}: {_line(node)}", path, give
         if isinstance(node, ast.Constant) and type(node.value) is int:
             for step in (1, -1):

@@ -22,6 +22,7 @@ def test_this_installation_is_healthy_and_says_so_in_lines_and_in_json(
     assert all(line.startswith(("PASS  ", "WARN  ")) for line in lines)
     named = [line[6:].split(": ")[0] for line in lines]
     assert named[0] == "Python"
+    assert len(named) == len(set(named))
     for what in (
         "anywidget",
         "jupyterlab",
@@ -67,6 +68,11 @@ def test_a_package_is_compared_with_its_range(text: str, extra: str, expected: s
     assert check.verdict == expected
     if expected != "PASS":
         assert f"pip install -e .[{extra}]" in check.found
+
+
+def test_a_package_that_two_extras_need_is_one_line() -> None:
+    needs = {"notebooks": ["pytest>=1"], "test": ["pytest>=1", "hypothesis>=1"]}
+    assert [check.what for check in doctor.packages(needs)] == ["pytest", "hypothesis"]
 
 
 def test_ranges_come_from_the_checkout_or_else_from_the_installed_package(

@@ -113,8 +113,8 @@ def test_the_second_exercise_takes_the_group_mutex_and_nothing_less() -> None:
     async def unwritten(self: object, m: object, dev: object) -> int:
         raise NotImplementedError
 
-    assert "does not hold what it held before" in exercise.check(nothing).text
-    assert "pointer to nothing" in exercise.check(looks_too_early).text
-    assert "still waits" in exercise.check(under_the_old_lock).text
+    assert "it returns (0, ())" in exercise.check(nothing).text
+    assert "BUG: K" in exercise.check(looks_too_early).text
+    assert "takes device_domain_lock" in exercise.check(under_the_old_lock).text
     assert "not written yet" in exercise.check(unwritten).text
     assert exercise.try_out(lesson.show_device_domain_translation).lines[0].startswith("Device 00:03.0")

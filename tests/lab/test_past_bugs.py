@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.kernel.explorer.saved import Saved, load_saved
 from vtdkit.kernel.explored.exploring import replay
-from vtdkit.kernel.explorer.saved import Saved, load_saved
 from vtdkit.lab.findings.look import VERSIONS
 from vtdkit.lab.scenarios.catalogue import SCENARIOS
 

@@ -36,7 +36,8 @@ def handouts(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = [
         sys.executable,
         "-m",
-        "vtdkit.lab.handouts",
+        "vtdkit",
+        "handouts",
         "--out",
         str(out),
         "--cache",

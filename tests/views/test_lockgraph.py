@@ -44,7 +44,7 @@ def test_an_edge_says_what_was_taken_under_what_and_where() -> None:
     order = lock_order(nested(("a", "b", "c")))
     assert pairs(order) == {("a", "b"), ("b", "c")}
     assert order.locks == ("a", "b", "c")
-    assert {edge.taken_at.split(":")[0] for edge in order.edges} == {"take"}
+    assert {edge.taken_at for edge in order.edges} == {"take"}  # no line: a figure is kept in a notebook
     assert order.circles == ()
 
 
@@ -62,15 +62,14 @@ def test_a_circle_through_three_locks_is_spelled_out() -> None:
     assert "◆ Circle: a → b → c → a. Each thread can hold one and wait for the next: deadlock." in text
 
 
-def test_machine_validator_records_and_trace_say_the_same() -> None:
-    machine, trace, _ = driver_run(0)
+def test_machine_validator_and_records_say_the_same() -> None:
+    machine, *_ = driver_run(0)
     order = lock_order(machine)
     assert ("device_domain_lock", "&iommu->lock") in pairs(order)
     assert order.circles == ()
     assert lock_order(machine.lockdep) == order
     assert machine.lockdep is not None
     assert lock_order(machine.lockdep.edges()) == order
-    assert pairs(lock_order(trace)) == pairs(order)
 
 
 def test_the_first_patch_takes_device_domain_lock_out_of_the_dump() -> None:
@@ -191,7 +190,7 @@ def test_the_figure_names_locks_places_and_the_circle_in_words() -> None:
     figure = lock_order_figure(nested(("a", "b"), ("b", "a")), title="Two locks", width=6)
     shown = texts(figure)
     assert {"Two locks", "a", "b"} <= set(shown)
-    assert sum(text.startswith("◆ take:") for text in shown) == 2
+    assert sum(text.startswith("◆ take") for text in shown) == 2
     assert any(text.startswith("◆ Circle: ") for text in shown)
     assert figure.get_size_inches()[0] == 6
 
@@ -209,5 +208,5 @@ def test_without_edges_the_figure_says_so() -> None:
 
 def test_the_figure_is_told_to_whoever_cannot_see_it() -> None:
     told = spoken(lock_order_figure(nested(("a", "b"), ("b", "a")), title="Two locks"))
-    assert told.startswith("Two locks: b under a in take:")
+    assert told.startswith("Two locks: b under a in take;")
     assert told.endswith("circle a to b to a.")

@@ -1,5 +1,5 @@
-"""The interleaving stepper: its record, its words (the same in Python and in the browser), still, figure,
-and keys in a page.
+"""The interleaving stepper: its record, its words (the same in Python and in the browser), still, and keys
+in a page.
 """
 
 from __future__ import annotations
@@ -19,9 +19,8 @@ from vtdkit.lab.scenarios.catalogue import SCENARIOS
 from vtdkit.lab.steps.schedule import Steps, record_schedule
 from vtdkit.series.catalogue import driver_at
 from vtdkit.views.shared.record import checked
-from vtdkit.views.stepper.figure import rows
 from vtdkit.views.stepper.record import columns, says, states, stepper_record
-from vtdkit.views.stepper.still import excerpt, stepper_still
+from vtdkit.views.stepper.still import excerpt, rows, stepper_still
 from vtdkit.views.stepper.widget import Stepper
 
 MODEL = """(module, { record, steps }) => {
@@ -106,7 +105,7 @@ def test_the_record_is_small_and_plain() -> None:
     assert len(json.dumps(checked(stepper_record(timer())))) < 80_000
 
 
-# -- widget, still, figure ----------------------------------------------------
+# -- widget, still ------------------------------------------------------------
 
 
 def test_the_widget_says_where_it_is_and_stays_inside() -> None:
@@ -123,20 +122,34 @@ def test_the_widget_says_where_it_is_and_stays_inside() -> None:
 
 
 def test_the_still_shows_source_memory_and_the_point_of_no_return() -> None:
-    text = str(Stepper(dump_unmap(), step=8).still())
+    text = Stepper(dump_unmap(), step=8).still().svg
     order = "Schedule: v1: unmap*2 cat unmap cat unmap*3 cat"
-    for shown in ("0  CPU0: cat", "pgtable_walk_level", "&gt;", "freed", "Point of no return: step 8", order):
+    for shown in (
+        "0  CPU0: cat",
+        "pgtable_walk_level",
+        "▶",
+        "freed",
+        "Point of no return:",
+        "step 8; ",
+        order,
+    ):
         assert shown in text, shown
     assert "use-after-free" not in text  # not yet found at step 8
-    assert "use-after-free" in str(stepper_still(dump_unmap(), 9))
-    assert len(text) < 10_000
+    assert "use-after-free" in stepper_still(dump_unmap(), 9).svg
+    assert len(text) < 20_000
+
+
+def test_before_the_first_step_nothing_is_given_away() -> None:
+    text = Stepper(dump_unmap()).still().svg
+    for later in ("Point of no return", "use-after-free", "free domain 2"):
+        assert later not in text
 
 
 def test_the_excerpt_marks_the_current_line() -> None:
     steps = dump_unmap()
     stand = steps.stand(8, 0)
-    lines = excerpt(steps.sources[stand.function], stand).splitlines()
-    (current,) = [line for line in lines if line.startswith(">")]
+    lines = excerpt(steps.sources[stand.function], stand)
+    (current,) = [line for sign, line, _ in lines if sign.strip()]
     assert "load" in current
     assert len(lines) <= 9
 
@@ -153,25 +166,23 @@ def test_hostile_names_are_text() -> None:
             machine.spawn(take(), cpu=cpu, name="<script>")
         return lambda: "<b>"
 
-    text = str(Stepper(record_schedule(nasty), step=3).still())
+    text = Stepper(record_schedule(nasty), step=3).still().svg
     assert "<script" not in text
     assert "<img" not in text
     assert "<b>" not in text
 
 
-def test_the_figure_has_a_row_for_each_step_and_the_finding() -> None:
-    figure = Stepper(dump_unmap()).figure()
-    shown = [text.get_text() for text in figure.axes[0].texts]
-    assert shown.count("read domain 2 level 1 table[0]") == 2
-    assert any(text.startswith("◆ BUG: KASAN") for text in shown)
-    assert "point of no return" in shown
-    assert len(figure.png()) < 60_000
+def test_the_list_has_a_row_for_each_step_and_the_finding() -> None:
+    text = Stepper(dump_unmap(), step=9).still().svg
+    assert text.count(">read domain 2 level 1 table[0]<") == 2
+    assert ">◆ BUG: KASAN" in text
+    assert ">point of no return<" in text
 
 
 @pytest.mark.parametrize("make", [dump_unmap, timer, deadlock])
-def test_rows_of_the_figure_keep_what_happens_and_draw_the_rest_together(make: Any) -> None:
+def test_rows_of_the_list_keep_what_happens_and_draw_the_rest_together(make: Any) -> None:
     steps = make()
-    shown = rows(steps)
+    shown = rows(steps, len(steps))
     assert len(shown) <= 40
     numbers = [row.step for row in shown]
     assert numbers == sorted(set(numbers))
@@ -184,7 +195,7 @@ def test_rows_of_the_figure_keep_what_happens_and_draw_the_rest_together(make: A
 
 
 def test_uneventful_steps_of_one_thread_are_one_row() -> None:
-    shown = rows(timer())
+    shown = rows(timer(), 66)
     (long,) = [row for row in shown if row.step == 48]
     assert (long.thread, long.text) == (0, "… 41 steps …")
 

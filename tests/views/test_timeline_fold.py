@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from tests.views.timeline_runs import contended, driver_run, trace_of
 from vtdkit.kernel.machine.costs import IDEAL
 from vtdkit.kernel.machine.machine import Machine
-from vtdkit.kernel.record.record import KINDS, Trace
+from vtdkit.kernel.record.record import KINDS
+from vtdkit.kernel.record.trace import Trace
 from vtdkit.views.timeline.fold import STATES, Lane, Timeline, timeline_of
 from vtdkit.views.timeline.layout import totals
 

@@ -14,8 +14,9 @@ from typing import Any
 
 from vtdkit.kernel.machine.costs import IDEAL
 from vtdkit.kernel.machine.machine import Machine
-from vtdkit.kernel.record.record import KINDS, TYPES, Trace
+from vtdkit.kernel.record.record import KINDS, TYPES
 from vtdkit.kernel.record.sites import Site
+from vtdkit.kernel.record.trace import Trace
 from vtdkit.lab.computer import Computer
 from vtdkit.series.catalogue import driver_at
 from vtdkit.vtd.capabilities import Capabilities

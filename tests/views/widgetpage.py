@@ -6,7 +6,8 @@ gets, over a small model.
         assert page.status() == "…"
 
 With `kernel=True` what the browser changes is set on the Python widget and what Python changes comes
-back, as a kernel would do it; without, nobody answers, as in a saved page. `zoom` is the browser's.
+back, as a kernel would do it; without, nobody answers, as in a saved page. `hosted=True` sends the state as
+a kernel inside the browser does: what is None is not there. `zoom` is the browser's.
 `outside` and `page_errors` must stay empty.
 """
 
@@ -51,6 +52,13 @@ _START = """async ([source, sheet, state]) => {
 }"""
 
 
+def without_none(value: Any) -> Any:
+    """Plain data as a kernel inside the browser sends it: keys whose value is None are dropped."""
+    if isinstance(value, dict):
+        return {key: without_none(each) for key, each in value.items() if each is not None}
+    return [without_none(each) for each in value] if isinstance(value, list | tuple) else value
+
+
 class WidgetPage:
     """A widget that is shown. `root` is its locator, `page` Playwright's page."""
 
@@ -63,6 +71,7 @@ class WidgetPage:
         width: int = 1280,
         zoom: float = 1,
         kernel: bool = False,
+        hosted: bool = False,
     ) -> None:
         size = {"width": round(width / zoom), "height": round(900 / zoom)}
         self.context = browser.new_context(viewport=size, device_scale_factor=zoom, color_scheme=theme)
@@ -82,7 +91,10 @@ class WidgetPage:
         names = [
             name for name in widget.get_state() if name not in ("_esm", "_css") and not name.startswith("_")
         ]
-        self.page.evaluate(_START, [str(widget._esm), str(widget._css), widget.get_state(names)])
+        state = widget.get_state(names)
+        self.page.evaluate(
+            _START, [str(widget._esm), str(widget._css), without_none(state) if hosted else state]
+        )
         self.root = self.page.locator(".vtd")
 
     def _seen(self, url: str) -> None:

@@ -1,6 +1,6 @@
 """One scenario for every condition of the fault tables: tables that are right but for one thing.
 
-`CASES[label]()` returns the unit and the request that trips over it. The request may be a `PageRequest`.
+`CASES[label]()` returns the unit and the request that trips over it.
 Scenarios use only the builders of `rig`; nothing here knows how the model finds the condition.
 """
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vtdkit.vtd.capabilities import Capabilities
-from vtdkit.vtd.requests import PageRequest, Request
+from vtdkit.vtd.requests import Request
 from vtdkit.vtd.unit.unit import RemappingUnit
 
 from .rig import (
@@ -40,7 +40,7 @@ class Case:
     """A unit and a request. `again` asks the same of another address type, where that makes sense."""
 
     unit: RemappingUnit
-    request: Request | PageRequest
+    request: Request
     tables: Tables
     extra: dict[str, Any] = field(default_factory=dict)
 
@@ -60,7 +60,7 @@ def case(label: str) -> Callable[[Callable[[], Case]], Callable[[], Case]]:
 # the root-table register
 
 
-def _mode(mode: int, caps: Capabilities, request: Request | PageRequest | None = None) -> Case:
+def _mode(mode: int, caps: Capabilities, request: Request | None = None) -> Case:
     tables = Tables()
     return Case(tables.unit(caps, mode=mode), request or read(0x1000), tables)
 
@@ -69,7 +69,6 @@ case("RTA.1.1")(lambda: _mode(3, Capabilities(HAW=46)))
 case("RTA.1.2")(lambda: _mode(2, SCALABLE))
 case("RTA.1.3")(lambda: _mode(1, Capabilities(HAW=46)))
 case("RTA.2")(lambda: _mode(0, SCALABLE, read(0x1000, pasid=3)))
-case("RTA.3")(lambda: _mode(0, SCALABLE, PageRequest(SID, 0x1000)))
 case("RTA.4")(lambda: _mode(3, SCALABLE))
 case("RTA.5")(lambda: _mode(1, Capabilities.scalable(HAW=46, major=8), read(0x1000, pasid=3, execute=True)))
 
@@ -202,7 +201,7 @@ def _() -> Case:
 
 
 def _scalable(
-    change: Callable[[Tables, int, int, int], Request | PageRequest | None] = lambda *_: None,
+    change: Callable[[Tables, int, int, int], Request | None] = lambda *_: None,
     path: str = "SS",
     caps: Capabilities = SCALABLE,
     **more: int,
@@ -244,7 +243,6 @@ case("SCT.5")(
 )
 case("SCT.6")(lambda: _scalable(lambda t, d, e, leaf: read(0x1000, pasid=3), flags=0x14))
 case("SCT.7")(lambda: _scalable(lambda t, d, e, leaf: read(0x1000, pasid=1 << 13)))
-case("SCT.8")(lambda: _scalable(lambda t, d, e, leaf: PageRequest(SID, 0x1000), flags=0x0C))
 case("SCT.9")(lambda: _scalable(lambda t, d, e, leaf: read(0x1000, pasid=7)))
 PTRS = Capabilities.scalable(HAW=46, PTRS=1, HPTS=1)
 case("SCT.4.3")(lambda: _scalable(caps=PTRS, flags=0x54))
@@ -435,7 +433,6 @@ def _irte(low: int = IRTE_LOW, high: int = IRTE_HIGH, request: Request | None = 
     return Case(unit, request or msi(), tables, {"table": table})
 
 
-POSTED = Capabilities(HAW=46, PI=1)
 case("IR.20")(lambda: _irte(request=msi(data=1 << 16, shv=1)))
 case("IR.21")(lambda: _irte(request=msi(256)))
 case("IR.22")(lambda: _irte(low=IRTE_LOW & ~1))
@@ -445,7 +442,6 @@ case("IR.26")(lambda: _irte(request=msi(sid=0x20)))
 case("IR.29")(lambda: _irte(request=read(0xFEE0_1000)))
 case("IR.2A")(lambda: _irte(caps=Capabilities(HAW=46, EIMER=1)))
 case("IR.2B")(lambda: _irte(caps=Capabilities(HAW=46, IRREQ=1), enable=False))
-case("IR.27")(lambda: _irte(low=1 | 1 << 15 | 0x31 << 16, high=IRTE_HIGH | 0x9 << 32, caps=POSTED))
 
 
 @case("IR.23")
@@ -453,16 +449,6 @@ def _() -> Case:
     built = _irte()
     built.tables.memory.fail(built.extra["table"], built.extra["table"] + 16)
     return built
-
-
-@case("IR.28")
-def _() -> Case:
-    tables, unit, table = interrupts(POSTED)
-    descriptor = tables.page()
-    tables.memory[table] = 1 | 1 << 15 | 0x31 << 16 | descriptor >> 6 << 38
-    tables.memory[table + 8] = IRTE_HIGH
-    tables.memory[descriptor + 56] = 1
-    return Case(unit, msi(), tables)
 
 
 # refusals that are not remapping faults

@@ -17,7 +17,7 @@ from vtdkit.vtd.unit.unit import RemappingUnit
 RTADDR, GCMD, GSTS, CCMD, FSTS, FECTL = 0x20, 0x18, 0x1C, 0x28, 0x34, 0x38
 IQH, IQT, IQA, ICS, IECTL, IQERCD, IRTA = 0x80, 0x88, 0x90, 0x9C, 0xA0, 0xB0, 0xB8
 IVA, IOTLB, FRCD = 0xF0, 0xF8, 0x220
-TE, SRTP, WBF, QIE, IRE, SIRTP, CFI = (1 << bit for bit in (31, 30, 27, 26, 25, 24, 23))
+TE, SRTP, WBF, QIE, IRE, SIRTP = (1 << bit for bit in (31, 30, 27, 26, 25, 24))
 ONE_SHOTS = SRTP | WBF | SIRTP | 1 << 29
 R, W, RW = 1, 2, 3
 FS_RW = 0x67  # P, RW, US, A, D

@@ -16,7 +16,6 @@ from vtdkit.vtd.requests import Fault, Interrupt, Request, Translation
 from vtdkit.vtd.unit.unit import RemappingUnit
 
 from .rig import (
-    CFI,
     FSTS,
     GCMD,
     GSTS,
@@ -144,7 +143,6 @@ def test_a_drivers_initialisation_from_end_to_end() -> None:
     tables.memory[queue + 16], tables.memory[queue + 24] = 0x2_0000_0025, 0x7000
     unit.write(IQT, 32, 8)
     unit.drain()
-    command(unit, CFI, on=False)
     command(unit, IRE)
     unit.write(RTADDR, tables.root, 8)
     command(unit, SRTP)

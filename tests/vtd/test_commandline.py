@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -164,3 +165,37 @@ def test_the_module_runs_and_imports_no_numpy() -> None:
         [sys.executable, "-m", "vtdkit", "quirks"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0
+
+
+def test_an_installed_copy_says_that_check_needs_a_clone(tmp_path: Path) -> None:
+    """The model without its tests beside it: one clear line, and status 2."""
+    shutil.copytree(
+        Path(cli.__file__).parent, tmp_path / "vtdkit", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "vtdkit", "check", LAZY],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "vtdkit check: what compares the model with real machines comes with its tests; run this in a clone "
+        "of the project\n"
+    )
+
+
+def test_check_runs_from_anywhere(tmp_path: Path) -> None:
+    root = Path(cli.__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, "-m", "vtdkit", "check", str(REALITY / "passthrough-s0-quiet")],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("passthrough-s0-quiet: translations 67/67, faults 74/74")

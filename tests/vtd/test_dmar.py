@@ -128,13 +128,11 @@ def table_with(*structures: bytes) -> bytes:
         (b"DMAR", 4, "ends inside its header"),
         (b"XMAR" + HEAD[4:], 0, "signature is b'XMAR'"),
         (HEAD[:4] + b"\xff\0\0\0" + HEAD[8:], 4, "length 255 does not fit in 48 bytes"),
-        (HEAD[:9] + bytes(((HEAD[9] + 1) & 255,)) + HEAD[10:], 9, "checksum is wrong"),
         (table_with(b"\0\0\x10"), 48, "ends inside a structure's head"),
         (table_with(b"\0\0\x03\0"), 50, "says it is 3 bytes long"),
         (table_with(b"\0\0\x40\0"), 50, "says it is 64 bytes long"),
         (table_with(b"\0\0\x08\0" + bytes(4)), 50, "type 0 needs 16 bytes, has 8"),
         (table_with(b"\x03\0\x18\0" + bytes(20)), 50, "RHSA is 24 bytes long, not 20"),
-        (table_with(b"\x04\0\x09\0" + b"\0\0\0\1A"), 56, "does not end in NUL"),
         (table_with(b"\0\0\x16\0" + bytes(12) + b"\1\5\0\0\0\0"), 64, "device scope says it is 5 bytes long"),
         (table_with(b"\2\0\x0e\0" + bytes(4) + b"\2\7\0\0\0\0"), 56, "device scope says it is 7 bytes long"),
         (table_with(b"\2\0\x09\0" + bytes(4) + b"\2"), 56, "device scope says it is 0 bytes long"),
@@ -171,3 +169,101 @@ def test_broken_rules_are_listed_not_raised() -> None:
         "ATSR lists something that is no root port",
         "SATC lists something that is no endpoint",
     ]
+
+
+PUBLIC = Path(__file__).parent / "public"
+
+
+@pytest.mark.parametrize(
+    ("name", "problems"),
+    [
+        ("drhd-address-0", ["DRHD at address 0: no unit can be there, and none is used"]),
+        ("rmrr-0-to-0", ["RMRR 0x0 to 0x0 is not a range of whole pages"]),
+        ("x2apic-optout", ["X2APIC_OPT_OUT without INTR_REMAP"]),
+    ],
+)
+def test_tables_of_real_machines_are_read_and_their_faults_named(name: str, problems: list[str]) -> None:
+    """Correction 3.3: what Linux warns about when it reads these."""
+    raw = (PUBLIC / f"dmar-{name}.bin").read_bytes()
+    table = parse(raw)
+    assert table.problems() == problems
+    assert table.to_bytes() == raw
+
+
+def test_what_is_sound_is_shown_then_where_reading_stopped_and_why() -> None:
+    """Correction 3.3: a wrong checksum, both sums named, and other memory behind the last structure."""
+    raw = (PUBLIC / "dmar-bad-checksum-trailing.bin").read_bytes()
+    with pytest.raises(BadDmar, match="type 17217 says it is 18768 bytes long, where 80 are left") as caught:
+        parse(raw)
+    assert caught.value.offset == 0x6A
+    table = caught.value.table
+    assert table is not None
+    assert [part.base for part in table.structures if isinstance(part, Drhd)] == [0xFED9_0000, 0xFED9_1000]
+    due = raw[9] - sum(raw) & 0xFF
+    assert table.problems() == [f"checksum is 0xb3, the bytes of the table ask for {due:#04x}"]
+
+
+def test_a_table_with_a_wrong_checksum_is_read_and_written_as_it_was() -> None:
+    """Correction 3.3: the checksum error names both sums."""
+    good = Dmar(48, structures=(Drhd(0xFED9_0000),)).to_bytes()
+    raw = good[:9] + bytes(((good[9] + 1) & 255,)) + good[10:]
+    table = parse(raw)
+    assert table.problems() == [
+        f"checksum is {raw[9]:#04x}, the bytes of the table ask for {good[9]:#04x}",
+    ]
+    assert table.to_bytes() == raw
+
+
+UNIT = Drhd(0xFED9_0000, scopes=(Scope(3, 0xF0, ((0x1F, 0),)),))
+
+
+@pytest.mark.parametrize(
+    ("table", "problem"),
+    [
+        (Dmar(46), "no DRHD: the table names no remapping unit"),
+        (
+            Dmar(46, 1, (Drhd(0xFED9_0000, flags=1),)),
+            "INTR_REMAP, and no DRHD has an IOAPIC in its scope: its interrupts cannot be remapped",
+        ),
+        (
+            Dmar(46, 1, (Drhd(0x1000, scopes=(*UNIT.scopes, Scope(5, 0, ((0x1E, 2),), 7))),)),
+            "a device scope names ACPI device 7, and no ANDD does",
+        ),
+        (
+            Dmar(46, 1, (UNIT, Andd(9, b"\\_SB.I2C0\0"))),
+            "ANDD names ACPI device 9, and no DRHD has it in its scope",
+        ),
+        (Dmar(256, 1, (UNIT,)), "host address width 256: it is 12 to 52 bits, as table entries hold"),
+        (Dmar(11, 1, (UNIT,)), "host address width 11: it is 12 to 52 bits, as table entries hold"),
+        (Dmar(46, 1, (UNIT, Rhsa(0xFED8_0000, 1))), "RHSA names a unit at 0xfed80000, and there is none"),
+        (
+            Dmar(46, 1, (UNIT, Rmrr(0x1000, 0x1FFF, scopes=(Scope(9, 0, ((1, 0),)),)))),
+            "RMRR has a device scope of type 9, which nobody knows",
+        ),
+    ],
+)
+def test_what_linux_would_warn_about_is_named(table: Dmar, problem: str) -> None:
+    """Correction 3.3, as its kind."""
+    assert parse(table.to_bytes()).problems() == [problem]
+
+
+def test_an_andd_name_without_its_end_is_read_and_named() -> None:
+    raw = table_with(b"\x04\0\x09\0" + b"\0\0\0\1A")
+    assert "ANDD name of ACPI device 1 does not end in NUL" in parse(raw).problems()
+    assert parse(raw).to_bytes() == raw
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "DMAR @ 0x00000000BA82D000\n    0000: 44 4D 41 52 B8 00 00 00 01 B3 49 4E 54 45 4C 20  DMAR....",
+        "    0000: 44 4D 41 52 B8 00 00 00 01 B3 49 4E 54 45 4C 20  DMAR......INTEL ",
+    ],
+)
+def test_the_text_of_acpidump_is_told_from_a_table(text: str) -> None:
+    """Correction 3.3: it was read as a table of 807419936 bytes."""
+    with pytest.raises(BadDmar) as caught:
+        parse(text.encode())
+    assert str(caught.value) == (
+        "DMAR, offset 0x0: this is text, as acpidump prints it; the table itself is wanted (acpidump -b)"
+    )

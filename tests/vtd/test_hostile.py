@@ -18,7 +18,7 @@ from vtdkit.vtd.interrupts.remapping import NotModelled
 from vtdkit.vtd.memory import Memory
 from vtdkit.vtd.queue.ring import QueueStep
 from vtdkit.vtd.quirks import QEMU_7_2, QEMU_10, SPECIFICATION
-from vtdkit.vtd.requests import Fault, PageRequest, Request, Translation
+from vtdkit.vtd.requests import Fault, Request, Translation
 from vtdkit.vtd.unit.unit import RemappingUnit
 
 PAGES = 12
@@ -185,21 +185,6 @@ def test_random_descriptors_are_executed_or_refused(raw: int, wide: bool, kind: 
     assert step.outcome in ("done", "pending", "error")
     assert bool(unit.read(0x34) & 16) == (step.outcome == "error")
     assert (unit.read(0x80, 8) == 0) == (step.outcome == "error")
-
-
-@given(seed=st.integers(0, 1 << 30))
-@settings(max_examples=80, deadline=None)
-def test_random_page_requests_are_answered(seed: int) -> None:
-    rng = random.Random(seed)
-    unit = unit_over(nonsense(seed), seed)
-    unit.write(0xD0, 0x1000, 8)
-    for _ in range(4):
-        pasid = rng.choice((None, rng.getrandbits(20)))
-        request = PageRequest(
-            rng.getrandbits(9), rng.getrandbits(64), pasid, lpig=rng.random() < 0.5, prgi=rng.getrandbits(9)
-        )
-        answer = unit.page_request(request)
-        assert answer.queued or answer.response is not None or not request.lpig
 
 
 @pytest.mark.parametrize("kind", ["read", "write"])

@@ -16,12 +16,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.reality_check.check import Report, check_folder
+from tests.reality_check.oracle import Oracle
+from tests.reality_check.stale import homes, last_covering
 from vtdkit.vtd.faults.reasons import REASONS
-from vtdkit.vtd.image.check import Report, check_folder
 from vtdkit.vtd.image.image import BadImage, Image
 from vtdkit.vtd.image.memory import ImageMemory
 from vtdkit.vtd.image.npz import BadFile
-from vtdkit.vtd.image.oracle import Oracle
 from vtdkit.vtd.image.stale import explain
 from vtdkit.vtd.image.survey import Survey
 from vtdkit.vtd.memory import AccessError
@@ -129,8 +130,13 @@ def test_stale_translations_were_mapped_once_and_are_not_now(lazy: Image) -> Non
     assert all(entry.explained for entry in stale)
     assert {entry.level for entry in stale} == {1}
     assert {entry.now.label for entry in stale if isinstance(entry.now, Fault)} == {"LGN.3"}
-    assert all(entry.last_flush is not None and entry.descriptors_since <= 3 for entry in stale)
-    reused = [entry for entry in stale if entry.reused]
+    executed = Oracle(lazy).invalidations
+    for m in (entry.mapped for entry in stale):
+        flushed = last_covering(executed, m.did, m.iova, m.size)
+        assert flushed is not None
+        assert len(executed) - 1 - flushed <= 3
+    places = homes(lazy, {entry.mapped.sid for entry in stale})
+    reused = [entry for entry in stale if places.get((entry.mapped.sid, entry.mapped.address))]
     assert len(reused) == 125, "pages that were handed out again while the old translation still worked"
     assert repr(stale[0]) == "<StaleEntry 00:03.0 0xbf73f000 -> 0x3048000 DID 4: once mapped, not now>"
 

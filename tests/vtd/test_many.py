@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.reality_check.oracle import Oracle
 from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.image.image import Image
-from vtdkit.vtd.image.oracle import Oracle
 from vtdkit.vtd.image.survey import Survey
 from vtdkit.vtd.requests import BadRequest, Fault, Request, sid
 

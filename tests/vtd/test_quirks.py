@@ -24,9 +24,7 @@ from vtdkit.vtd.unit.unit import RemappingUnit
 
 from .cases import CASES, IRTE_HIGH, IRTE_LOW, msi
 from .rig import (
-    CFI,
     FSTS,
-    GSTS,
     IQA,
     IQERCD,
     IQT,
@@ -174,13 +172,6 @@ def _(q: Quirks) -> Any:
     unit.translate(read(0x1000))
     unit.translate(write(0x1000))
     return unit.read(FSTS)
-
-
-@scenario("no_compatibility_command", 1 << 23, 0)
-def _(q: Quirks) -> Any:
-    unit = RemappingUnit(Tables().memory, quirks=q)
-    command(unit, CFI)
-    return unit.read(GSTS)
 
 
 @scenario("index_restarts_early", 1, 0)

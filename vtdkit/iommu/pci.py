@@ -12,7 +12,7 @@ Mirrors lib/klist.c, drivers/base/bus.c, drivers/pci/search.c and ats.c.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.kernel.memory.objects import KObject, shared
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .core import IommuGroup
     from .hardware import RemappingHardware
 
+T = TypeVar("T")
 Visitor = Callable[["PciDevice"], Awaitable[int]]
 
 
@@ -125,12 +126,14 @@ class PciBus:
     """`pci_bus_type`: every device of the machine.
 
     Guards: `klist` by `k_lock`, a spin lock: additions and removals take it with interrupts on,
-    walks with interrupts off.
+    walks with interrupts off. `rescan_remove_lock` (a mutex, `pci_rescan_remove_lock`): who plugs devices in
+    or pulls them out holds it from the first step to the last, so that no two of them run side by side.
     """
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         self.k_lock = machine.spinlock("&k->k_lock")
+        self.rescan_remove_lock = machine.mutex("pci_rescan_remove_lock")
         self.klist = machine.list_head("pci_bus_type klist_devices")
 
     async def add(self, dev: PciDevice) -> None:
@@ -138,11 +141,20 @@ class PciBus:
         async with self.k_lock:
             await self.klist.add_tail(dev)
 
-    async def remove(self, dev: PciDevice) -> None:
-        """`device_unregister`: off the list, and the bus's own reference given back."""
+    async def delete(self, dev: PciDevice) -> None:
+        """`bus_remove_device`: off the list."""
         async with self.k_lock:
             await self.klist.del_(dev)
+
+    async def remove(self, dev: PciDevice) -> None:
+        """`device_unregister`: off the list, and the bus's own reference given back."""
+        await self.delete(dev)
         await self.put(dev)
+
+    async def rescan_or_remove(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Plug in or pull out under `pci_rescan_remove_lock`. (Virtual functions come and go without it.)"""
+        async with self.rescan_remove_lock:
+            return await work()
 
     async def klist_next(self, after: PciDevice | None) -> PciDevice | None:
         """`klist_next`: the entry after `after` (None: the first), with a reference."""

@@ -18,9 +18,8 @@ import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from importlib import import_module, metadata
+from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = (3, 11)
@@ -97,19 +96,26 @@ def _installed_requirements() -> dict[str, list[str]]:
 
 
 def packages(needs: dict[str, list[str]]) -> Iterator[Check]:
-    """Each package of each extra: there, and in the declared range?"""
+    """Each package of the extras, once, for the first that needs it: there, and in the declared range?"""
     if not needs.get(REQUIRED):
         yield Check(
             "FAIL", "packages", "vtdkit is neither installed nor in its checkout; pip install -e .[notebooks]"
         )
+    wanted: dict[str, tuple[str, str]] = {}
     for extra, texts in needs.items():
         for text in texts:
-            yield package(text, extra)
+            wanted.setdefault(_name(text), (text, extra))
+    for text, extra in wanted.values():
+        yield package(text, extra)
+
+
+def _name(text: str) -> str:
+    return re.split(r"[<>=!~\s\[]", text, maxsplit=1)[0]
 
 
 def package(text: str, extra: str) -> Check:
     """One package, `text` as in pyproject.toml."""
-    name = re.split(r"[<>=!~\s\[]", text, maxsplit=1)[0]
+    name = _name(text)
     wanted = text[len(name) :].strip()
     bad = "FAIL" if extra == REQUIRED else "WARN"
     try:
@@ -117,12 +123,12 @@ def package(text: str, extra: str) -> Check:
     except metadata.PackageNotFoundError:
         return Check(bad, name, f"not installed (wanted {wanted or 'any'}; pip install -e .[{extra}])")
     try:
-        contains = import_module("packaging.specifiers").SpecifierSet(wanted).contains
+        from packaging.specifiers import SpecifierSet
     except ImportError:
         return Check(
             "WARN", name, f"{version} (cannot compare with {wanted}: the package packaging is not installed)"
         )
-    if not contains(version, prereleases=True):
+    if not SpecifierSet(wanted).contains(version, prereleases=True):
         return Check(bad, name, f"{version} is not in {wanted}; pip install -e .[{extra}]")
     return Check("PASS", name, f"{version} ({wanted})")
 
@@ -130,8 +136,9 @@ def package(text: str, extra: str) -> Check:
 def kernel() -> Check:
     """Whether the kernel python3 of the notebooks is there, and runs this Python."""
     try:
-        manager = import_module("jupyter_client.kernelspec").KernelSpecManager()
-        spec: Any = manager.get_kernel_spec("python3")
+        from jupyter_client.kernelspec import KernelSpecManager
+
+        spec = KernelSpecManager().get_kernel_spec("python3")
     except ImportError:
         return Check("FAIL", "kernel python3", "jupyter_client is not installed; pip install -e .[notebooks]")
     except KeyError:  # NoSuchKernel
@@ -150,12 +157,16 @@ def kernel() -> Check:
 def extensions() -> Iterator[Check]:
     """The extensions of JupyterLab that widgets need."""
     try:
-        paths = import_module("jupyter_core.paths").jupyter_path("labextensions")
+        from jupyter_core.paths import jupyter_path
     except ImportError:
         yield Check("FAIL", "lab extensions", "jupyter_core is not installed; pip install -e .[notebooks]")
         return
     for name, source in EXTENSIONS.items():
-        places = [Path(path) / name for path in paths if (Path(path) / name / "package.json").is_file()]
+        places = [
+            Path(path) / name
+            for path in jupyter_path("labextensions")
+            if (Path(path) / name / "package.json").is_file()
+        ]
         if places:
             yield Check("PASS", f"lab extension {name}", str(places[0]))
         else:

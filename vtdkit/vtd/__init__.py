@@ -17,15 +17,13 @@ __getattr__, __dir__, __all__ = face(
         "capabilities": "BadCapabilities Capabilities",
         "faults": "Reason REASONS",
         "firmware": "BadDmar Dmar",
-        "image": (
-            "BadFile BadImage check_folder explain Image ImageMemory MappedRange Oracle StaleEntry Survey"
-        ),
+        "image": ("BadFile BadImage explain Image ImageMemory MappedRange StaleEntry Survey"),
         "interrupts": "NotModelled",
         "memory": "AccessError Memory MemoryPort",
         "quirks": "QEMU_10 QEMU_7_2 Quirks SPECIFICATION",
-        "queue": "PageRequestAnswer PageResponse QueueStep",
+        "queue": "QueueStep",
         "registers": "BadRegisterAccess Message",
-        "requests": "BadRequest bdf Completion Fault Interrupt PageRequest Request sid Translation",
+        "requests": "BadRequest bdf Completion Fault Interrupt Request sid Translation",
         "tables": "Entry Field Structure",
         "unit": ("Hooks Note RemappingUnit"),
         "walk": "Access Step Walk",

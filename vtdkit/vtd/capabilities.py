@@ -5,6 +5,10 @@ never set); the rest is size and temperament: how many entries a cache holds, wh
 which of two conditions in one entry is reported first. Units can coexist with different records; there are no
 globals.
 
+Reading is not building: a record can stand for whatever a machine reports, and `odd` lists what rev 5.10
+would not have there. Only a unit that is built from it insists (`check`); `buildable` is the nearest that
+passes.
+
 Fields with a capital name are register fields and carry the specification's name. Three of them are given as
 the number they stand for, not as the register codes it: `MGAW` in bits, `NFR` in records, `PSS` in PASID
 bits.
@@ -24,8 +28,8 @@ The choices the specification leaves open (and that are fixed here, once):
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any
@@ -34,14 +38,14 @@ from vtdkit.vtd.registers.capability import CAP, ECAP, ECAP_NEEDS, VER
 
 
 class BadCapabilities(ValueError):
-    """A combination of capabilities that no unit may report. The text says which, and what would repair
-    it.
+    """A combination of capabilities that no unit can be built with. The text says which, and what would
+    repair it.
     """
 
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What one unit can do. Raises BadCapabilities for an illegal combination."""
+    """What one unit can do, or says it can."""
 
     # widths, in bits
     HAW: int = 46
@@ -107,6 +111,9 @@ class Capabilities:
     RDTS: int = 0
     EIMER: int = 0
     IRREQ: int = 0
+    # bits that rev 5.10 no longer defines, as a machine reports them
+    old_cap: int = 0
+    old_ecap: int = 0
     # VER: what changes with the major version is in the register and fault rules
     major: int = 5
     minor: int = 0
@@ -123,14 +130,45 @@ class Capabilities:
     # temperament
     reserved_first: bool = False
     fault_compression: bool = False
-    coarse_context_invalidation: bool = False
     refuse_enable_without_pointer: bool = False
     deferred: bool = False
 
-    def __post_init__(self) -> None:
-        problems = _problems(self)
-        if problems:
-            raise BadCapabilities("; ".join(problems))
+    def check(self) -> None:
+        """Raises BadCapabilities if no unit can be built with this."""
+        if self._problems:
+            raise BadCapabilities("; ".join(self._problems))
+
+    @cached_property
+    def odd(self) -> tuple[str, ...]:
+        """What is out of the ordinary: what no unit can be built with first, then bits of older revisions."""
+        if self.ND == 7 and self.cap == self.ecap == _ALL_ONES:
+            return ("CAP and ECAP are all ones: nobody answers at this address",)
+        return (*self._problems, *_old_bits(self))
+
+    @cached_property
+    def _problems(self) -> tuple[str, ...]:
+        return tuple(_problems(self))
+
+    @cached_property
+    def extended_mode(self) -> bool:
+        """Whether ECAP means the extended mode that scalable mode replaced (bit 24, before SMTS existed)."""
+        return bool(self.old_ecap >> 24 & 1) and not self.SMTS
+
+    def buildable(self) -> Capabilities:
+        """The same without what needs something that is not there: extended mode, a bit that lacks another, a
+        host address wider than the 52 bits a table entry has room for.
+        """
+        changes: dict[str, Any] = {
+            "HAW": min(self.HAW, _WIDEST),
+            "old_ecap": self.old_ecap & ~_EXTENDED_BITS,
+        }
+        if self.extended_mode:
+            changes.update(dict.fromkeys(_EXTENDED, 0))
+        names = [name for name in ECAP_NEEDS if name not in changes]
+        for _ in names:  # one bit may take another with it
+            have = {**{name: getattr(self, name) for name in ECAP.names}, **changes}
+            changes.update({n: 0 for n in names if have[n] and not all(have[m] for m in ECAP_NEEDS[n])})
+        return replace(self, **changes)
 
     @classmethod
     def scalable(cls, **changes: Any) -> Capabilities:
@@ -150,29 +188,35 @@ class Capabilities:
     def from_registers(
         cls, cap: int, ecap: int, *, haw: int | None = None, ver: int = 0x50, **more: Any
     ) -> Capabilities:
-        """The capabilities that CAP and ECAP read from a machine stand for.
+        """The capabilities that CAP and ECAP read from a machine stand for, whatever they are.
 
         `haw` is the host address width in bits, which no register tells (the DMAR table does); without it,
-        MGAW. Bits that rev 5.10 no longer defines are dropped.
+        MGAW, as far as a table entry has room for it.
         """
         values: dict[str, Any] = {**dict(CAP.decode(cap)), **dict(ECAP.decode(ecap))}
         values["MGAW"] += 1
         values["NFR"] += 1
         values["PSS"] += 1
-        values.update(HAW=haw or values["MGAW"], major=ver >> 4 & 15, minor=ver & 15)
+        values.update(
+            HAW=min(values["MGAW"], _WIDEST) if haw is None else haw,
+            major=ver >> 4 & 15,
+            minor=ver & 15,
+            old_cap=cap & CAP.reserved_mask({}),
+            old_ecap=ecap & ECAP.reserved_mask({}),
+        )
         return cls(**{**values, **more})
 
     @cached_property
     def cap(self) -> int:
         """The CAP register."""
         values = {name: int(getattr(self, name)) for name in CAP.names}
-        return CAP.encode(**{**values, "MGAW": self.MGAW - 1, "NFR": self.NFR - 1})
+        return CAP.encode(**{**values, "MGAW": self.MGAW - 1, "NFR": self.NFR - 1}) | self.old_cap
 
     @cached_property
     def ecap(self) -> int:
         """The ECAP register."""
         values = {name: int(getattr(self, name)) for name in ECAP.names}
-        return ECAP.encode(**{**values, "PSS": self.PSS - 1})
+        return ECAP.encode(**{**values, "PSS": self.PSS - 1}) | self.old_ecap
 
     @cached_property
     def ver(self) -> int:
@@ -190,6 +234,16 @@ class Capabilities:
         return 4 + 2 * self.ND
 
     @cached_property
+    def did_mask(self) -> int:
+        """The bits of a domain id that this unit looks at."""
+        return (1 << self.domain_bits) - 1
+
+    @cached_property
+    def host_limit(self) -> int:
+        """The first physical address that is too wide."""
+        return 1 << self.HAW
+
+    @cached_property
     def environment(self) -> Mapping[str, int]:
         """Names to numbers, for the when-reserved conditions of the tables (see `layout`).
 
@@ -200,7 +254,7 @@ class Capabilities:
     def with_modes(self, *, SSIRWE: int = 0, EIME: int = 0) -> Mapping[str, int]:
         values = {f.name: int(getattr(self, f.name)) for f in fields(self)}
         values.update(
-            DID=(1 << self.domain_bits) - 1,
+            DID=self.did_mask,
             TWO_MB=self.SSLPS & 1,
             ONE_GB=self.SSLPS >> 1 & 1,
             SSIRWE=SSIRWE,
@@ -219,8 +273,14 @@ _SCALABLE = (
     *("RPS", "RPRIVS", "PRS", "PDS", "DIT", "NWFS", "MTS", "ADMS"),
 )
 
+# What bits 25 to 40 said in extended mode under the same names, but of another kind of table.
+_EXTENDED = ("MTS", "NEST", "PRS", "ERS", "SRS", "NWFS", "EAFS", "PASID", "DIT", "PDS")
+_EXTENDED_BITS = 1 << 24 | 1 << 27 | 1 << 28
+_ALL_ONES = (1 << 64) - 1
+_WIDEST = 52
+
 _RANGES: dict[str, tuple[int, int]] = {
-    "HAW": (32, 52),
+    "HAW": (32, _WIDEST),
     "MGAW": (12, 64),
     "ND": (0, 6),
     "NFR": (1, 256),
@@ -234,7 +294,7 @@ _RANGES: dict[str, tuple[int, int]] = {
     "pmr_bits": (12, 31),
 }
 _SIZES = ("context_entries", "pasid_entries", "iotlb_entries", "structure_entries", "interrupt_entries")
-_NUMBERS = {*_RANGES, *_SIZES, "SAGAW", "SSLPS", "iotlb_page"}
+_NUMBERS = {*_RANGES, *_SIZES, "SAGAW", "SSLPS", "iotlb_page", "old_cap", "old_ecap"}
 
 
 def _problems(caps: Capabilities) -> list[str]:
@@ -258,10 +318,26 @@ def _problems(caps: Capabilities) -> list[str]:
         problems.append("iotlb_page must be 4K, 2M or 1G, in bytes")
     if caps.RWBF and caps.SMTS:
         problems.append("RWBF must be 0 when SMTS is 1")
+    if caps.extended_mode:
+        problems.append(
+            "ECAP bit 24 (ECS) without SMTS: bits 25 to 40 speak of extended mode, which is not modelled"
+        )
     for name, needed in ECAP_NEEDS.items():
+        if caps.extended_mode and name in _EXTENDED:
+            continue
         problems += [
             f"{name}={getattr(caps, name)} needs {other}=1"
             for other in needed
             if getattr(caps, name) and not getattr(caps, other)
         ]
     return problems
+
+
+def _old_bits(caps: Capabilities) -> Iterator[str]:
+    """Bits that are set and mean nothing in rev 5.10, with what they once were."""
+    for layout, value in ((CAP, caps.old_cap), (ECAP, caps.old_ecap)):
+        register = layout.name.removesuffix("_REG")
+        for part in sorted(layout.fields, key=lambda part: part.low):
+            told = caps.extended_mode and part.low == 24
+            if part.role == "reserved" and value & part.mask and not told:
+                yield f"{register} bit {part.bits} is set: {part.meaning or 'reserved in rev 5.10'}"

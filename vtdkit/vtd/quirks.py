@@ -88,7 +88,6 @@ class Quirks:
     hit_keeps_silent: bool = _quirk(
         "A write that hits a cached read-only translation is blocked and leaves no fault record."
     )
-    no_compatibility_command: bool = _quirk("GCMD.CFI is ignored.")
     index_restarts_early: bool = _quirk(
         "Fault recording begins at record 0 again whenever TE goes off, also while interrupt remapping is on."
     )
@@ -109,7 +108,7 @@ class Quirks:
         "A domain-selective context command is done, and reported, as a global one."
     )
     device_tlb_at_once: bool = _quirk("Device-TLB invalidations complete at once; no endpoint is waited for.")
-    compatibility_passes: bool = _quirk("Compatibility-format interrupts pass whatever CFIS and EIME say.")
+    compatibility_passes: bool = _quirk("Compatibility-format interrupts pass while interrupts are remapped.")
     reversed_bus_range: bool = _quirk(
         "SVT=2 takes SID[15:8] as the last bus and SID[7:0] as the first; the specification has them the "
         "other way round."

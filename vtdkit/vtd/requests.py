@@ -120,7 +120,7 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class Interrupt:
-    """A message that goes on to the interrupt controllers: where to, which vector, how delivered."""
+    """What a remapped interrupt is when it goes on to the interrupt controllers."""
 
     sid: int
     destination: int
@@ -130,7 +130,6 @@ class Interrupt:
     hint: bool
     level: bool
     extended: bool = False
-    remapped: bool = True
 
     __repr__ = shown
 
@@ -207,23 +206,6 @@ class Translation:
         cached = " from the IOTLB" if self.cached else ""
         text = f"{self.request.address:#x} -> {self.address:#x} {self.permissions} {size_name(self.size)}"
         return f"<Translation {bdf(self.request.sid)} {text} {self.path}{did}{cached}>"
-
-
-@dataclass(frozen=True, slots=True)
-class PageRequest:
-    """A device's request for a page it could not reach (PCIe PRS). `lpig` marks the last of a group."""
-
-    sid: int
-    address: int
-    pasid: int | None = None
-    read: bool = True
-    write: bool = False
-    execute: bool = False
-    supervisor: bool = False
-    lpig: bool = True
-    prgi: int = 0
-
-    __repr__ = shown
 
 
 def size_name(size: int) -> str:

@@ -1,10 +1,14 @@
-"""What is in force in a remapping unit, for the parts that go by it.
+"""What the parts of a remapping unit see of it, one `Protocol` for each kind of part.
 
-Walks, descriptors and device TLBs are handed the unit they work for, and know of it no more than a `Protocol`
-says. This one is what all of them see; each room adds in a leaf of its own what it needs beside (the walk its
-rules, the queue its fault log), so that no part of the unit imports the unit.
+Walks, descriptors and endpoints are handed the unit they work for, and know of it no more than is written
+here. So no part of a unit imports the unit, and each can be tried with something smaller in its place.
 
-Only the register commands (`unit/commands.py`) change what is here.
+    State      what it is, and what its commands have latched; everybody sees that
+    Walked     a request on its way through the tables (`walk/`, `interrupts/`)
+    Queued     the invalidation queue (`queue/`)
+    Asked      endpoints with device TLBs (`caches/device_tlb.py`)
+
+Only the register commands (`unit/commands.py`) change what is in force.
 """
 
 from __future__ import annotations
@@ -12,9 +16,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
+from .caches.caches import Caches, InterruptCache
 from .capabilities import Capabilities
+from .faults.log import FaultLog
 from .memory import MemoryPort
 from .quirks import Quirks
+from .registers.events import Event
+from .registers.file import RegisterFile
+from .requests import Fault, Request, Translation
+from .walk.job import Space
+from .walk.rules import Rules
 
 
 class State(Protocol):
@@ -23,6 +34,8 @@ class State(Protocol):
     memory: MemoryPort
     capabilities: Capabilities
     quirks: Quirks
+    caches: Caches | None
+    interrupt_cache: InterruptCache
 
     # GCMD.TE, and what SRTP took over: root table, TTM (0 legacy, 1 scalable, 2 reserved, 3 abort), SSIRWE
     translating: bool
@@ -36,3 +49,95 @@ class State(Protocol):
     interrupt_table_size: int
     extended_interrupts: bool
     interrupt_environment: Mapping[str, int]
+
+
+class Walked(State, Protocol):
+    """The unit as a request on its way through the tables sees it."""
+
+    rules: Rules
+
+    @property
+    def diagnostics(self) -> Watcher: ...
+
+    def protected(self, low: int, high: int) -> bool:
+        """Whether an access from `low` up to but not including `high` hits a protected memory region."""
+        ...
+
+
+class Queued(State, Protocol):
+    """The unit as its invalidation queue sees it."""
+
+    registers: RegisterFile
+    faults: FaultLog
+    invalidation_event: Event
+
+    @property
+    def device_tlbs(self) -> Endpoints: ...
+
+    @property
+    def hooks(self) -> Outgoing: ...
+
+    @property
+    def diagnostics(self) -> Watcher: ...
+
+
+class Asked(State, Protocol):
+    """The unit as an endpoint sees it: who translates for it, and who waits for its answers."""
+
+    registers: RegisterFile
+    faults: FaultLog
+
+    @property
+    def queue(self) -> Waits: ...
+
+    def translate(self, request: Request) -> Translation | Fault: ...
+
+
+class Endpoints(Protocol):
+    """The device TLBs behind a unit, as the queue sees them."""
+
+    @property
+    def free(self) -> bool:
+        """Whether another invalidation can be sent."""
+        ...
+
+    @property
+    def outstanding(self) -> frozenset[int]:
+        """The ITags that wait for an answer."""
+        ...
+
+    def send(
+        self, sid: int, address: int, s: int, *, pasid: int | None = None, everywhere: bool = False
+    ) -> bool:
+        """Send an invalidation; returns whether it is still outstanding."""
+        ...
+
+
+class Waits(Protocol):
+    """The wait descriptors of a queue, as endpoints see them."""
+
+    def settle(self) -> None:
+        """Some endpoint answered: complete what waited for it."""
+        ...
+
+    def abort_waits(self) -> None:
+        """Some endpoint did not: drop what waits."""
+        ...
+
+
+class Outgoing(Protocol):
+    """Where status writes go."""
+
+    def status_write(self, address: int, data: int) -> None: ...
+
+
+class Watcher(Protocol):
+    """Who keeps notes about software that breaks rules (`unit/diagnostics.py`)."""
+
+    def space_used(self, space: Space) -> None:
+        """A context or PASID entry led a request to a page table."""
+        ...
+
+    def domain_invalidated(self, did: int | None) -> None:
+        """The IOTLB was invalidated for a domain, or (None) for all."""
+        ...

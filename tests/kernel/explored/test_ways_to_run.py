@@ -1,56 +1,19 @@
-"""A scenario explored in one go, in parts, on other processes, on a cluster: the same
-counts, outcomes and findings.
-"""
+"""The ways to run a scenario: all of it, with a bound, a sample; the same each time."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-from concurrent.futures import Executor, ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from vtdkit.kernel.explored.exploring import ScenarioExploration, explore, sample
+from vtdkit.kernel.explored.exploring import explore, sample
 from vtdkit.lab.findings.look import VERSIONS
 from vtdkit.lab.scenarios.catalogue import SCENARIOS
 
 BUILD = SCENARIOS["id-exhaustion"].on(VERSIONS["v0"])
-
-
-def told(found: ScenarioExploration) -> tuple[object, ...]:
-    findings = sorted({repr(one.finding) for one in found.findings})
-    return found.executions, found.deadlocks, dict(found.outcomes), findings, found.complete
-
-
-def test_on_processes_and_on_a_dask_cluster() -> None:
-    alone = told(explore(BUILD))
-    with ProcessPoolExecutor(2) as executor:
-        assert told(explore(BUILD, executor=executor)) == alone
-    distributed = pytest.importorskip("distributed")
-    with (
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address=None, processes=False
-        ) as cluster,
-        distributed.Client(cluster) as client,
-    ):
-        executor_of_dask: Executor = client.get_executor()
-        assert told(explore(BUILD, executor=executor_of_dask)) == alone
-
-
-def test_stopped_and_taken_up_again(tmp_path: Path) -> None:
-    file = str(tmp_path / "kept.json")
-    first = explore(BUILD, limit=20, resume=file)
-    assert not first.complete
-    assert told(explore(BUILD, resume=file)) == told(explore(BUILD))
-
-
-def test_what_is_kept_is_checked(tmp_path: Path) -> None:
-    file = tmp_path / "kept.json"
-    (tmp_path / "kept.json.shared").write_text("12 many")
-    with pytest.raises(ValueError, match="other than numbers"):
-        explore(BUILD, resume=str(file))
 
 
 @pytest.mark.parametrize("depth", [None, 3])

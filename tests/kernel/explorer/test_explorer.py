@@ -1,10 +1,7 @@
-"""The ways to run: what they return, when they stop, how they are taken up again, and
-that they are repeatable.
-"""
+"""The ways to run: what they return, when they stop, and that they are repeatable."""
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -16,12 +13,11 @@ from typing import Any
 import pytest
 
 from vtdkit.kernel.explorer.engine import NotRepeatable
-from vtdkit.kernel.explorer.keeping import KeptError
 from vtdkit.kernel.explorer.schedule import Schedule
 from vtdkit.kernel.explorer.search import explore_system, pct, random_walk
 from vtdkit.kernel.explorer.system import WRITE, Access, Outcome
 
-from .families import Body, Family, straight
+from .families import Body, straight
 from .small import Small
 
 
@@ -64,7 +60,6 @@ def test_options_that_make_no_sense_are_refused() -> None:
         {"depth": 0},
         {"preemptions": -1},
         {"preemptions": 1, "delays": 1},
-        {"delays": 1, "resume": "x"},
     ):
         with pytest.raises(ValueError, match="="):
             explore_system(counter, **options)  # type: ignore[arg-type]
@@ -123,45 +118,6 @@ def test_a_second_ctrl_c_interrupts_at_once() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         explore_system(counter, on_outcome=twice)
-
-
-@pytest.mark.parametrize("limit", [1, 7, 100])
-@pytest.mark.parametrize(
-    "family", [Family("casw(N)", 3), Family("philosophers(N) complete", 4), Family("lastzero(N)", 5)], ids=str
-)
-def test_a_search_taken_up_again_and_again_finds_the_same(tmp_path: Path, family: Family, limit: int) -> None:
-    whole = explore_system(family)
-    file = tmp_path / "kept.json"
-    rounds = 0
-    while not (part := explore_system(family, resume=file, limit=limit)).complete:
-        rounds += 1
-        assert part.executions + part.deadlocks == rounds * limit
-    assert (part.executions, part.deadlocks, part.blocked) == (whole.executions, whole.deadlocks, 0)
-    assert part.coverage == whole.coverage
-    assert [(found.finding, found.times) for found in part.findings] == [
-        (found.finding, found.times) for found in whole.findings
-    ]
-    assert file.stat().st_size < 20_000
-    assert explore_system(family, resume=file) == part
-
-
-def test_a_kept_search_of_something_else_is_refused(tmp_path: Path) -> None:
-    file = tmp_path / "kept.json"
-    explore_system(counter, resume=file, limit=3)
-    with pytest.raises(KeptError, match=r"kept\.json is of another system"):
-        explore_system(Family("ainc(N)", 3), resume=file)
-    with pytest.raises(KeptError, match="was made with depth=None; this search has depth=3"):
-        explore_system(counter, resume=file, depth=3)
-    good = json.loads(file.read_text())
-    for key in ("tree", "numbers", "table", "pairs", "findings"):
-        for bad in (None, [None], [[]], "x", [["x"]], {"t": 3}):
-            file.write_text(json.dumps({**good, key: bad}))
-            with pytest.raises(KeptError, match=r"kept\.json"):
-                explore_system(counter, resume=file)
-    for text in ("", "[]", "{}", "[" * 100_000):
-        file.write_text(text)
-        with pytest.raises(KeptError, match=r"kept\.json"):
-            explore_system(counter, resume=file)
 
 
 class Broken:
@@ -237,9 +193,9 @@ from explorer.families import Family
 from vtdkit.kernel.explorer import explore_system, random_walk
 for search in (explore_system, random_walk):
     order = []
-    found = search(Family("filesystem(N)", 15), on_outcome=lambda _, schedule: order.append(schedule.text))
-    family = Family("philosophers(N) complete", 4)
-    found = search(family, on_outcome=lambda _, schedule: order.append(schedule.text))
+    note = lambda outcome, schedule: order.append(schedule.text)
+    found = search(Family("filesystem(N)", 15), on_outcome=note)
+    found = search(Family("philosophers(N) complete", 4), on_outcome=note)
     print(order, found)
 """
 
@@ -260,7 +216,7 @@ def test_the_order_of_executions_does_not_depend_on_the_hash_seed() -> None:
 
 
 def test_importing_the_explorer_brings_in_little() -> None:
-    heavy = ("multiprocessing", "numpy", "vtdkit.kernel.explorer.parallel")
+    heavy = ("multiprocessing", "numpy", "vtdkit.kernel.explorer.engine")
     program = f"import sys, vtdkit.kernel; print([name for name in sys.modules if name in {heavy}])"
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     done = subprocess.run(

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vtdkit.kernel.explorer.minimising import minimise
-from vtdkit.kernel.explorer.saved import Saved, load_saved
 from vtdkit.kernel.explorer.schedule import Schedule, ScheduleError, replay
 from vtdkit.kernel.explorer.search import explore_system
 from vtdkit.kernel.explorer.system import Outcome
 
 from .families import Family, straight
+from .saved import Saved, load_saved
 from .small import Small
 
 NAMES = st.recursive(

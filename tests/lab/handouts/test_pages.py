@@ -15,7 +15,7 @@ import pytest
 from tests.notebooks.labdriver import ROOT, Watched
 from tests.notebooks.made import code, notebook, prose, save
 from tests.notebooks.tiny import WIDGET, tiny_notebook
-from vtdkit.lab.handouts.__main__ import main
+from vtdkit.lab.handouts.commandline import main
 from vtdkit.lab.handouts.page import index, page
 
 CACHE = ROOT / "build" / "npm"

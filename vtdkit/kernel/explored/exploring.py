@@ -15,10 +15,8 @@ the same every time.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from concurrent.futures import Executor
 from dataclasses import dataclass, field, fields
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 from vtdkit.kernel.checkers.findings import Finding
@@ -36,7 +34,6 @@ from .scenario import NamedSystem
 Scenario = Callable[[Machine], Callable[[], Hashable]]
 Factory = Callable[[], NamedSystem]
 R = TypeVar("R")
-MOST_BYTES = 10_000_000
 TRIED = 6  # random runs that look for shared locations
 
 
@@ -77,83 +74,45 @@ def explore(
     preemptions: int | None = None,
     depth: int | None = None,
     limit: int | None = None,
-    executor: Executor | None = None,
     progress: bool = False,
-    resume: str | None = None,
     on_outcome: OnOutcome | None = None,
     **options: Any,
 ) -> ScenarioExploration:
     """Run a scenario in every order that matters; `options` go to the machine (`cpus=4`, `checkers=...`).
 
-    The other arguments are those of `vtdkit.kernel.explorer.explore_system`; beside a file to `resume` from,
-    another is kept with the shared locations. What is said to be complete is complete for the memory model of
-    the machine: one operation after the other.
+    The other arguments are those of `vtdkit.kernel.explorer.explore_system`. What is said to be complete is
+    complete for the memory model of the machine: one operation after the other.
     """
     wanted: dict[str, Any] = {
         "preemptions": preemptions,
         "depth": depth,
         "limit": limit,
         "progress": progress,
-        "resume": resume,
         "on_outcome": on_outcome,
     }
-    if executor is not None:
-        wanted["executor"] = executor
 
     def attempt(factory: Factory, shared: frozenset[int]) -> Exploration:
-        if resume is not None:
-            _keep(resume, shared)
-        try:
-            return explore_system(factory, **wanted)
-        except Grew:
-            if resume is not None:
-                Path(resume).unlink(missing_ok=True)  # its steps were others
-            raise
+        return explore_system(factory, **wanted)
 
-    found, shared = settled(scenario, attempt, _kept(resume), **options)
+    found, shared = settled(scenario, attempt, **options)
     return _of_scenario(found, shared)
 
 
 def settled(
     scenario: Scenario,
     attempt: Callable[[Factory, frozenset[int]], R],
-    known: frozenset[int] = frozenset(),
     **options: Any,
 ) -> tuple[R, frozenset[int]]:
     """What `attempt(factory, shared)` returns once it goes through, and with which locations.
 
     It is made anew, from the start, each time an execution shares a location that was not known to be shared.
     """
-    shared = shared_locations(scenario, **options) | known
+    shared = shared_locations(scenario, **options)
     while True:
         try:
             return attempt(partial(NamedSystem, scenario, shared=shared, **options), shared), shared
         except Grew as grew:
             shared |= grew.shared
-
-
-def _kept(resume: str | None) -> frozenset[int]:
-    """The shared locations noted beside a file that an exploration is resumed from. ValueError if that is not
-    a list of numbers.
-    """
-    if resume is None or not Path(f"{resume}.shared").exists():
-        return frozenset()
-    if Path(f"{resume}.shared").stat().st_size > MOST_BYTES:
-        raise ValueError(
-            f"{resume}.shared is larger than {MOST_BYTES} bytes: not what was written beside {resume}"
-        )
-    text = Path(f"{resume}.shared").read_text(encoding="utf-8", errors="replace")
-    try:
-        return frozenset(int(word) for word in text.split())
-    except ValueError:
-        raise ValueError(
-            f"{resume}.shared holds something other than numbers; remove both files to begin anew"
-        ) from None
-
-
-def _keep(resume: str, shared: frozenset[int]) -> None:
-    """Note the shared locations: the steps in the file count between operations on them."""
-    Path(f"{resume}.shared").write_text("\n".join(map(str, sorted(shared))) + "\n", encoding="utf-8")
 
 
 def sample(

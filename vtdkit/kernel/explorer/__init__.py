@@ -12,10 +12,8 @@ __getattr__, __dir__, __all__ = face(
     __name__,
     {
         "engine": "NotRepeatable",
-        "keeping": "KeptError",
         "minimising": "minimise",
         "result": "Coverage Exploration Found Operation",
-        "saved": "load_saved Saved",
         "schedule": "Replay replay Schedule ScheduleError",
         "search": "explore_system pct random_walk",
         "system": (

@@ -10,9 +10,6 @@ optimal dynamic partial-order reduction as in Abdulla, Aronis, Jonsson, Sagonas 
   those that the branch leads into go along with it. By then it is known for certain what its first step
   touches.
 - Races are looked for when the execution has ended, also with the next steps of processes that are stuck.
-
-The engine may be given a part of the tree only: the node that some first steps lead to. Races with steps
-above that node are then collected in `foreign`, for whoever holds the upper part.
 """
 
 from __future__ import annotations
@@ -25,17 +22,7 @@ from .path import Event, Path, bits
 from .races import foresight, races_of
 from .system import Process, System
 from .tally import Tally
-from .tree import (
-    NOBODY,
-    Doubts,
-    Node,
-    Reversal,
-    covered_before,
-    offer_late,
-    settle,
-    undisturbed,
-    unsettled_below,
-)
+from .tree import Doubts, Node, Reversal, covered_before, undisturbed
 
 
 class NotRepeatable(RuntimeError):
@@ -43,74 +30,41 @@ class NotRepeatable(RuntimeError):
 
 
 class Engine:
-    """Explores what lies below one node. No locks: one engine, one thread.
+    """Explores a system from its start. No locks: one engine, one thread.
 
     system      what is explored
     footprints  shared by all that compare footprints with this engine's
     tally       what was found so far
-    root        the node to explore; `prefix` are the steps that lead there from the start
-    live        processes asleep in the root whose own executions are still being run elsewhere: nodes in
-                which they sleep are kept, since more may have to be run there
-    foreign     (number of the step, reversal): reversals found for nodes above the root
     """
 
-    def __init__(
-        self,
-        system: System,
-        footprints: Footprints,
-        tally: Tally,
-        root: Node | None = None,
-        prefix: Sequence[Process] = (),
-        live: frozenset[Process] = frozenset(),
-    ) -> None:
+    def __init__(self, system: System, footprints: Footprints, tally: Tally) -> None:
         self.system = system
         self.footprints = footprints
         self.tally = tally
-        self.root = root if root is not None else Node(NOBODY)
-        self.prefix = tuple(prefix)
-        self.live = live
-        self.foreign: list[tuple[int, Reversal]] = []
         self.path = Path(self.system)
-        self.nodes: list[Node] = []
-        self.lives: list[
-            frozenset[Process]
-        ] = []  # for each node, which of its sleepers are `live` (unless none is at all)
-        self._told: set[tuple[object, ...]] = set()
-        self._fresh = len(self.prefix)
+        self.nodes = [Node({})]  # nodes[i] is the state before step i of the path
+        self._fresh = 0  # steps of the path before this one were taken, and counted, before
 
     def run(self, go_on: Callable[[Tally], bool]) -> bool:
         """Explore until all is done (True) or until `go_on`, asked after each execution, says no (False)."""
-        self._walk_to_root()
+        self.system.start()
+        self.path.enabled.append(self.system.enabled())
         while True:
-            process = self._choose(self.nodes[-1])
-            while process is not None:
+            enough = False
+            while (process := self._choose(self.nodes[-1])) is not None:
                 self._step(process)
-                process = self._choose(self.nodes[-1])
             if not self.nodes[-1].explored:
                 self._end()
-                if not go_on(self.tally):
-                    self._fold()
-                    return not self.root.open
+                enough = not go_on(self.tally)
             if not self._backtrack():
-                self._fold()
                 return True
-
-    def _walk_to_root(self) -> None:
-        self.system.start()
-        for process in self.prefix:
-            self.path.enabled.append(self.system.enabled())
-            self.path.extend(process, self.footprints.of(self.system.step(process)))
-        self.path.enabled.append(self.system.enabled())
-        self.nodes = [self.root] * (len(self.prefix) + 1)
-        self.lives = [self.live] * len(self.nodes)
+            if enough:
+                return False
 
     # -- running on
 
     def _choose(self, node: Node) -> Process | None:
         """Return who moves next, or None if nothing is left to be run from this node."""
-        for process, child in node.children.items():
-            if child.open:
-                return process
         enabled = self.path.enabled[-1]
         while node.pending:
             reversal = node.pending[0]
@@ -139,23 +93,18 @@ class Engine:
         taken = node.take_along(process) if node.pending else None
         footprint = self.footprints.of(self.system.step(process))
         self.path.extend(process, footprint)
-        child = node.children.pop(process, None) if node.children else None
-        if child is None:
-            sleep = node.sleep
-            if sleep:
-                touch = footprint.touch
-                sleep = {
-                    sleeper: touched
-                    for sleeper, touched in sleep.items()
-                    if not touched.clash & touch and sleeper != process
-                }
-            child = Node(sleep)
-        if taken:
-            for reversal in taken:
-                settle(child, child.inherited, reversal)
+        sleep = node.sleep
+        if sleep:
+            touch = footprint.touch
+            sleep = {
+                sleeper: touched
+                for sleeper, touched in sleep.items()
+                if not touched.clash & touch and sleeper != process
+            }
+        child = Node(sleep)
+        for reversal in taken or ():
+            child.add(reversal)
         self.nodes.append(child)
-        if self.live:
-            self.lives.append(unsettled_below(node, self.lives[-1], child))
         self.path.enabled.append(self.system.enabled())
 
     def _end(self) -> None:
@@ -194,14 +143,12 @@ class Engine:
         events = path.events
         first = events[index]
         node = self.nodes[index]
-        foreign = index < len(self.prefix)
-        unsettled = bool(self.live and self.lives[index])
         steps = [events[number] for number in bits(rest)]
-        if node.doubtful is not None and not foreign:
+        if node.doubtful is not None:
             self._note_rivals(node.doubtful, index, rest, lates)
         left: list[tuple[Process, Footprint]] | None = []
-        if node.sleep and not foreign:
-            left = undisturbed(node.asleep_before(first.process), steps)
+        if node.sleep:
+            left = undisturbed(node.sleep.items(), steps)
             if left is None:
                 return
         for limit, late in lates:
@@ -211,19 +158,7 @@ class Engine:
             reversal = Reversal(steps, late.process, late.footprint, exact, path.seed_of(late))
             if met:
                 reversal.rivals.add(first.process)
-            reversal.blind = unsettled
-            if foreign:
-                self._tell(index, reversal)
-            elif first.process in node.sleep:
-                offer_late(node, first.process, reversal)
-            else:
-                node.add(reversal)
-
-    def _tell(self, index: int, reversal: Reversal) -> None:
-        key = (index, reversal.key, reversal.footprint, reversal.exact)
-        if key not in self._told:
-            self._told.add(key)
-            self.foreign.append((index, reversal))
+            node.add(reversal)
 
     def _note_rivals(
         self,
@@ -266,31 +201,22 @@ class Engine:
         if there is none.
         """
         events = self.path.events
-        base = len(self.prefix)
-        while len(events) > base:
+        while events:
             node = self._leave()
-            if (node.pending or node.children) and self._choose(node) is not None:
+            if node.pending and self._choose(node) is not None:
                 self._replay()
                 return True
         return False
 
     def _leave(self) -> Node:
-        """Step back from the last node and return the one above, with what it must remember
-        of the one left.
-        """
+        """Step back from the last node; what was run from the one above sleeps there if more will be."""
         event = self.path.retract()
         self.path.enabled.pop()
-        child = self.nodes.pop()
-        child.open = bool(child.pending) or any(below.open for below in child.children.values())
+        self.nodes.pop()
         node = self.nodes[-1]
         node.explored = True
-        unsettled = bool(self.live) and bool(self.lives.pop())
-        keep = child.open or unsettled
-        if keep or node.pending or node.children or (self.live and self.lives[-1]):
-            if event.process not in node.sleep:
-                node.put_to_sleep(event.process, event.footprint)
-            if keep:
-                node.children[event.process] = child
+        if node.pending:
+            node.put_to_sleep(event.process, event.footprint)
         return node
 
     def _replay(self) -> None:
@@ -306,9 +232,3 @@ class Engine:
                     "when "
                     f"replayed, but {event.footprint!r} before: the system must do the same at every start"
                 )
-
-    def _fold(self) -> None:
-        """Hang the nodes of the path under the root, so that exploration can be taken up again later."""
-        while len(self.path.events) > len(self.prefix):
-            self._leave()
-        self.root.open = bool(self.root.pending) or any(child.open for child in self.root.children.values())

@@ -26,10 +26,9 @@ def minimise(
 ) -> Schedule:
     """Return the schedule with the fewest context switches found that still shows a finding.
 
-    finding  the finding, or a function that says whether an `Outcome` shows it; by default the first one
-             that the
-             schedule shows
-    tries    how many other executions to look at
+    - finding: the finding, or a function that says whether an `Outcome` shows it; by default the first one
+      that the schedule shows
+    - tries: how many other executions to look at
 
     ValueError if the schedule does not show it, ScheduleError if it does not fit the system.
     """

@@ -72,20 +72,18 @@ class Found:
 class Exploration:
     """What came of running a system under many schedules.
 
-    executions  executions in which all processes came to their end; when exploring, each of another
-                equivalence class
-    deadlocks   executions that ended with processes stuck
-    cut         executions in which the depth bound stopped a process
-    blocked     executions given up because they would only have repeated others; 0 if all processes touch
-                only locks, and memory in steps of one access
-    steps       steps taken, without those of replays (in a search taken up again or spread over workers,
-                some twice)
-    outcomes    outcome -> in how many executions, the most frequent first
-    examples    outcome -> the first schedule that led to it
-    findings    what the checkers found, in the order of their texts
-    coverage    pairs of dependent operations in both orders, or one
-    complete    True if every class was run: then what is not in `outcomes` cannot happen
-    extent      a sentence: what the exploration is complete up to, or why it stopped
+    - executions: those in which all processes came to their end; when exploring, each of another class
+    - deadlocks: executions that ended with processes stuck
+    - cut: executions in which the depth bound stopped a process
+    - blocked: executions given up because they would only have repeated others; 0 if all processes touch
+      only locks, and memory in steps of one access
+    - steps: steps taken, without those of replays
+    - outcomes: outcome -> in how many executions, the most frequent first
+    - examples: outcome -> the first schedule that led to it
+    - findings: what the checkers found, in the order of their texts
+    - coverage: pairs of dependent operations in both orders, or one
+    - complete: True if every class was run: then what is not in `outcomes` cannot happen
+    - extent: a sentence: what the exploration is complete up to, or why it stopped
     """
 
     executions: int

@@ -12,8 +12,6 @@ after the execution under way, and what was found so far is returned; a second C
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Executor
-from pathlib import Path as File
 
 from .bounded import Bounded
 from .bounds import Truncated
@@ -37,23 +35,18 @@ def explore_system(
     delays: int | None = None,
     depth: int | None = None,
     limit: int | None = None,
-    executor: Executor | None = None,
     progress: bool = False,
-    resume: str | File | None = None,
     on_outcome: OnOutcome | None = None,
 ) -> Exploration:
     """Run every execution of a system that matters, and only those; return what was found.
 
-    preemptions  run only what up to so many preemptions (switches away from a process that could go on) can
-                 show
-    delays       the same, counted in delays: processes passed over by a scheduler that goes round
-    depth        let no process take more than so many steps
-    limit        stop after so many executions
-    executor     spread the work over its workers, with the same counts; the factory must be picklable
-    progress     show a bar (needs tqdm)
-    resume       a file: what was done is kept there when the search ends early, and taken up from there if
-                 there is one
-    on_outcome   called with (outcome, schedule) at the end of each execution; a true answer ends the search
+    - preemptions: run only what up to so many preemptions (switches away from a process that could go on)
+      can show
+    - delays: the same, counted in delays: processes passed over by a scheduler that goes round
+    - depth: let no process take more than so many steps
+    - limit: stop after so many executions
+    - progress: show a bar (needs tqdm)
+    - on_outcome: called with (outcome, schedule) at the end of each execution; a true answer ends the search
 
     ValueError if these do not go together; what the system raises is passed on.
 
@@ -71,25 +64,18 @@ def explore_system(
       findings: none
       coverage: 1 pair of dependent operations in both orders, 0 in one only
     """
-    _check(preemptions, delays, depth, limit, executor, resume, on_outcome)
+    _check(preemptions, delays, depth, limit)
     tally = Tally()
     if on_outcome is not None:
         tally.watch = lambda outcome, steps: on_outcome(outcome, Schedule(steps))
     with Stopping(limit, progress) as stop:
         if preemptions is not None or delays is not None:
             return _explore_bounded(_system(system_factory, depth), tally, stop, preemptions, delays, depth)
-        return _explore_all(system_factory, tally, stop, depth, executor, resume)
+        done = Engine(_system(system_factory, depth), Footprints(), tally).run(stop.go_on)
+        return exploration_of(tally, *extent_of(tally, done, stop, depth=depth))
 
 
-def _check(
-    preemptions: int | None,
-    delays: int | None,
-    depth: int | None,
-    limit: int | None,
-    executor: Executor | None,
-    resume: str | File | None,
-    on_outcome: OnOutcome | None,
-) -> None:
+def _check(preemptions: int | None, delays: int | None, depth: int | None, limit: int | None) -> None:
     for name, number, least in (
         ("preemptions", preemptions, 0),
         ("delays", delays, 0),
@@ -98,55 +84,13 @@ def _check(
     ):
         if number is not None and number < least:
             raise ValueError(f"{name}={number}; it must be {least} or more, or None for no bound")
-    bounded = preemptions is not None or delays is not None
     if preemptions is not None and delays is not None:
         raise ValueError("preemptions= and delays= are two ways to bound a search; give one of them")
-    if bounded and (executor is not None or resume is not None):
-        raise ValueError(
-            "a search bounded by preemptions= or delays= cannot be spread over an executor= nor taken up "
-            "with resume="
-        )
-    if on_outcome is not None and executor is not None:
-        raise ValueError(
-            "on_outcome= is called in this process, but with executor= the executions are elsewhere; give "
-            "one of them"
-        )
 
 
 def _system(factory: SystemFactory, depth: int | None) -> System:
     system = factory()
     return system if depth is None else Truncated(system, depth)
-
-
-def _explore_all(
-    factory: SystemFactory,
-    tally: Tally,
-    stop: Stopping,
-    depth: int | None,
-    executor: Executor | None,
-    resume: str | File | None,
-) -> Exploration:
-    from .keeping import keep, take_up
-
-    system = _system(factory, depth)
-    footprints = Footprints()
-    root = None
-    if resume is not None and File(resume).exists():
-        root, before = take_up(resume, system, footprints, depth)
-        tally.merge(before)
-        stop.begin(tally)
-    if root is not None and not root.open:
-        return exploration_of(tally, *extent_of(tally, True, stop, depth=depth))
-    if executor is not None:
-        from .parallel import explore_in_parts
-
-        done, root = explore_in_parts(factory, depth, executor, tally, stop, root, footprints)
-    else:
-        engine = Engine(system, footprints, tally, root)
-        done, root = engine.run(stop.go_on), engine.root
-    if resume is not None:
-        keep(resume, root, tally, depth)
-    return exploration_of(tally, *extent_of(tally, done, stop, depth=depth))
 
 
 def _explore_bounded(

@@ -25,7 +25,6 @@ class Stopping:
     def __init__(self, limit: int | None, progress: bool) -> None:
         self.limit = limit
         self.interrupted = False
-        self._before = 0
         self._bar = _bar() if progress else None
         self._handler: Any = None
 
@@ -47,19 +46,12 @@ class Stopping:
             raise KeyboardInterrupt
         self.interrupted = True
 
-    def begin(self, tally: Tally) -> None:
-        """Start counting from what a search that is taken up has done before."""
-        self._before = tally.ended
-
-    def left(self, tally: Tally) -> int | None:
-        """Return how many executions may still be run, or None for any number."""
-        return None if self.limit is None else max(0, self.limit - (tally.ended - self._before))
-
     def go_on(self, tally: Tally) -> bool:
         """Say whether to run another execution."""
         if self._bar is not None:
             self._bar.update(tally.ended - self._bar.n)
-        return not (self.interrupted or tally.stopped or self.left(tally) == 0)
+        at_limit = self.limit is not None and tally.ended >= self.limit
+        return not (self.interrupted or tally.stopped or at_limit)
 
     def reason(self, tally: Tally) -> str:
         """Say why the search ended early."""

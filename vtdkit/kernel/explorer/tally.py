@@ -1,7 +1,7 @@
 """What was found so far: executions counted, outcomes, findings, and the pairs of steps that met.
 
-A `Tally` is filled by the engine and by the schedulers, merged from several workers, and turned into the
-frozen `Exploration` that the user sees (`result.py`).
+A `Tally` is filled by the engine and by the schedulers, and turned into the frozen `Exploration` that the
+user sees (`result.py`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 
 from .footprint import Footprint
-from .packing import Packed, Packer, Unpacker
 from .path import Path, bits
 from .races import holder_of
 from .system import Outcome, Process, System
@@ -134,40 +133,3 @@ class Tally:
                     before = events[number]
                     if before.process != process:
                         meetings.add((before.process, before.footprint, process, footprint))
-
-    def merge(self, other: Tally) -> None:
-        """Add what somebody else found; of two first examples the one held here stays."""
-        self.executions += other.executions
-        self.deadlocks += other.deadlocks
-        self.cut += other.cut
-        self.blocked += other.blocked
-        self.steps += other.steps
-        self.meetings |= other.meetings
-        for mine, theirs in ((self.outcomes, other.outcomes), (self.findings, other.findings)):
-            for thing, number in theirs.items():
-                mine[thing] = mine.get(thing, 0) + number
-        for examples, others in ((self.first, other.first), (self.shown, other.shown)):
-            for thing, schedule in others.items():
-                examples.setdefault(thing, schedule)
-
-    def pack(self, packer: Packer) -> Packed:
-        """Return the tally as plain lists and the values found."""
-        pairs = [(p, packer.footprint(f), q, packer.footprint(g)) for p, f, q, g in self.meetings]
-        return [
-            [self.executions, self.deadlocks, self.cut, self.blocked, self.steps],
-            [[value, number, self.first[value]] for value, number in self.outcomes.items()],
-            [[finding, number, self.shown[finding]] for finding, number in self.findings.items()],
-            pairs,
-        ]
-
-    @classmethod
-    def unpack(cls, packed: Packed, unpacker: Unpacker) -> Tally:
-        """Return the tally that was packed."""
-        numbers, outcomes, findings, pairs = packed
-        tally = cls(*numbers)
-        for value, number, steps in outcomes:
-            tally.outcomes[value], tally.first[value] = number, tuple(steps)
-        for finding, number, steps in findings:
-            tally.findings[finding], tally.shown[finding] = number, tuple(steps)
-        tally.meetings = {(p, unpacker.footprint(f), q, unpacker.footprint(g)) for p, f, q, g in pairs}
-        return tally

@@ -25,7 +25,6 @@ from .path import Event
 from .system import Process
 
 Sleepers = Iterable[tuple[Process, Footprint]]
-NOBODY: Mapping[Process, Footprint] = {}
 
 
 class Reversal:
@@ -39,12 +38,10 @@ class Reversal:
     born       how many sleepers the node had when this was put there
     rivals     processes asleep in the node that are known to conflict with the last step (used if not
                exact)
-    blind      True if nobody looks after `rivals`, since the node's branches are explored in different
-               places
     touch      all that `steps` touch (bits)
     """
 
-    __slots__ = ("blind", "born", "exact", "footprint", "process", "rivals", "seed", "steps", "touch")
+    __slots__ = ("born", "exact", "footprint", "process", "rivals", "seed", "steps", "touch")
 
     def __init__(
         self, steps: Sequence[Event], process: Process, footprint: Footprint, exact: bool, seed: int
@@ -56,7 +53,6 @@ class Reversal:
         self.seed = seed
         self.born = 0
         self.rivals: set[Process] = set()
-        self.blind = False
         self.touch = 0
         for step in steps:
             self.touch |= step.footprint.touch
@@ -87,9 +83,7 @@ class Reversal:
     def without(self, number: int) -> Reversal:
         """Return what is left to do once one of `steps` has been done first."""
         steps = self.steps[:number] + self.steps[number + 1 :]
-        shorter = Reversal(steps, self.process, self.footprint, self.exact, self.seed)
-        shorter.blind = self.blind
-        return shorter
+        return Reversal(steps, self.process, self.footprint, self.exact, self.seed)
 
     def is_covered_by(self, process: Process, footprint: Footprint) -> bool:
         """Say whether a process that went first from the node after this was put there has covered it."""
@@ -99,7 +93,7 @@ class Reversal:
             return True
         if self.exact:
             return not footprint.clash & self.footprint.touch
-        if self.blind or (self.footprint.branches and footprint.clash & self.footprint.touch):
+        if self.footprint.branches and footprint.clash & self.footprint.touch:
             return False
         return process not in self.rivals
 
@@ -133,30 +127,22 @@ class Doubts:
 class Node:
     """A state in the tree of executions.
 
-    sleep      sleeping process -> what its step touches; those asleep from the start first, then, in order,
-               those that went first from here (the one under way is added when it is done)
-    inherited  how many were asleep from the start
+    sleep      sleeping process -> what its step touches: those asleep from the start, then, in order, those
+               that went first from here (the one under way is added when it is done)
     pending    the reversals still to be run from here
     explored   True once some execution has been run from here
-    children   nodes below that are kept because something is, or may yet become, pending in them
     seen       keys of all reversals ever put here, so that none is put twice
     doubtful   (process, seed) -> reversals ever put here whose last step is not exact
-    open       True if something may be pending here or below (kept up to date for nodes in `children`)
-    inbox      reversals that came while the node was away, being explored elsewhere; None if it is not
     """
 
-    __slots__ = ("children", "doubtful", "explored", "inbox", "inherited", "open", "pending", "seen", "sleep")
+    __slots__ = ("doubtful", "explored", "pending", "seen", "sleep")
 
     def __init__(self, sleep: Mapping[Process, Footprint]) -> None:
         self.sleep = sleep
-        self.inherited = len(sleep)
         self.pending: list[Reversal] = []
         self.explored = False
-        self.children: dict[Process, Node] = {}
         self.seen: set[tuple[Process, tuple[int, ...]]] | None = None
         self.doubtful: dict[tuple[Process, int], Doubts] | None = None
-        self.open = True
-        self.inbox: list[Reversal] | None = None
 
     def add(self, reversal: Reversal) -> None:
         """Put a reversal here, unless it has been here before."""
@@ -175,14 +161,7 @@ class Node:
 
     def put_to_sleep(self, process: Process, footprint: Footprint) -> None:
         """Note that all executions in which a process goes first from here are taken care of."""
-        self.explored = True
         self.sleep = {**self.sleep, process: footprint}
-
-    def asleep_before(self, origin: Process) -> Sleepers:
-        """Yield who had fallen asleep here when `origin` went first."""
-        if origin not in self.sleep:
-            return self.sleep.items()
-        return list(self.sleep.items())[: list(self.sleep).index(origin)]
 
     def is_covered(self, reversal: Reversal) -> bool:
         """Say whether what went first from here since a reversal was put here has made it superfluous."""
@@ -206,35 +185,6 @@ class Node:
                 kept.append(reversal)
         self.pending = kept
         return taken
-
-
-def unsettled_below(node: Node, live: frozenset[Process], child: Node) -> frozenset[Process]:
-    """Return the sleepers of a child in whose own executions something may still be found.
-
-    They are among those of the node (`live`), and those that went first from the node and are kept there.
-    """
-    return frozenset(
-        [
-            sleeper
-            for sleeper in islice(child.sleep, child.inherited)
-            if sleeper in live or sleeper in node.children
-        ]
-    )
-
-
-def prune(root: Node, live: frozenset[Process]) -> None:
-    """Forget the nodes below a root where nothing is to be run and nothing can come any more."""
-    rows = [(root, live)]
-    for node, asleep in rows:
-        for name in node.sleep:
-            if name in node.children:
-                child = node.children[name]
-                rows.append((child, unsettled_below(node, asleep, child)))
-    needed = {id(node) for node, asleep in rows if asleep}
-    for node, _ in reversed(rows):
-        for process, child in list(node.children.items()):
-            if not child.open and not child.children and id(child) not in needed:
-                del node.children[process]
 
 
 def undisturbed(sleep: Sleepers, steps: Sequence[Event]) -> list[tuple[Process, Footprint]] | None:
@@ -268,48 +218,3 @@ def covered_before(left: Sleepers, process: Process, footprint: Footprint, exact
         if not exact and not footprint.branches and not touched.changes & footprint.clash:
             return True
     return False
-
-
-def offer_late(node: Node, origin: Process, reversal: Reversal) -> None:
-    """Put a reversal of a race with `origin`'s step into a node where others went
-    first since `origin` did.
-    """
-    settle(node, list(node.sleep).index(origin) + 1, reversal)
-
-
-def settle(node: Node, start: int, reversal: Reversal) -> None:
-    """Put a reversal where it belongs, in a node or below.
-
-    It goes down with the first of those that went first from the node (the sleepers from number `start`
-    on) that it begins with, if more may have to be run there, and so on below.
-    """
-    while True:
-        process, number = _way_down(node, start, reversal)
-        if number is None:
-            if process is None:
-                node.open = True
-                node.add(reversal)
-            return
-        child = node.children.get(process)
-        if child is None:
-            return
-        node.open = True
-        reversal = reversal.without(number)
-        if child.inbox is not None:
-            child.inbox.append(reversal)
-            return
-        node, start = child, child.inherited
-
-
-def _way_down(node: Node, start: int, reversal: Reversal) -> tuple[Process | None, int | None]:
-    """Return who of those that went first from a node begins a reversal, and with which of its steps.
-
-    (process, None) if somebody has covered it; (None, None) if it is new here.
-    """
-    for process, footprint in islice(node.sleep.items(), start, None):
-        number = reversal.place_of(process)
-        if number is not None:
-            return process, number
-        if (reversal.exact or process == reversal.process) and reversal.is_covered_by(process, footprint):
-            return process, None
-    return None, None

@@ -34,7 +34,8 @@ from vtdkit.kernel.locks.fastlock import BareSpinLock, StraightSpinLock
 from vtdkit.kernel.locks.rcu import Rcu
 from vtdkit.kernel.locks.spinlock import QueuedSpinLock
 from vtdkit.kernel.memory.pages import PageAllocator
-from vtdkit.kernel.record.record import Recorder, Trace
+from vtdkit.kernel.record.record import Recorder
+from vtdkit.kernel.record.trace import Trace
 
 from .context import AGENT, TASK, Context, Cpu
 from .costs import NEAR, PRESETS, Costs

@@ -9,7 +9,8 @@ from vtdkit.kernel.checkers.leaks import Leak, Ledger
 from vtdkit.kernel.locks.base import class_stat
 from vtdkit.kernel.record.contention import ContentionTable, contentions
 from vtdkit.kernel.record.lockstat_report import LockStatTable
-from vtdkit.kernel.record.record import END, MARK, Recorder, Trace
+from vtdkit.kernel.record.record import END, MARK, Recorder
+from vtdkit.kernel.record.trace import Trace
 
 from .context import Context
 from .primitives import Primitives

@@ -8,8 +8,8 @@ __getattr__, __dir__, __all__ = face(
     __name__,
     {
         "lockstat": "Contention LockStat",
-        "record": "Event Trace",
         "sites": "Site",
         "spans": "Span",
+        "trace": "Event Trace",
     },
 )

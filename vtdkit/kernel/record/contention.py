@@ -14,7 +14,7 @@ from .lockstat import Contention, ContentionRow, contention_rows
 from .record import ACQUIRE, RELEASE, SPIN
 
 if TYPE_CHECKING:
-    from .record import Trace
+    from .trace import Trace
 
 PERF_KINDS = {"raw_spinlock": "spinlock"}  #: where perf's name of a kind is not ours
 

@@ -18,7 +18,7 @@ from .record import ACQUIRE, FOUND, MARK, SLEEP, SPIN, WAKE
 from .spans import HOLDING, IDLE, IRQS_OFF, STATES, stretches
 
 if TYPE_CHECKING:
-    from .record import Trace
+    from .trace import Trace
 
 CPUS, LOCKS, THREADS, IRQS = 1, 2, 3, 4
 GROUPS = {CPUS: "CPUs", LOCKS: "Locks", THREADS: "Threads", IRQS: "Interrupts off"}

@@ -1,30 +1,16 @@
-"""The record of a run: what happened, when, on which CPU, to what. Figures and widgets
-are functions of it.
+"""What a machine writes down while it runs: kinds of event, and the recorder that collects them.
 
-While a machine runs it appends values; they are folded into one array for each column, 31 bytes an event
-in all. A `Trace` gives them back as columns or as `Event` values, filters and slices them (quickly where
-numpy is installed, without it all the same), and saves itself (`traceio`). `spans` turns it into
-stretches of time, `perfetto` into a file for a trace viewer.
+A running machine appends values; they are folded into one array for each column, 31 bytes an event in all.
+A `Trace` (`trace.py`) is what is made of them at the end.
 """
 
 from __future__ import annotations
 
-import json
 from array import array
-from bisect import bisect_left
-from collections.abc import Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import compress
-from pathlib import Path
 from struct import pack
-from typing import TYPE_CHECKING, Any, overload
+from typing import Any
 
 from .sites import NOWHERE, Site, Spot
-
-if TYPE_CHECKING:
-    from vtdkit.kernel.checkers.findings import Finding
-
-    from .spans import Span
 
 KINDS = (
     "run",
@@ -71,25 +57,6 @@ SITE = COLUMNS.index("site")
 Columns = tuple["array[int]", ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One event: virtual time in ns, CPU, the context's name, what happened, to which object,
-    where in the source.
-    """
-
-    time: int
-    cpu: int
-    context: str
-    kind: str
-    object: str
-    site: Site
-    arg: int = 0
-
-    def __str__(self) -> str:
-        where = "" if self.site is NOWHERE else f"  {self.site.function}:{self.site.line}"
-        return f"{self.time:>10} ns  CPU{self.cpu}  {self.context:<16} {self.kind:<9} {self.object}{where}"
-
-
 class Recorder:
     """Collects events of a running machine. `rows` is extended directly, by seven values for each: those
     of `COLUMNS`, in order.
@@ -131,182 +98,3 @@ class Recorder:
         """The columns as they stand, for a `Trace`."""
         self.fold()
         return tuple(column[:] for column in self.columns)
-
-
-class Trace:
-    """What a run recorded: a sequence of `Event`, in order of time.
-
-    `columns` are the raw data; `contexts`, `objects` and `sites` the names the numbers stand for,
-    `context_kinds` and `kinds` what each context and object is ("task", "spinlock", ...). `findings`
-    are those of the machine at the end of the run, `end` is the virtual time then, `marks` the notes
-    that "mark" events number.
-    """
-
-    def __init__(
-        self,
-        columns: Columns,
-        contexts: Sequence[str],
-        objects: Sequence[str],
-        sites: Sequence[Site],
-        cpus: int,
-        end: int,
-        findings: Sequence[Finding] = (),
-        marks: Sequence[str] = (),
-        kinds: Sequence[str] = (),
-        context_kinds: Sequence[str] = (),
-    ) -> None:
-        self.columns = columns
-        self.contexts = tuple(contexts)
-        self.objects = tuple(objects)
-        self.sites = tuple(sites)
-        self.cpus = cpus
-        self.end = end
-        self.findings = tuple(findings)
-        self.marks = tuple(marks)
-        self.kinds = tuple(kinds)
-        self.context_kinds = tuple(context_kinds)
-
-    def __len__(self) -> int:
-        return len(self.columns[0])
-
-    def column(self, name: str) -> array[int]:
-        """One column, e.g. `trace.column("time")`: integers, one an event."""
-        if name not in COLUMNS:
-            raise KeyError(f"a trace has no column {name!r}; its columns are {', '.join(COLUMNS)}")
-        return self.columns[COLUMNS.index(name)]
-
-    @overload
-    def __getitem__(self, index: int) -> Event: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Trace: ...
-
-    def __getitem__(self, index: int | slice) -> Event | Trace:
-        if isinstance(index, slice):
-            return self._with(tuple(column[index] for column in self.columns))
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"event {index} of a trace of {len(self)}")
-        return self._event(tuple(column[index] for column in self.columns))
-
-    def _event(self, row: Sequence[int]) -> Event:
-        time, cpu, context, kind, obj, where, arg = row
-        return Event(
-            time, cpu, self.contexts[context], KINDS[kind], self.objects[obj], self.sites[where], arg
-        )
-
-    def __iter__(self) -> Iterator[Event]:
-        return map(self._event, self.rows())
-
-    def rows(self) -> Iterator[tuple[int, ...]]:
-        """The events as tuples of numbers, in the order of `COLUMNS`: for whoever goes
-        through many of them.
-        """
-        return zip(*self.columns, strict=True)
-
-    # -- parts ---------------------------------------------------------------
-
-    def where(
-        self,
-        *,
-        kind: str | Iterable[str] = (),
-        cpu: int | None = None,
-        object: str = "",
-        context: str = "",
-    ) -> Trace:
-        """The events of these kinds, on this CPU, of objects or contexts whose name
-        contains the given text.
-        """
-        kinds = (kind,) if isinstance(kind, str) else tuple(kind)
-        unknown = [name for name in kinds if name not in KINDS]
-        if unknown:
-            raise ValueError(
-                f"no kind of event {', '.join(map(repr, unknown))}; there are {', '.join(KINDS)}"
-            )
-        wanted: dict[str, Container[int]] = {}
-        if kinds:
-            wanted["kind"] = {KINDS.index(name) for name in kinds}
-        if cpu is not None:
-            wanted["cpu"] = {cpu}
-        if object:
-            wanted["object"] = {i for i, name in enumerate(self.objects) if object in name}
-        if context:
-            wanted["context"] = {i for i, name in enumerate(self.contexts) if context in name}
-        return self._select(wanted) if wanted else self
-
-    def between(self, start: int, end: int) -> Trace:
-        """The events with `start <= time < end` (nanoseconds)."""
-        times = self.columns[0]
-        return self[bisect_left(times, start) : bisect_left(times, end)]
-
-    def _select(self, wanted: dict[str, Any]) -> Trace:
-        try:
-            import numpy as np
-        except ImportError:
-            keep = [True] * len(self)
-            for name, allowed in wanted.items():
-                keep = [
-                    kept and value in allowed for kept, value in zip(keep, self.column(name), strict=True)
-                ]
-            return self._with(tuple(array(c.typecode, compress(c, keep)) for c in self.columns))
-        mask = np.ones(len(self), dtype=bool)
-        arrays = {
-            name: np.frombuffer(column, dtype=column.typecode)
-            for name, column in zip(COLUMNS, self.columns, strict=True)
-        }
-        for name, allowed in wanted.items():
-            mask &= np.isin(arrays[name], sorted(allowed))
-        parts = (
-            array(c.typecode, arrays[n][mask].tobytes()) for n, c in zip(COLUMNS, self.columns, strict=True)
-        )
-        return self._with(tuple(parts))
-
-    def _with(self, columns: Columns) -> Trace:
-        return Trace(
-            columns,
-            self.contexts,
-            self.objects,
-            self.sites,
-            self.cpus,
-            self.end,
-            self.findings,
-            self.marks,
-            self.kinds,
-            self.context_kinds,
-        )
-
-    # -- other forms ---------------------------------------------------------
-
-    def spans(self) -> list[Span]:
-        """Stretches of time on each CPU: running, spinning, holding, ... (`spans.spans_of`)."""
-        from .spans import spans_of
-
-        return spans_of(self)
-
-    def save(self, path: str | Path, *, compress: bool = False) -> None:
-        """Write the trace to a file that `Trace.load`, and `numpy.load`, can read."""
-        from .traceio import save
-
-        save(self, path, compress)
-
-    @staticmethod
-    def load(path: str | Path) -> Trace:
-        """Read a saved trace. Raises `TraceError` with one clear line on a file that is not one."""
-        from .traceio import load
-
-        return load(path)
-
-    def perfetto(self, path: str | Path | None = None) -> dict[str, Any]:
-        """The trace in the JSON trace format of chrome://tracing and Perfetto; written to a file too,
-        if one is named.
-        """
-        from .perfetto import perfetto
-
-        document = perfetto(self)
-        if path is not None:
-            Path(path).write_text(json.dumps(document, separators=(",", ":")), encoding="utf-8", newline="\n")
-        return document
-
-    def __repr__(self) -> str:
-        return (
-            f"Trace({len(self)} events on {self.cpus} CPUs in {self.end} ns, {len(self.findings)} findings)"
-        )

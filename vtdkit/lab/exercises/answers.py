@@ -1,8 +1,8 @@
 """Answers by value: what a person writes, read as it was meant, and compared with what is right.
 
 - a list, a tuple or a set is the same where the order does not matter; a list and a tuple where it does
-- case, spaces, hyphens and quotes in words do not matter, and a slip in spelling is forgiven where the possible
-  words are known and only one is meant
+- case, spaces, hyphens and quotes in words do not matter, and a slip in spelling is forgiven where the
+  possible words are known
 - a number may be written as text (`"6"`, `"0x1f"`, `"3,000"`)
 - yes and no are `True` and `False` (or the words). The numbers 1 and 0 are refused for them, and they for
   numbers, on purpose: `(4, 1)` may mean "four and one", and whoever wrote it should know which was asked for
@@ -28,7 +28,7 @@ def same_word(text: str) -> str:
 
 
 def number(text: str) -> int | float | None:
-    """The number that a text stands for; None if it is not one. Units and thousands separators may be there."""
+    """The number that a text stands for; None if it is not one. A unit and separators may be there."""
     found = re.fullmatch(
         r"\s*([-+]?)(0[xob][0-9a-f_]+|[\d_, ]*\.?\d+(?:e[-+]?\d+)?)\s*(?:[a-zµ%]+/?[a-z]*)?\s*",
         text.casefold(),
@@ -57,7 +57,7 @@ def read(given: Any, right: Any, words: Sequence[str] = ()) -> Any:
     if isinstance(right, Integral | Real):
         return _number(given)
     if isinstance(right, str):
-        return _word(given, [right, *words]) if isinstance(given, str) else given
+        return _word(given, [right], words) if isinstance(given, str) else given
     if isinstance(right, Set):
         return _set(given, right, words)
     if isinstance(right, list | tuple) and isinstance(given, list | tuple) and len(given) == len(right):
@@ -74,13 +74,13 @@ def _number(given: Any) -> Any:
     return given
 
 
-def _word(given: str, words: Sequence[str]) -> str:
-    known = {same_word(word): word for word in words}
+def _word(given: str, right: Sequence[str], words: Sequence[str]) -> str:
+    known = {same_word(word): word for word in (*right, *words)}
     mine = same_word(given)
     if mine in known:
         return known[mine]
     # a slip is forgiven only where it is known what else could have been meant
-    close = get_close_matches(mine, known, 2, CLOSE) if len(known) > 1 else []
+    close = get_close_matches(mine, known, 2, CLOSE) if words else []
     digits = re.findall(r"\d+", mine)
     close = [word for word in close if re.findall(r"\d+", word) == digits]
     return known[close[0]] if close else given
@@ -92,8 +92,10 @@ def _set(given: Any, right: Set[Any], words: Sequence[str]) -> Any:
     if not isinstance(given, Set | list | tuple):
         return given
     if all(isinstance(each, str) for each in right):
-        known = [*words, *sorted(right)]
-        return {_word(each, known) if isinstance(each, str) else each for each in map(_hashable, given)}
+        return {
+            _word(each, sorted(right), words) if isinstance(each, str) else each
+            for each in map(_hashable, given)
+        }
     return {_number(each) for each in map(_hashable, given)}
 
 

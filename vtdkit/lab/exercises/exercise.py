@@ -113,9 +113,7 @@ class Exercise:
         hint. What is no answer yet, or has a slip in it, costs none.
         """
         if student.unanswered(given):
-            return Said(
-                "Not yet", "the function is not written yet" if callable(given) else "there is no answer yet"
-            )
+            return Said("Not yet", student.NOT_WRITTEN if callable(given) else student.NO_ANSWER)
         problem, costs = self._judged(given)
         if problem is None:
             return Said("Right", "", right=True)

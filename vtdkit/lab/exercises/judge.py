@@ -7,8 +7,9 @@ and in every order where threads meet (`races`). Each run is compared with the s
 |---|---|
 | `returns` | what each call returned, and what came of the scene |
 | `findings` | the checkers say something else |
-| `locks` | another lock is taken, or one is not taken, or with interrupts on where ours has them off |
-| `under` | something is done while a lock is held that ours does without it: a wait, an allocation, another lock |
+| `locks` | another lock is taken, or one with interrupts on where ours has them off |
+| `unlocked` | a lock is not taken at all |
+| `under` | a wait, an allocation, another lock while a lock is held under which ours does no such thing |
 | `guards` | something shared is touched without the lock that ours, or the rest of the driver, holds for it |
 | `allocations` | more than ours |
 | `commands` | what the unit is told, in which order, and what its tables said at that moment |
@@ -32,13 +33,15 @@ from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.kernel.explored.exploring import explore
 from vtdkit.kernel.explorer.schedule import Schedule
 from vtdkit.kernel.explorer.system import Outcome
-from vtdkit.lab.scenarios.base import Scenario
+from vtdkit.kernel.machine.machine import Machine
+from vtdkit.lab.scenarios.base import Observer, Scenario
 
 from . import student
 from .exercise import Exercise, Said
-from .watched import Guards, Scene, Seen, observe
+from .watched import WARNING, Guards, Scene, Seen, observe
 
 MOST_FAILURES = 6  # allocations that are made to fail, one after the other
+MANY_RUNS = 12  # a judge of a lesson's own may run an answer so many times as long
 MOST_ORDERS = 600  # executions of one scenario
 
 
@@ -48,6 +51,9 @@ class Orders:
 
     values: frozenset[Hashable]
     findings: frozenset[tuple[str, str]]
+
+
+Run = tuple[str, Seen, Seen]  # when, ours, the student's
 
 
 class _Told(Exception):
@@ -79,7 +85,6 @@ class CodeExercise(Exercise):
     known: dict[Any, Any] = field(default_factory=dict, compare=False)  # what our solution shows, kept
 
     # -- for the notebook
-    # ------------------------------------------------------------------------------------------------------
 
     def check(self, given: Any) -> Said:
         """Whether an answer is right; else what is wrong with it. A hint only for an answer that runs."""
@@ -93,7 +98,7 @@ class CodeExercise(Exercise):
     def try_out(self, given: Any) -> Any:
         """Run the code once and show what it does; if it cannot be run, say why."""
         if student.unanswered(given):
-            return Said("Not yet", "the function is not written yet")
+            return Said("Not yet", student.NOT_WRITTEN)
         if problem := self._text_problem(given):
             return Said("Not yet", problem)
         shown, problem, _ = student.attempt(lambda _: self.play(self.seed, given), given)
@@ -107,26 +112,29 @@ class CodeExercise(Exercise):
         return Said("Solution", f"{text}\n\n{verdict!r}", right=bool(verdict), code=True)
 
     # -- the judgement
-    # ---------------------------------------------------------------------------------------------------------
 
     def problem(self, given: Any) -> tuple[str | None, bool]:
         """What is wrong with an answer, None if nothing; and whether that costs a hint."""
         if student.unanswered(given):
-            return "the function is not written yet", False
+            return student.NOT_WRITTEN if callable(given) else student.NO_ANSWER, False
         if problem := self._text_problem(given):
             return problem, False
-        for part in (self._in_scenes, self._in_every_order, self._else):
-            problem, costs = part(given)
-            if problem is not None:
-                return problem, costs
-        return None, False
+        runs: list[Run] = []
+        problem, costs = self._in_scenes(given, runs)
+        for part in (self._in_every_order, self._else):
+            if problem is None:
+                problem, costs = part(given)
+        # what no order has shown to go wrong is still wrong if a lock is missing
+        return (problem, costs) if problem is not None else (self._unlocked(runs), True)
 
     def _text_problem(self, given: Any) -> str | None:
         ours = self.answer(self.seed)
         return student.wrong_kind(given, ours) or student.forgotten_await(given, ours, self.version(ours))
 
     def _else(self, given: Any) -> tuple[str | None, bool]:
-        found, problem, costs = student.attempt(lambda _: self.judge(self.seed, given), given)
+        found, problem, costs = student.attempt(
+            lambda _: self.judge(self.seed, given), given, MANY_RUNS * student.PATIENCE
+        )
         return (problem, costs) if problem is not None else (found, True)
 
     def version(self, function: Any) -> type[IntelIommu]:
@@ -143,15 +151,9 @@ class CodeExercise(Exercise):
         return str(self.answer(self.seed).__name__) if self.base is not None else ""
 
     # -- on a set of machines
-    # -------------------------------------------------------------------------------------------------------
 
-    def _in_scenes(self, given: Any) -> tuple[str | None, bool]:
-        runs = [(scene, fail) for scene in self.scenes for fail in range(self._failures(scene) + 1)]
-        guards: Guards = {}
-        for scene, fail in runs:  # what ours touches without a lock in one scene, it may in another
-            for thing, held in self._ours(scene, fail).guards.items():
-                guards.setdefault(thing, set()).update(held)
-        for scene, fail in runs:
+    def _in_scenes(self, given: Any, runs: list[Run]) -> tuple[str | None, bool]:
+        for scene, fail in self._runs():
             seen, problem, costs = student.attempt(
                 lambda _, s=scene, f=fail: self._observe(s, given, f),  # type: ignore[misc]
                 given,
@@ -159,10 +161,24 @@ class CodeExercise(Exercise):
             when = scene.name + (f", allocation {fail} fails" if fail else "")
             if problem is not None:
                 return f"{when}: {problem}", costs
-            ours = replace(self._ours(scene, fail), guards=guards)
-            for difference in compare(ours, seen, self.ignore, self.forbids):
+            ours = self._ours(scene, fail)
+            for difference in compare(ours, seen, SEEN, self.ignore, self.forbids):
                 return f"{when}: {difference}", True
+            runs.append((when, ours, seen))
         return None, False
+
+    def _runs(self) -> list[tuple[Scene, int]]:
+        return [(scene, fail) for scene in self.scenes for fail in range(self._failures(scene) + 1)]
+
+    def _unlocked(self, runs: Sequence[Run]) -> str | None:
+        guards: Guards = {}
+        for _, ours, _ in runs:  # what ours touches without a lock in one scene, it may in another
+            for thing, held in ours.guards.items():
+                guards.setdefault(thing, set()).update(held)
+        for when, ours, seen in runs:
+            for difference in compare(replace(ours, guards=guards), seen, LOCKED, self.ignore):
+                return f"{when}: {difference}"
+        return None
 
     def _observe(self, scene: Scene, function: Any, fail: int) -> Seen:
         return observe(scene, self.version(function), self.name_in_driver, fail)
@@ -178,7 +194,6 @@ class CodeExercise(Exercise):
         return min(self._ours(scene, 0).allocations, MOST_FAILURES) if scene.fails else 0
 
     # -- in every order
-    # ----------------------------------------------------------------------------------------------------
 
     def _in_every_order(self, given: Any) -> tuple[str | None, bool]:
         for scene in self.races:
@@ -194,12 +209,15 @@ class CodeExercise(Exercise):
     def _first_difference(
         self, scene: Scenario, ours: Orders, function: Any, dog: student.Watchdog
     ) -> str | None:
-        tried = 0
+        tried, version = 0, self.version(function)
+
+        def build(machine: Machine) -> Observer:
+            dog.pet()
+            return scene.build(version, machine)
 
         def look(outcome: Outcome, schedule: Schedule) -> None:
             nonlocal tried
             tried += 1
-            dog.pet()
             for kind, where in _found(outcome):
                 if (kind, where) not in ours.findings:
                     raise _Told(f"in order number {tried} of those tried, {kind}: {where}")
@@ -248,28 +266,30 @@ def version_with(driver: type[IntelIommu], function: Any, name: str = "") -> typ
 
 
 # -- two runs side by side
-# -----------------------------------------------------------------------------------------------------------
 
 
-def compare(ours: Seen, seen: Seen, ignore: Sequence[str] = (), forbids: Sequence[str] = ()) -> Iterator[str]:
-    """Each difference that matters, in a sentence; the most telling first."""
+def compare(
+    ours: Seen, seen: Seen, names: Sequence[str], ignore: Sequence[str] = (), forbids: Sequence[str] = ()
+) -> Iterator[str]:
+    """Each difference of these kinds that matters, in a sentence; the most telling first."""
     if seen.died != ours.died and seen.died:
         yield f"the kernel does not survive it ({seen.died})"
         return
-    for name in _ORDER:
+    yield from _forbidden(seen, forbids)
+    for name in names:
         if name not in ignore:
             yield from _COMPARED[name](ours, seen)
-        if name == "locks":
-            yield from _forbidden(seen, forbids)
 
 
 def _findings(ours: Seen, seen: Seen) -> Iterator[str]:
     for key, text in seen.findings.items():
         if key not in ours.findings:
             yield text
+        elif key == WARNING and seen.said[key] > ours.said[key]:
+            yield f"it warns {seen.said[key]} times: {text}"
     for key, text in ours.findings.items():
         if key not in seen.findings:
-            yield f"it does not say what it should: {text}"
+            yield "it does not warn" if key == WARNING else f"it does not say what it should: {text}"
 
 
 def _returns(ours: Seen, seen: Seen) -> Iterator[str]:
@@ -292,11 +312,14 @@ def _locks(ours: Seen, seen: Seen) -> Iterator[str]:
     needed, taken = {name for name, _ in ours.locks}, {name for name, _ in seen.locks}
     for name in sorted(taken - needed):
         yield f"it takes {name}, which is not needed here"
-    for name in sorted(needed - taken):
-        yield f"it never takes {name}"
     for name in sorted(needed & taken):
         if (name, False) in seen.locks and (name, False) not in ours.locks:
             yield f"it takes {name} with interrupts on, and an interrupt may want it"
+
+
+def _unlocked(ours: Seen, seen: Seen) -> Iterator[str]:
+    for name in sorted({name for name, _ in ours.locks} - {name for name, _ in seen.locks}):
+        yield f"it never takes {name}"
 
 
 def _forbidden(seen: Seen, forbids: Sequence[str]) -> Iterator[str]:
@@ -350,7 +373,7 @@ def _tables(ours: Seen, seen: Seen) -> Iterator[str]:
         if mine[1] != theirs[1]:
             yield f"unit {number}: what is switched on in the end is not what should be"
         if mine[0] != theirs[0]:
-            yield f"the tables of unit {number}, as the hardware reads them, do not say in the end what they should"
+            yield f"in the end the tables of unit {number}, as the hardware reads them, say something else"
 
 
 def _state(ours: Seen, seen: Seen) -> Iterator[str]:
@@ -383,12 +406,12 @@ def _references(ours: Seen, seen: Seen) -> Iterator[str]:
             yield f"{name} has {count} references in the end; {right} is right"
 
 
-_ORDER = (
+#: in which order differences are told; those of the second kind after every order has been tried
+SEEN = (
     "returns",
     "findings",
     "commands",
     "locks",
-    "guards",
     "under",
     "tables",
     "pages",
@@ -397,10 +420,12 @@ _ORDER = (
     "state",
     "allocations",
 )
+LOCKED = ("unlocked", "guards")
 _COMPARED: dict[str, Callable[[Seen, Seen], Iterator[str]]] = {
     "returns": _returns,
     "findings": _findings,
     "locks": _locks,
+    "unlocked": _unlocked,
     "guards": _guards,
     "under": _under,
     "tables": _tables,

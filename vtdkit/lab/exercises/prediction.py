@@ -4,8 +4,8 @@
     ...
     question.check("most of the dump", "One lock serves all domains.")
 
-A guess is read as a person types it: `6`, `"6"`, `"3,000 ns"`, `3_000`, in any case. Without one, the answer is
-folded away behind "Reveal": whoever wants to guess first still can, in the saved notebook and in a handout too.
+A guess is read as a person types it: `6`, `"6"`, `"3,000 ns"`, `3_000`, in any case. Without one, the answer
+is folded away behind "Reveal": whoever wants to guess first still can, also in the saved notebook.
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ class Folded(Said):
     def _repr_html_(self) -> str:
         lines = html.escape(self.text).replace("\n", "<br>")
         return (
-            f'<div role="status"><strong>{html.escape(self.word)}</strong>: being wrong is how it sticks, so write a '
-            f"guess into the cell above and run both again.<details><summary>Reveal</summary>{lines}</details></div>"
+            f'<div role="status"><strong>{html.escape(self.word)}</strong>: being wrong is how it sticks, so '
+            "write a guess into the cell above and run both again."
+            f"<details><summary>Reveal</summary>{lines}</details></div>"
         )
 
 
@@ -59,7 +60,7 @@ class Prediction:
         return f"<div>{html.escape(repr(self))}</div>"
 
     def check(self, actual: Any, why: str = "") -> Said:
-        """Compare the guess with what came out; `why` is told either way, since a lucky guess explains nothing.
+        """Compare the guess with what came out; `why` is told either way: a lucky guess explains nothing.
 
         Without a guess both are folded away.
         """

@@ -14,11 +14,14 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from difflib import get_close_matches
-from time import monotonic
+from time import monotonic, process_time
 from types import CodeType, TracebackType
 from typing import Any
 
-PATIENCE = 5.0  # seconds that a student's code may run in one scene
+PATIENCE = 5.0  # seconds of computing that a student's code may take in one scene
+ASLEEP = 12  # so many times as long may go by, however little is computed
+
+NOT_WRITTEN, NO_ANSWER = "the function is not written yet", "there is no answer yet"
 
 
 class TooLongError(BaseException):
@@ -28,7 +31,6 @@ class TooLongError(BaseException):
 
 
 # -- what it says
-# ---------------------------------------------------------------------------------------------------------
 
 
 def tree_of(function: Any) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
@@ -142,7 +144,6 @@ def _kept(tree: ast.AST, call: ast.Call) -> bool:
 
 
 # -- where it failed
-# ------------------------------------------------------------------------------------------------------
 
 
 def _codes(function: Any) -> Iterator[CodeType]:
@@ -198,14 +199,14 @@ def is_typo(error: BaseException) -> bool:
 
 
 # -- does it end
-# ----------------------------------------------------------------------------------------------------------
 
 
 class Watchdog:
-    """Raises `TooLongError` in the thread that made it when `seconds` have gone by without a `pet`.
+    """Raises `TooLongError` in the thread that made it when this program has computed for `seconds` without a
+    `pet`, or has done nothing for long.
 
-    Where no thread can be started, in a browser for instance, it watches nothing. Guards: `over` guards `done`
-    between the two threads, so that nothing is raised after the end.
+    Where no thread can be started, in a browser for instance, it watches nothing. Guards: `over` guards
+    `done` between the two threads, so that nothing is raised after the end.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -213,11 +214,12 @@ class Watchdog:
         self.me = threading.get_ident()
         self.over = threading.Lock()
         self.done = False
-        self.until = 0.0
+        self.until = self.latest = 0.0
 
     def pet(self) -> None:
         """Another `seconds` from now."""
-        self.until = monotonic() + self.seconds
+        self.until = process_time() + self.seconds
+        self.latest = monotonic() + ASLEEP * self.seconds
 
     def __enter__(self) -> Watchdog:
         self.pet()
@@ -228,7 +230,7 @@ class Watchdog:
         return self
 
     def _start(self) -> None:
-        self.timer = threading.Timer(max(self.until - monotonic(), 0.01), self._look)
+        self.timer = threading.Timer(max(self.until - process_time(), 0.01), self._look)
         self.timer.daemon = True
         self.timer.start()
 
@@ -236,7 +238,7 @@ class Watchdog:
         with self.over:
             if self.done:
                 return
-            if monotonic() < self.until:
+            if process_time() < self.until and monotonic() < self.latest:
                 self._start()
                 return
             ctypes.pythonapi.PyThreadState_SetAsyncExc(
@@ -250,7 +252,9 @@ class Watchdog:
             self.timer.cancel()
 
 
-def attempt(work: Callable[[Watchdog], Any], function: Any) -> tuple[Any, str | None, bool]:
+def attempt(
+    work: Callable[[Watchdog], Any], function: Any, seconds: float = 0.0
+) -> tuple[Any, str | None, bool]:
     """Run some of a student's code: its result; what went wrong, in words; whether that costs a hint.
 
     `work` is handed the watchdog, to pet it where it begins anew.
@@ -258,10 +262,10 @@ def attempt(work: Callable[[Watchdog], Any], function: Any) -> tuple[Any, str | 
     from .watched import NeverEndsError
 
     try:
-        with Watchdog(PATIENCE) as dog:
+        with Watchdog(seconds or PATIENCE) as dog:
             return work(dog), None, False
     except NotImplementedError:
-        return None, "the function is not written yet", False
+        return None, NOT_WRITTEN, False
     except (TooLongError, NeverEndsError, RecursionError):
         return None, "it does not end: a loop goes round for ever (it was stopped)", False
     except Exception as error:

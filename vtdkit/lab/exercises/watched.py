@@ -37,17 +37,18 @@ from vtdkit.kernel.record.record import (
     MARK,
     RELEASE,
     WAIT,
-    Trace,
 )
+from vtdkit.kernel.record.trace import Trace
 from vtdkit.lab.computer import LEGACY, Computer
+from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.image.survey import Survey
-from vtdkit.vtd.unit.capabilities import Capabilities
 
 Work = Callable[[], Coroutine[Any, Any, Any]]
 Locks = frozenset[str]
 Guards = dict[tuple[str, bool], set[Locks]]  # what was touched, written or not: under which locks
 
 IN, OUT = "the function under test begins", "the function under test ends"
+WARNING = ("WARNING", "")
 #: locks inside the way to the hardware: who sends a command takes them, and commands are compared
 INNER_LOCKS = ("&qi->q_lock", "&iommu->register_lock")
 GLOBAL_STATUS = 0x1C  # GSTS: what the unit does now
@@ -84,7 +85,6 @@ class Scene:
 
 
 # -- the watched machine
-# -------------------------------------------------------------------------------------------------------
 
 
 class _WatchedPage(Page):
@@ -227,6 +227,7 @@ def watched(driver: type[IntelIommu], name: str) -> type[IntelIommu]:
             self.machine.watch.commands.append((iommu.seq_id, plain(descs), tables(iommu.hardware)))
         return await driver.qi_submit_sync(self, iommu, descs, options)
 
+    call.__name__ = call_plain.__name__ = name  # what a report calls the thread that runs it
     own = call if inspect.iscoroutinefunction(function) else call_plain
     return type("Judged", (driver,), {name: own, "qi_submit_sync": qi_submit_sync, "title": driver.title})
 
@@ -250,7 +251,6 @@ class _counted:
 
 
 # -- what was seen
-# -------------------------------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
@@ -259,6 +259,7 @@ class Seen:
 
     returns: list[Any] = field(default_factory=list)  # each call's value, then what the scene's work returned
     findings: dict[tuple[str, str], str] = field(default_factory=dict)  # kind and place: its text
+    said: dict[tuple[str, str], int] = field(default_factory=dict)  # how often each was found
     locks: set[tuple[str, bool]] = field(default_factory=set)  # taken: name, with interrupts off
     under: set[tuple[str, str]] = field(default_factory=set)  # a lock, and what was done while it was held
     longest: dict[str, int] = field(default_factory=dict)  # ns each lock was held without a break
@@ -301,9 +302,11 @@ def observe(scene: Scene, driver: type[IntelIommu], name: str, fail: int = 0) ->
     _from_the_record(machine.trace(), seen, watch.whole)
     if pc is not None and not seen.died:
         _at_the_end(pc, seen)
-    seen.findings = {
-        (each.kind, _without_numbers(each.where)): f"{each.kind}: {each.where}" for each in machine.findings
-    }
+    for each in machine.findings:
+        # what a warning says is up to its author
+        key = WARNING if each.kind == WARNING[0] else (each.kind, _without_numbers(each.where))
+        seen.findings[key] = f"{each.kind}: {each.where}"
+        seen.said[key] = seen.said.get(key, 0) + machine.findings.count(each)
     return seen
 
 
@@ -356,7 +359,7 @@ def _at_the_end(pc: Computer, seen: Seen) -> None:
 
 
 def tables(hardware: RemappingHardware) -> Any:
-    """All that a unit's tables say, as the hardware reads them; where the tables themselves lie is left out."""
+    """All that a unit's tables say, as the hardware reads them, but not where the tables themselves lie."""
     unit, frames = hardware.unit, hardware.memory.frames
     if not unit.root_table:
         return "no root table"

@@ -1,7 +1,7 @@
 """Handouts: every notebook as a page that moves with no kernel and no network, and as screens for a beamer.
 
-    python -m vtdkit.lab.handouts --out handouts notebooks/*.ipynb            # make handouts
-    python -m vtdkit.lab.handouts --out handouts --slides notebooks/*.ipynb   # make slides
+    python -m vtdkit handouts --out handouts notebooks/*.ipynb            # make handouts
+    python -m vtdkit handouts --out handouts --slides notebooks/*.ipynb   # make slides
 
 A notebook is run once from top to bottom. `student/` leaves out the solutions, `solutions/` has them folded,
 `slides/` is the student edition opened as a walkthrough: one step per screen, large type, arrow keys. Each
@@ -23,5 +23,5 @@ is two more megabytes in each folder.
 | `editions.py` | which cells an edition has, where its links lead |
 | `page.py`, `templates/`, `static/` | one page; `walk.js` is the walkthrough |
 | `vendor.py` | the JavaScript of others |
-| `build.py`, `__main__.py` | a whole folder; the command line |
+| `build.py`, `commandline.py` | a whole folder; the verb |
 """

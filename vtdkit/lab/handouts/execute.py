@@ -8,7 +8,6 @@ cell has a time limit and a run that exceeds it is tried once more, which is rep
 from __future__ import annotations
 
 import sys
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +40,10 @@ def execute(path: Path, *, timeout: int = 120, widget_state: bool = True) -> Any
 
 
 def _run(path: Path, timeout: int, widget_state: bool) -> Any:
+    import nbformat
     from nbclient import NotebookClient
 
-    nbformat: Any = import_module("nbformat")  # it has no types
-    notebook = nbformat.read(path, as_version=4)
+    notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
     client = NotebookClient(
         notebook,
         timeout=timeout,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +30,9 @@ _HINT = (
 
 def page(notebook: Any, name: str, *, walking: bool = False) -> str:
     """The HTML of a notebook. `walking` opens it as a walkthrough."""
-    nbconvert: Any = import_module("nbconvert")  # it has no types
-    exporter = nbconvert.HTMLExporter(
+    from nbconvert import HTMLExporter
+
+    exporter = HTMLExporter(  # type: ignore[no-untyped-call]
         template_name="handout",
         extra_template_basedirs=[str(HERE / "templates")],
         embed_images=True,
@@ -48,8 +48,10 @@ def page(notebook: Any, name: str, *, walking: bool = False) -> str:
 
 def markdown_page(text: str) -> Any:
     """A page of prose (the glossary) as a notebook of one cell, so that it goes the same way."""
-    nbformat: Any = import_module("nbformat").v4
-    return nbformat.new_notebook(cells=[nbformat.new_markdown_cell(text, id="page")])
+    from nbformat.v4 import new_markdown_cell, new_notebook
+
+    cell = new_markdown_cell(text, id="page")  # type: ignore[no-untyped-call]
+    return new_notebook(cells=[cell])  # type: ignore[no-untyped-call]
 
 
 def index(heading: str, pages: Iterable[tuple[str, str]]) -> str:

@@ -21,7 +21,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import vtdkit
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.kernel.checkers.findings import Finding
 from vtdkit.kernel.explored.exploring import Factory, explore, settled, shortest
@@ -29,9 +28,10 @@ from vtdkit.kernel.explorer.schedule import Schedule
 from vtdkit.kernel.explorer.search import explore_system
 from vtdkit.kernel.explorer.system import Outcome
 from vtdkit.kernel.machine.machine import CHECKERS, Machine
-from vtdkit.kernel.record.record import Trace
 from vtdkit.kernel.record.spans import Span
+from vtdkit.kernel.record.trace import Trace
 from vtdkit.kernel.record.units import duration
+from vtdkit.lab.classroom import shipped
 from vtdkit.lab.computer import Computer
 from vtdkit.lab.exercises.judge import CodeExercise, version_with
 from vtdkit.lab.scenarios.base import Scenario
@@ -74,14 +74,13 @@ FULL = 1_000_000  # ns
 
 
 def reality(name: str) -> Path:
-    """The folder with the tables of a real machine, for `Image.load`. Raises FileNotFoundError outside a
-    clone of the project.
+    """The folder with the tables of a real machine, for `Image.load`. Raises FileNotFoundError, with the
+    names there are, for another one.
     """
-    folder = Path(vtdkit.__file__).resolve().parent.parent / "tests" / "reality" / name
+    folder = shipped("reality") / name
     if not folder.is_dir():
-        raise FileNotFoundError(
-            f"there is no folder tests/reality/{name}; the lessons run from a clone of the project"
-        )
+        names = ", ".join(sorted(path.name for path in folder.parent.iterdir() if path.is_dir()))
+        raise FileNotFoundError(f"there are no tables of a machine {name!r}; there are {names}")
     return folder
 
 
@@ -106,8 +105,8 @@ async def in_turn(*coros: Coroutine[Any, Any, Any]) -> list[Any]:
 def together(pc: Computer | Machine, **threads: Coroutine[Any, Any, Any]) -> Run:
     """Run these threads at the same time, the first on CPU 0, the second on CPU 1, ...
 
-    The scene begins at a full millisecond, so that scenes of two versions begin at the same time and can be
-    laid side by side. Raises ValueError if there are more threads than CPUs.
+    The scene begins at a full millisecond, so that scenes of two versions begin at the same time and can
+    be laid side by side. Raises ValueError if there are more threads than CPUs.
     """
     machine = pc if isinstance(pc, Machine) else pc.machine
     title = "a machine" if isinstance(pc, Machine) else name_of(type(pc.driver))
@@ -255,8 +254,8 @@ def tried(
     whose kind contains `wanted`.
 
     Two orders count as one where they differ only in steps that do not touch the same thing. `limit`
-    executions at most; `preemptions` bounds how often a thread that could go on is put aside. Raises KeyError
-    for a scenario there is not.
+    executions at most; `preemptions` bounds how often a thread that could go on is put aside. Raises
+    KeyError for a scenario there is not.
     """
     scene = SCENARIOS[scenario] if isinstance(scenario, str) else scenario
     build = scene.on(driver)
@@ -273,7 +272,8 @@ def tried(
 
 
 def shown_by(scene: Scenario, driver: type[IntelIommu], kind: str, title: str) -> Steps:
-    """The shortest order found in which a scenario shows a finding whose kind contains `kind`, step by step.
+    """The shortest order found in which a scenario shows a finding whose kind contains
+    `kind`, step by step.
 
     Raises LookupError if no order shows one.
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import attach, dump, fault, hardware, tables, unmap, users
+from . import attach, dump, fault, hardware, hotplug, tables, unmap, users
 from .base import MODES, Observer, Scenario
 
 SCENARIOS: dict[str, Scenario] = {
@@ -11,7 +11,9 @@ SCENARIOS: dict[str, Scenario] = {
     for scenario in module.SCENARIOS
 }
 
-#: what is asked about page tables in the debate; not part of the findings
-QUESTIONS: dict[str, Scenario] = {scenario.name: scenario for scenario in tables.SCENARIOS}
+#: what is asked about page tables in the debate, and scenes that Linux excludes; not part of the findings
+QUESTIONS: dict[str, Scenario] = {
+    scenario.name: scenario for module in (tables, hotplug) for scenario in module.SCENARIOS
+}
 
 __all__ = ["MODES", "QUESTIONS", "SCENARIOS", "Observer", "Scenario"]

@@ -1,6 +1,6 @@
 // The bit-field card in the browser: boxes for bits, fields by name, what hardware answers.
 
-import { button, el, frame, keys, legend, move, renew, slider, steady, watch } from "../shared/common.js";
+import { button, el, frame, keys, legend, move, renew, slider, steady, there, watch } from "../shared/common.js";
 import { decode, field } from "./bits.js";
 import { explained, fieldTable } from "./fields.js";
 
@@ -38,7 +38,7 @@ function render({ model, el: host, signal }) {
   });
   const seek = (where) => {
     const next = board.from(bit(), where, decode(layoutOf(record, value()), value()));
-    if (next !== undefined) move(model, { bit: next });
+    if (there(next)) move(model, { bit: next });
   };
 
   const fields = el("div", { class: "vtd-bf-fields" });
@@ -88,7 +88,7 @@ function answerOf(record, model, difference, now) {
   if (difference === 0n) return { lines: record.first };
   if ((difference & (difference - 1n)) === 0n) return { lines: record.distinct[record.flips[difference.toString(2).length - 1]] };
   const told = model.get("answered");
-  if (told.value !== undefined && BigInt(told.value) === now) return { lines: told.answers };
+  if (there(told.value) && BigInt(told.value) === now) return { lines: told.answers };
   return { lines: [], waiting: true };
 }
 
@@ -108,10 +108,10 @@ function drawAnswers(node, record, { lines, waiting, alone }, first) {
 }
 
 function answerBox(line, glossary) {
-  const sign = line.good === null ? "" : line.good ? "✓" : "✗";
+  const sign = !there(line.good) ? "" : line.good ? "✓" : "✗";
   return el(
     "div",
-    { class: `vtd-bf-answer ${line.good === null ? "" : line.good ? "vtd-good" : "vtd-bad"}` },
+    { class: `vtd-bf-answer ${!there(line.good) ? "" : line.good ? "vtd-good" : "vtd-bad"}` },
     el("div", {}, sign ? el("span", { class: "vtd-mark", text: sign, "aria-hidden": "true" }) : null, explained(line.head, glossary)),
     line.detail ? el("div", { class: "vtd-soft" }, explained(line.detail, glossary)) : null,
   );

@@ -1,4 +1,4 @@
-// Bits by name: the same decoding as vtdkit.vtd.layout, over a layout record made by bits.py. No DOM here.
+// Bits by name: the same decoding as vtdkit.vtd.tables.layout, over a layout record made by records.py. No DOM here.
 
 // Every field of `raw` (a BigInt), high bits first: { name, bits, state, value, text, wrong }.
 // `wrong` marks bits that must be 0 and are not.

@@ -22,8 +22,8 @@ from vtdkit.iommu.hardware import RemappingHardware
 from vtdkit.views.pagetables.words import WORDS
 from vtdkit.views.shared.base import Address, Widget
 from vtdkit.views.shared.bundle import module, style
-from vtdkit.views.shared.html import Html, still, table, tag
 from vtdkit.views.shared.record import Record
+from vtdkit.views.shared.sheet import Picture
 from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.requests import Request
 from vtdkit.vtd.tables.descriptors import DESCRIPTORS
@@ -33,8 +33,8 @@ from vtdkit.vtd.unit.unit import RemappingUnit
 from vtdkit.vtd.walk.trace import Step
 
 from .answers import Answers, DescriptorAnswers, EntryAnswers, RegisterAnswers
-from .layout import worth_a_line
 from .records import glossary_of, layout_record
+from .still import SIGNS, bits_still
 from .words import TITLES, glossary, layouts
 
 
@@ -112,22 +112,11 @@ class BitFieldCard(Widget):
         return self._answers.ask(int(self.value, 16)) if self._answers else []
 
     def summary(self) -> str:
-        heads = "; ".join(f"{_sign(each)}{each['head']}" for each in self.answers)
+        heads = "; ".join(f"{SIGNS[each['good']]}{each['head']}" for each in self.answers)
         return f"{self.record['name']} = {self.value}{': ' if heads else ''}{heads}"
 
-    def still(self) -> Html:
-        lines = worth_a_line(self._layout_in_force(), int(self.value, 16))
-        rows = [(bits, name, f"{value:#x}", text) for bits, name, value, text in lines]
-        fields = table(("bits", "field", "value", "meaning"), rows, mono=(0, 1, 2))
-        answers = ((tag("strong", _sign(each), each["head"]), " ", each["detail"]) for each in self.answers)
-        said = [tag("p", *each, style="margin:2px 0") for each in answers]
-        return still(f"{self.record['name']} = {self.value}: {self.record['title']}", fields, *said)
-
-    def figure(self) -> Any:
-        """The same for paper, as a matplotlib figure."""
-        from .figure import bit_field_figure
-
-        return bit_field_figure(self.record, self._layout_in_force(), int(self.value, 16), self.answers)
+    def still(self) -> Picture:
+        return bits_still(self.record, self._layout_in_force(), int(self.value, 16), self.answers)
 
     def _layout_in_force(self) -> Record:
         """Which bits are ignored may depend on a field of the value itself."""
@@ -227,7 +216,3 @@ def _types(layout: Structure) -> Mapping[int, str]:
 def _type_of(layout: Structure, raw: int) -> str:
     name = _chooser(layout)
     return _types(layout).get(layout.field(name).get(raw), "") if name else ""
-
-
-def _sign(answer: Mapping[str, Any]) -> str:
-    return {True: "✓ ", False: "✗ ", None: ""}[answer["good"]]

@@ -1,4 +1,8 @@
-"""Figures that do not move: the lock-order graph, throughput against CPUs."""
+"""Figures that do not move, by matplotlib: the lock-order graph, throughput against CPUs.
+
+`lockgraph_order` is the graph, `lockgraph_layout` where its boxes and arrows go, `lockgraph` the figure;
+`scaling_lines` has the lines and ticks that `scaling` draws.
+"""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ WRAP = 0.55  # width of a letter of the caption, in heights of the type
 def lock_order_figure(source: Any, *, around: str = "", width: float = 9.0, title: str = "") -> Any:
     """A matplotlib figure at most `width` inches wide of the order in which locks were taken.
 
-    `source` is a machine, its `lockdep`, a `Trace`, lockdep's records, or a `LockOrder`. `around` shows
+    `source` is a machine, its `lockdep`, lockdep's records, or a `LockOrder`. `around` shows
     only the edges of that lock (and circles). Raises ValueError for a machine without the validator, or a
     lock that it does not know.
     """

@@ -3,29 +3,24 @@ whether it is a circle.
 
 An edge A -> B says: somebody took B while holding A. If edges lead round in a circle, threads can each hold
 one lock and wait for the next, for ever. A circle counts if it can block: where a recursive reader arrives
-and a reader stands, both pass (`vtdkit.kernel.checkers.lockdep.graph` has the rule).
-
-The source is best what the lock validator learnt (`machine`, `machine.lockdep`). A `Trace` will do, but it
-does not say which takings were trylocks, which wait for nobody; nor is an order within one lock class shown,
-since its locks have one name.
+and a reader stands, both pass (`vtdkit.kernel.checkers.lockdep.graph` has the rule). The source is what the
+lock validator learnt.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
-
-from vtdkit.kernel.record.record import ACQUIRE, RELEASE, Trace
 
 Arrival = tuple[str, bool]  #: a lock, and whether a recursive reader arrives there
 
 
 @dataclass(frozen=True, slots=True)
 class LockEdge:
-    """`next` was taken while `prev` was held; first at these places. `circle`: it is part of one."""
+    """`next` was taken while `prev` was held; first by these functions. `circle`: it is part of one."""
 
     prev: str
     next: str
@@ -53,19 +48,17 @@ class LockOrder:
 
 
 def lock_order(source: Any, around: str = "") -> LockOrder:
-    """The graph of a machine, its `lockdep`, a `Trace`, or an iterable of lockdep's
-    `Dependency` or `Link` records.
+    """The graph of a machine, its `lockdep`, or an iterable of lockdep's `Dependency` records.
 
     `around` keeps the edges from and to this lock, and all circles. Raises ValueError if the validator was
     off, or knows no such lock.
     """
-    links = list(_links(source))
-    rings = _rings(links)
-    inside = [any((one, kind) in rings for kind in _kinds(one)) for one in links]
+    links = [link for link in _learnt(source) if link.prev != link.next]
+    after = _after(links)
+    rings = [_ring(after, link) for link in links]
     edges = [
-        LockEdge(one.prev, one.next, _place(one.held_at), _place(one.taken_at), circle)
-        for one, circle in zip(links, inside, strict=True)
-        if one.prev != one.next
+        LockEdge(one.prev, one.next, _place(one.held_at), _place(one.taken_at), bool(ring))
+        for one, ring in zip(links, rings, strict=True)
     ]
     if around:
         known = sorted({name for edge in edges for name in (edge.prev, edge.next)})
@@ -76,117 +69,68 @@ def lock_order(source: Any, around: str = "") -> LockOrder:
             )
         edges = [edge for edge in edges if edge.circle or around in (edge.prev, edge.next)]
     locks = dict.fromkeys(name for edge in edges for name in (edge.prev, edge.next))
-    return LockOrder(tuple(locks), tuple(edges), tuple(_circles([edge for edge in edges if edge.circle])))
+    return LockOrder(tuple(locks), tuple(edges), _circles(filter(None, rings)))
 
 
-@dataclass(frozen=True, slots=True)
-class _Link:
-    prev: str
-    next: str
-    kinds: tuple[str, ...]
-    held_at: Any
-    taken_at: Any
-
-
-def _links(source: Any) -> Iterable[Any]:
-    if isinstance(source, Trace):
-        return _of_trace(source)
-    if hasattr(source, "lockdep"):
-        if source.lockdep is None:
-            raise ValueError(
-                "this machine has no lock validator; make it with the checker 'lockdep', or give "
-                "machine.trace()"
-            )
-        source = source.lockdep
-    learnt: Iterable[Any] = source.edges() if hasattr(source, "edges") else source
+def _learnt(source: Any) -> Iterable[Any]:
+    lockdep = getattr(source, "lockdep", source)
+    if lockdep is None:
+        raise ValueError("this machine has no lock validator; make it with the checker 'lockdep'")
+    learnt: Iterable[Any] = lockdep.edges() if hasattr(lockdep, "edges") else lockdep
     return learnt
 
 
-def _of_trace(trace: Trace) -> list[_Link]:
-    """Whoever acquires something holds what it acquired before and has not released."""
-    held: dict[int, list[tuple[int, int]]] = {}
-    found: dict[tuple[str, str], _Link] = {}
-    for _, _, context, kind, obj, site, _ in trace.rows():
-        mine = held.setdefault(context, [])
-        if kind == ACQUIRE:
-            for other, where in mine[-1:]:
-                names = trace.objects[other], trace.objects[obj]
-                found.setdefault(names, _Link(*names, ("EN",), trace.sites[where], trace.sites[site]))
-            mine.append((obj, site))
-        elif kind == RELEASE:
-            at = next((i for i in range(len(mine) - 1, -1, -1) if mine[i][0] == obj), None)
-            if at is not None:
-                mine.pop(at)
-    return list(found.values())
-
-
 def _place(site: Any) -> str:
-    """The function, and the line where it has one."""
-    function, line = getattr(site, "function", str(site)), getattr(site, "line", 0)
-    return f"{function}:{line}" if line else str(function)
-
-
-def _kinds(link: Any) -> tuple[str, ...]:
-    return link.kinds if hasattr(link, "kinds") else (link.kind,)
+    """The function. Its line would change with every edit above it, and pictures are kept in notebooks."""
+    return str(getattr(site, "function", site))
 
 
 # -- circles ------------------------------------------------------------------
 
 
-def _rings(links: list[Any]) -> set[tuple[Any, str]]:
-    """The edges, with their kinds, from whose end a strong path leads back to their start."""
+def _stands(link: Any, kind: str) -> list[Arrival]:
+    """Who may stand at the start of an edge: if it was held by a reader, no recursive reader."""
+    return [(link.prev, weak) for weak in (False, True)[: 2 if kind[0] == "E" else 1]]
+
+
+def _after(links: Sequence[Any]) -> dict[Arrival, list[Arrival]]:
+    """Where strong paths lead from each arrival."""
     after: dict[Arrival, list[Arrival]] = {}
     for link in links:
-        for kind in _kinds(link):
-            for weak in (False, True)[: 2 if kind[0] == "E" else 1]:
-                after.setdefault((link.prev, weak), []).append((link.next, kind[1] == "R"))
-    reach: dict[Arrival, set[Arrival]] = {}
-    found = set()
-    for link in links:
-        for kind in _kinds(link):
-            end = (link.next, kind[1] == "R")
-            if end not in reach:
-                reach[end] = _reached(after, end)
-            starts = {(link.prev, False)} | ({(link.prev, True)} if kind[0] == "E" else set())
-            if starts & reach[end] and link.prev != link.next:
-                found.add((link, kind))
-    return found
+        for kind in link.kinds:
+            for start in _stands(link, kind):
+                after.setdefault(start, []).append((link.next, kind[1] == "R"))
+    return after
 
 
-def _reached(after: dict[Arrival, list[Arrival]], start: Arrival) -> set[Arrival]:
-    seen, left = {start}, [start]
-    while left:
-        for there in after.get(left.pop(), ()):
-            if there not in seen:
-                seen.add(there)
-                left.append(there)
-    return seen
+def _ring(after: Mapping[Arrival, Sequence[Arrival]], link: Any) -> tuple[str, ...]:
+    """The shortest strong way round through an edge, from its start back to it; empty if there is none."""
+    ways = [_way(after, (link.next, kind[1] == "R"), _stands(link, kind)) for kind in link.kinds]
+    return min(((link.prev, *way) for way in ways if way), key=len, default=())
 
 
-def _circles(edges: list[LockEdge]) -> Iterator[tuple[str, ...]]:
-    """A shortest way round through each edge that no way before it used."""
-    used: set[tuple[str, str]] = set()
-    for edge in edges:
-        if (edge.prev, edge.next) in used:
-            continue
-        way = _way(edges, edge.next, edge.prev)
-        if way:
-            circle = (edge.prev, *way)
-            used.update(pairwise(circle))
-            yield circle
-
-
-def _way(edges: list[LockEdge], start: str, end: str) -> tuple[str, ...]:
-    came: dict[str, str] = {start: ""}
+def _way(
+    after: Mapping[Arrival, Sequence[Arrival]], start: Arrival, ends: Collection[Arrival]
+) -> tuple[str, ...]:
+    """The locks on the shortest path from `start` to one of `ends`."""
+    ways: dict[Arrival, tuple[str, ...]] = {start: (start[0],)}
     queue = deque([start])
-    while queue and end not in came:
+    while queue:
         here = queue.popleft()
-        for edge in edges:
-            if edge.prev == here and edge.next not in came:
-                came[edge.next] = here
-                queue.append(edge.next)
-    way, here = [], end if end in came else ""
-    while here:
-        way.append(here)
-        here = came[here]
-    return tuple(way[::-1])
+        if here in ends:
+            return ways[here]
+        fresh = [there for there in after.get(here, ()) if there not in ways]
+        ways |= {there: (*ways[here], there[0]) for there in fresh}
+        queue += dict.fromkeys(fresh)
+    return ()
+
+
+def _circles(rings: Iterable[tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
+    """Those that go through an edge which none before them used."""
+    used: set[tuple[str, str]] = set()
+    found = []
+    for ring in rings:
+        if (ring[0], ring[1]) not in used:
+            used.update(pairwise(ring))
+            found.append(ring)
+    return tuple(found)

@@ -96,7 +96,6 @@ def twin(unit: RemappingUnit) -> RemappingUnit:
     second.queue.base = unit.queue.base
     second.translating = unit.translating
     second.interrupts_remapped = unit.interrupts_remapped
-    second.compatibility_interrupts = unit.compatibility_interrupts
     second.latch_root(unit.root_table, unit.mode, unit.ssirwe)
     second.latch_interrupts(unit.interrupt_table, unit.interrupt_table_size, unit.extended_interrupts)
     if unit.caches is not None:

@@ -29,7 +29,7 @@ from vtdkit.views.shared.bundle import module, style
 from vtdkit.views.shared.html import Html
 from vtdkit.views.shared.record import Record
 from vtdkit.vtd.image.image import Image
-from vtdkit.vtd.image.oracle import Mapped, Oracle
+from vtdkit.vtd.image.stale import Mapped, stale_translations
 from vtdkit.vtd.image.survey import Attached, Survey
 from vtdkit.vtd.requests import Request, bdf, sid
 from vtdkit.vtd.unit.unit import RemappingUnit
@@ -200,7 +200,7 @@ def _remember(unit: RemappingUnit, image: Image, device: int) -> None:
 
 
 def _stale(image: Image, device: int) -> Iterable[Mapped]:
-    return (entry for entry in Oracle(image).stale if entry.sid == device)
+    return (entry for entry in stale_translations(image) if entry.sid == device)
 
 
 def _leaf(entry: Mapped) -> Leaf:

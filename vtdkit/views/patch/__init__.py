@@ -1,4 +1,8 @@
-"""The patch view: what a patch changed, function by function."""
+"""The patch view: what a patch changed, function by function.
+
+`widget` is the class, `record` what it shows, over `code` (source in colours, two versions side by side) and
+`locks` (which locks a run took in which function); `still` draws it, `patch.js` in the browser.
+"""
 
 from __future__ import annotations
 

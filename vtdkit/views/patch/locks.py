@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
-from vtdkit.kernel.record.record import ACQUIRE, IRQ_OFF, IRQ_ON, RELEASE, Trace
+from vtdkit.kernel.record.record import ACQUIRE, IRQ_OFF, IRQ_ON, RELEASE
+from vtdkit.kernel.record.trace import Trace
 from vtdkit.series.patch import kernel_name
 
 Taken: TypeAlias = tuple[str, str, int]

@@ -167,7 +167,7 @@ function lockRow(each, longest) {
   );
 }
 
-// A time in words, as patch_record.py has it.
+// A time in words, as record.py has it.
 export function inNs(time) {
   if (time < 1000) return `${time} ns`;
   return time < 1e6 ? `${(time / 1000).toFixed(1)} µs` : `${(time / 1e6).toFixed(1)} ms`;

@@ -1,19 +1,39 @@
-"""The patch view without a browser: the chosen function's changes and the locks, as
-HTML for saved notebooks.
+"""The patch view that stands still: what the patch claims, what was found, the chosen function's changes, and
+for each function how much changed and which locks it took.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from vtdkit.views.shared.html import MONO, Html, join, still, table, tag
 from vtdkit.views.shared.record import Record
+from vtdkit.views.shared.sheet import Picture, Sheet
 
 from .record import in_ns
 
 SIGNS = {"bad": "✗", "good": "✓", "note": "•"}
-"""The sign of each severity, besides its colour and its word."""
+"""The sign of each severity, besides its word."""
+GROUND = {"+": "add", "-": "alarm", " ": ""}
 _AROUND = 3
+
+
+def patch_still(record: Record, function: Record, said: str) -> Picture:
+    """The patch with one of its functions; `said` is the whole in a line."""
+    sheet = Sheet(said)
+    sheet.heading(record["title"])
+    sheet.text(record["claim"])
+    sheet.text("; ".join(f"{name}: {text}" for name, text in record["facts"]), size=11, ink="soft")
+    for finding in record["findings"]:
+        sheet.text(finding["text"], lead=f"{SIGNS[finding['severity']]} {finding['word']}:")
+    sheet.space(6)
+    sheet.text(f"({function['kind']})", lead=function["name"])
+    lines = near_changes(diff_lines(function))
+    sheet.source((f"{sign.replace('-', '−')} ", text, GROUND[sign]) for sign, text in lines)
+    sheet.space(8)
+    measured = [when for when, there in zip(("before", "after"), record["measured"], strict=True) if there]
+    head = ["function", "lines", *(f"locks {when}" for when in measured)]
+    sheet.table(head, [_row(each, record["measured"]) for each in record["functions"]], mono=(0,))
+    return sheet.picture()
 
 
 def diff_lines(function: Record) -> list[tuple[str, str]]:
@@ -51,50 +71,9 @@ def near_changes(lines: Sequence[tuple[str, str]], around: int = _AROUND) -> Ite
             left_out = True
 
 
-def patch_still(record: Record, function: Record) -> Html:
-    """Claim, findings, the chosen function's diff, and for each function what changed and
-    which locks it took.
-    """
-    facts = "; ".join(f"{name}: {text}" for name, text in record["facts"])
-    findings = map(_finding, record["findings"])
-    return still(
-        record["title"],
-        tag("p", record["claim"], style="margin:2px 0"),
-        tag("p", facts, style="margin:2px 0;font-size:90%"),
-        *findings,
-        tag("p", tag("strong", function["name"]), f" ({function['kind']})", style="margin:6px 0 0"),
-        _diff(function),
-        _functions(record),
-    )
-
-
-def _finding(finding: Record) -> Html:
-    sign = f"{SIGNS[finding['severity']]} {finding['word']}:"
-    return tag("p", tag("strong", sign), f" {finding['text']}", style="margin:2px 0")
-
-
-_GROUND = {"+": "background:rgba(0,158,115,0.16)", "-": "background:rgba(213,94,0,0.16)", " ": ""}
-
-
-def _diff(function: Record) -> Html:
-    lines = near_changes(diff_lines(function))
-    shown = (tag("span", f"{sign} {text}\n", style=_GROUND[sign] or None) for sign, text in lines)
-    return tag("pre", join(shown), style=f"{MONO};margin:2px 0;line-height:1.35;white-space:pre-wrap")
-
-
-def _functions(record: Record) -> Html:
-    measured = record["measured"]
-    head = [
-        "function",
-        "lines",
-        *(f"locks {when}" for when, there in zip(("before", "after"), measured, strict=True) if there),
-    ]
-    return table(head, [_row(each, measured) for each in record["functions"]], mono=(0,))
-
-
 def _row(function: Record, measured: Sequence[bool]) -> list[str]:
     locks = [lock_text(each) for each, there in zip(function["locks"], measured, strict=True) if there]
-    return [function["name"], f"+{function['added']} -{function['gone']}", *locks]
+    return [function["name"], f"+{function['added']} −{function['gone']}", *locks]
 
 
 def lock_text(locks: Sequence[Record]) -> str:

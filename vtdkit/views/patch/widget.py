@@ -5,22 +5,20 @@
     PatchView(SERIES[1], before=before, after=after, findings=[("bad", "a domain may go")])
 
 Arrow keys up and down choose the function, left and right what is shown: before, both, after. All is in
-the record, so a page
-without a kernel shows the same.
+the record, so a page without a kernel shows the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import traitlets
 
 from vtdkit.series.patch import PatchInfo
 from vtdkit.views.shared.base import Widget
 from vtdkit.views.shared.bundle import module, style
-from vtdkit.views.shared.html import Html
 from vtdkit.views.shared.record import Record
+from vtdkit.views.shared.sheet import Picture
 
 from .locks import Locks
 from .record import Finding, patch_record
@@ -92,11 +90,5 @@ class PatchView(Widget):
             f"{self.record['title']}; {chosen['name']} {chosen['kind']}, +{chosen['added']} -{chosen['gone']}"
         )
 
-    def still(self) -> Html:
-        return patch_still(self.record, self.chosen)
-
-    def figure(self) -> Any:
-        """The present function for paper, as a matplotlib figure."""
-        from .figure import patch_figure
-
-        return patch_figure(self.record, self.chosen)
+    def still(self) -> Picture:
+        return patch_still(self.record, self.chosen, self.summary())

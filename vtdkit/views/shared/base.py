@@ -14,22 +14,22 @@ To make one:
 
         def __init__(self, trace): super().__init__(steps_record(trace))
         def summary(self): return f"step {self.step} of {self.record['last']}"
-        def still(self): return still(self.summary(), ...)      # html.py
-        def figure(self): return steps_figure(self.record, self.step)    # matplotlib, for paper
+        def still(self): return steps_still(self.record, self.step)    # sheet.py
 
 Rules for whoever makes one:
 
 - the record comes from a pure function in a module of its own that imports neither anywidget nor
   matplotlib; so do layouts
 - text in a record is shown with `textContent`, never as markup; in stills `html.tag` escapes it
+- the still is the one picture that Python draws: in a saved notebook, and saved as a file, on paper
 - `summary`, `still` depend on record and position alone, and name nothing that another
   run would have otherwise
 - keys as in `common.js`; PageUp, PageDown, `w` and `c` belong to the page, so nothing may be
   reached by these alone
 - each control has an accessible name; each colour has a second sign
 
-A notebook that is saved keeps no widget, only its text and its still: that is what `_repr_mimebundle_`
-gives besides the view.
+A notebook that is saved keeps no widget, only its text and its still (why it has this form: `sheet.py`): that
+is what `_repr_mimebundle_` gives besides the view.
 """
 
 from __future__ import annotations
@@ -40,8 +40,11 @@ from typing import Any
 import anywidget
 import traitlets
 
-from .html import Html, still
+from .html import Html, tag
 from .record import LIMIT, Record, checked
+from .sheet import Picture, Sheet
+
+MOVE = "A picture. Run the cell, and it moves."
 
 
 class Widget(anywidget.AnyWidget):
@@ -62,9 +65,11 @@ class Widget(anywidget.AnyWidget):
         """One line of text on what is shown at the present position."""
         return str(self.record.get("title", ""))
 
-    def still(self) -> Html:
-        """The picture at the present position as HTML that needs neither JavaScript nor a style sheet."""
-        return still(self.summary())
+    def still(self) -> Picture | Html:
+        """The picture at the present position, in SVG; `still().save("x.svg")` for paper."""
+        sheet = Sheet(self.summary())
+        sheet.text(self.summary())
+        return sheet.picture()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.summary()}>"
@@ -74,8 +79,13 @@ class Widget(anywidget.AnyWidget):
         bundle: tuple[dict[str, Any], dict[str, Any]] | None = super()._repr_mimebundle_(**kwargs)
         if bundle is not None:
             bundle[0]["text/plain"] = repr(self)
-            bundle[0]["text/html"] = str(self.still())
+            bundle[0]["text/html"] = str(shown(self.still()))
         return bundle
+
+
+def shown(still: Picture | Html) -> Html:
+    """A still as a reader without the widget gets it."""
+    return tag("div", still.img if isinstance(still, Picture) else still, tag("p", MOVE))
 
 
 class Address(traitlets.TraitType):  # type: ignore[type-arg]

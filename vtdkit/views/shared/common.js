@@ -3,17 +3,20 @@
 // Rules: text from a record is set as text (el, svg), never as markup. One widget is one focusable slider with arrow keys, plus buttons;
 // keys() stops a key it knows from reaching the page, and lets all others through. Nothing is loaded from anywhere.
 
+// Whether there is something. A kernel in the browser sends Python's None as undefined, others as null; so nobody asks for either by name.
+export const there = (value) => value !== null && value !== undefined;
+
 const SVG = "http://www.w3.org/2000/svg";
 
 function fill(node, props, children) {
   for (const [key, value] of Object.entries(props)) {
-    if (value === null || value === undefined || value === false) continue;
+    if (!there(value) || value === false) continue;
     if (key === "text") node.textContent = value;
     else if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
     else if (key === "data") Object.assign(node.dataset, value);
     else node.setAttribute(key, value === true ? "" : String(value));
   }
-  node.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  node.append(...children.flat().filter(there));
   return node;
 }
 
@@ -71,7 +74,7 @@ export function watch(model, names, draw, signal) {
 // What is in a node from now on. What stays the same is left alone: the browser lays out and paints again whatever is replaced. The nodes
 // given may have no listeners, since those that are there already stay.
 export function renew(node, ...children) {
-  const wanted = children.flat().filter((child) => child !== null && child !== undefined && child !== "");
+  const wanted = children.flat().filter((child) => there(child) && child !== "");
   wanted.forEach((child, place) => {
     const fresh = typeof child === "string" ? document.createTextNode(child) : child, old = node.childNodes[place];
     if (!old) node.append(fresh);

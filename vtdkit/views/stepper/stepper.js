@@ -1,6 +1,6 @@
 // The interleaving stepper: threads as columns of source lines, one schedule, forward and back. Trait: step (how many are done).
 
-import { button, el, frame, move, renew, slider, svg, watch } from "../shared/common.js";
+import { button, el, frame, move, renew, slider, svg, there, watch } from "../shared/common.js";
 import { changed, freedBy, nextSwitch, says, standOf, states, unfold } from "./stepper_model.js";
 
 const HINTS = [
@@ -40,7 +40,7 @@ class View {
       button("Next switch", () => this.to(nextSwitch(this.run, this.at(), 1)), { hint: "to where another thread goes on (Shift →)" }),
       button("Finding", () => this.jump(1), { hint: "to the next finding (key f)", disabled: !findings.length }),
       button("No return", () => this.to(inevitable), {
-        label: "point of no return", hint: "the step after which every way to go on shows the finding (key i)", disabled: inevitable === null,
+        label: "point of no return", hint: "the step after which every way to go on shows the finding (key i)", disabled: !there(inevitable),
       }),
     );
     this.buildRibbon();
@@ -68,7 +68,7 @@ class View {
   }
 
   to(step) {
-    if (step !== null) move(this.model, { step: Math.min(Math.max(step, 0), this.run.last) });
+    if (there(step)) move(this.model, { step: Math.min(Math.max(step, 0), this.run.last) });
   }
 
   by(steps) {
@@ -78,7 +78,7 @@ class View {
   jump(direction) {
     const steps = this.run.findings.map(({ step }) => step).sort((a, b) => (a - b) * direction);
     const found = steps.find((step) => (step - this.at()) * direction > 0);
-    if (found !== undefined) this.to(found);
+    if (there(found)) this.to(found);
   }
 
   // -- the ribbon: who moves when -----------------------------------------------------------------------------------------
@@ -127,7 +127,7 @@ class View {
       }, svg("title", { text: `step ${step}, ${run.threads[thread]}: ${did}` })));
     });
     const bottom = TOP + run.threads.length * ROW;
-    if (run.inevitable !== null) {
+    if (there(run.inevitable)) {
       parts.push(svg("path", { d: `M${x(run.inevitable)} ${TOP - 4}V${bottom}`, class: "vtd-stepper-return" }));
       const crowded = run.findings.some(({ step }) => step >= run.inevitable && x(step) < x(run.inevitable) + 75) || x(run.inevitable) > width - 75;
       const [anchor, off] = crowded ? ["end", -10] : ["start", 4];
@@ -232,9 +232,9 @@ class View {
 
   showFound(at) {
     const { run } = this, seen = run.findings.filter(({ step }) => step <= at), parts = [];
-    if (run.inevitable !== null && at >= run.inevitable) {
+    if (there(run.inevitable) && at >= run.inevitable) {
       parts.push(el("p", { class: "vtd-stepper-warning", text: `Since step ${run.inevitable} it cannot be avoided: ${run.how}.` }));
-    } else if (run.findings.length && run.inevitable === null && seen.length) parts.push(el("p", { class: "vtd-soft", text: run.how }));
+    } else if (run.findings.length && !there(run.inevitable) && seen.length) parts.push(el("p", { class: "vtd-soft", text: run.how }));
     for (const { step, title, text } of seen) {
       parts.push(el("details", { class: "vtd-stepper-report" }, el("summary", { text: `step ${step}: ${title}` }), el("pre", { text })));
     }

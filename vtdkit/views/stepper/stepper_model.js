@@ -1,4 +1,4 @@
-// What the interleaving stepper says and where it goes, without any element: the same words as stepper_record.py.
+// What the interleaving stepper says and where it goes, without any element: the same words as record.py.
 
 // The record with its rows as objects.
 export function unfold(record) {

@@ -13,7 +13,7 @@ import traitlets
 from vtdkit.lab.steps.schedule import Steps
 from vtdkit.views.shared.base import Widget
 from vtdkit.views.shared.bundle import module, style
-from vtdkit.views.shared.html import Html
+from vtdkit.views.shared.sheet import Picture
 
 from .record import says, stepper_record
 from .still import stepper_still
@@ -40,12 +40,5 @@ class Stepper(Widget):
         """What just happened and what comes next."""
         return f"{self.steps.title}. {says(self.steps, self.step)}"
 
-    def still(self) -> Html:
-        """The position as a picture and text."""
+    def still(self) -> Picture:
         return stepper_still(self.steps, self.step)
-
-    def figure(self, width: float = 9.0) -> Any:
-        """The whole schedule as a matplotlib figure, `width` inches wide."""
-        from .figure import stepper_figure
-
-        return stepper_figure(self.steps, width)

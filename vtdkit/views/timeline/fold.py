@@ -13,28 +13,13 @@ whole trace and `start`/`end`.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from vtdkit.kernel.record.record import (
-    ACQUIRE,
-    END,
-    FOUND,
-    IRQ_ENTER,
-    IRQ_EXIT,
-    IRQ_OFF,
-    IRQ_ON,
-    KINDS,
-    MARK,
-    RELEASE,
-    RUN,
-    SLEEP,
-    SPIN,
-    WAIT,
-    WAIT_END,
-    Trace,
-)
+from vtdkit.kernel.record.following import Following, Hold
+from vtdkit.kernel.record.record import FOUND, MARK, SPIN
+from vtdkit.kernel.record.trace import Trace
 
 STATES = ("idle", "running", "holding", "spinning", "hardware", "interrupt")
 IDLE, RUNNING, HOLDING, SPINNING, HARDWARE, INTERRUPT = range(len(STATES))
@@ -155,30 +140,6 @@ def timeline_of(trace: Trace, start: int | None = None, end: int | None = None) 
     return _Fold(trace, begin, stop).result()
 
 
-class _Thread:
-    """A context while the events are gone through."""
-
-    __slots__ = ("held", "keys", "off", "slept", "wanted", "word")
-
-    def __init__(self) -> None:
-        self.held: list[list[int]] = []  # open episodes: object, asked, got, place, cpu
-        self.keys: tuple[int, ...] = ()  # the objects of `held`
-        self.wanted: list[int] | None = None  # object, asked, place, cpu
-        self.slept = False
-        self.word = -1
-        self.off = False
-
-    def doing(self) -> tuple[int, int, int]:
-        """State, object and place of a thread that has a CPU."""
-        if self.word >= 0:
-            return HARDWARE, self.word, 0
-        if self.wanted is not None and not self.slept:
-            return SPINNING, self.wanted[0], self.wanted[2]
-        if self.held:
-            return HOLDING, self.held[-1][0], self.held[-1][3]
-        return RUNNING, -1, 0
-
-
 class _Fold:
     """One pass over the events. `lanes` and `episodes` grow; everything else is the state
     at the present event.
@@ -186,104 +147,35 @@ class _Fold:
 
     def __init__(self, trace: Trace, start: int, end: int) -> None:
         self.trace, self.start, self.end = trace, start, end
-        self.threads = [_Thread() for _ in trace.contexts]
+        self.now = Following(len(trace.contexts), trace.cpus)
         names = dict.fromkeys(trace.contexts)
         self.names = tuple(names)
         number = {name: i for i, name in enumerate(names)}
         self.name_of = [number[name] for name in trace.contexts]
-        self.task: list[int] = [-1] * trace.cpus
-        self.handlers: list[list[int]] = [[] for _ in range(trace.cpus)]
         self.lanes = [Lane(array("q", [start]), array("q", [0])) for _ in range(trace.cpus)]
         self.looks: dict[Look, int] = {IDLE_LOOK: 0}
         self.episodes: list[Episode] = []
         self.notes: list[Note] = []
         self.events = 0
-        self.steps: dict[int, Callable[..., None]] = {
-            RUN: self._run,
-            SLEEP: self._sleep,
-            END: self._end,
-            SPIN: self._spin,
-            ACQUIRE: self._acquire,
-            RELEASE: self._release,
-            IRQ_OFF: self._irqs,
-            IRQ_ON: self._irqs,
-            IRQ_ENTER: self._enter,
-            IRQ_EXIT: self._exit,
-            WAIT: self._wait,
-            WAIT_END: self._wait,
-            MARK: self._note,
-            FOUND: self._note,
-        }
 
     def result(self) -> Timeline:
         """Go through the events and put the timeline together."""
-        end, steps = self.end, [self.steps.get(kind) for kind in range(len(KINDS))]
+        now, start, end = self.now, self.start, self.end
         for time, cpu, context, kind, obj, place, arg in self.trace.rows():
             if time > end:
                 break
-            self.events += time >= self.start
-            step = steps[kind]
-            if step is not None and (cpu >= 0 or kind in (MARK, FOUND)):
-                step(time, cpu, context, obj, place, arg, kind)
-                if cpu >= 0:
-                    self._show(time, cpu)
+            self.events += time >= start
+            if kind in (MARK, FOUND):
+                self._note(time, cpu, kind, arg)
+            if cpu >= 0:
+                ended = now.event(time, cpu, context, kind, obj, place)
+                if ended is not None and ended.object:
+                    self._episode(context, ended, time)
+                self._show(time, cpu)
         self._close()
         return self._timeline()
 
-    # -- events: each takes time, cpu, context, object, place, arg, kind -----
-
-    def _run(self, time: int, cpu: int, context: int, *_: int) -> None:
-        if context in self.task:
-            self.task[self.task.index(context)] = -1
-        self.task[cpu] = context
-
-    def _sleep(self, time: int, cpu: int, context: int, *_: int) -> None:
-        self.threads[context].slept = True
-        self._end(time, cpu, context)
-
-    def _end(self, time: int, cpu: int, context: int, *_: int) -> None:
-        if self.task[cpu] == context:
-            self.task[cpu] = -1
-
-    def _spin(self, time: int, cpu: int, context: int, obj: int, place: int, *_: int) -> None:
-        self._seen(cpu, context)
-        thread = self.threads[context]
-        thread.wanted, thread.slept = [obj, time, place, cpu], False
-
-    def _acquire(self, time: int, cpu: int, context: int, obj: int, place: int, *_: int) -> None:
-        self._seen(cpu, context)
-        thread = self.threads[context]
-        wanted, thread.wanted = thread.wanted, None
-        asked = wanted[1] if wanted is not None and wanted[0] == obj else time
-        thread.held.append([obj, asked, time, place, cpu])
-        thread.keys += (obj,)
-
-    def _release(self, time: int, cpu: int, context: int, obj: int, *_: int) -> None:
-        self._seen(cpu, context)
-        thread = self.threads[context]
-        for i in range(len(thread.held) - 1, -1, -1):
-            if thread.held[i][0] == obj:
-                self._episode(context, thread.held.pop(i), time)
-                thread.keys = tuple(hold[0] for hold in thread.held)
-                return
-
-    def _irqs(self, time: int, cpu: int, context: int, obj: int, place: int, arg: int, kind: int) -> None:
-        self._seen(cpu, context)
-        self.threads[context].off = kind == IRQ_OFF
-
-    def _enter(self, time: int, cpu: int, context: int, *_: int) -> None:
-        self.threads[context] = _Thread()  # a handler's record is used again
-        self.handlers[cpu].append(context)
-
-    def _exit(self, time: int, cpu: int, context: int, *_: int) -> None:
-        if context in self.handlers[cpu]:
-            self.handlers[cpu].remove(context)
-
-    def _wait(self, time: int, cpu: int, context: int, obj: int, place: int, arg: int, kind: int) -> None:
-        self._seen(cpu, context)
-        self.threads[context].word = obj if kind == WAIT else -1
-
-    def _note(self, time: int, cpu: int, context: int, obj: int, place: int, arg: int, kind: int) -> None:
+    def _note(self, time: int, cpu: int, kind: int, arg: int) -> None:
         if time < self.start:
             return
         if kind == FOUND:
@@ -292,13 +184,6 @@ class _Fold:
         else:
             text = self.trace.marks[arg] if arg < len(self.trace.marks) else "a mark"
         self.notes.append(Note(time, cpu, kind == FOUND, text))
-
-    # -- what follows from them ----------------------------------------------
-
-    def _seen(self, cpu: int, context: int) -> None:
-        """A trace that was cut out may begin in the middle of a thread: what does something is running."""
-        if not self.handlers[cpu] and self.task[cpu] != context:
-            self._run(0, cpu, context)
 
     def _show(self, time: int, cpu: int) -> None:
         """Begin a new span if the CPU looks different now."""
@@ -317,19 +202,26 @@ class _Fold:
             lane.looks.append(number)
 
     def _look(self, cpu: int) -> Look:
-        handlers = self.handlers[cpu]
-        context = handlers[-1] if handlers else self.task[cpu]
+        now = self.now
+        context = now.on(cpu)
         if context < 0:
             return IDLE_LOOK
-        thread = self.threads[context]
-        state, obj, place = thread.doing()
+        thread = now.threads[context]
+        waits = thread.waits_for()
+        if waits is not None:
+            state, obj, place = SPINNING if waits[0] == SPIN else HARDWARE, *waits[1:]
+        elif thread.held:
+            state, obj, place = HOLDING, thread.held[-1].object, thread.held[-1].place
+        else:
+            state, obj, place = RUNNING, -1, 0
+        off, handlers = thread.off is not None, now.handlers[cpu]
         if not handlers:
-            return Look(state, obj, thread.keys, self.name_of[context], thread.off, False, place)
-        under = [self.threads[each].keys for each in (self.task[cpu], *handlers[:-1]) if each >= 0]
+            return Look(state, obj, thread.keys, self.name_of[context], off, False, place)
+        under = [now.threads[each].keys for each in (now.tasks[cpu], *handlers[:-1]) if each >= 0]
         state = INTERRUPT if state == RUNNING else state
-        return Look(state, obj, thread.keys, self.name_of[context], thread.off, True, place, sum(under, ()))
+        return Look(state, obj, thread.keys, self.name_of[context], off, True, place, sum(under, ()))
 
-    def _episode(self, context: int, hold: Sequence[int], freed: int) -> None:
+    def _episode(self, context: int, hold: Hold, freed: int) -> None:
         obj, asked, got, place, cpu = hold
         if freed > self.start or got >= self.start:
             self.episodes.append(Episode(obj, self.name_of[context], cpu, asked, got, freed, place))
@@ -337,12 +229,12 @@ class _Fold:
     def _close(self) -> None:
         """At the end: what is still held, and who still waits."""
         never = self.end + 1
-        for context, thread in enumerate(self.threads):
+        for context, thread in enumerate(self.now.threads):
             for hold in thread.held:
                 self._episode(context, hold, never)
             if thread.wanted is not None:
                 obj, asked, place, cpu = thread.wanted
-                self._episode(context, (obj, asked, never, place, cpu), never)
+                self._episode(context, Hold(obj, asked, never, place, cpu), never)
 
     def _timeline(self) -> Timeline:
         trace = self.trace

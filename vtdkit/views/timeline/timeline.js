@@ -1,6 +1,6 @@
 // The lock timeline: one or two runs, one cursor. Traits: cursor, left, right (ns after the start), lock (a name, or ""), row (which lane).
 
-import { button, el, frame, move, slider, watch } from "../shared/common.js";
+import { button, el, frame, move, slider, there, watch } from "../shared/common.js";
 import {
   after, asleepAt, before, contentions, decode, doing, duration, label, locksAt, nextChange, sentence, spanAt, thousands,
 } from "./timeline_model.js";
@@ -243,7 +243,7 @@ class View {
     const lock = this.model.get("lock"), key = `${kind} ${lock}`;
     if (!this.stops.has(key)) this.stops.set(key, stopsOf(this.runs, kind, lock));
     const found = which(this.stops.get(key), this.model.get("cursor"));
-    if (found !== undefined) this.to(found);
+    if (there(found)) this.to(found);
     else this.say({ n: "Nobody waits for a lock there.", f: "The checkers found nothing there." }[kind]);
   }
 

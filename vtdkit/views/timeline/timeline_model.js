@@ -1,4 +1,4 @@
-// What a lock timeline shows, without any element: the same as timeline_layout.py, from the record that timeline_record.py made.
+// What a lock timeline shows, without any element: the same as layout.py, from the record that record.py made.
 // Times are virtual nanoseconds after the start of the run.
 
 export const IDLE = 0, RUNNING = 1, HOLDING = 2, SPINNING = 3, HARDWARE = 4, INTERRUPT = 5;

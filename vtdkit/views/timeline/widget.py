@@ -14,10 +14,10 @@ from typing import Any
 
 import traitlets
 
-from vtdkit.kernel.record.record import Trace
+from vtdkit.kernel.record.trace import Trace
 from vtdkit.views.shared.base import Widget
 from vtdkit.views.shared.bundle import module, style
-from vtdkit.views.shared.html import Html
+from vtdkit.views.shared.sheet import Picture
 
 from .fold import Timeline, timeline_of
 from .layout import duration, sentence
@@ -79,12 +79,8 @@ class LockTimeline(Widget):
             return f"{start}ended at {duration(timeline.end - timeline.start)}."
         return start + sentence(timeline, timeline.start + self.cursor)
 
-    def still(self) -> Html:
+    def still(self) -> Picture:
         """Lanes and lock tables at the cursor."""
-        return timeline_still(self.timelines, self.labels, self.cursor, (self.left, self.right))
-
-    def figure(self, width: float = 9.0) -> Any:
-        """The lanes of the shown window as a matplotlib figure, `width` inches wide."""
-        from .figure import timeline_figure
-
-        return timeline_figure(self.timelines, self.labels, (self.left, self.right), width)
+        window = (self.left, self.right)
+        title = self.record["title"]
+        return timeline_still(title, self.summary(), self.timelines, self.labels, self.cursor, window)

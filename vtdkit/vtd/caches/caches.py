@@ -1,4 +1,5 @@
-"""What the hardware remembers: context cache, PASID cache, paging-structure caches, IOTLB.
+"""What the hardware remembers: context cache, PASID cache, paging-structure caches, IOTLB, interrupt
+entry cache.
 
 Each cache keeps what it was given until it is invalidated or, being full, drops the entry used longest ago.
 Nothing here looks at memory, so an entry goes stale the moment software edits a table, and stays stale: that
@@ -11,6 +12,7 @@ records below.
     structure, 1st stage  PASID, DID, address above level  the same
     structure, 2nd stage  DID, address above level         the same
     IOTLB                 source id, PASID, page           DID, PASID, page
+    interrupt entries     index                            index
 
 A DID of None is "no tag": only a global or per-device invalidation reaches the entry. No locks: one agent at
 a time.
@@ -222,6 +224,22 @@ class Iotlb(Lru[IotlbTag]):
 
 
 _NOWHERE = Leaf(0, 12, 0, 0, False, False, False, False)
+
+
+@dataclass(frozen=True, slots=True)
+class CachedIrte:
+    """One entry of the interrupt entry cache."""
+
+    index: int
+    entry: Entry
+
+
+class InterruptCache(Lru[CachedIrte]):
+    """The interrupt entry cache, looked up and invalidated by index."""
+
+    def invalidate(self, index: int, mask: int) -> None:
+        """Drop the entries whose index equals `index` outside its low `mask` bits."""
+        self.drop(lambda e: e.index >> mask == index >> mask)
 
 
 @final

@@ -11,19 +11,19 @@ The unit serialises every call; no locks.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from vtdkit.vtd.plain import shown
 from vtdkit.vtd.requests import Fault, Kind, Request, Translation
+from vtdkit.vtd.state import Asked
 from vtdkit.vtd.walk.ats import coded_range
 
 from .caches import Lru
 
-if TYPE_CHECKING:
-    from vtdkit.vtd.unit.unit import RemappingUnit
-
 ITAGS = 32
+Answered = Callable[[int, int, int], None]
+"""Who is told of a completion: its source id, the ITags as a vector, how many such messages each takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +55,11 @@ class DeviceTlbEntry:
 class Endpoint:
     """One device function with a device TLB."""
 
-    def __init__(self, unit: RemappingUnit, sid: int, *, capacity: int = 32, prompt: bool = True) -> None:
+    def __init__(
+        self, unit: Asked, answered: Answered, sid: int, *, capacity: int = 32, prompt: bool = True
+    ) -> None:
         self.unit = unit
+        self.answered = answered
         self.sid = sid
         self.prompt = prompt
         self.tlb: Lru[DeviceTlbEntry] = Lru(capacity)
@@ -114,7 +117,7 @@ class Endpoint:
                 and e.high > request.low
             )
         )
-        self.unit.device_tlbs.completed(self.sid, 1 << request.itag, count=1)
+        self.answered(self.sid, 1 << request.itag, 1)
 
 
 @dataclass(slots=True)
@@ -126,24 +129,21 @@ class _Pending:
 class DeviceTlbs:
     """The endpoints of one unit and the ITags that are in use."""
 
-    def __init__(self, unit: RemappingUnit) -> None:
+    def __init__(self, unit: Asked) -> None:
         self.unit = unit
         self.endpoints: dict[int, Endpoint] = {}
         self._pending: dict[int, _Pending] = {}
 
     def attach(self, sid: int, *, capacity: int = 32, prompt: bool = True) -> Endpoint:
         """Put an endpoint with a device TLB at `sid`."""
-        endpoint = self.endpoints[sid] = Endpoint(self.unit, sid, capacity=capacity, prompt=prompt)
+        endpoint = Endpoint(self.unit, self.completed, sid, capacity=capacity, prompt=prompt)
+        self.endpoints[sid] = endpoint
         return endpoint
 
     @property
     def outstanding(self) -> frozenset[int]:
         """The ITags that wait for an endpoint."""
         return frozenset(self._pending)
-
-    @property
-    def busy(self) -> bool:
-        return bool(self._pending)
 
     @property
     def free(self) -> bool:

@@ -23,13 +23,12 @@ _TYPES: dict[Kind, tuple[int, int]] = {
     "atomic": (1, 1),
 }
 _AT: dict[AddressType, int] = {"untranslated": 0, "translation": 1, "translated": 2}
-_PAGE_REQUEST = (0, 1)
 
 
 def encode(fault: Fault, quirks: Quirks, widest: int = 64) -> int:
     """The 128-bit record of `fault`, F included. Address bits from `widest` up read 0."""
     request = fault.request
-    t1, t2 = _PAGE_REQUEST if fault.response == "IR" else _TYPES[request.kind]
+    t1, t2 = _TYPES[request.kind]
     interrupt = fault.label.startswith("IR.")
     page = (
         interrupt_field(request.address, request.data)
@@ -70,15 +69,22 @@ class FaultLog:
     """The fault records of one unit and FSTS. The unit serialises every call."""
 
     def __init__(
-        self, registers: RegisterFile, event: Event, quirks: Quirks, count: int, *, compress: bool
+        self,
+        registers: RegisterFile,
+        event: Event,
+        quirks: Quirks,
+        count: int,
+        *,
+        compress: bool,
+        widest: int = 64,
     ) -> None:
         self.registers = registers
         self.event = event
         self.quirks = quirks
         self.count = count
         self.compress = compress
-        self.index = 0
-        self.widest = 64
+        self.widest = widest  # address bits from here up are recorded as 0
+        self.index = 0  # the record that the next fault goes to
 
     def add(self, fault: Fault) -> bool:
         """Record `fault` if it can be; returns whether it was."""

@@ -4,16 +4,17 @@
 8 of the VT-d specification, rev 5.10: the header, every remapping structure (DRHD, RMRR, ATSR, RHSA, ANDD,
 SATC, SIDP) and device scopes. A structure of an unknown type is kept as it is.
 
-A table whose lengths do not add up raises `BadDmar` with the offset. A table that can be read but breaks a
-rule (order of the structures, alignment of a base address …) is reported by `Dmar.problems`, since firmware
-does such things.
+A table whose lengths do not add up raises `BadDmar` with the offset; what was sound before it is in
+`BadDmar.table`. A table that can be read but breaks a rule (checksum, order of the structures, alignment of a
+base address …) is reported by `Dmar.problems`, since firmware does such things and operating systems read on.
+Among the rules are those for which Linux (drivers/iommu/intel/dmar.c, iommu.c) prints a firmware bug.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from vtdkit.vtd.plain import shown
@@ -23,14 +24,18 @@ _HEADER = struct.Struct("<4sIBB6s8sI4sIBB10s")
 INTR_REMAP, X2APIC_OPT_OUT, DMA_CTRL_PLATFORM_OPT_IN = 1, 2, 4
 INCLUDE_PCI_ALL = ALL_PORTS = ATC_REQUIRED = 1
 SCOPE_NAMES = {1: "endpoint", 2: "bridge", 3: "IOAPIC", 4: "HPET", 5: "ACPI name"}
+IOAPIC, ACPI_NAME = 3, 5
 
 
 class BadDmar(ValueError):
-    """A table that cannot be read. `offset` is where, in bytes from its start."""
+    """A table that cannot be read to its end. `offset` is where, in bytes from its start; `table` what could
+    be read before that.
+    """
 
     def __init__(self, offset: int, problem: str) -> None:
         super().__init__(f"DMAR, offset {offset:#x}: {problem}")
         self.offset = offset
+        self.table: Dmar | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +199,7 @@ def type_of(part: Remapping) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Dmar:
-    """A whole table. `host_address_width` in bits."""
+    """A whole table. `host_address_width` in bits; `wrong_checksum`: what was read, what it should be."""
 
     host_address_width: int
     flags: int = 0
@@ -206,6 +211,7 @@ class Dmar:
     creator_id: bytes = b"VTDK"
     creator_revision: int = 1
     reserved: bytes = field(default=bytes(10), repr=False)
+    wrong_checksum: tuple[int, int] | None = field(default=None, repr=False)
 
     def to_bytes(self) -> bytes:
         """The table as firmware would lay it out, with its length and checksum."""
@@ -215,7 +221,7 @@ class Dmar:
             parts.append(struct.pack("<HH", type_of(part), 4 + len(body)) + body)
         body = b"".join(parts)
         header = self._header(HEADER_BYTES + len(body), 0)
-        checksum = -sum(header + body) & 0xFF
+        checksum = self.wrong_checksum[0] if self.wrong_checksum else -sum(header + body) & 0xFF
         return self._header(HEADER_BYTES + len(body), checksum) + body
 
     def _header(self, length: int, checksum: int) -> bytes:
@@ -235,26 +241,59 @@ class Dmar:
         )
 
     def problems(self) -> list[str]:
-        """Rules of the specification that the table breaks, in the order of its structures."""
-        found = []
-        order = [type_of(part) for part in self.structures]
-        if order != sorted(order):
-            found.append("structures are not in ascending order of type")
-        if self.flags & X2APIC_OPT_OUT and not self.flags & INTR_REMAP:
-            found.append("X2APIC_OPT_OUT without INTR_REMAP")
+        """Rules that the table breaks: those of the whole first, then in the order of its structures."""
+        found = [*self._whole(), *_names(self.structures)]
+        bases = {part.base for part in self.structures if isinstance(part, Drhd)}
         closed: set[int] = set()
         for part in self.structures:
             found += _complaints(part)
+            if isinstance(part, Rhsa) and part.base not in bases:
+                found.append(f"RHSA names a unit at {part.base:#x}, and there is none")
             if isinstance(part, Drhd):
                 if part.segment in closed:
                     found.append(f"DRHD {part.base:#x} follows the one that includes the rest of its segment")
                 closed |= {part.segment} if part.include_all else set()
         return found
 
+    def _whole(self) -> Iterator[str]:
+        """Problems of the table as such."""
+        if self.wrong_checksum:
+            found, due = self.wrong_checksum
+            yield f"checksum is {found:#04x}, the bytes of the table ask for {due:#04x}"
+        if not 12 <= self.host_address_width <= 52:
+            yield f"host address width {self.host_address_width}: it is 12 to 52 bits, as table entries hold"
+        units = [part for part in self.structures if isinstance(part, Drhd)]
+        if not units:
+            yield "no DRHD: the table names no remapping unit"
+        order = [type_of(part) for part in self.structures]
+        if order != sorted(order):
+            yield "structures are not in ascending order of type"
+        if self.flags & X2APIC_OPT_OUT and not self.flags & INTR_REMAP:
+            yield "X2APIC_OPT_OUT without INTR_REMAP"
+        if self.flags & INTR_REMAP and not any(s.type == IOAPIC for unit in units for s in unit.scopes):
+            yield "INTR_REMAP, and no DRHD has an IOAPIC in its scope: its interrupts cannot be remapped"
+
+
+def _names(structures: tuple[Remapping, ...]) -> Iterator[str]:
+    """Scopes by ACPI name and the ANDD structures that hold the names belong together."""
+    named = {part.number for part in structures if isinstance(part, Andd)}
+    scopes = [s for part in structures if isinstance(part, Drhd) for s in part.scopes]
+    used = {scope.enumeration for scope in scopes if scope.type == ACPI_NAME}
+    for number in sorted(used - named):
+        yield f"a device scope names ACPI device {number}, and no ANDD does"
+    for number in sorted(named - used):
+        yield f"ANDD names ACPI device {number}, and no DRHD has it in its scope"
+
 
 def _complaints(part: Remapping) -> Iterator[str]:
+    for scope in getattr(part, "scopes", ()):
+        if scope.type not in SCOPE_NAMES:
+            yield f"{type(part).__name__.upper()} has a device scope of type {scope.type}, which nobody knows"
     if isinstance(part, Drhd):
         window = 4096 << (part.size & 15)
+        if part.base == 0:
+            # Linux: "Your BIOS is broken; DMAR reported at address 0!", and the unit is not used
+            yield "DRHD at address 0: no unit can be there, and none is used"
         if part.base % window:
             yield f"DRHD {part.base:#x} is not aligned to its window of {window:#x} bytes"
         if part.include_all and any(scope.type in (1, 2) for scope in part.scopes):
@@ -267,26 +306,43 @@ def _complaints(part: Remapping) -> Iterator[str]:
             yield "ATSR covers all ports and still lists some"
         if any(scope.type != 2 for scope in part.scopes):
             yield "ATSR lists something that is no root port"
+    elif isinstance(part, Andd):
+        if not part.name.endswith(b"\0"):
+            yield f"ANDD name of ACPI device {part.number} does not end in NUL"
     elif isinstance(part, Satc) and any(scope.type != 1 for scope in part.scopes):
         yield "SATC lists something that is no endpoint"
 
 
 def parse(data: bytes) -> Dmar:
     """Read a table. Raises BadDmar."""
+    if _looks_like_text(data):
+        raise BadDmar(0, "this is text, as acpidump prints it; the table itself is wanted (acpidump -b)")
     if len(data) < HEADER_BYTES:
         raise BadDmar(len(data), f"the table ends inside its header of {HEADER_BYTES} bytes")
-    signature, length, revision, _, *rest = _HEADER.unpack_from(data)
+    signature, length, revision, checksum, *rest = _HEADER.unpack_from(data)
     if signature != b"DMAR":
         raise BadDmar(0, f"signature is {signature!r}")
     if not HEADER_BYTES <= length <= len(data):
         raise BadDmar(4, f"length {length} does not fit in {len(data)} bytes")
-    if sum(data[:length]) & 0xFF:
-        raise BadDmar(9, "checksum is wrong")
-    oem, table, oem_revision, creator, creator_revision, width, flags, reserved = rest
-    structures = tuple(_structures(data[:length]))
-    return Dmar(
-        width + 1, flags, structures, revision, oem, table, oem_revision, creator, creator_revision, reserved
+    due = checksum - sum(data[:length]) & 0xFF
+    oem, oem_table, oem_revision, creator, creator_revision, width, flags, reserved = rest
+    table = Dmar(
+        *(width + 1, flags, (), revision, oem, oem_table, oem_revision, creator, creator_revision, reserved),
+        wrong_checksum=(checksum, due) if checksum != due else None,
     )
+    sound: list[Remapping] = []
+    try:
+        for part in _structures(data[:length]):
+            sound.append(part)
+    except BadDmar as error:
+        error.table = replace(table, structures=tuple(sound))
+        raise
+    return replace(table, structures=tuple(sound))
+
+
+def _looks_like_text(data: bytes) -> bool:
+    """A hex dump is ASCII throughout; a table has zeros in its header."""
+    return len(data) > 8 and data[:HEADER_BYTES].isascii() and not any(b < 9 for b in data[:HEADER_BYTES])
 
 
 def _structures(data: bytes) -> Iterator[Remapping]:
@@ -296,7 +352,10 @@ def _structures(data: bytes) -> Iterator[Remapping]:
             raise BadDmar(offset, "the table ends inside a structure's head")
         kind, length = struct.unpack_from("<HH", data, offset)
         if length < 4 or offset + length > len(data):
-            raise BadDmar(offset + 2, f"structure of type {kind} says it is {length} bytes long")
+            left = len(data) - offset
+            raise BadDmar(
+                offset + 2, f"structure of type {kind} says it is {length} bytes long, where {left} are left"
+            )
         yield _structure(kind, data[offset + 4 : offset + length], offset)
         offset += length
 
@@ -324,8 +383,6 @@ def _structure(kind: int, body: bytes, offset: int) -> Remapping:
         reserved, base, domain = struct.unpack_from("<IQI", body)
         return Rhsa(base, domain, reserved)
     if kind == 4:
-        if body[-1] != 0:
-            raise BadDmar(offset + 8, "ANDD name does not end in NUL")
         return Andd(body[3], body[4:], body[:3])
     if kind == 6:
         reserved, segment = struct.unpack_from("<HH", body)

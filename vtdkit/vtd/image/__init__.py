@@ -9,12 +9,10 @@ from vtdkit.face import face
 __getattr__, __dir__, __all__ = face(
     __name__,
     {
-        "check": "check_folder",
         "image": "BadImage Image",
         "memory": "ImageMemory",
         "npz": "BadFile",
-        "oracle": "Oracle",
-        "stale": "explain StaleEntry",
+        "stale": "explain Mapped stale_translations StaleEntry",
         "survey": "MappedRange Survey",
     },
 )

@@ -80,10 +80,7 @@ class Image:
         """What the machine's unit could do, from its CAP and ECAP."""
         cap, ecap = self.registers["CAP"], self.registers["ECAP"]
         ver = self.registers.get("VER", 0x10)
-        try:
-            return Capabilities.from_registers(cap, ecap, haw=self.dmar.host_address_width, ver=ver)
-        except BadCapabilities as error:
-            raise BadImage(f"{self.name}/regs.json: {error}") from None
+        return Capabilities.from_registers(cap, ecap, haw=self.dmar.host_address_width, ver=ver)
 
     @cached_property
     def unit(self) -> RemappingUnit:
@@ -106,9 +103,13 @@ class Image:
         machines that replayed requests. `changes` replace capabilities.
         """
         quirks = self._quirks(personality)
-        capabilities = replace(self.capabilities, **changes)
+        # Old machines report bits that mean something else now; their tables can be looked at all the same.
+        capabilities = replace(self.capabilities.buildable(), **changes)
         memory = ImageMemory(self.pages, writable=writable, ram=self.ram if empty_ram else ())
-        unit = RemappingUnit(memory, capabilities, quirks=quirks, cached=cached)
+        try:
+            unit = RemappingUnit(memory, capabilities, quirks=quirks, cached=cached)
+        except BadCapabilities as error:
+            raise BadImage(f"{self.name}/regs.json: {error}") from None
         unit.restore(self._state())
         return unit
 

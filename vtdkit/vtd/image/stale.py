@@ -8,29 +8,56 @@ was once mapped and is not now:
 - *once*: put the recorded leaf entry back into that slot, and the model answers exactly what QEMU had cached
 - *stale*: fill the model's IOTLB so, empty the slot again, and the device still gets through; the uncached
   answer is the fault. A domain-selective invalidation, the one that was on its way, ends it
-- *flushed before*: the last descriptor that hit this entry's domain and page came earlier than the entry, or
-  not at all; none came after, or the entry would not have been there
-
-`reused` tells where the same physical page was mapped again while the old translation still worked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import islice
+from typing import Any
 
-from vtdkit.vtd.requests import Fault, Translation, bdf
+from vtdkit.vtd.plain import shown
+from vtdkit.vtd.requests import Fault, Request, Translation, bdf
 from vtdkit.vtd.tables import descriptors
 from vtdkit.vtd.unit.unit import RemappingUnit
 
 from .image import Image
 from .memory import ImageMemory
-from .oracle import Executed, Mapped, Oracle
-from .survey import Survey
+from .npz import BadFile
 
-# Tables may share pages, so a few of them can spell out ranges without end.
-_MAX_RANGES = 1 << 16
+_FILE, _KEY = "oracle.json.gz", "not_agreeing"
+_MOST = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """A translation that QEMU made: `entry` is the leaf entry, `permissions` 1 read, 2 write."""
+
+    sid: int
+    iova: int
+    address: int
+    entry: int
+    size: int
+    did: int
+    permissions: int
+    level: int
+
+    __repr__ = shown
+
+    def request(self) -> Request:
+        return Request(self.sid, self.iova, length=1)
+
+
+# Key and width in bits of each field of `Mapped`, as the files of a folder have it.
+_FIELDS = (
+    ("sid", 16),
+    ("iova", 64),
+    ("gpa", 64),
+    ("pte", 64),
+    ("size", 64),
+    ("did", 16),
+    ("perm", 2),
+    ("level", 3),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +71,6 @@ class StaleEntry:
     once: Translation | Fault
     cached: Translation | Fault
     flushed: Translation | Fault
-    last_flush: int | None
-    descriptors_since: int
-    reused: tuple[int, ...]
 
     @property
     def once_mapped(self) -> bool:
@@ -74,25 +98,40 @@ class StaleEntry:
 
 def explain(image: Image) -> tuple[StaleEntry, ...]:
     """The stale translations of `image`, each with its evidence. Raises BadFile or BadImage."""
-    oracle = Oracle(image)
-    stale = oracle.stale
-    if not stale:
-        return ()
-    executed = oracle.invalidations
-    homes = _homes(image, {entry.sid for entry in stale})
     unit = image.unit_as(writable=True, iotlb_entries=4096)
-    return tuple(
-        _explain(unit, entry, executed, homes.get((entry.sid, entry.address), ())) for entry in stale
-    )
+    return tuple(_explain(unit, entry) for entry in stale_translations(image))
 
 
-def _explain(
-    unit: RemappingUnit, entry: Mapped, executed: tuple[Executed, ...], reused: tuple[int, ...]
-) -> StaleEntry:
+def stale_translations(image: Image) -> tuple[Mapped, ...]:
+    """What QEMU's IOTLB held of `image` and its tables did not. Raises BadFile."""
+    whole = image.json(_FILE)
+    records = whole.get(_KEY) if isinstance(whole, dict) else None
+    if not isinstance(records, list) or len(records) > _MOST:
+        raise BadFile(image.folder / _FILE, f"has no list called {_KEY!r}")
+    try:
+        return tuple(map(mapped, records))
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadFile(image.folder / _FILE, f"{_KEY} makes no sense ({error})") from None
+
+
+def mapped(record: Any) -> Mapped:
+    """One translation from its record. Raises KeyError, TypeError or ValueError."""
+    return Mapped(*(number(record[name], bits) for name, bits in _FIELDS))
+
+
+def number(value: Any, bits: int = 64) -> int:
+    """A number given as hex text or as it is. Raises ValueError if it does not fit in `bits`."""
+    if isinstance(value, str) and len(value) <= 20:
+        value = int(value, 16)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << bits:
+        raise ValueError(f"{str(value)[:30]!r} is no number of {bits} bits")
+    return value
+
+
+def _explain(unit: RemappingUnit, entry: Mapped) -> StaleEntry:
     request = entry.request()
     walk = unit.walk(request)
     now, last = walk.answer, walk.steps[-1] if walk.steps else None
-    flush = last_covering(executed, entry.did, entry.iova, entry.size)
     once = cached = flushed = now
     memory = unit.memory
     assert isinstance(memory, ImageMemory)
@@ -103,52 +142,11 @@ def _explain(
         cached = unit.translate(request)
         unit.execute(descriptors.IOTLB_INV.decode(descriptors.IOTLB_INV.encode(TYPE=2, G=2, DID=entry.did)))
         flushed = unit.translate(request)
-    since = len(executed) - 1 - (-1 if flush is None else flush)
     level, slot = (last.level, last.address) if last else (0, 0)
-    return StaleEntry(entry, now, level, slot, once, cached, flushed, flush, since, reused)
+    return StaleEntry(entry, now, level, slot, once, cached, flushed)
 
 
 def _same(answer: Translation, entry: Mapped) -> bool:
     permissions = answer.readable | answer.writable << 1
     given = (answer.address, answer.size, answer.did, permissions, answer.level)
     return given == (entry.address, entry.size, entry.did, entry.permissions, entry.level)
-
-
-def last_covering(executed: Iterable[Executed], did: int, iova: int, size: int) -> int | None:
-    """The position of the last IOTLB invalidation that hit a page of a domain; None if there was none.
-
-    Read from the fields the oracle decoded, not from the raw bits, so that it does not lean on our own
-    decoder.
-    """
-    found = None
-    for position, record in enumerate(executed):
-        if record.name == "iotlb" and covers(record, did, iova, size):
-            found = position
-    return found
-
-
-def covers(record: Executed, did: int, iova: int, size: int) -> bool:
-    """Whether an IOTLB invalidation, by its decoded fields, hits a page of a domain."""
-    fields = record.fields
-    if record.granularity == "global":
-        return True
-    if fields.get("did") != did:
-        return False
-    if record.granularity == "domain":
-        return True
-    span = 4096 << fields.get("am", 0)
-    low = fields.get("addr", 0) // span * span
-    return low < iova + size and iova < low + span
-
-
-def _homes(image: Image, sids: set[int]) -> dict[tuple[int, int], tuple[int, ...]]:
-    """For each device and physical page: the addresses that map it now."""
-    survey = Survey(image.unit_as(cached=False))
-    homes: dict[tuple[int, int], tuple[int, ...]] = {}
-    for sid in sorted(sids):
-        space, _ = survey.space(sid)
-        for part in islice(survey.ranges(space), _MAX_RANGES) if space else ():
-            for offset in range(0, min(part.size, 1 << 21), 4096):
-                key = (sid, part.address + offset)
-                homes[key] = (*homes.get(key, ()), part.iova + offset)
-    return homes

@@ -3,17 +3,17 @@
 A one-dword write without PASID is an interrupt. It is looked up in the interrupt remapping table by its
 handle and leaves as a message with the destination and vector the table gives. Checks in the order of the
 VT-d specification, rev 5.10: mode, format, request, bounds, entry read, present, requester, reserved fields.
-Posted interrupts are decoded and checked; delivering them is not modelled and raises `NotModelled`.
+
+Compatibility-format messages are blocked while interrupts are remapped, as CFIS is 0 (GCMD.CFI is not
+modelled). An entry in posted format raises `NotModelled`; its layout is in `tables/interrupts.py`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from vtdkit.vtd.caches.caches import Lru
+from vtdkit.vtd.caches.caches import CachedIrte
 from vtdkit.vtd.caches.invalidate import same_function
 from vtdkit.vtd.requests import Fault, Interrupt, Translation
-from vtdkit.vtd.tables.interrupts import IRTE, IRTE_POSTED, MSI_ADDRESS, POSTED_DESCRIPTOR
+from vtdkit.vtd.tables.interrupts import IRTE, IRTE_POSTED, MSI_ADDRESS
 from vtdkit.vtd.tables.layout import Entry
 from vtdkit.vtd.walk import ats
 from vtdkit.vtd.walk.job import Job, Steps
@@ -23,22 +23,6 @@ _BY_SID, _BY_BUS, _RESERVED_CHECK = 1, 2, 3
 
 class NotModelled(Exception):
     """A legal thing that this model decodes but does not carry out. The text says what it was."""
-
-
-@dataclass(frozen=True, slots=True)
-class CachedIrte:
-    """One entry of the interrupt entry cache."""
-
-    index: int
-    entry: Entry
-
-
-class InterruptCache(Lru[CachedIrte]):
-    """The interrupt entry cache, looked up and invalidated by index."""
-
-    def invalidate(self, index: int, mask: int) -> None:
-        """Drop the entries whose index equals `index` outside its low `mask` bits."""
-        self.drop(lambda e: e.index >> mask == index >> mask)
 
 
 def window(job: Job) -> Steps[Translation | Fault | None]:
@@ -67,20 +51,18 @@ def _passed(job: Job, interrupt: Interrupt | None = None) -> Translation:
 
 
 def _deliver(job: Job) -> Steps[Translation]:
-    request, unit, caps, quirks = job.request, job.unit, job.rules.caps, job.rules.quirks
+    request, unit, caps = job.request, job.unit, job.rules.caps
     if not unit.interrupts_remapped:
         if caps.IRREQ:
             job.refuse("IR.2B")
-        return _passed(job, _compatible(job))
+        return _passed(job)
     if caps.EIMER and not unit.extended_interrupts:
         job.refuse("IR.2A")
     message = MSI_ADDRESS.decode(request.address & 0xFFFF_FFFF)
     if not message.FORMAT:
-        if (
-            unit.extended_interrupts or not unit.compatibility_interrupts
-        ) and not quirks.compatibility_passes:
+        if not job.rules.quirks.compatibility_passes:
             job.refuse("IR.25")
-        return _passed(job, _compatible(job))
+        return _passed(job)
     if message.SHV and request.data >> 16:
         job.refuse("IR.20")
     index = (message.HANDLE | message.HANDLE_HIGH << 15) + (request.data & 0xFFFF if message.SHV else 0)
@@ -89,8 +71,8 @@ def _deliver(job: Job) -> Steps[Translation]:
         job.refuse("IR.21")
     entry = yield from _entry(job, address, index)
     _check(job, entry)
-    if entry.IM and not quirks.posted_is_remapped:
-        yield from _posted(job, IRTE_POSTED.decode(entry.raw))
+    if entry.IM and not job.rules.quirks.posted_is_remapped:
+        raise NotModelled(f"posted interrupt: {IRTE_POSTED.decode(entry.raw)!r}")
     return _passed(job, _remapped(job, entry))
 
 
@@ -138,16 +120,6 @@ def _allowed(job: Job, entry: Entry) -> bool:
     return True
 
 
-def _posted(job: Job, entry: Entry) -> Steps[None]:
-    address = entry.PDAL << 6 | entry.PDAH << 32
-    descriptor = yield from job.read(POSTED_DESCRIPTOR, address, 0, "IR.27")
-    if descriptor.raw & POSTED_DESCRIPTOR.reserved_mask(job.rules.environment):
-        job.refuse("IR.28")
-    raise NotModelled(
-        f"posted interrupt: {entry!r}, descriptor at {address:#x}; this model does not deliver it"
-    )
-
-
 def _remapped(job: Job, entry: Entry) -> Interrupt:
     extended = job.unit.extended_interrupts
     return Interrupt(
@@ -159,19 +131,4 @@ def _remapped(job: Job, entry: Entry) -> Interrupt:
         hint=bool(entry.RH),
         level=bool(entry.TM),
         extended=extended,
-    )
-
-
-def _compatible(job: Job) -> Interrupt:
-    """A message that is not remapped, read as an ordinary MSI."""
-    address, data = job.request.address, job.request.data
-    return Interrupt(
-        job.request.sid,
-        destination=address >> 12 & 0xFF,
-        vector=data & 0xFF,
-        delivery=data >> 8 & 7,
-        logical=bool(address & 4),
-        hint=bool(address & 8),
-        level=bool(data >> 15 & 1),
-        remapped=False,
     )

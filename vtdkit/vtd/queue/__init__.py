@@ -7,7 +7,6 @@ from vtdkit.face import face
 __getattr__, __dir__, __all__ = face(
     __name__,
     {
-        "page_requests": "PageRequestAnswer PageResponse",
         "ring": "QueueStep",
     },
 )

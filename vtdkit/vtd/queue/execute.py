@@ -7,31 +7,28 @@ queued invalidation. The queue has checked the descriptor; nothing here can fail
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Literal, TypeAlias
 
 from vtdkit.vtd.caches import invalidate
+from vtdkit.vtd.state import Queued
 from vtdkit.vtd.tables import descriptors
 from vtdkit.vtd.tables.layout import Entry
 
-if TYPE_CHECKING:
-    from vtdkit.vtd.unit.unit import RemappingUnit
-
-    from .ring import Outcome
-
+Outcome: TypeAlias = Literal["done", "pending", "blocked", "error"]
 _GLOBAL, _DOMAIN = 1, 2
 _IOTLB_FIELDS = descriptors.IOTLB_INV.picker("DID", "G", "ADDR", "AM", "IH")
 
 
-def execute(unit: RemappingUnit, entry: Entry) -> Outcome:
+def execute(unit: Queued, entry: Entry) -> Outcome:
     """Carry out `entry`; "pending" when an endpoint has yet to answer."""
     return EXECUTORS[entry.structure.name](unit, entry)
 
 
-def _context(unit: RemappingUnit, entry: Entry) -> Outcome:
+def _context(unit: Queued, entry: Entry) -> Outcome:
     if unit.caches is None:
         return "done"
     scalable = unit.mode != 0
-    did = entry.DID & unit.rules.did_mask
+    did = entry.DID & unit.capabilities.did_mask
     if entry.G == _GLOBAL or (entry.G == _DOMAIN and (scalable or unit.quirks.domain_is_global)):
         invalidate.context_global(unit.caches)
     elif entry.G == _DOMAIN:
@@ -41,9 +38,9 @@ def _context(unit: RemappingUnit, entry: Entry) -> Outcome:
     return "done"
 
 
-def _iotlb(unit: RemappingUnit, entry: Entry) -> Outcome:
+def _iotlb(unit: Queued, entry: Entry) -> Outcome:
     did, granularity, address, mask, hint = _IOTLB_FIELDS(entry.raw)
-    did &= unit.rules.did_mask
+    did &= unit.capabilities.did_mask
     if granularity != 3:
         unit.diagnostics.domain_invalidated(None if granularity == _GLOBAL else did)
     if unit.caches is None:
@@ -57,10 +54,10 @@ def _iotlb(unit: RemappingUnit, entry: Entry) -> Outcome:
     return "done"
 
 
-def _piotlb(unit: RemappingUnit, entry: Entry) -> Outcome:
+def _piotlb(unit: Queued, entry: Entry) -> Outcome:
     if unit.caches is None:
         return "done"
-    did = entry.DID & unit.rules.did_mask
+    did = entry.DID & unit.capabilities.did_mask
     if entry.G == 2:
         invalidate.piotlb_pasid(unit.caches, did, entry.PASID)
     else:
@@ -70,10 +67,10 @@ def _piotlb(unit: RemappingUnit, entry: Entry) -> Outcome:
     return "done"
 
 
-def _pasid(unit: RemappingUnit, entry: Entry) -> Outcome:
+def _pasid(unit: Queued, entry: Entry) -> Outcome:
     if unit.caches is None:
         return "done"
-    did = entry.DID & unit.rules.did_mask
+    did = entry.DID & unit.capabilities.did_mask
     if entry.G == 3:
         invalidate.pasid_global(unit.caches)
     elif entry.G == 0:
@@ -83,7 +80,7 @@ def _pasid(unit: RemappingUnit, entry: Entry) -> Outcome:
     return "done"
 
 
-def _interrupt(unit: RemappingUnit, entry: Entry) -> Outcome:
+def _interrupt(unit: Queued, entry: Entry) -> Outcome:
     if entry.G == 0:
         unit.interrupt_cache.drop(lambda e: True)
     else:
@@ -91,28 +88,23 @@ def _interrupt(unit: RemappingUnit, entry: Entry) -> Outcome:
     return "done"
 
 
-def _device(unit: RemappingUnit, entry: Entry) -> Outcome:
+def _device(unit: Queued, entry: Entry) -> Outcome:
     return "pending" if unit.device_tlbs.send(entry.SID, entry.ADDR, entry.S) else "done"
 
 
-def _device_pasid(unit: RemappingUnit, entry: Entry) -> Outcome:
+def _device_pasid(unit: Queued, entry: Entry) -> Outcome:
     pending = unit.device_tlbs.send(
         entry.SID, entry.ADDR, entry.S, pasid=entry.PASID, everywhere=bool(entry.GI)
     )
     return "pending" if pending else "done"
 
 
-def _group_response(unit: RemappingUnit, entry: Entry) -> Outcome:
-    unit.page_requests.respond(entry)
+def nothing(unit: Queued, entry: Entry) -> Outcome:
+    """Legal, and without effect here: responses to page requests, and host permission tables."""
     return "done"
 
 
-def nothing(unit: RemappingUnit, entry: Entry) -> Outcome:
-    """The host permission table is read from memory each time, so nothing is cached of it."""
-    return "done"
-
-
-EXECUTORS: dict[str, Callable[[RemappingUnit, Entry], Outcome]] = {
+EXECUTORS: dict[str, Callable[[Queued, Entry], Outcome]] = {
     descriptors.CC_INV.name: _context,
     descriptors.IOTLB_INV.name: _iotlb,
     descriptors.DEV_TLB_INV.name: _device,
@@ -120,6 +112,4 @@ EXECUTORS: dict[str, Callable[[RemappingUnit, Entry], Outcome]] = {
     descriptors.P_IOTLB_INV.name: _piotlb,
     descriptors.PC_INV.name: _pasid,
     descriptors.P_DEV_TLB_INV.name: _device_pasid,
-    descriptors.PAGE_GRP_RESP.name: _group_response,
-    descriptors.HPT_INV.name: nothing,
 }

@@ -19,18 +19,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Literal
 
 from vtdkit.vtd.memory import AccessError, read_words
+from vtdkit.vtd.state import Queued
 from vtdkit.vtd.tables import descriptors
 from vtdkit.vtd.tables.layout import Entry
 
 from . import execute
-
-if TYPE_CHECKING:
-    from vtdkit.vtd.unit.unit import RemappingUnit
-
-Outcome = Literal["done", "pending", "blocked", "error"]
+from .execute import Outcome
 
 # IQERCD.IQEI: what was wrong.
 NO_INFO, INVALID_TAIL, FETCH_ERROR, INVALID_TYPE, RESERVED_FIELD, BAD_WIDTH, TAIL_UNALIGNED, INVALID_MODE = (
@@ -41,7 +37,7 @@ _REMEMBERED = 4096
 _WAIT_FIELDS = descriptors.INV_WAIT.picker("SW", "ADDR", "DATA", "IF")
 _TO_DEVICES = frozenset((descriptors.DEV_TLB_INV.name, descriptors.P_DEV_TLB_INV.name))
 _IN_UNIT, _IN_QUEUE, _TO_DEVICE = range(3)  # where a descriptor is executed
-_Known = tuple[Entry, int, Callable[["RemappingUnit", Entry], Outcome]]
+_Known = tuple[Entry, int, Callable[[Queued, Entry], Outcome]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +81,7 @@ class QueueError(Exception):
 class InvalidationQueue:
     """The queue of one unit. Everything is private to the unit, which serialises calls; no locks."""
 
-    def __init__(self, unit: RemappingUnit) -> None:
+    def __init__(self, unit: Queued) -> None:
         self.unit = unit
         self.base = 0
         self.enabled = False
@@ -297,7 +293,7 @@ class InvalidationQueue:
 
     def _wait(self, index: int, entry: Entry) -> Outcome:
         devices = self.unit.device_tlbs
-        if devices.busy or self.waits:
+        if devices.outstanding or self.waits:
             self.waits.append(Wait(index, entry, devices.outstanding))
             return "pending"
         self._complete(entry)
@@ -316,13 +312,13 @@ class InvalidationQueue:
         unit = self.unit
         status, address, data, interrupt = _WAIT_FIELDS(entry.raw)
         if status:
-            unit.hooks.status_write(address & unit.rules.host_limit - 1, data)
+            unit.hooks.status_write(address & unit.capabilities.host_limit - 1, data)
         if interrupt and not unit.registers.field("ICS", "IWC"):
             unit.registers.set_field("ICS", "IWC", 1)
             unit.invalidation_event.fire()
 
 
-def _value_problem(entry: Entry, unit: RemappingUnit) -> str:
+def _value_problem(entry: Entry, unit: Queued) -> str:
     """A field whose bits are legal but whose value is not. Reported like a reserved field."""
     layout, caps = entry.structure, unit.capabilities
     if (layout is descriptors.CC_INV or layout is descriptors.IOTLB_INV) and entry.G == 0:

@@ -5,26 +5,44 @@ or, with `Capabilities.deferred`, when the owner calls `unit.tick`: until then t
 polls stays as it was. Mirrors the command and status handshakes of the VT-d specification, rev 5.10.
 
 Software must change one field of GCMD at a time. When several change in one write they take effect in the
-order SRTP, TE, WBF, QIE, SIRTP, IRE, CFI; the specification leaves that open, and a note is kept (see
+order SRTP, TE, WBF, QIE, SIRTP, IRE; the specification leaves that open, and a note is kept (see
 `diagnostics`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from vtdkit.vtd.caches import invalidate
+from vtdkit.vtd.queue.ring import InvalidationQueue
+from vtdkit.vtd.registers.events import Event
 from vtdkit.vtd.registers.register_map import CCMD, FSTS, GCMD, IOTLB, IVA
+from vtdkit.vtd.state import Queued
 
-if TYPE_CHECKING:
-    from vtdkit.vtd.unit.unit import RemappingUnit
-
-Reaction = Callable[["RemappingUnit", int, int], None]
-_LEVELS = (("TE", "TES"), ("QIE", "QIES"), ("IRE", "IRES"), ("CFI", "CFIS"))
+from .diagnostics import Diagnostics
+from .hooks import Hooks
 
 
-def written(unit: RemappingUnit, name: str, old: int, value: int) -> None:
+class Commanded(Queued, Protocol):
+    """The unit as its commands see it: they may change everything that is in force."""
+
+    fault_event: Event
+    queue: InvalidationQueue
+    hooks: Hooks
+    diagnostics: Diagnostics
+
+    def latch_root(self, table: int, mode: int, ssirwe: int) -> None: ...
+    def latch_interrupts(self, table: int, entries: int, extended: bool) -> None: ...
+    def maybe_restart_fault_index(self) -> None: ...
+    def defer(self, action: Callable[[], None]) -> None: ...
+
+
+Reaction = Callable[[Commanded, int, int], None]
+_LEVELS = (("TE", "TES"), ("QIE", "QIES"), ("IRE", "IRES"))
+
+
+def written(unit: Commanded, name: str, old: int, value: int) -> None:
     """Register `name` held `old` and software wrote `value` (shifted into place, one dword)."""
     reaction = _REACTIONS.get(name)
     if reaction:
@@ -33,19 +51,19 @@ def written(unit: RemappingUnit, name: str, old: int, value: int) -> None:
         unit.faults.written()
 
 
-def _global_command(unit: RemappingUnit, old: int, value: int) -> None:
+def _global_command(unit: Commanded, old: int, value: int) -> None:
     registers = unit.registers
     command = GCMD.decode(value)
     changed = [c for c, s in _LEVELS if command[c] != registers.field("GSTS", s)]
     asked = [c for c in ("SRTP", "WBF", "SIRTP") if command[c]] + changed
     if len(asked) > 1:
         unit.diagnostics.note("several commands", f"GCMD {value:#010x} asks for {', '.join(asked)}")
-    for name in ("SRTP", "TE", "WBF", "QIE", "SIRTP", "IRE", "CFI"):
+    for name in ("SRTP", "TE", "WBF", "QIE", "SIRTP", "IRE"):
         if name in asked:
             _COMMANDS[name](unit, bool(command[name]))
 
 
-def _set_root_pointer(unit: RemappingUnit, on: bool) -> None:
+def _set_root_pointer(unit: Commanded, on: bool) -> None:
     entry = unit.registers.entry("RTADDR")
     if unit.translating and unit.mode != entry.TTM and not unit.capabilities.ESRTPS:
         unit.diagnostics.note("mode changed while on", f"TTM {unit.mode} to {entry.TTM}")
@@ -64,7 +82,7 @@ def _set_root_pointer(unit: RemappingUnit, on: bool) -> None:
     unit.defer(latch)
 
 
-def _translation(unit: RemappingUnit, on: bool) -> None:
+def _translation(unit: Commanded, on: bool) -> None:
     if on and not unit.registers.field("GSTS", "RTPS"):
         unit.diagnostics.note("TE without SRTP", "the root table pointer was never set")
         if unit.capabilities.refuse_enable_without_pointer:
@@ -80,13 +98,13 @@ def _translation(unit: RemappingUnit, on: bool) -> None:
     unit.defer(switch)
 
 
-def _flush_write_buffer(unit: RemappingUnit, on: bool) -> None:
+def _flush_write_buffer(unit: Commanded, on: bool) -> None:
     if unit.capabilities.RWBF:
         unit.registers.set_field("GSTS", "WBFS", 1)
         unit.defer(lambda: unit.registers.set_field("GSTS", "WBFS", 0))
 
 
-def _queue(unit: RemappingUnit, on: bool) -> None:
+def _queue(unit: Commanded, on: bool) -> None:
     queue = unit.queue
     if not unit.capabilities.QI:
         return
@@ -109,7 +127,7 @@ def _queue(unit: RemappingUnit, on: bool) -> None:
     unit.defer(switch)
 
 
-def _set_interrupt_pointer(unit: RemappingUnit, on: bool) -> None:
+def _set_interrupt_pointer(unit: Commanded, on: bool) -> None:
     if not unit.capabilities.IR:
         return
     entry = unit.registers.entry("IRTA")
@@ -124,7 +142,7 @@ def _set_interrupt_pointer(unit: RemappingUnit, on: bool) -> None:
     unit.defer(latch)
 
 
-def _interrupts(unit: RemappingUnit, on: bool) -> None:
+def _interrupts(unit: Commanded, on: bool) -> None:
     if not unit.capabilities.IR:
         return
     if on and not unit.registers.field("GSTS", "IRTPS"):
@@ -140,29 +158,17 @@ def _interrupts(unit: RemappingUnit, on: bool) -> None:
     unit.defer(switch)
 
 
-def _compatibility(unit: RemappingUnit, on: bool) -> None:
-    if unit.extended_interrupts or unit.quirks.no_compatibility_command:
-        return
-
-    def switch() -> None:
-        unit.compatibility_interrupts = on
-        unit.registers.set_field("GSTS", "CFIS", int(on))
-
-    unit.defer(switch)
-
-
-_COMMANDS: dict[str, Callable[[RemappingUnit, bool], None]] = {
+_COMMANDS: dict[str, Callable[[Commanded, bool], None]] = {
     "SRTP": _set_root_pointer,
     "TE": _translation,
     "WBF": _flush_write_buffer,
     "QIE": _queue,
     "SIRTP": _set_interrupt_pointer,
     "IRE": _interrupts,
-    "CFI": _compatibility,
 }
 
 
-def _by_register(unit: RemappingUnit) -> bool:
+def _by_register(unit: Commanded) -> bool:
     """Whether a command register may act; while the queue is on, software must not use them."""
     if unit.queue.enabled:
         unit.diagnostics.note("register command with the queue on", "QIES=1")
@@ -170,7 +176,7 @@ def _by_register(unit: RemappingUnit) -> bool:
     return True
 
 
-def _context_command(unit: RemappingUnit, old: int, value: int) -> None:
+def _context_command(unit: Commanded, old: int, value: int) -> None:
     if not CCMD.decode(value).ICC or not _by_register(unit):
         return
 
@@ -181,14 +187,13 @@ def _context_command(unit: RemappingUnit, old: int, value: int) -> None:
     unit.defer(run)
 
 
-def _invalidate_context(unit: RemappingUnit) -> int:
+def _invalidate_context(unit: Commanded) -> int:
     """Do what CCMD asks; returns the granularity done, 0 when it is rejected."""
     command, caps, caches = unit.registers.entry("CCMD"), unit.capabilities, unit.caches
     if unit.mode != 0 or caps.major >= 6 or command.CIRG == 0:
         return 0
-    coarse = caps.coarse_context_invalidation or (command.CIRG == 2 and unit.quirks.domain_is_global)
-    granularity = 1 if coarse else command.CIRG
-    did = command.DID & unit.rules.did_mask
+    granularity = 1 if command.CIRG == 2 and unit.quirks.domain_is_global else command.CIRG
+    did = command.DID & unit.capabilities.did_mask
     if caches is None:
         return granularity
     if granularity == 1:
@@ -200,7 +205,7 @@ def _invalidate_context(unit: RemappingUnit) -> int:
     return granularity
 
 
-def _iotlb_command(unit: RemappingUnit, old: int, value: int) -> None:
+def _iotlb_command(unit: Commanded, old: int, value: int) -> None:
     if not IOTLB.decode(value).IVT or not _by_register(unit):
         return
 
@@ -211,11 +216,11 @@ def _iotlb_command(unit: RemappingUnit, old: int, value: int) -> None:
     unit.defer(run)
 
 
-def _invalidate_iotlb(unit: RemappingUnit) -> int:
+def _invalidate_iotlb(unit: Commanded) -> int:
     """Do what the IOTLB register asks; returns the granularity done, 0 when it is rejected."""
     command, address = unit.registers.entry("IOTLB"), IVA.decode(unit.registers["IVA"])
     caps, caches = unit.capabilities, unit.caches
-    granularity, did = command.IIRG, command.DID & unit.rules.did_mask
+    granularity, did = command.IIRG, command.DID & unit.capabilities.did_mask
     if unit.mode != 0 or caps.major >= 6 or granularity == 0:
         return 0
     if granularity == 3 and address.AM > caps.MAMV:
@@ -235,7 +240,7 @@ def _invalidate_iotlb(unit: RemappingUnit) -> int:
     return granularity
 
 
-def _fault_status(unit: RemappingUnit, old: int, value: int) -> None:
+def _fault_status(unit: Commanded, old: int, value: int) -> None:
     before, after = FSTS.decode(old), unit.registers.entry("FSTS")
     unit.faults.written()
     if before.IQE and not after.IQE:
@@ -244,23 +249,23 @@ def _fault_status(unit: RemappingUnit, old: int, value: int) -> None:
         unit.hooks.doorbell()
 
 
-def _tail(unit: RemappingUnit, old: int, value: int) -> None:
+def _tail(unit: Commanded, old: int, value: int) -> None:
     unit.queue.tail_written()
     unit.hooks.doorbell()
 
 
-def _queue_address(unit: RemappingUnit, old: int, value: int) -> None:
+def _queue_address(unit: Commanded, old: int, value: int) -> None:
     """The queue's base does not move while it is on."""
     if unit.queue.enabled:
         unit.registers["IQA"] = old
 
 
-def _completion_status(unit: RemappingUnit, old: int, value: int) -> None:
+def _completion_status(unit: Commanded, old: int, value: int) -> None:
     if not unit.registers["ICS"]:
         unit.invalidation_event.acknowledged()
 
 
-def _protected_memory(unit: RemappingUnit, old: int, value: int) -> None:
+def _protected_memory(unit: Commanded, old: int, value: int) -> None:
     on = unit.registers.field("PMEN", "EPM")
     unit.defer(lambda: unit.registers.set_field("PMEN", "PRS", on))
 
@@ -268,7 +273,7 @@ def _protected_memory(unit: RemappingUnit, old: int, value: int) -> None:
 def _region(name: str) -> Reaction:
     """Bounds of a protected region: low bits do not exist, and nothing changes while protection is on."""
 
-    def react(unit: RemappingUnit, old: int, value: int) -> None:
+    def react(unit: Commanded, old: int, value: int) -> None:
         if unit.registers.field("PMEN", "PRS"):
             unit.registers[name] = old
         unit.registers[name] &= -(1 << unit.capabilities.pmr_bits)
@@ -283,11 +288,9 @@ _REACTIONS: dict[str, Reaction] = {
     "FSTS": _fault_status,
     "FECTL": lambda unit, old, value: unit.fault_event.flush(),
     "IECTL": lambda unit, old, value: unit.invalidation_event.flush(),
-    "PECTL": lambda unit, old, value: unit.page_event.flush(),
     "IQT": _tail,
     "IQA": _queue_address,
     "ICS": _completion_status,
-    "PRS": lambda unit, old, value: unit.page_requests.written(),
     "PMEN": _protected_memory,
     **{name: _region(name) for name in ("PLMBASE", "PLMLIMIT", "PHMBASE", "PHMLIMIT")},
 }

@@ -8,15 +8,11 @@ each rule.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from vtdkit.vtd.requests import Fault, Translation
-
-if TYPE_CHECKING:
-    from vtdkit.vtd.walk.job import Space
-
-    from .unit import RemappingUnit
+from vtdkit.vtd.requests import Fault, Request, Translation
+from vtdkit.vtd.walk.job import Space
 
 RULES: dict[str, str] = {
     "TE without SRTP": "Set the root table pointer before every 0 to 1 transition of TE.",
@@ -55,8 +51,9 @@ class Note:
 class Diagnostics:
     """The watcher of one unit. Off until `enabled`; the unit serialises every call."""
 
-    def __init__(self, unit: RemappingUnit) -> None:
-        self.unit = unit
+    def __init__(self, from_memory: Callable[[Request], Translation | Fault], *, caching_mode: bool) -> None:
+        self.from_memory = from_memory
+        self.caching_mode = caching_mode
         self.enabled = False
         self.notes: list[Note] = []
         self._tables: dict[int, tuple[int, int]] = {}
@@ -70,7 +67,7 @@ class Diagnostics:
         """An answer came from the IOTLB: is it still what memory says?"""
         if not self.enabled or not answer.cached:
             return
-        fresh = self.unit.from_memory(answer.request)
+        fresh = self.from_memory(answer.request)
         if _gist(fresh) != _gist(answer):
             self.note("stale answer", f"{answer!r}, but memory says {fresh!r}")
 
@@ -78,7 +75,7 @@ class Diagnostics:
         """A context or PASID entry led to a page table: is its domain id anyone else's?"""
         if not self.enabled:
             return
-        if space.did == 0 and self.unit.capabilities.CM:
+        if space.did == 0 and self.caching_mode:
             self.note("DID 0 with caching mode", f"{space.path} at {space.second_root:#x}")
         if space.path not in ("SS", "NEST"):
             return

@@ -1,4 +1,4 @@
-"""What leaves a remapping unit, other than answers: messages, status writes, page responses.
+"""What leaves a remapping unit, other than answers: messages and status writes.
 
 An owner that wants them delivered subclasses `Hooks` and overrides what it cares about. As they are, the
 hooks only keep a record, which is what tests and lessons want.
@@ -6,12 +6,7 @@ hooks only keep a record, which is what tests and lessons want.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from vtdkit.vtd.registers.events import Message
-
-if TYPE_CHECKING:
-    from vtdkit.vtd.queue.page_requests import PageResponse
 
 
 class Hooks:
@@ -20,7 +15,6 @@ class Hooks:
     def __init__(self) -> None:
         self.messages: list[Message] = []
         self.status_writes: list[tuple[int, int]] = []
-        self.page_responses: list[PageResponse] = []
 
     def message(self, message: Message) -> None:
         """An event message (MSI) of the unit itself."""
@@ -31,10 +25,6 @@ class Hooks:
         interrupt.
         """
         self.status_writes.append((address, data))
-
-    def page_response(self, response: PageResponse) -> None:
-        """A page group response leaves for a device."""
-        self.page_responses.append(response)
 
     def doorbell(self) -> None:
         """Software moved the tail of the invalidation queue, or cleared the error that had stopped it: there

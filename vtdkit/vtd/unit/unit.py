@@ -22,19 +22,18 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from vtdkit.vtd.caches.caches import Caches
+from vtdkit.vtd.caches.caches import Caches, InterruptCache
 from vtdkit.vtd.caches.device_tlb import DeviceTlbs, Endpoint
 from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.faults.log import FaultLog
-from vtdkit.vtd.interrupts.remapping import InterruptCache
 from vtdkit.vtd.memory import MemoryPort
 from vtdkit.vtd.queue import execute
-from vtdkit.vtd.queue.page_requests import PageRequestAnswer, PageRequestQueue
-from vtdkit.vtd.queue.ring import InvalidationQueue, Outcome, QueueStep
+from vtdkit.vtd.queue.execute import Outcome
+from vtdkit.vtd.queue.ring import InvalidationQueue, QueueStep
 from vtdkit.vtd.quirks import SPECIFICATION, Quirks
 from vtdkit.vtd.registers.events import Event
 from vtdkit.vtd.registers.file import RegisterFile
-from vtdkit.vtd.requests import Fault, Kind, PageRequest, Request, Translation
+from vtdkit.vtd.requests import Fault, Kind, Request, Translation
 from vtdkit.vtd.tables.layout import Entry
 from vtdkit.vtd.walk import engine, quick
 from vtdkit.vtd.walk.job import Access, Job, Mark, Steps
@@ -55,7 +54,8 @@ T = TypeVar("T")
 class RemappingUnit:
     """One unit. Mutable; one agent at a time, no locks.
 
-    `cached=False` leaves out every cache: each answer is then what memory says now.
+    `cached=False` leaves out every cache: each answer is then what memory says now. Raises BadCapabilities
+    for a combination that no unit may have.
     """
 
     def __init__(
@@ -67,27 +67,32 @@ class RemappingUnit:
         hooks: Hooks | None = None,
         cached: bool = True,
     ) -> None:
+        # what it is: its memory, what it can do, whose habits it has, where its messages go
         self.memory = memory
-        self.capabilities = capabilities or Capabilities()
+        self.capabilities = caps = capabilities or Capabilities()
+        caps.check()
         self.quirks = quirks
         self.hooks = hooks or Hooks()
-        self.caches: Caches | None = Caches(self.capabilities) if cached else None
-        self.interrupt_cache = InterruptCache(self.capabilities.interrupt_entries)
-        self.registers = RegisterFile(self.capabilities)
-        self.fault_event: Event = Event(self.registers, "FE", "fault", self.hooks.message)
-        self.invalidation_event: Event = Event(self.registers, "IE", "invalidation", self.hooks.message)
-        self.page_event: Event = Event(self.registers, "PE", "page request", self.hooks.message)
-        compress = self.capabilities.fault_compression or quirks.compression
+        # what software sees: registers, and what writing one sets off
+        self.registers = RegisterFile(caps)
+        self._written = partial(commands.written, self)
+        self.fault_event = Event(self.registers, "FE", "fault", self.hooks.message)
+        self.invalidation_event = Event(self.registers, "IE", "invalidation", self.hooks.message)
         self.faults = FaultLog(
-            self.registers, self.fault_event, quirks, self.capabilities.NFR, compress=compress
+            self.registers,
+            self.fault_event,
+            quirks,
+            caps.NFR,
+            compress=caps.fault_compression or quirks.compression,
+            widest=max(caps.widths, default=64),
         )
-        self.faults.widest = max(self.capabilities.widths, default=64)
+        # what it remembers, and what makes it forget
+        self.caches: Caches | None = Caches(caps) if cached else None
+        self.interrupt_cache = InterruptCache(caps.interrupt_entries)
         self.queue = InvalidationQueue(self)
         self.execute_next = self.queue.execute_next  # `step` without a record
-        self._written = partial(commands.written, self)
         self.device_tlbs = DeviceTlbs(self)
-        self.page_requests: PageRequestQueue = PageRequestQueue(self, self.page_event)
-        self.diagnostics = Diagnostics(self)
+        self.diagnostics = Diagnostics(self.from_memory, caching_mode=bool(caps.CM))
         # What `translate_many` has compiled of memory that counts its changes; nothing else looks at it.
         self.compiled_stages: dict[object, Stage] = {}
         self._later: deque[Callable[[], None]] = deque()
@@ -109,7 +114,7 @@ class RemappingUnit:
         self.faults.restart()
         self._later.clear()
         # What the commands latched: the translation tables and the interrupt table in force.
-        self.translating = self.interrupts_remapped = self.compatibility_interrupts = False
+        self.translating = self.interrupts_remapped = False
         self.latch_root(0, 0, 0)
         self.latch_interrupts(0, 0, False)
 
@@ -164,7 +169,6 @@ class RemappingUnit:
         self.latch_interrupts(table.IRTA, 2 << table.S, bool(table.EIME))
         self.translating = bool(status.TES)
         self.interrupts_remapped = bool(status.IRES)
-        self.compatibility_interrupts = bool(status.CFIS)
         if status.QIES:
             self.queue.enable()
             self.queue.base = self.registers["IQA"] & ~0xFFF
@@ -225,10 +229,6 @@ class RemappingUnit:
         from vtdkit.vtd.walk.many import translate_many
 
         return translate_many(self, sid, iovas, kind, pasid)
-
-    def page_request(self, request: PageRequest) -> PageRequestAnswer:
-        """A device asks for a page to be made present."""
-        return self.page_requests.submit(request)
 
     def log_fault(self, fault: Fault) -> bool:
         """Put a fault into the fault records, unless it is not one that is recorded."""

@@ -12,13 +12,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from vtdkit.vtd.caches.caches import IotlbTag
+from vtdkit.vtd.image.image import BadImage, Image
+from vtdkit.vtd.image.memory import ImageMemory
 from vtdkit.vtd.requests import Request, Translation
 from vtdkit.vtd.tables import descriptors
 from vtdkit.vtd.tables.layout import Entry
 from vtdkit.vtd.unit.unit import RemappingUnit
 
-from .image import BadImage, Image
-from .memory import ImageMemory
 from .oracle import Executed, Oracle
 from .tally import Tally
 

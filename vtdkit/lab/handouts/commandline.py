@@ -1,6 +1,4 @@
-"""The command line of the handouts: exit status 0, 1 if a notebook failed, 2 for input or tools
-that cannot be used.
-"""
+"""The verb `handouts`: exit status 0, 1 if a notebook failed, 2 for input or tools that cannot be used."""
 
 from __future__ import annotations
 
@@ -17,7 +15,7 @@ from .vendor import VendorError
 def main(arguments: Sequence[str] | None = None) -> int:
     """Build handouts, or slides, and print where they are."""
     parser = argparse.ArgumentParser(
-        prog="python -m vtdkit.lab.handouts", description="pages that move with no kernel"
+        prog="python -m vtdkit handouts", description="make pages that move with no kernel and no network"
     )
     parser.add_argument("notebooks", nargs="*", type=Path)
     parser.add_argument("--out", type=Path, default=Path("handouts"), help="folder to write into (handouts)")
@@ -48,7 +46,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for folder in folders:
         print(f"{folder / 'index.html'}: {len(options.notebooks)} notebooks")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -22,34 +22,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
 
+from vtdkit.vtd.image.image import Image
+from vtdkit.vtd.image.npz import BadFile
+from vtdkit.vtd.image.stale import Mapped, mapped, number
 from vtdkit.vtd.plain import shown
 from vtdkit.vtd.quirks import version_number
 from vtdkit.vtd.requests import Request, sid
 
-from .image import Image
-from .npz import BadFile
-
 T = TypeVar("T")
 _MAX_RECORDS = 200_000
-
-
-@dataclass(frozen=True, slots=True)
-class Mapped:
-    """A translation that QEMU made: `entry` is the leaf entry, `permissions` 1 read, 2 write."""
-
-    sid: int
-    iova: int
-    address: int
-    entry: int
-    size: int
-    did: int
-    permissions: int
-    level: int
-
-    __repr__ = shown
-
-    def request(self) -> Request:
-        return Request(self.sid, self.iova, length=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,11 +166,11 @@ class Oracle:
 
     @cached_property
     def mappings(self) -> tuple[Mapped, ...]:
-        return self._list("oracle.json.gz", "mappings", _mapped)
+        return self._list("oracle.json.gz", "mappings", mapped)
 
     @cached_property
     def stale(self) -> tuple[Mapped, ...]:
-        return self._list("oracle.json.gz", "not_agreeing", _mapped)
+        return self._list("oracle.json.gz", "not_agreeing", mapped)
 
     @cached_property
     def stale_count(self) -> int:
@@ -209,7 +190,7 @@ class Oracle:
     @cached_property
     def pass_through(self) -> tuple[int, ...]:
         """Source ids that were passed through."""
-        return self._list("oracle.json.gz", "passthrough", lambda r: _number(r["sid"], 16))
+        return self._list("oracle.json.gz", "passthrough", lambda r: number(r["sid"], 16))
 
     @cached_property
     def kernel_live(self) -> dict[int, tuple[Range, ...]]:
@@ -281,45 +262,23 @@ class Oracle:
         )
 
 
-def _number(value: Any, bits: int = 64) -> int:
-    """A number given as hex text or as it is; refuses what does not fit in `bits`."""
-    if isinstance(value, str) and len(value) <= 20:
-        value = int(value, 16)
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << bits:
-        raise ValueError(f"{str(value)[:30]!r} is no number of {bits} bits")
-    return value
-
-
-def _mapped(r: Any) -> Mapped:
-    return Mapped(
-        _number(r["sid"], 16),
-        _number(r["iova"]),
-        _number(r["gpa"]),
-        _number(r["pte"]),
-        _number(r["size"]),
-        _number(r["did"], 16),
-        _number(r["perm"], 2),
-        _number(r["level"], 3),
-    )
-
-
 def _fault(r: Any) -> Verdict:
-    sid, iova = _number(r["sid"], 16), _number(r["iova"])
-    return Verdict(sid, iova, bool(r["write"]), 1, False, code=_number(r["reason"], 8))
+    sid, iova = number(r["sid"], 16), number(r["iova"])
+    return Verdict(sid, iova, bool(r["write"]), 1, False, code=number(r["reason"], 8))
 
 
 def _verdict(r: Any) -> Verdict:
     granted = {1: True, 0: False, None: None}[r["ok"]]
     verdict = Verdict(
-        _number(r["sid"], 16),
-        _number(r["iova"]),
+        number(r["sid"], 16),
+        number(r["iova"]),
         bool(r["write"]),
-        _number(r["len"], 12),
+        number(r["len"], 12),
         granted,
-        address=_number(r["gpa"]) if granted else 0,
-        size=_number(r["size"]) if granted else 0,
-        entry=_number(r["pte"]) if granted and "pte" in r else None,
-        code=_number(r["reason"], 8) if granted is False else 0,
+        address=number(r["gpa"]) if granted else 0,
+        size=number(r["size"]) if granted else 0,
+        entry=number(r["pte"]) if granted and "pte" in r else None,
+        code=number(r["reason"], 8) if granted is False else 0,
         note=str(r.get("note", "")),
     )
     verdict.request()
@@ -327,18 +286,18 @@ def _verdict(r: Any) -> Verdict:
 
 
 def _mutation(r: Any) -> Mutation:
-    address = (_number(r["pfn"], 40) << 12) + 8 * _number(r["index"], 9)
+    address = (number(r["pfn"], 40) << 12) + 8 * number(r["index"], 9)
     verdicts = tuple(map(_verdict, r["queries"]))
-    return Mutation(str(r["kind"]), address, _number(r["old"]), _number(r["new"]), verdicts)
+    return Mutation(str(r["kind"]), address, number(r["old"]), number(r["new"]), verdicts)
 
 
 def _device(r: Any) -> tuple[int, tuple[Range, ...]]:
-    sid = _number(r["sid"], 16)
+    sid = number(r["sid"], 16)
     return sid, tuple(_range(sid, *fields) for fields in r["ranges"])
 
 
 def _range(sid: int, iova: Any, address: Any, size: Any, prot: Any) -> Range:
-    part = Range(sid, _number(iova), _number(address), _number(size, 48), _number(prot, 2))
+    part = Range(sid, number(iova), number(address), number(size, 48), number(prot, 2))
     if part.size % 4096 or part.iova % 4096 or not part.size or part.iova + part.size > 1 << 64:
         raise ValueError(f"{part.size:#x} bytes at {part.iova:#x} are no range of pages")
     return part
@@ -349,25 +308,25 @@ def _vfio(r: Any) -> tuple[Range, ...]:
 
 
 def _executed(r: Any) -> Executed:
-    raw = None if r["raw"] is None else sum(_number(word) << 64 * i for i, word in enumerate(r["raw"]))
+    raw = None if r["raw"] is None else sum(number(word) << 64 * i for i, word in enumerate(r["raw"]))
     decoded = dict(r["decoded"])
     granularity = str(decoded.pop("g", ""))
     decoded.pop("raw_from", None)
-    fields = {str(name): _number(value, 6 if name == "am" else 64) for name, value in decoded.items()}
-    return Executed(_number(r["ring_index"], 16), raw, str(r["name"]), granularity, fields)
+    fields = {str(name): number(value, 6 if name == "am" else 64) for name, value in decoded.items()}
+    return Executed(number(r["ring_index"], 16), raw, str(r["name"]), granularity, fields)
 
 
 def _table_entry(r: Any) -> TableEntry:
-    return TableEntry(_number(r["index"], 16), _number(r["lo"]) | _number(r["hi"]) << 64, bool(r["live"]))
+    return TableEntry(number(r["index"], 16), number(r["lo"]) | number(r["hi"]) << 64, bool(r["live"]))
 
 
 def _delivered(r: Any) -> Delivered:
     message = Delivered(
-        _number(r["index"], 16),
-        _number(r["msi_addr"]),
-        _number(r["msi_data"], 32),
-        _number(r["out_addr"]),
-        _number(r["out_data"], 32),
+        number(r["index"], 16),
+        number(r["msi_addr"]),
+        number(r["msi_data"], 32),
+        number(r["out_addr"]),
+        number(r["out_data"], 32),
     )
     message.request(0)
     return message

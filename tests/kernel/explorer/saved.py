@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path as File
 
-from .schedule import MOST_BYTES, Replay, Schedule, ScheduleError, replay
-from .system import System
+from vtdkit.kernel.explorer.schedule import MOST_BYTES, Replay, Schedule, ScheduleError, replay
+from vtdkit.kernel.explorer.system import System
 
 _KEYS = ("name", "finding", "schedule")
 

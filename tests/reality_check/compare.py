@@ -10,16 +10,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from vtdkit.vtd.faults.log import encode
+from vtdkit.vtd.image.image import Image
+from vtdkit.vtd.image.memory import ImageMemory
+from vtdkit.vtd.image.stale import Mapped
+from vtdkit.vtd.image.survey import Survey
 from vtdkit.vtd.memory import AccessError
 from vtdkit.vtd.quirks import qemu
 from vtdkit.vtd.requests import Fault, Request, Translation, bdf
 from vtdkit.vtd.tables.interrupts import IRTE
 from vtdkit.vtd.unit.unit import RemappingUnit
 
-from .image import Image
-from .memory import ImageMemory
-from .oracle import Mapped, Oracle, Range, TableEntry, Verdict
-from .survey import Survey
+from .oracle import Oracle, Range, TableEntry, Verdict
 from .tally import Tally
 
 _FIRST_STAGE_FLAGS = 0x60
@@ -208,8 +210,6 @@ def records(image: Image, oracle: Oracle) -> Tally:
     """Each fault record left in the registers is one that the model would write for some fault of the
     oracle.
     """
-    from vtdkit.vtd.faults.log import encode
-
     tally = Tally("records")
     unit = image.unit_as("qemu", cached=False)
     possible = set()

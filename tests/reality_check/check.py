@@ -12,18 +12,23 @@ Everything else must agree completely.
 
 from __future__ import annotations
 
+import argparse
+import json
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vtdkit.vtd.image import stale
+from vtdkit.vtd.image.image import BadImage, Image
+from vtdkit.vtd.image.npz import BadFile
+from vtdkit.vtd.image.survey import Survey
 from vtdkit.vtd.quirks import version_number
 from vtdkit.vtd.unit.unit import RemappingUnit
 
-from . import compare, replay_queue, stale
-from .image import BadImage, Image
-from .npz import BadFile
+from . import compare, replay_queue
 from .oracle import Oracle
-from .survey import Survey
 from .tally import Tally
 
 
@@ -122,3 +127,42 @@ def _look_through(unit: RemappingUnit) -> None:
 
 
 UNREADABLE = (BadFile, BadImage)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Compare folders with the model."""
+    parser = argparse.ArgumentParser(
+        prog="python -m vtdkit check",
+        description="Compare the model with every oracle in the folders. Verdicts by QEMU are compared in "
+        "the qemu personality; each line says which. Exit status 1: something disagrees; 2: a folder cannot "
+        "be read.",
+    )
+    parser.add_argument("folders", nargs="+", metavar="FOLDER")
+    parser.add_argument("--json", action="store_true", help="print the counts as data")
+    options = parser.parse_args(arguments)
+    reports: list[Report] = []
+    unreadable = 0
+    for folder in options.folders:
+        try:
+            report = check_folder(folder)
+        except UNREADABLE as error:
+            print(f"vtdkit check: {error}", file=sys.stderr)
+            unreadable += 1
+            continue
+        reports.append(report)
+        if not options.json:
+            _print_report(report)
+    if options.json:
+        print(json.dumps([report.as_data() for report in reports], indent=1))
+    if unreadable:
+        return 2
+    return 0 if all(report.agrees for report in reports) else 1
+
+
+def _print_report(report: Report) -> None:
+    print(report.line(), flush=True)
+    for problem in report.problems:
+        print(f"  disagrees: {problem}")
+    for tally in report.told:
+        if not tally.complete:
+            print(f"  note: {tally.problems[0]}")

@@ -1,0 +1,104 @@
+"""The judges' own quality: a reference solution with one thing wrong is refused.
+
+Each solution is changed by program (`mutants`). Every change must be refused, or stand in `tests/lab/judged`
+with the reason why it is right. An exercise of a lesson takes part as soon as it has scenes.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from vtdkit.lab.exercises import student
+from vtdkit.lab.exercises.exercise import Exercise
+from vtdkit.lab.exercises.judge import CodeExercise
+
+from .mutants import mutants
+
+LESSONS = [f"{number:02}" for number in range(15)]
+LEAST, MOST = 12, 20  # mutants of one exercise that are tried (all of them take minutes)
+LEAST_OF_ALL = 250
+
+
+def exercises() -> Iterator[tuple[str, str, Exercise]]:
+    """Lesson, name, exercise, for each whose answer is code."""
+    for number in LESSONS:
+        lesson = importlib.import_module(f"lessons.lesson{number}")
+        for name, found in vars(lesson).items():
+            code = isinstance(found, CodeExercise) and (found.scenes or found.races)
+            if code or (isinstance(found, Exercise) and found.cases):
+                yield number, name, found
+
+
+ALL = {f"{number} {name}": (number, name, found) for number, name, found in exercises()}
+
+
+def right(number: str, name: str) -> dict[str, str]:
+    """The changes that are right all the same, and why."""
+    told: dict[str, dict[str, str]] = importlib.import_module(f"tests.lab.judged.lesson{number}").RIGHT
+    return told[name]
+
+
+def changed(which: str) -> tuple[list[tuple[str, Any]], dict[str, str]]:
+    """The mutants of an exercise that must be refused, and those that are right."""
+    number, name, exercise = ALL[which]
+    known = right(number, name)
+    found = list(mutants(exercise.answer(0)))
+    stale = set(known) - {what for what, _ in found}
+    assert not stale, f"no such change any more: {sorted(stale)}"
+    return [(what, mutant) for what, mutant in found if what not in known], known
+
+
+def spread(what: list[Any], most: int = MOST) -> list[Any]:
+    """So many of a list, from all over it."""
+    step = max(len(what) / most, 1)
+    return [what[int(place * step)] for place in range(min(most, len(what)))]
+
+
+@pytest.mark.parametrize("which", ALL)
+def test_a_solution_with_one_thing_wrong_is_refused(which: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(student, "PATIENCE", 2.0)
+    exercise = ALL[which][2].seeded(0)
+    assert exercise.check(exercise.answer(0)), "the solution itself"
+    wrong, _ = changed(which)
+    assert len(wrong) >= LEAST
+    accepted = [what for what, mutant in spread(wrong) if exercise.check(mutant)]
+    assert not accepted, f"accepted although wrong, or right for a reason that is not told: {accepted}"
+
+
+def test_there_are_enough_of_them() -> None:
+    if len(ALL) >= LEAST_OF_ALL // MOST:
+        assert sum(len(spread(changed(which)[0])) for which in ALL) >= LEAST_OF_ALL
+
+
+@pytest.mark.parametrize("which", ALL)
+def test_hints_give_a_student_no_name_that_fools_the_judge(which: str) -> None:
+    """What a student names a thing is not what it is recognised by: corrections, section 2."""
+    import ast
+
+    exercise = ALL[which][2].seeded(0)
+    ours = exercise.answer(0)
+    renamed = [each for each in _renamed(ours, ast) if each is not None]
+    for function in renamed:
+        assert exercise.check(function), "other names for things, and nothing else"
+
+
+def _renamed(function: Any, ast: Any) -> Iterator[Any]:
+    """The same function with other names of local variables."""
+    import inspect
+    import textwrap
+
+    from .mutants import compiled
+
+    tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    arguments = {each.arg for each in ast.walk(tree) if isinstance(each, ast.arg)}
+    local = {
+        each.id for each in ast.walk(tree) if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store)
+    } - arguments
+    for each in ast.walk(tree):
+        if isinstance(each, ast.Name) and each.id in local:
+            each.id = f"my_{each.id}"
+    yield compiled(ast.unparse(tree), function) if local else None

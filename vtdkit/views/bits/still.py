@@ -1,0 +1,123 @@
+"""The bit-field card that stands still: bits in rows of 32 under the names of their fields, what they mean,
+what hardware answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from vtdkit.views.shared.html import Html, tag
+from vtdkit.views.shared.palette import HUES, PAPER
+from vtdkit.views.shared.record import Record
+from vtdkit.views.shared.sheet import Picture, Sheet, coordinate, legend, wide, written
+
+from .layout import WORD, BitRow, Box, Label, bit_rows, worth_a_line
+
+LIES, TALL, LETTERS = 18, 20, 10  # pixels: a name that lies, a box, the type of a name
+HATCH = "#b4b6ba"  # between the greys, so that a digit on it is read
+SIGNS = {True: "✓ ", False: "✗ ", None: ""}
+
+
+def bits_still(record: Record, layout: Record, value: int, answers: Sequence[Record]) -> Picture:
+    """`value` in the layout in force, and what hardware makes of it."""
+    said = [f"{SIGNS[each['good']]}{each['head']}" for each in answers]
+    title = f"{record['name']} = {value:#x}: {record['title']}"
+    sheet = Sheet(". ".join([title, *said]))
+    sheet.heading(title)
+    sheet.draw(0, _hatches())
+    for row in bit_rows(layout["rows"], record["width"], value, int(record["start"], 16)):
+        _row(sheet, row)
+    sheet.space(6)
+    sheet.draw(22, *legend(_signs(), swatch=18))
+    lines = [(bits, name, f"{number:#x}", means) for bits, name, number, means in worth_a_line(layout, value)]
+    sheet.table(("bits", "field", "value", "meaning"), lines, mono=(0, 1, 2))
+    for head, answer in zip(said, answers, strict=True):
+        sheet.text(answer["detail"], lead=head)
+    return sheet.picture()
+
+
+def _row(sheet: Sheet, row: BitRow) -> None:
+    """One row of bits, or one line that says that there is nothing in them."""
+    if not row.boxes:
+        sheet.text(f"bits {row.high}–{row.low}: reserved or ignored, all 0", size=11, ink="soft")
+        return
+    pitch = sheet.inside / WORD
+    above = max(LIES, *(wide(_name(each), LETTERS) + 6 for each in row.labels if _stands(each, pitch)), 0)
+    parts = [part for label in row.labels for part in _label(label, pitch, above)]
+    sheet.draw(above + TALL + 6, *parts, *_boxes(row.boxes, pitch, above))
+
+
+def _name(label: Label) -> str:
+    """What stands above a field: unused bits are named only where there is room."""
+    return label.name if label.state == "used" else label.state if label.span > 2 else ""
+
+
+def _stands(label: Label, pitch: float) -> bool:
+    """Whether a name is too long to lie above its bits."""
+    return wide(_name(label), LETTERS) > label.span * pitch - 4
+
+
+def _label(label: Label, pitch: float, above: float) -> Iterator[Html]:
+    name, left, middle = _name(label), label.left * pitch, (label.left + label.span / 2) * pitch
+    yield tag("path", d=f"M{coordinate(left)} {coordinate(above - 14)}v14", stroke=PAPER["faint"])
+    ink = "ink" if label.state == "used" else "soft"
+    if _stands(label, pitch):
+        turned = f"translate({coordinate(middle + 4)} {coordinate(above - 4)}) rotate(-90)"
+        yield tag("g", written(0, 0, name, size=LETTERS, ink=ink), transform=turned)
+    elif name:
+        both = f"{name} {label.bits}"
+        said = both if wide(both, LETTERS) <= label.span * pitch - 4 else name
+        yield written(middle, above - 5, said, size=LETTERS, ink=ink, anchor="middle")
+
+
+def _boxes(boxes: Sequence[Box], pitch: float, top: float) -> Iterator[Html]:
+    """All boxes of a row: one path for each kind, one text for the zeros and one for the ones."""
+    kinds: dict[str, list[int]] = {}
+    for place, box in enumerate(boxes):
+        kinds.setdefault(_fill(box), []).append(place)
+    y, across = coordinate(top), coordinate(pitch)
+    for fill, places in kinds.items():
+        shape = "".join(f"M{coordinate(place * pitch)} {y}h{across}v{TALL}h-{across}z" for place in places)
+        yield tag("path", d=shape, fill=fill, stroke=PAPER["line"])
+    changed = [place for place, box in enumerate(boxes) if box.changed]
+    line = "".join(
+        f"M{coordinate(place * pitch + 1)} {coordinate(top + TALL + 2)}h{coordinate(pitch - 2)}"
+        for place in changed
+    )
+    if changed:
+        yield tag("path", d=line, stroke=HUES["orange"].light, stroke_width=4)
+    for one, ink, weight in ((False, PAPER["ink"], None), (True, HUES["blue"].on_light, "bold")):
+        places = [place for place, box in enumerate(boxes) if box.one is one]
+        xs = " ".join(coordinate((place + 0.5) * pitch) for place in places)
+        if places:
+            y = coordinate(top + TALL - 5)
+            more = {"font_weight": weight, "text_anchor": "middle", "font_size": 12}
+            yield tag("text", str(int(one)) * len(places), x=xs, y=y, fill=ink, **more)
+
+
+def _fill(box: Box) -> str:
+    if box.one:
+        return HUES["red" if box.wrong else "blue"].light
+    return PAPER["paper"] if box.state == "used" else f"url(#{box.state})"
+
+
+def _hatches() -> Html:
+    """Grounds of bits that hardware does not look at: stripes where they must be 0, else dots."""
+    lines = {"reserved": ("M-2 2L2-2M-2 10L10-2M6 10L10 6", 1), "ignored": ("M2 2h.01M6 6h.01", 1.8)}
+    made = []
+    for name, (path, pen) in lines.items():
+        ground = tag("rect", width=8, height=8, fill=PAPER["sunken"])
+        drawn = tag("path", d=path, stroke=HATCH, stroke_width=pen, stroke_linecap="round")
+        made.append(tag("pattern", ground, drawn, id=name, width=8, height=8, patternUnits="userSpaceOnUse"))
+    return tag("defs", *made)
+
+
+def _signs() -> Iterator[tuple[Html, str]]:
+    grounds = (
+        ("hardware looks at it", PAPER["paper"]),
+        ("reserved: must be 0", "url(#reserved)"),
+        ("ignored: may be anything", "url(#ignored)"),
+    )
+    for word, fill in grounds:
+        yield tag("rect", y=2, width=18, height=12, fill=fill, stroke=PAPER["line"]), word
+    yield tag("rect", y=6, width=18, height=4, fill=HUES["orange"].light), "differs from the starting value"

@@ -127,6 +127,14 @@ def test_a_failed_attach_corrupts_a_list_until_the_merged_10_and_is_a_null_point
     assert [v for v, found in names.items() if "release-unattached" in found] == MAINLINE[9:]
 
 
+@pytest.mark.parametrize("version", ["v11", "m11", "m13"])
+def test_behind_a_unit_with_both_kinds_of_tables_there_is_no_circle_and_no_inversion(version: str) -> None:
+    """corrections 3: 5.19 to 6.1 give the domains that users manage second-level tables there."""
+    for scenario in ("enforce-attach-both-levels", "enforce-irq-both-levels"):
+        names = {one.defect and one.defect.name for one in look(version, scenario)}
+        assert not names & {"order-inversion", "irq-inversion", None}
+
+
 def test_the_fix_of_2024_ends_the_release_of_what_was_never_attached() -> None:
     """corrections 2: 81e921fd3216."""
     for scenario in ("release-unattached", "id-exhaustion"):

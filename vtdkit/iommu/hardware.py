@@ -116,6 +116,9 @@ class RemappingHardware:
         self.machine = machine
         self.name = name
         self.segment = segment
+        self.address = (
+            0xFED9_0000  # of its registers; who makes a machine of several units says where each is
+        )
         self.node = node
         self.memory = MachineMemory(machine, name)
         self.hooks = _Lines(self)

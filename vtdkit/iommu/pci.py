@@ -75,6 +75,11 @@ class PciDevice(KObject):
         """Source id: bus and function number in 16 bits."""
         return self.bus << 8 | self.devfn
 
+    @property
+    def dev_name(self) -> str:
+        """`dev_name`: the address with its segment."""
+        return f"{self.segment:04x}:{self.bus:02x}:{self.devfn >> 3:02x}.{self.devfn & 7}"
+
     async def config(self) -> None:
         """One access to configuration space."""
         await self.machine.work(self.machine.costs.pci_config)

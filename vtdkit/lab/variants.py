@@ -12,11 +12,11 @@ from functools import cache
 from vtdkit.iommu.core import IommuCore, IommuDomain
 from vtdkit.iommu.dirty import DIRTY_BIT
 from vtdkit.iommu.intel import defs
-from vtdkit.iommu.intel.debugfs import SeqFile
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.iommu.intel.structs import dma_pte, dma_pte_present, dmar_domain
 from vtdkit.iommu.pci import PciDevice
 from vtdkit.iommu.pinning import PAGE_SHIFT
+from vtdkit.iommu.seq_file import SeqFile
 from vtdkit.kernel.memory.pages import Page
 
 

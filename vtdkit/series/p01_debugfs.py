@@ -6,9 +6,9 @@ the same day: nothing keeps the domain alive while the dump reads it. Merged in 
 
 from __future__ import annotations
 
-from vtdkit.iommu.intel.debugfs import SeqFile
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.iommu.pci import PciDevice
+from vtdkit.iommu.seq_file import SeqFile, seq_file
 
 
 class Patch01(IntelIommu):
@@ -24,8 +24,7 @@ class Patch01(IntelIommu):
         await self.dump_domain(m, dev, domain.driver)
         return 0
 
-    async def domain_translation_struct_show(self) -> SeqFile:
+    @seq_file
+    async def domain_translation_struct_show(self, m: SeqFile) -> None:
         """Read the file: every device of the PCI bus, no lock."""
-        m = SeqFile(self)
         await self.bus.for_each_dev(self.shower(m))
-        return m

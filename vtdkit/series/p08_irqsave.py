@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from vtdkit.iommu.errno import EINVAL
 from vtdkit.iommu.intel import defs
-from vtdkit.iommu.intel.debugfs import SeqFile
 from vtdkit.iommu.intel.structs import device_domain_info, intel_iommu
+from vtdkit.iommu.seq_file import SeqFile
 from vtdkit.kernel.memory.pages import Page
 
 from .p07_pasid import Patch07

@@ -68,6 +68,7 @@ class DriverBase:
         self.si_domain: dmar_domain | None = None
         self.core: IommuCore = None  # type: ignore[assignment]  # set by the core, for who asks it back
         self.log: list[str] = []  # what the kernel would print
+        self.limits: dict[str, tuple[int, int]] = {}  # rate limits: begin (ns) and messages since
         self.domains_made = 0
         self.init_locks()
 
@@ -79,8 +80,20 @@ class DriverBase:
     # -- helpers -------------------------------------------------------------
 
     def pr(self, text: str) -> None:
-        """`pr_info` and its sisters: a line in the kernel log."""
-        self.log.append(text)
+        """`pr_info` and its sisters: a line in the kernel log, with the prefix of these files."""
+        self.log.append(f"DMAR: {text}")
+
+    def dev_err(self, dev: PciDevice, text: str) -> None:
+        """`dev_err`: a line about a device."""
+        self.log.append(f"pci {dev.dev_name}: {text}")
+
+    def ratelimit(self, name: str) -> bool:
+        """`__ratelimit` with the kernel's defaults: may one more message be printed? Ten in five seconds."""
+        begin, printed = self.limits.get(name, (self.machine.now, 0))
+        if self.machine.now > begin + 5_000_000_000:
+            begin, printed = self.machine.now, 0
+        self.limits[name] = begin, min(printed + 1, 11)
+        return printed < 10
 
     def phys_to_virt(self, address: int) -> Page:
         """The page at a physical address. Following an address where no page ever was is an

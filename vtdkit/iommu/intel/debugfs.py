@@ -1,5 +1,5 @@
-"""The driver's windows: drivers/iommu/intel/debugfs.c. Reading one dumps tables, line by
-line, into a `seq_file`.
+"""The driver's windows: drivers/iommu/intel/debugfs.c. Reading one dumps registers or tables, line by
+line, into a `seq_file`. The texts are those of v5.19 and v6.0 to the letter (from 6.7 on they are others).
 
 `domain_translation_struct` prints every page table of every device. Before the series it does so under
 `device_domain_lock`, interrupts off from the first line to the last; yet map and unmap take no lock, so
@@ -11,84 +11,100 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from vtdkit.iommu.pci import PciDevice
+from vtdkit.iommu.seq_file import SeqFile, seq_file
+from vtdkit.kernel.checkers.findings import Oops
 from vtdkit.kernel.memory.pages import Page
 
 from . import defs
-from .base import DriverBase
-from .structs import (
-    device_domain_info,
-    dma_pte,
-    dma_pte_addr,
-    dma_pte_present,
-    dma_pte_superpage,
-    dmar_domain,
-    intel_iommu,
-)
+from .structs import dma_pte, dma_pte_addr, dma_pte_present, dma_pte_superpage, dmar_domain, intel_iommu
 from .svm import Svm
 
 HEADER = "IOVA_PFN\t\tPML5E\t\t\tPML4E\t\t\tPDPE\t\t\tPDE\t\t\tPTE"
+COLUMNS = "B.D.F\tRoot_entry\t\t\t\tContext_entry\t\t\t\tPASID\tPASID_table_entry"
+NO_PASID = "-1    \t" + ":".join([f"{0:#018x}"] * 3)  # what legacy mode prints in the PASID columns
 
-
-class SeqFile:
-    """`struct seq_file`: the text so far. Printing a line costs the printer time."""
-
-    def __init__(self, driver: DriverBase) -> None:
-        self.driver = driver
-        self.lines: list[str] = []
-
-    async def printf(self, line: str) -> None:
-        """`seq_printf`: one line."""
-        await self.driver.machine.work(self.driver.machine.costs.seq_printf)
-        self.lines.append(line)
-
-    def __str__(self) -> str:
-        return "\n".join(self.lines)
+#: `iommu_regs_32` and `iommu_regs_64`: name and offset, in the order they are printed
+REGS_32 = {
+    "VER": 0x00, "GCMD": 0x18, "GSTS": 0x1C, "FSTS": 0x34, "FECTL": 0x38, "FEDATA": 0x3C, "FEADDR": 0x40,
+    "FEUADDR": 0x44, "PMEN": 0x64, "PLMBASE": 0x68, "PLMLIMIT": 0x6C, "ICS": 0x9C, "PRS": 0xDC, "PECTL": 0xE0,
+    "PEDATA": 0xE4, "PEADDR": 0xE8, "PEUADDR": 0xEC,
+}  # fmt: skip
+REGS_64 = {
+    "CAP": 0x08, "ECAP": 0x10, "RTADDR": 0x20, "CCMD": 0x28, "AFLOG": 0x58, "PHMBASE": 0x70, "PHMLIMIT": 0x78,
+    "IQH": 0x80, "IQT": 0x88, "IQA": 0x90, "IRTA": 0xB8, "PQH": 0xC0, "PQT": 0xC8, "PQA": 0xD0,
+    "MTRRCAP": 0x100, "MTRRDEF": 0x108, "MTRR_FIX64K_00000": 0x120, "MTRR_FIX16K_80000": 0x128,
+    "MTRR_FIX16K_A0000": 0x130, "MTRR_FIX4K_C0000": 0x138, "MTRR_FIX4K_C8000": 0x140,
+    "MTRR_FIX4K_D0000": 0x148, "MTRR_FIX4K_D8000": 0x150, "MTRR_FIX4K_E0000": 0x158,
+    "MTRR_FIX4K_E8000": 0x160, "MTRR_FIX4K_F0000": 0x168, "MTRR_FIX4K_F8000": 0x170,
+    **{f"MTRR_PHYS{kind}{n}": 0x180 + 16 * n + at for n in range(10) for at, kind in ((0, "BASE"), (8, "MASK"))},
+    "VCCAP": 0xE30, "VCMD": 0xE00, "VCRSP": 0xE10,
+}  # fmt: skip
 
 
 class Debugfs(Svm):
     """Guards: what each dump takes says its docstring; none protects the page tables."""
+
+    # -- iommu_regset --------------------------------------------------------
+
+    @seq_file
+    async def iommu_regset_show(self, m: SeqFile) -> None:
+        """Read the file: every register of every unit, each unit under its `register_lock`."""
+        async with self.machine.rcu.read():
+            for iommu in self.for_each_iommu():
+                hardware = iommu.hardware
+                await m.printf(f"IOMMU: {iommu.name} Register Base Address: {hardware.address:x}")
+                await m.printf("Name\t\t\tOffset\t\tContents")
+                async with iommu.register_lock.irqsave():
+                    for read, registers in ((hardware.readl, REGS_32), (hardware.readq, REGS_64)):
+                        for name, offset in registers.items():
+                            await m.printf(f"{name:<16}\t{offset:#04x}\t\t{await read(offset):#018x}")
+                await m.printf()
 
     # -- domain_translation_struct -------------------------------------------
 
     async def pgtable_walk_level(
         self, m: SeqFile, table: Page, level: int, start: int, path: list[int]
     ) -> None:
-        """Print every leaf below a table: its page frame, and the entries of all levels that lead to it."""
+        """Print every leaf below a table: its page frame, and the entries that lead to it, from level 5 down.
+
+        `path[level]` is the entry of that level; 0 where there is none.
+        """
         for index in range(512):
             entry = await dma_pte(table, index).load()
             if not dma_pte_present(entry):
                 continue
             pfn = start + index * defs.level_size(level)
-            here = [*path, entry]
+            path[level] = entry
             if level == 1 or dma_pte_superpage(entry):
-                await m.printf(f"{pfn:#018x} |" + "".join(f"\t{value:#018x}" for value in here))
+                await m.printf(f"{pfn:#015x} |" + "".join(f"\t{path[at]:#018x}" for at in (5, 4, 3, 2, 1)))
             else:
-                await self.pgtable_walk_level(m, self.phys_to_virt(dma_pte_addr(entry)), level - 1, pfn, here)
+                await self.pgtable_walk_level(m, self.phys_to_virt(dma_pte_addr(entry)), level - 1, pfn, path)
+            path[level] = 0
 
     async def dump_domain(self, m: SeqFile, dev: PciDevice, domain: dmar_domain) -> None:
         """Heading, then the whole table of one domain (the part every version shares)."""
         pgd: Page = domain.pgd
-        await m.printf(f"Device {dev.name} @{pgd.address:#x}")
+        await m.printf(f"Device {dev.dev_name} @{pgd.address:#x}")
         await m.printf(HEADER)
-        await self.pgtable_walk_level(m, pgd, defs.agaw_to_level(domain.agaw), 0, [])
-        await m.printf("")
+        await self.pgtable_walk_level(m, pgd, defs.agaw_to_level(domain.agaw), 0, [0] * 6)
+        await m.printf()
 
     async def show_device_domain_translation(self, m: SeqFile, dev: PciDevice) -> int:
         """One device of the bus: the table of the domain it is attached to."""
-        info: device_domain_info | None = self.dev_iommu_priv_get(dev)
-        domain: dmar_domain | None = info.domain if info is not None else None
-        if domain is not None:
-            await self.dump_domain(m, dev, domain)
+        info = self.dev_iommu_priv_get(dev)
+        if info is None:  # a device that was not probed. C does not ask, and follows the pointer
+            raise Oops(f"NULL pointer dereference: the driver has no record of {dev.name}")
+        if info.domain is not None:
+            await self.dump_domain(m, dev, info.domain)
         return 0
 
-    async def domain_translation_struct_show(self) -> SeqFile:
+    @seq_file
+    async def domain_translation_struct_show(self, m: SeqFile) -> None:
         """Read the file: every device of the PCI bus, all of it under
         `device_domain_lock` with interrupts off.
         """
-        m = SeqFile(self)
         async with self.device_domain_lock.irqsave():
             await self.bus.for_each_dev(self.shower(m))
-        return m
 
     def shower(self, m: SeqFile) -> Callable[[PciDevice], Awaitable[int]]:
         """`show_device_domain_translation` with its seq_file, as `bus_for_each_dev` wants it."""
@@ -100,15 +116,18 @@ class Debugfs(Svm):
 
     # -- dmar_translation_struct ---------------------------------------------
 
-    async def dmar_translation_struct_show(self) -> SeqFile:
+    @seq_file
+    async def dmar_translation_struct_show(self, m: SeqFile) -> None:
         """Read the file: root, context and PASID entries of every unit, each
         unit under its `iommu->lock`.
         """
-        m = SeqFile(self)
         async with self.machine.rcu.read():
             for iommu in self.for_each_iommu():
+                if not await iommu.hardware.readl(defs.DMAR_GSTS_REG) & defs.DMA_GSTS_TES:
+                    await m.printf(f"DMA Remapping is not enabled on {iommu.name}")
+                    continue
                 await self.root_tbl_walk(m, iommu)
-        return m
+                await m.printf()
 
     async def root_tbl_walk(self, m: SeqFile, iommu: intel_iommu) -> None:
         """One unit, interrupts off throughout."""
@@ -118,69 +137,73 @@ class Debugfs(Svm):
     async def print_root_table(self, m: SeqFile, iommu: intel_iommu) -> None:
         """The body of `root_tbl_walk`."""
         await m.printf(f"IOMMU {iommu.name}: Root Table Address: {iommu.root_entry.address:#x}")
-        columns = "B.D.F\tRoot_entry\t\t\t\tContext_entry"
-        await m.printf(columns + ("\t\t\t\tPASID\tPASID_table_entry" if self.sm_supported(iommu) else ""))
+        await m.printf(COLUMNS)
         for bus in range(defs.ROOT_ENTRY_NR):
             await self.ctx_tbl_walk(m, iommu, bus)
 
     async def ctx_tbl_walk(self, m: SeqFile, iommu: intel_iommu, bus: int) -> None:
-        """One bus: every present context entry."""
+        """One bus: every present context entry.
+
+        It ends at the first missing table: a bus whose lower half has none is left out, upper half and all.
+        """
         root: Page = iommu.root_entry
         for devfn in range(256):
             context = await self.iommu_context_addr(iommu, bus, devfn, False)
             if context is None:
-                # nothing for this half of the bus: in legacy mode that is the whole bus
-                if not self.sm_supported(iommu):
-                    return
-                continue
+                return
             low, high = await context.lo(), await context.hi()
             if not low & defs.CONTEXT_PRESENT:
                 continue
-            heading = f"{bus:02x}:{devfn >> 3:02x}.{devfn & 7}\t{root.words[2 * bus + 1]:#018x}:{root.words[2 * bus]:#018x}"
-            await m.printf(f"{heading}\t{high:#018x}:{low:#018x}")
-            if self.sm_supported(iommu):
-                await self.pasid_dir_walk(m, dma_pte_addr(low), 1 << (low >> 9 & 7) + 7)
+            entry = f"{root.words[2 * bus + 1]:#018x}:{root.words[2 * bus]:#018x}\t{high:#018x}:{low:#018x}"
+            row = f"{bus:02x}:{devfn >> 3:02x}.{devfn & 7}\t{entry}\t"
+            if await iommu.hardware.readq(defs.DMAR_RTADDR_REG) & defs.DMA_RTADDR_SMT:
+                await self.pasid_dir_walk(m, row, dma_pte_addr(low), 1 << (low >> 9 & 7) + 7)
+            else:
+                await m.printf(row + NO_PASID)
 
-    async def pasid_dir_walk(self, m: SeqFile, address: int, size: int) -> None:
+    async def pasid_dir_walk(self, m: SeqFile, row: str, address: int, size: int) -> None:
         """One PASID directory: every present entry of every table."""
         for index in range(size):
             page = self.machine.pages.page(address + 8 * index)
             entry = await page.load(index % 512) if page is not None else 0
             if entry & 1:
-                await self.pasid_tbl_walk(m, self.phys_to_virt(dma_pte_addr(entry)), index)
+                await self.pasid_tbl_walk(m, row, self.phys_to_virt(dma_pte_addr(entry)), index)
 
-    async def pasid_tbl_walk(self, m: SeqFile, table: Page, dir_index: int) -> None:
-        """One PASID table."""
+    async def pasid_tbl_walk(self, m: SeqFile, row: str, table: Page, dir_index: int) -> None:
+        """One PASID table: words 2, 1 and 0 of every present entry, behind what leads to it."""
         for index in range(defs.PASID_TBL_ENTRIES):
             words = [await table.load(8 * index)]
             if not words[0] & 1:
                 continue
             words += [await table.load(8 * index + i) for i in (1, 2)]
             number = (dir_index << defs.PASID_PDE_SHIFT) + index
-            await m.printf(f"\t\t{number:#x}\t" + ":".join(f"{word:#018x}" for word in reversed(words)))
+            await m.printf(row + f"{number:<6}\t" + ":".join(f"{word:#018x}" for word in reversed(words)))
 
     # -- invalidation_queue --------------------------------------------------
 
-    async def invalidation_queue_show(self) -> SeqFile:
+    @seq_file
+    async def invalidation_queue_show(self, m: SeqFile) -> None:
         """Read the file: head, tail and every slot of each ring, under its `q_lock`."""
-        m = SeqFile(self)
-        for iommu in self.for_each_iommu():
-            qi = iommu.qi
-            if qi is None:
-                continue
-            shift = self.qi_shift(iommu)
-            async with qi.q_lock.irqsave():
-                head = await iommu.hardware.readl(defs.DMAR_IQH_REG) >> shift
-                tail = await iommu.hardware.readl(defs.DMAR_IQT_REG) >> shift
-                await m.printf(
-                    f"Invalidation queue on {iommu.name}: Base: {qi.desc[0].address:#x}\tHead: {head}\tTail: "
-                    f"{tail}"
-                )
-                words = 1 << shift - 3
-                for index in range(qi.length):
-                    first = words * index
-                    low, high = qi.desc[first // 512].words[first % 512 : first % 512 + 2]
-                    await m.printf(
-                        f"{index:5}\t{low:#018x}\t{high:#018x}\t{await qi.desc_status.load32(index)}"
-                    )
-        return m
+        async with self.machine.rcu.read():
+            for iommu in self.for_each_iommu():
+                if iommu.qi is None:
+                    continue
+                await m.printf(f"Invalidation queue on IOMMU: {iommu.name}")
+                async with iommu.qi.q_lock.irqsave():
+                    await self.print_queue(m, iommu)
+                await m.printf()
+
+    async def print_queue(self, m: SeqFile, iommu: intel_iommu) -> None:
+        """Base, head and tail, then (`invalidation_queue_entry_show`) words and status of each slot."""
+        qi, shift = iommu.qi, self.qi_shift(iommu)
+        assert qi is not None
+        head = await iommu.hardware.readq(defs.DMAR_IQH_REG) >> shift
+        tail = await iommu.hardware.readq(defs.DMAR_IQT_REG) >> shift
+        await m.printf(f" Base: {qi.desc[0].address:#x}\tHead: {head}\tTail: {tail}")
+        words = 1 << shift - 3
+        await m.printf("Index\t\t" + "\t\t\t".join([*(f"qw{i}" for i in range(words)), "status"]))
+        for index in range(qi.length):
+            first = words * index
+            slot = qi.desc[first // 512].words[first % 512 : first % 512 + words]
+            texts = [f"{word:016x}" for word in (*slot, await qi.desc_status.load32(index))]
+            await m.printf(f"{index:5}\t" + "\t".join(texts))

@@ -110,6 +110,8 @@ DMA_FSTS_PPF = 1 << 1
 DMA_FSTS_IQE = 1 << 4
 DMA_FSTS_ICE = 1 << 5
 DMA_FSTS_ITE = 1 << 6
+DMA_FSTS_PRO = 1 << 7
+DMA_FRCD_F = 1 << 31  # top word of a fault record: there is one
 
 # queued invalidation
 QI_LENGTH = 256

@@ -119,7 +119,7 @@ class Devices(Domains):
 
     async def undo_attach(self, dev: PciDevice, error: int, what: str) -> int:
         """The unwinding of `domain_add_dev_info`: say what failed, detach again, return the error."""
-        self.pr(f"{dev.name}: {what}")
+        self.dev_err(dev, what)
         await self.dmar_remove_one_dev_info(dev)
         return error
 

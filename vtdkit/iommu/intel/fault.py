@@ -2,12 +2,13 @@
 
 The handler runs in hard interrupt context, never in a thread. With CONFIG_DMAR_DEBUG it also prints every
 entry on the way to the address that faulted. It takes no lock for that, and before patch 04 it finds the
-device by walking the list of all probed devices, unlocked too.
+device by walking the list of all probed devices, unlocked too. The texts are those of v5.19 and v6.0.
 """
 
 from __future__ import annotations
 
 from vtdkit.kernel.memory.pages import Page
+from vtdkit.vtd.faults.reasons import linux_reason
 
 from . import defs
 from .context import context_entry
@@ -23,52 +24,60 @@ from .structs import (
     intel_iommu,
 )
 
-REASONS = {
-    0x1: "Present bit in root entry is clear",
-    0x2: "Present bit in context entry is clear",
-    0x3: "Invalid context entry",
-    0x4: "Access beyond MGAW",
-    0x5: "PTE Write access is not set",
-    0x6: "PTE Read access is not set",
-    0xC: "non-zero reserved fields in PTE",
-    0xD: "PCE for translation request specifies blocking",
-}
+INTR_REMAP = range(0x20, 0x27)  # reason codes of interrupt remapping that the kernel has a text for
 
 
 class FaultHandler(Devices):
     """Guards: the fault records by `register_lock`, dropped while each one is printed."""
 
     async def dmar_fault(self, iommu: intel_iommu) -> None:
-        """The interrupt handler: read and clear every fault record."""
+        """The interrupt handler: read and clear every fault record; print as many as the rate limit lets."""
         flags = self.machine.local_irq_save()
         await iommu.register_lock.acquire()
         status = await iommu.hardware.readl(defs.DMAR_FSTS_REG)
-        offset = defs.cap_fault_reg_offset(iommu.cap)
-        index = status >> 8 & 0xFF
-        while status & defs.DMA_FSTS_PPF:
-            record = offset + 16 * index
-            top = await iommu.hardware.readl(record + 12)
-            if not top >> 31:
-                break
-            words = (await iommu.hardware.readq(record), await iommu.hardware.readl(record + 8), top)
-            await iommu.hardware.writel(record + 12, 1 << 31)
-            await iommu.register_lock.release()
-            await self.dmar_fault_do_one(iommu, *words)
-            await iommu.register_lock.acquire()
-            index = (index + 1) % defs.cap_num_fault_regs(iommu.cap)
-        await iommu.hardware.writel(defs.DMAR_FSTS_REG, defs.DMA_FSTS_PFO | defs.DMA_FSTS_PPF)
+        if status and self.ratelimit("dmar_fault"):
+            self.pr(f"DRHD: handling fault status reg {status:x}")
+        if status & defs.DMA_FSTS_PPF:
+            await self.dmar_fault_records(iommu, status >> 8 & 0xFF)
         await iommu.register_lock.release()
         await self.machine.local_irq_restore(flags)
 
+    async def dmar_fault_records(self, iommu: intel_iommu, index: int) -> None:
+        """The loop of `dmar_fault`: from the first record on, until one is empty. `register_lock` is held."""
+        offset = defs.cap_fault_reg_offset(iommu.cap)
+        while True:
+            # every look takes one of the ten, the last one, that finds nothing, too
+            limited = not self.ratelimit("dmar_fault")
+            record = offset + 16 * index
+            top = await iommu.hardware.readl(record + 12)
+            if not top & defs.DMA_FRCD_F:
+                break
+            words = (0, 0)
+            if not limited:
+                sid = await iommu.hardware.readl(record + 8)
+                words = (await iommu.hardware.readq(record), sid)
+            await iommu.hardware.writel(record + 12, defs.DMA_FRCD_F)
+            await iommu.register_lock.release()  # printing takes long
+            if not limited:
+                await self.dmar_fault_do_one(iommu, *words, top)
+            await iommu.register_lock.acquire()
+            index = (index + 1) % defs.cap_num_fault_regs(iommu.cap)
+        await iommu.hardware.writel(
+            defs.DMAR_FSTS_REG, defs.DMA_FSTS_PFO | defs.DMA_FSTS_PPF | defs.DMA_FSTS_PRO
+        )
+
     async def dmar_fault_do_one(self, iommu: intel_iommu, guest: int, sid: int, top: int) -> None:
-        """One fault record: a line in the log, and the entries on the way."""
+        """One fault record: a line in the log, and, but for interrupts, the entries on the way."""
         reason, source, kind = top & 0xFF, sid & 0xFFFF, "Read" if top & 1 << 30 else "Write"
         pasid = top >> 8 & 0xFFFFF if sid & 1 << 31 else defs.INVALID_IOASID
         addr = guest & defs.VTD_PAGE_MASK
-        where = f"{source >> 8:02x}:{source >> 3 & 31:02x}.{source & 7}"
+        where = f"Request device [{source >> 8:02x}:{source >> 3 & 31:02x}.{source & 7}]"
+        what = f"[fault reason {reason:#04x}] {linux_reason(reason)}"
+        if reason in INTR_REMAP:
+            self.pr(f"[INTR-REMAP] {where} fault index {addr >> 48:#x} {what}")
+            return
         tag = "NO_PASID" if pasid == defs.INVALID_IOASID else f"PASID {pasid:#x}"
-        what = f"[fault reason {reason:#04x}] {REASONS.get(reason, '')}"
-        self.pr(f"[DMA {kind} {tag}] Request device [{where}] fault addr {addr:#x} {what}")
+        self.pr(f"[DMA {kind} {tag}] {where} fault addr {addr:#x} {what}")
         await self.dmar_fault_dump_ptes(iommu, source, addr, pasid)
 
     async def dmar_fault_dump_ptes(self, iommu: intel_iommu, source_id: int, addr: int, pasid: int) -> None:
@@ -88,7 +97,12 @@ class FaultHandler(Devices):
     async def dump_context(self, iommu: intel_iommu, bus: int, devfn: int) -> context_entry | None:
         """Print the root and the context entry; None where there is no context table."""
         root: Page = iommu.root_entry
-        self.pr(f"root entry: {await root.load(2 * bus):#018x}")
+        low = await root.load(2 * bus)
+        if self.sm_supported(iommu):
+            high = await root.load(2 * bus + 1)
+            self.pr(f"scalable mode root entry: hi {high:#018x}, low {low:#018x}")
+        else:
+            self.pr(f"root entry: {low:#018x}")
         context = await self.iommu_context_addr(iommu, bus, devfn, False)
         if context is None:
             self.pr("context table entry is not present")
@@ -97,15 +111,13 @@ class FaultHandler(Devices):
         return context
 
     async def dump_pasid(self, context: context_entry, pasid: int) -> list[int] | None:
-        """Print directory entry and PASID entry; the entry's words, None where there is none."""
-        low = await context.lo()
+        """Print directory entry and PASID entry; the entry's words, None where there is no table.
+
+        Nobody asks whether the context entry is present: without one, the directory is at physical address 0.
+        """
         pasid = defs.PASID_RID2PASID if pasid == defs.INVALID_IOASID else pasid
-        if not dma_pte_addr(low):
-            self.pr("pasid directory entry is not present")
-            return None
         index = pasid >> defs.PASID_PDE_SHIFT
-        page = self.phys_to_virt(dma_pte_addr(low) + 8 * index & defs.VTD_PAGE_MASK)
-        entry = await page.load(index % 512)
+        entry = await self.phys_to_virt(dma_pte_addr(await context.lo()) + 8 * index).load(index % 512)
         self.pr(f"pasid dir entry: {entry:#018x}")
         if not entry & 1:
             self.pr("pasid table entry is not present")
@@ -143,7 +155,7 @@ class FaultHandler(Devices):
             pte = dma_pte(parent, defs.pfn_level_offset(pfn, level))
             value = await pte.load()
             if dma_pte_superpage(value) or not dma_pte_present(value):
-                self.pr(f"PTE not present at level {level}")
+                self.pr(f"PTE not present at level {level}")  # said of a large page as well
                 return
             self.pr(f"pte level: {level}, pte value: {value:#018x}")
             if level == 1:

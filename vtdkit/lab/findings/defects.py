@@ -60,6 +60,14 @@ DEFECTS: tuple[Defect, ...] = (
         "Jason Gunthorpe on 01, 27 May 2022; mainline 983ebe57b3af holds group->mutex",
     ),
     Defect(
+        "dump-no-record",
+        "the dump asks for the domain of a device that the driver has no record of",
+        "BUG: NULL pointer dereference",
+        ".*",
+        "dump-unprobed",
+        "by reading: 01, and 983ebe57b3af in mainline, end it without a word",
+    ),
+    Defect(
         "fault-list",
         "the fault interrupt walks the global device list, whose lock it does not take",
         RACE,
@@ -101,11 +109,13 @@ DEFECTS: tuple[Defect, ...] = (
     ),
     Defect(
         "order-inversion",
-        "attach takes iommu->lock, then the device lock; enforcing coherency takes them the other way round",
+        "attach takes iommu->lock, then the device lock; enforcing coherency on first-level tables takes them the "
+        "other way round",
         "WARNING: possible circular locking dependency detected|deadlock",
         r".*iommu->lock.*",
         "enforce-.*",
-        "11, 969aaefbaaf2; a real deadlock while either lock is shared by the two domains",
+        "by reading: 11, 969aaefbaaf2, 6.0 too, but only behind a unit without second-level tables; a real deadlock "
+        "while either lock is shared by the two domains",
     ),
     Defect(
         "publish-early",
@@ -152,7 +162,7 @@ DEFECTS: tuple[Defect, ...] = (
         "the device lock is taken in interrupts, and elsewhere with interrupts on",
         f"{LOCK}|deadlock",
         r"device_domain_lock",
-        "unmap-.*|flush-queue|enforce-irq",
+        "unmap-.*|flush-queue|enforce-irq.*",
         "ffd5869d9353, the widened 08; fixed by a349ffcb4daf in 6.0-rc5",
     ),
     Defect(
@@ -160,7 +170,7 @@ DEFECTS: tuple[Defect, ...] = (
         "domain->lock is taken in interrupts, and elsewhere with interrupts on",
         f"{LOCK}|deadlock",
         r"&domain->lock",
-        "unmap-.*|flush-queue|enforce-irq",
+        "unmap-.*|flush-queue|enforce-irq.*",
         "6.0-rc1; fixed by a349ffcb4daf in 6.0-rc5",
     ),
     Defect(
@@ -169,9 +179,9 @@ DEFECTS: tuple[Defect, ...] = (
         "WARNING: possible irq lock inversion dependency detected"
         "|WARNING: HARDIRQ-safe -> HARDIRQ-unsafe lock order detected|deadlock",
         r"(device_domain_lock|&domain->(lock|mutex)).*iommu->lock.*",
-        "unmap-.*|flush-queue|enforce-irq",
-        "found by this kit: 07 in scalable mode, 08 in legacy mode, where 11 ends it; with first-level "
-        "tables it stays, in 6.0 too",
+        "unmap-.*|flush-queue|enforce-irq.*",
+        "found by this kit: 07 in scalable mode, 08 in legacy mode, where 11 ends it; behind a unit without "
+        "second-level tables it stays, in 6.0 too",
     ),
     Defect(
         "superpage-free",

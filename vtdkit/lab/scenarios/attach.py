@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.vtd.requests import Request
@@ -42,12 +44,13 @@ def attach_same(driver: type[IntelIommu], machine: Machine) -> Observer:
     return lambda: outcome(attach, unmap)
 
 
-def enforce_attach(driver: type[IntelIommu], machine: Machine) -> Observer:
+def enforce_attach(driver: type[IntelIommu], machine: Machine, mode: str = "first level only") -> Observer:
     """Coherency is enforced on one domain while a device is attached to another one behind the same unit.
 
-    The unit has first-stage tables only, so every domain is a first-level one.
+    The unit has first-stage tables only, so every domain is a first-level one, and enforcing goes through
+    each device's PASID entry, under `iommu->lock`. Where it has both, VFIO's domains get second-level tables.
     """
-    pc = computer(driver, machine, "first level only")
+    pc = computer(driver, machine, mode)
     domain, other = pc.new_domain(attach="00:03.0"), pc.new_domain()
     attach = machine.spawn(pc.core.iommu_attach_device(other, pc.devices["00:04.0"]), cpu=0, name="attach")
     enforce = machine.spawn(pc.driver.intel_iommu_enforce_cache_coherency(domain), cpu=1, name="enforce")
@@ -149,8 +152,14 @@ SCENARIOS = (
     Scenario("probe-probe", "two devices appear at once on a new bus", probe_probe),
     Scenario(
         "enforce-attach",
-        "coherency is enforced on one domain while a device is attached to another",
+        "coherency is enforced on one domain while a device is attached to another; the unit has first-level "
+        "tables only",
         enforce_attach,
+    ),
+    Scenario(
+        "enforce-attach-both-levels",
+        "the same on a unit that has second-level tables too",
+        partial(enforce_attach, mode="first level"),
     ),
     Scenario("publish", "a device is attached while somebody reads the device list under its lock", publish),
     Scenario(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from vtdkit.iommu.core import IommuDomain
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.kernel.machine.machine import Machine
@@ -64,11 +66,12 @@ def unmap_timer(driver: type[IntelIommu], machine: Machine) -> Observer:
     return lambda: outcome(thread)
 
 
-def enforce_irq(driver: type[IntelIommu], machine: Machine) -> Observer:
-    """Coherency is enforced on a first-level domain; its pages are unmapped in interrupts, one of
-    which comes in elsewhere.
+def enforce_irq(driver: type[IntelIommu], machine: Machine, mode: str = "first level only") -> Observer:
+    """Coherency is enforced on a domain; its pages are unmapped in interrupts, one of which comes in elsewhere.
+
+    The unit has first-stage tables only, as for `enforce-attach`.
     """
-    pc = computer(driver, machine, "first level only")
+    pc = computer(driver, machine, mode)
     domain = pc.new_domain(attach="00:03.0")
     pc.map(domain, FIRST, 0x5000000)
 
@@ -94,6 +97,14 @@ SCENARIOS = (
         unmap_timer,
     ),
     Scenario(
-        "enforce-irq", "coherency is enforced on a domain whose pages are unmapped in interrupts", enforce_irq
+        "enforce-irq",
+        "coherency is enforced on a domain whose pages are unmapped in interrupts; the unit has first-level "
+        "tables only",
+        enforce_irq,
+    ),
+    Scenario(
+        "enforce-irq-both-levels",
+        "the same on a unit that has second-level tables too",
+        partial(enforce_irq, mode="first level"),
     ),
 )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from vtdkit.iommu.intel.debugfs import SeqFile
 from vtdkit.iommu.pci import PciDevice
+from vtdkit.iommu.seq_file import SeqFile, seq_file
+from vtdkit.kernel.checkers.findings import Oops
 
 from .v519 import V519
 
@@ -18,10 +19,12 @@ class Commit01(V519):
         `group->mutex`; then no other.
         """
         domain = await self.core.iommu_get_domain_for_dev(dev)
-        # the kernel converts to its own structure before it tests for NULL, so its test can never come
-        # true; here it would
-        if domain is not None:
-            await self.dump_domain(m, dev, domain.driver)
+        # C converts to its own structure first and tests that for NULL, which it can never be
+        if domain is None:
+            raise Oops(
+                f"NULL pointer dereference: {dev.name} is in no domain, and the test for it comes too late"
+            )
+        await self.dump_domain(m, dev, domain.driver)
         return 1
 
     async def show_device_domain_translation(self, m: SeqFile, dev: PciDevice) -> int:
@@ -33,8 +36,7 @@ class Commit01(V519):
             )
         return 0
 
-    async def domain_translation_struct_show(self) -> SeqFile:
+    @seq_file
+    async def domain_translation_struct_show(self, m: SeqFile) -> None:
         """Read the file: every device of the PCI bus, no lock of the driver's."""
-        m = SeqFile(self)
         await self.bus.for_each_dev(self.shower(m))
-        return m

@@ -1,0 +1,58 @@
+"""`struct seq_file`: how a debugfs file is read (fs/seq_file.c).
+
+The text goes into a buffer of one page. If it does not fit, the buffer is doubled and the whole `show` runs
+again, locks and all; what it prints after the overflow is thrown away, and costs next to nothing. A text of 57 KB
+is so made five times: for 4, 8, 16, 32 and 64 KB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from typing import Any
+
+from vtdkit.kernel.machine.machine import Machine
+
+PAGE_SIZE = 4096
+
+
+class SeqFile:
+    """The text so far, and how large the buffer is, in bytes. Printing a line costs the printer time."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.size, self.count, self.passes = PAGE_SIZE, 0, 1
+        self.overflow = False
+        self.lines: list[str] = []
+
+    async def printf(self, line: str = "") -> None:
+        """`seq_printf`: one line."""
+        if self.overflow:
+            return
+        await self.machine.work(self.machine.costs.seq_printf)
+        self.count += len(line) + 1
+        self.overflow = self.count >= self.size
+        self.lines.append(line)
+
+    def grow(self) -> None:
+        """Begin anew, with twice the room."""
+        self.size, self.count, self.passes, self.overflow = 2 * self.size, 0, self.passes + 1, False
+        self.lines.clear()
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines)
+
+
+def seq_file(show: Callable[[Any, SeqFile], Awaitable[None]]) -> Callable[[Any], Awaitable[SeqFile]]:
+    """Make a `show` function the reading of its file: it runs until its text fits."""
+
+    @wraps(show)
+    async def read(self: Any) -> SeqFile:
+        m = SeqFile(self.machine)
+        await show(self, m)
+        while m.overflow:
+            m.grow()
+            await show(self, m)
+        return m
+
+    return read

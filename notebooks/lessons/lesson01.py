@@ -13,9 +13,9 @@ import random
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from vtdkit.iommu.intel.debugfs import SeqFile
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.iommu.pci import PciDevice
+from vtdkit.iommu.seq_file import SeqFile
 from vtdkit.lab.computer import FIRST_STAGE, SCALABLE, Computer
 from vtdkit.lab.exercises.exercise import Exercise
 from vtdkit.lab.exercises.watched import Scene, Work

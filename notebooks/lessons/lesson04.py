@@ -103,7 +103,7 @@ def _pending(driver: type[IntelIommu], machine: Machine) -> Observer:
     pc.dma(DISK, UNMAPPED)
     unit.fault_irq = line
     machine.spawn(pc.bus.add(pc.new_device(NEW)), cpu=0, name="plug")
-    machine.interrupt(machine.cpus[0], "fault", lambda: pc.driver.dmar_fault(pc.iommu()))
+    machine.irq.interrupt(machine.cpus[0], "fault", lambda: pc.driver.dmar_fault(pc.iommu()))
     return lambda: "done"
 
 

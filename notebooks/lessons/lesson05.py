@@ -84,7 +84,7 @@ def removal_scene(driver: type[IntelIommu], buses: int = BUSES, seed: int = 1) -
     async def tick() -> None:
         came.append(machine.now)
 
-    line = machine.irq_line("timer", tick, cpu=0)
+    line = machine.irq.line("timer", tick, cpu=0)
 
     async def remove() -> None:
         line.fire(TIMER - machine.costs.irq)
@@ -119,7 +119,7 @@ def _read(driver: type[IntelIommu], machine: Machine, *, asks: bool = False) -> 
         async with iommu.lock.irqsave():
             if iommu.root_entry is None:
                 if not asks:  # as in Linux, which then prints an oops
-                    machine.report(
+                    machine.check.report(
                         "BUG: NULL pointer dereference",
                         "root table",
                         (),

@@ -274,7 +274,7 @@ def _scalable_unmap_irq(driver: type[IntelIommu], machine: Machine) -> Observer:
         await pc.core.iommu_unmap(domain, IOVA + PAGE, PAGE)
 
     async def transfer() -> None:
-        machine.interrupt(machine.cpus[0], "nvme_irq", completion)
+        machine.irq.interrupt(machine.cpus[0], "nvme_irq", completion)
 
     thread = machine.spawn(pc.core.iommu_unmap(domain, IOVA, PAGE), cpu=0, name="unmap")
     machine.spawn(transfer(), cpu=1, name="device")

@@ -39,7 +39,7 @@ async def disk(pc: Computer) -> int:
     async def handler() -> None:
         served.append(machine.now)
 
-    machine.interrupt(machine.cpus[0], "disk", handler)
+    machine.irq.interrupt(machine.cpus[0], "disk", handler)
     raised = machine.now
     while not served:
         await machine.work(50)
@@ -48,7 +48,7 @@ async def disk(pc: Computer) -> int:
 
 async def interrupt(pc: Computer, work: Coroutine[Any, Any, Any]) -> None:
     """A disk interrupts CPU 0, and its handler does the work."""
-    pc.machine.interrupt(pc.machine.cpus[0], "nvme_irq", lambda: work)
+    pc.machine.irq.interrupt(pc.machine.cpus[0], "nvme_irq", lambda: work)
 
 
 def how_long(run: Run) -> str:
@@ -92,7 +92,7 @@ def usage(driver: type[IntelIommu], mode: str = "legacy mode") -> Table:
     """What lockdep has seen each lock of the series do by the end of `busy`: where it was first taken
     in a hard interrupt, where first held with interrupts on, and which of the others it was taken
     under. "-" for never."""
-    lockdep = busy(driver, mode).machine.lockdep
+    lockdep = busy(driver, mode).machine.check.lockdep
     assert lockdep is not None
     known = {state.name: dict(state.usage) for state in lockdep.classes()}
     names = [name for name in (DEVICES, "&domain->lock", LOCK) if known.get(name)]
@@ -138,7 +138,7 @@ def _inversion(driver: type[IntelIommu], machine: Machine) -> Observer:
         await pc.driver.iommu_flush_dev_iotlb(domain, IOVA, 0)
 
     async def disk() -> None:
-        machine.interrupt(machine.cpus[0], "nvme_irq", completion)
+        machine.irq.interrupt(machine.cpus[0], "nvme_irq", completion)
 
     attach = machine.spawn(
         pc.driver.device_context_mapped(pc.iommu(), dev.bus, dev.devfn), cpu=0, name="attach"
@@ -198,7 +198,7 @@ def _quiet(story: tuple[bool, bool, str], variant: str) -> bool:
 
     def in_interrupt(which: Any, is_hard: bool) -> None:
         async def thread() -> None:
-            begin = machine.interrupt if is_hard else machine.raise_softirq
+            begin = machine.irq.interrupt if is_hard else machine.irq.raise_softirq
             begin(machine.cpus[0], "handler", lambda: take(taken(which, "irqsave")))
             await machine.work(10_000)
 

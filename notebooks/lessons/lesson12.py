@@ -49,13 +49,13 @@ Operation = Callable[[Computer], Coroutine[Any, Any, Any]]
 
 async def _in_interrupt(pc: Computer, work: Operation) -> None:
     """A hard interrupt comes in and does the work."""
-    pc.machine.interrupt(pc.machine.cpus[0], "nvme_irq", lambda: work(pc))
+    pc.machine.irq.interrupt(pc.machine.cpus[0], "nvme_irq", lambda: work(pc))
     await pc.machine.work(100)
 
 
 async def _in_timer(pc: Computer, work: Operation) -> None:
     """A timer goes off, in a soft interrupt."""
-    pc.machine.raise_softirq(pc.machine.cpus[0], "fq_flush_timeout", lambda: work(pc))
+    pc.machine.irq.raise_softirq(pc.machine.cpus[0], "fq_flush_timeout", lambda: work(pc))
     await pc.machine.work(100)
 
 
@@ -204,10 +204,10 @@ def _flushed(devices: int, ats: bool = True) -> Callable[[Computer], Work]:
 
         async def work() -> tuple[Any, Any]:
             await pc.driver.iommu_flush_dev_iotlb(dmar, 0x10000, 0)
-            on = pc.machine.current.irqstate
+            on = pc.machine.sched.current.irqstate
             async with lock.irqsave():
                 await pc.driver.iommu_flush_dev_iotlb(dmar, 0x20000, 0)
-                off = pc.machine.current.irqstate
+                off = pc.machine.sched.current.irqstate
             return on, off
 
         return work

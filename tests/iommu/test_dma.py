@@ -155,8 +155,8 @@ def test_threads_softirqs_and_interrupts_map_side_by_side(default_type: str) -> 
         await api.iommu_dma_unmap_page(dev, handle, PAGE)
         done.append(name)
 
-    line = machine.irq_line("nvme", lambda: io("00:03.0", 0x111, "hardirq"))
-    timer = machine.timer("net", lambda: io("00:04.0", 0x222, "softirq"))
+    line = machine.irq.line("nvme", lambda: io("00:03.0", 0x111, "hardirq"))
+    timer = machine.irq.timer("net", lambda: io("00:04.0", 0x222, "softirq"))
 
     async def thread(cpu: int) -> None:
         for i in range(12):

@@ -75,7 +75,7 @@ def test_the_timer_runs_in_softirq_context_and_waits_for_the_hardware_there() ->
     flush = pc.core.iommu_flush_iotlb_all
 
     async def watched(domain: object) -> None:
-        seen.append((pc.machine.current.kind, pc.machine.current.name))
+        seen.append((pc.machine.sched.current.kind, pc.machine.sched.current.name))
         await flush(domain)  # type: ignore[arg-type]
 
     pc.core.iommu_flush_iotlb_all = watched  # type: ignore[method-assign]

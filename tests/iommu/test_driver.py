@@ -45,14 +45,14 @@ def test_what_the_driver_maps_the_hardware_translates(mode: str) -> None:
 @pytest.mark.parametrize("mode", MODES)
 def test_everything_is_given_back(mode: str) -> None:
     pc = computer(mode, devices=())
-    pages, objects = len(pc.machine.pages), len(pc.machine.objects)
+    pages, objects = len(pc.machine.pages), len(pc.machine.check.objects)
     pc.add_device("00:04.0")
     pc.map(pc.domain_of("00:04.0"), 0, 0x100000, 20 * PAGE)
     pc.remove_device("00:04.0")
     # context tables stay: Linux frees them with their unit only
     kept = [page.name for page in pc.machine.pages.live() if "context table" in page.name]
     assert len(pc.machine.pages) - len(kept) == pages
-    assert len(pc.machine.objects) == objects
+    assert len(pc.machine.check.objects) == objects
     assert not pc.machine.findings
 
 

@@ -224,7 +224,7 @@ def test_every_allocation_fails_in_turn() -> None:
         errors.add(min(ioas.map(0, 512, 0x20_0000), 0))
         ioas.unmap(0, 1 << 40)
         assert ioas.mm.pinned() == ioas.mm.peek("locked_vm") == 0
-        assert not [o for o in pc.machine.objects.values() if type(o).__name__.startswith("iopt")]
+        assert not [o for o in pc.machine.check.objects.values() if type(o).__name__.startswith("iopt")]
         assert isinstance(pc.dma("00:03.0", 0x10000), Fault)
         assert not pc.machine.findings
     assert errors == {0, -ENOMEM}

@@ -97,7 +97,7 @@ def test_every_range_is_where_looking_at_every_frame_would_put_it(
             machine.run(space.free_iova(first))
             reference.release(first)
         assert space.ranges() == sorted(reference.ranges.items())
-    assert len(machine.objects) == len(reference.ranges)
+    assert len(machine.check.objects) == len(reference.ranges)
     assert not machine.findings
 
 
@@ -182,7 +182,7 @@ def test_an_allocation_that_fails_leaves_the_space_as_it_was() -> None:
     assert machine.run(space.iova_domain_init_rcaches()) == 0
     assert space.ranges() == []
     machine.run(space.put_iova_domain())
-    assert machine.objects == {}
+    assert machine.check.objects == {}
 
 
 def test_no_allocation_of_the_caches_leaks_when_it_fails() -> None:
@@ -199,11 +199,11 @@ def test_no_allocation_of_the_caches_leaks_when_it_fails() -> None:
             break
         assert error == -ENOMEM
         assert space.rcaches is None
-        assert machine.objects == {}
+        assert machine.check.objects == {}
     assert (
         count == 1 + 6 * (1 + 2 * 2) + 1
     )  # the array; for each size one per-CPU block and two magazines a CPU
-    assert machine.objects == {}
+    assert machine.check.objects == {}
     assert not machine.findings
 
 

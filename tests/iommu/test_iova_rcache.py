@@ -95,7 +95,7 @@ def test_full_magazines_go_to_the_depot_and_come_back_from_it() -> None:
     # two magazines of this CPU took two thirds; the rest needed a third one, so a full one went to the depot
     assert depot_sizes(space) == [1, 0, 0, 0, 0, 0]
     assert len(space.cached()) == len(space.ranges()) == 3 * IOVA_MAG_SIZE
-    magazines = len([o for o in machine.objects.values() if isinstance(o, iova_magazine)])
+    magazines = len([o for o in machine.check.objects.values() if isinstance(o, iova_magazine)])
 
     async def take() -> list[int]:
         return [await space.alloc_iova_fast(1, LIMIT) for _ in range(3 * IOVA_MAG_SIZE)]
@@ -104,7 +104,7 @@ def test_full_magazines_go_to_the_depot_and_come_back_from_it() -> None:
     assert len(set(again)) == 3 * IOVA_MAG_SIZE
     assert len(space.ranges()) == 3 * IOVA_MAG_SIZE  # all came from the caches
     assert depot_sizes(space) == [0] * 6
-    assert len([o for o in machine.objects.values() if isinstance(o, iova_magazine)]) == magazines - 1
+    assert len([o for o in machine.check.objects.values() if isinstance(o, iova_magazine)]) == magazines - 1
     assert not machine.findings
 
 
@@ -123,7 +123,7 @@ def test_a_full_depot_gives_a_magazine_back_to_the_tree() -> None:
         len(space.ranges()) == len(space.cached()) == 4 * (MAX_GLOBAL_MAGS + 2)
     )  # two magazines' worth was freed
     machine.run(space.put_iova_domain())
-    assert machine.objects == {}
+    assert machine.check.objects == {}
     assert not machine.findings
 
 
@@ -204,7 +204,7 @@ def test_four_cpus_at_once_never_share_an_address(work: list[tuple[int, int]], s
     machine.simulate()
     assert [lo for lo, _ in space.ranges()] == space.cached()
     machine.run(space.put_iova_domain())
-    assert machine.objects == {}
+    assert machine.check.objects == {}
     assert not machine.findings
 
 
@@ -218,7 +218,7 @@ def test_an_interrupt_may_map_while_its_cpu_is_in_the_allocator() -> None:
         seen.append(pfn)
         await space.free_iova_fast(pfn, 1)
 
-    line = machine.irq_line("nvme0q1", handler)
+    line = machine.irq.line("nvme0q1", handler)
 
     async def user() -> None:
         for i in range(60):

@@ -56,7 +56,7 @@ def inventory(machine: Machine) -> Counter[str]:
     """
     pages = (page.name for page in machine.pages.live() if "context table" not in page.name)
     return Counter(pages) + Counter(
-        type(obj).__name__ for obj in machine.objects.values() if not isinstance(obj, PciDevice)
+        type(obj).__name__ for obj in machine.check.objects.values() if not isinstance(obj, PciDevice)
     )
 
 

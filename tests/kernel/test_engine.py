@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vtdkit.kernel.checkers.findings import Deadlock
+from vtdkit.kernel.locks.sync import Completion
 from vtdkit.kernel.machine.costs import IDEAL, NEAR, TWO_SOCKET, Costs
 from vtdkit.kernel.machine.machine import Machine
 
@@ -56,13 +57,13 @@ def test_time_reaches_until_even_if_nothing_happens_and_never_goes_back() -> Non
 def test_a_cancelled_call_does_not_make_time_run_on() -> None:
     machine = Machine(costs=IDEAL)
     called: list[int] = []
-    cancel = machine.call_in(10_000, lambda: called.append(machine.now))
-    machine.call_in(50, cancel)
-    machine.call_in(70, lambda: called.append(machine.now))
+    cancel = machine.sched.call_in(10_000, lambda: called.append(machine.now))
+    machine.sched.call_in(50, cancel)
+    machine.sched.call_in(70, lambda: called.append(machine.now))
     machine.simulate()
     assert (called, machine.now) == ([70], 70)
     cancel()
-    assert not machine.heap
+    assert not machine.sched.heap
 
 
 def test_the_records_of_short_lived_contexts_are_used_again() -> None:
@@ -72,9 +73,9 @@ def test_the_records_of_short_lived_contexts_are_used_again() -> None:
     def tick() -> None:
         ticks.append(machine.now)
         if len(ticks) < 1000:
-            machine.call_in(5, tick, "tick")
+            machine.sched.call_in(5, tick, "tick")
 
-    machine.call_in(5, tick, "tick")
+    machine.sched.call_in(5, tick, "tick")
     machine.simulate()
     assert ticks == list(range(5, 5001, 5))
 
@@ -82,7 +83,7 @@ def test_the_records_of_short_lived_contexts_are_used_again() -> None:
 
     for _ in range(100):
         machine.run(nothing())
-    assert len(machine.contexts) < 10
+    assert len(machine.sched.contexts) < 10
 
 
 def test_an_error_goes_to_the_caller_and_the_machine_goes_on_working() -> None:
@@ -120,7 +121,7 @@ def test_an_error_in_a_handler_gives_the_cpu_back_to_the_thread_below() -> None:
         await machine.work(100)
         done.append(machine.now)
 
-    machine.irq_line("nic", handler).fire(50)
+    machine.irq.line("nic", handler).fire(50)
     machine.spawn(thread(), cpu=0)
     with pytest.raises(ZeroDivisionError):
         machine.simulate()
@@ -147,13 +148,13 @@ def test_code_that_runs_on_the_machine_cannot_start_it_again() -> None:
 def test_running_alone_takes_no_heap_operation_while_nothing_else_is_due() -> None:
     machine = Machine(costs=IDEAL)
     due: list[int] = []
-    machine.call_in(1_000, lambda: due.append(machine.now), "hardware")
+    machine.sched.call_in(1_000, lambda: due.append(machine.now), "hardware")
 
     async def thread() -> list[object]:
         seen: list[object] = []
         for _ in range(3):
             await machine.work(400)
-            seen.append((machine.now, len(machine.heap), list(due)))
+            seen.append((machine.now, len(machine.sched.heap), list(due)))
         return seen
 
     assert machine.run(thread()) == [(400, 1, []), (800, 1, []), (1200, 1, [1000])]
@@ -226,7 +227,7 @@ def test_costs_are_whole_nanoseconds_and_an_ideal_machine_has_none() -> None:
 
 def test_run_names_what_can_never_end() -> None:
     machine = Machine()
-    done = machine.completion("never")
+    done = machine.make(Completion, "never")
 
     async def waits() -> None:
         await done.wait()

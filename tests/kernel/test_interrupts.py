@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import pytest
 
+from vtdkit.kernel.locks.sync import Completion
 from vtdkit.kernel.machine.costs import IDEAL, NEAR
 from vtdkit.kernel.machine.machine import Machine
 
@@ -25,7 +26,7 @@ def test_a_handler_runs_on_top_and_the_thread_below_loses_that_time() -> None:
         await machine.work(100)
         log.append((machine.now, "thread done"))
 
-    machine.irq_line("nic", handler).fire(50)
+    machine.irq.line("nic", handler).fire(50)
     machine.spawn(thread(), cpu=0)
     machine.simulate()
     assert log == [(50, "irq"), (80, "irq done"), (130, "thread done")]
@@ -42,7 +43,7 @@ def test_two_interrupts_during_one_piece_of_work_add_up() -> None:
         await machine.work(100)
         ended.append(machine.now)
 
-    line = machine.irq_line("nic", handler)
+    line = machine.irq.line("nic", handler)
     line.fire(50)
     line.fire(90)
     machine.spawn(thread(), cpu=0)
@@ -63,12 +64,12 @@ def test_an_interrupt_waits_until_interrupts_are_back_on() -> None:
             await machine.work(100)
         log.append((machine.now, "thread"))
 
-    machine.irq_line("nic", handler).fire(10)
+    machine.irq.line("nic", handler).fire(10)
     machine.spawn(thread(), cpu=0)
     machine.simulate()
     assert log == [(100, "irq"), (100, "thread")]
-    assert machine.irqsoff().longest == 100
-    assert machine.irqsoff().began.function == "thread"
+    assert machine.irq.irqsoff().longest == 100
+    assert machine.irq.irqsoff().began.function == "thread"
 
 
 def test_a_spinning_thread_below_an_interrupt_gets_the_lock_but_goes_on_later() -> None:
@@ -90,7 +91,7 @@ def test_a_spinning_thread_below_an_interrupt_gets_the_lock_but_goes_on_later() 
 
     machine.spawn(holder(), cpu=0)
     machine.spawn(waiter(), cpu=1)
-    machine.irq_line("nic", handler, cpu=1).fire(50)
+    machine.irq.line("nic", handler, cpu=1).fire(50)
     machine.simulate()
     assert log == [(130, "got it")]
 
@@ -107,10 +108,10 @@ def test_a_handler_that_takes_the_lock_of_the_thread_below_hangs_and_says_so() -
         async with lock:
             await machine.work(100)
 
-    machine.irq_line("nvme", handler).fire(50)
+    machine.irq.line("nvme", handler).fire(50)
     machine.spawn(thread(), cpu=0, name="attach")
     machine.simulate()
-    (hang,) = machine.findings.of("soft lockup")
+    (hang,) = machine.findings.of("hard LOCKUP")
     assert hang.where == "domain->lock"
     assert hang.functions == ("handler", "thread")
     assert machine.findings.of("inconsistent lock state")
@@ -122,21 +123,21 @@ def test_softirqs_wait_for_the_handler_and_for_bottom_halves() -> None:
 
     async def softirq() -> None:
         log.append((machine.now, "softirq"))
-        assert machine.in_interrupt()
+        assert machine.irq.in_interrupt()
 
     async def handler() -> None:
-        machine.raise_softirq(machine.cpus[0], "net_rx", softirq)
+        machine.irq.raise_softirq(machine.cpus[0], "net_rx", softirq)
         await machine.work(20)
         log.append((machine.now, "irq done"))
 
     async def thread() -> None:
-        machine.local_bh_disable()
+        machine.irq.local_bh_disable()
         await machine.work(100)
         log.append((machine.now, "bh on"))
-        await machine.local_bh_enable()
+        await machine.irq.local_bh_enable()
         log.append((machine.now, "thread"))
 
-    machine.irq_line("nic", handler).fire(50)
+    machine.irq.line("nic", handler).fire(50)
     machine.spawn(thread(), cpu=0)
     machine.simulate()
     assert log == [(70, "irq done"), (120, "bh on"), (120, "softirq"), (120, "thread")]
@@ -148,7 +149,7 @@ def test_a_timer_fires_in_softirq_context_and_can_be_stopped() -> None:
 
     async def expire() -> None:
         fired.append(machine.now)
-        assert machine.current.kind == "softirq"
+        assert machine.sched.current.kind == "softirq"
 
     async def arm() -> None:
         timer.mod(100)
@@ -156,8 +157,8 @@ def test_a_timer_fires_in_softirq_context_and_can_be_stopped() -> None:
         other.mod(50)
         other.delete()
 
-    timer = machine.timer("fq", expire)
-    other = machine.timer("other", expire)
+    timer = machine.irq.timer("fq", expire)
+    other = machine.irq.timer("other", expire)
     machine.run(arm())
     machine.advance(1000)
     assert fired == [300]
@@ -173,7 +174,7 @@ def test_run_leaves_timers_for_later() -> None:
         fired.append(machine.now)
 
     async def arm() -> int:
-        machine.timer("t", expire).mod(10_000)
+        machine.irq.timer("t", expire).mod(10_000)
         await machine.work(500)
         return machine.now
 
@@ -233,7 +234,7 @@ def test_without_preemption_a_thread_runs_until_it_sleeps() -> None:
 
 def test_a_woken_thread_moves_to_an_idle_cpu_unless_it_is_pinned() -> None:
     machine = Machine(cpus=2, costs=IDEAL)
-    done = machine.completion("done")
+    done = machine.make(Completion, "done")
     where: dict[str, int] = {}
 
     async def waiter(name: str) -> None:
@@ -251,21 +252,6 @@ def test_a_woken_thread_moves_to_an_idle_cpu_unless_it_is_pinned() -> None:
     assert free.cpu_id == 0
     machine.simulate()
     assert where == {"free": 1, "pinned": 0}
-
-
-def test_an_ipi_runs_on_every_cpu_named_before_the_caller_goes_on() -> None:
-    machine = Machine(cpus=4, costs=NEAR)
-    ran: list[int] = []
-
-    async def poke() -> None:
-        ran.append(machine.cpu())
-
-    async def caller() -> int:
-        await machine.smp_call([1, 2, 3], poke)
-        return machine.now
-
-    assert machine.run(caller()) >= NEAR.irq
-    assert sorted(ran) == [1, 2, 3]
 
 
 @pytest.mark.parametrize("cpus", [1, 7, 1024])

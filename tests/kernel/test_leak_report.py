@@ -20,7 +20,7 @@ class device(KObject):
 
 
 def rows(machine: Machine) -> list[tuple[str, str, int, str]]:
-    return [(leak.kind, leak.name, leak.count, leak.site.function) for leak in machine.leaks()]
+    return [(leak.kind, leak.name, leak.count, leak.site.function) for leak in machine.check.leaks()]
 
 
 def test_everything_that_nobody_gave_back_is_named_with_its_place() -> None:
@@ -29,7 +29,7 @@ def test_everything_that_nobody_gave_back_is_named_with_its_place() -> None:
 
     async def expire() -> None: ...
 
-    timer = machine.timer("flush timer", expire)
+    timer = machine.irq.timer("flush timer", expire)
 
     async def forgets() -> None:
         for _ in range(3):
@@ -48,7 +48,7 @@ def test_everything_that_nobody_gave_back_is_named_with_its_place() -> None:
         ("list entry", "00:02.0", 1, "?"),
         ("timer", "flush timer", 1, "forgets"),
     ]
-    reference = machine.leaks()[2]
+    reference = machine.check.leaks()[2]
     assert reference.what == "2 too many"
     found = machine.findings.of("kmemleak")
     assert [finding.where for finding in found] == [
@@ -73,7 +73,7 @@ def test_what_was_given_back_or_there_before_is_no_leak() -> None:
 
     machine.run(boots())
     assert len(rows(machine)) == 4
-    machine.leak_baseline()
+    machine.check.leak_baseline()
     assert rows(machine) == []
 
     async def tidy() -> None:
@@ -105,7 +105,7 @@ def test_an_object_freed_while_it_is_on_a_list_is_said_to_be() -> None:
         await machine.kfree(obj)
 
     machine.run(thread())
-    (leak,) = machine.leaks()
+    (leak,) = machine.check.leaks()
     assert str(leak) == f"1 x list entry 00:03.0, from {leak.site}: on devices, though it was freed"
     assert leak.site.function == "thread"
 
@@ -170,5 +170,5 @@ def test_every_finding_says_how_to_get_it_again() -> None:
 
     machine.run(thread())
     assert len(machine.findings) == 3
-    assert {finding.replay for finding in machine.findings} == {machine.replay_hint}
-    assert "seed=9, sockets=2" in machine.replay_hint
+    assert {finding.replay for finding in machine.findings} == {machine.check.replay}
+    assert "seed=9, sockets=2" in machine.check.replay

@@ -91,13 +91,13 @@ def test_irqsave_puts_back_what_was() -> None:
     async def nest() -> None:
         async with lock.irqsave():
             async with inner.irqsave():
-                seen.append(machine.irqs_disabled())
-            seen.append(machine.irqs_disabled())
-        seen.append(machine.irqs_disabled())
+                seen.append(machine.irq.irqs_disabled())
+            seen.append(machine.irq.irqs_disabled())
+        seen.append(machine.irq.irqs_disabled())
 
     machine.run(nest())
     assert seen == [True, True, False]
-    assert machine.irqsoff().count == 1
+    assert machine.irq.irqsoff().count == 1
 
 
 def test_a_mutex_waiter_spins_while_the_owner_runs_up_to_the_limit_if_there_is_one() -> None:

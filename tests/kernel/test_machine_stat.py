@@ -110,15 +110,15 @@ def test_contention_adds_up_to_the_same_wait_whatever_it_is_grouped_by() -> None
     total = sum(row.write.wait_total + row.read.wait_total for row in machine.lock_stat())
     count = sum(row.contentions for row in machine.lock_stat())
     for by in ("caller", "lock", "thread", "owner", "owner_site"):
-        table = machine.lock_contention(by)
+        table = machine.stat.lock_contention(by)
         assert sum(row.wait_total for row in table) == total
         assert sum(row.contended for row in table) == count
         waits = [row.wait_total for row in table]
         assert waits == sorted(waits, reverse=True)
-    assert {row.what for row in machine.lock_contention("lock")} == {"spin", "mutex", "shared"}
+    assert {row.what for row in machine.stat.lock_contention("lock")} == {"spin", "mutex", "shared"}
 
 
 def test_contention_needs_a_record_and_says_so() -> None:
     machine, _ = contended(record=False)
     with pytest.raises(RuntimeError, match="record=True"):
-        machine.lock_contention()
+        machine.stat.lock_contention()

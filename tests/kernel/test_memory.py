@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vtdkit.kernel.locks.sync import PerCpuCounter, SeqCount, WaitQueue
 from vtdkit.kernel.machine.costs import IDEAL, NEAR
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.kernel.memory.gfp import GFP_ATOMIC, GFP_KERNEL
@@ -230,15 +231,15 @@ def test_a_handler_does_not_race_with_a_stretch_with_interrupts_off() -> None:
             info.count = info.count + 1
 
         async def thread(machine: Machine = machine, info: Info = info, off: bool = off) -> None:
-            flags = machine.local_irq_save() if off else 0
+            flags = machine.irq.local_irq_save() if off else 0
             info.count = info.count + 1
             await machine.work(100)
             if off:
-                await machine.local_irq_restore(flags)
+                await machine.irq.local_irq_restore(flags)
             await machine.work(100)
 
         machine.spawn(thread(), cpu=0)
-        machine.irq_line("nic", handler).fire(50)
+        machine.irq.line("nic", handler).fire(50)
         machine.simulate()
         assert bool(machine.findings.of("data-race")) is not off
 
@@ -316,7 +317,7 @@ def test_call_rcu_runs_in_softirq_after_the_readers_have_left() -> None:
         await machine.work(5)
 
         async def callback() -> None:
-            log.append((machine.now, machine.current.kind))
+            log.append((machine.now, machine.sched.current.kind))
 
         machine.rcu.call(callback)
         machine.rcu.free_page(page)
@@ -346,8 +347,8 @@ def test_rcu_rules_are_checked() -> None:
 
 def test_completions_wait_queues_and_counters() -> None:
     machine = Machine(cpus=3, costs=NEAR)
-    queue, count = machine.wait_queue("wq"), machine.atomic("count")
-    ref, total = machine.refcount("dev->kref"), machine.percpu_counter("total", batch=4)
+    queue, count = machine.make(WaitQueue, "wq"), machine.atomic("count")
+    ref, total = machine.refcount("dev->kref"), machine.make(PerCpuCounter, "total", batch=4)
     log: list[int] = []
 
     async def waiter() -> None:
@@ -387,7 +388,7 @@ def test_a_reference_taken_on_nothing_is_reported() -> None:
 
 def test_a_seqcount_reader_retries_when_a_writer_came_in_between() -> None:
     machine = Machine(cpus=2, costs=IDEAL)
-    seq = machine.seqcount("seq")
+    seq = machine.make(SeqCount, "seq")
     tries: list[int] = []
 
     async def writer() -> None:

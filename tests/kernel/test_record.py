@@ -31,14 +31,14 @@ def busy_machine(seed=7):
                 await page.store(index, index)
         await machine.free_page(page)
         if index == 2:
-            machine.mark("thread 2 \\N{EM DASH} again")
+            machine.stat.mark("thread 2 \\N{EM DASH} again")
             await lock.release()
 
     closed_loop(machine, body, threads=6, think=Exponential(300), count=5)
     async def on_irq():
         async with lock:
             await machine.work(30)
-    machine.irq_line("nic", on_irq, cpu=1).fire(500)
+    machine.irq.line("nic", on_irq, cpu=1).fire(500)
     return machine
 """
 scope: dict[str, Any] = {}

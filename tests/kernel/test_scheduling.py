@@ -4,6 +4,7 @@ self-interrupts, sleeping handlers.
 
 from __future__ import annotations
 
+from vtdkit.kernel.locks.sync import Completion
 from vtdkit.kernel.machine.costs import IDEAL, NEAR
 from vtdkit.kernel.machine.machine import Machine
 
@@ -21,7 +22,7 @@ def test_a_slice_that_ends_under_an_interrupt_loses_no_work() -> None:
     async def handler() -> None:
         await machine.work(60)
 
-    machine.irq_line("nic", handler).fire(80)  # from 80 to 140; the slice ends at 100
+    machine.irq.line("nic", handler).fire(80)  # from 80 to 140; the slice ends at 100
     machine.spawn(thread("A"), cpu=0)
     machine.spawn(thread("B"), cpu=0)
     machine.simulate()
@@ -45,9 +46,9 @@ def test_an_interrupt_during_an_interrupts_wait_adds_up() -> None:
         await machine.work(100)
         log.append((machine.now, "thread"))
 
-    line = machine.irq_line("nic", handler)
+    line = machine.irq.line("nic", handler)
     machine.spawn(thread(), cpu=0)
-    machine.call_in(10, lambda: machine.raise_softirq(machine.cpus[0], "net", softirq))
+    machine.sched.call_in(10, lambda: machine.irq.raise_softirq(machine.cpus[0], "net", softirq))
     line.fire(20)  # on top of the softirq, which stands still from 20 to 50
     machine.simulate()
     assert log == [(50, "irq"), (90, "softirq"), (180, "thread")]
@@ -81,13 +82,13 @@ def test_a_thread_that_raises_a_softirq_on_its_own_cpu_is_interrupted_at_once() 
         log.append("softirq")
 
     async def thread() -> None:
-        machine.raise_softirq(machine.cpus[0], "net", softirq)
+        machine.irq.raise_softirq(machine.cpus[0], "net", softirq)
         log.append("raised")
         await machine.work(10)
         log.append("thread")
 
     async def last_step() -> None:
-        machine.raise_softirq(machine.cpus[0], "net", softirq)
+        machine.irq.raise_softirq(machine.cpus[0], "net", softirq)
 
     machine.run(thread())
     assert log == ["raised", "softirq", "thread"]
@@ -115,7 +116,7 @@ def test_a_handler_that_would_sleep_is_reported_and_keeps_its_cpu() -> None:
 
     machine.spawn(holder(), cpu=0)
     machine.spawn(below(), cpu=1)
-    machine.irq_line("nic", handler, cpu=1).fire(20)
+    machine.irq.line("nic", handler, cpu=1).fire(20)
     machine.simulate()
     assert log == [(100, "handler"), (130, "thread")]
     assert machine.findings.of("scheduling while atomic")
@@ -200,7 +201,7 @@ def test_a_mutex_owner_that_waits_for_hardware_still_runs_so_others_spin() -> No
 
 def test_a_device_may_wait_for_a_completion() -> None:
     machine = Machine(costs=IDEAL)
-    go, log = machine.completion("go"), []
+    go, log = machine.make(Completion, "go"), []
 
     async def device() -> None:
         await go.wait()
@@ -226,21 +227,21 @@ def test_bottom_halves_count_as_preemption_off_and_softirqs_run_under_a_spin_loc
 
     async def thread() -> None:
         async with lock:
-            machine.local_bh_disable()
+            machine.irq.local_bh_disable()
             await machine.work(100)
-            await machine.local_bh_enable()
+            await machine.irq.local_bh_enable()
             log.append((machine.now, "bh on"))
             await machine.work(10)
-        machine.local_bh_disable()
+        machine.irq.local_bh_disable()
         await machine.work(300)
-        await machine.local_bh_enable()
+        await machine.irq.local_bh_enable()
 
-    machine.call_in(50, lambda: machine.raise_softirq(machine.cpus[0], "net", softirq))
+    machine.sched.call_in(50, lambda: machine.irq.raise_softirq(machine.cpus[0], "net", softirq))
     machine.spawn(thread(), cpu=0, name="thread")
     machine.simulate()
     assert log == [(100, "softirq"), (100, "bh on")]
-    assert machine.preemptoff().longest == 300
-    assert machine.preemptoff("thread").began.function == "thread"
+    assert machine.irq.preemptoff().longest == 300
+    assert machine.irq.preemptoff("thread").began.function == "thread"
 
 
 def test_a_million_threads_may_come_and_go() -> None:
@@ -250,6 +251,6 @@ def test_a_million_threads_may_come_and_go() -> None:
         await machine.work(1)
 
     for _ in range(300):
-        machine.spawn_once(one())
+        machine.spawn(one(), once=True)
         machine.simulate()
-    assert len(machine.contexts) < 5
+    assert len(machine.sched.contexts) < 5

@@ -47,7 +47,7 @@ def story() -> Trace:
     async def handler() -> None:
         await machine.work(7)
 
-    machine.irq_line("nic", handler, cpu=0).fire(30)
+    machine.irq.line("nic", handler, cpu=0).fire(30)
     for cpu, (name, coro) in enumerate((("holder", holder()), ("spinner", spinner()), ("waits", waits()))):
         machine.spawn(coro, cpu=cpu, name=name)
     return machine.simulate()
@@ -107,7 +107,7 @@ def random_run(seed: int, cpus: int, threads: int, count: int = 4) -> Trace:
 
     closed_loop(machine, body, threads=threads, think=Exponential(60), count=count)
     for when in range(0, 600, 70):
-        machine.irq_line("nic", handler, cpu=when % cpus).fire(when)
+        machine.irq.line("nic", handler, cpu=when % cpus).fire(when)
     return machine.simulate()
 
 
@@ -246,7 +246,7 @@ def test_marks_and_findings_are_instants() -> None:
 
     async def thread() -> None:
         await machine.work(5)
-        machine.mark("here")
+        machine.stat.mark("here")
         lock.assert_held()
 
     machine.spawn(thread(), cpu=0)

@@ -42,7 +42,7 @@ def test_interrupts_stay_off_where_the_hardware_is_waited_for() -> None:
 def test_a_lock_of_an_interrupt_needs_irqsave() -> None:
     assert SCENES.one_lock(False) == [
         "WARNING: inconsistent lock state",
-        "watchdog: BUG: soft lockup",
+        "NMI watchdog: Watchdog detected hard LOCKUP",
     ]
     assert SCENES.one_lock(True) == []
 
@@ -123,7 +123,7 @@ def test_unmapping_in_an_interrupt_hangs_where_the_device_lock_is_plain(name: st
 def test_two_cpus_and_an_interrupt_meet_in_virtual_time() -> None:
     assert SCENES.meeting(OLD)[1] == SCENES.meeting(FIXED)[1] == []
     run, found = SCENES.meeting(NEW)
-    assert [each.where for each in found if "soft lockup" in each.kind] == [
+    assert [each.where for each in found if "hard LOCKUP" in each.kind] == [
         "&iommu->lock",
         "device_domain_lock",
     ]

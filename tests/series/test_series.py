@@ -134,7 +134,7 @@ def test_every_version_does_the_whole_round(name: str, driver: type[IntelIommu],
     unmapped, detached, unplugged.
     """
     pc = Computer(driver=driver, devices=(), checkers=("kasan", "lists", "rcu"), **MODES[mode])  # type: ignore[arg-type]
-    pages, objects = len(pc.machine.pages), len(pc.machine.objects)
+    pages, objects = len(pc.machine.pages), len(pc.machine.check.objects)
     pc.add_device("00:04.0", ats=True)
     domain = pc.new_domain(attach="00:04.0")
     assert pc.map(domain, 0x10000, 0x5000000, 2 * PAGE) == 0
@@ -153,7 +153,7 @@ def test_every_version_does_the_whole_round(name: str, driver: type[IntelIommu],
     kept = [page for page in pc.machine.pages.live() if "context table" in page.name]
     assert len(pc.machine.pages) - len(kept) == pages
     # the fault dump as patch 04 has it takes a reference to the device and never gives it back
-    leaked = [type(thing).__name__ for thing in list(pc.machine.objects.values())[objects:]]
+    leaked = [type(thing).__name__ for thing in list(pc.machine.check.objects.values())[objects:]]
     assert leaked == (["PciDevice"] if driver.pgtable_walk is SERIES[4].driver.pgtable_walk else [])
     # between patch 10 and patch 11 the lock is asserted by functions that are called without it any more
     bisected = {"kernel BUG: assert_spin_locked"} if name in ("v1 10", "mainline 9") else set()

@@ -67,9 +67,9 @@ def test_machine_validator_and_records_say_the_same() -> None:
     order = lock_order(machine)
     assert ("device_domain_lock", "&iommu->lock") in pairs(order)
     assert order.circles == ()
-    assert lock_order(machine.lockdep) == order
-    assert machine.lockdep is not None
-    assert lock_order(machine.lockdep.edges()) == order
+    assert lock_order(machine.check.lockdep) == order
+    assert machine.check.lockdep is not None
+    assert lock_order(machine.check.lockdep.edges()) == order
 
 
 def test_the_first_patch_takes_device_domain_lock_out_of_the_dump() -> None:

@@ -1,4 +1,4 @@
-"""The lock timeline as a widget: what it says, its still, its figure, and keys in a page; and
+"""The lock timeline as a widget: what it says, its still, and keys in a page; and
 a hundred thousand events.
 """
 
@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from tests.views.test_base import contrast
 from tests.views.timeline_runs import contended, driver_run
 from tests.views.widgetpage import WidgetPage
+from vtdkit.kernel.machine.costs import IDEAL
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.kernel.record.trace import Trace
 from vtdkit.views.shared.record import BadRecord
@@ -58,7 +60,7 @@ def sleeps() -> Trace:
 
     async def thread() -> None:
         await machine.work(1000)
-        machine.preempt_disable()
+        machine.irq.preempt_disable()
         await machine.mutex("m").acquire()
         await machine.work(1000)
 
@@ -201,3 +203,63 @@ def test_a_lock_is_chosen_in_the_table_and_a_cpu_with_the_arrows(browser: Any) -
 def test_at_double_size_nothing_is_wider_than_the_page(browser: Any, theme: str) -> None:
     with WidgetPage(browser, before_and_after(cursor=5000), theme=theme, zoom=2) as page:
         assert page.complaints() == []
+
+
+WORDS = """(lock) => {
+  const found = [], plain = CanvasRenderingContext2D.prototype.fillText;
+  CanvasRenderingContext2D.prototype.fillText = function (text, x, y) {
+    const at = this.getTransform().transformPoint({ x: x - 2, y });
+    const ground = [...this.getImageData(at.x, at.y, 1, 1).data], page = getComputedStyle(document.body).backgroundColor;
+    found.push([text, this.fillStyle, this.globalAlpha, ground, page.match(/[0-9]+/g).map(Number)]);
+    plain.apply(this, arguments);
+  };
+  window.model.set("lock", lock);
+  return new Promise((done) => requestAnimationFrame(() => {
+    CanvasRenderingContext2D.prototype.fillText = plain;
+    done(found);
+  }));
+}"""
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_names_are_read_also_where_another_lock_is_chosen(browser: Any, theme: str) -> None:
+    with WidgetPage(browser, before_and_after(), theme=theme) as page:
+        for lock in (LOCK, "&iommu->lock", ""):
+            words = page.page.evaluate(WORDS, lock)
+            assert sum(text.isalpha() for text, *_ in words) > 5
+            for text, ink, alpha, ground, paper in words:
+                below = [
+                    alpha_over(value, base, ground[3]) for value, base in zip(ground, paper, strict=False)
+                ]
+                assert alpha == 1
+                assert contrast(ink, "#" + "".join(f"{round(each):02x}" for each in below)) >= 4.5, text
+
+
+def alpha_over(value: int, base: int, alpha: int) -> float:
+    return value * alpha / 255 + base * (1 - alpha / 255)
+
+
+@pytest.mark.browser
+def test_the_lock_that_is_chosen_names_the_span_in_which_it_is_held(browser: Any) -> None:
+    with WidgetPage(browser, LockTimeline(two_held())) as page:
+        inner = [text.split()[0] for text, *_ in page.page.evaluate(WORDS, "inner") if "work" in text]
+        outer = [text.split()[0] for text, *_ in page.page.evaluate(WORDS, "outer") if "work" in text]
+    letters = LockTimeline(two_held()).record["letters"]
+    assert letters["inner"] in inner
+    assert set(outer) == {letters["outer"]}
+
+
+def two_held() -> Trace:
+    """One lock inside another, on one CPU."""
+    machine = Machine(cpus=1, costs=IDEAL)
+    outer, inner = machine.spinlock("outer"), machine.spinlock("inner")
+
+    async def both() -> None:
+        async with outer:
+            await machine.work(500)
+            async with inner:
+                await machine.work(1000)
+
+    machine.spawn(both(), cpu=0, name="work")
+    return machine.simulate()

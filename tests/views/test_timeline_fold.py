@@ -83,9 +83,9 @@ def test_an_interrupt_lies_on_top_of_what_it_interrupted() -> None:
         async with lock:
             await machine.work(500)
 
-    line = machine.irq_line("nic", handler)
+    line = machine.irq.line("nic", handler)
     machine.spawn(thread(), cpu=0, name="thread")
-    machine.call_in(100, line.fire)
+    machine.sched.call_in(100, line.fire)
     timeline = timeline_of(machine.simulate())
     assert spans(timeline, 0) == [
         (0, "holding"),
@@ -161,8 +161,8 @@ def test_marks_and_findings_are_notes() -> None:
     machine = Machine(cpus=1)
 
     async def thread() -> None:
-        machine.mark("here it begins")
-        machine.preempt_disable()
+        machine.stat.mark("here it begins")
+        machine.irq.preempt_disable()
         await machine.mutex("m").acquire()
 
     machine.spawn(thread(), cpu=0)

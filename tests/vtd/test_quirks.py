@@ -21,6 +21,7 @@ from vtdkit.vtd.quirks import (
 )
 from vtdkit.vtd.requests import Fault, Request
 from vtdkit.vtd.unit.unit import RemappingUnit
+from vtdkit.vtd.walk.rules import rules_for
 
 from .cases import CASES, IRTE_HIGH, IRTE_LOW, msi
 from .rig import (
@@ -205,10 +206,29 @@ def queued(
 
 IQE = 1 << 4
 scenario("narrow_queue_everywhere", IQE, 0)(lambda q: queued(q, 0x0005_0026).read(FSTS) & IQE)
+scenario("pasid_cache_unchecked", IQE, 0)(lambda q: queued(q, 0x27, mode=1, wide=True).read(FSTS) & IQE)
+scenario("entry_cache_unchecked", IQE, 0)(lambda q: queued(q, 1 << 20 | 4).read(FSTS) & IQE)
+scenario("upper_half_unchecked", IQE, 0)(lambda q: queued_wide(q, 0x25 | 1 << 200).read(FSTS) & IQE)
 scenario("empty_wait_is_error", 0, IQE)(lambda q: queued(q, 0x5).read(FSTS) & IQE)
 scenario("silent_queue_error", 3, 0)(lambda q: queued(q, 0xF).read(IQERCD, 8) & 15)
 scenario("device_tlb_at_once", 1, 0)(lambda q: len(queued(q, 0x18_0000_0003).device_tlbs.outstanding))
 scenario("width_reads_zero", 1, 0)(lambda q: queued(q, 0x25, wide=True).read(IQA, 8) >> 11 & 1)
+
+
+@scenario("mode_is_one_bit", [(0, 1, 2, 3), (0, 1, 2, 3)], [(0, 1, 0, 1), (0, 0, 0, 0)])
+def _(q: Quirks) -> Any:
+    return [
+        tuple(Tables().unit(caps, mode=ttm, quirks=q).mode for ttm in range(4))
+        for caps in (FULL, Capabilities(HAW=46))
+    ]
+
+
+@scenario("message_addresses_short", (7, 7), (0, 0))
+def _(q: Quirks) -> Any:
+    unit = RemappingUnit(Tables().memory, FULL, quirks=q)
+    for offset in (0x44, 0xAC):
+        unit.write(offset, 7)
+    return unit.read(0x44), unit.read(0xAC)
 
 
 @scenario("resume_by_tail", 1, 0)
@@ -296,3 +316,95 @@ def test_versions_find_their_personality() -> None:
     assert set(PERSONALITIES) == {"specification", "qemu-7.2", "qemu-10"}
     assert repr(SPECIFICATION) == "Quirks()"
     assert repr(replace(SPECIFICATION, compression=True)) == "Quirks(compression=True)"
+
+
+# Reserved bits as QEMU's source has them (hw/i386/intel_iommu_internal.h, the VTD_..._RSVD masks), for a host
+# of 39 address bits. A personality refuses these and no others. PASID directories and entries have no masks.
+HOST = ~((1 << 39) - 1) & (1 << 64) - 1
+ONES = (1 << 64) - 1
+TABLE_MASKS = {
+    "root": 0xFFE | HOST | ONES << 64,
+    "sm_root": 0xFFE | HOST | (0xFFE | HOST) << 64,
+    "context": 0xFF0 | HOST | 0xFFFF_FFFF_FF00_0080 << 64,
+    "sm_context": 0x1E0 | HOST | 0xFFFF_FFFF_FFE0_0000 << 64 | ONES << 128 | ONES << 192,
+}
+# QEMU's CAP and ECAP: 39 bits, scalable mode with a second stage, as 7.2 and 10.0 report them.
+EMULATED = Capabilities.from_registers(0x80D2_008C_2226_0206, 0x0000_4800_8000_0F42, haw=39)
+
+
+@pytest.mark.parametrize("personality", [QEMU_7_2, QEMU_10], ids=["7.2", "10"])
+@pytest.mark.parametrize("table", TABLE_MASKS)
+def test_reserved_bits_of_root_and_context_entries_are_qemus(table: str, personality: Quirks) -> None:
+    """Correction 3.2, as its kind."""
+    assert getattr(rules_for(EMULATED, personality), table) == TABLE_MASKS[table]
+
+
+# Descriptors by type: the mask of the 256 bits, for 7.2 and for 10.0.
+UPPER = ONES << 128 | ONES << 192
+DESCRIPTOR_MASKS = {
+    1: (0xFFFC_0000_0000_F1C0 | ONES << 64, 0xFFFC_0000_0000_F1C0 | ONES << 64 | UPPER),
+    2: (0xFFFF_FFFF_0000_F100 | 0xF80 << 64, 0xFFFF_FFFF_0000_F100 | 0xF80 << 64 | UPPER),
+    3: (0xFFFF_0000_FFE0_F1F0 | 0xFFE << 64, 0xFFFF_0000_FFE0_F1F0 | 0xFFE << 64 | UPPER),
+    4: (0, 0xFFFF_0000_07FF_F1E0 | ONES << 64 | UPPER),
+    5: (0xFFFF_F180 | 3 << 64, 0xFFFF_F180 | 3 << 64 | UPPER),
+    6: (0, 0xFFF0_0000_0000_F1C0 | 0xF80 << 64 | UPPER),
+    7: (0, 0),
+}
+# A legal descriptor of each type, to flip bits in.
+LEGAL = {1: 0x11, 2: 0x12, 3: 0x3, 4: 0x4, 5: 0x25, 6: 0x26, 7: 0x37}
+TLBS = Capabilities.from_registers(0x80D2_008C_2226_0206, 0x0000_4800_80F0_0F5E, haw=39)
+
+
+@pytest.mark.parametrize("version", [0, 1], ids=["7.2", "10"])
+@pytest.mark.parametrize("kind", DESCRIPTOR_MASKS)
+def test_reserved_bits_of_descriptors_are_qemus(kind: int, version: int) -> None:
+    """Correction 3.2, as its kind. Bits of the type itself, and of the granularity, are not for this test."""
+    personality = (QEMU_7_2, QEMU_10)[version]
+    for bit in range(256):
+        if bit in (*range(6), *range(9, 12)):
+            continue
+        raw = LEGAL[kind] ^ 1 << bit
+        unit = queued_wide(personality, raw)
+        refused = bool(unit.read(FSTS) & IQE)
+        wanted = bool(DESCRIPTOR_MASKS[kind][version] >> bit & 1)
+        assert refused is wanted, f"bit {bit}"
+
+
+def queued_wide(q: Quirks, raw: int) -> RemappingUnit:
+    """A scalable-mode unit that has been given one descriptor of 256 bits."""
+    tables = Tables()
+    unit = tables.unit(TLBS, mode=1, quirks=q)
+    base = tables.page()
+    unit.write(IQA, base | 1 << 11, 8)
+    command(unit, QIE)
+    for word in range(4):
+        tables.memory[base + 8 * word] = raw >> 64 * word & ONES
+    unit.write(IQT, 32, 8)
+    unit.step()
+    return unit
+
+
+REGISTER_MASKS = {
+    "RTADDR": (0x20, 8, 0xFFFF_FFFF_FFFF_FC00),
+    "FECTL": (0x38, 4, 0x8000_0000),
+    "FEDATA": (0x3C, 4, 0xFFFF),
+    "FEADDR": (0x40, 4, 0xFFFF_FFFC),
+    "FEUADDR": (0x44, 4, 0),
+    "IQT": (0x88, 8, 0x7_FFF0),
+    "IQA": (0x90, 8, 0xFFFF_FFFF_FFFF_F807),
+    "IECTL": (0xA0, 4, 0x8000_0000),
+    "IEDATA": (0xA4, 4, 0xFFFF),
+    "IEADDR": (0xA8, 4, 0xFFFF_FFFC),
+    "IEUADDR": (0xAC, 4, 0),
+    "IRTA": (0xB8, 8, 0xFFFF_FFFF_FFFF_F80F),
+}
+
+
+def test_registers_keep_the_bits_that_qemus_keep() -> None:
+    """Correction 3.2: write masks of QEMU's registers, the same in both versions."""
+    for personality in (QEMU_7_2, QEMU_10):
+        unit = RemappingUnit(Tables().memory, TLBS, quirks=personality)
+        for name, (offset, size, mask) in REGISTER_MASKS.items():
+            unit.write(offset, (1 << 8 * size) - 1, size)
+            kept = unit.registers[name]
+            assert kept == mask, f"{name} keeps {kept:#x}"

@@ -92,7 +92,7 @@ class FlushQueue:
         self.fq_flush_start_cnt = machine.atomic("fq_flush_start_cnt")
         self.fq_flush_finish_cnt = machine.atomic("fq_flush_finish_cnt")
         self.fq_timer_on = machine.atomic("fq_timer_on")
-        self.fq_timer = machine.timer("fq_timer", self.fq_flush_timeout)
+        self.fq_timer = machine.irq.timer("fq_timer", self.fq_flush_timeout)
         self.flushes = 0  # for observers
         self._stopped = False
         self._running = machine.atomic("fq_timer running")

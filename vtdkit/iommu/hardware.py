@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine, Generator
 from types import coroutine
 from typing import TYPE_CHECKING, Any
 
+from vtdkit.kernel.machine.context import AGENT
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.kernel.memory.pages import Page
 from vtdkit.vtd.caches.device_tlb import Endpoint
@@ -49,7 +50,7 @@ class MachineMemory:
             raise AccessError(address)
         index = address >> 3 & 511
         if page.freed is not None:
-            self.machine.use_after_free(page, index, f"read by {self.name}")
+            self.machine.check.use_after_free(page, index, f"read by {self.name}")
         return page.words[index]
 
     def read_words(self, address: int, count: int) -> int:
@@ -65,7 +66,7 @@ class MachineMemory:
             raise AccessError(address)
         index = address >> 3 & 511
         if page.freed is not None:
-            self.machine.use_after_free(page, index, f"write by {self.name}")
+            self.machine.check.use_after_free(page, index, f"write by {self.name}")
         page.words[index] = page.words[index] & keep | value
         page.changed(index)
 
@@ -125,7 +126,7 @@ class RemappingHardware:
         self.unit = RemappingUnit(self.memory, capabilities, hooks=self.hooks)
         self.working = False
         self.walking = 0  # DMA requests whose walk is under way
-        self.agent = machine.agent_context(name)
+        self.agent = machine.sched.new_context(name, AGENT)
         self.agent.send = self._work
         self.fault_irq: Callable[[], None] | None = None
         self.descriptors = 0  # executed so far
@@ -135,7 +136,7 @@ class RemappingHardware:
         self.endpoints: dict[int, Endpoint] = {}
         self.include_all = True
         self.scope: set[tuple[int, int]] = set()
-        machine.hardware_touched(self)  # the explorer learns of it now, whoever uses it first
+        machine.steps.hardware(self)  # the explorer learns of it now, whoever uses it first
 
     # -- registers -----------------------------------------------------------
 
@@ -143,32 +144,32 @@ class RemappingHardware:
     def readl(self, offset: int) -> Generator[int | None, None, int]:
         """Read a 32-bit register."""
         yield from self.machine.work(self.machine.costs.mmio)
-        if self.machine.exploring and offset not in QUEUE:
-            yield from self.machine.register_step(self, offset, False)
+        if self.machine.steps.exploring and offset not in QUEUE:
+            yield from self.machine.steps.register(self, offset, False)
         return self.unit.read(offset, 4)
 
     @coroutine
     def readq(self, offset: int) -> Generator[int | None, None, int]:
         """Read a 64-bit register."""
         yield from self.machine.work(self.machine.costs.mmio)
-        if self.machine.exploring and offset not in QUEUE:
-            yield from self.machine.register_step(self, offset, False)
+        if self.machine.steps.exploring and offset not in QUEUE:
+            yield from self.machine.steps.register(self, offset, False)
         return self.unit.read(offset, 8)
 
     @coroutine
     def writel(self, offset: int, value: int) -> Generator[int | None, None, None]:
         """Write a 32-bit register."""
         yield from self.machine.work(self.machine.costs.mmio)
-        if self.machine.exploring and offset not in QUEUE:
-            yield from self.machine.register_step(self, offset, True)
+        if self.machine.steps.exploring and offset not in QUEUE:
+            yield from self.machine.steps.register(self, offset, True)
         self.unit.write(offset, value, 4)
 
     @coroutine
     def writeq(self, offset: int, value: int) -> Generator[int | None, None, None]:
         """Write a 64-bit register."""
         yield from self.machine.work(self.machine.costs.mmio)
-        if self.machine.exploring and offset not in QUEUE:
-            yield from self.machine.register_step(self, offset, True)
+        if self.machine.steps.exploring and offset not in QUEUE:
+            yield from self.machine.steps.register(self, offset, True)
         self.unit.write(offset, value, 8)
 
     # -- the queue -----------------------------------------------------------
@@ -178,13 +179,13 @@ class RemappingHardware:
         if self.working:
             return
         machine = self.machine
-        machine.hardware_touched(self)
-        if machine.exploring:
+        machine.steps.hardware(self)
+        if machine.steps.exploring:
             if not self.walking:
                 self._drain()
             return
         self.working = True
-        machine.at(self.agent, self._time_of_next())
+        machine.sched.at(self.agent, self._time_of_next())
 
     def _drain(self) -> None:
         """Execute everything at once (where time stands still).
@@ -237,7 +238,7 @@ class RemappingHardware:
     def write_status(self, address: int, data: int) -> None:
         """A wait descriptor completed: 32 bits go to memory, coherently."""
         shift = (address & 4) * 8
-        self.machine.memory_touched(address & ~7)
+        self.machine.steps.memory(address & ~7)
         self.memory.write64(address & ~7, data << shift, 0xFFFF_FFFF << 32 - shift)
 
     # -- faults --------------------------------------------------------------
@@ -251,7 +252,7 @@ class RemappingHardware:
 
     async def dma(self, request: Request) -> Translation | Fault:
         """One transaction of a device: the walk, a memory access at a time, others in between."""
-        await self.machine.device_step(self, None)
+        await self.machine.steps.device(self, None)
         steps = self.unit.walk_steps(request)
         self.walking += 1
         try:
@@ -261,11 +262,11 @@ class RemappingHardware:
                 except StopIteration as end:
                     answer: Translation | Fault = end.value
                     return answer
-                await self.machine.device_step(self, access.address)
+                await self.machine.steps.device(self, access.address)
         finally:
             self.walking -= 1
-            if self.machine.exploring and not self.walking:
-                self.machine.hardware_touched(self)
+            if self.machine.steps.exploring and not self.walking:
+                self.machine.steps.hardware(self)
                 self._drain()
 
     def connect_device_tlb(self, dev: PciDevice) -> None:

@@ -96,7 +96,7 @@ class io_pagetable(KObject):
 
     async def iopt_alloc_area_pages(self, iova: int | None, length: int, prot: int) -> iopt_area | int:
         """Reserve a range with an area that is empty so far; -ENOMEM, -EINVAL, -EEXIST where there is one."""
-        area = await self.machine.kmalloc(iopt_area, iova or 0, length, prot)
+        area: iopt_area | None = await self.machine.kmalloc(iopt_area, iova or 0, length, prot)
         if area is None:
             return -ENOMEM
         async with self.iova_rwsem.write():

@@ -82,7 +82,7 @@ class iova_domain(KObject):
         """A new range of `size` pages, the highest that ends at `limit_pfn` or below; None when there is
         none, or no memory.
         """
-        new = await self.machine.kmalloc(iova, gfp=GFP_ATOMIC)
+        new: iova | None = await self.machine.kmalloc(iova, gfp=GFP_ATOMIC)
         if new is None:
             return None
         if await self._alloc_and_insert_iova_range(size, limit_pfn + 1, new, size_aligned):
@@ -183,7 +183,7 @@ class iova_domain(KObject):
                     pfn_lo, covered = self._adjust_overlap_range(tree, node, pfn_lo, pfn_hi)
                     if covered:
                         return node
-            new = await self.machine.kmalloc(iova, pfn_lo, pfn_hi, gfp=GFP_ATOMIC)
+            new: iova | None = await self.machine.kmalloc(iova, pfn_lo, pfn_hi, gfp=GFP_ATOMIC)
             if new is not None:
                 tree.insert(new)
                 self.rbroot = tree

@@ -7,7 +7,7 @@ is so made five times: for 4, 8, 16, 32 and 64 KB.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import wraps
 from typing import Any
 
@@ -43,7 +43,9 @@ class SeqFile:
         return "\n".join(self.lines)
 
 
-def seq_file(show: Callable[[Any, SeqFile], Awaitable[None]]) -> Callable[[Any], Awaitable[SeqFile]]:
+def seq_file(
+    show: Callable[[Any, SeqFile], Awaitable[None]],
+) -> Callable[[Any], Coroutine[Any, Any, SeqFile]]:
     """Make a `show` function the reading of its file: it runs until its text fits."""
 
     @wraps(show)

@@ -11,12 +11,11 @@ from vtdkit.face import face
 __getattr__, __dir__, __all__ = face(
     __name__,
     {
-        "checkers": "Deadlock Finding Findings KernelBug Leak Oops",
+        "checkers": "CHECKERS Deadlock Finding Findings KernelBug Leak Oops",
         "explored": "explore replay sample ScenarioExploration shortest",
         "explorer": "Exploration Schedule",
         "machine": (
-            "CHECKERS closed_loop Constant Costs Exponential IDEAL Machine Measured NEAR open_loop "
-            "TWO_SOCKET Uniform"
+            "closed_loop Constant Costs Exponential IDEAL Machine Measured NEAR open_loop TWO_SOCKET Uniform"
         ),
         "memory": "GFP_ATOMIC GFP_KERNEL GFP_ZERO KObject Page shared",
         "record": "Contention Event LockStat Site Span Trace",

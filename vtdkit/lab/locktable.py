@@ -187,7 +187,7 @@ def measure(version: Version, operation: Operation, **options: Any) -> Operation
     sent = sum(hardware.device_tlb_flushes for hardware in pc.hardware)
     first, began = len(pc.machine.trace()), pc.machine.now
     pc.machine.run(work(), name=name)
-    duration, off = pc.machine.now - began, pc.machine.irqsoff(name)
+    duration, off = pc.machine.now - began, pc.machine.irq.irqsoff(name)
     flushes = sum(hardware.device_tlb_flushes for hardware in pc.hardware) - sent
     lock, waited = _neighbour(version, operation, **options)
     return OperationCost(

@@ -2,8 +2,13 @@
 
     from vtdkit.vtd import Capabilities, Memory, RemappingUnit, Request, sid
 
-`README.md` beside this file is the map of the room. The names below are fetched from their modules when first
-used, so that importing the package costs next to nothing.
+Rooms, from what needs nothing to what needs all: `tables` (layouts of bits), `registers`, `faults` (reasons
+and records), `caches`, `walk` (the translation algorithm), `interrupts`, `queue` (invalidation), `unit` (all
+of it put together); beside them `firmware` (the DMAR table) and `image` (tables of real machines).
+
+What everybody names stands in leaf files: `requests.py`, `memory.py`, `capabilities.py` (what a unit can do),
+`quirks.py` (where emulators differ), `state.py` (what parts see of the unit), `plain.py` (how records show
+themselves). `README.md` says more, and what is not modelled. A name below is fetched when it is first used.
 """
 
 from __future__ import annotations
@@ -25,7 +30,7 @@ __getattr__, __dir__, __all__ = face(
         "registers": "BadRegisterAccess Message",
         "requests": "BadRequest bdf Completion Fault Interrupt Request sid Translation",
         "tables": "Entry Field Structure",
-        "unit": ("Hooks Note RemappingUnit"),
+        "unit": "Hooks Note RemappingUnit",
         "walk": "Access Step Walk",
     },
 )

@@ -91,6 +91,24 @@ class Quirks:
     index_restarts_early: bool = _quirk(
         "Fault recording begins at record 0 again whenever TE goes off, also while interrupt remapping is on."
     )
+    mode_is_one_bit: bool = _quirk(
+        "Bit 10 of RTADDR alone tells the mode, and only where scalable mode is supported: TTM=2 is legacy, "
+        "TTM=3 scalable, and every TTM is legacy without SMTS."
+    )
+    message_addresses_short: bool = _quirk(
+        "FEUADDR and IEUADDR cannot be written, also with EIM=1: event messages go to 32-bit addresses."
+    )
+    pasid_cache_unchecked: bool = _quirk(
+        "PASID-cache invalidations are accepted whatever their granularity and reserved bits say."
+    )
+    entry_cache_unchecked: bool = _quirk(
+        "Reserved bits of interrupt-entry and of PASID-based IOTLB invalidations are never looked at (7.2 as "
+        "released; a check came in November 2024)."
+    )
+    upper_half_unchecked: bool = _quirk(
+        "The upper half of a 256-bit descriptor is never looked at (7.2 as released; a check came in "
+        "November 2024)."
+    )
     narrow_queue_everywhere: bool = _quirk(
         "Descriptors of every type are accepted from a 128-bit queue, in legacy mode too (7.2)."
     )
@@ -142,6 +160,8 @@ _ONLY_7_2 = {
     "width_reads_zero",
     "interrupt_faults_silent",
     "narrow_queue_everywhere",
+    "entry_cache_unchecked",
+    "upper_half_unchecked",
     "transient_mapping",
 }
 SPECIFICATION = Quirks()

@@ -14,6 +14,7 @@ import naive
 
 from vtdkit.kernel.explored.exploring import explore, replay, shortest
 from vtdkit.kernel.explored.scenario import MachineSystem
+from vtdkit.kernel.locks.sync import Completion
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.lab.findings.look import VERSIONS
 from vtdkit.lab.scenarios.catalogue import QUESTIONS, SCENARIOS
@@ -64,7 +65,7 @@ def irq_program(machine: Machine, off: bool, softirq: bool = False) -> object:
             await add()
 
     async def device() -> None:
-        (machine.raise_softirq if softirq else machine.interrupt)(machine.cpus[0], "irq", add)
+        (machine.irq.raise_softirq if softirq else machine.irq.interrupt)(machine.cpus[0], "irq", add)
 
     machine.spawn(thread(), cpu=0, name="thread")
     machine.spawn(device(), cpu=1, name="device")
@@ -96,7 +97,7 @@ def test_an_interrupt_runs_to_its_end_before_its_cpu_goes_on() -> None:
             seen.append(await word.load())
 
         async def device() -> None:
-            machine.interrupt(machine.cpus[0], "irq", handler)
+            machine.irq.interrupt(machine.cpus[0], "irq", handler)
 
         machine.spawn(thread(), cpu=0)
         machine.spawn(device(), cpu=1)
@@ -115,7 +116,7 @@ def test_a_lock_that_an_interrupt_takes_too_is_a_deadlock_with_its_cycle() -> No
                 pass
 
         async def device() -> None:
-            machine.interrupt(machine.cpus[0], "irq", locked)
+            machine.irq.interrupt(machine.cpus[0], "irq", locked)
 
         machine.spawn(locked(), cpu=0, name="thread")
         machine.spawn(device(), cpu=1, name="device")
@@ -157,7 +158,7 @@ def test_a_location_has_one_number_whoever_uses_it_first() -> None:
     """
 
     def program(machine: Machine) -> object:
-        lock, word, done = machine.spinlock("lock"), machine.atomic("word"), machine.completion("done")
+        lock, word, done = machine.spinlock("lock"), machine.atomic("word"), machine.make(Completion, "done")
         machine.kept = lock, word, done, machine.rcu  # type: ignore[attr-defined]
 
         async def use() -> None:

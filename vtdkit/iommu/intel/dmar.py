@@ -133,14 +133,14 @@ class Dmar(DriverBase):
             return 0
         count, result = len(descs), -EAGAIN
         while result == -EAGAIN:
-            flags = self.machine.local_irq_save()
+            flags = self.machine.irq.local_irq_save()
             await qi.q_lock.acquire()
             while qi.free_cnt < count + 2:
                 # wait for room with everything let go, so that others can finish and interrupts come in
                 await qi.q_lock.release()
-                await self.machine.local_irq_restore(flags)
+                await self.machine.irq.local_irq_restore(flags)
                 await self.cpu_relax_for_slot(qi)
-                flags = self.machine.local_irq_save()
+                flags = self.machine.irq.local_irq_save()
                 await qi.q_lock.acquire()
             index, wait_index = await self.qi_fill(qi, descs, options)
             await iommu.hardware.writel(
@@ -166,7 +166,7 @@ class Dmar(DriverBase):
                 await qi.desc_status.store32((index + i) % qi.length, QI_DONE)
             await self.reclaim_free_desc(qi)
             await qi.q_lock.release()
-            await self.machine.local_irq_restore(flags)
+            await self.machine.irq.local_irq_restore(flags)
         return result
 
     async def qi_fill(self, qi: q_inval, descs: list[Desc], options: int) -> tuple[int, int]:

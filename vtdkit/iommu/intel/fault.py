@@ -32,7 +32,7 @@ class FaultHandler(Devices):
 
     async def dmar_fault(self, iommu: intel_iommu) -> None:
         """The interrupt handler: read and clear every fault record; print as many as the rate limit lets."""
-        flags = self.machine.local_irq_save()
+        flags = self.machine.irq.local_irq_save()
         await iommu.register_lock.acquire()
         status = await iommu.hardware.readl(defs.DMAR_FSTS_REG)
         if status and self.ratelimit("dmar_fault"):
@@ -40,7 +40,7 @@ class FaultHandler(Devices):
         if status & defs.DMA_FSTS_PPF:
             await self.dmar_fault_records(iommu, status >> 8 & 0xFF)
         await iommu.register_lock.release()
-        await self.machine.local_irq_restore(flags)
+        await self.machine.irq.local_irq_restore(flags)
 
     async def dmar_fault_records(self, iommu: intel_iommu, index: int) -> None:
         """The loop of `dmar_fault`: from the first record on, until one is empty. `register_lock` is held."""

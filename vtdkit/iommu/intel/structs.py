@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from vtdkit.iommu.hardware import RemappingHardware
     from vtdkit.iommu.pci import PciDevice
     from vtdkit.kernel.locks.mutex import Mutex
-    from vtdkit.kernel.locks.spinlock import QueuedSpinLock
+    from vtdkit.kernel.locks.spinlock import SpinLock
 
 DOMAIN_FLAG_USE_FIRST_LEVEL = 1 << 1
 
@@ -154,7 +154,7 @@ class dmar_domain(KObject):
 
     # locks of its own that later versions of the driver give it
     mutex: Mutex
-    lock: QueuedSpinLock
+    lock: SpinLock
 
     def __init__(self, machine: Machine, label: str) -> None:
         super().__init__(machine, label)

@@ -7,6 +7,7 @@ from vtdkit.face import face
 __getattr__, __dir__, __all__ = face(
     __name__,
     {
+        "checks": "CHECKERS",
         "findings": "Deadlock Finding Findings KernelBug Oops",
         "leaks": "Leak",
     },

@@ -1,7 +1,7 @@
 """What is left over: pages, objects, references, list entries, timers that nobody gave back.
 
-`machine.leaks()` lists what is there now and was not at the last `machine.leak_baseline()` (without one:
-everything). Each `Leak` names the thing and the place where it came from. The kernel's kmemleak finds memory
+`machine.check.leaks()` lists what is there now and was not at the last `machine.check.leak_baseline()` (without
+one: everything that was made since the machine began). Each `Leak` names the thing and the place where it came from. The kernel's kmemleak finds memory
 that nothing points to any more; here the end of a scenario is known, so whatever is left is left over.
 
 Mirrors, in purpose, mm/kmemleak.c. Guards: the engine's; a query between runs.
@@ -11,16 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakValueDictionary
 
 from vtdkit.kernel.record.sites import Site, Spot, site
 
 if TYPE_CHECKING:
-    from vtdkit.kernel.locks.sync import RefCount
-    from vtdkit.kernel.machine.machine import Machine
-    from vtdkit.kernel.machine.timers import Timer
-    from vtdkit.kernel.memory.lists import ListHead
+    from .host import Host
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +43,27 @@ class Leak:
 class Ledger:
     """What exists on a machine besides pages and objects, and what existed at the baseline."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Host) -> None:
         self.machine = machine
         self.made = 0
-        self.refcounts: WeakValueDictionary[int, RefCount] = WeakValueDictionary()
-        self.lists: WeakValueDictionary[int, ListHead] = WeakValueDictionary()
-        self.timers: list[Timer] = []
+        # by number, in order of creation; what nobody keeps any more has left nothing behind
+        self.refcounts: WeakValueDictionary[int, Any] = WeakValueDictionary()
+        self.lists: WeakValueDictionary[int, Any] = WeakValueDictionary()
         self._known: set[Any] = set()
         self._counts: dict[int, int] = {}
 
-    def enter(self, table: WeakValueDictionary[int, Any], thing: Any) -> None:
-        """Something new of a kind that is looked through in order of creation."""
+    def enter_refcount(self, ref: T) -> T:
+        """A reference count was made."""
+        return self._enter(self.refcounts, ref)
+
+    def enter_list(self, lst: T) -> T:
+        """A list was made."""
+        return self._enter(self.lists, lst)
+
+    def _enter(self, table: WeakValueDictionary[int, Any], thing: T) -> T:
         self.made += 1
         table[self.made] = thing
+        return thing
 
     def baseline(self) -> None:
         """What exists now is no leak later."""
@@ -78,7 +85,7 @@ class Ledger:
         machine = self.machine
         for page in machine.pages.live():
             yield ("page", page.serial), "page", page.name, page.allocated, f"frame {page.pfn:#x}"
-        for serial, obj in machine.objects.items():
+        for serial, obj in machine.check.objects.items():
             yield ("object", serial), "object", obj.label, obj.allocated, ""
         for number, ref in sorted(self.refcounts.items()):
             above = ref.value - self._counts.get(number, ref.initial)
@@ -101,7 +108,7 @@ class Ledger:
                     freed,
                     what,
                 )
-        for timer in self.timers:
+        for timer in machine.irq.timers:
             if timer.pending:
                 yield ("timer", id(timer)), "timer", timer.name, timer.armed, "still armed"
         if machine.rcu.pending_callbacks:

@@ -23,7 +23,7 @@ from vtdkit.kernel.machine.context import Context, Cpu
 from vtdkit.kernel.record.sites import ANYWHERE, Spot
 
 if TYPE_CHECKING:
-    from vtdkit.kernel.machine.machine import Machine
+    from .checks import Checks
 
 Clock = dict[int, int]
 
@@ -106,8 +106,8 @@ class WordClock:
 class HappensBefore:
     """The clocks of one machine. Guards: the engine's; every method is one step of the running context."""
 
-    def __init__(self, machine: Machine) -> None:
-        self.machine = machine
+    def __init__(self, check: Checks) -> None:
+        self.check = check
         self.on = False
 
     # -- ordering ------------------------------------------------------------
@@ -238,7 +238,7 @@ class HappensBefore:
         clock = context.vc if context.vc is not None else self.clock(context)
         last = cell.write
         if last is not None and clock.get(last.context, 0) < last.count and not (marked and last.marked):
-            self.machine.data_race(obj, field, ("read", place), ("write", last))
+            self.check.data_race(obj, field, ("read", place), ("write", last))
         access = cell.reads.get(context.id)
         if access is None:
             access = cell.reads[context.id] = Access(context, clock[context.id], place, marked)
@@ -249,7 +249,7 @@ class HappensBefore:
             cell.writer = NOBODY
         if marked:
             cell.reader, cell.tick = NOBODY, -1
-        elif not self.machine.exploring:
+        elif not self.check.exploring:
             cell.reader, cell.tick, cell.last, cell.base = (
                 clock,
                 context.tick,
@@ -263,16 +263,16 @@ class HappensBefore:
         clock = context.vc if context.vc is not None else self.clock(context)
         last = cell.write
         if last is not None and clock.get(last.context, 0) < last.count and not (marked and last.marked):
-            self.machine.data_race(obj, field, ("write", place), ("write", last))
+            self.check.data_race(obj, field, ("write", place), ("write", last))
         if cell.reads:
             for earlier in cell.reads.values():
                 if clock.get(earlier.context, 0) < earlier.count and not (marked and earlier.marked):
-                    self.machine.data_race(obj, field, ("write", place), ("read", earlier))
+                    self.check.data_race(obj, field, ("write", place), ("read", earlier))
             cell.reads.clear()
         cell.tick = -1
         if cell.reader is not clock or obj.freed is not None:
             cell.reader = NOBODY
-        cell.writer = NOBODY if marked or obj.freed is not None or self.machine.exploring else clock
+        cell.writer = NOBODY if marked or obj.freed is not None or self.check.exploring else clock
         if last is None or last.context != context.id:
             cell.write = Access(context, clock[context.id], place, marked)
         else:

@@ -12,16 +12,19 @@ from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from vtdkit.kernel.checkers.checks import CHECKERS, Checks
 from vtdkit.kernel.checkers.findings import KernelBug, Oops
+from vtdkit.kernel.locks.rcu import Rcu
 from vtdkit.kernel.machine.context import AGENT, HARD_OFF, HARDIRQ, SOFTIRQ, TASK, Context, Cpu
 from vtdkit.kernel.machine.costs import IDEAL
-from vtdkit.kernel.machine.machine import CHECKERS
+from vtdkit.kernel.machine.scheduling import Scheduler
+from vtdkit.kernel.machine.steps import Steps
 from vtdkit.kernel.record.sites import Spot
 
 from .locations import ACQUIRE, RELEASE, WRITE, Access, Locations, Name
-from .primitives import EXPLORED, Point, XPage, XPageAllocator
+from .primitives import EXPLORED, Point
 from .rcu import XRcu
-from .touching import Touching
+from .touching import Touching, XChecks, XSteps
 
 T = TypeVar("T")
 PASSES = {HARDIRQ: (HARDIRQ,), SOFTIRQ: (HARDIRQ, SOFTIRQ), TASK: (HARDIRQ, SOFTIRQ, TASK)}
@@ -86,21 +89,62 @@ class Process:
         return f"<{self.context.name}, {'.'.join(map(str, self.name))}>"
 
 
+class XScheduler(Scheduler):
+    """What would happen later, or on top of what runs, becomes a process of its own."""
+
+    machine: ExploredMachine
+
+    def interrupt(self, cpu: Cpu, name: str, handler: Any) -> None:
+        if self.machine.steps.exploring:
+            self.machine.new_process(handler(), name, HARDIRQ, cpu, Point(()))
+        else:
+            super().interrupt(cpu, name, handler)
+
+    def raise_softirq(self, cpu: Cpu, name: str, handler: Any) -> None:
+        if self.machine.steps.exploring:
+            self.machine.new_process(handler(), name, SOFTIRQ, cpu, Point(()))
+        else:
+            super().raise_softirq(cpu, name, handler)
+
+    def call_in(self, ns: int, function: Callable[[], object], name: str = "timer") -> Callable[[], None]:
+        machine = self.machine
+        if not machine.steps.exploring:
+            return super().call_in(ns, function, name)
+        live = [True]
+        spot = machine.location(f"call {name}")
+
+        async def call() -> None:
+            if live[0]:
+                live[0] = False
+                function()
+
+        def cancel() -> None:
+            machine.touch(spot, WRITE)
+            live[0] = False
+
+        machine.new_process(call(), name, AGENT, None, Point(((spot, WRITE),)))
+        return cancel
+
+    def skip(self, ns: int) -> bool:
+        """Time stands still while exploring; set-up runs on the ordinary clock."""
+        return True if self.machine.steps.exploring else super().skip(ns)
+
+
 class ExploredMachine(Touching):
     """Guards: everything here belongs to the explorer, which runs one thread at a time."""
+
+    _made = {**EXPLORED, Scheduler: XScheduler, Steps: XSteps, Checks: XChecks, Rcu: XRcu}  # noqa: RUF012
 
     def __init__(
         self, locations: Locations, cpus: int = 4, checkers: Iterable[str] = CHECKERS, **options: Any
     ) -> None:
         self.locations = locations
-        self.exploring = False
         self.dead = False
         self.touched: list[Access] = []
         self.processes: dict[Name, Process] = {}
         self.process_of: dict[Context, Process] = {}
         self.running: Process | None = None
         self.made_before = 0
-        self.classes = EXPLORED
         self.irq_stack: dict[int, list[Process]] = {}
         self.gates: dict[
             int, dict[str, int]
@@ -110,9 +154,6 @@ class ExploredMachine(Touching):
         ] = {}  # id of a thing → its location; the thing is kept alive in `numbered`
         self.numbered: list[Any] = []
         super().__init__(cpus, costs=IDEAL, checkers=checkers, record=False, **options)
-        self.rcu = XRcu(self)
-        self.pages = XPageAllocator(self, frames=1 << 22, nodes=len({cpu.socket for cpu in self.cpus}))
-        self.pages.page_class = XPage
 
     # -- processes -----------------------------------------------------------
 
@@ -120,17 +161,18 @@ class ExploredMachine(Touching):
         """Set-up is over: take over what was spawned. Each thread's first step takes it
         to its first point.
         """
-        spawned, self.ready = self._spawned(), type(self.ready)()
+        spawned = self._spawned()
+        self.sched.ready.clear()
         for cpu in self.cpus:
             cpu.queue.clear()
-        self.heap.clear()
-        self.exploring = True
+        self.sched.heap.clear()
+        self.steps.exploring = True
         for context in sorted(spawned, key=lambda context: context.id):
             self.adopt((len(self.processes),), context, context.coro, context.kind, context.cpu, Point(()))
 
     def _spawned(self) -> list[Context]:
         """The threads that were spawned and have not run."""
-        return [*self.ready, *(context for cpu in self.cpus for context in cpu.queue)]
+        return [*self.sched.ready, *(context for cpu in self.cpus for context in cpu.queue)]
 
     def adopt(
         self, name: Name, context: Context, coro: Any, kind: str, cpu: Cpu | None, point: Point
@@ -157,10 +199,9 @@ class ExploredMachine(Touching):
         parent = self.running
         assert parent is not None
         parent.children += 1
-        context = self.new_context(name, kind)
+        context = self.sched.new_context(name, kind)
         context.coro, context.cpu, context.cpu_id = coro, cpu, cpu.id if cpu is not None else -1
-        if self.order is not None:
-            self.order.fork(self.current, context)
+        self.check.order.fork(self.sched.current, context)
         return self.adopt((*parent.name, parent.children), context, coro, kind, cpu, point)
 
     def spawn(
@@ -168,50 +209,16 @@ class ExploredMachine(Touching):
         coro: Coroutine[Any, Any, Any],
         cpu: int | None = None,
         name: str | None = None,
-        context: Context | None = None,
+        once: bool = False,
     ) -> Context:
-        if not self.exploring:
-            return super().spawn(coro, cpu, name, context)
+        if not self.steps.exploring:
+            return super().spawn(coro, cpu, name, once)
         place = self.cpus[cpu] if cpu is not None else self.cpus[len(self.processes) % len(self.cpus)]
         return self.new_process(coro, name or "thread", TASK, place, Point(())).context
 
-    def interrupt(self, cpu: Cpu, name: str, handler: Any) -> None:
-        if self.exploring:
-            self.new_process(handler(), name, HARDIRQ, cpu, Point(()))
-        else:
-            super().interrupt(cpu, name, handler)
-
-    def raise_softirq(self, cpu: Cpu, name: str, handler: Any) -> None:
-        if self.exploring:
-            self.new_process(handler(), name, SOFTIRQ, cpu, Point(()))
-        else:
-            super().raise_softirq(cpu, name, handler)
-
-    def call_in(self, ns: int, function: Callable[[], None], name: str = "timer") -> Callable[[], None]:
-        if not self.exploring:
-            return super().call_in(ns, function, name)
-        live = [True]
-        spot = self.location(f"call {name}")
-
-        async def call() -> None:
-            if live[0]:
-                live[0] = False
-                function()
-
-        def cancel() -> None:
-            self.touch(spot, WRITE)
-            live[0] = False
-
-        self.new_process(call(), name, AGENT, None, Point(((spot, WRITE),)))
-        return cancel
-
-    def skip(self, ns: int) -> bool:
-        """Time stands still while exploring; set-up runs on the ordinary clock."""
-        return True if self.exploring else super().skip(ns)
-
     def run(self, coro: Coroutine[Any, Any, T], cpu: int = 0, name: str | None = None) -> T:
         """Set-up, alone. Threads to be explored are spawned after it, or they would run during it."""
-        early = [] if self.exploring or self.processes else self._spawned()
+        early = [] if self.steps.exploring or self.processes else self._spawned()
         if early:
             coro.close()
             for context in early:
@@ -247,7 +254,7 @@ class ExploredMachine(Touching):
         """
         point, context = process.point, process.context
         assert point is not None
-        self.touched, self.current, self.running = [], context, process
+        self.touched, self.sched.current, self.running = [], context, process
         for location, kind in point.accesses:
             self.touch(location, kind)
         if not process.started:
@@ -257,7 +264,7 @@ class ExploredMachine(Touching):
         process.softirqs_open = not context.irqstate
         self._run_on(process)
         self._pass_gates(process)
-        self.current, self.running = self.boot, None
+        self.sched.current, self.running = self.sched.boot, None
 
     def _pass_gates(self, process: Process) -> None:
         """Say what the step was for the others on its CPU.
@@ -292,7 +299,7 @@ class ExploredMachine(Touching):
             self._ended(process)
         except (KernelBug, AttributeError, TypeError) as bug:
             if not isinstance(bug, KernelBug) and "'NoneType' object" not in str(bug):
-                self.wrong_pointer(bug)
+                self.check.failed(bug)
                 raise
             self._crashed(context, bug)
             process.point, process.done = None, True
@@ -316,15 +323,15 @@ class ExploredMachine(Touching):
         if trace is not None:
             text = str(bug) if isinstance(bug, Oops) else f"NULL pointer dereference: {bug}"
             kind, _, what = text.partition(": ")
-            self.report(
+            self.check.report(
                 f"BUG: {kind}", context.name, (Spot(trace.tb_frame.f_code, trace.tb_lasti),), text=what
             )
 
     def _ended(self, process: Process) -> None:
         context = process.context
-        self.still_held(context)
+        self.check.ended(context)
         if process.kind in (HARDIRQ, SOFTIRQ) and process.cpu is not None:
-            self.left(context)
+            self.check.left(context)
             stack = self.irq_stack.get(process.cpu.id, [])
             if process in stack:
                 stack.remove(process)
@@ -333,20 +340,7 @@ class ExploredMachine(Touching):
         """A handler starts: it sits on its CPU until it ends."""
         if process.kind in (HARDIRQ, SOFTIRQ) and process.cpu is not None:
             self.irq_stack.setdefault(process.cpu.id, []).append(process)
-            self.entered(process.context)
-
-    def irqs_switched(self, context: Context, on: bool) -> None:
-        super().irqs_switched(context, on)
-        process = self.running
-        if on and process is not None and process.context is context:
-            process.irqs_open = True
-            process.softirqs_open |= not context.irqstate
-
-    def softirqs_on(self, context: Context) -> None:
-        super().softirqs_on(context)
-        process = self.running
-        if process is not None and process.context is context:
-            process.softirqs_open |= not context.irqstate
+            self.check.entered(process.context)
 
     def in_the_way(self, process: Process) -> Process | None:
         """Who keeps the process off its CPU now, if anybody does."""
@@ -398,8 +392,8 @@ class ExploredMachine(Touching):
         places = tuple(
             hold.place for process in stuck for hold in process.context.held if hold.name in wanted
         )
-        contexts = tuple(self.describe(process.context) for process in stuck)
-        self.report(
+        contexts = tuple(self.check.describe(process.context) for process in stuck)
+        self.check.report(
             "deadlock",
             ", ".join(wanted),
             places,
@@ -426,10 +420,10 @@ class ExploredMachine(Touching):
 
     def dispose(self) -> None:
         """End the threads that have not ended. Their locks' blocks are left without any effect."""
-        self.exploring, self.dead = False, True
+        self.steps.exploring, self.dead = False, True
         for process in self.processes.values():
             if not process.done:
-                self.current = process.context
+                self.sched.current = process.context
                 with suppress(RuntimeError):  # an unwinding block found the machine half-way
                     process.coro.close()
-        self.current = self.boot
+        self.sched.current = self.sched.boot

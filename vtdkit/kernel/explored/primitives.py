@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vtdkit.kernel.locks.mutex import Mutex
 from vtdkit.kernel.locks.rwlock import RwLock, RwSemaphore
-from vtdkit.kernel.locks.spinlock import QueuedSpinLock, TestAndSetLock, TicketLock
+from vtdkit.kernel.locks.spinlock import SpinLock, TestAndSetLock, TicketLock
 from vtdkit.kernel.locks.sync import Atomic, Completion, WaitQueue
+from vtdkit.kernel.memory.allocator import PageAllocator
 from vtdkit.kernel.memory.gfp import GFP, GFP_KERNEL
-from vtdkit.kernel.memory.pages import MASK32, NUMA_NO_NODE, Page, PageAllocator
+from vtdkit.kernel.memory.pages import MASK32, NUMA_NO_NODE, Page
 from vtdkit.kernel.record.sites import Spot, here
 
 from .locations import ACQUIRE, READ, RELEASE, SHARED_ACQUIRE, SHARED_RELEASE, WAIT, WRITE, Access
@@ -67,7 +68,7 @@ class _Exclusive(_Numbered):
     def acquire(self: Any, place: Spot | None = None) -> Steps:
         place = place or self.log.spots.at(_getframe(1))
         machine: ExploredMachine = self.machine
-        if machine.exploring:
+        if machine.steps.exploring:
             yield from machine.stop(((machine.location_of(self), ACQUIRE),), lambda: self.owner is None, self)
         yield from super().acquire(place)  # type: ignore[misc]
 
@@ -76,7 +77,7 @@ class _Exclusive(_Numbered):
         machine: ExploredMachine = self.machine
         if machine.unwinding:
             return
-        if machine.exploring:
+        if machine.steps.exploring:
             yield from machine.stop(((machine.location_of(self), RELEASE),))
         yield from super().release(place)  # type: ignore[misc]
 
@@ -84,29 +85,56 @@ class _Exclusive(_Numbered):
     def trylock(self: Any) -> Generator[Any, None, bool]:
         machine: ExploredMachine = self.machine
         place = self.log.spots.at(_getframe(1))
-        if machine.exploring:
+        if machine.steps.exploring:
             yield from machine.stop_then(
                 machine.location_of(self), lambda: READ if self.owner is not None else WRITE
             )
         if self.owner is not None:
             return False
-        self.take_unwaited(machine.current, place)
+        self.take_unwaited(machine.sched.current, place)
         return True
 
 
-class XSpinLock(_Exclusive, QueuedSpinLock):
+class _SpinPoints(_Exclusive):
+    """Mixed into a spin lock: whichever way it is taken goes through these two."""
+
+    __slots__ = ()
+
+    @coroutine
+    def take(self: Any, place: Spot | None = None) -> Steps:
+        place = place or self.log.spots.at(_getframe(1))
+        machine: ExploredMachine = self.machine
+        if machine.steps.exploring:
+            yield from machine.stop(((machine.location_of(self), ACQUIRE),), lambda: self.owner is None, self)
+        yield from super().take(place)  # type: ignore[misc]
+
+    __aenter__ = acquire = take
+
+    @coroutine
+    def drop(self: Any, place: Spot | None = None) -> Steps:
+        machine: ExploredMachine = self.machine
+        if machine.unwinding:
+            return
+        if machine.steps.exploring:
+            yield from machine.stop(((machine.location_of(self), RELEASE),))
+        yield from super().drop(place)  # type: ignore[misc]
+
+    release = drop
+
+
+class XSpinLock(_SpinPoints, SpinLock):
     """A spin lock."""
 
     __slots__ = ()
 
 
-class XTicketLock(_Exclusive, TicketLock):
+class XTicketLock(_SpinPoints, TicketLock):
     """A ticket lock."""
 
     __slots__ = ()
 
 
-class XTestAndSetLock(_Exclusive, TestAndSetLock):
+class XTestAndSetLock(_SpinPoints, TestAndSetLock):
     """A test-and-set lock."""
 
     __slots__ = ()
@@ -127,9 +155,9 @@ class _SharedPoints(_Numbered):
     def acquire(self: Any, writer: bool, place: Spot | None = None) -> Steps:
         place = place or self.side(writer).spots.at(_getframe(1))
         machine: ExploredMachine = self.machine
-        if machine.exploring:
+        if machine.steps.exploring:
             access = (machine.location_of(self), ACQUIRE if writer else SHARED_ACQUIRE)
-            yield from machine.stop((access,), lambda: self._may_enter(machine.current, writer), self)
+            yield from machine.stop((access,), lambda: self._may_enter(machine.sched.current, writer), self)
         yield from super().acquire(writer, place)  # type: ignore[misc]
 
     @coroutine
@@ -137,7 +165,7 @@ class _SharedPoints(_Numbered):
         machine: ExploredMachine = self.machine
         if machine.unwinding:
             return
-        if machine.exploring:
+        if machine.steps.exploring:
             yield from machine.stop(((machine.location_of(self), RELEASE if writer else SHARED_RELEASE),))
         yield from super().release(writer)  # type: ignore[misc]
 
@@ -171,13 +199,13 @@ class XPage(Page):
     @coroutine
     def load(self, index: int) -> Generator[Any, None, int]:
         machine = self.machine
-        if machine.exploring and machine.stops_at_word(self.base, index):
+        if machine.steps.exploring and machine.stops_at_word(self.base, index):
             yield Point(((self.base + index, READ), (self.base + LIFE, READ)))
         return (yield from super().load(index))
 
     @coroutine
     def store(self, index: int, value: int, keep: int = 0) -> Steps:
-        if self.machine.exploring:
+        if self.machine.steps.exploring:
             yield from self.machine.stop(((self.base + index, WRITE), (self.base + LIFE, READ)))
         yield from super().store(index, value, keep)  # type: ignore[misc]  # a generator, see `DONE`
 
@@ -193,7 +221,7 @@ class XPage(Page):
 
     @coroutine
     def cmpxchg(self, index: int, old: int, new: int) -> Generator[Any, None, int]:
-        if self.machine.exploring:
+        if self.machine.steps.exploring:
             alive = (self.base + LIFE, READ)
             yield from self.machine.stop_then(
                 self.base + index, lambda: WRITE if self.words[index] == old else READ, alive
@@ -202,17 +230,17 @@ class XPage(Page):
 
     @coroutine
     def _modify(self, index: int, change: Any) -> Generator[Any, None, int]:
-        if self.machine.exploring:
+        if self.machine.steps.exploring:
             yield from self.machine.stop(((self.base + index, WRITE), (self.base + LIFE, READ)))
         found = self.words[index]
         if self.freed is not None:
-            self.machine.use_after_free(self, index, "write")
+            self.machine.check.use_after_free(self, index, "write")
         self.words[index] = change(found)
         return found
 
     @coroutine
     def relax_until_written(self, index: int, seen: int, enough: Callable[[], bool] | None = None) -> Steps:
-        if not self.machine.exploring:
+        if not self.machine.steps.exploring:
             yield from super().relax_until_written(index, seen, enough)
             return
         accesses = ((self.base + index, WAIT), (self.base + LIFE, READ))
@@ -222,7 +250,7 @@ class XPage(Page):
         )
 
     def changed(self, index: int) -> None:
-        if not self.machine.exploring:  # while exploring, whoever spins on the word is found ready
+        if not self.machine.steps.exploring:  # while exploring, whoever spins on the word is found ready
             super().changed(index)
 
 
@@ -230,6 +258,7 @@ class XPageAllocator(PageAllocator):
     """Page frames by thread, so that who allocates first does not change anybody's addresses."""
 
     machine: ExploredMachine
+    page_class = XPage
 
     @coroutine
     def alloc(
@@ -242,12 +271,12 @@ class XPageAllocator(PageAllocator):
     ) -> Generator[Any, None, Page | None]:
         machine = self.machine
         place = place or here()
-        if machine.exploring and (self.faults.nth is not None or self.faults.probability):
+        if machine.steps.exploring and (self.faults.nth is not None or self.faults.probability):
             yield from machine.stop(((machine.location_of("faults"), WRITE),))
         return (yield from super().alloc(gfp, node=node, name=name, place=place))
 
     def _frame(self, node: int) -> int | None:
-        return self.machine.frame_for() if self.machine.exploring else super()._frame(node)
+        return self.machine.frame_for() if self.machine.steps.exploring else super()._frame(node)
 
     def node_of(self, pfn: int) -> int:
         return super().node_of(pfn) if pfn < self.FIRST_PFN + len(self.next) * self.per_node else 0
@@ -255,7 +284,7 @@ class XPageAllocator(PageAllocator):
     @coroutine
     def free(self, page: Page, place: Spot | None = None) -> Steps:
         place = place or here()
-        if self.machine.exploring:
+        if self.machine.steps.exploring:
             yield from self.machine.stop(((page.base + LIFE, WRITE),))  # type: ignore[attr-defined]
         self.give(page, place)
 
@@ -267,20 +296,20 @@ class XAtomic(_Numbered, Atomic):
 
     @coroutine
     def load(self) -> Generator[Any, None, int]:
-        if self.machine.exploring:
+        if self.machine.steps.exploring:
             yield from self.machine.stop(((self.machine.location_of(self), READ),))
         return self.value
 
     @coroutine
     def store(self, value: int) -> Steps:
-        if self.machine.exploring:
+        if self.machine.steps.exploring:
             yield from self.machine.stop(((self.machine.location_of(self), WRITE),))
         self.value = value
 
     @coroutine
     def modify(self, change: Callable[[int], int]) -> Generator[Any, None, tuple[int, int]]:
         machine = self.machine
-        if machine.exploring:
+        if machine.steps.exploring:
             yield from machine.stop_then(
                 machine.location_of(self), lambda: READ if change(self.value) == self.value else WRITE
             )
@@ -289,7 +318,7 @@ class XAtomic(_Numbered, Atomic):
     @coroutine
     def relax_while(self, seen: int) -> Steps:
         machine = self.machine
-        if machine.exploring:
+        if machine.steps.exploring:
             yield from machine.stop(
                 ((machine.location_of(self), WAIT),), lambda: self.value != seen, self.name
             )
@@ -305,26 +334,25 @@ class XCompletion(_Numbered, Completion):
     @coroutine
     def wait(self) -> Steps:
         machine = self.machine
-        if not machine.exploring:
+        if not machine.steps.exploring:
             yield from super().wait()
             return
-        machine.might_sleep(here())
+        machine.check.might_sleep(here())
         spot = machine.location_of(self)
         yield from machine.stop(((spot, WAIT), (spot, WRITE)), lambda: self.all or self.count > 0, self)
         if not self.all:
             self.count -= 1
-        if machine.order is not None:
-            machine.order.observe(machine.current, self)
+        machine.check.order.observe(machine.sched.current, self)
 
     @coroutine
     def complete(self) -> Steps:
-        if self.machine.exploring:
+        if self.machine.steps.exploring:
             yield from self.machine.stop(((self.machine.location_of(self), WRITE),))
         yield from super().complete()
 
     @coroutine
     def complete_all(self) -> Steps:
-        if self.machine.exploring:
+        if self.machine.steps.exploring:
             yield from self.machine.stop(((self.machine.location_of(self), WRITE),))
         yield from super().complete_all()
 
@@ -337,23 +365,22 @@ class XWaitQueue(_Numbered, WaitQueue):
     @coroutine
     def wait_event(self, condition: Callable[[], bool]) -> Steps:
         machine = self.machine
-        if not machine.exploring:
+        if not machine.steps.exploring:
             yield from super().wait_event(condition)
             return
-        machine.might_sleep(here())
+        machine.check.might_sleep(here())
         yield from machine.stop(((machine.location_of(self), WAIT),), condition, self)
-        if machine.order is not None:
-            machine.order.observe(machine.current, self)
+        machine.check.order.observe(machine.sched.current, self)
 
     @coroutine
     def wake_up(self) -> Steps:
-        if self.machine.exploring:
+        if self.machine.steps.exploring:
             yield from self.machine.stop(((self.machine.location_of(self), WRITE),))
         yield from super().wake_up()
 
 
 EXPLORED: dict[type, type] = {
-    QueuedSpinLock: XSpinLock,
+    SpinLock: XSpinLock,
     TicketLock: XTicketLock,
     TestAndSetLock: XTestAndSetLock,
     Mutex: XMutex,
@@ -362,4 +389,5 @@ EXPLORED: dict[type, type] = {
     Atomic: XAtomic,
     Completion: XCompletion,
     WaitQueue: XWaitQueue,
+    PageAllocator: XPageAllocator,
 }

@@ -33,15 +33,15 @@ class XRcu(Rcu):
     @coroutine
     def read_lock(self) -> Steps:
         machine = self.machine
-        if machine.exploring and not machine.current.rcu:
+        if machine.steps.exploring and not machine.sched.current.rcu:
             yield from machine.stop(((machine.location_of("rcu"), READ),))
-        self.enter(machine.current)
+        self.enter(machine.sched.current)
 
     @coroutine
     def read_unlock(self) -> Steps:
         machine = self.machine
-        context = machine.current
-        if machine.exploring and context.rcu == 1:
+        context = machine.sched.current
+        if machine.steps.exploring and context.rcu == 1:
             yield from machine.stop(((machine.location_of("rcu"), READ),))
             for period in self.open:
                 if context in period.readers:
@@ -64,32 +64,29 @@ class XRcu(Rcu):
     @coroutine
     def synchronize(self, expedited: bool = False) -> Steps:
         machine = self.machine
-        if not machine.exploring:
+        if not machine.steps.exploring:
             yield from super().synchronize(expedited)
             return
-        if machine.current.rcu:
-            machine.rcu_misuse("Illegal synchronize_rcu() in RCU read-side critical section", machine.current)
-        machine.might_sleep(here())
+        if machine.sched.current.rcu:
+            machine.check.rcu_misuse("Illegal synchronize_rcu() in RCU read-side critical section")
+        machine.check.might_sleep(here())
         yield from machine.stop(((machine.location_of("rcu"), WRITE),))
         period = self.begin()
         yield from machine.stop(self._end(period), lambda: period.done, period)
-        if machine.order is not None:
-            machine.order.observe(machine.current, period)
+        machine.check.order.observe(machine.sched.current, period)
 
     def call(self, function: Callable[[], Any], name: str = "rcu callback") -> None:
         machine = self.machine
-        if not machine.exploring:
+        if not machine.steps.exploring:
             super().call(function, name)
             return
         machine.touch(machine.location_of("rcu"), WRITE)
         period = self.begin()
-        if machine.order is not None:
-            machine.order.publish(machine.current, period)
+        machine.check.order.publish(machine.sched.current, period)
 
         async def callback() -> None:
-            if machine.order is not None:
-                machine.order.observe(machine.current, period)
+            machine.check.order.observe(machine.sched.current, period)
             await function()
 
         point = Point(self._end(period), lambda: period.done, period)
-        machine.new_process(callback(), name, "softirq", machine.current.cpu, point)
+        machine.new_process(callback(), name, "softirq", machine.sched.current.cpu, point)

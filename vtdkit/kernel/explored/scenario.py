@@ -92,11 +92,11 @@ class MachineSystem:
 
     def _ready(self, process: Process, point: Point) -> bool:
         machine = self.machine
-        before, machine.current = machine.current, process.context
+        before, machine.sched.current = machine.sched.current, process.context
         try:
             return point.ready is None or point.ready()
         finally:
-            machine.current = before
+            machine.sched.current = before
 
     def step(self, name: Name) -> Sequence[Access]:
         """Let a process do its operation and run on to its next point; what it touched
@@ -139,7 +139,7 @@ class MachineSystem:
         stuck = any(process.point is not None for process in machine.processes.values())
         if stuck:
             machine.report_deadlock()
-        machine.exploring = False  # the observer may run things on the machine
+        machine.steps.exploring = False  # the observer may run things on the machine
         value = f"deadlock: {machine.wait_cycle()}" if stuck else self.observer()
         return Outcome(value, tuple(machine.findings))
 

@@ -10,8 +10,10 @@ from collections.abc import Callable, Hashable
 from types import coroutine
 from typing import Any
 
+from vtdkit.kernel.checkers.checks import Checks
 from vtdkit.kernel.machine.context import Context
 from vtdkit.kernel.machine.machine import Machine
+from vtdkit.kernel.machine.steps import Steps
 
 from .locations import READ, WAIT, WRITE, Access, Locations
 from .primitives import LIFE, Point
@@ -22,7 +24,6 @@ class Touching(Machine):
 
     locations: Locations
     touched: list[Access]
-    exploring: bool
     dead: bool
     made_before: int
     numbers: dict[int, int]  # id of a thing → its location; `numbered` keeps the thing alive
@@ -62,9 +63,13 @@ class Touching(Machine):
     @property
     def unwinding(self) -> bool:
         """Is a block left only because its thread is put away?"""
-        return self.dead or (self.exploring and self.running is None)
+        return self.dead or (self.steps.exploring and self.running is None)
 
     # -- what is touched, and where a thread stops for it --------------------
+
+    def field(self, obj: Any, field: str) -> int:
+        """The location of a field of an object, or of its "life"."""
+        return self.locations.number((obj.serial, field))
 
     def touch(self, location: int, kind: int) -> None:
         """The running process's present step touches this."""
@@ -105,49 +110,68 @@ class Touching(Machine):
         life = base + LIFE
         return locations.note(process.name, life, False) and (life, READ) not in self.touched
 
-    def touch_field(self, obj: Any, field: str, write: bool, place: Any, marked: bool) -> None:
-        if self.running is not None:
-            self.touch(self._field(obj, field), WRITE if write else READ)
-            self.touch(self._field(obj, "life"), READ)
-        super().touch_field(obj, field, write, place, marked)
 
-    def _field(self, obj: Any, field: str) -> int:
-        return self.locations.number((obj.serial, field))
+class XSteps(Steps):
+    """What is a step of its own, with a point before each."""
 
-    def field_step(self, obj: Any, field: str, write: bool) -> Any:
-        return self._field_step(obj, field, write)
+    machine: Touching
 
     @coroutine
-    def _field_step(self, obj: Any, field: str, write: bool) -> Any:
+    def field(self, obj: Any, field: str, write: bool) -> Any:
         if self.exploring:
-            yield from self.stop(((self._field(obj, field or "life"), WRITE if write else READ),))
+            location = self.machine.field(obj, field or "life")
+            yield from self.machine.stop(((location, WRITE if write else READ),))
+
+    def accessed(self, obj: Any, field: str, write: bool) -> None:
+        machine = self.machine
+        if machine.running is not None:
+            machine.touch(machine.field(obj, field), WRITE if write else READ)
+            machine.touch(machine.field(obj, "life"), READ)
+
+    def hardware(self, thing: Any) -> None:
+        self.machine.touch(self.machine.location_of(thing), WRITE)
+
+    def memory(self, address: int) -> None:
+        page: Any = self.machine.pages.page(address)
+        if page is not None:
+            self.machine.touch(page.base + (address >> 3 & 511), WRITE)
+
+    def register(self, thing: Any, offset: int, write: bool) -> Any:
+        """One location for every eight bytes: a command register and its status are neighbours."""
+        machine = self.machine
+        location = machine.locations.number(("register", machine.location_of(thing), offset >> 3))
+        return machine.stop(((location, WRITE if write else READ),))
+
+    @coroutine
+    def device(self, thing: Any, address: int | None) -> Any:
+        if not self.exploring:
+            return
+        machine = self.machine
+        accesses: tuple[Access, ...] = ((machine.location_of(thing), WRITE),)
+        page: Any = machine.pages.page(address) if address is not None else None
+        if page is not None and address is not None:
+            accesses += ((page.base + (address >> 3 & 511), READ), (page.base + LIFE, READ))
+        yield from machine.stop(accesses)
+
+
+class XChecks(Checks):
+    """The checkers: objects are numbered by who makes them, and interrupts that come back on are noted."""
+
+    machine: Touching
 
     def new_object(self, obj: Any) -> Any:
         super().new_object(obj)
-        return self.fresh_name(type(obj).__name__)
+        return self.machine.fresh_name(type(obj).__name__)
 
-    def hardware_touched(self, thing: Any) -> None:
-        self.touch(self.location_of(thing), WRITE)
+    def irqs_switched(self, context: Context, on: bool, place: Any) -> None:
+        super().irqs_switched(context, on, place)
+        process = self.machine.running
+        if on and process is not None and process.context is context:
+            process.irqs_open = True
+            process.softirqs_open |= not context.irqstate
 
-    def memory_touched(self, address: int) -> None:
-        page: Any = self.pages.page(address)
-        if page is not None:
-            self.touch(page.base + (address >> 3 & 511), WRITE)
-
-    def register_step(self, thing: Any, offset: int, write: bool) -> Any:
-        """One location for every eight bytes: a command register and its status are neighbours."""
-        location = self.locations.number(("register", self.location_of(thing), offset >> 3))
-        return self.stop(((location, WRITE if write else READ),))
-
-    def device_step(self, thing: Any, address: int | None) -> Any:
-        return self._device_step(thing, address)
-
-    @coroutine
-    def _device_step(self, thing: Any, address: int | None) -> Any:
-        if not self.exploring:
-            return
-        accesses: tuple[Access, ...] = ((self.location_of(thing), WRITE),)
-        page: Any = self.pages.page(address) if address is not None else None
-        if page is not None and address is not None:
-            accesses += ((page.base + (address >> 3 & 511), READ), (page.base + LIFE, READ))
-        yield from self.stop(accesses)
+    def softirqs_on(self, context: Context, place: Any) -> None:
+        super().softirqs_on(context, place)
+        process = self.machine.running
+        if process is not None and process.context is context:
+            process.softirqs_open |= not context.irqstate

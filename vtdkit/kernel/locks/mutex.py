@@ -24,7 +24,7 @@ from vtdkit.kernel.record.sites import Spot
 from .base import Lock
 
 if TYPE_CHECKING:
-    from vtdkit.kernel.machine.machine import Machine
+    from .host import Host
 
 Wait = Generator[int | None, None, None]
 
@@ -35,7 +35,7 @@ class Mutex(Lock):
     __slots__ = ("handoff", "queue", "spinners")
     sleeps = True
 
-    def __init__(self, machine: Machine, name: str, *, subclass: int = 0) -> None:
+    def __init__(self, machine: Host, name: str, *, subclass: int = 0) -> None:
         super().__init__(machine, name, "mutex", subclass)
         self.queue: deque[Context] = deque()  # sleepers
         self.spinners: deque[Context] = deque()
@@ -45,21 +45,21 @@ class Mutex(Lock):
     def acquire(self, place: Spot | None = None) -> Wait:
         """`mutex_lock`: returns when this thread owns the mutex."""
         machine = self.machine
-        context = machine.current
+        context = machine.sched.current
         if place is None:
             place = self.log.spots.at(_getframe(1))
-        machine.might_sleep(place)
+        machine.check.might_sleep(place)
         if self.key >= 0:
             self.order_check(context, self.key, place)
         if self.owner is None and self.handoff is None:
             cost = self.fetch_cost(context.cpu_id)
             self.granted(context, place)
-            if cost and not (machine.alone and machine.skip(cost)):
+            if cost and not (machine.sched.alone and machine.sched.skip(cost)):
                 yield cost
         else:
             began, holder, bounced = self.waits(context, place)
             yield from self._wait(context)
-            self.log.waited(machine.now - began, place, holder, bounced)
+            self.log.waited(machine.sched.now - began, place, holder, bounced)
             self.granted(context, place)
         self.taken(context)
 
@@ -78,7 +78,7 @@ class Mutex(Lock):
                 self.queue.appendleft(context)
             else:
                 self.queue.append(context)
-            yield from machine.sleep_on(self)
+            yield from machine.sched.sleep_on(self)
             woken = True
         if self.handoff is context:
             self.handoff = None
@@ -95,7 +95,7 @@ class Mutex(Lock):
         cancel = (
             None
             if limit is None
-            else machine.call_in(limit, lambda: self.stop_spinning(context), "mutex spin")
+            else machine.sched.call_in(limit, lambda: self.stop_spinning(context), "mutex spin")
         )
         yield None
         if cancel is not None:
@@ -111,13 +111,13 @@ class Mutex(Lock):
         """No point in spinning any longer, or no right to: `context` goes to sleep instead."""
         if context in self.spinners:
             self.spinners.remove(context)
-            self.machine.at(context, 0)
+            self.machine.sched.at(context, 0)
 
     @coroutine
     def release(self, place: Spot | None = None) -> Wait:
         """`mutex_unlock`."""
         machine = self.machine
-        context = machine.current
+        context = machine.sched.current
         if context.innermost is self:
             context.innermost = self.below
             if self.key >= 0:
@@ -136,15 +136,15 @@ class Mutex(Lock):
             heir = self.handoff
             self.queue.remove(heir)
             self.owner = heir
-            machine.wake(heir)
+            machine.sched.wake(heir)
             return 0
         self.owner = None
         if self.spinners and self.handoff is None:
             self.owner = heir = self.spinners.popleft()
             cost = self.line_cost(heir)
-            machine.at(heir, cost)
+            machine.sched.at(heir, cost)
         if self.queue:
-            machine.wake(
+            machine.sched.wake(
                 self.queue.popleft()
             )  # also when a spinner has won: then it loses once, and gets the next one
         return cost
@@ -154,7 +154,7 @@ class Mutex(Lock):
         """`mutex_trylock`: take it if it is free, never wait."""
         if self.owner is not None or self.handoff is not None:
             return False
-        self.take_unwaited(self.machine.current, self.log.spots.at(_getframe(1)))
+        self.take_unwaited(self.machine.sched.current, self.log.spots.at(_getframe(1)))
         return True
         yield
 

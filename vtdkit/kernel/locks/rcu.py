@@ -19,7 +19,7 @@ from vtdkit.kernel.memory.pages import Page
 from vtdkit.kernel.record.sites import here
 
 if TYPE_CHECKING:
-    from vtdkit.kernel.machine.machine import Machine
+    from .host import Host
 
 Wait = Generator[int | None, None, None]
 
@@ -44,7 +44,7 @@ class GracePeriod:
 class Rcu:
     """RCU of one machine (`machine.rcu`)."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Host) -> None:
         self.machine = machine
         self.inside: dict[Context, None] = {}  # readers now, in order of entry
         self.open: list[GracePeriod] = []
@@ -61,14 +61,14 @@ class Rcu:
     @coroutine
     def read_lock(self) -> Wait:
         """Enter a read-side section."""
-        self.enter(self.machine.current)
+        self.enter(self.machine.sched.current)
         return
         yield
 
     @coroutine
     def read_unlock(self) -> Wait:
         """Leave it."""
-        self.leave(self.machine.current)
+        self.leave(self.machine.sched.current)
         return
         yield
 
@@ -81,7 +81,7 @@ class Rcu:
     def leave(self, context: Context) -> None:
         """The bookkeeping of `read_unlock`: the last one out ends the grace periods that waited for it."""
         if context.rcu <= 0:
-            self.machine.rcu_misuse("rcu_read_unlock without rcu_read_lock", context)
+            self.machine.check.rcu_misuse("rcu_read_unlock without rcu_read_lock")
             return
         context.rcu -= 1
         if context.rcu:
@@ -90,15 +90,14 @@ class Rcu:
         for period in list(self.open):
             if context in period.readers:
                 period.readers.discard(context)
-                if self.machine.order is not None:
-                    self.machine.order.publish(context, period)
+                self.machine.check.order.publish(context, period)
                 if not period.readers:
                     self._over(period)
 
     def dereference(self, value: Any) -> Any:
         """`rcu_dereference`: the value, and a report if no read-side section is open."""
-        if not self.machine.current.rcu:
-            self.machine.rcu_misuse("suspicious rcu_dereference_check() usage", self.machine.current)
+        if not self.machine.sched.current.rcu:
+            self.machine.check.rcu_misuse("suspicious rcu_dereference_check() usage")
         return value
 
     # -- updaters ------------------------------------------------------------
@@ -108,17 +107,16 @@ class Rcu:
         """`synchronize_rcu`: return when every reader that is inside now has left. Sleeps."""
         machine = self.machine
         place = here()
-        context = machine.current
+        context = machine.sched.current
         if context.rcu:
-            machine.rcu_misuse("Illegal synchronize_rcu() in RCU read-side critical section", context)
-        machine.might_sleep(place)
+            machine.check.rcu_misuse("Illegal synchronize_rcu() in RCU read-side critical section")
+        machine.check.might_sleep(place)
         period = self.begin()
         if not period.done:
-            period.waiters.append(lambda: machine.wake(context))
-            yield from machine.sleep_on(period)
+            period.waiters.append(lambda: machine.sched.wake(context))
+            yield from machine.sched.sleep_on(period)
         yield from self._settle(expedited)
-        if machine.order is not None:
-            machine.order.observe(context, period)
+        machine.check.order.observe(context, period)
 
     @coroutine
     def _settle(self, expedited: bool) -> Wait:
@@ -126,9 +124,9 @@ class Rcu:
         costs = machine.costs
         ns = costs.grace_period_expedited if expedited else costs.grace_period
         if ns:
-            context = machine.current
-            machine.call_in(ns, lambda: machine.wake(context), "rcu")
-            yield from machine.sleep_on("grace period")
+            context = machine.sched.current
+            machine.sched.call_in(ns, lambda: machine.sched.wake(context), "rcu")
+            yield from machine.sched.sleep_on("grace period")
 
     def begin(self) -> GracePeriod:
         """Begin a grace period: note the readers inside now."""
@@ -151,23 +149,21 @@ class Rcu:
         grace period. Never waits.
         """
         machine = self.machine
-        cpu = machine.current.cpu or machine.cpus[0]
+        cpu = machine.sched.current.cpu or machine.sched.cpus[0]
         self.pending_callbacks += 1
         period = self.begin()
 
         async def callback() -> None:
-            if machine.order is not None:
-                machine.order.observe(machine.current, period)
+            machine.check.order.observe(machine.sched.current, period)
             self.pending_callbacks -= 1
             await function()
 
         def later() -> None:
-            machine.call_in(
-                machine.costs.grace_period, lambda: machine.raise_softirq(cpu, name, callback), "rcu"
+            machine.sched.call_in(
+                machine.costs.grace_period, lambda: machine.sched.raise_softirq(cpu, name, callback), "rcu"
             )
 
-        if machine.order is not None:
-            machine.order.publish(machine.current, period)
+        machine.check.order.publish(machine.sched.current, period)
         if period.done:
             later()
         else:

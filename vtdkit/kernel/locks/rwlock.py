@@ -25,10 +25,11 @@ from vtdkit.kernel.machine.context import TASK, Context
 from vtdkit.kernel.record.record import ACQUIRE, RELEASE
 from vtdkit.kernel.record.sites import Spot, here
 
-from .base import Lock, LockLog
+from .base import Lock
+from .log import LockLog
 
 if TYPE_CHECKING:
-    from vtdkit.kernel.machine.machine import Machine
+    from .host import Host
 
 Wait = Generator[int | None, None, None]
 
@@ -61,12 +62,20 @@ class _Shared(Lock):
     __slots__ = ("queue", "read_log", "readers", "vc_readers")
     recursive_read = False
 
-    def __init__(self, machine: Machine, name: str, kind: str, subclass: int = 0) -> None:
+    def __init__(self, machine: Host, name: str, kind: str, subclass: int = 0) -> None:
         super().__init__(machine, name, kind, subclass)
-        self.read_log = machine.log_of(self, read=True)
+        self.read_log = machine.stat.log_of(name, subclass, kind, read=True)
         self.readers: dict[Context, int] = {}
         self.queue: deque[tuple[Context, bool]] = deque()  # who waits, and whether to write
         self.vc_readers: dict[int, int] | None = None
+
+    @property
+    def holders(self) -> list[Context]:
+        return [*super().holders, *self.readers]
+
+    @property
+    def waiters(self) -> list[Context]:
+        return [context for context, _ in self.queue]
 
     def side(self, writer: bool) -> LockLog:
         """The log of the writers or of the readers."""
@@ -84,34 +93,34 @@ class _Shared(Lock):
     def acquire(self, writer: bool, place: Spot | None = None) -> Wait:
         """Take it, shared or alone."""
         machine = self.machine
-        context = machine.current
+        context = machine.sched.current
         if place is None:
             place = self.side(writer).spots.at(_getframe(1))
         self._before(context, place)
-        key = self.key if writer else machine.read_key(context, self)
+        key = self.key if writer else machine.check.locking.read_key(context, self)
         if key >= 0:
             self.order_check(context, key, place)
         if self._may_enter(context, writer):
             cost = self.fetch_cost(context.cpu_id)
             self._enter(context, writer)
             self.place = place
-            if cost and not (machine.alone and machine.skip(cost)):
+            if cost and not (machine.sched.alone and machine.sched.skip(cost)):
                 yield cost
         else:
             began, holder, bounced = self.waits(context, place, not writer)
             self._before_waiting(context, place)
             self.queue.append((context, writer))
             yield from self._wait(context)
-            self.side(writer).waited(machine.now - began, place, holder, bounced)
+            self.side(writer).waited(machine.sched.now - began, place, holder, bounced)
         self._note_taken(context, writer, place)
 
     @coroutine
     def release(self, writer: bool) -> Wait:
         """Give it up."""
         machine = self.machine
-        context = machine.current
+        context = machine.sched.current
         if (self.owner is not context) if writer else (context not in self.readers):
-            machine.bad_unlock(context, self, here())
+            machine.check.locking.bad_unlock(context, self, here())
             return
         self._note_given_up(context, writer, self._forget(context))
         if writer:
@@ -157,7 +166,7 @@ class _Shared(Lock):
             if index == len(held) - 1:
                 context.chain = context.chain.parent  # type: ignore[assignment]
             else:
-                self.machine.chain_without(context, index, None)
+                self.machine.check.locking.chain_without(context, index, None)
         share: Share = held[index]
         context.let_go(share)
         return share
@@ -167,28 +176,21 @@ class _Shared(Lock):
         if context.cpu_id != self.last_cpu:
             self.side(writer).acq_bounces += 1
             self.last_cpu = context.cpu_id
-        context.innermost = Share(self, place, context.innermost, machine.now)
+        context.innermost = Share(self, place, context.innermost, machine.sched.now)
         self.place = place
-        machine.note_at(context, ACQUIRE, self.id, place, int(not writer))
-        if machine.order is not None:
-            machine.order.acquire(context, self)
-            if writer:
-                machine.order.observe_clock(context, self.vc_readers)
+        self.emit(context, ACQUIRE, self.id, place, int(not writer))
+        machine.check.order.acquire(context, self)
+        if writer:
+            machine.check.order.observe_clock(context, self.vc_readers)
 
     def _note_given_up(self, context: Context, writer: bool, share: Share) -> None:
         machine = self.machine
-        share.place.holds.append(machine.now - share.since)
-        machine.note_at(context, RELEASE, self.id, None, int(not writer))
-        if machine.order is not None:
-            if writer:
-                machine.order.release(context, self)
-            else:
-                self.vc_readers = machine.order.leave_shared(context, self.vc_readers)
-
-    def assert_held(self) -> None:
-        """`lockdep_assert_held`: held either way will do."""
-        if self.owner is not self.machine.current and self.machine.current not in self.readers:
-            self.machine.not_held(self)
+        share.place.holds.append(machine.sched.now - share.since)
+        self.emit(context, RELEASE, self.id, None, int(not writer))
+        if writer:
+            machine.check.order.release(context, self)
+        else:
+            self.vc_readers = machine.check.order.leave_shared(context, self.vc_readers)
 
     def _before(self, context: Context, place: Spot) -> None:
         """What the kind requires of its caller."""
@@ -209,7 +211,7 @@ class _Shared(Lock):
 
     def _let_go_on(self, context: Context) -> int:
         cost = self.line_cost(context)
-        self.machine.at(context, cost)
+        self.machine.sched.at(context, cost)
         return cost
 
 
@@ -219,7 +221,7 @@ class RwLock(_Shared):
     __slots__ = ()
     recursive_read = True
 
-    def __init__(self, machine: Machine, name: str, *, subclass: int = 0) -> None:
+    def __init__(self, machine: Host, name: str, *, subclass: int = 0) -> None:
         super().__init__(machine, name, "rwlock", subclass)
 
     def read_irqsave(self) -> _Side:
@@ -247,17 +249,16 @@ class RwLock(_Shared):
         return _Side(self, True, "bh")
 
     def _before(self, context: Context, place: Spot) -> None:
-        self.machine.preempt_off(context, place)
+        self.flags.preempt_off(context, place)
 
     def _before_waiting(self, context: Context, place: Spot) -> None:
-        in_the_way = [self.owner] if self.owner is not None else list(self.readers)
-        if any(other.cpu is context.cpu for other in in_the_way):
-            self.machine.spins_for_ever(context, self, place)
+        if any(other.cpu is context.cpu for other in self.holders):
+            self.check.watchdog.spins_for_ever(context, self, place)
 
     @coroutine
     def _after(self, context: Context) -> Wait:
-        if self.machine.preempt_on(context, None):
-            yield from self.machine.opened()
+        if self.flags.preempt_on(context, None):
+            yield from self.machine.sched.opened()
 
 
 class RwSemaphore(_Shared):
@@ -268,18 +269,18 @@ class RwSemaphore(_Shared):
     __slots__ = ()
     sleeps = True
 
-    def __init__(self, machine: Machine, name: str, *, subclass: int = 0) -> None:
+    def __init__(self, machine: Host, name: str, *, subclass: int = 0) -> None:
         super().__init__(machine, name, "rwsem", subclass)
 
     def _before(self, context: Context, place: Spot) -> None:
-        self.machine.might_sleep(place)
+        self.machine.check.might_sleep(place)
 
     @coroutine
     def _wait(self, context: Context) -> Wait:
-        yield from self.machine.sleep_on(self)
+        yield from self.machine.sched.sleep_on(self)
 
     def _let_go_on(self, context: Context) -> int:
-        self.machine.wake(context)
+        self.machine.sched.wake(context)
         return 0
 
 
@@ -300,9 +301,9 @@ class _Side:
     def __aenter__(self) -> Wait:
         machine, place = self.lock.machine, self.lock.side(self.writer).spots.at(_getframe(1))
         if self.off == "bh":
-            machine.local_bh_disable(place)
+            machine.irq.local_bh_disable(place)
         elif self.off:
-            flags = machine.local_irq_save(place)
+            flags = machine.irq.local_irq_save(place)
             self.flags = flags if self.off == "irqsave" else 0
         yield from self.lock.acquire(self.writer, place)
 
@@ -313,6 +314,6 @@ class _Side:
         machine, place = self.lock.machine, here()
         yield from self.lock.release(self.writer)
         if self.off == "bh":
-            yield from machine.local_bh_enable(place)
+            yield from machine.irq.local_bh_enable(place)
         elif self.off:
-            yield from machine.local_irq_restore(self.flags, place)
+            yield from machine.irq.local_irq_restore(self.flags, place)

@@ -15,7 +15,7 @@ from vtdkit.kernel.machine.context import Context
 from vtdkit.kernel.record.sites import Spot, here
 
 if TYPE_CHECKING:
-    from vtdkit.kernel.machine.machine import Machine
+    from .host import Host
 
 Wait = Generator[int | None, None, None]
 
@@ -25,7 +25,7 @@ class Completion:
     for each) or `complete_all`.
     """
 
-    def __init__(self, machine: Machine, name: str) -> None:
+    def __init__(self, machine: Host, name: str) -> None:
         self.machine = machine
         self.name = name
         self.count = 0
@@ -37,14 +37,13 @@ class Completion:
     def wait(self) -> Wait:
         """`wait_for_completion`. Sleeps."""
         machine = self.machine
-        machine.might_sleep(here())
+        machine.check.might_sleep(here())
         while not self.all and not self.count:
-            self.queue.append(machine.current)
-            yield from machine.sleep_on(self)
+            self.queue.append(machine.sched.current)
+            yield from machine.sched.sleep_on(self)
         if not self.all:
             self.count -= 1
-        if machine.order is not None:
-            machine.order.observe(machine.current, self)
+        machine.check.order.observe(machine.sched.current, self)
 
     @coroutine
     def complete(self) -> Wait:
@@ -64,10 +63,9 @@ class Completion:
 
     def _wake(self, how_many: int) -> None:
         machine = self.machine
-        if machine.order is not None:
-            machine.order.publish(machine.current, self)
+        machine.check.order.publish(machine.sched.current, self)
         for context in self.queue[:how_many]:
-            machine.wake(context)
+            machine.sched.wake(context)
         del self.queue[:how_many]
 
     def __repr__(self) -> str:
@@ -79,7 +77,7 @@ class Completion:
 class WaitQueue:
     """`wait_queue_head_t`: threads sleep in `wait_event(condition)`; `wake_up` has them look again."""
 
-    def __init__(self, machine: Machine, name: str) -> None:
+    def __init__(self, machine: Host, name: str) -> None:
         self.machine = machine
         self.name = name
         self.queue: list[Context] = []
@@ -89,22 +87,20 @@ class WaitQueue:
     def wait_event(self, condition: Callable[[], bool]) -> Wait:
         """Return when `condition()` is true; it is looked at first, and after each `wake_up`. Sleeps."""
         machine = self.machine
-        machine.might_sleep(here())
+        machine.check.might_sleep(here())
         while not condition():
-            self.queue.append(machine.current)
-            yield from machine.sleep_on(self)
-        if machine.order is not None:
-            machine.order.observe(machine.current, self)
+            self.queue.append(machine.sched.current)
+            yield from machine.sched.sleep_on(self)
+        machine.check.order.observe(machine.sched.current, self)
 
     @coroutine
     def wake_up(self) -> Wait:
         """Wake every waiter."""
         machine = self.machine
-        if machine.order is not None:
-            machine.order.publish(machine.current, self)
+        machine.check.order.publish(machine.sched.current, self)
         waiting, self.queue = self.queue, []
         for context in waiting:
-            machine.wake(context)
+            machine.sched.wake(context)
         return
         yield
 
@@ -117,22 +113,22 @@ class SeqCount:
     even again; readers retry.
     """
 
-    def __init__(self, machine: Machine, name: str) -> None:
+    def __init__(self, machine: Host, name: str) -> None:
         self.machine = machine
         self.name = name
-        self.word = machine.atomic(name)
+        self.word = machine.make(Atomic, name)
 
     @coroutine
     def write_begin(self) -> Wait:
         """The count becomes odd; preemption is off until `write_end`."""
-        self.machine.preempt_disable()
+        self.machine.irq.preempt_disable()
         yield from self.word.add_return(1)
 
     @coroutine
     def write_end(self) -> Wait:
         """The count becomes even again."""
         yield from self.word.add_return(1)
-        yield from self.machine.preempt_enable()
+        yield from self.machine.irq.preempt_enable()
 
     @coroutine
     def read_begin(self) -> Generator[int | None, None, int]:
@@ -152,7 +148,7 @@ class SeqCount:
 class Atomic:
     """`atomic_t`, `atomic_long_t`: one number with atomic steps, on a cache line of its own."""
 
-    def __init__(self, machine: Machine, name: str, value: int = 0) -> None:
+    def __init__(self, machine: Host, name: str, value: int = 0) -> None:
         self.machine = machine
         self.name = name
         self.value = value
@@ -163,15 +159,15 @@ class Atomic:
     @coroutine
     def _pay(self, write: bool) -> Wait:
         machine = self.machine
-        cpu = machine.current.cpu_id
+        cpu = machine.sched.current.cpu_id
         if cpu < 0:  # a device: it owns no cache lines, and what it writes is in nobody's cache any more
             self.copies = 0 if write else self.copies
-        elif machine.priced:
+        elif machine.costs.atomic or machine.costs.line_near:
             have, bit, cost = self.copies, 1 << cpu, machine.costs.atomic if write else 0
             if (have and not have & bit) or (write and have not in (0, bit)):
-                cost += machine.line_between(cpu, have)
+                cost += machine.sched.line_between(cpu, have)
             self.copies = bit if write else have | bit
-            if cost and not (machine.alone and machine.skip(cost)):
+            if cost and not (machine.sched.alone and machine.sched.skip(cost)):
                 yield cost
 
     @coroutine
@@ -192,15 +188,14 @@ class Atomic:
         yield from self._pay(True)
         before = self.value
         self._set(change(before))
-        if self.machine.order is not None:
-            self.machine.order.full_barrier(self.machine.current, self)
+        self.machine.check.order.full_barrier(self.machine.sched.current, self)
         return before, self.value
 
     def _set(self, value: int) -> None:
         self.value = value
         watchers, self.watchers = self.watchers, []
         for context in watchers:
-            self.machine.at(context, self.machine.costs.line_near)
+            self.machine.sched.at(context, self.machine.costs.line_near)
 
     @coroutine
     def add_return(self, n: int) -> Generator[int | None, None, int]:
@@ -231,9 +226,9 @@ class Atomic:
     def relax_while(self, seen: int) -> Wait:
         """`cpu_relax` in a loop while the value is `seen`; the CPU stays busy."""
         while self.value == seen:
-            self.copies |= 1 << max(self.machine.current.cpu_id, 0)
-            self.watchers.append(self.machine.current)
-            yield from self.machine.busy_wait(self.name)
+            self.copies |= 1 << max(self.machine.sched.current.cpu_id, 0)
+            self.watchers.append(self.machine.sched.current)
+            yield from self.machine.sched.busy_wait(self.name)
 
     def __repr__(self) -> str:
         return f"<atomic {self.name} = {self.value}>"
@@ -244,11 +239,11 @@ class RefCount:
     `release`. Misuse is reported.
     """
 
-    def __init__(self, machine: Machine, name: str, value: int = 1) -> None:
+    def __init__(self, machine: Host, name: str, value: int = 1) -> None:
         self.machine = machine
         self.name = name
         self.initial = value
-        self.count = machine.atomic(name, value)
+        self.count = machine.make(Atomic, name, value)
         self.last_get: Spot | None = None  # for the leak report
 
     @coroutine
@@ -259,14 +254,16 @@ class RefCount:
         self.last_get = here()
         before, _ = yield from self.count.modify(lambda value: value + 1)
         if before <= 0:
-            self.machine.refcount_misuse(self, "refcount_t: addition on 0; use-after-free", self.last_get)
+            self.machine.check.refcount_misuse(
+                self, "refcount_t: addition on 0; use-after-free", self.last_get
+            )
 
     @coroutine
     def put(self) -> Generator[int | None, None, bool]:
         """Give one back; True if it was the last."""
         before, after = yield from self.count.modify(lambda value: value - 1)
         if before <= 0:
-            self.machine.refcount_misuse(self, "refcount_t: underflow; use-after-free", here())
+            self.machine.check.refcount_misuse(self, "refcount_t: underflow; use-after-free", here())
         return after == 0
 
     @property
@@ -283,23 +280,23 @@ class PerCpuCounter:
     `batch`; reads are approximate.
     """
 
-    def __init__(self, machine: Machine, name: str, batch: int = 32) -> None:
+    def __init__(self, machine: Host, name: str, batch: int = 32) -> None:
         self.machine = machine
         self.name = name
         self.batch = batch
-        self.shared = machine.atomic(name)
-        self.local = [0] * len(machine.cpus)
+        self.shared = machine.make(Atomic, name)
+        self.local = [0] * len(machine.sched.cpus)
 
     @coroutine
     def add(self, n: int) -> Wait:
         """Add on this CPU."""
-        self.machine.preempt_disable()
-        cpu = self.machine.cpu()
+        self.machine.irq.preempt_disable()
+        cpu = self.machine.sched.current.cpu_id
         self.local[cpu] += n
         if abs(self.local[cpu]) >= self.batch:
             amount, self.local[cpu] = self.local[cpu], 0
             yield from self.shared.add_return(amount)
-        yield from self.machine.preempt_enable()
+        yield from self.machine.irq.preempt_enable()
 
     def read(self) -> int:
         """The shared count: off by less than `batch` for each CPU."""

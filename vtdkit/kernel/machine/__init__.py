@@ -8,7 +8,7 @@ __getattr__, __dir__, __all__ = face(
     __name__,
     {
         "costs": "Costs IDEAL NEAR TWO_SOCKET",
-        "machine": "CHECKERS Machine",
+        "machine": "Machine",
         "workload": "closed_loop Constant Exponential Measured open_loop Uniform",
     },
 )

@@ -20,8 +20,6 @@ from vtdkit.kernel.record.sites import Spot
 if TYPE_CHECKING:
     from vtdkit.kernel.checkers.lockdep.chain import Chain
 
-    from .machine import Machine
-
 HARD_OFF = 1  #: bit of `Context.irqstate`: hard interrupts are off
 SOFT_OFF = 2  #: bit of `Context.irqstate`: softirqs are off (`_bh`), or we are in one
 
@@ -31,7 +29,7 @@ TASK, SOFTIRQ, HARDIRQ, AGENT = "task", "softirq", "hardirq", "agent"
 class Context:
     """One thread of execution. `name` is its name for people, `id` its number in creation order.
 
-    All fields are the engine's; a driver reads none of them (`Machine` has the questions a driver may ask).
+    All fields are the engine's; a driver reads none of them (`machine.irq` has the questions a driver may ask).
     """
 
     __slots__ = (
@@ -55,7 +53,6 @@ class Context:
         "late",
         "longest",
         "longest_at",
-        "machine",
         "name",
         "off_since",
         "pinned",
@@ -75,8 +72,7 @@ class Context:
         "waiting",
     )
 
-    def __init__(self, machine: Machine, ident: int, name: str, kind: str) -> None:
-        self.machine = machine
+    def __init__(self, ident: int, name: str, kind: str, chain: Chain) -> None:
         self.id = ident
         self.name = name
         self.kind = kind
@@ -94,15 +90,15 @@ class Context:
         self.longest = 0  # preemption off, longest piece in ns
         self.longest_at: tuple[Spot | None, Spot | None] = (None, None)  # where that one began and ended
         self.off_since: tuple[int, Spot | None] = (0, None)
-        self.chain: Chain = machine.root_chain(kind)
+        self.chain = chain  # what it holds, as the lock validator remembers it
         self.innermost: Any = None  # the lock (or share of one) taken last, see `held`
         self.rcu = 0
         self.waiting: Any = None  # what it spins or sleeps for
         self.since = 0  # when the present wait began
-        self.spot: Any = None  # where it waits for a lock; the rest is the fast lock's:
+        self.spot: Any = None  # where it waits for a lock,
         self.blocker: Any = None  # where that lock's owner had taken it when the wait began,
         self.bounced = False  # and whether the lock had last been taken on another CPU
-        self.unsettled: Any = None  # a fast lock that it was given while it stood still
+        self.unsettled: Any = None  # a spin lock that it was given while it stood still
         self.suspended = False  # an interrupt sits on it, or it was preempted
         self.stands_since = 0  # when that began
         self.due: int | None = None  # its time came while an interrupt sat on its CPU

@@ -26,10 +26,10 @@ from types import coroutine
 from typing import Any
 
 from .context import AGENT, Context
+from .host import Host
 
 CHUNK = 8192  # steps between two rounds of housekeeping
 PAUSES = 4096  # lengths of time for which the thing to await is kept
-Clock = dict[int, int]
 
 
 @coroutine
@@ -72,9 +72,11 @@ class Engine:
 
     __slots__ = (
         "alone",
+        "boot",
         "contexts",
         "current",
         "heap",
+        "machine",
         "now",
         "pauses",
         "ready",
@@ -83,12 +85,14 @@ class Engine:
         "stopped",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, machine: Host) -> None:
+        self.machine = machine
         self.now = 0
         self.heap: list[tuple[int, int, Context]] = []
         self.ready: deque[Context] = deque()
         self.contexts: list[Context] = []
-        self.current: Context = None  # type: ignore[assignment]  # set before any primitive can look
+        self.boot: Context  # what runs outside all threads: set-up, and questions afterwards
+        self.current: Context  # both set before any primitive can look
         self.alone = False  # may primitives try `skip`?
         self.pauses: dict[int, Pause] = {}  # by length; the first `PAUSES` of them
         self.spare: dict[str, list[Context]] = {}  # ended interrupts and timers, by name, to be used again
@@ -99,7 +103,7 @@ class Engine:
 
     def new_context(self, name: str, kind: str) -> Context:
         """Register a context; it does not run yet."""
-        context = Context(self, len(self.contexts), name, kind)  # type: ignore[arg-type]
+        context = Context(len(self.contexts), name, kind, self.machine.check.root_chain(kind))
         self.contexts.append(context)
         return context
 
@@ -116,7 +120,7 @@ class Engine:
             context.vc = None
         else:
             longest = context.longest, context.longest_at
-            Context.__init__(context, self, context.id, name, kind)  # type: ignore[arg-type]
+            Context.__init__(context, context.id, name, kind, self.machine.check.root_chain(kind))
             context.longest, context.longest_at = longest
         context.epoch = epoch
         return context
@@ -127,11 +131,11 @@ class Engine:
 
     # -- time ----------------------------------------------------------------
 
-    def call_in(self, ns: int, function: Callable[[], None], name: str = "timer") -> Callable[[], None]:
+    def call_in(self, ns: int, function: Callable[[], object], name: str = "timer") -> Callable[[], None]:
         """Call a plain function in `ns` nanoseconds; returns a function that cancels the call."""
-        known = self.known_here()
+        known = self.machine.check.known_here()
         context = self.reuse(name, AGENT)
-        self.follow(context, known)
+        self.machine.check.follow(context, known)
         entry = (self.now + max(ns, 1), context.id, context)
         live = True
 
@@ -162,7 +166,26 @@ class Engine:
         else:
             self.ready.append(context)
 
-    def new_pause(self, ns: int) -> Any:
+    def work(self, ns: int) -> Any:
+        """Keep this CPU busy for `ns` nanoseconds. Await it at once: for what runs alone the time is
+        over when this returns.
+        """
+        if self.alone:
+            if ns <= 0:
+                return DONE
+            heap = self.heap
+            # nothing else is due at all
+            if not self.ready and len(heap) == 1 and heap[0][2] is self.current:
+                self.now += ns
+                return DONE
+            if self.skip(ns):
+                return DONE
+        try:
+            return self.pauses[ns]
+        except KeyError:
+            return self._new_pause(ns)
+
+    def _new_pause(self, ns: int) -> Any:
         """Something to await that takes `ns` nanoseconds of a length not met before."""
         if ns <= 0:
             return DONE
@@ -190,6 +213,31 @@ class Engine:
 
     # -- the loop ------------------------------------------------------------
 
+    def run(self, context: Context | None) -> None:
+        """Run until `context` has ended (it is alone then), or until nothing is left to do."""
+        self.stop_at, self.stopped, self.alone = context, False, context is not None
+        try:
+            self.loop()
+        finally:
+            self.current, self.alone = self.boot, False
+            self.machine.check.stands_still(self.boot, self.contexts)
+
+    def run_until(self, until: int) -> None:
+        """Run until virtual time is `until` (ns). Raises ValueError for a time that has passed."""
+        if until < self.now:
+            raise ValueError(f"it is {self.now} ns already; {until} ns has passed")
+        end = self.reuse("until", AGENT)
+        end.send = _stop
+        entry = (until, -1, end)  # before anything else that is due then
+        heappush(self.heap, entry)
+        try:
+            self.run(None)
+        finally:
+            if entry in self.heap:
+                self.heap.remove(entry)
+                heapify(self.heap)
+            self.retire(end)
+
     def loop(self) -> None:
         """Run until nothing is left to do, or until `stopped`."""
         while not self.stopped and (self.ready or self.heap):
@@ -204,7 +252,7 @@ class Engine:
             except BaseException as error:
                 self._drop_root()
                 self.failed(self.current, error)
-            self.housekeeping()
+            self.machine.stat.housekeeping()
 
     def _drop_root(self) -> None:
         if self.heap and self.heap[0][2] is self.current:
@@ -247,14 +295,6 @@ class Engine:
         context.error = error
         raise error
 
-    # -- hooks ---------------------------------------------------------------
 
-    def housekeeping(self) -> None:
-        """Now and then: compact records."""
-
-    def known_here(self) -> Clock | None:
-        """What the running context knows to have happened before (for the race detector)."""
-        return None
-
-    def follow(self, context: Context, known: Clock | None) -> None:
-        """What is `known` happened before anything `context` does."""
+def _stop(_: None) -> int | None:
+    raise Stop

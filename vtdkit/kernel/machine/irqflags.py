@@ -19,8 +19,10 @@ from types import coroutine
 from vtdkit.kernel.record.record import IRQ_OFF, IRQ_ON
 from vtdkit.kernel.record.sites import ANYWHERE, NOWHERE, Site, Spot, here, site
 
-from .context import HARD_OFF, HARDIRQ, SOFT_OFF, SOFTIRQ, TASK, Context
-from .scheduling import Scheduler
+from .context import HARD_OFF, HARDIRQ, SOFT_OFF, SOFTIRQ, TASK, Context, Cpu
+from .host import Host
+from .scheduling import Handler
+from .timers import IrqLine, Timer
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +69,15 @@ class _Meter:
         return Latency(self.count, self.total, self.longest, site(self.began), site(self.ended))
 
 
-class IrqFlags(Scheduler):
-    """The scheduler plus the switches. `flags` values are opaque: give back to
-    `restore` what `save` returned.
+class IrqFlags:
+    """The switches (`machine.irq`), and what they keep out. `flags` values are opaque: give back to
+    `local_irq_restore` what `local_irq_save` returned.
     """
 
-    __slots__ = ("_irqsoff",)
-
-    def __init__(self, *args: object) -> None:
-        super().__init__(*args)  # type: ignore[arg-type]
+    def __init__(self, machine: Host) -> None:
+        self.machine = machine
+        self.sched = machine.sched
+        self.timers: list[Timer] = []
         self._irqsoff: dict[str, _Meter] = {}
 
     def irqsoff(self, context: str = "") -> Latency:
@@ -90,7 +92,7 @@ class IrqFlags(Scheduler):
 
         Only each context's longest piece is kept: `count` and `total` are of those.
         """
-        ran = [c for c in self.contexts if c.longest and (not context or c.name == context)]
+        ran = [c for c in self.sched.contexts if c.longest and (not context or c.name == context)]
         if not ran:
             return Latency()
         worst = max(ran, key=lambda c: c.longest)
@@ -100,13 +102,14 @@ class IrqFlags(Scheduler):
 
     def local_irq_save(self, where: Spot | None = None) -> int:
         """Switch hard interrupts of this CPU off; returns the flags for `local_irq_restore`."""
-        context = self.current
+        context = self.sched.current
         flags = context.irqstate
         if not flags & HARD_OFF:
             context.irqstate = flags | HARD_OFF
-            context.off_since = self.now, where or ANYWHERE.at(_getframe(1))
-            self.irqs_switched(context, False)
-            self.note(context, IRQ_OFF, 0)
+            place = where or ANYWHERE.at(_getframe(1))
+            context.off_since = self.sched.now, place
+            self.machine.check.irqs_switched(context, False, place)
+            self.machine.stat.emit(context, IRQ_OFF)
         return flags
 
     @coroutine
@@ -114,18 +117,19 @@ class IrqFlags(Scheduler):
         """Put hard interrupts back as they were when `flags` was saved; pending ones are
         handled before it returns.
         """
-        context = self.current
+        context = self.sched.current
         if not flags & HARD_OFF and context.irqstate & HARD_OFF:
+            place = where or ANYWHERE.at(_getframe(1))
             if context.kind != HARDIRQ:
-                began, place = context.off_since
-                meter = self._meter(context)
-                if meter.add(self.now - began):
-                    meter.began, meter.ended = place, where or ANYWHERE.at(_getframe(1))
+                since, began = context.off_since
+                meter = self._irqsoff.setdefault(context.name, _Meter())
+                if meter.add(self.sched.now - since):
+                    meter.began, meter.ended = began, place
             context.irqstate &= ~HARD_OFF
-            self.irqs_switched(context, True)
-            self.note(context, IRQ_ON, 0)
+            self.machine.check.irqs_switched(context, True, place)
+            self.machine.stat.emit(context, IRQ_ON)
             if context.cpu is not None and context.cpu.pending:
-                yield from self.opened()
+                yield from self.sched.opened()
 
     def local_irq_disable(self) -> None:
         """Switch hard interrupts off, whatever they were."""
@@ -140,7 +144,7 @@ class IrqFlags(Scheduler):
 
     def local_bh_disable(self, where: Spot | None = None) -> None:
         """Keep softirqs from running on this CPU; nests."""
-        context = self.current
+        context = self.sched.current
         context.bh_count += 1
         self.preempt_off(context, where or here())
         if context.kind == TASK:
@@ -149,36 +153,37 @@ class IrqFlags(Scheduler):
     @coroutine
     def local_bh_enable(self, where: Spot | None = None) -> Generator[int | None, None, None]:
         """Undo one `local_bh_disable`; softirqs that came up meanwhile run before the last one returns."""
-        context = self.current
+        context = self.sched.current
         if not context.bh_count:
             raise RuntimeError(f"{context.name}: local_bh_enable without local_bh_disable")
         context.bh_count -= 1
+        place = where or here()
         if not context.bh_count and context.kind == TASK:
             context.irqstate &= ~SOFT_OFF
-            self.softirqs_on(context)
-        self.preempt_on(context, where or here())
+            self.machine.check.softirqs_on(context, place)
+        self.preempt_on(context, place)
         if not context.bh_count and context.cpu is not None and context.cpu.pending:
-            yield from self.opened()  # softirqs run here also under a spin lock
+            yield from self.sched.opened()  # softirqs run here also under a spin lock
 
     # -- preemption ----------------------------------------------------------
 
     def preempt_disable(self) -> None:
         """Keep this thread on its CPU; nests."""
-        self.preempt_off(self.current, here())
+        self.preempt_off(self.sched.current, here())
 
     @coroutine
     def preempt_enable(self) -> Generator[int | None, None, None]:
         """Undo one `preempt_disable`; a thread whose turn has come runs first."""
-        context = self.current
+        context = self.sched.current
         if context.preempt <= 0:
             raise RuntimeError(f"{context.name}: preempt_enable without preempt_disable")
         if self.preempt_on(context, here()):
-            yield from self.opened()
+            yield from self.sched.opened()
 
     def preempt_off(self, context: Context, place: Spot) -> None:
         """The bookkeeping of switching it off, once more."""
         if not context.preempt:
-            context.preempt_at, context.preempt_site = self.now, place
+            context.preempt_at, context.preempt_site = self.sched.now, place
         context.preempt += 1
 
     def preempt_on(self, context: Context, place: Spot | None) -> bool:
@@ -186,35 +191,48 @@ class IrqFlags(Scheduler):
         context.preempt -= 1
         if context.preempt:
             return False
-        if self.now - context.preempt_at > context.longest:
+        if self.sched.now - context.preempt_at > context.longest:
             self.longest_piece(context, place)
         return context.cpu is not None and context.cpu.pending
 
     def longest_piece(self, context: Context, place: Spot | None) -> None:
         """Preemption was off longer than ever in this context, until now."""
-        context.longest, context.longest_at = self.now - context.preempt_at, (context.preempt_site, place)
+        context.longest, context.longest_at = (
+            self.sched.now - context.preempt_at,
+            (context.preempt_site, place),
+        )
 
     # -- questions a driver may ask ------------------------------------------
 
     def in_interrupt(self) -> bool:
         """Is this a hard interrupt or a softirq, or are bottom halves off?"""
-        return self.current.kind in (HARDIRQ, SOFTIRQ) or bool(self.current.irqstate & SOFT_OFF)
+        return self.sched.current.kind in (HARDIRQ, SOFTIRQ) or bool(self.sched.current.irqstate & SOFT_OFF)
 
     def irqs_disabled(self) -> bool:
         """Are hard interrupts off here?"""
-        return bool(self.current.irqstate & HARD_OFF)
+        return bool(self.sched.current.irqstate & HARD_OFF)
 
-    def _meter(self, context: Context) -> _Meter:
-        meter = self._irqsoff.get(context.name)
-        if meter is None:
-            meter = self._irqsoff[context.name] = _Meter()
-        return meter
+    # -- what they keep out ------------------------------------------------
 
-    def irqs_switched(self, context: Context, on: bool) -> None:
-        """Hook: hard interrupts of `context` went off or on (lockdep re-marks, the race detector orders)."""
+    def interrupt(self, cpu: Cpu, name: str, handler: Handler) -> None:
+        """A hard interrupt reaches `cpu` now: it runs at once, or when interrupts come back on."""
+        self.sched.interrupt(cpu, name, handler)
 
-    def softirqs_on(self, context: Context) -> None:
-        """Hook: softirqs of `context` came back on."""
+    def raise_softirq(self, cpu: Cpu, name: str, handler: Handler) -> None:
+        """A softirq becomes pending on `cpu`: it runs after the present interrupt, or when
+        bottom halves are on.
+        """
+        self.sched.raise_softirq(cpu, name, handler)
+
+    def line(self, name: str, handler: Handler, cpu: int = 0) -> IrqLine:
+        """An interrupt line: `line.fire()` has `handler()` run in hard interrupt context on its CPU."""
+        return IrqLine(self.sched, name, handler, cpu)
+
+    def timer(self, name: str, function: Handler, cpu: int | None = None) -> Timer:
+        """A `struct timer_list`: `timer.mod(ns)` has `function()` run in softirq context that much later."""
+        timer = Timer(self.sched, name, function, cpu)
+        self.timers.append(timer)
+        return timer
 
 
 def _sum(meters: dict[str, _Meter], context: str) -> Latency:

@@ -24,32 +24,41 @@ Example::
 from __future__ import annotations
 
 import random
-from collections.abc import Coroutine, Iterable
-from heapq import heapify, heappush
+from collections.abc import Callable, Coroutine, Generator, Iterable
+from types import coroutine
 from typing import Any, TypeVar
 
-from vtdkit.kernel.checkers.findings import Deadlock, Findings
-from vtdkit.kernel.checkers.races import HappensBefore
-from vtdkit.kernel.locks.fastlock import BareSpinLock, StraightSpinLock
+from vtdkit.kernel.checkers.checks import CHECKERS, Checks
+from vtdkit.kernel.checkers.findings import Deadlock, KernelBug
+from vtdkit.kernel.locks.mutex import Mutex
 from vtdkit.kernel.locks.rcu import Rcu
-from vtdkit.kernel.locks.spinlock import QueuedSpinLock
-from vtdkit.kernel.memory.pages import PageAllocator
-from vtdkit.kernel.record.record import Recorder
+from vtdkit.kernel.locks.rwlock import RwLock, RwSemaphore
+from vtdkit.kernel.locks.spinlock import SpinLock, TestAndSetLock, TicketLock
+from vtdkit.kernel.locks.sync import Atomic, RefCount
+from vtdkit.kernel.memory.allocator import PageAllocator
+from vtdkit.kernel.memory.gfp import GFP, GFP_KERNEL
+from vtdkit.kernel.memory.lists import ListHead
+from vtdkit.kernel.memory.objects import KObject
+from vtdkit.kernel.memory.pages import Page
+from vtdkit.kernel.record.lockstat_report import LockStatTable
+from vtdkit.kernel.record.sites import here
 from vtdkit.kernel.record.trace import Trace
 
-from .context import AGENT, TASK, Context, Cpu
+from .context import AGENT, TASK, Context
 from .costs import NEAR, PRESETS, Costs
-from .engine import DONE, Pause, Stop
-from .reports import Reports
+from .engine import Pause
+from .irqflags import IrqFlags
+from .scheduling import Scheduler
+from .statistics import Statistics
+from .steps import Steps
 
 T = TypeVar("T")
+K = TypeVar("K", bound=KObject)
+SPIN_KINDS = {"queued": SpinLock, "ticket": TicketLock, "test-and-set": TestAndSetLock}
 
-#: the checkers a machine can have; all are on unless the constructor says otherwise
-CHECKERS = ("lockdep", "sleep", "kasan", "races", "rcu", "lists", "leaks")
 
-
-class Machine(Reports):
-    """One computer.
+class Machine:
+    """One computer, made of its parts.
 
     - `cpus` (1…1024), `sockets` the CPUs are spread over (NUMA nodes are sockets)
     - `seed` fixes every random choice (`machine.random`)
@@ -57,12 +66,13 @@ class Machine(Reports):
     - `preempt` whether a thread can lose its CPU to another one while it runs kernel code
     - `checkers` which of `CHECKERS` are on; `()` for none
     - `record` whether events are recorded for `Trace`
-    - `statistics` False: with neither checkers nor a record, spin locks keep no
-      statistics either (for speed)
+    - `statistics` False: with neither checkers nor a record, keep no lock statistics either
     - `pages` how many page frames there are
 
     Raises `ValueError` on sizes that make no sense. Guards: a machine is used from one Python thread.
     """
+
+    _made: dict[Any, Any] = {}  # noqa: RUF012  # what is used in place of a class; the explorer has its own
 
     def __init__(
         self,
@@ -81,33 +91,23 @@ class Machine(Reports):
             raise ValueError(f"a machine has 1 to 1024 CPUs, not {cpus}")
         if not 1 <= sockets <= cpus:
             raise ValueError(f"{cpus} CPUs cannot be spread over {sockets} sockets")
-        self.checkers = frozenset(checkers)
-        unknown = sorted(self.checkers - set(CHECKERS))
-        if unknown:
-            raise ValueError(f"no checker {', '.join(unknown)}; there are {', '.join(CHECKERS)}")
-        self.findings = Findings()
+        wanted = frozenset(checkers)
         self.seed = seed
         self.random = random.Random(seed)
-        self.recorder = Recorder()
-        self.rows = self.recorder.rows if record else None
-        self.statistics = bool(self.checkers) or record or statistics
-        self.order = HappensBefore(self) if "races" in self.checkers else None
-        if (
-            not self.classes and not record and self.order is None
-        ):  # nobody wants to be told of each lock operation
-            self.classes = {QueuedSpinLock: StraightSpinLock if self.statistics else BareSpinLock}
-        self.setup_checks()
-        self.setup_validation()
-        super().__init__(cpus, sockets, costs, preempt)
-        self.socket_of = [cpu.socket for cpu in self.cpus] if sockets > 1 else None
-        self.socket_masks = [
-            sum(1 << cpu.id for cpu in self.cpus if cpu.socket == number) for number in range(sockets)
-        ]
-        self.rcu = Rcu(self)
-        self.pages = PageAllocator(self, frames=pages, nodes=sockets)
-        self.boot = self.new_context("boot", AGENT)
-        self.current = self.boot
-        self.replay_hint = (
+        self.costs = costs
+        self.sched = self.make(Scheduler, cpus, sockets, preempt)  # time, CPUs, who runs
+        self.irq = self.make(IrqFlags)  # interrupts and preemption, off and on
+        self.stat = self.make(Statistics, record, bool(wanted) or record or statistics)
+        self.steps = self.make(Steps)  # what the explorer stops at
+        self.check = self.make(Checks, wanted)  # what watches a run
+        self.rcu = self.make(Rcu)
+        self.pages = self.make(PageAllocator, frames=pages, nodes=sockets)
+        self.findings = self.check.findings
+        self.cpus = self.sched.cpus
+        #: `work(ns)`: keep this CPU busy for so long. Await it at once.
+        self.work: Callable[[int], Any] = self.sched.work
+        self.sched.boot = self.sched.current = self.sched.new_context("boot", AGENT)
+        self.check.replay = (
             f"the same threads on Machine({cpus}, seed={seed}, sockets={sockets}, "
             f"costs={costs}, preempt={preempt})"
         )
@@ -127,10 +127,11 @@ class Machine(Reports):
         coro: Coroutine[Any, Any, Any],
         cpu: int | None = None,
         name: str | None = None,
-        context: Context | None = None,
+        once: bool = False,
     ) -> Context:
         """Start a thread; it runs when the machine does. `cpu` pins it; else it starts on the next
-        CPU and may migrate.
+        CPU and may migrate. `once`: nobody asks about it later, so its record is used again, and
+        there may be millions of such threads.
         """
         if isinstance(coro, Pause):
             coro = _only(coro)  # a thread may do nothing but `machine.work(ns)`
@@ -139,37 +140,25 @@ class Machine(Reports):
         if cpu is not None and not 0 <= cpu < len(self.cpus):
             coro.close()
             raise ValueError(f"no CPU {cpu}; this machine has {len(self.cpus)}, numbered from 0")
-        context = context or self.new_context(
-            name or f"{getattr(coro, '__name__', 'task')}/{len(self.contexts)}", TASK
-        )
+        sched = self.sched
+        name = name or getattr(coro, "__name__", "task") + ("" if once else f"/{len(sched.contexts)}")
+        context = sched.reuse(name, TASK) if once else sched.new_context(name, TASK)
+        context.disposable = once
         context.pinned = cpu is not None
-        if self.order is not None:
-            self.order.fork(self.current, context)
-        self.start(context, coro, self._emptiest() if cpu is None else self.cpus[cpu])
+        self.check.order.fork(sched.current, context)
+        sched.start(context, coro, None if cpu is None else self.cpus[cpu])
         return context
-
-    def spawn_once(self, coro: Coroutine[Any, Any, Any], cpu: int | None = None, name: str = "task") -> None:
-        """Start a thread that nobody asks about later; its record is used again, so there may
-        be millions of them.
-        """
-        context = self.reuse(name, TASK)
-        context.disposable = True
-        self.spawn(coro, cpu, name, context)
 
     def spawn_device(self, coro: Coroutine[Any, Any, Any], name: str) -> Context:
         """Start something that runs beside the CPUs, a device that does DMA for instance;
         it takes no lock.
         """
-        context = self.new_context(name, AGENT)
+        context = self.sched.new_context(name, AGENT)
         context.coro = coro
         context.send = coro.send
-        if self.order is not None:
-            self.order.fork(self.current, context)
-        self.at(context, 0)
+        self.check.order.fork(self.sched.current, context)
+        self.sched.at(context, 0)
         return context
-
-    def _emptiest(self) -> Cpu:
-        return min(self.cpus, key=lambda cpu: (cpu.task is not None, len(cpu.queue), cpu.id))
 
     def run(self, coro: Coroutine[Any, Any, T], cpu: int = 0, name: str | None = None) -> T:
         """Run one coroutine to its end and return its result; hardware and timers go on meanwhile.
@@ -177,12 +166,10 @@ class Machine(Reports):
         Raises what the coroutine raises, and `Deadlock` if it can never end.
         """
         self._not_nested("run", coro)
-        context = self.reuse(name or str(getattr(coro, "__name__", "task")), TASK)
-        context.disposable = True
-        self.spawn(coro, cpu, name, context)
-        self._go(context)
+        context = self.spawn(coro, cpu, name, once=True)
+        self.sched.run(context)
         if not context.done:
-            raise Deadlock(f"{context.name} cannot go on: {self.why_stuck(context)}")
+            raise Deadlock(f"{context.name} cannot go on: {self.check.watchdog.why_stuck(context)}")
         return context.result  # type: ignore[no-any-return]
 
     def simulate(self, until: int | None = None) -> Trace:
@@ -195,86 +182,156 @@ class Machine(Reports):
         """
         self._not_nested("simulate")
         if until is None:
-            self._go(None)
+            self.sched.run(None)
         else:
-            self._go_until(until)
-        self.report_stuck(all_over=not self.stopped)
+            self.sched.run_until(until)
+        self.check.watchdog.look(all_over=not self.sched.stopped)
         return self.trace()
 
     def advance(self, ns: int) -> None:
         """Let `ns` nanoseconds pass: timers and hardware do what is due."""
         self._not_nested("advance")
-        self._go_until(self.now + ns)
+        self.sched.run_until(self.now + ns)
 
     def _not_nested(self, what: str, coro: Coroutine[Any, Any, Any] | None = None) -> None:
-        if self.current is not self.boot:
+        if self.sched.current is not self.sched.boot:
             if coro is not None:
                 coro.close()
             raise RuntimeError(
                 f"machine.{what} cannot be called from code that runs on the machine; await it instead"
             )
 
-    def _go_until(self, until: int) -> None:
-        if until < self.now:
-            raise ValueError(f"it is {self.now} ns already; {until} ns has passed")
-        end = self.reuse("until", AGENT)
-        end.send = _stop
-        entry = (until, -1, end)  # before anything else that is due then
-        heappush(self.heap, entry)
-        try:
-            self._go(None)
-        finally:
-            if entry in self.heap:
-                self.heap.remove(entry)
-                heapify(self.heap)
-            self.retire(end)
-
-    def _go(self, context: Context | None) -> None:
-        self.stop_at, self.stopped, self.alone = context, False, context is not None
-        try:
-            self.loop()
-        finally:
-            self.current, self.alone = self.boot, False
-            if self.order is not None:
-                self.order.settle(self.boot, self.contexts)
-
     # -- time ----------------------------------------------------------------
 
-    def work(self, ns: int) -> Any:
-        """Keep this CPU busy for `ns` nanoseconds. Await it at once: for what runs alone the time is
-        over when this returns.
-        """
-        if self.alone:
-            if ns <= 0:
-                return DONE
-            heap = self.heap
-            # nothing else is due at all
-            if not self.ready and len(heap) == 1 and heap[0][2] is self.current:
-                self.now += ns
-                return DONE
-            if self.skip(ns):
-                return DONE
-        try:
-            return self.pauses[ns]
-        except KeyError:
-            return self.new_pause(ns)
+    @property
+    def now(self) -> int:
+        """Virtual time in ns."""
+        return self.sched.now
 
     def cpu(self) -> int:
         """`smp_processor_id`: the CPU the running context is on."""
-        return self.current.cpu_id
+        return self.sched.current.cpu_id
+
+    # -- locks, counters, lists: names make the classes that validator and statistics go by ------------
+
+    def make(self, cls: Callable[..., T], *args: Any, **options: Any) -> T:
+        """A primitive of this machine that has no method of its own here: `make(Completion, "done")`."""
+        made: T = self._made.get(cls, cls)(self, *args, **options)
+        return made
+
+    def spinlock(self, name: str, *, kind: str = "queued", subclass: int = 0) -> SpinLock:
+        """A `spinlock_t`. `kind`: "queued" (Linux today), "ticket" or "test-and-set"."""
+        if kind not in SPIN_KINDS:
+            raise ValueError(f"no spin lock of kind {kind!r}; there are {', '.join(SPIN_KINDS)}")
+        return self.make(SPIN_KINDS[kind], name, subclass=subclass)
+
+    def raw_spinlock(self, name: str, *, subclass: int = 0) -> SpinLock:
+        """A `raw_spinlock_t`: spins even on a real-time kernel, so nothing that could sleep there may
+        be taken under it.
+        """
+        return self.make(SpinLock, name, raw=True, subclass=subclass)
+
+    def rwlock(self, name: str, *, subclass: int = 0) -> RwLock:
+        """An `rwlock_t`."""
+        return self.make(RwLock, name, subclass=subclass)
+
+    def mutex(self, name: str, *, subclass: int = 0) -> Mutex:
+        """A `struct mutex`."""
+        return self.make(Mutex, name, subclass=subclass)
+
+    def rwsem(self, name: str, *, subclass: int = 0) -> RwSemaphore:
+        """A `struct rw_semaphore`."""
+        return self.make(RwSemaphore, name, subclass=subclass)
+
+    def atomic(self, name: str, value: int = 0) -> Atomic:
+        """An `atomic_t`."""
+        return self.make(Atomic, name, value)
+
+    def refcount(self, name: str, value: int = 1) -> RefCount:
+        """A `refcount_t`."""
+        return self.check.ledger.enter_refcount(self.make(RefCount, name, value))
+
+    def list_head(self, name: str) -> ListHead:
+        """A `struct list_head` that anchors a list."""
+        return self.check.ledger.enter_list(self.make(ListHead, name))
+
+    # -- memory --------------------------------------------------------------
+
+    @coroutine
+    def kmalloc(
+        self, cls: type[K], *args: Any, gfp: GFP = GFP_KERNEL, **kwargs: Any
+    ) -> Generator[int | None, None, K | None]:
+        """A new driver object `cls(machine, ...)`, or None when memory is out (or was made to fail)."""
+        place = here()
+        if gfp & GFP_KERNEL:
+            self.check.might_sleep(place)
+        yield from self.work(self.costs.atomic)
+        if self.pages.faults.should_fail(place):
+            return None
+        obj = cls(self, *args, **kwargs)
+        obj.allocated = place
+        self.check.objects[obj.serial] = obj
+        return obj
+
+    @coroutine
+    def kfree(self, obj: KObject) -> Generator[int | None, None, None]:
+        """Give an object back: touching it afterwards is a use after free."""
+        place = here()
+        yield from self.steps.field(obj, "", True)
+        self.check.object_freed(obj, place)
+
+    @coroutine
+    def alloc_page(
+        self, gfp: GFP = GFP_KERNEL, *, node: int = -1, name: str = "page"
+    ) -> Generator[int | None, None, Page | None]:
+        """A cleared page, or None."""
+        return (yield from self.pages.alloc(gfp, node=node, name=name, place=here()))
+
+    @coroutine
+    def alloc_pages(
+        self, count: int, gfp: GFP = GFP_KERNEL, *, node: int = -1, name: str = "pages"
+    ) -> Generator[int | None, None, list[Page]]:
+        """Cleared pages in a row (`alloc_pages` of higher order), or an empty list."""
+        return (yield from self.pages.alloc_run(count, gfp, node=node, name=name, place=here()))
+
+    @coroutine
+    def free_page(self, page: Page) -> Generator[int | None, None, None]:
+        """Give a page back."""
+        yield from self.pages.free(page, here())
+
+    # -- what a driver asserts, what a run leaves ----------------------------
+
+    def might_sleep(self) -> None:
+        """`might_sleep`: report it if the running context must not sleep here."""
+        self.check.might_sleep(here())
+
+    def bug_on(self, condition: bool, what: str) -> None:
+        """`BUG_ON`: stop everything if `condition` holds."""
+        if condition:
+            self.check.report("kernel BUG", what, (here(),))
+            raise KernelBug(f"{what}, in {self.check.describe(self.sched.current)}")
+
+    def warn_on(self, condition: Any, what: str) -> bool:
+        """`WARN_ON`: report it if `condition` holds; returns the condition."""
+        if condition:
+            self.check.report("WARNING", what, (here(),))
+        return bool(condition)
+
+    def trace(self) -> Trace:
+        """The record so far (a copy: the machine may go on)."""
+        return self.stat.trace()
+
+    def lock_stat(self) -> LockStatTable:
+        """Every lock class that was taken, as /proc/lock_stat has them; prints as that file does."""
+        return self.stat.lock_stat()
 
     def __repr__(self) -> str:
-        threads = sum(not c.done and c.kind == TASK for c in self.contexts)
+        threads = sum(not c.done and c.kind == TASK for c in self.sched.contexts)
         return (
             f"Machine({len(self.cpus)} CPUs, {self.now} ns, {threads} threads alive, "
-            f"{len(self.findings)} "
-            "findings)"
+            f"{len(self.findings)} findings)"
         )
 
 
 async def _only(pause: Any) -> None:
     await pause
-
-
-def _stop(_: None) -> int | None:
-    raise Stop

@@ -15,14 +15,15 @@ kernel/softirq.c (`irq_exit`, `__do_softirq`).
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Generator
+from functools import partial
 from types import coroutine
 from typing import Any
 
-from vtdkit.kernel.record.record import IRQ_ENTER, IRQ_EXIT, RUN, SLEEP, WAKE
+from vtdkit.kernel.record.record import END, IRQ_ENTER, IRQ_EXIT, RUN, SLEEP, WAIT, WAIT_END, WAKE
 
 from .context import AGENT, HARD_OFF, HARDIRQ, SOFTIRQ, TASK, Context, Cpu
-from .costs import Costs
-from .engine import Clock, Engine
+from .engine import Engine
+from .host import Clock, Host
 
 Handler = Callable[[], Coroutine[Any, Any, Any]]
 
@@ -30,20 +31,37 @@ Handler = Callable[[], Coroutine[Any, Any, Any]]
 class Scheduler(Engine):
     """The engine plus CPUs. `preempt=False`: a thread keeps its CPU until it sleeps."""
 
-    __slots__ = ("costs", "cpus", "movable", "preempt")
+    __slots__ = ("costs", "cpus", "movable", "preempt", "socket_masks", "socket_of")
 
-    def __init__(self, cpus: int, sockets: int, costs: Costs, preempt: bool) -> None:
-        super().__init__()
-        self.costs = costs
+    def __init__(self, machine: Host, cpus: int, sockets: int, preempt: bool) -> None:
+        super().__init__(machine)
+        self.costs = machine.costs
         self.preempt = preempt
         self.movable = 0  # unpinned threads on all run queues together
         per_socket = -(-cpus // sockets)
         self.cpus = [Cpu(i, i // per_socket) for i in range(cpus)]
+        self.socket_of = [cpu.socket for cpu in self.cpus] if sockets > 1 else None
+        self.socket_masks = [
+            sum(1 << cpu.id for cpu in self.cpus if cpu.socket == number) for number in range(sockets)
+        ]
+
+    def line_between(self, cpu: int, have: int) -> int:
+        """Nanoseconds to get a cache line to `cpu` from one of the CPUs in the bit mask `have`."""
+        if self.socket_of is None or cpu < 0 or have & self.socket_masks[self.socket_of[cpu]]:
+            return self.costs.line_near
+        return self.costs.line_far
+
+    def _note(self, context: Context, kind: int, obj: int = 0) -> None:
+        """Record what becomes of a context; what is no CPU's work has no row in a timeline."""
+        if context.cpu_id >= 0:
+            self.machine.stat.emit(context, kind, obj)
 
     # -- threads -------------------------------------------------------------
 
-    def start(self, context: Context, coro: Coroutine[Any, Any, Any], cpu: Cpu) -> None:
-        """Put a new thread on a CPU."""
+    def start(self, context: Context, coro: Coroutine[Any, Any, Any], cpu: Cpu | None) -> None:
+        """Put a new thread on a CPU; on the emptiest, if none is named."""
+        if cpu is None:
+            cpu = min(self.cpus, key=lambda cpu: (cpu.task is not None, len(cpu.queue), cpu.id))
         context.coro = coro
         context.send = coro.send
         context.cpu, context.cpu_id = cpu, cpu.id
@@ -52,7 +70,7 @@ class Scheduler(Engine):
     def wake(self, context: Context) -> None:
         """Make a sleeping thread runnable (`try_to_wake_up`): it pays for the wake-up before it goes on."""
         context.waiting = None
-        self.note(context, WAKE, 0)
+        self._note(context, WAKE)
         if context.kind != TASK:
             self.at(context, 0)  # it only spun, see `sleep_on`
             return
@@ -78,7 +96,7 @@ class Scheduler(Engine):
     def _dispatch(self, cpu: Cpu, context: Context, ns: int) -> None:
         """Give the CPU to a thread; if an interrupt sits on the CPU the thread starts below it."""
         cpu.task = context
-        self.note(context, RUN, 0)
+        self._note(context, RUN)
         if cpu.top is None:
             cpu.top = context
             if context.suspended:
@@ -140,9 +158,9 @@ class Scheduler(Engine):
         context = self.current
         context.waiting = what
         context.since = self.now
-        self.note(context, SLEEP, 0)
+        self._note(context, SLEEP)
         if context.kind != TASK:
-            self.slept_in_interrupt(context)
+            self.machine.check.slept_in_interrupt(context)
             yield None
             return
         for hold in context.held:
@@ -182,26 +200,23 @@ class Scheduler(Engine):
 
     def interrupt(self, cpu: Cpu, name: str, handler: Handler) -> None:
         """A hard interrupt reaches `cpu` now: it runs at once, or when interrupts come back on."""
-        cpu.irqs.append((name, handler, self.known_here()))
+        cpu.irqs.append((name, handler, self.machine.check.known_here()))
         self._came_up(cpu)
 
     def raise_softirq(self, cpu: Cpu, name: str, handler: Handler) -> None:
         """A softirq becomes pending on `cpu`: it runs after the present interrupt, or when
         bottom halves are on.
         """
-        cpu.softirqs.append((name, handler, self.known_here()))
+        cpu.softirqs.append((name, handler, self.machine.check.known_here()))
         self._came_up(cpu)
 
     def _came_up(self, cpu: Cpu) -> None:
         cpu.pending = True
         if cpu.top is self.current and cpu.top is not None:
             # The running step set it off on its own CPU: let that step end first.
-            self.call_in(1, lambda: self._open_later(cpu), "self interrupt")
+            self.call_in(1, partial(self.open_cpu, cpu), "self interrupt")
         else:
             self.open_cpu(cpu)
-
-    def _open_later(self, cpu: Cpu) -> None:
-        self.open_cpu(cpu)
 
     def open_cpu(self, cpu: Cpu) -> bool:
         """Start what waits for this CPU, if it may start now. True if the context on top was displaced."""
@@ -223,14 +238,14 @@ class Scheduler(Engine):
         if below is not None and not below.suspended:
             self._suspend(below)
         context = self.reuse(name, kind)
-        self.follow(context, known)
+        self.machine.check.follow(context, known)
         context.below = below
         context.cpu, context.cpu_id = cpu, cpu.id
         context.coro = handler()
         context.send = context.coro.send
         cpu.top = context
-        self.note(context, IRQ_ENTER, 0)
-        self.entered(context)
+        self._note(context, IRQ_ENTER)
+        self.machine.check.entered(context)
         self.at(context, self.costs.irq_entry)
 
     def _suspend(self, context: Context) -> None:
@@ -286,8 +301,8 @@ class Scheduler(Engine):
         """
         cpu = context.cpu
         assert cpu is not None
-        self.note(context, IRQ_EXIT, 0)
-        self.left(context)
+        self._note(context, IRQ_EXIT)
+        self.machine.check.left(context)
         self.retire(context)
         cpu.top = context.below
         if cpu.pending and self.open_cpu(cpu):
@@ -306,13 +321,27 @@ class Scheduler(Engine):
         if cpu is not None and self.open_cpu(cpu):
             yield None
 
-    # -- ends ----------------------------------------------------------------
+    @coroutine
+    def busy_wait(self, what: str) -> Generator[int | None, None, None]:
+        """Keep the CPU busy until somebody lets this context go on (`at`); the record shows
+        `what` it waits for.
+        """
+        context = self.current
+        context.waiting, context.since = what, self.now
+        number = self.machine.stat.word(what)
+        self._note(context, WAIT, number)
+        yield None
+        self._note(context, WAIT_END, number)
+        context.waiting = None
+
+    # -- ends --------------------------------------------------------------
 
     def finished(self, context: Context, value: Any) -> None:
         super().finished(context, value)
         self._off(context)
 
     def failed(self, context: Context, error: BaseException) -> None:
+        self.machine.check.failed(error)
         context.done, context.error = True, error
         self._off(context)
         super().failed(context, error)
@@ -320,26 +349,10 @@ class Scheduler(Engine):
     def _off(self, context: Context) -> None:
         """An ended context leaves its CPU."""
         if context.kind == TASK:
-            self.ended(context)
+            self._note(context, END)
+            self.machine.check.ended(context)
             self.leave_cpu(context)
             if context.disposable:
                 self.retire(context)
         elif context.kind != AGENT:
             self._pop(context)
-
-    # -- hooks ---------------------------------------------------------------
-
-    def note(self, context: Context, kind: int, obj: int) -> None:
-        """Record an event of `context` (the machine knows how)."""
-
-    def ended(self, context: Context) -> None:
-        """A thread has ended."""
-
-    def entered(self, context: Context) -> None:
-        """An interrupt handler starts (for the race detector)."""
-
-    def left(self, context: Context) -> None:
-        """An interrupt handler has ended (for the race detector and "still has locks held")."""
-
-    def slept_in_interrupt(self, context: Context) -> None:
-        """Something that is no thread wanted to sleep (a bug, to be reported)."""

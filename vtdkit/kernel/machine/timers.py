@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from vtdkit.kernel.record.sites import Spot, here
 
 if TYPE_CHECKING:
-    from .machine import Machine
+    from .scheduling import Scheduler
 
 Handler = Callable[[], Coroutine[Any, Any, Any]]
 
@@ -22,8 +22,8 @@ class IrqLine:
     `cpu` runs, interrupts off.
     """
 
-    def __init__(self, machine: Machine, name: str, handler: Handler, cpu: int) -> None:
-        self.machine = machine
+    def __init__(self, sched: Scheduler, name: str, handler: Handler, cpu: int) -> None:
+        self.sched = sched
         self.name = name
         self.handler = handler
         self.cpu = cpu
@@ -33,11 +33,11 @@ class IrqLine:
         """Raise it in `ns` nanoseconds; delivery takes `Costs.irq` more, and longer while the
         CPU has interrupts off.
         """
-        machine = self.machine
+        sched = self.sched
         self.raised += 1
-        target = machine.cpus[self.cpu]
-        machine.call_in(
-            ns + machine.costs.irq, lambda: machine.interrupt(target, self.name, self.handler), self.name
+        target = sched.cpus[self.cpu]
+        sched.call_in(
+            ns + sched.costs.irq, lambda: sched.interrupt(target, self.name, self.handler), self.name
         )
 
     def __repr__(self) -> str:
@@ -47,8 +47,8 @@ class IrqLine:
 class Timer:
     """A timer: its function runs in softirq context, on the CPU that armed it unless one was named."""
 
-    def __init__(self, machine: Machine, name: str, function: Handler, cpu: int | None) -> None:
-        self.machine = machine
+    def __init__(self, sched: Scheduler, name: str, function: Handler, cpu: int | None) -> None:
+        self.sched = sched
         self.name = name
         self.function = function
         self.cpu = cpu
@@ -63,11 +63,11 @@ class Timer:
 
     def mod(self, ns: int) -> None:
         """`mod_timer`: have it expire `ns` nanoseconds from now, whatever was set before."""
-        machine = self.machine
+        sched = self.sched
         self.delete()
         self.armed = here()
-        number = self.cpu if self.cpu is not None else max(machine.cpu(), 0)
-        self._cancel = machine.call_in(ns, lambda: self._expire(number), self.name)
+        number = self.cpu if self.cpu is not None else max(sched.current.cpu_id, 0)
+        self._cancel = sched.call_in(ns, lambda: self._expire(number), self.name)
 
     def delete(self) -> None:
         """`del_timer`: do not expire. A function already running is not waited for."""
@@ -78,7 +78,7 @@ class Timer:
     def _expire(self, number: int) -> None:
         self._cancel = None
         self.fired += 1
-        self.machine.raise_softirq(self.machine.cpus[number], self.name, self.function)
+        self.sched.raise_softirq(self.sched.cpus[number], self.name, self.function)
 
     def __repr__(self) -> str:
         return f"<timer {self.name}: {'pending' if self.pending else 'idle'}, fired {self.fired} times>"

@@ -262,7 +262,7 @@ async def _arrivals(
         await machine.work(draw())
         if until is not None and machine.now >= until:
             return
-        machine.spawn_once(_once(load, body, number), cpus[number % len(cpus)] if cpus else None, name)
+        machine.spawn(_once(load, body, number), cpus[number % len(cpus)] if cpus else None, name, once=True)
         number += 1
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from vtdkit.kernel.record.sites import Spot
 
 if TYPE_CHECKING:
-    from vtdkit.kernel.machine.machine import Machine
+    from .host import Host
 
 
 class Faults:
@@ -19,7 +19,7 @@ class Faults:
     each with this chance.
     """
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Host) -> None:
         self.machine = machine
         self.count = 0
         self.nth: int | None = None

@@ -23,7 +23,7 @@ from vtdkit.kernel.record.sites import Spot, here
 from .objects import KObject, shared
 
 if TYPE_CHECKING:
-    from vtdkit.kernel.machine.machine import Machine
+    from .host import Host
 
 
 class ListHead(KObject):
@@ -33,7 +33,7 @@ class ListHead(KObject):
 
     items = shared(())
 
-    def __init__(self, machine: Machine, label: str) -> None:
+    def __init__(self, machine: Host, label: str) -> None:
         super().__init__(machine, label)
         self.preset(items=())
         self._gone: dict[int, str] = {}
@@ -57,13 +57,13 @@ class ListHead(KObject):
         """`list_del`: take `entry` out and poison it."""
         place = here()
         machine = self.machine
-        yield from machine.field_step(self, "items", False)
+        yield from machine.steps.field(self, "items", False)
         seen = self._access("items", False, False, place)
         if not _has(seen, entry):
             how = self._gone.get(id(entry), "it is not on this list")
-            machine.list_corruption(self, entry, "list_del corruption", how, place)
+            self.check.list_corruption(self, entry, "list_del corruption", how, place)
             return
-        yield from machine.field_step(self, "items", True)
+        yield from machine.steps.field(self, "items", True)
         self._check(seen, "list_del", entry, place)
         self._access("items", True, False, place)
         self.cells["items"].value = tuple(item for item in seen if item is not entry)
@@ -72,12 +72,12 @@ class ListHead(KObject):
     @coroutine
     def _link(self, entry: Any, change: Any, what: str, place: Spot) -> Generator[int | None, None, None]:
         machine = self.machine
-        yield from machine.field_step(self, "items", False)
+        yield from machine.steps.field(self, "items", False)
         seen = self._access("items", False, False, place)
         if _has(seen, entry):
-            machine.list_corruption(self, entry, f"{what} double add", "it is on the list already", place)
+            self.check.list_corruption(self, entry, f"{what} double add", "it is on the list already", place)
             return
-        yield from machine.field_step(self, "items", True)
+        yield from machine.steps.field(self, "items", True)
         self._check(seen, what, entry, place)
         self._access("items", True, False, place)
         self.cells["items"].value = change(seen)
@@ -86,7 +86,7 @@ class ListHead(KObject):
     def _check(self, seen: tuple[Any, ...], what: str, entry: Any, place: Spot) -> None:
         if self.cells["items"].value is not seen:
             why = "its neighbours changed while it was being linked"
-            self.machine.list_corruption(self, entry, f"{what} corruption", why, place)
+            self.check.list_corruption(self, entry, f"{what} corruption", why, place)
 
     def entries(self) -> Iterator[Any]:
         """Walk the list as it is now, in one step; hold its lock."""
@@ -103,7 +103,7 @@ class ListHead(KObject):
             items = await self.read("items")
             after = _position(items, entry) + 1 if entry is not None else 0
             if entry is not None and after == 0:
-                self.machine.list_corruption(
+                self.check.list_corruption(
                     self, entry, "list walk", "the entry the walk stood on was deleted (LIST_POISON1)", here()
                 )
                 return

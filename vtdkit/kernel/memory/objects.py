@@ -35,7 +35,7 @@ from vtdkit.kernel.checkers.races import Cell
 from vtdkit.kernel.record.sites import ANYWHERE, Spot, here
 
 if TYPE_CHECKING:
-    from vtdkit.kernel.machine.machine import Machine
+    from .host import Host
 
 
 class shared(property):
@@ -63,8 +63,7 @@ def _own_code(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _getter(name: str) -> Callable[[Any], Any]:
     def get(obj: Any) -> Any:
-        cell, machine = obj.cells[name], obj.machine
-        context = machine.current
+        cell, context = obj.cells[name], obj.sched.current
         if cell.reader is context.vc:
             if cell.tick != context.tick:
                 # nobody else wrote since it looked last: only its own count went up (see
@@ -73,8 +72,8 @@ def _getter(name: str) -> Callable[[Any], Any]:
                 access.code, access.offset = frame.f_code, frame.f_lasti
                 if not cell.reads:
                     cell.reads[context.id] = access
-        elif machine.watching:
-            machine.touch_field(obj, name, False, ANYWHERE.at(_getframe(1)), False)
+        elif obj.check.watching:
+            obj.check.touch_field(obj, name, False, ANYWHERE.at(_getframe(1)), False)
         return cell.value
 
     return get
@@ -82,8 +81,7 @@ def _getter(name: str) -> Callable[[Any], Any]:
 
 def _setter(name: str) -> Callable[[Any, Any], None]:
     def set(obj: Any, value: Any) -> None:
-        cell, machine = obj.cells[name], obj.machine
-        context = machine.current
+        cell, context = obj.cells[name], obj.sched.current
         if cell.writer is context.vc:
             # nobody else touched it since it wrote last: nothing to compare with
             access, frame = cell.write, _getframe(1)
@@ -91,8 +89,8 @@ def _setter(name: str) -> Callable[[Any, Any], None]:
             if cell.reads:
                 cell.reads.clear()
                 cell.tick = -1
-        elif machine.watching:
-            machine.touch_field(obj, name, True, ANYWHERE.at(_getframe(1)), False)
+        elif obj.check.watching:
+            obj.check.touch_field(obj, name, True, ANYWHERE.at(_getframe(1)), False)
         cell.value = value
 
     return set
@@ -105,8 +103,9 @@ class KObject:
 
     __shared__: ClassVar[dict[str, Any]] = {}  # the watched fields, with what they start as
 
-    def __init__(self, machine: Machine, label: str = "") -> None:
-        self.machine = machine
+    def __init__(self, machine: Host, label: str = "") -> None:
+        self.machine: Any = machine  # drivers use all of it
+        self.sched, self.check = machine.sched, machine.check
         self.label = label or type(self).__name__
         self.cells = {name: Cell(value) for name, value in self.__shared__.items()}
         self.released: dict[
@@ -114,7 +113,7 @@ class KObject:
         ] = {}  # what the last store_release of a field published
         self.freed: Spot | None = None
         self.allocated: Spot | None = None
-        self.serial = machine.new_object(self)
+        self.serial = self.check.new_object(self)
 
     def name_of_field(self, field: str) -> str:
         """What a finding calls one of the fields."""
@@ -125,20 +124,20 @@ class KObject:
     @coroutine
     def read(self, field: str) -> Generator[int | None, None, Any]:
         """A plain read as a step of its own: another thread may run just before it."""
-        yield from self.machine.field_step(self, field, False)
+        yield from self.machine.steps.field(self, field, False)
         return self._access(field, False, False, here())
 
     @coroutine
     def read_once(self, field: str) -> Generator[int | None, None, Any]:
         """READ_ONCE: a marked read, a step of its own."""
-        yield from self.machine.field_step(self, field, False)
+        yield from self.machine.steps.field(self, field, False)
         return self._access(field, False, True, here())
 
     @coroutine
     def write(self, **values: Any) -> Generator[int | None, None, None]:
         """A plain write as a step of its own (one for each field, in the order given)."""
         for field, value in values.items():
-            yield from self.machine.field_step(self, field, True)
+            yield from self.machine.steps.field(self, field, True)
             self._access(field, True, False, here())
             self.cells[field].value = value
 
@@ -146,7 +145,7 @@ class KObject:
     def write_once(self, **values: Any) -> Generator[int | None, None, None]:
         """WRITE_ONCE: a marked write, a step of its own."""
         for field, value in values.items():
-            yield from self.machine.field_step(self, field, True)
+            yield from self.machine.steps.field(self, field, True)
             self._access(field, True, True, here())
             self.cells[field].value = value
 
@@ -156,9 +155,8 @@ class KObject:
         it sees came before it.
         """
         value = yield from self.read_once(field)
-        order = self.machine.order
-        if order is not None and field in self.released:
-            order.observe_clock(self.machine.current, self.released[field])
+        if field in self.released:
+            self.check.order.observe_clock(self.sched.current, self.released[field])
         return value
 
     @coroutine
@@ -166,16 +164,15 @@ class KObject:
         """`smp_store_release`, `rcu_assign_pointer`: a marked write, the other half of `load_acquire`."""
         for field, value in values.items():
             yield from self.write_once(**{field: value})
-            if self.machine.order is not None:
-                self.released[field] = self.machine.order.snapshot(self.machine.current)
+            self.released[field] = self.check.order.snapshot(self.sched.current)
 
     def _access(self, field: str, write: bool, marked: bool, place: Spot) -> Any:
         if field not in self.__shared__:
-            self.machine.no_such_field(self, field, place)
+            self.check.no_such_field(self, field, place)
             known = ", ".join(self.__shared__) or "none"
             raise AttributeError(f"{type(self).__name__} has no shared field {field!r}; it has {known}")
-        if self.machine.watching:
-            self.machine.touch_field(self, field, write, place, marked)
+        if self.check.watching:
+            self.check.touch_field(self, field, write, place, marked)
         return self.cells[field].value
 
     def peek(self, field: str) -> Any:

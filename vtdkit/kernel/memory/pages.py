@@ -1,38 +1,27 @@
-"""Pages of table words, and the allocator they come from.
+"""Pages of table words.
 
 A page is 512 words of 64 bits, read and written one word at a time: `load`, `store`, `cmpxchg`, `xchg`,
 bit operations. Each is atomic and (as everywhere in this kit) sequentially consistent. Each pays for its
 cache line if another CPU has it; beyond that, read-modify-write operations cost `Costs.atomic`, plain
-loads and stores nothing. A freed page is filled with `POISON` and kept out of circulation for a while, so
-that a late reader is caught whatever the interleaving; the checker's name for it is the kernel's, KASAN.
+loads and stores nothing.
 
-`GFP_KERNEL` may sleep (asking for it in atomic context is a bug that is reported), `GFP_ATOMIC` may
-not. Any allocation can be made to fail: `allocator.faults.nth = 3`, or with a probability drawn
-from the machine's seed.
-
-Mirrors mm/page_alloc.c, mm/kasan, lib/fault-inject.c. Guards: the free list and the counts belong to the
-allocator (in Linux: its own locks and per-CPU lists, which are not modelled); a page's words are shared
+Mirrors, in purpose, include/linux/atomic and a page table's own entries. Guards: a page's words are shared
 and unguarded, as in hardware.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from types import coroutine
 from typing import TYPE_CHECKING
 
 from vtdkit.kernel.checkers.races import WordClock
 from vtdkit.kernel.machine.context import Context
 from vtdkit.kernel.machine.engine import DONE
-from vtdkit.kernel.record.record import ALLOC, FREE
-from vtdkit.kernel.record.sites import Spot, here
-
-from .gfp import GFP, GFP_KERNEL
-from .injection import Faults
+from vtdkit.kernel.record.sites import Spot
 
 if TYPE_CHECKING:
-    from vtdkit.kernel.machine.machine import Machine
+    from .host import Host
 
 PAGE_SHIFT = 12
 WORDS = 512  # `index >> 9` is not 0 for any other index
@@ -64,7 +53,7 @@ class Page:
         "words",
     )
 
-    def __init__(self, machine: Machine, pfn: int, node: int, name: str, allocated: Spot | None) -> None:
+    def __init__(self, machine: Host, pfn: int, node: int, name: str, allocated: Spot | None) -> None:
         self.machine = machine
         self.pfn = pfn
         self.node = node
@@ -88,7 +77,7 @@ class Page:
     def load(self, index: int) -> Generator[int | None, None, int]:
         """Read word `index` (0…511), marked as READ_ONCE is."""
         machine = self.machine
-        context = machine.current
+        context = machine.sched.current
         cpu = context.cpu_id
         if cpu >= 0 and not self.lines.get(index >> 3, 0) >> cpu & 1:
             cost = self._fetch(index)
@@ -101,7 +90,7 @@ class Page:
             # what was done before the word was put there by an atomic is seen by who follows it
             clock = self.clocks[index]
             if context.vc is None or clock.known.get(context.id) is not context.vc:
-                machine.order.observe(context, clock)
+                machine.check.order.observe(context, clock)
                 clock.known[context.id] = context.vc
         return self.words[index]
 
@@ -109,7 +98,7 @@ class Page:
         """Write word `index`, marked as WRITE_ONCE is; its bits in `keep` stay. Await it at once: it
         may be written already.
         """
-        cpu = self.machine.current.cpu_id
+        cpu = self.machine.sched.current.cpu_id
         if cpu < 0 or self.lines.get(index >> 3) != 1 << cpu:
             cost = self._own(index, 0)
             if cost:
@@ -130,7 +119,7 @@ class Page:
     def load32(self, index: int) -> Generator[int | None, None, int]:
         """Read half a word: the 32 bits at byte 4 * `index`."""
         at = index >> 1
-        cpu = self.machine.current.cpu_id
+        cpu = self.machine.sched.current.cpu_id
         cached = cpu >= 0 and self.lines.get(at >> 3, 0) >> cpu & 1
         if not cached or at in self.clocks or self.freed is not None or at >> 9:
             word = yield from self.load(at)
@@ -140,7 +129,7 @@ class Page:
 
     def store32(self, index: int, value: int) -> Awaitable[None]:
         """Write half a word, the 32 bits at byte 4 * `index`, in one step: the other half stays."""
-        at, cpu = index >> 1, self.machine.current.cpu_id
+        at, cpu = index >> 1, self.machine.sched.current.cpu_id
         if (
             cpu < 0
             or self.lines.get(at >> 3) != 1 << cpu
@@ -161,7 +150,7 @@ class Page:
         """`memcpy` of a few words to `index` and on, within one page. Each word is written by itself.
         Await it at once.
         """
-        cpu, line, last = self.machine.current.cpu_id, index >> 3, index + len(values) - 1
+        cpu, line, last = self.machine.sched.current.cpu_id, index >> 3, index + len(values) - 1
         mine = cpu >= 0 and line == last >> 3 and self.lines.get(line) == 1 << cpu
         if not mine or self.freed is not None or self.watchers or not 0 <= index <= last < WORDS:
             return self._copy_each(index, values)
@@ -215,9 +204,10 @@ class Page:
         if cost:
             yield cost
         found = self._put(index, change)
-        if machine.order is not None:
+        order = machine.check.order
+        if order.on:
             clock = self.clocks.setdefault(index, WordClock())
-            machine.order.full_barrier(machine.current, clock)
+            order.full_barrier(machine.sched.current, clock)
             clock.known.clear()
         return found
 
@@ -239,9 +229,9 @@ class Page:
         that it really hits.
         """
         if self.freed is not None:
-            self.machine.use_after_free(self, index, what)
+            self.machine.check.use_after_free(self, index, what)
             return self, index % WORDS
-        self.machine.out_of_bounds(self, index, what)
+        self.machine.check.out_of_bounds(self, index, what)
         there = self.machine.pages.frames.get(self.pfn + index // WORDS)
         return there if there is not None else Page(
             self.machine, 0, self.node, "nowhere", None
@@ -262,14 +252,14 @@ class Page:
         machine = self.machine
         self._fetch(index)
         while self.words[index] == seen and not (enough is not None and enough()):
-            self.watchers.setdefault(index, []).append(machine.current)
-            yield from machine.busy_wait(f"{self.name}[{index}]")
+            self.watchers.setdefault(index, []).append(machine.sched.current)
+            yield from machine.sched.busy_wait(f"{self.name}[{index}]")
 
     def changed(self, index: int) -> None:
         """Word `index` was written: whoever spins on it sees it after one line transfer."""
         machine = self.machine
         for context in self.watchers.pop(index, ()):
-            machine.at(context, machine.costs.line_near)
+            machine.sched.at(context, machine.costs.line_near)
 
     def nudge(self) -> None:
         """Have everybody who spins on a word of this page look again."""
@@ -283,7 +273,7 @@ class Page:
         own no cache lines).
         """
         machine = self.machine
-        cpu = machine.current.cpu_id
+        cpu = machine.sched.current.cpu_id
         line = index >> 3
         have = self.lines.get(line, 0)
         if cpu < 0 or have >> cpu & 1:
@@ -291,13 +281,13 @@ class Page:
         self.lines[line] = have | 1 << cpu
         if not have:
             return 0
-        cost = machine.line_between(cpu, have)
-        return 0 if machine.alone and machine.skip(cost) else cost
+        cost = machine.sched.line_between(cpu, have)
+        return 0 if machine.sched.alone and machine.sched.skip(cost) else cost
 
     def _own(self, index: int, cost: int) -> int:
         """Have the line of a word alone, for `cost` on top; the ns that are still to be waited."""
         machine = self.machine
-        cpu = machine.current.cpu_id
+        cpu = machine.sched.current.cpu_id
         if cpu < 0:
             self.lines.pop(index >> 3, None)
             return 0
@@ -306,140 +296,10 @@ class Page:
         if have != 1 << cpu:
             self.lines[line] = 1 << cpu
             if have:
-                cost += machine.line_between(cpu, have)
-        return 0 if not cost or (machine.alone and machine.skip(cost)) else cost
+                cost += machine.sched.line_between(cpu, have)
+        return 0 if not cost or (machine.sched.alone and machine.sched.skip(cost)) else cost
 
     def __repr__(self) -> str:
         used = sum(word != 0 for word in self.words)
         state = "freed" if self.freed is not None else f"{used} of {WORDS} words set"
         return f"<page {self.pfn:#x} {self.name}: {state}>"
-
-
-class PageAllocator:
-    """Hands out page frames, node by node, lowest first; a freed one comes back after `QUARANTINE`
-    others of its node.
-
-    Guards: everything here is the allocator's own.
-    """
-
-    QUARANTINE = 256
-    FIRST_PFN = 0x1000
-
-    def __init__(self, machine: Machine, frames: int, nodes: int) -> None:
-        self.machine = machine
-        self.per_node = frames // nodes
-        self.next = [0] * nodes
-        self.freed: list[deque[int]] = [deque() for _ in range(nodes)]
-        self.frames: dict[int, Page] = {}
-        self.faults = Faults(machine)
-        self.in_use = 0
-        self.allocated = 0  # ever
-        self.peak = 0  # most at one time
-        self.page_class: type[Page] = Page
-
-    @coroutine
-    def alloc(
-        self,
-        gfp: GFP = GFP_KERNEL,
-        *,
-        node: int = NUMA_NO_NODE,
-        name: str = "page",
-        place: Spot | None = None,
-    ) -> Generator[int | None, None, Page | None]:
-        """One cleared page, or None when there is none to be had. `node`: the NUMA node to prefer."""
-        machine = self.machine
-        if place is None:
-            place = here()
-        if gfp & GFP_KERNEL:
-            machine.might_sleep(place)
-        yield from machine.work(machine.costs.page)
-        if self.faults.should_fail(place):
-            return None
-        return self.take(node, name, place)
-
-    def take(self, node: int, name: str, place: Spot | None) -> Page | None:
-        """The bookkeeping of `alloc`, at once and free of charge."""
-        pfn = self._frame(node)
-        if pfn is None:
-            return None
-        machine = self.machine
-        page = self.page_class(machine, pfn, self.node_of(pfn), name, place)
-        self.frames[pfn] = page
-        self.allocated += 1
-        page.serial = self.allocated
-        self.in_use += 1
-        self.peak = max(self.peak, self.in_use)
-        if machine.rows is not None:
-            machine.rows.extend(
-                (machine.now, machine.current.cpu_id, machine.current.id, ALLOC, 0, place, pfn)
-            )
-        return page
-
-    def take_run(self, count: int, node: int, name: str, place: Spot | None) -> list[Page]:
-        """`count` frames in a row (an allocation of higher order), or none at all."""
-        node = max(self._preferred(node), 0)
-        if self.next[node] + count > self.per_node:
-            return []
-        quarantined, self.freed[node] = self.freed[node], deque()
-        pages = [self.take(node, name, place) for _ in range(count)]
-        self.freed[node] = quarantined
-        return [page for page in pages if page is not None]
-
-    def _preferred(self, node: int) -> int:
-        """The node asked for; NUMA_NO_NODE means the running CPU's."""
-        cpu = self.machine.current.cpu
-        return cpu.socket if node == NUMA_NO_NODE and cpu is not None else node
-
-    def _frame(self, node: int) -> int | None:
-        """A page frame of this node if there is one, else of another."""
-        node = self._preferred(node)
-        nodes = sorted(range(len(self.next)), key=lambda candidate: (candidate != node, candidate))
-        for candidate in nodes:
-            if len(self.freed[candidate]) > self.QUARANTINE:
-                return self.freed[candidate].popleft()
-            if self.next[candidate] < self.per_node:
-                self.next[candidate] += 1
-                return self.FIRST_PFN + candidate * self.per_node + self.next[candidate] - 1
-        return next((self.freed[candidate].popleft() for candidate in nodes if self.freed[candidate]), None)
-
-    def node_of(self, pfn: int) -> int:
-        """The NUMA node a page frame belongs to."""
-        return (pfn - self.FIRST_PFN) // self.per_node
-
-    @coroutine
-    def free(self, page: Page, place: Spot | None = None) -> Generator[int | None, None, None]:
-        """Give a page back; freeing it twice is reported."""
-        self.give(page, place or here())
-        return
-        yield
-
-    def give(self, page: Page, place: Spot | None) -> None:
-        """The bookkeeping of `free`, at once."""
-        machine = self.machine
-        if page.freed is not None:
-            machine.double_free(page, place)
-            return
-        page.freed = place
-        self.in_use -= 1
-        page.words = [POISON] * WORDS
-        self.freed[page.node].append(page.pfn)
-        if machine.rows is not None:
-            machine.rows.extend(
-                (machine.now, machine.current.cpu_id, machine.current.id, FREE, 0, place, page.pfn)
-            )
-
-    def page(self, address: int) -> Page | None:
-        """The page frame that holds this physical address, live or freed; None where no page
-        was ever handed out.
-        """
-        return self.frames.get(address >> PAGE_SHIFT)
-
-    def live(self) -> Iterator[Page]:
-        """Pages handed out and not given back, by frame number."""
-        return (page for _, page in sorted(self.frames.items()) if page.freed is None)
-
-    def __len__(self) -> int:
-        return self.in_use
-
-    def __repr__(self) -> str:
-        return f"<{len(self)} pages in use, {self.peak} at most, {self.allocated} ever>"

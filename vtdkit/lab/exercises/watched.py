@@ -23,9 +23,10 @@ from typing import Any
 from vtdkit.iommu.hardware import RemappingHardware
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.iommu.pci import PciDevice
+from vtdkit.kernel.checkers.checks import CHECKERS, Checks
 from vtdkit.kernel.checkers.findings import KernelBug
 from vtdkit.kernel.machine.context import HARDIRQ
-from vtdkit.kernel.machine.machine import CHECKERS, Machine
+from vtdkit.kernel.machine.machine import Machine
 from vtdkit.kernel.memory.objects import KObject
 from vtdkit.kernel.memory.pages import Page
 from vtdkit.kernel.record.record import (
@@ -142,8 +143,27 @@ class Watch:
         self.allocated = 0
 
 
+class _WatchedChecks(Checks):
+    """The checkers, which tell the machine what is made and touched."""
+
+    machine: Any
+
+    def new_object(self, obj: Any) -> int:
+        watch = self.machine.watch
+        watch.objects.append(obj)
+        if self.machine.inside:
+            watch.own.add(id(obj))
+        return super().new_object(obj)
+
+    def touch_field(self, obj: Any, field: str, write: bool, place: Any, marked: bool) -> None:
+        self.machine.saw(obj, obj.name_of_field(field), write)
+        super().touch_field(obj, field, write, place, marked)
+
+
 class WatchedMachine(Machine):
     """A machine that notes what the function under test does."""
+
+    _made = {Checks: _WatchedChecks}  # noqa: RUF012
 
     def __init__(self, cpus: int = 2, fail: int = 0, whole: bool = False) -> None:
         self.watch = Watch(fail, whole)
@@ -154,31 +174,20 @@ class WatchedMachine(Machine):
     def inside(self) -> bool:
         """Is the scene ready, and the running context in the function under test?"""
         watch = self.watch
-        return watch.armed and (watch.whole or self.current in watch.depth)
-
-    def new_object(self, obj: KObject) -> Any:
-        serial = super().new_object(obj)
-        self.watch.objects.append(obj)
-        if self.inside:
-            self.watch.own.add(id(obj))
-        return serial
-
-    def touch_field(self, obj: KObject, field: str, write: bool, place: Any, marked: bool) -> None:
-        self.saw(obj, obj.name_of_field(field), write)
-        super().touch_field(obj, field, write, place, marked)
+        return watch.armed and (watch.whole or self.sched.current in watch.depth)
 
     def saw(self, thing: Any, name: str, write: bool) -> None:
         """Something shared is read or written, under the locks that the running context holds."""
         watch = self.watch
         own = thing.serial > watch.last_page if isinstance(thing, Page) else id(thing) in watch.own
         if not own:  # what the function made, nobody else can have seen
-            locks = frozenset(hold.name for hold in self.current.held)
+            locks = frozenset(hold.name for hold in self.sched.current.held)
             (watch.inner if self.inside else watch.outer)[_without_numbers(name), write].add(locks)
 
     @contextmanager
     def entering(self) -> Iterator[None]:
         """The running context is inside the function under test."""
-        watch, context, faults = self.watch, self.current, self.pages.faults
+        watch, context, faults = self.watch, self.sched.current, self.pages.faults
         outermost = not watch.depth
         watch.depth[context] = watch.depth.get(context, 0) + 1
         if outermost and watch.armed:
@@ -186,11 +195,11 @@ class WatchedMachine(Machine):
         if watch.armed and watch.fail:
             faults.nth, watch.fail = faults.count + watch.fail, 0
         before = faults.count
-        self.mark(IN if watch.armed else "")
+        self.stat.mark(IN if watch.armed else "")
         try:
             yield
         finally:
-            self.mark(OUT if watch.armed else "")
+            self.stat.mark(OUT if watch.armed else "")
             if outermost:
                 watch.allocated += (faults.count - before) * watch.armed
                 watch.last_page = 1 << 62
@@ -344,7 +353,7 @@ def _at_the_end(pc: Computer, seen: Seen) -> None:
     seen.tables = [(tables(each), each.unit.read(GLOBAL_STATUS, 4)) for each in pc.hardware]
     seen.pages = len(machine.pages)
     kinds: dict[str, int] = defaultdict(int)
-    for obj in machine.objects.values():
+    for obj in machine.check.objects.values():
         kinds[type(obj).__name__] += 1
     seen.objects = dict(kinds)
     devices = [obj for obj in machine.watch.objects if isinstance(obj, PciDevice)]

@@ -22,12 +22,13 @@ from pathlib import Path
 from typing import Any
 
 from vtdkit.iommu.intel.driver import IntelIommu
+from vtdkit.kernel.checkers.checks import CHECKERS
 from vtdkit.kernel.checkers.findings import Finding
 from vtdkit.kernel.explored.exploring import Factory, explore, settled, shortest
 from vtdkit.kernel.explorer.schedule import Schedule
 from vtdkit.kernel.explorer.search import explore_system
 from vtdkit.kernel.explorer.system import Outcome
-from vtdkit.kernel.machine.machine import CHECKERS, Machine
+from vtdkit.kernel.machine.machine import Machine
 from vtdkit.kernel.record.spans import Span
 from vtdkit.kernel.record.trace import Trace
 from vtdkit.kernel.record.units import duration

@@ -215,7 +215,7 @@ class _Replay:
     async def unmap(self, number: int) -> None:
         """Undo it, as soon as it is there: another CPU may be about to map it."""
         if number not in self.handles:
-            waiting = self.awaited[number] = self.machine.completion(f"mapping {number}")
+            waiting = self.awaited[number] = self.machine.make(Completion, f"mapping {number}")
             await waiting.wait()
         mapping, mapped = self.mappings[number], self.handles.pop(number)
         dev = self.pc.devices[mapping.device]

@@ -69,13 +69,13 @@ def audit(pc: Computer, pages: int, objects: int) -> None:
     machine = pc.machine
     kept = [page for page in machine.pages.live() if "context table" in page.name]
     if len(machine.pages) - len(kept) > pages:
-        machine.report(
+        machine.check.report(
             "unreferenced object",
             "pages",
             (),
             text=", ".join(sorted(page.name for page in machine.pages.live())),
         )
-    if len(machine.objects) > objects:
-        left = list(machine.objects.values())[objects:]
+    if len(machine.check.objects) > objects:
+        left = list(machine.check.objects.values())[objects:]
         kinds = ", ".join(sorted({type(thing).__name__ for thing in left}))
-        machine.report("unreferenced object", kinds, (), text=", ".join(map(repr, left)))
+        machine.check.report("unreferenced object", kinds, (), text=", ".join(map(repr, left)))

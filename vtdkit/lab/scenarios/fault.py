@@ -57,7 +57,7 @@ def fault_bus(driver: type[IntelIommu], machine: Machine) -> Observer:
 def fault_reference(driver: type[IntelIommu], machine: Machine) -> Observer:
     """A fault; later the device is pulled out."""
     pc = computer(driver, machine, devices=[])
-    pages, objects = len(machine.pages), len(machine.objects)
+    pages, objects = len(machine.pages), len(machine.check.objects)
     pc.add_device("00:03.0")
     bad_dma(pc, "00:03.0")
 

@@ -47,7 +47,7 @@ def passthrough(driver: type[IntelIommu], machine: Machine) -> Observer:
             return "ATS is off"
         answer = pc.run(pc.hardware_of("00:03.0").dma(Request(dev.sid, 0x1000, at="translation")))
         if isinstance(answer, Fault):
-            machine.report(
+            machine.check.report(
                 "DMAR: [DMA Read] fault", "translation request in pass-through", (), text=str(answer)
             )
             return "translation requests are blocked"

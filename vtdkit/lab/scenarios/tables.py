@@ -44,7 +44,9 @@ def lost(pc: Computer, domain: IommuDomain) -> int:
         if page.name.startswith(f"{label} ") and page.address not in known
     ]
     for page in astray:
-        pc.machine.report("unreferenced object", page.name, (), text="nothing leads to this table any more")
+        pc.machine.check.report(
+            "unreferenced object", page.name, (), text="nothing leads to this table any more"
+        )
     return len(astray)
 
 

@@ -44,7 +44,7 @@ def unmap_irq(driver: type[IntelIommu], machine: Machine) -> Observer:
         await pc.core.iommu_unmap(domain, SECOND, 4096)
 
     async def transfer() -> None:
-        machine.interrupt(machine.cpus[0], "nvme_irq", completion)
+        machine.irq.interrupt(machine.cpus[0], "nvme_irq", completion)
 
     thread = machine.spawn(pc.core.iommu_unmap(domain, FIRST, 4096), cpu=0, name="unmap")
     machine.spawn(transfer(), cpu=1, name="device")
@@ -59,7 +59,7 @@ def unmap_timer(driver: type[IntelIommu], machine: Machine) -> Observer:
         await pc.core.iommu_flush_iotlb_all(domain)
 
     async def tick() -> None:
-        machine.raise_softirq(machine.cpus[0], "fq_flush_timeout", fq_flush_timeout)
+        machine.irq.raise_softirq(machine.cpus[0], "fq_flush_timeout", fq_flush_timeout)
 
     thread = machine.spawn(pc.core.iommu_unmap(domain, FIRST, 4096), cpu=0, name="unmap")
     machine.spawn(tick(), cpu=1, name="clock")
@@ -79,7 +79,7 @@ def enforce_irq(driver: type[IntelIommu], machine: Machine, mode: str = "first l
         await pc.core.iommu_unmap(domain, FIRST, 4096)
 
     async def transfer() -> None:
-        machine.interrupt(machine.cpus[0], "nvme_irq", completion)
+        machine.irq.interrupt(machine.cpus[0], "nvme_irq", completion)
 
     machine.spawn(transfer(), cpu=1, name="device")
     enforce = machine.spawn(pc.driver.intel_iommu_enforce_cache_coherency(domain), cpu=2, name="enforce")

@@ -41,7 +41,7 @@ def storm(driver: type[IntelIommu], machine: Machine) -> Observer:
     """
     pc = computer(driver, machine, devices={f"00:{i:02x}.0": {"ats": True} for i in (3, 4, 5)})
     domains = {address: (pc.new_domain(), pc.new_domain()) for address in pc.devices}
-    pages, objects = len(machine.pages), len(machine.objects)
+    pages, objects = len(machine.pages), len(machine.check.objects)
 
     async def move(address: str) -> int:
         dev, error = pc.devices[address], 0
@@ -132,14 +132,14 @@ def no_memory(driver: type[IntelIommu], machine: Machine, mode: str = "legacy") 
     for nth in range(1, 60):
         address = f"00:{nth // 8 + 3:02x}.{nth % 8}"
         pc.add_device(address, probe=False)
-        pages, objects = len(machine.pages), len(machine.objects)
+        pages, objects = len(machine.pages), len(machine.check.objects)
         faults.count, faults.nth = 0, nth
         try:
             failures += not pc.run(lifetime(pc, address))
         except Oops as oops:  # it ends the task that plugs in; the next round is another one
             failures += 1
             kind, _, what = str(oops).partition(": ")
-            machine.report(f"BUG: {kind}", "task", (), text=what)
+            machine.check.report(f"BUG: {kind}", "task", (), text=what)
         faults.nth = None
         if pc.devices[address].peek("group") is None:
             audit(pc, pages, objects)

@@ -63,14 +63,14 @@ class Watched:
 
         def followed(machine: Any) -> Any:
             self.objects, self.gone = {}, set()
-            make = machine.new_object
+            make = machine.check.new_object
 
             def made(obj: KObject) -> Any:
                 serial = make(obj)
                 self.objects[serial] = obj
                 return serial
 
-            machine.new_object = made
+            machine.check.new_object = made
             return scenario(machine)
 
         return followed

@@ -37,7 +37,7 @@ function render({ model, el: host, signal }) {
     End: () => to(record.functions.length - 1),
     ArrowLeft: () => show(-1),
     ArrowRight: () => show(1),
-  });
+  }, true);
 
   const code = el("div", { class: "vtd-pv-code", role: "group" });
   const locks = el("div", { class: "vtd-pv-locks" });

@@ -1,7 +1,7 @@
 // What all widgets share in the browser: making elements, keys, a slider that is not an <input>, the frame round a picture.
 //
 // Rules: text from a record is set as text (el, svg), never as markup. One widget is one focusable slider with arrow keys, plus buttons;
-// keys() stops a key it knows from reaching the page, and lets all others through. Nothing is loaded from anywhere.
+// whatever has the focus in it, the slider gets the keys it knows, and none of these reaches the page. Nothing is loaded from anywhere.
 
 // Whether there is something. A kernel in the browser sends Python's None as undefined, others as null; so nobody asks for either by name.
 export const there = (value) => value !== null && value !== undefined;
@@ -31,14 +31,51 @@ export function svg(name, props = {}, ...children) {
 }
 
 // keys(node, { ArrowRight: () => ..., "Shift+ArrowRight": () => ... }): what is listed is handled here and goes no further.
-export function keys(node, actions) {
-  node.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.altKey || event.metaKey) return;
-    const act = (event.shiftKey && actions[`Shift+${event.key}`]) || actions[event.key];
-    if (!act) return;
-    event.preventDefault();
-    event.stopPropagation();
-    act(event);
+// `owns`: they are its widget's keys, wherever in the widget the focus is.
+export function keys(node, actions, owns = false) {
+  node.addEventListener("keydown", (event) => press(actions, event));
+  if (owns) owned.set(node, actions);
+}
+
+const owned = new WeakMap();
+
+function press(actions, event) {
+  if (event.ctrlKey || event.altKey || event.metaKey) return;
+  const act = (event.shiftKey && actions[`Shift+${event.key}`]) || actions[event.key];
+  if (!act) return;
+  event.preventDefault();
+  event.stopPropagation();
+  act(event);
+}
+
+const UPRIGHT = ["ArrowUp", "ArrowDown", "PageUp", "PageDown", "Home", "End"];
+
+// What an element does with a key by itself: it is written into, it is pressed, it scrolls.
+function keeps(node, key) {
+  if (node.closest("input, select, textarea")) return true;
+  if (key === " " || key === "Enter") return Boolean(node.closest("button, summary, a"));
+  return UPRIGHT.includes(key) && node.tabIndex >= 0 && node.scrollHeight > node.clientHeight + 1;
+}
+
+// JupyterLab's shortcuts leave alone what has this attribute; it asks from the focused element upwards and takes the first answer, and its own
+// selectors answer for whatever has the focus. So what has the focus must have the attribute itself.
+const OURS = "data-lm-suppress-shortcuts";
+
+// A press anywhere in the widget gives it the keys, as its root takes the focus that nothing inside takes; Escape gives them back.
+function takesKeys(root) {
+  let owner = null;
+  root.addEventListener("focusin", ({ target }) => {
+    target.setAttribute(OURS, "true");
+    if (owned.has(target)) owner = target;
+  });
+  root.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") {
+      event.target.blur();
+      root.closest(".jp-Cell")?.focus({ preventScroll: true });
+    } else if (!keeps(event.target, event.key)) {
+      const first = owner?.isConnected ? owner : [...root.querySelectorAll("[tabindex='0']")].find((node) => owned.has(node));
+      if (first && first !== event.target) press(owned.get(first), event);
+    }
   });
 }
 
@@ -96,10 +133,10 @@ export function put(node, attributes) {
   for (const [name, value] of Object.entries(attributes)) if (node.getAttribute(name) !== String(value)) node.setAttribute(name, value);
 }
 
-// The attributes of another element; what a person unfolded stays open.
+// The attributes of another element; what a person unfolded stays open, what has the focus keeps the keys.
 function become(node, other) {
   for (const { name, value } of other.attributes) put(node, { [name]: value });
-  for (const name of node.getAttributeNames()) if (name !== "open" && !other.hasAttribute(name)) node.removeAttribute(name);
+  for (const name of node.getAttributeNames()) if (name !== "open" && name !== OURS && !other.hasAttribute(name)) node.removeAttribute(name);
 }
 
 // A part that grows but does not shrink while the page is as wide: what is below does not jump from step to step.
@@ -121,7 +158,7 @@ export function slider(node, { label, min = 0, max, go, more = {} }) {
   const plain = { ArrowRight: "next", ArrowLeft: "back", Home: "first", End: "last" };
   const actions = { ...more };
   for (const [key, where] of Object.entries({ ...large, ...plain })) actions[key] ??= () => go(where);
-  keys(node, actions);
+  keys(node, actions, true);
   return (value, text) => {
     node.setAttribute("aria-valuenow", value);
     node.setAttribute("aria-valuetext", text);
@@ -150,8 +187,9 @@ export function legend(entries) {
 // The frame of a widget: a title, a row of controls, the picture, a line that is read out when it changes (`say`), keys and words folded away.
 // `hints` are [key, what it does]; `words` are [term, meaning].
 export function frame(host, { title, hints = [], words = [] }) {
-  // JupyterLab's own shortcuts leave alone what happens inside.
-  const root = el("section", { class: "vtd", "data-lm-suppress-shortcuts": "true", "aria-label": title });
+  const root = el("section", { class: "vtd", tabindex: "-1", [OURS]: "true", "aria-label": title });
+  const keyed = el("div", { class: "vtd-keyed", "aria-hidden": "true", text: "arrow keys move this; Esc gives them back" });
+  takesKeys(root);
   const heading = el("div", { class: "vtd-title", text: title });
   const controls = el("div", { class: "vtd-controls" });
   const body = el("div", { class: "vtd-body" });
@@ -164,7 +202,7 @@ export function frame(host, { title, hints = [], words = [] }) {
     el("dl", { class: "vtd-keys" }, hints.flatMap(([key, text]) => [el("dt", {}, el("kbd", { text: key })), el("dd", { text })])),
     words.length ? el("dl", { class: "vtd-words" }, words.flatMap(([word, text]) => [el("dt", { text: word }), el("dd", { text })])) : null,
   );
-  root.append(el("div", { class: "vtd-head" }, heading, controls), body, status, help);
+  root.append(keyed, el("div", { class: "vtd-head" }, heading, controls), body, status, help);
   host.append(root);
   return { root, heading, controls, body, status, help, say: (text) => void (status.textContent = text) };
 }

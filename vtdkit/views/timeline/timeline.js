@@ -294,7 +294,7 @@ function stopsOf(runs, kind, lock) {
 
 function caption(run) {
   const waits = run.totals.reduce((sum, row) => sum + row[1], 0), waited = run.totals.reduce((sum, row) => sum + row[2], 0);
-  return ` ${duration(run.length)}; ${thousands(waits)} waits for locks, ${duration(waited)} in all`;
+  return ` ${duration(run.length)}; ${thousands(waits)} ${waits === 1 ? "wait" : "waits"} for locks, ${duration(waited)} in all`;
 }
 
 function legendOf(entries) {

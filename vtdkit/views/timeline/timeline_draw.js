@@ -99,7 +99,13 @@ export function wiped(canvas, width, height, scale) {
 // notesHeight() more above.
 export function drawLanes(c, run, paint, { left, right, width, lock, letters, shown }) {
   const tall = laneHeight(shown);
-  const touches = (look) => !lock || [look.object, ...look.held, ...look.below].some((object) => object >= 0 && run.objects[object][0] === lock);
+  const is = (object) => object >= 0 && run.objects[object][0] === lock;
+  const touches = (look) => !lock || [look.object, ...look.held, ...look.below].some(is);
+  // The letter of the lock that is chosen, where it is held; else of the one taken last or waited for.
+  const named = (look) => {
+    const object = look.held.find(is) ?? look.object;
+    return object >= 0 ? letters[run.objects[object][0]] ?? "" : "";
+  };
   c.save();
   c.translate(GUTTER, notesHeight(run));
   drawAxis(c, run, paint, { left, right, width, bottom: shown * tall });
@@ -110,14 +116,15 @@ export function drawLanes(c, run, paint, { left, right, width, lock, letters, sh
     const crowds = new Crowds(c, lane, paint, lock);
     for (const bar of bars(run, cpu, left, right, width, 2)) {
       if (bar.look < 0) crowds.add(bar);
-      else drawSpan(c, run, bar, lane, paint, letters, touches(run.looks[bar.look]));
+      else drawSpan(c, run, bar, lane, paint, named(run.looks[bar.look]), touches(run.looks[bar.look]));
     }
     crowds.draw();
   }
   c.restore();
 }
 
-function drawSpan(c, run, bar, { top, band, strip }, paint, letters, touched) {
+// `touched`: it is about the lock that is chosen, if one is; others are dimmed, but their names can be read.
+function drawSpan(c, run, bar, { top, band, strip }, paint, letter, touched) {
   const look = run.looks[bar.look], x = bar.left, wide = bar.right - bar.left;
   c.globalAlpha = touched ? 1 : 0.2;
   if (look.state !== IDLE) {
@@ -130,30 +137,31 @@ function drawSpan(c, run, bar, { top, band, strip }, paint, letters, touched) {
       c.fillStyle = paint.blue;
       c.fillRect(x, top, wide, strip);
     }
-    if (wide > 16 && band >= 12) drawWords(c, run, look, x, wide, top, band, paint, letters);
   }
   if (look.off) {
     c.fillStyle = paint.ink;
     c.fillRect(x, top + band + 2, wide, strip);
   }
   c.globalAlpha = 1;
+  if (look.state !== IDLE && wide > 16 && band >= 12) {
+    const who = look.context >= 0 ? run.contexts[look.context] : "";
+    drawWords(c, letter, who, x, wide, top, band, paint, touched ? look.state : RUNNING);
+  }
 }
 
 // The letter of the lock, and whose work it is where there is room.
-function drawWords(c, run, look, x, wide, top, band, paint, letters) {
-  const letter = look.object >= 0 ? letters[run.objects[look.object][0]] ?? "" : "";
-  const who = look.context >= 0 ? run.contexts[look.context] : "";
+function drawWords(c, letter, who, x, wide, top, band, paint, state) {
   const whole = [letter, who].filter(Boolean).join("  ");
   c.font = `600 ${Math.min(13, Math.round(band * 0.6))}px ${paint.font}`;
   c.textBaseline = "middle";
   const text = c.measureText(whole).width + 14 <= wide ? whole : c.measureText(letter).width + 10 <= wide ? letter : "";
   if (!text) return;
   const long = c.measureText(text).width;
-  if (!paint.on[look.state]) {
+  if (!paint.on[state]) {
     c.fillStyle = paint.paper;
     c.fillRect(x + 3, top + band / 2 - 8, long + 6, 16);
   }
-  c.fillStyle = paint.on[look.state] ?? paint.ink;
+  c.fillStyle = paint.on[state] ?? paint.ink;
   c.fillText(text, x + 6, top + band / 2 + 0.5);
 }
 

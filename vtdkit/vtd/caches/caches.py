@@ -41,6 +41,7 @@ class Lru(Generic[E]):
         self._entries: dict[Hashable, E] = {}
 
     def get(self, key: Hashable) -> E | None:
+        # Taken out and put back, an entry is the youngest: a dictionary keeps the order of insertion.
         entry = self._entries.pop(key, None)
         if entry is not None:
             self._entries[key] = entry
@@ -177,6 +178,7 @@ class StructureCache(Lru[StructureTag]):
 
     def find(self, did: int, pasid: int | None, address: int) -> StructureTag | None:
         """The entry nearest the leaf that is on the way to `address`."""
+        # Level 2 first: the nearer to the leaf, the fewer accesses are left of the walk.
         for level in (2, 3, 4, 5):
             entry = self.get((did, pasid, level, address >> 3 + 9 * level))
             if entry:
@@ -208,6 +210,7 @@ class Iotlb(Lru[IotlbTag]):
     def keep(self, sid: int, pasid: int | None, address: int, space: Space, leaf: Leaf) -> None:
         shift = max(s for s in self.shifts if s <= leaf.shift)
         page = address >> shift
+        # A page larger than an entry holds is kept in pieces: this is the piece that `address` lies in.
         if shift < leaf.shift:
             base = leaf.base | address & (1 << leaf.shift) - (1 << shift)
             leaf = replace(leaf, base=base, shift=shift)

@@ -175,7 +175,7 @@ class DeviceTlbs:
                 self._unexpected(sid)
                 continue
             pending.answers += 1
-            if pending.answers == (count or 8):
+            if pending.answers == (count or 8):  # a field of 3 bits: 0 stands for 8
                 del self._pending[itag]
         self.unit.queue.settle()
 
@@ -185,7 +185,7 @@ class DeviceTlbs:
         """
         if not self._pending:
             return None
-        itag = next(iter(self._pending))
+        itag = next(iter(self._pending))  # the oldest: dictionaries keep their order
         sid = self._pending.pop(itag).sid
         registers = self.unit.registers
         if not registers.field("FSTS", "ITE"):

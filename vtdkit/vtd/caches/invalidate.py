@@ -1,6 +1,7 @@
 """Which cached entries each invalidation hits.
 
-One function per command, called by the invalidation queue and by the register interface. Mirrors the
+One function per command, called by the invalidation queue and by the register interface, with the
+granularity coded as both code it. A unit without caches (None) has nothing to forget. Mirrors the
 invalidation rules of the VT-d specification, rev 5.10, for the tags of `caches.py`. Hardware may always
 invalidate more than it is asked to; this model invalidates what it is asked to and no more, so that forgotten
 invalidations show.
@@ -13,6 +14,8 @@ from __future__ import annotations
 
 from .caches import Caches, IotlbTag, StructureTag
 
+# Granularity of a context or IOTLB invalidation; the third is by device or by page.
+GLOBAL, DOMAIN = 1, 2
 # Function bits ignored for each value of FM (and of SQ in an interrupt entry).
 FUNCTION_MASK = (0, 0b100, 0b110, 0b111)
 
@@ -22,63 +25,67 @@ def same_function(sid: int, other: int, mask_code: int) -> bool:
     return (sid ^ other) & ~FUNCTION_MASK[mask_code] == 0
 
 
-def context_global(caches: Caches) -> None:
-    caches.context.drop(lambda e: True)
+def context(caches: Caches | None, granularity: int, did: int | None, sid: int, mask_code: int) -> None:
+    """Context entries: all, of a domain, or of a device. A cached faulting entry has DID 0.
 
-
-def context_domain(caches: Caches, did: int) -> None:
-    """Legacy mode only; scalable-mode context entries have no domain and go by `context_global`."""
-    caches.context.drop(lambda e: e.did == did)
-
-
-def context_device(caches: Caches, sid: int, mask_code: int, did: int | None) -> None:
-    """`did` None: scalable mode, where it is ignored. A cached faulting entry has DID 0."""
-    caches.context.drop(lambda e: same_function(e.sid, sid, mask_code) and (did is None or e.did == did))
-
-
-def pasid_global(caches: Caches) -> None:
-    caches.pasid.drop(lambda e: True)
-
-
-def pasid_domain(caches: Caches, did: int) -> None:
-    caches.pasid.drop(lambda e: e.did == did)
-
-
-def pasid_selective(caches: Caches, did: int, pasid: int) -> None:
-    caches.pasid.drop(lambda e: e.did == did and e.pasid == pasid)
-
-
-def iotlb_global(caches: Caches) -> None:
-    for cache in (caches.iotlb, caches.first, caches.second):
-        cache.drop(lambda e: True)
-
-
-def iotlb_domain(caches: Caches, did: int) -> None:
-    for cache in (caches.iotlb, caches.first, caches.second):
-        cache.drop(lambda e: e.did == did)
-
-
-def iotlb_page(caches: Caches, did: int, address: int, am: int, *, keep_structures: bool) -> None:
-    """Page-selective within a domain. First-stage and nested entries of the domain all go: their input is not
-    this.
+    `did` None is scalable mode, whose context entries have no domain: by domain is then all of them.
     """
-    low, high = page_range(address, am)
-    caches.iotlb.drop(lambda e: e.did == did and (e.first_stage or _overlaps(e, low, high)))
-    caches.first.drop(lambda e: e.did == did)
-    if not keep_structures:
-        caches.second.drop(lambda e: e.did == did and _covers(e, low, high))
+    if caches is None:
+        return
+    if granularity == GLOBAL or (granularity == DOMAIN and did is None):
+        caches.context.drop(lambda e: True)
+    elif granularity == DOMAIN:
+        caches.context.drop(lambda e: e.did == did)
+    else:
+        caches.context.drop(lambda e: same_function(e.sid, sid, mask_code) and (did is None or e.did == did))
 
 
-def piotlb_pasid(caches: Caches, did: int, pasid: int) -> None:
-    caches.iotlb.drop(lambda e: e.did == did and e.tag == pasid)
-    caches.first.drop(lambda e: e.did == did and e.pasid == pasid)
+def pasid_entries(caches: Caches | None, granularity: int, did: int, pasid: int) -> None:
+    """PASID table entries: all (3), of a domain (0), or one PASID of it (1)."""
+    if caches is not None:
+        caches.pasid.drop(
+            lambda e: granularity == 3 or (e.did == did and (granularity == 0 or e.pasid == pasid))
+        )
 
 
-def piotlb_page(
-    caches: Caches, did: int, pasid: int, address: int, am: int, *, keep_structures: bool
+def iotlb(
+    caches: Caches | None, granularity: int, did: int, address: int, am: int, *, keep_structures: bool
 ) -> None:
-    """Page-selective within a PASID: first-stage and nested entries only."""
+    """Translations and paging structures: all, of a domain, or of a range of pages in it.
+
+    By page, first-stage and nested entries of the domain all go: the address is no input of theirs.
+    """
+    if caches is None:
+        return
     low, high = page_range(address, am)
+    if granularity == GLOBAL:
+        caches.iotlb.drop(lambda e: True)
+        caches.first.drop(lambda e: True)
+        caches.second.drop(lambda e: True)
+    elif granularity == DOMAIN:
+        caches.iotlb.drop(lambda e: e.did == did)
+        caches.first.drop(lambda e: e.did == did)
+        caches.second.drop(lambda e: e.did == did)
+    else:
+        caches.iotlb.drop(lambda e: e.did == did and (e.first_stage or _overlaps(e, low, high)))
+        caches.first.drop(lambda e: e.did == did)
+        if not keep_structures:
+            caches.second.drop(lambda e: e.did == did and _covers(e, low, high))
+
+
+def piotlb(
+    caches: Caches | None, whole: bool, did: int, pasid: int, address: int, am: int, *, keep_structures: bool
+) -> None:
+    """Translations and first-stage structures of a PASID: the whole of it, or a range of pages; the latter
+    hits first-stage and nested entries only.
+    """
+    if caches is None:
+        return
+    low, high = page_range(address, am)
+    if whole:
+        caches.iotlb.drop(lambda e: e.did == did and e.tag == pasid)
+        caches.first.drop(lambda e: e.did == did and e.pasid == pasid)
+        return
     caches.iotlb.drop(lambda e: e.did == did and e.tag == pasid and e.first_stage and _overlaps(e, low, high))
     if not keep_structures:
         caches.first.drop(lambda e: e.did == did and e.pasid == pasid and _covers(e, low, high))

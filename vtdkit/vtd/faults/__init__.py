@@ -1,4 +1,8 @@
-"""Every reason to refuse a request, and the ring in which refusals are recorded."""
+"""Every reason to refuse a request, and the ring in which refusals are recorded.
+
+reasons.py  one table: label, code, who is told what, in whose records it ends; and what Linux prints
+log.py      the fault records FRCD: which one is next, overflow, compression, the fault event
+"""
 
 from __future__ import annotations
 

@@ -89,6 +89,7 @@ class FaultLog:
     def add(self, fault: Fault) -> bool:
         """Record `fault` if it can be; returns whether it was."""
         registers = self.registers
+        # While an overflow is not cleared, every fault is lost, even if records are free again.
         if registers.field("FSTS", "PFO"):
             return False
         if self.compress and any(e.F and fault.request.sid == e.SID for e in self.records()):
@@ -96,6 +97,7 @@ class FaultLog:
         if registers.record(self.index).F:
             registers.set_field("FSTS", "PFO", 1)
             return False
+        # One interrupt for the group: it fires only where nothing was pending before, of any kind.
         quiet = not self._any_status()
         first = not registers.field("FSTS", "PPF")
         registers[f"FRCD{self.index}"] = encode(fault, self.quirks, self.widest)

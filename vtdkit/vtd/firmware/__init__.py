@@ -1,4 +1,8 @@
-"""The ACPI table by which firmware tells which units there are."""
+"""The ACPI table DMAR, by which firmware tells which units there are.
+
+dmar.py  the table read and written byte for byte, every structure of it a record; `Dmar.problems` lists
+         the rules a table breaks, those that Linux warns about among them
+"""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 from vtdkit.vtd.plain import shown
 
@@ -62,121 +62,102 @@ class Scope:
 Scopes: TypeAlias = tuple[Scope, ...]
 
 
-def _scopes(scopes: Scopes) -> bytes:
-    return b"".join(scope.to_bytes() for scope in scopes)
+class _Structure:
+    """A remapping structure: `LAYOUT` packs the fields named in `ORDER`, then come the scopes."""
+
+    __slots__ = ()
+    TYPE: ClassVar[int]
+    LAYOUT: ClassVar[struct.Struct]
+    ORDER: ClassVar[tuple[str, ...]]
+
+    def body(self) -> bytes:
+        fields = self.LAYOUT.pack(*(getattr(self, name) for name in self.ORDER))
+        return fields + b"".join(scope.to_bytes() for scope in getattr(self, "scopes", ()))
+
+    __repr__ = shown
 
 
-@dataclass(frozen=True, slots=True)
-class Drhd:
+@dataclass(frozen=True, slots=True, repr=False)
+class Drhd(_Structure):
     """A remapping unit: its registers and the devices it serves. `size`: the window has 2^size pages."""
 
-    TYPE = 0
+    TYPE, LAYOUT, ORDER = 0, struct.Struct("<BBHQ"), ("flags", "size", "segment", "base")
     base: int
     segment: int = 0
     flags: int = 0
     size: int = 0
     scopes: Scopes = ()
 
-    __repr__ = shown
-
     @property
     def include_all(self) -> bool:
         return bool(self.flags & INCLUDE_PCI_ALL)
 
-    def body(self) -> bytes:
-        return struct.pack("<BBHQ", self.flags, self.size, self.segment, self.base) + _scopes(self.scopes)
 
-
-@dataclass(frozen=True, slots=True)
-class Rmrr:
+@dataclass(frozen=True, slots=True, repr=False)
+class Rmrr(_Structure):
     """Memory that devices use behind the operating system's back; `limit` is its last byte."""
 
-    TYPE = 1
+    TYPE, LAYOUT, ORDER = 1, struct.Struct("<HHQQ"), ("reserved", "segment", "base", "limit")
     base: int
     limit: int
     segment: int = 0
     scopes: Scopes = ()
     reserved: int = 0
 
-    __repr__ = shown
 
-    def body(self) -> bytes:
-        return struct.pack("<HHQQ", self.reserved, self.segment, self.base, self.limit) + _scopes(self.scopes)
-
-
-@dataclass(frozen=True, slots=True)
-class Atsr:
+@dataclass(frozen=True, slots=True, repr=False)
+class Atsr(_Structure):
     """Root ports that support device TLBs."""
 
-    TYPE = 2
+    TYPE, LAYOUT, ORDER = 2, struct.Struct("<BBH"), ("flags", "reserved", "segment")
     segment: int = 0
     flags: int = 0
     scopes: Scopes = ()
     reserved: int = 0
 
-    __repr__ = shown
 
-    def body(self) -> bytes:
-        return struct.pack("<BBH", self.flags, self.reserved, self.segment) + _scopes(self.scopes)
-
-
-@dataclass(frozen=True, slots=True)
-class Rhsa:
+@dataclass(frozen=True, slots=True, repr=False)
+class Rhsa(_Structure):
     """Which NUMA node a remapping unit belongs to."""
 
-    TYPE = 3
+    TYPE, LAYOUT, ORDER = 3, struct.Struct("<IQI"), ("reserved", "base", "domain")
     base: int
     domain: int
     reserved: int = 0
 
-    __repr__ = shown
 
-    def body(self) -> bytes:
-        return struct.pack("<IQI", self.reserved, self.base, self.domain)
-
-
-@dataclass(frozen=True, slots=True)
-class Andd:
+@dataclass(frozen=True, slots=True, repr=False)
+class Andd(_Structure):
     """A device known to ACPI by name only."""
 
-    TYPE = 4
+    TYPE, LAYOUT, ORDER = 4, struct.Struct("<3sB"), ("reserved", "number")
     number: int
     name: bytes
     reserved: bytes = bytes(3)
 
     def body(self) -> bytes:
-        return self.reserved + bytes((self.number,)) + self.name
+        return _Structure.body(self) + self.name
 
 
-@dataclass(frozen=True, slots=True)
-class Satc:
+@dataclass(frozen=True, slots=True, repr=False)
+class Satc(_Structure):
     """Integrated devices with an address translation cache."""
 
-    TYPE = 5
+    TYPE, LAYOUT, ORDER = 5, struct.Struct("<BBH"), ("flags", "reserved", "segment")
     segment: int = 0
     flags: int = 0
     scopes: Scopes = ()
     reserved: int = 0
 
-    __repr__ = shown
 
-    def body(self) -> bytes:
-        return struct.pack("<BBH", self.flags, self.reserved, self.segment) + _scopes(self.scopes)
-
-
-@dataclass(frozen=True, slots=True)
-class Sidp:
+@dataclass(frozen=True, slots=True, repr=False)
+class Sidp(_Structure):
     """Properties of integrated devices, in the flags of their scopes."""
 
-    TYPE = 6
+    TYPE, LAYOUT, ORDER = 6, struct.Struct("<HH"), ("reserved", "segment")
     segment: int = 0
     scopes: Scopes = ()
     reserved: int = 0
-
-    __repr__ = shown
-
-    def body(self) -> bytes:
-        return struct.pack("<HH", self.reserved, self.segment) + _scopes(self.scopes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,34 +341,28 @@ def _structures(data: bytes) -> Iterator[Remapping]:
         offset += length
 
 
-_SHORTEST = {0: 16, 1: 24, 2: 8, 3: 20, 4: 9, 5: 8, 6: 8}
+_KINDS: dict[int, type[Drhd | Rmrr | Atsr | Rhsa | Andd | Satc | Sidp]] = {
+    kind.TYPE: kind for kind in (Drhd, Rmrr, Atsr, Rhsa, Andd, Satc, Sidp)
+}
 
 
-def _structure(kind: int, body: bytes, offset: int) -> Remapping:
-    least = _SHORTEST.get(kind, 4)
+def _structure(number: int, body: bytes, offset: int) -> Remapping:
+    """The structure whose 4 bytes of head are at `offset`."""
+    kind = _KINDS.get(number)
+    if kind is None:
+        return Unknown(number, body)
+    size = kind.LAYOUT.size
+    least = 4 + size + (kind is Andd)  # a name has at least its NUL
     if len(body) + 4 < least:
-        raise BadDmar(offset + 2, f"structure of type {kind} needs {least} bytes, has {len(body) + 4}")
-    if kind == 0:
-        flags, size, segment, base = struct.unpack_from("<BBHQ", body)
-        return Drhd(base, segment, flags, size, _read_scopes(body[12:], offset + 16))
-    if kind == 1:
-        reserved, segment, base, limit = struct.unpack_from("<HHQQ", body)
-        return Rmrr(base, limit, segment, _read_scopes(body[20:], offset + 24), reserved)
-    if kind in (2, 5):
-        flags, reserved, segment = struct.unpack_from("<BBH", body)
-        scopes = _read_scopes(body[4:], offset + 8)
-        return Atsr(segment, flags, scopes, reserved) if kind == 2 else Satc(segment, flags, scopes, reserved)
-    if kind == 3:
-        if len(body) != 16:
-            raise BadDmar(offset + 2, f"RHSA is {len(body) + 4} bytes long, not 20")
-        reserved, base, domain = struct.unpack_from("<IQI", body)
-        return Rhsa(base, domain, reserved)
-    if kind == 4:
-        return Andd(body[3], body[4:], body[:3])
-    if kind == 6:
-        reserved, segment = struct.unpack_from("<HH", body)
-        return Sidp(segment, _read_scopes(body[4:], offset + 8), reserved)
-    return Unknown(kind, body)
+        raise BadDmar(offset + 2, f"structure of type {number} needs {least} bytes, has {len(body) + 4}")
+    values: dict[str, Any] = dict(zip(kind.ORDER, kind.LAYOUT.unpack_from(body), strict=True))
+    if kind is Andd:
+        values["name"] = body[size:]
+    elif kind is not Rhsa:
+        values["scopes"] = _read_scopes(body[size:], offset + 4 + size)
+    elif len(body) != size:
+        raise BadDmar(offset + 2, f"RHSA is {len(body) + 4} bytes long, not 20")
+    return kind(**values)
 
 
 def _read_scopes(data: bytes, offset: int) -> Scopes:

@@ -79,14 +79,6 @@ class ImageMemory:
         finally:
             self.poke(address, old)
 
-    def fork(self, *, writable: bool = True, ram: tuple[tuple[int, int], ...] | None = None) -> ImageMemory:
-        """A second memory with the same contents; changes to one do not show in the other."""
-        twin = ImageMemory(self.pages, writable=writable, ram=self.ram if ram is None else ram)
-        if self._own:
-            for pfn in self._own:
-                twin.pages[pfn] = array("Q", self.pages[pfn])
-        return twin
-
     def read_page(self, pfn: int) -> array[int] | None:
         """The 512 words of one page, or None where a read would fail: the bulk door for `translate_many`."""
         page = self.pages.get(pfn)

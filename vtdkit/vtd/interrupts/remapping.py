@@ -58,6 +58,9 @@ def _deliver(job: Job) -> Steps[Translation]:
         return _passed(job)
     if caps.EIMER and not unit.extended_interrupts:
         job.refuse("IR.2A")
+    # address   31      20 19               5  4    3     2     1 0
+    #           | FEEh    | handle, low bits |fmt| SHV |handle|  0  |   the 16th bit of the handle is bit 2
+    # With SHV the index is handle + the low half of the data: one handle for several vectors of a device.
     message = MSI_ADDRESS.decode(request.address & 0xFFFF_FFFF)
     if not message.FORMAT:
         if not job.rules.quirks.compatibility_passes:

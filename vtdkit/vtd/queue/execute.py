@@ -10,12 +10,13 @@ from collections.abc import Callable
 from typing import Literal, TypeAlias
 
 from vtdkit.vtd.caches import invalidate
+from vtdkit.vtd.caches.invalidate import DOMAIN, GLOBAL
 from vtdkit.vtd.state import Queued
 from vtdkit.vtd.tables import descriptors
 from vtdkit.vtd.tables.layout import Entry
 
 Outcome: TypeAlias = Literal["done", "pending", "blocked", "error"]
-_GLOBAL, _DOMAIN = 1, 2
+_PAGE = 3
 _IOTLB_FIELDS = descriptors.IOTLB_INV.picker("DID", "G", "ADDR", "AM", "IH")
 
 
@@ -25,58 +26,31 @@ def execute(unit: Queued, entry: Entry) -> Outcome:
 
 
 def _context(unit: Queued, entry: Entry) -> Outcome:
-    if unit.caches is None:
-        return "done"
-    scalable = unit.mode != 0
-    did = entry.DID & unit.capabilities.did_mask
-    if entry.G == _GLOBAL or (entry.G == _DOMAIN and (scalable or unit.quirks.domain_is_global)):
-        invalidate.context_global(unit.caches)
-    elif entry.G == _DOMAIN:
-        invalidate.context_domain(unit.caches, did)
-    else:
-        invalidate.context_device(unit.caches, entry.SID, entry.FM, None if scalable else did)
+    granularity = GLOBAL if entry.G == DOMAIN and unit.quirks.domain_is_global else entry.G
+    did = entry.DID & unit.capabilities.did_mask if unit.mode == 0 else None
+    invalidate.context(unit.caches, granularity, did, entry.SID, entry.FM)
     return "done"
 
 
 def _iotlb(unit: Queued, entry: Entry) -> Outcome:
     did, granularity, address, mask, hint = _IOTLB_FIELDS(entry.raw)
     did &= unit.capabilities.did_mask
-    if granularity != 3:
-        unit.diagnostics.domain_invalidated(None if granularity == _GLOBAL else did)
-    if unit.caches is None:
-        return "done"
-    if granularity == _GLOBAL:
-        invalidate.iotlb_global(unit.caches)
-    elif granularity == _DOMAIN:
-        invalidate.iotlb_domain(unit.caches, did)
-    else:
-        invalidate.iotlb_page(unit.caches, did, address, mask, keep_structures=bool(hint))
+    if granularity != _PAGE:
+        unit.diagnostics.domain_invalidated(None if granularity == GLOBAL else did)
+    invalidate.iotlb(unit.caches, granularity, did, address, mask, keep_structures=bool(hint))
     return "done"
 
 
 def _piotlb(unit: Queued, entry: Entry) -> Outcome:
-    if unit.caches is None:
-        return "done"
     did = entry.DID & unit.capabilities.did_mask
-    if entry.G == 2:
-        invalidate.piotlb_pasid(unit.caches, did, entry.PASID)
-    else:
-        invalidate.piotlb_page(
-            unit.caches, did, entry.PASID, entry.ADDR, entry.AM, keep_structures=bool(entry.IH)
-        )
+    invalidate.piotlb(
+        *(unit.caches, entry.G == 2, did, entry.PASID, entry.ADDR, entry.AM), keep_structures=bool(entry.IH)
+    )
     return "done"
 
 
 def _pasid(unit: Queued, entry: Entry) -> Outcome:
-    if unit.caches is None:
-        return "done"
-    did = entry.DID & unit.capabilities.did_mask
-    if entry.G == 3:
-        invalidate.pasid_global(unit.caches)
-    elif entry.G == 0:
-        invalidate.pasid_domain(unit.caches, did)
-    else:
-        invalidate.pasid_selective(unit.caches, did, entry.PASID)
+    invalidate.pasid_entries(unit.caches, entry.G, entry.DID & unit.capabilities.did_mask, entry.PASID)
     return "done"
 
 

@@ -23,7 +23,7 @@ from functools import partial
 from vtdkit.vtd.memory import AccessError, read_words
 from vtdkit.vtd.state import Queued
 from vtdkit.vtd.tables import descriptors
-from vtdkit.vtd.tables.layout import Entry
+from vtdkit.vtd.tables.layout import Entry, Structure
 
 from . import execute
 from .execute import Outcome
@@ -89,11 +89,8 @@ class InvalidationQueue:
         self.waits: list[Wait] = []
         self.last_was_wait = True
         self.last: Entry | None = None
-        self._found: tuple[Entry | None, int, str] = (
-            None,
-            0,
-            "",
-        )  # why nothing was executed: descriptor, IQEI value, in words
+        # why nothing was executed: descriptor, IQEI value, in words
+        self._found: tuple[Entry | None, int, str] = (None, 0, "")
         self._stopping = unit.registers.mask("FSTS", "IQE", "ITE")
         self._registers = unit.registers.values
         self._read_words: Callable[[int, int], int] = getattr(
@@ -104,11 +101,8 @@ class InvalidationQueue:
         self._known: dict[int, _Known] = {}
         self._known_in = (0, 0)
         self._reserved: dict[str, int] = {}  # bits that must be 0, by the name of the layout
-        self._shaped = (
-            -1,
-            0,
-            0,
-        )  # the address register, and what follows from it: bytes of a slot and of the ring
+        # the address register, and what follows from it: bytes of a slot and of the ring
+        self._shaped = (-1, 0, 0)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -200,9 +194,11 @@ class InvalidationQueue:
         address, size, ring = self._shaped
         if address != registers["IQA"]:
             size, ring = self.shape
+        # A fence holds back what comes after it only while some endpoint has yet to answer.
         if self.waits and any(wait.entry.FN for wait in self.waits):
             return self._blocked(None, "a fence waits for a device TLB")
         try:
+            # Registers are checked anew when something about them may have changed since the last descriptor.
             if self._known_in != (unit.mode, size) or tail % size or tail >= ring:
                 self._check_registers(size == 32, tail, ring)
             entry, place, run = self._fetch(self.base + head, size)
@@ -210,6 +206,7 @@ class InvalidationQueue:
                 return self._blocked(entry, "all 32 ITags are in use")
         except QueueError as error:
             return self._fail(error)
+        # From here on the descriptor is executed; one that cannot be leaves the head where it is (IQE).
         registers["IQH"] = (head + size) % ring
         self.last, self.last_was_wait = entry, place == _IN_QUEUE
         return self._wait(head // size, entry) if place == _IN_QUEUE else run(unit, entry)
@@ -269,14 +266,27 @@ class InvalidationQueue:
 
     def _check_fields(self, raw: int, entry: Entry) -> None:
         kind = entry.structure
+        if kind in self._unchecked:
+            return
         mask = self._reserved.get(kind.name, -1)
         if mask < 0:
             mask = self._reserved[kind.name] = kind.reserved_mask(self.unit.capabilities.environment)
+        if self.unit.quirks.upper_half_unchecked:
+            raw &= (1 << 128) - 1
         if raw & mask or raw >> kind.width:
             raise QueueError(RESERVED_FIELD, f"reserved bits {raw & mask:#x} set", entry)
         problem = _value_problem(entry, self.unit)
         if problem:
             raise QueueError(RESERVED_FIELD, problem, entry)
+
+    @property
+    def _unchecked(self) -> tuple[Structure, ...]:
+        """The descriptors that a personality takes as they are."""
+        quirks = self.unit.quirks
+        return (
+            *((descriptors.PC_INV,) if quirks.pasid_cache_unchecked else ()),
+            *((descriptors.IEC_INV, descriptors.P_IOTLB_INV) if quirks.entry_cache_unchecked else ()),
+        )
 
     def _blocked(self, entry: Entry | None, note: str) -> Outcome:
         self._found = entry, 0, note
@@ -286,7 +296,7 @@ class InvalidationQueue:
         unit = self.unit
         cause = NO_INFO if unit.quirks.silent_queue_error else error.cause
         unit.registers.set_field("IQERCD", "IQEI", cause)
-        self.halted = True
+        self.halted = True  # until software clears IQE (or moves the tail, in QEMU)
         unit.faults.raise_status("IQE")
         self._found = error.entry, cause, error.note
         return "error"
@@ -313,6 +323,7 @@ class InvalidationQueue:
         status, address, data, interrupt = _WAIT_FIELDS(entry.raw)
         if status:
             unit.hooks.status_write(address & unit.capabilities.host_limit - 1, data)
+        # The status first: who gets the interrupt must find it. While IWC is set there is no second one.
         if interrupt and not unit.registers.field("ICS", "IWC"):
             unit.registers.set_field("ICS", "IWC", 1)
             unit.invalidation_event.fire()

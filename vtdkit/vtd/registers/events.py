@@ -45,6 +45,7 @@ class Event:
 
     def fire(self) -> None:
         """A status bit of the group was set, the first one."""
+        # Pending first, then sent if not masked: with IM=1 it waits in IP until software unmasks.
         self.registers.set_field(self.control, "IP", 1)
         self.flush()
 

@@ -99,13 +99,13 @@ class RegisterFile:
             sticky = 0 if power_good else slot.register.layout.access_mask("RW1CS", "ROS")
             self.values[name] = self._fresh[name] & ~sticky | self.values[name] & sticky
 
-    def hide(self, name: str, bits: int) -> None:
-        """Make some bits of a register read 0, whatever they hold."""
+    def restrict(self, name: str, *, hidden: int = 0, writable: int = -1) -> None:
+        """Let some bits of a register read 0 whatever they hold, and none but `writable` change."""
         slot = self._slots[name]
-        hidden = slot._replace(hidden=slot.hidden | bits)
-        self._slots[name] = hidden
+        slot = slot._replace(hidden=slot.hidden | hidden, writable=slot.writable & writable)
+        self._slots[name] = slot
         for dword in range(slot.offset, slot.offset + slot.register.size, 4):
-            self._dwords[dword] = hidden
+            self._dwords[dword] = slot
 
     @property
     def names(self) -> tuple[str, ...]:

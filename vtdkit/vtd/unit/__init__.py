@@ -1,7 +1,10 @@
-"""`RemappingUnit`: one piece of hardware, put together in `unit.py`.
+"""`RemappingUnit`: one piece of hardware, put together. Nothing below this room imports it.
 
-`commands` is what writing a register sets off, `hooks` what leaves the unit, `diagnostics` the notes about
-software that breaks rules. Nothing below this room imports it."""
+unit.py         what it is made of, and everything it can be asked
+commands.py     what writing a register sets off
+hooks.py        what leaves it other than answers: messages, status writes
+diagnostics.py  notes about software that breaks rules
+"""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from vtdkit.vtd.caches import invalidate
+from vtdkit.vtd.caches.invalidate import DOMAIN, GLOBAL
 from vtdkit.vtd.queue.ring import InvalidationQueue
 from vtdkit.vtd.registers.events import Event
 from vtdkit.vtd.registers.register_map import CCMD, FSTS, GCMD, IOTLB, IVA
@@ -39,6 +40,7 @@ class Commanded(Queued, Protocol):
 
 
 Reaction = Callable[[Commanded, int, int], None]
+_PAGE = 3
 _LEVELS = (("TE", "TES"), ("QIE", "QIES"), ("IRE", "IRES"))
 
 
@@ -65,15 +67,18 @@ def _global_command(unit: Commanded, old: int, value: int) -> None:
 
 def _set_root_pointer(unit: Commanded, on: bool) -> None:
     entry = unit.registers.entry("RTADDR")
-    if unit.translating and unit.mode != entry.TTM and not unit.capabilities.ESRTPS:
-        unit.diagnostics.note("mode changed while on", f"TTM {unit.mode} to {entry.TTM}")
+    mode = entry.TTM & unit.capabilities.SMTS if unit.quirks.mode_is_one_bit else entry.TTM
+    if unit.translating and unit.mode != mode and not unit.capabilities.ESRTPS:
+        unit.diagnostics.note("mode changed while on", f"TTM {unit.mode} to {mode}")
+    # RTPS goes 0 and, when the pointer is in force, 1: that is what software polls for.
     unit.registers.set_field("GSTS", "RTPS", 0)
 
     def latch() -> None:
-        unit.latch_root(entry.RTA, entry.TTM, entry.SSIRWE)
+        unit.latch_root(entry.RTA, mode, entry.SSIRWE)
         unit.registers.set_field("GSTS", "RTPS", 1)
         if unit.caches and unit.capabilities.ESRTPS:
             unit.caches.clear()
+        # Without ESRTPS whatever was cached under the old root stays until software invalidates it.
         elif unit.caches and len(unit.caches.iotlb):
             unit.diagnostics.note(
                 "stale caches after SRTP", f"{len(unit.caches.iotlb)} translations still cached"
@@ -91,6 +96,7 @@ def _translation(unit: Commanded, on: bool) -> None:
     def switch() -> None:
         unit.registers.set_field("GSTS", "TES", int(on))
         unit.translating = on
+        # Units with scalable mode drop their caches when translation goes off; older ones keep them.
         if not on and unit.caches and unit.capabilities.SMTS:
             unit.caches.clear()
         unit.maybe_restart_fault_index()
@@ -118,6 +124,7 @@ def _queue(unit: Commanded, on: bool) -> None:
 
     def switch() -> None:
         if on:
+            # Latched here: a later write of IQA does not move a queue that is on.
             queue.base = unit.registers["IQA"] & ~0xFFF
             queue.enable()
         else:
@@ -189,19 +196,13 @@ def _context_command(unit: Commanded, old: int, value: int) -> None:
 
 def _invalidate_context(unit: Commanded) -> int:
     """Do what CCMD asks; returns the granularity done, 0 when it is rejected."""
-    command, caps, caches = unit.registers.entry("CCMD"), unit.capabilities, unit.caches
-    if unit.mode != 0 or caps.major >= 6 or command.CIRG == 0:
+    command = unit.registers.entry("CCMD")
+    # By register only in legacy mode, and from major version 6 on not at all: CAIG=0 says so.
+    if unit.mode != 0 or unit.capabilities.major >= 6 or command.CIRG == 0:
         return 0
-    granularity = 1 if command.CIRG == 2 and unit.quirks.domain_is_global else command.CIRG
+    granularity = GLOBAL if command.CIRG == DOMAIN and unit.quirks.domain_is_global else command.CIRG
     did = command.DID & unit.capabilities.did_mask
-    if caches is None:
-        return granularity
-    if granularity == 1:
-        invalidate.context_global(caches)
-    elif granularity == 2:
-        invalidate.context_domain(caches, did)
-    else:
-        invalidate.context_device(caches, command.SID, command.FM, did)
+    invalidate.context(unit.caches, granularity, did, command.SID, command.FM)
     return granularity
 
 
@@ -219,24 +220,18 @@ def _iotlb_command(unit: Commanded, old: int, value: int) -> None:
 def _invalidate_iotlb(unit: Commanded) -> int:
     """Do what the IOTLB register asks; returns the granularity done, 0 when it is rejected."""
     command, address = unit.registers.entry("IOTLB"), IVA.decode(unit.registers["IVA"])
-    caps, caches = unit.capabilities, unit.caches
-    granularity, did = command.IIRG, command.DID & unit.capabilities.did_mask
+    caps, granularity = unit.capabilities, command.IIRG
+    did = command.DID & caps.did_mask
     if unit.mode != 0 or caps.major >= 6 or granularity == 0:
         return 0
-    if granularity == 3 and address.AM > caps.MAMV:
+    if granularity == _PAGE and address.AM > caps.MAMV:
         return 0
-    if granularity == 3 and not caps.PSI:
-        granularity = 2
-    unit.diagnostics.domain_invalidated(None if granularity == 1 else did)
-    if caches is None:
-        return granularity
-    if granularity == 1:
-        invalidate.iotlb_global(caches)
-    elif granularity == 2:
-        invalidate.iotlb_domain(caches, did)
-    else:
-        page = address.ADDR & (1 << caps.MGAW) - 1
-        invalidate.iotlb_page(caches, did, page, address.AM, keep_structures=bool(address.IH))
+    # A unit that cannot invalidate by page does the whole domain, and says so in IAIG.
+    if granularity == _PAGE and not caps.PSI:
+        granularity = DOMAIN
+    unit.diagnostics.domain_invalidated(None if granularity == GLOBAL else did)
+    page = address.ADDR & (1 << caps.MGAW) - 1
+    invalidate.iotlb(unit.caches, granularity, did, page, address.AM, keep_structures=bool(address.IH))
     return granularity
 
 

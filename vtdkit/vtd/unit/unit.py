@@ -97,7 +97,10 @@ class RemappingUnit:
         self.compiled_stages: dict[object, Stage] = {}
         self._later: deque[Callable[[], None]] = deque()
         if quirks.width_reads_zero:
-            self.registers.hide("IQA", 1 << 11)
+            self.registers.restrict("IQA", hidden=1 << 11)
+        if quirks.message_addresses_short:
+            self.registers.restrict("FEUADDR", writable=0)
+            self.registers.restrict("IEUADDR", writable=0)
         self.reset()
 
     def reset(self, *, power_good: bool = True) -> None:

@@ -41,7 +41,7 @@ class Rules:
         self.sm_context = reserved(tables.SM_CONTEXT_ENTRY)
         if quirks.context_features_unchecked:
             looked_at = tables.SM_CONTEXT_ENTRY.mask("DTE", "PASIDE", "PRE", "RID_PASID", "RID_PRIV")
-            self.sm_context &= ~looked_at & (1 << 128) - 1
+            self.sm_context &= ~looked_at
         self.directory = reserved(tables.PASID_DIR_ENTRY)
         self.pasid = reserved(tables.PASID_ENTRY)
         self.second_table = by_level(second=True, leaf=False)

@@ -1,0 +1,103 @@
+"""The watchdogs: who waits for ever, or for longer than the kernel allows.
+
+A CPU that spins with hard interrupts on is a *soft lockup*: the timer interrupt still comes, and sees that no
+other thread has run. One that spins with them off is seen by nobody on it; the NMI of another clock says
+*hard LOCKUP*. A thread that sleeps is a hung task.
+
+Mirrors, in purpose, kernel/watchdog.c, kernel/watchdog_hld.c and kernel/hung_task.c.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vtdkit.kernel.machine.context import AGENT, HARD_OFF, TASK, Context
+from vtdkit.kernel.record.sites import Spot
+
+if TYPE_CHECKING:
+    from .checks import Checks
+    from .host import Host, LockLike
+
+HARD_LOCKUP = "NMI watchdog: Watchdog detected hard LOCKUP"
+SOFT_LOCKUP = "watchdog: BUG: soft lockup"
+HUNG_TASK = "INFO: task blocked for more than 120 seconds"
+#: ns in one place before each speaks up: kernel.watchdog_thresh, twice that, kernel.hung_task_timeout_secs
+PATIENCE = {HARD_LOCKUP: 10_000_000_000, SOFT_LOCKUP: 20_000_000_000, HUNG_TASK: 120_000_000_000}
+
+
+class Watchdog:
+    """All three, on one machine."""
+
+    def __init__(self, machine: Host, check: Checks) -> None:
+        self.machine = machine
+        self.check = check
+
+    def spins_for_ever(self, context: Context, lock: LockLike, place: Spot) -> None:
+        """A context spins for a lock that its own CPU holds below it: that cannot end."""
+        who = next(
+            (self.check.describe(other) for other in lock.holders if other.cpu is context.cpu), "readers"
+        )
+        text = (
+            f"CPU{context.cpu_id} spins for {lock.name}, which {who} holds; that context cannot run "
+            "until this one ends"
+        )
+        self.check.report(_lockup(context), lock.name, (place, lock.place), contexts=(who,), text=text)
+
+    def look(self, all_over: bool) -> None:
+        """After a simulation: threads that still wait although nothing is left to happen (`all_over`), or
+        wait in a circle, or have waited for longer than the kernel's watchdogs allow."""
+        now = self.machine.sched.now
+        for context in self.machine.sched.contexts:
+            if context.done or context.kind == AGENT or context.waiting is None:
+                continue
+            asleep = context.kind == TASK and (context.cpu is None or context.cpu.task is not context)
+            kind = HUNG_TASK if asleep else _lockup(context)
+            if not all_over and now - context.since < PATIENCE[kind] and not _in_a_circle(context):
+                continue
+            name = getattr(context.waiting, "name", str(context.waiting))
+            self._report(kind, name, context)
+
+    def _report(self, kind: str, name: str, context: Context) -> None:
+        said = {
+            found.where for lockup in (SOFT_LOCKUP, HARD_LOCKUP) for found in self.check.findings.of(lockup)
+        }
+        if name not in said:
+            held = tuple(hold.place for hold in context.held)
+            who = (self.check.describe(context),)
+            self.check.report(kind, name, held, contexts=who, text=self.why_stuck(context), about=context)
+
+    def why_stuck(self, context: Context) -> str:
+        """Who waits for whom, from `context` on."""
+        chain: list[str] = []
+        seen: list[Context] = []
+        at: Context | None = context
+        while at is not None and at not in seen:
+            seen.append(at)
+            what = getattr(at.waiting, "name", at.waiting)
+            owner = _owner(at)
+            if at.waiting is None and at.cpu is not None and at.cpu.task not in (None, at):
+                owner, what = at.cpu.task, f"CPU{at.cpu_id}"
+            chain.append(f"{at.name} waits for {what}" + (f" held by {owner.name}" if owner else ""))
+            at = owner
+        return ", ".join(chain)
+
+
+def _owner(context: Context) -> Context | None:
+    """Whom `context` waits for: who holds the lock it wants (the first, if it is shared)."""
+    holders: list[Context] = getattr(context.waiting, "holders", [])
+    return holders[0] if holders else None
+
+
+def _in_a_circle(context: Context) -> bool:
+    """Does `context` wait for something whose owner waits ... for `context`?"""
+    seen: list[Context] = []
+    owner: Context | None = context
+    while owner is not None and owner not in seen:
+        seen.append(owner)
+        owner = _owner(owner)
+    return owner is context
+
+
+def _lockup(context: Context) -> str:
+    """What the kernel calls it when this context keeps its CPU busy for too long."""
+    return HARD_LOCKUP if context.irqstate & HARD_OFF else SOFT_LOCKUP

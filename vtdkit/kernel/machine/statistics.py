@@ -1,0 +1,124 @@
+"""The machine's memory of itself (`machine.stat`): the record of events, lock statistics, who waited for whom.
+
+Everything here is asked between runs and changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from vtdkit.kernel.locks.log import LockLog, class_stat
+from vtdkit.kernel.record.contention import ContentionTable, contentions
+from vtdkit.kernel.record.lockstat_report import LockStatTable
+from vtdkit.kernel.record.record import MARK, Recorder
+from vtdkit.kernel.record.trace import Trace
+
+from .context import Context
+
+if TYPE_CHECKING:
+    from vtdkit.kernel.record.sites import Spot
+
+    from .host import Host
+
+
+class Statistics:
+    """`record`: keep events for a `Trace`? `locks`: keep lock statistics? Guards: the engine's."""
+
+    def __init__(self, machine: Host, record: bool, locks: bool) -> None:
+        self.machine = machine
+        self.recording = record
+        self.locks = locks
+        self.recorder = Recorder()
+        self.emit: Callable[..., None] = self._emit if record else _nothing  # one event of a context
+        self.marks: list[str] = []
+        self.object_names = [""]
+        self.object_kinds = [""]
+        self.lock_logs: dict[tuple[str, int, str, bool], LockLog] = {}
+        self._words: dict[str, int] = {}
+
+    # -- while it runs -----------------------------------------------------
+
+    def _emit(
+        self, context: Context, kind: int, obj: int = 0, place: Spot | None = None, arg: int = 0
+    ) -> None:
+        self.recorder.rows.extend((self.machine.sched.now, context.cpu_id, context.id, kind, obj, place, arg))
+
+    def mark(self, text: str) -> None:
+        """Leave a note in the record, at this instant, in the running context."""
+        self.emit(self.machine.sched.current, MARK, arg=len(self.marks))
+        self.marks.append(text)
+
+    def register(self, name: str, kind: str) -> int:
+        """A number for a lock (or a word somebody spins on) in the record."""
+        self.object_names.append(name)
+        self.object_kinds.append(kind)
+        return len(self.object_names) - 1
+
+    def word(self, what: str) -> int:
+        """The number in the record of something that is waited for and is no lock."""
+        number = self._words.get(what)
+        if number is None:
+            number = self._words[what] = self.register(what, "word")
+        return number
+
+    def log_of(self, name: str, subclass: int, kind: str, read: bool = False) -> LockLog:
+        """The log of a class of locks (one for readers, one for writers)."""
+        return self.lock_logs.setdefault((name, subclass, kind, read), LockLog())
+
+    def housekeeping(self) -> None:
+        """Now and then: sum up what locks did, compact the record."""
+        for log in self.lock_logs.values():
+            log.fold()
+        if len(self.recorder.rows) > Recorder.FOLD:
+            self.recorder.fold()
+
+    # -- afterwards --------------------------------------------------------
+
+    def trace(self) -> Trace:
+        """The record so far (a copy: the machine may go on)."""
+        machine: Any = self.machine
+        contexts = machine.sched.contexts
+        return Trace(
+            self.recorder.copy(),
+            [context.name for context in contexts],
+            self.object_names,
+            self.recorder.sites,
+            len(machine.sched.cpus),
+            machine.sched.now,
+            tuple(machine.check.findings),
+            self.marks,
+            self.object_kinds,
+            [context.kind for context in contexts],
+        )
+
+    def lock_stat(self) -> LockStatTable:
+        """Every lock class that was taken, as /proc/lock_stat has them; prints as that file does.
+
+        Raises RuntimeError on a machine that keeps no statistics.
+        """
+        if not self.locks:
+            raise RuntimeError("this machine keeps no lock statistics; make it with Machine(statistics=True)")
+        rows = []
+        for (name, subclass, kind, read), log in self.lock_logs.items():
+            if not read:
+                rows.append(class_stat(name, subclass, log, self.lock_logs.get((name, subclass, kind, True))))
+        return LockStatTable(
+            row for row in rows if row.write.acquisitions or row.read.acquisitions or row.contentions
+        )
+
+    def lock_contention(self, by: str = "caller", sort: str = "wait_total") -> ContentionTable:
+        """All waits for locks, put together `by` "caller", "lock", "thread", "owner" or "owner_site";
+        prints as perf does.
+
+        Raises RuntimeError on a machine without a record.
+        """
+        if not self.recording:
+            raise RuntimeError(
+                "lock contention is read from the record; make the machine with Machine(record=True)"
+            )
+        return ContentionTable(contentions(self.trace()), by, sort)
+
+
+def _nothing(*_: Any, **__: Any) -> None:
+    """Where nobody keeps a record."""

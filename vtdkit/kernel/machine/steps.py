@@ -1,0 +1,54 @@
+"""What is a step of its own only when every interleaving is explored (`machine.steps`).
+
+On a machine that simulates, an access to a field takes no time and nobody gets in between; a device's memory
+access takes what the costs say. The explorer has its own `Steps`, which stop the thread at each, and note who
+touched what.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from types import coroutine
+from typing import Any
+
+from .host import Host
+
+Wait = Generator[int | None, None, None]
+
+
+class Steps:
+    """The places at which others may get in, beside those of locks and atomics."""
+
+    exploring = False  #: is every interleaving tried here?
+
+    def __init__(self, machine: Host) -> None:
+        self.machine = machine
+
+    @coroutine
+    def field(self, obj: Any, field: str, write: bool) -> Wait:
+        """A field of an object (its life, for "") is about to be accessed."""
+        return
+        yield
+
+    @coroutine
+    def device(self, thing: Any, address: int | None) -> Wait:
+        """A device or walker is about to do its next memory access, at `address` (None: to
+        look into its caches).
+        """
+        if address is not None:
+            yield from self.machine.sched.work(self.machine.costs.walk_read)
+
+    @coroutine
+    def register(self, thing: Any, offset: int, write: bool) -> Wait:
+        """Software is about to read or write a register of a piece of hardware."""
+        return
+        yield
+
+    def hardware(self, thing: Any) -> None:
+        """The running step changes the state of a piece of hardware."""
+
+    def memory(self, address: int) -> None:
+        """The running step makes hardware write memory."""
+
+    def accessed(self, obj: Any, field: str, write: bool) -> None:
+        """The running step accesses a watched field."""

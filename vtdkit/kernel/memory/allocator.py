@@ -1,0 +1,162 @@
+"""The page allocator, with failures on purpose.
+
+A freed page is filled with `POISON` and kept out of circulation for a while, so that a late reader is caught
+whatever the interleaving; the checker's name for it is the kernel's, KASAN. `GFP_KERNEL` may sleep (asking
+for it in atomic context is a bug that is reported), `GFP_ATOMIC` may not. Any allocation can be made to fail:
+`allocator.faults.nth = 3`, or with a probability drawn from the machine's seed.
+
+Mirrors mm/page_alloc.c, mm/kasan, lib/fault-inject.c. Guards: the free list and the counts belong to the
+allocator (in Linux: its own locks and per-CPU lists, which are not modelled).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator, Iterator
+from types import coroutine
+from typing import TYPE_CHECKING
+
+from vtdkit.kernel.record.record import ALLOC, FREE
+from vtdkit.kernel.record.sites import Spot, here
+
+from .gfp import GFP, GFP_KERNEL
+from .injection import Faults
+from .pages import NUMA_NO_NODE, PAGE_SHIFT, POISON, WORDS, Page
+
+if TYPE_CHECKING:
+    from .host import Host
+
+
+class PageAllocator:
+    """Hands out page frames, node by node, lowest first; a freed one comes back after `QUARANTINE`
+    others of its node.
+
+    Guards: everything here is the allocator's own.
+    """
+
+    QUARANTINE = 256
+    FIRST_PFN = 0x1000
+    page_class: type[Page] = Page
+
+    def __init__(self, machine: Host, frames: int, nodes: int) -> None:
+        self.machine = machine
+        self.per_node = frames // nodes
+        self.next = [0] * nodes
+        self.freed: list[deque[int]] = [deque() for _ in range(nodes)]
+        self.frames: dict[int, Page] = {}
+        self.faults = Faults(machine)
+        self.in_use = 0
+        self.allocated = 0  # ever
+        self.peak = 0  # most at one time
+
+    @coroutine
+    def alloc(
+        self,
+        gfp: GFP = GFP_KERNEL,
+        *,
+        node: int = NUMA_NO_NODE,
+        name: str = "page",
+        place: Spot | None = None,
+    ) -> Generator[int | None, None, Page | None]:
+        """One cleared page, or None when there is none to be had. `node`: the NUMA node to prefer."""
+        machine = self.machine
+        if place is None:
+            place = here()
+        if gfp & GFP_KERNEL:
+            machine.check.might_sleep(place)
+        yield from machine.sched.work(machine.costs.page)
+        if self.faults.should_fail(place):
+            return None
+        return self.take(node, name, place)
+
+    def take(self, node: int, name: str, place: Spot | None) -> Page | None:
+        """The bookkeeping of `alloc`, at once and free of charge."""
+        pfn = self._frame(node)
+        if pfn is None:
+            return None
+        machine = self.machine
+        page = self.page_class(machine, pfn, self.node_of(pfn), name, place)
+        self.frames[pfn] = page
+        self.allocated += 1
+        page.serial = self.allocated
+        self.in_use += 1
+        self.peak = max(self.peak, self.in_use)
+        machine.stat.emit(machine.sched.current, ALLOC, 0, place, pfn)
+        return page
+
+    @coroutine
+    def alloc_run(
+        self, count: int, gfp: GFP = GFP_KERNEL, *, node: int, name: str, place: Spot
+    ) -> Generator[int | None, None, list[Page]]:
+        """Cleared pages in a row, or an empty list when there is no such row to be had."""
+        machine = self.machine
+        if gfp & GFP_KERNEL:
+            machine.check.might_sleep(place)
+        yield from machine.sched.work(machine.costs.page * count)
+        return [] if self.faults.should_fail(place) else self.take_run(count, node, name, place)
+
+    def take_run(self, count: int, node: int, name: str, place: Spot | None) -> list[Page]:
+        """`count` frames in a row (an allocation of higher order), or none at all."""
+        node = max(self._preferred(node), 0)
+        if self.next[node] + count > self.per_node:
+            return []
+        quarantined, self.freed[node] = self.freed[node], deque()
+        pages = [self.take(node, name, place) for _ in range(count)]
+        self.freed[node] = quarantined
+        return [page for page in pages if page is not None]
+
+    def _preferred(self, node: int) -> int:
+        """The node asked for; NUMA_NO_NODE means the running CPU's."""
+        cpu = self.machine.sched.current.cpu
+        return cpu.socket if node == NUMA_NO_NODE and cpu is not None else node
+
+    def _frame(self, node: int) -> int | None:
+        """A page frame of this node if there is one, else of another."""
+        node = self._preferred(node)
+        nodes = sorted(range(len(self.next)), key=lambda candidate: (candidate != node, candidate))
+        for candidate in nodes:
+            if len(self.freed[candidate]) > self.QUARANTINE:
+                return self.freed[candidate].popleft()
+            if self.next[candidate] < self.per_node:
+                self.next[candidate] += 1
+                return self.FIRST_PFN + candidate * self.per_node + self.next[candidate] - 1
+        return next((self.freed[candidate].popleft() for candidate in nodes if self.freed[candidate]), None)
+
+    def node_of(self, pfn: int) -> int:
+        """The NUMA node a page frame belongs to."""
+        return (pfn - self.FIRST_PFN) // self.per_node
+
+    @coroutine
+    def free(self, page: Page, place: Spot | None = None) -> Generator[int | None, None, None]:
+        """Give a page back; freeing it twice is reported."""
+        self.give(page, place or here())
+        return
+        yield
+
+    def give(self, page: Page, place: Spot | None) -> None:
+        """The bookkeeping of `free`, at once."""
+        machine = self.machine
+        if page.freed is not None:
+            machine.check.double_free(page, place)
+            return
+        page.freed = place
+        self.in_use -= 1
+        page.words = [POISON] * WORDS
+        self.freed[page.node].append(page.pfn)
+        machine.stat.emit(machine.sched.current, FREE, 0, place, page.pfn)
+
+    def page(self, address: int) -> Page | None:
+        """The page frame that holds this physical address, live or freed; None where no page
+        was ever handed out.
+        """
+        return self.frames.get(address >> PAGE_SHIFT)
+
+    def live(self) -> Iterator[Page]:
+        """Pages handed out and not given back, by frame number."""
+        return (page for _, page in sorted(self.frames.items()) if page.freed is None)
+
+    def __len__(self) -> int:
+        return self.in_use
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} pages in use, {self.peak} at most, {self.allocated} ever>"

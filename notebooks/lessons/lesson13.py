@@ -251,7 +251,7 @@ TABLES_FREED = Exercise(
 
 async def insert_table(self: Any, domain: Any, pte: Any, level: int) -> int:
     """The new table goes in if the entry is still empty; else it is given back, and the other one is used."""
-    page = await self.alloc_pgtable_page(domain.nid, f"{domain.label} level {level - 1} table")
+    page = await self.alloc_pgtable_page(domain.nid, "a table")
     if page is None:
         return 0
     value: int = page.address | 3

@@ -22,7 +22,7 @@ IRQ_INVERSION = "possible irq lock inversion dependency detected: "
 def test_the_disk_waits_for_the_dump_before_the_patch_only() -> None:
     old, new = SCENES.dump_scene(OLD), SCENES.dump_scene(NEW)
     assert old.start == new.start
-    assert (old.results["disk"], new.results["disk"]) == (6_115, 250)
+    assert (old.results["disk"], new.results["disk"]) == (7_815, 250)
     assert lesson.how_long(old) == "until the file is printed"
     assert lesson.how_long(new) == "no longer than any interrupt"
     assert old.irqs_off("cat") > 10_000 > new.irqs_off("cat") == 0

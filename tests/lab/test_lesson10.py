@@ -122,5 +122,5 @@ def test_every_step_works_wants_no_assertion_no_long_hold_and_nothing_left_behin
 
     assert "waits for the hardware while it holds" in exercise.check(under_the_lock).text
     assert "commands to the unit" in exercise.check(forgets_the_entry).text
-    assert "without device_domain_lock" in exercise.check(list_without_lock).text
+    assert "domain->devices" in exercise.check(list_without_lock).text
     assert exercise.check(three_regions)

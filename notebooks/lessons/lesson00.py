@@ -24,7 +24,11 @@ MAPPED, STALE = (
     0xBF73E000,
     0xBF73F000,
 )  # two addresses of the disk: one is mapped, the other was until a moment before the stop
-ADDRESS = 0xFFFFFFFFF000  # the bits of a table entry that are an address
+ADDRESS = 0xFFFFFFFFF000  # the bits of a table entry that are an address, on a machine with 48-bit addresses
+
+#: told when a question is checked
+WHY_SIX = "Two to find out who asks, four for the levels of the page table."
+WHY_THE_LAST_WAITS = "It waits for the three before it: the longer the hold, the longer the queue."
 
 Read = Callable[[int], int]
 

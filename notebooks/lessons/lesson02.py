@@ -1,8 +1,8 @@
 """Lesson 02: the search for an alias's PASID table. Patch 02, "Remove for_each_device_domain()".
 
-All computers here run in scalable mode, where a device's context entry leads to a PASID table. `attach_scene`
-has many devices and lets two CPUs attach one each while a third unmaps a page of an ATS device. `plugged`
-plugs devices in one after the other, some of them with aliases, and says which PASID table each of them got.
+All computers here run in scalable mode, where a device's context entry leads to a PASID table. `plugged`
+plugs devices in one after the other, some of them with aliases, and says which PASID table each of them got;
+`plug_and_pull` does so while another device is pulled out, in every order.
 """
 
 from __future__ import annotations
@@ -15,12 +15,21 @@ from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.iommu.intel.pasid import pasid_table_opaque
 from vtdkit.iommu.pci import PciDevice
 from vtdkit.kernel.checkers.findings import KernelBug
-from vtdkit.kernel.machine.machine import Machine
 from vtdkit.lab.computer import LEGACY, SCALABLE, Computer
 from vtdkit.lab.exercises.exercise import Exercise
 from vtdkit.lab.exercises.watched import Scene, Work
-from vtdkit.lab.lesson.base import NO_RACES, CodeExercise, Run, Table, after, table, together, version_with
-from vtdkit.lab.scenarios.base import Observer, Scenario
+from vtdkit.lab.lesson.base import (
+    NO_RACES,
+    CodeExercise,
+    Run,
+    Table,
+    Tried,
+    table,
+    together,
+    tried,
+    version_with,
+)
+from vtdkit.lab.scenarios.catalogue import QUESTIONS
 from vtdkit.series.catalogue import driver_at
 from vtdkit.vtd.requests import Fault, Request
 
@@ -33,31 +42,19 @@ OTHERS = 128  # devices that were there before
 # -- many devices -------------------------------------------------------------
 
 
+def crowd(others: int) -> dict[str, dict[str, Any]]:
+    """So many devices on buses of their own."""
+    return {f"{10 + number // 32:02x}:{number % 32:02x}.0": {} for number in range(others)}
+
+
 def computer(driver: type[IntelIommu], others: int = OTHERS, seed: int = 1) -> Computer:
     """Three CPUs; three devices that matter, and `others` on buses of their own, each in its own domain."""
-    crowd: dict[str, dict[str, Any]] = {
-        f"{10 + number // 32:02x}:{number % 32:02x}.0": {} for number in range(others)
-    }
-    devices: dict[str, dict[str, Any]] = {**crowd, FIRST: {}, SECOND: {}, ATS: {"ats": True}}
+    devices: dict[str, dict[str, Any]] = {**crowd(others), FIRST: {}, SECOND: {}, ATS: {"ats": True}}
     pc = Computer(
         driver=driver, cpus=3, seed=seed, devices=devices, units=SCALABLE, scalable=True, checkers=NO_RACES
     )
     pc.map(pc.domain_of(ATS), 0x10000, 0x8000000)
     return pc
-
-
-def attach_scene(driver: type[IntelIommu], others: int = OTHERS, seed: int = 1) -> Run:
-    """Two virtual machines start: each attaches a device to a new domain. Meanwhile a page of an
-    ATS device is unmapped.
-    """
-    pc = computer(driver, others, seed)
-    first, second = pc.new_domain(), pc.new_domain()
-    return together(
-        pc,
-        first=pc.core.iommu_attach_device(first, pc.devices[FIRST]),
-        second=pc.core.iommu_attach_device(second, pc.devices[SECOND]),
-        unmap=after(pc, 5_000, pc.core.iommu_unmap(pc.domain_of(ATS), 0x10000, PAGE)),
-    )
 
 
 def attach_alone(driver: type[IntelIommu], others: int) -> Run:
@@ -105,21 +102,20 @@ def _state(pc: Computer, address: str) -> tuple[str, str]:
     return owner, answer.name if isinstance(answer, Fault) else "goes through"
 
 
-# -- every order --------------------------------------------------------------
+# -- every order
+# -----------------------------------------------------------------------------------------------------
 
 
-def _plug_and_unplug(driver: type[IntelIommu], machine: Machine) -> Observer:
-    pc = Computer(driver=driver, machine=machine, devices=[SECOND], units=SCALABLE, scalable=True)
-    dev = pc.new_device(FIRST)
-    pc.run(pc.bus.add(dev))
-    plug = machine.spawn(pc.core.iommu_probe_device(dev), cpu=0, name="plug in")
-    machine.spawn(pc.core.iommu_release_device(pc.devices[SECOND]), cpu=1, name="pull out")
-    return lambda: plug.result
+def plug_and_pull(pair: str, driver: type[IntelIommu]) -> Tried:
+    """One device of a pair ("alias", "bridge") is plugged in while the other is pulled out: in how many
+    orders freed memory is used. With "-excluded" behind the pair's name, under `pci_rescan_remove_lock`.
+    """
+    return tried(QUESTIONS[f"plug-{pair}"], driver, wanted="KASAN")
 
 
-PLUG_AND_UNPLUG = Scenario(
-    "plug and unplug", "a device is plugged in while another is pulled out", _plug_and_unplug, cpus=2
-)
+def why_so_long(ratio: float) -> str:
+    """Told when the question is checked."""
+    return f"{ratio:.1f} times as long: the search looks at each device, and each is a cache line to fetch."
 
 
 # -- exercises ----------------------------------------------------------------

@@ -2,7 +2,7 @@
 data in disable_dmar_iommu()".
 
 Two units: 00:03.0, with a TLB of its own (ATS), is behind the first, the devices of bus 01 behind the second.
-`removal_scene` takes the second unit out as the rule wants it, devices first. `left_behind` breaks the rule:
+The notebook takes the second unit out as the rule wants it, devices first. `left_behind` breaks the rule:
 devices are still attached when their unit goes; it says what each version makes of that, and what a DMA of
 such a device gets afterwards.
 """
@@ -20,7 +20,7 @@ from vtdkit.kernel.machine.machine import Machine
 from vtdkit.lab.computer import LEGACY, SCALABLE, Computer
 from vtdkit.lab.exercises.exercise import Exercise
 from vtdkit.lab.exercises.watched import Scene, Work
-from vtdkit.lab.lesson.base import NO_RACES, CodeExercise, Run, after, in_turn, together, version_with
+from vtdkit.lab.lesson.base import NO_RACES, CodeExercise, together, version_with
 from vtdkit.lab.scenarios.base import Observer, Scenario
 from vtdkit.series.catalogue import driver_at, name_of
 from vtdkit.series.mainline import versions as mainline
@@ -74,21 +74,8 @@ async def pull_out(pc: Computer, where: str) -> None:
     await pc.bus.remove(pc.devices[where])
 
 
-def removal_scene(driver: type[IntelIommu], devices: int = DEVICES, seed: int = 1) -> Run:
-    """CPU 0 takes the devices of the second unit out one by one, then the unit; CPU 1 unmaps pages of a
-    device behind the first.
-    """
-    pc = computer(driver, devices)
-    domain = pc.domain_of(NEIGHBOUR)
-    for number in range(8):
-        pc.map(domain, 0x80000 + number * PAGE, 0x8000000)
-    unmaps = [pc.core.iommu_unmap(domain, 0x80000 + number * PAGE, PAGE) for number in range(8)]
-    pulls = [pull_out(pc, address(number)) for number in range(devices)]
-    return together(
-        pc,
-        remove=in_turn(*pulls, pc.driver.dmar_iommu_hotplug(pc.iommu(1), False)),
-        unmap=after(pc, 1_000, in_turn(*unmaps)),
-    )
+#: told when the question is checked
+WHY_NO_TIME = "All four were pulled out before; nobody is left to detach."
 
 
 # -- the rule is broken -------------------------------------------------------

@@ -3,8 +3,8 @@ table alloc and free".
 
 A unit that once had devices on many buses is taken out: its context tables are freed, one for each bus, and
 then the root table. Before the patch that happens under the unit's `iommu->lock`, with interrupts off.
-`removal_scene` measures who waits for it: CPU 0 takes the unit out and is wanted by a timer interrupt
-meanwhile, CPU 1 attaches a device behind another unit.
+The notebook measures who waits for it: CPU 0 takes the unit out and is wanted by a timer interrupt meanwhile,
+CPU 1 attaches a device behind another unit.
 
 The cost table has no figure for giving a page back, so the versions are run with one:
 `FREE` ns, our assumption.
@@ -26,9 +26,7 @@ from vtdkit.lab.exercises.watched import Scene, Work
 from vtdkit.lab.lesson.base import (
     NO_RACES,
     CodeExercise,
-    Run,
     Tried,
-    after,
     shown_by,
     together,
     tried,
@@ -74,29 +72,8 @@ def computer(
     return pc
 
 
-def removal_scene(driver: type[IntelIommu], buses: int = BUSES, seed: int = 1) -> Run:
-    """CPU 0 takes the second unit out, CPU 1 attaches a device behind the first. `results["timer"]`:
-    when its handler ran.
-    """
-    pc = computer(priced(driver), buses)
-    machine, came = pc.machine, []
-
-    async def tick() -> None:
-        came.append(machine.now)
-
-    line = machine.irq.line("timer", tick, cpu=0)
-
-    async def remove() -> None:
-        line.fire(TIMER - machine.costs.irq)
-        await pc.driver.dmar_iommu_hotplug(pc.iommu(1), False)
-
-    run = together(
-        pc,
-        remove=remove(),
-        attach=after(pc, 4_000, pc.core.iommu_attach_device(pc.new_domain(), pc.devices[DEVICE])),
-    )
-    run.results["timer"] = came[0] - run.start
-    return run
+#: told when the question is checked
+WHY_NOBODY_ELSE = "Each unit has a lock of its own, and nobody else uses this unit."
 
 
 # -- every order --------------------------------------------------------------

@@ -1,10 +1,9 @@
 """Lesson 06: domain ids, and who takes the lock. Patch 06, "Acquiring lock in domain ID allocation helpers".
 
-`attach_scene` is two CPUs that attach a device each while a third unmaps. `alone` calls the helper that hands
-out ids with no lock held, `twice` with the lock held. `Careless` is a driver that hands out ids without a
-lock, `isolation` what its devices then read. `filled` plugs devices in until the ids are gone. `SWITCH` is a
-domain that gives its id up for another while a third wants one and none is left; it is for versions from
-patch 11 on, whose callers no longer hold `device_domain_lock` around both.
+`alone` calls the helper that hands out ids with no lock held, `twice` with the lock held. `Careless` is a
+driver that hands out ids without a lock, `isolation` what its devices then read. `filled` plugs devices in
+until the ids are gone. `SWITCH` is a domain that gives its id up for another while a third wants one and none
+is left; it is for versions from patch 11 on, whose callers no longer hold `device_domain_lock` around both.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from vtdkit.kernel.machine.machine import Machine
 from vtdkit.lab.computer import SCALABLE, Computer
 from vtdkit.lab.exercises.exercise import Exercise
 from vtdkit.lab.exercises.watched import Scene, Work
-from vtdkit.lab.lesson.base import NO_RACES, CodeExercise, Run, Table, after, table, together, version_with
+from vtdkit.lab.lesson.base import NO_RACES, CodeExercise, Table, table, together, version_with
 from vtdkit.lab.scenarios.base import Observer, Scenario
 from vtdkit.series.catalogue import driver_at
 from vtdkit.series.mainline import versions as mainline
@@ -54,18 +53,8 @@ def computer(driver: type[IntelIommu], seed: int = 1) -> Computer:
     return pc
 
 
-def attach_scene(driver: type[IntelIommu], seed: int = 1) -> Run:
-    """Two CPUs attach a device each to a new domain, which then needs an id; a third unmaps a page
-    of an ATS device.
-    """
-    pc = computer(driver, seed)
-    first, second = pc.new_domain(), pc.new_domain()
-    return together(
-        pc,
-        first=pc.core.iommu_attach_device(first, pc.devices[FIRST]),
-        second=after(pc, 500, pc.core.iommu_attach_device(second, pc.devices[SECOND])),
-        unmap=after(pc, 1_000, pc.core.iommu_unmap(pc.domain_of(ATS), IOVA, PAGE)),
-    )
+#: told when the question is checked
+WHY_AS_MANY = "The same regions under the same lock; only the line that takes it stands elsewhere."
 
 
 # -- the helper by itself -----------------------------------------------------

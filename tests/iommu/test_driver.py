@@ -196,7 +196,10 @@ def test_suspend_and_resume_keep_the_mappings() -> None:
 
 def test_a_unit_taken_away_is_cleaned_up() -> None:
     pc = Computer()
+    disables = []
+    pc.driver.dmar_disable_qi = lambda iommu: disables.append(iommu)  # type: ignore[method-assign, assignment]
     pc.run(pc.driver.dmar_iommu_hotplug(pc.iommu(), False))
+    assert disables == []  # corrections 7: nobody switches the queue off, the ring is just freed
     assert pc.driver.g_iommus == {}
     assert not pc.hardware[0].unit.translating
     assert not pc.machine.findings

@@ -39,6 +39,8 @@ KNOWN: dict[str, tuple[str, list[str]]] = {
     # corrections 2 and 5
     "release-unattached": ("release-unattached", EVERY),
     "dump-absent": ("fault-unattached", ["m13"]),
+    # corrections 10
+    "dump-no-record": ("dump-unprobed", ["v0", "m0"]),
 }
 
 
@@ -133,6 +135,27 @@ def test_behind_a_unit_with_both_kinds_of_tables_there_is_no_circle_and_no_inver
     for scenario in ("enforce-attach-both-levels", "enforce-irq-both-levels"):
         names = {one.defect and one.defect.name for one in look(version, scenario)}
         assert not names & {"order-inversion", "irq-inversion", None}
+
+
+def test_in_scalable_mode_every_version_takes_address_0_for_a_directory() -> None:
+    """corrections 5."""
+    for version in ("v0", "m0", "m13"):
+        names = {one.defect and one.defect.name for one in look(version, "fault-unattached-scalable")}
+        assert "dump-absent" in names
+
+
+def test_what_the_hardware_reads_is_no_find_of_kasan() -> None:
+    """corrections 16."""
+    found = [one for one in look("m13", "superpage-dma", limit=60) if one.defect and one.defect.real]
+    assert {one.kind for one in found} == {"IOMMU: use-after-free"}
+
+
+def test_the_window_around_ats_is_judged_alike_for_the_first_device_and_the_next() -> None:
+    """corrections 13."""
+    alike = {
+        defect.name: defect.real for defect in DEFECTS if defect.name in ("ats-unlocked", "race-has-iotlb")
+    }
+    assert alike == {"ats-unlocked": True, "race-has-iotlb": True}
 
 
 def test_the_fix_of_2024_ends_the_release_of_what_was_never_attached() -> None:

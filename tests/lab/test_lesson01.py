@@ -7,16 +7,18 @@ from __future__ import annotations
 import pytest
 
 from lessons import lesson01 as lesson
+from tests.notebooks.cells import scenes
 from vtdkit.lab.lesson.base import tried
 from vtdkit.series.catalogue import driver_at
 from vtdkit.series.mainline import versions as mainline
 
 OLD, NEW, MERGED = driver_at(0), driver_at(1), mainline.driver_at(1)
 LOCK = "device_domain_lock"
+SCENE = scenes("01").dump_scene
 
 
 def test_before_the_patch_everybody_who_needs_a_device_list_waits_for_the_dump() -> None:
-    run = lesson.dump_scene(OLD)
+    run = SCENE(OLD)
     printing = 512 * 600
     assert run.held(LOCK, "cat") > printing
     assert run.irqs_off("cat") >= run.held(LOCK, "cat")
@@ -29,7 +31,7 @@ def test_before_the_patch_everybody_who_needs_a_device_list_waits_for_the_dump()
 
 @pytest.mark.parametrize("driver", [NEW, MERGED])
 def test_after_it_nobody_waits_and_interrupts_stay_on(driver: type) -> None:
-    run = lesson.dump_scene(driver)
+    run = SCENE(driver)
     assert run.held(LOCK, "cat") == 0
     assert run.irqs_off("cat") < 100
     assert run.waited("unmap") == run.waited("attach") == run.waited("map") == 0
@@ -38,11 +40,11 @@ def test_after_it_nobody_waits_and_interrupts_stay_on(driver: type) -> None:
 
 
 def test_both_versions_begin_at_the_same_time_so_that_they_can_be_laid_side_by_side() -> None:
-    assert lesson.dump_scene(OLD, 16).start == lesson.dump_scene(NEW, 16).start
+    assert SCENE(OLD, 16).start == SCENE(NEW, 16).start
 
 
 def test_the_time_under_the_lock_grows_with_the_pages_printed() -> None:
-    small, large = (lesson.dump_scene(OLD, pages).held(LOCK, "cat") for pages in (64, 256))
+    small, large = (SCENE(OLD, pages).held(LOCK, "cat") for pages in (64, 256))
     assert 3.4 < large / small < 4
 
 

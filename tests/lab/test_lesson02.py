@@ -7,13 +7,14 @@ from __future__ import annotations
 import pytest
 
 from lessons import lesson02 as lesson
-from vtdkit.lab.lesson.base import tried
+from tests.notebooks.cells import scenes
 from vtdkit.series.catalogue import driver_at
 from vtdkit.series.mainline import versions as mainline
 
 OLD, NEW, LATER = driver_at(1), driver_at(2), mainline.driver_at(0)
 LOCK = "device_domain_lock"
 SHARED_ENTRY_IN_USE = "fails: -16"
+SCENE = scenes("02").attach_scene
 
 
 def test_an_attach_looks_at_every_device_before_the_patch_and_at_none_after_it() -> None:
@@ -29,7 +30,7 @@ def test_the_lock_is_taken_once_less_for_each_alias(driver: type, taken: int) ->
 
 
 def test_two_attaches_are_done_sooner_but_the_unmap_still_waits_for_a_detach() -> None:
-    old, new = lesson.attach_scene(OLD), lesson.attach_scene(NEW)
+    old, new = SCENE(OLD), SCENE(NEW)
     assert old.start == new.start
     assert new.length < 0.6 * old.length
     assert new.waited("unmap") == old.waited("unmap") > 0
@@ -58,12 +59,13 @@ def test_behind_a_bridge_the_patch_shares_where_the_old_code_did_not() -> None:
     assert [row[0] for row in rows(NEW, lesson.BEHIND_A_BRIDGE)] == ["works", SHARED_ENTRY_IN_USE]
 
 
-@pytest.mark.parametrize("driver", [OLD, NEW])
-def test_plugging_in_beside_pulling_out_shows_nothing_in_any_order(driver: type) -> None:
-    trial = tried(lesson.PLUG_AND_UNPLUG, driver, limit=400)
-    assert trial.complete
-    assert trial.executions > 10
-    assert trial.findings == ()
+def test_the_patch_lets_a_plug_meet_a_pull_and_pci_rescan_remove_lock_keeps_them_apart() -> None:
+    """Corrections 1.4: with a pair that shares a table something is found; what excludes it is that mutex."""
+    trials = [lesson.plug_and_pull("bridge", driver) for driver in (OLD, NEW, LATER)]
+    assert [each.bad for each in trials] == [0, trials[1].bad, 0]
+    assert trials[1].bad > trials[1].executions // 2
+    excluded = lesson.plug_and_pull("bridge-excluded", NEW)
+    assert (excluded.complete, excluded.bad) == (True, 0)
 
 
 @pytest.mark.parametrize("seed", range(6))

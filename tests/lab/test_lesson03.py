@@ -7,16 +7,18 @@ from __future__ import annotations
 import pytest
 
 from lessons import lesson03 as lesson
+from tests.notebooks.cells import scenes
 from vtdkit.lab.lesson.base import tried
 from vtdkit.series.catalogue import driver_at
 from vtdkit.series.mainline import versions as mainline
 
 OLD, NEW, MERGED = driver_at(2), driver_at(3), mainline.driver_at(2)
 LOCK = "device_domain_lock"
+SCENE = scenes("03").removal_scene
 
 
 def test_taken_out_in_order_the_lock_is_taken_once_less_and_nobody_waits_less() -> None:
-    old, new, merged = (lesson.removal_scene(driver) for driver in (OLD, NEW, MERGED))
+    old, new, merged = (SCENE(driver) for driver in (OLD, NEW, MERGED))
     assert old.start == new.start == merged.start
     assert [run.taken(LOCK, "remove") for run in (old, new, merged)] == [13, 12, 12]
     assert old.waited("unmap") == new.waited("unmap") == merged.waited("unmap") > 0

@@ -7,12 +7,14 @@ from __future__ import annotations
 import pytest
 
 from lessons import lesson04 as lesson
+from tests.notebooks.cells import scenes
 from vtdkit.lab.lesson.base import tried
 from vtdkit.series.catalogue import driver_at
 from vtdkit.series.mainline import versions as mainline
 
 OLD, NEW, MERGED, FIXED = driver_at(3), driver_at(4), mainline.driver_at(3), mainline.RC5
 RACE, LOCKDEP = "BUG: KCSAN: data-race", "WARNING: inconsistent lock state"
+SCENE = scenes("04").plug_scene
 
 
 def kinds(name: str, driver: type) -> tuple[int, dict[str, int]]:
@@ -27,19 +29,17 @@ def test_every_version_prints_the_same_dump() -> None:
     assert logs[0][-1] == "PTE not present at level 2"
 
 
-def test_probe_and_release_take_the_lock_no_more_and_plugging_in_does_not_wait_for_a_device_that_leaves() -> (
-    None
-):
-    old, new = lesson.plug_scene(OLD), lesson.plug_scene(NEW)
+def test_probe_takes_the_lock_no_more_and_plugging_in_does_not_wait_for_an_attach() -> None:
+    old, new = SCENE(OLD), SCENE(NEW)
     assert old.start == new.start
-    assert (old.taken(lesson.LOCK), new.taken(lesson.LOCK)) == (9, 6)
+    assert (old.taken(lesson.LOCK), new.taken(lesson.LOCK)) == (9, 7)
     assert old.waited("plug") > 2_000
     assert new.waited("plug") == 0
     assert old.waited("dmar0 fault") == new.waited("dmar0 fault") == 0
 
 
 def test_lockdep_warns_in_a_run_that_ends_well() -> None:
-    assert [len(lesson.plug_scene(driver).trace.findings) for driver in (OLD, NEW, MERGED, FIXED)] == [
+    assert [len(SCENE(driver).trace.findings) for driver in (OLD, NEW, MERGED, FIXED)] == [
         0,
         1,
         1,

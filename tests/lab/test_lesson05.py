@@ -7,16 +7,18 @@ from __future__ import annotations
 import pytest
 
 from lessons import lesson05 as lesson
+from tests.notebooks.cells import scenes
 from vtdkit.lab.lesson.base import tried
 from vtdkit.series.catalogue import driver_at
 from vtdkit.series.mainline import versions as mainline
 
 OLD, NEW, MERGED = driver_at(4), driver_at(5), mainline.driver_at(4)
+SCENE = scenes("05").removal_scene
 
 
 @pytest.mark.parametrize("buses", [1, 64, 256])
 def test_before_the_patch_interrupts_are_off_while_each_table_is_freed_and_after_it_not(buses: int) -> None:
-    old, new, merged = (lesson.removal_scene(driver, buses) for driver in (OLD, NEW, MERGED))
+    old, new, merged = (SCENE(driver, buses) for driver in (OLD, NEW, MERGED))
     assert old.start == new.start == merged.start
     assert old.held(lesson.LOCK, "remove") == (buses + 1) * lesson.FREE
     assert new.taken(lesson.LOCK, "remove") == merged.taken(lesson.LOCK, "remove") == 0
@@ -27,7 +29,7 @@ def test_before_the_patch_interrupts_are_off_while_each_table_is_freed_and_after
 
 
 def test_only_the_interrupts_of_that_cpu_wait() -> None:
-    late = {run.title: run.results["timer"] - lesson.TIMER for run in map(lesson.removal_scene, (OLD, NEW))}
+    late = {run.title: run.results["timer"] - lesson.TIMER for run in map(SCENE, (OLD, NEW))}
     assert list(late.values()) == [4_995, 250]
 
 

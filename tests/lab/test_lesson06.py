@@ -7,15 +7,17 @@ from __future__ import annotations
 import pytest
 
 from lessons import lesson06 as lesson
+from tests.notebooks.cells import scenes
 from vtdkit.lab.locktable import lock_table
 from vtdkit.series.catalogue import driver_at
 from vtdkit.series.mainline import versions as mainline
 
 OLD, NEW, MERGED = driver_at(5), driver_at(6), mainline.driver_at(6)
+SCENE = scenes("06").attach_scene
 
 
 def test_the_scene_is_the_same_to_the_nanosecond() -> None:
-    old, new = lesson.attach_scene(OLD), lesson.attach_scene(NEW)
+    old, new = SCENE(OLD), SCENE(NEW)
     assert (old.start, old.length, old.irqs_off()) == (new.start, new.length, new.irqs_off())
     assert old.locks == new.locks
     assert old.taken(lesson.LOCK) == 10
@@ -66,7 +68,8 @@ def test_the_helper_alone_still_needs_the_device_lock_until_patch_11(number: int
 def test_a_caller_with_the_lock_waits_for_itself(driver: type) -> None:
     assert lesson.twice(OLD) == []
     kinds = [each.kind for each in lesson.twice(driver)]
-    assert kinds == ["WARNING: possible recursive locking detected", "NMI watchdog: Watchdog detected hard LOCKUP"]
+    hard_lockup = "NMI watchdog: Watchdog detected hard LOCKUP"
+    assert kinds == ["WARNING: possible recursive locking detected", hard_lockup]
 
 
 def test_two_domains_with_one_id_are_not_kept_apart() -> None:

@@ -7,21 +7,23 @@ from __future__ import annotations
 import pytest
 
 from lessons import lesson07 as lesson
+from tests.notebooks.cells import scenes
 from vtdkit.lab.lesson.base import tried
 from vtdkit.series.catalogue import driver_at
 from vtdkit.series.mainline import versions as mainline
 
 OLD, NEW, MERGED = driver_at(6), driver_at(7), mainline.driver_at(7)
+SCENE = scenes("07").attach_scene
 
 
 def longest(driver: type, function: str) -> int:
-    return max(lesson.held(lesson.attach_scene(driver))[function])
+    return max(lesson.held(SCENE(driver))[function])
 
 
 def test_two_attaches_wait_for_the_unit_eight_times_in_caching_mode_and_never_without_it() -> None:
     for driver in (OLD, NEW, MERGED):
-        assert lesson.commands(lesson.attach_scene(driver, lesson.SCALABLE)) == 0
-        assert lesson.commands(lesson.attach_scene(driver)) == 8
+        assert lesson.commands(SCENE(driver, lesson.SCALABLE)) == 0
+        assert lesson.commands(SCENE(driver)) == 8
 
 
 def test_the_set_up_no_longer_waits_under_the_lock() -> None:
@@ -34,7 +36,7 @@ def test_the_set_up_no_longer_waits_under_the_lock() -> None:
 
 
 def test_the_longest_hold_of_all_stays_what_it_was() -> None:
-    old, new = lesson.attach_scene(OLD), lesson.attach_scene(NEW)
+    old, new = SCENE(OLD), SCENE(NEW)
     assert old.start == new.start
     assert longest(OLD, "domain_context_mapping_one") == old.held(lesson.LOCK) == 2_260
     assert longest(NEW, "domain_context_mapping_one") == new.held(lesson.LOCK) == 2_310
@@ -43,9 +45,7 @@ def test_the_longest_hold_of_all_stays_what_it_was() -> None:
 
 
 def test_without_caching_mode_nothing_is_won() -> None:
-    assert (
-        lesson.attach_scene(OLD, lesson.SCALABLE).length == lesson.attach_scene(NEW, lesson.SCALABLE).length
-    )
+    assert SCENE(OLD, lesson.SCALABLE).length == SCENE(NEW, lesson.SCALABLE).length
 
 
 def test_an_entry_can_be_torn_before_the_patch_only() -> None:

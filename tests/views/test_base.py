@@ -14,7 +14,7 @@ import traitlets
 from vtdkit.views.shared import bundle, palette, record
 from vtdkit.views.shared.base import Address, Widget
 from vtdkit.views.shared.html import CELL, Html, join, picture, still, table, tag
-from vtdkit.views.shared.record import BadRecord, checked, hexed
+from vtdkit.views.shared.record import BadRecord, checked
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 
@@ -73,7 +73,7 @@ def test_the_record_goes_over_with_the_widget_and_never_changes() -> None:
         (
             {"a": [0, 1 << 53]},
             "record.a[1] is 0x20000000000000: JavaScript is exact only up to 53 bits; give it as text, "
-            "hexed(",
+            "'0x20000000000000'",
         ),
         ({"a": {"b": float("nan")}}, "record.a.b is nan: JSON has no such number"),
         ({"a": {1: 2}}, "record.a has the key 1; keys are text"),
@@ -108,7 +108,6 @@ def test_sizes_count_bytes_and_not_letters() -> None:
 
 
 def test_numbers_of_64_bits_travel_as_text() -> None:
-    assert (hexed(0x1F), hexed(1 << 63), hexed(5, 4)) == ("0x1f", "0x8000000000000000", "0x0005")
     assert checked({"n": (1 << 53) - 1})["n"] == json.loads(json.dumps((1 << 53) - 1))
     assert record.EXACT == 2**53
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from vtdkit.kernel.machine.context import AGENT
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.kernel.memory.pages import Page
+from vtdkit.kernel.record.sites import site
 from vtdkit.vtd.caches.device_tlb import Endpoint
 from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.memory import AccessError, read_words
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from .pci import PciDevice
 
 PAGE_SHIFT = 12
+HARDWARE_UAF = "IOMMU: use-after-free"  #: kind of finding: it is the hardware that uses a freed page
 DEVICE_TLB_TYPES = (3, 8)
 WAIT_TYPE = 5
 
@@ -50,8 +52,14 @@ class MachineMemory:
             raise AccessError(address)
         index = address >> 3 & 511
         if page.freed is not None:
-            self.machine.check.use_after_free(page, index, f"read by {self.name}")
+            self.use_after_free(page, index, "read")
         return page.words[index]
+
+    def use_after_free(self, page: Page, index: int, what: str) -> None:
+        """The unit uses a frame that was freed. No kernel's KASAN sees that: only a model can tell."""
+        if "kasan" in self.machine.check.wanted:
+            text = f"{what} of word {index} of page {page.pfn:#x} by {self.name}, freed at {site(page.freed)}"
+            self.machine.check.report(HARDWARE_UAF, page.name, (page.freed,), text=text)
 
     def read_words(self, address: int, count: int) -> int:
         page, index = self.frames.get(address >> PAGE_SHIFT), address >> 3 & 511
@@ -66,7 +74,7 @@ class MachineMemory:
             raise AccessError(address)
         index = address >> 3 & 511
         if page.freed is not None:
-            self.machine.check.use_after_free(page, index, f"write by {self.name}")
+            self.use_after_free(page, index, "write")
         page.words[index] = page.words[index] & keep | value
         page.changed(index)
 

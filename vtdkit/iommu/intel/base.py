@@ -24,12 +24,15 @@ from vtdkit.kernel.checkers.findings import Oops
 from vtdkit.kernel.machine.engine import DONE
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.kernel.memory.pages import Page
+from vtdkit.kernel.record.sites import here
 
 if TYPE_CHECKING:
     from vtdkit.iommu.core import IommuCore
 
 from . import defs
 from .structs import device_domain_info, dmar_domain, intel_iommu
+
+ADDRESS_0 = "physical address 0 taken for a table"  #: kind of finding
 
 
 class DriverBase:
@@ -98,7 +101,13 @@ class DriverBase:
     def phys_to_virt(self, address: int) -> Page:
         """The page at a physical address. Following an address where no page ever was is an
         oops, as in Linux.
+
+        There is memory at address 0, so following that one is none: it reads what the firmware left (here,
+        nothing), and no checker of a kernel's says a word. Ours does.
         """
+        if address < defs.VTD_PAGE_SIZE:
+            self.machine.check.report(ADDRESS_0, "physical page 0", (here(),))
+            return Page(self.machine, 0, -1, "physical page 0", None)
         try:
             return self.frames[address >> 12]
         except KeyError:

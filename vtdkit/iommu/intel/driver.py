@@ -22,6 +22,7 @@ class IntelIommu(Debugfs):
                 error = await self.init_unit(iommu)
                 if error:
                     await self.free_dmar_iommu(iommu)
+                    await self.free_iommu(iommu)  # in Linux later, by dmar_free_unused_resources
                     return error
             error = await self.si_domain_init()
             if error:

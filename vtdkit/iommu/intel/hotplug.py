@@ -107,28 +107,32 @@ class Hotplug(FaultHandler):
             await self.iommu_disable_translation(iommu)
 
     async def free_dmar_iommu(self, iommu: intel_iommu) -> None:
-        """Forget the unit and free its tables and its queue."""
+        """Forget the unit and free its tables."""
         iommu.domain_ids = 0
         self.g_iommus.pop(iommu.seq_id, None)
         await self.free_context_table(iommu)
-        await self.free_iommu(iommu)
 
     async def free_iommu(self, iommu: intel_iommu) -> None:
-        """`free_iommu` (dmar.c): the queue, and the fault interrupt."""
+        """`free_iommu` (dmar.c): the fault interrupt, and the ring, which nobody has switched off."""
         iommu.hardware.fault_irq = None
         if iommu.qi is not None:
-            await self.dmar_disable_qi(iommu)
             await self._free_queue(iommu.qi)
             iommu.qi = None
+
+    async def dmar_hp_release_drhd(self, iommu: intel_iommu) -> None:
+        """The last step of a removal. Readers of the list of units may still be at it: wait for them first."""
+        await self.machine.rcu.synchronize()
+        await self.free_iommu(iommu)
 
     async def dmar_iommu_hotplug(self, iommu: intel_iommu, insert: bool) -> int:
         """A unit is plugged in or taken out, under `dmar_global_lock`. Devices go before their unit does."""
         async with self.dmar_global_lock.write():
-            if not insert:
-                await self.disable_dmar_iommu(iommu)
-                await self.free_dmar_iommu(iommu)
-                return 0
-            return await self.intel_iommu_add(iommu)
+            if insert:
+                return await self.intel_iommu_add(iommu)
+            await self.disable_dmar_iommu(iommu)
+            await self.free_dmar_iommu(iommu)
+            await self.dmar_hp_release_drhd(iommu)
+            return 0
 
     async def intel_iommu_add(self, iommu: intel_iommu) -> int:
         """A unit that was plugged in: as at start-up."""
@@ -137,6 +141,7 @@ class Hotplug(FaultHandler):
         if error:
             await self.disable_dmar_iommu(iommu)
             await self.free_dmar_iommu(iommu)
+            await self.dmar_hp_release_drhd(iommu)
             return error
         await self.iommu_set_root_entry(iommu)
         await self.iommu_enable_translation(iommu)

@@ -2,7 +2,7 @@
 that becomes a `Finding`.
 
 Each checker can be switched off; what it would have found then passes silently, as on a kernel built
-without it: `lockdep` (`locking` talks to it), `sleep` (sleeping function called from invalid context), `kasan`
+without it: `lockdep` (told by `locking`), `sleep` (sleeping function called from invalid context), `kasan`
 (use after free, double free), `races` (KCSAN, by happens-before), `rcu`, `lists` (DEBUG_LIST), `leaks`.
 """
 

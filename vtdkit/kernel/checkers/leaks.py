@@ -1,8 +1,9 @@
 """What is left over: pages, objects, references, list entries, timers that nobody gave back.
 
-`machine.check.leaks()` lists what is there now and was not at the last `machine.check.leak_baseline()` (without
-one: everything that was made since the machine began). Each `Leak` names the thing and the place where it came from. The kernel's kmemleak finds memory
-that nothing points to any more; here the end of a scenario is known, so whatever is left is left over.
+`machine.check.leaks()` lists what is there now and was not at the last `machine.check.leak_baseline()`
+(without one: what was made since the machine began). Each `Leak` names the thing and the place where it
+came from. The kernel's kmemleak finds memory that nothing points to any more; here the end of a scenario is
+known, so whatever is left is left over.
 
 Mirrors, in purpose, mm/kmemleak.c. Guards: the engine's; a query between runs.
 """

@@ -8,126 +8,31 @@ driven by `scenario.MachineSystem`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Coroutine, Iterable
 from contextlib import suppress
 from typing import Any, TypeVar
 
 from vtdkit.kernel.checkers.checks import CHECKERS, Checks
 from vtdkit.kernel.checkers.findings import KernelBug, Oops
 from vtdkit.kernel.locks.rcu import Rcu
-from vtdkit.kernel.machine.context import AGENT, HARD_OFF, HARDIRQ, SOFTIRQ, TASK, Context, Cpu
+from vtdkit.kernel.machine.context import HARD_OFF, HARDIRQ, SOFTIRQ, TASK, Context, Cpu
 from vtdkit.kernel.machine.costs import IDEAL
 from vtdkit.kernel.machine.scheduling import Scheduler
 from vtdkit.kernel.machine.steps import Steps
 from vtdkit.kernel.record.sites import Spot
 
 from .locations import ACQUIRE, RELEASE, WRITE, Access, Locations, Name
-from .primitives import EXPLORED, Point
+from .parts import XChecks, XScheduler, XSteps
+from .points import Point
+from .primitives import EXPLORED
+from .process import Process
 from .rcu import XRcu
-from .touching import Touching, XChecks, XSteps
+from .touching import Touching
 
 T = TypeVar("T")
 PASSES = {HARDIRQ: (HARDIRQ,), SOFTIRQ: (HARDIRQ, SOFTIRQ), TASK: (HARDIRQ, SOFTIRQ, TASK)}
 FRAMES_EACH = 1024  # page frames an explored thread can have
 CHILDREN = 16  # and how many of them find room, at each depth
-
-
-class Process:
-    """One explored thread of control: its context, its name, and the point it stands at.
-
-    `irqs_open`, `softirqs_open`: could an interrupt, a softirq have come in since its last visible
-    operation? What it did since then concerns nobody else, so one that could have come in then may as
-    well come in now.
-    """
-
-    __slots__ = (
-        "children",
-        "context",
-        "coro",
-        "cpu",
-        "done",
-        "holds",
-        "irqs_open",
-        "kind",
-        "name",
-        "pages",
-        "point",
-        "softirqs_open",
-        "started",
-    )
-
-    def __init__(
-        self, name: Name, context: Context, coro: Any, kind: str, cpu: Cpu | None, point: Point
-    ) -> None:
-        self.name = name
-        self.context = context
-        self.coro = coro
-        self.kind = kind
-        self.cpu = cpu
-        self.point: Point | None = point
-        self.started = False
-        self.done = False
-        self.children = 0
-        self.pages = 0
-        self.irqs_open = self.softirqs_open = True
-        self.holds: tuple[str, ...] = ()
-
-    def shuts(self) -> tuple[str, ...]:
-        """Which kinds of thread cannot come in on its CPU now, until it has taken another step."""
-        if self.done:
-            return ()
-        if self.kind == HARDIRQ:
-            return (HARDIRQ,)
-        shut = () if self.irqs_open else (HARDIRQ,)
-        if self.kind == SOFTIRQ:
-            return (*shut, SOFTIRQ)
-        if not self.softirqs_open:
-            shut = (*shut, SOFTIRQ)
-        return (*shut, TASK) if self.context.preempt or self.context.irqstate else shut
-
-    def __repr__(self) -> str:
-        return f"<{self.context.name}, {'.'.join(map(str, self.name))}>"
-
-
-class XScheduler(Scheduler):
-    """What would happen later, or on top of what runs, becomes a process of its own."""
-
-    machine: ExploredMachine
-
-    def interrupt(self, cpu: Cpu, name: str, handler: Any) -> None:
-        if self.machine.steps.exploring:
-            self.machine.new_process(handler(), name, HARDIRQ, cpu, Point(()))
-        else:
-            super().interrupt(cpu, name, handler)
-
-    def raise_softirq(self, cpu: Cpu, name: str, handler: Any) -> None:
-        if self.machine.steps.exploring:
-            self.machine.new_process(handler(), name, SOFTIRQ, cpu, Point(()))
-        else:
-            super().raise_softirq(cpu, name, handler)
-
-    def call_in(self, ns: int, function: Callable[[], object], name: str = "timer") -> Callable[[], None]:
-        machine = self.machine
-        if not machine.steps.exploring:
-            return super().call_in(ns, function, name)
-        live = [True]
-        spot = machine.location(f"call {name}")
-
-        async def call() -> None:
-            if live[0]:
-                live[0] = False
-                function()
-
-        def cancel() -> None:
-            machine.touch(spot, WRITE)
-            live[0] = False
-
-        machine.new_process(call(), name, AGENT, None, Point(((spot, WRITE),)))
-        return cancel
-
-    def skip(self, ns: int) -> bool:
-        """Time stands still while exploring; set-up runs on the ordinary clock."""
-        return True if self.machine.steps.exploring else super().skip(ns)
 
 
 class ExploredMachine(Touching):
@@ -168,7 +73,7 @@ class ExploredMachine(Touching):
         self.sched.heap.clear()
         self.steps.exploring = True
         for context in sorted(spawned, key=lambda context: context.id):
-            self.adopt((len(self.processes),), context, context.coro, context.kind, context.cpu, Point(()))
+            self.adopt((len(self.processes),), context, context.coro, context.kind, context.cpu, Point())
 
     def _spawned(self) -> list[Context]:
         """The threads that were spawned and have not run."""
@@ -214,7 +119,7 @@ class ExploredMachine(Touching):
         if not self.steps.exploring:
             return super().spawn(coro, cpu, name, once)
         place = self.cpus[cpu] if cpu is not None else self.cpus[len(self.processes) % len(self.cpus)]
-        return self.new_process(coro, name or "thread", TASK, place, Point(())).context
+        return self.new_process(coro, name or "thread", TASK, place, Point()).context
 
     def run(self, coro: Coroutine[Any, Any, T], cpu: int = 0, name: str | None = None) -> T:
         """Set-up, alone. Threads to be explored are spawned after it, or they would run during it."""
@@ -309,7 +214,7 @@ class ExploredMachine(Touching):
             if not isinstance(point, Point):
                 raise TypeError(f"{context.name} waits in a way the explorer does not know ({point!r})")
             process.point = point
-            context.waiting = point.what
+            context.waiting = point.awaited
 
     def _crashed(self, context: Context, bug: Exception) -> None:
         """A thread did what no kernel survives. The others go on, so that what it leaves
@@ -366,57 +271,6 @@ class ExploredMachine(Touching):
         return None
 
     # -- the end -------------------------------------------------------------
-
-    def wait_cycle(self) -> str:
-        """Who waits for whom, when nobody can go on: the cycle, if there is one."""
-        chain: list[str] = []
-        seen: list[Process] = []
-        process: Process | None = next(p for p in self.processes.values() if p.point is not None)
-        while process is not None and process not in seen:
-            seen.append(process)
-            text, process = self._waits_for(process)
-            chain.append(text)
-        if process is not None:
-            chain = chain[seen.index(process) :]
-        return "; ".join(chain)
-
-    def report_deadlock(self) -> None:
-        """Nobody can go on: say which locks are waited for, where they were taken, and
-        who waits for whom.
-        """
-        stuck = [process for process in self.processes.values() if process.point is not None]
-        waiting = [
-            process.point.what for process in stuck if process.point and self.in_the_way(process) is None
-        ]
-        wanted = dict.fromkeys(str(getattr(what, "name", what)) for what in waiting if what is not None)
-        places = tuple(
-            hold.place for process in stuck for hold in process.context.held if hold.name in wanted
-        )
-        contexts = tuple(self.check.describe(process.context) for process in stuck)
-        self.check.report(
-            "deadlock",
-            ", ".join(wanted),
-            places,
-            contexts=contexts,
-            text=self.wait_cycle(),
-            about=stuck[0].context,
-        )
-
-    def _waits_for(self, process: Process) -> tuple[str, Process | None]:
-        name, what = process.context.name, process.point.what if process.point is not None else None
-        blocker = self.in_the_way(process)
-        if blocker is not None:
-            return f"{name} waits for its CPU, which {blocker.context.name} has", blocker
-        owner = getattr(what, "owner", None)
-        holders = (
-            [owner]
-            if owner is not None
-            else sorted(getattr(what, "readers", ()), key=lambda reader: reader.id)
-        )
-        text = f"{name} waits for {getattr(what, 'name', what)}"
-        if not holders:
-            return text, None
-        return f"{text}, held by {holders[0].name}", self.process_of.get(holders[0])
 
     def dispose(self) -> None:
         """End the threads that have not ended. Their locks' blocks are left without any effect."""

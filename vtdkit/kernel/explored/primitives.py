@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from sys import _getframe
 from types import coroutine
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from vtdkit.kernel.locks.mutex import Mutex
 from vtdkit.kernel.locks.rwlock import RwLock, RwSemaphore
@@ -26,7 +26,8 @@ from vtdkit.kernel.memory.gfp import GFP, GFP_KERNEL
 from vtdkit.kernel.memory.pages import MASK32, NUMA_NO_NODE, Page
 from vtdkit.kernel.record.sites import Spot, here
 
-from .locations import ACQUIRE, READ, RELEASE, SHARED_ACQUIRE, SHARED_RELEASE, WAIT, WRITE, Access
+from .locations import ACQUIRE, READ, RELEASE, SHARED_ACQUIRE, SHARED_RELEASE, WAIT, WRITE
+from .points import GO_ON, Doing, Point, Steps
 
 if TYPE_CHECKING:
     from .machine import ExploredMachine
@@ -34,22 +35,9 @@ if TYPE_CHECKING:
 LIFE = 512  # offset of the location that stands for a page's being allocated
 
 
-class Point(NamedTuple):
-    """What a thread is about to do: the accesses, whether it can (None: always), and what it
-    waits for if not.
-    """
-
-    accesses: tuple[Access, ...]
-    ready: Callable[[], bool] | None = None
-    what: Any = None
-
-
-Steps = Generator[Any, None, None]
-
-
-class _Numbered:
-    """Mixed into all that is one location: numbered when it is made, so that it does not matter who is
-    first to use it.
+class _Located:
+    """Mixed into all that is one location: numbered when it is made, so that it does not matter who is first
+    to use it.
     """
 
     __slots__ = ()
@@ -58,44 +46,35 @@ class _Numbered:
         super().__init__(*args, **options)
         self.machine.location_of(self)
 
+    def point(
+        self: Any, kind: int, words: str, ready: Callable[[], bool] | None = None, part: str | None = None
+    ) -> Steps:
+        """A point before an operation on this location alone."""
+        machine: ExploredMachine = self.machine
+        return machine.stop(((machine.location_of(self), kind),), Doing(words, self, part), ready)
 
-class _Exclusive(_Numbered):
+
+class _Owned(_Located):
     """Mixed into a lock that one context has at a time."""
 
     __slots__ = ()
 
     @coroutine
-    def acquire(self: Any, place: Spot | None = None) -> Steps:
-        place = place or self.log.spots.at(_getframe(1))
-        machine: ExploredMachine = self.machine
-        if machine.steps.exploring:
-            yield from machine.stop(((machine.location_of(self), ACQUIRE),), lambda: self.owner is None, self)
-        yield from super().acquire(place)  # type: ignore[misc]
-
-    @coroutine
-    def release(self: Any, place: Spot | None = None) -> Steps:
-        machine: ExploredMachine = self.machine
-        if machine.unwinding:
-            return
-        if machine.steps.exploring:
-            yield from machine.stop(((machine.location_of(self), RELEASE),))
-        yield from super().release(place)  # type: ignore[misc]
-
-    @coroutine
     def trylock(self: Any) -> Generator[Any, None, bool]:
         machine: ExploredMachine = self.machine
         place = self.log.spots.at(_getframe(1))
-        if machine.steps.exploring:
-            yield from machine.stop_then(
-                machine.location_of(self), lambda: READ if self.owner is not None else WRITE
-            )
+        yield from machine.stop_then(
+            machine.location_of(self),
+            Doing("try to take {}", self),
+            lambda: READ if self.owner is not None else WRITE,
+        )
         if self.owner is not None:
             return False
         self.take_unwaited(machine.sched.current, place)
         return True
 
 
-class _SpinPoints(_Exclusive):
+class _SpinPoints(_Owned):
     """Mixed into a spin lock: whichever way it is taken goes through these two."""
 
     __slots__ = ()
@@ -103,20 +82,16 @@ class _SpinPoints(_Exclusive):
     @coroutine
     def take(self: Any, place: Spot | None = None) -> Steps:
         place = place or self.log.spots.at(_getframe(1))
-        machine: ExploredMachine = self.machine
-        if machine.steps.exploring:
-            yield from machine.stop(((machine.location_of(self), ACQUIRE),), lambda: self.owner is None, self)
+        yield from self.point(ACQUIRE, "take {}", lambda: self.owner is None)
         yield from super().take(place)  # type: ignore[misc]
 
     __aenter__ = acquire = take
 
     @coroutine
     def drop(self: Any, place: Spot | None = None) -> Steps:
-        machine: ExploredMachine = self.machine
-        if machine.unwinding:
+        if self.machine.unwinding:
             return
-        if machine.steps.exploring:
-            yield from machine.stop(((machine.location_of(self), RELEASE),))
+        yield from self.point(RELEASE, "let go of {}")
         yield from super().drop(place)  # type: ignore[misc]
 
     release = drop
@@ -140,13 +115,26 @@ class XTestAndSetLock(_SpinPoints, TestAndSetLock):
     __slots__ = ()
 
 
-class XMutex(_Exclusive, Mutex):
+class XMutex(_Owned, Mutex):
     """A mutex."""
 
     __slots__ = ()
 
+    @coroutine
+    def acquire(self: Any, place: Spot | None = None) -> Steps:
+        place = place or self.log.spots.at(_getframe(1))
+        yield from self.point(ACQUIRE, "take {}", lambda: self.owner is None)
+        yield from super().acquire(place)
 
-class _SharedPoints(_Numbered):
+    @coroutine
+    def release(self: Any, place: Spot | None = None) -> Steps:
+        if self.machine.unwinding:
+            return
+        yield from self.point(RELEASE, "let go of {}")
+        yield from super().release(place)
+
+
+class _SharedPoints(_Located):
     """Mixed into a lock that readers share. Queueing order is left to the explorer: whoever can enter may."""
 
     __slots__ = ()
@@ -154,19 +142,18 @@ class _SharedPoints(_Numbered):
     @coroutine
     def acquire(self: Any, writer: bool, place: Spot | None = None) -> Steps:
         place = place or self.side(writer).spots.at(_getframe(1))
-        machine: ExploredMachine = self.machine
-        if machine.steps.exploring:
-            access = (machine.location_of(self), ACQUIRE if writer else SHARED_ACQUIRE)
-            yield from machine.stop((access,), lambda: self._may_enter(machine.sched.current, writer), self)
+        kind, side = (ACQUIRE, "to write") if writer else (SHARED_ACQUIRE, "to read")
+        yield from self.point(
+            kind, "take {}", lambda: self._may_enter(self.machine.sched.current, writer), side
+        )
         yield from super().acquire(writer, place)  # type: ignore[misc]
 
     @coroutine
     def release(self: Any, writer: bool) -> Steps:
-        machine: ExploredMachine = self.machine
-        if machine.unwinding:
+        if self.machine.unwinding:
             return
-        if machine.steps.exploring:
-            yield from machine.stop(((machine.location_of(self), RELEASE if writer else SHARED_RELEASE),))
+        kind, side = (RELEASE, "to write") if writer else (SHARED_RELEASE, "to read")
+        yield from self.point(kind, "let go of {}", None, side)
         yield from super().release(writer)  # type: ignore[misc]
 
 
@@ -196,17 +183,22 @@ class XPage(Page):
         super().__init__(*args)
         self.base = self.machine.location("page")
 
+    def _point(self, index: int, kind: int, words: str, ready: Callable[[], bool] | None = None) -> Steps:
+        """A point before an operation on one word."""
+        accesses = ((self.base + index, kind), (self.base + LIFE, READ))
+        return self.machine.stop(accesses, Doing(words, self, index), ready)
+
     @coroutine
     def load(self, index: int) -> Generator[Any, None, int]:
         machine = self.machine
         if machine.steps.exploring and machine.stops_at_word(self.base, index):
-            yield Point(((self.base + index, READ), (self.base + LIFE, READ)))
+            accesses = ((self.base + index, READ), (self.base + LIFE, READ))
+            yield Point(accesses, Doing("read {}", self, index))
         return (yield from super().load(index))
 
     @coroutine
     def store(self, index: int, value: int, keep: int = 0) -> Steps:
-        if self.machine.steps.exploring:
-            yield from self.machine.stop(((self.base + index, WRITE), (self.base + LIFE, READ)))
+        yield from self._point(index, WRITE, "write {}")
         yield from super().store(index, value, keep)  # type: ignore[misc]  # a generator, see `DONE`
 
     def copy_in(self, index: int, values: Sequence[int]) -> Awaitable[None]:
@@ -221,17 +213,21 @@ class XPage(Page):
 
     @coroutine
     def cmpxchg(self, index: int, old: int, new: int) -> Generator[Any, None, int]:
-        if self.machine.steps.exploring:
-            alive = (self.base + LIFE, READ)
-            yield from self.machine.stop_then(
-                self.base + index, lambda: WRITE if self.words[index] == old else READ, alive
-            )
-        return (yield from super().cmpxchg(index, old, new))
+        yield from self.machine.stop_then(
+            self.base + index,
+            Doing("compare and exchange {}", self, index),
+            lambda: WRITE if self.words[index] == old else READ,
+            (self.base + LIFE, READ),
+        )
+        return self._change(index, lambda found: new if found == old else found)
 
     @coroutine
     def _modify(self, index: int, change: Any) -> Generator[Any, None, int]:
-        if self.machine.steps.exploring:
-            yield from self.machine.stop(((self.base + index, WRITE), (self.base + LIFE, READ)))
+        yield from self._point(index, WRITE, "change {}")
+        return self._change(index, change)
+
+    def _change(self, index: int, change: Callable[[int], int]) -> int:
+        """Any read-modify-write of one word, its point being passed."""
         found = self.words[index]
         if self.freed is not None:
             self.machine.check.use_after_free(self, index, "write")
@@ -240,14 +236,11 @@ class XPage(Page):
 
     @coroutine
     def relax_until_written(self, index: int, seen: int, enough: Callable[[], bool] | None = None) -> Steps:
-        if not self.machine.steps.exploring:
-            yield from super().relax_until_written(index, seen, enough)
-            return
-        accesses = ((self.base + index, WAIT), (self.base + LIFE, READ))
-        what = f"{self.name}[{index}]"
-        yield from self.machine.stop(
-            accesses, lambda: self.words[index] != seen or bool(enough and enough()), what
-        )
+        def ready() -> bool:
+            return self.words[index] != seen or bool(enough and enough())
+
+        yield from self._point(index, WAIT, "watch {} until it is written", ready)
+        yield from super().relax_until_written(index, seen, enough)
 
     def changed(self, index: int) -> None:
         if not self.machine.steps.exploring:  # while exploring, whoever spins on the word is found ready
@@ -269,10 +262,9 @@ class XPageAllocator(PageAllocator):
         name: str = "page",
         place: Spot | None = None,
     ) -> Generator[Any, None, Page | None]:
-        machine = self.machine
         place = place or here()
-        if machine.steps.exploring and (self.faults.nth is not None or self.faults.probability):
-            yield from machine.stop(((machine.location_of("faults"), WRITE),))
+        if self.faults.nth is not None or self.faults.probability:
+            yield from self.machine.stop(((self.machine.location_of("faults"), WRITE),), GO_ON)
         return (yield from super().alloc(gfp, node=node, name=name, place=place))
 
     def _frame(self, node: int) -> int | None:
@@ -284,49 +276,42 @@ class XPageAllocator(PageAllocator):
     @coroutine
     def free(self, page: Page, place: Spot | None = None) -> Steps:
         place = place or here()
-        if self.machine.steps.exploring:
-            yield from self.machine.stop(((page.base + LIFE, WRITE),))  # type: ignore[attr-defined]
+        life = page.base + LIFE  # type: ignore[attr-defined]
+        yield from self.machine.stop(((life, WRITE),), Doing("free {}", page))
         self.give(page, place)
 
 
-class XAtomic(_Numbered, Atomic):
+class XAtomic(_Located, Atomic):
     """An atomic."""
 
     machine: ExploredMachine
 
     @coroutine
     def load(self) -> Generator[Any, None, int]:
-        if self.machine.steps.exploring:
-            yield from self.machine.stop(((self.machine.location_of(self), READ),))
-        return self.value
+        yield from self.point(READ, "read {}")
+        return (yield from super().load())
 
     @coroutine
     def store(self, value: int) -> Steps:
-        if self.machine.steps.exploring:
-            yield from self.machine.stop(((self.machine.location_of(self), WRITE),))
-        self.value = value
+        yield from self.point(WRITE, "write {}")
+        yield from super().store(value)
 
     @coroutine
     def modify(self, change: Callable[[int], int]) -> Generator[Any, None, tuple[int, int]]:
-        machine = self.machine
-        if machine.steps.exploring:
-            yield from machine.stop_then(
-                machine.location_of(self), lambda: READ if change(self.value) == self.value else WRITE
-            )
+        yield from self.machine.stop_then(
+            self.machine.location_of(self),
+            Doing("change {}", self),
+            lambda: READ if change(self.value) == self.value else WRITE,
+        )
         return (yield from super().modify(change))
 
     @coroutine
     def relax_while(self, seen: int) -> Steps:
-        machine = self.machine
-        if machine.steps.exploring:
-            yield from machine.stop(
-                ((machine.location_of(self), WAIT),), lambda: self.value != seen, self.name
-            )
-        else:
-            yield from super().relax_while(seen)
+        yield from self.point(WAIT, "watch {} until it changes", lambda: self.value != seen)
+        yield from super().relax_while(seen)
 
 
-class XCompletion(_Numbered, Completion):
+class XCompletion(_Located, Completion):
     """A completion."""
 
     machine: ExploredMachine
@@ -339,25 +324,25 @@ class XCompletion(_Numbered, Completion):
             return
         machine.check.might_sleep(here())
         spot = machine.location_of(self)
-        yield from machine.stop(((spot, WAIT), (spot, WRITE)), lambda: self.all or self.count > 0, self)
+        yield from machine.stop(
+            ((spot, WAIT), (spot, WRITE)), Doing("wait for {}", self), lambda: self.all or self.count > 0
+        )
         if not self.all:
             self.count -= 1
         machine.check.order.observe(machine.sched.current, self)
 
     @coroutine
     def complete(self) -> Steps:
-        if self.machine.steps.exploring:
-            yield from self.machine.stop(((self.machine.location_of(self), WRITE),))
+        yield from self.point(WRITE, "complete {}")
         yield from super().complete()
 
     @coroutine
     def complete_all(self) -> Steps:
-        if self.machine.steps.exploring:
-            yield from self.machine.stop(((self.machine.location_of(self), WRITE),))
+        yield from self.point(WRITE, "complete {}")
         yield from super().complete_all()
 
 
-class XWaitQueue(_Numbered, WaitQueue):
+class XWaitQueue(_Located, WaitQueue):
     """A wait queue: its condition is looked at when the explorer asks who can go on."""
 
     machine: ExploredMachine
@@ -369,13 +354,12 @@ class XWaitQueue(_Numbered, WaitQueue):
             yield from super().wait_event(condition)
             return
         machine.check.might_sleep(here())
-        yield from machine.stop(((machine.location_of(self), WAIT),), condition, self)
+        yield from self.point(WAIT, "wait for {}", condition)
         machine.check.order.observe(machine.sched.current, self)
 
     @coroutine
     def wake_up(self) -> Steps:
-        if self.machine.steps.exploring:
-            yield from self.machine.stop(((self.machine.location_of(self), WRITE),))
+        yield from self.point(WRITE, "wake up {}")
         yield from super().wake_up()
 
 

@@ -15,10 +15,12 @@ from vtdkit.kernel.machine.context import Context
 from vtdkit.kernel.record.sites import here
 
 from .locations import READ, WAIT, WRITE, Access
-from .primitives import Point, Steps
+from .points import Doing, Point, Steps
 
 if TYPE_CHECKING:
     from .machine import ExploredMachine
+
+SYNCHRONIZE = "wait until all present RCU readers have left"
 
 
 class XRcu(Rcu):
@@ -34,7 +36,9 @@ class XRcu(Rcu):
     def read_lock(self) -> Steps:
         machine = self.machine
         if machine.steps.exploring and not machine.sched.current.rcu:
-            yield from machine.stop(((machine.location_of("rcu"), READ),))
+            yield from machine.stop(
+                ((machine.location_of("rcu"), READ),), Doing("enter an RCU read-side section")
+            )
         self.enter(machine.sched.current)
 
     @coroutine
@@ -42,7 +46,9 @@ class XRcu(Rcu):
         machine = self.machine
         context = machine.sched.current
         if machine.steps.exploring and context.rcu == 1:
-            yield from machine.stop(((machine.location_of("rcu"), READ),))
+            yield from machine.stop(
+                ((machine.location_of("rcu"), READ),), Doing("leave the RCU read-side section")
+            )
             for period in self.open:
                 if context in period.readers:
                     machine.touch(self._exit(period, context), WRITE)
@@ -70,9 +76,9 @@ class XRcu(Rcu):
         if machine.sched.current.rcu:
             machine.check.rcu_misuse("Illegal synchronize_rcu() in RCU read-side critical section")
         machine.check.might_sleep(here())
-        yield from machine.stop(((machine.location_of("rcu"), WRITE),))
+        yield from machine.stop(((machine.location_of("rcu"), WRITE),), Doing(SYNCHRONIZE))
         period = self.begin()
-        yield from machine.stop(self._end(period), lambda: period.done, period)
+        yield from machine.stop(self._end(period), Doing(SYNCHRONIZE, period), lambda: period.done)
         machine.check.order.observe(machine.sched.current, period)
 
     def call(self, function: Callable[[], Any], name: str = "rcu callback") -> None:
@@ -88,5 +94,5 @@ class XRcu(Rcu):
             machine.check.order.observe(machine.sched.current, period)
             await function()
 
-        point = Point(self._end(period), lambda: period.done, period)
+        point = Point(self._end(period), Doing("begin", period), lambda: period.done)
         machine.new_process(callback(), name, "softirq", machine.sched.current.cpu, point)

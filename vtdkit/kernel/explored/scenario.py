@@ -17,8 +17,10 @@ from vtdkit.kernel.explorer.system import Outcome
 from vtdkit.kernel.machine.machine import Machine
 
 from .locations import ACQUIRE, Access, Grew, Locations, Name
-from .machine import ExploredMachine, Process
-from .primitives import Point
+from .machine import ExploredMachine
+from .points import Point
+from .process import Process
+from .stuck import report_deadlock, wait_cycle
 
 Observer = Callable[[], Hashable]
 
@@ -138,9 +140,9 @@ class MachineSystem:
         machine = self.machine
         stuck = any(process.point is not None for process in machine.processes.values())
         if stuck:
-            machine.report_deadlock()
+            report_deadlock(machine)
         machine.steps.exploring = False  # the observer may run things on the machine
-        value = f"deadlock: {machine.wait_cycle()}" if stuck else self.observer()
+        value = f"deadlock: {wait_cycle(machine)}" if stuck else self.observer()
         return Outcome(value, tuple(machine.findings))
 
 

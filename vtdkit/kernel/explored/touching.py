@@ -10,13 +10,12 @@ from collections.abc import Callable, Hashable
 from types import coroutine
 from typing import Any
 
-from vtdkit.kernel.checkers.checks import Checks
 from vtdkit.kernel.machine.context import Context
 from vtdkit.kernel.machine.machine import Machine
-from vtdkit.kernel.machine.steps import Steps
 
-from .locations import READ, WAIT, WRITE, Access, Locations
-from .primitives import LIFE, Point
+from .locations import READ, WAIT, Access, Locations
+from .points import Doing, Point
+from .primitives import LIFE
 
 
 class Touching(Machine):
@@ -79,23 +78,27 @@ class Touching(Machine):
 
     @coroutine
     def stop(
-        self, accesses: tuple[Access, ...], ready: Callable[[], bool] | None = None, what: Any = None
+        self, accesses: tuple[Access, ...], doing: Doing, ready: Callable[[], bool] | None = None
     ) -> Any:
         """Come to a point if one of these locations is shared, or if the operation cannot go through yet."""
+        if not self.steps.exploring:
+            return
         process, locations = self.running, self.locations
         assert process is not None
         shared = False
         for location, kind in accesses:
             shared |= locations.note(process.name, location, kind not in (READ, WAIT))
         if shared or (ready is not None and not ready()):
-            yield Point(accesses, ready, what)
+            yield Point(accesses, doing, ready)
 
     @coroutine
-    def stop_then(self, location: int, kind: Callable[[], int], *others: Access) -> Any:
+    def stop_then(self, location: int, doing: Doing, kind: Callable[[], int], *others: Access) -> Any:
         """The same for an operation of which only its outcome tells whether it changes the location."""
+        if not self.steps.exploring:
+            return
         shared = self.locations.shared
         if location in shared or any(other in shared for other, _ in others):
-            yield Point(others)
+            yield Point(others, doing)
         else:
             for other, other_kind in others:
                 self.touch(other, other_kind)
@@ -109,69 +112,3 @@ class Touching(Machine):
             return True
         life = base + LIFE
         return locations.note(process.name, life, False) and (life, READ) not in self.touched
-
-
-class XSteps(Steps):
-    """What is a step of its own, with a point before each."""
-
-    machine: Touching
-
-    @coroutine
-    def field(self, obj: Any, field: str, write: bool) -> Any:
-        if self.exploring:
-            location = self.machine.field(obj, field or "life")
-            yield from self.machine.stop(((location, WRITE if write else READ),))
-
-    def accessed(self, obj: Any, field: str, write: bool) -> None:
-        machine = self.machine
-        if machine.running is not None:
-            machine.touch(machine.field(obj, field), WRITE if write else READ)
-            machine.touch(machine.field(obj, "life"), READ)
-
-    def hardware(self, thing: Any) -> None:
-        self.machine.touch(self.machine.location_of(thing), WRITE)
-
-    def memory(self, address: int) -> None:
-        page: Any = self.machine.pages.page(address)
-        if page is not None:
-            self.machine.touch(page.base + (address >> 3 & 511), WRITE)
-
-    def register(self, thing: Any, offset: int, write: bool) -> Any:
-        """One location for every eight bytes: a command register and its status are neighbours."""
-        machine = self.machine
-        location = machine.locations.number(("register", machine.location_of(thing), offset >> 3))
-        return machine.stop(((location, WRITE if write else READ),))
-
-    @coroutine
-    def device(self, thing: Any, address: int | None) -> Any:
-        if not self.exploring:
-            return
-        machine = self.machine
-        accesses: tuple[Access, ...] = ((machine.location_of(thing), WRITE),)
-        page: Any = machine.pages.page(address) if address is not None else None
-        if page is not None and address is not None:
-            accesses += ((page.base + (address >> 3 & 511), READ), (page.base + LIFE, READ))
-        yield from machine.stop(accesses)
-
-
-class XChecks(Checks):
-    """The checkers: objects are numbered by who makes them, and interrupts that come back on are noted."""
-
-    machine: Touching
-
-    def new_object(self, obj: Any) -> Any:
-        super().new_object(obj)
-        return self.machine.fresh_name(type(obj).__name__)
-
-    def irqs_switched(self, context: Context, on: bool, place: Any) -> None:
-        super().irqs_switched(context, on, place)
-        process = self.machine.running
-        if on and process is not None and process.context is context:
-            process.irqs_open = True
-            process.softirqs_open |= not context.irqstate
-
-    def softirqs_on(self, context: Context, place: Any) -> None:
-        super().softirqs_on(context, place)
-        process = self.machine.running
-        if process is not None and process.context is context:
-            process.softirqs_open |= not context.irqstate

@@ -17,11 +17,11 @@ lock.acquire()` and `await lock.release()` where the kernel's code is not a bloc
 disables preemption; irqsave also interrupts.
 
 Entering and leaving a block are plain functions, `take` and `drop`. They do what can be done at once and
-answer with something to await: mostly with something that is at hand (`DONE`, or `WAIT`), so that no frame is
-made for it; measured, twice as fast as a coroutine each. What a waiter has to enter in the books when it
-gets the lock (`settle`), whoever gives the lock up enters for it where the hand-over takes no time (`direct`):
-both happen at one instant then. Only a waiter that stands still at that moment, with an interrupt on top of
-it, does it itself when it goes on (`Context.unsettled`).
+answer with something to await, mostly with something that is at hand (`DONE`, or `WAIT`), so that no frame
+is made for it: measured, twice as fast as a coroutine each. What a waiter has to enter in the books when it
+gets the lock (`settle`), whoever gives the lock up enters for it where the hand-over takes no time
+(`direct`): both happen at one instant then. Only a waiter that stands still at that moment, with an
+interrupt on top of it, does it itself when it goes on (`Context.unsettled`).
 
 Guards: `owner`, `queue`, `saved` belong to the lock itself: they change only in its steps. Mirrors
 include/linux/spinlock.h, kernel/locking/qspinlock.c.

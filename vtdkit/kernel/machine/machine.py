@@ -277,7 +277,7 @@ class Machine:
     def kfree(self, obj: KObject) -> Generator[int | None, None, None]:
         """Give an object back: touching it afterwards is a use after free."""
         place = here()
-        yield from self.steps.field(obj, "", True)
+        yield from self.steps.field(obj, "", True, "free {}")
         self.check.object_freed(obj, place)
 
     @coroutine

@@ -25,8 +25,10 @@ class Steps:
         self.machine = machine
 
     @coroutine
-    def field(self, obj: Any, field: str, write: bool) -> Wait:
-        """A field of an object (its life, for "") is about to be accessed."""
+    def field(self, obj: Any, field: str, write: bool, words: str = "") -> Wait:
+        """A field of an object (its life, for "") is about to be accessed; `words` say so if that is part of
+        more ("add to {}").
+        """
         return
         yield
 

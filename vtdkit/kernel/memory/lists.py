@@ -57,13 +57,13 @@ class ListHead(KObject):
         """`list_del`: take `entry` out and poison it."""
         place = here()
         machine = self.machine
-        yield from machine.steps.field(self, "items", False)
+        yield from machine.steps.field(self, "items", False, "delete from {}")
         seen = self._access("items", False, False, place)
         if not _has(seen, entry):
             how = self._gone.get(id(entry), "it is not on this list")
             self.check.list_corruption(self, entry, "list_del corruption", how, place)
             return
-        yield from machine.steps.field(self, "items", True)
+        yield from machine.steps.field(self, "items", True, "delete from {}")
         self._check(seen, "list_del", entry, place)
         self._access("items", True, False, place)
         self.cells["items"].value = tuple(item for item in seen if item is not entry)
@@ -72,12 +72,12 @@ class ListHead(KObject):
     @coroutine
     def _link(self, entry: Any, change: Any, what: str, place: Spot) -> Generator[int | None, None, None]:
         machine = self.machine
-        yield from machine.steps.field(self, "items", False)
+        yield from machine.steps.field(self, "items", False, "add to {}")
         seen = self._access("items", False, False, place)
         if _has(seen, entry):
             self.check.list_corruption(self, entry, f"{what} double add", "it is on the list already", place)
             return
-        yield from machine.steps.field(self, "items", True)
+        yield from machine.steps.field(self, "items", True, "add to {}")
         self._check(seen, what, entry, place)
         self._access("items", True, False, place)
         self.cells["items"].value = change(seen)

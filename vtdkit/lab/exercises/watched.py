@@ -144,16 +144,17 @@ class Watch:
 
 
 class _WatchedChecks(Checks):
-    """The checkers, which tell the machine what is made and touched."""
+    """The checkers, who are told of every object and every access to a field."""
 
-    machine: Any
+    machine: WatchedMachine
 
-    def new_object(self, obj: Any) -> int:
+    def new_object(self, obj: Any) -> Any:
+        serial = super().new_object(obj)
         watch = self.machine.watch
         watch.objects.append(obj)
         if self.machine.inside:
             watch.own.add(id(obj))
-        return super().new_object(obj)
+        return serial
 
     def touch_field(self, obj: Any, field: str, write: bool, place: Any, marked: bool) -> None:
         self.machine.saw(obj, obj.name_of_field(field), write)

@@ -127,11 +127,12 @@ DEFECTS: tuple[Defect, ...] = (
     ),
     Defect(
         "ats-unlocked",
-        "ATS is switched on outside the lock under which flushes look whether it is on",
+        "ATS is switched on for one more device outside the lock under which flushes look: its TLB is left "
+        "out",
         RACE,
         r"device_domain_info\.ats_enabled",
         ".*",
-        "found by this kit; 11: a flush in between leaves the device's own TLB out",
+        "found by this kit: 11",
     ),
     Defect(
         "pass-through-ats",
@@ -186,7 +187,7 @@ DEFECTS: tuple[Defect, ...] = (
     Defect(
         "superpage-free",
         "the table under a new large page is freed before it is flushed; the hardware reads it",
-        UAF,
+        "IOMMU: use-after-free",
         "page table",
         "superpage-dma",
         "every version; flushed and freed in the other order it does not happen",
@@ -211,9 +212,9 @@ DEFECTS: tuple[Defect, ...] = (
     Defect(
         "dump-absent",
         "the fault dump takes 0 for the address of a table where an entry is not present",
-        "BUG: unable to handle page fault",
+        "physical address 0 taken for a table",
         ".*",
-        "fault-unattached.*",
+        ".*",
         "scalable mode: every version; legacy mode: 35bf49e05421; fixed by 6ceb93f952f6 in 6.13",
     ),
     Defect(
@@ -245,12 +246,12 @@ DEFECTS: tuple[Defect, ...] = (
     ),
     Defect(
         "race-has-iotlb",
-        "unmap looks at has_iotlb_device while an attach changes it",
+        "unmap reads has_iotlb_device, with no lock, while ATS is switched on for the domain's first device: its "
+        "TLB is left out",
         RACE,
         r"dmar_domain\.has_iotlb_device",
         ".*",
-        "every version; one flag, read once",
-        real=False,
+        "by reading: every version; the same window as ats-unlocked, for the first device",
     ),
 )
 

@@ -67,7 +67,7 @@ def unmap_timer(driver: type[IntelIommu], machine: Machine) -> Observer:
 
 
 def enforce_irq(driver: type[IntelIommu], machine: Machine, mode: str = "first level only") -> Observer:
-    """Coherency is enforced on a domain; its pages are unmapped in interrupts, one of which comes in elsewhere.
+    """Coherency is enforced on a domain; its pages are unmapped in interrupts, one of them elsewhere.
 
     The unit has first-stage tables only, as for `enforce-attach`.
     """

@@ -29,7 +29,7 @@ from vtdkit.kernel.explorer.schedule import VERSION, Schedule
 from vtdkit.kernel.machine.machine import Machine
 
 from .inevitable import BUDGET, first_inevitable
-from .standing import Lines, Sources, op_of, standing
+from .standing import Lines, Sources, standing
 from .watched import Watched
 
 Asked = str | tuple[int, ...]  #: a thread by name, or by number
@@ -223,7 +223,7 @@ def _rehearse(system: NamedSystem, asked: Sequence[Asked], watched: Watched) -> 
                     f"the scenario is not over after {MOST_STEPS} steps; that is too long to step through"
                 )
             name = _next(system, asked, order, enabled)
-            watched.notice(name, op_of(system.machine.processes[system.named[name]]))
+            watched.notice(name, system.machine.processes[system.named[name]].doing)
             system.step(name)
             order.append(name)
         if len(order) < len(asked):
@@ -272,7 +272,7 @@ class _Recorder:
             self.watched.begin(machine)
             self._note(-1, "")
             for name in order:
-                did = op_of(self._process(name)).words
+                did = str(self._process(name).doing)
                 with Lines(self.sources) as lines:
                     self.system.step(name)
                 self.ran[name] = tuple(dict.fromkeys(lines.seen))
@@ -335,9 +335,8 @@ class _Recorder:
             )
         else:
             function, line, path = standing(process, self.sources)
-            words = (
-                op_of(process).words if enabled else _why(process, self.system.machine.in_the_way(process))
-            )
+            before = self.system.machine.in_the_way(process)
+            words = str(process.doing) if enabled else _why(process, before)
             made = Stand(
                 function, line, words, READY if enabled else WAITING, held, path, self._ran(name, function)
             )
@@ -355,7 +354,7 @@ class _Recorder:
 
 def _why(process: Any, before: Any) -> str:
     """Why a thread cannot go on; `before` has its CPU."""
-    what = process.point.what if process.point is not None else None
+    what = process.point.awaited if process.point is not None else None
     if before is not None:
         return f"waits for its CPU, which {before.context.name} has"
     if what is None:

@@ -11,10 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from vtdkit.kernel.explored.points import Doing
 from vtdkit.kernel.memory.objects import KObject
-from vtdkit.kernel.memory.pages import POISON
-
-from .standing import Op
+from vtdkit.kernel.memory.pages import POISON, Page
 
 MOST = 12  #: words and fields that are shown
 MOST_NOTICED = 1000
@@ -36,17 +35,14 @@ class Watched:
         """The names of what is watched, in the order of `values`."""
         return (*self.more, *self.things.values())
 
-    def notice(self, thread: Any, op: Op) -> None:
+    def notice(self, thread: Any, doing: Doing) -> None:
         """A thread stops at this."""
-        key: tuple[Any, ...]
-        if op.page is not None:
-            key, label = ("page", op.page.address, op.word), f"{op.page.name}[{op.word}]"
-        elif op.object is not None and op.field:
-            key, label = ("field", op.object.serial, op.field), op.object.name_of_field(op.field)
-        else:
+        thing, part = doing.thing, doing.part
+        if part is None or not isinstance(thing, Page | KObject):
             return
+        key = ("page", thing.address, part) if isinstance(thing, Page) else ("field", thing.serial, part)
         if len(self.things) < MOST_NOTICED:
-            self.things.setdefault(key, label)
+            self.things.setdefault(key, doing.target)
             self.users.setdefault(key, set()).add(thread)
 
     def telling(self, rows: Sequence[tuple[str, ...]]) -> list[int]:

@@ -1,4 +1,4 @@
-"""Where the bits of a value stand in a picture: plain data, for the figure on paper and for tests.
+"""Where the bits of a value stand in a picture, and what its fields say: plain data, for stills and tests.
 
 The highest bits come first, 32 to a row, as the specification draws them; a field that crosses a row appears
 in both. Rows of more than four that hold nothing but zeros nobody looks at become one line.
@@ -6,7 +6,7 @@ in both. Rows of more than four that hold nothing but zeros nobody looks at beco
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,91 +19,43 @@ _SHORT = 128
 
 
 @dataclass(frozen=True, slots=True)
-class Label:
-    """A field's name over the bits it has in one row: `left` boxes from the left, `span` boxes wide."""
+class Part:
+    """What one row has of a field: its bits from `high` down to `low`."""
 
-    left: int
-    span: int
-    name: str
-    bits: str
-    state: str
+    field: Mapping[str, Any]
+    high: int
+    low: int
 
-    def places(self, top: int) -> range:
-        """Its bits in the row that ends below bit `top`, the highest first."""
-        high = top - 1 - self.left
-        return range(high, high - self.span, -1)
-
-
-@dataclass(frozen=True, slots=True)
-class Box:
-    """One bit. `wrong`: it must be 0 and is not; `changed`: it differs from the starting value."""
-
-    bit: int
-    one: bool
-    state: str
-    wrong: bool
-    changed: bool
+    @property
+    def span(self) -> int:
+        """How many bits."""
+        return self.high - self.low + 1
 
 
 @dataclass(frozen=True, slots=True)
 class BitRow:
-    """The bits `high` to `low`; without `boxes` they are all 0 and nobody looks at them."""
+    """The bits `high` to `low`; without `parts` they are all 0 and nobody looks at them."""
 
     high: int
     low: int
-    labels: tuple[Label, ...] = ()
-    boxes: tuple[Box, ...] = ()
+    parts: tuple[Part, ...] = ()
 
 
 def bit_rows(fields: Iterable[Mapping[str, Any]], width: int, value: int, start: int) -> list[BitRow]:
     """The rows of the picture of `value`, the highest first; `fields` are the rows of a layout record."""
-    known = list(fields)
-    rows = [_row(known, top, value, start) for top in range(width, 0, -WORD)]
-    return rows if width <= _SHORT else list(_folded(rows))
-
-
-def silent(row: BitRow) -> bool:
-    """Whether a row holds nothing but zeros, now and at the start, in bits that hardware does not look at."""
-    return not any(box.one or box.changed or box.state == "used" for box in row.boxes)
-
-
-def _row(fields: list[Mapping[str, Any]], top: int, value: int, start: int) -> BitRow:
-    low = max(0, top - WORD)
-    here = [field for field in fields if field["high"] >= low and field["low"] < top]
-    labels = tuple(_label(field, top, low) for field in here)
-    boxes = (
-        _box(field, bit, value, start)
-        for field, label in zip(here, labels, strict=True)
-        for bit in label.places(top)
-    )
-    return BitRow(top - 1, low, labels, tuple(boxes))
-
-
-def _label(field: Mapping[str, Any], top: int, low: int) -> Label:
-    high, last = min(field["high"], top - 1), max(field["low"], low)
-    return Label(top - 1 - high, high - last + 1, field["name"], bits_text(field), field["state"])
-
-
-def _box(field: Mapping[str, Any], bit: int, value: int, start: int) -> Box:
-    one = bool(value >> bit & 1)
-    return Box(
-        bit, one, field["state"], one and field["state"] == "reserved", one is not bool(start >> bit & 1)
-    )
-
-
-def _folded(rows: list[BitRow]) -> Iterator[BitRow]:
-    """Neighbouring silent rows as one without boxes."""
-    quiet: BitRow | None = None
-    for row in rows:
-        if silent(row):
-            quiet = BitRow(quiet.high if quiet else row.high, row.low)
-            continue
-        if quiet:
-            yield quiet
-        quiet = None
-        yield row
-    if quiet:
-        yield quiet
+    known, rows = list(fields), list[BitRow]()
+    for high in range(width - 1, 0, -WORD):
+        low = high - WORD + 1
+        here = [field for field in known if field["high"] >= low and field["low"] <= high]
+        set_in_it = (value | start) >> low & (1 << WORD) - 1
+        if width <= _SHORT or set_in_it or any(field["state"] == "used" for field in here):
+            parts = (Part(field, min(field["high"], high), max(field["low"], low)) for field in here)
+            rows.append(BitRow(high, low, tuple(parts)))
+        elif rows and not rows[-1].parts:
+            rows[-1] = BitRow(rows[-1].high, low)
+        else:
+            rows.append(BitRow(high, low))
+    return rows
 
 
 def bits_text(field: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from vtdkit.views.shared.palette import HUES, PAPER
 from vtdkit.views.shared.record import Record
 from vtdkit.views.shared.sheet import Picture, Sheet, coordinate, legend, wide, written
 
-from .layout import WORD, BitRow, Box, Label, bit_rows, worth_a_line
+from .layout import WORD, BitRow, Part, bit_rows, bits_text, worth_a_line
 
 LIES, TALL, LETTERS = 18, 20, 10  # pixels: a name that lies, a box, the type of a name
 HATCH = "#b4b6ba"  # between the greys, so that a digit on it is read
@@ -25,8 +25,9 @@ def bits_still(record: Record, layout: Record, value: int, answers: Sequence[Rec
     sheet = Sheet(". ".join([title, *said]))
     sheet.heading(title)
     sheet.draw(0, _hatches())
-    for row in bit_rows(layout["rows"], record["width"], value, int(record["start"], 16)):
-        _row(sheet, row)
+    start = int(record["start"], 16)
+    for row in bit_rows(layout["rows"], record["width"], value, start):
+        _row(sheet, row, value, start)
     sheet.space(6)
     sheet.draw(22, *legend(_signs(), swatch=18))
     lines = [(bits, name, f"{number:#x}", means) for bits, name, number, means in worth_a_line(layout, value)]
@@ -36,69 +37,73 @@ def bits_still(record: Record, layout: Record, value: int, answers: Sequence[Rec
     return sheet.picture()
 
 
-def _row(sheet: Sheet, row: BitRow) -> None:
+def _row(sheet: Sheet, row: BitRow, value: int, start: int) -> None:
     """One row of bits, or one line that says that there is nothing in them."""
-    if not row.boxes:
+    if not row.parts:
         sheet.text(f"bits {row.high}–{row.low}: reserved or ignored, all 0", size=11, ink="soft")
         return
     pitch = sheet.inside / WORD
-    above = max(LIES, *(wide(_name(each), LETTERS) + 6 for each in row.labels if _stands(each, pitch)), 0)
-    parts = [part for label in row.labels for part in _label(label, pitch, above)]
-    sheet.draw(above + TALL + 6, *parts, *_boxes(row.boxes, pitch, above))
+    above = max(LIES, *(wide(_name(each), LETTERS) + 6 for each in row.parts if _stands(each, pitch)), 0)
+    names = [part for each in row.parts for part in _label(each, row.high, pitch, above)]
+    sheet.draw(above + TALL + 6, *names, *_boxes(row, value, start, pitch, above))
 
 
-def _name(label: Label) -> str:
+def _name(part: Part) -> str:
     """What stands above a field: unused bits are named only where there is room."""
-    return label.name if label.state == "used" else label.state if label.span > 2 else ""
+    state: str = part.field["state"]
+    return str(part.field["name"]) if state == "used" else state if part.span > 2 else ""
 
 
-def _stands(label: Label, pitch: float) -> bool:
+def _stands(part: Part, pitch: float) -> bool:
     """Whether a name is too long to lie above its bits."""
-    return wide(_name(label), LETTERS) > label.span * pitch - 4
+    return wide(_name(part), LETTERS) > part.span * pitch - 4
 
 
-def _label(label: Label, pitch: float, above: float) -> Iterator[Html]:
-    name, left, middle = _name(label), label.left * pitch, (label.left + label.span / 2) * pitch
+def _label(part: Part, top: int, pitch: float, above: float) -> Iterator[Html]:
+    name, left = _name(part), (top - part.high) * pitch
+    middle = left + part.span * pitch / 2
     yield tag("path", d=f"M{coordinate(left)} {coordinate(above - 14)}v14", stroke=PAPER["faint"])
-    ink = "ink" if label.state == "used" else "soft"
-    if _stands(label, pitch):
+    ink = "ink" if part.field["state"] == "used" else "soft"
+    if _stands(part, pitch):
         turned = f"translate({coordinate(middle + 4)} {coordinate(above - 4)}) rotate(-90)"
         yield tag("g", written(0, 0, name, size=LETTERS, ink=ink), transform=turned)
     elif name:
-        both = f"{name} {label.bits}"
-        said = both if wide(both, LETTERS) <= label.span * pitch - 4 else name
+        both = f"{name} {bits_text(part.field)}"
+        said = both if wide(both, LETTERS) <= part.span * pitch - 4 else name
         yield written(middle, above - 5, said, size=LETTERS, ink=ink, anchor="middle")
 
 
-def _boxes(boxes: Sequence[Box], pitch: float, top: float) -> Iterator[Html]:
+def _boxes(row: BitRow, value: int, start: int, pitch: float, top: float) -> Iterator[Html]:
     """All boxes of a row: one path for each kind, one text for the zeros and one for the ones."""
     kinds: dict[str, list[int]] = {}
-    for place, box in enumerate(boxes):
-        kinds.setdefault(_fill(box), []).append(place)
+    for part in row.parts:
+        for bit in range(part.high, part.low - 1, -1):
+            kinds.setdefault(_fill(part.field["state"], value >> bit & 1), []).append(row.high - bit)
     y, across = coordinate(top), coordinate(pitch)
     for fill, places in kinds.items():
         shape = "".join(f"M{coordinate(place * pitch)} {y}h{across}v{TALL}h-{across}z" for place in places)
         yield tag("path", d=shape, fill=fill, stroke=PAPER["line"])
-    changed = [place for place, box in enumerate(boxes) if box.changed]
-    line = "".join(
-        f"M{coordinate(place * pitch + 1)} {coordinate(top + TALL + 2)}h{coordinate(pitch - 2)}"
-        for place in changed
-    )
-    if changed:
+    if changed := _places(row, value ^ start, 1):
+        y = coordinate(top + TALL + 2)
+        line = "".join(f"M{coordinate(place * pitch + 1)} {y}h{coordinate(pitch - 2)}" for place in changed)
         yield tag("path", d=line, stroke=HUES["orange"].light, stroke_width=4)
-    for one, ink, weight in ((False, PAPER["ink"], None), (True, HUES["blue"].on_light, "bold")):
-        places = [place for place, box in enumerate(boxes) if box.one is one]
-        xs = " ".join(coordinate((place + 0.5) * pitch) for place in places)
-        if places:
+    for digit, ink, weight in ((0, PAPER["ink"], None), (1, HUES["blue"].on_light, "bold")):
+        if places := _places(row, value, digit):
+            xs = " ".join(coordinate((place + 0.5) * pitch) for place in places)
+            look = {"font_weight": weight, "text_anchor": "middle", "font_size": 12}
             y = coordinate(top + TALL - 5)
-            more = {"font_weight": weight, "text_anchor": "middle", "font_size": 12}
-            yield tag("text", str(int(one)) * len(places), x=xs, y=y, fill=ink, **more)
+            yield tag("text", str(digit) * len(places), x=xs, y=y, fill=ink, **look)
 
 
-def _fill(box: Box) -> str:
-    if box.one:
-        return HUES["red" if box.wrong else "blue"].light
-    return PAPER["paper"] if box.state == "used" else f"url(#{box.state})"
+def _places(row: BitRow, value: int, digit: int) -> list[int]:
+    """How many boxes from the left the bits of a row are that are `digit`."""
+    return [row.high - bit for bit in range(row.high, row.low - 1, -1) if value >> bit & 1 == digit]
+
+
+def _fill(state: str, one: int) -> str:
+    if one:
+        return HUES["red" if state == "reserved" else "blue"].light
+    return PAPER["paper"] if state == "used" else f"url(#{state})"
 
 
 def _hatches() -> Html:

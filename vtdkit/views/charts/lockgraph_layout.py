@@ -14,9 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from vtdkit.views.shared.spread import spread
-
 from .lockgraph_order import LockEdge, LockOrder
+from .spread import spread
 
 LETTER, NARROW = 0.62, 0.57  #: width of a letter of a name and of a label, in heights of the type
 SIZE, SMALL = 9.0, 7.5  #: type of names and of labels

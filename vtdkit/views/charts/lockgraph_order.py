@@ -73,7 +73,7 @@ def lock_order(source: Any, around: str = "") -> LockOrder:
 
 
 def _learnt(source: Any) -> Iterable[Any]:
-    lockdep = source.check.lockdep if hasattr(source, "check") else source
+    lockdep = source.check.lockdep if hasattr(source, "check") else source  # of a machine, or itself
     if lockdep is None:
         raise ValueError("this machine has no lock validator; make it with the checker 'lockdep'")
     learnt: Iterable[Any] = lockdep.edges() if hasattr(lockdep, "edges") else lockdep

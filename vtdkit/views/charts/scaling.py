@@ -12,9 +12,9 @@ from typing import Any
 
 from vtdkit.views.shared.palette import HUES, PAPER
 from vtdkit.views.shared.paper import figure
-from vtdkit.views.shared.spread import spread
 
 from .scaling_lines import Line, Measured, ScalingPoint, doublings, ideal, rate_text, scaling_lines
+from .spread import spread
 
 __all__ = ["ScalingPoint", "scaling_figure"]
 ORDER = ("red", "blue", "green", "orange", "purple", "sky", "yellow")

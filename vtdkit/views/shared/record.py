@@ -2,7 +2,7 @@
 as Python meant it.
 
 A record is made of dicts with text keys, lists, texts, truth values, None, finite floats, and whole numbers
-of at most 53 bits. Addresses and table entries have 64 bits and more: they travel as text, `hexed(value)`. A
+of at most 53 bits. Addresses and table entries have 64 bits and more: they travel as hex text. A
 record goes over once, as JSON, and is stored in every page that shows it, so it has a limit.
 """
 
@@ -26,11 +26,6 @@ class BadRecord(ValueError):
     """
 
 
-def hexed(value: int, digits: int = 0) -> str:
-    """A number as text a record can hold: 0x, then at least `digits` hex digits."""
-    return f"0x{value:0{digits}x}"
-
-
 def checked(record: Mapping[str, Any], limit: int = LIMIT) -> Record:
     """The record as plain dicts and lists (tuples become lists). Raises BadRecord."""
     plain: Record = _plain(record, "record")
@@ -51,7 +46,7 @@ def _plain(value: Any, where: str) -> Any:
         if abs(value) >= EXACT:
             raise BadRecord(
                 f"{where} is {value:#x}: JavaScript is exact only up to 53 bits; give it as text, "
-                "hexed(value)"
+                f"'{value:#x}'"
             )
         return int(value)
     if isinstance(value, float):

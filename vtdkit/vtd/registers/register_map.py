@@ -79,6 +79,9 @@ def _commands(access: str, names: tuple[str, ...]) -> tuple[Field, ...]:
     return tuple(_bit(n, b, access, m) for n, b, m in zip(names, bits, meanings, strict=True))
 
 
+# A command and its answer: software writes a bit of GCMD, and polls the bit of the same place in GSTS.
+#   31 30   27  26  25  24    23
+#   TE SRTP WBF QIE IRE SIRTP CFI
 GCMD = _layout("GCMD", 32, *_commands("WO", ("TE", "SRTP", "WBF", "QIE", "IRE", "SIRTP", "CFI")))
 GSTS = _layout("GSTS", 32, *_commands("RO", ("TES", "RTPS", "WBFS", "QIES", "IRES", "IRTPS", "CFIS")))
 RTADDR = _layout(
@@ -173,6 +176,9 @@ IOTLB = _layout(
     Field("IIRG", 61, 60, "granularity asked", values=((1, "global"), (2, "domain"), (3, "page"))),
     flag("IVT", 63, "start; cleared when done"),
 )
+# One record: F is bit 127, in the last of its four dwords, so that software can poll and clear it alone.
+#   127 126 125:124 123:104 103:96  95  94   93   92 | 79:64 | 63:12
+#    F   T1   AT     PASID  reason  PP  EXE PRIV  T2 |  SID  | page of the request
 FRCD = Structure(
     "FRCD_REG",
     128,

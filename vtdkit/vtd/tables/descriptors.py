@@ -40,6 +40,9 @@ def _filled(name: str, width: int, parts: tuple[Field, ...]) -> Structure:
     return Structure(name, width, tuple(fields), "rev 5.10, invalidation descriptors")
 
 
+# Every descriptor   63                        12 11     9 8        4 3     0
+#                    | what to invalidate ...    | type 6:4 | granularity ...| type 3:0 |
+# The upper half carries an address and its mask, or is reserved; a slot of 256 bits has zeros above that.
 CC_INV = _short(
     "cc_inv_dsc",
     Field("G", 5, 4, "granularity", values=_GRANULARITY),

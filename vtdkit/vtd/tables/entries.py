@@ -21,6 +21,9 @@ def pointer(
     return Field(name, low | 63, low, meaning, needs, unused, limit="HAW", address=True)
 
 
+# word 0   63                       12 11         1 0
+#          | context table            |  reserved  |P|
+# word 1   reserved
 ROOT_ENTRY = Structure(
     "root entry",
     128,
@@ -33,6 +36,8 @@ ROOT_ENTRY = Structure(
     "rev 5.10 (legacy mode; one per bus)",
 )
 
+# Two words of that kind: word 0 for devfn 00 to 7F, word 1 for 80 to FF. A scalable-mode context entry is
+# twice as wide, so a table of one page holds only half a bus.
 SM_ROOT_ENTRY = Structure(
     "scalable-mode root entry",
     128,
@@ -49,6 +54,10 @@ SM_ROOT_ENTRY = Structure(
 
 AW_VALUES = ((1, "39 bits, 3 levels"), (2, "48 bits, 4 levels"), (3, "57 bits, 5 levels"))
 
+# word 0   63                       12 11      4 3  2  1   0
+#          | second-stage page table  | reserved | TT |FPD| P|
+# word 1   63       24 23           8 7  6   3 2   0
+#          | reserved |  domain id   |0|  soft| AW  |
 CONTEXT_ENTRY = Structure(
     "context entry",
     128,
@@ -78,6 +87,9 @@ CONTEXT_ENTRY = Structure(
     "rev 5.10 (legacy mode; one per function)",
 )
 
+# word 0   63                12 11  9 8 7   6    5    4     3     2   1  0
+#          | PASID directory   | PDTS| 0 |EPTR|HPTE|PRE|PASIDE|DTE|FPD|P|
+# word 1   RID_PRIV (20), RID_PASID (19:0); words 2 and 3 are reserved. No domain id: that is per PASID.
 SM_CONTEXT_ENTRY = Structure(
     "scalable-mode context entry",
     256,
@@ -99,6 +111,8 @@ SM_CONTEXT_ENTRY = Structure(
     "rev 5.10 (one per function)",
 )
 
+# PASID     19             6 5        0
+#           | directory index| table   |   two levels; the directory may be shorter (PDTS)
 PASID_DIR_ENTRY = Structure(
     "PASID directory entry",
     64,
@@ -118,6 +132,9 @@ _SECOND = ("SSTS",)
 _NO_SECOND = ("FS", "PT")
 _NO_FIRST = ("SS", "PT")
 
+# Eight words. PGTT says which of the two page-table pointers count: FS word 2, SS word 0, NEST both, PT none.
+# word 0   second stage: pointer, SSADE, PGTT, AW      word 1   domain id, snooping, memory types
+# word 2   first stage: pointer, EAFE, WPE, FSPM, SRE  words 4 and 5   host permission table
 PASID_ENTRY = Structure(
     "PASID table entry",
     512,

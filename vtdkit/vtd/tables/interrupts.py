@@ -18,6 +18,9 @@ _SOURCE = (
     Field("SVT", 83, 82, "how the requester is checked", values=_CHECKS),
 )
 
+# What the index of an interrupt message finds: where the interrupt goes, and who may send it.
+# word 0   destination (63:32), vector (23:16), IM (15), delivery and trigger mode, P
+# word 1   SVT and SQ: how the requester is checked, against SID (15:0) or a range of buses
 IRTE = Structure(
     "IRTE",
     128,

@@ -25,6 +25,9 @@ def _address(low: int) -> tuple[Field, ...]:
     return (field,) if low == 12 else (field, reserved(low - 1, 12))
 
 
+# Second stage   63 62 61 60  52 51            12 11  10 9 8  7  6    5 3  2 1 0
+#                |-|IW|IR| soft | table or page  |SNP|- |D|A|PS|IPAT|EMT |-|W|R|
+# Under SSIRWE it is IR and IW, not R and W, that say what a request may do.
 def _second(name: str, *middle: Field, low: int = 12) -> Structure:
     ends = (flag("R", 0, "read"), flag("W", 1, "write"), ignored(2, note="was X"), *middle, *_address(low))
     return Structure(name, 64, (*ends, ignored(60, 52), *_IR_IW, ignored(63)), "rev 5.10 (second stage)")
@@ -54,6 +57,9 @@ SS_2M = _second(
 SS_PTE = _second("SS-PTE", *_TYPE, ignored(7), *_accessed(dirty=True), _SNP)
 
 
+# First stage    63   52 51            12 11 10 9 8 7  6 5  4   3   2  1  0
+#                | soft | table or page  |- |EA|-|G|PS|D|A|PCD|PWT|US|RW|P|
+# In a leaf of 2M or 1G the PAT bit moves to bit 12, as bit 7 is taken by PS.
 def _first(name: str, *middle: Field, low: int = 12, pat: bool = False) -> Structure:
     ends = (flag("P", 0, "present"), flag("RW", 1, "write"), flag("US", 2, "user"))
     flags = (

@@ -1,0 +1,130 @@
+"""The parts of a machine (`machine.sched`, `machine.steps`, `machine.check`) as the explorer has them: what they
+let happen later becomes a process of its own, and what is a step of its own has a point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import coroutine
+from typing import TYPE_CHECKING, Any
+
+from vtdkit.kernel.checkers.checks import Checks
+from vtdkit.kernel.machine.context import AGENT, HARDIRQ, SOFTIRQ, Context, Cpu
+from vtdkit.kernel.machine.scheduling import Scheduler
+from vtdkit.kernel.machine.steps import Steps
+
+from .locations import READ, WRITE, Access
+from .points import GO_ON, Doing, Point
+from .primitives import LIFE
+
+if TYPE_CHECKING:
+    from .machine import ExploredMachine
+    from .touching import Touching
+
+
+class XScheduler(Scheduler):
+    """What would happen later, or on top of what runs, becomes a process of its own."""
+
+    machine: ExploredMachine
+
+    def interrupt(self, cpu: Cpu, name: str, handler: Any) -> None:
+        if self.machine.steps.exploring:
+            self.machine.new_process(handler(), name, HARDIRQ, cpu, Point())
+        else:
+            super().interrupt(cpu, name, handler)
+
+    def raise_softirq(self, cpu: Cpu, name: str, handler: Any) -> None:
+        if self.machine.steps.exploring:
+            self.machine.new_process(handler(), name, SOFTIRQ, cpu, Point())
+        else:
+            super().raise_softirq(cpu, name, handler)
+
+    def call_in(self, ns: int, function: Callable[[], object], name: str = "timer") -> Callable[[], None]:
+        machine = self.machine
+        if not machine.steps.exploring:
+            return super().call_in(ns, function, name)
+        live = [True]
+        spot = machine.location(f"call {name}")
+
+        async def call() -> None:
+            if live[0]:
+                live[0] = False
+                function()
+
+        def cancel() -> None:
+            machine.touch(spot, WRITE)
+            live[0] = False
+
+        machine.new_process(call(), name, AGENT, None, Point(((spot, WRITE),)))
+        return cancel
+
+    def skip(self, ns: int) -> bool:
+        """Time stands still while exploring; set-up runs on the ordinary clock."""
+        return True if self.machine.steps.exploring else super().skip(ns)
+
+
+class XSteps(Steps):
+    """What is a step of its own, with a point before each."""
+
+    machine: Touching
+
+    @coroutine
+    def field(self, obj: Any, field: str, write: bool, words: str = "") -> Any:
+        location = self.machine.field(obj, field or "life")
+        doing = Doing(words or ("write {}" if write else "read {}"), obj, field or None)
+        yield from self.machine.stop(((location, WRITE if write else READ),), doing)
+
+    def accessed(self, obj: Any, field: str, write: bool) -> None:
+        machine = self.machine
+        if machine.running is not None:
+            machine.touch(machine.field(obj, field), WRITE if write else READ)
+            machine.touch(machine.field(obj, "life"), READ)
+
+    def hardware(self, thing: Any) -> None:
+        self.machine.touch(self.machine.location_of(thing), WRITE)
+
+    def memory(self, address: int) -> None:
+        page: Any = self.machine.pages.page(address)
+        if page is not None:
+            self.machine.touch(page.base + (address >> 3 & 511), WRITE)
+
+    def register(self, thing: Any, offset: int, write: bool) -> Any:
+        """One location for every eight bytes: a command register and its status are neighbours."""
+        machine = self.machine
+        location = machine.locations.number(("register", machine.location_of(thing), offset >> 3))
+        return machine.stop(((location, WRITE if write else READ),), GO_ON)
+
+    @coroutine
+    def device(self, thing: Any, address: int | None) -> Any:
+        if not self.exploring:
+            return
+        machine = self.machine
+        accesses: tuple[Access, ...] = ((machine.location_of(thing), WRITE),)
+        page: Any = machine.pages.page(address) if address is not None else None
+        if page is not None and address is not None:
+            accesses += ((page.base + (address >> 3 & 511), READ), (page.base + LIFE, READ))
+        doing = Doing("look into the unit's caches") if page is None else Doing("read a word of {}", page)
+        yield from machine.stop(accesses, doing)
+
+
+class XChecks(Checks):
+    """The checkers: objects are numbered by who makes them, and interrupts that come back on are noted."""
+
+    machine: Touching
+
+    def new_object(self, obj: Any) -> Any:
+        super().new_object(obj)
+        return self.machine.fresh_name(type(obj).__name__)
+
+    def irqs_switched(self, context: Context, on: bool, place: Any) -> None:
+        super().irqs_switched(context, on, place)
+        process = self.machine.running
+        if on and process is not None and process.context is context:
+            process.irqs_open = True
+            process.softirqs_open |= not context.irqstate
+
+    def softirqs_on(self, context: Context, place: Any) -> None:
+        super().softirqs_on(context, place)
+        process = self.machine.running
+        if process is not None and process.context is context:
+            process.softirqs_open |= not context.irqstate

@@ -1,0 +1,72 @@
+"""One explored thread of control, as the explorer drives it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vtdkit.kernel.machine.context import HARDIRQ, SOFTIRQ, TASK, Context, Cpu
+
+from .locations import Name
+from .points import ENDED, Doing, Point
+
+
+class Process:
+    """One explored thread of control: its context, its name, and the point it stands at.
+
+    `irqs_open`, `softirqs_open`: could an interrupt, a softirq have come in since its last visible
+    operation? What it did since then concerns nobody else, so one that could have come in then may as
+    well come in now.
+    """
+
+    __slots__ = (
+        "children",
+        "context",
+        "coro",
+        "cpu",
+        "done",
+        "holds",
+        "irqs_open",
+        "kind",
+        "name",
+        "pages",
+        "point",
+        "softirqs_open",
+        "started",
+    )
+
+    def __init__(
+        self, name: Name, context: Context, coro: Any, kind: str, cpu: Cpu | None, point: Point
+    ) -> None:
+        self.name = name
+        self.context = context
+        self.coro = coro
+        self.kind = kind
+        self.cpu = cpu
+        self.point: Point | None = point
+        self.started = False
+        self.done = False
+        self.children = 0
+        self.pages = 0
+        self.irqs_open = self.softirqs_open = True
+        self.holds: tuple[str, ...] = ()
+
+    @property
+    def doing(self) -> Doing:
+        """What it is about to do."""
+        return self.point.doing if self.point is not None else ENDED
+
+    def shuts(self) -> tuple[str, ...]:
+        """Which kinds of thread cannot come in on its CPU now, until it has taken another step."""
+        if self.done:
+            return ()
+        if self.kind == HARDIRQ:
+            return (HARDIRQ,)
+        shut = () if self.irqs_open else (HARDIRQ,)
+        if self.kind == SOFTIRQ:
+            return (*shut, SOFTIRQ)
+        if not self.softirqs_open:
+            shut = (*shut, SOFTIRQ)
+        return (*shut, TASK) if self.context.preempt or self.context.irqstate else shut
+
+    def __repr__(self) -> str:
+        return f"<{self.context.name}, {'.'.join(map(str, self.name))}>"

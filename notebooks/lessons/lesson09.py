@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vtdkit.iommu.core import IommuDomain
+from vtdkit.iommu.hardware import HARDWARE_UAF
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.iommu.intel.structs import dmar_domain
 from vtdkit.kernel.checkers.findings import KernelBug
@@ -141,7 +142,7 @@ FREE_DMA = Scenario("free-dma", "a domain is freed while an attached device does
 
 def read_after_free(driver: type[IntelIommu]) -> Steps:
     """The unit walks tables that are freed under it: one schedule, to be stepped through."""
-    schedule = tried(FREE_DMA, driver, wanted="KASAN").schedule
+    schedule = tried(FREE_DMA, driver, wanted=HARDWARE_UAF).schedule
     return record_schedule(
         FREE_DMA.on(driver), schedule, title="A domain is freed, its device does DMA", budget=0, cpus=1
     )
@@ -149,7 +150,7 @@ def read_after_free(driver: type[IntelIommu]) -> Steps:
 
 def first_read(steps: Steps) -> int:
     """After how many steps freed memory has been read. Raises StopIteration if that never happens."""
-    return next(found.step for found in steps.findings if "KASAN" in found.title)
+    return next(found.step for found in steps.findings if HARDWARE_UAF in found.title)
 
 
 # -- exercises ----------------------------------------------------------------

@@ -11,6 +11,7 @@ from tests.notebooks.cells import scenes
 from vtdkit.kernel.explored.exploring import ScenarioExploration, explore
 from vtdkit.lab.scenarios.catalogue import QUESTIONS, SCENARIOS
 from vtdkit.lab.variants import flush_before_free, free_after_grace_period, load_store_insert
+from vtdkit.lab.variants import test_addresses as addresses_tested
 from vtdkit.series.catalogue import driver_at
 
 DRIVER = driver_at(0)
@@ -30,7 +31,7 @@ def found(name: str, driver: type = DRIVER, limit: int | None = None) -> Scenari
         ("cannot guard freeing", "map-in-unmap", DRIVER, 0, 6),
         ("cannot guard freeing", "maps-apart", DRIVER, 14, 14),
         ("block wins", "block-and-page", DRIVER, 4, 76),
-        ("useless output", "dump-unmap", DRIVER, 1, 3),
+        ("useless output", "dump-unmap", addresses_tested(DRIVER), 1, 3),
         ("useless output", "dump-unmap", free_after_grace_period(DRIVER), 0, 4),
         ("test and clear", "dirty-cmpxchg", DRIVER, 0, 62),
         ("test and clear", "dirty-store", DRIVER, 17, 62),

@@ -10,6 +10,7 @@ import pytest
 from tests.lab.test_steps import dump_unmap
 from tests.notebooks.labdriver import LabPage
 from tests.notebooks.made import code, notebook, save
+from tests.views.test_pagetables import pair
 from tests.views.timeline_runs import contended
 from vtdkit.lab.handouts.tidy import WIDGET_VIEW
 from vtdkit.series.catalogue import SERIES
@@ -25,6 +26,7 @@ WIDGETS: tuple[Callable[[], Widget], ...] = (
     lambda: Stepper(dump_unmap(), step=8),
     lambda: PatchView(SERIES[1]),
     lambda: BitFieldCard("SS-PTE", 0x1234003),
+    pair,
 )
 
 

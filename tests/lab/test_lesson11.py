@@ -119,7 +119,9 @@ def test_publish_wants_the_field_first_and_the_lock_for_the_list_alone() -> None
         await info.write(domain=domain)
         async with self.device_domain_lock.irqsave():
             await domain.devices.add(info)
-        return await self.domain_attach_iommu(domain, iommu) or await self.set_up_translation(domain, dev, iommu)
+        return await self.domain_attach_iommu(domain, iommu) or await self.set_up_translation(
+            domain, dev, iommu
+        )
 
     for wrong in (forgets_the_list, no_translation, plain_lock, listed_without_an_id):
         assert not exercise.check(wrong)

@@ -8,6 +8,7 @@ name says and nothing else.
 from __future__ import annotations
 
 from functools import cache
+from typing import cast
 
 from vtdkit.iommu.core import IommuCore, IommuDomain
 from vtdkit.iommu.dirty import DIRTY_BIT
@@ -92,7 +93,7 @@ async def load_store_dirty(core: IommuCore, domain: IommuDomain, iova: int) -> b
     """`intel_iommu_read_and_clear_dirty` for one page, wrongly: the entry is read, and written
     back without the bit.
     """
-    pte, _ = await core.driver.pfn_to_dma_pte(domain.driver, iova >> PAGE_SHIFT, 0)
+    pte, _ = await cast(IntelIommu, core.driver).pfn_to_dma_pte(domain.driver, iova >> PAGE_SHIFT, 0)
     if pte is None:
         return False
     value = await pte.load()

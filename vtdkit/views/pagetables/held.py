@@ -10,11 +10,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from vtdkit.vtd.caches.caches import Iotlb, IotlbTag, StructureTag
-from vtdkit.vtd.requests import Kind, Request, Translation
+from vtdkit.vtd.image.survey import Survey, Table
+from vtdkit.vtd.requests import READ, USER, WRITE, Kind, Request, Translation
 from vtdkit.vtd.unit.unit import RemappingUnit
-from vtdkit.vtd.walk.job import Leaf, Space
-
-from .pages import Reader, Table
+from vtdkit.vtd.walk.space import Leaf, Space
 
 MOST_LISTED = 1024
 KINDS: tuple[Kind, ...] = ("read", "write")
@@ -23,7 +22,7 @@ _FLAGS = 0x360
 
 
 def held_record(
-    unit: RemappingUnit, sid: int, pasid: int | None, spaces: Sequence[Space], reader: Reader
+    unit: RemappingUnit, sid: int, pasid: int | None, spaces: Sequence[Space], survey: Survey
 ) -> dict[str, Any]:
     """The IOTLB and structure caches that serve requests of `sid` with `pasid` in one of `spaces`."""
     caches = unit.caches
@@ -42,18 +41,18 @@ def held_record(
     ]
     return {
         "iotlb": [_iotlb(unit, caches.iotlb, tag) for tag in tags[:MOST_LISTED]],
-        "structures": [_structure(reader, stage, tag, space) for stage, tag, space in pairs],
+        "structures": [_structure(survey, stage, tag, space) for stage, tag, space in pairs],
         "more": max(0, len(tags) - MOST_LISTED),
     }
 
 
-def roots_of(space: Space) -> list[Table]:
+def roots_of(survey: Survey, space: Space) -> list[Table]:
     """The tables that walks in `space` start from."""
     found = []
     if space.path in ("FS", "NEST"):
-        found.append(Table("first", space.first_root, space.first_levels, 0))
+        found.append(survey.root(space))
     if space.path in ("SS", "NEST"):
-        found.append(Table("second", space.second_root, space.second_levels, 0))
+        found.append(Table("second", space.second_root, space.second_levels))
     return found
 
 
@@ -82,10 +81,10 @@ def leaf_record(leaf: Leaf) -> dict[str, Any]:
         "shift": leaf.shift,
         "level": leaf.level,
         "raw": f"{leaf.entry:#x}",
-        "user": leaf.user,
-        "first_writable": leaf.first_writable,
-        "readable": leaf.second_readable,
-        "writable": leaf.second_writable,
+        "user": bool(leaf.first & USER),
+        "first_writable": bool(leaf.first & WRITE),
+        "readable": bool(leaf.second & READ),
+        "writable": bool(leaf.second & WRITE),
         "dirty": leaf.dirty,
     }
 
@@ -98,9 +97,9 @@ def _disagree(unit: RemappingUnit, request: Request) -> bool:
     return bool(now) != bool(then)
 
 
-def _structure(reader: Reader, stage: str, tag: StructureTag, space: Space) -> dict[str, Any]:
-    root = next(table for table in roots_of(space) if table.stage == stage)
-    now = _entry_now(reader, root, tag.prefix << 3 + 9 * tag.level, tag.level)
+def _structure(survey: Survey, stage: str, tag: StructureTag, space: Space) -> dict[str, Any]:
+    root = next(table for table in roots_of(survey, space) if table.stage == stage)
+    now = _entry_now(survey, space, root, tag.prefix << 3 + 9 * tag.level, tag.level)
     return {
         "stage": stage,
         "did": tag.did,
@@ -114,17 +113,13 @@ def _structure(reader: Reader, stage: str, tag: StructureTag, space: Space) -> d
     }
 
 
-def _entry_now(reader: Reader, table: Table, address: int, level: int) -> int | None:
+def _entry_now(survey: Survey, space: Space, table: Table, address: int, level: int) -> int | None:
     """The entry of `level` on the way to `address`, from memory; None if the way does not get there."""
-    while True:
-        index = address >> 3 + 9 * table.level & 511
-        if table.level == level:
-            words = reader.words(table.page)
-            return None if words is None else words[index]
-        below = (
-            each for each in reader.below(table) if each.base - table.base >> 3 + 9 * table.level == index
-        )
-        found = next(below, None)
-        if found is None:
+    while table.level > level:
+        base = address & -(1 << table.step)
+        below = [each for each in survey.below(space, table) if (each.base ^ base) >> table.step & 511 == 0]
+        if not below:
             return None
-        table = found
+        table = below[0]
+    words = survey.words(table.page)
+    return None if words is None else words[address >> table.step & 511]

@@ -19,19 +19,20 @@ from vtdkit.views.bits.records import glossary_of, layout_record
 from vtdkit.views.shared.record import Record
 from vtdkit.vtd.faults.reasons import REASONS
 from vtdkit.vtd.image.image import BadImage
-from vtdkit.vtd.image.survey import Survey
+from vtdkit.vtd.image.survey import Survey, Table
 from vtdkit.vtd.requests import Fault, Request, bdf
 from vtdkit.vtd.tables.pages import first_stage_entry, second_stage_entry
 from vtdkit.vtd.unit.unit import RemappingUnit
 from vtdkit.vtd.walk import engine, legacy, scalable
 from vtdkit.vtd.walk import second_stage as second
-from vtdkit.vtd.walk.job import Job, Mark, Refused, Space
+from vtdkit.vtd.walk.job import Job, Mark, Refused
 from vtdkit.vtd.walk.rules import ENTRY_ADDRESS
+from vtdkit.vtd.walk.space import Space
 from vtdkit.vtd.walk.trace import Step
 from vtdkit.vtd.walk.trace import record as steps_of
 
 from .held import KINDS, held_record, roots_of
-from .pages import MOST, Reader, Table, collect
+from .pages import MOST, collect
 from .words import PURPOSE, sentence
 
 MOST_RANGES = 1000
@@ -71,10 +72,10 @@ def page_table_record(
     fresh = _front(unit, sid, pasid, cached=False)
     then = _front(unit, sid, pasid, cached=True) if unit.caches is not None else fresh
     spaces = [front.space for front in (fresh, then) if front.space and front.space.path != "PT"]
-    reader = Reader(unit, lambda child: _locate(unit, spaces[0], child))
-    roots = [table for space in spaces for table in roots_of(space)]
+    survey = Survey(unit)
+    roots = [table for space in spaces for table in roots_of(survey, space)]
     layouts = _layouts(unit, fresh, then)
-    held = held_record(unit, sid, pasid, spaces[: 1 + (fresh.space != then.space)], reader)
+    held = held_record(unit, sid, pasid, spaces[: 1 + (fresh.space != then.space)], survey)
     roots += [
         Table(each["stage"], int(each["table"], 16), each["level"] - 1, 0) for each in held["structures"]
     ]
@@ -92,8 +93,8 @@ def page_table_record(
         "faults": _faults(unit, sid, pasid, fresh, then, held),
         "layouts": layouts,
         "glossary": glossary_of(layouts.values()),
-        **collect(reader, roots, near, most),
-        **_ranges(unit, fresh.space),
+        **collect(survey, spaces[0] if spaces else None, roots, near, most),
+        **_ranges(survey, fresh.space),
     }
 
 
@@ -111,18 +112,6 @@ def _front(unit: RemappingUnit, sid: int, pasid: int | None, *, cached: bool) ->
     except Refused as refusal:
         refused = refusal.label
     return Front(steps_of(request, marks, job.fault("PMR")).steps, space, refused, job.fpd)
-
-
-def _locate(unit: RemappingUnit, space: Space, child: int) -> int | None:
-    """The host address of a first-stage table."""
-    if space.path != "NEST":
-        return child
-    job = Job(unit, Request(0, 0, pasid=0), None, commit=False, trace=None)
-    try:
-        leaf = unit.finish(second.walk(job, space, child, second.Ask(0, second.SCALABLE, dirties=False)))
-    except Refused:
-        return None
-    return leaf.base | child & (1 << leaf.shift) - 1
 
 
 def _way(unit: RemappingUnit, front: Front) -> dict[str, Any]:
@@ -282,12 +271,12 @@ def _layouts(unit: RemappingUnit, *fronts: Front) -> dict[str, Any]:
     return found
 
 
-def _ranges(unit: RemappingUnit, space: Space | None) -> dict[str, Any]:
+def _ranges(survey: Survey, space: Space | None) -> dict[str, Any]:
     """Where the mapped ranges begin and how long they are, to jump from one to the next."""
     if space is None or space.path == "PT":
         return {"ranges": [], "ranges_more": False}
     try:
-        found = list(islice(Survey(unit).ranges(space), MOST_RANGES + 1))
+        found = list(islice(survey.ranges(space), MOST_RANGES + 1))
     except BadImage:
         found = []  # tables that loop: the walk still tells the truth for each address
     listed = [

@@ -33,7 +33,7 @@ from vtdkit.vtd.image.stale import Mapped, stale_translations
 from vtdkit.vtd.image.survey import Attached, Survey
 from vtdkit.vtd.requests import Request, bdf, sid
 from vtdkit.vtd.unit.unit import RemappingUnit
-from vtdkit.vtd.walk.job import Leaf
+from vtdkit.vtd.walk.space import Leaf
 from vtdkit.vtd.walk.trace import Walk
 
 from .record import page_table_record
@@ -198,10 +198,9 @@ def _stale(image: Image, device: int) -> Iterable[Mapped]:
 
 
 def _leaf(entry: Mapped) -> Leaf:
-    readable, writable = bool(entry.permissions & 1), bool(entry.permissions & 2)
     shift = entry.size.bit_length() - 1
     base = entry.address & -entry.size
-    return Leaf(base, shift, entry.entry, entry.level, second_readable=readable, second_writable=writable)
+    return Leaf(base, shift, entry.entry, entry.level, second=entry.permissions)
 
 
 def _first(side: Side) -> str:

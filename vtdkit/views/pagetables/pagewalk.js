@@ -1,10 +1,12 @@
-// The walk of vtdkit.vtd over a record made by pagetables_record.py, for any address. Order of the checks, labels and answers are those of
+// The walk of vtdkit.vtd over a record made by record.py, for any address. Order of the checks, labels and answers are those of
 // engine.py, second.py and first.py there; all masks, limits and labels come with the record. No DOM here.
 //
 // walk(record, address, kind) is the answer of the tables; walk(record, address, kind, true) the answer the device gets, from what the caches
 // still hold. Addresses are BigInts. The answer is { ok: true, address, size, readable, writable, path } or { ok: false, label, code,
 // recorded }, or
 // { unknown: true } where the record leaves a table out. `steps` are the entries of the page tables on the way, `hit` the IOTLB entry used.
+
+import { there } from "../shared/common.js";
 
 const READ = 1;
 const WRITE = 2;
@@ -102,7 +104,7 @@ function grant(job) {
   if (found) return fromIotlb(job, found);
   const space = job.way.space;
   if (!space) refuse(job.way.refused);
-  job.supervisor = record.pasid === null && space.rid_priv;
+  job.supervisor = !there(record.pasid) && space.rid_priv;
   return finish(job, space, pages(job, space));
 }
 
@@ -117,13 +119,13 @@ export function lookup(record, address, job) {
   const found = granted ?? hits.find((entry) => entry.refusal && entry.kind === job.kind) ?? null;
   if (!found || found.refusal) return found;
   // A write whose dirty flag is not set yet goes by the tables.
-  job.supervisor = record.pasid === null && found.space.rid_priv;
+  job.supervisor = !there(record.pasid) && found.space.rid_priv;
   return job.write && !found.leaf.dirty && grantedBits(job, found.space, found.leaf) & WRITE ? null : found;
 }
 
 function fromIotlb(job, found) {
   job.hit = found;
-  job.supervisor = job.record.pasid === null && found.space.rid_priv;
+  job.supervisor = !there(job.record.pasid) && found.space.rid_priv;
   if (found.refusal) refuse(found.refusal);
   if (job.supervisor && !found.space.sre) refuse("SPT.6");
   return finish(job, found.space, found.leaf);

@@ -1,7 +1,7 @@
 """Drivers that never were: one thing changed in a real version, to see what depends on it.
 
-`load_store_insert(driver)`, `free_after_grace_period(driver)`, `flush_before_free(driver)`,
-`load_store_dirty` take a version of the driver and return a class derived from it. Each overrides what its
+`load_store_insert(driver)`, `free_after_grace_period(driver)`, `test_addresses(driver)`,
+`flush_before_free(driver)`, `load_store_dirty` take a version of the driver and return a class derived from it. Each overrides what its
 name says and nothing else.
 """
 
@@ -66,6 +66,22 @@ def free_after_grace_period(driver: type[IntelIommu]) -> type[IntelIommu]:
                 await super().dump_domain(m, dev, domain)
 
     return FreeAfterGracePeriod
+
+
+@cache
+def test_addresses(driver: type[IntelIommu]) -> type[IntelIommu]:
+    """An address is followed only if there is memory: where there is none, an empty table is taken for it.
+
+    Lu Baolu's proposal of 31 May 2022 for the dump (`pfn_valid`). A page that was freed is memory still.
+    """
+
+    class TestAddresses(driver):  # type: ignore[misc, valid-type]
+        def phys_to_virt(self, address: int) -> Page:
+            if address >> PAGE_SHIFT in self.frames:
+                return super().phys_to_virt(address)  # type: ignore[no-any-return]
+            return Page(self.machine, 0, -1, "no memory here", None)
+
+    return TestAddresses
 
 
 @cache

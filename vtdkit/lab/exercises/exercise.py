@@ -33,7 +33,7 @@ from __future__ import annotations
 import html
 import inspect
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -129,7 +129,12 @@ class Exercise:
         """The answer, checked as any answer is, and why it is that."""
         answer = self.answer(self.seed)
         verdict = self.seeded(self.seed).check(answer)
-        shown = textwrap.dedent(inspect.getsource(answer)).strip() if callable(answer) else self.form(answer)
+        if callable(answer):
+            shown = textwrap.dedent(inspect.getsource(answer)).strip()
+        elif isinstance(answer, Set):  # in one order, whatever the hashes are
+            shown = f"{{{', '.join(sorted(map(self.form, answer)))}}}"
+        else:
+            shown = self.form(answer)
         text = "\n\n".join(each for each in (shown, self.why, repr(verdict)) if each)
         return Said("Solution", text, right=bool(verdict), code=callable(answer))
 

@@ -8,16 +8,19 @@ everything, with an unmap in an interrupt, and `usage` says what lockdep has the
 from __future__ import annotations
 
 import random
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.iommu.intel.structs import intel_iommu
 from vtdkit.kernel.explored.exploring import ScenarioExploration, explore
 from vtdkit.kernel.machine.machine import Machine
-from vtdkit.lab.computer import BOTH_STAGES, FIRST_STAGE, Computer
+from vtdkit.lab.computer import BOTH_STAGES, FIRST_STAGE, SCALABLE, Computer
 from vtdkit.lab.exercises.exercise import Exercise
-from vtdkit.lab.lesson.base import NO_RACES, CodeExercise, Run, Table, table, together, version_with
+from vtdkit.lab.exercises.judge import CodeExercise, version_with
+from vtdkit.lab.exercises.watched import Scene, Work
+from vtdkit.lab.lesson.base import NO_RACES, Run, Table, table, together
+from vtdkit.lab.operations import with_devices
 from vtdkit.lab.scenarios.base import Observer, Scenario
 from vtdkit.series.catalogue import driver_at
 
@@ -220,7 +223,7 @@ def _least(name: str) -> str:
 
 
 def _forgets_the_outer_lock(seed: int, given: Any) -> str | None:
-    if not isinstance(given, Sequence) or len(given) != 3:
+    if not isinstance(given, list) or len(given) != 3:
         return "the answer is a list of three words"
     for name, word in zip(_asked(seed), given, strict=True):
         if "under" in name and word == "plain":
@@ -247,6 +250,7 @@ WHICH_VARIANT = Exercise(
         "... or want a lock whose holder wants this one?",
     ],
     mistakes=[_forgets_the_outer_lock],
+    words=lambda seed: VARIANTS,
     why="A lock needs what interrupts need that take it, and what interrupts need that take any lock above "
     "it.",
 )
@@ -259,34 +263,21 @@ async def device_context_mapped(self: Any, iommu: intel_iommu, bus: int, devfn: 
         return context is not None and bool(await context.lo() & 1)
 
 
-def _version(function: Any) -> type[IntelIommu]:
-    return version_with(driver_at(8), function, "device_context_mapped")
-
-
 def _play(seed: int, function: Any) -> ScenarioExploration:
     """Every order of the scenario with the two locks and the interrupt."""
-    return outcomes(INVERSION, _version(function))
+    return outcomes(INVERSION, version_with(driver_at(8), function, "device_context_mapped"))
 
 
-def _judge(seed: int, function: Any) -> str | None:
-    found = outcomes(INVERSION, _version(function))
-    if found.deadlocks:
-        return f"nothing goes on any more {hangs(found)} orders"
-    wrong = [value for value in found.outcomes if value != "the entry is present"]
-    if wrong:
-        return f"{wrong[0]}: the device is attached, so its entry is there"
-    if found.findings:
-        first: Any = found.findings[0].finding
-        return f"{first.kind}: {first.where}"
-    pc = busy(_version(function))
-    run = together(pc, look=pc.driver.device_context_mapped(pc.iommu(), 0x7F, 0))
-    if run.results["look"]:
-        return "bus 7f has no device and no table, so the answer there is False"
-    return (
-        None
-        if run.taken(LOCK)
-        else "iommu->lock is not taken at all, and another CPU may be writing the entry"
-    )
+def _look(bus: int, devfn: int, attached: bool = True) -> Callable[[Computer], Work]:
+    """Look for the entry of a source id, in a computer where 00:03.0 is attached or has just left."""
+
+    def prepare(pc: Computer) -> Work:
+        domain, dev = with_devices(pc, 0)
+        if not attached:
+            pc.run(pc.driver.intel_iommu_detach_device(domain, dev))
+        return lambda: pc.driver.device_context_mapped(pc.iommu(), bus, devfn)
+
+    return prepare
 
 
 NO_MORE_HANGING = CodeExercise(
@@ -294,7 +285,8 @@ NO_MORE_HANGING = CodeExercise(
     lambda seed: (
         "Write device_context_mapped(self, iommu, bus, devfn) so that in no order anything hangs and the "
         "lock checker is\n"
-        "silent. It returns whether the context entry of bus and devfn is present."
+        "silent. It returns whether the context entry of bus and devfn is present. It takes iommu->lock to "
+        "look, once, and allocates nothing."
     ),
     lambda seed: device_context_mapped,
     hints=[
@@ -304,6 +296,15 @@ NO_MORE_HANGING = CodeExercise(
     ],
     why="While iommu->lock is taken under a lock that interrupts take, it must be held with interrupts off, "
     "whoever holds it.",
-    judge=_judge,
+    base=driver_at(8),
+    scenes=[
+        Scene("the device is attached", _look(0, 0x18)),
+        Scene("it has been detached", _look(0, 0x18, attached=False)),
+        Scene("a device without an entry", _look(0, 0x20)),
+        Scene("a bus without a table", _look(0x7F, 0)),
+        Scene("scalable mode", _look(0, 0x18), SCALABLE, scalable=True),
+        Scene("scalable mode, a bus without a table", _look(0x7F, 0x88), SCALABLE, scalable=True),
+    ],
+    races=[INVERSION],
     play=_play,
 )

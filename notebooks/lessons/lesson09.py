@@ -9,17 +9,21 @@ the devices does DMA.
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from vtdkit.iommu.core import IommuDomain
+from vtdkit.iommu.hardware import HARDWARE_UAF
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.iommu.intel.structs import dmar_domain
 from vtdkit.kernel.checkers.findings import KernelBug
 from vtdkit.kernel.machine.machine import Machine
-from vtdkit.lab.computer import Computer
+from vtdkit.lab.computer import LEGACY, SCALABLE, Computer
 from vtdkit.lab.exercises.exercise import Exercise
-from vtdkit.lab.lesson.base import NO_RACES, CodeExercise, tried, version_with
+from vtdkit.lab.exercises.judge import CodeExercise, version_with
+from vtdkit.lab.exercises.watched import Scene, Work
+from vtdkit.lab.lesson.base import NO_RACES, tried
 from vtdkit.lab.operations import new_domain, with_devices
 from vtdkit.lab.scenarios.base import Observer, Scenario
 from vtdkit.lab.steps.schedule import Steps, record_schedule
@@ -138,7 +142,7 @@ FREE_DMA = Scenario("free-dma", "a domain is freed while an attached device does
 
 def read_after_free(driver: type[IntelIommu]) -> Steps:
     """The unit walks tables that are freed under it: one schedule, to be stepped through."""
-    schedule = tried(FREE_DMA, driver, wanted="KASAN").schedule
+    schedule = tried(FREE_DMA, driver, wanted=HARDWARE_UAF).schedule
     return record_schedule(
         FREE_DMA.on(driver), schedule, title="A domain is freed, its device does DMA", budget=0, cpus=1
     )
@@ -146,7 +150,7 @@ def read_after_free(driver: type[IntelIommu]) -> Steps:
 
 def first_read(steps: Steps) -> int:
     """After how many steps freed memory has been read. Raises StopIteration if that never happens."""
-    return next(found.step for found in steps.findings if "KASAN" in found.title)
+    return next(found.step for found in steps.findings if HARDWARE_UAF in found.title)
 
 
 # -- exercises ----------------------------------------------------------------
@@ -185,6 +189,7 @@ WHAT_GETS_THROUGH = Exercise(
     _fates,
     hints=["is the device detached, and its caches flushed?", "are the tables still there?"],
     mistakes=[_forgets_the_cache],
+    words=lambda seed: ("goes through", "refused"),
     why="Detaching clears the context entry and flushes. Freeing the tables does neither.",
 )
 
@@ -194,57 +199,60 @@ async def domain_exit(self: Any, domain: dmar_domain) -> None:
     self.machine.warn_on(not domain.devices.empty(), "domain_exit: devices are still attached")
     for info in list(domain.devices.entries()):
         await self.dmar_remove_one_dev_info(info.dev)
+        await info.write(domain=None)
     await self.free_domain_table(domain)
     await self.machine.kfree(domain)
 
 
-def _version(function: Any) -> type[IntelIommu]:
-    if not callable(function):
-        raise TypeError("the answer is the function domain_exit")
-    return version_with(driver_at(9), function, "domain_exit")
-
-
 def _play(seed: int, function: Any) -> Freed:
-    return freed(_version(function))
+    return freed(version_with(driver_at(9), function, "domain_exit"))
 
 
-def _judge(seed: int, function: Any) -> str | None:
-    yours = _version(function)
-    usual, wrong = freed(yours, detached=True), freed(yours)
-    if usual.said:
-        return f"with no device attached, which is as it should be, the kernel says {usual.said[0]}"
-    if usual.pages or usual.objects:
-        return (
-            f"with no device attached, {usual.pages} pages and {usual.objects} structures are not given back"
-        )
-    if not any(text.startswith("WARNING") for text in wrong.said):
-        return "with devices attached nobody is warned"
-    for text in wrong.said:
-        if "KASAN" in text:
-            return f"with devices attached: {text}"
-    if "goes through" in (wrong.cached, wrong.fresh):
-        return "the domain is freed, and DMA of its device still goes through"
-    found = tried(
-        FREE_DMA, yours, wanted="KASAN: use-after-free", limit=40
-    ).findings  # of pages, not of records
-    return f"{found[0][0]}, in {found[0][2]} orders, when the device does DMA meanwhile" if found else None
+def _exit(*units: int, ats: bool = True, mapped: bool = True) -> Callable[[Computer], Work]:
+    """The end of a domain with a device behind each of these units, with or without pages."""
+
+    def prepare(pc: Computer) -> Work:
+        domain = with_devices(pc, *units, ats=ats)[0] if units else new_domain(pc)
+        if mapped:
+            pc.map(domain, CACHED, 0x5000000)
+            pc.map(domain, 1 << 30, 0x5000000)
+        return lambda: pc.driver.domain_exit(pc.dmar(domain))
+
+    return prepare
 
 
 WARN_AND_BE_SAFE = CodeExercise(
     "warn and be safe",
     lambda seed: (
-        "Write domain_exit(self, domain): if devices are attached, warn, and make sure that none of their "
-        "DMA gets through\n"
-        "and that the hardware never reads what was freed. Without devices, free everything and say nothing."
+        "Write domain_exit(self, domain): if devices are attached, warn, and make sure that none of "
+        "their DMA gets through,\n"
+        "that the hardware never reads what was freed, and that no device's record still names the domain. "
+        "Then, and without\n"
+        "devices at once and in silence, free everything: tables and structure."
     ),
     lambda seed: domain_exit,
     hints=[
         "self.machine.warn_on(condition, text) warns; domain.devices.empty() and .entries() ask the list",
         "await self.dmar_remove_one_dev_info(info.dev) detaches a device, flushes included",
         "walk over a copy: list(domain.devices.entries()), since detaching changes the list",
+        "await info.write(domain=None) for the record; free_domain_table(domain) and machine.kfree(domain) "
+        "free",
     ],
     why="A warning and safety do not exclude each other. Whether it is the driver's task is what the "
     "reviewers disagreed about.",
-    judge=_judge,
+    base=driver_at(9),
+    scenes=[
+        Scene("no device", _exit()),
+        Scene("no device, nothing mapped", _exit(mapped=False)),
+        Scene("one device", _exit(0)),
+        Scene("one device without ATS", _exit(0, ats=False)),
+        Scene("two devices", _exit(0, 0)),
+        Scene("devices behind two units", _exit(0, 1), [LEGACY, LEGACY]),
+        Scene("scalable mode", _exit(0), SCALABLE, scalable=True),
+        Scene("scalable mode, no device", _exit(), SCALABLE, scalable=True),
+    ],
+    races=[FREE_DMA],
+    most_orders=40,
+    ignore=("locks",),  # who takes device_domain_lock to look at the list does no harm
     play=_play,
 )

@@ -11,18 +11,19 @@ import random
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from vtdkit.iommu.intel.defs import PASID_RID2PASID
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.iommu.pci import PciDevice
 from vtdkit.kernel.checkers.findings import Finding
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.lab.computer import LEGACY, SCALABLE, Computer
 from vtdkit.lab.exercises.exercise import Exercise
-from vtdkit.lab.lesson.base import NO_RACES, CodeExercise, Run, Tried, together, tried, version_with
+from vtdkit.lab.exercises.judge import CodeExercise, version_with
+from vtdkit.lab.exercises.watched import Scene, Work
+from vtdkit.lab.lesson.base import NO_RACES, Tried, tried
 from vtdkit.lab.operations import with_devices
 from vtdkit.lab.scenarios.base import Observer, Scenario
 from vtdkit.series.catalogue import SERIES, driver_at
-from vtdkit.vtd.requests import Fault
+from vtdkit.vtd.requests import Fault, Request
 
 PAGE = 4096
 LOCK = "device_domain_lock"
@@ -119,7 +120,7 @@ async def dmar_remove_one_dev_info(self: Any, dev: PciDevice) -> None:
     info = self.dev_iommu_priv_get(dev)
     domain, iommu = info.domain, info.iommu
     if self.sm_supported(iommu):
-        await self.intel_pasid_tear_down_entry(iommu, dev, PASID_RID2PASID, False)
+        await self.intel_pasid_tear_down_entry(iommu, dev, 0, False)  # 0: requests without PASID
     async with self.device_domain_lock.irqsave():
         await self.iommu_disable_dev_iotlb(info)
     await self.domain_context_clear(info)
@@ -129,51 +130,37 @@ async def dmar_remove_one_dev_info(self: Any, dev: PciDevice) -> None:
         await self.domain_detach_iommu(domain, iommu)
 
 
-def _version(function: Any) -> type[IntelIommu]:
-    if not callable(function):
-        raise TypeError("the answer is the function dmar_remove_one_dev_info")
-    return version_with(driver_at(10), function, "dmar_remove_one_dev_info")
-
-
 def _play(seed: int, function: Any) -> Tried:
-    return tried(BESIDE, _version(function), wanted="kernel BUG")
+    return tried(BESIDE, version_with(driver_at(10), function, "dmar_remove_one_dev_info"), wanted=BUG)
 
 
-def _alone(driver: type[IntelIommu], scalable: bool) -> Run:
-    """A device with ATS is detached, and nothing else happens."""
-    unit = SCALABLE if scalable else LEGACY
-    pc = Computer(driver=driver, devices=(), units=unit, scalable=scalable, checkers=NO_RACES)
-    domain, dev = with_devices(pc, 0, ats=True)
-    return together(pc, detach=pc.driver.intel_iommu_detach_device(domain, dev))
+def _leave(*others: int, ats: bool = True) -> Callable[[Computer], Work]:
+    """One device is detached; others, behind these units, stay in the domain."""
 
-
-def _judge(seed: int, function: Any) -> str | None:
-    yours = _version(function)
-    if found := bugs(yours):
-        return f"{found[0].kind}: {found[0].where}, at {found[0].functions[0]}"
-    for scalable in (False, True):
-        run, old = _alone(yours, scalable), _alone(driver_at(9), scalable)
-        if run.held(LOCK, "detach") > old.held(LOCK, "detach") // 2:
-            return (
-                f"the lock is held for {run.held(LOCK, 'detach'):,} ns: the hardware is still asked under it"
-            )
-        pc = Computer(
-            driver=yours,
-            devices=(),
-            units=SCALABLE if scalable else LEGACY,
-            scalable=scalable,
-            checkers=NO_RACES,
-        )
-        domain, dev = with_devices(pc, 0, ats=True)
+    def prepare(pc: Computer) -> Work:
+        domain, dev = with_devices(pc, 0, *others, ats=ats)
         pc.map(domain, 0x10000, 0x5000000)
-        pc.run(pc.driver.intel_iommu_detach_device(domain, dev))
-        if not isinstance(pc.dma(dev.name, 0x10000), Fault):
-            return "the device is detached, and its DMA still goes through"
-        if list(pc.dmar(domain).devices.entries()) or pc.dmar(domain).iommu_did.get(0):
-            return "the device is detached, and the domain still has it on its list, or still has its id"
-        if dev.ats_on:
-            return "the device is detached, and its ATS is still on"
-    return None
+        return lambda: pc.driver.dmar_remove_one_dev_info(dev)
+
+    return prepare
+
+
+def _too_early(seed: int, function: Any) -> str | None:
+    """The PASID table is freed when no request of the device can reach it any more, and not before."""
+    answers = []
+
+    class Watching(version_with(driver_at(10), function, "dmar_remove_one_dev_info")):  # type: ignore[misc]
+        async def intel_pasid_free_table(self, dev: PciDevice) -> None:
+            answers.append(pc.hardware[0].unit.from_memory(Request(dev.sid, 0x10000)))
+            await super().intel_pasid_free_table(dev)
+
+    pc = Computer(driver=Watching, devices=(), units=SCALABLE, scalable=True, checkers=NO_RACES)
+    _, dev = with_devices(pc, 0)
+    pc.run(pc.driver.dmar_remove_one_dev_info(dev))
+    led = [answer.name for answer in answers if isinstance(answer, Fault) and "context" not in answer.name]
+    return (
+        f"the PASID table is freed while the device's context entry leads to it ({led[0]})" if led else None
+    )
 
 
 EVERY_STEP_WORKS = CodeExercise(
@@ -181,7 +168,8 @@ EVERY_STEP_WORKS = CodeExercise(
     lambda seed: (
         "Write dmar_remove_one_dev_info(self, dev) so that patch 10 works without patch 11, and the hardware "
         "is asked without\n"
-        "device_domain_lock. The helpers that assert the lock stay as they are."
+        "device_domain_lock. The helpers that assert the lock stay as they are, and the steps come in the "
+        "order that they have now."
     ),
     lambda seed: dmar_remove_one_dev_info,
     hints=[
@@ -192,7 +180,17 @@ EVERY_STEP_WORKS = CodeExercise(
     ],
     why="A little more under the lock than in the end, and each version in between works. Patch 11 could "
     "then make it smaller.",
-    judge=_judge,
+    base=driver_at(10),
+    scenes=[
+        Scene("the last device", _leave()),
+        Scene("a device without ATS", _leave(ats=False)),
+        Scene("one of two devices", _leave(0)),
+        Scene("one of two devices, behind two units", _leave(1), [LEGACY, LEGACY]),
+        Scene("scalable mode", _leave(), SCALABLE, scalable=True),
+        Scene("scalable mode, one of two devices", _leave(0), SCALABLE, scalable=True),
+    ],
+    races=[BESIDE],
+    judge=_too_early,
     play=_play,
 )
 

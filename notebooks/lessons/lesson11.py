@@ -7,7 +7,7 @@ what becomes of ATS in such a domain.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from vtdkit.iommu.errno import ENODEV
@@ -15,24 +15,17 @@ from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.iommu.intel.structs import dmar_domain
 from vtdkit.iommu.pci import PciDevice
 from vtdkit.kernel.machine.machine import Machine
-from vtdkit.lab.computer import FIRST_STAGE, Computer
+from vtdkit.lab.computer import FIRST_STAGE, SCALABLE, Computer
 from vtdkit.lab.exercises.exercise import Exercise
-from vtdkit.lab.lesson.base import (
-    NO_RACES,
-    CodeExercise,
-    Run,
-    Table,
-    Tried,
-    table,
-    together,
-    tried,
-    version_with,
-)
-from vtdkit.lab.operations import new_domain, probed, with_devices
+from vtdkit.lab.exercises.judge import CodeExercise, version_with
+from vtdkit.lab.exercises.watched import Scene, Work
+from vtdkit.lab.lesson.base import NO_RACES, Table, Tried, table, tried
+from vtdkit.lab.operations import attach, new_domain, plugged, probed, with_devices
 from vtdkit.lab.scenarios.base import Observer, Scenario
 from vtdkit.lab.scenarios.catalogue import SCENARIOS
 from vtdkit.lab.steps.schedule import Steps, record_schedule
 from vtdkit.series.catalogue import driver_at
+from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.requests import Fault, Request
 
 PAGE = 4096
@@ -144,6 +137,7 @@ FIND_THE_CIRCLE = Exercise(
         + "\nWhich locks are part of a circle? Answer with a set of names, set() if there is none."
     ),
     lambda seed: in_a_circle(chains_of(seed)),
+    form=lambda names: f"{{{str(sorted(names))[1:-1]}}}" if isinstance(names, set) and names else repr(names),
     hints=[
         "draw an arrow from each lock to those taken inside it, not only to the next one",
         "start somewhere, follow arrows; a circle has come back to its start",
@@ -158,7 +152,7 @@ async def domain_add_dev_info(self: Any, domain: dmar_domain, dev: PciDevice) ->
     """`info->domain` first, then the list."""
     info, iommu = self.dev_iommu_priv_get(dev), self.device_to_iommu(dev)
     if info is None or iommu is None:
-        return -ENODEV
+        return -19  # -ENODEV
     error: int = await self.domain_attach_iommu(domain, iommu)
     if error:
         return error
@@ -173,29 +167,19 @@ def _play(seed: int, function: Any) -> Tried:
     return tried("publish", version_with(driver_at(11), function, "domain_add_dev_info"), wanted="KCSAN")
 
 
-def _alone(driver: type[IntelIommu]) -> Run:
-    """A device with ATS is attached, and nothing else happens."""
-    pc = Computer(driver=driver, devices=(), checkers=NO_RACES)
-    dev, domain = probed(pc, 3, ats=True), new_domain(pc)
-    return together(pc, attach=pc.driver.intel_iommu_attach_device(domain, dev))
+def _attach(case: str = "", others: int = 0) -> Callable[[Computer], Work]:
+    """A device comes to a domain that has some already."""
 
+    def prepare(pc: Computer) -> Work:
+        domain = with_devices(pc, *[0] * others, ats=True, first=9)[0] if others else new_domain(pc)
+        dev = plugged(pc, 3, ats=True) if case == "no record" else probed(pc, 3, ats=True)
+        if case == "no unit":
+            pc.hardware[0].include_all = False
+        while case == "no id" and pc.iommu().peek("domain_ids").bit_count() < 16:
+            attach(pc, new_domain(pc), probed(pc, 16 + len(pc.devices)))
+        return lambda: pc.driver.domain_add_dev_info(pc.dmar(domain), dev)
 
-def _judge(seed: int, function: Any) -> str | None:
-    if not callable(function):
-        return "the answer is the function domain_add_dev_info"
-    yours = version_with(driver_at(11), function, "domain_add_dev_info")
-    run = _alone(yours)
-    if run.results["attach"] != 0:
-        return f"the attach returns {run.results['attach']!r} where 0 is right"
-    if (held := run.held(LOCK, "attach")) > _alone(driver_at(11)).held(LOCK, "attach"):
-        return f"device_domain_lock is held for {held} ns: longer than the list needs"
-    pc = Computer(driver=yours, devices=["00:03.0"], checkers=NO_RACES)
-    if pc.info("00:03.0") not in list(pc.dmar(pc.domain_of("00:03.0")).devices.entries()):
-        return "after the attach the device is not on the list of its domain"
-    found = tried("publish", yours, wanted="KCSAN").findings
-    if found:
-        return f"{found[0][0]}: {found[0][1]}, in {found[0][2]} orders"
-    return None
+    return prepare
 
 
 PUBLISH = CodeExercise(
@@ -203,7 +187,9 @@ PUBLISH = CodeExercise(
     lambda seed: (
         "Write domain_add_dev_info(self, domain, dev) so that a device on the list always says which domain "
         "it is in,\n"
-        "and the lock is held for the list alone."
+        "and the lock is held for the list alone. A device has its domain id before it is in a domain. "
+        f"Without a record or a unit: {-ENODEV}\n"
+        "(-ENODEV); what goes wrong further down is returned as it is."
     ),
     lambda seed: domain_add_dev_info,
     hints=[
@@ -213,6 +199,15 @@ PUBLISH = CodeExercise(
     ],
     why="Whoever finds the device on the list uses its fields at once. So the fields come first: that is how "
     "it was merged.",
-    judge=_judge,
+    base=driver_at(11),
+    scenes=[
+        Scene("the first device", _attach()),
+        Scene("the second device", _attach(others=1)),
+        Scene("scalable mode", _attach(), SCALABLE, scalable=True),
+        Scene("a device that was never probed", _attach("no record")),
+        Scene("a device behind no unit", _attach("no unit")),
+        Scene("no domain id is left", _attach("no id"), Capabilities(ND=0)),
+    ],
+    races=[SCENARIOS["publish"]],
     play=_play,
 )

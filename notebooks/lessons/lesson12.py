@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Coroutine
-from types import TracebackType
 from typing import Any
 
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.iommu.intel.structs import dmar_domain
 from vtdkit.kernel.checkers.findings import Finding
-from vtdkit.lab.computer import Computer
+from vtdkit.lab.computer import SCALABLE, Computer
 from vtdkit.lab.exercises.exercise import Exercise
-from vtdkit.lab.lesson.base import NO_RACES, CodeExercise, Run, Tried, tried
+from vtdkit.lab.exercises.judge import CodeExercise, version_with
+from vtdkit.lab.exercises.watched import Scene, Work
+from vtdkit.lab.lesson.base import NO_RACES, Run, Tried, tried
+from vtdkit.lab.operations import with_devices
 from vtdkit.lab.scenarios.catalogue import SCENARIOS
 from vtdkit.lab.steps.schedule import Steps, record_schedule
 from vtdkit.series.catalogue import driver_at
@@ -165,95 +167,78 @@ WHERE_IT_SLEEPS = Exercise(
         "run one: lesson.complaints(new, 'map a page')",
     ],
     mistakes=[_thinks_every_interrupt, _forgets_attach],
+    words=lambda seed: tuple(OPERATIONS),
+    form=lambda names: "\n".join(sorted(names)) if isinstance(names, set) else repr(names),
     why="A device list is walked to flush device TLBs, and to recompute what a domain can do, which happens "
     "inside iommu->lock.",
 )
 
 
-class _Chosen:
-    """A domain's lock, taken in the way a student chose. Guards: what the lock guards."""
-
-    def __init__(self, lock: Any, choose: Callable[[Any], Any]) -> None:
-        self.lock = lock
-        self.choose = choose
-        self.taken: list[tuple[Any, int]] = []
-
-    async def __aenter__(self) -> None:
-        way, flags = self.choose(self.lock), self.lock.machine.sched.current.irqstate
-        await way.__aenter__()
-        self.taken.append((way, flags))
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        machine = self.lock.machine
-        way, flags = self.taken.pop()
-        await way.__aexit__(kind, error, tb)
-        if machine.sched.current.irqstate != flags:
-            machine.check.report("after the unlock interrupts are not what they were", self.lock.name, ())
-
-    def assert_held(self) -> None:
-        """As the lock itself has it."""
-        self.lock.assert_held()
+async def iommu_flush_dev_iotlb(self: Any, domain: dmar_domain, addr: int, mask: int) -> None:
+    """Every device TLB of the domain; interrupts are off meanwhile, and afterwards as they were."""
+    if not domain.has_iotlb_device:
+        return
+    async with domain.lock.irqsave():
+        for info in domain.devices.entries():
+            await self._iommu_flush_dev_iotlb(info, addr, mask)
 
 
-def with_lock(choose: Callable[[Any], Any]) -> type[IntelIommu]:
-    """The driver of 6.0-rc1, every user of `domain->lock` taking it as `choose(lock)` says.
+class NearlyRepaired(mainline.RC5):
+    """6.0-rc5, but for one of the seven functions that take `domain->lock`."""
 
-    Raises TypeError if that is no function.
-    """
-    if not callable(choose):
-        raise TypeError(f"the answer is a function of a lock; this is {choose!r}")
-
-    class Yours(mainline.RC1):
-        """6.0-rc1 with a student's choice."""
-
-        title = "your version"
-
-        async def alloc_domain(self, type: str) -> dmar_domain | None:
-            domain = await super().alloc_domain(type)
-            if domain is not None:
-                # a lock in another's clothes
-                domain.lock = _Chosen(domain.lock, choose)  # type: ignore[assignment]
-            return domain
-
-    return Yours
+    title = "6.0-rc5 but for one function"
+    iommu_flush_dev_iotlb = mainline.RC1.iommu_flush_dev_iotlb
 
 
-def how_to_take(lock: Any) -> Any:
-    """With interrupts off, and afterwards as they were."""
-    return lock.irqsave()
+def _play(seed: int, function: Any) -> Tried:
+    yours = version_with(NearlyRepaired, function, "iommu_flush_dev_iotlb")
+    return tried("unmap-irq", yours, wanted="lock")
 
 
-def _play(seed: int, choose: Any) -> Tried:
-    return tried("unmap-irq", with_lock(choose), wanted="lock")
+def _flushed(devices: int, ats: bool = True) -> Callable[[Computer], Work]:
+    """The device TLBs of a domain are flushed, once with interrupts on and once with interrupts off."""
 
+    def prepare(pc: Computer) -> Work:
+        domain, _ = with_devices(pc, *[0] * devices, ats=ats)
+        dmar, lock = pc.dmar(domain), pc.machine.spinlock("a caller's lock")
 
-def _judge(seed: int, choose: Any) -> str | None:
-    for scenario in (*INTERRUPTS, "attach-same-domain"):
-        found = tried(scenario, with_lock(choose), wanted="lock").findings
-        if found:
-            kind, where, _ = found[0]
-            return f"scenario {scenario}: {kind}: {where}"
-    return None
+        async def work() -> tuple[Any, Any]:
+            await pc.driver.iommu_flush_dev_iotlb(dmar, 0x10000, 0)
+            on = pc.machine.sched.current.irqstate
+            async with lock.irqsave():
+                await pc.driver.iommu_flush_dev_iotlb(dmar, 0x20000, 0)
+                off = pc.machine.sched.current.irqstate
+            return on, off
+
+        return work
+
+    return prepare
 
 
 HOW_TO_TAKE = CodeExercise(
     "how to take it",
     lambda seed: (
-        "6.0-rc1 takes domain->lock in seven functions with a plain spin_lock. Write how_to_take(lock): it "
-        "returns what\n"
-        "stands behind `async with` in all seven: lock, lock.bh(), lock.irq() or lock.irqsave()."
+        "Six of the seven functions that take domain->lock have been repaired. Write the seventh,\n"
+        "iommu_flush_dev_iotlb(self, domain, addr, mask). For the lock there are `async with` domain.lock,\n"
+        "domain.lock.bh(), domain.lock.irq() and domain.lock.irqsave()."
     ),
-    lambda seed: how_to_take,
+    lambda seed: iommu_flush_dev_iotlb,
     hints=[
         "who can interrupt a thread that has the lock, and want the lock too? A timer (soft interrupt), and "
         "a device (hard one)",
-        "some of the seven run with interrupts off already; what does lock.irq() do to them when it lets go?",
+        "some callers have interrupts off already; what does lock.irq() do to them when it lets go?",
+        "for the rest see the version before patch 12, at the top of this page",
     ],
     why="The lock is wanted in hard interrupts, so interrupts must be off; and since some callers have them "
     "off already, they must"
     " afterwards be what they were. That is a349ffcb4daf.",
-    judge=_judge,
+    base=NearlyRepaired,
+    scenes=[
+        Scene("two ATS devices", _flushed(2)),
+        Scene("no ATS device", _flushed(1, ats=False)),
+        Scene("scalable mode", _flushed(1), SCALABLE, scalable=True),
+    ],
+    races=[SCENARIOS[name] for name in (*INTERRUPTS, "attach-same-domain")],
+    most_orders=100,
     play=_play,
 )

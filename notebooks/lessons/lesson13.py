@@ -18,10 +18,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from vtdkit.iommu.intel.driver import IntelIommu
+from vtdkit.iommu.intel.structs import dma_pte
 from vtdkit.kernel.explored.exploring import ScenarioExploration, explore, shortest
-from vtdkit.lab.computer import Computer
+from vtdkit.lab.computer import SCALABLE, Computer
 from vtdkit.lab.exercises.exercise import Exercise
-from vtdkit.lab.lesson.base import NO_RACES, CodeExercise, Table, table, version_with
+from vtdkit.lab.exercises.judge import CodeExercise, version_with
+from vtdkit.lab.exercises.watched import Scene, Work
+from vtdkit.lab.lesson.base import NO_RACES, Table, table
+from vtdkit.lab.operations import with_devices
 from vtdkit.lab.scenarios.catalogue import QUESTIONS
 from vtdkit.lab.steps.schedule import Steps, record_schedule
 from vtdkit.series.catalogue import driver_at
@@ -247,7 +251,7 @@ TABLES_FREED = Exercise(
 
 async def insert_table(self: Any, domain: Any, pte: Any, level: int) -> int:
     """The new table goes in if the entry is still empty; else it is given back, and the other one is used."""
-    page = await self.alloc_pgtable_page(domain.nid, f"{domain.label} level {level - 1} table")
+    page = await self.alloc_pgtable_page(domain.nid, "a table")
     if page is None:
         return 0
     value: int = page.address | 3
@@ -258,22 +262,29 @@ async def insert_table(self: Any, domain: Any, pte: Any, level: int) -> int:
     return value
 
 
-def _tried(function: Any) -> ScenarioExploration:
-    return explore(QUESTIONS["maps-apart"].on(version_with(driver_at(0), function, "insert_table")), limit=60)
+def _play(seed: int, function: Any) -> Table:
+    version = version_with(driver_at(0), function, "insert_table")
+    found = explore(QUESTIONS["maps-apart"].on(version), limit=60)
+    return ends(found, "map 0x0", "map 0x1000", "0x0", "0x1000", "lost")
 
 
-def _judge(seed: int, function: Any) -> str | None:
-    found = _tried(function)
-    for end, schedule in found.examples.items():
-        if end != (0, 0, "0x5000000", SMALL, "0 tables lost"):
-            return (
-                f"in {found.outcomes[end]} of {found.executions} executions it ends with {end}, for "
-                f"instance {schedule.text}"
-            )
-    if found.findings:
-        finding: Any = found.findings[0].finding
-        return f"{finding.kind}: {finding.where}, for instance {found.findings[0].schedule.text}"
-    return None
+def _insert(level: int, taken: bool = False) -> Callable[[Computer], Work]:
+    """A table is put under the first entry of a domain's root; or somebody was quicker."""
+
+    def prepare(pc: Computer) -> Work:
+        domain, _ = with_devices(pc, 0)
+        if taken:
+            pc.map(domain, 0, 0x5000000)
+        dmar = pc.dmar(domain)
+        return lambda: pc.driver.insert_table(dmar, dma_pte(dmar.pgd, 0), level)
+
+    return prepare
+
+
+def _map(pc: Computer) -> Work:
+    """A page is mapped where no table is."""
+    domain, _ = with_devices(pc, 0)
+    return lambda: pc.core.iommu_map(domain, 0x10000, 0x5000000, PAGE, 3)
 
 
 PUT_IT_IN = CodeExercise(
@@ -295,6 +306,13 @@ PUT_IT_IN = CodeExercise(
     ],
     why="The first of three ways in which a table is freed in a living domain, and the only race between "
     "honest callers.",
-    judge=_judge,
-    play=lambda seed, function: ends(_tried(function), "map 0x0", "map 0x1000", "0x0", "0x1000", "lost"),
+    base=driver_at(0),
+    scenes=[
+        Scene("an empty entry", _insert(4)),
+        Scene("somebody was quicker", _insert(4, taken=True)),
+        Scene("a page is mapped", _map),
+        Scene("a page is mapped, scalable mode", _map, SCALABLE, scalable=True),
+    ],
+    races=[QUESTIONS["maps-apart"]],
+    play=_play,
 )

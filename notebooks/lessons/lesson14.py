@@ -19,10 +19,14 @@ from vtdkit.kernel.checkers.findings import Finding
 from vtdkit.kernel.explored.exploring import ScenarioExploration, explore
 from vtdkit.kernel.explorer.schedule import Schedule
 from vtdkit.kernel.machine.machine import Machine
+from vtdkit.lab.computer import SCALABLE, Computer
 from vtdkit.lab.exercises.exercise import Exercise
+from vtdkit.lab.exercises.judge import CodeExercise, version_with
+from vtdkit.lab.exercises.watched import Scene, Work
 from vtdkit.lab.findings.defects import DEFECTS, Defect, explain
 from vtdkit.lab.findings.look import Seen, all_findings, look, place
-from vtdkit.lab.lesson.base import CodeExercise, Table, table, version_with
+from vtdkit.lab.lesson.base import Table, table
+from vtdkit.lab.operations import attach, plugged, probed, with_devices
 from vtdkit.lab.scaling import Scaling
 from vtdkit.lab.scenarios.catalogue import SCENARIOS
 from vtdkit.lab.steps.schedule import Steps, record_schedule
@@ -218,21 +222,26 @@ async def intel_iommu_release_device(self: Any, dev: Any) -> None:
 NAME = "intel_iommu_release_device"
 
 
-def _version(function: Any) -> type[IntelIommu]:
-    return version_with(mainline.RC5, function, NAME)
-
-
-def _judge(seed: int, function: Any) -> str | None:
-    # the first: no domain id is left for a device; the second: devices come and go as usual
-    for what, schedule in problems(
-        explored(_version(function), "id-exhaustion", "probe-remove", limit=20)
-    ).items():
-        return f"{what}, for instance {schedule.text}"
-    return None
-
-
 def _play(seed: int, function: Any) -> ScenarioExploration:
-    return explore(SCENARIOS["id-exhaustion"].on(_version(function)), limit=20)
+    return explore(SCENARIOS["id-exhaustion"].on(version_with(mainline.RC5, function, NAME)), limit=20)
+
+
+def _release(case: str = "attached") -> Callable[[Computer], Work]:
+    """A device goes: one that is attached, one that never was, one nobody has looked at."""
+
+    def prepare(pc: Computer) -> Work:
+        domain, dev = with_devices(pc, 0, ats=True)
+        if case == "two":
+            attach(pc, domain, probed(pc, 4, ats=True))
+        if case == "probed":
+            dev = probed(pc, 4, ats=True)
+        if case == "plugged":
+            dev = plugged(pc, 4)
+        if case == "detached":
+            pc.run(pc.driver.intel_iommu_detach_device(domain, dev))
+        return lambda: pc.driver.intel_iommu_release_device(dev)
+
+    return prepare
 
 
 NEVER_ATTACHED = CodeExercise(
@@ -251,6 +260,17 @@ NEVER_ATTACHED = CodeExercise(
     ],
     why="One question, asked once. Before the series the answer was on the list: what is on no list needs no "
     "detaching.",
-    judge=_judge,
+    base=mainline.RC5,
+    scenes=[
+        Scene("it is attached", _release()),
+        Scene("it is attached, and another one too", _release("two")),
+        Scene("it has been detached", _release("detached")),
+        Scene("it was never attached", _release("probed")),
+        Scene("it was never looked at", _release("plugged")),
+        Scene("scalable mode", _release(), SCALABLE, scalable=True),
+        Scene("scalable mode, never attached", _release("probed"), SCALABLE, scalable=True),
+    ],
+    races=[SCENARIOS["id-exhaustion"], SCENARIOS["release-unattached"]],
+    most_orders=20,
     play=_play,
 )

@@ -10,9 +10,7 @@ from vtdkit.cli import main
 from vtdkit.kernel.explored.exploring import explore
 from vtdkit.lab.findings.defects import DEFECTS, explain
 from vtdkit.lab.findings.look import VERSIONS, Seen, look, number, place
-from vtdkit.lab.findings.verdicts import of
 from vtdkit.lab.scenarios.catalogue import SCENARIOS
-from vtdkit.series.catalogue import SERIES
 from vtdkit.series.mainline import versions as mainline
 
 V1 = [f"v{n}" for n in range(13)]
@@ -203,11 +201,3 @@ def test_bad_arguments_are_one_line_and_status_2(
 def test_each_defect_has_a_name_of_its_own_and_every_scenario_a_sentence() -> None:
     assert len({defect.name for defect in DEFECTS}) == len(DEFECTS)
     assert all(scenario.about for scenario in SCENARIOS.values())
-
-
-def test_the_verdicts_on_a_patch_say_what_came_and_what_went() -> None:
-    told = {verdict.defect: verdict.change for verdict in of(SERIES[4], limit=4, runs=1)}
-    assert told["klist-irq"] == "came"
-    assert told["device-leak"] == "came"
-    assert told["fault-list"] == "went"
-    assert told["dump-unmap"] == "stays"

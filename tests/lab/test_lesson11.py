@@ -77,9 +77,10 @@ def test_a_circle_may_lead_over_several_threads() -> None:
 
 
 def test_publish_wants_the_field_first_and_the_lock_for_the_list_alone() -> None:
+    """Corrections, §2: no set_up_translation; plain lock; on the list before it has an id."""
     exercise = lesson.PUBLISH.seeded(0)
     assert exercise.check(lesson.domain_add_dev_info)
-    assert "data-race" in exercise.check(NEW.domain_add_dev_info).text
+    assert not exercise.check(NEW.domain_add_dev_info)
 
     async def forgets_the_list(self, domain, dev):  # type: ignore[no-untyped-def]
         info = self.dev_iommu_priv_get(dev)
@@ -87,4 +88,41 @@ def test_publish_wants_the_field_first_and_the_lock_for_the_list_alone() -> None
         await info.write(domain=domain)
         return await self.set_up_translation(domain, dev, info.iommu)
 
-    assert "not on the list" in exercise.check(forgets_the_list).text
+    async def no_translation(self, domain, dev):  # type: ignore[no-untyped-def]
+        info, iommu = self.dev_iommu_priv_get(dev), self.device_to_iommu(dev)
+        if info is None or iommu is None:
+            return -19
+        error = await self.domain_attach_iommu(domain, iommu)
+        if error:
+            return error
+        await info.write(domain=domain)
+        async with self.device_domain_lock.irqsave():
+            await domain.devices.add(info)
+        return 0
+
+    async def plain_lock(self, domain, dev):  # type: ignore[no-untyped-def]
+        info, iommu = self.dev_iommu_priv_get(dev), self.device_to_iommu(dev)
+        if info is None or iommu is None:
+            return -19
+        error = await self.domain_attach_iommu(domain, iommu)
+        if error:
+            return error
+        await info.write(domain=domain)
+        async with self.device_domain_lock:
+            await domain.devices.add(info)
+        return await self.set_up_translation(domain, dev, iommu)
+
+    async def listed_without_an_id(self, domain, dev):  # type: ignore[no-untyped-def]
+        info, iommu = self.dev_iommu_priv_get(dev), self.device_to_iommu(dev)
+        if info is None or iommu is None:
+            return -19
+        await info.write(domain=domain)
+        async with self.device_domain_lock.irqsave():
+            await domain.devices.add(info)
+        return await self.domain_attach_iommu(domain, iommu) or await self.set_up_translation(
+            domain, dev, iommu
+        )
+
+    for wrong in (forgets_the_list, no_translation, plain_lock, listed_without_an_id):
+        assert not exercise.check(wrong)
+    assert "with interrupts on" in exercise.check(plain_lock).text

@@ -76,8 +76,15 @@ def test_where_it_sleeps(seed: int) -> None:
 
 def test_how_to_take_it() -> None:
     exercise = lesson.HOW_TO_TAKE.seeded(0)
-    assert exercise.check(lesson.how_to_take)
-    assert "inconsistent lock state" in exercise.check(lambda lock: lock).text
-    assert "inconsistent lock state" in exercise.check(lambda lock: lock.bh()).text
-    assert "not what they were" in exercise.check(lambda lock: lock.irq()).text
-    assert "the function how_to_take" in exercise.check(3).text
+    assert exercise.check(lesson.iommu_flush_dev_iotlb)
+    assert exercise.check(RC5.iommu_flush_dev_iotlb)
+    assert "interrupts on" in exercise.check(RC1.iommu_flush_dev_iotlb).text
+
+    async def irq(self, domain, addr, mask):  # type: ignore[no-untyped-def]
+        if domain.has_iotlb_device:
+            async with domain.lock.irq():
+                for info in domain.devices.entries():
+                    await self._iommu_flush_dev_iotlb(info, addr, mask)
+
+    assert not exercise.check(irq)
+    assert "iommu_flush_dev_iotlb" in exercise.check(3).text

@@ -113,14 +113,23 @@ def test_who_did_it_is_found_by_going_halfway(seed: int) -> None:
 
 
 def test_never_attached_wants_both_devices_to_go() -> None:
+    """Corrections, §2: the record never freed."""
     exercise = lesson.NEVER_ATTACHED.seeded(0)
     assert exercise.check(lesson.intel_iommu_release_device)
-    assert "NULL pointer" in exercise.check(mainline.RC5.intel_iommu_release_device).text
+    assert "does not survive" in exercise.check(mainline.RC5.intel_iommu_release_device).text
 
     async def never_detaches(self, dev):  # type: ignore[no-untyped-def]
         await self.machine.kfree(self.dev_iommu_priv_get(dev))
         dev.iommu_priv = None
 
+    async def keeps_the_record(self, dev):  # type: ignore[no-untyped-def]
+        info = self.dev_iommu_priv_get(dev)
+        if info is not None:
+            if info.domain is not None:
+                await self.dmar_remove_one_dev_info(dev)
+            dev.iommu_priv = None
+
     assert not exercise.check(never_detaches)
+    assert "not freed" in exercise.check(keeps_the_record).text
     assert "no answer" in exercise.check(None).text
     assert exercise.try_out(lesson.intel_iommu_release_device).complete

@@ -1,4 +1,6 @@
-"""What a reader sees who only opens a notebook: each widget's still, as a picture, also where nothing is trusted."""
+"""What a reader sees who only opens a notebook: each widget's still, as a picture, also
+where nothing is trusted.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +12,7 @@ import pytest
 from tests.lab.test_steps import dump_unmap
 from tests.notebooks.labdriver import LabPage
 from tests.notebooks.made import code, notebook, save
+from tests.views.test_pagetables import pair
 from tests.views.timeline_runs import contended
 from vtdkit.lab.handouts.tidy import WIDGET_VIEW
 from vtdkit.series.catalogue import SERIES
@@ -25,6 +28,7 @@ WIDGETS: tuple[Callable[[], Widget], ...] = (
     lambda: Stepper(dump_unmap(), step=8),
     lambda: PatchView(SERIES[1]),
     lambda: BitFieldCard("SS-PTE", 0x1234003),
+    pair,
 )
 
 

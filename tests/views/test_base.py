@@ -13,8 +13,9 @@ import traitlets
 
 from vtdkit.views.shared import bundle, palette, record
 from vtdkit.views.shared.base import Address, Widget
-from vtdkit.views.shared.html import CELL, Html, join, picture, still, table, tag
+from vtdkit.views.shared.html import Html, join, tag
 from vtdkit.views.shared.record import BadRecord, checked
+from vtdkit.views.shared.sheet import Sheet
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 
@@ -128,13 +129,11 @@ def test_what_is_no_address_is_refused(given: object) -> None:
 
 def test_text_in_stills_is_escaped_wherever_it_stands() -> None:
     evil = '<img src=x onerror="alert(1)">'
-    drawing = picture(evil, 1, 1, tag("text", evil))
     for made in (
         tag("p", evil, title=evil),
-        still(evil, evil),
-        table([evil], [[evil]]),
-        drawing,
         join([evil]),
+        Sheet(evil).picture().svg,
+        Tiny({"title": evil}).still().svg,
     ):
         assert isinstance(made, Html)
         assert "<img" not in made
@@ -146,7 +145,6 @@ def test_markup_is_put_together_as_written() -> None:
     assert made == '<p class="a" aria-label="n">1 &lt; <b>x</b></p>'
     assert tag("rect", x=1) == '<rect x="1"/>'
     assert tag("td") == "<td></td>"
-    assert table(["a"], [["b"]], mono=[0]).count(CELL) == 2
 
 
 def test_a_bundle_holds_each_module_once_deepest_first(
@@ -238,3 +236,5 @@ def test_text_on_every_grey_can_be_read_in_both_themes() -> None:
             assert contrast(greys["soft"], greys[ground]) >= 4.5, ground
         assert contrast(greys["focus"], greys["paper"]) >= 3
         assert contrast(greys["line"], greys["paper"]) >= 3
+    assert contrast(palette.PAPER["warning"], light["paper"]) >= 4.5
+    assert contrast(palette.PAPER["ink"], palette.PAPER["hatch"]) >= 4.5

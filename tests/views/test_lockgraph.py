@@ -17,8 +17,8 @@ from vtdkit.kernel.machine.machine import Machine
 from vtdkit.views.charts.lockgraph import caption, lock_order_figure
 from vtdkit.views.charts.lockgraph_layout import Drawing, drawing, folded, ranks
 from vtdkit.views.charts.lockgraph_order import LockOrder, lock_order
+from vtdkit.views.charts.paper import spoken
 from vtdkit.views.charts.spread import spread
-from vtdkit.views.shared.paper import spoken
 
 
 def nested(*orders: tuple[str, ...]) -> Machine:

@@ -1,4 +1,4 @@
-"""The page-table explorer: what it takes, its still and figure, two records side by side, the
+"""The page-table explorer: what it takes, its still, two records side by side, the
 explorer in a browser.
 """
 
@@ -15,6 +15,7 @@ from tests.views.widgetpage import WidgetPage
 from vtdkit.lab.computer import BOTH_STAGES, Computer
 from vtdkit.views.pagetables.layout import strips
 from vtdkit.views.pagetables.widget import PageTableExplorer
+from vtdkit.views.shared.palette import HUES
 from vtdkit.vtd.image.image import Image
 from vtdkit.vtd.requests import Fault, Translation
 
@@ -67,7 +68,7 @@ def test_looking_changes_nothing_and_later_changes_do_not_show() -> None:
     events, log = len(pc.machine.trace()), list(pc.driver.log)
     shown = PageTableExplorer(pc, "00:03.0", iova=0x10000)
     shown.kind = "write"
-    shown.figure()
+    shown.still()
     assert (len(pc.machine.trace()), list(pc.driver.log)) == (events, log)
     text = repr(shown)
     pc.unmap(domain, 0x10000, 4096)
@@ -76,25 +77,25 @@ def test_looking_changes_nothing_and_later_changes_do_not_show() -> None:
 
 
 def test_a_still_has_the_walk_the_answer_and_for_two_sides_both() -> None:
-    still = str(pair().still())
-    assert still.count("<table") == 2
+    still = pair().still().svg
+    assert still.count(">what it says<") == 2
     for text in (
         "before",
         "after",
         "level 4",
         "maps 0x1000 bytes at 0x5001000",
         "refused, fault code 6h (LGN.3: no read permission)",
+        "✗ entry 17",
     ):
         assert text in still
-    assert len(still) < 10_000
+    assert len(still) < 20_000
 
 
-def test_a_figure_has_a_column_for_each_side_and_a_strip_for_each_table() -> None:
+def test_a_still_has_a_strip_for_each_table_with_the_entry_in_use_marked() -> None:
     shown = pair()
-    columns = shown.figure().axes
-    assert [axes.get_title(loc="left") for axes in columns] == ["before", "after"]
-    assert [len(axes.texts) for axes in columns] == [len(walk.steps) for walk in shown.walks]
-    assert columns[1].texts[-1].get_text().startswith("✗ entry 17")
+    marks = re.findall(r'fill="none" stroke="([^"]*)"', shown.still().svg)
+    assert len(marks) == sum(len(walk.steps) for walk in shown.walks)
+    assert marks.count(HUES["red"].light) == 1  # where the walk after the unmap stops
 
 
 def test_strips_light_the_entry_the_walk_used(image: Image) -> None:
@@ -121,7 +122,7 @@ def test_strips_light_the_entry_the_walk_used(image: Image) -> None:
 def test_the_records_of_real_machines_are_of_modest_size(folder: str) -> None:
     shown = PageTableExplorer(Image.load(REALITY / folder))
     assert len(json.dumps(shown.record)) < 700_000
-    assert len(str(shown.still())) < 10_000
+    assert len(shown.still().svg) < 60_000
 
 
 @pytest.mark.browser

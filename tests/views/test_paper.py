@@ -7,8 +7,8 @@ import io
 import numpy as np
 from PIL import Image
 
+from vtdkit.views.charts.paper import DPI, figure, spoken
 from vtdkit.views.charts.scaling import ScalingPoint, scaling_figure
-from vtdkit.views.shared.paper import DPI, figure, spoken
 
 
 def test_the_picture_in_a_notebook_is_small_and_looks_like_the_figure() -> None:

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.text import Text
 
+from vtdkit.views.charts.paper import spoken
 from vtdkit.views.charts.scaling import ScalingPoint, scaling_figure
 from vtdkit.views.charts.scaling_lines import doublings, ideal, rate_text, scaling_lines
-from vtdkit.views.shared.paper import spoken
 
 POINTS = [
     ScalingPoint(0, 4, 700_000.0, 0.55),

@@ -58,6 +58,15 @@ def test_the_image_holds_the_drawing_itself_and_is_named() -> None:
     assert repr(picture) == f"Picture(label='words', width=860, height={picture.height})"
 
 
+def test_a_lead_is_bold_to_its_end_however_many_lines_it_takes() -> None:
+    sheet = Sheet("x", width=200)
+    sheet.text("and then plain", lead="bold words that take more than one line of the sheet.")
+    bold = re.findall(r'<tspan font-weight="bold">([^<]*)</tspan>', sheet.picture().svg)
+    assert len(bold) > 1
+    assert " ".join(bold) == "bold words that take more than one line of the sheet."
+    assert "and then plain" in " ".join(texts(sheet.picture()))
+
+
 def test_a_picture_is_saved_for_paper(tmp_path: Path) -> None:
     written_sheet().save(tmp_path / "x.svg")
     assert ElementTree.parse(tmp_path / "x.svg").getroot().get("height") == str(written_sheet().height)

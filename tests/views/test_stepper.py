@@ -60,13 +60,14 @@ def crowd(machine: Machine) -> Any:
 
 def test_what_is_said_at_each_position() -> None:
     steps = dump_unmap()
-    assert says(steps, 0) == "Step 0 of 9. Next: CPU1: unmap will begin."
+    assert says(steps, 0) == f"Step 0 of {len(steps)}. Next: CPU1: unmap will begin."
     assert says(steps, 8) == (
-        "Step 8 of 9. CPU1: unmap did: free domain 2 level 1 table. Freed: page domain 2 level 1 table at "
+        f"Step 8 of {len(steps)}. CPU1: unmap did: free domain 2 level 1 table. Freed: page domain 2 level 1 table at "
         "0x1008000. "
         "From here on nothing can avoid what is found. Next: CPU0: cat will read domain 2 level 1 table[0]."
     )
-    assert "FOUND: BUG: KASAN: use-after-free: domain 2 level 1 table. The end" in says(steps, 9)
+    assert "FOUND: BUG: KASAN: use-after-free: domain 2 level 1 table." in says(steps, 9)
+    assert "The end; what came of it: " in says(steps, len(steps))
 
 
 def test_states_of_threads() -> None:
@@ -111,10 +112,10 @@ def test_the_record_is_small_and_plain() -> None:
 def test_the_widget_says_where_it_is_and_stays_inside() -> None:
     widget = Stepper(dump_unmap(), step=8)
     assert repr(widget).startswith(
-        "<Stepper dump and unmap. Step 8 of 9. CPU1: unmap did: free domain 2 level 1 table."
+        f"<Stepper dump and unmap. Step 8 of {len(widget.steps)}. CPU1: unmap did: free domain 2 level 1 table."
     )
     widget.step = 99
-    assert widget.step == 9
+    assert widget.step == len(widget.steps)
     widget.step = -3
     assert widget.step == 0
     with pytest.raises(traitlets.TraitError):
@@ -123,7 +124,7 @@ def test_the_widget_says_where_it_is_and_stays_inside() -> None:
 
 def test_the_still_shows_source_memory_and_the_point_of_no_return() -> None:
     text = Stepper(dump_unmap(), step=8).still().svg
-    order = "Schedule: v1: unmap*2 cat unmap cat unmap*3 cat"
+    order = f"Schedule: {dump_unmap().schedule}"
     for shown in (
         "0  CPU0: cat",
         "pgtable_walk_level",
@@ -212,7 +213,8 @@ def test_arrow_keys_step_and_the_current_line_is_lit(browser: Any) -> None:
         ribbon.press("ArrowRight")
         assert page.position("step") == 1
         ribbon.press("End")
-        ribbon.press("ArrowLeft")
+        for _ in range(len(steps) - 8):
+            ribbon.press("ArrowLeft")
         assert page.status() == says(steps, 8)
         assert ribbon.get_attribute("aria-valuetext") == says(steps, 8)
         column = page.root.get_by_role("region", name="CPU0: cat", exact=True)

@@ -379,29 +379,6 @@ def _() -> Case:
     return _nested(change)
 
 
-# the host permission table: an address allowed for reading only
-
-
-def _permissions(change: Callable[[Tables, int, int], Request | None]) -> Case:
-    tables, _, entry, _ = scalable("SS", PTRS, flags=0x3C)
-    l4, l3, l2, l1 = (tables.page() for _ in range(4))
-    tables.memory[entry + 32] = l4
-    for table, below in ((l4, l3), (l3, l2), (l2, l1)):
-        tables.memory[table + 8] = below | 1
-    tables.memory[l1] = 1  # slot 0: read
-    request = change(tables, l4, l1) or read(0, at="translated")
-    return Case(tables.unit(PTRS, mode=1), request, tables)
-
-
-case("SPT.9")(lambda: _permissions(lambda t, l4, l1: read(1 << 49, at="translated")))
-case("HPT.A0")(lambda: _permissions(lambda t, l4, l1: t.memory.fail(l1, l1 + 16)))
-case("HPT.A1")(lambda: _permissions(lambda t, l4, l1: _store(t, l1, 1 | 4)))
-case("HPT.A2")(lambda: _permissions(lambda t, l4, l1: t.memory.fail(l4, l4 + 16)))
-case("HPT.A3")(lambda: _permissions(lambda t, l4, l1: Request(SID, 0x1000, "zero-length read", "translated")))
-case("HPT.A4")(lambda: _permissions(lambda t, l4, l1: write(0, at="translated")))
-case("HPT.A5")(lambda: _permissions(lambda t, l4, l1: _store(t, l1, 2)))
-
-
 # interrupts
 
 

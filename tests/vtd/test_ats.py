@@ -10,6 +10,7 @@ from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.requests import Completion, Fault, Translation
 from vtdkit.vtd.unit.unit import RemappingUnit
 from vtdkit.vtd.walk.ats import coded_range, size_code
+from vtdkit.vtd.walk.job import NotModelled
 
 from .rig import (
     IQA,
@@ -199,28 +200,11 @@ def test_translation_and_translated_requests_need_the_context_entry_to_allow_the
         assert answer.label == "LCT.5"
 
 
-def test_the_host_permission_table_decides_by_its_first_slot() -> None:
+def test_the_host_permission_table_is_not_walked() -> None:
     caps = Capabilities.scalable(HAW=46, HPTS=1)
-    tables, _, entry, _ = scalable("SS", caps, flags=0x3C)
-    l4, l3, l2, l1 = (tables.page() for _ in range(4))
-    tables.memory[entry + 32] = l4
-    for table, below, index in ((l4, l3, 2), (l3, l2, 3), (l2, l1, 4)):
-        tables.memory[table + 16 * index + 8] = below | 1
-    tables.memory[l3 + 16 * 3] = 0b11 << 4 * 5
-    tables.memory[l2 + 16 * 4] = 0b01 << 4 * 3
-    tables.memory[l1 + 16 * 5 + 8] = 0b10 << 4 * (20 - 16)
-    unit = tables.unit(caps, mode=1)
-
-    def allowed(address: int) -> str:
-        requests = (("r", read(address, at="translated")), ("w", write(address, at="translated")))
-        return "".join(letter for letter, request in requests if unit.translate(request))
-
-    eight_gigabytes = 2 << 41 | 3 << 33
-    thirty_two_megabytes = eight_gigabytes | 4 << 25
-    assert allowed(eight_gigabytes | 5 << 30) == "rw"
-    assert allowed(thirty_two_megabytes | 3 << 21) == "r"
-    assert allowed(thirty_two_megabytes | 5 << 17 | 20 << 12) == "w"
-    assert allowed(thirty_two_megabytes | 5 << 17 | 21 << 12) == ""
+    tables, _, _, _ = scalable("SS", caps, flags=0x3C)
+    with pytest.raises(NotModelled, match=r"host permission table .* HPTE=0x1"):
+        tables.unit(caps, mode=1).translate(read(0x1000, at="translated"))
 
 
 # endpoints

@@ -21,7 +21,7 @@ from vtdkit.vtd.quirks import (
 )
 from vtdkit.vtd.requests import Fault, Request
 from vtdkit.vtd.unit.unit import RemappingUnit
-from vtdkit.vtd.walk.rules import rules_for
+from vtdkit.vtd.walk.rules import Rules, rules_for
 
 from .cases import CASES, IRTE_HIGH, IRTE_LOW, msi
 from .rig import (
@@ -115,6 +115,88 @@ def _(q: Quirks) -> Any:
 
 
 scenario("transient_mapping", 0xC, "second stage")(lambda q: outcome(again("LSS.2", q)[0]))
+
+
+def second_leaf(q: Quirks, flip: int, caps: Capabilities = FULL) -> Any:
+    """A read by way of a scalable-mode second-stage leaf with some bits the other way round."""
+    tables, *_, root = scalable()
+    leaf = tables.map(root, 0x1000, 0x20_0000)
+    tables.memory[leaf] ^= flip
+    return outcome(tables.unit(caps, mode=1, quirks=q).translate(read(0x1000)))
+
+
+NO_SNOOP = Capabilities.scalable(HAW=46, SC=0)
+scenario("snoop_bit_accepted", 0x7A, "second stage")(lambda q: second_leaf(q, 1 << 11, NO_SNOOP))
+
+
+@scenario("all_ones_unreadable", 0x7A, 0x78)
+def _(q: Quirks) -> Any:
+    return second_leaf(q, (1 << 64) - 1 ^ 0x20_0003)
+
+
+@scenario("huge_first_stage_accepted", 0x72, "first stage")
+def _(q: Quirks) -> Any:
+    tables, *_, root = scalable("FS")
+    tables.map(root, 0, 1 << 30, size=1 << 30, bits=0x67, middle=0x27)
+    caps = Capabilities.scalable(HAW=46, FS1GP=0)
+    return outcome(tables.unit(caps, mode=1, quirks=q).translate(read(0x1000)))
+
+
+@scenario("first_stage_width_from_aw", ("first stage", "first stage"), (0x80, "first stage"))
+def _(q: Quirks) -> Any:
+    """AW=1 in a PASID entry of a first stage: 39 bits, whatever FSPM says."""
+    tables, _, entry, root = scalable("FS")
+    tables.memory[entry] = tables.memory[entry] & ~(7 << 2) | 1 << 2
+    for address in (1 << 38, 1 << 37):
+        tables.map(root, address, 0x20_0000, bits=0x67, middle=0x27)
+    unit = tables.unit(FULL, mode=1, quirks=q)
+    return tuple(outcome(unit.translate(read(address))) for address in (1 << 38, 1 << 37))
+
+
+@scenario("pass_through_width_checked", "pass-through", 0x5B)
+def _(q: Quirks) -> Any:
+    tables, _, entry, _ = scalable("PT")
+    tables.memory[entry] &= ~(7 << 2)
+    return outcome(tables.unit(FULL, mode=1, quirks=q).translate(read(0x1000)))
+
+
+def test_a_legacy_pass_through_entry_may_name_any_depth_in_qemu() -> None:
+    """Corrections, section 3, point 2: QEMU asks only whether the depth exists."""
+    tables, _ = legacy(tt=2, aw=1)
+    both = Capabilities(HAW=46, SAGAW=0b00110)
+    assert outcome(tables.unit(both).translate(read(0x1000))) == 3
+    for quirks in (QEMU_7_2, QEMU_10):
+        assert outcome(tables.unit(both, quirks=quirks).translate(read(0x1000))) == "pass-through"
+
+
+# QEMU's own masks of reserved bits (hw/i386/intel_iommu_internal.h), for HAW 46: by level, table and leaf.
+HIGH = (1 << 52) - (1 << 46)
+TM = 1 << 62
+SECOND = {
+    1: (None, HIGH | TM),
+    2: (HIGH | TM | 0x800, HIGH | TM | 0x1F_F000),
+    3: (HIGH | TM | 0x800, HIGH | TM | 0x3FFF_F000),
+    4: (HIGH | TM | 0x880, None),
+}
+FIRST = {1: (None, HIGH), 2: (HIGH, HIGH | 0x1F_E000), 3: (HIGH, HIGH | 0x3FFF_E000), 4: (HIGH | 0x80, None)}
+
+
+@pytest.mark.parametrize("level", [1, 2, 3, 4])
+def test_the_reserved_masks_are_qemus(level: int) -> None:
+    """Corrections, section 3, point 2: every mask of both versions, in a unit with scalable mode (SC=0)."""
+    caps = Capabilities.scalable(HAW=46, SC=0, FS1GP=0)
+    new, old = Rules(caps, QEMU_10), Rules(caps, QEMU_7_2)
+    for found, expected in (
+        ((new.second_table, new.second_leaf), SECOND),
+        ((new.first_table, new.first_leaf), FIRST),
+    ):
+        for masks, mask in zip(found, expected[level], strict=True):
+            assert mask is None or masks[level] == mask, hex(masks[level])
+    table, leaf = SECOND[level]
+    assert table is None or old.second_table[level] == table
+    assert leaf is None or old.second_leaf[level] == leaf & ~TM  # with device TLBs: the old transient hint
+
+
 scenario("pass_through_unchecked", 4, "pass-through")(lambda q: outcome(again("LGN.1.3", q)[0]))
 
 

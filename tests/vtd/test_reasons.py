@@ -117,8 +117,10 @@ EXPECTED = {
 }
 ROWS = {f"{family}.{number}": (code, row) for family, rows in EXPECTED.items() for number, code, row in rows}
 NOT_REMAPPING = {"PMR", "TES", "AT"}
-# Page requests, and interrupts in posted format: their conditions are listed, and nothing here reaches them.
-NOT_MODELLED = {"RTA.3", "SCT.8", "IR.27", "IR.28"}
+# Page requests, interrupts in posted format, the host permission table: their conditions are listed, and
+# nothing here reaches them.
+NOT_MODELLED = {label for label in REASONS if label.startswith("HPT.")}
+NOT_MODELLED |= {"RTA.3", "SCT.8", "SPT.9", "IR.27", "IR.28"}
 
 
 def answer_of(built: Case) -> Translation | Fault:

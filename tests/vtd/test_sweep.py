@@ -8,7 +8,6 @@ tested. The structures are in memory that plain builders made.
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import pairwise
 
 import pytest
 
@@ -227,35 +226,6 @@ def test_each_bit_of_a_posted_interrupt_entry() -> None:
             answer = unit.from_memory(msi())
             assert isinstance(answer, Fault)
             assert answer.code == 0x24, f"bit {bit} is reserved"
-
-
-@pytest.mark.parametrize(
-    ("level", "layout"), list(enumerate((stages.HPT_L4, stages.HPT_L3, stages.HPT_L2, stages.HPT_L1)))
-)
-def test_each_bit_of_a_host_permission_entry(level: int, layout: Structure) -> None:
-    caps = Capabilities.scalable(HAW=46, PTRS=1, HPTS=1)
-    made, _, entry, _ = scalable("SS", caps, flags=0x3C)
-    chain = [made.page() for _ in range(4)]
-    made.memory[entry + 32] = chain[0]
-    for table, below in pairwise(chain):
-        made.memory[table + 8] = below | 1
-    made.memory[chain[3]] = 1
-    unit = made.unit(caps, mode=1, cached=False)
-    request = read(0, at="translated")
-    assert isinstance(unit.from_memory(request), Translation)
-    reserved = layout.reserved_mask(unit.capabilities.environment)
-    # Another address leads to another page of the chain, which has its own entries.
-    elsewhere = layout.mask("ADDR") & ~reserved if "ADDR" in layout.names else 0
-    for bit in range(128):
-        if elsewhere >> bit & 1:
-            continue
-        word = chain[level] + bit // 64 * 8
-        kept = made.memory[word]
-        made.memory[word] = kept ^ 1 << bit % 64
-        answer = unit.from_memory(request)
-        got = answer.label if isinstance(answer, Fault) else ""
-        assert (got == "HPT.A1") is bool(reserved >> bit & 1), f"bit {bit}: {answer!r}"
-        made.memory[word] = kept
 
 
 def test_a_superpage_without_its_capability_is_a_reserved_bit() -> None:

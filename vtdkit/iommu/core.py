@@ -17,11 +17,11 @@ from vtdkit.kernel.memory.objects import KObject, shared
 from vtdkit.kernel.memory.pages import Page
 
 from .errno import EBUSY, EINVAL, ENODEV, ENOMEM
+from .ops import iommu_ops
 from .pci import PciBus, PciDevice
 
 if TYPE_CHECKING:
     from .dma import DmaApi
-    from .intel.driver import IntelIommu
 
 IOMMU_READ = 1
 IOMMU_WRITE = 2
@@ -101,7 +101,7 @@ class IommuGroup(KObject):
 class IommuCore:
     """The core of one machine. `default_type` is the kind of default domain a device gets."""
 
-    def __init__(self, machine: Machine, bus: PciBus, driver: IntelIommu, default_type: str = "dma") -> None:
+    def __init__(self, machine: Machine, bus: PciBus, driver: iommu_ops, default_type: str = "dma") -> None:
         self.machine = machine
         self.bus = bus
         self.driver = driver

@@ -8,8 +8,11 @@ so what unmaps must read first. The walk takes no lock: its caller keeps the ran
 
 from __future__ import annotations
 
+from typing import cast
+
 from .core import IommuCore, IommuDomain
 from .intel import defs
+from .intel.base import DriverBase
 from .intel.structs import dma_pte_present
 from .pinning import PAGE_SHIFT, PAGE_SIZE
 
@@ -24,7 +27,7 @@ async def intel_iommu_read_and_clear_dirty(
 
     The unit sets the bits if the device's PASID entry says so (`intel_iommu_set_dirty_tracking`).
     """
-    dirty, end, driver = list[int](), iova + size, core.driver
+    dirty, end, driver = list[int](), iova + size, cast(DriverBase, core.driver)
     while iova < end:
         pte, level = await driver.pfn_to_dma_pte(domain.driver, iova >> PAGE_SHIFT, 0)
         span = PAGE_SIZE << 9 * (level - 1)
@@ -44,7 +47,7 @@ async def intel_iommu_set_dirty_tracking(core: IommuCore, domain: IommuDomain, e
     In scalable mode with second-level tables only. No device may come or go
     meanwhile (`domain->lock` in Linux).
     """
-    driver = core.driver
+    driver = cast(DriverBase, core.driver)
     for info in domain.driver.devices.entries():
         async with info.iommu.lock.irqsave():
             pte = await driver.intel_pasid_get_entry(info.dev, defs.PASID_RID2PASID)

@@ -1,8 +1,8 @@
 """`struct seq_file`: how a debugfs file is read (fs/seq_file.c).
 
 The text goes into a buffer of one page. If it does not fit, the buffer is doubled and the whole `show` runs
-again, locks and all; what it prints after the overflow is thrown away, and costs next to nothing. A text of 57 KB
-is so made five times: for 4, 8, 16, 32 and 64 KB.
+again, locks and all; what it prints after the overflow is thrown away, and costs next to nothing. A text of
+57 KB is so made five times: for 4, 8, 16, 32 and 64 KB.
 """
 
 from __future__ import annotations

@@ -1,13 +1,14 @@
 """Drivers that never were: one thing changed in a real version, to see what depends on it.
 
-`load_store_insert(driver)`, `free_after_grace_period(driver)`, `flush_before_free(driver)`,
-`load_store_dirty` take a version of the driver and return a class derived from it. Each overrides what its
-name says and nothing else.
+`load_store_insert(driver)`, `free_after_grace_period(driver)`, `test_addresses(driver)`,
+`flush_before_free(driver)`, `load_store_dirty` take a version of the driver and return a class derived
+from it. Each overrides what its name says and nothing else.
 """
 
 from __future__ import annotations
 
 from functools import cache
+from typing import cast
 
 from vtdkit.iommu.core import IommuCore, IommuDomain
 from vtdkit.iommu.dirty import DIRTY_BIT
@@ -68,6 +69,23 @@ def free_after_grace_period(driver: type[IntelIommu]) -> type[IntelIommu]:
 
 
 @cache
+def test_addresses(driver: type[IntelIommu]) -> type[IntelIommu]:
+    """An address is followed only if there is memory: where there is none, an empty table
+    is taken for it.
+
+    Lu Baolu's proposal of 31 May 2022 for the dump (`pfn_valid`). A page that was freed is memory still.
+    """
+
+    class TestAddresses(driver):  # type: ignore[misc, valid-type]
+        def phys_to_virt(self, address: int) -> Page:
+            if address >> PAGE_SHIFT in self.frames:
+                return super().phys_to_virt(address)  # type: ignore[no-any-return]
+            return Page(self.machine, 0, -1, "no memory here", None)
+
+    return TestAddresses
+
+
+@cache
 def flush_before_free(driver: type[IntelIommu]) -> type[IntelIommu]:
     """Making room for a large page, the old table is unlinked first, then flushed out of the
     IOTLB, and freed last.
@@ -92,7 +110,7 @@ async def load_store_dirty(core: IommuCore, domain: IommuDomain, iova: int) -> b
     """`intel_iommu_read_and_clear_dirty` for one page, wrongly: the entry is read, and written
     back without the bit.
     """
-    pte, _ = await core.driver.pfn_to_dma_pte(domain.driver, iova >> PAGE_SHIFT, 0)
+    pte, _ = await cast(IntelIommu, core.driver).pfn_to_dma_pte(domain.driver, iova >> PAGE_SHIFT, 0)
     if pte is None:
         return False
     value = await pte.load()

@@ -145,13 +145,6 @@ class PatchInfo:
         diffs = [line for change in self.changes.values() for line in change.diff(0).splitlines()[2:]]
         return sum(line.startswith("+") for line in diffs), sum(line.startswith("-") for line in diffs)
 
-    @property
-    def verdicts(self) -> Any:
-        """What our experiments say of the claim. Computed on demand by the lab, which is above this layer."""
-        import importlib
-
-        return importlib.import_module("vtdkit.lab.findings.verdicts").of(self)
-
     def __repr__(self) -> str:
         added, gone = self.diffstat
         return f"<patch {self.number:02}: {self.title} ({len(self.changed)} functions, +{added} -{gone})>"

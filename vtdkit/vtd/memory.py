@@ -18,6 +18,7 @@ Rules for whoever writes a port:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 WORD = 0xFFFF_FFFF_FFFF_FFFF
@@ -45,6 +46,24 @@ def read_words(memory: MemoryPort, address: int, count: int) -> int:
     for word in range(count):
         raw |= memory.read64(address + 8 * word) << 64 * word
     return raw
+
+
+def read_page(memory: MemoryPort, pfn: int) -> Sequence[int | None] | None:
+    """The 512 words of a page frame: None for a word that cannot be read, and for a page without any."""
+    bulk = getattr(memory, "read_page", None)
+    words: Sequence[int | None] | None = bulk(pfn) if bulk else None
+    if words is None:
+        words = [_word(memory, pfn << 12 | offset) for offset in range(0, 4096, 8)]
+        if words.count(None) == len(words):
+            return None
+    return words
+
+
+def _word(memory: MemoryPort, address: int) -> int | None:
+    try:
+        return memory.read64(address)
+    except AccessError:
+        return None
 
 
 class Access(NamedTuple):

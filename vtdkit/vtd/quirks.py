@@ -57,9 +57,27 @@ class Quirks:
         "Bit 62 of a second-stage leaf entry is accepted where device TLBs are supported; it was once the "
         "transient-mapping hint (7.2; an option since)."
     )
+    snoop_bit_accepted: bool = _quirk(
+        "SNP (bit 11) of a second-stage leaf entry is accepted wherever scalable mode is supported, whatever "
+        "ECAP.SC says."
+    )
+    huge_first_stage_accepted: bool = _quirk(
+        "First-stage entries that map 1G are accepted although CAP.FS1GP is 0."
+    )
+    first_stage_width_from_aw: bool = _quirk(
+        "Which first-stage addresses are canonical is told by AW of the PASID table entry, the field of the "
+        "second stage, not by FSPM: with AW=1 bits 63:39 must repeat bit 38, though 4 levels are walked (10)."
+    )
+    all_ones_unreadable: bool = _quirk(
+        "A page-table entry of 64 ones counts as one that could not be read, not as one with reserved bits."
+    )
     pass_through_unchecked: bool = _quirk(
-        "A pass-through context entry takes remapping out of the device's way altogether: no width is "
-        "checked."
+        "A pass-through context entry takes remapping out of the device's way altogether: no address is too "
+        "wide, and in legacy mode AW may name any depth there is, not only the largest."
+    )
+    pass_through_width_checked: bool = _quirk(
+        "AW of a pass-through PASID table entry must name a depth of tables that there is, although none are "
+        "walked (7.2)."
     )
     interrupt_page: bool = _quirk(
         "A page that overlaps FEEx_xxxx faults for every address in it (a whole 1G leaf), not only for "
@@ -163,6 +181,7 @@ _ONLY_7_2 = {
     "entry_cache_unchecked",
     "upper_half_unchecked",
     "transient_mapping",
+    "pass_through_width_checked",
 }
 SPECIFICATION = Quirks()
 QEMU_7_2 = Quirks(**{f.name: True for f in fields(Quirks)})

@@ -8,7 +8,7 @@ crosses a 4 KiB boundary has been split before.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from .faults.reasons import REASONS
 from .plain import shown
@@ -169,8 +169,7 @@ class Fault:
         return f"<Fault {self.label} ({code}): {self.name}; {self.request!r} gets {self.response}{quiet}>"
 
 
-@dataclass(frozen=True, slots=True)
-class Translation:
+class Translation(NamedTuple):
     """A granted request. Truthy, where a `Fault` is falsy.
 
     `address` is the result for `request.address`; `size` the page it lies in, in bytes; `path` how it came

@@ -24,8 +24,8 @@ from .quirks import Quirks
 from .registers.events import Event
 from .registers.file import RegisterFile
 from .requests import Fault, Request, Translation
-from .walk.job import Space
 from .walk.rules import Rules
+from .walk.space import Space
 
 
 class State(Protocol):

@@ -36,7 +36,8 @@ REGS_64 = {
     "MTRR_FIX16K_A0000": 0x130, "MTRR_FIX4K_C0000": 0x138, "MTRR_FIX4K_C8000": 0x140,
     "MTRR_FIX4K_D0000": 0x148, "MTRR_FIX4K_D8000": 0x150, "MTRR_FIX4K_E0000": 0x158,
     "MTRR_FIX4K_E8000": 0x160, "MTRR_FIX4K_F0000": 0x168, "MTRR_FIX4K_F8000": 0x170,
-    **{f"MTRR_PHYS{kind}{n}": 0x180 + 16 * n + at for n in range(10) for at, kind in ((0, "BASE"), (8, "MASK"))},
+    **{f"MTRR_PHYS{what}{n}": 0x180 + 16 * n + at
+       for n in range(10) for what, at in (("BASE", 0), ("MASK", 8))},
     "VCCAP": 0xE30, "VCMD": 0xE00, "VCRSP": 0xE10,
 }  # fmt: skip
 

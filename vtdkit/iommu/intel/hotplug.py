@@ -120,7 +120,7 @@ class Hotplug(FaultHandler):
             iommu.qi = None
 
     async def dmar_hp_release_drhd(self, iommu: intel_iommu) -> None:
-        """The last step of a removal. Readers of the list of units may still be at it: wait for them first."""
+        """The last step of a removal. Readers of the list of units may still be at it: they go first."""
         await self.machine.rcu.synchronize()
         await self.free_iommu(iommu)
 

@@ -285,33 +285,52 @@ class XPageAllocator(PageAllocator):
 
 
 class XAtomic(_Located, Atomic):
-    """An atomic."""
+    """An atomic. A plain look at its `value` is seen as well: it belongs to the step it is made in."""
 
     machine: ExploredMachine
+
+    @property
+    def value(self) -> int:
+        """The number."""
+        self.machine.touch(self.machine.location_of(self), READ)
+        return self._value
+
+    @value.setter
+    def value(self, value: int) -> None:
+        self.machine.touch(self.machine.location_of(self), WRITE)
+        self._value = value
 
     @coroutine
     def load(self) -> Generator[Any, None, int]:
         yield from self.point(READ, "read {}")
-        return (yield from super().load())
+        return self._value
 
     @coroutine
     def store(self, value: int) -> Steps:
+        if not self.machine.steps.exploring:
+            yield from super().store(value)
+            return
         yield from self.point(WRITE, "write {}")
-        yield from super().store(value)
+        self._value = value
 
     @coroutine
     def modify(self, change: Callable[[int], int]) -> Generator[Any, None, tuple[int, int]]:
-        yield from self.machine.stop_then(
-            self.machine.location_of(self),
-            Doing("change {}", self),
-            lambda: READ if change(self.value) == self.value else WRITE,
-        )
-        return (yield from super().modify(change))
+        machine = self.machine
+        if not machine.steps.exploring:
+            return (yield from super().modify(change))
+        doing = Doing("change {}", self)
+        kind = lambda: READ if change(self._value) == self._value else WRITE  # noqa: E731
+        yield from machine.stop_then(machine.location_of(self), doing, kind)
+        before, self._value = self._value, change(self._value)
+        machine.check.order.full_barrier(machine.sched.current, self)
+        return before, self._value
 
     @coroutine
     def relax_while(self, seen: int) -> Steps:
-        yield from self.point(WAIT, "watch {} until it changes", lambda: self.value != seen)
-        yield from super().relax_while(seen)
+        if not self.machine.steps.exploring:
+            yield from super().relax_while(seen)
+            return
+        yield from self.point(WAIT, "watch {} until it changes", lambda: self._value != seen)
 
 
 class XCompletion(_Located, Completion):
@@ -346,7 +365,7 @@ class XCompletion(_Located, Completion):
 
 
 class XWaitQueue(_Located, WaitQueue):
-    """A wait queue: its condition is looked at when the explorer asks who can go on."""
+    """A wait queue. Sleeping is two steps: get on the queue and look at the condition; go on when woken."""
 
     machine: ExploredMachine
 
@@ -357,13 +376,24 @@ class XWaitQueue(_Located, WaitQueue):
             yield from super().wait_event(condition)
             return
         machine.check.might_sleep(here())
-        yield from self.point(WAIT, "wait for {}", condition)
+        context = machine.sched.current
+        yield from self.point(READ, "wait for {}")
+        # On the queue first, then a look: a wake-up after this step is not lost, one before it is.
+        self.queue.append(context)
+        while not condition():
+            yield from self.point(WAIT, "wait for {}", lambda: context not in self.queue)
+            self.queue.append(context)
+        self.queue.remove(context)
         machine.check.order.observe(machine.sched.current, self)
 
     @coroutine
     def wake_up(self) -> Steps:
+        if not self.machine.steps.exploring:
+            yield from super().wake_up()
+            return
         yield from self.point(WRITE, "wake up {}")
-        yield from super().wake_up()
+        self.machine.check.order.publish(self.machine.sched.current, self)
+        self.queue.clear()
 
 
 EXPLORED: dict[type, type] = {

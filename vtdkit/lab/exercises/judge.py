@@ -420,7 +420,7 @@ SEEN = (
     "state",
     "allocations",
 )
-LOCKED = ("unlocked", "guards")
+LOCKED = ("guards", "unlocked")
 _COMPARED: dict[str, Callable[[Seen, Seen], Iterator[str]]] = {
     "returns": _returns,
     "findings": _findings,

@@ -73,7 +73,7 @@ DEFECTS: tuple[Defect, ...] = (
         RACE,
         r"device_domain_list|.*\.global",
         "fault-.*",
-        "the reason given for 04; 8ac0b64b9735",
+        "by reading; 04, 8ac0b64b9735, ends it",
     ),
     Defect(
         "klist-irq",
@@ -81,7 +81,7 @@ DEFECTS: tuple[Defect, ...] = (
         f"{LOCK}|deadlock",
         r"&k->k_lock.*",
         ".*",
-        "04; reported by Lennert Buytenhek, fixed by 35bf49e05421 in 6.0-rc5",
+        "04, 8ac0b64b9735; reported by Lennert Buytenhek; fixed by 35bf49e05421 in 6.0-rc5",
     ),
     Defect(
         "device-leak",
@@ -89,7 +89,7 @@ DEFECTS: tuple[Defect, ...] = (
         "unreferenced object",
         "PciDevice",
         ".*",
-        "04; fixed by 35bf49e05421 in 6.0-rc5",
+        "by reading: 04, 8ac0b64b9735; went with 35bf49e05421 in 6.0-rc5, which does not mention it",
     ),
     Defect(
         "assert-unlocked",
@@ -97,7 +97,7 @@ DEFECTS: tuple[Defect, ...] = (
         "kernel BUG: assert_spin_locked",
         ".*",
         ".*",
-        "10 without 11; a kernel between the two commits stops at every detach",
+        "by reading: 10 without 11, db75c9573b08; a kernel between the two commits stops at every detach",
     ),
     Defect(
         "list-unlocked",
@@ -105,17 +105,17 @@ DEFECTS: tuple[Defect, ...] = (
         RACE,
         "domain->devices",
         "attach-both",
-        "10 without 11: what the assertion is there to catch",
+        "by reading: 10 without 11, what the assertion is there to catch",
     ),
     Defect(
         "order-inversion",
-        "attach takes iommu->lock, then the device lock; enforcing coherency on first-level tables takes them the "
-        "other way round",
+        "attach takes iommu->lock, then the device lock; enforcing coherency on first-level tables takes "
+        "them the other way round",
         "WARNING: possible circular locking dependency detected|deadlock",
         r".*iommu->lock.*",
         "enforce-.*",
-        "by reading: 11, 969aaefbaaf2, 6.0 too, but only behind a unit without second-level tables; a real deadlock "
-        "while either lock is shared by the two domains",
+        "by reading: 11, 969aaefbaaf2, 6.0 too, but only behind a unit without second-level tables; a real "
+        "deadlock while either lock is shared by the two domains",
     ),
     Defect(
         "publish-early",
@@ -132,7 +132,7 @@ DEFECTS: tuple[Defect, ...] = (
         RACE,
         r"device_domain_info\.ats_enabled",
         ".*",
-        "found by this kit: 11",
+        "found by this kit, searched for and not found elsewhere: 11",
     ),
     Defect(
         "pass-through-ats",
@@ -140,7 +140,7 @@ DEFECTS: tuple[Defect, ...] = (
         "DMAR: .*",
         ".*pass-through",
         "passthrough-ats",
-        "11, 969aaefbaaf2",
+        "by reading: 11, 969aaefbaaf2; ATS is left off there again since da37dddcf4ca (6.7-rc4)",
     ),
     Defect(
         "sleep-atomic",
@@ -156,7 +156,7 @@ DEFECTS: tuple[Defect, ...] = (
         f"{LOCK}|deadlock",
         r"&domain->mutex",
         ".*",
-        "12",
+        "by reading: 12; never merged",
     ),
     Defect(
         "device-lock-irq",
@@ -181,8 +181,8 @@ DEFECTS: tuple[Defect, ...] = (
         "|WARNING: HARDIRQ-safe -> HARDIRQ-unsafe lock order detected|deadlock",
         r"(device_domain_lock|&domain->(lock|mutex)).*iommu->lock.*",
         "unmap-.*|flush-queue|enforce-irq.*",
-        "found by this kit: 07 in scalable mode, 08 in legacy mode, where 11 ends it; behind a unit without "
-        "second-level tables it stays, in 6.0 too",
+        "found by this kit, searched for and not found elsewhere: 07 in scalable mode, 08 in legacy mode, "
+        "where 11 ends it; behind a unit without second-level tables it stays, in 6.0 too",
     ),
     Defect(
         "superpage-free",
@@ -190,7 +190,7 @@ DEFECTS: tuple[Defect, ...] = (
         "IOMMU: use-after-free",
         "page table",
         "superpage-dma",
-        "every version; flushed and freed in the other order it does not happen",
+        "by reading: switch_to_super_page flushes after dma_pte_free_pagetable has freed; every version",
     ),
     Defect(
         "failed-attach",
@@ -223,7 +223,7 @@ DEFECTS: tuple[Defect, ...] = (
         RACE,
         r"dmar_domain\.a?gaw",
         "attach-both",
-        "a group attaches under its own mutex alone; behind units of one kind both write the same",
+        "by reading: a group attaches under its own mutex alone; units of one kind both write the same",
         real=False,
     ),
     Defect(
@@ -232,7 +232,7 @@ DEFECTS: tuple[Defect, ...] = (
         RACE,
         r"dmar_domain\.max_addr",
         ".*",
-        "every version; only a hint is lost",
+        "by reading: every version; only a hint is lost",
         real=False,
     ),
     Defect(
@@ -241,13 +241,13 @@ DEFECTS: tuple[Defect, ...] = (
         RACE,
         r"dmar_domain\.iommu_refcnt|.*iommu_refcnt.*",
         ".*",
-        "every version; the attach flushes for itself",
+        "by reading: every version; the attach flushes for itself",
         real=False,
     ),
     Defect(
         "race-has-iotlb",
-        "unmap reads has_iotlb_device, with no lock, while ATS is switched on for the domain's first device: its "
-        "TLB is left out",
+        "unmap reads has_iotlb_device, with no lock, while ATS is switched on for the domain's first device: "
+        "its TLB is left out",
         RACE,
         r"dmar_domain\.has_iotlb_device",
         ".*",

@@ -39,7 +39,14 @@ def legend(versions: Sequence[str]) -> str:
     """What the version names mean."""
     titles = {f"v{info.number}": info.title if info.number else "before the series" for info in SERIES}
     titles |= {f"m{info.number}": info.title if info.number else "v5.19" for info in mainline.SERIES}
-    return "\n".join(f"{version:>3}  {titles[version]}" for version in versions)
+    lines = [f"{version:>3}  {titles[version]}" for version in versions]
+    if any(version.startswith("m") for version in versions):
+        lines += [
+            "",
+            "m1 to m11 are 5.19 plus so many commits of the series; m11 as in 6.0-rc1, m13 with the two",
+            "fixes of 6.0-rc5. Other commits of 6.0 (the xarray of domain ids) are not in them.",
+        ]
+    return "\n".join(lines)
 
 
 def main(arguments: Sequence[str]) -> int:

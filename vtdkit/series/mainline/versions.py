@@ -1,8 +1,12 @@
 """What mainline made of the series: eleven commits in 6.0-rc1, two fixes in 6.0-rc5. `SERIES`,
-`RC1` and `RC5`, `driver_at`.
+`RC1` and `RC5`, `driver_at`; `RELEASED`, with a fix of 2024.
 
-What was merged is v4 (posted 6 July 2022). The base is v5.19, where devices no longer share PASID tables, so
-v1's patch 02 has nothing left to do; v1's patch 08 moved to the fifth place and was widened.
+What was merged is v4 (posted 6 July 2022; pull request of 5 August, merged on the 6th as 1d239c1eb873). The
+base is v5.19, where devices no longer share PASID tables, so v1's patch 02 has nothing left to do; v1's
+patch 08 moved to the fifth place in v3 and was widened in v4.
+
+Each version here is 5.19 plus so many commits of the series, and nothing else: the same pull brought an
+xarray of domain ids and the end of `g_iommus`, which 6.0 has and `RC1` and `RC5` have not.
 """
 
 from __future__ import annotations
@@ -95,9 +99,9 @@ SERIES: tuple[PatchInfo, ...] = (
     PatchInfo(13, Fix2, "the fault dump takes the table from the entry itself", "2022-08-19", "35bf49e05421"),
 )
 
-RC1 = Commit11  #: the driver of 6.0-rc1
-RC5 = Fix2  #: the driver of 6.0-rc5, and of 6.0
-RELEASED = Fix3  #: that driver with 81e921fd3216, which is from 2024, applied
+RC1 = Commit11  #: 5.19 plus the series as merged for 6.0-rc1
+RC5 = Fix2  #: the same plus the two fixes of 6.0-rc5; what of 6.0 the series is about
+RELEASED = Fix3  #: the same plus 81e921fd3216, of 2024
 
 
 def driver_at(n: int) -> type[IntelIommu]:

@@ -14,7 +14,6 @@ from vtdkit.views.shared.sheet import Picture, Sheet, coordinate, legend, wide, 
 from .layout import WORD, BitRow, Part, bit_rows, bits_text, worth_a_line
 
 LIES, TALL, LETTERS = 18, 20, 10  # pixels: a name that lies, a box, the type of a name
-HATCH = "#b4b6ba"  # between the greys, so that a digit on it is read
 SIGNS = {True: "✓ ", False: "✗ ", None: ""}
 
 
@@ -112,7 +111,7 @@ def _hatches() -> Html:
     made = []
     for name, (path, pen) in lines.items():
         ground = tag("rect", width=8, height=8, fill=PAPER["sunken"])
-        drawn = tag("path", d=path, stroke=HATCH, stroke_width=pen, stroke_linecap="round")
+        drawn = tag("path", d=path, stroke=PAPER["hatch"], stroke_width=pen, stroke_linecap="round")
         made.append(tag("pattern", ground, drawn, id=name, width=8, height=8, patternUnits="userSpaceOnUse"))
     return tag("defs", *made)
 

@@ -1,7 +1,8 @@
 """Figures that do not move, by matplotlib: the lock-order graph, throughput against CPUs.
 
 `lockgraph_order` is the graph, `lockgraph_layout` where its boxes and arrows go, `lockgraph` the figure;
-`scaling_lines` has the lines and ticks that `scaling` draws; `spread` keeps names apart.
+`scaling_lines` has the lines and ticks that `scaling` draws. `paper` makes figures that show
+themselves; `spread` keeps names apart.
 """
 
 from __future__ import annotations

@@ -11,10 +11,10 @@ from itertools import pairwise
 from typing import Any
 
 from vtdkit.views.shared.palette import HUES, PAPER
-from vtdkit.views.shared.paper import figure
 
 from .lockgraph_layout import SIZE, SMALL, Arrow, Drawing, Spot, drawing
 from .lockgraph_order import LockOrder, lock_order
+from .paper import figure
 
 MARGIN = 10.0  # points
 LINE = 13.0

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from vtdkit.views.shared.palette import HUES, PAPER
-from vtdkit.views.shared.paper import figure
 
+from .paper import figure
 from .scaling_lines import Line, Measured, ScalingPoint, doublings, ideal, rate_text, scaling_lines
 from .spread import spread
 

@@ -10,20 +10,21 @@ from collections.abc import Sequence
 from typing import Any
 
 from vtdkit.vtd.caches.caches import Iotlb, IotlbTag, StructureTag
-from vtdkit.vtd.requests import Kind, Request, Translation
+from vtdkit.vtd.image.survey import Survey, Table
+from vtdkit.vtd.requests import Request, Translation
 from vtdkit.vtd.unit.unit import RemappingUnit
-from vtdkit.vtd.walk.job import Leaf, Space
+from vtdkit.vtd.walk import engine
+from vtdkit.vtd.walk.space import Space
 
-from .pages import Reader, Table
+from .cells import KINDS, Shapes
 
 MOST_LISTED = 1024
-KINDS: tuple[Kind, ...] = ("read", "write")
 _FLAGS = 0x360
 """Accessed and dirty flags of both stages: hardware sets them itself, so they make nothing stale."""
 
 
 def held_record(
-    unit: RemappingUnit, sid: int, pasid: int | None, spaces: Sequence[Space], reader: Reader
+    unit: RemappingUnit, sid: int, pasid: int | None, spaces: Sequence[Space], survey: Survey, shapes: Shapes
 ) -> dict[str, Any]:
     """The IOTLB and structure caches that serve requests of `sid` with `pasid` in one of `spaces`."""
     caches = unit.caches
@@ -41,31 +42,39 @@ def held_record(
         if (tag.did, tag.pasid) == (space.did, space.tag)
     ]
     return {
-        "iotlb": [_iotlb(unit, caches.iotlb, tag) for tag in tags[:MOST_LISTED]],
-        "structures": [_structure(reader, stage, tag, space) for stage, tag, space in pairs],
+        "iotlb": [_iotlb(unit, caches.iotlb, tag, shapes) for tag in tags[:MOST_LISTED]],
+        "structures": [
+            _structure(survey, stage, tag, space) | shapes.structure(stage, tag, space)
+            for stage, tag, space in pairs
+        ],
         "more": max(0, len(tags) - MOST_LISTED),
     }
 
 
-def roots_of(space: Space) -> list[Table]:
+def roots_of(survey: Survey, space: Space) -> list[Table]:
     """The tables that walks in `space` start from."""
     found = []
     if space.path in ("FS", "NEST"):
-        found.append(Table("first", space.first_root, space.first_levels, 0))
+        found.append(survey.root(space))
     if space.path in ("SS", "NEST"):
-        found.append(Table("second", space.second_root, space.second_levels, 0))
+        found.append(Table("second", space.second_root, space.second_levels))
     return found
 
 
-def _iotlb(unit: RemappingUnit, iotlb: Iotlb, tag: IotlbTag) -> dict[str, Any]:
+def _iotlb(unit: RemappingUnit, iotlb: Iotlb, tag: IotlbTag, shapes: Shapes) -> dict[str, Any]:
     space = tag.space
-    flags = {name: getattr(space, name) for name in ("path", "legacy", "sre", "wpe", "rid_priv", "fpd")}
+    where = {
+        "path": space.path,
+        "fpd": space.fpd,
+        "interrupt": engine.interrupt_label(shapes.job(space, "read"), space),
+    }
     made: dict[str, Any] = {
         "low": f"{tag.low:#x}",
         "shift": tag.shift,
         "refusal": tag.refusal,
-        "leaf": leaf_record(tag.leaf),
-        "space": flags,
+        "base": f"{tag.leaf.base:#x}",
+        "space": where,
+        **shapes.remembered(tag),
         "stale": any(_disagree(unit, Request(tag.sid, tag.low, kind, pasid=tag.pasid)) for kind in KINDS),
     }
     if tag.refusal:
@@ -73,21 +82,6 @@ def _iotlb(unit: RemappingUnit, iotlb: Iotlb, tag: IotlbTag) -> dict[str, Any]:
             kind for kind in KINDS if iotlb.get((tag.sid, tag.pasid, 12, tag.page, kind)) is tag
         )
     return made
-
-
-def leaf_record(leaf: Leaf) -> dict[str, Any]:
-    """The end of a walk: where, how large, who may."""
-    return {
-        "base": f"{leaf.base:#x}",
-        "shift": leaf.shift,
-        "level": leaf.level,
-        "raw": f"{leaf.entry:#x}",
-        "user": leaf.user,
-        "first_writable": leaf.first_writable,
-        "readable": leaf.second_readable,
-        "writable": leaf.second_writable,
-        "dirty": leaf.dirty,
-    }
 
 
 def _disagree(unit: RemappingUnit, request: Request) -> bool:
@@ -98,9 +92,9 @@ def _disagree(unit: RemappingUnit, request: Request) -> bool:
     return bool(now) != bool(then)
 
 
-def _structure(reader: Reader, stage: str, tag: StructureTag, space: Space) -> dict[str, Any]:
-    root = next(table for table in roots_of(space) if table.stage == stage)
-    now = _entry_now(reader, root, tag.prefix << 3 + 9 * tag.level, tag.level)
+def _structure(survey: Survey, stage: str, tag: StructureTag, space: Space) -> dict[str, Any]:
+    root = next(table for table in roots_of(survey, space) if table.stage == stage)
+    now = _entry_now(survey, space, root, tag.prefix << 3 + 9 * tag.level, tag.level)
     return {
         "stage": stage,
         "did": tag.did,
@@ -109,22 +103,17 @@ def _structure(reader: Reader, stage: str, tag: StructureTag, space: Space) -> d
         "prefix": f"{tag.prefix:#x}",
         "raw": f"{tag.entry:#x}",
         "table": f"{tag.table:#x}",
-        "allowed": tag.allowed,
         "stale": now is None or (now ^ tag.entry) & ~_FLAGS != 0,
     }
 
 
-def _entry_now(reader: Reader, table: Table, address: int, level: int) -> int | None:
+def _entry_now(survey: Survey, space: Space, table: Table, address: int, level: int) -> int | None:
     """The entry of `level` on the way to `address`, from memory; None if the way does not get there."""
-    while True:
-        index = address >> 3 + 9 * table.level & 511
-        if table.level == level:
-            words = reader.words(table.page)
-            return None if words is None else words[index]
-        below = (
-            each for each in reader.below(table) if each.base - table.base >> 3 + 9 * table.level == index
-        )
-        found = next(below, None)
-        if found is None:
+    while table.level > level:
+        base = address & -(1 << table.step)
+        below = [each for each in survey.below(space, table) if (each.base ^ base) >> table.step & 511 == 0]
+        if not below:
             return None
-        table = found
+        table = below[0]
+    words = survey.words(table.page)
+    return None if words is None else words[address >> table.step & 511]

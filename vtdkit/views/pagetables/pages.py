@@ -10,91 +10,22 @@ out is counted, and a walk that gets there says so.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
-from vtdkit.vtd.unit.unit import RemappingUnit
-from vtdkit.vtd.walk.rules import ENTRY_ADDRESS
+from vtdkit.vtd.image.survey import Survey, Table
+from vtdkit.vtd.walk.space import Space
 
-from .snapshot import Snapshot
+from .cells import Shapes
 
 WORD = (1 << 64) - 1
 MOST = 20_000
 """Lines of a record: about 30 bytes each."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Table:
-    """A page used as a table: `page` is its host address, `base` the first input address it
-    is looked up for.
-    """
-
-    stage: str
-    page: int
-    level: int
-    base: int
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A table entry that leads on. `child` is an address as the entry has it: guest physical when nested."""
-
-    index: int
-    leaf: bool
-    child: int
-
-
-class Reader:
-    """Reads tables of one unit. `locate` turns the address of a first-stage table into a
-    host address, or None.
-    """
-
-    def __init__(self, unit: RemappingUnit, locate: Callable[[int], int | None]) -> None:
-        self.rules = unit.rules
-        self.memory: Snapshot = unit.memory  # type: ignore[assignment]
-        self.locate = locate
-        self._counts: dict[tuple[str, int, int], int] = {}
-
-    def words(self, page: int) -> Sequence[int | None] | None:
-        return self.memory.page(page >> 12)
-
-    def entries(self, table: Table) -> list[Entry]:
-        """The entries of a table that lead on: present, and no reserved bit set."""
-        first = table.stage == "first"
-        rules, level = self.rules, table.level
-        pointers = (rules.first_table if first else rules.second_table)[level]
-        leaves = (rules.first_leaf if first else rules.second_leaf)[level]
-        present = 1 if first else 3 << rules.permission_shift
-        found = []
-        for index, word in enumerate(self.words(table.page) or ()):
-            if word is None or not word & present:
-                continue
-            leaf = level == 1 or bool(word & 0x80 and level <= 3)
-            if not word & (leaves if leaf else pointers):
-                found.append(Entry(index, leaf, word & ENTRY_ADDRESS))
-        return found
-
-    def below(self, table: Table) -> Iterable[Table]:
-        """The tables that the entries of `table` lead to."""
-        for entry in self.entries(table):
-            if not entry.leaf:
-                page = self.locate(entry.child) if table.stage == "first" else entry.child
-                if page is not None:
-                    shift = 3 + 9 * table.level
-                    yield Table(table.stage, page, table.level - 1, table.base + (entry.index << shift))
-
-    def mapped(self, table: Table) -> int:
-        """How many 4 KiB pages are mapped by `table` and what is below it."""
-        key = (table.stage, table.page, table.level)
-        if key not in self._counts:
-            self._counts[key] = 0  # a table that contains itself is not counted twice
-            leaves = sum(1 << 9 * (table.level - 1) for entry in self.entries(table) if entry.leaf)
-            self._counts[key] = leaves + sum(self.mapped(each) for each in self.below(table))
-        return self._counts[key]
-
-
-def collect(reader: Reader, roots: Sequence[Table], near: int, most: int = MOST) -> dict[str, Any]:
+def collect(
+    survey: Survey, space: Space | None, roots: Sequence[Table], near: int, most: int, shapes: Shapes
+) -> dict[str, Any]:
     """`pages` (address → what is in it), `absent` (tables where no memory is), `left_out` (how many
     tables were not read).
     """
@@ -104,13 +35,13 @@ def collect(reader: Reader, roots: Sequence[Table], near: int, most: int = MOST)
     lines = left_out = 0
     wave = [_turn(table, near) for table in roots]
     heapq.heapify(wave)
-    while wave:
+    while wave and space:
         table = heapq.heappop(wave)[-1]
-        key = (table.stage, table.page, table.level)
+        key = table[:3]
         if key in seen:
             continue
         seen.add(key)
-        made = pages.get(f"{table.page:#x}") or _page(reader, table)
+        made = pages.get(f"{table.page:#x}") or _page(survey, table)
         if made is None:
             absent.add(f"{table.page:#x}")
         elif f"{table.page:#x}" not in pages and lines + len(made["runs"]) > most:
@@ -119,8 +50,11 @@ def collect(reader: Reader, roots: Sequence[Table], near: int, most: int = MOST)
             if f"{table.page:#x}" not in pages:
                 lines += len(made["runs"])
                 pages[f"{table.page:#x}"] = made
-            _count_below(reader, table, made)
-            for below in reader.below(table):
+            made["cells"][f"{table.stage} {table.level}"] = shapes.runs(
+                table.stage, table.level, survey.words(table.page) or ()
+            )
+            _count_below(survey, space, table, made)
+            for below in survey.below(space, table):
                 heapq.heappush(wave, _turn(below, near))
     return {"pages": pages, "absent": sorted(absent), "left_out": left_out}
 
@@ -133,24 +67,24 @@ def _turn(table: Table, near: int) -> tuple[bool, int, int, int, Table]:
     return not on_the_way, -table.level, abs(table.base - near), table.page, table
 
 
-def _page(reader: Reader, table: Table) -> dict[str, Any] | None:
-    words = reader.words(table.page)
+def _page(survey: Survey, table: Table) -> dict[str, Any] | None:
+    words = survey.words(table.page)
     if words is None:
         return None
-    made: dict[str, Any] = {"runs": runs(words), "under": {}}
+    made: dict[str, Any] = {"runs": runs(words), "under": {}, "cells": {}}
     broken = [index for index, word in enumerate(words) if word is None]
     if broken:
         made["broken"] = broken
-    if table.page >> 12 in reader.memory.freed:
+    if table.page >> 12 in getattr(survey.unit.memory, "freed", ()):
         made["freed"] = True
     return made
 
 
-def _count_below(reader: Reader, table: Table, made: dict[str, Any]) -> None:
+def _count_below(survey: Survey, space: Space, table: Table, made: dict[str, Any]) -> None:
     """For each entry that leads to a table: how many 4 KiB pages are mapped below it."""
-    for below in reader.below(table):
-        index = below.base - table.base >> 3 + 9 * table.level
-        made["under"][str(index)] = reader.mapped(below)
+    for below in survey.below(space, table):
+        index = below.base - table.base >> table.step
+        made["under"][str(index)] = survey.mapped(space, below)
 
 
 def runs(words: Sequence[int | None]) -> list[list[Any]]:

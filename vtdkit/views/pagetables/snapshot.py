@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from vtdkit.vtd.memory import AccessError, MemoryPort
+from vtdkit.vtd.memory import AccessError, MemoryPort, read_page
 from vtdkit.vtd.unit.unit import RemappingUnit
 
 Words = Sequence[int | None]
@@ -39,12 +39,8 @@ class Snapshot:
         machine = getattr(self.memory, "machine", None)
         if machine is not None:
             return self._frame(machine, pfn)
-        bulk = getattr(self.memory, "read_page", None)
-        words = bulk(pfn) if bulk else None
-        if words is not None:
-            return tuple(words)
-        single = tuple(self._word(pfn << 12 | offset) for offset in range(0, 4096, 8))
-        return None if all(word is None for word in single) else single
+        words = read_page(self.memory, pfn)
+        return None if words is None else tuple(words)
 
     def _frame(self, machine: Any, pfn: int) -> Words | None:
         """A frame of a simulated machine, without its checkers hearing of it."""
@@ -54,12 +50,6 @@ class Snapshot:
         if page.freed is not None:
             self.freed.add(pfn)
         return tuple(page.words)
-
-    def _word(self, address: int) -> int | None:
-        try:
-            return self.memory.read64(address)
-        except AccessError:
-            return None
 
     def put(self, address: int, value: int) -> None:
         """Change one word of the copy: what if it were so?"""

@@ -26,14 +26,14 @@ from vtdkit.iommu.hardware import RemappingHardware
 from vtdkit.lab.computer import Computer
 from vtdkit.views.shared.base import Address, Widget
 from vtdkit.views.shared.bundle import module, style
-from vtdkit.views.shared.html import Html
 from vtdkit.views.shared.record import Record
+from vtdkit.views.shared.sheet import Picture
 from vtdkit.vtd.image.image import Image
 from vtdkit.vtd.image.stale import Mapped, stale_translations
 from vtdkit.vtd.image.survey import Attached, Survey
 from vtdkit.vtd.requests import Request, bdf, sid
 from vtdkit.vtd.unit.unit import RemappingUnit
-from vtdkit.vtd.walk.job import Leaf
+from vtdkit.vtd.walk.space import Leaf
 from vtdkit.vtd.walk.trace import Walk
 
 from .record import page_table_record
@@ -122,20 +122,14 @@ class PageTableExplorer(Widget):
             for text in [answer_text(walk.answer)]
         )
 
-    def still(self) -> Html:
-        return page_table_still(self.record["title"], [self._shown(side) for side in self._sides])
-
-    def figure(self) -> Any:
-        """The same for paper, as a matplotlib figure."""
-        from .figure import page_table_figure
-
-        return page_table_figure(
-            self.record["title"], [(s.name, s.record, s.unit.walk(self._request(s))) for s in self._sides]
-        )
+    def still(self) -> Picture:
+        shown = [self._shown(side) for side in self._sides]
+        return page_table_still(self.record["title"], self.summary(), shown)
 
     def _shown(self, side: Side) -> Shown:
         request = self._request(side)
-        return Shown(side.name, side.unit.walk(request), side.unit.walk(request, cached=True).answer)
+        device = side.unit.walk(request, cached=True).answer
+        return Shown(side.name, side.unit.walk(request), device, side.record)
 
 
 def _side(
@@ -204,10 +198,9 @@ def _stale(image: Image, device: int) -> Iterable[Mapped]:
 
 
 def _leaf(entry: Mapped) -> Leaf:
-    readable, writable = bool(entry.permissions & 1), bool(entry.permissions & 2)
     shift = entry.size.bit_length() - 1
     base = entry.address & -entry.size
-    return Leaf(base, shift, entry.entry, entry.level, second_readable=readable, second_writable=writable)
+    return Leaf(base, shift, entry.entry, entry.level, second=entry.permissions)
 
 
 def _first(side: Side) -> str:

@@ -1,8 +1,8 @@
 """What all widgets share.
 
-`base` is the class they are made from and `record` what it may hold; `sheet` and `html` draw stills, `paper`
-matplotlib's figures; `palette` has the colours, `bundle` puts JavaScript and style together. In the browser:
-`common.js`, `common.css`.
+`base` is the class they are made from and `record` what it may hold; `sheet` and `html` draw stills;
+`palette` has the colours, `bundle` puts JavaScript and style together. In the browser: `common.js`,
+`common.css`.
 """
 
 from __future__ import annotations

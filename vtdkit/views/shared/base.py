@@ -65,7 +65,7 @@ class Widget(anywidget.AnyWidget):
         """One line of text on what is shown at the present position."""
         return str(self.record.get("title", ""))
 
-    def still(self) -> Picture | Html:
+    def still(self) -> Picture:
         """The picture at the present position, in SVG; `still().save("x.svg")` for paper."""
         sheet = Sheet(self.summary())
         sheet.text(self.summary())
@@ -83,9 +83,9 @@ class Widget(anywidget.AnyWidget):
         return bundle
 
 
-def shown(still: Picture | Html) -> Html:
+def shown(still: Picture) -> Html:
     """A still as a reader without the widget gets it."""
-    return tag("div", still.img if isinstance(still, Picture) else still, tag("p", MOVE))
+    return tag("div", still.img, tag("p", MOVE))
 
 
 class Address(traitlets.TraitType):  # type: ignore[type-arg]

@@ -1,10 +1,10 @@
 """The colours of all figures and widgets, one table: Okabe and Ito's set, which
 colour-blind people tell apart.
 
-Colour is never the only sign: each hue has a hatch for areas, and whoever draws adds a letter, a shape or a
-word. `light` is for white paper, `dark` for a dark theme; `on_light` and `on_dark` are the ink that is read
-on top. In a style sheet a hue is `var(--vtd-blue)` with `var(--vtd-on-blue)` on top; `css()` writes these,
-and the greys, which follow JupyterLab's theme where there is one.
+Colour is never the only sign: whoever draws adds a hatch, a letter, a shape or a word. `light` is for white
+paper, `dark` for a dark theme; `on_light` and `on_dark` are the ink that is read on top. In a style sheet a
+hue is `var(--vtd-blue)` with `var(--vtd-on-blue)` on top; `css()` writes these, and the greys, which follow
+JupyterLab's theme where there is one.
 """
 
 from __future__ import annotations
@@ -14,24 +14,23 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Hue:
-    """One colour: on white, on dark, the ink on top in each, and matplotlib's hatch that goes with it."""
+    """One colour: on white, on dark, and the ink on top in each."""
 
     name: str
     light: str
     dark: str
     on_light: str
     on_dark: str
-    hatch: str
 
 
 _HUES = (
-    Hue("blue", "#0072b2", "#56a8e0", "#ffffff", "#0b0b0b", ""),
-    Hue("orange", "#e69f00", "#e69f00", "#0b0b0b", "#0b0b0b", "//"),
-    Hue("green", "#009e73", "#2fbf93", "#0b0b0b", "#0b0b0b", ".."),
-    Hue("purple", "#cc79a7", "#d58fb6", "#0b0b0b", "#0b0b0b", "xx"),
-    Hue("red", "#d55e00", "#f0824a", "#0b0b0b", "#0b0b0b", "\\\\"),
-    Hue("sky", "#56b4e9", "#8fd0f5", "#0b0b0b", "#0b0b0b", "--"),
-    Hue("yellow", "#f0e442", "#f0e442", "#0b0b0b", "#0b0b0b", "++"),
+    Hue("blue", "#0072b2", "#56a8e0", "#ffffff", "#0b0b0b"),
+    Hue("orange", "#e69f00", "#e69f00", "#0b0b0b", "#0b0b0b"),
+    Hue("green", "#009e73", "#2fbf93", "#0b0b0b", "#0b0b0b"),
+    Hue("purple", "#cc79a7", "#d58fb6", "#0b0b0b", "#0b0b0b"),
+    Hue("red", "#d55e00", "#f0824a", "#0b0b0b", "#0b0b0b"),
+    Hue("sky", "#56b4e9", "#8fd0f5", "#0b0b0b", "#0b0b0b"),
+    Hue("yellow", "#f0e442", "#f0e442", "#0b0b0b", "#0b0b0b"),
 )
 HUES: dict[str, Hue] = {hue.name: hue for hue in _HUES}
 
@@ -49,8 +48,8 @@ _GREYS = (
     ("alarm", "#fdeadf", "#452313", ""),
     ("add", "#e2f5ec", "#10382b", ""),
 )
-PAPER = {name: light for name, light, _, _ in _GREYS}
-"""The greys on white paper, for figures."""
+PAPER = {name: light for name, light, _, _ in _GREYS} | {"warning": "#a34700", "hatch": "#b4b6ba"}
+"""The greys on white paper, for stills and charts; red as ink, and a hatch on which text can be read."""
 
 _DARK = (
     '[data-jp-theme-light="false"] .vtd, body[data-vscode-theme-kind*="dark"] .vtd, html[theme="dark"] .vtd'

@@ -36,7 +36,7 @@ MARGIN, SIZE, LINE = (
     1.35,
 )  # pixels round the sheet; height of type; from line to line, in heights of type
 GAP = 14  # between two columns of a table
-MONO_WIDE, BOLD_WIDE = 0.61, 1.08  # a letter of equal width, in heights of the type; bold against plain
+MONO_WIDE, BOLD_WIDE = 0.61, 1.13  # a letter of equal width, in heights of the type; bold against plain
 NARROW, BROAD = frozenset("ijl.,:;|!'()[] "), frozenset("mwMW—@%✓✗")
 
 
@@ -117,13 +117,13 @@ class Sheet:
         self, words: str, *, lead: str = "", size: int = SIZE, ink: str = "ink", mono: bool = False
     ) -> None:
         """A paragraph; `lead` are its first words, in bold."""
-        lines = wrapped(
-            f"{lead} {words}".strip(), self.inside / (BOLD_WIDE if lead and not words else 1), size, mono
-        )
-        for number, line in enumerate(lines):
-            bold = lead if not number and line.startswith(lead) else line if not words else ""
+        room = self.inside - wide(lead, size) * (BOLD_WIDE - 1)
+        left = len(lead)  # letters still to be bold
+        for line in wrapped(f"{lead} {words}".strip(), room, size, mono):
+            bold, rest = line[:left], line[left:]
             start = tag("tspan", bold, font_weight="bold") if bold else ""
-            self.draw(size * LINE, written(0, size, start, line[len(bold) :], size=size, ink=ink, mono=mono))
+            self.draw(size * LINE, written(0, size, start, rest, size=size, ink=ink, mono=mono))
+            left = max(left - len(line) - 1, 0)
 
     def source(self, lines: Iterable[tuple[str, str, str]], size: int = 12) -> None:
         """Lines of source: a sign, the line, and the grey of `PAPER` behind it, "" for none."""

@@ -175,16 +175,13 @@ def _list(sheet: Sheet, steps: Steps, at: int) -> None:
         rails = tag("path", d="".join(f"M{coordinate(x)} 0v{tall}" for x in middles), stroke=PAPER["faint"])
         beside = sheet.inside * (1 - NOTES) + GAP
         said = (
-            written(beside, 15 + 15 * line, text, size=SMALL, ink=RED_INK if row.found else "ink")
+            written(beside, 15 + 15 * line, text, size=SMALL, ink="warning" if row.found else "ink")
             for line, text in enumerate(notes)
         )
         sheet.draw(tall, ground, rails, *_box(row, middles, column), *said)
         if row.step == steps.inevitable:
             line = tag("path", d=f"M0 7H{sheet.inside}", stroke=RED, stroke_dasharray="4 3", stroke_width=1.5)
             sheet.draw(14, line, *_on_paper("point of no return", 7))
-
-
-RED_INK = "#a34700"  # red that is read on white
 
 
 def _on_paper(words: str, y: float) -> tuple[Html, Html]:

@@ -21,14 +21,14 @@ a time.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Generic, TypeVar, final
 
 from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.plain import shown
 from vtdkit.vtd.requests import bdf, size_name
 from vtdkit.vtd.tables.layout import Entry
-from vtdkit.vtd.walk.job import Leaf, Space
+from vtdkit.vtd.walk.space import Leaf, Space
 
 E = TypeVar("E")
 
@@ -213,7 +213,7 @@ class Iotlb(Lru[IotlbTag]):
         # A page larger than an entry holds is kept in pieces: this is the piece that `address` lies in.
         if shift < leaf.shift:
             base = leaf.base | address & (1 << leaf.shift) - (1 << shift)
-            leaf = replace(leaf, base=base, shift=shift)
+            leaf = leaf._replace(base=base, shift=shift)
         self.put(
             (sid, pasid, shift, page, ""),
             IotlbTag(sid, pasid, space.tag, space.did, page, shift, space, leaf),
@@ -226,7 +226,7 @@ class Iotlb(Lru[IotlbTag]):
         self.put((sid, pasid, 12, address >> 12, kind), tag)
 
 
-_NOWHERE = Leaf(0, 12, 0, 0, False, False, False, False)
+_NOWHERE = Leaf(0, 12, 0, 0, first=0, second=0, dirty=False)
 
 
 @dataclass(frozen=True, slots=True)

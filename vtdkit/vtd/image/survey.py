@@ -1,9 +1,10 @@
 """Everything a unit's tables map: who is attached, and which ranges of addresses lead where.
 
-A survey reads whole tables, as a debugger does, instead of following one request. Each table page is read
-once and remembered, so the work is bounded by the number of pages there are, also when tables are shared. A
-page that turns up as a table of two different levels of one stage is refused (`BadImage`): tables like that
-loop, and no operating system builds them by intent.
+A survey reads whole tables, as a debugger does, instead of following one request. What an entry says is what
+the walk's own `decode` says; `Survey.entries` is the one place that tells which entries of a table lead on.
+Each page is read once and remembered, so the work is bounded by the number of pages there are, also when
+tables are shared. Ranges are not listed where a page turns up as a table of two different levels of one stage
+(`BadImage`): tables like that loop, and no operating system builds them by intent.
 """
 
 from __future__ import annotations
@@ -11,13 +12,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import NamedTuple
 
-from vtdkit.vtd.memory import AccessError
-from vtdkit.vtd.requests import Request, bdf, size_name
+from vtdkit.vtd.memory import AccessError, read_page
+from vtdkit.vtd.requests import READ, WRITE, Request, bdf, size_name
 from vtdkit.vtd.unit.unit import RemappingUnit
 from vtdkit.vtd.walk import legacy, scalable
-from vtdkit.vtd.walk.job import Job, Refused, Space
-from vtdkit.vtd.walk.rules import ENTRY_ADDRESS, PAGE_MASK
+from vtdkit.vtd.walk import second_stage as second
+from vtdkit.vtd.walk.cells import DECODERS
+from vtdkit.vtd.walk.first_stage import granted
+from vtdkit.vtd.walk.job import Job, Refused
+from vtdkit.vtd.walk.rules import PAGE_MASK
+from vtdkit.vtd.walk.space import ALL, TOP, Space
 
 from .image import BadImage
 
@@ -66,11 +72,32 @@ class MappedRange:
         return f"{self.iova:#014x}-{last:#014x} -> {self.address:#014x}  {self.permissions}  {pages}"
 
 
-@dataclass(frozen=True, slots=True)
-class _Table:
-    """One page of a page table: entries that lead on, as (index, entry, is a leaf)."""
+class Table(NamedTuple):
+    """A page used as a page table: `page` is its host address, `base` the first input address it is looked up
+    for.
+    """
 
-    entries: tuple[tuple[int, int, bool], ...]
+    stage: str
+    page: int
+    level: int
+    base: int = 0
+
+    @property
+    def step(self) -> int:
+        """The addresses that one entry covers, as a power of two."""
+        return 3 + 9 * self.level
+
+
+class Lead(NamedTuple):
+    """An entry that leads on: present, and no reserved bit set. `rights` are READ, WRITE and (first stage)
+    USER; `address` is that of the page or of the next table, under nesting guest physical.
+    """
+
+    slot: int
+    raw: int
+    leaf: bool
+    rights: int
+    address: int
 
 
 class Survey:
@@ -78,7 +105,7 @@ class Survey:
 
     def __init__(self, unit: RemappingUnit) -> None:
         self.unit = unit
-        self._tables: dict[tuple[str, int], tuple[int, _Table]] = {}
+        self._entries: dict[tuple[str, int, int], tuple[Lead, ...]] = {}
         self._counts: dict[tuple[str, int, int], int] = {}
         self._directories: dict[tuple[int, int], tuple[int, ...]] = {}
 
@@ -151,20 +178,88 @@ class Survey:
         except Refused as refusal:
             return None, refusal.label
 
+    def words(self, page: int) -> Sequence[int | None] | None:
+        """The 512 words of a table; None for what cannot be read."""
+        return read_page(self.unit.memory, page >> 12)
+
+    def entries(self, table: Table) -> tuple[Lead, ...]:
+        """The entries of a table that lead on."""
+        key = table[:3]
+        if key not in self._entries:
+            self._entries[key] = tuple(self._read(table))
+        return self._entries[key]
+
+    def _read(self, table: Table) -> Iterator[Lead]:
+        decode, rules = DECODERS[table.stage], self.unit.rules
+        for index, raw in enumerate(self.words(table.page) or ()):
+            if raw:
+                leaf, rights, reserved, address = decode(rules, table.level, raw)
+                if rights and not reserved:
+                    yield Lead(index, raw, leaf, rights, address)
+
+    def below(self, space: Space, table: Table) -> Iterator[Table]:
+        """The tables that the entries of `table` lead to, in order."""
+        for lead in self.entries(table):
+            found = None if lead.leaf else self.next(space, table, lead)
+            if found:
+                yield found
+
+    def next(self, space: Space, table: Table, lead: Lead) -> Table | None:
+        """The table that an entry leads to; None where the second stage has no place for it."""
+        page = self.host(space, table.stage, lead.address)
+        base = table.base + (lead.slot << table.step)
+        return None if page is None else Table(table.stage, page, table.level - 1, base)
+
+    def host(self, space: Space, stage: str, address: int) -> int | None:
+        """The host address of a table. Under nesting those of the first stage are guest physical; None where
+        the second stage has no place for one.
+        """
+        if space.path != "NEST" or stage == "second":
+            return address
+        job = Job(self.unit, Request(0, 0, pasid=0), None, commit=False, trace=None)
+        try:
+            leaf = job.finish(second.walk(job, space, address, second.Ask(0, second.SCALABLE, dirties=False)))
+        except Refused:
+            return None
+        return leaf.base | address & (1 << leaf.shift) - 1
+
+    def root(self, space: Space) -> Table:
+        """The table that the walk of a request starts from."""
+        stage, page, levels = _stage(space)
+        found = self.host(space, stage, page)
+        return Table(stage, page if found is None else found, levels)
+
+    def mapped(self, space: Space, table: Table) -> int:
+        """How many 4 KiB pages are mapped by `table` and what is below it."""
+        key = table[:3]
+        if key not in self._counts:
+            leaves = sum(1 << 9 * (table.level - 1) for lead in self.entries(table) if lead.leaf)
+            self._counts[key] = leaves + sum(self.mapped(space, each) for each in self.below(space, table))
+        return self._counts[key]
+
     def pages(self, space: Space) -> int:
-        """How many 4 KiB pages `space` maps. Nested spaces are counted by their first stage."""
+        """How many 4 KiB pages `space` maps. Nested spaces are counted by their first stage. Raises BadImage
+        for tables that loop.
+        """
         if space.path == "PT":
             return 0
-        stage, root, levels = _stage(space)
-        return self._count(stage, root, levels)
+        count, levels = self.mapped(space, self.root(space)), dict[tuple[str, int], int]()
+        for stage, page, level in self._counts:
+            known = levels.setdefault((stage, page), level)
+            if known != level:
+                raise BadImage(
+                    f"tables loop: the page at {page:#x} is a table of level {known} and of level {level}"
+                )
+        return count
 
     def ranges(self, space: Space) -> Iterator[MappedRange]:
-        """What `space` maps, in order, neighbours merged. Nested spaces show their first stage."""
-        if space.path == "PT":
+        """What `space` maps, in order, neighbours merged. Nested spaces show their first stage. Raises
+        BadImage for tables that loop.
+        """
+        if not self.pages(space):
             return
-        stage, root, levels = _stage(space)
         last: MappedRange | None = None
-        for part in self._leaves(stage, root, levels, 0, 3):
+        for part in self._leaves(space, self.root(space), ALL):
             merged = _merge(last, part) if last else None
             if last and not merged:
                 yield last
@@ -172,58 +267,21 @@ class Survey:
         if last:
             yield last
 
-    def _leaves(self, stage: str, table: int, level: int, base: int, allowed: int) -> Iterator[MappedRange]:
-        shift = 3 + 9 * level
-        for index, entry, leaf in self._table(stage, table, level).entries:
-            iova = base + (index << shift)
-            here = allowed & _permissions(stage, entry)
-            if not here:
+    def _leaves(self, space: Space, table: Table, above: int) -> Iterator[MappedRange]:
+        for lead in self.entries(table):
+            rights = above & lead.rights
+            allowed = granted(space, rights, supervisor=space.rid_priv) if table.stage == "first" else rights
+            if not allowed:
                 continue
-            if not leaf:
-                yield from self._leaves(stage, entry & ENTRY_ADDRESS, level - 1, iova, here)
+            if not lead.leaf:
+                below = self.next(space, table, lead)
+                if below:
+                    yield from self._leaves(space, below, rights)
                 continue
-            size = 1 << shift
-            address = entry & ENTRY_ADDRESS & -size
-            yield MappedRange(_signed(stage, iova), address, size, size, bool(here & 1), bool(here & 2))
-
-    def _count(self, stage: str, table: int, level: int) -> int:
-        key = (stage, table, level)
-        if key not in self._counts:
-            total = 0
-            for _, entry, leaf in self._table(stage, table, level).entries:
-                total += (
-                    1 << 9 * (level - 1) if leaf else self._count(stage, entry & ENTRY_ADDRESS, level - 1)
-                )
-            self._counts[key] = total
-        return self._counts[key]
-
-    def _table(self, stage: str, table: int, level: int) -> _Table:
-        known = self._tables.get((stage, table))
-        if known is None:
-            known = self._tables[stage, table] = (level, self._read_table(stage, table, level))
-        if known[0] != level:
-            raise BadImage(
-                f"tables loop: the page at {table:#x} is a table of level {known[0]} and of level {level}"
-            )
-        return known[1]
-
-    def _read_table(self, stage: str, table: int, level: int) -> _Table:
-        rules, present = self.unit.rules, 1 if stage == "first" else 3
-        pointers = (rules.first_table if stage == "first" else rules.second_table)[level]
-        leaves = (rules.first_leaf if stage == "first" else rules.second_leaf)[level]
-        entries = []
-        for index, entry in enumerate(self._page(table)):
-            if not entry & present:
-                continue
-            leaf = level == 1 or bool(entry & 0x80 and level <= 3)
-            if not entry & (leaves if leaf else pointers):
-                entries.append((index, entry, leaf))
-        return _Table(tuple(entries))
-
-    def _page(self, address: int) -> Sequence[int]:
-        bulk = getattr(self.unit.memory, "read_page", None)
-        page: Sequence[int] | None = bulk(address >> 12) if bulk else None
-        return page if page is not None else self._words(address, 512)
+            size = 1 << table.step
+            iova = _signed(space, table.base + (lead.slot << table.step))
+            if not space.outside[0] <= iova < space.outside[1]:
+                yield MappedRange(iova, lead.address, size, size, bool(allowed & READ), bool(allowed & WRITE))
 
     def _words(self, address: int, count: int) -> tuple[int, ...]:
         """`count` words from memory; none when it is not there."""
@@ -239,16 +297,10 @@ def _stage(space: Space) -> tuple[str, int, int]:
     return "first", space.first_root, space.first_levels
 
 
-def _permissions(stage: str, entry: int) -> int:
-    """READ and WRITE bits of one entry, for a user request."""
-    if stage == "second":
-        return entry & 3
-    return (1 | entry & 2) if entry & 4 else 0
-
-
-def _signed(stage: str, iova: int) -> int:
-    """A first-stage address in its canonical form (4-level tables)."""
-    return iova | 0xFFFF_0000_0000_0000 if stage == "first" and iova >> 47 == 1 else iova
+def _signed(space: Space, iova: int) -> int:
+    """A first-stage address in its canonical form."""
+    top = 12 + 9 * space.first_levels
+    return iova | TOP - (1 << top) if space.path != "SS" and iova >> top - 1 else iova
 
 
 def _merge(a: MappedRange, b: MappedRange) -> MappedRange | None:

@@ -16,13 +16,9 @@ from vtdkit.vtd.requests import Fault, Interrupt, Translation
 from vtdkit.vtd.tables.interrupts import IRTE, IRTE_POSTED, MSI_ADDRESS
 from vtdkit.vtd.tables.layout import Entry
 from vtdkit.vtd.walk import ats
-from vtdkit.vtd.walk.job import Job, Steps
+from vtdkit.vtd.walk.job import Job, NotModelled, Steps
 
 _BY_SID, _BY_BUS, _RESERVED_CHECK = 1, 2, 3
-
-
-class NotModelled(Exception):
-    """A legal thing that this model decodes but does not carry out. The text says what it was."""
 
 
 def window(job: Job) -> Steps[Translation | Fault | None]:
@@ -85,7 +81,8 @@ def _entry(job: Job, address: int, index: int) -> Steps[Entry]:
     if cached:
         job.mark(IRTE, 0, index, cached.entry.raw, source="interrupt entry cache")
         return cached.entry
-    entry = yield from job.read(IRTE, address, index, "IR.23")
+    raw = yield from job.read(IRTE, address, index, "IR.23")
+    entry = Entry(IRTE, raw)
     if cache is not None and entry.P:
         cache.put(index, CachedIrte(index, entry))
     return entry

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from vtdkit.vtd.requests import Fault, Request, Translation
-from vtdkit.vtd.walk.job import Space
+from vtdkit.vtd.walk.space import Space
 
 RULES: dict[str, str] = {
     "TE without SRTP": "Set the root table pointer before every 0 to 1 transition of TE.",

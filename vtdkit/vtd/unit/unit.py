@@ -18,7 +18,7 @@ access.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -35,8 +35,8 @@ from vtdkit.vtd.registers.events import Event
 from vtdkit.vtd.registers.file import RegisterFile
 from vtdkit.vtd.requests import Fault, Kind, Request, Translation
 from vtdkit.vtd.tables.layout import Entry
-from vtdkit.vtd.walk import engine, quick
-from vtdkit.vtd.walk.job import Access, Job, Mark, Steps
+from vtdkit.vtd.walk import engine
+from vtdkit.vtd.walk.job import Job, Mark, Steps
 from vtdkit.vtd.walk.rules import rules_for
 from vtdkit.vtd.walk.trace import Walk, record
 
@@ -149,7 +149,6 @@ class RemappingUnit:
         """SRTP took effect: the root table, TTM and SSIRWE in force."""
         self.root_table, self.mode, self.ssirwe = table, mode, ssirwe
         self.rules = rules_for(self.capabilities, self.quirks, ssirwe)
-        self._quick = quick.Quick(self)
 
     def latch_interrupts(self, table: int, entries: int, extended: bool) -> None:
         """SIRTP took effect: the interrupt remapping table in force."""
@@ -178,8 +177,7 @@ class RemappingUnit:
 
     def protected(self, low: int, high: int) -> bool:
         """Whether an access from `low` up to but not including `high` hits a protected memory region."""
-        registers = self.registers
-        if not registers["PMEN"] & 1:
+        if not self.registers.values["PMEN"] & 1:
             return False
         return any(
             base <= limit and low <= limit and high > base
@@ -197,14 +195,17 @@ class RemappingUnit:
 
     def translate(self, request: Request) -> Translation | Fault:
         """Answer a request as this unit would now, from its caches or from memory; faults are recorded."""
-        answer = self._quick.translate(request)
-        return answer if answer is not None else self.finish(self.walk_steps(request))
+        return self.finish(self._answer(request, stepped=False))
 
-    def walk_steps(self, request: Request) -> Generator[Access, None, Translation | Fault]:
+    def walk_steps(self, request: Request) -> Steps[Translation | Fault]:
         """`translate`, one memory access at a time: yields before each access, returns the answer at the
         end.
         """
-        answer = yield from engine.answer(Job(self, request, self.caches, commit=True, trace=None))
+        return self._answer(request, stepped=True)
+
+    def _answer(self, request: Request, *, stepped: bool) -> Steps[Translation | Fault]:
+        job = Job(self, request, self.caches, commit=True, trace=None, stepped=stepped)
+        answer = yield from engine.answer(job)
         fault = answer if isinstance(answer, Fault) else answer.why
         if fault is not None:
             self.log_fault(fault)
@@ -238,15 +239,7 @@ class RemappingUnit:
         silent = self.quirks.interrupt_faults_silent and fault.label.startswith("IR.")
         return fault.recorded and not silent and self.faults.add(fault)
 
-    @staticmethod
-    def finish(steps: Steps[T]) -> T:
-        """Run a paused walk to its end."""
-        try:
-            while True:
-                next(steps)
-        except StopIteration as end:
-            value: T = end.value
-            return value
+    finish = staticmethod(Job.finish)
 
     # invalidation
 

@@ -6,12 +6,11 @@ Mirrors the translation-completion rules of the VT-d specification, rev 5.10, ch
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from vtdkit.vtd.requests import Completion, Translation
 
-from .job import Job, Leaf, Space
+from .job import Job
 from .rules import in_interrupt_range
+from .space import Leaf, Space
 
 
 def size_code(address: int, size: int) -> tuple[int, int]:
@@ -52,7 +51,7 @@ def completed(job: Job, space: Space, leaf: Leaf, answer: Translation) -> Transl
         PRIV=int(privileged),
         address=address,
     )
-    return replace(answer, writable=writable, completion=completion)
+    return answer._replace(writable=writable, completion=completion)
 
 
 def _not_snooped(space: Space, leaf: Leaf) -> bool:
@@ -68,7 +67,7 @@ def _largest_region(job: Job, answer: Translation) -> Translation:
     for size, supported in ((1 << 30, sizes & 2), (1 << 21, sizes & 1)):
         base = answer.address & -size
         if supported and base + size <= job.rules.host_limit and not in_interrupt_range(base, base + size):
-            return replace(answer, size=size)
+            return answer._replace(size=size)
     return answer
 
 

@@ -15,18 +15,19 @@ from vtdkit.vtd.interrupts import remapping as interrupts
 from vtdkit.vtd.requests import READ, WRITE, Fault, Translation
 from vtdkit.vtd.tables.pages import first_stage_entry, second_stage_entry
 
-from . import ats, legacy, permission, scalable
+from . import ats, legacy, scalable
 from . import first_stage as first
 from . import second_stage as second
-from .job import Job, Leaf, Refused, Space, Steps
+from .job import Job, NotModelled, Refused, Steps
 from .rules import in_interrupt_range
+from .space import Leaf, Space
 
 LEGACY_MODE, SCALABLE_MODE, RESERVED_MODE, ABORT_MODE = range(4)
 _PATHS = {"FS": "first stage", "SS": "second stage", "NEST": "nested", "PT": "pass-through"}
 
 
 def answer(job: Job) -> Steps[Translation | Fault]:
-    """Translate `job.request`. Yields before each memory access."""
+    """Translate `job.request`. Yields before each memory access, if the job is stepped."""
     try:
         granted = yield from _grant(job)
     except Refused as refusal:
@@ -38,9 +39,7 @@ def _grant(job: Job) -> Steps[Translation | Fault]:
     request, unit = job.request, job.unit
     if request.at == "translation" and request.kind != "read":
         job.refuse("AT")
-    if request.pasid is None and in_interrupt_range(
-        request.address, request.address + max(1, request.length)
-    ):
+    if request.pasid is None and in_interrupt_range(request.address, job.end):
         special = yield from interrupts.window(job)
         if special is not None:
             return special
@@ -49,7 +48,7 @@ def _grant(job: Job) -> Steps[Translation | Fault]:
     root_table_register(job)
     if job.caches and request.at == "untranslated":
         hit = job.caches.iotlb.find(request.sid, request.pasid, request.address, request.kind)
-        if hit and not _needs_dirty(job, hit):
+        if hit and not needs_dirty(job, hit):
             return _from_iotlb(job, hit)
     if request.at == "translated":
         yield from _translated(job)
@@ -59,9 +58,16 @@ def _grant(job: Job) -> Steps[Translation | Fault]:
         unit.diagnostics.space_used(space)
     if job.caches and request.at == "translation":
         hit = job.caches.iotlb.find(request.sid, request.pasid, request.address)
-        if hit and not _needs_dirty(job, hit):
+        if hit and not needs_dirty(job, hit):
             return _from_iotlb(job, hit)
-    leaf = yield from _pages(job, space)
+    low, high, label = space.outside
+    if low <= request.address < high:
+        job.refuse(label)
+    try:
+        leaf = yield from _WALKS[space.path](job, space)
+    except Refused as refusal:
+        _remember(job, space, refusal.label)
+        raise
     result = _finish(job, space, leaf, cached=False)
     if job.caches and result:
         job.caches.iotlb.keep(request.sid, request.pasid, request.address, space, leaf)
@@ -73,7 +79,7 @@ def _untouched(job: Job) -> Translation:
     if job.request.at != "untranslated":
         job.refuse("TES")
     address = job.request.address
-    _protected(job, address, address + max(1, job.request.length))
+    _protected(job, address, job.end)
     return Translation(job.request, address, 4096, True, True, "off", None, 0, 0)
 
 
@@ -89,8 +95,6 @@ def root_table_register(job: Job) -> None:
     if unit.mode == LEGACY_MODE:
         if unit.ssirwe:
             job.refuse("RTA.1.4")
-        if job.page_request:
-            job.refuse("RTA.3")
         if job.request.pasid is not None:
             job.refuse("RTA.2")
     elif job.request.execute and caps.major >= 8:
@@ -98,35 +102,37 @@ def root_table_register(job: Job) -> None:
 
 
 def _translated(job: Job) -> Steps[None]:
+    """A translated request carries an address the device was given before: remapping trusts it, apart from
+    the gate in the context entry, the host address width and the interrupt range.
+    """
     if job.unit.mode == LEGACY_MODE:
         yield from legacy.find(job)
-        permission.legacy(job)
+        width, interrupt = "LGN.1.2", "LGN.4"
     else:
-        words = yield from scalable.context(job)
-        yield from permission.check(job, words)
-    _protected(job, job.request.address, job.request.address + max(1, job.request.length))
+        entry = yield from scalable.context(job)
+        if entry.HPTE:
+            raise NotModelled(f"the host permission table that {entry!r} asks for")
+        width, interrupt = "SGN.4.1", "SGN.8.3"
+    address, end = job.request.address, job.end
+    if address >= job.rules.host_limit:
+        job.refuse(width)
+    if in_interrupt_range(address, end):
+        job.refuse(interrupt)
+    _protected(job, address, end)
 
 
-def _pages(job: Job, space: Space) -> Steps[Leaf]:
-    """The page-table walk that the translation type asks for."""
-    address = job.request.address
-    if space.path == "PT":
-        return _pass_through(job, space, address)
-    if space.path == "SS":
-        if address >= space.second_limit:
-            job.refuse("LGN.1.1" if space.legacy else "SGN.5")
-        need = 0 if job.translation_request else job.need
-        ask = second.Ask(need, second.LEGACY if space.legacy else second.SCALABLE, dirties=job.wants_write)
-        try:
-            leaf = yield from second.walk(job, space, address, ask)
-        except Refused as refusal:
-            _remember(job, space, refusal.label)
-            raise
-    elif space.path == "FS":
-        leaf = yield from first.walk(job, space, address)
-    else:
-        leaf = yield from first.nested(job, space, address)
-    return leaf
+def _second(job: Job, space: Space) -> Steps[Leaf]:
+    return second.walk(job, space, job.request.address, second.asked(job, space))
+
+
+def _through(job: Job, space: Space) -> Steps[Leaf]:
+    """Pass-through: the page is where its address says."""
+    return Leaf(job.request.address & ~0xFFF, 12, 0, 0)
+    yield
+
+
+# The page-table walk that each translation type asks for.
+_WALKS = {"SS": _second, "FS": first.walk, "NEST": first.nested, "PT": _through}
 
 
 def _remember(job: Job, space: Space, label: str) -> None:
@@ -134,23 +140,17 @@ def _remember(job: Job, space: Space, label: str) -> None:
     are.
     """
     request = job.request
-    if job.caches and job.rules.caps.CM and not job.translation_request:
+    if job.caches and job.rules.caps.CM and space.path == "SS" and not job.translation_request:
         job.caches.iotlb.keep_refusal(request.sid, request.pasid, request.address, space, request.kind, label)
 
 
-def _pass_through(job: Job, space: Space, address: int) -> Leaf:
-    if address >= job.rules.host_limit and not job.rules.quirks.pass_through_unchecked:
-        job.refuse("LGN.1.3" if space.legacy else "SGN.4.2")
-    return Leaf(address & ~0xFFF, 12, 0, 0)
-
-
-def _needs_dirty(job: Job, hit: IotlbTag) -> bool:
+def needs_dirty(job: Job, hit: IotlbTag) -> bool:
     """Whether a flag in memory must be set before the cached translation may be used."""
     return (
         job.wants_write
         and not hit.leaf.dirty
         and not hit.refusal
-        and _granted(job, hit.space, hit.leaf) & WRITE != 0
+        and granted(job, hit.space, hit.leaf) & WRITE != 0
     )
 
 
@@ -176,49 +176,43 @@ def _from_iotlb(job: Job, hit: IotlbTag) -> Translation | Fault:
         return answer
 
 
-def _granted(job: Job, space: Space, leaf: Leaf) -> int:
+def granted(job: Job, space: Space, leaf: Leaf) -> int:
     """The permissions of the request's privilege, as READ and WRITE bits."""
-    if space.path in ("FS", "NEST") and not (leaf.user or job.supervisor):
-        return 0
-    write = leaf.first_writable or (job.supervisor and not space.wpe)
-    return READ * leaf.second_readable | WRITE * (leaf.second_writable and write)
+    if space.path in ("FS", "NEST"):
+        return leaf.second & first.granted(space, leaf.first, supervisor=job.supervisor)
+    return leaf.second
 
 
-def _insist(job: Job, space: Space, leaf: Leaf) -> int:
+def insist(job: Job, space: Space, leaf: Leaf) -> int:
     """The permissions granted, once it is sure that they are enough for an untranslated request."""
-    granted = _granted(job, space, leaf)
-    if job.translation_request:
-        return granted
-    if space.path in ("FS", "NEST") and not (leaf.user or job.supervisor):
-        job.refuse("SGN.2")
-    missing = job.need & ~granted
-    if job.request.kind == "zero-length read" and job.rules.caps.ZLR and leaf.second_writable:
-        missing = 0
-    if missing:
-        read, write = ("LGN.3", "LGN.2") if space.legacy else ("SGN.7", "SGN.6")
-        job.refuse(write if missing & WRITE else read)
-    return granted
+    rights = granted(job, space, leaf)
+    if job.need & ~rights and not job.translation_request:
+        if space.path in ("FS", "NEST"):
+            job.insist(first.permitted(job, space, leaf.first))
+        job.insist(second.permitted(job, second.asked(job, space), leaf.second))
+    return rights
 
 
 def _finish(job: Job, space: Space, leaf: Leaf, *, cached: bool) -> Translation:
     """The checks of the result, and the answer."""
     request = job.request
-    granted = _insist(job, space, leaf)
+    rights = insist(job, space, leaf)
     size = 1 << leaf.shift
     address = leaf.base | request.address & size - 1
+    end = address + job.end - request.address
     whole_page = job.translation_request or job.rules.quirks.interrupt_page
-    low, high = (leaf.base, leaf.base + size) if whole_page else (address, address + max(1, request.length))
+    low, high = (leaf.base, leaf.base + size) if whole_page else (address, end)
     if in_interrupt_range(low, high):
         if space.path == "PT" and job.translation_request:
             return ats.interrupt_range(job)
-        job.refuse(_interrupt_label(job, space))
-    _protected(job, address, address + max(1, request.length))
+        job.refuse(interrupt_label(job, space))
+    _protected(job, address, end)
     answer = Translation(
         request,
         address,
         size,
-        bool(granted & READ),
-        bool(granted & WRITE),
+        bool(rights & READ),
+        bool(rights & WRITE),
         _PATHS[space.path],
         space.did,
         leaf.level,
@@ -228,7 +222,8 @@ def _finish(job: Job, space: Space, leaf: Leaf, *, cached: bool) -> Translation:
     return ats.completed(job, space, leaf, answer) if job.translation_request else answer
 
 
-def _interrupt_label(job: Job, space: Space) -> str:
+def interrupt_label(job: Job, space: Space) -> str:
+    """The condition of a result that lies in the interrupt range."""
     if space.legacy:
         return "LGN.4"
     return "SGN.8.2" if job.translation_request else "SGN.8.1"

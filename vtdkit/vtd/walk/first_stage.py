@@ -1,26 +1,35 @@
 """The first-stage walk: x86-64 page tables of 4 or 5 levels, alone or nested in a second stage.
 
-For each entry, in this order: find it (under nesting its address is guest physical and the second stage is
-walked for it), read it, P, user permission, write permission (both see `Capabilities.reserved_first`),
-reserved bits, A/EA/D flags. Under nesting the address in every entry must be within the second stage's width.
+      sign       level 5  level 4  level 3  level 2  level 1
+    +------------+--------+--------+--------+--------+--------+----------+
+    | 63 ..... 57| 56..48 | 47..39 | 38..30 | 29..21 | 20..12 | 11 ... 0 |   an input address. The bits above
+    +------------+--------+--------+--------+--------+--------+----------+   the tables repeat the highest bit
+                                       1G       2M       4K                  below: 56, with 4 levels 47
+                                                                             ("canonical")
+Under nesting the address of every table and of the page is guest physical: the second stage is walked for
+each, and each must lie within its width.
 
-A translation request does not end at a missing write permission: its answer says so. A missing user
-permission ends it, since nothing would be left.
+`decode` is what one entry says, whoever asks, and `objection` what is wrong with it for one request. A
+translation request does not end at a missing write permission: its answer says so. A missing user permission
+ends it, since nothing would be left.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from vtdkit.vtd.memory import AccessError
-from vtdkit.vtd.requests import READ, WRITE
+from vtdkit.vtd.memory import WORD, AccessError
+from vtdkit.vtd.requests import READ, USER, WRITE
 from vtdkit.vtd.tables.pages import FS_PTE, first_stage_entry
 
 from . import second_stage as second
-from .job import Access, Job, Leaf, Space, Steps
-from .rules import ENTRY_ADDRESS
+from .job import Access, Job, Steps
+from .rules import ENTRY_ADDRESS, PAGES, Rules
+from .space import ALL, TOP, Leaf, Reading, Space
 
 _P, _RW, _US, _A, _D, _EA = (FS_PTE.mask(name) for name in ("P", "RW", "US", "A", "D", "EA"))
+ROOT, LOWER = "SFS.4", "SFS.1"
+"""The conditions of a table that cannot be read: the topmost, and any other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,133 +43,133 @@ class Where:
     updatable: bool
 
 
-def canonical(address: int, levels: int) -> bool:
-    """Whether the bits above the width of a first stage of `levels` levels all equal its top bit."""
-    top = 11 + 9 * levels
-    return address >> top in (0, (1 << 64 - top) - 1)
+def hole(width: int) -> tuple[int, int, str]:
+    """The addresses that are not canonical (SGN.1) with tables `width` bits wide: first, and first after."""
+    return 1 << width - 1, TOP - (1 << width - 1), "SGN.1"
 
 
-def walk(job: Job, space: Space, address: int) -> Steps[Leaf]:
-    """Walk the first stage of `space` for `address`; under nesting the leaf's base is guest physical."""
-    if not canonical(address, space.first_levels):
-        job.refuse("SGN.1")
-    level, table = space.first_levels, space.first_root
-    user, writable = True, True
+def decode(rules: Rules, level: int, raw: int) -> Reading:
+    """What an entry of the first stage says: is it a leaf, its rights, its reserved bits, where it leads."""
+    rights = READ | raw & (_RW | _US) if raw & _P else 0  # RW and US stand where WRITE and USER do
+    if level == 1 or (raw & 0x80 and level <= 3):
+        return True, rights, raw & rules.first_leaf[level], raw & PAGES[level]
+    return False, rights, raw & rules.first_table[level], raw & ENTRY_ADDRESS
+
+
+def granted(space: Space, rights: int, *, supervisor: bool) -> int:
+    """READ and WRITE that the first stage's `rights` mean for a user's or a supervisor's request."""
+    if not (supervisor or rights & USER):
+        return 0
+    return rights & (READ | WRITE) | (WRITE if supervisor and not space.wpe else 0)
+
+
+def objection(
+    job: Job, space: Space, level: int, raw: int, said: Reading, before: int, *, updatable: bool
+) -> str:
+    """The first condition that an entry meets, "" for none. `before` are the rights of the entries above,
+    `updatable` whether the second stage lets the entry be written.
+    """
+    rules = job.rules
+    leaf, rights, reserved, _ = said
+    if raw == WORD and rules.quirks.all_ones_unreadable:
+        return ROOT if level == space.first_levels else LOWER
+    if not rights:  # P=0
+        return "SFS.2"
+    if reserved and rules.caps.reserved_first:
+        return "SFS.3"
+    rights &= before
+    label = permitted(job, space, rights)
+    if label:
+        return label
+    if reserved:
+        return "SFS.3"
+    if _flagged(job, space, raw, leaf, rights) != raw:
+        if not space.snooped and not rules.quirks.flags_without_snoop:  # flags need a snooped walk
+            return "SFS.9"
+        if not updatable:
+            return "SFS.8"
+    if space.path == "NEST" and raw & ENTRY_ADDRESS >= space.second_limit:
+        return "SFS.5"
+    return ""
+
+
+def permitted(job: Job, space: Space, rights: int) -> str:
+    """The condition that rights are too few for the request; "" when they are enough."""
+    may = granted(space, rights, supervisor=job.supervisor)
+    if not may:
+        return "SGN.2"
+    return "SGN.6" if job.request.writes and not may & WRITE else ""
+
+
+def _flagged(job: Job, space: Space, raw: int, leaf: bool, rights: int) -> int:
+    """The entry with the flags that hardware sets when it uses it: A, EA, and D in a leaf."""
+    dirty = leaf and job.wants_write and granted(space, rights, supervisor=job.supervisor) & WRITE
+    return raw | _A | (_EA if space.eafe else 0) | (_D if dirty else 0)
+
+
+def walk(job: Job, space: Space) -> Steps[Leaf]:
+    """Walk the first stage of `space` for the request; under nesting the leaf's base is guest physical."""
+    address = job.request.address
+    level, table, allowed = space.first_levels, space.first_root, ALL
     cached = job.caches and job.caches.first.find(space.did, space.tag, address)
     if cached:
-        level, table = cached.level - 1, cached.table
-        user, writable = bool(cached.allowed & _US), bool(cached.allowed & _RW)
-        job.mark(
-            first_stage_entry(cached.level, leaf=False), 0, 0, cached.entry, cached.level, "structure cache"
-        )
-        _permission(job, space, user, writable)
+        level, table, allowed = cached.level - 1, cached.table, cached.allowed
+        shape = first_stage_entry(cached.level, leaf=False)
+        job.mark(shape, 0, 0, cached.entry, cached.level, "structure cache")
+        job.insist(permitted(job, space, allowed))
     while True:
-        shift = 3 + 9 * level
         root = level == space.first_levels
-        where = yield from _locate(job, space, table + (address >> shift & 511) * 8, root=root)
-        entry = yield from _read(job, where, level, "SFS.4" if root else "SFS.1")
-        leaf = level == 1 or bool(entry & 0x80 and level <= 3)
-        here_user, here_writable = user and bool(entry & _US), writable and bool(entry & _RW)
-        _check(job, space, entry, level, here_user, here_writable)
-        found = yield from _set_flags(job, space, entry, where, leaf, _may_write(job, space, here_writable))
-        if found is None:
-            continue
-        entry, user, writable = found, here_user, here_writable
-        table = entry & ENTRY_ADDRESS
-        if space.path == "NEST" and table >= space.second_limit:
-            job.refuse("SFS.5")
+        where = yield from _locate(job, space, table + (address >> 3 + 9 * level & 511) * 8, root=root)
+        raw = yield from _read(job, where, level, ROOT if root else LOWER)
+        said = leaf, rights, _, target = decode(job.rules, level, raw)
+        job.mark(first_stage_entry(level, leaf=leaf), where.host, where.at >> 3 & 511, raw, level)
+        job.insist(objection(job, space, level, raw, said, allowed, updatable=where.updatable))
+        allowed &= rights
+        wanted = _flagged(job, space, raw, leaf, allowed)
+        if wanted != raw:
+            found = yield from job.update("first-stage flags", where.host, raw, wanted, "SFS.10")
+            if found != raw:
+                continue  # another agent changed it in between: look again
         if leaf:
-            base = table & -(1 << shift)
-            job.remark(f"maps {1 << shift:#x} bytes at {base:#x}")
-            return Leaf(base, shift, entry, level, user, writable, dirty=bool(entry & _D))
-        job.remark(f"next table at {table:#x}")
+            job.remark("maps {:#x} bytes at {:#x}", 8 << 9 * level, target)
+            return Leaf(target, 3 + 9 * level, wanted, level, first=allowed, dirty=bool(wanted & _D))
+        job.remark("next table at {:#x}", target)
         if job.caches:
-            allowed = _US * user | _RW * writable
-            job.caches.first.keep(space.did, space.tag, address, level, entry, table, allowed)
-        level -= 1
+            job.caches.first.keep(space.did, space.tag, address, level, wanted, target, allowed)
+        table, level = target, level - 1
 
 
 def _locate(job: Job, space: Space, at: int, *, root: bool) -> Steps[Where]:
     """Where a first-stage entry is in host memory. Under nesting that takes a second-stage walk."""
     if space.path != "NEST":
         return Where(at, at, True)
-    need = READ | WRITE if space.ssade else READ
-    sites = second.FIRST_ROOT if root else second.FIRST_TABLE
     job.inner = True
-    leaf = yield from second.walk(job, space, at, second.Ask(need, sites, dirties=space.ssade))
+    leaf = yield from second.walk(job, space, at, second.asked_for_table(space, root=root))
     job.inner = False
-    return Where(at, leaf.base | at & (1 << leaf.shift) - 1, leaf.second_writable)
+    return Where(at, leaf.base | at & (1 << leaf.shift) - 1, bool(leaf.second & WRITE))
 
 
 def _read(job: Job, where: Where, level: int, label: str) -> Steps[int]:
-    yield Access(f"first-stage level {level}", where.host)
+    if job.stepped:
+        yield Access(f"first-stage level {level}", where.host)
     try:
-        entry = job.memory.read64(where.host)
+        return job.memory.read64(where.host)
     except AccessError:
         job.mark(first_stage_entry(level, leaf=False), where.host, where.at >> 3 & 511, 0, level)
         job.refuse(label)
-    if job.trace is not None:
-        leaf = level == 1 or bool(entry & 0x80 and level <= 3)
-        job.mark(first_stage_entry(level, leaf=leaf), where.host, where.at >> 3 & 511, entry, level)
-    return entry
 
 
-def _check(job: Job, space: Space, entry: int, level: int, user: bool, writable: bool) -> None:
-    """The conditions of one entry, in order."""
-    if not entry & _P:
-        job.refuse("SFS.2")
-    rules = job.rules
-    leaf = level == 1 or bool(entry & 0x80 and level <= 3)
-    reserved = entry & (rules.first_leaf if leaf else rules.first_table)[level]
-    if reserved and rules.caps.reserved_first:
-        job.refuse("SFS.3")
-    _permission(job, space, user, writable)
-    if reserved:
-        job.refuse("SFS.3")
-
-
-def _permission(job: Job, space: Space, user: bool, writable: bool) -> None:
-    if not user and not job.supervisor:
-        job.refuse("SGN.2")
-    if job.request.writes and not _may_write(job, space, writable):
-        job.refuse("SGN.6")
-
-
-def _may_write(job: Job, space: Space, writable: bool) -> bool:
-    return writable or (job.supervisor and not space.wpe)
-
-
-def _set_flags(
-    job: Job, space: Space, entry: int, where: Where, leaf: bool, writable: bool
-) -> Steps[int | None]:
-    """Set A, EA and D where they are missing. None: another agent changed the entry, read it again."""
-    wanted = entry | _A | (_EA if space.eafe else 0) | (_D if leaf and job.wants_write and writable else 0)
-    if wanted == entry:
-        return entry
-    if not space.snooped and not job.rules.quirks.flags_without_snoop:
-        job.refuse("SFS.9")
-    if not where.updatable:
-        job.refuse("SFS.8")
-    found = yield from job.update("first-stage flags", where.host, entry, wanted, "SFS.10")
-    return wanted if found == entry else None
-
-
-def nested(job: Job, space: Space, address: int) -> Steps[Leaf]:
+def nested(job: Job, space: Space) -> Steps[Leaf]:
     """Walk the first stage, then the second for the guest address it gives. The leaf is the smaller of the
     two pages.
     """
-    inner = yield from walk(job, space, address)
-    guest = inner.base | address & (1 << inner.shift) - 1
-    need = 0 if job.translation_request else job.need
-    dirties = job.wants_write and _may_write(job, space, inner.first_writable)
-    outer = yield from second.walk(job, space, guest, second.Ask(need, second.SCALABLE, dirties=dirties))
+    inner = yield from walk(job, space)
+    guest = inner.base | job.request.address & (1 << inner.shift) - 1
+    ask = second.asked(job, space)
+    if not granted(space, inner.first, supervisor=job.supervisor) & WRITE:
+        ask = replace(ask, dirties=False)
+    outer = yield from second.walk(job, space, guest, ask)
     shift = min(inner.shift, outer.shift)
     host = outer.base | guest & (1 << outer.shift) - 1
-    return replace(
-        outer,
-        base=host & -(1 << shift),
-        shift=shift,
-        user=inner.user,
-        first_writable=inner.first_writable,
-        dirty=inner.dirty and outer.dirty,
-    )
+    dirty = inner.dirty and outer.dirty
+    return outer._replace(base=host & -(1 << shift), shift=shift, first=inner.first, dirty=dirty)

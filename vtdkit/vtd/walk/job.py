@@ -2,9 +2,10 @@
 
 A `Job` carries what the steps of a translation share: the request, the unit, what has been learnt so far
 (FPD, PASID), and, if somebody is watching, the trace. The steps themselves are generator functions in
-`legacy`, `scalable`, `second`, `first` and `permission`. Each yields an `Access` *before* every memory
-access, so that another agent may run between two accesses of one walk; a condition of the fault tables ends
-the walk by raising `Refused` with its label.
+`legacy`, `scalable`, `second_stage` and `first_stage`. A job that is `stepped` yields an `Access` *before*
+every memory access, so that another agent may run between two accesses of one walk; any other runs to its end
+without a pause, which is three times as fast. A condition of the fault tables ends the walk by raising
+`Refused` with its label.
 
 An entry of 128 bits or less is read in one access, as hardware does; larger ones in several, lowest first, so
 a torn read can happen there and only there.
@@ -18,14 +19,13 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn, TypeVar
 
 from vtdkit.vtd.faults.reasons import REASONS
 from vtdkit.vtd.memory import AccessError
-from vtdkit.vtd.plain import shown
 from vtdkit.vtd.quirks import reported_code
 from vtdkit.vtd.requests import NEEDS, Completion, Fault, Request, Translation, bdf
-from vtdkit.vtd.tables.layout import Entry, Structure
+from vtdkit.vtd.tables.layout import Structure
 
 if TYPE_CHECKING:
     from vtdkit.vtd.caches.caches import Caches
-    from vtdkit.vtd.unit.unit import RemappingUnit
+    from vtdkit.vtd.state import Walked
 
 T = TypeVar("T")
 
@@ -49,57 +49,8 @@ class Refused(Exception):
         self.label = label
 
 
-@dataclass(frozen=True, slots=True)
-class Space:
-    """What the context or PASID entry says about the requests that use it. Roots and limits are addresses.
-
-    `path` is FS, SS, NEST or PT. `tag` is the PASID under which page-table entries are cached (None in legacy
-    mode).
-    """
-
-    path: str
-    legacy: bool
-    did: int
-    tag: int | None
-    fpd: bool
-    second_root: int = 0
-    second_levels: int = 0
-    second_limit: int = 0
-    first_root: int = 0
-    first_levels: int = 0
-    sre: bool = False
-    wpe: bool = False
-    eafe: bool = False
-    ssade: bool = False
-    snooped: bool = False
-    pgsnp: bool = False
-    rid_priv: bool = False
-    translations_allowed: bool = False
-
-    __repr__ = shown
-
-
-@dataclass(frozen=True, slots=True)
-class Leaf:
-    """The end of a page walk: where the page is and the AND of the permissions on the way.
-
-    `base` is the host address of the page (or of the piece of it that both stages agree on), `shift` its size
-    as a power of two. A stage that was not walked grants everything. `dirty` says that a write needs no flag
-    update.
-    """
-
-    base: int
-    shift: int
-    entry: int
-    level: int
-    user: bool = True
-    first_writable: bool = True
-    second_readable: bool = True
-    second_writable: bool = True
-    dirty: bool = True
-    snoop: bool = False
-
-    __repr__ = shown
+class NotModelled(Exception):
+    """A legal thing that this model decodes but does not carry out. The text says what it was."""
 
 
 @dataclass(slots=True)
@@ -123,28 +74,31 @@ class Job:
     __slots__ = (
         "caches",
         "commit",
+        "end",
         "fpd",
         "inner",
         "memory",
         "need",
-        "page_request",
         "pasid",
         "path",
         "request",
         "rules",
+        "stepped",
         "supervisor",
         "trace",
+        "translation_request",
         "unit",
     )
 
     def __init__(
         self,
-        unit: RemappingUnit,
+        unit: Walked,
         request: Request,
         caches: Caches | None,
         *,
         commit: bool,
         trace: list[Mark] | None,
+        stepped: bool = False,
     ) -> None:
         self.unit = unit
         self.request = request
@@ -153,17 +107,15 @@ class Job:
         self.caches = caches
         self.commit = commit
         self.trace = trace
+        self.stepped = stepped
         self.fpd = False
         self.inner = False
-        self.page_request = False
         self.path = ""
         self.pasid = request.pasid
+        self.end = request.address + (request.length or 1)  # a zero-length read still names a byte
+        self.translation_request = request.at == "translation"
         self.supervisor = request.supervisor
         self.need = NEEDS[request.kind]
-
-    @property
-    def translation_request(self) -> bool:
-        return self.request.at == "translation"
 
     @property
     def wants_write(self) -> bool:
@@ -172,6 +124,16 @@ class Job:
             return not (self.request.no_write and self.rules.caps.NWFS)
         return self.request.writes
 
+    @staticmethod
+    def finish(steps: Steps[T]) -> T:
+        """Run steps to their end, whatever pauses they make."""
+        try:
+            while True:
+                next(steps)
+        except StopIteration as end:
+            value: T = end.value
+            return value
+
     def mark(
         self, structure: Structure, address: int, index: int, raw: int, level: int = 0, source: str = "memory"
     ) -> None:
@@ -179,33 +141,45 @@ class Job:
         if self.trace is not None:
             self.trace.append(Mark(structure, address, index, raw, level, source, self.inner))
 
-    def remark(self, text: str) -> None:
-        """Say of the last step why the walk went on."""
+    def remark(self, text: str, *values: object) -> None:
+        """Say of the last step why the walk went on: a format and what goes into it."""
         if self.trace:
-            self.trace[-1].did = text
+            self.trace[-1].did = text.format(*values)
 
-    def read(self, structure: Structure, address: int, index: int, label: str) -> Steps[Entry]:
+    def read(self, structure: Structure, address: int, index: int, label: str) -> Steps[int]:
         """Read a whole table entry, 128 bits an access. A failed access is the condition `label`."""
         raw = 0
         for offset in range(0, structure.width // 8, 16):
-            yield Access(structure.name, address + offset)
-            try:
-                for word in range(offset, min(offset + 16, structure.width // 8), 8):
-                    raw |= self.memory.read64(address + word) << 8 * word
-            except AccessError:
-                self.mark(structure, address, index, 0)
-                self.refuse(label)
+            if self.stepped:
+                yield Access(structure.name, address + offset)
+            raw |= self.load(structure, address, offset, index, label) << 8 * offset
         self.mark(structure, address, index, raw)
-        return Entry(structure, raw)
+        return raw
+
+    def load(self, structure: Structure, address: int, offset: int, index: int, label: str) -> int:
+        """One access of at most 128 bits to an entry at `address`."""
+        read64 = self.memory.read64
+        try:
+            low = read64(address + offset)
+            return low if structure.width == 64 else low | read64(address + offset + 8) << 64
+        except AccessError:
+            self.mark(structure, address, index, 0)
+            self.refuse(label)
 
     def update(self, what: str, address: int, old: int, new: int, label: str) -> Steps[int]:
         """Set flags in an entry atomically; returns what was found there, `old` when it worked."""
         if not self.commit:
             return old
-        yield Access(what, address, update=True)
+        if self.stepped:
+            yield Access(what, address, update=True)
         try:
             return self.memory.cmpxchg64(address, old, new)
         except AccessError:
+            self.refuse(label)
+
+    def insist(self, label: str) -> None:
+        """End the walk at the condition `label`, if there is one."""
+        if label:
             self.refuse(label)
 
     def refuse(self, label: str) -> NoReturn:
@@ -218,7 +192,7 @@ class Job:
         reason = REASONS[label]
         translation = self.translation_request
         responses = {"untranslated": reason.untranslated, "translation": reason.translation}
-        response = reason.page if self.page_request else responses.get(self.request.at, reason.translated)
+        response = responses.get(self.request.at, reason.translated)
         granted = response in ("S0", "Seff")
         code = reported_code(
             self.rules.quirks, label, reason.code, write=self.request.writes, second_stage=self.path != "FS"

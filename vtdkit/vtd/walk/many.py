@@ -12,23 +12,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from vtdkit.vtd.faults.reasons import REASONS
 from vtdkit.vtd.quirks import reported_code
-from vtdkit.vtd.requests import READ, WRITE, Fault, Kind, Request, Translation
+from vtdkit.vtd.registers.file import RegisterFile
+from vtdkit.vtd.requests import Fault, Kind, Request, Translation
+from vtdkit.vtd.state import Walked
 
-from . import compiled, engine, legacy, scalable
+from . import cells, compiled, engine, legacy, scalable
 from . import second_stage as second
 from .compiled import FRAME_SHIFT, ROW_SHIFT, STOP, R, Stage, W
-from .job import Job, Refused, Space
+from .job import Job, Refused
 from .rules import INTERRUPT_HIGH, INTERRUPT_LOW
-
-if TYPE_CHECKING:
-    from vtdkit.vtd.unit.unit import RemappingUnit
+from .space import TOP, Space
 
 Addresses = npt.NDArray[np.uint64]
 Signed = npt.NDArray[np.int64]
@@ -41,6 +41,17 @@ _KEPT_STAGES = 8
 _FRAMES = ((1 << 40) - 1) << FRAME_SHIFT
 
 
+class Source(Walked, Protocol):
+    """The unit as an array of requests sees it. It keeps compiled stages from one call to the next."""
+
+    registers: RegisterFile
+    compiled_stages: dict[object, Stage]
+
+    def from_memory(self, request: Request) -> Translation | Fault:
+        """The answer of the tables to one request."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class Batch:
     """The answers, as arrays.
@@ -50,7 +61,7 @@ class Batch:
     and page size.
     """
 
-    unit: RemappingUnit
+    unit: Source
     request: Request
     iova: Addresses
     address: Addresses
@@ -94,7 +105,7 @@ class Batch:
 
 
 def translate_many(
-    unit: RemappingUnit,
+    unit: Source,
     sid: int,
     iovas: Sequence[int] | Addresses,
     kind: Kind = "read",
@@ -119,7 +130,7 @@ def _request_like(request: Request, address: int) -> Request:
 class _Lanes:
     """The arrays while they are filled. One call of `translate_many`; no sharing."""
 
-    def __init__(self, unit: RemappingUnit, request: Request, iova: Addresses) -> None:
+    def __init__(self, unit: Source, request: Request, iova: Addresses) -> None:
         self.unit, self.request, self.iova = unit, request, iova
         self.address = np.zeros(len(iova), np.uint64)
         self.flags = np.zeros(len(iova), np.uint8)
@@ -171,7 +182,7 @@ class _Lanes:
         """
         engine.root_table_register(self.job)
         finder = legacy if self.unit.mode == engine.LEGACY_MODE else scalable
-        space = self.space = self.unit.finish(finder.find(self.job))
+        space = self.space = self.job.finish(finder.find(self.job))
         if space.path in ("FS", "NEST"):
             self.walkers.append(_Walker(self, self._compiled("first", self._first_stage)))
         if space.path in ("SS", "NEST"):
@@ -192,26 +203,16 @@ class _Lanes:
         return kept[key]
 
     def _second_stage(self, space: Space) -> Stage:
-        sites = second.LEGACY if space.legacy else second.SCALABLE
-        any_will_do = self.request.kind == "zero-length read" and self.unit.capabilities.ZLR
-        judge = compiled.second_judge(self.job, space, 0 if any_will_do else self.job.need, sites)
-        access = (sites.root, sites.lower)
-        reader = compiled.plain_reader(self.unit.memory, access)
-        return compiled.compile_stage(space.second_root, space.second_levels, judge, reader, access)
+        judge = cells.Second(self.job, space, second.asked(self.job, space))
+        reader = compiled.plain_reader(self.job.memory, judge.unreadable)
+        return compiled.compile_stage(space.second_root, space.second_levels, judge, reader)
 
     def _first_stage(self, space: Space) -> Stage:
-        judge, access = compiled.first_judge(self.job, space), ("SFS.4", "SFS.1")
-        reader = compiled.plain_reader(self.unit.memory, access)
+        judge = cells.First(self.job, space)
+        reader = compiled.plain_reader(self.job.memory, judge.unreadable)
         if space.path == "NEST":
-            need = READ | WRITE if space.ssade else READ
-
-            def ask(root: bool) -> second.Ask:
-                return second.Ask(
-                    need, second.FIRST_ROOT if root else second.FIRST_TABLE, dirties=space.ssade
-                )
-
-            reader = compiled.nested_reader(self.job, space, ask, access)
-        return compiled.compile_stage(space.first_root, space.first_levels, judge, reader, access)
+            reader = compiled.nested_reader(self.job, space, judge.unreadable)
+        return compiled.compile_stage(space.first_root, space.first_levels, judge, reader)
 
     def _block(self, part: slice) -> None:
         """One block of addresses, start to end."""
@@ -251,19 +252,13 @@ class _Lanes:
 
     def _check_input(self, space: Space, iova: Addresses, label: Bytes) -> None:
         """Conditions of the address itself. They come before any the walk can meet."""
-        limit, condition = space.second_limit, "LGN.1.1" if space.legacy else "SGN.5"
-        if space.path == "PT":
-            limit, condition = self.unit.rules.host_limit, "LGN.1.3" if space.legacy else "SGN.4.2"
-            if self.unit.quirks.pass_through_unchecked:
-                return
-        if space.path in ("FS", "NEST"):
-            outside, condition = _not_canonical(iova, space.first_levels), "SGN.1"
-        elif limit < 1 << 64 and iova.max() >= limit:
-            outside = iova >= np.uint64(limit)
-        else:
-            return
-        if outside.any():
-            label[outside] = self._number(condition)
+        low, high, condition = space.outside
+        if low < TOP and iova.max() >= low:
+            outside = iova >= np.uint64(low)
+            if high < TOP:
+                outside &= iova < np.uint64(high)
+            if outside.any():
+                label[outside] = self._number(condition)
 
     def _check_result(self, space: Space, address: Addresses, flags: Bytes, label: Bytes) -> None:
         """Results in the interrupt range."""
@@ -274,7 +269,7 @@ class _Lanes:
             inside = (base < high) & (base + size > low)
         else:
             inside = address - low < high - low
-        self.refuse(label, inside, "LGN.4" if space.legacy else "SGN.8.1")
+        self.refuse(label, inside, engine.interrupt_label(self.job, space))
 
     def _settle_zero_length(self, iova: Signed, flags: Bytes, label: Bytes) -> None:
         """Entries that each allow something may leave nothing together; which one refuses, the walk can
@@ -309,7 +304,8 @@ class _Walker:
 
     def __init__(self, lanes: _Lanes, stage: Stage) -> None:
         self.stage = stage
-        self.numbers = np.array([lanes._number(label) for label in stage.labels] or [0], np.uint8)
+        numbers = [[lanes._number(label) for label in pair] for pair in stage.labels]
+        self.numbers = np.array(numbers or [[0, 0]], np.uint8)
         self.buffers = tuple(np.empty(BLOCK, np.int64) for _ in range(5))
 
     def run(self, iova: Signed, label: Bytes) -> tuple[Signed, Signed]:
@@ -339,7 +335,7 @@ class _Walker:
                 np.add(frames, row, out=frames)
         if stage.largest == 1:
             np.bitwise_and(cell, _FRAMES, out=frames)
-        self._label_stopped(cell, row, label)
+        self._label_stopped(cell, allowed, row, label)
         np.left_shift(frames, 12 - FRAME_SHIFT, out=frames)
         np.bitwise_and(iova, 0xFFF, out=row)
         np.bitwise_or(frames, row, out=frames)
@@ -347,14 +343,9 @@ class _Walker:
         np.bitwise_or(row, allowed, out=row)
         return row, frames
 
-    def _label_stopped(self, cell: Signed, scratch: Signed, label: Bytes) -> None:
+    def _label_stopped(self, cell: Signed, allowed: Signed, scratch: Signed, label: Bytes) -> None:
         np.bitwise_and(cell, STOP, out=scratch)
         if scratch.any():
             stopped = (scratch != 0) & (label == 0)
-            label[stopped] = self.numbers[cell[stopped] >> FRAME_SHIFT & 0xFF]
-
-
-def _not_canonical(iova: Addresses, levels: int) -> Mask:
-    upper = iova.view(np.int64) >> (11 + 9 * levels)
-    outside: Mask = (upper != 0) & (upper != -1)
-    return outside
+            nothing = (allowed[stopped] == 0).astype(np.int64)
+            label[stopped] = self.numbers[cell[stopped] >> FRAME_SHIFT & 0xFF, nothing]

@@ -14,8 +14,12 @@ from vtdkit.vtd.tables import entries as tables
 from vtdkit.vtd.tables import pages as stages
 from vtdkit.vtd.tables.layout import Structure
 
+from .space import TOP
+
 PAGE_MASK = 0xFFFF_FFFF_FFFF_F000
 ENTRY_ADDRESS = 0x000F_FFFF_FFFF_F000
+#: the address of a page in its leaf entry, by level
+PAGES = tuple(ENTRY_ADDRESS & -(8 << 9 * level) for level in range(4))
 INTERRUPT_LOW, INTERRUPT_HIGH = 0xFEE0_0000, 0xFEF0_0000
 
 
@@ -50,6 +54,10 @@ class Rules:
         self.first_leaf = by_level(second=False, leaf=True)
         if quirks.transient_mapping and caps.DT:
             self.second_leaf = [mask & ~(1 << 62) for mask in self.second_leaf]
+        if quirks.snoop_bit_accepted and caps.SMTS:
+            self.second_leaf = [mask & ~stages.SS_PTE.mask("SNP") for mask in self.second_leaf]
+        if quirks.huge_first_stage_accepted:
+            self.first_leaf[3] &= ~stages.FS_1G.mask("PS")
         # Where the read and write permission of a second-stage entry stand.
         self.permission_shift = 61 if ssirwe else 0
         self.host_limit = 1 << caps.HAW
@@ -63,6 +71,10 @@ class Rules:
     def input_limit(self, aw: int) -> int:
         """One more than the largest address a second stage of width code `aw` takes."""
         return 1 << min(self.caps.MGAW, 30 + 9 * aw)
+
+    def beyond_host(self, label: str) -> tuple[int, int, str]:
+        """What a pass-through request may not name: addresses there is no memory for."""
+        return (TOP if self.quirks.pass_through_unchecked else self.host_limit), TOP, label
 
 
 @lru_cache(maxsize=64)

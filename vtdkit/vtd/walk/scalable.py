@@ -16,7 +16,10 @@ from vtdkit.vtd.tables.entries import (
 )
 from vtdkit.vtd.tables.layout import Entry
 
-from .job import Job, Space, Steps
+from . import first_stage as first
+from .job import Job, Steps
+from .rules import Rules
+from .space import TOP, Space
 
 _HALF = (1 << 64) - 1
 
@@ -52,23 +55,24 @@ def context(job: Job) -> Steps[Entry]:
     job.pasid = _rid_pasid(job, entry) if request.pasid is None else request.pasid
     if request.pasid is None:
         job.supervisor = _rid_priv(job, entry)
-    job.remark(f"PASID directory at {entry.PASIDDIRPTR:#x}, PASID {job.pasid:#x}")
+    job.remark("PASID directory at {:#x}, PASID {:#x}", entry.PASIDDIRPTR, job.pasid)
     return entry
 
 
 def _read_context(job: Job, sid: int) -> Steps[Entry]:
     rules = job.rules
-    root = yield from job.read(SM_ROOT_ENTRY, job.unit.root_table + 16 * (sid >> 8), sid >> 8, "SRT.1")
+    raw = yield from job.read(SM_ROOT_ENTRY, job.unit.root_table + 16 * (sid >> 8), sid >> 8, "SRT.1")
+    root = Entry(SM_ROOT_ENTRY, raw)
     upper = bool(sid & 0x80)
     if not (root.UP if upper else root.LP):
         job.refuse("SRT.2")
     checked = _HALF << 64 if upper else _HALF
-    if root.raw & rules.sm_root & (checked if not rules.quirks.both_root_halves else -1):
+    if raw & rules.sm_root & (checked if not rules.quirks.both_root_halves else -1):
         job.refuse("SRT.3")
     table = root.UCTP if upper else root.LCTP
-    job.remark(f"context table of the {'upper' if upper else 'lower'} half at {table:#x}")
-    entry = yield from job.read(SM_CONTEXT_ENTRY, table + 32 * (sid & 127), sid & 127, "SCT.1")
-    return entry
+    job.remark("context table of the {} half at {:#x}", "upper" if upper else "lower", table)
+    raw = yield from job.read(SM_CONTEXT_ENTRY, table + 32 * (sid & 127), sid & 127, "SCT.1")
+    return Entry(SM_CONTEXT_ENTRY, raw)
 
 
 def _context_complaint(job: Job, entry: Entry) -> str:
@@ -97,8 +101,6 @@ def _request_complaint(job: Job, entry: Entry) -> str:
         return "SCT.6"
     if request.pasid is not None and request.pasid >= _pasid_limit(entry):
         return "SCT.7"
-    if job.page_request and not entry.PRE:
-        return "SCT.8"
     if request.pasid is not None and request.pasid == _rid_pasid(job, entry):
         return "SCT.9"
     if request.at == "translated" and request.pasid is not None and not entry.EPTR:
@@ -131,7 +133,8 @@ def pasid_entry(job: Job, context_entry: Entry) -> Steps[Entry]:
         directory = yield from _directory(job, context_entry.PASIDDIRPTR, pasid)
         directory_fpd = bool(directory.FPD)
         slot = directory.SMPTBLPTR + 64 * (pasid & 63)
-        entry = yield from job.read(PASID_ENTRY, slot, pasid & 63, "SPT.1")
+        raw = yield from job.read(PASID_ENTRY, slot, pasid & 63, "SPT.1")
+        entry = Entry(PASID_ENTRY, raw)
     job.fpd |= directory_fpd or bool(entry.FPD)
     label = _entry_complaint(job, entry)
     if job.caches and not cached and (not label or rules.caps.CM):
@@ -144,13 +147,14 @@ def pasid_entry(job: Job, context_entry: Entry) -> Steps[Entry]:
 def _directory(job: Job, directory: int, pasid: int) -> Steps[Entry]:
     """The PASID directory entry, checked."""
     rules = job.rules
-    entry = yield from job.read(PASID_DIR_ENTRY, directory + 8 * (pasid >> 6), pasid >> 6, "SPD.1")
+    raw = yield from job.read(PASID_DIR_ENTRY, directory + 8 * (pasid >> 6), pasid >> 6, "SPD.1")
+    entry = Entry(PASID_DIR_ENTRY, raw)
     job.fpd |= bool(entry.FPD)
     if not entry.P:
         job.refuse("SPD.2")
     if entry.raw & rules.directory and not rules.quirks.pasid_reserved_ignored:
         job.refuse("SPD.3")
-    job.remark(f"PASID table at {entry.SMPTBLPTR:#x}")
+    job.remark("PASID table at {:#x}", entry.SMPTBLPTR)
     return entry
 
 
@@ -167,7 +171,8 @@ def _entry_complaint(job: Job, entry: Entry) -> str:
 def _type_complaint(job: Job, entry: Entry) -> str:
     """What the translation type of the entry asks for and this unit does not have."""
     rules, caps, path = job.rules, job.rules.caps, _path(job, entry)
-    if path in ("SS", "NEST") and not rules.width_supported(entry.AW):
+    walked = path in ("SS", "NEST") or (path == "PT" and rules.quirks.pass_through_width_checked)
+    if walked and not rules.width_supported(entry.AW):
         return "SPT.4.1"
     supported = {"FS": caps.FSTS, "SS": caps.SSTS, "NEST": caps.NEST, "PT": caps.PT}
     if not supported.get(path):
@@ -209,15 +214,28 @@ def space_of(job: Job, entry: Entry, context_entry: Entry) -> Space:
         second_limit=rules.input_limit(entry.AW),
         first_root=entry.FSPTPTR,
         first_levels=5 if entry.FSPM else 4,
+        outside=_outside(rules, path, entry),
         sre=bool(entry.SRE),
         wpe=bool(entry.WPE),
         eafe=bool(entry.EAFE and caps.EAFS),
         ssade=bool(entry.SSADE and caps.SSADS and path in ("SS", "NEST")),
         snooped=bool(entry.PWSNP and caps.SMPWC),
         pgsnp=bool(entry.PGSNP),
-        rid_priv=_rid_priv(job, context_entry),
+        rid_priv=job.request.pasid is None and _rid_priv(job, context_entry),
         translations_allowed=bool(context_entry.DTE),
     )
+
+
+def _outside(rules: Rules, path: str, entry: Entry) -> tuple[int, int, str]:
+    """The input addresses that are refused before any table is looked at."""
+    if path == "SS":
+        return rules.input_limit(entry.AW), TOP, "SGN.5"
+    if path == "PT":
+        return rules.beyond_host("SGN.4.2")
+    width = 57 if entry.FSPM else 48
+    if rules.quirks.first_stage_width_from_aw:
+        width = min(rules.caps.MGAW, 30 + 9 * entry.AW)
+    return first.hole(width)
 
 
 def _next(path: str, entry: Entry) -> str:

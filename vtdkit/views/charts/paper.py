@@ -13,7 +13,7 @@ from base64 import b64encode
 from functools import cache
 from typing import Any
 
-from .html import tag
+from vtdkit.views.shared.html import tag
 
 DPI = 96
 """Of the picture in a notebook: as large as text there."""

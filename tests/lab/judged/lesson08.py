@@ -1,0 +1,3 @@
+"""Lesson 08."""
+
+RIGHT: dict[str, dict[str, str]] = {"NO_MORE_HANGING": {}}

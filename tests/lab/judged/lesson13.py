@@ -1,0 +1,3 @@
+"""Lesson 13."""
+
+RIGHT = {"PUT_IT_IN": {}}

@@ -185,17 +185,8 @@ class Computer:
         return self.run(self.core.iommu_unmap(domain, iova, size))
 
     def dma(self, address: str, iova: int, kind: Any = "read") -> Translation | Fault:
-        """What the hardware answers to one DMA of a device. The interrupt that a fault causes has been
-        handled when this returns.
-        """
-        request = Request(self.devices[address].sid, iova, kind)
-
-        async def transaction() -> Translation | Fault:
-            answer = await self.hardware_of(address).dma(request)
-            await self.machine.irq.quiet()
-            return answer
-
-        return self.machine.run(transaction(), None, f"DMA of {address}")
+        """What the hardware answers to one DMA of a device."""
+        return self.run(self.hardware_of(address).dma(Request(self.devices[address].sid, iova, kind)))
 
     # -- looking -------------------------------------------------------------
 

@@ -15,17 +15,10 @@ where it is asked for:
     entry.solution()      # the answer, and why
     entry.seeded(7)       # the same exercise with other numbers: one for each student
 
-<<<<<<< HEAD
 An answer is read as it was meant (`answers`). What is asked for may be a function: then `cases(seed)` gives
 arguments, the student's function is called with each, and the first call that goes wrong is shown. Code that
 runs in a driver is judged by `judge`. Everything is a function of the seed and of what was answered; nothing
 is stored and nobody is told.
-=======
-What is asked for may be a function: then `cases(seed)` gives arguments, the student's function is called
-with each, and the first
-call that goes wrong is shown. Everything is a function of the seed and of what was answered; nothing is
-stored and nobody is told.
->>>>>>> main
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ class Shapes:
         asks, alike = self.asks[stage], raw
         if raw != WORD:
             for judge, _ in asks.values():
-                alike &= ~judge.indifferent(level)
+                alike &= ~judge.indifferent(level, sized=bool(raw & 0x80))
         key = stage, level, alike
         if key not in self._known:
             shape = self._shape(stage, level, raw)

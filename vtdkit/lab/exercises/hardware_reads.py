@@ -1,4 +1,4 @@
-"""What the tables of a remapping unit say, as the hardware reads them: a value to compare between machines."""
+"""What the tables of a remapping unit say, as the hardware reads them, in a form to be compared."""
 
 from __future__ import annotations
 

@@ -15,8 +15,8 @@ from vtdkit.kernel.machine.scheduling import Scheduler
 from vtdkit.kernel.machine.steps import Steps
 
 from .locations import READ, WRITE, Access
+from .pages import LIFE
 from .points import GO_ON, Doing, Point
-from .primitives import LIFE
 
 if TYPE_CHECKING:
     from .machine import ExploredMachine

@@ -73,10 +73,10 @@ check: venv
 	$(PY) -m mypy
 
 handouts: venv
-	$(PY) -m vtdkit.lab.handouts --out handouts $(LESSONS)
+	$(PY) -m vtdkit handouts --out handouts $(LESSONS)
 
 slides: venv
-	$(PY) -m vtdkit.lab.handouts --out handouts --slides $(LESSONS)
+	$(PY) -m vtdkit handouts --out handouts --slides $(LESSONS)
 
 save: venv
 	$(PY) -m tests.notebooks.save $(NOTEBOOKS)

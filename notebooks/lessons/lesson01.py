@@ -52,7 +52,7 @@ WHY_IT_WAITS = "One lock serves all domains: the reader has it, with 512 lines t
 
 def how_long(run: Run) -> str:
     """How long the unmap of the scene waited, as one of the answers of the question in the notebook."""
-    share = run.waited("unmap") / run.took("cat")
+    share = run.waited("unmap") / max(run.held(LOCK, "cat"), 1)
     return "not at all" if share == 0 else "about a line" if share < 0.1 else "most of the dump"
 
 
@@ -91,8 +91,8 @@ OPERATIONS: dict[str, Operation] = {
     "unmap a page": lambda pc: pc.core.iommu_unmap(pc.domain_of(PLAIN), 0x10000, PAGE),
     "unmap a page of the ATS device": lambda pc: pc.core.iommu_unmap(pc.domain_of(ATS), 0x10000, PAGE),
     "attach a device": lambda pc: pc.core.iommu_attach_device(pc.new_domain(), pc.devices[PLAIN]),
-    "probe a device that was plugged in": lambda pc: pc.core.iommu_probe_device(
-        pc.add_device("00:06.0", probe=False)
+    "probe a device that was plugged in": lambda pc: pc.driver.intel_iommu_probe_device(
+        pc.new_device("00:06.0")
     ),
     "look an address up (iova_to_phys)": lambda pc: pc.core.iommu_iova_to_phys(pc.domain_of(ATS), 0x10000),
 }

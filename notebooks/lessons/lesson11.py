@@ -25,8 +25,8 @@ from vtdkit.lab.scenarios.base import Observer, Scenario
 from vtdkit.lab.scenarios.catalogue import SCENARIOS
 from vtdkit.lab.steps.schedule import Steps, record_schedule
 from vtdkit.series.catalogue import driver_at
+from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.requests import Fault, Request
-from vtdkit.vtd.unit.capabilities import Capabilities
 
 PAGE = 4096
 LOCK = "device_domain_lock"

@@ -40,7 +40,7 @@ CAUGHT: dict[tuple[str, str], tuple[str, str]] = {
         "enforce-attach",
         "WARNING: lockdep_assert_held",
     ),
-    ("m13", "intel_iommu_tlb_sync/early/0"): ("unmap-dma", "BUG: KASAN: use-after-free"),
+    ("m13", "intel_iommu_tlb_sync/early/0"): ("unmap-dma", "IOMMU: use-after-free"),
     ("m13", "iommu_flush_dev_iotlb/plain/0"): ("unmap-irq", "deadlock"),
     ("m13", "iommu_flush_dev_iotlb/unlock/0"): ("attach-same-domain", RACE),
     ("m13", "iommu_support_dev_iotlb/plain/0"): ("unmap-irq", IRQ),
@@ -58,7 +58,7 @@ CAUGHT: dict[tuple[str, str], tuple[str, str]] = {
     ("v0", "insert_table/loadstore/0"): ("maps-apart", "outcome"),
     ("v0", "intel_iommu_enforce_cache_coherency/unlock/0"): ("enforce-attach", ASSERT),
     ("v0", "intel_iommu_release_device/unlock/0"): ("probe-remove", RACE),
-    ("v0", "intel_iommu_tlb_sync/early/0"): ("unmap-dma", "BUG: KASAN: use-after-free"),
+    ("v0", "intel_iommu_tlb_sync/early/0"): ("unmap-dma", "IOMMU: use-after-free"),
     ("v0", "iommu_flush_dev_iotlb/plain/0"): ("unmap-irq", "deadlock"),
     ("v0", "iommu_flush_dev_iotlb/unlock/0"): ("attach-same-domain", RACE),
 }

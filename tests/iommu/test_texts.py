@@ -1,4 +1,6 @@
-"""What the driver prints is what Linux prints, to the letter: held against public reports (folder `public`)."""
+"""What the driver prints is what Linux prints, to the letter: held against
+public reports (folder `public`).
+"""
 
 from __future__ import annotations
 
@@ -164,7 +166,7 @@ def test_the_queue_dump_is_that_of_2020(units: dict[str, object], words: int) ->
     assert lines[0] == "Invalidation queue on IOMMU: dmar0"
     assert re.fullmatch(r" Base: 0x[0-9a-f]+\tHead: (\d+)\tTail: \1", lines[1])
     assert lines[2] == "Index\t\t" + "".join(f"qw{i}\t\t\t" for i in range(words)) + "status"
-    assert re.fullmatch(r"    0(\t[0-9a-f]{16}){%d}" % (words + 1), lines[3])
+    assert re.fullmatch(rf"    0(\t[0-9a-f]{{16}}){{{words + 1}}}", lines[3])
     assert lines[4].startswith("    1\t0000000200000025\t")
     assert len(lines) == 3 + 256 + 1
 

@@ -119,4 +119,4 @@ def test_the_second_exercise_takes_the_group_mutex_and_nothing_less() -> None:
     assert "BUG: K" in exercise.check(looks_too_early).text
     assert "takes device_domain_lock" in exercise.check(under_the_old_lock).text
     assert "not written yet" in exercise.check(unwritten).text
-    assert exercise.try_out(lesson.show_device_domain_translation).lines[0].startswith("Device 00:03.0")
+    assert exercise.try_out(lesson.show_device_domain_translation).lines[0].startswith("Device 0000:00:03.0")

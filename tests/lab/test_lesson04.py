@@ -26,14 +26,14 @@ def kinds(name: str, driver: type) -> tuple[int, dict[str, int]]:
 def test_every_version_prints_the_same_dump() -> None:
     logs = [lesson.dump(driver) for driver in (OLD, NEW, MERGED, FIXED)]
     assert logs[0] == logs[1] == logs[2] == logs[3]
-    assert logs[0][-1] == "PTE not present at level 2"
+    assert logs[0][-1] == "DMAR: PTE not present at level 2"
 
 
 def test_probe_takes_the_lock_no_more_and_plugging_in_does_not_wait_for_an_attach() -> None:
     old, new = SCENE(OLD), SCENE(NEW)
     assert old.start == new.start
     assert (old.taken(lesson.LOCK), new.taken(lesson.LOCK)) == (9, 7)
-    assert old.waited("plug") > 2_000
+    assert old.waited("plug") > 1_000
     assert new.waited("plug") == 0
     assert old.waited("dmar0 fault") == new.waited("dmar0 fault") == 0
 
@@ -109,4 +109,4 @@ def test_ask_nobody_accepts_the_entry_and_refuses_every_list() -> None:
     assert "tables of three levels" in exercise.check(never_looks_whether_it_is_there).text
     assert "it returns ()" in exercise.check(nothing).text
     assert "not written yet" in exercise.check(unwritten).text
-    assert repr(exercise.try_out(lesson.pgtable_walk)).startswith("[DMA Read NO_PASID]")
+    assert repr(exercise.try_out(lesson.pgtable_walk)).startswith("DMAR: DRHD: handling fault")

@@ -73,7 +73,7 @@ def test_schedules_survive_being_written(names: list[str]) -> None:
 def test_every_step_says_who_moved_and_what_it_did() -> None:
     steps = dump_unmap()
     assert (
-        repr(steps) == "<steps of dump and unmap: 9 steps of 2 threads, 1 findings, the first after step 9>"
+        repr(steps) == "<steps of dump and unmap: 10 steps of 2 threads, 1 findings, the first after step 9>"
     )
     assert steps.threads == ("CPU0: cat", "CPU1: unmap")
     assert [(step.thread, step.did) for step in steps.steps[5:]] == [
@@ -82,6 +82,7 @@ def test_every_step_says_who_moved_and_what_it_did() -> None:
         (1, "write domain 2 level 2 table[0]"),
         (1, "free domain 2 level 1 table"),
         (0, "read domain 2 level 1 table[0]"),
+        (0, "read domain 2 level 2 table[0]"),
     ]
 
 
@@ -108,9 +109,9 @@ def test_the_current_line_is_a_line_of_the_driver() -> None:
 def test_memory_is_read_after_every_step_and_what_is_freed_is_named() -> None:
     steps = dump_unmap()
     at = steps.words.index("domain 2 level 2 table[0]")
-    assert [step.values[at] for step in steps.steps][5:] == ["0x1008003", "0x1008003", "0x0", "0x0", "0x0"]
+    assert [step.values[at] for step in steps.steps][5:] == ["0x1008003"] * 2 + ["0x0"] * 4
     at = steps.words.index("domain 2 level 1 table[0]")
-    assert [step.values[at] for step in steps.steps][7:] == ["0x5001003", "freed", "freed"]
+    assert [step.values[at] for step in steps.steps][7:] == ["0x5001003", "freed", "freed", "freed"]
     assert [step.freed for step in steps.steps if step.freed] == [
         ("page domain 2 level 1 table at 0x1008000",)
     ]
@@ -154,7 +155,7 @@ def test_names_and_numbers_say_the_same() -> None:
         SCENARIOS["dump-unmap"].on(driver_at(1)), "unmap*2 cat unmap cat unmap*3 cat", title="dump and unmap"
     )
     assert named == dump_unmap()
-    assert named.schedule == "v1: unmap*2 cat unmap cat unmap*3 cat"
+    assert named.schedule == "v1: unmap*2 cat unmap cat unmap*3 cat*2"
 
 
 def test_the_schedule_of_an_explored_finding_shows_that_finding() -> None:

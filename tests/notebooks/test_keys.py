@@ -54,8 +54,9 @@ def test_a_press_anywhere_gives_the_widget_the_keys_and_escape_gives_them_back(
         widget.get_by_role("button", name="Forward"),
     ):
         place.click()
-        page.page.wait_for_timeout(50)
+        page.wait_idle()
         before, scroll = at(page), scrolled(page)
+        assert widget.locator(".vtd-keyed").is_visible()
         page.page.keyboard.press("ArrowRight")
         assert at(page) == before + 1
         for key in ("ArrowRight", "ArrowLeft", "d", "d", "a"):

@@ -1,4 +1,6 @@
-"""What a reader sees who only opens a notebook: each widget's still, as a picture, also where nothing is trusted."""
+"""What a reader sees who only opens a notebook: each widget's still, as a picture, also
+where nothing is trusted.
+"""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.lab.test_steps import dump_unmap
+from tests.views.test_pagetables import pair
 from tests.views.timeline_runs import contended
 from tests.views.widgetpage import WidgetPage, without_none
 from vtdkit.lab.computer import Computer
@@ -33,6 +34,7 @@ MADE: dict[str, Callable[[], Widget]] = {
     "stepper, nothing found": lambda: Stepper(harmless()),
     "timeline": lambda: LockTimeline(contended()),
     "patch": lambda: PatchView(SERIES[1]),
+    "page tables": pair,
     "register": lambda: BitFieldCard("GCMD", 1 << 31, unit=Computer().hardware[0].unit),
 }
 

@@ -213,7 +213,8 @@ def test_arrow_keys_step_and_the_current_line_is_lit(browser: Any) -> None:
         ribbon.press("ArrowRight")
         assert page.position("step") == 1
         ribbon.press("End")
-        ribbon.press("ArrowLeft")
+        for _ in range(len(steps) - 8):
+            ribbon.press("ArrowLeft")
         assert page.status() == says(steps, 8)
         assert ribbon.get_attribute("aria-valuetext") == says(steps, 8)
         column = page.root.get_by_role("region", name="CPU0: cat", exact=True)

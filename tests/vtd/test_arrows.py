@@ -10,7 +10,7 @@ import pytest
 import vtdkit.vtd
 
 ROOM = Path(vtdkit.vtd.__file__).parent
-PARTS = ("tables", "registers", "faults", "caches", "queue", "interrupts", "firmware")
+PARTS = ("tables", "registers", "faults", "caches", "walk", "queue", "interrupts", "firmware")
 FILES = sorted([*ROOM.glob("*.py"), *(path for part in PARTS for path in (ROOM / part).glob("*.py"))])
 
 

@@ -54,7 +54,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
         command = [
             sys.executable,
             "-m",
-            "vtdkit.lab.handouts",
+            "vtdkit",
+            "handouts",
             "--out",
             str(folder / "out"),
             "--cache",

@@ -1,3 +1,3 @@
 """Lesson 12."""
 
-RIGHT = {"HOW_TO_TAKE": {"returns None: return": "the same in other words"}}
+RIGHT: dict[str, dict[str, str]] = {"HOW_TO_TAKE": {}}

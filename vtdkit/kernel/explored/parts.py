@@ -1,5 +1,5 @@
-"""The parts of a machine (`machine.sched`, `machine.steps`, `machine.check`) as the explorer has them: what they
-let happen later becomes a process of its own, and what is a step of its own has a point.
+"""The parts of a machine (`machine.sched`, `machine.steps`, `machine.check`) as the explorer has them: what
+they let happen later becomes a process of its own, and what is a step of its own has a point.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from vtdkit.kernel.checkers.checks import Checks
 from vtdkit.kernel.machine.context import AGENT, HARDIRQ, SOFTIRQ, Context, Cpu
+from vtdkit.kernel.machine.engine import DONE
 from vtdkit.kernel.machine.scheduling import Scheduler
 from vtdkit.kernel.machine.steps import Steps
 
 from .locations import READ, WRITE, Access
+from .pages import LIFE
 from .points import GO_ON, Doing, Point
-from .primitives import LIFE
 
 if TYPE_CHECKING:
     from .machine import ExploredMachine
@@ -57,6 +58,10 @@ class XScheduler(Scheduler):
 
         machine.new_process(call(), name, AGENT, None, Point(((spot, WRITE),)))
         return cancel
+
+    def work(self, ns: int) -> Any:
+        """Time spent working conflicts with nothing: it passes."""
+        return DONE if self.machine.steps.exploring else super().work(ns)
 
     def skip(self, ns: int) -> bool:
         """Time stands still while exploring; set-up runs on the ordinary clock."""

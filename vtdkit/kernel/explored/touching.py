@@ -14,8 +14,8 @@ from vtdkit.kernel.machine.context import Context
 from vtdkit.kernel.machine.machine import Machine
 
 from .locations import READ, WAIT, Access, Locations
+from .pages import LIFE
 from .points import Doing, Point
-from .primitives import LIFE
 
 
 class Touching(Machine):

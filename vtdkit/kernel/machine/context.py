@@ -1,9 +1,9 @@
 """Who runs: contexts (tasks, interrupt handlers, agents) and the CPUs they run on.
 
-A *context* is one coroutine with the state Linux keeps beside a thread: whether interrupts and softirqs are
-off, the preemption count, the locks it holds. An interrupt handler is a context of its own that sits on top
-of whatever its CPU was running; the one below stands still until the handler has ended. An *agent* is not a
-CPU's work at all: a piece of hardware, a timer; it has no lock and cannot be interrupted.
+A *context* is one coroutine with the state Linux keeps beside a thread: whether interrupts and softirqs
+are off, the preemption count, the locks it holds. An interrupt handler is a context of its own that sits
+on top of whatever its CPU was running; the one below stands still until the handler has ended. An *agent*
+is not a CPU's work at all: a piece of hardware, a timer; it has no lock and cannot be interrupted.
 
 Guards: everything here belongs to the engine (one Python thread); only the running context
 changes its own record.
@@ -29,7 +29,8 @@ TASK, SOFTIRQ, HARDIRQ, AGENT = "task", "softirq", "hardirq", "agent"
 class Context:
     """One thread of execution. `name` is its name for people, `id` its number in creation order.
 
-    All fields are the engine's; a driver reads none of them (`machine.irq` has the questions a driver may ask).
+    All fields are the engine's; a driver reads none of them (`machine.irq` has the questions
+    a driver may ask).
     """
 
     __slots__ = (
@@ -123,8 +124,8 @@ class Context:
         """The locks (and shares of locks) it holds, innermost last: each has a `name`, a `place`, a
         `lock`, and one `below`.
 
-        They are kept as a chain through the locks themselves, which costs two assignments a lock; this list
-        is made on demand.
+        They are kept as a chain through the locks themselves, which costs two assignments a lock; this
+        list is made on demand.
         """
         holds, hold = [], self.innermost
         while hold is not None:

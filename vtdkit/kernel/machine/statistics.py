@@ -1,4 +1,5 @@
-"""The machine's memory of itself (`machine.stat`): the record of events, lock statistics, who waited for whom.
+"""The machine's memory of itself (`machine.stat`): the record of events, lock statistics,
+who waited for whom.
 
 Everything here is asked between runs and changes nothing.
 """

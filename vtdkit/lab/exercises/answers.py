@@ -30,7 +30,7 @@ def same_word(text: str) -> str:
 def number(text: str) -> int | float | None:
     """The number that a text stands for; None if it is not one. A unit and separators may be there."""
     found = re.fullmatch(
-        r"\s*([-+]?)(0[xob][0-9a-f_]+|[\d_, ]*\.?\d+(?:e[-+]?\d+)?)\s*(?:[a-zµ%]+/?[a-z]*)?\s*",
+        r"\s*([-+]?)(0[xob][0-9a-f_]+|[\d_, ]*\.?\d+(?:e[-+]?\d+)?)\s*(?:[a-zµ\u03bc%]+/?[a-z]*)?\s*",
         text.casefold(),
     )
     if found is None:

@@ -15,17 +15,10 @@ where it is asked for:
     entry.solution()      # the answer, and why
     entry.seeded(7)       # the same exercise with other numbers: one for each student
 
-<<<<<<< HEAD
 An answer is read as it was meant (`answers`). What is asked for may be a function: then `cases(seed)` gives
 arguments, the student's function is called with each, and the first call that goes wrong is shown. Code that
 runs in a driver is judged by `judge`. Everything is a function of the seed and of what was answered; nothing
 is stored and nobody is told.
-=======
-What is asked for may be a function: then `cases(seed)` gives arguments, the student's function is called
-with each, and the first
-call that goes wrong is shown. Everything is a function of the seed and of what was answered; nothing is
-stored and nobody is told.
->>>>>>> main
 """
 
 from __future__ import annotations
@@ -33,7 +26,7 @@ from __future__ import annotations
 import html
 import inspect
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -129,7 +122,12 @@ class Exercise:
         """The answer, checked as any answer is, and why it is that."""
         answer = self.answer(self.seed)
         verdict = self.seeded(self.seed).check(answer)
-        shown = textwrap.dedent(inspect.getsource(answer)).strip() if callable(answer) else self.form(answer)
+        if callable(answer):
+            shown = textwrap.dedent(inspect.getsource(answer)).strip()
+        elif isinstance(answer, Set):  # in one order, whatever the hashes are
+            shown = f"{{{', '.join(sorted(map(self.form, answer)))}}}"
+        else:
+            shown = self.form(answer)
         text = "\n\n".join(each for each in (shown, self.why, repr(verdict)) if each)
         return Said("Solution", text, right=bool(verdict), code=callable(answer))
 

@@ -19,7 +19,7 @@ from .answers import number, read, same, same_word
 from .exercise import Said
 
 #: ns in each unit that a guess may be written in
-TIMES = {"ns": 1, "µs": 1_000, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
+TIMES = {"ns": 1, "\u00b5s": 1_000, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +86,7 @@ class Prediction:
         if isinstance(value, int) and not isinstance(value, bool):
             return f"{value:,} {self.unit}".strip()
         text = str(value)
-        return (
-            text
-            if self.unit and text.casefold().rstrip().endswith(self.unit.casefold())
-            else f"{text} {self.unit}".strip()
-        )
+        return text if text[-1:].isalpha() else f"{text} {self.unit}".strip()
 
 
 def _in_unit(guess: str, unit: str) -> Any:
@@ -98,7 +94,7 @@ def _in_unit(guess: str, unit: str) -> Any:
     value = number(guess)
     if value is None:
         return guess
-    mine = guess.strip().lstrip("+-0123456789_,. ").casefold().replace("μ", "µ")
+    mine = guess.strip().lstrip("+-0123456789_,. ").casefold().replace("\u03bc", "\u00b5")
     if unit in TIMES and mine in TIMES:
         return value * TIMES[mine] / TIMES[unit]
     return value

@@ -46,7 +46,7 @@ def tree_of(function: Any) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
 def unanswered(given: Any) -> bool:
     """Is this nothing yet: `...`, None, or a function whose body only says so?
 
-    Such a body is `pass`, `...`, a sentence that it returns, or `raise NotImplementedError`.
+    Such a body is `pass`, `...`, a sentence that it returns, or a NotImplementedError that it raises.
     """
     if given is None or given is ...:
         return True

@@ -20,7 +20,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from vtdkit.iommu.hardware import RemappingHardware
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.iommu.pci import PciDevice
 from vtdkit.kernel.checkers.checks import CHECKERS, Checks
@@ -42,7 +41,8 @@ from vtdkit.kernel.record.record import (
 from vtdkit.kernel.record.trace import Trace
 from vtdkit.lab.computer import LEGACY, Computer
 from vtdkit.vtd.capabilities import Capabilities
-from vtdkit.vtd.image.survey import Survey
+
+from .hardware_reads import tables
 
 Work = Callable[[], Coroutine[Any, Any, Any]]
 Locks = frozenset[str]
@@ -53,7 +53,6 @@ WARNING = ("WARNING", "")
 #: locks inside the way to the hardware: who sends a command takes them, and commands are compared
 INNER_LOCKS = ("&qi->q_lock", "&iommu->register_lock")
 GLOBAL_STATUS = 0x1C  # GSTS: what the unit does now
-TABLE_ADDRESS = 0xF_FFFF_FFFF_F000  # where an entry keeps an address: that of a table is not compared
 MOST_AWAITS = 20_000  # in one call
 
 
@@ -366,56 +365,6 @@ def _at_the_end(pc: Computer, seen: Seen) -> None:
             for name in obj.cells:
                 number = f" ({names[obj.label]})" if names[obj.label] > 1 else ""
                 seen.state[f"{obj.name_of_field(name)} of {obj.label}{number}"] = plain(obj.peek(name))
-
-
-def tables(hardware: RemappingHardware) -> Any:
-    """All that a unit's tables say, as the hardware reads them, but not where the tables themselves lie."""
-    unit, frames = hardware.unit, hardware.memory.frames
-    if not unit.root_table:
-        return "no root table"
-    survey, found = Survey(unit), []
-    for sid, pasid, words in _entries(frames, unit.root_table, scalable=unit.mode != 0):
-        space, refusal = survey.space(sid, pasid)
-        ranges = tuple(map(repr, survey.ranges(space))) if space is not None else ()
-        # a word with an odd number has no address of a table in it
-        told = tuple(word if number % 2 else word & ~TABLE_ADDRESS for number, word in enumerate(words))
-        found.append((sid, pasid, told, refusal, ranges))
-    return tuple(found)
-
-
-def _entries(
-    frames: dict[int, Page], root: int, *, scalable: bool
-) -> Iterator[tuple[int, int | None, list[int]]]:
-    """Every context entry that is not all zero and, in scalable mode, every such PASID entry behind it:
-    source id, PASID, words.
-    """
-    size = 4 if scalable else 2
-    for word, pointer in _set(frames, root):
-        if not pointer & 1 or (word % 2 and not scalable):
-            continue
-        first = word // 2 << 8 | (0x80 if word % 2 else 0)
-        context = _page(frames, pointer)
-        for number in sorted({index // size for index, _ in _set(frames, pointer)}):
-            entry = context[number * size : (number + 1) * size]
-            yield first | number, None, entry
-            if scalable and entry[0] & 1:
-                for index, directory in _set(frames, entry[0], pages=1 << max((entry[0] >> 9 & 7) - 2, 0)):
-                    table = _page(frames, directory) if directory & 1 else []
-                    for slot in sorted({place // 8 for place, word in enumerate(table) if word}):
-                        yield first | number, index * 64 + slot, table[slot * 8 : slot * 8 + 8]
-
-
-def _page(frames: dict[int, Page], pointer: int) -> list[int]:
-    page = frames.get((pointer & TABLE_ADDRESS) >> 12)
-    return page.words if page is not None and page.freed is None else []
-
-
-def _set(frames: dict[int, Page], pointer: int, pages: int = 1) -> Iterator[tuple[int, int]]:
-    """The words of a table that are not 0, with their numbers."""
-    for number in range(pages):
-        for index, word in enumerate(_page(frames, pointer + (number << 12))):
-            if word:
-                yield number * 512 + index, word
 
 
 def plain(value: Any) -> Any:

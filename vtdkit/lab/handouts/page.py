@@ -13,7 +13,8 @@ HERE = Path(__file__).parent
 ASSETS = ("walk.js", "walk.css")
 _INDEX = """<!DOCTYPE html>
 <html lang="en">
-<head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{title}</title>
+<head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
 <link rel="stylesheet" href="vendor/walk.css"></head>
 <body class="index"><main><h1>{title}</h1>
 <ol>

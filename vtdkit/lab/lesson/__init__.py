@@ -11,6 +11,6 @@ __getattr__, __dir__, __all__ = face(
             "after CodeExercise duration FULL in_turn later NO_RACES reality Run shown_by together "
             "Tried tried version_with"
         ),
-        "shown": "Listing patch_diff source Table table",
+        "shown": "Listing patch_diff report source Table table",
     },
 )

@@ -89,6 +89,11 @@ def _diff(change: Change, context: int) -> str:
     return "\n".join(line for line in lines if not line.startswith("@@"))
 
 
+def report(said: object) -> str:
+    """A finding or a report as text, its places without numbers of lines: those change with every edit."""
+    return re.sub(r"(?<=\.py):\d+", "", str(said))
+
+
 @dataclass(frozen=True, slots=True)
 class Table:
     """A small table; a cell is text or a number, numbers are set to the right."""

@@ -11,18 +11,20 @@ from typing import Any
 
 from vtdkit.vtd.caches.caches import Iotlb, IotlbTag, StructureTag
 from vtdkit.vtd.image.survey import Survey, Table
-from vtdkit.vtd.requests import READ, USER, WRITE, Kind, Request, Translation
+from vtdkit.vtd.requests import Request, Translation
 from vtdkit.vtd.unit.unit import RemappingUnit
-from vtdkit.vtd.walk.space import Leaf, Space
+from vtdkit.vtd.walk import engine
+from vtdkit.vtd.walk.space import Space
+
+from .cells import KINDS, Shapes
 
 MOST_LISTED = 1024
-KINDS: tuple[Kind, ...] = ("read", "write")
 _FLAGS = 0x360
 """Accessed and dirty flags of both stages: hardware sets them itself, so they make nothing stale."""
 
 
 def held_record(
-    unit: RemappingUnit, sid: int, pasid: int | None, spaces: Sequence[Space], survey: Survey
+    unit: RemappingUnit, sid: int, pasid: int | None, spaces: Sequence[Space], survey: Survey, shapes: Shapes
 ) -> dict[str, Any]:
     """The IOTLB and structure caches that serve requests of `sid` with `pasid` in one of `spaces`."""
     caches = unit.caches
@@ -40,8 +42,11 @@ def held_record(
         if (tag.did, tag.pasid) == (space.did, space.tag)
     ]
     return {
-        "iotlb": [_iotlb(unit, caches.iotlb, tag) for tag in tags[:MOST_LISTED]],
-        "structures": [_structure(survey, stage, tag, space) for stage, tag, space in pairs],
+        "iotlb": [_iotlb(unit, caches.iotlb, tag, shapes) for tag in tags[:MOST_LISTED]],
+        "structures": [
+            _structure(survey, stage, tag, space) | shapes.structure(stage, tag, space)
+            for stage, tag, space in pairs
+        ],
         "more": max(0, len(tags) - MOST_LISTED),
     }
 
@@ -56,15 +61,20 @@ def roots_of(survey: Survey, space: Space) -> list[Table]:
     return found
 
 
-def _iotlb(unit: RemappingUnit, iotlb: Iotlb, tag: IotlbTag) -> dict[str, Any]:
+def _iotlb(unit: RemappingUnit, iotlb: Iotlb, tag: IotlbTag, shapes: Shapes) -> dict[str, Any]:
     space = tag.space
-    flags = {name: getattr(space, name) for name in ("path", "legacy", "sre", "wpe", "rid_priv", "fpd")}
+    where = {
+        "path": space.path,
+        "fpd": space.fpd,
+        "interrupt": engine.interrupt_label(shapes.job(space, "read"), space),
+    }
     made: dict[str, Any] = {
         "low": f"{tag.low:#x}",
         "shift": tag.shift,
         "refusal": tag.refusal,
-        "leaf": leaf_record(tag.leaf),
-        "space": flags,
+        "base": f"{tag.leaf.base:#x}",
+        "space": where,
+        **shapes.remembered(tag),
         "stale": any(_disagree(unit, Request(tag.sid, tag.low, kind, pasid=tag.pasid)) for kind in KINDS),
     }
     if tag.refusal:
@@ -72,21 +82,6 @@ def _iotlb(unit: RemappingUnit, iotlb: Iotlb, tag: IotlbTag) -> dict[str, Any]:
             kind for kind in KINDS if iotlb.get((tag.sid, tag.pasid, 12, tag.page, kind)) is tag
         )
     return made
-
-
-def leaf_record(leaf: Leaf) -> dict[str, Any]:
-    """The end of a walk: where, how large, who may."""
-    return {
-        "base": f"{leaf.base:#x}",
-        "shift": leaf.shift,
-        "level": leaf.level,
-        "raw": f"{leaf.entry:#x}",
-        "user": bool(leaf.first & USER),
-        "first_writable": bool(leaf.first & WRITE),
-        "readable": bool(leaf.second & READ),
-        "writable": bool(leaf.second & WRITE),
-        "dirty": leaf.dirty,
-    }
 
 
 def _disagree(unit: RemappingUnit, request: Request) -> bool:
@@ -108,7 +103,6 @@ def _structure(survey: Survey, stage: str, tag: StructureTag, space: Space) -> d
         "prefix": f"{tag.prefix:#x}",
         "raw": f"{tag.entry:#x}",
         "table": f"{tag.table:#x}",
-        "allowed": tag.allowed,
         "stale": now is None or (now ^ tag.entry) & ~_FLAGS != 0,
     }
 

@@ -14,7 +14,6 @@ from typing import Any
 from vtdkit.views.shared.record import Record
 from vtdkit.vtd.walk.trace import Step, Walk
 
-from .pages import WORD
 from .words import PURPOSE
 
 
@@ -70,8 +69,10 @@ def blocks_of(record: Record, stage: str, level: int, page: int) -> tuple[Block,
     """The entries of one page that lead somewhere, equal neighbours together."""
     kept = record["pages"].get(f"{page:#x}")
     found: list[Block] = []
-    for index, word in enumerate(unfolded(kept["runs"]) if kept else ()):
-        kind, weight = _cell(record["rules"], stage, level, word, kept["under"].get(str(index)))
+    numbers = [n for _, count, n in kept["cells"][f"{stage} {level}"] for _ in range(count)] if kept else []
+    for index, number in enumerate(numbers):
+        look = record["shapes"][number]["look"]
+        kind, weight = _cell(look, level, kept["under"].get(str(index)))
         if not kind:
             continue
         last = found[-1] if found else None
@@ -82,25 +83,9 @@ def blocks_of(record: Record, stage: str, level: int, page: int) -> tuple[Block,
     return tuple(found)
 
 
-def unfolded(runs: list[list[Any]]) -> list[int]:
-    """The 512 words of a page from its runs."""
-    words = [0] * 512
-    for index, *rest in runs:
-        count, value, step = (1, rest[0], "0x0") if len(rest) == 1 else rest
-        for number in range(count):
-            words[index + number] = int(value, 16) + number * int(step, 16) & WORD
-    return words
-
-
-def _cell(rules: dict[str, Any], stage: str, level: int, word: int, under: int | None) -> tuple[str, float]:
-    allowed = (1 | word & 2) * (word & 1) if stage == "first" else word >> rules["permission_shift"] & 3
-    if not allowed:
-        return "", 0.0
-    leaf = level == 1 or bool(level <= 3 and word & 0x80)
-    if word & int(rules[f"{stage}_{'leaf' if leaf else 'table'}"][level], 16):
-        return "wrong", 1.0
-    if leaf:
-        return ("", "read", "write", "both")[allowed], 1.0
+def _cell(look: str, level: int, under: int | None) -> tuple[str, float]:
+    if look != "table":
+        return look, 1.0
     return ("out", 0.0) if under is None else ("table", fullness(under, level))
 
 

@@ -16,13 +16,15 @@ from typing import Any
 from vtdkit.vtd.image.survey import Survey, Table
 from vtdkit.vtd.walk.space import Space
 
+from .cells import Shapes
+
 WORD = (1 << 64) - 1
 MOST = 20_000
 """Lines of a record: about 30 bytes each."""
 
 
 def collect(
-    survey: Survey, space: Space | None, roots: Sequence[Table], near: int, most: int = MOST
+    survey: Survey, space: Space | None, roots: Sequence[Table], near: int, most: int, shapes: Shapes
 ) -> dict[str, Any]:
     """`pages` (address → what is in it), `absent` (tables where no memory is), `left_out` (how many
     tables were not read).
@@ -48,6 +50,9 @@ def collect(
             if f"{table.page:#x}" not in pages:
                 lines += len(made["runs"])
                 pages[f"{table.page:#x}"] = made
+            made["cells"][f"{table.stage} {table.level}"] = shapes.runs(
+                table.stage, table.level, survey.words(table.page) or ()
+            )
             _count_below(survey, space, table, made)
             for below in survey.below(space, table):
                 heapq.heappush(wave, _turn(below, near))
@@ -66,7 +71,7 @@ def _page(survey: Survey, table: Table) -> dict[str, Any] | None:
     words = survey.words(table.page)
     if words is None:
         return None
-    made: dict[str, Any] = {"runs": runs(words), "under": {}}
+    made: dict[str, Any] = {"runs": runs(words), "under": {}, "cells": {}}
     broken = [index for index, word in enumerate(words) if word is None]
     if broken:
         made["broken"] = broken

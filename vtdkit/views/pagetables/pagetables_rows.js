@@ -1,6 +1,6 @@
 // What the explorer shows for one address, as plain data: a row for each table on the way, the answer, what the device gets instead. No DOM.
 
-import { isLeaf, shiftOf, walk, words } from "./pagewalk.js";
+import { shapeAt, shiftOf, walk, words } from "./pagewalk.js";
 import { bytes, grouped } from "../shared/common.js";
 
 export const address = (value) => grouped(value, 4);
@@ -72,7 +72,7 @@ function levelRow(record, iova, found, stage, level) {
     leaf: step.leaf,
     layout: `${stage} ${level} ${step.leaf ? "leaf" : "table"}`,
     strip: { kind: "table", stage, level, page: step.page },
-    fill: step.gone ? null : cell(record, stage, level, step.raw, 0)[0],
+    fill: step.shape ? step.shape.look || null : null,
     at: step.at,
     guest: step.guest,
     says: stopped ? stop(step) : step.leaf ? `maps ${bytes(1n << shiftOf(level))} at ${address(step.next)}` : `next table at ${address(step.next)}`,
@@ -151,7 +151,7 @@ export function cells(record, { stage, level, page }) {
   const under = record.pages[`0x${page.toString(16)}`].under;
   const runs = [];
   for (let index = 0; index < 512; index++) {
-    const [kind, weight] = cell(record, stage, level, found[index], under[index]);
+    const [kind, weight] = cell(record, stage, level, page, index, under[index]);
     const last = runs.at(-1);
     if (!kind) continue;
     if (last && last[2] === kind && last[3] === weight && last[0] + last[1] === index) last[1]++;
@@ -160,14 +160,9 @@ export function cells(record, { stage, level, page }) {
   return runs;
 }
 
-function cell(record, stage, level, raw, under) {
-  const { rules } = record;
-  const first = stage === "first";
-  const allowed = first ? ((raw & 1n) !== 0n ? ((raw & 2n) !== 0n ? 3 : 1) : 0) : Number((raw >> BigInt(rules.permission_shift)) & 3n);
-  if (!allowed) return [null, 0];
-  const leaf = isLeaf(level, raw);
-  if (raw & BigInt(rules[`${stage}_${leaf ? "leaf" : "table"}`][level])) return ["wrong", 1];
-  if (leaf) return [["", "read", "write", "both"][allowed], 1];
+function cell(record, stage, level, page, index, under) {
+  const { look } = shapeAt(record, stage, level, page, index);
+  if (look !== "table") return [look || null, look ? 1 : 0];
   return under === undefined ? ["out", 0] : ["table", fullness(under, level)];
 }
 
@@ -189,8 +184,8 @@ export function neighbours(record, row) {
 function near(record, row, index, raw) {
   const { stage, level, page } = row.strip;
   const under = record.pages[`0x${page.toString(16)}`].under[index];
-  const [kind] = cell(record, stage, level, raw, under);
-  const to = address(raw & BigInt(record.rules.address));
+  const [kind] = cell(record, stage, level, page, index, under);
+  const to = address(raw & BigInt(shapeAt(record, stage, level, page, index).to));
   const says = { wrong: "reserved bit set", out: `table at ${to}, left out`, table: `table at ${to}, ${under} pages below` };
   const maps = { both: "read, write", read: "read only", write: "write only" };
   return { index, raw, lit: index === row.index, says: kind ? (says[kind] ?? `→ ${to}  ${maps[kind]}`) : raw === 0n ? "empty" : "not present" };

@@ -1,5 +1,5 @@
-// The walk of vtdkit.vtd over a record made by pagetables_record.py, for any address. Order of the checks, labels and answers are those of
-// engine.py, second.py and first.py there; all masks, limits and labels come with the record. No DOM here.
+// The walk of vtdkit.vtd over a record made by record.py, for any address. What each table entry says was judged there, by the walk itself
+// (cells.py): here shapes are followed and their rights combined, and no rule is known. No DOM here.
 //
 // walk(record, address, kind) is the answer of the tables; walk(record, address, kind, true) the answer the device gets, from what the caches
 // still hold. Addresses are BigInts. The answer is { ok: true, address, size, readable, writable, path } or { ok: false, label, code,
@@ -8,11 +8,6 @@
 
 const READ = 1;
 const WRITE = 2;
-const A2 = 1n << 8n; // second stage: accessed, dirty
-const D2 = 1n << 9n;
-const FS = { P: 1n, RW: 2n, US: 4n, A: 1n << 5n, D: 1n << 6n, EA: 1n << 10n };
-const LARGE = 0x80n;
-const WINDOW = [0xfee00000n, 0xfef00000n];
 
 class Refused {
   constructor(label) {
@@ -51,26 +46,34 @@ function unfold(record, page) {
   return made;
 }
 
-function load(record, at, label, step) {
-  const page = at & ~0xfffn;
-  const found = words(record, page);
-  if (found === undefined) throw new LeftOut();
-  const index = Number((at >> 3n) & 511n);
-  if (found === null || record.pages[`0x${page.toString(16)}`].broken?.includes(index)) {
-    step.gone = true;
-    refuse(label);
-  }
-  return found[index];
+export const shiftOf = (level) => BigInt(3 + 9 * level);
+
+// The shape of an entry of a page that is used as a table.
+export function shapeAt(record, stage, level, page, index) {
+  const runs = record.pages[`0x${page.toString(16)}`].cells[`${stage} ${level}`];
+  const run = runs.find(([first, count]) => index < first + count);
+  return record.shapes[run[2]];
 }
 
-export const shiftOf = (level) => BigInt(3 + 9 * level);
-export const isLeaf = (level, raw) => level === 1 || (level <= 3 && (raw & LARGE) !== 0n);
-const mask = (record, name, level) => BigInt(record.rules[name][level]);
+function load(record, step, ask, root) {
+  const page = step.at & ~0xfffn;
+  const found = words(record, page);
+  if (found === undefined) throw new LeftOut();
+  const index = Number((step.at >> 3n) & 511n);
+  if (found === null || record.pages[`0x${page.toString(16)}`].broken?.includes(index)) {
+    step.gone = true;
+    refuse(record.unreadable[step.stage][ask][root ? 0 : 1]);
+  }
+  step.raw = found[index];
+  step.shape = shapeAt(record, step.stage, step.level, page, index);
+  step.leaf = step.shape.leaf;
+}
 
 export function walk(record, address, kind, remembered = false) {
-  const job = { record, address, kind, remembered, write: kind === "write", need: kind === "write" ? WRITE : READ, steps: [], hit: null };
+  const job = { record, address, kind, remembered, steps: [], hit: null };
   job.way = remembered ? record.then : record.now;
-  job.length = Math.min(4, 4096 - Number(address & 0xfffn));
+  job.ask = `${job.way.name} ${kind}`;
+  job.length = BigInt(Math.min(4, 4096 - Number(address & 0xfffn)));
   try {
     return result(job, grant(job));
   } catch (end) {
@@ -87,61 +90,46 @@ export function walk(record, address, kind, remembered = false) {
 }
 
 const result = (job, answer) => ({ answer, steps: job.steps, hit: job.hit, way: job.way });
+const plain = (address, path) => ({ ok: true, address, size: 4096n, readable: true, writable: true, path });
+const touches = ([low, high], from, to) => from < BigInt(high) && to > BigInt(low);
 
 function grant(job) {
   const { record, address } = job;
-  const window = touches(address, address + BigInt(job.length)) ? record.window : null;
+  const window = touches(record.ranges_out.interrupt, address, address + job.length) ? record.window : null;
   if (window) {
-    if (job.write && job.length === 4 && (address & 3n) === 0n) return plain(address, "interrupt window");
+    if (job.kind === "write" && job.length === 4n && (address & 3n) === 0n) return plain(address, "interrupt window");
     if (window.refused === "") return plain(address, "interrupt window");
     if (window.refused) refuse(window.refused);
   }
-  if (job.way.off) return isProtected(job, address) ? refuse("PMR") : plain(address, "off");
+  if (job.way.off) return within(job, plain(address, "off"));
   if (job.way.refused.startsWith("RTA.")) refuse(job.way.refused);
-  const found = job.remembered ? lookup(record, address, job) : null;
-  if (found) return fromIotlb(job, found);
+  const found = job.remembered ? lookup(record, address, job.kind) : null;
+  if (found) {
+    job.hit = found;
+    if (found.refuse[job.kind]) refuse(found.refuse[job.kind]);
+    return finish(job, found.space, { base: BigInt(found.base), shift: found.shift, rights: found.rights });
+  }
   const space = job.way.space;
   if (!space) refuse(job.way.refused);
-  job.supervisor = record.pasid === null && space.rid_priv;
+  const [low, high, label] = space.outside;
+  if (address >= BigInt(low) && address < BigInt(high)) refuse(label);
   return finish(job, space, pages(job, space));
 }
 
-const plain = (address, path) => ({ ok: true, address, size: 4096n, readable: true, writable: true, path });
-const touches = (low, high) => low < WINDOW[1] && high > WINDOW[0];
-
 // The IOTLB entry that answers a request: smallest pages first; a remembered refusal only for its own kind of access.
-export function lookup(record, address, job) {
+export function lookup(record, address, kind) {
   const covers = (entry) => address >> BigInt(entry.shift) === BigInt(entry.low) >> BigInt(entry.shift);
   const hits = record.held.iotlb.filter(covers);
   const granted = hits.filter((entry) => !entry.refusal).sort((a, b) => a.shift - b.shift)[0];
-  const found = granted ?? hits.find((entry) => entry.refusal && entry.kind === job.kind) ?? null;
-  if (!found || found.refusal) return found;
-  // A write whose dirty flag is not set yet goes by the tables.
-  job.supervisor = record.pasid === null && found.space.rid_priv;
-  return job.write && !found.leaf.dirty && grantedBits(job, found.space, found.leaf) & WRITE ? null : found;
-}
-
-function fromIotlb(job, found) {
-  job.hit = found;
-  job.supervisor = job.record.pasid === null && found.space.rid_priv;
-  if (found.refusal) refuse(found.refusal);
-  if (job.supervisor && !found.space.sre) refuse("SPT.6");
-  return finish(job, found.space, found.leaf);
+  const found = granted ?? hits.find((entry) => entry.refusal && entry.kind === kind) ?? null;
+  return found && kind === "write" && found.marks ? null : found;
 }
 
 function pages(job, space) {
-  const { record, address } = job;
-  if (space.path === "PT") {
-    const wide = address >= BigInt(record.rules.host_limit) && !record.rules.pass_through_unchecked;
-    if (wide) refuse(space.legacy ? "LGN.1.3" : "SGN.4.2");
-    return { base: address & ~0xfffn, shift: 12, user: true, first_writable: true, readable: true, writable: true };
-  }
-  if (space.path === "SS") {
-    if (address >= BigInt(space.second_limit)) refuse(space.legacy ? "LGN.1.1" : "SGN.5");
-    const ask = { need: job.need, sites: record.rules.sites[space.legacy ? "legacy" : "scalable"], dirties: job.write };
-    return second(job, space, address, ask, job.steps);
-  }
-  const inner = first(job, space);
+  const { address } = job;
+  if (space.path === "PT") return { base: address & ~0xfffn, shift: 12, rights: READ | WRITE };
+  if (space.path === "SS") return follow(job, space, "second", address, job.ask, job.steps);
+  const inner = follow(job, space, "first", address, job.ask, job.steps);
   return space.path === "FS" ? inner : nested(job, space, inner);
 }
 
@@ -153,100 +141,36 @@ function structure(job, space, stage, address) {
   return job.record.held.structures.filter(fits).sort((a, b) => a.level - b.level)[0] ?? null;
 }
 
-function second(job, space, address, ask, steps) {
+// One stage, table by table: each entry goes on or refuses, and what is granted is what all entries grant.
+function follow(job, space, stage, address, ask, steps) {
   const { record } = job;
-  const { rules } = record;
-  let level = space.second_levels;
-  let table = BigInt(space.second_root);
-  let allowed = READ | WRITE;
-  const known = structure(job, space, "second", address);
+  const top = space[`${stage}_levels`];
+  let level = top;
+  let table = BigInt(space[`${stage}_root`]);
+  let rights = READ | WRITE;
+  const known = structure(job, space, stage, address);
   if (known) {
-    steps.push({ stage: "second", level: known.level, raw: BigInt(known.raw), leaf: false, source: "cache", stale: known.stale });
-    level = known.level - 1;
-    table = BigInt(known.table);
-    allowed = known.allowed;
-    permission(allowed, ask);
+    steps.push({ stage, level: known.level, raw: BigInt(known.raw), leaf: false, source: "cache", stale: known.stale });
+    if (known.refuse[ask]) refuse(known.refuse[ask]);
     steps.at(-1).done = true;
-  }
-  for (; ; level--) {
-    const step = open(steps, "second", level, table, address);
-    const raw = (step.raw = load(record, step.at, level === space.second_levels ? ask.sites.root : ask.sites.lower, step));
-    const leaf = (step.leaf = isLeaf(level, raw));
-    const here = Number((raw >> BigInt(rules.permission_shift)) & 3n);
-    if (!here || !(allowed & here)) refuse(ask.sites.absent || (job.write ? ask.sites.write : ask.sites.read));
-    const wrong = (raw & mask(record, leaf ? "second_leaf" : "second_table", level)) !== 0n;
-    if (wrong && rules.reserved_first) refuse(ask.sites.reserved);
-    permission(allowed & here, ask);
-    if (wrong) refuse(ask.sites.reserved);
-    allowed &= here;
-    let dirty = !space.ssade;
-    if (space.ssade) {
-      const wanted = raw | A2 | (leaf && ask.dirties && allowed & WRITE ? D2 : 0n);
-      if (wanted !== raw && !space.snooped && !rules.flags_without_snoop) refuse(ask.sites.unsnooped);
-      dirty = (wanted & D2) !== 0n;
-    }
-    close(record, step);
-    if (leaf) {
-      const base = step.next & -(1n << shiftOf(level));
-      return { base, shift: 3 + 9 * level, level, user: true, first_writable: true, readable: !!(allowed & READ), writable: !!(allowed & WRITE), dirty };
-    }
-    table = step.next;
-  }
-}
-
-function open(steps, stage, level, table, address) {
-  const index = Number((address >> shiftOf(level)) & 511n);
-  const step = { stage, level, page: table & ~0xfffn, index, at: table + BigInt(8 * index), raw: 0n, leaf: level === 1, source: "memory" };
-  steps.push(step);
-  return step;
-}
-
-function close(record, step) {
-  step.next = step.raw & BigInt(record.rules.address);
-  if (step.leaf) step.next &= -(1n << shiftOf(step.level));
-  step.done = true;
-}
-
-function permission(allowed, ask) {
-  const missing = ask.need & ~allowed;
-  if (missing) refuse(missing & WRITE ? ask.sites.write : ask.sites.read);
-}
-
-function first(job, space) {
-  const { record, address } = job;
-  let level = space.first_levels;
-  const top = BigInt(11 + 9 * level);
-  const sign = address >> top;
-  if (sign !== 0n && sign !== (1n << (64n - top)) - 1n) refuse("SGN.1");
-  let table = BigInt(space.first_root);
-  let user = true;
-  let writable = true;
-  const known = structure(job, space, "first", address);
-  if (known) {
-    job.steps.push({ stage: "first", level: known.level, raw: BigInt(known.raw), leaf: false, source: "cache", stale: known.stale });
     level = known.level - 1;
     table = BigInt(known.table);
-    user = (known.allowed & 4) !== 0;
-    writable = (known.allowed & 2) !== 0;
-    rights(job, space, user, writable);
-    job.steps.at(-1).done = true;
+    rights = known.rights;
   }
   for (; ; level--) {
-    const root = level === space.first_levels;
-    const step = open(job.steps, "first", level, table, address);
-    const updatable = locate(job, space, step, root);
-    const raw = (step.raw = load(record, step.at, root ? "SFS.4" : "SFS.1", step));
-    const leaf = (step.leaf = isLeaf(level, raw));
-    user &&= (raw & FS.US) !== 0n;
-    writable &&= (raw & FS.RW) !== 0n;
-    check(job, space, step, user, writable);
-    const dirty = flags(job, space, step, updatable, writable);
-    close(record, step);
-    if (space.path === "NEST" && (raw & BigInt(record.rules.address)) >= BigInt(space.second_limit)) {
-      step.done = false;
-      refuse("SFS.5");
-    }
-    if (leaf) return { base: step.next, shift: 3 + 9 * level, level, user, first_writable: writable, readable: true, writable: true, dirty };
+    const index = Number((address >> shiftOf(level)) & 511n);
+    const step = { stage, level, page: table & ~0xfffn, index, at: table + BigInt(8 * index), raw: 0n, leaf: level === 1, source: "memory" };
+    steps.push(step);
+    const updatable = stage === "second" || locate(job, space, step, level === top);
+    const how = updatable ? ask : `${ask} fixed`;
+    load(record, step, how, level === top);
+    const [label, nothing, granted] = step.shape.says[how];
+    if (!(rights & granted)) refuse(nothing || label);
+    if (label) refuse(label);
+    rights &= granted;
+    step.next = step.raw & BigInt(step.shape.to);
+    step.done = true;
+    if (step.leaf) return { base: step.next, shift: 3 + 9 * level, rights };
     table = step.next;
   }
 }
@@ -254,76 +178,34 @@ function first(job, space) {
 // Under nesting the address of a first-stage entry is a guest's; the second stage says where it is. Returns whether it may be written.
 function locate(job, space, step, root) {
   if (space.path !== "NEST") return true;
-  const sites = job.record.rules.sites[root ? "first_root" : "first_table"];
   step.guest = step.at;
   step.inner = [];
-  const leaf = second(job, space, step.at, { need: space.ssade ? READ | WRITE : READ, sites, dirties: space.ssade }, step.inner);
+  const leaf = follow(job, space, "second", step.at, `${job.way.name} ${root ? "root" : "table"}`, step.inner);
   step.at = leaf.base | (step.guest & ((1n << BigInt(leaf.shift)) - 1n));
   step.page = step.at & ~0xfffn;
-  return leaf.writable;
-}
-
-function check(job, space, step, user, writable) {
-  const { record } = job;
-  if (!(step.raw & FS.P)) refuse("SFS.2");
-  const wrong = (step.raw & mask(record, step.leaf ? "first_leaf" : "first_table", step.level)) !== 0n;
-  if (wrong && record.rules.reserved_first) refuse("SFS.3");
-  rights(job, space, user, writable);
-  if (wrong) refuse("SFS.3");
-}
-
-const mayWrite = (job, space, writable) => writable || (job.supervisor && !space.wpe);
-
-function rights(job, space, user, writable) {
-  if (!user && !job.supervisor) refuse("SGN.2");
-  if (job.write && !mayWrite(job, space, writable)) refuse("SGN.6");
-}
-
-// Accessed and dirty flags that are not set yet have to be, which takes a snooped walk and a writable entry.
-function flags(job, space, step, updatable, writable) {
-  const dirties = step.leaf && job.write && mayWrite(job, space, writable);
-  const wanted = step.raw | FS.A | (space.eafe ? FS.EA : 0n) | (dirties ? FS.D : 0n);
-  if (wanted !== step.raw) {
-    if (!space.snooped && !job.record.rules.flags_without_snoop) refuse("SFS.9");
-    if (!updatable) refuse("SFS.8");
-  }
-  return (wanted & FS.D) !== 0n;
+  return (leaf.rights & WRITE) !== 0;
 }
 
 function nested(job, space, inner) {
   const guest = inner.base | (job.address & ((1n << BigInt(inner.shift)) - 1n));
   job.guest = guest;
-  const dirties = job.write && mayWrite(job, space, inner.first_writable);
-  const outer = second(job, space, guest, { need: job.need, sites: job.record.rules.sites.scalable, dirties }, job.steps);
+  const outer = follow(job, space, "second", guest, job.ask, job.steps);
   const shift = Math.min(inner.shift, outer.shift);
   const host = outer.base | (guest & ((1n << BigInt(outer.shift)) - 1n));
-  return { ...outer, base: host & -(1n << BigInt(shift)), shift, user: inner.user, first_writable: inner.first_writable };
-}
-
-function grantedBits(job, space, leaf) {
-  const staged = space.path === "FS" || space.path === "NEST";
-  if (staged && !(leaf.user || job.supervisor)) return 0;
-  return (leaf.readable ? READ : 0) | (leaf.writable && mayWrite(job, space, leaf.first_writable) ? WRITE : 0);
-}
-
-function isProtected(job, address) {
-  const high = address + BigInt(job.length);
-  return job.record.rules.protected.some(([low, last]) => address <= BigInt(last) && high > BigInt(low));
+  return { base: host & -(1n << BigInt(shift)), shift, rights: inner.rights & outer.rights };
 }
 
 function finish(job, space, leaf) {
-  const granted = grantedBits(job, space, leaf);
-  const staged = space.path === "FS" || space.path === "NEST";
-  if (staged && !(leaf.user || job.supervisor)) refuse("SGN.2");
-  if (job.need & ~granted) {
-    const names = space.legacy ? ["LGN.3", "LGN.2"] : ["SGN.7", "SGN.6"];
-    refuse(names[job.write ? 1 : 0]);
-  }
   const size = 1n << BigInt(leaf.shift);
-  const base = BigInt(leaf.base);
-  const address = base | (job.address & (size - 1n));
-  const whole = job.record.rules.interrupt_page;
-  if (touches(whole ? base : address, whole ? base + size : address + BigInt(job.length))) refuse(space.legacy ? "LGN.4" : "SGN.8.1");
-  if (isProtected(job, address)) refuse("PMR");
-  return { ok: true, address, size, readable: !!(granted & READ), writable: !!(granted & WRITE), path: space.path };
+  const address = leaf.base | (job.address & (size - 1n));
+  const { interrupt, whole_page: whole } = job.record.ranges_out;
+  if (touches(interrupt, whole ? leaf.base : address, whole ? leaf.base + size : address + job.length)) refuse(space.interrupt);
+  const { rights } = leaf;
+  return within(job, { ok: true, address, size, readable: (rights & READ) !== 0, writable: (rights & WRITE) !== 0, path: space.path });
+}
+
+// An answer, unless it leads into a protected memory region.
+function within(job, answer) {
+  const hit = job.record.ranges_out.protected.some((range) => touches(range, answer.address, answer.address + job.length));
+  return hit ? refuse("PMR") : answer;
 }

@@ -24,14 +24,14 @@ from vtdkit.vtd.requests import Fault, Request, bdf
 from vtdkit.vtd.tables.pages import first_stage_entry, second_stage_entry
 from vtdkit.vtd.unit.unit import RemappingUnit
 from vtdkit.vtd.walk import engine, legacy, scalable
-from vtdkit.vtd.walk import second_stage as second
 from vtdkit.vtd.walk.job import Job, Mark, Refused
-from vtdkit.vtd.walk.rules import ENTRY_ADDRESS
+from vtdkit.vtd.walk.rules import INTERRUPT_HIGH, INTERRUPT_LOW
 from vtdkit.vtd.walk.space import Space
 from vtdkit.vtd.walk.trace import Step
 from vtdkit.vtd.walk.trace import record as steps_of
 
-from .held import KINDS, held_record, roots_of
+from .cells import KINDS, Shapes
+from .held import held_record, roots_of
 from .pages import MOST, collect
 from .words import PURPOSE, sentence
 
@@ -75,7 +75,12 @@ def page_table_record(
     survey = Survey(unit)
     roots = [table for space in spaces for table in roots_of(survey, space)]
     layouts = _layouts(unit, fresh, then)
-    held = held_record(unit, sid, pasid, spaces[: 1 + (fresh.space != then.space)], survey)
+    ways = {"now": fresh.space}
+    if then.space != fresh.space:
+        ways["then"] = then.space
+    reached = {name: space for name, space in ways.items() if space}
+    shapes = Shapes(unit, Request(sid, 0, pasid=pasid), reached)
+    held = held_record(unit, sid, pasid, spaces[: 1 + (fresh.space != then.space)], survey, shapes)
     roots += [
         Table(each["stage"], int(each["table"], 16), each["level"] - 1, 0) for each in held["structures"]
     ]
@@ -85,15 +90,17 @@ def page_table_record(
         "pasid": pasid,
         "driver": driver,
         "mode": ("legacy", "scalable", "reserved", "abort DMA")[unit.mode] if unit.translating else "off",
-        "now": _way(unit, fresh),
-        "then": _way(unit, then),
+        "now": _way(unit, fresh, "now"),
+        "then": _way(unit, then, "then" if "then" in ways else "now"),
         "held": held,
-        "rules": _rules(unit),
+        "ranges_out": _ranges_out(unit),
         "window": _window(unit, sid, pasid),
         "faults": _faults(unit, sid, pasid, fresh, then, held),
         "layouts": layouts,
         "glossary": glossary_of(layouts.values()),
-        **collect(survey, spaces[0] if spaces else None, roots, near, most),
+        **collect(survey, spaces[0] if spaces else None, roots, near, most, shapes),
+        "shapes": shapes.made,
+        "unreadable": shapes.unreadable(),
         **_ranges(survey, fresh.space),
     }
 
@@ -114,7 +121,7 @@ def _front(unit: RemappingUnit, sid: int, pasid: int | None, *, cached: bool) ->
     return Front(steps_of(request, marks, job.fault("PMR")).steps, space, refused, job.fpd)
 
 
-def _way(unit: RemappingUnit, front: Front) -> dict[str, Any]:
+def _way(unit: RemappingUnit, front: Front, name: str) -> dict[str, Any]:
     """Steps and space for the browser; `off` when remapping is off."""
     space = front.space
     return {
@@ -122,7 +129,8 @@ def _way(unit: RemappingUnit, front: Front) -> dict[str, Any]:
         "refused": front.refused,
         "off": not unit.translating,
         "fpd": front.fpd,
-        "space": _space(space) if space else None,
+        "name": name,
+        "space": _space(unit, space) if space else None,
     }
 
 
@@ -165,51 +173,41 @@ def _presence(step: Step) -> tuple[int, ...]:
     return (0, 1) if step.structure.name == "scalable-mode root entry" else (0,)
 
 
-def _space(space: Space) -> dict[str, Any]:
+def _space(unit: RemappingUnit, space: Space) -> dict[str, Any]:
     numbers = {
         "did": space.did,
         "tag": space.tag,
         "second_levels": space.second_levels,
         "first_levels": space.first_levels,
     }
-    addresses = {name: f"{getattr(space, name):#x}" for name in ("second_root", "second_limit", "first_root")}
-    flags = {
-        name: getattr(space, name)
-        for name in ("legacy", "sre", "wpe", "eafe", "ssade", "snooped", "rid_priv")
+    roots = {name: f"{getattr(space, name):#x}" for name in ("second_root", "first_root")}
+    low, high, label = space.outside
+    job = Job(unit, Request(0, 0), None, commit=False, trace=None)
+    ends = {
+        "outside": [f"{low:#x}", f"{high:#x}", label],
+        "interrupt": engine.interrupt_label(job, space),
     }
-    return {"path": space.path, **numbers, **addresses, **flags}
+    return {"path": space.path, "legacy": space.legacy, **numbers, **roots, **ends}
 
 
-def _rules(unit: RemappingUnit) -> dict[str, Any]:
-    """What checks this unit makes, as masks and labels. Lists are by level."""
-    rules, quirks = unit.rules, unit.quirks
-    sites = {"legacy": second.LEGACY, "scalable": second.SCALABLE}
-    sites |= {"first_root": second.FIRST_ROOT, "first_table": second.FIRST_TABLE}
-    masks = ("second_table", "second_leaf", "first_table", "first_leaf")
-    names = ("root", "lower", "absent", "reserved", "unsnooped", "read", "write")
+def _ranges_out(unit: RemappingUnit) -> dict[str, Any]:
+    """Where a result may not lie. `whole_page`: the whole page counts, not only the bytes asked for."""
     return {
-        "address": f"{ENTRY_ADDRESS:#x}",
-        **{name: [f"{mask:#x}" for mask in getattr(rules, name)] for name in masks},
-        "permission_shift": rules.permission_shift,
-        "host_limit": f"{rules.host_limit:#x}",
-        "reserved_first": rules.caps.reserved_first,
-        "flags_without_snoop": quirks.flags_without_snoop,
-        "interrupt_page": quirks.interrupt_page,
-        "pass_through_unchecked": quirks.pass_through_unchecked,
-        "sites": {name: {key: getattr(site, key) for key in names} for name, site in sites.items()},
+        "interrupt": [f"{INTERRUPT_LOW:#x}", f"{INTERRUPT_HIGH:#x}"],
+        "whole_page": unit.quirks.interrupt_page,
         "protected": _protected(unit),
     }
 
 
 def _protected(unit: RemappingUnit) -> list[list[str]]:
-    """The protected memory regions in force: first and last address."""
+    """The protected memory regions in force: first address, first after."""
     registers, caps = unit.registers, unit.capabilities
     if not registers["PMEN"] & 1:
         return []
     low_bits = (1 << caps.pmr_bits) - 1
     there = [prefix for prefix in ("PLM", "PHM") if getattr(caps, f"{prefix}R")]
     pairs = [(registers[f"{prefix}BASE"], registers[f"{prefix}LIMIT"] | low_bits) for prefix in there]
-    return [[f"{low:#x}", f"{high:#x}"] for low, high in pairs if low <= high]
+    return [[f"{low:#x}", f"{high + 1:#x}"] for low, high in pairs if low <= high]
 
 
 def _window(unit: RemappingUnit, sid: int, pasid: int | None) -> dict[str, Any] | None:

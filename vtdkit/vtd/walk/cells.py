@@ -56,10 +56,10 @@ class Second:
         )
         return Cell(label, nothing, leaf, rights)
 
-    def indifferent(self, level: int) -> int:
-        """The bits of an entry that make no difference to its cell."""
+    def indifferent(self, level: int, *, sized: bool) -> int:
+        """The bits of an entry that make no difference to its cell, if PS (bit 7) is as `sized` says."""
         rules = self.job.rules
-        return ENTRY_ADDRESS & ~(rules.second_table[level] | rules.second_leaf[level])
+        return ENTRY_ADDRESS & ~(rules.second_leaf if sized else rules.second_table)[level]
 
 
 @dataclass(frozen=True)
@@ -76,12 +76,12 @@ class First:
         may = first.granted(self.space, rights, supervisor=self.job.supervisor)
         return Cell(label, label, leaf, may)
 
-    def indifferent(self, level: int) -> int:
-        """The bits of an entry that make no difference to its cell."""
+    def indifferent(self, level: int, *, sized: bool) -> int:
+        """The bits of an entry that make no difference to its cell, if PS (bit 7) is as `sized` says."""
         rules, address = self.job.rules, ENTRY_ADDRESS
         if self.space.path == "NEST":  # a guest address must be within the second stage's width
             address &= self.space.second_limit - 1
-        return address & ~(rules.first_table[level] | rules.first_leaf[level])
+        return address & ~(rules.first_leaf if sized else rules.first_table)[level]
 
 
 Judge = First | Second

@@ -158,7 +158,9 @@ def _judged(
 
     Entries that differ only in bits that make no difference are judged once.
     """
-    shapes = np.where(words == WORD, words, words & np.uint64(~judge.indifferent(level) & WORD))
+    plain, sized = (np.uint64(~judge.indifferent(level, sized=large) & WORD) for large in (False, True))
+    shapes = np.where(words & np.uint64(0x80), words & sized, words & plain)
+    shapes[words == WORD] = WORD
     cells, leaf = np.empty(words.shape, np.int64), np.empty(words.shape, np.bool_)
     for updatable in {table.updatable for table in tables}:
         part = np.array([table.updatable == updatable for table in tables])

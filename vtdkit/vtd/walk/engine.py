@@ -48,7 +48,7 @@ def _grant(job: Job) -> Steps[Translation | Fault]:
     root_table_register(job)
     if job.caches and request.at == "untranslated":
         hit = job.caches.iotlb.find(request.sid, request.pasid, request.address, request.kind)
-        if hit and not _needs_dirty(job, hit):
+        if hit and not needs_dirty(job, hit):
             return _from_iotlb(job, hit)
     if request.at == "translated":
         yield from _translated(job)
@@ -58,7 +58,7 @@ def _grant(job: Job) -> Steps[Translation | Fault]:
         unit.diagnostics.space_used(space)
     if job.caches and request.at == "translation":
         hit = job.caches.iotlb.find(request.sid, request.pasid, request.address)
-        if hit and not _needs_dirty(job, hit):
+        if hit and not needs_dirty(job, hit):
             return _from_iotlb(job, hit)
     low, high, label = space.outside
     if low <= request.address < high:
@@ -95,8 +95,6 @@ def root_table_register(job: Job) -> None:
     if unit.mode == LEGACY_MODE:
         if unit.ssirwe:
             job.refuse("RTA.1.4")
-        if job.page_request:
-            job.refuse("RTA.3")
         if job.request.pasid is not None:
             job.refuse("RTA.2")
     elif job.request.execute and caps.major >= 8:
@@ -146,13 +144,13 @@ def _remember(job: Job, space: Space, label: str) -> None:
         job.caches.iotlb.keep_refusal(request.sid, request.pasid, request.address, space, request.kind, label)
 
 
-def _needs_dirty(job: Job, hit: IotlbTag) -> bool:
+def needs_dirty(job: Job, hit: IotlbTag) -> bool:
     """Whether a flag in memory must be set before the cached translation may be used."""
     return (
         job.wants_write
         and not hit.leaf.dirty
         and not hit.refusal
-        and _granted(job, hit.space, hit.leaf) & WRITE != 0
+        and granted(job, hit.space, hit.leaf) & WRITE != 0
     )
 
 
@@ -178,27 +176,27 @@ def _from_iotlb(job: Job, hit: IotlbTag) -> Translation | Fault:
         return answer
 
 
-def _granted(job: Job, space: Space, leaf: Leaf) -> int:
+def granted(job: Job, space: Space, leaf: Leaf) -> int:
     """The permissions of the request's privilege, as READ and WRITE bits."""
     if space.path in ("FS", "NEST"):
         return leaf.second & first.granted(space, leaf.first, supervisor=job.supervisor)
     return leaf.second
 
 
-def _insist(job: Job, space: Space, leaf: Leaf) -> int:
+def insist(job: Job, space: Space, leaf: Leaf) -> int:
     """The permissions granted, once it is sure that they are enough for an untranslated request."""
-    granted = _granted(job, space, leaf)
-    if job.need & ~granted and not job.translation_request:
+    rights = granted(job, space, leaf)
+    if job.need & ~rights and not job.translation_request:
         if space.path in ("FS", "NEST"):
             job.insist(first.permitted(job, space, leaf.first))
         job.insist(second.permitted(job, second.asked(job, space), leaf.second))
-    return granted
+    return rights
 
 
 def _finish(job: Job, space: Space, leaf: Leaf, *, cached: bool) -> Translation:
     """The checks of the result, and the answer."""
     request = job.request
-    granted = _insist(job, space, leaf)
+    rights = insist(job, space, leaf)
     size = 1 << leaf.shift
     address = leaf.base | request.address & size - 1
     end = address + job.end - request.address
@@ -213,8 +211,8 @@ def _finish(job: Job, space: Space, leaf: Leaf, *, cached: bool) -> Translation:
         request,
         address,
         size,
-        bool(granted & READ),
-        bool(granted & WRITE),
+        bool(rights & READ),
+        bool(rights & WRITE),
         _PATHS[space.path],
         space.did,
         leaf.level,

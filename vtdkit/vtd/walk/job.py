@@ -79,7 +79,6 @@ class Job:
         "inner",
         "memory",
         "need",
-        "page_request",
         "pasid",
         "path",
         "request",
@@ -111,7 +110,6 @@ class Job:
         self.stepped = stepped
         self.fpd = False
         self.inner = False
-        self.page_request = False
         self.path = ""
         self.pasid = request.pasid
         self.end = request.address + (request.length or 1)  # a zero-length read still names a byte
@@ -194,7 +192,7 @@ class Job:
         reason = REASONS[label]
         translation = self.translation_request
         responses = {"untranslated": reason.untranslated, "translation": reason.translation}
-        response = reason.page if self.page_request else responses.get(self.request.at, reason.translated)
+        response = responses.get(self.request.at, reason.translated)
         granted = response in ("S0", "Seff")
         code = reported_code(
             self.rules.quirks, label, reason.code, write=self.request.writes, second_stage=self.path != "FS"

@@ -101,8 +101,6 @@ def _request_complaint(job: Job, entry: Entry) -> str:
         return "SCT.6"
     if request.pasid is not None and request.pasid >= _pasid_limit(entry):
         return "SCT.7"
-    if job.page_request and not entry.PRE:
-        return "SCT.8"
     if request.pasid is not None and request.pasid == _rid_pasid(job, entry):
         return "SCT.9"
     if request.at == "translated" and request.pasid is not None and not entry.EPTR:

@@ -1,0 +1,134 @@
+"""Pages of table words as the explorer has them: each access to a word is a step, and so is a page's
+being given out or back. See `primitives` for what a step is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from types import coroutine
+from typing import TYPE_CHECKING, Any
+
+from vtdkit.kernel.memory.allocator import PageAllocator
+from vtdkit.kernel.memory.gfp import GFP, GFP_KERNEL
+from vtdkit.kernel.memory.pages import MASK32, NUMA_NO_NODE, Page
+from vtdkit.kernel.record.sites import Spot, here
+
+from .locations import READ, WAIT, WRITE
+from .points import GO_ON, Doing, Point, Steps
+
+if TYPE_CHECKING:
+    from .machine import ExploredMachine
+
+LIFE = 512  # offset of the location that stands for a page's being allocated
+
+
+class XPage(Page):
+    """A page whose words are locations of their own; its life is one more.
+
+    Reading a row of words that nobody writes is one step, even if somebody may free the page: freed under
+    any of those reads, it could as well have been freed before the first.
+    """
+
+    __slots__ = ("base",)
+    machine: ExploredMachine
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.base = self.machine.location("page")
+
+    def _point(self, index: int, kind: int, words: str, ready: Callable[[], bool] | None = None) -> Steps:
+        """A point before an operation on one word."""
+        accesses = ((self.base + index, kind), (self.base + LIFE, READ))
+        return self.machine.stop(accesses, Doing(words, self, index), ready)
+
+    @coroutine
+    def load(self, index: int) -> Generator[Any, None, int]:
+        machine = self.machine
+        if machine.steps.exploring and machine.stops_at_word(self.base, index):
+            accesses = ((self.base + index, READ), (self.base + LIFE, READ))
+            yield Point(accesses, Doing("read {}", self, index))
+        return (yield from super().load(index))
+
+    @coroutine
+    def store(self, index: int, value: int, keep: int = 0) -> Steps:
+        yield from self._point(index, WRITE, "write {}")
+        yield from super().store(index, value, keep)  # type: ignore[misc]  # a generator, see `DONE`
+
+    def copy_in(self, index: int, values: Sequence[int]) -> Awaitable[None]:
+        return self._copy_each(index, values)
+
+    @coroutine
+    def load32(self, index: int) -> Generator[Any, None, int]:
+        return (yield from self.load(index >> 1)) >> 32 * (index & 1) & MASK32
+
+    def store32(self, index: int, value: int) -> Awaitable[None]:
+        return self._store_half(index, value)
+
+    @coroutine
+    def cmpxchg(self, index: int, old: int, new: int) -> Generator[Any, None, int]:
+        yield from self.machine.stop_then(
+            self.base + index,
+            Doing("compare and exchange {}", self, index),
+            lambda: WRITE if self.words[index] == old else READ,
+            (self.base + LIFE, READ),
+        )
+        return self._change(index, lambda found: new if found == old else found)
+
+    @coroutine
+    def _modify(self, index: int, change: Any) -> Generator[Any, None, int]:
+        yield from self._point(index, WRITE, "change {}")
+        return self._change(index, change)
+
+    def _change(self, index: int, change: Callable[[int], int]) -> int:
+        """Any read-modify-write of one word, its point being passed."""
+        found = self.words[index]
+        if self.freed is not None:
+            self.machine.check.use_after_free(self, index, "write")
+        self.words[index] = change(found)
+        return found
+
+    @coroutine
+    def relax_until_written(self, index: int, seen: int, enough: Callable[[], bool] | None = None) -> Steps:
+        def ready() -> bool:
+            return self.words[index] != seen or bool(enough and enough())
+
+        yield from self._point(index, WAIT, "watch {} until it is written", ready)
+        yield from super().relax_until_written(index, seen, enough)
+
+    def changed(self, index: int) -> None:
+        if not self.machine.steps.exploring:  # while exploring, whoever spins on the word is found ready
+            super().changed(index)
+
+
+class XPageAllocator(PageAllocator):
+    """Page frames by thread, so that who allocates first does not change anybody's addresses."""
+
+    machine: ExploredMachine
+    page_class = XPage
+
+    @coroutine
+    def alloc(
+        self,
+        gfp: GFP = GFP_KERNEL,
+        *,
+        node: int = NUMA_NO_NODE,
+        name: str = "page",
+        place: Spot | None = None,
+    ) -> Generator[Any, None, Page | None]:
+        place = place or here()
+        if self.faults.nth is not None or self.faults.probability:
+            yield from self.machine.stop(((self.machine.location_of("faults"), WRITE),), GO_ON)
+        return (yield from super().alloc(gfp, node=node, name=name, place=place))
+
+    def _frame(self, node: int) -> int | None:
+        return self.machine.frame_for() if self.machine.steps.exploring else super()._frame(node)
+
+    def node_of(self, pfn: int) -> int:
+        return super().node_of(pfn) if pfn < self.FIRST_PFN + len(self.next) * self.per_node else 0
+
+    @coroutine
+    def free(self, page: Page, place: Spot | None = None) -> Steps:
+        place = place or here()
+        life = page.base + LIFE  # type: ignore[attr-defined]
+        yield from self.machine.stop(((life, WRITE),), Doing("free {}", page))
+        self.give(page, place)

@@ -1,0 +1,138 @@
+"""What the walk makes of each table entry, for the browser: shapes, shared by all entries alike.
+
+A shape says where an entry leads, how it is drawn, and for each *ask* why it refuses or what it grants. An
+ask is a way into the tables and a kind of access ("now read"), or under nesting the first stage asking for
+one of its tables ("now root", "now table"; "fixed": the second stage does not let the entry be written). It
+all comes from `vtdkit.vtd.walk.cells`; `pagewalk.js` combines and knows no rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from vtdkit.vtd.caches.caches import IotlbTag, StructureTag
+from vtdkit.vtd.memory import WORD
+from vtdkit.vtd.requests import Kind, Request
+from vtdkit.vtd.unit.unit import RemappingUnit
+from vtdkit.vtd.walk import engine
+from vtdkit.vtd.walk import first_stage as first
+from vtdkit.vtd.walk import second_stage as second
+from vtdkit.vtd.walk.cells import DECODERS, First, Judge, Second
+from vtdkit.vtd.walk.job import Job, Refused
+from vtdkit.vtd.walk.rules import ENTRY_ADDRESS, PAGES
+from vtdkit.vtd.walk.space import Space
+
+KINDS: tuple[Kind, ...] = ("read", "write")
+_LOOKS = ("", "read", "write", "both")
+
+
+class Shapes:
+    """The shapes of one record, numbered as they turn up. `spaces`: by the name of the way to them."""
+
+    def __init__(self, unit: RemappingUnit, request: Request, spaces: dict[str, Space]) -> None:
+        self.unit, self.request = unit, request
+        self.asks: dict[str, dict[str, tuple[Judge, bool]]] = {"first": {}, "second": {}}
+        for name, space in spaces.items():
+            for kind in KINDS:
+                self._add(name, space, kind)
+        self.made: list[dict[str, Any]] = []
+        self._known: dict[tuple[str, int, int], int] = {}
+
+    def job(self, space: Space, kind: Kind) -> Job:
+        """A request of that kind, as far as its space."""
+        request = self.request
+        made = Job(
+            self.unit,
+            Request(request.sid, 0, kind, pasid=request.pasid),
+            None,
+            commit=False,
+            trace=None,
+        )
+        made.path, made.supervisor = space.path, request.pasid is None and space.rid_priv
+        return made
+
+    def _add(self, name: str, space: Space, kind: Kind) -> None:
+        job = self.job(space, kind)
+        if space.path in ("FS", "NEST"):
+            self.asks["first"][f"{name} {kind}"] = First(job, space), True
+        if space.path in ("SS", "NEST"):
+            self.asks["second"][f"{name} {kind}"] = Second(job, space, second.asked(job, space)), True
+        if space.path == "NEST":
+            self.asks["first"][f"{name} {kind} fixed"] = First(job, space), False
+            for root, place in ((True, "root"), (False, "table")):
+                ask = second.asked_for_table(space, root=root)
+                self.asks["second"][f"{name} {place}"] = Second(job, space, ask), True
+
+    def unreadable(self) -> dict[str, dict[str, tuple[str, str]]]:
+        """For each stage and ask, the conditions of a table that cannot be read: topmost, and any other."""
+        return {
+            stage: {ask: judge.unreadable for ask, (judge, _) in asks.items()}
+            for stage, asks in self.asks.items()
+        }
+
+    def number(self, stage: str, level: int, raw: int) -> int:
+        """The shape of an entry."""
+        asks, alike = self.asks[stage], raw
+        if raw != WORD:
+            for judge, _ in asks.values():
+                alike &= ~judge.indifferent(level, sized=bool(raw & 0x80))
+        key = stage, level, alike
+        if key not in self._known:
+            shape = self._shape(stage, level, raw)
+            if shape not in self.made:
+                self.made.append(shape)
+            self._known[key] = self.made.index(shape)
+        return self._known[key]
+
+    def _shape(self, stage: str, level: int, raw: int) -> dict[str, Any]:
+        leaf, rights, reserved, _ = DECODERS[stage](self.unit.rules, level, raw)
+        look = "wrong" if rights and reserved else _LOOKS[rights & 3] if leaf or not rights else "table"
+        says = {}
+        for ask, (judge, updatable) in self.asks[stage].items():
+            cell = judge.cell(level, raw, updatable=updatable)
+            says[ask] = [cell.label, cell.nothing, cell.rights]
+        return {
+            "leaf": leaf,
+            "to": f"{PAGES[level] if leaf else ENTRY_ADDRESS:#x}",
+            "look": look,
+            "says": says,
+        }
+
+    def runs(self, stage: str, level: int, words: Sequence[int | None]) -> list[list[int]]:
+        """The shapes of a whole table as [first index, count, number]."""
+        found: list[list[int]] = []
+        for index, raw in enumerate(words):
+            number = self.number(stage, level, raw or 0)
+            if found and found[-1][2] == number:
+                found[-1][1] += 1
+            else:
+                found.append([index, 1, number])
+        return found
+
+    def structure(self, stage: str, tag: StructureTag, space: Space) -> dict[str, Any]:
+        """What a remembered upper entry grants, and for which ask it is not enough."""
+        refuse, rights = {}, tag.allowed
+        for ask, (judge, _) in self.asks[stage].items():
+            if isinstance(judge, Second):
+                refuse[ask] = second.permitted(judge.job, judge.ask, tag.allowed)
+            else:
+                refuse[ask] = first.permitted(judge.job, judge.space, tag.allowed)
+                rights = first.granted(space, tag.allowed, supervisor=judge.job.supervisor)
+        return {"refuse": refuse, "rights": rights}
+
+    def remembered(self, tag: IotlbTag) -> dict[str, Any]:
+        """What an IOTLB entry grants, why it refuses, and whether a write goes by the tables all the same
+        because the dirty flag is still to be set (`marks`).
+        """
+        refuse: dict[str, str] = {}
+        for kind in KINDS:
+            job = self.job(tag.space, kind)
+            refuse[kind] = tag.refusal or ("SPT.6" if job.supervisor and not tag.space.sre else "")
+            try:
+                if not refuse[kind]:
+                    engine.insist(job, tag.space, tag.leaf)
+            except Refused as refusal:
+                refuse[kind] = refusal.label
+        rights = engine.granted(job, tag.space, tag.leaf)
+        return {"refuse": refuse, "rights": rights, "marks": engine.needs_dirty(job, tag)}

@@ -1,8 +1,7 @@
 """Drivers that never were: one thing changed in a real version, to see what depends on it.
 
-`load_store_insert(driver)`, `free_after_grace_period(driver)`, `test_addresses(driver)`,
-`flush_before_free(driver)`, `load_store_dirty` take a version of the driver and return a class derived
-from it. Each overrides what its name says and nothing else.
+Each function takes a version of the driver and returns a class derived from it, in which what the name says
+is changed and nothing else.
 """
 
 from __future__ import annotations
@@ -70,8 +69,7 @@ def free_after_grace_period(driver: type[IntelIommu]) -> type[IntelIommu]:
 
 @cache
 def test_addresses(driver: type[IntelIommu]) -> type[IntelIommu]:
-    """An address is followed only if there is memory: where there is none, an empty table
-    is taken for it.
+    """An address is followed only if there is memory: where there is none, an empty table is taken for it.
 
     Lu Baolu's proposal of 31 May 2022 for the dump (`pfn_valid`). A page that was freed is memory still.
     """

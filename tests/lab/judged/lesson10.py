@@ -4,7 +4,7 @@ RIGHT = {
     "EVERY_STEP_WORKS": {
         "done twice: await self.intel_pasid_free_table(dev)": "the second time there is no table any more",
         "swapped: await self.intel_pasid_free_table(dev) | async with self.device_domain_lock.irqsave():": (
-            "once the context entry is gone nobody reaches the table, whether the device is on the list or not"  # noqa: E501
+            "once the context entry is gone nobody reaches the table, on the list or not"
         ),
         "done twice: await self.intel_pasid_tear_down_entry(iommu, dev, 0, False)": (
             "an entry that is not there is left alone"

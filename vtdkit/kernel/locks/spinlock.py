@@ -29,6 +29,7 @@ include/linux/spinlock.h, kernel/locking/qspinlock.c.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Generator
 from sys import _getframe
@@ -272,7 +273,7 @@ class TestAndSetLock(SpinLock):
         return heir, self.line_cost(heir) * waiting
 
 
-class _Block:
+class _Block(ABC):
     """A spin lock with something switched off around it; used with `async with`."""
 
     __slots__ = ("lock",)
@@ -284,9 +285,9 @@ class _Block:
         """Switch it off; what `on` needs to put it back."""
         return self.lock.flags.local_irq_save(place)
 
+    @abstractmethod
     def on(self, flags: int, place: Spot) -> Awaitable[None]:
         """Switch it on again."""
-        raise NotImplementedError
 
     def __aenter__(self) -> Awaitable[None]:
         lock = self.lock

@@ -124,7 +124,7 @@ class Exercise:
         verdict = self.seeded(self.seed).check(answer)
         if callable(answer):
             shown = textwrap.dedent(inspect.getsource(answer)).strip()
-        elif isinstance(answer, Set):  # in one order, whatever the hashes are
+        elif isinstance(answer, Set) and self.form is repr:  # in one order, whatever the hashes are
             shown = f"{{{', '.join(sorted(map(self.form, answer)))}}}"
         else:
             shown = self.form(answer)

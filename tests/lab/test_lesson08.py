@@ -183,7 +183,7 @@ def test_no_more_hanging_wants_irqsave_and_the_right_answer() -> None:
         await way.__aexit__(None, None, None)
         return low & 1 == 1
 
-    assert "never takes &iommu->lock" in exercise.check(no_lock).text
+    assert "without &iommu->lock" in exercise.check(no_lock).text
     assert "returns True; False is right" in exercise.check(always).text
     assert "without &iommu->lock" in exercise.check(unlocks_too_soon).text
     assert "returns True; False is right" in exercise.check(any_entry).text

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from base64 import b64decode
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from statistics import median
@@ -32,6 +33,7 @@ _MACHINE_PATH = re.compile(
 )
 _ADDRESS = re.compile(r"<[^<>\n]* at 0x[0-9a-f]{6,}>")
 _LINK = re.compile(r"""\]\(\s*<?([^)\s>]+)>?(?:\s+"[^"]*")?\s*\)|(?:href|src)=["']([^"']+)["']""")
+_PICTURE = re.compile(r"data:image/svg\+xml;base64,([\w+/=]+)")
 _FENCE = re.compile(r"^(```|~~~).*?^\1", re.S | re.M)
 
 
@@ -171,6 +173,18 @@ def nothing_names_this_machine(notebook: dict[str, Any], path: Path) -> Iterator
             yield f"cell {number}: has a note to oneself (TODO, FIXME)"
 
 
+def no_output_quotes_a_line_number(notebook: dict[str, Any], path: Path) -> Iterator[str]:
+    """A place in our source is a function and a file: with its line, every edit above it
+    would change the notebook.
+    """
+    for number, cell in _code(notebook):
+        for text in _output_texts(cell):
+            pictures = [b64decode(each).decode("utf-8") for each in _PICTURE.findall(text)]
+            for each in (text, *pictures):
+                if match := re.search(r"[\w/]+\.py:\d+", each):
+                    yield f"cell {number}: quotes a line number: {match.group()}; print(report(...)) leaves it out"
+
+
 def _output_texts(cell: Cell) -> Iterator[str]:
     for output in cell.get("outputs", []):
         yield _text(output.get("text", ""))
@@ -259,6 +273,7 @@ RULES: tuple[Rule, ...] = (
     cells_are_short,
     prose_carries_the_code,
     nothing_names_this_machine,
+    no_output_quotes_a_line_number,
     solutions_are_folded_and_run,
     no_widget_state_is_saved,
     links_resolve,

@@ -54,6 +54,10 @@ def test_a_notebook_that_keeps_the_rules_has_no_problems(tmp_path: Path) -> None
             with_output({"output_type": "stream", "name": "stderr", "text": "beware"}),
             "cell 2: prints to stderr (a warning?)",
         ),
+        (
+            code("f()", prints="at f (vtdkit/iommu/core.py:218)"),
+            "cell 2: quotes a line number: vtdkit/iommu/core.py:218; print(report(...)) leaves it out",
+        ),
         (code("# solution: add\nf()", prints=""), "cell 2: begins as a solution and is not tagged solution"),
         (
             code("f()", tags=("solution",)),

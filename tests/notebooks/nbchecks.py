@@ -182,7 +182,10 @@ def no_output_quotes_a_line_number(notebook: dict[str, Any], path: Path) -> Iter
             pictures = [b64decode(each).decode("utf-8") for each in _PICTURE.findall(text)]
             for each in (text, *pictures):
                 if match := re.search(r"[\w/]+\.py:\d+", each):
-                    yield f"cell {number}: quotes a line number: {match.group()}; print(report(...)) leaves it out"
+                    yield (
+                        f"cell {number}: quotes a line number: {match.group()}; print(report(...)) leaves it "
+                        "out"
+                    )
 
 
 def _output_texts(cell: Cell) -> Iterator[str]:

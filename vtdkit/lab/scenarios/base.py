@@ -62,20 +62,29 @@ def outcome(*contexts: Any) -> Hashable:
     return tuple(context.result for context in contexts)
 
 
-def audit(pc: Computer, pages: int, objects: int) -> None:
-    """Report what a scenario did not give back: more pages or objects than there were (context tables
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """What was live at a moment: the serial numbers of pages and of objects."""
+
+    pages: frozenset[int]
+    objects: frozenset[int]
+
+    @classmethod
+    def of(cls, machine: Machine) -> Inventory:
+        """What is live now."""
+        return cls(frozenset(page.serial for page in machine.pages.live()), frozenset(machine.check.objects))
+
+
+def audit(pc: Computer, before: Inventory, spare: int = 0) -> None:
+    """Report what a scenario made and did not give back, above `spare` pages (context tables
     stay with their unit).
     """
     machine = pc.machine
-    kept = [page for page in machine.pages.live() if "context table" in page.name]
-    if len(machine.pages) - len(kept) > pages:
-        machine.check.report(
-            "unreferenced object",
-            "pages",
-            (),
-            text=", ".join(sorted(page.name for page in machine.pages.live())),
-        )
-    if len(machine.check.objects) > objects:
-        left = list(machine.check.objects.values())[objects:]
+    pages = [page.name for page in machine.pages.live() if page.serial not in before.pages]
+    pages = [name for name in pages if "context table" not in name]
+    if len(pages) > spare:
+        machine.check.report("unreferenced object", "pages", (), text=", ".join(sorted(pages)))
+    left = [thing for serial, thing in machine.check.objects.items() if serial not in before.objects]
+    if left:
         kinds = ", ".join(sorted({type(thing).__name__ for thing in left}))
         machine.check.report("unreferenced object", kinds, (), text=", ".join(map(repr, left)))

@@ -7,7 +7,7 @@ from vtdkit.kernel.machine.machine import Machine
 from vtdkit.lab.computer import Computer
 from vtdkit.vtd.requests import Request
 
-from .base import Observer, Scenario, audit, computer, outcome
+from .base import Inventory, Observer, Scenario, audit, computer, outcome
 
 UNMAPPED = 0xDEAD000
 
@@ -57,13 +57,13 @@ def fault_bus(driver: type[IntelIommu], machine: Machine) -> Observer:
 def fault_reference(driver: type[IntelIommu], machine: Machine) -> Observer:
     """A fault; later the device is pulled out."""
     pc = computer(driver, machine, devices=[])
-    pages, objects = len(machine.pages), len(machine.check.objects)
+    before = Inventory.of(machine)
     pc.add_device("00:03.0")
     bad_dma(pc, "00:03.0")
 
     def end() -> str:
         pc.remove_device("00:03.0")
-        audit(pc, pages, objects)
+        audit(pc, before)
         return "removed"
 
     return end

@@ -11,7 +11,7 @@ from vtdkit.kernel.machine.machine import Machine
 from vtdkit.lab.computer import Computer
 from vtdkit.vtd.capabilities import Capabilities
 
-from .base import Observer, Scenario, audit, computer
+from .base import Inventory, Observer, Scenario, audit, computer
 
 PAGE = 4096
 
@@ -41,7 +41,7 @@ def storm(driver: type[IntelIommu], machine: Machine) -> Observer:
     """
     pc = computer(driver, machine, devices={f"00:{i:02x}.0": {"ats": True} for i in (3, 4, 5)})
     domains = {address: (pc.new_domain(), pc.new_domain()) for address in pc.devices}
-    pages, objects = len(machine.pages), len(machine.check.objects)
+    before = Inventory.of(machine)
 
     async def move(address: str) -> int:
         dev, error = pc.devices[address], 0
@@ -58,7 +58,7 @@ def storm(driver: type[IntelIommu], machine: Machine) -> Observer:
     ]
 
     def end() -> tuple[int, ...]:
-        audit(pc, pages + 3 * 2 * 3, objects)  # three tables under each domain's root stay for the next map
+        audit(pc, before, spare=3 * 2 * 3)  # three tables under each domain's root stay for the next map
         return tuple(thread.result for thread in threads)
 
     return end
@@ -132,7 +132,7 @@ def no_memory(driver: type[IntelIommu], machine: Machine, mode: str = "legacy") 
     for nth in range(1, 60):
         address = f"00:{nth // 8 + 3:02x}.{nth % 8}"
         pc.add_device(address, probe=False)
-        pages, objects = len(machine.pages), len(machine.check.objects)
+        before = Inventory.of(machine)
         faults.count, faults.nth = 0, nth
         try:
             failures += not pc.run(lifetime(pc, address))
@@ -142,7 +142,7 @@ def no_memory(driver: type[IntelIommu], machine: Machine, mode: str = "legacy") 
             machine.check.report(f"BUG: {kind}", "task", (), text=what)
         faults.nth = None
         if pc.devices[address].peek("group") is None:
-            audit(pc, pages, objects)
+            audit(pc, before)
         if not faults.failed:
             break
     return lambda: f"{failures} rounds failed"

@@ -1,7 +1,7 @@
 """Lesson 14: the aftermath. What mainline made of the series, which defects came and went with which commit,
 what 6.0 still has.
 
-Everything here is found by running (`vtdkit.lab.findings.look`). A short look at a scenario (`SHORT`
+Everything here is found by running (`vtdkit.lab.findings.looking`). A short look at a scenario (`SHORT`
 executions) is enough to *see* a defect; that one was not seen proves nothing unless every order was tried,
 which `Seen.complete` and `explore` tell.
 """
@@ -24,7 +24,7 @@ from vtdkit.lab.exercises.exercise import Exercise
 from vtdkit.lab.exercises.judge import CodeExercise, version_with
 from vtdkit.lab.exercises.watched import Scene, Work
 from vtdkit.lab.findings.defects import DEFECTS, Defect, explain
-from vtdkit.lab.findings.look import Seen, all_findings, look, place
+from vtdkit.lab.findings.looking import Seen, all_findings, look, place
 from vtdkit.lab.lesson.base import Table, table
 from vtdkit.lab.operations import attach, plugged, probed, with_devices
 from vtdkit.lab.scaling import Scaling

@@ -11,7 +11,7 @@ from mutants import mutant, mutants
 
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.kernel.explored.exploring import explore, sample
-from vtdkit.lab.findings.look import VERSIONS, place
+from vtdkit.lab.findings.looking import VERSIONS, place
 from vtdkit.lab.scenarios.catalogue import QUESTIONS, SCENARIOS
 
 RACE = "BUG: KCSAN: data-race"

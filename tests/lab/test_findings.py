@@ -9,7 +9,7 @@ import pytest
 from vtdkit.cli import main
 from vtdkit.kernel.explored.exploring import explore
 from vtdkit.lab.findings.defects import DEFECTS, explain
-from vtdkit.lab.findings.look import VERSIONS, Seen, look, number, place
+from vtdkit.lab.findings.looking import VERSIONS, Seen, look, number, place
 from vtdkit.lab.scenarios.catalogue import SCENARIOS
 from vtdkit.series.mainline import versions as mainline
 

@@ -53,6 +53,7 @@ def test_what_6_0_still_has() -> None:
         "irq-inversion",
         "order-inversion",
         "pass-through-ats",
+        "race-has-iotlb",
         "release-unattached",
     )
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.kernel.explorer.saved import Saved, load_saved
 from vtdkit.kernel.explored.exploring import replay
-from vtdkit.lab.findings.look import VERSIONS
+from vtdkit.lab.findings.looking import VERSIONS
 from vtdkit.lab.scenarios.catalogue import SCENARIOS
 
 SAVED = load_saved(Path(__file__).parent / "past_bugs.txt")

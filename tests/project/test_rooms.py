@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 from pathlib import Path
 
@@ -32,3 +33,15 @@ def test_a_map_names_every_room_and_module_beside_it_and_no_other(page: Path) ->
     files = {str(path.relative_to(PACKAGE.parent)) for path in PACKAGE.parent.glob("[ntv]*/**/*.*")}
     named = {name for name in re.findall(r"`((?:\w+/)*\w+\.(?:py|js|css))`", text) if "NN" not in name}
     assert {name for name in named if not any(f"/{file}".endswith(f"/{name}") for file in files)} == set()
+
+
+@pytest.mark.parametrize("room", ROOMS, ids=called)
+def test_a_face_gives_no_name_that_a_module_of_the_room_has(room: Path) -> None:
+    """Python would give the module for it, once that is imported."""
+    face = importlib.import_module(".".join(["vtdkit", *room.relative_to(PACKAGE).parts]))
+    modules = {path.stem for path in room.glob("*.py")} | {
+        path.parent.name for path in room.glob("*/__init__.py")
+    }
+    assert modules & set(getattr(face, "__all__", ())) == set()
+    for name in getattr(face, "__all__", ()):
+        assert getattr(face, name) is not None

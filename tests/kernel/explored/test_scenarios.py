@@ -16,7 +16,7 @@ from vtdkit.kernel.explored.exploring import explore, replay, shortest
 from vtdkit.kernel.explored.scenario import MachineSystem
 from vtdkit.kernel.locks.sync import Completion
 from vtdkit.kernel.machine.machine import Machine
-from vtdkit.lab.findings.look import VERSIONS
+from vtdkit.lab.findings.looking import VERSIONS
 from vtdkit.lab.scenarios.catalogue import QUESTIONS, SCENARIOS
 
 SMALL = [

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from vtdkit.kernel.explored.exploring import explore, sample
-from vtdkit.lab.findings.look import VERSIONS
+from vtdkit.lab.findings.looking import VERSIONS
 from vtdkit.lab.scenarios.catalogue import SCENARIOS
 
 BUILD = SCENARIOS["id-exhaustion"].on(VERSIONS["v0"])
@@ -34,7 +34,7 @@ def test_a_bound_is_told() -> None:
 def test_same_order_of_executions_on_two_hash_seeds() -> None:
     program = (
         "from vtdkit.kernel import explore, sample\n"
-        "from vtdkit.lab.findings.look import VERSIONS\n"
+        "from vtdkit.lab.findings.looking import VERSIONS\n"
         "from vtdkit.lab.scenarios import SCENARIOS\n"
         "for name in ('fault-bus', 'dump-free'):\n"
         "    build = SCENARIOS[name].on(VERSIONS['v4'])\n"

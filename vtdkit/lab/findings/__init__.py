@@ -8,6 +8,6 @@ __getattr__, __dir__, __all__ = face(
     __name__,
     {
         "defects": "Defect DEFECTS explain LOCK RACE UAF",
-        "look": "all_findings defects findings look NICKNAMES number place Seen VERSIONS",
+        "looking": "all_findings findings look NICKNAMES number place Seen VERSIONS",
     },
 )

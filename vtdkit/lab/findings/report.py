@@ -14,7 +14,7 @@ from vtdkit.series.catalogue import SERIES
 from vtdkit.series.mainline import versions as mainline
 
 from .defects import DEFECTS
-from .look import LIMIT, RUNS, VERSIONS, Seen, all_findings, number
+from .looking import LIMIT, RUNS, VERSIONS, Seen, all_findings, number
 
 
 def table(seen: Sequence[Seen], versions: Sequence[str]) -> str:

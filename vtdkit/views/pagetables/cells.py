@@ -95,7 +95,7 @@ class Shapes:
         return {
             "leaf": leaf,
             "to": f"{PAGES[level] if leaf else ENTRY_ADDRESS:#x}",
-            "look": look,
+            "looking": look,
             "says": says,
         }
 

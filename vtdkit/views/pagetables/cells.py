@@ -95,7 +95,7 @@ class Shapes:
         return {
             "leaf": leaf,
             "to": f"{PAGES[level] if leaf else ENTRY_ADDRESS:#x}",
-            "looking": look,
+            "look": look,
             "says": says,
         }
 

@@ -139,8 +139,7 @@ BE_THE_HARDWARE = Exercise(
     "be the hardware",
     lambda seed: (
         "Write walk(read, table, iova): follow four tables from the top one and return the memory address, "
-        "or -1 if\n"
-        "an entry on the way is not present. read(address) gives the 64-bit word there."
+        "or -1 if\nan entry on the way is not present. read(address) gives the 64-bit word there."
     ),
     lambda seed: walk,
     hints=[

@@ -128,8 +128,8 @@ def _thinks_map_waits(seed: int, given: Any) -> str | None:
 def _thinks_every_unmap_waits(seed: int, given: Any) -> str | None:
     if isinstance(given, set) and "unmap a page" in given:
         return (
-            "'unmap a page' needs the device list only where a device has a TLB of its own that must be "
-            "flushed"
+            "'unmap a page' needs the device list only where a device has a TLB of its "
+            "own that must be flushed"
         )
     return None
 
@@ -192,8 +192,7 @@ KEEP_IT_ALIVE = CodeExercise(
     "keep it alive",
     lambda seed: (
         "Write show_device_domain_translation(self, m, dev) so that the domain cannot be freed while it is "
-        "printed, and no"
-        " other domain waits. dev.group.mutex is the lock that attaching and detaching hold."
+        "printed, and no other domain waits. dev.group.mutex is the lock that attaching and detaching hold."
     ),
     lambda seed: show_device_domain_translation,
     hints=[

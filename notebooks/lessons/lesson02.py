@@ -142,8 +142,7 @@ WHERE_IS_THE_PASID = Exercise(
     "where is the PASID",
     lambda seed: (
         f"A request carries PASID {pasid_of(seed):#x}. Which directory entry does the hardware read, and "
-        "then which"
-        " entry of the table it leads to? Answer with a pair of numbers."
+        "then which entry of the table it leads to? Answer with a pair of numbers."
     ),
     lambda seed: (pasid_of(seed) >> 6, pasid_of(seed) & 63),
     hints=[
@@ -199,16 +198,15 @@ BY_ADDRESS = CodeExercise(
     "by address",
     lambda seed: (
         "Write get_alias_pasid_table(self, pdev, bus, devfn, data): it puts the PASID table of the device "
-        "at\n"
-        "(bus, devfn), if there is one, into data.pasid_table and returns 1, else 0; as before the patch, "
-        "but without the lock."
+        "at\n(bus, devfn), if there is one, into data.pasid_table and returns 1, else 0; as before the "
+        "patch, but without the lock."
     ),
     lambda seed: get_alias_pasid_table,
     hints=[
         "await self.bus.get_domain_bus_and_slot(segment, bus, devfn) finds a device by its address, or None",
         "self.dev_iommu_priv_get(dev) is the driver's record of a device; .pasid_table may be None",
-        "the bus gives you a reference, so that the device cannot go away: await self.bus.put(dev) when you "
-        "are done",
+        "the bus gives you a reference, so that the device cannot go away: await "
+        "self.bus.put(dev) when you are done",
     ],
     why="The list of the PCI bus has the same devices as the driver's own list. (Lesson 04 does this, and "
     "forgets the last step.)",

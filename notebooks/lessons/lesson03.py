@@ -210,10 +210,8 @@ def _question(seed: int) -> str:
     where = "one domain" if domains == 1 else f"{domains} domains"
     return (
         f"A unit in {'scalable' if scalable else 'legacy'} mode is taken out while {devices} devices in "
-        f"{where} are attached behind"
-        " it. How many bits of domain_ids are set, and does the merged disable_dmar_iommu() warn? Answer "
-        "with a pair, (9, False)"
-        " for instance."
+        f"{where} are attached behind it. How many bits of domain_ids are set, and does the merged "
+        "disable_dmar_iommu() warn? Answer with a pair, (9, False) for instance."
     )
 
 
@@ -287,14 +285,13 @@ def _scenes(mode: str, unit: Capabilities, scalable: bool) -> list[Scene]:
 WARN_AND_STOP = CodeExercise(
     "warn and stop",
     lambda seed: (
-        "Write disable_dmar_iommu(self, iommu): it warns if any domain is left, in legacy mode too, switches "
-        "translation\n"
-        "off in any case, and takes no lock of the driver's."
+        "Write disable_dmar_iommu(self, iommu): it warns if any domain is left, in legacy mode too, "
+        "switches translation\noff in any case, and takes no lock of the driver's."
     ),
     lambda seed: disable_dmar_iommu,
     hints=[
-        "iommu.domain_ids is a Python int; its .bit_count() says how many ids are in use, the reserved ones "
-        "included",
+        "iommu.domain_ids is a Python int; its .bit_count() says how many ids are in use, "
+        "the reserved ones included",
         "self.machine.warn_on(condition, 'text') warns; self.sm_supported(iommu) says whether this unit is "
         "in scalable mode",
         "iommu.gcmd & 1 << 31 (TE) says whether translation is on; await "

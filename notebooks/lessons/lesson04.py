@@ -240,8 +240,8 @@ ASK_NOBODY = CodeExercise(
     lambda seed: pgtable_walk,
     hints=[
         "the unit found the page table without any list: the context entry of (bus, devfn) names it",
-        "context = await self.iommu_context_addr(iommu, bus, devfn, False); await context.lo() and .hi() are "
-        "its two words",
+        "context = await self.iommu_context_addr(iommu, bus, devfn, False); await context.lo() "
+        "and .hi() are its two words",
         "low word: address of the table, self.phys_to_virt(low & ~0xfff); high word: bits 2:0 are the width, "
         "levels = width + 2",
         "a device that was never attached has a context entry with the lowest bit clear, or none at all "

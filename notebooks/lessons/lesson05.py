@@ -170,10 +170,8 @@ def _question(seed: int) -> str:
     scalable, buses, both = unit_of(seed)
     return (
         f"A unit in {'scalable' if scalable else 'legacy'} mode had devices on {buses} buses, with device "
-        "numbers"
-        f" {'below 16 and from 16 on' if both else 'below 16 only'}.\nHow many ns is the lock held for "
-        "freeing, before the patch,"
-        f" if giving back a page takes {FREE} ns?"
+        f"numbers {'below 16 and from 16 on' if both else 'below 16 only'}.\nHow many ns is the lock held "
+        f"for freeing, before the patch, if giving back a page takes {FREE} ns?"
     )
 
 
@@ -233,12 +231,12 @@ TAKE_IT_AWAY_FIRST = CodeExercise(
     ),
     lambda seed: free_context_table,
     hints=[
-        "under the lock: remember iommu.root_entry and set it to None. From then on nobody can find the "
-        "tables",
-        "then, without the lock: entry = await root.load(word) for word in range(512); the lowest bit says "
-        "present",
-        "await self.free_pgtable_page(self.phys_to_virt(entry & ~0xfff)) frees a context table; free the "
-        "root table last",
+        "under the lock: remember iommu.root_entry and set it to None. From then on "
+        "nobody can find the tables",
+        "then, without the lock: entry = await root.load(word) for word in range(512); "
+        "the lowest bit says present",
+        "await self.free_pgtable_page(self.phys_to_virt(entry & ~0xfff)) frees a context table; "
+        "free the root table last",
     ],
     why="Who had the lock before us is done when we have it; who gets it after us finds nothing. The freeing "
     "needs no lock.",

@@ -312,14 +312,13 @@ SWITCH_IDS = CodeExercise(
     "switch ids",
     lambda seed: (
         "Write switch_domain_id(self, old, new, iommu): old gives up its id, new gets one, and nobody can "
-        "come between.\n"
-        "It returns what taking an id returns. Nobody holds a lock when it is called (it is judged in the "
-        "version after patch 11)."
+        "come between.\nIt returns what taking an id returns. Nobody holds a lock when it is called (it is "
+        "judged in the version after patch 11)."
     ),
     lambda seed: switch_domain_id,
     hints=[
-        "domain_attach_iommu and domain_detach_iommu lock for themselves: between two calls of them the lock "
-        "is free",
+        "domain_attach_iommu and domain_detach_iommu lock for themselves: between two calls "
+        "of them the lock is free",
         "their bodies, take_domain_id and drop_domain_id, want the lock held: async with iommu.lock",
     ],
     why="What must be one step needs one hold of the lock, and so functions that do not lock for themselves.",

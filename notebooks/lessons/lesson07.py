@@ -309,8 +309,8 @@ WHAT_IT_SAYS = Exercise(
         "The two low words of a PASID entry are\n"
         + "\n".join(f"{word:#018x}" for word in _entry(seed))
         + "\nBits 6 to 8 of the first word are the type: 1 first level, 2 second level, 3 nested, 4 "
-        "pass-through."
-        "\nThe low 16 bits of the second are the domain id. Answer with a pair such as ('nested', 17)."
+        "pass-through.\nThe low 16 bits of the second are the domain id. Answer with a "
+        "pair such as ('nested', 17)."
     ),
     _says,
     hints=["shift right by 6, then keep three bits with & 7", "& 0xffff keeps the low 16 bits"],
@@ -396,16 +396,15 @@ BUSY_AGAIN = CodeExercise(
     "busy again",
     lambda seed: (
         "Write intel_pasid_setup_second_level(self, iommu, domain, dev, pasid) as it was merged: it takes "
-        "the lock\n"
-        "itself, does not wait for the hardware under it, and returns\n"
-        f"{BUSY} (-EBUSY) for an entry in use, {NO_DEVICE} (-ENODEV) if there is none."
+        f"the lock\nitself, does not wait for the hardware under it, and returns\n{BUSY} (-EBUSY) for an "
+        f"entry in use, {NO_DEVICE} (-ENODEV) if there is none."
     ),
     lambda seed: intel_pasid_setup_second_level,
     hints=[
-        "self.intel_pasid_get_entry(dev, pasid) gives the entry or None; await pte.present() says whether it "
-        "is in use",
-        "begin with the body of the version before; async with iommu.lock: goes round what looks and what "
-        "fills in",
+        "self.intel_pasid_get_entry(dev, pasid) gives the entry or None; await pte.present() "
+        "says whether it is in use",
+        "begin with the body of the version before; async with iommu.lock: goes round "
+        "what looks and what fills in",
         "await self.pasid_flush_caches(iommu, pasid, did) comes after the lock",
     ],
     why="Between the look and the last word filled in nobody else may come; the flush needs only numbers "

@@ -235,8 +235,8 @@ WARN_AND_BE_SAFE = CodeExercise(
         "self.machine.warn_on(condition, text) warns; domain.devices.empty() and .entries() ask the list",
         "await self.dmar_remove_one_dev_info(info.dev) detaches a device, flushes included",
         "walk over a copy: list(domain.devices.entries()), since detaching changes the list",
-        "await info.write(domain=None) for the record; free_domain_table(domain) and machine.kfree(domain) "
-        "free",
+        "await info.write(domain=None) for the record; free_domain_table(domain) and "
+        "machine.kfree(domain) free",
     ],
     why="A warning and safety do not exclude each other. Whether it is the driver's task is what the "
     "reviewers disagreed about.",

@@ -87,9 +87,8 @@ def _blamed(seed: int) -> int:
 def _thinks_right(seed: int, given: Any) -> str | None:
     if given == _guilty(seed) != _blamed(seed):
         return (
-            "that is where your bug is, but not where the search ends: which versions did it try, and "
-            "did "
-            "they all survive?"
+            "that is where your bug is, but not where the search ends: which versions did it try, "
+            "and did they all survive?"
         )
     return None
 
@@ -97,11 +96,10 @@ def _thinks_right(seed: int, given: Any) -> str | None:
 WHOM_DO_YOU_BLAME = Exercise(
     "whom do you blame",
     lambda seed: (
-        f"A bug came in with patch {_guilty(seed)}. Not knowing that, you look for it by bisecting: version "
-        "0 is good, 12"
-        " is bad;\nof the versions between, try the middle one (the lower of two), and so on. A kernel that "
-        "stops at a detach you take"
-        "\nfor bad as well. Which patch do you blame? Answer with its number."
+        f"A bug came in with patch {_guilty(seed)}. Not knowing that, you look for it by bisecting: "
+        "version 0 is good, 12 is bad;\nof the versions between, try the middle one (the lower of two), "
+        "and so on. A kernel that stops at a detach you take\nfor bad as well. Which patch do you "
+        "blame? Answer with its number."
     ),
     _blamed,
     hints=[
@@ -174,8 +172,8 @@ EVERY_STEP_WORKS = CodeExercise(
     lambda seed: dmar_remove_one_dev_info,
     hints=[
         "what detach_translation does, you do here one by one: source(old, 'detach_translation')",
-        "two things assert the lock: iommu_disable_dev_iotlb, and domain_detach_iommu when the last device "
-        "goes",
+        "two things assert the lock: iommu_disable_dev_iotlb, and domain_detach_iommu "
+        "when the last device goes",
         "the list must be changed under the lock too: two regions in all",
     ],
     why="A little more under the lock than in the end, and each version in between works. Patch 11 could "

@@ -185,17 +185,16 @@ def _attach(case: str = "", others: int = 0) -> Callable[[Computer], Work]:
 PUBLISH = CodeExercise(
     "publish",
     lambda seed: (
-        "Write domain_add_dev_info(self, domain, dev) so that a device on the list always says which domain "
-        "it is in,\n"
-        "and the lock is held for the list alone. A device has its domain id before it is in a domain. "
-        f"Without a record or a unit: {-ENODEV}\n"
-        "(-ENODEV); what goes wrong further down is returned as it is."
+        "Write domain_add_dev_info(self, domain, dev) so that a device on the list always says which "
+        "domain it is in,\nand the lock is held for the list alone. A device has its domain id before "
+        f"it is in a domain. Without a record or a unit: {-ENODEV}\n(-ENODEV); what goes wrong further "
+        "down is returned as it is."
     ),
     lambda seed: domain_add_dev_info,
     hints=[
         "begin with the version of patch 11; it stands under 'What could now go wrong'",
-        "await info.write(domain=domain) sets the field; which of the two steps makes the device visible to "
-        "others?",
+        "await info.write(domain=domain) sets the field; which of the two steps makes the "
+        "device visible to others?",
     ],
     why="Whoever finds the device on the list uses its fields at once. So the fields come first: that is how "
     "it was merged.",

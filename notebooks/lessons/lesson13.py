@@ -299,10 +299,10 @@ PUT_IT_IN = CodeExercise(
     hints=[
         "page = await self.alloc_pgtable_page(domain.nid, 'a table') gives a page or None; an entry is "
         "page.address | 3",
-        "found = await pte.cmpxchg(0, value) writes value if the entry is 0, and returns what was there "
-        "before",
-        "if somebody was quicker, nobody has seen your page: await self.free_pgtable_page(page), and return "
-        "what was found",
+        "found = await pte.cmpxchg(0, value) writes value if the entry is 0, and "
+        "returns what was there before",
+        "if somebody was quicker, nobody has seen your page: await self.free_pgtable_page(page), "
+        "and return what was found",
     ],
     why="The first of three ways in which a table is freed in a living domain, and the only race between "
     "honest callers.",

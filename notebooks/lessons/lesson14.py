@@ -192,8 +192,8 @@ def _not_the_first(seed: int, given: Any) -> str | None:
 WHO_DID_IT = Exercise(
     "who did it",
     lambda seed: (
-        "The defect {!r} shows in the scenario {!r}. It is there after mainline's commit {}. With which did "
-        "it come?\n"
+        "The defect {!r} shows in the scenario {!r}. It is there after mainline's commit {}. "
+        "With which did it come?\n"
         "lesson.has(number, defect, scenario) tells whether it is there after a commit.".format(
             *asked(seed), having(*asked(seed))[-1]
         )
@@ -247,15 +247,15 @@ def _release(case: str = "attached") -> Callable[[Computer], Work]:
 NEVER_ATTACHED = CodeExercise(
     "never attached",
     lambda seed: (
-        f"Write {NAME}(self, dev) for 6.0: a device goes. If it has a domain it must be detached; then its "
-        "record\n"
-        "is forgotten and freed. When domain ids have run out, a device that never had a domain goes, too."
+        f"Write {NAME}(self, dev) for 6.0: a device goes. If it has a domain it must be detached; "
+        "then its record\nis forgotten and freed. When domain ids have run out, a device that "
+        "never had a domain goes, too."
     ),
     lambda seed: intel_iommu_release_device,
     hints=[
         "info = self.dev_iommu_priv_get(dev) is the driver's record of the device, or None",
-        "await self.dmar_remove_one_dev_info(dev) detaches; it takes for granted that info.domain is a "
-        "domain",
+        "await self.dmar_remove_one_dev_info(dev) detaches; it takes for granted "
+        "that info.domain is a domain",
         "whatever happens, in the end: dev.iommu_priv = None, and await self.machine.kfree(info)",
     ],
     why="One question, asked once. Before the series the answer was on the list: what is on no list needs no "

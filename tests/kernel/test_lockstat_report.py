@@ -115,12 +115,10 @@ WAITS = [
 
 def test_contention_by_caller_is_what_perf_prints() -> None:
     assert lock_contention(WAITS) == (
-        " contended   total wait     max wait     avg wait         type   caller\n"
-        "\n"
-        "         1      6.03 s       6.03 s       6.03 s      spinlock   attach\n"
-        "         1    621.76 ms    621.76 ms    621.76 ms      rwsem:W   vm_munmap\n"
-        "         1     12.54 us     12.54 us     12.54 us     spinlock   unmap\n"
-        "         1       999 ns       999 ns       999 ns     spinlock   map\n"
+        " contended   total wait     max wait     avg wait         type   caller\n\n         1      6.03 s  "
+        "     6.03 s       6.03 s      spinlock   attach\n         1    621.76 ms    621.76 ms    621.76 ms "
+        "     rwsem:W   vm_munmap\n         1     12.54 us     12.54 us     12.54 us     spinlock   unmap\n "
+        "        1       999 ns       999 ns       999 ns     spinlock   map\n"
     )
 
 

@@ -116,8 +116,8 @@ def test_a_missing_kernel_and_extension_are_named_with_their_cure(
     )
     monkeypatch.setattr(jupyter_core.paths, "jupyter_path", lambda *parts: [str(tmp_path)])
     assert [str(check) for check in doctor.extensions()] == [
-        "FAIL  lab extension anywidget: not found; pip install --force-reinstall anywidget, then restart "
-        "JupyterLab",
+        "FAIL  lab extension anywidget: not found; pip install --force-reinstall "
+        "anywidget, then restart JupyterLab",
         "FAIL  lab extension @jupyter-widgets/jupyterlab-manager: not found; "
         "pip install --force-reinstall ipywidgets, then restart JupyterLab",
     ]

@@ -271,9 +271,9 @@ class LabPage(Watched):
         """Run every cell and wait until all are done and the kernel idles; returns the seconds it took."""
         began = time.monotonic()
         self.page.evaluate(
-            "() => { window.ranAll = false;"
-            " window.jupyterapp.commands.execute('notebook:run-all-cells').finally(() => { window.ranAll = "
-            "true; }); }"
+            "() => { window.ranAll = false; "
+            "window.jupyterapp.commands.execute('notebook:run-all-cells').finally(() => { "
+            "window.ranAll = true; }); }"
         )
         self.page.wait_for_function("() => window.ranAll", timeout=timeout * 1000)
         self.wait_idle(timeout=timeout)

@@ -102,8 +102,8 @@ def it_was_run_from_top_to_bottom(notebook: dict[str, Any], path: Path) -> Itera
     for expected, (number, cell) in enumerate(code, 1):
         if cell.get("execution_count") != expected:
             yield (
-                f"cell {number}: saved with count {cell.get('execution_count')}, not {expected}; restart, "
-                "run all, save"
+                f"cell {number}: saved with count {cell.get('execution_count')}, not "
+                f"{expected}; restart, run all, save"
             )
             break
     if code and not any(cell["outputs"] for _, cell in code):
@@ -131,13 +131,13 @@ def cells_are_short(notebook: dict[str, Any], path: Path) -> Iterator[str]:
     for number, length in lengths:
         if length > MAX_LINES:
             yield (
-                f"cell {number}: {length} lines of code; at most {MAX_LINES} (the rest belongs in the "
-                "package)"
+                f"cell {number}: {length} lines of code; at most {MAX_LINES} (the "
+                "rest belongs in the package)"
             )
     if lengths and median(length for _, length in lengths) > MAX_MEDIAN:
         yield (
-            f"code cells have a median of {median(length for _, length in lengths):g} lines; at most "
-            f"{MAX_MEDIAN}"
+            f"code cells have a median of {median(length for _, length in lengths):g} "
+            f"lines; at most {MAX_MEDIAN}"
         )
 
 
@@ -153,9 +153,8 @@ def prose_carries_the_code(notebook: dict[str, Any], path: Path) -> Iterator[str
     low, high = WORDS_PER_LINE
     if lines and not low <= words / lines <= high:
         yield (
-            f"{words} words for {lines} lines of code are {words / lines:.1f} a line; {low} to {high} "
-            "read "
-            "well"
+            f"{words} words for {lines} lines of code are {words / lines:.1f} a line; "
+            f"{low} to {high} read well"
         )
 
 
@@ -183,8 +182,8 @@ def no_output_quotes_a_line_number(notebook: dict[str, Any], path: Path) -> Iter
             for each in (text, *pictures):
                 if match := re.search(r"[\w/]+\.py:\d+", each):
                     yield (
-                        f"cell {number}: quotes a line number: {match.group()}; print(report(...)) leaves it "
-                        "out"
+                        f"cell {number}: quotes a line number: {match.group()}; "
+                        "print(report(...)) leaves it out"
                     )
 
 

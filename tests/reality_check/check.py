@@ -134,8 +134,8 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m vtdkit check",
         description="Compare the model with every oracle in the folders. Verdicts by QEMU are compared in "
-        "the qemu personality; each line says which. Exit status 1: something disagrees; 2: a folder cannot "
-        "be read.",
+        "the qemu personality; each line says which. Exit status 1: something disagrees; 2: "
+        "a folder cannot be read.",
     )
     parser.add_argument("folders", nargs="+", metavar="FOLDER")
     parser.add_argument("--json", action="store_true", help="print the counts as data")

@@ -129,7 +129,6 @@ def test_a_figure_shows_itself_in_a_notebook_and_is_small_enough_to_save() -> No
     assert shown["text/html"].endswith('"/>')
     assert spoken(figure) == (
         "T: operations per second. 0: 400 thousand with 1 CPUs, 700 thousand with 4, where 55% of the time "
-        "is waiting; "
-        "12: 500 thousand with 1 CPUs, 1.9 million with 4, where 2% of the time is waiting."
+        "is waiting; 12: 500 thousand with 1 CPUs, 1.9 million with 4, where 2% of the time is waiting."
     )
     assert shown["text/plain"] == repr(figure) == "<Figure size 900x390 with 2 Axes>"

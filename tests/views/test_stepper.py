@@ -62,9 +62,9 @@ def test_what_is_said_at_each_position() -> None:
     steps = dump_unmap()
     assert says(steps, 0) == f"Step 0 of {len(steps)}. Next: CPU1: unmap will begin."
     assert says(steps, 8) == (
-        f"Step 8 of {len(steps)}. CPU1: unmap did: free domain 2 level 1 table. Freed: page domain 2 level 1 table at "
-        "0x1008000. "
-        "From here on nothing can avoid what is found. Next: CPU0: cat will read domain 2 level 1 table[0]."
+        f"Step 8 of {len(steps)}. CPU1: unmap did: free domain 2 level 1 table. Freed: page domain 2 level "
+        "1 table at 0x1008000. From here on nothing can avoid what is found. Next: CPU0: cat will read "
+        "domain 2 level 1 table[0]."
     )
     assert "FOUND: BUG: KASAN: use-after-free: domain 2 level 1 table." in says(steps, 9)
     assert "The end; what came of it: " in says(steps, len(steps))

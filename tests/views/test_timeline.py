@@ -74,8 +74,8 @@ def sleeps() -> Trace:
 def test_it_says_what_every_cpu_does_at_the_cursor() -> None:
     widget = LockTimeline(contended(), cursor=500)
     assert widget.summary() == (
-        f"at 500 ns. CPU0 (reader) holding {LOCK}. CPU1 (writer) spinning for {LOCK}, interrupts off. CPU2 "
-        "idle."
+        f"at 500 ns. CPU0 (reader) holding {LOCK}. CPU1 (writer) spinning for {LOCK}, "
+        "interrupts off. CPU2 idle."
     )
     assert repr(widget) == f"<LockTimeline {widget.summary()}>"
     assert (widget.left, widget.right) == (0, 1500)

@@ -156,8 +156,8 @@ def test_help_and_unknown_verbs(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_module_runs_and_imports_no_numpy() -> None:
     code = (
-        "import sys; from vtdkit.cli import main; main(['check', sys.argv[1]]); assert 'numpy' not in "
-        "sys.modules"
+        "import sys; from vtdkit.cli import main; main(['check', sys.argv[1]]); assert "
+        "'numpy' not in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", code, LAZY], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")

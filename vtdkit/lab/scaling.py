@@ -193,8 +193,8 @@ def measure(
     domains = cpus if domains is None else domains
     if not 1 <= cpus <= MOST or not 1 <= domains <= MOST or units < 1 or lasting < 1:
         raise ValueError(
-            f"1 to {MOST} CPUs and domains, a unit or more, some time; not {cpus}, {domains}, {units}, "
-            f"{lasting} ns"
+            f"1 to {MOST} CPUs and domains, a unit or more, some time; not {cpus}, "
+            f"{domains}, {units}, {lasting} ns"
         )
     options = {"checkers": (), "record": False, **options}
     pc = Computer(

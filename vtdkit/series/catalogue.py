@@ -124,8 +124,7 @@ SERIES: tuple[PatchInfo, ...] = (
         12,
         Patch12,
         "one lock per domain instead of a global one, and one that may sleep, since the lists are never "
-        "touched in"
-        " interrupt context",
+        "touched in interrupt context",
         POSTED,
         "5eaafdf0c055",
         "merged as a spin lock; the mutex was dropped in v2",
@@ -139,8 +138,8 @@ def driver_at(n: int) -> type[IntelIommu]:
     """
     if isinstance(n, bool) or not isinstance(n, int) or not 0 <= n < len(SERIES):
         raise ValueError(
-            f"there is no driver after patch {n!r}; the series has patches 1 to {len(SERIES) - 1}, 0 is "
-            "before it"
+            f"there is no driver after patch {n!r}; the series has patches 1 to "
+            f"{len(SERIES) - 1}, 0 is before it"
         )
     return SERIES[n].driver
 

@@ -22,31 +22,30 @@ class Quirks:
 
     legacy_codes: bool = _quirk(
         "Root, context and second-stage faults in scalable mode carry the legacy codes (1, 2, 3 …), so "
-        "software "
-        "cannot tell the mode from the code."
+        "software cannot tell the mode from the code."
     )
     one_pasid_code: bool = _quirk(
-        "Every fault in the PASID directory or table is reported as 58h, access error (7.2; told apart in "
-        "10)."
+        "Every fault in the PASID directory or table is reported as 58h, access error "
+        "(7.2; told apart in 10)."
     )
     pasid_reserved_ignored: bool = _quirk(
         "Reserved bits of PASID directory and table entries are never looked at."
     )
     context_features_unchecked: bool = _quirk(
-        "DTE, PASIDE, PRE, RID_PASID and RID_PRIV of a scalable-mode context entry are accepted whatever "
-        "ECAP says of "
-        "them. RID_PASID is used, even beyond the size of the PASID directory; RID_PRIV is not looked at."
+        "DTE, PASIDE, PRE, RID_PASID and RID_PRIV of a scalable-mode context entry are accepted "
+        "whatever ECAP says of them. RID_PASID is used, even beyond the size of the PASID directory; "
+        "RID_PRIV is not looked at."
     )
     both_root_halves: bool = _quirk(
-        "The reserved bits of both halves of a scalable-mode root entry are checked, also of the half that "
-        "is not present."
+        "The reserved bits of both halves of a scalable-mode root entry are checked, also of the "
+        "half that is not present."
     )
     fpd_spares_not_code_b: bool = _quirk(
         "FPD does not keep reserved-bit faults of context entries out of the records."
     )
     fpd_spares_not_pasid: bool = _quirk(
-        "Code 58h is not qualified, so FPD never keeps faults in the PASID directory or table out of the "
-        "records (7.2)."
+        "Code 58h is not qualified, so FPD never keeps faults in the PASID directory or table "
+        "out of the records (7.2)."
     )
     type_before_present: bool = _quirk(
         "The translation type of a PASID table entry is checked before its P bit: an entry that is all "
@@ -58,8 +57,8 @@ class Quirks:
         "transient-mapping hint (7.2; an option since)."
     )
     snoop_bit_accepted: bool = _quirk(
-        "SNP (bit 11) of a second-stage leaf entry is accepted wherever scalable mode is supported, whatever "
-        "ECAP.SC says."
+        "SNP (bit 11) of a second-stage leaf entry is accepted wherever scalable mode is "
+        "supported, whatever ECAP.SC says."
     )
     huge_first_stage_accepted: bool = _quirk(
         "First-stage entries that map 1G are accepted although CAP.FS1GP is 0."
@@ -76,17 +75,16 @@ class Quirks:
         "wide, and in legacy mode AW may name any depth there is, not only the largest."
     )
     pass_through_width_checked: bool = _quirk(
-        "AW of a pass-through PASID table entry must name a depth of tables that there is, although none are "
-        "walked (7.2)."
+        "AW of a pass-through PASID table entry must name a depth of tables that there is, "
+        "although none are walked (7.2)."
     )
     interrupt_page: bool = _quirk(
         "A page that overlaps FEEx_xxxx faults for every address in it (a whole 1G leaf), not only for "
-        "addresses "
-        "whose result lies there."
+        "addresses whose result lies there."
     )
     interrupt_window_silent: bool = _quirk(
-        "Any request to FEEx_xxxx goes to the interrupt region without a remapping fault, whatever its size "
-        "or direction."
+        "Any request to FEEx_xxxx goes to the interrupt region without a remapping fault, "
+        "whatever its size or direction."
     )
     first_stage_unknown: bool = _quirk(
         "First-stage and nested PASID entries are walked as second stage (7.2, which knows no first stage)."
@@ -96,8 +94,7 @@ class Quirks:
     )
     odd_pasid_field: bool = _quirk(
         "Faults of page walks for requests without PASID: the legacy ones carry PV=FFFF with PP=0, the "
-        "scalable ones "
-        "PP=1 with RID_PASID."
+        "scalable ones PP=1 with RID_PASID."
     )
     plain_fault_record: bool = _quirk("Fault records never set T2, AT, PRIV or EXE.")
     compression: bool = _quirk(
@@ -124,8 +121,8 @@ class Quirks:
         "released; a check came in November 2024)."
     )
     upper_half_unchecked: bool = _quirk(
-        "The upper half of a 256-bit descriptor is never looked at (7.2 as released; a check came in "
-        "November 2024)."
+        "The upper half of a 256-bit descriptor is never looked at (7.2 as released; a "
+        "check came in November 2024)."
     )
     narrow_queue_everywhere: bool = _quirk(
         "Descriptors of every type are accepted from a 128-bit queue, in legacy mode too (7.2)."
@@ -150,8 +147,8 @@ class Quirks:
         "other way round."
     )
     reserved_check_is_requester_fault: bool = _quirk(
-        "SVT=3, a reserved value, is reported as a failed requester check (26h), not as a reserved field "
-        "(24h)."
+        "SVT=3, a reserved value, is reported as a failed requester check (26h), not "
+        "as a reserved field (24h)."
     )
     interrupt_faults_silent: bool = _quirk("A refused interrupt leaves no fault record (7.2).")
     posted_is_remapped: bool = _quirk("IM=1 entries are treated as remapped format.")

@@ -228,7 +228,7 @@ class Engine:
             accesses = system.step(event.process)
             if accesses != event.footprint.accesses and tuple(accesses) != event.footprint.accesses:
                 raise NotRepeatable(
-                    f"step {number}, by process {event.process!r}, touched {self.footprints.of(accesses)!r} "
-                    "when "
-                    f"replayed, but {event.footprint!r} before: the system must do the same at every start"
+                    f"step {number}, by process {event.process!r}, touched "
+                    f"{self.footprints.of(accesses)!r} when replayed, but {event.footprint!r} before: the "
+                    "system must do the same at every start"
                 )

@@ -115,8 +115,7 @@ class Path:
         if not footprint.waits:
             raise ValueError(
                 f"process {process!r} cannot move, but is said to touch {footprint!r} next, where nothing "
-                "makes it wait; "
-                "blocked() must list an ACQUIRE, a SHARED_ACQUIRE or a WAIT"
+                "makes it wait; blocked() must list an ACQUIRE, a SHARED_ACQUIRE or a WAIT"
             )
         self._grow(footprint)
         before = self._last.get(process, -1)

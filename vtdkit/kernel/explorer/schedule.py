@@ -186,8 +186,7 @@ def _to_the_end(path: Path, steps: Iterable[Process]) -> Iterator[Process]:
             able = ", ".join(name_text(other) for other in path.enabled[-1]) or "nobody"
             raise ScheduleError(
                 f"step {number + 1} of the schedule is process {process!r}, which cannot move there ({able} "
-                "can): "
-                "the schedule was made for another system, or for an older version of this one"
+                "can): the schedule was made for another system, or for an older version of this one"
             )
         yield process
     while movable := path.enabled[-1]:

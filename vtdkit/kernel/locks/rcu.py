@@ -179,9 +179,8 @@ class Rcu:
 
     def __repr__(self) -> str:
         return (
-            f"<RCU: {len(self.inside)} readers inside, {self.begun} grace periods begun, "
-            f"{len(self.open)} "
-            "open>"
+            f"<RCU: {len(self.inside)} readers inside, {self.begun} grace periods "
+            f"begun, {len(self.open)} open>"
         )
 
 

@@ -39,8 +39,8 @@ class Latency:
 
     def __str__(self) -> str:
         return (
-            f"{self.count} times, {self.total} ns in all, longest {self.longest} ns from {self.began} to "
-            f"{self.ended}"
+            f"{self.count} times, {self.total} ns in all, longest {self.longest} ns from "
+            f"{self.began} to {self.ended}"
         )
 
 

@@ -127,8 +127,8 @@ DEFECTS: tuple[Defect, ...] = (
     ),
     Defect(
         "ats-unlocked",
-        "ATS is switched on for one more device outside the lock under which flushes look: its TLB is left "
-        "out",
+        "ATS is switched on for one more device outside the lock under which flushes "
+        "look: its TLB is left out",
         RACE,
         r"device_domain_info\.ats_enabled",
         ".*",

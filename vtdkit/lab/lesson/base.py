@@ -234,8 +234,8 @@ class Tried:
     def __repr__(self) -> str:
         extent = "every order" if self.complete else self.extent
         head = (
-            f"{self.scenario}, {self.title}: {self.executions} execution{'s' * (self.executions != 1)} "
-            f"({extent}), "
+            f"{self.scenario}, {self.title}: {self.executions} "
+            f"execution{'s' * (self.executions != 1)} ({extent}), "
         )
         if not self.findings:
             return head + "nothing found"

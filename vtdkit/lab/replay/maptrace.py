@@ -245,8 +245,8 @@ class _Pairing:
             since = self.live.get((event.device, event.iova))
             if since is not None and event.device:
                 raise BadTrace(
-                    f"event {number}: {event.device} maps {event.iova:#x}, which is mapped since event "
-                    f"{since}"
+                    f"event {number}: {event.device} maps {event.iova:#x}, which is "
+                    f"mapped since event {since}"
                 )
             self.live[event.device, event.iova] = number
         for number in self.live.values():
@@ -283,15 +283,15 @@ class _Pairing:
             if part is None:
                 if parts:
                     raise BadTrace(
-                        f"event {number}: {event.device} unmaps {event.iova:#x}, but nothing is mapped at "
-                        f"{at:#x}"
+                        f"event {number}: {event.device} unmaps {event.iova:#x}, but "
+                        f"nothing is mapped at {at:#x}"
                     )
                 return []
             parts.append(part)
             at += self.events[part].size
         if at != end:
             raise BadTrace(
-                f"event {number}: {event.device} unmaps up to {end:#x} in the middle of a piece that was "
-                "mapped whole"
+                f"event {number}: {event.device} unmaps up to {end:#x} in the middle of a "
+                "piece that was mapped whole"
             )
         return parts

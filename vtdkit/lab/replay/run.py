@@ -107,8 +107,8 @@ def replay(
     """
     if speed is not None and not speed > 0:
         raise ValueError(
-            "speed is how many times faster than the guest, above 0, or None for no pause at all; it is "
-            f"{speed!r}"
+            "speed is how many times faster than the guest, above 0, or None for no "
+            f"pause at all; it is {speed!r}"
         )
     lazy = bool(trace.lazy) if lazy is None else lazy
     options = {"cpus": trace.cpus, **options}

@@ -152,8 +152,8 @@ SCENARIOS = (
     Scenario("probe-probe", "two devices appear at once on a new bus", probe_probe),
     Scenario(
         "enforce-attach",
-        "coherency is enforced on one domain while a device is attached to another; the unit has first-level "
-        "tables only",
+        "coherency is enforced on one domain while a device is attached to another; the unit "
+        "has first-level tables only",
         enforce_attach,
     ),
     Scenario(

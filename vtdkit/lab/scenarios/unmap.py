@@ -98,8 +98,8 @@ SCENARIOS = (
     ),
     Scenario(
         "enforce-irq",
-        "coherency is enforced on a domain whose pages are unmapped in interrupts; the unit has first-level "
-        "tables only",
+        "coherency is enforced on a domain whose pages are unmapped in interrupts; the unit "
+        "has first-level tables only",
         enforce_irq,
     ),
     Scenario(

@@ -47,8 +47,8 @@ def first_inevitable(
     except _UsedUp:
         return (
             None,
-            f"the mark is where the finding appears; {_times(budget)} did not settle where it became "
-            "inevitable",
+            f"the mark is where the finding appears; {_times(budget)} did not settle "
+            "where it became inevitable",
         )
     finally:
         search.system.close()

@@ -156,8 +156,8 @@ def parse(schedule: Plan) -> list[Asked]:
         plain = all(part.isdecimal() for part in numbers)
         if not (plain or _WORD.fullmatch(name)) or not (times if star else "1").isdecimal():
             raise ValueError(
-                f"{word!r} is no part of a schedule; write cat*4 unmap: a thread's name, and how many steps "
-                "it takes"
+                f"{word!r} is no part of a schedule; write cat*4 unmap: a thread's name, "
+                "and how many steps it takes"
             )
         found += [tuple(map(int, numbers)) if plain else name] * int(times or 1)
     return found

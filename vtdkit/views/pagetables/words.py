@@ -50,14 +50,14 @@ SENTENCES = {
 WORDS = (
     (
         "IOMMU",
-        "the unit between devices and memory: it looks up every address a device uses, as a CPU does for "
-        "programs",
+        "the unit between devices and memory: it looks up every address a device uses, "
+        "as a CPU does for programs",
     ),
     ("DMA", "direct memory access: a device reads or writes memory by itself"),
     (
         "DMA address",
-        "the address the device uses (also called IOVA); the tables say where in memory it leads, and "
-        "whether it may",
+        "the address the device uses (also called IOVA); the tables say where in memory it "
+        "leads, and whether it may",
     ),
     (
         "root, context table",
@@ -70,13 +70,13 @@ WORDS = (
     ),
     (
         "IOTLB",
-        "the unit's memory of lookups it has done. It is quicker than the tables, and stays as it was when "
-        "they change",
+        "the unit's memory of lookups it has done. It is quicker than the tables, and stays "
+        "as it was when they change",
     ),
     (
         "stale",
-        "still remembered, though the tables now say something else; it stays until the driver invalidates "
-        "it",
+        "still remembered, though the tables now say something else; it stays until "
+        "the driver invalidates it",
     ),
     ("reserved bit", "a bit that must be 0; ignored bits may be anything"),
 )

@@ -28,14 +28,14 @@ WORDS = (
     ("patch", "a change to source text that its author mails to others, who read it before it is merged"),
     (
         "lock",
-        "whoever has it goes on, all others wait: a spin lock by looking again and again, a mutex by "
-        "sleeping",
+        "whoever has it goes on, all others wait: a spin lock by looking again and "
+        "again, a mutex by sleeping",
     ),
     ("interrupts off", "this processor puts off all interrupts, so no handler can get in between"),
     (
         "longest hold",
-        "virtual time, in which memory, locks and hardware cost something, plain instructions nothing: may "
-        "be 0 ns",
+        "virtual time, in which memory, locks and hardware cost something, plain "
+        "instructions nothing: may be 0 ns",
     ),
     ("IOMMU, iommu", "the unit between devices and memory that translates the addresses devices use"),
     ("domain", "a set of page tables, and the devices that use them"),

@@ -33,8 +33,8 @@ def checked(record: Mapping[str, Any], limit: int = LIMIT) -> Record:
     if size > limit:
         largest = max(plain, key=lambda key: len(json.dumps(plain[key])))
         raise BadRecord(
-            f"the record takes {size:,} bytes and may take {limit:,}; most is in {largest!r}: show less, or "
-            "a part"
+            f"the record takes {size:,} bytes and may take {limit:,}; most is in "
+            f"{largest!r}: show less, or a part"
         )
     return plain
 
@@ -45,8 +45,8 @@ def _plain(value: Any, where: str) -> Any:
     if isinstance(value, int):
         if abs(value) >= EXACT:
             raise BadRecord(
-                f"{where} is {value:#x}: JavaScript is exact only up to 53 bits; give it as text, "
-                f"'{value:#x}'"
+                f"{where} is {value:#x}: JavaScript is exact only up to 53 bits; give "
+                f"it as text, '{value:#x}'"
             )
         return int(value)
     if isinstance(value, float):
@@ -58,8 +58,8 @@ def _plain(value: Any, where: str) -> Any:
     if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray | memoryview):
         return [_plain(each, f"{where}[{number}]") for number, each in enumerate(value)]
     raise BadRecord(
-        f"{where} is a {type(value).__name__}; a record holds dicts, lists, text, numbers, True, False and "
-        "None"
+        f"{where} is a {type(value).__name__}; a record holds dicts, lists, text, "
+        "numbers, True, False and None"
     )
 
 

@@ -114,8 +114,8 @@ class Timeline:
     def __repr__(self) -> str:
         spans = sum(len(lane.starts) for lane in self.lanes)
         size = (
-            f"{len(self.lanes)} CPUs, {self.end - self.start} ns, {spans} spans, {len(self.episodes)} "
-            "locks taken"
+            f"{len(self.lanes)} CPUs, {self.end - self.start} ns, {spans} spans, "
+            f"{len(self.episodes)} locks taken"
         )
         return f"<timeline: {size}>"
 

@@ -136,8 +136,8 @@ class IotlbTag:
         who = bdf(self.sid) + ("" if self.pasid is None else f" PASID {self.pasid:#x}")
         leads = f"refused {self.refusal}" if self.refusal else f"-> {self.leaf.base:#x}"
         return (
-            f"<IOTLB {who} {self.low:#x} {leads} {size_name(1 << self.shift)} {self.space.path} DID "
-            f"{self.did}>"
+            f"<IOTLB {who} {self.low:#x} {leads} {size_name(1 << self.shift)} "
+            f"{self.space.path} DID {self.did}>"
         )
 
     @property

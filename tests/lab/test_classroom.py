@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,13 @@ def test_a_copy_without_lessons_says_what_to_do(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(classroom, "PACKAGE", tmp_path / "vtdkit")
     with pytest.raises(classroom.NotShipped, match="came without its notebooks; pip install"):
         classroom.shipped("notebooks")
+
+
+def test_a_wheel_carries_the_same_guests_as_a_copy() -> None:
+    text = (Path(classroom.__file__).resolve().parents[2] / "pyproject.toml").read_text(encoding="utf-8")
+    carried = tomllib.loads(text)["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+    guests = {f"tests/reality/{guest}": f"vtdkit/shipped/reality/{guest}" for guest in classroom.GUESTS}
+    assert carried == {"notebooks": "vtdkit/shipped/notebooks", **guests}
 
 
 def test_jupyterlab_is_started_on_the_first_lesson(tmp_path: Path) -> None:

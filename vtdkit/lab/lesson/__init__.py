@@ -8,7 +8,7 @@ __getattr__, __dir__, __all__ = face(
     __name__,
     {
         "base": (
-            "after CodeExercise duration FULL in_turn later NO_RACES reality Run shown_by together "
+            "CodeExercise duration FULL in_turn later NO_RACES reality Run shown_by together "
             "Tried tried version_with"
         ),
         "shown": "Listing patch_diff report source Table table",

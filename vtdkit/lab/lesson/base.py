@@ -49,7 +49,6 @@ __all__ = [
     "Run",
     "Table",
     "Tried",
-    "after",
     "duration",
     "in_turn",
     "later",
@@ -95,7 +94,6 @@ async def later(pc: Computer, ns: int, coro: Coroutine[Any, Any, Any]) -> Any:
 
 
 #: the name of `later` in lessons that were written before notebooks had their scenes
-after = later
 
 
 async def in_turn(*coros: Coroutine[Any, Any, Any]) -> list[Any]:

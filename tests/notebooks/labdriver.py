@@ -45,9 +45,10 @@ FLAGS = (
     "--disable-sync",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )
+AUTOSAVE = "@jupyterlab/docmanager-extension/plugin"
 SETTINGS = {
     "@jupyterlab/apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
-    "@jupyterlab/docmanager-extension/plugin": {"autosave": False},
+    AUTOSAVE: {"autosave": False},
     # Every cell is in the page, also those scrolled out of sight.
     "@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"},
 }
@@ -94,9 +95,10 @@ def free_port() -> int:
 
 
 @contextmanager
-def lab_server(folder: Path, *, timeout: float = 60) -> Iterator[Server]:
-    """JupyterLab over `folder`, apart from the settings of whoever runs it. Raises `RuntimeError` with
-    its log if it does not start.
+def lab_server(folder: Path, *, timeout: float = 60, autosave: float | None = None) -> Iterator[Server]:
+    """JupyterLab over `folder`, apart from the settings of whoever runs it. `autosave` saves what is
+    changed every so many seconds; without it nothing is saved. Raises `RuntimeError` with its log if it
+    does not start.
     """
     with tempfile.TemporaryDirectory(prefix="lab-") as scratch:
         home = Path(scratch)
@@ -104,7 +106,7 @@ def lab_server(folder: Path, *, timeout: float = 60) -> Iterator[Server]:
         with (home / "log").open("wb") as log:
             process = subprocess.Popen(
                 _command(folder, home, port, token),
-                env=_environment(home),
+                env=_environment(home, autosave),
                 stdout=log,
                 stderr=log,
                 cwd=folder,
@@ -132,12 +134,15 @@ def _command(folder: Path, home: Path, port: int, token: str) -> list[str]:
         f"--IdentityProvider.token={token}",
         "--LabApp.expose_app_in_browser=True",
     ]
+    # As an installed copy has it, installed or not.
+    words += [f"--LabApp.extra_labextensions_path={ROOT / 'vtdkit/views/labextensions'}"]
     words += [f"--FileCheckpoints.checkpoint_dir={home / 'checkpoints'}"]
     return words + (["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else [])
 
 
-def _environment(home: Path) -> dict[str, str]:
-    for name, content in SETTINGS.items():
+def _environment(home: Path, autosave: float | None) -> dict[str, str]:
+    saving = {} if autosave is None else {AUTOSAVE: {"autosave": True, "autosaveInterval": autosave}}
+    for name, content in (SETTINGS | saving).items():
         path = home / "settings" / f"{name}.jupyterlab-settings"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(content), encoding="utf-8")

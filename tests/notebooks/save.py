@@ -1,6 +1,9 @@
-"""Run notebooks and save them as they are kept in the project: outputs, plain metadata, no widget models, LF.
+"""Run notebooks and save them as they are kept in the project: outputs, plain metadata, no widget models.
 
     python -m tests.notebooks.save notebooks/00-start-here.ipynb
+
+The form is the one in which JupyterLab saves, to the byte: texts as lists of lines, what the kernel says of
+its language, LF. Who only opens a notebook then changes nothing in it.
 
 Prints the rules a notebook breaks after it is saved; exit status 1 if there is one, or if it did not
 run to its end.
@@ -8,13 +11,19 @@ run to its end.
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
+from typing import Any
+
+import nbformat
 
 from tests.notebooks.nbchecks import problems
 from vtdkit.lab.handouts.execute import NotebookFailed, execute
-from vtdkit.lab.handouts.tidy import drop_widget_models, join_streams, plain_metadata, shorten_tracebacks
+from vtdkit.lab.handouts.tidy import drop_widget_models, join_streams, shorten_tracebacks
+
+KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+PASSING = ("execution", "collapsed", "scrolled", "ExecuteTime", "trusted")
+"""Metadata of a cell that say how it was run or looked at."""
 
 
 def save(path: Path) -> list[str]:
@@ -26,9 +35,25 @@ def save(path: Path) -> list[str]:
     join_streams(notebook)
     drop_widget_models(notebook)
     plain_metadata(notebook)
-    text = json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
-    path.write_text(text, encoding="utf-8", newline="\n")
+    path.write_text(as_jupyterlab_saves(notebook), encoding="utf-8", newline="\n")
     return problems(path)
+
+
+def plain_metadata(notebook: Any) -> None:
+    """Keep the title, the kernel's name, and what the kernel says of its language."""
+    kept = {
+        key: notebook["metadata"][key] for key in ("language_info", "title") if key in notebook["metadata"]
+    }
+    notebook["metadata"] = nbformat.from_dict({"kernelspec": KERNEL, **kept})
+    for cell in notebook["cells"]:
+        for key in PASSING:
+            cell["metadata"].pop(key, None)
+
+
+def as_jupyterlab_saves(notebook: Any) -> str:
+    """The text of the file."""
+    text: str = nbformat.writes(nbformat.from_dict(notebook))
+    return text.removesuffix("\n") + "\n"
 
 
 def main(arguments: list[str]) -> int:

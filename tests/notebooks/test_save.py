@@ -28,9 +28,10 @@ def test_saving_runs_tidies_and_comes_out_the_same_twice(tmp_path: Path) -> None
     assert path.read_bytes() == first
     saved = json.loads(first)
     widget, stub, solution = (saved["cells"][number]["outputs"][0] for number in (3, 6, 7))
-    assert widget["data"] == {"text/plain": "Boxes()"}
+    assert widget["data"] == {"text/plain": ["Boxes()"]}
     assert stub["traceback"] == ["NotImplementedError"]
-    assert solution["text"] == "it is 42\n"
+    assert solution["text"] == ["it is 42\n"]
+    assert saved["metadata"]["language_info"]["name"] == "python"
     assert set(saved["metadata"]) == {"kernelspec", "language_info"}
     assert [line for line in problems(path) if "median" not in line and "words" not in line] == []
 

@@ -82,17 +82,3 @@ def keep_shown_widgets(notebook: Any) -> None:
 
 def _references(content: Any) -> set[str]:
     return set(re.findall(r"IPY_MODEL_([0-9a-f]+)", json.dumps(content["state"])))
-
-
-def plain_metadata(notebook: Any) -> None:
-    """Keep what every machine writes alike: the kernel's name and the language's."""
-    title = notebook["metadata"].get("title")
-    notebook["metadata"] = {
-        "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
-        "language_info": {"name": "python", "pygments_lexer": "ipython3"},
-    }
-    if title:
-        notebook["metadata"]["title"] = title
-    for cell in notebook["cells"]:
-        for key in ("execution", "collapsed", "scrolled", "ExecuteTime"):
-            cell["metadata"].pop(key, None)

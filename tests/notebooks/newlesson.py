@@ -14,6 +14,8 @@ import re
 import sys
 from pathlib import Path
 
+from tests.notebooks.save import as_jupyterlab_saves
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -57,7 +59,7 @@ def _notebook(module: str, title: str) -> str:
             re.sub(r"^# .*", f"# {title}", text, count=1) if cell["cell_type"] == "markdown" else text
         )
     notebook["metadata"]["title"] = title.split(" · ")[1]
-    return json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+    return as_jupyterlab_saves(notebook)
 
 
 def main(arguments: list[str]) -> int:

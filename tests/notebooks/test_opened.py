@@ -1,4 +1,4 @@
-"""What becomes of a notebook that is opened: nothing, if that is all; and of work that was saved without its kernel."""
+"""What becomes of a notebook that is opened: nothing; and of work that was saved without its kernel."""
 
 from __future__ import annotations
 

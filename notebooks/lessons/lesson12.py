@@ -72,7 +72,7 @@ OPERATIONS: dict[str, Operation] = {
         pc.new_domain(), pc.devices[PLAIN]
     ),
     "detach the only device of a domain": lambda pc: pc.core.iommu_detach_device(
-        pc.domain_of(PLAIN), pc.devices[PLAIN]
+        pc.new_domain(attach=PLAIN), pc.devices[PLAIN]
     ),
     "map a page": lambda pc: pc.core.iommu_map(pc.domain_of(FIRST), 0x40000, 0xA000000, PAGE, 3),
     "unmap a page of an ATS device, in a system call": _unmap(FIRST),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from vtdkit.iommu.errno import EINVAL
 from vtdkit.iommu.intel import defs
 from vtdkit.iommu.intel.debugfs import COLUMNS, HEADER
 from vtdkit.lab.computer import SCALABLE, Computer
@@ -125,6 +126,18 @@ def test_ten_messages_in_five_seconds_the_status_line_and_the_last_look_among_th
     pc.dma("00:03.0", 0x10000, "read")
     pc.machine.advance(1_000_000)
     assert sum("Request device" in line for line in pc.driver.log) == 4
+
+
+def test_a_bad_descriptor_is_reported_in_the_words_of_a_real_report() -> None:
+    """The queue's own error lines (`qi_dump_fault`): no unit named, what stands at the head and before it."""
+    pc = Computer(devices=["00:03.0"])
+    assert pc.run(pc.driver.qi_submit_sync(pc.iommu(), [(0xF, 0, 0, 0)])) == -EINVAL
+    error, head, prior, cleared = pc.driver.log
+    real = [line for line in (PUBLIC / "fault-lines.txt").read_text().splitlines() if "DMAR: QI" in line]
+    assert re.fullmatch(r"DMAR: VT-d detected Invalidation Queue Error: Reason [0-9a-f]", error)
+    assert re.sub("qw0 = 0x0,", "qw0 = 0xf,", real[0]) == head
+    assert re.sub("qw1 = .*", "", real[1]) == re.sub("qw1 = .*", "", prior)
+    assert cleared == "DMAR: Invalidation Queue Error (IQE) cleared"
 
 
 def test_the_page_table_dump_has_five_columns_and_a_frame_of_thirteen_digits() -> None:

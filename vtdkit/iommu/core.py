@@ -27,6 +27,16 @@ IOMMU_READ = 1
 IOMMU_WRITE = 2
 IOMMU_CACHE = 4
 DMA_TYPES = ("dma", "dma-fq")
+WHOLE_PAGES = (1 << 64) - 4096  # what bits an aligned 64-bit number may have
+
+
+def unsigned(**numbers: Any) -> None:
+    """Raise ValueError for what is no unsigned number of 64 bits, with its name."""
+    for name, value in numbers.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value >> 64:
+            raise ValueError(
+                f"{name} is {value!r:.80}; it must be a whole number from 0 to 2^64 - 1, as in 0x1000"
+            )
 
 
 class IommuDomain(KObject):
@@ -52,7 +62,7 @@ class IommuDomain(KObject):
         return self.type in DMA_TYPES
 
     def __repr__(self) -> str:
-        return f"<{self.type} domain {self.driver.label}>"
+        return f"<{self.type} {self.driver.label}>"
 
 
 @dataclass(slots=True)
@@ -213,6 +223,7 @@ class IommuCore:
         what the driver says.
         """
         group: IommuGroup | None = dev.group
+        self.own(domain, dev)
         if group is None:
             return -ENODEV
         async with group.mutex:
@@ -237,22 +248,42 @@ class IommuCore:
         return 0
 
     async def iommu_detach_device(self, domain: IommuDomain, dev: PciDevice) -> None:
-        """Back to the default domain."""
+        """Back to the default domain. A warning, and nothing happens, if it is in another one."""
         group: IommuGroup | None = dev.group
-        if group is not None:
-            await self.iommu_detach_group(domain, group)
+        self.own(domain, dev)
+        if group is None:
+            return
+        async with group.mutex:
+            if not self.machine.warn_on(
+                group.domain is not domain, f"iommu_detach_device: {dev.name} is not attached to this domain"
+            ) and not self.machine.warn_on(
+                len(group.devices) != 1, f"iommu_detach_device: {dev.name} is not alone in its group"
+            ):
+                await self._iommu_group_set_core_domain(group)
 
     async def iommu_detach_group(self, domain: IommuDomain, group: IommuGroup) -> None:
         """Back to the default domain, or to none."""
         async with group.mutex:
-            default: IommuDomain | None = group.default_domain
-            for dev in group.devices:
-                if default is None:
-                    await self.driver.intel_iommu_detach_device(domain, dev)
-                else:
-                    error = await self.driver.intel_iommu_attach_device(default, dev)
-                    self.machine.warn_on(error, "attaching the default domain failed")
-            await group.write_once(domain=default)
+            await self._iommu_group_set_core_domain(group)
+
+    async def _iommu_group_set_core_domain(self, group: IommuGroup) -> None:
+        """`__iommu_group_set_core_domain`. Caller holds `group->mutex`."""
+        default: IommuDomain | None = group.default_domain
+        if group.domain is default:
+            return
+        for dev in group.devices:
+            if default is None:
+                await self.driver.intel_iommu_detach_device(group.domain, dev)
+            else:
+                error = await self.driver.intel_iommu_attach_device(default, dev)
+                self.machine.warn_on(error, "attaching the default domain failed")
+        await group.write_once(domain=default)
+
+    def own(self, *things: KObject) -> None:
+        """Raise ValueError for a domain or device of another machine: no lock would be the right one."""
+        for thing in things:
+            if not isinstance(thing, KObject) or thing.machine is not self.machine:
+                raise ValueError(f"{thing!r:.80} is no domain or device of this machine; make it there")
 
     async def iommu_get_domain_for_dev(self, dev: PciDevice) -> IommuDomain | None:
         """The domain a device is attached to. Safe only for who keeps it attached
@@ -327,7 +358,8 @@ class IommuCore:
 
     async def _iommu_map(self, domain: IommuDomain, iova: int, paddr: int, size: int, prot: int) -> int:
         """`__iommu_map`: map, without telling the hardware."""
-        if (iova | paddr | size) & 0xFFF or not size:
+        if (iova | paddr | size) & ~WHOLE_PAGES or domain.type == "identity":
+            self.refused(domain, iova=iova, pa=paddr, size=size)
             return -EINVAL
         at, to, left = iova, paddr, size
         while left:
@@ -350,6 +382,9 @@ class IommuCore:
     async def iommu_unmap_fast(self, domain: IommuDomain, iova: int, size: int, gather: IotlbGather) -> int:
         """Unmap, leaving the flush to the caller."""
         unmapped = 0
+        if (iova | size) & ~WHOLE_PAGES or domain.type == "identity":
+            self.refused(domain, iova=iova, size=size)
+            return 0
         while unmapped < size:
             pgsize, count = self.iommu_pgsize(domain, iova, iova, size - unmapped)
             done = await self.driver.intel_iommu_unmap_pages(domain, iova, pgsize, count, gather)
@@ -358,6 +393,16 @@ class IommuCore:
             iova += done
             unmapped += done
         return unmapped
+
+    def refused(self, domain: IommuDomain, **numbers: int) -> None:
+        """What is not aligned Linux refuses with a line in the log, and a domain without tables silently.
+
+        Raises ValueError for what C could not even be given: a number below 0, or of more than 64 bits.
+        """
+        unsigned(**numbers)
+        if domain.type != "identity":
+            texts = [f"{name} {value:{'#018x' if name == 'pa' else '#x'}}" for name, value in numbers.items()]
+            self.driver.log.append(f"iommu: unaligned: {' '.join(texts)} min_pagesz 0x1000")
 
     async def iommu_iotlb_sync(self, domain: IommuDomain, gather: IotlbGather) -> None:
         """Flush what was gathered."""

@@ -20,6 +20,7 @@ class iommu_ops(Protocol):
 
     title: str
     core: IommuCore
+    log: list[str]  # what the kernel would print
     #: has the core to block a device's DMA before it releases it? (`release_domain`, from 6.9 on)
     release_domain: bool
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
-from vtdkit.iommu.core import IOMMU_READ, IOMMU_WRITE, IommuCore, IommuDomain
+from vtdkit.iommu.core import IOMMU_READ, IOMMU_WRITE, IommuCore, IommuDomain, unsigned
 from vtdkit.iommu.hardware import RemappingHardware
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.iommu.intel.structs import device_domain_info, dmar_domain, intel_iommu
@@ -79,9 +79,7 @@ class Computer:
         )
         self.core = IommuCore(self.machine, self.bus, self.driver, default_type)
         self.devices: dict[str, PciDevice] = {}
-        error = self.run(self.driver.intel_iommu_init())
-        if error:
-            raise KernelBug(f"intel_iommu_init failed with {error}")
+        self._start()
         for address in devices:
             self.add_device(address, **(devices[address] if isinstance(devices, Mapping) else {}))
 
@@ -149,9 +147,14 @@ class Computer:
         self.bus, self.devices = PciBus(self.machine), {}
         self.driver = kind(self.machine, self.bus, self.hardware, scalable=self.driver.intel_iommu_sm)
         self.core = IommuCore(self.machine, self.bus, self.driver, core.default_type)
+        self._start()
+
+    def _start(self) -> None:
+        """The driver comes up."""
         error = self.run(self.driver.intel_iommu_init())
         if error:
-            raise KernelBug(f"intel_iommu_init failed with {error}")
+            why = f": {self.driver.log[-1]}" if self.driver.log else ""
+            raise KernelBug(f"intel_iommu_init failed with {error}{why}")
 
     def new_domain(self, type: str = "unmanaged", attach: str | None = None) -> IommuDomain:
         """A new domain, attached to a device if one is named."""
@@ -159,14 +162,20 @@ class Computer:
         if domain is None:
             raise KernelBug(f"no domain of type {type} could be allocated")
         if attach is not None:
-            error = self.run(self.core.iommu_attach_device(domain, self.devices[attach]))
+            error = self.run(self.core.iommu_attach_device(domain, self.device(attach)))
             if error:
                 raise KernelBug(f"attaching {attach} failed with {error}")
         return domain
 
+    def device(self, address: str) -> PciDevice:
+        """The device at an address. Raises ValueError with those there are."""
+        if address not in self.devices:
+            raise ValueError(f"no device {address!r:.80}; there are {', '.join(self.devices)}")
+        return self.devices[address]
+
     def domain_of(self, address: str) -> IommuDomain:
         """The domain a device is attached to now."""
-        domain: IommuDomain = self.devices[address].peek("group").peek("domain")
+        domain: IommuDomain = self.device(address).peek("group").peek("domain")
         return domain
 
     def map(
@@ -177,22 +186,26 @@ class Computer:
         size: int = 4096,
         prot: int = IOMMU_READ | IOMMU_WRITE,
     ) -> int:
-        """`iommu_map`: 0 or a negative error."""
+        """`iommu_map`: 0 or a negative error. Raises ValueError for what makes no sense."""
+        unsigned(iova=iova, paddr=paddr, size=size)
+        self.core.own(domain)
         return self.run(self.core.iommu_map(domain, iova, paddr, size, prot))
 
     def unmap(self, domain: IommuDomain, iova: int, size: int = 4096) -> int:
-        """`iommu_unmap`: the bytes unmapped."""
+        """`iommu_unmap`: the bytes unmapped. Raises ValueError for what makes no sense."""
+        unsigned(iova=iova, size=size)
+        self.core.own(domain)
         return self.run(self.core.iommu_unmap(domain, iova, size))
 
     def dma(self, address: str, iova: int, kind: Any = "read") -> Translation | Fault:
         """What the hardware answers to one DMA of a device."""
-        return self.run(self.hardware_of(address).dma(Request(self.devices[address].sid, iova, kind)))
+        return self.run(self.hardware_of(address).dma(Request(self.device(address).sid, iova, kind)))
 
     # -- looking -------------------------------------------------------------
 
     def hardware_of(self, address: str) -> RemappingHardware:
         """The unit a device is behind."""
-        dev = self.devices[address]
+        dev = self.device(address)
         return next(hardware for hardware in self.hardware if hardware.in_scope(dev))
 
     def iommu(self, number: int = 0) -> intel_iommu:
@@ -201,7 +214,7 @@ class Computer:
 
     def info(self, address: str) -> device_domain_info:
         """The driver's record of a device."""
-        info: device_domain_info = self.devices[address].peek("iommu_priv")
+        info: device_domain_info = self.device(address).peek("iommu_priv")
         return info
 
     @staticmethod

@@ -9,7 +9,7 @@ from __future__ import annotations
 from vtdkit.iommu.errno import EINVAL, ENODEV, ENOMEM
 from vtdkit.iommu.intel import defs
 from vtdkit.iommu.intel.pasid import pasid_entry
-from vtdkit.iommu.intel.structs import device_domain_info, dmar_domain, intel_iommu
+from vtdkit.iommu.intel.structs import dmar_domain, intel_iommu
 from vtdkit.iommu.pci import PciDevice
 from vtdkit.kernel.memory.pages import Page
 
@@ -113,29 +113,10 @@ class Patch07(Patch06):
             await domain.devices.add(info)
         return await self.set_up_translation(domain, dev, iommu)
 
-    async def intel_svm_bind_mm(self, dev: PciDevice, pasid: int) -> int:
-        """Put a process's page table behind a PASID of the device. 0, -EINVAL, -ENOMEM."""
-        info: device_domain_info | None = self.dev_iommu_priv_get(dev)
-        if info is None or info.domain is None:
-            return -EINVAL
-        iommu = info.iommu
-        error = await self.intel_iommu_enable_pasid(iommu, dev)
-        if error:
-            return error
-        async with self.pasid_mutex:
-            svm = self.svms.get(pasid) or await self.new_svm(pasid)
-            if svm is None:
-                return -ENOMEM
-            error = await self.intel_pasid_setup_first_level(
-                iommu,
-                dev,
-                svm.pgd,
-                pasid,
-                defs.FLPT_DEFAULT_DID,
-                self.svm_flags(),
-            )
-            if error:
-                await self.drop_svm(svm)
-                return error
-            svm.devs.append(dev)
-        return 0
+    async def intel_svm_bind_mm(self, iommu: intel_iommu, dev: PciDevice, pasid: int) -> int:
+        """The record of the binding, then the PASID entry. Caller holds `pasid_mutex`."""
+        svm = self.svms.get(pasid) or await self.new_svm(pasid)
+        if svm is None:
+            return -ENOMEM
+        error = await self.intel_pasid_setup_first_level(iommu, dev, svm.pgd, pasid, defs.FLPT_DEFAULT_DID, 0)
+        return await self.bound(svm, dev, error)

@@ -144,11 +144,11 @@ class DriverBase:
 
     def sm_supported(self, iommu: intel_iommu) -> bool:
         """Scalable mode: asked for, and there."""
-        return self.intel_iommu_sm and defs.cap_bit(iommu.ecap, defs.ECAP_SMTS)
+        return self.intel_iommu_sm and self.ecap(iommu, defs.ECAP_SMTS)
 
     def pasid_supported(self, iommu: intel_iommu) -> bool:
         """PASIDs on top of scalable mode."""
-        return self.sm_supported(iommu) and defs.cap_bit(iommu.ecap, defs.ECAP_PASID)
+        return self.sm_supported(iommu) and self.ecap(iommu, defs.ECAP_PASID)
 
     def ecap(self, iommu: intel_iommu, bit: int) -> bool:
         """One bit of the extended capabilities."""

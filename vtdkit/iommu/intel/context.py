@@ -15,17 +15,21 @@ from vtdkit.kernel.memory.pages import Page
 
 from . import defs
 from .pasid import Pasid
-from .structs import device_domain_info, dma_pte_addr, dma_pte_present, dmar_domain, intel_iommu, pasid_table
+from .structs import (
+    device_domain_info,
+    dma_pte_addr,
+    dma_pte_present,
+    dmar_domain,
+    entry_pointer,
+    intel_iommu,
+    pasid_table,
+)
 
 
-class context_entry:
+class context_entry(entry_pointer):
     """`struct context_entry *`: the lower two words of an entry."""
 
-    __slots__ = ("index", "page")
-
-    def __init__(self, page: Page, index: int) -> None:
-        self.page = page
-        self.index = index
+    __slots__ = ()
 
     def lo(self) -> Awaitable[int]:
         """Read the low word."""
@@ -47,10 +51,6 @@ class context_entry:
         """`context_clear_entry`."""
         await self.set_lo(0)
         await self.set_hi(0)
-
-    def __repr__(self) -> str:
-        lo, hi = self.page.words[self.index], self.page.words[self.index + 1]
-        return f"<context entry {hi:#x}:{lo:#x}>"
 
 
 class ContextTables(Pasid):

@@ -33,7 +33,6 @@ PTE_ADDRESS = 0x000F_FFFF_FFFF_F000
 
 # context entries
 CONTEXT_PRESENT = 1 << 0
-CONTEXT_FPD = 1 << 1
 CONTEXT_TT_MULTI_LEVEL = 0
 CONTEXT_TT_DEV_IOTLB = 1
 CONTEXT_TT_PASS_THROUGH = 2
@@ -52,28 +51,20 @@ PASID_PTE_MASK = 0x3F
 MAX_NR_PASID_BITS = 20
 PASID_ENTRY_PGTT_FL_ONLY = 1
 PASID_ENTRY_PGTT_SL_ONLY = 2
-PASID_ENTRY_PGTT_NESTED = 3
 PASID_ENTRY_PGTT_PT = 4
 PASID_FLAG_SUPERVISOR_MODE = 1 << 0
-PASID_FLAG_NESTED = 1 << 1
 PASID_FLAG_PAGE_SNOOP = 1 << 2
 PASID_FLAG_FL5LP = 1 << 3
 INVALID_IOASID = -1
 
 # registers
-DMAR_VER_REG = 0x00
 DMAR_CAP_REG = 0x08
 DMAR_ECAP_REG = 0x10
 DMAR_GCMD_REG = 0x18
 DMAR_GSTS_REG = 0x1C
 DMAR_RTADDR_REG = 0x20
-DMAR_CCMD_REG = 0x28
 DMAR_FSTS_REG = 0x34
 DMAR_FECTL_REG = 0x38
-DMAR_FEDATA_REG = 0x3C
-DMAR_FEADDR_REG = 0x40
-DMAR_FEUADDR_REG = 0x44
-DMAR_PMEN_REG = 0x64
 DMAR_IQH_REG = 0x80
 DMAR_IQT_REG = 0x88
 DMAR_IQA_REG = 0x90
@@ -88,21 +79,13 @@ DMA_GSTS_RTPS = 1 << 30
 DMA_GSTS_WBFS = 1 << 27
 DMA_GSTS_QIES = 1 << 26
 DMA_RTADDR_SMT = 1 << 10
-DMA_PMEN_EPM = 1 << 31
-DMA_PMEN_PRS = 1
-DMA_FECTL_IM = 1 << 31
 
-DMA_CCMD_ICC = 1 << 63
 DMA_CCMD_GLOBAL_INVL = 1 << 61
-DMA_CCMD_DOMAIN_INVL = 2 << 61
 DMA_CCMD_DEVICE_INVL = 3 << 61
 DMA_CCMD_MASK_NOBIT = 0
-DMA_TLB_IVT = 1 << 63
 DMA_TLB_GLOBAL_FLUSH = 1 << 60
 DMA_TLB_DSI_FLUSH = 2 << 60
 DMA_TLB_PSI_FLUSH = 3 << 60
-DMA_TLB_WRITE_DRAIN = 1 << 48
-DMA_TLB_READ_DRAIN = 1 << 49
 
 # fault status
 DMA_FSTS_PFO = 1 << 0
@@ -124,8 +107,6 @@ QI_EIOTLB_TYPE = 0x6
 QI_PC_TYPE = 0x7
 QI_DEIOTLB_TYPE = 0x8
 QI_IWD_STATUS_WRITE = 1 << 5
-QI_IWD_PRQ_DRAIN = 1 << 7
-QI_OPT_WAIT_DRAIN = 1
 QI_PC_ALL_PASIDS, QI_PC_PASID_SEL, QI_PC_GLOBAL = 0, 1, 3
 QI_GRAN_NONG_PASID = 2
 QI_GRAN_PSI_PASID = 3
@@ -167,9 +148,6 @@ def level_size(level: int) -> int:
     return 1 << (level - 1) * LEVEL_STRIDE
 
 
-lvl_to_nr_pages = level_size
-
-
 def level_mask(level: int) -> int:
     """Mask that aligns a page frame number to this level."""
     return -1 << level_to_offset_bits(level)
@@ -206,11 +184,6 @@ def cap_ndoms(cap: int) -> int:
     return 1 << (4 + 2 * (cap & 7))
 
 
-def cap_bit(word: int, bit: int) -> bool:
-    """One bit of a capability word."""
-    return bool(word >> bit & 1)
-
-
 def cap_mgaw(cap: int) -> int:
     """Widest guest address, in bits."""
     return (cap >> 16 & 0x3F) + 1
@@ -241,14 +214,9 @@ def cap_num_fault_regs(cap: int) -> int:
     return (cap >> 40 & 0xFF) + 1
 
 
-def ecap_iotlb_offset(ecap: int) -> int:
-    """Byte offset of the IOTLB registers."""
-    return (ecap >> 8 & 0x3FF) * 16
-
-
-CAP_RWBF, CAP_PLMR, CAP_PHMR, CAP_CACHING_MODE, CAP_PGSEL_INV = 4, 5, 6, 7, 39
-CAP_WRITE_DRAIN, CAP_READ_DRAIN, CAP_FL1GP, CAP_5LP = 54, 55, 56, 60
-ECAP_COHERENT, ECAP_QIS, ECAP_DEV_IOTLB, ECAP_PASS_THROUGH, ECAP_SC = 0, 1, 2, 6, 7
+CAP_RWBF, CAP_CACHING_MODE, CAP_PGSEL_INV = 4, 7, 39
+CAP_WRITE_DRAIN, CAP_FL1GP, CAP_5LP = 54, 56, 60
+ECAP_COHERENT, ECAP_QIS, ECAP_DEV_IOTLB, ECAP_SC = 0, 1, 2, 7
 ECAP_PRS, ECAP_SRS, ECAP_PASID, ECAP_DIT, ECAP_SMTS, ECAP_SLTS, ECAP_FLTS, ECAP_SMPWC = (
     29,
     31,

@@ -7,8 +7,11 @@ holds `device_domain_lock` with interrupts off from its first flush to its last.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from typing import Any
+
 from vtdkit.iommu.core import IommuDomain
-from vtdkit.iommu.errno import EINVAL, ENODEV, EPERM
+from vtdkit.iommu.errno import EINVAL, ENODEV, ENOMEM, EPERM
 from vtdkit.iommu.pci import PciDevice
 from vtdkit.kernel.checkers.findings import Oops
 from vtdkit.kernel.memory.pages import Page
@@ -16,6 +19,8 @@ from vtdkit.kernel.memory.pages import Page
 from . import defs
 from .domain import Domains
 from .structs import device_domain_info, dma_pte_addr, dma_pte_present, dmar_domain, intel_iommu
+
+UNLOCKED = nullcontext()
 
 
 class Devices(Domains):
@@ -103,15 +108,22 @@ class Devices(Domains):
         error = await self.domain_context_mapping(domain, dev)
         return await self.undo_attach(dev, error, "Domain context map failed") if error else 0
 
-    async def set_up_translation(self, domain: dmar_domain, dev: PciDevice, iommu: intel_iommu) -> int:
-        """The second half of `domain_add_dev_info` where the PASID helpers lock for themselves:
-        PASID entry, context entries.
+    async def set_up_translation(
+        self,
+        domain: dmar_domain,
+        dev: PciDevice,
+        iommu: intel_iommu,
+        locked: Any = UNLOCKED,  # a lock or a way to take one
+    ) -> int:
+        """The second half of `domain_add_dev_info`: PASID entry, context entries. `locked`: what is held
+        around the PASID entry, where its helpers do not lock for themselves.
         """
         if self.sm_supported(iommu):
             error = await self.intel_pasid_alloc_table(dev)
             if error:
                 return await self.undo_attach(dev, error, "PASID table allocation failed")
-            error = await self.setup_rid2pasid(iommu, domain, dev)
+            async with locked:
+                error = await self.setup_rid2pasid(iommu, domain, dev)
             if error:
                 return await self.undo_attach(dev, error, "Setup RID2PASID failed")
         error = await self.domain_context_mapping(domain, dev)
@@ -196,8 +208,6 @@ class Devices(Domains):
 
     async def new_device_info(self, dev: PciDevice, iommu: intel_iommu) -> device_domain_info | int:
         """The record of a device, with what it and its unit can do together; -ENOMEM."""
-        from vtdkit.iommu.errno import ENOMEM
-
         info = await self.machine.kmalloc(device_domain_info, dev, iommu)
         if info is None:
             return -ENOMEM

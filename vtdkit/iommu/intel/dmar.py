@@ -18,6 +18,18 @@ from .structs import intel_iommu, q_inval
 
 HANGS = 10_000  # looks at a stopped queue before the watchdog speaks (own choice)
 Desc = tuple[int, int, int, int]
+#: `qi_type_string`: what the log calls a descriptor
+TYPE_STRINGS = {
+    defs.QI_CC_TYPE: "Context-cache Invalidation",
+    defs.QI_IOTLB_TYPE: "IOTLB Invalidation",
+    defs.QI_DIOTLB_TYPE: "Device-TLB Invalidation",
+    0x4: "Interrupt Entry Cache Invalidation",
+    defs.QI_IWD_TYPE: "Invalidation Wait",
+    defs.QI_EIOTLB_TYPE: "PASID-based IOTLB Invalidation",
+    defs.QI_PC_TYPE: "PASID-cache Invalidation",
+    defs.QI_DEIOTLB_TYPE: "PASID-based Device-TLB Invalidation",
+    0x9: "Page Group Response",
+}
 
 
 class Dmar(DriverBase):
@@ -73,14 +85,6 @@ class Dmar(DriverBase):
             await iommu.hardware.writel(defs.DMAR_GCMD_REG, iommu.gcmd)
             await self.iommu_wait_op(iommu, defs.DMAR_GSTS_REG, defs.DMA_GSTS_QIES, True)
 
-    async def dmar_reenable_qi(self, iommu: intel_iommu) -> int:
-        """After a resume: the queue starts afresh."""
-        if iommu.qi is None:
-            return -ENOENT
-        await self.dmar_disable_qi(iommu)
-        await self._dmar_enable_qi(iommu)
-        return 0
-
     async def dmar_disable_qi(self, iommu: intel_iommu) -> None:
         """Let the ring run empty and switch it off."""
         if not self.ecap(iommu, defs.ECAP_QIS):
@@ -102,10 +106,7 @@ class Dmar(DriverBase):
         seconds; so does this.
         """
         deadline = self.machine.now + 10_000_000_000
-        read = (
-            iommu.hardware.readq if register in (defs.DMAR_CCMD_REG,) or bits >> 32 else iommu.hardware.readl
-        )
-        while bool(await read(register) & bits) is not on:
+        while bool(await iommu.hardware.readl(register) & bits) is not on:
             self.machine.bug_on(self.machine.now > deadline, "DMAR hardware is malfunctioning")
             await self.machine.work(max(self.machine.costs.mmio, 1))
 
@@ -121,7 +122,7 @@ class Dmar(DriverBase):
         qi.free_tail = tail
         qi.free_cnt = qi.free_cnt + freed
 
-    async def qi_submit_sync(self, iommu: intel_iommu, descs: list[Desc], options: int = 0) -> int:
+    async def qi_submit_sync(self, iommu: intel_iommu, descs: list[Desc]) -> int:
         """Put descriptors and a wait descriptor into the ring, tell the hardware, spin until
         the wait is done.
 
@@ -142,7 +143,7 @@ class Dmar(DriverBase):
                 await self.cpu_relax_for_slot(qi)
                 flags = self.machine.irq.local_irq_save()
                 await qi.q_lock.acquire()
-            index, wait_index = await self.qi_fill(qi, descs, options)
+            index, wait_index = await self.qi_fill(qi, descs)
             await iommu.hardware.writel(
                 defs.DMAR_IQT_REG, (wait_index + 1) % qi.length << self.qi_shift(iommu)
             )
@@ -169,14 +170,14 @@ class Dmar(DriverBase):
             await self.machine.irq.local_irq_restore(flags)
         return result
 
-    async def qi_fill(self, qi: q_inval, descs: list[Desc], options: int) -> tuple[int, int]:
+    async def qi_fill(self, qi: q_inval, descs: list[Desc]) -> tuple[int, int]:
         """Put descriptors and their wait descriptor into the ring: the first slot and the last.
         (In line in `qi_submit_sync`.)
         """
         first, status, words, length = qi.free_head, qi.desc_status, qi.words, qi.length
         last = (first + len(descs)) % length
         index = first
-        for desc in (*descs, self.wait_desc(qi, last, options)):
+        for desc in (*descs, self.wait_desc(qi, last)):
             at = index * words
             await qi.desc[at // 512].copy_in(at % 512, desc[:words])
             await status.store32(index, QI_IN_USE)
@@ -185,11 +186,9 @@ class Dmar(DriverBase):
         qi.free_cnt = qi.free_cnt - len(descs) - 1
         return first, last
 
-    def wait_desc(self, qi: q_inval, index: int, options: int) -> Desc:
+    def wait_desc(self, qi: q_inval, index: int) -> Desc:
         """A wait descriptor that writes DONE into the status of its own slot."""
         low = QI_DONE << 32 | defs.QI_IWD_STATUS_WRITE | defs.QI_IWD_TYPE
-        if options & defs.QI_OPT_WAIT_DRAIN:
-            low |= defs.QI_IWD_PRQ_DRAIN
         return low, qi.desc_status.address + 4 * index, 0, 0
 
     async def cpu_relax_for_status(self, iommu: intel_iommu, qi: q_inval, index: int) -> None:
@@ -211,24 +210,40 @@ class Dmar(DriverBase):
         """What the hardware says of the queue while a submission waits: 0, -EINVAL, -EAGAIN."""
         hardware, shift = iommu.hardware, self.qi_shift(iommu)
         fault = await hardware.readl(defs.DMAR_FSTS_REG)
+        if fault & (defs.DMA_FSTS_IQE | defs.DMA_FSTS_ITE | defs.DMA_FSTS_ICE):
+            await self.qi_dump_fault(iommu, qi, fault)
         if fault & defs.DMA_FSTS_IQE:
             head = await hardware.readl(defs.DMAR_IQH_REG)
             if head >> shift == index:
                 # ours is the bad one: put the wait descriptor in its place, so that the queue can go on
                 first = index * qi.words
-                await qi.desc[first // 512].copy_in(
-                    first % 512, self.wait_desc(qi, wait_index, 0)[: qi.words]
-                )
+                await qi.desc[first // 512].copy_in(first % 512, self.wait_desc(qi, wait_index)[: qi.words])
                 await hardware.writel(defs.DMAR_FSTS_REG, defs.DMA_FSTS_IQE)
-                reason = await hardware.readq(defs.DMAR_IQER_REG) & 0xF
-                self.pr(f"{iommu.name}: VT-d detected Invalidation Queue Error: Reason {reason:x}")
+                self.pr("Invalidation Queue Error (IQE) cleared")
                 return -EINVAL
         if fault & defs.DMA_FSTS_ITE and await self._abort_in_flight(iommu, qi, wait_index):
             return -EAGAIN
         if fault & defs.DMA_FSTS_ICE:
             await hardware.writel(defs.DMAR_FSTS_REG, defs.DMA_FSTS_ICE)
-            self.pr(f"{iommu.name}: VT-d detected Invalidation Completion Error")
+            self.pr("Invalidation Completion Error (ICE) cleared")
         return 0
+
+    async def qi_dump_fault(self, iommu: intel_iommu, qi: q_inval, fault: int) -> None:
+        """What is wrong with the queue, the descriptor at its head, and the one before."""
+        details = await iommu.hardware.readq(defs.DMAR_IQER_REG)
+        for bit, error, what, value in (
+            (defs.DMA_FSTS_IQE, "Queue", "Reason", details & 0xF),
+            (defs.DMA_FSTS_ITE, "Time-out", "SID", details >> 32 & 0xFFFF),
+            (defs.DMA_FSTS_ICE, "Completion", "SID", details >> 48),
+        ):
+            if fault & bit:
+                self.pr(f"VT-d detected Invalidation {error} Error: {what} {value:x}")
+        head = await iommu.hardware.readl(defs.DMAR_IQH_REG) >> self.qi_shift(iommu)
+        for name, slot in (("HEAD", head), ("PRIOR", (head - 1) % qi.length)):
+            page, word = divmod(slot * qi.words, 512)
+            low, high = qi.desc[page].words[word : word + 2]
+            kind = TYPE_STRINGS.get(low & 0xF, "UNKNOWN")
+            self.pr(f"QI {name}: {kind} qw0 = {low:#x}, qw1 = {high:#x}")
 
     async def _abort_in_flight(self, iommu: intel_iommu, qi: q_inval, wait_index: int) -> bool:
         """A device did not answer in time: every wait descriptor in flight is marked aborted.
@@ -241,7 +256,7 @@ class Dmar(DriverBase):
         head = (((await hardware.readl(defs.DMAR_IQH_REG)) >> shift) - 1) % qi.length | 1
         tail = (((await hardware.readl(defs.DMAR_IQT_REG)) >> shift) - 1) % qi.length | 1
         await hardware.writel(defs.DMAR_FSTS_REG, defs.DMA_FSTS_ITE)
-        self.pr(f"{iommu.name}: VT-d detected Invalidation Time-out Error")
+        self.pr("Invalidation Time-out Error (ITE) cleared")
         while True:
             if await qi.desc_status.load32(head) == QI_IN_USE:
                 await qi.desc_status.store32(head, QI_ABORT)

@@ -1,9 +1,9 @@
 """Flushes: drivers/iommu/intel/iommu.c, the functions that tell hardware to forget.
 
-Two ways to tell it, registers or queue, behind `flush_context` and `flush_iotlb`. A device with ATS keeps
-translations of its own: after an unmap the driver walks the domain's devices, under `device_domain_lock`
-with interrupts off, and for each such device waits for the hardware. `iommu_flush_dev_iotlb` is called
-once for each unit of the domain and walks all its devices each time.
+Everything goes through the queue (`dmar`); Linux can use registers where a unit has none. A device with ATS
+keeps translations of its own: after an unmap the driver walks the domain's devices, under
+`device_domain_lock` with interrupts off, and for each such device waits for the hardware.
+`iommu_flush_dev_iotlb` is called once for each unit of the domain and walks all its devices each time.
 """
 
 from __future__ import annotations
@@ -21,55 +21,28 @@ from .structs import device_domain_info, dmar_domain, intel_iommu
 class Flush(Dmar):
     """Guards: `domain->devices` by `device_domain_lock`; register sequences by `register_lock`."""
 
-    # -- by register ---------------------------------------------------------
+    # -- what came from context entries --------------------------------------
+
+    def flush_context(
+        self, iommu: intel_iommu, did: int, source_id: int, function_mask: int, type: int
+    ) -> Awaitable[None]:
+        """`iommu->flush.flush_context`, a function pointer: the queue's function here."""
+        return self.qi_flush_context(iommu, did, source_id, function_mask, type)
+
+    def flush_iotlb(
+        self, iommu: intel_iommu, did: int, addr: int, size_order: int, type: int
+    ) -> Awaitable[None]:
+        """`iommu->flush.flush_iotlb`, a function pointer: the queue's function here."""
+        return self.qi_flush_iotlb(iommu, did, addr, size_order, type)
 
     def iommu_flush_write_buffer(self, iommu: intel_iommu) -> Awaitable[None]:
         """Old units buffer table writes (RWBF): have them written out. Nothing to do on others."""
         return self._flush_write_buffer(iommu) if self.cap(iommu, defs.CAP_RWBF) else DONE
 
     async def _flush_write_buffer(self, iommu: intel_iommu) -> None:
-        async with iommu.register_lock.irqsave():
+        async with iommu.register_lock.irqsave():  # the command register is read, changed, written
             await iommu.hardware.writel(defs.DMAR_GCMD_REG, iommu.gcmd | defs.DMA_GCMD_WBF)
             await self.iommu_wait_op(iommu, defs.DMAR_GSTS_REG, defs.DMA_GSTS_WBFS, False)
-
-    async def _iommu_flush_context(
-        self, iommu: intel_iommu, did: int, source_id: int, function_mask: int, type: int
-    ) -> None:
-        """`__iommu_flush_context`."""
-        value = type | did | source_id << 16 | function_mask << 32 | defs.DMA_CCMD_ICC
-        async with iommu.register_lock.irqsave():
-            await iommu.hardware.writeq(defs.DMAR_CCMD_REG, value)
-            await self.iommu_wait_op(iommu, defs.DMAR_CCMD_REG, defs.DMA_CCMD_ICC, False)
-
-    async def _iommu_flush_iotlb(
-        self, iommu: intel_iommu, did: int, addr: int, size_order: int, type: int
-    ) -> None:
-        """`__iommu_flush_iotlb`."""
-        offset = defs.ecap_iotlb_offset(iommu.ecap)
-        value = type | defs.DMA_TLB_IVT | did << 32
-        if self.cap(iommu, defs.CAP_WRITE_DRAIN):
-            value |= defs.DMA_TLB_WRITE_DRAIN
-        async with iommu.register_lock.irqsave():
-            if type == defs.DMA_TLB_PSI_FLUSH:
-                await iommu.hardware.writeq(offset, size_order | addr)
-            await iommu.hardware.writeq(offset + 8, value)
-            await self.iommu_wait_op(iommu, offset + 8, defs.DMA_TLB_IVT, False)
-
-    # -- either way ----------------------------------------------------------
-
-    def flush_context(
-        self, iommu: intel_iommu, did: int, source_id: int, function_mask: int, type: int
-    ) -> Awaitable[None]:
-        """`iommu->flush.flush_context`, a function pointer."""
-        way = self.qi_flush_context if iommu.flush_queued else self._iommu_flush_context
-        return way(iommu, did, source_id, function_mask, type)
-
-    def flush_iotlb(
-        self, iommu: intel_iommu, did: int, addr: int, size_order: int, type: int
-    ) -> Awaitable[None]:
-        """`iommu->flush.flush_iotlb`, a function pointer."""
-        way = self.qi_flush_iotlb if iommu.flush_queued else self._iommu_flush_iotlb
-        return way(iommu, did, addr, size_order, type)
 
     # -- device TLBs ---------------------------------------------------------
 

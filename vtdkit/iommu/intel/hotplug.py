@@ -1,5 +1,5 @@
-"""Units come, go, sleep and wake: drivers/iommu/intel/iommu.c, `init_dmars`, `disable_dmar_iommu`,
-`dmar_iommu_hotplug`, suspend and resume, and the tables of a crashed kernel.
+"""Units come and go: drivers/iommu/intel/iommu.c, `init_dmars`, `disable_dmar_iommu`, `dmar_iommu_hotplug`,
+and the tables of a crashed kernel. Left out: suspend and resume; units without queued invalidation.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class Hotplug(FaultHandler):
     # -- one unit, switched on -----------------------------------------------
 
     async def init_unit(self, iommu: intel_iommu) -> int:
-        """Capabilities, queue, domain ids, root table, fault interrupt. 0 or -ENOMEM."""
+        """Capabilities, queue, domain ids, root table, fault interrupt. 0, -ENOENT, -ENOMEM."""
         iommu.cap = await iommu.hardware.readq(defs.DMAR_CAP_REG)
         iommu.ecap = await iommu.hardware.readq(defs.DMAR_ECAP_REG)
         iommu.agaw = self.iommu_calculate_agaw(iommu, defs.DEFAULT_DOMAIN_ADDRESS_WIDTH)
@@ -26,7 +26,9 @@ class Hotplug(FaultHandler):
         status = await iommu.hardware.readl(defs.DMAR_GSTS_REG)
         iommu.gcmd = status & (defs.DMA_GSTS_TES | defs.DMA_GSTS_QIES)
         iommu.translation_pre_enabled = bool(status & defs.DMA_GSTS_TES)
-        await self.intel_iommu_init_qi(iommu)
+        error = await self.intel_iommu_init_qi(iommu)
+        if error:
+            return error
         await self.iommu_init_domains(iommu)
         error = await self.iommu_alloc_root_entry(iommu)
         if error:
@@ -36,14 +38,15 @@ class Hotplug(FaultHandler):
         await self.dmar_set_interrupt(iommu)
         return 0
 
-    async def intel_iommu_init_qi(self, iommu: intel_iommu) -> None:
-        """Start from a sane state, whoever used the unit before; then the queue, or the registers
-        where there is none.
-        """
+    async def intel_iommu_init_qi(self, iommu: intel_iommu) -> int:
+        """Start from a sane state, whoever used the unit before; then the queue. 0, -ENOENT, -ENOMEM."""
         if iommu.qi is None:
             await self.dmar_fault(iommu)
             await self.dmar_disable_qi(iommu)
-        iommu.flush_queued = await self.dmar_enable_qi(iommu) == 0
+        error = await self.dmar_enable_qi(iommu)
+        if error:
+            self.pr(f"{iommu.name}: no queued invalidation ({error}); this driver needs it")
+        return error
 
     def iommu_calculate_agaw(self, iommu: intel_iommu, max_gaw: int) -> int:
         """`__iommu_calculate_agaw`: the widest supported agaw that is not wider than asked for."""
@@ -146,42 +149,6 @@ class Hotplug(FaultHandler):
         await self.iommu_set_root_entry(iommu)
         await self.iommu_enable_translation(iommu)
         return 0
-
-    # -- sleep ---------------------------------------------------------------
-
-    async def iommu_suspend(self) -> int:
-        """Flush everything, translation off, remember the fault registers."""
-        for iommu in self.for_each_iommu():
-            await self.flush_context(iommu, 0, 0, 0, defs.DMA_CCMD_GLOBAL_INVL)
-            await self.flush_iotlb(iommu, 0, 0, 0, defs.DMA_TLB_GLOBAL_FLUSH)
-        for iommu in self.for_each_iommu():
-            await self.iommu_disable_translation(iommu)
-            async with iommu.register_lock.irqsave():
-                registers = (
-                    defs.DMAR_FECTL_REG,
-                    defs.DMAR_FEDATA_REG,
-                    defs.DMAR_FEADDR_REG,
-                    defs.DMAR_FEUADDR_REG,
-                )
-                iommu.iommu_state = tuple([await iommu.hardware.readl(register) for register in registers])
-        return 0
-
-    async def iommu_resume(self) -> None:
-        """Queue, root table and translation on again, fault registers as they were."""
-        for iommu in self.for_each_iommu():
-            await self.dmar_reenable_qi(iommu)
-            await self.iommu_set_root_entry(iommu)
-            await self.iommu_enable_translation(iommu)
-        for iommu in self.for_each_iommu():
-            async with iommu.register_lock.irqsave():
-                registers = (
-                    defs.DMAR_FECTL_REG,
-                    defs.DMAR_FEDATA_REG,
-                    defs.DMAR_FEADDR_REG,
-                    defs.DMAR_FEUADDR_REG,
-                )
-                for register, value in zip(registers, iommu.iommu_state, strict=False):
-                    await iommu.hardware.writel(register, value)
 
     # -- after a crash -------------------------------------------------------
 

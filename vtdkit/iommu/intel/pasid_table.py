@@ -13,23 +13,18 @@ from dataclasses import dataclass
 from vtdkit.iommu.errno import EINVAL, ENOMEM
 from vtdkit.iommu.pci import PciDevice
 from vtdkit.kernel.memory.gfp import GFP_KERNEL
-from vtdkit.kernel.memory.pages import Page
 
 from . import defs
 from .pgtable import PageTables
-from .structs import device_domain_info, dma_pte_addr, pasid_table
+from .structs import device_domain_info, dma_pte_addr, entry_pointer, pasid_table
 
 WORDS = 8  # of a PASID entry
 
 
-class pasid_entry:
+class pasid_entry(entry_pointer):
     """`struct pasid_entry *`: eight words."""
 
-    __slots__ = ("index", "page")
-
-    def __init__(self, page: Page, index: int) -> None:
-        self.page = page
-        self.index = index
+    __slots__ = ()
 
     async def load(self, word: int) -> int:
         """Read one word."""
@@ -52,9 +47,6 @@ class pasid_entry:
         await self.store(0, words[0])
         await self.store(0, words[0] | 1)
 
-    def __repr__(self) -> str:
-        return "<pasid entry " + " ".join(f"{self.page.words[self.index + i]:#x}" for i in range(WORDS)) + ">"
-
 
 @dataclass(slots=True)
 class pasid_table_opaque:
@@ -76,11 +68,6 @@ class PasidTables(PageTables):
         info = self.dev_iommu_priv_get(dev)
         table: pasid_table | None = info.pasid_table if info is not None else None
         return table
-
-    def intel_pasid_get_dev_max_id(self, dev: PciDevice) -> int:
-        """One more than the largest PASID of the device's table."""
-        table = self.intel_pasid_get_table(dev)
-        return table.max_pasid if table is not None else 0
 
     async def for_each_device_domain(self, visit: Callable[[device_domain_info], Awaitable[int]]) -> int:
         """Call `visit` on every probed device of the machine, under the global lock, until it returns

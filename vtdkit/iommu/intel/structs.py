@@ -27,16 +27,23 @@ if TYPE_CHECKING:
 DOMAIN_FLAG_USE_FIRST_LEVEL = 1 << 1
 
 
-class dma_pte:
-    """`struct dma_pte *`: a pointer to one entry of a page table. Cheap, immutable; `next()`
-    is pointer + 1.
-    """
+class entry_pointer:
+    """A pointer to an entry of a table: a page, and the index of the entry's first word in it."""
 
     __slots__ = ("index", "page")
 
     def __init__(self, page: Page, index: int) -> None:
         self.page = page
         self.index = index
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.index} of {self.page.name} {self.page.pfn:#x}>"
+
+
+class dma_pte(entry_pointer):
+    """`struct dma_pte *`: a pointer to one entry of a page table; `next()` is pointer + 1."""
+
+    __slots__ = ()
 
     def load(self) -> Awaitable[int]:
         """Read the entry."""
@@ -58,9 +65,6 @@ class dma_pte:
     def first_in_page(self) -> bool:
         """`first_pte_in_page`: has the pointer run into the next page?"""
         return self.index % 512 == 0
-
-    def __repr__(self) -> str:
-        return f"<pte {self.index} of {self.page.name} {self.page.pfn:#x}>"
 
 
 def dma_pte_present(value: int) -> bool:
@@ -125,10 +129,7 @@ class intel_iommu(KObject):
         self.lock = machine.spinlock("&iommu->lock")
         self.register_lock = machine.raw_spinlock("&iommu->register_lock")
         self.qi: q_inval | None = None
-        self.flush_queued = False  # which pair of functions `flush` points to
-        self.iommu_state: tuple[int, ...] = ()
         self.translation_pre_enabled = False
-        self.svm_capable = False
 
 
 class dmar_domain(KObject):

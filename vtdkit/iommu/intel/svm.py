@@ -1,8 +1,8 @@
 """Shared virtual addressing: drivers/iommu/intel/svm.c, as far as it takes the locks of the series.
 
 A process's own page table is put behind a PASID, first level. Binding takes `iommu->lock` around the
-PASID entry; unbinding tears it down under `pasid_mutex`, and a process that ends while bound tears it
-down from its last breath, under `rcu_read_lock`.
+PASID entry; unbinding tears it down under `pasid_mutex`. Left out: page requests and their draining, and
+the process that ends while it is bound.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from vtdkit.kernel.memory.pages import Page
 
 from . import defs
 from .iommu import IommuOps
-from .structs import device_domain_info
+from .structs import device_domain_info, intel_iommu
 
 
 class intel_svm(KObject):
@@ -39,37 +39,36 @@ class Svm(IommuOps):
         self.pasid_mutex = self.machine.mutex("pasid_mutex")
         self.svms: dict[int, intel_svm] = {}
 
-    async def intel_svm_bind_mm(self, dev: PciDevice, pasid: int) -> int:
+    async def intel_svm_bind(self, dev: PciDevice, pasid: int) -> int:
         """Put a process's page table behind a PASID of the device. 0, -EINVAL, -ENOMEM."""
         info: device_domain_info | None = self.dev_iommu_priv_get(dev)
         if info is None or info.domain is None:
             return -EINVAL
-        iommu = info.iommu
-        error = await self.intel_iommu_enable_pasid(iommu, dev)
+        error: int = await self.intel_iommu_enable_pasid(info.iommu, dev)
         if error:
-            return int(error)
+            return error
         async with self.pasid_mutex:
-            svm = self.svms.get(pasid) or await self.new_svm(pasid)
-            if svm is None:
-                return -ENOMEM
-            async with iommu.lock.irqsave():
-                error = await self.intel_pasid_setup_first_level(
-                    iommu,
-                    dev,
-                    svm.pgd,
-                    pasid,
-                    defs.FLPT_DEFAULT_DID,
-                    self.svm_flags(),
-                )
-            if error:
-                await self.drop_svm(svm)
-                return int(error)
-            svm.devs.append(dev)
-        return 0
+            return await self.intel_svm_bind_mm(info.iommu, dev, pasid)
 
-    def svm_flags(self) -> int:
-        """A process's table has as many levels as the CPU's: four here."""
-        return 0
+    async def intel_svm_bind_mm(self, iommu: intel_iommu, dev: PciDevice, pasid: int) -> int:
+        """The record of the binding, then the PASID entry. Caller holds `pasid_mutex`."""
+        svm = self.svms.get(pasid) or await self.new_svm(pasid)
+        if svm is None:
+            return -ENOMEM
+        # the entry is filled in under the lock of its table, a process's table has four levels (no flags)
+        async with iommu.lock.irqsave():
+            error = await self.intel_pasid_setup_first_level(
+                iommu, dev, svm.pgd, pasid, defs.FLPT_DEFAULT_DID, 0
+            )
+        return await self.bound(svm, dev, error)
+
+    async def bound(self, svm: intel_svm, dev: PciDevice, error: int) -> int:
+        """The end of `intel_svm_bind_mm`: note the device, or, after an error, forget the binding."""
+        if error:
+            await self.drop_svm(svm)
+        else:
+            svm.devs.append(dev)
+        return error
 
     async def new_svm(self, pasid: int) -> intel_svm | None:
         """The record of a binding, and (standing in for the process's page table) its top table."""
@@ -89,9 +88,7 @@ class Svm(IommuOps):
             await self.machine.kfree(svm)
 
     async def intel_svm_unbind_mm(self, dev: PciDevice, pasid: int) -> None:
-        """Take it back: the entry is torn down under `pasid_mutex`, before the
-        series with no `iommu->lock`.
-        """
+        """Take it back: the entry is torn down under `pasid_mutex`, before the series under no other."""
         async with self.pasid_mutex:
             svm = self.svms.get(pasid)
             info: device_domain_info | None = self.dev_iommu_priv_get(dev)
@@ -99,30 +96,4 @@ class Svm(IommuOps):
                 return
             svm.devs.remove(dev)
             await self.intel_pasid_tear_down_entry(info.iommu, dev, pasid, False)
-            await self.intel_svm_drain_prq(dev)
             await self.drop_svm(svm)
-
-    async def intel_svm_drain_prq(self, dev: PciDevice) -> None:
-        """Wait until no page request of the device is on its way: a wait descriptor with the drain bit."""
-        info: device_domain_info | None = self.dev_iommu_priv_get(dev)
-        if info is not None and info.pri_enabled:
-            await self.pasid_mutex.release()
-            await self.qi_submit_sync(info.iommu, [self.drain_desc()], defs.QI_OPT_WAIT_DRAIN)
-            await self.pasid_mutex.acquire()
-
-    def drain_desc(self) -> tuple[int, int, int, int]:
-        """A global PASID-cache invalidation, which the drain rides on."""
-        return defs.QI_PC_GLOBAL << 4 | defs.QI_PC_TYPE, 0, 0, 0
-
-    async def intel_mm_release(self, pasid: int) -> None:
-        """The process ends: its entries go, faults of what is still under way are not
-        reported. Under `rcu_read_lock`.
-        """
-        svm = self.svms.get(pasid)
-        if svm is None:
-            return
-        async with self.machine.rcu.read():
-            for dev in svm.devs:
-                info: device_domain_info | None = self.dev_iommu_priv_get(dev)
-                if info is not None:
-                    await self.intel_pasid_tear_down_entry(info.iommu, dev, pasid, True)

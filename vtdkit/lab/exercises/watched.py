@@ -231,10 +231,10 @@ def watched(driver: type[IntelIommu], name: str) -> type[IntelIommu]:
             self.machine.watch.returned.append(plain(result))
         return result
 
-    async def qi_submit_sync(self: Any, iommu: Any, descs: Any, options: int = 0) -> int:
+    async def qi_submit_sync(self: Any, iommu: Any, descs: Any) -> int:
         if self.machine.inside:
             self.machine.watch.commands.append((iommu.seq_id, plain(descs), tables(iommu.hardware)))
-        return await driver.qi_submit_sync(self, iommu, descs, options)
+        return await driver.qi_submit_sync(self, iommu, descs)
 
     call.__name__ = call_plain.__name__ = name  # what a report calls the thread that runs it
     own = call if inspect.iscoroutinefunction(function) else call_plain

@@ -113,11 +113,13 @@ async def lifetime(pc: Computer, address: str) -> bool:
         return False
     domain, whole = await core.iommu_domain_alloc("unmanaged"), False
     if domain is not None:
-        if not await core.iommu_attach_device(domain, dev):
+        attached = not await core.iommu_attach_device(domain, dev)
+        if attached:
             whole = not await core.iommu_map(domain, 0x10000, 0x5000000, 3 * PAGE, 3)
             await core.iommu_unmap(domain, 0x10000, 3 * PAGE)
         pc.machine.pages.faults.nth = None
-        await core.iommu_detach_device(domain, dev)
+        if attached:
+            await core.iommu_detach_device(domain, dev)
         await core.iommu_domain_free(domain)
     await core.iommu_release_device(dev)
     return whole

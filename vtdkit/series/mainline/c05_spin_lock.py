@@ -80,16 +80,7 @@ class Commit05(Commit04):
             if error:
                 return error
             await domain.devices.add(info)
-        if self.sm_supported(iommu):
-            error = await self.intel_pasid_alloc_table(dev)
-            if error:
-                return await self.undo_attach(dev, error, "PASID table allocation failed")
-            async with iommu.lock:
-                error = await self.setup_rid2pasid(iommu, domain, dev)
-            if error:
-                return await self.undo_attach(dev, error, "Setup RID2PASID failed")
-        error = await self.domain_context_mapping(domain, dev)
-        return await self.undo_attach(dev, error, "Domain context map failed") if error else 0
+        return await self.set_up_translation(domain, dev, iommu, iommu.lock)
 
     async def _dmar_remove_one_dev_info(self, info: device_domain_info) -> None:
         """`__dmar_remove_one_dev_info`: the whole tear-down of one device.
@@ -131,30 +122,13 @@ class Commit05(Commit04):
         async with self.device_domain_lock, iommu.lock:
             return await self.allow_pasid(iommu, info)
 
-    async def intel_svm_bind_mm(self, dev: PciDevice, pasid: int) -> int:
-        """Put a process's page table behind a PASID of the device. 0, -EINVAL, -ENOMEM."""
-        info = self.dev_iommu_priv_get(dev)
-        if info is None or info.domain is None:
-            return -EINVAL
-        iommu = info.iommu
-        error = await self.intel_iommu_enable_pasid(iommu, dev)
-        if error:
-            return error
-        async with self.pasid_mutex:
-            svm = self.svms.get(pasid) or await self.new_svm(pasid)
-            if svm is None:
-                return -ENOMEM
-            async with iommu.lock:
-                error = await self.intel_pasid_setup_first_level(
-                    iommu,
-                    dev,
-                    svm.pgd,
-                    pasid,
-                    defs.FLPT_DEFAULT_DID,
-                    self.svm_flags(),
-                )
-            if error:
-                await self.drop_svm(svm)
-                return error
-            svm.devs.append(dev)
-        return 0
+    async def intel_svm_bind_mm(self, iommu: intel_iommu, dev: PciDevice, pasid: int) -> int:
+        """The record of the binding, then the PASID entry. Caller holds `pasid_mutex`."""
+        svm = self.svms.get(pasid) or await self.new_svm(pasid)
+        if svm is None:
+            return -ENOMEM
+        async with iommu.lock:
+            error = await self.intel_pasid_setup_first_level(
+                iommu, dev, svm.pgd, pasid, defs.FLPT_DEFAULT_DID, 0
+            )
+        return await self.bound(svm, dev, error)

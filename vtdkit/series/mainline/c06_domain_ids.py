@@ -32,13 +32,4 @@ class Commit06(Commit05):
             if error:
                 return error
             await domain.devices.add(info)
-        if self.sm_supported(iommu):
-            error = await self.intel_pasid_alloc_table(dev)
-            if error:
-                return await self.undo_attach(dev, error, "PASID table allocation failed")
-            async with iommu.lock:
-                error = await self.setup_rid2pasid(iommu, domain, dev)
-            if error:
-                return await self.undo_attach(dev, error, "Setup RID2PASID failed")
-        error = await self.domain_context_mapping(domain, dev)
-        return await self.undo_attach(dev, error, "Domain context map failed") if error else 0
+        return await self.set_up_translation(domain, dev, iommu, iommu.lock)

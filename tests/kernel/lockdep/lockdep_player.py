@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterable
 
-from vtdkit.kernel.checkers.lockdep.context import Context
+from lockdep_flow import HELD_FREED, Context, tell
+
 from vtdkit.kernel.checkers.lockdep.keys import (
     EXCLUSIVE,
     HARDIRQS_OFF,
@@ -85,8 +86,8 @@ class Player:
         elif op == "init":
             kind = KINDS[words[1]][0]
             lock = self.lockdep.lock_class(f"{kind} {words[0][0]}", kind=kind)
-            if self.context.chain.holds(lock):  # the one lock of its class in these cases
-                self.lockdep.init_of_held(self.context.chain, lock, site)
+            if self.context.holds(lock):  # the one lock of its class in these cases
+                tell(self.lockdep, HELD_FREED, self.context.chain, lock, site)
         elif op in SWITCHES:
             on, off = SWITCHES[op]
             self.context.set_irqs(self.context.irqstate & ~off | on, site)

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from lockdep_flow import Context
+
 from vtdkit.kernel.checkers.lockdep import report as kinds
 from vtdkit.kernel.checkers.lockdep.chain import Chain
-from vtdkit.kernel.checkers.lockdep.context import Context
 from vtdkit.kernel.checkers.lockdep.keys import (
     EXCLUSIVE,
     HARDIRQS_OFF,
@@ -179,11 +180,11 @@ def test_more_than_47_locks_at_once_are_too_many() -> None:
 
 def test_a_key_says_which_class_and_how_and_nothing_else() -> None:
     for taken in (
-        Taken(0, EXCLUSIVE, False, -1),
-        Taken(8191, RECURSIVE, True, 8191),
-        Taken(7, READ, False, 0),
+        Taken(0, EXCLUSIVE, False),
+        Taken(8191, RECURSIVE, True),
+        Taken(7, READ, False),
     ):
-        assert unpack(pack(taken.class_id, taken.read, trylock=taken.trylock, nest=taken.nest)) == taken
+        assert unpack(pack(taken.class_id, taken.read, trylock=taken.trylock)) == taken
     with pytest.raises(ValueError, match="read must be EXCLUSIVE"):
         pack(0, 3)
 
@@ -203,7 +204,7 @@ def test_unknown_contexts_and_impossible_classes_are_refused_in_words() -> None:
         lockdep.lock_class("b", kind="futex")
     with pytest.raises(ValueError, match=r"subclass of 'a' must be 0\.\.7, not 8"):
         lockdep.lock_class("a", subclass=8, kind="plain")
-    with pytest.raises(ValueError, match="lock class 'a' exists as plain, wait type INV"):
+    with pytest.raises(ValueError, match="lock class 'a' exists as plain, not mutex"):
         lockdep.lock_class("a", kind="mutex")
 
 

@@ -9,9 +9,10 @@ from itertools import pairwise, product
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lockdep_flow import Context
+
 from vtdkit.kernel.checkers.lockdep import report as kinds
 from vtdkit.kernel.checkers.lockdep.chain import Chain
-from vtdkit.kernel.checkers.lockdep.context import Context
 from vtdkit.kernel.checkers.lockdep.keys import EXCLUSIVE, HARDIRQS_OFF, READ, RECURSIVE, SOFTIRQS_OFF
 from vtdkit.kernel.checkers.lockdep.report import Report
 from vtdkit.kernel.checkers.lockdep.validator import Lockdep
@@ -44,7 +45,7 @@ class Forgetful(Lockdep):
 
 CLASSES = 4
 WAYS = st.tuples(
-    st.integers(0, CLASSES - 1), st.sampled_from((EXCLUSIVE, READ, RECURSIVE)), st.booleans(), st.booleans()
+    st.integers(0, CLASSES - 1), st.sampled_from((EXCLUSIVE, READ, RECURSIVE)), st.booleans()
 )
 OPS = st.one_of(
     st.tuples(st.just("take"), WAYS),
@@ -65,8 +66,8 @@ def run(lockdep: Lockdep, ops: Sequence[Op]) -> None:
     for op, what in ops:
         context, held = stack[-1]
         if op == "take":
-            number, read, trylock, nested = what
-            key = classes[number].key(read, trylock=trylock, nest=classes[0] if nested and number else None)
+            number, read, trylock = what
+            key = classes[number].key(read, trylock=trylock)
             held.append(key)
             context.take(key, f"take {key}")
         elif op == "drop" and held:

@@ -8,11 +8,11 @@ from pathlib import Path
 import lockdep_player
 import pytest
 from lockdep_cases import CASES, Case
+from lockdep_flow import BAD_UNLOCK, HELD_FREED, Context
 from lockdep_player import Player
 
 from vtdkit.kernel.checkers.lockdep import graph, irq, order
 from vtdkit.kernel.checkers.lockdep import report as kinds
-from vtdkit.kernel.checkers.lockdep.context import Context
 from vtdkit.kernel.checkers.lockdep.keys import READ
 from vtdkit.kernel.checkers.lockdep.order import OrderRules
 from vtdkit.kernel.checkers.lockdep.validator import Lockdep
@@ -21,8 +21,8 @@ WRITTEN_DOWN = json.loads((Path(__file__).parents[1] / "lockdep_selftest.json").
 ORDERS = ("possible irq lock inversion dependency detected", "-unsafe lock order detected")
 EXPECTED = {  # what a case of this group may be called, as the end of the report's kind
     "A-A deadlock": (kinds.RECURSION,),
-    "double unlock": (kinds.BAD_UNLOCK,),
-    "initialize held": (kinds.HELD_FREED,),
+    "double unlock": (BAD_UNLOCK,),
+    "initialize held": (HELD_FREED,),
     "recursive read-lock": (kinds.RECURSION,),
     "recursive read-lock #2": (kinds.RECURSION,),
     "mixed read-write-lock": (kinds.RECURSION,),

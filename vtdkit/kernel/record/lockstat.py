@@ -1,6 +1,6 @@
 """Lock statistics: the counters of /proc/lock_stat and the records of `perf lock contention`.
 
-The simulator counts, this module says what is counted. Four moments of a lock matter: somebody asks for it,
+The locks count (`locks/log.py`), this module says what is counted. Four moments of a lock matter: somebody asks for it,
 has to wait (contended), gets it (acquired), lets it go. Waiting lasts from contended to acquired, holding
 from acquired to release. Per lock class, readers and writers apart; the places are the class's, as in the
 kernel (kernel/locking/lockdep.c: __lock_contended(), __lock_acquired(), lock_release_holdtime()).
@@ -12,100 +12,19 @@ elapsed.
 All times are integers in ns. `lockstat_report` prints them.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 
-NEVER = (1 << 63) - 1
-"""What a minimum starts from: no time is longer."""
-
-
-class LockStats:
-    """The counters of one lock class and side, changed in place by the caller.
-
-    Nothing guards them: one machine is one Python thread.
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One line of /proc/lock_stat, times in ns. A minimum that never was is 0, as the kernel prints it.
 
     con_bounces   contentions in which the lock was last taken on another CPU
     contentions   acquisitions that had to wait; a wait of 0 ns does not count, as in the kernel
     acq_bounces   acquisitions after which the lock had moved to another CPU
-    points        who had to wait: place -> times
-    holders       who held the lock when they had to: place -> times
-
-    The hot path is additions and comparisons only:
-
-        stats.contentions += 1
-        stats.wait_total += wait
-        if wait < stats.wait_min: stats.wait_min = wait
-        if wait > stats.wait_max: stats.wait_max = wait
-        stats.points[site] = stats.points.get(site, 0) + 1
     """
-
-    __slots__ = (
-        "acq_bounces",
-        "acquisitions",
-        "con_bounces",
-        "contentions",
-        "hold_max",
-        "hold_min",
-        "hold_total",
-        "holders",
-        "points",
-        "wait_max",
-        "wait_min",
-        "wait_total",
-    )
-
-    def __init__(self) -> None:
-        self.con_bounces = 0
-        self.contentions = 0
-        self.wait_min = NEVER
-        self.wait_max = 0
-        self.wait_total = 0
-        self.acq_bounces = 0
-        self.acquisitions = 0
-        self.hold_min = NEVER
-        self.hold_max = 0
-        self.hold_total = 0
-        self.points: dict[Hashable, int] = {}
-        self.holders: dict[Hashable, int] = {}
-
-    def record(self) -> "Side":
-        """The counters as they stand; a minimum that never was is 0, as the kernel prints it."""
-        return Side(
-            self.con_bounces,
-            self.contentions,
-            0 if self.wait_min == NEVER else self.wait_min,
-            self.wait_max,
-            self.wait_total,
-            self.acq_bounces,
-            self.acquisitions,
-            0 if self.hold_min == NEVER else self.hold_min,
-            self.hold_max,
-            self.hold_total,
-        )
-
-
-class ClassStats:
-    """Both sides of one class. The places belong to the class, so the two sides share them."""
-
-    __slots__ = ("name", "read", "subclass", "write")
-
-    def __init__(self, name: str, subclass: int = 0) -> None:
-        self.name = name
-        self.subclass = subclass
-        self.write = LockStats()
-        self.read = LockStats()
-        self.read.points = self.write.points
-        self.read.holders = self.write.holders
-
-    def record(self) -> "LockStat":
-        """The class as it stands."""
-        points, holders = tuple(self.write.points.items()), tuple(self.write.holders.items())
-        return LockStat(self.name, self.subclass, self.write.record(), self.read.record(), points, holders)
-
-
-@dataclass(frozen=True, slots=True)
-class Side:
-    """One line of /proc/lock_stat, times in ns."""
 
     con_bounces: int = 0
     contentions: int = 0
@@ -131,10 +50,7 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class LockStat:
-    """One class of /proc/lock_stat:
-
-    both sides, and all places that had to wait, or held, in the order in which they first took such a lock.
-    """
+    """One class of /proc/lock_stat: both sides, and all places that had to wait, or held."""
 
     name: str
     subclass: int
@@ -177,9 +93,8 @@ class Contention:
 
 @dataclass(frozen=True, slots=True)
 class ContentionRow:
-    """One line of `perf lock contention`:
-
-    all waits that have `what` in common. `kind` is "" where kinds are mixed.
+    """One line of `perf lock contention`: all waits that have `what` in common. `kind` is "" where kinds
+    are mixed.
     """
 
     what: str

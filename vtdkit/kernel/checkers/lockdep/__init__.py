@@ -9,7 +9,6 @@ __getattr__, __dir__, __all__ = face(
     {
         "chain": "Chain CONTEXTS",
         "classes": "KINDS LockClass WaitType",
-        "context": "Context",
         "keys": "EXCLUSIVE HARDIRQS_OFF queued_read READ RECURSIVE SOFTIRQS_OFF",
         "report": "Held Link Report",
         "validator": "ClassState Dependency Lockdep",

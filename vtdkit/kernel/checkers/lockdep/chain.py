@@ -53,8 +53,7 @@ class Chain:
 
     `next[irqstate][key]` is the node after taking `key`; `irqs_seen` has a bit for each interrupt state in
     which `irqs_on` has looked at this node; `site` is the first place that made this chain; `depth` counts
-    the locks as the kernel does: equals nested under one lock that orders them count once. Guarded by
-    nothing: one machine is one Python thread.
+    the locks. Guarded by nothing: one machine is one Python thread.
     """
 
     __slots__ = (
@@ -83,9 +82,8 @@ class Chain:
         self.lock = lock
         self.key = key
         self.site = site
-        self.taken: Taken = unpack(key) if lock else Taken(-1, 0, False, -1)
-        merged = parent is not None and self.taken.nest >= 0 and parent.lock is lock
-        self.depth: int = parent.depth + (not merged) if parent else 0
+        self.taken: Taken = unpack(key)  # of the root: nothing that exists
+        self.depth: int = parent.depth + 1 if parent else 0
         self.irqs_seen = 0
         self.children: dict[int, Chain] = {}
         self.next: tuple[dict[int, Chain], ...] = tuple({} for _ in range(IRQSTATES))
@@ -96,10 +94,6 @@ class Chain:
         while node.lock is not None and node.parent is not None:
             yield node, node.lock
             node = node.parent
-
-    def holds(self, lock: LockClass, read: int | None = None) -> bool:
-        """Whether a lock of this class is held here (in the given way, if one is given)."""
-        return any(held is lock and read in (None, node.taken.read) for node, held in self.upwards())
 
     def places(self, sites: Sequence[Hashable] = ()) -> list[Hashable]:
         """Where each held lock was taken, outermost first.

@@ -24,7 +24,6 @@ class WaitType(IntEnum):
     An inner lock must not be laxer than what surrounds it.
     """
 
-    INV = 0  # not looked at
     FREE = 1  # never waits: the outside of an RCU read-side section
     SPIN = 2  # spins always: raw_spinlock_t
     CONFIG = 3  # spins, but sleeps on PREEMPT_RT: spinlock_t, rwlock_t, local_lock_t
@@ -36,16 +35,14 @@ class WaitType(IntEnum):
 class Kind:
     """A primitive: what may be waited for inside it (`inner`), and how one waits for it (`outer`).
 
-    `percpu`: no lock between CPUs, so interrupt searches go round it (local_lock_t). `override`: no lock at
-    all, it only sets what may be waited for inside. `checked`: False for marks that take part in nothing but
-    the wait-context rule.
+    `percpu`: no lock between CPUs, so interrupt searches go round it (local_lock_t). `checked`: False for
+    marks that take part in nothing but the wait-context rule.
     """
 
     name: str
     inner: WaitType
     outer: WaitType
     percpu: bool = False
-    override: bool = False
     checked: bool = True
 
 
@@ -53,7 +50,7 @@ _W = WaitType
 KINDS: dict[str, Kind] = {
     kind.name: kind
     for kind in (
-        Kind("plain", _W.INV, _W.INV),
+        Kind("plain", _W.MAX, _W.FREE),  # of no kind: no rule about waiting hangs on it
         Kind("raw_spinlock", _W.SPIN, _W.SPIN),
         Kind("spinlock", _W.CONFIG, _W.CONFIG),
         Kind("rwlock", _W.CONFIG, _W.CONFIG),
@@ -64,11 +61,8 @@ KINDS: dict[str, Kind] = {
         Kind("rcu", _W.CONFIG, _W.FREE, checked=False),
         Kind("rcu_bh", _W.CONFIG, _W.FREE, checked=False),
         Kind("rcu_sched", _W.SPIN, _W.FREE, checked=False),
-        Kind("wait_override", _W.CONFIG, _W.CONFIG, override=True),
     )
 }
-"""`wait_override` is DEFINE_WAIT_OVERRIDE_MAP: give its inner type with `wait_type=`."""
-
 
 class LockClass:
     """One class. Written by the validator only; callers read `id`, `name`, `key()` and `characters`.
@@ -103,12 +97,9 @@ class LockClass:
         self.after: dict[int, Edge] = {}
         self.before: dict[int, Edge] = {}
 
-    def key(self, read: int = EXCLUSIVE, *, trylock: bool = False, nest: "LockClass | None" = None) -> int:
-        """The key for taking a lock of this class this way.
-
-        `nest` is the class of the lock that puts equals in order. Raises ValueError for an unknown `read`.
-        """
-        return pack(self.id, read, trylock=trylock, nest=-1 if nest is None else nest.id)
+    def key(self, read: int = EXCLUSIVE, *, trylock: bool = False) -> int:
+        """The key for taking a lock of this class this way. Raises ValueError for an unknown `read`."""
+        return pack(self.id, read, trylock=trylock)
 
     @property
     def characters(self) -> str:

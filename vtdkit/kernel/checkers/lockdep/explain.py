@@ -132,10 +132,3 @@ def wait_context(attempt: Attempt, outer: str, allowed: str, limit: str) -> list
         "nor one that sleeps on PREEMPT_RT inside one that never sleeps.",
     ]
 
-
-def not_nested(attempt: Attempt, nest: str) -> list[str]:
-    """A lock that is said to be put in order by `nest`, which is not held."""
-    return [
-        f"{opening(attempt)},",
-        f"and says that {nest} puts such locks in order, but it does not hold {nest}.",
-    ]

@@ -30,7 +30,6 @@ class Attempt:
     lock: LockClass
     read: int
     trylock: bool
-    nest: LockClass | None
     site: Hashable
     sites: Sequence[Hashable] = ()
     doing: str = TAKES

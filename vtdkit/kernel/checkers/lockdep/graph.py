@@ -86,14 +86,14 @@ def find(
     `weak`: whether `start` was entered by a recursive reader (backward: is left by any reader), which bars
     the edges that would leave a gap there. `match` is asked with the class and whether the path is weak at
     it. `backward` follows edges against their direction. `locks_only`: go round what is no lock between CPUs
-    (local_lock, wait-type overrides).
+    (local_lock).
     """
     gap, weakening = (_TO_RECURSIVE, _FROM_READER) if backward else (_FROM_READER, _TO_RECURSIVE)
     trail: _Trail = {(start.id, weak): None}
     queue = deque([(start, weak)])
     while queue:
         here, weak = queue.popleft()
-        if locks_only and (here.kind.percpu or here.kind.override):
+        if locks_only and here.kind.percpu:
             continue
         if match(here, weak):
             return Path(here, _links(trail, (here.id, weak), backward))

@@ -1,8 +1,8 @@
 """How a lock is taken, packed into one int, so that "have I seen this chain?" is a single dictionary look-up.
 
-A key says which class, how it is shared, whether the taker may fail, and which other class serialises the
-nesting. Keys are made once per lock (`LockClass.key`), never on the hot path. The three ways of sharing are
-the `read` argument of the kernel's `lock_acquire()` (include/linux/lockdep.h).
+A key says which class, how it is shared, and whether the taker may fail. Keys are made once per lock
+(`LockClass.key`), never on the hot path. The three ways of sharing are the `read` argument of the kernel's
+`lock_acquire()` (include/linux/lockdep.h).
 """
 
 from typing import NamedTuple
@@ -28,29 +28,26 @@ MAX_DEPTH = 48
 
 _TRYLOCK = 4
 _CLASS_SHIFT = 3
-_NEST_SHIFT = 16
-_CLASS_MASK = MAX_CLASSES - 1
 
 
 class Taken(NamedTuple):
-    """A key taken apart: `nest` is the class that serialises the nesting, -1 for none."""
+    """A key taken apart."""
 
     class_id: int
     read: int
     trylock: bool
-    nest: int
 
 
-def pack(class_id: int, read: int = EXCLUSIVE, *, trylock: bool = False, nest: int = -1) -> int:
+def pack(class_id: int, read: int = EXCLUSIVE, *, trylock: bool = False) -> int:
     """The key for taking class `class_id` this way. Raises ValueError for a way that does not exist."""
     if read not in (EXCLUSIVE, READ, RECURSIVE):
         raise ValueError(f"read must be EXCLUSIVE (0), READ (1) or RECURSIVE (2), not {read!r}")
-    return (nest + 1) << _NEST_SHIFT | class_id << _CLASS_SHIFT | (_TRYLOCK if trylock else 0) | read
+    return class_id << _CLASS_SHIFT | (_TRYLOCK if trylock else 0) | read
 
 
 def unpack(key: int) -> Taken:
     """The inverse of `pack`."""
-    return Taken(key >> _CLASS_SHIFT & _CLASS_MASK, key & 3, bool(key & _TRYLOCK), (key >> _NEST_SHIFT) - 1)
+    return Taken(key >> _CLASS_SHIFT, key & 3, bool(key & _TRYLOCK))
 
 
 def queued_read(in_irq: bool, irqstate: int) -> int:

@@ -12,7 +12,7 @@ from .findings import Attempt, Findings, make_report
 from .graph import KIND_NAMES, add_edge, edge_kind, find
 from .irq import IrqRules
 from .keys import EXCLUSIVE, RECURSIVE
-from .report import CIRCULAR, NOT_NESTED, RECURSION, Link, Report
+from .report import CIRCULAR, RECURSION, Link, Report
 
 
 class OrderRules:
@@ -33,17 +33,8 @@ class OrderRules:
         twin = _equal_held(attempt)
         if twin is None:
             self._add_edges(attempt)
-        elif not _nest_outside(attempt, twin):
+        else:
             self._findings.once((RECURSION, attempt.lock.id), lambda: _recursion(attempt, twin))
-
-    def check_nest(self, attempt: Attempt) -> None:
-        """The lock that is said to put equals in order must be held."""
-        nest = attempt.nest
-        if nest is not None and not attempt.chain.holds(nest):
-            lines = explain.not_nested(attempt, nest.name)
-            classes = (attempt.lock.name, nest.name)
-            problem = (NOT_NESTED, attempt.lock.id, nest.id)
-            self._findings.once(problem, lambda: make_report(NOT_NESTED, attempt, lines, classes=classes))
 
     def _add_edges(self, attempt: Attempt) -> None:
         """An edge from the innermost lock, and from those outside it up to the first that is no trylock.
@@ -92,11 +83,6 @@ def _equal_held(attempt: Attempt) -> Chain | None:
         if lock is attempt.lock and not shares:
             return node
     return None
-
-
-def _nest_outside(attempt: Attempt, twin: Chain) -> bool:
-    """Whether the lock that puts equals in order was taken before the first of them."""
-    return attempt.nest is not None and twin.parent is not None and twin.parent.holds(attempt.nest)
 
 
 def _recursion(attempt: Attempt, twin: Chain) -> Report:

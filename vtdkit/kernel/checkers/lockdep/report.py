@@ -12,16 +12,7 @@ CIRCULAR = "possible circular locking dependency detected"
 INCONSISTENT = "inconsistent lock state"
 INVERSION = "possible irq lock inversion dependency detected"
 WAIT_CONTEXT = "[ BUG: Invalid wait context ]"
-BAD_UNLOCK = "bad unlock balance detected!"
-BAD_CONTENTION = "bad contention detected!"
-HELD_FREED = "held lock freed!"
-NOT_NESTED = "Nested lock was not taken"
-STILL_HELD = "still has locks held!"
-HELD_IN_USER_MODE = "lock held when returning to user space!"
-RCU_USAGE = "suspicious RCU usage"
-NOT_HELD = "lockdep_assert_held"
 TOO_DEEP = "BUG: MAX_LOCK_DEPTH too low!"
-WARN_ON = "DEBUG_LOCKS_WARN_ON"
 
 
 def safe_unsafe(usage: str) -> str:

@@ -9,8 +9,7 @@ Rules for the caller:
 - start each context (task, interrupt) at `root(kind)` and walk the chain as `chain` describes;
 - while an interrupt is handled, its own sort is off in the interrupt state that is passed;
 - call `acquire` *before* waiting for the lock, `irqs_on` when interrupts come back on while a lock is held;
-- what only instances can tell (is this very lock held? by whom?) the caller finds, and reports through the
-  methods of `told.Told`.
+- what only instances can tell (is this very lock held? by whom?) the caller finds and reports himself.
 """
 
 from collections.abc import Callable, Hashable, Sequence
@@ -25,7 +24,6 @@ from .irq import IrqRules
 from .keys import HARDIRQS_OFF, MAX_CLASSES, MAX_DEPTH, MAX_SUBCLASSES, unpack
 from .order import OrderRules
 from .report import TOO_DEEP, WAIT_CONTEXT, Held, Report
-from .told import Told
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +48,7 @@ class ClassState:
     usage: tuple[tuple[str, Hashable], ...]
 
 
-class Lockdep(Told):
+class Lockdep:
     """The validator of one machine. `report` is called once for each distinct problem.
 
     `raw_nesting`: whether spinlocks count as sleeping locks where PREEMPT_RT would make them so
@@ -59,7 +57,7 @@ class Lockdep(Told):
     """
 
     def __init__(self, report: Callable[[Report], None], *, raw_nesting: bool = True) -> None:
-        super().__init__(Findings(report))
+        self._findings = Findings(report)
         self._irq = IrqRules(self._findings)
         self._order = OrderRules(self._findings, self._irq)
         self._strictest = WaitType.CONFIG if raw_nesting else WaitType.SPIN
@@ -75,23 +73,22 @@ class Lockdep(Told):
         return self._findings.count
 
     def lock_class(
-        self, name: str, *, subclass: int = 0, kind: str = "spinlock", wait_type: WaitType | None = None
+        self, name: str, *, subclass: int = 0, kind: str = "spinlock"
     ) -> LockClass:
         """The class of this name and subclass, made when first asked for.
 
-        `kind` names the primitive (see `classes.KINDS`); `wait_type` replaces what it says of waiting. Raises
-        ValueError for an unknown kind, a subclass out of 0..7, a class asked for again as another kind, or
-        more classes than the kernel has room for.
+        `kind` names the primitive (see `classes.KINDS`). Raises ValueError for an unknown kind, a subclass
+        out of 0..7, a class asked for again as another kind, or more classes than the kernel has room for.
         """
         known = self._by_name.get((name, subclass))
         if known is None:
-            return self._new_class(name, subclass, kind, wait_type)
-        if known.kind.name != kind or (wait_type is not None and known.inner != self._level(wait_type)):
-            made = f"{known.kind.name}, wait type {known.inner.name}"
+            return self._new_class(name, subclass, kind)
+        if known.kind.name != kind:
+            made = f"{known.kind.name}, not {kind}"
             raise ValueError(f"lock class {known.name!r} exists as {made}; give another lock another name")
         return known
 
-    def _new_class(self, name: str, subclass: int, kind: str, wait_type: WaitType | None) -> LockClass:
+    def _new_class(self, name: str, subclass: int, kind: str) -> LockClass:
         if kind not in KINDS:
             raise ValueError(f"unknown kind of lock {kind!r} for class {name!r}; known: {', '.join(KINDS)}")
         if not 0 <= subclass < MAX_SUBCLASSES:
@@ -101,11 +98,8 @@ class Lockdep(Told):
                 f"no room for class {name!r}: {MAX_CLASSES} exist; name them by kind, not instance"
             )
         primitive = KINDS[kind]
-        inner = primitive.inner if wait_type is None else wait_type
-        outer = primitive.outer if wait_type is None or primitive.outer is WaitType.FREE else wait_type
-        lock = LockClass(
-            len(self._classes), name, subclass, primitive, self._level(inner), self._level(outer)
-        )
+        inner, outer = self._level(primitive.inner), self._level(primitive.outer)
+        lock = LockClass(len(self._classes), name, subclass, primitive, inner, outer)
         self._classes.append(lock)
         self._by_name[name, subclass] = lock
         return lock
@@ -133,27 +127,21 @@ class Lockdep(Told):
         outermost first, if the caller knows (for the reports).
         """
         attempt = self._attempt(chain, irqstate, key, site, sites)
-        if not _merges(attempt):
-            self._check_wait_context(attempt)
-            self._irq.mark_taken(attempt, irqstate)
+        self._check_wait_context(attempt)
+        self._irq.mark_taken(attempt, irqstate)
         child = self._extended(attempt, key)
         chain.next[irqstate][key] = child
         return child
 
     def release(self, chain: Chain, key: int, site: Hashable, sites: Sequence[Hashable] = ()) -> Chain:
-        """The chain without the innermost `key`. What was taken after it stays.
-
-        Letting go of a `key` that is not held is a bad unlock: reported, and the chain stays as it is.
-        """
+        """The chain without the innermost `key`, which must be in it. What was taken after it stays."""
         later: list[int] = []
         node = chain
-        while node.parent is not None and node.key != key:
+        while node.key != key:
             later.append(node.key)
-            node = node.parent
-        if node.parent is None:
-            self.bad_unlock(chain, self._classes[unpack(key).class_id], site, sites)
-            return chain
+            node = node.parent  # type: ignore[assignment]  # there is one: the key is held
         rest, places = node.parent, chain.places(sites)
+        assert rest is not None
         del places[-1 - len(later)]
         for left, kept in zip(range(len(later), 0, -1), reversed(later), strict=True):
             attempt = self._attempt(rest, None, kept, places[-left], places[:-left], KEEPS)
@@ -171,9 +159,7 @@ class Lockdep(Told):
         for node, lock in list(chain.upwards())[::-1]:
             if lock.kind.checked:
                 taken = node.taken
-                attempt = Attempt(
-                    chain, irqstate, lock, taken.read, taken.trylock, None, site, sites, TURNS_ON
-                )
+                attempt = Attempt(chain, irqstate, lock, taken.read, taken.trylock, site, sites, TURNS_ON)
                 self._irq.mark_enabled(attempt, irqstate)
 
     def _attempt(
@@ -186,9 +172,8 @@ class Lockdep(Told):
         doing: str = TAKES,
     ) -> Attempt:
         taken = unpack(key)
-        nest = None if taken.nest < 0 else self._classes[taken.nest]
         lock = self._classes[taken.class_id]
-        return Attempt(chain, irqstate, lock, taken.read, taken.trylock, nest, site, sites, doing)
+        return Attempt(chain, irqstate, lock, taken.read, taken.trylock, site, sites, doing)
 
     def _extended(self, attempt: Attempt, key: int) -> Chain:
         """The chain with one more lock; where it was never seen, the order is checked first."""
@@ -196,10 +181,8 @@ class Lockdep(Told):
         known = chain.children.get(key)
         if known is not None:
             return known
-        if not _merges(attempt):
-            self._order.check_nest(attempt)
-            if not attempt.trylock and attempt.lock.kind.checked:
-                self._order.check(attempt)
+        if not attempt.trylock and attempt.lock.kind.checked:
+            self._order.check(attempt)
         child = chain.children[key] = Chain(chain.context, chain, attempt.lock, key, attempt.site)
         self.chains += 1
         if child.depth == MAX_DEPTH and chain.depth < MAX_DEPTH:
@@ -210,10 +193,8 @@ class Lockdep(Told):
     def _check_wait_context(self, attempt: Attempt) -> None:
         """A lock must not wait more laxly than what it is taken inside (check_wait_context())."""
         lock = attempt.lock
-        if lock.inner is WaitType.INV or attempt.trylock:
-            return
         allowed, limit = self._allowed(attempt)
-        if lock.outer > allowed:
+        if lock.outer > allowed and not attempt.trylock:
             problem = (WAIT_CONTEXT, lock.id, limit.lock if limit else "", attempt.chain.context.name)
             self._findings.once(problem, lambda: _invalid_wait(attempt, allowed, limit))
 
@@ -222,7 +203,7 @@ class Lockdep(Told):
         allowed, limit = self._level(attempt.chain.context.wait), None
         nodes = list(attempt.chain.upwards())[::-1]
         for (_, lock), held in zip(nodes, attempt.held, strict=True):
-            if lock.inner is not WaitType.INV and (lock.inner < allowed or lock.kind.override):
+            if lock.inner < allowed:
                 allowed, limit = lock.inner, held
         return allowed, limit
 
@@ -238,11 +219,6 @@ class Lockdep(Told):
             ClassState(lock.id, lock.name, lock.kind.name, lock.characters, _usage_by_name(lock))
             for lock in self._classes
         )
-
-
-def _merges(attempt: Attempt) -> bool:
-    """Equals taken in a row under a lock that orders them are one entry, however many (hlock->references)."""
-    return attempt.nest is not None and attempt.chain.lock is attempt.lock
 
 
 def _invalid_wait(attempt: Attempt, allowed: WaitType, limit: Held | None) -> Report:

@@ -1,7 +1,7 @@
-"""One flow of control as the validator sees it: for callers that do not write the hot path out themselves.
+"""One flow of control as the validator sees it, and what only its caller can tell.
 
-The simulator keeps `chain` and `irqstate` in its own context objects; this one is for the
-self-test and for trying things out by hand:
+The simulator keeps `chain` and `irqstate` in its own context objects (and notices bad unlocks itself); this
+one is for the self-test and for trying things out by hand:
 
     lockdep = Lockdep(print)
     a, b = (lockdep.lock_class(name).key() for name in "ab")
@@ -11,9 +11,20 @@ self-test and for trying things out by hand:
 
 from collections.abc import Hashable
 
-from .chain import Chain
-from .keys import HARDIRQS_OFF, SOFTIRQS_OFF
-from .validator import Lockdep
+from vtdkit.kernel.checkers.lockdep.chain import Chain
+from vtdkit.kernel.checkers.lockdep.classes import LockClass
+from vtdkit.kernel.checkers.lockdep.findings import Attempt, make_report
+from vtdkit.kernel.checkers.lockdep.keys import EXCLUSIVE, HARDIRQS_OFF, SOFTIRQS_OFF, unpack
+from vtdkit.kernel.checkers.lockdep.validator import Lockdep
+
+BAD_UNLOCK = "bad unlock balance detected!"
+HELD_FREED = "held lock freed!"
+
+
+def tell(lockdep: Lockdep, kind: str, chain: Chain, lock: LockClass, site: Hashable) -> None:
+    """Report what the validator cannot see: it knows classes, not the very lock."""
+    attempt = Attempt(chain, None, lock, EXCLUSIVE, False, site)
+    lockdep._findings.once((kind, lock.id, site), lambda: make_report(kind, attempt, [kind]))
 
 
 class Context:
@@ -41,15 +52,21 @@ class Context:
         self.sites.append(site)
 
     def drop(self, key: int, site: Hashable) -> None:
-        """Let go of the innermost lock taken with this key."""
-        chain, parent = self.chain, self.chain.parent
-        if parent is not None and chain.key == key:
-            self.chain = parent
+        """Let go of the innermost lock taken with this key; of one that is not held, that is a bad unlock."""
+        chain = self.chain
+        keys = [node.key for node, _ in chain.upwards()]
+        if key not in keys:
+            tell(self.lockdep, BAD_UNLOCK, chain, self.lockdep._classes[unpack(key).class_id], site)
+            return
+        if chain.key == key and chain.parent is not None:
+            self.chain = chain.parent
         else:
             self.chain = self.lockdep.release(chain, key, site, self.sites)
-        keys = [node.key for node, _ in chain.upwards()]
-        if key in keys:
-            del self.sites[-1 - keys.index(key)]
+        del self.sites[-1 - keys.index(key)]
+
+    def holds(self, lock: LockClass) -> bool:
+        """Whether a lock of this class is held."""
+        return any(held is lock for _, held in self.chain.upwards())
 
     def set_irqs(self, irqstate: int, site: Hashable) -> None:
         """Hard and soft interrupts are now as `irqstate` says."""

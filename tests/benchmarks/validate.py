@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from loads import Constant, Exponential, Times
 from theory import (
     Steady,
     charged_at_release,
@@ -25,7 +26,7 @@ from theory import (
 
 from vtdkit.kernel.machine.costs import IDEAL
 from vtdkit.kernel.machine.machine import Machine
-from vtdkit.kernel.machine.workload import Constant, Exponential, LoadResult, Times, closed_loop
+from vtdkit.kernel.machine.workload import LoadResult, closed_loop
 
 S, Z = 400, 2000
 
@@ -71,11 +72,10 @@ def load(
         cpus, seed=1, costs=IDEAL.but(handover=line), checkers=(), record=False, statistics=False
     )
     lock = machine.spinlock("lock", kind=kind)
-    draw = hold.sampler(machine.random)
 
     async def section(index: int) -> None:
         async with lock:
-            await machine.work(draw())
+            await machine.work(hold(machine.random))
 
     total = closed_loop(
         machine, section, threads=cpus, think=think, until=round(acquisitions / theory.throughput)
@@ -179,11 +179,11 @@ def pinning(threads: int, every: int, batches: int) -> float:
         threads, seed=3, costs=IDEAL.but(handover=PER_WAITER), checkers=(), record=False, statistics=False
     )
     lock, done = machine.spinlock("mmap_lock", kind="ticket"), [0] * threads
-    draw = Exponential(BATCH - SECTION).sampler(machine.random)
+    length = Exponential(BATCH - SECTION)
 
     async def batch(index: int) -> None:
         done[index] += 1
-        await machine.work(draw())
+        await machine.work(length(machine.random))
         if done[index] % every == 0:
             async with lock:
                 await machine.work(SECTION)

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.benchmarks.loads import Exponential
 from vtdkit.kernel.machine.costs import IDEAL, NEAR, Costs
 from vtdkit.kernel.machine.machine import Machine
-from vtdkit.kernel.machine.workload import Exponential, closed_loop
+from vtdkit.kernel.machine.workload import closed_loop
 from vtdkit.kernel.record.lockstat import Side
 from vtdkit.kernel.record.trace import Trace
 

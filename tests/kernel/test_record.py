@@ -14,7 +14,7 @@ import vtdkit
 from vtdkit.kernel.record.trace import Trace
 
 RUN = """
-from vtdkit.kernel import Exponential, Machine, closed_loop
+from vtdkit.kernel import Machine, closed_loop
 
 def busy_machine(seed=7):
     machine = Machine(4, seed=seed, sockets=2)
@@ -34,7 +34,7 @@ def busy_machine(seed=7):
             machine.stat.mark("thread 2 \\N{EM DASH} again")
             await lock.release()
 
-    closed_loop(machine, body, threads=6, think=Exponential(300), count=5)
+    closed_loop(machine, body, threads=6, think=lambda stream: round(stream.expovariate(1 / 300)), count=5)
     async def on_irq():
         async with lock:
             await machine.work(30)

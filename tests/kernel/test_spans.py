@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.benchmarks.loads import Exponential
 from vtdkit.kernel.machine.costs import IDEAL
 from vtdkit.kernel.machine.machine import Machine
-from vtdkit.kernel.machine.workload import Exponential, closed_loop
+from vtdkit.kernel.machine.workload import closed_loop
 from vtdkit.kernel.record.record import TYPES
 from vtdkit.kernel.record.spans import OCCUPATION, Span
 from vtdkit.kernel.record.trace import Trace

@@ -14,9 +14,7 @@ __getattr__, __dir__, __all__ = face(
         "checkers": "CHECKERS Deadlock Finding Findings KernelBug Leak Oops",
         "explored": "explore replay sample ScenarioExploration shortest",
         "explorer": "Exploration Schedule",
-        "machine": (
-            "closed_loop Constant Costs Exponential IDEAL Machine Measured NEAR open_loop TWO_SOCKET Uniform"
-        ),
+        "machine": "closed_loop Costs IDEAL Machine NEAR TWO_SOCKET",
         "memory": "GFP_ATOMIC GFP_KERNEL GFP_ZERO KObject Page shared",
         "record": "Contention Event LockStat Site Span Trace",
     },

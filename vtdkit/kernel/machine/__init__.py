@@ -9,6 +9,6 @@ __getattr__, __dir__, __all__ = face(
     {
         "costs": "Costs IDEAL NEAR TWO_SOCKET",
         "machine": "Machine",
-        "workload": "closed_loop Constant Exponential Measured open_loop Uniform",
+        "workload": "closed_loop",
     },
 )

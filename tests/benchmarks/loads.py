@@ -1,5 +1,5 @@
-"""Times drawn from distributions, for loads that are held against theory: each has a `mean`, and is called with
-a stream of random numbers.
+"""Times drawn from distributions, for loads that are held against theory: each has a `mean`, and is called
+with a stream of random numbers.
 """
 
 from __future__ import annotations

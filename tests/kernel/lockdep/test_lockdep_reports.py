@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-
 from lockdep_flow import BAD_UNLOCK, Context
 
 from vtdkit.kernel.checkers import lockdep as lockdep_package

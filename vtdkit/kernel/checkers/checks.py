@@ -13,17 +13,19 @@ from typing import TYPE_CHECKING, Any
 
 from vtdkit.kernel.machine.context import AGENT, TASK, Context
 from vtdkit.kernel.record.record import FOUND
-from vtdkit.kernel.record.sites import ANYWHERE, Site, Spot, here, site, stack
+from vtdkit.kernel.record.sites import ANYWHERE, Site, Spot, driver_here, here, site, stack
 
-from .findings import Finding, Findings, driver_here
-from .host import ObjectLike
+from .findings import Finding, Findings
 from .leaks import Leak, Ledger
 from .locking import Locking
 from .races import HappensBefore
 from .watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from .host import Host, Memory, PageLike
+    from vtdkit.kernel.machine.host import Host
+    from vtdkit.kernel.memory.objects import KObject
+    from vtdkit.kernel.memory.pages import Page
+
     from .lockdep.validator import Lockdep
     from .races import Access
 
@@ -42,7 +44,7 @@ class Checks:
         self.wanted = wanted
         self.findings = Findings()
         self.replay = ""  # how to get a finding again
-        self.objects: dict[int, ObjectLike] = {}
+        self.objects: dict[int, KObject] = {}
         self.made = 0
         self.watching = False  # is there any object whose accesses are followed?
         self.order = HappensBefore(self)
@@ -60,7 +62,7 @@ class Checks:
         """Is every interleaving tried here?"""
         return self.machine.steps.exploring
 
-    # -- what the machine tells (see `machine.host.Watch`) -------------------
+    # -- what the machine tells in passing -------------------
 
     def root_chain(self, kind: str) -> Any:
         """The chain of locks that a context of this kind begins with."""
@@ -111,13 +113,14 @@ class Checks:
         """A thread has failed: if it asked a driver object for a field that there is none of, that
         is a finding too.
         """
-        if isinstance(error, AttributeError) and isinstance(error.obj, ObjectLike):
+        if isinstance(error, AttributeError) and hasattr(error.obj, "cells"):
             trace = error.__traceback__
             while trace is not None and trace.tb_next is not None:
                 trace = trace.tb_next
             if trace is not None:
                 place = ANYWHERE.spot(trace.tb_frame.f_code, trace.tb_lasti)
-                self.no_such_field(error.obj, error.name or "?", place)
+                obj: Any = error.obj
+                self.no_such_field(obj, error.name or "?", place)
 
     # -- making findings -----------------------------------------------------
 
@@ -189,12 +192,12 @@ class Checks:
 
     # -- memory --------------------------------------------------------------
 
-    def use_after_free(self, page: PageLike, index: int, what: str) -> None:
+    def use_after_free(self, page: Page, index: int, what: str) -> None:
         """A freed page was read or written."""
         text = f"{what} of word {index} of page {page.pfn:#x}, {_life(page)}"
         self._says("kasan", "BUG: KASAN: use-after-free", page.name, (driver_here(), page.freed), text)
 
-    def out_of_bounds(self, page: PageLike, index: int, what: str) -> None:
+    def out_of_bounds(self, page: Page, index: int, what: str) -> None:
         """A word before or after a page was read or written through it."""
         text = f"{what} of word {index} of page {page.pfn:#x}, which has words 0 to 511, {_life(page)}"
         self._says("kasan", "BUG: KASAN: out-of-bounds", page.name, (driver_here(), page.allocated), text)
@@ -204,19 +207,19 @@ class Checks:
         name = getattr(what, "label", None) or what.name
         self._says("kasan", "BUG: KASAN: double-free", name, (place, what.freed))
 
-    def no_such_field(self, obj: ObjectLike, field: str, place: Spot) -> None:
+    def no_such_field(self, obj: KObject, field: str, place: Spot) -> None:
         """A field was accessed that the object does not have: memory beyond it, or another kind of object."""
         text = f"{type(obj).__name__} has no shared field {field!r}, {_life(obj)}"
         self._says("kasan", "BUG: KASAN: slab-out-of-bounds", obj.label, (place,), text)
 
-    def new_object(self, obj: ObjectLike) -> int:
+    def new_object(self, obj: KObject) -> int:
         """A watched object exists from now on: accesses are followed."""
         self.made += 1
         self.watching = bool(self.wanted & {"kasan", "races"}) or self.exploring
         self.order.on = "races" in self.wanted
         return self.made
 
-    def object_freed(self, obj: ObjectLike, place: Spot) -> None:
+    def object_freed(self, obj: KObject, place: Spot) -> None:
         """A driver object is given back: touching it afterwards is a use after free."""
         if obj.freed is not None:
             self.double_free(obj, place)
@@ -229,7 +232,7 @@ class Checks:
             cell.forget()
         self.objects.pop(obj.serial, None)
 
-    def touch_field(self, obj: ObjectLike, field: str, write: bool, place: Spot, marked: bool) -> None:
+    def touch_field(self, obj: KObject, field: str, write: bool, place: Spot, marked: bool) -> None:
         """A driver object's shared field is accessed."""
         self.machine.steps.accessed(obj, field, write)
         if obj.freed is not None:
@@ -240,9 +243,7 @@ class Checks:
             context = self.machine.sched.current
             (order.write if write else order.read)(context, obj.cells[field], obj, field, place, marked)
 
-    def data_race(
-        self, obj: ObjectLike, field: str, now: tuple[str, Spot], earlier: tuple[str, Access]
-    ) -> None:
+    def data_race(self, obj: KObject, field: str, now: tuple[str, Spot], earlier: tuple[str, Access]) -> None:
         """Two accesses of a field are not ordered and at least one is a plain write (KCSAN)."""
         what, access = earlier
         text = f"{now[0]} here, {what} by {access.name}, with nothing that orders them"
@@ -281,7 +282,7 @@ class Checks:
         return found
 
 
-def _life(thing: Memory) -> str:
+def _life(thing: Page | KObject) -> str:
     freed = f", freed at {site(thing.freed)}" if thing.freed is not None else ""
     return f"allocated at {site(thing.allocated)}{freed}"
 

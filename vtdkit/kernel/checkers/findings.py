@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from sys import _getframe
 
-from vtdkit.kernel.record.sites import ANYWHERE, Site, Spot
+from vtdkit.kernel.record.sites import Site
 
 
 class KernelBug(Exception):
@@ -110,13 +109,3 @@ class Findings:
         return "\n".join(
             f"{self._count[f.key]} x {f.kind}: {f.where} [{', '.join(f.functions)}]" for f in self
         )
-
-
-def driver_here() -> Spot | None:
-    """The innermost frame that is not the kernel room's."""
-    frame = _getframe(2)
-    while frame is not None:
-        if "/vtdkit/kernel/" not in frame.f_code.co_filename.replace("\\", "/"):
-            return ANYWHERE.at(frame)
-        frame = frame.f_back  # type: ignore[assignment]
-    return None

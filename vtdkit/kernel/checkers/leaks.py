@@ -18,7 +18,7 @@ from weakref import WeakValueDictionary
 from vtdkit.kernel.record.sites import Site, Spot, site
 
 if TYPE_CHECKING:
-    from .host import Host
+    from vtdkit.kernel.machine.host import Host
 
 T = TypeVar("T")
 

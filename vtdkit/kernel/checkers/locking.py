@@ -7,20 +7,21 @@ both. With the checker off, locks have key -1 and no chain is kept.
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from vtdkit.kernel.machine.context import AGENT, HARD_OFF, HARDIRQ, SOFTIRQ, TASK, Context
-from vtdkit.kernel.record.sites import Site, Spot, here, site
+from vtdkit.kernel.record.sites import Site, Spot, driver_here, here, site
 
-from .findings import driver_here
 from .lockdep.chain import Chain
-from .lockdep.keys import EXCLUSIVE, READ, RECURSIVE
+from .lockdep.keys import EXCLUSIVE, READ, queued_read
 from .lockdep.report import Report
 from .lockdep.validator import Lockdep
 
 if TYPE_CHECKING:
+    from vtdkit.kernel.locks.base import Lock
+
     from .checks import Checks
-    from .host import LockLike
 
 
 class Locking:
@@ -39,7 +40,7 @@ class Locking:
         """The chain of a context of this kind that holds nothing."""
         return self._roots[kind]
 
-    def key(self, lock: LockLike) -> int:
+    def key(self, lock: Lock) -> int:
         """The validator's key for taking this lock; -1 when the validator is off."""
         if self.lockdep is None:
             return -1
@@ -50,8 +51,8 @@ class Locking:
         """The key for sharing it: a reader of a rwlock in an interrupt overtakes waiting writers."""
         if self.lockdep is None:
             return -1
-        overtakes = lock.recursive_read and (context.kind != TASK or context.irqstate & 2)
-        key: int = lock.lockdep_class.key(RECURSIVE if overtakes else READ)
+        read = READ if lock.sleeps else queued_read(context.kind != TASK, context.irqstate)
+        key: int = lock.lockdep_class.key(read)
         return key
 
     def chain_of(self, context: Context, key: int, place: Spot) -> Chain:
@@ -72,40 +73,50 @@ class Locking:
 
     # -- what the locks themselves notice ------------------------------------
 
-    def bad_unlock(self, context: Context, lock: LockLike, place: Spot | None) -> None:
+    def bad_unlock(self, context: Context, lock: Lock, place: Spot | None) -> None:
         """A lock was released by a context that does not hold it."""
+        if context.cpu_id < 0:
+            # a block that Python closes with its thread (one that never went on) gives nothing up
+            if sys.exc_info()[0] is not GeneratorExit:
+                self.check.machine.sched.no_cpu(f"the {lock.kind} {lock.name}")
+            return
         owner = next((other.name for other in lock.holders), "nobody")
         text = f"{context.name} releases {lock.name}, which {owner} holds"
         self._tell("bad unlock balance detected!", lock, place or driver_here(), text)
 
-    def not_held(self, lock: LockLike) -> None:
+    def not_held(self, lock: Lock) -> None:
         """A lock that the running context must hold here is not its own."""
         self._tell(
             "WARNING: lockdep_assert_held", lock, here(2), f"{lock.name} must be held here, and is not"
         )
 
-    def held_by_nobody(self, lock: LockLike) -> None:
+    def held_by_nobody(self, lock: Lock) -> None:
         """A spin lock that somebody must hold here is free: no checker's business, a BUG_ON. Linux stops
         here; the run goes on.
         """
         text = f"{lock.name} must be held here, and is free; Linux would stop here"
         self.check.report("kernel BUG: assert_spin_locked", lock.name, (here(2),), text=text)
 
-    def init_of_held(self, lock: LockLike, place: Spot) -> None:
-        """A lock is initialised while somebody holds it: whoever waits for it is lost."""
-        for owner in lock.holders:
-            text = f"{lock.name} is initialised while {owner.name} holds it"
-            self._tell("WARNING: held lock freed!", lock, place, text, lock.place)
-
-    def lock_freed(self, lock: LockLike, place: Spot) -> None:
+    def lock_freed(self, lock: Lock, place: Spot) -> None:
         """The object a lock is in is freed while somebody holds the lock."""
         for owner in lock.holders:
             self._tell("held lock freed!", lock, place, f"held by {owner.name}", lock.place)
 
     def still_held(self, context: Context) -> None:
-        """A thread or handler has ended: it should have let go of everything."""
+        """A thread or handler has ended: it should have let go of everything, and have on what was on."""
         for hold in context.held[-1:]:
             self._tell("WARNING: still has locks held!", hold, hold.place, f"{context.name} has ended")
+            return  # what they keep off is off with them
+        if context.kind == TASK and context.irqstate & HARD_OFF:
+            self._left_off("irqs disabled", "hard interrupts", context, context.off_since[1])
+        elif context.preempt:
+            what = "softirqs" if context.bh_count else "preemption"
+            self._left_off("preempt_count", what, context, context.preempt_site)
+
+    def _left_off(self, how: str, what: str, context: Context, place: Spot | None) -> None:
+        """The kernel's own words (make_task_dead() in kernel/exit.c)."""
+        text = f"{context.name} has ended; {what} were switched off here and not on again"
+        self.check.report(f"note: exited with {how}", context.name, (place,), text=text, about=context)
 
     def _tell(self, kind: str, lock: Any, place: Spot | None, text: str, *earlier: Spot | None) -> None:
         if self.lockdep is not None:

@@ -15,8 +15,10 @@ from vtdkit.kernel.machine.context import AGENT, HARD_OFF, TASK, Context
 from vtdkit.kernel.record.sites import Spot
 
 if TYPE_CHECKING:
+    from vtdkit.kernel.locks.base import Lock
+    from vtdkit.kernel.machine.host import Host
+
     from .checks import Checks
-    from .host import Host, LockLike
 
 HARD_LOCKUP = "NMI watchdog: Watchdog detected hard LOCKUP"
 SOFT_LOCKUP = "watchdog: BUG: soft lockup"
@@ -32,7 +34,7 @@ class Watchdog:
         self.machine = machine
         self.check = check
 
-    def spins_for_ever(self, context: Context, lock: LockLike, place: Spot) -> None:
+    def spins_for_ever(self, context: Context, lock: Lock, place: Spot) -> None:
         """A context spins for a lock that its own CPU holds below it: that cannot end."""
         who = next(
             (self.check.describe(other) for other in lock.holders if other.cpu is context.cpu), "readers"

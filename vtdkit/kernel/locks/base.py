@@ -3,43 +3,26 @@
 `async with lock:` releases on every way out of the block, also when the block raises; `release` is what
 the kernel's unlock function does. A lock is created by its machine (`machine.spinlock(name)`,
 `machine.mutex(name)`); locks of one name are one class to the validator and to the statistics, as locks
-initialised at one place are in Linux.
+initialised at one place are in Linux. A lock can only be taken by what runs on a CPU of its own machine.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Generator
+from sys import _getframe
+from types import coroutine
+from typing import TYPE_CHECKING, Any
 
 from vtdkit.kernel.checkers.lockdep.classes import LockClass
 from vtdkit.kernel.machine.context import Context
+from vtdkit.kernel.machine.engine import DONE
 from vtdkit.kernel.record.record import ACQUIRE, RELEASE, SPIN
 from vtdkit.kernel.record.sites import Spot, here
 
 if TYPE_CHECKING:
-    from .host import Host
+    from vtdkit.kernel.machine.host import Host
 
-
-@dataclass(frozen=True, slots=True)
-class LockState:
-    """A lock at one moment: who has it (several, if it is shared), who waits."""
-
-    name: str
-    holders: tuple[str, ...]
-    waiters: tuple[str, ...]
-
-    @property
-    def owner(self) -> str | None:
-        """Who has it; None if nobody has."""
-        return self.holders[0] if self.holders else None
-
-    def __str__(self) -> str:
-        if not self.holders:
-            return f"{self.name}: free"
-        waiting = f", {len(self.waiters)} waiting: {', '.join(self.waiters)}" if self.waiters else ""
-        return f"{self.name}: held by {', '.join(self.holders)}{waiting}"
-
-    __repr__ = __str__
+Wait = Generator[int | None, None, None]
 
 
 class Lock:
@@ -50,8 +33,6 @@ class Lock:
     __slots__ = (
         "below",
         "check",
-        "cost_far",
-        "cost_near",
         "cost_own",
         "emit",
         "flags",
@@ -69,6 +50,7 @@ class Lock:
         "order",
         "owner",
         "place",
+        "queue",
         "recording",
         "sched",
         "since",
@@ -76,6 +58,7 @@ class Lock:
         "vc",
     )
     sleeps = False  #: may the caller be put to sleep?
+    queue: Any  # who waits, in order
 
     def __init__(self, machine: Host, name: str, kind: str, subclass: int = 0) -> None:
         self.machine = machine
@@ -96,11 +79,7 @@ class Lock:
         self.log = machine.stat.log_of(name, subclass, kind)
         self.lockdep_class: LockClass | None = None
         self.key = machine.check.locking.key(self)
-        costs = machine.costs
-        self.handover = costs.handover
-        self.cost_own = costs.lock
-        self.cost_near = costs.lock + costs.line_near
-        self.cost_far = costs.lock + costs.line_far
+        self.handover, self.cost_own = machine.costs.handover, machine.costs.lock
 
     @property
     def lock(self) -> Lock:
@@ -115,7 +94,7 @@ class Lock:
     @property
     def waiters(self) -> list[Context]:
         """Who waits for it now, in order."""
-        return list(getattr(self, "queue", ()))
+        return list(self.queue)
 
     # -- prices --------------------------------------------------------------
 
@@ -123,10 +102,9 @@ class Lock:
         """Nanoseconds to take the free lock on `cpu`: dearer when the line was last
         written on another CPU.
         """
-        if cpu == self.last_cpu:
-            return self.cost_own
-        sockets = self.sched.socket_of
-        return self.cost_near if sockets is None or sockets[cpu] == sockets[self.last_cpu] else self.cost_far
+        if cpu < 0:
+            self.sched.no_cpu(f"the {self.kind} {self.name}")
+        return self.cost_own + (cpu != self.last_cpu and self.sched.line_between(cpu, 1 << self.last_cpu))
 
     def line_cost(self, heir: Context) -> int:
         """Nanoseconds to pass the contended lock to the heir's CPU: one cache line, unless
@@ -134,9 +112,7 @@ class Lock:
         """
         if self.handover is not None:
             return self.handover
-        sockets = self.sched.socket_of
-        near = sockets is None or sockets[heir.cpu_id] == sockets[self.last_cpu]
-        return self.machine.costs.line_near if near else self.machine.costs.line_far
+        return self.sched.line_between(heir.cpu_id, 1 << self.last_cpu)
 
     # -- bookkeeping ---------------------------------------------------------
 
@@ -148,65 +124,16 @@ class Lock:
 
     def waits(self, context: Context, place: Spot, shared: bool = False) -> tuple[int, Spot | None, bool]:
         """`context` has to wait from now on; returns what `LockLog.waited` wants to know later."""
+        if context.cpu_id < 0:
+            self.sched.no_cpu(f"the {self.kind} {self.name}")
         context.since, context.spot = self.sched.now, place
         self.note(context, SPIN, self.id, place, int(shared))
         return self.sched.now, self.place, context.cpu_id != self.last_cpu
 
-    def granted(self, context: Context, place: Spot) -> None:
-        """`context` owns the lock from this step on (it may still have to fetch the line)."""
-        if context.cpu_id != self.last_cpu:
-            self.log.acq_bounces += 1
-            self.last_cpu = context.cpu_id
-        self.owner, self.place = context, place
-
-    def taken(self, context: Context) -> None:
-        """`context` has the lock and goes on."""
-        self.below = context.innermost
-        context.innermost = self
-        self.since = self.sched.now
-        if self.recording:
-            self.note(context, ACQUIRE, self.id, self.place)
-        if self.vc is not None and self.known_to is not context.vc:
-            self.order.acquire(context, self)
-
-    def given_up(self, context: Context) -> None:
-        """`context` is giving the lock up."""
-        # set when it was granted
-        self.place.holds.append(self.sched.now - self.since)  # type: ignore[union-attr]
-        if self.recording:
-            self.note(context, RELEASE, self.id)
-        if self.order.on:
-            self.order.release(context, self)
-
     def owner_sleeps(self) -> None:
         """The owner loses its CPU with the lock held: it sleeps, or another thread's turn has come."""
 
-    def take_unwaited(self, context: Context, place: Spot) -> None:
-        """The bookkeeping of an acquisition that did not wait and cost nothing (trylock)."""
-        if not self.sleeps:
-            self.flags.preempt_off(context, place)
-        if self.lockdep_class is not None:
-            self.order_check(context, self.lockdep_class.key(trylock=True), place)
-        self.granted(context, place)
-        self.taken(context)
-
-    def release_out_of_order(self, context: Context, place: Spot | None) -> bool:
-        """Release of a lock that is not the innermost one, or not held at all. False: it was not
-        ours; nothing is done.
-        """
-        if self.owner is not context:
-            self.check.locking.bad_unlock(context, self, place)
-            return False
-        if self.key >= 0:
-            self.check.locking.chain_without(context, context.held.index(self), place)
-        context.let_go(self)
-        return True
-
     # -- questions -----------------------------------------------------------
-
-    def held_by_me(self) -> bool:
-        """Does the running context hold this lock?"""
-        return self.sched.current in self.holders
 
     def assert_held(self) -> None:
         """`lockdep_assert_held`: report it if the running context does not hold this lock (held
@@ -225,18 +152,125 @@ class Lock:
         if not self.holders:
             self.check.locking.held_by_nobody(self)
 
-    def init(self) -> None:
-        """`spin_lock_init` once more on a lock that was in use: reported if somebody holds it or waits;
-        then it is new.
-        """
-        self.check.locking.init_of_held(self, here())
-        self.owner = None
-        self.vc = None
-
-    def state(self) -> LockState:
-        """Who has it and who waits, now."""
-        holders, waiters = (tuple(c.name for c in who) for who in (self.holders, self.waiters))
-        return LockState(self.name, holders, waiters)
-
     def __repr__(self) -> str:
-        return f"<{self.kind} {self.state()}>"
+        who, waiting = (", ".join(c.name for c in them) for them in (self.holders, self.waiters))
+        waits = f", {len(self.waiters)} waiting: {waiting}" if waiting else ""
+        return f"<{self.kind} {self.name}: {f'held by {who}' if who else 'free'}{waits}>"
+
+
+class OwnedLock(Lock):
+    """A lock that one context has at a time."""
+
+    __slots__ = ()
+
+    def granted(self, context: Context, place: Spot) -> None:
+        """`context` owns the lock from this step on (it may still have to fetch the line)."""
+        if context.cpu_id != self.last_cpu:
+            self.log.acq_bounces += 1
+            self.last_cpu = context.cpu_id
+        self.owner, self.place = context, place
+
+    def taken(self, context: Context) -> None:
+        """`context` has the lock and goes on."""
+        self.below = context.innermost
+        context.innermost = self
+        self.since = self.sched.now
+        if self.recording:
+            self.note(context, ACQUIRE, self.id, self.place)
+        if self.vc is not None and self.known_to is not context.vc:
+            self.order.acquire(context, self)
+
+    def given_up(self, context: Context, place: Spot | None) -> bool:
+        """`context` is giving the lock up. False: it was not its own, which is reported; nothing is done."""
+        if context.innermost is self:
+            context.innermost = self.below
+            if self.key >= 0:
+                context.chain = context.chain.parent  # type: ignore[assignment]
+        elif not self.release_out_of_order(context, place):
+            return False
+        # the place was set when the lock was granted
+        self.place.holds.append(self.sched.now - self.since)  # type: ignore[union-attr]
+        if self.recording:
+            self.note(context, RELEASE, self.id)
+        if self.order.on:
+            self.order.release(context, self)
+        return True
+
+    def release_out_of_order(self, context: Context, place: Spot | None) -> bool:
+        """Release of a lock that is not the innermost one, or not held at all. False: it was not
+        ours; nothing is done.
+        """
+        if self.owner is not context:
+            self.check.locking.bad_unlock(context, self, place)
+            return False
+        if self.key >= 0:
+            self.check.locking.chain_without(context, context.held.index(self), place)
+        context.let_go(self)
+        return True
+
+    @coroutine
+    def trylock(self) -> Generator[int | None, None, bool]:
+        """`spin_trylock`, `mutex_trylock`: take it if it is free, never wait. True if taken."""
+        if self.owner is not None:
+            return False
+        self.take_unwaited(self.sched.current, self.log.spots.at(_getframe(1)))
+        return True
+        yield
+
+    def take_unwaited(self, context: Context, place: Spot) -> None:
+        """The bookkeeping of an acquisition that did not wait and cost nothing (trylock)."""
+        if context.cpu_id < 0:
+            self.sched.no_cpu(f"the {self.kind} {self.name}")
+        if not self.sleeps:
+            context.preempt += 1
+        if self.lockdep_class is not None:
+            # it cannot wait, so it closes no circle: the validator is told that it was a try
+            self.order_check(context, self.lockdep_class.key(trylock=True), place)
+        self.granted(context, place)
+        self.taken(context)
+
+
+class Block:
+    """A lock for the length of an `async with`, used once, with something switched off around it: hard
+    interrupts ("irqsave": then back as they were; "irq": then on, whatever they were) or softirqs ("bh").
+
+    First off, then the lock; first the lock, then on: an interrupt that came in between could wait for the
+    lock on the very CPU that holds it.
+    """
+
+    __slots__ = ("lock", "off", "saved")
+
+    def __init__(self, lock: Any, off: str) -> None:
+        self.lock = lock
+        self.off = off
+        self.saved = 0
+
+    def __aenter__(self) -> Awaitable[None]:
+        lock = self.lock
+        place = lock.log.spots.at(_getframe(1))
+        if self.off == "bh":
+            lock.flags.local_bh_disable(place)
+        else:
+            saved = lock.flags.local_irq_save(place)
+            self.saved = saved if self.off == "irqsave" else 0
+        taking: Awaitable[None] = lock.take(place)
+        return taking
+
+    def __aexit__(self, kind: object, *_: object) -> Awaitable[None]:
+        if kind is GeneratorExit:  # nobody leaves the block: its thread is put away
+            return DONE
+        place = here()
+        rest = self.lock.drop(place)
+        return self._on(place) if rest is DONE else self._has_left(rest, place)
+
+    @coroutine
+    def _has_left(self, rest: Any, place: Spot) -> Wait:
+        yield from rest
+        yield from self._on(place)
+
+    def _on(self, place: Spot) -> Any:
+        """Switch it on again."""
+        flags = self.lock.flags
+        return (
+            flags.local_bh_enable(place) if self.off == "bh" else flags.local_irq_restore(self.saved, place)
+        )

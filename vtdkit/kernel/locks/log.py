@@ -7,7 +7,7 @@ them summed up every few thousand steps, and `fold` does when somebody asks.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 
 from vtdkit.kernel.record.lockstat import LockStat, Side
 from vtdkit.kernel.record.sites import Spot, Spots
@@ -16,7 +16,7 @@ Sums = tuple[int, int, int, int]  # how many, the least, the greatest, their sum
 
 
 class LockLog:
-    """What the locks of one class and side (readers, writers) did. Guards: changed by its locks' steps only."""
+    """What the locks of one class and side (readers, writers) did. Guards: only their steps change it."""
 
     __slots__ = ("acq_bounces", "con_bounces", "holds", "spots", "waits")
 

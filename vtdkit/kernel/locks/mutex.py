@@ -15,70 +15,72 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Awaitable, Generator
 from sys import _getframe
-from types import TracebackType, coroutine
+from types import coroutine
 from typing import TYPE_CHECKING
 
 from vtdkit.kernel.machine.context import TASK, Context
 from vtdkit.kernel.record.sites import Spot
 
-from .base import Lock
+from .base import OwnedLock, Wait
 
 if TYPE_CHECKING:
-    from .host import Host
-
-Wait = Generator[int | None, None, None]
+    from vtdkit.kernel.machine.host import Host
 
 
-class Mutex(Lock):
+class Mutex(OwnedLock):
     """A sleeping lock. Only a thread may take it, and only where it may sleep; anything else is reported."""
 
-    __slots__ = ("handoff", "queue", "spinners")
+    __slots__ = ("handoff", "spinners")
     sleeps = True
 
     def __init__(self, machine: Host, name: str, *, subclass: int = 0) -> None:
         super().__init__(machine, name, "mutex", subclass)
         self.queue: deque[Context] = deque()  # sleepers
         self.spinners: deque[Context] = deque()
-        self.handoff: Context | None = None  # a sleeper that lost a race: the next release goes to it
+        # a sleeper that lost a race, in the queue until the next release makes it the owner
+        self.handoff: Context | None = None
+
+    @property
+    def waiters(self) -> list[Context]:
+        return [*self.spinners, *self.queue]
 
     @coroutine
     def acquire(self, place: Spot | None = None) -> Wait:
         """`mutex_lock`: returns when this thread owns the mutex."""
-        machine = self.machine
-        context = machine.sched.current
+        sched = self.sched
+        context = sched.current
         if place is None:
             place = self.log.spots.at(_getframe(1))
-        machine.check.might_sleep(place)
+        self.check.might_sleep(place)
         if self.key >= 0:
             self.order_check(context, self.key, place)
-        if self.owner is None and self.handoff is None:
+        if self.owner is None:
             cost = self.fetch_cost(context.cpu_id)
             self.granted(context, place)
-            if cost and not (machine.sched.alone and machine.sched.skip(cost)):
+            if cost and not (sched.alone and sched.skip(cost)):
                 yield cost
         else:
             began, holder, bounced = self.waits(context, place)
             yield from self._wait(context)
-            self.log.waited(machine.sched.now - began, place, holder, bounced)
+            self.log.waited(sched.now - began, place, holder, bounced)
             self.granted(context, place)
         self.taken(context)
 
     @coroutine
     def _wait(self, context: Context) -> Wait:
-        machine = self.machine
         if (yield from self._spin(context)):
             return
         woken = False
         while self.owner is not context:
-            if self.owner is None and self.handoff in (None, context):
+            if self.owner is None:
                 self.owner = context
                 break
-            if woken:
+            if woken:  # somebody was faster: the next release is for us
                 self.handoff = self.handoff or context
                 self.queue.appendleft(context)
             else:
                 self.queue.append(context)
-            yield from machine.sched.sleep_on(self)
+            yield from self.sched.sleep_on(self)
             woken = True
         if self.handoff is context:
             self.handoff = None
@@ -86,87 +88,55 @@ class Mutex(Lock):
     @coroutine
     def _spin(self, context: Context) -> Generator[int | None, None, bool]:
         """Optimistic spinning; True if the mutex was passed to us."""
-        machine = self.machine
-        limit = machine.costs.spin_limit
-        if limit == 0 or context.kind != TASK or self.handoff is not None or not self._owner_runs():
+        limit, owner = self.machine.costs.spin_limit, self.owner
+        runs = owner is not None and owner.cpu is not None and owner.cpu.task is owner
+        if limit == 0 or context.kind != TASK or self.handoff is not None or not runs:
             return False
         context.waiting = self
         self.spinners.append(context)
-        cancel = (
-            None
-            if limit is None
-            else machine.sched.call_in(limit, lambda: self.stop_spinning(context), "mutex spin")
-        )
+        if limit is not None:
+            cancel = self.sched.call_in(limit, lambda: self.stop_spinning(context), "mutex spin")
         yield None
-        if cancel is not None:
+        if limit is not None:
             cancel()
         context.waiting = None
         return self.owner is context
-
-    def _owner_runs(self) -> bool:
-        owner = self.owner
-        return owner is not None and owner.cpu is not None and owner.cpu.task is owner
 
     def stop_spinning(self, context: Context) -> None:
         """No point in spinning any longer, or no right to: `context` goes to sleep instead."""
         if context in self.spinners:
             self.spinners.remove(context)
-            self.machine.sched.at(context, 0)
+            self.sched.at(context, 0)
 
     @coroutine
     def release(self, place: Spot | None = None) -> Wait:
         """`mutex_unlock`."""
-        machine = self.machine
-        context = machine.sched.current
-        if context.innermost is self:
-            context.innermost = self.below
-            if self.key >= 0:
-                context.chain = context.chain.parent  # type: ignore[assignment]
-        elif not self.release_out_of_order(context, place):
-            return
-        self.given_up(context)
-        cost = self._pass_on()
-        if cost:
-            yield cost
+        if self.given_up(self.sched.current, place):
+            cost = self._pass_on()
+            if cost:
+                yield cost
 
     def _pass_on(self) -> int:
         """Who has it next; how long passing it to a spinning thread takes."""
-        machine, cost = self.machine, 0
-        if self.handoff is not None and self.handoff in self.queue:
-            heir = self.handoff
-            self.queue.remove(heir)
-            self.owner = heir
-            machine.sched.wake(heir)
-            return 0
-        self.owner = None
-        if self.spinners and self.handoff is None:
+        cost = 0
+        self.owner = self.handoff
+        if self.handoff is not None:
+            self.queue.remove(self.handoff)
+            self.sched.wake(self.handoff)
+            return cost
+        if self.spinners:
             self.owner = heir = self.spinners.popleft()
             cost = self.line_cost(heir)
-            machine.sched.at(heir, cost)
+            self.sched.at(heir, cost)
         if self.queue:
-            machine.sched.wake(
-                self.queue.popleft()
-            )  # also when a spinner has won: then it loses once, and gets the next one
+            # also when a spinner has won: then it loses once, and gets the next one
+            self.sched.wake(self.queue.popleft())
         return cost
 
-    @coroutine
-    def trylock(self) -> Generator[int | None, None, bool]:
-        """`mutex_trylock`: take it if it is free, never wait."""
-        if self.owner is not None or self.handoff is not None:
-            return False
-        self.take_unwaited(self.machine.sched.current, self.log.spots.at(_getframe(1)))
-        return True
-        yield
-
     def __aenter__(self) -> Awaitable[None]:
-        return self.acquire()
+        return self.acquire(self.log.spots.at(_getframe(1)))
 
-    def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> Awaitable[None]:
+    def __aexit__(self, *_: object) -> Awaitable[None]:
         return self.release()
 
     def owner_sleeps(self) -> None:

@@ -19,7 +19,7 @@ from vtdkit.kernel.memory.pages import Page
 from vtdkit.kernel.record.sites import here
 
 if TYPE_CHECKING:
-    from .host import Host
+    from vtdkit.kernel.machine.host import Host
 
 Wait = Generator[int | None, None, None]
 

@@ -23,49 +23,42 @@ gets the lock (`settle`), whoever gives the lock up enters for it where the hand
 (`direct`): both happen at one instant then. Only a waiter that stands still at that moment, with an
 interrupt on top of it, does it itself when it goes on (`Context.unsettled`).
 
-Guards: `owner`, `queue`, `saved` belong to the lock itself: they change only in its steps. Mirrors
+Guards: `owner` and `queue` belong to the lock itself: they change only in its steps. Mirrors
 include/linux/spinlock.h, kernel/locking/qspinlock.c.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Awaitable, Generator
+from collections.abc import Awaitable
 from sys import _getframe
 from types import TracebackType, coroutine
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vtdkit.kernel.machine.context import Context
 from vtdkit.kernel.machine.engine import DONE, WAIT
 from vtdkit.kernel.record.record import ACQUIRE, RELEASE, SPIN
-from vtdkit.kernel.record.sites import Spot, here
+from vtdkit.kernel.record.sites import Spot
 
-from .base import Lock
+from .base import Block, OwnedLock, Wait
 
 if TYPE_CHECKING:
-    from .host import Host
-
-Wait = Generator[int | None, None, None]
+    from vtdkit.kernel.machine.host import Host
 
 
-class SpinLock(Lock):
+class SpinLock(OwnedLock):
     """Linux's spin lock. `raw=True` is a raw_spinlock_t: the same here, but it may be taken
     under another raw one.
     """
 
-    __slots__ = ("_bh", "_irq", "_irqsave", "direct", "queue", "saved", "spots")
+    __slots__ = ("direct", "spots")
     fair = True  #: first come, first served
 
     def __init__(self, machine: Host, name: str, *, raw: bool = False, subclass: int = 0) -> None:
         super().__init__(machine, name, "raw_spinlock" if raw else "spinlock", subclass)
         self.queue: deque[Context] = deque()
-        self.saved = 0
         self.spots = self.log.spots.table
         self.direct = self.handover == 0 and self.fair  # pass it on at once, to the first in the queue
-        self._irqsave = _IrqSave(self)
-        self._irq = _Irq(self)
-        self._bh = _Bh(self)
 
     # -- taking it -----------------------------------------------------------
 
@@ -78,9 +71,7 @@ class SpinLock(Lock):
             place = self.spots.get(frame.f_lasti)
             if place is None or place.code is not frame.f_code:
                 place = self.log.spots.at(frame)
-        if not context.preempt:
-            context.preempt_at, context.preempt_site = sched.now, place
-        context.preempt += 1
+        context.preempt += 1  # before it waits: a thread that loses its CPU here would keep others waiting
         if self.key >= 0:
             # the validator is told before it waits: it finds a circle of locks also where nobody is stuck
             try:
@@ -89,6 +80,8 @@ class SpinLock(Lock):
                 context.chain = self.check.locking.chain_of(context, self.key, place)
         owner, cpu = self.owner, context.cpu_id
         if owner is not None:
+            if cpu < 0:
+                sched.no_cpu(f"the {self.kind} {self.name}")
             if owner.cpu_id == cpu:
                 self.check.watchdog.spins_for_ever(context, self, place)
             context.waiting = self
@@ -181,14 +174,10 @@ class SpinLock(Lock):
             self.owner, cost = self.next_owner()
             sched.at(self.owner, cost)
             if cost:
-                return self._handed_over(cost, context, place)
-        # `preempt_on`, written out: it is called for every lock
-        context.preempt -= 1
-        if context.preempt:
-            return DONE
-        if now - context.preempt_at > context.longest:
-            self.flags.longest_piece(context, place)
-        return sched.opened() if context.cpu.pending else DONE  # type: ignore[union-attr]
+                return self._handed_over(cost, context)
+        context.preempt -= 1  # `preempt_on`, written out: it comes with every lock
+        pending = not context.preempt and context.cpu.pending  # type: ignore[union-attr]
+        return sched.opened() if pending else DONE
 
     def drop(self, place: Spot | None = None) -> Awaitable[None]:
         """`spin_unlock`, as far as it goes at once: the next waiter, if any, owns the lock after the
@@ -197,10 +186,10 @@ class SpinLock(Lock):
         return self.__aexit__(place=place)
 
     @coroutine
-    def _handed_over(self, cost: int, context: Context, place: Spot | None) -> Wait:
+    def _handed_over(self, cost: int, context: Context) -> Wait:
         """The end of a release that takes time."""
         yield cost
-        if self.flags.preempt_on(context, place):
+        if self.flags.preempt_on(context):
             yield from self.sched.opened()
 
     def next_owner(self) -> tuple[Context, int]:
@@ -220,28 +209,19 @@ class SpinLock(Lock):
         """`spin_unlock`."""
         yield from self.drop()  # type: ignore[misc]
 
-    @coroutine
-    def trylock(self) -> Generator[int | None, None, bool]:
-        """`spin_trylock`: take it if it is free, never wait. True if taken."""
-        if self.owner is not None:
-            return False
-        self.take_unwaited(self.sched.current, self.log.spots.at(_getframe(1)))
-        return True
-        yield
-
-    def irqsave(self) -> _IrqSave:
+    def irqsave(self) -> Block:
         """`spin_lock_irqsave` … `spin_unlock_irqrestore` as a block: interrupts off, then
         back as they were.
         """
-        return self._irqsave
+        return Block(self, "irqsave")
 
-    def irq(self) -> _Irq:
+    def irq(self) -> Block:
         """`spin_lock_irq` … `spin_unlock_irq` as a block: interrupts off, then on whatever they were."""
-        return self._irq
+        return Block(self, "irq")
 
-    def bh(self) -> _Bh:
+    def bh(self) -> Block:
         """`spin_lock_bh` … `spin_unlock_bh` as a block: softirqs off."""
-        return self._bh
+        return Block(self, "bh")
 
 
 class TicketLock(SpinLock):
@@ -271,79 +251,3 @@ class TestAndSetLock(SpinLock):
         heir = self.queue[index]
         del self.queue[index]
         return heir, self.line_cost(heir) * waiting
-
-
-class _Block(ABC):
-    """A spin lock with something switched off around it; used with `async with`."""
-
-    __slots__ = ("lock",)
-
-    def __init__(self, lock: SpinLock) -> None:
-        self.lock = lock
-
-    def off(self, place: Spot) -> int:
-        """Switch it off; what `on` needs to put it back."""
-        return self.lock.flags.local_irq_save(place)
-
-    @abstractmethod
-    def on(self, flags: int, place: Spot) -> Awaitable[None]:
-        """Switch it on again."""
-
-    def __aenter__(self) -> Awaitable[None]:
-        lock = self.lock
-        place = lock.log.spots.at(_getframe(1))
-        flags = self.off(place)
-        rest = lock.take(place)
-        if rest is DONE:
-            lock.saved = flags
-            return DONE
-        return self._has_waited(rest, flags)
-
-    @coroutine
-    def _has_waited(self, rest: Any, flags: int) -> Wait:
-        yield from rest
-        self.lock.saved = flags  # only now: until then it is the owner's
-
-    def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> Awaitable[None]:
-        lock, place = self.lock, here()
-        flags = lock.saved
-        rest = lock.drop(place)
-        return self.on(flags, place) if rest is DONE else self._has_left(rest, flags, place)
-
-    @coroutine
-    def _has_left(self, rest: Any, flags: int, place: Spot) -> Wait:
-        yield from rest
-        yield from self.on(flags, place)  # type: ignore[misc]  # a generator of ours
-
-
-class _IrqSave(_Block):
-    """What `lock.irqsave()` gives. The saved flags live in the lock, which only its owner touches."""
-
-    __slots__ = ()
-
-    def on(self, flags: int, place: Spot) -> Awaitable[None]:
-        return self.lock.flags.local_irq_restore(flags, place)
-
-
-class _Irq(_Block):
-    """What `lock.irq()` gives."""
-
-    __slots__ = ()
-
-    def on(self, flags: int, place: Spot) -> Awaitable[None]:
-        return self.lock.flags.local_irq_restore(0, place)
-
-
-class _Bh(_Block):
-    """What `lock.bh()` gives."""
-
-    __slots__ = ()
-
-    def off(self, place: Spot) -> int:
-        self.lock.flags.local_bh_disable(place)
-        return 0
-
-    def on(self, flags: int, place: Spot) -> Awaitable[None]:
-        return self.lock.flags.local_bh_enable(place)

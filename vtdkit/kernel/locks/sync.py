@@ -15,7 +15,7 @@ from vtdkit.kernel.machine.context import Context
 from vtdkit.kernel.record.sites import Spot, here
 
 if TYPE_CHECKING:
-    from .host import Host
+    from vtdkit.kernel.machine.host import Host
 
 Wait = Generator[int | None, None, None]
 
@@ -121,7 +121,7 @@ class SeqCount:
     @coroutine
     def write_begin(self) -> Wait:
         """The count becomes odd; preemption is off until `write_end`."""
-        self.machine.irq.preempt_disable()
+        self.machine.irq.preempt_disable(here())
         yield from self.word.add_return(1)
 
     @coroutine
@@ -290,7 +290,7 @@ class PerCpuCounter:
     @coroutine
     def add(self, n: int) -> Wait:
         """Add on this CPU."""
-        self.machine.irq.preempt_disable()
+        self.machine.irq.preempt_disable(here())
         cpu = self.machine.sched.current.cpu_id
         self.local[cpu] += n
         if abs(self.local[cpu]) >= self.batch:

@@ -52,13 +52,10 @@ class Context:
         "irqstate",
         "kind",
         "late",
-        "longest",
-        "longest_at",
         "name",
         "off_since",
         "pinned",
         "preempt",
-        "preempt_at",
         "preempt_site",
         "rcu",
         "result",
@@ -86,10 +83,7 @@ class Context:
         self.irqstate = {HARDIRQ: HARD_OFF | SOFT_OFF, SOFTIRQ: SOFT_OFF}.get(kind, 0)
         self.bh_count = 0
         self.preempt = 0
-        self.preempt_at = 0
-        self.preempt_site: Spot | None = None
-        self.longest = 0  # preemption off, longest piece in ns
-        self.longest_at: tuple[Spot | None, Spot | None] = (None, None)  # where that one began and ended
+        self.preempt_site: Spot | None = None  # where `preempt_disable` was called last
         self.off_since: tuple[int, Spot | None] = (0, None)
         self.chain = chain  # what it holds, as the lock validator remembers it
         self.innermost: Any = None  # the lock (or share of one) taken last, see `held`
@@ -143,11 +137,6 @@ class Context:
                 above = above.below
             above.below = hold.below
         hold.below = None
-
-    @property
-    def in_atomic(self) -> bool:
-        """Linux's `in_atomic() || irqs_disabled()`: sleeping here is a bug."""
-        return self.preempt > 0 or self.irqstate != 0 or self.kind != TASK
 
     def why_atomic(self) -> str:
         """The counters Linux prints beside "sleeping function called from invalid context"."""

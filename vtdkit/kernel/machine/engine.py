@@ -119,9 +119,7 @@ class Engine:
         if kind == AGENT:
             context.vc = None
         else:
-            longest = context.longest, context.longest_at
             Context.__init__(context, context.id, name, kind, self.machine.check.root_chain(kind))
-            context.longest, context.longest_at = longest
         context.epoch = epoch
         return context
 

@@ -1,82 +1,48 @@
-"""What the parts at the bottom of a machine need of it: somebody to tell, and a record to write into.
+"""A machine, as its parts and its primitives see it. Nothing below `machine.py` names `Machine`.
 
-Engine, scheduler and interrupt flags know no checker and no lock; what they pass on goes through here.
+The parts hold each other through this alone, so that the explorer can put others in their places
+(`Machine.make`), and so that no module has to import one that imports it.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
-
-from .costs import Costs
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from vtdkit.kernel.checkers.lockdep.chain import Chain
-    from vtdkit.kernel.record.sites import Spot
+    import random
 
-    from .context import Context
+    from vtdkit.kernel.checkers.checks import Checks
+    from vtdkit.kernel.locks.rcu import Rcu
+    from vtdkit.kernel.memory.allocator import PageAllocator
+
+    from .costs import Costs
+    from .irqflags import IrqFlags
     from .scheduling import Scheduler
+    from .statistics import Statistics
+    from .steps import Steps
 
-Clock = dict[int, int]
-
-
-class Watch(Protocol):
-    """Who wants to know what contexts do (`vtdkit.kernel.checkers.checks`)."""
-
-    def root_chain(self, kind: str) -> Chain:
-        """The chain of held locks that a context of this kind begins with."""
-
-    def known_here(self) -> Clock | None:
-        """What the running context knows to have happened before."""
-
-    def follow(self, context: Context, known: Clock | None) -> None:
-        """What is `known` happened before anything `context` does."""
-
-    def entered(self, context: Context) -> None:
-        """An interrupt handler starts."""
-
-    def left(self, context: Context) -> None:
-        """An interrupt handler has ended."""
-
-    def ended(self, context: Context) -> None:
-        """A thread has ended."""
-
-    def stands_still(self, boot: Context, contexts: list[Context]) -> None:
-        """The machine stands still: what is started next comes after all that was done."""
-
-    def failed(self, error: BaseException) -> None:
-        """The running context has raised."""
-
-    def slept_in_interrupt(self, context: Context) -> None:
-        """Something that is no thread wanted to sleep."""
-
-    def irqs_switched(self, context: Context, on: bool, place: Spot) -> None:
-        """Hard interrupts of `context` went off or on."""
-
-    def softirqs_on(self, context: Context, place: Spot) -> None:
-        """Softirqs of `context` came back on."""
-
-
-class Log(Protocol):
-    """Where events go (`statistics`)."""
-
-    def note(self, context: Context, kind: int, obj: int = 0) -> None:
-        """Record an event of a context, now."""
-
-    def housekeeping(self) -> None:
-        """Now and then: compact records."""
-
-    def word(self, what: str) -> int:
-        """The number in the record of something that is waited for and is no lock."""
+T = TypeVar("T")
 
 
 class Host(Protocol):
-    """The machine, as its own lower parts see it."""
+    """The parts of a machine."""
 
     costs: Costs
+    random: random.Random
+    sched: Scheduler
+    irq: IrqFlags
+    stat: Statistics
+    steps: Steps
+    check: Checks
+    rcu: Rcu
+    pages: PageAllocator
 
-    @property
-    def check(self) -> Watch: ...
-    @property
-    def stat(self) -> Log: ...
-    @property
-    def sched(self) -> Scheduler: ...
+    def make(self, cls: Callable[..., T], *args: Any, **options: Any) -> T:
+        """A primitive of this machine."""
+
+    def kfree(self, obj: Any) -> Any:
+        """Give a driver object back."""
+
+    def free_page(self, page: Any) -> Any:
+        """Give a page back."""

@@ -2,9 +2,8 @@
 `local_bh_disable`, `preempt_disable`.
 
 Switching off never waits. Switching on may: what was pending on the CPU runs first, so those are awaited.
-How long interrupts were kept off is summed up by context name; of preemption the longest piece of each
-context is kept, with the places where it went off and on (the kernel's irqsoff and preemptoff tracers
-keep the longest piece).
+How long interrupts were kept off is summed up by context name, with the places of the longest stretch (the
+kernel's irqsoff tracer keeps the longest). A thread that ends with any of the three off is reported.
 
 Mirrors include/linux/irqflags.h, include/linux/preempt.h, kernel/softirq.c.
 """
@@ -15,6 +14,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from sys import _getframe
 from types import coroutine
+from typing import Any
 
 from vtdkit.kernel.record.record import IRQ_OFF, IRQ_ON
 from vtdkit.kernel.record.sites import ANYWHERE, NOWHERE, Site, Spot, here, site
@@ -24,10 +24,12 @@ from .host import Host
 from .scheduling import Handler
 from .timers import IrqLine, Timer
 
+Wait = Generator[int | None, None, None]
+
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """How long something was kept off, in ns: how often, in all, the longest, and where that
+    """How long hard interrupts were kept off, in ns: how often, in all, the longest, and where that
     one began and ended.
     """
 
@@ -36,37 +38,6 @@ class Latency:
     longest: int = 0
     began: Site = NOWHERE
     ended: Site = NOWHERE
-
-    def __str__(self) -> str:
-        return (
-            f"{self.count} times, {self.total} ns in all, longest {self.longest} ns from "
-            f"{self.began} to {self.ended}"
-        )
-
-
-class _Meter:
-    """Adds up latencies; turned into a `Latency` when somebody asks."""
-
-    __slots__ = ("began", "count", "ended", "longest", "total")
-
-    def __init__(self) -> None:
-        self.count = self.total = self.longest = 0
-        self.began: Spot | None = None
-        self.ended: Spot | None = None
-
-    def add(self, ns: int) -> bool:
-        """Count one more; True if it is the longest so far, and the caller is to say from where
-        to where it was.
-        """
-        self.count += 1
-        self.total += ns
-        if ns <= self.longest and self.count > 1:
-            return False
-        self.longest = ns
-        return True
-
-    def value(self) -> Latency:
-        return Latency(self.count, self.total, self.longest, site(self.began), site(self.ended))
 
 
 class IrqFlags:
@@ -78,27 +49,18 @@ class IrqFlags:
         self.machine = machine
         self.sched = machine.sched
         self.timers: list[Timer] = []
-        self.in_flight = 0  # interrupts of lines that were raised and whose handler has not ended
-        self._waiting: list[Context] = []  # for there to be none
-        self._irqsoff: dict[str, _Meter] = {}
+        self._off: dict[str, list[Any]] = {}  # by context name: the values of a `Latency`, spots for sites
 
     def irqsoff(self, context: str = "") -> Latency:
         """How long hard interrupts were off, over all contexts or in the one of that
         name (handlers not counted).
         """
-        return _sum(self._irqsoff, context)
-
-    def preemptoff(self, context: str = "") -> Latency:
-        """The longest time preemption was off in one piece (spin locks, `_bh`, `preempt_disable`), over
-        all contexts or one.
-
-        Only each context's longest piece is kept: `count` and `total` are of those.
-        """
-        ran = [c for c in self.sched.contexts if c.longest and (not context or c.name == context)]
-        if not ran:
+        rows = [row for name, row in self._off.items() if context in ("", name)]
+        if not rows:
             return Latency()
-        worst = max(ran, key=lambda c: c.longest)
-        return Latency(len(ran), sum(c.longest for c in ran), worst.longest, *map(site, worst.longest_at))
+        _, _, longest, began, ended = max(rows, key=lambda row: row[2])
+        count, total = (sum(row[n] for row in rows) for n in (0, 1))
+        return Latency(count, total, longest, site(began), site(ended))
 
     # -- hard interrupts -----------------------------------------------------
 
@@ -115,7 +77,7 @@ class IrqFlags:
         return flags
 
     @coroutine
-    def local_irq_restore(self, flags: int, where: Spot | None = None) -> Generator[int | None, None, None]:
+    def local_irq_restore(self, flags: int, where: Spot | None = None) -> Wait:
         """Put hard interrupts back as they were when `flags` was saved; pending ones are
         handled before it returns.
         """
@@ -124,9 +86,12 @@ class IrqFlags:
             place = where or ANYWHERE.at(_getframe(1))
             if context.kind != HARDIRQ:
                 since, began = context.off_since
-                meter = self._irqsoff.setdefault(context.name, _Meter())
-                if meter.add(self.sched.now - since):
-                    meter.began, meter.ended = began, place
+                row = self._off.setdefault(context.name, [0, 0, -1, None, None])
+                ns = self.sched.now - since
+                row[0] += 1
+                row[1] += ns
+                if ns > row[2]:
+                    row[2:] = ns, began, place
             context.irqstate &= ~HARD_OFF
             self.machine.check.irqs_switched(context, True, place)
             self.machine.stat.note(context, IRQ_ON)
@@ -138,7 +103,7 @@ class IrqFlags:
         self.local_irq_save(here())
 
     @coroutine
-    def local_irq_enable(self) -> Generator[int | None, None, None]:
+    def local_irq_enable(self) -> Wait:
         """Switch hard interrupts on, whatever they were."""
         yield from self.local_irq_restore(0, here())
 
@@ -147,62 +112,47 @@ class IrqFlags:
     def local_bh_disable(self, where: Spot | None = None) -> None:
         """Keep softirqs from running on this CPU; nests."""
         context = self.sched.current
+        self.preempt_disable(where or here())
         context.bh_count += 1
-        self.preempt_off(context, where or here())
         if context.kind == TASK:
             context.irqstate |= SOFT_OFF
 
     @coroutine
-    def local_bh_enable(self, where: Spot | None = None) -> Generator[int | None, None, None]:
+    def local_bh_enable(self, where: Spot | None = None) -> Wait:
         """Undo one `local_bh_disable`; softirqs that came up meanwhile run before the last one returns."""
         context = self.sched.current
         if not context.bh_count:
             raise RuntimeError(f"{context.name}: local_bh_enable without local_bh_disable")
         context.bh_count -= 1
-        place = where or here()
         if not context.bh_count and context.kind == TASK:
             context.irqstate &= ~SOFT_OFF
-            self.machine.check.softirqs_on(context, place)
-        self.preempt_on(context, place)
-        if not context.bh_count and context.cpu is not None and context.cpu.pending:
+            self.machine.check.softirqs_on(context, where or here())
+        pending = self.preempt_on(context)
+        if pending or (not context.bh_count and context.cpu is not None and context.cpu.pending):
             yield from self.sched.opened()  # softirqs run here also under a spin lock
 
     # -- preemption ----------------------------------------------------------
 
-    def preempt_disable(self) -> None:
+    def preempt_disable(self, where: Spot | None = None) -> None:
         """Keep this thread on its CPU; nests."""
-        self.preempt_off(self.sched.current, here())
+        context = self.sched.current
+        context.preempt += 1
+        context.preempt_site = where or here()
 
     @coroutine
-    def preempt_enable(self) -> Generator[int | None, None, None]:
+    def preempt_enable(self) -> Wait:
         """Undo one `preempt_disable`; a thread whose turn has come runs first."""
         context = self.sched.current
         if context.preempt <= 0:
             raise RuntimeError(f"{context.name}: preempt_enable without preempt_disable")
-        if self.preempt_on(context, here()):
+        if self.preempt_on(context):
             yield from self.sched.opened()
 
-    def preempt_off(self, context: Context, place: Spot) -> None:
-        """The bookkeeping of switching it off, once more."""
-        if not context.preempt:
-            context.preempt_at, context.preempt_site = self.sched.now, place
-        context.preempt += 1
-
-    def preempt_on(self, context: Context, place: Spot | None) -> bool:
+    @staticmethod
+    def preempt_on(context: Context) -> bool:
         """The bookkeeping of switching it on, once; True if something waits for the CPU to open up."""
         context.preempt -= 1
-        if context.preempt:
-            return False
-        if self.sched.now - context.preempt_at > context.longest:
-            self.longest_piece(context, place)
-        return context.cpu is not None and context.cpu.pending
-
-    def longest_piece(self, context: Context, place: Spot | None) -> None:
-        """Preemption was off longer than ever in this context, until now."""
-        context.longest, context.longest_at = (
-            self.sched.now - context.preempt_at,
-            (context.preempt_site, place),
-        )
+        return not context.preempt and context.cpu is not None and context.cpu.pending
 
     # -- questions a driver may ask ------------------------------------------
 
@@ -228,39 +178,10 @@ class IrqFlags:
 
     def line(self, name: str, handler: Handler, cpu: int = 0) -> IrqLine:
         """An interrupt line: `line.fire()` has `handler()` run in hard interrupt context on its CPU."""
-        return IrqLine(self, name, handler, cpu)
-
-    def handled(self) -> None:
-        """The handler of a line's interrupt has ended."""
-        self.in_flight -= 1
-        if not self.in_flight:
-            waiting, self._waiting = self._waiting, []
-            for context in waiting:
-                self.sched.at(context, 0)
-
-    @coroutine
-    def quiet(self) -> Generator[int | None, None, None]:
-        """Wait, beside the CPUs, until every interrupt that a line has raised has been handled."""
-        while self.in_flight:
-            self._waiting.append(self.sched.current)
-            yield None
+        return IrqLine(self.sched, name, handler, cpu)
 
     def timer(self, name: str, function: Handler, cpu: int | None = None) -> Timer:
         """A `struct timer_list`: `timer.mod(ns)` has `function()` run in softirq context that much later."""
         timer = Timer(self.sched, name, function, cpu)
         self.timers.append(timer)
         return timer
-
-
-def _sum(meters: dict[str, _Meter], context: str) -> Latency:
-    values = [meter.value() for name, meter in meters.items() if not context or name == context]
-    if not values:
-        return Latency()
-    worst = max(values, key=lambda value: value.longest)
-    return Latency(
-        sum(v.count for v in values),
-        sum(v.total for v in values),
-        worst.longest,
-        worst.began,
-        worst.ended,
-    )

@@ -17,13 +17,14 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Generator
 from functools import partial
 from types import coroutine
-from typing import Any
+from typing import Any, NoReturn
 
 from vtdkit.kernel.record.record import END, IRQ_ENTER, IRQ_EXIT, RUN, SLEEP, WAIT, WAIT_END, WAKE
+from vtdkit.kernel.record.sites import driver_here, site
 
 from .context import AGENT, HARD_OFF, HARDIRQ, SOFTIRQ, TASK, Context, Cpu
 from .engine import Engine
-from .host import Clock, Host
+from .host import Host
 
 Handler = Callable[[], Coroutine[Any, Any, Any]]
 
@@ -55,6 +56,14 @@ class Scheduler(Engine):
         """Record what becomes of a context; what is no CPU's work has no row in a timeline."""
         if context.cpu_id >= 0:
             self.machine.stat.note(context, kind, obj)
+
+    def no_cpu(self, what: str) -> NoReturn:
+        """Something is used that only code on a CPU of this machine can use. Raises RuntimeError."""
+        who = "code of another machine" if self.current is self.boot else f"the device {self.current.name}"
+        raise RuntimeError(
+            f"{what} is used by {who}, at {site(driver_here())}; only threads and handlers of the machine "
+            "that it was made by can use it"
+        )
 
     # -- threads -------------------------------------------------------------
 
@@ -232,7 +241,7 @@ class Scheduler(Engine):
             return top is not cpu.top
         return False
 
-    def _push(self, cpu: Cpu, kind: str, name: str, handler: Handler, known: Clock | None) -> None:
+    def _push(self, cpu: Cpu, kind: str, name: str, handler: Handler, known: dict[int, int] | None) -> None:
         cpu.update_pending()
         below = cpu.top
         if below is not None and not below.suspended:

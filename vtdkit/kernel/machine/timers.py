@@ -6,16 +6,13 @@ changed in one step.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from vtdkit.kernel.record.sites import Spot, here
 
 if TYPE_CHECKING:
-    from .irqflags import IrqFlags
-    from .scheduling import Scheduler
-
-Handler = Callable[[], Coroutine[Any, Any, Any]]
+    from .scheduling import Handler, Scheduler
 
 
 class IrqLine:
@@ -23,8 +20,8 @@ class IrqLine:
     `cpu` runs, interrupts off.
     """
 
-    def __init__(self, irq: IrqFlags, name: str, handler: Handler, cpu: int) -> None:
-        self.irq = irq
+    def __init__(self, sched: Scheduler, name: str, handler: Handler, cpu: int) -> None:
+        self.sched = sched
         self.name = name
         self.handler = handler
         self.cpu = cpu
@@ -35,18 +32,10 @@ class IrqLine:
         CPU has interrupts off.
         """
         self.raised += 1
-        self.irq.in_flight += 1
-        sched = self.irq.sched
-        target = sched.cpus[self.cpu]
+        sched, target = self.sched, self.sched.cpus[self.cpu]
         sched.call_in(
-            ns + sched.costs.irq, lambda: sched.interrupt(target, self.name, self._handle), self.name
+            ns + sched.costs.irq, lambda: sched.interrupt(target, self.name, self.handler), self.name
         )
-
-    async def _handle(self) -> None:
-        try:
-            await self.handler()
-        finally:
-            self.irq.handled()
 
     def __repr__(self) -> str:
         return f"<irq {self.name} on CPU{self.cpu}, raised {self.raised} times>"
@@ -71,11 +60,10 @@ class Timer:
 
     def mod(self, ns: int) -> None:
         """`mod_timer`: have it expire `ns` nanoseconds from now, whatever was set before."""
-        sched = self.sched
         self.delete()
         self.armed = here()
-        number = self.cpu if self.cpu is not None else max(sched.current.cpu_id, 0)
-        self._cancel = sched.call_in(ns, lambda: self._expire(number), self.name)
+        number = self.cpu if self.cpu is not None else max(self.sched.current.cpu_id, 0)
+        self._cancel = self.sched.call_in(ns, lambda: self._expire(number), self.name)
 
     def delete(self) -> None:
         """`del_timer`: do not expire. A function already running is not waited for."""

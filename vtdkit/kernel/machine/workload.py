@@ -1,8 +1,8 @@
 """A load: many threads that do the same thing over and over, with pauses in between, and what came of it.
 
-A *closed* load has a fixed number of threads; each thinks, does its work, thinks again. It stops by count or by
-time. A pause is a number of nanoseconds, or drawn: each thread has a stream of random numbers that depends on
-the machine's seed and its own number, and on nothing else.
+A *closed* load has a fixed number of threads; each thinks, does its work, thinks again. It stops by count or
+by time. A pause is a number of nanoseconds, or drawn: each thread has a stream of random numbers that depends
+on the machine's seed and its own number, and on nothing else.
 
 Example::
 

@@ -24,7 +24,7 @@ from .injection import Faults
 from .pages import NUMA_NO_NODE, PAGE_SHIFT, POISON, WORDS, Page
 
 if TYPE_CHECKING:
-    from .host import Host
+    from vtdkit.kernel.machine.host import Host
 
 
 class PageAllocator:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from vtdkit.kernel.record.sites import Spot
 
 if TYPE_CHECKING:
-    from .host import Host
+    from vtdkit.kernel.machine.host import Host
 
 
 class Faults:

@@ -23,7 +23,7 @@ from vtdkit.kernel.record.sites import Spot, here
 from .objects import KObject, shared
 
 if TYPE_CHECKING:
-    from .host import Host
+    from vtdkit.kernel.machine.host import Host
 
 
 class ListHead(KObject):

@@ -35,7 +35,7 @@ from vtdkit.kernel.checkers.races import Cell
 from vtdkit.kernel.record.sites import ANYWHERE, Spot, here
 
 if TYPE_CHECKING:
-    from .host import Host
+    from vtdkit.kernel.machine.host import Host
 
 
 class shared(property):

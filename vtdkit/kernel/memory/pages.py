@@ -21,7 +21,7 @@ from vtdkit.kernel.machine.engine import DONE
 from vtdkit.kernel.record.sites import Spot
 
 if TYPE_CHECKING:
-    from .host import Host
+    from vtdkit.kernel.machine.host import Host
 
 PAGE_SHIFT = 12
 WORDS = 512  # `index >> 9` is not 0 for any other index

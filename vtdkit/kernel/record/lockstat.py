@@ -1,9 +1,10 @@
 """Lock statistics: the counters of /proc/lock_stat and the records of `perf lock contention`.
 
-The locks count (`locks/log.py`), this module says what is counted. Four moments of a lock matter: somebody asks for it,
-has to wait (contended), gets it (acquired), lets it go. Waiting lasts from contended to acquired, holding
-from acquired to release. Per lock class, readers and writers apart; the places are the class's, as in the
-kernel (kernel/locking/lockdep.c: __lock_contended(), __lock_acquired(), lock_release_holdtime()).
+The locks count (`locks/log.py`), this module says what is counted. Four moments of a lock matter: somebody
+asks for it, has to wait (contended), gets it (acquired), lets it go. Waiting lasts from contended to
+acquired, holding from acquired to release. Per lock class, readers and writers apart; the places are the
+class's, as in the kernel (kernel/locking/lockdep.c: __lock_contended(), __lock_acquired(),
+lock_release_holdtime()).
 
 What must hold in every run: contentions <= acquisitions once nobody waits any more; con_bounces <=
 contentions; acq_bounces <= acquisitions; min <= avg <= max; one lock that is held alone: hold_total <= time
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
+
 
 @dataclass(frozen=True, slots=True)
 class Side:

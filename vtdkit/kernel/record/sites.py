@@ -124,6 +124,16 @@ def here(depth: int = 1) -> Spot:
     return ANYWHERE.at(sys._getframe(depth + 1))
 
 
+def driver_here() -> Spot | None:
+    """The place in the innermost frame that is not this room's: the line of whoever uses the kernel."""
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None:
+        if "/vtdkit/kernel/" not in frame.f_code.co_filename.replace("\\", "/"):
+            return ANYWHERE.at(frame)
+        frame = frame.f_back
+    return None
+
+
 def site(place: Spot | Site | None) -> Site:
     """The readable form of a place."""
     return NOWHERE if place is None else place if isinstance(place, Site) else place.site

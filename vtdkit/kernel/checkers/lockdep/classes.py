@@ -64,6 +64,7 @@ KINDS: dict[str, Kind] = {
     )
 }
 
+
 class LockClass:
     """One class. Written by the validator only; callers read `id`, `name`, `key()` and `characters`.
 

@@ -131,4 +131,3 @@ def wait_context(attempt: Attempt, outer: str, allowed: str, limit: str) -> list
         "A lock that sleeps must not be taken inside one that spins,",
         "nor one that sleeps on PREEMPT_RT inside one that never sleeps.",
     ]
-

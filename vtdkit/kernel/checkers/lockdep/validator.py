@@ -72,9 +72,7 @@ class Lockdep:
         """How many distinct problems were reported."""
         return self._findings.count
 
-    def lock_class(
-        self, name: str, *, subclass: int = 0, kind: str = "spinlock"
-    ) -> LockClass:
+    def lock_class(self, name: str, *, subclass: int = 0, kind: str = "spinlock") -> LockClass:
         """The class of this name and subclass, made when first asked for.
 
         `kind` names the primitive (see `classes.KINDS`). Raises ValueError for an unknown kind, a subclass

@@ -10,6 +10,7 @@ from typing import Any
 
 from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.memory import Memory
+from vtdkit.vtd.queue.ring import QueueStep
 from vtdkit.vtd.quirks import SPECIFICATION, Quirks
 from vtdkit.vtd.requests import Request
 from vtdkit.vtd.unit.unit import RemappingUnit
@@ -135,6 +136,16 @@ def bring_up(unit: RemappingUnit, root: int) -> None:
     unit.write(RTADDR, root, 8)
     command(unit, SRTP)
     command(unit, TE)
+
+
+def drain(unit: RemappingUnit) -> list[QueueStep]:
+    """Step until there is nothing left to do; what each step did."""
+    steps: list[QueueStep] = []
+    while (step := unit.step()) is not None:
+        steps.append(step)
+        if step.outcome == "blocked":
+            break
+    return steps
 
 
 def legacy(**context: Any) -> tuple[Tables, int]:

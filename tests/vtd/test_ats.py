@@ -24,6 +24,7 @@ from .rig import (
     W,
     bring_up,
     command,
+    drain,
     legacy,
     read,
     scalable,
@@ -224,7 +225,7 @@ def submit(tables: Tables, unit: RemappingUnit, queue: tuple[int, list[int]], *d
         tables.memory[base + 16 * tail[0] + 8] = raw >> 64
         tail[0] += 1
     unit.write(IQT, 16 * tail[0], 8)
-    unit.drain()
+    drain(unit)
 
 
 def test_an_endpoint_keeps_using_what_it_was_told_until_it_is_told_otherwise() -> None:

@@ -140,7 +140,6 @@ def test_random_tables_can_be_surveyed_or_are_refused(seed: int) -> None:
 def test_random_register_traffic_raises_nothing(seed: int) -> None:
     rng = random.Random(seed)
     unit = unit_over(nonsense(seed), seed)
-    unit.diagnose = True
     offsets = [unit.registers.offset(name) for name in unit.registers.names]
     for _ in range(40):
         offset = rng.choice(offsets) & ~7

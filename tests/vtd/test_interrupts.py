@@ -11,7 +11,7 @@ from vtdkit.vtd.quirks import QEMU_7_2
 from vtdkit.vtd.requests import Fault, Interrupt, Request, Translation
 
 from .cases import IRTE_HIGH, IRTE_LOW, interrupts, msi
-from .rig import IQA, IQT, IRTA, QIE, SID, SIRTP, TE, command, legacy, read, write
+from .rig import IQA, IQT, IRTA, QIE, SID, SIRTP, TE, command, drain, legacy, read, write
 
 
 def delivered(answer: Translation | Fault) -> Interrupt:
@@ -194,11 +194,11 @@ def test_entries_are_cached_until_their_index_is_invalidated() -> None:
     assert vectors == [0x31] * 4
     tables.memory[base] = 0x4 | 1 << 4 | 1 << 27 | 2 << 32
     unit.write(IQT, 16, 8)
-    unit.drain()
+    drain(unit)
     assert [delivered(unit.translate(msi(i))).vector for i in range(4)] == [0x31, 0x31, 0x77, 0x77]
     tables.memory[base + 16] = 0x4
     unit.write(IQT, 32, 8)
-    unit.drain()
+    drain(unit)
     assert [delivered(unit.translate(msi(i))).vector for i in range(4)] == [0x77] * 4
 
 

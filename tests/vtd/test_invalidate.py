@@ -13,7 +13,7 @@ from vtdkit.vtd.caches.invalidate import page_range, same_function
 from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.unit.unit import RemappingUnit
 
-from .rig import IQA, IQT, QIE, SID, Tables, command, legacy, read, scalable
+from .rig import IQA, IQT, QIE, SID, Tables, command, drain, legacy, read, scalable
 
 CAPS = Capabilities.scalable(HAW=46, iotlb_entries=64, structure_entries=64)
 # PASID: (translation type, domain id)
@@ -49,7 +49,7 @@ def run(tables: Tables, unit: RemappingUnit, raw: int) -> None:
     for word in range(4):
         tables.memory[base + 8 * word] = raw >> 64 * word & (1 << 64) - 1
     unit.write(IQT, 32, 8)
-    assert [step.outcome for step in unit.drain()] == ["done"]
+    assert [step.outcome for step in drain(unit)] == ["done"]
 
 
 def translations(unit: RemappingUnit) -> set[tuple[int | None, int]]:
@@ -193,7 +193,7 @@ def test_in_legacy_mode_context_commands_go_by_domain_and_source(raw: int, left:
     command(unit, QIE)
     tables.memory[base] = raw
     unit.write(IQT, 16, 8)
-    unit.drain()
+    drain(unit)
     assert unit.caches is not None
     assert {tag.sid for tag in unit.caches.context} == left
 

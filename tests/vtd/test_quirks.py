@@ -38,6 +38,7 @@ from .rig import (
     R,
     Tables,
     command,
+    drain,
     legacy,
     read,
     scalable,
@@ -282,7 +283,7 @@ def queued(
             raw >> 64,
         )
     unit.write(IQT, size * len(descriptors), 8)
-    unit.drain()
+    drain(unit)
     return unit
 
 
@@ -319,7 +320,7 @@ def _(q: Quirks) -> Any:
     memory: Any = unit.memory
     memory[unit.queue.base] = 0x11
     unit.write(FSTS, IQE)
-    return len(unit.drain())
+    return len(drain(unit))
 
 
 @scenario("disable_needs_wait", False, True)

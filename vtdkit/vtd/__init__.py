@@ -30,7 +30,7 @@ __getattr__, __dir__, __all__ = face(
         "registers": "BadRegisterAccess Message",
         "requests": "BadRequest bdf Completion Fault Interrupt Request sid Translation",
         "tables": "Entry Field Structure",
-        "unit": "Hooks Note RemappingUnit",
+        "unit": "Hooks RemappingUnit",
         "walk": "Access Step Walk",
     },
 )

@@ -1,7 +1,7 @@
 """Everything about a remapping unit that the specification leaves to whoever builds one.
 
 `Capabilities` is one frozen record. What software can read of it is CAP and ECAP (`.cap`, `.ecap`, derived,
-never set); the rest is size and temperament: how many entries a cache holds, whether a command takes time,
+never set); the rest is size and temperament: how many entries a cache holds,
 which of two conditions in one entry is reported first. Units can coexist with different records; there are no
 globals.
 
@@ -130,8 +130,6 @@ class Capabilities:
     # temperament
     reserved_first: bool = False
     fault_compression: bool = False
-    refuse_enable_without_pointer: bool = False
-    deferred: bool = False
 
     def check(self) -> None:
         """Raises BadCapabilities if no unit can be built with this."""

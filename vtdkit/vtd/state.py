@@ -25,7 +25,6 @@ from .registers.events import Event
 from .registers.file import RegisterFile
 from .requests import Fault, Request, Translation
 from .walk.rules import Rules
-from .walk.space import Space
 
 
 class State(Protocol):
@@ -56,9 +55,6 @@ class Walked(State, Protocol):
 
     rules: Rules
 
-    @property
-    def diagnostics(self) -> Watcher: ...
-
     def protected(self, low: int, high: int) -> bool:
         """Whether an access from `low` up to but not including `high` hits a protected memory region."""
         ...
@@ -76,9 +72,6 @@ class Queued(State, Protocol):
 
     @property
     def hooks(self) -> Outgoing: ...
-
-    @property
-    def diagnostics(self) -> Watcher: ...
 
 
 class Asked(State, Protocol):
@@ -129,15 +122,3 @@ class Outgoing(Protocol):
     """Where status writes go."""
 
     def status_write(self, address: int, data: int) -> None: ...
-
-
-class Watcher(Protocol):
-    """Who keeps notes about software that breaks rules (`unit/diagnostics.py`)."""
-
-    def space_used(self, space: Space) -> None:
-        """A context or PASID entry led a request to a page table."""
-        ...
-
-    def domain_invalidated(self, did: int | None) -> None:
-        """The IOTLB was invalidated for a domain, or (None) for all."""
-        ...

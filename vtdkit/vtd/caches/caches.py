@@ -62,6 +62,9 @@ class Lru(Generic[E]):
             del self._entries[key]
         return len(keys)
 
+    def clear(self) -> None:
+        self._entries.clear()
+
     def share(self, other: Lru[E]) -> None:
         """Take over what `other` holds; the entries are immutable, so the two can go separate ways."""
         self._entries = dict(other._entries)
@@ -270,7 +273,7 @@ class Caches:
     def clear(self) -> None:
         """Drop everything, as SRTP with ESRTPS does."""
         for cache in (self.context, self.pasid, self.first, self.second, self.iotlb):
-            cache.drop(lambda _: True)
+            cache.clear()
 
     def __repr__(self) -> str:
         sizes = (("context", self.context), ("PASID", self.pasid), ("IOTLB", self.iotlb))

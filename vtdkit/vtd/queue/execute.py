@@ -16,7 +16,6 @@ from vtdkit.vtd.tables import descriptors
 from vtdkit.vtd.tables.layout import Entry
 
 Outcome: TypeAlias = Literal["done", "pending", "blocked", "error"]
-_PAGE = 3
 _IOTLB_FIELDS = descriptors.IOTLB_INV.picker("DID", "G", "ADDR", "AM", "IH")
 
 
@@ -35,8 +34,6 @@ def _context(unit: Queued, entry: Entry) -> Outcome:
 def _iotlb(unit: Queued, entry: Entry) -> Outcome:
     did, granularity, address, mask, hint = _IOTLB_FIELDS(entry.raw)
     did &= unit.capabilities.did_mask
-    if granularity != _PAGE:
-        unit.diagnostics.domain_invalidated(None if granularity == GLOBAL else did)
     invalidate.iotlb(unit.caches, granularity, did, address, mask, keep_structures=bool(hint))
     return "done"
 

@@ -1,9 +1,8 @@
 """`RemappingUnit`: one piece of hardware, put together. Nothing below this room imports it.
 
-unit.py         what it is made of, and everything it can be asked
-commands.py     what writing a register sets off
-hooks.py        what leaves it other than answers: messages, status writes
-diagnostics.py  notes about software that breaks rules
+unit.py      what it is made of, and everything it can be asked
+commands.py  what writing a register sets off
+hooks.py     what leaves it other than answers: messages, status writes
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from vtdkit.face import face
 __getattr__, __dir__, __all__ = face(
     __name__,
     {
-        "diagnostics": "Note",
         "hooks": "Hooks",
         "unit": "RemappingUnit",
     },

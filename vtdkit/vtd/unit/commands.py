@@ -1,12 +1,12 @@
 """What writing a register sets off.
 
-`written` is called by the register file after each dword that hit a register. Commands take effect at once,
-or, with `Capabilities.deferred`, when the owner calls `unit.tick`: until then the status bit that software
-polls stays as it was. Mirrors the command and status handshakes of the VT-d specification, rev 5.10.
+`written` is called by the register file after each dword that hit a register. Commands take effect at once:
+software that polls the status bit finds it as it wants it. Mirrors the command and status handshakes of the
+VT-d specification, rev 5.10 (11.4.4, Global Command and Status Register).
 
 Software must change one field of GCMD at a time. When several change in one write they take effect in the
-order SRTP, TE, WBF, QIE, SIRTP, IRE; the specification leaves that open, and a note is kept (see
-`diagnostics`).
+order SRTP, TE, QIE, SIRTP, IRE; the specification leaves that open. WBF needs no work: nothing here buffers
+a write, so WBFS is 0 whenever it is read.
 """
 
 from __future__ import annotations
@@ -18,10 +18,9 @@ from vtdkit.vtd.caches import invalidate
 from vtdkit.vtd.caches.invalidate import DOMAIN, GLOBAL
 from vtdkit.vtd.queue.ring import InvalidationQueue
 from vtdkit.vtd.registers.events import Event
-from vtdkit.vtd.registers.register_map import CCMD, FSTS, GCMD, IOTLB, IVA
+from vtdkit.vtd.registers.register_map import FSTS, GCMD, IVA
 from vtdkit.vtd.state import Queued
 
-from .diagnostics import Diagnostics
 from .hooks import Hooks
 
 
@@ -31,17 +30,13 @@ class Commanded(Queued, Protocol):
     fault_event: Event
     queue: InvalidationQueue
     hooks: Hooks
-    diagnostics: Diagnostics
 
     def latch_root(self, table: int, mode: int, ssirwe: int) -> None: ...
     def latch_interrupts(self, table: int, entries: int, extended: bool) -> None: ...
-    def maybe_restart_fault_index(self) -> None: ...
-    def defer(self, action: Callable[[], None]) -> None: ...
 
 
 Reaction = Callable[[Commanded, int, int], None]
 _PAGE = 3
-_LEVELS = (("TE", "TES"), ("QIE", "QIES"), ("IRE", "IRES"))
 
 
 def written(unit: Commanded, name: str, old: int, value: int) -> None:
@@ -54,183 +49,114 @@ def written(unit: Commanded, name: str, old: int, value: int) -> None:
 
 
 def _global_command(unit: Commanded, old: int, value: int) -> None:
-    registers = unit.registers
     command = GCMD.decode(value)
-    changed = [c for c, s in _LEVELS if command[c] != registers.field("GSTS", s)]
-    asked = [c for c in ("SRTP", "WBF", "SIRTP") if command[c]] + changed
-    if len(asked) > 1:
-        unit.diagnostics.note("several commands", f"GCMD {value:#010x} asks for {', '.join(asked)}")
-    for name in ("SRTP", "TE", "WBF", "QIE", "SIRTP", "IRE"):
-        if name in asked:
-            _COMMANDS[name](unit, bool(command[name]))
+    for name, status, act in _COMMANDS:
+        # With a status bit it is a level, and does something when it differs; without one, a one-shot.
+        if command[name] != (unit.registers.field("GSTS", status) if status else 0):
+            act(unit, bool(command[name]))
 
 
 def _set_root_pointer(unit: Commanded, on: bool) -> None:
     entry = unit.registers.entry("RTADDR")
     mode = entry.TTM & unit.capabilities.SMTS if unit.quirks.mode_is_one_bit else entry.TTM
-    if unit.translating and unit.mode != mode and not unit.capabilities.ESRTPS:
-        unit.diagnostics.note("mode changed while on", f"TTM {unit.mode} to {mode}")
-    # RTPS goes 0 and, when the pointer is in force, 1: that is what software polls for.
-    unit.registers.set_field("GSTS", "RTPS", 0)
-
-    def latch() -> None:
-        unit.latch_root(entry.RTA, mode, entry.SSIRWE)
-        unit.registers.set_field("GSTS", "RTPS", 1)
-        if unit.caches and unit.capabilities.ESRTPS:
-            unit.caches.clear()
-        # Without ESRTPS whatever was cached under the old root stays until software invalidates it.
-        elif unit.caches and len(unit.caches.iotlb):
-            unit.diagnostics.note(
-                "stale caches after SRTP", f"{len(unit.caches.iotlb)} translations still cached"
-            )
-
-    unit.defer(latch)
+    unit.latch_root(entry.RTA, mode, entry.SSIRWE)
+    unit.registers.set_field("GSTS", "RTPS", 1)
+    # Without ESRTPS whatever was cached under the old root stays until software invalidates it.
+    if unit.caches and unit.capabilities.ESRTPS:
+        unit.caches.clear()
 
 
 def _translation(unit: Commanded, on: bool) -> None:
-    if on and not unit.registers.field("GSTS", "RTPS"):
-        unit.diagnostics.note("TE without SRTP", "the root table pointer was never set")
-        if unit.capabilities.refuse_enable_without_pointer:
-            return
-
-    def switch() -> None:
-        unit.registers.set_field("GSTS", "TES", int(on))
-        unit.translating = on
-        # Units with scalable mode drop their caches when translation goes off; older ones keep them.
-        if not on and unit.caches and unit.capabilities.SMTS:
-            unit.caches.clear()
-        unit.maybe_restart_fault_index()
-
-    unit.defer(switch)
+    unit.registers.set_field("GSTS", "TES", int(on))
+    unit.translating = on
+    # Units with scalable mode drop their caches when translation goes off; older ones keep them.
+    if not on and unit.caches and unit.capabilities.SMTS:
+        unit.caches.clear()
+    _restart_records(unit)
 
 
-def _flush_write_buffer(unit: Commanded, on: bool) -> None:
-    if unit.capabilities.RWBF:
-        unit.registers.set_field("GSTS", "WBFS", 1)
-        unit.defer(lambda: unit.registers.set_field("GSTS", "WBFS", 0))
+def _restart_records(unit: Commanded) -> None:
+    if not unit.translating and (not unit.interrupts_remapped or unit.quirks.index_restarts_early):
+        unit.faults.restart()
 
 
 def _queue(unit: Commanded, on: bool) -> None:
     queue = unit.queue
-    if not unit.capabilities.QI:
+    refused = not on and unit.quirks.disable_needs_wait and not queue.last_was_wait
+    if refused or not unit.capabilities.QI:
         return
-    if on and unit.registers["IQT"]:
-        unit.diagnostics.note("queue enabled with a tail", f"IQT {unit.registers['IQT']:#x}")
-    if not on:
-        if not queue.last_was_wait and unit.quirks.disable_needs_wait:
-            return
-        if not queue.idle or not queue.last_was_wait:
-            unit.diagnostics.note("queue disabled while busy", f"head {queue.head:#x}, tail {queue.tail:#x}")
-
-    def switch() -> None:
-        if on:
-            # Latched here: a later write of IQA does not move a queue that is on.
-            queue.base = unit.registers["IQA"] & ~0xFFF
-            queue.enable()
-        else:
-            queue.disable()
-        unit.registers.set_field("GSTS", "QIES", int(on))
-
-    unit.defer(switch)
+    if on:
+        # Latched here: a later write of IQA does not move a queue that is on.
+        queue.base = unit.registers["IQA"] & ~0xFFF
+        queue.enable()
+    else:
+        queue.disable()
+    unit.registers.set_field("GSTS", "QIES", int(on))
 
 
 def _set_interrupt_pointer(unit: Commanded, on: bool) -> None:
-    if not unit.capabilities.IR:
-        return
-    entry = unit.registers.entry("IRTA")
-    unit.registers.set_field("GSTS", "IRTPS", 0)
-
-    def latch() -> None:
+    if unit.capabilities.IR:
+        entry = unit.registers.entry("IRTA")
         unit.latch_interrupts(entry.IRTA, 2 << entry.S, bool(entry.EIME))
         unit.registers.set_field("GSTS", "IRTPS", 1)
         if unit.capabilities.ESIRTPS:
-            unit.interrupt_cache.drop(lambda e: True)
-
-    unit.defer(latch)
+            unit.interrupt_cache.clear()
 
 
 def _interrupts(unit: Commanded, on: bool) -> None:
-    if not unit.capabilities.IR:
-        return
-    if on and not unit.registers.field("GSTS", "IRTPS"):
-        unit.diagnostics.note("IRE without SIRTP", "the interrupt table pointer was never set")
-        if unit.capabilities.refuse_enable_without_pointer:
-            return
-
-    def switch() -> None:
+    if unit.capabilities.IR:
         unit.interrupts_remapped = on
         unit.registers.set_field("GSTS", "IRES", int(on))
-        unit.maybe_restart_fault_index()
-
-    unit.defer(switch)
+        _restart_records(unit)
 
 
-_COMMANDS: dict[str, Callable[[Commanded, bool], None]] = {
-    "SRTP": _set_root_pointer,
-    "TE": _translation,
-    "WBF": _flush_write_buffer,
-    "QIE": _queue,
-    "SIRTP": _set_interrupt_pointer,
-    "IRE": _interrupts,
-}
+_COMMANDS: tuple[tuple[str, str, Callable[[Commanded, bool], None]], ...] = (
+    ("SRTP", "", _set_root_pointer),
+    ("TE", "TES", _translation),
+    ("QIE", "QIES", _queue),
+    ("SIRTP", "", _set_interrupt_pointer),
+    ("IRE", "IRES", _interrupts),
+)
 
 
-def _by_register(unit: Commanded) -> bool:
-    """Whether a command register may act; while the queue is on, software must not use them."""
-    if unit.queue.enabled:
-        unit.diagnostics.note("register command with the queue on", "QIES=1")
-        return not unit.quirks.commands_stick
-    return True
+def _invalidation(register: str, start: str, done: str, act: Callable[[Commanded], int]) -> Reaction:
+    """A command register: software sets `start`, which is cleared when all is over; `done` then tells the
+    granularity done.
+    """
 
+    def react(unit: Commanded, old: int, value: int) -> None:
+        if not value & unit.registers.mask(register, start):
+            return
+        if unit.queue.enabled and unit.quirks.commands_stick:
+            return
+        # By register only in legacy mode, and from major version 6 on not at all: granularity 0 says so.
+        rejected = unit.mode != 0 or unit.capabilities.major >= 6
+        unit.registers.set_field(register, done, 0 if rejected else act(unit))
+        unit.registers.set_field(register, start, 0)
 
-def _context_command(unit: Commanded, old: int, value: int) -> None:
-    if not CCMD.decode(value).ICC or not _by_register(unit):
-        return
-
-    def run() -> None:
-        unit.registers.set_field("CCMD", "CAIG", _invalidate_context(unit))
-        unit.registers.set_field("CCMD", "ICC", 0)
-
-    unit.defer(run)
+    return react
 
 
 def _invalidate_context(unit: Commanded) -> int:
     """Do what CCMD asks; returns the granularity done, 0 when it is rejected."""
     command = unit.registers.entry("CCMD")
-    # By register only in legacy mode, and from major version 6 on not at all: CAIG=0 says so.
-    if unit.mode != 0 or unit.capabilities.major >= 6 or command.CIRG == 0:
-        return 0
     granularity = GLOBAL if command.CIRG == DOMAIN and unit.quirks.domain_is_global else command.CIRG
-    did = command.DID & unit.capabilities.did_mask
-    invalidate.context(unit.caches, granularity, did, command.SID, command.FM)
+    if granularity:
+        did = command.DID & unit.capabilities.did_mask
+        invalidate.context(unit.caches, granularity, did, command.SID, command.FM)
     return granularity
-
-
-def _iotlb_command(unit: Commanded, old: int, value: int) -> None:
-    if not IOTLB.decode(value).IVT or not _by_register(unit):
-        return
-
-    def run() -> None:
-        unit.registers.set_field("IOTLB", "IAIG", _invalidate_iotlb(unit))
-        unit.registers.set_field("IOTLB", "IVT", 0)
-
-    unit.defer(run)
 
 
 def _invalidate_iotlb(unit: Commanded) -> int:
     """Do what the IOTLB register asks; returns the granularity done, 0 when it is rejected."""
     command, address = unit.registers.entry("IOTLB"), IVA.decode(unit.registers["IVA"])
     caps, granularity = unit.capabilities, command.IIRG
-    did = command.DID & caps.did_mask
-    if unit.mode != 0 or caps.major >= 6 or granularity == 0:
-        return 0
-    if granularity == _PAGE and address.AM > caps.MAMV:
+    if granularity == 0 or (granularity == _PAGE and address.AM > caps.MAMV):
         return 0
     # A unit that cannot invalidate by page does the whole domain, and says so in IAIG.
     if granularity == _PAGE and not caps.PSI:
         granularity = DOMAIN
-    unit.diagnostics.domain_invalidated(None if granularity == GLOBAL else did)
-    page = address.ADDR & (1 << caps.MGAW) - 1
+    did, page = command.DID & caps.did_mask, address.ADDR & (1 << caps.MGAW) - 1
     invalidate.iotlb(unit.caches, granularity, did, page, address.AM, keep_structures=bool(address.IH))
     return granularity
 
@@ -261,8 +187,7 @@ def _completion_status(unit: Commanded, old: int, value: int) -> None:
 
 
 def _protected_memory(unit: Commanded, old: int, value: int) -> None:
-    on = unit.registers.field("PMEN", "EPM")
-    unit.defer(lambda: unit.registers.set_field("PMEN", "PRS", on))
+    unit.registers.set_field("PMEN", "PRS", unit.registers.field("PMEN", "EPM"))
 
 
 def _region(name: str) -> Reaction:
@@ -278,8 +203,8 @@ def _region(name: str) -> Reaction:
 
 _REACTIONS: dict[str, Reaction] = {
     "GCMD": _global_command,
-    "CCMD": _context_command,
-    "IOTLB": _iotlb_command,
+    "CCMD": _invalidation("CCMD", "ICC", "CAIG", _invalidate_context),
+    "IOTLB": _invalidation("IOTLB", "IVT", "IAIG", _invalidate_iotlb),
     "FSTS": _fault_status,
     "FECTL": lambda unit, old, value: unit.fault_event.flush(),
     "IECTL": lambda unit, old, value: unit.invalidation_event.flush(),

@@ -1,8 +1,7 @@
 """`RemappingUnit`: one piece of DMA-remapping hardware, put together.
 
 The unit is a state machine. It is handed memory, register accesses and requests; it answers. It runs nothing
-by itself: descriptors are executed by `step`, slow commands finish at `tick`, endpoints time out when told
-to. It knows no operating system.
+by itself: descriptors are executed by `step`, endpoints time out when told to. It knows no operating system.
 
     unit = RemappingUnit(memory, Capabilities(MGAW=48))
     unit.write(0x20, root_table, 8)             # RTADDR
@@ -17,8 +16,7 @@ access.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -41,7 +39,6 @@ from vtdkit.vtd.walk.rules import rules_for
 from vtdkit.vtd.walk.trace import Walk, record
 
 from . import commands
-from .diagnostics import Diagnostics, Note
 from .hooks import Hooks
 
 if TYPE_CHECKING:
@@ -92,10 +89,8 @@ class RemappingUnit:
         self.queue = InvalidationQueue(self)
         self.execute_next = self.queue.execute_next  # `step` without a record
         self.device_tlbs = DeviceTlbs(self)
-        self.diagnostics = Diagnostics(self.from_memory, caching_mode=bool(caps.CM))
         # What `translate_many` has compiled of memory that counts its changes; nothing else looks at it.
         self.compiled_stages: dict[object, Stage] = {}
-        self._later: deque[Callable[[], None]] = deque()
         if quirks.width_reads_zero:
             self.registers.restrict("IQA", hidden=1 << 11)
         if quirks.message_addresses_short:
@@ -112,10 +107,9 @@ class RemappingUnit:
             self.registers["PECTL"] = 0
         if self.caches:
             self.caches.clear()
-        self.interrupt_cache.drop(lambda e: True)
+        self.interrupt_cache.clear()
         self.queue.disable()
         self.faults.restart()
-        self._later.clear()
         # What the commands latched: the translation tables and the interrupt table in force.
         self.translating = self.interrupts_remapped = False
         self.latch_root(0, 0, 0)
@@ -131,20 +125,6 @@ class RemappingUnit:
         """Write a register and carry out what it sets off. Raises BadRegisterAccess."""
         self.registers.write(offset, value, size, self._written)
 
-    def defer(self, action: Callable[[], None]) -> None:
-        """Do `action` now, or at a later `tick` if this unit's commands take time."""
-        if self.capabilities.deferred:
-            self._later.append(action)
-        else:
-            action()
-
-    def tick(self) -> bool:
-        """Finish the oldest command that is still under way. False when there is none."""
-        if not self._later:
-            return False
-        self._later.popleft()()
-        return True
-
     def latch_root(self, table: int, mode: int, ssirwe: int) -> None:
         """SRTP took effect: the root table, TTM and SSIRWE in force."""
         self.root_table, self.mode, self.ssirwe = table, mode, ssirwe
@@ -155,10 +135,6 @@ class RemappingUnit:
         self.interrupt_table, self.interrupt_table_size = table, entries
         self.extended_interrupts = extended
         self.interrupt_environment = self.capabilities.with_modes(EIME=int(extended))
-
-    def maybe_restart_fault_index(self) -> None:
-        if not self.translating and (not self.interrupts_remapped or self.quirks.index_restarts_early):
-            self.faults.restart()
 
     def restore(self, registers: Mapping[str, int]) -> None:
         """Take over the state of a machine that was stopped: registers by name, as read at the stop."""
@@ -209,8 +185,6 @@ class RemappingUnit:
         fault = answer if isinstance(answer, Fault) else answer.why
         if fault is not None:
             self.log_fault(fault)
-        if self.diagnostics.enabled:
-            self.diagnostics.answered(answer)
         return answer
 
     def from_memory(self, request: Request) -> Translation | Fault:
@@ -247,18 +221,6 @@ class RemappingUnit:
         """Execute one invalidation descriptor. None when the queue is off, empty or stopped."""
         return self.queue.step()
 
-    def drain(self, limit: int = 1 << 16) -> list[QueueStep]:
-        """Step until there is nothing left to do, at most `limit` times; what each step did."""
-        steps: list[QueueStep] = []
-        while len(steps) < limit:
-            step = self.step()
-            if step is None:
-                break
-            steps.append(step)
-            if step.outcome == "blocked":
-                break
-        return steps
-
     def execute(self, entry: Entry) -> Outcome:
         return execute.execute(self, entry)
 
@@ -267,21 +229,6 @@ class RemappingUnit:
         told to.
         """
         return self.device_tlbs.attach(sid, capacity=capacity, prompt=prompt)
-
-    # lessons
-
-    @property
-    def diagnose(self) -> bool:
-        return self.diagnostics.enabled
-
-    @diagnose.setter
-    def diagnose(self, on: bool) -> None:
-        self.diagnostics.enabled = on
-
-    @property
-    def notes(self) -> list[Note]:
-        """What software did against the rules, while `diagnose` was on."""
-        return self.diagnostics.notes
 
     def __repr__(self) -> str:
         mode = ("legacy", "scalable", "reserved", "abort")[self.mode]

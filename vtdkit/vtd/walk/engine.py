@@ -54,8 +54,6 @@ def _grant(job: Job) -> Steps[Translation | Fault]:
         yield from _translated(job)
         return Translation(request, request.address, 4096, True, True, "translated", None, 0, 0)
     space = yield from (legacy if unit.mode == LEGACY_MODE else scalable).find(job)
-    if job.commit:
-        unit.diagnostics.space_used(space)
     if job.caches and request.at == "translation":
         hit = job.caches.iotlb.find(request.sid, request.pasid, request.address)
         if hit and not needs_dirty(job, hit):

@@ -3,7 +3,7 @@
 A shape says where an entry leads, how it is drawn, and for each *ask* why it refuses or what it grants. An
 ask is a way into the tables and a kind of access ("now read"), or under nesting the first stage asking for
 one of its tables ("now root", "now table"; "fixed": the second stage does not let the entry be written). It
-all comes from `vtdkit.vtd.walk.cells`; `pagewalk.js` combines and knows no rule.
+all comes from `vtdkit.vtd.walk.stage.cell`; `pagewalk.js` combines and knows no rule.
 """
 
 from __future__ import annotations
@@ -12,16 +12,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from vtdkit.vtd.caches.caches import IotlbTag, StructureTag
+from vtdkit.vtd.image.survey import DECODERS
 from vtdkit.vtd.memory import WORD
 from vtdkit.vtd.requests import Kind, Request
 from vtdkit.vtd.unit.unit import RemappingUnit
 from vtdkit.vtd.walk import engine
-from vtdkit.vtd.walk import first_stage as first
 from vtdkit.vtd.walk import second_stage as second
-from vtdkit.vtd.walk.cells import DECODERS, First, Judge, Second
+from vtdkit.vtd.walk.first_stage import First
 from vtdkit.vtd.walk.job import Job, Refused
 from vtdkit.vtd.walk.rules import ENTRY_ADDRESS, PAGES
+from vtdkit.vtd.walk.second_stage import Second
 from vtdkit.vtd.walk.space import Space
+from vtdkit.vtd.walk.stage import cell
 
 KINDS: tuple[Kind, ...] = ("read", "write")
 _LOOKS = ("", "read", "write", "both")
@@ -32,7 +34,7 @@ class Shapes:
 
     def __init__(self, unit: RemappingUnit, request: Request, spaces: dict[str, Space]) -> None:
         self.unit, self.request = unit, request
-        self.asks: dict[str, dict[str, tuple[Judge, bool]]] = {"first": {}, "second": {}}
+        self.asks: dict[str, dict[str, tuple[First | Second, bool]]] = {"first": {}, "second": {}}
         for name, space in spaces.items():
             for kind in KINDS:
                 self._add(name, space, kind)
@@ -57,12 +59,11 @@ class Shapes:
         if space.path in ("FS", "NEST"):
             self.asks["first"][f"{name} {kind}"] = First(job, space), True
         if space.path in ("SS", "NEST"):
-            self.asks["second"][f"{name} {kind}"] = Second(job, space, second.asked(job, space)), True
+            self.asks["second"][f"{name} {kind}"] = second.asked(job, space), True
         if space.path == "NEST":
             self.asks["first"][f"{name} {kind} fixed"] = First(job, space), False
             for root, place in ((True, "root"), (False, "table")):
-                ask = second.asked_for_table(space, root=root)
-                self.asks["second"][f"{name} {place}"] = Second(job, space, ask), True
+                self.asks["second"][f"{name} {place}"] = second.asked_for_table(job, space, root=root), True
 
     def unreadable(self) -> dict[str, dict[str, tuple[str, str]]]:
         """For each stage and ask, the conditions of a table that cannot be read: topmost, and any other."""
@@ -90,8 +91,8 @@ class Shapes:
         look = "wrong" if rights and reserved else _LOOKS[rights & 3] if leaf or not rights else "table"
         says = {}
         for ask, (judge, updatable) in self.asks[stage].items():
-            cell = judge.cell(level, raw, updatable=updatable)
-            says[ask] = [cell.label, cell.nothing, cell.rights]
+            label, nothing, _, granted = cell(judge, level, raw, updatable=updatable)
+            says[ask] = [label, nothing, granted]
         return {
             "leaf": leaf,
             "to": f"{PAGES[level] if leaf else ENTRY_ADDRESS:#x}",
@@ -114,11 +115,8 @@ class Shapes:
         """What a remembered upper entry grants, and for which ask it is not enough."""
         refuse, rights = {}, tag.allowed
         for ask, (judge, _) in self.asks[stage].items():
-            if isinstance(judge, Second):
-                refuse[ask] = second.permitted(judge.job, judge.ask, tag.allowed)
-            else:
-                refuse[ask] = first.permitted(judge.job, judge.space, tag.allowed)
-                rights = first.granted(space, tag.allowed, supervisor=judge.job.supervisor)
+            refuse[ask] = judge.permitted(tag.allowed)
+            rights = judge.granted(tag.allowed) if judge.space == space else rights
         return {"refuse": refuse, "rights": rights}
 
     def remembered(self, tag: IotlbTag) -> dict[str, Any]:

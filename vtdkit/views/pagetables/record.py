@@ -24,11 +24,10 @@ from vtdkit.vtd.requests import Fault, Request, bdf
 from vtdkit.vtd.tables.pages import first_stage_entry, second_stage_entry
 from vtdkit.vtd.unit.unit import RemappingUnit
 from vtdkit.vtd.walk import engine, legacy, scalable
-from vtdkit.vtd.walk.job import Job, Mark, Refused
+from vtdkit.vtd.walk.job import Job, Refused
 from vtdkit.vtd.walk.rules import INTERRUPT_HIGH, INTERRUPT_LOW
 from vtdkit.vtd.walk.space import Space
 from vtdkit.vtd.walk.trace import Step
-from vtdkit.vtd.walk.trace import record as steps_of
 
 from .cells import KINDS, Shapes
 from .held import held_record, roots_of
@@ -107,10 +106,10 @@ def page_table_record(
 
 def _front(unit: RemappingUnit, sid: int, pasid: int | None, *, cached: bool) -> Front:
     """The way from a source id to a space, from memory or as the caches have it."""
-    marks: list[Mark] = []
+    steps: list[Step] = []
     request = Request(sid, 0, pasid=pasid)
     caches = unit.caches.copy() if cached and unit.caches else None
-    job = Job(unit, request, caches, commit=False, trace=marks)
+    job = Job(unit, request, caches, commit=False, trace=steps)
     space, refused = None, ""
     try:
         if unit.translating:
@@ -118,7 +117,7 @@ def _front(unit: RemappingUnit, sid: int, pasid: int | None, *, cached: bool) ->
             space = unit.finish((legacy if unit.mode == 0 else scalable).find(job))
     except Refused as refusal:
         refused = refusal.label
-    return Front(steps_of(request, marks, job.fault("PMR")).steps, space, refused, job.fpd)
+    return Front(tuple(steps), space, refused, job.fpd)
 
 
 def _way(unit: RemappingUnit, front: Front, name: str) -> dict[str, Any]:
@@ -195,19 +194,8 @@ def _ranges_out(unit: RemappingUnit) -> dict[str, Any]:
     return {
         "interrupt": [f"{INTERRUPT_LOW:#x}", f"{INTERRUPT_HIGH:#x}"],
         "whole_page": unit.quirks.interrupt_page,
-        "protected": _protected(unit),
+        "protected": [[f"{start:#x}", f"{end:#x}"] for start, end in unit.protected_regions()],
     }
-
-
-def _protected(unit: RemappingUnit) -> list[list[str]]:
-    """The protected memory regions in force: first address, first after."""
-    registers, caps = unit.registers, unit.capabilities
-    if not registers["PMEN"] & 1:
-        return []
-    low_bits = (1 << caps.pmr_bits) - 1
-    there = [prefix for prefix in ("PLM", "PHM") if getattr(caps, f"{prefix}R")]
-    pairs = [(registers[f"{prefix}BASE"], registers[f"{prefix}LIMIT"] | low_bits) for prefix in there]
-    return [[f"{low:#x}", f"{high + 1:#x}"] for low, high in pairs if low <= high]
 
 
 def _window(unit: RemappingUnit, sid: int, pasid: int | None) -> dict[str, Any] | None:

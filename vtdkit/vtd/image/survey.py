@@ -19,14 +19,15 @@ from vtdkit.vtd.requests import READ, WRITE, Request, bdf, size_name
 from vtdkit.vtd.unit.unit import RemappingUnit
 from vtdkit.vtd.walk import legacy, scalable
 from vtdkit.vtd.walk import second_stage as second
-from vtdkit.vtd.walk.cells import DECODERS
-from vtdkit.vtd.walk.first_stage import granted
+from vtdkit.vtd.walk.first_stage import First, granted
 from vtdkit.vtd.walk.job import Job, Refused
 from vtdkit.vtd.walk.rules import PAGE_MASK
 from vtdkit.vtd.walk.space import ALL, TOP, Space
+from vtdkit.vtd.walk.stage import walk
 
 from .image import BadImage
 
+DECODERS = {"first": First.decode, "second": second.Second.decode}
 _PASIDS_PER_TABLE = 64
 # Far more devices than any machine has; nonsense for tables can name millions.
 MAX_ATTACHED = 4096
@@ -218,7 +219,8 @@ class Survey:
             return address
         job = Job(self.unit, Request(0, 0, pasid=0), None, commit=False, trace=None)
         try:
-            leaf = job.finish(second.walk(job, space, address, second.Ask(0, second.SCALABLE, dirties=False)))
+            nothing_insisted_on = second.Second(job, space, 0, second.SCALABLE, dirties=False)
+            leaf = job.finish(walk(nothing_insisted_on, address))
         except Refused:
             return None
         return leaf.base | address & (1 << leaf.shift) - 1

@@ -34,15 +34,14 @@ from vtdkit.vtd.registers.file import RegisterFile
 from vtdkit.vtd.requests import Fault, Kind, Request, Translation
 from vtdkit.vtd.tables.layout import Entry
 from vtdkit.vtd.walk import engine
-from vtdkit.vtd.walk.job import Job, Mark, Steps
+from vtdkit.vtd.walk.job import Job, Steps
 from vtdkit.vtd.walk.rules import rules_for
-from vtdkit.vtd.walk.trace import Walk, record
+from vtdkit.vtd.walk.trace import Step, Walk
 
 from . import commands
 from .hooks import Hooks
 
 if TYPE_CHECKING:
-    from vtdkit.vtd.walk.compiled import Stage
     from vtdkit.vtd.walk.many import Addresses, Batch
 
 T = TypeVar("T")
@@ -89,8 +88,6 @@ class RemappingUnit:
         self.queue = InvalidationQueue(self)
         self.execute_next = self.queue.execute_next  # `step` without a record
         self.device_tlbs = DeviceTlbs(self)
-        # What `translate_many` has compiled of memory that counts its changes; nothing else looks at it.
-        self.compiled_stages: dict[object, Stage] = {}
         if quirks.width_reads_zero:
             self.registers.restrict("IQA", hidden=1 << 11)
         if quirks.message_addresses_short:
@@ -155,17 +152,14 @@ class RemappingUnit:
         """Whether an access from `low` up to but not including `high` hits a protected memory region."""
         if not self.registers.values["PMEN"] & 1:
             return False
-        return any(
-            base <= limit and low <= limit and high > base
-            for base, limit in (self._region("PLM"), self._region("PHM"))
-        )
+        return any(low < end and high > start for start, end in self.protected_regions())
 
-    def _region(self, prefix: str) -> tuple[int, int]:
-        """First and last address of a protected region; base above limit when there is none."""
-        if not getattr(self.capabilities, f"{prefix}R"):
-            return 1, 0
-        low_bits = (1 << self.capabilities.pmr_bits) - 1
-        return self.registers[f"{prefix}BASE"], self.registers[f"{prefix}LIMIT"] | low_bits
+    def protected_regions(self) -> list[tuple[int, int]]:
+        """The protected memory regions in force: first address, first after."""
+        registers, low_bits = self.registers, (1 << self.capabilities.pmr_bits) - 1
+        there = [p for p in ("PLM", "PHM") if registers["PMEN"] & 1 and getattr(self.capabilities, f"{p}R")]
+        pairs = [(registers[f"{p}BASE"], (registers[f"{p}LIMIT"] | low_bits) + 1) for p in there]
+        return [(start, end) for start, end in pairs if start < end]
 
     # requests
 
@@ -195,10 +189,11 @@ class RemappingUnit:
         """Every step of the way to an answer. Changes nothing; with `cached`, starts from what the caches
         hold.
         """
-        marks: list[Mark] = []
+        steps: list[Step] = []
         caches = self.caches.copy() if cached and self.caches else None
-        job = Job(self, request, caches, commit=False, trace=marks)
-        return record(request, marks, self.finish(engine.answer(job)))
+        job = Job(self, request, caches, commit=False, trace=steps)
+        answer = self.finish(engine.answer(job))
+        return Walk(request, tuple(steps), answer)
 
     def translate_many(
         self, sid: int, iovas: Sequence[int] | Addresses, kind: Kind = "read", pasid: int | None = None

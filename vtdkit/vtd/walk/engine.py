@@ -16,11 +16,12 @@ from vtdkit.vtd.requests import READ, WRITE, Fault, Translation
 from vtdkit.vtd.tables.pages import first_stage_entry, second_stage_entry
 
 from . import ats, legacy, scalable
-from . import first_stage as first
 from . import second_stage as second
+from .first_stage import First, nested
 from .job import Job, NotModelled, Refused, Steps
 from .rules import in_interrupt_range
 from .space import Leaf, Space
+from .stage import walk
 
 LEGACY_MODE, SCALABLE_MODE, RESERVED_MODE, ABORT_MODE = range(4)
 _PATHS = {"FS": "first stage", "SS": "second stage", "NEST": "nested", "PT": "pass-through"}
@@ -120,7 +121,11 @@ def _translated(job: Job) -> Steps[None]:
 
 
 def _second(job: Job, space: Space) -> Steps[Leaf]:
-    return second.walk(job, space, job.request.address, second.asked(job, space))
+    return walk(second.asked(job, space), job.request.address)
+
+
+def _first(job: Job, space: Space) -> Steps[Leaf]:
+    return walk(First(job, space), job.request.address)
 
 
 def _through(job: Job, space: Space) -> Steps[Leaf]:
@@ -130,7 +135,7 @@ def _through(job: Job, space: Space) -> Steps[Leaf]:
 
 
 # The page-table walk that each translation type asks for.
-_WALKS = {"SS": _second, "FS": first.walk, "NEST": first.nested, "PT": _through}
+_WALKS = {"SS": _second, "FS": _first, "NEST": nested, "PT": _through}
 
 
 def _remember(job: Job, space: Space, label: str) -> None:
@@ -177,7 +182,7 @@ def _from_iotlb(job: Job, hit: IotlbTag) -> Translation | Fault:
 def granted(job: Job, space: Space, leaf: Leaf) -> int:
     """The permissions of the request's privilege, as READ and WRITE bits."""
     if space.path in ("FS", "NEST"):
-        return leaf.second & first.granted(space, leaf.first, supervisor=job.supervisor)
+        return leaf.second & First(job, space).granted(leaf.first)
     return leaf.second
 
 
@@ -186,8 +191,8 @@ def insist(job: Job, space: Space, leaf: Leaf) -> int:
     rights = granted(job, space, leaf)
     if job.need & ~rights and not job.translation_request:
         if space.path in ("FS", "NEST"):
-            job.insist(first.permitted(job, space, leaf.first))
-        job.insist(second.permitted(job, second.asked(job, space), leaf.second))
+            job.insist(First(job, space).permitted(leaf.first))
+        job.insist(second.asked(job, space).permitted(leaf.second))
     return rights
 
 

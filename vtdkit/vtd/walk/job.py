@@ -2,7 +2,7 @@
 
 A `Job` carries what the steps of a translation share: the request, the unit, what has been learnt so far
 (FPD, PASID), and, if somebody is watching, the trace. The steps themselves are generator functions in
-`legacy`, `scalable`, `second_stage` and `first_stage`. A job that is `stepped` yields an `Access` *before*
+`legacy`, `scalable` and `stage`. A job that is `stepped` yields an `Access` *before*
 every memory access, so that another agent may run between two accesses of one walk; any other runs to its end
 without a pause, which is three times as fast. A condition of the fault tables ends the walk by raising
 `Refused` with its label.
@@ -14,7 +14,7 @@ a torn read can happen there and only there.
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, NoReturn, TypeVar
 
 from vtdkit.vtd.faults.reasons import REASONS
@@ -22,6 +22,8 @@ from vtdkit.vtd.memory import AccessError
 from vtdkit.vtd.quirks import reported_code
 from vtdkit.vtd.requests import NEEDS, Completion, Fault, Request, Translation, bdf
 from vtdkit.vtd.tables.layout import Structure
+
+from .trace import Step
 
 if TYPE_CHECKING:
     from vtdkit.vtd.caches.caches import Caches
@@ -53,21 +55,6 @@ class NotModelled(Exception):
     """A legal thing that this model decodes but does not carry out. The text says what it was."""
 
 
-@dataclass(slots=True)
-class Mark:
-    """One step while it is being walked; `trace.py` makes the readable record of it."""
-
-    structure: Structure
-    address: int
-    index: int
-    raw: int
-    level: int = 0
-    source: str = "memory"
-    inner: bool = False
-    label: str = ""
-    did: str = ""
-
-
 class Job:
     """Mutable; used for one request and thrown away. No locks: one agent."""
 
@@ -97,7 +84,7 @@ class Job:
         caches: Caches | None,
         *,
         commit: bool,
-        trace: list[Mark] | None,
+        trace: list[Step] | None,
         stepped: bool = False,
     ) -> None:
         self.unit = unit
@@ -139,12 +126,12 @@ class Job:
     ) -> None:
         """Put a step into the trace, if there is one."""
         if self.trace is not None:
-            self.trace.append(Mark(structure, address, index, raw, level, source, self.inner))
+            self.trace.append(Step(structure, address, index, raw, level, source, self.inner))
 
     def remark(self, text: str, *values: object) -> None:
         """Say of the last step why the walk went on: a format and what goes into it."""
         if self.trace:
-            self.trace[-1].did = text.format(*values)
+            self.trace[-1] = replace(self.trace[-1], why=text.format(*values))
 
     def read(self, structure: Structure, address: int, index: int, label: str) -> Steps[int]:
         """Read a whole table entry, 128 bits an access. A failed access is the condition `label`."""
@@ -184,7 +171,7 @@ class Job:
 
     def refuse(self, label: str) -> NoReturn:
         if self.trace:
-            self.trace[-1].label = label
+            self.trace[-1] = replace(self.trace[-1], label=label, why=REASONS[label].name)
         raise Refused(label)
 
     def fault(self, label: str, *, cached: bool = False) -> Translation | Fault:

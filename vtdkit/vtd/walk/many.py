@@ -1,54 +1,90 @@
 """Translate a whole array of addresses at once.
 
 `translate_many` gives for each address what `RemappingUnit.from_memory` gives for it: the answer from memory
-alone, faults included, with nothing changed. The tables are compiled once per call, or once for as long as a
-memory that counts its changes (`version`) has not changed; then every address takes one gather per level, in
-blocks that fit the processor's cache.
+alone, faults included, with nothing changed. The walk of a million addresses asks the same questions of the
+same few thousand entries, so they are asked once: each entry's cell (`stage.cell`) becomes a 64-bit number
+that says where to go next, which page it maps, or that it refuses:
 
-The arrays have one element per address. This module needs numpy.
+    62:46  row of the next table          45:6  page frame number; of a refusal, its level
+    4      stop: the entry refuses        3:2   size of the page: 0 4K, 1 2M, 2 1G          1:0  W, R
+
+so that one level of the walk is one gather, in blocks that fit the processor's cache. A superpage leads on
+into a table that nobody wrote: its cells add the page's inner frame number, level by level, and the sum of
+all frame numbers on the way is the result. A cell that refuses leads to a row where every cell is itself.
+Hence every lane takes the same number of steps.
+
+Why an address is refused is asked of the walk itself, once for all addresses that end at the same entry. The
+arrays have one element per address. This module needs numpy; nothing else in the room does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from vtdkit.vtd.faults.reasons import REASONS
-from vtdkit.vtd.quirks import reported_code
-from vtdkit.vtd.registers.file import RegisterFile
+from vtdkit.vtd.memory import WORD, read_page
 from vtdkit.vtd.requests import Fault, Kind, Request, Translation
 from vtdkit.vtd.state import Walked
 
-from . import cells, compiled, engine, legacy, scalable
+from . import engine, legacy, scalable
 from . import second_stage as second
-from .compiled import FRAME_SHIFT, ROW_SHIFT, STOP, R, Stage, W
+from .first_stage import First
 from .job import Job, Refused
-from .rules import INTERRUPT_HIGH, INTERRUPT_LOW
+from .rules import ENTRY_ADDRESS, INTERRUPT_HIGH, INTERRUPT_LOW
+from .second_stage import Second
 from .space import TOP, Space
+from .stage import cell
 
 Addresses = npt.NDArray[np.uint64]
 Signed = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
 BLOCK = 1 << 14
-_SHIFTS = np.array([12, 21, 30, 0], np.uint8)
-_REFUSED = 3 << 2
-_KEPT_STAGES = 8
+MAX_ROWS = 1 << 17
+R, W, SIZE_2M, SIZE_1G, STOP = 1, 2, 1 << 2, 2 << 2, 1 << 4
+FRAME_SHIFT, ROW_SHIFT = 6, 46
 _FRAMES = ((1 << 40) - 1) << FRAME_SHIFT
+_SHIFTS = np.array([12, 21, 30, 0], np.uint8)
+_SIZES = {1 << 12: 0, 1 << 21: SIZE_2M, 1 << 30: SIZE_1G}
+_REFUSED = 3 << 2
+_BY_PAGE, _ALL_ALIKE = 6, 7
+
+# The first rows of every stage. Row 0 is nobody's: it says that a cell leads nowhere. Then the insides of a
+# 2M page, of a 1G page (its lower level and its upper), and for each level the row of what is refused there.
+_FIXED = np.zeros((9, 512), np.int64)
+_FIXED[1] = np.arange(512) << FRAME_SHIFT | SIZE_2M | R | W
+_FIXED[2] = np.arange(512) << FRAME_SHIFT | SIZE_1G | R | W
+_FIXED[3] = np.arange(512) << FRAME_SHIFT + 9 | 2 << ROW_SHIFT | R | W
+_INSIDE = {1: 0, 2: 1, 3: 3}
+
+
+def _stop(level: int) -> int:
+    """The cell of an entry of `level` that refuses."""
+    return 3 + level << ROW_SHIFT | level << FRAME_SHIFT | STOP
+
+
+for _level in range(1, 6):
+    _FIXED[3 + _level] = _stop(_level)
+
+
+class TooLarge(ValueError):
+    """More tables than a cell can number."""
 
 
 class Source(Walked, Protocol):
-    """The unit as an array of requests sees it. It keeps compiled stages from one call to the next."""
-
-    registers: RegisterFile
-    compiled_stages: dict[object, Stage]
+    """The unit as an array of requests sees it."""
 
     def from_memory(self, request: Request) -> Translation | Fault:
         """The answer of the tables to one request."""
+        ...
+
+    def protected_regions(self) -> list[tuple[int, int]]:
+        """The protected memory regions in force: first address, first after."""
         ...
 
 
@@ -67,8 +103,8 @@ class Batch:
     address: Addresses
     flags: Bytes
     label: Bytes
-    labels: tuple[str, ...]
-    codes: tuple[int | None, ...]
+    labels: list[str]
+    codes: list[int | None]
 
     def __len__(self) -> int:
         return len(self.iova)
@@ -95,8 +131,9 @@ class Batch:
         return {name: int(count) for name, count in zip(self.labels, found, strict=True) if count}
 
     def __getitem__(self, index: int) -> Translation | Fault:
-        """One answer in full, worked out again by the scalar walk."""
-        return self.unit.from_memory(_request_like(self.request, int(self.iova[index])))
+        """One answer in full, worked out again by the walk."""
+        r = self.request
+        return self.unit.from_memory(Request(r.sid, int(self.iova[index]), r.kind, pasid=r.pasid, length=1))
 
     def __repr__(self) -> str:
         counts = self.counts()
@@ -114,204 +151,208 @@ def translate_many(
     """Answer an untranslated request of one byte for each of `iovas`, from memory alone.
 
     `iovas` is an array of unsigned 64-bit addresses or a sequence of numbers. Raises BadRequest for a source
-    id, kind or PASID that is none.
+    id, kind or PASID that is none, TooLarge for more than 131,072 tables.
     """
     iova = np.ascontiguousarray(iovas, dtype=np.uint64)
     request = Request(sid, 0, kind, pasid=pasid, length=1)
-    lanes = _Lanes(unit, request, iova)
-    lanes.fill()
-    return lanes.batch()
+    flags, label = np.full(len(iova), R | W, np.uint8), np.zeros(len(iova), np.uint8)
+    batch = Batch(unit, request, iova, iova.copy(), flags, label, [""], [None])
+    job, space, walkers = Job(unit, request, None, commit=False, trace=None), None, list[Walker]()
+    refused = False
+    try:
+        if unit.translating:
+            engine.root_table_register(job)
+            space = job.finish((legacy if unit.mode == engine.LEGACY_MODE else scalable).find(job))
+            walkers = [Walker(compile_stage(stage)) for stage in stages(job, space)]
+    except Refused:
+        refused = True
+    for start in range(0, len(iova), BLOCK):
+        part = slice(start, min(start + BLOCK, len(iova)))
+        keys = np.full(part.stop - start, _ALL_ALIKE if refused else 0, np.uint64)
+        if not refused:
+            _follow(batch, part, walkers, keys)
+        _doubt(batch, part, space, keys)
+        _ask(batch, part, keys)
+    return batch
 
 
-def _request_like(request: Request, address: int) -> Request:
-    return Request(request.sid, address, request.kind, pasid=request.pasid, length=1)
+def stages(job: Job, space: Space) -> list[First | Second]:
+    """The stages that a request of `space` goes through, in order."""
+    found: list[First | Second] = [First(job, space)] if space.path in ("FS", "NEST") else []
+    return [*found, second.asked(job, space)] if space.path in ("SS", "NEST") else found
 
 
-class _Lanes:
-    """The arrays while they are filled. One call of `translate_many`; no sharing."""
+def _follow(batch: Batch, part: slice, walkers: Sequence[Walker], keys: Addresses) -> None:
+    """Walk one block. A lane that was refused gets a key: lanes of one key are refused alike."""
+    iova, flags = batch.iova[part], None
+    address = iova.view(np.int64)
+    for walker in walkers:
+        cell, rights, address = walker.run(address)
+        stopped = np.flatnonzero(cell & STOP)
+        if len(stopped):
+            # Who stopped at one entry was refused alike. Under nesting every page has a way of its own.
+            level = cell[stopped] >> FRAME_SHIFT & 7 if flags is None else np.int64(1)
+            key = iova[stopped] >> (3 + 9 * level).astype(np.uint64) << 3 | np.uint64(level)
+            keys[stopped] = np.where(keys[stopped] == 0, key, keys[stopped])
+        size = cell & 12
+        flags = size | rights if flags is None else np.minimum(flags & 12, size) | flags & rights & 3
+    if flags is not None:
+        batch.address[part], batch.flags[part] = address.view(np.uint64), flags
+        if (
+            batch.request.kind == "zero-length read"
+        ):  # entries that each allow something, and together nothing
+            nothing = (flags & 3 == 0) & (keys == 0)
+            keys[nothing] = iova[nothing] >> 12 << 3 | _BY_PAGE
 
-    def __init__(self, unit: Source, request: Request, iova: Addresses) -> None:
-        self.unit, self.request, self.iova = unit, request, iova
-        self.address = np.zeros(len(iova), np.uint64)
-        self.flags = np.zeros(len(iova), np.uint8)
-        self.label = np.zeros(len(iova), np.uint8)
-        self.labels = [""]
-        self.job = Job(unit, request, None, commit=False, trace=None)
-        self.space: Space | None = None
-        self.walkers: list[_Walker] = []
 
-    def fill(self) -> None:
-        refusal = ""
+def _doubt(batch: Batch, part: slice, space: Space | None, keys: Addresses) -> None:
+    """Give a key to lanes whose answer page tables alone do not tell, so that the walk is asked."""
+    unit, iova, address = batch.unit, batch.iova[part], batch.address[part]
+    low, span = np.uint64(INTERRUPT_LOW), np.uint64(INTERRUPT_HIGH - INTERRUPT_LOW)
+    doubtful = iova - low < span
+    if space is not None:
+        start, end, _ = space.outside
+        if start < TOP and iova.max() >= start:  # too wide an address is refused before any table is read
+            keys[(iova >= start) & (iova <= end - 1)] = _ALL_ALIKE
+        if unit.quirks.interrupt_page:
+            shift = _SHIFTS[batch.flags[part] >> 2 & 3].astype(np.uint64)
+            base = address >> shift << shift
+            doubtful |= (base < low + span) & (base + (np.uint64(1) << shift) > low)
+        else:
+            doubtful |= address - low < span
+    for start, end in unit.protected_regions():
+        doubtful |= (address >= start) & (address < end)
+    if doubtful.any():
+        keys[doubtful] = iova[doubtful] >> 12 << 3 | _BY_PAGE
+
+
+def _ask(batch: Batch, part: slice, keys: Addresses) -> None:
+    """Ask the walk about the lanes that have a key, once for each key."""
+    lanes = np.flatnonzero(keys)
+    if not len(lanes):
+        return
+    _, firsts, which = np.unique(keys[lanes], return_index=True, return_inverse=True)
+    told = [_told(batch, part.start + int(lanes[first])) for first in firsts]
+    label, flags, moved = (np.array(column)[which] for column in zip(*told, strict=True))
+    address = batch.iova[part][lanes] + moved.astype(np.uint64)
+    batch.label[part][lanes], batch.flags[part][lanes] = label, flags
+    batch.address[part][lanes] = np.where(label == 0, address, 0)
+
+
+def _told(batch: Batch, lane: int) -> tuple[int, int, np.uint64]:
+    """What the walk says of one lane: number of the label, flags, and the way from address to result."""
+    answer = batch[lane]
+    if isinstance(answer, Fault):
+        if answer.label not in batch.labels:
+            batch.labels.append(answer.label)
+            batch.codes.append(answer.code)
+        return batch.labels.index(answer.label), _REFUSED, np.uint64(0)
+    rights = R * answer.readable | W * answer.writable
+    return 0, _SIZES[answer.size] | rights, np.uint64(answer.address - int(batch.iova[lane]) & WORD)
+
+
+@dataclass
+class Compiled:
+    """One stage: `cells` row by row, the row to start from.
+
+    Three things that most tables have and that save work: `largest` is the highest level with a leaf;
+    `uniform` says that only leaves restrict permissions; `compact` that a cell shifted right by 37 is its row
+    times 512.
+    """
+
+    cells: Signed
+    root: int
+    levels: int
+    largest: int
+    uniform: bool
+    compact: bool
+
+
+def compile_stage(stage: First | Second) -> Compiled:
+    """The cells of all tables of a stage, a level at a time. Raises TooLarge."""
+    parts, count = [_FIXED], len(_FIXED)
+    largest, uniform = 1, True
+    root = _table(stage, stage.root, root=True)
+    start, tables = (count, [root]) if root else (3 + stage.levels, [])
+    for level in range(stage.levels, 0, -1):
+        if not tables:
+            break
+        words = np.stack([words for words, _ in tables])
+        cells, leaf = _judged(stage, level, words, np.array([updatable for _, updatable in tables]))
+        address, onward = words & np.uint64(ENTRY_ADDRESS), cells & STOP == 0
+        maps, pointers = leaf & onward, onward & ~leaf
+        if maps.any():
+            largest = max(largest, level)
+            frames = (address & np.uint64(-(8 << 9 * level) & WORD)).astype(np.int64) >> 12
+            np.copyto(cells, cells | frames << FRAME_SHIFT | _INSIDE[level] << ROW_SHIFT, where=maps)
+        uniform = uniform and bool((cells[pointers] & 3 == 3).all())
+        parts.append(cells)
+        count += len(cells)
+        targets, which = np.unique(address[pointers], return_inverse=True)
+        found = [_table(stage, int(target), root=False) for target in targets]
+        tables = [table for table in found if table]
+        if count + len(tables) > MAX_ROWS:
+            raise TooLarge(f"more than {MAX_ROWS} tables")
+        numbers = iter(range(count, count + len(tables)))
+        # A table that cannot be read refuses as each of its entries would.
+        rows = np.array([next(numbers) if table else 2 + level for table in found], np.int64)
+        cells[pointers] |= rows[which] << ROW_SHIFT
+    flat = np.concatenate(parts).reshape(-1)
+    compact = not (flat[flat >> ROW_SHIFT != 0] >> ROW_SHIFT - 9 & 511).any()
+    return Compiled(flat, start, stage.levels, largest, uniform, compact)
+
+
+def _table(stage: First | Second, address: int, *, root: bool) -> tuple[Addresses, bool] | None:
+    """The words of a table (0 for one that cannot be read) and whether it may be updated; None for no table.
+    Where the first stage is nested, the second one says where in memory it is.
+    """
+    updatable = True
+    if stage.locate is not None:
         try:
-            if self.unit.translating:
-                self._find_space()
-        except Refused as refused:
-            refusal = refused.label
-        window = self.request.pasid is None and self.unit.translating
-        for start in range(0, len(self.iova), BLOCK):
-            part = slice(start, min(start + BLOCK, len(self.iova)))
-            if refusal:
-                self.label[part], self.flags[part] = self._number(refusal), _REFUSED
-            else:
-                self._block(part)
-            if window:
-                self._window(part)
-
-    def batch(self) -> Batch:
-        codes = tuple(map(self._code, self.labels))
-        arrays = (self.iova, self.address, self.flags, self.label)
-        return Batch(self.unit, self.request, *arrays, tuple(self.labels), codes)
-
-    def _code(self, label: str) -> int | None:
-        if not label:
+            address, updatable = stage.job.finish(stage.locate(address, root))
+        except Refused:
             return None
-        code = REASONS[label].code
-        first_only = self.space is not None and self.space.path == "FS"
-        return reported_code(
-            self.unit.quirks, label, code, write=self.request.writes, second_stage=not first_only
-        )
-
-    def _number(self, label: str) -> int:
-        if label not in self.labels:
-            self.labels.append(label)
-        return self.labels.index(label)
-
-    def _find_space(self) -> None:
-        """The page tables of the device, compiled; the refusal of its context or PASID entry raises
-        Refused.
-        """
-        engine.root_table_register(self.job)
-        finder = legacy if self.unit.mode == engine.LEGACY_MODE else scalable
-        space = self.space = self.job.finish(finder.find(self.job))
-        if space.path in ("FS", "NEST"):
-            self.walkers.append(_Walker(self, self._compiled("first", self._first_stage)))
-        if space.path in ("SS", "NEST"):
-            self.walkers.append(_Walker(self, self._compiled("second", self._second_stage)))
-
-    def _compiled(self, which: str, compile_it: Callable[[Space], Stage]) -> Stage:
-        """A stage, compiled now or remembered from a call that found the same memory."""
-        assert self.space is not None
-        version = getattr(self.unit.memory, "version", None)
-        if version is None:
-            return compile_it(self.space)
-        key = (which, version, self.unit.rules, self.space, self.request.kind, self.job.supervisor)
-        kept = self.unit.compiled_stages
-        if key not in kept:
-            if len(kept) >= _KEPT_STAGES:
-                kept.clear()
-            kept[key] = compile_it(self.space)
-        return kept[key]
-
-    def _second_stage(self, space: Space) -> Stage:
-        judge = cells.Second(self.job, space, second.asked(self.job, space))
-        reader = compiled.plain_reader(self.job.memory, judge.unreadable)
-        return compiled.compile_stage(space.second_root, space.second_levels, judge, reader)
-
-    def _first_stage(self, space: Space) -> Stage:
-        judge = cells.First(self.job, space)
-        reader = compiled.plain_reader(self.job.memory, judge.unreadable)
-        if space.path == "NEST":
-            reader = compiled.nested_reader(self.job, space, judge.unreadable)
-        return compiled.compile_stage(space.first_root, space.first_levels, judge, reader)
-
-    def _block(self, part: slice) -> None:
-        """One block of addresses, start to end."""
-        iova, label = self.iova[part], self.label[part]
-        if self.space is None or self.space.path == "PT":
-            address, flags = iova.copy(), np.full(len(iova), R | W, np.uint8)
-        else:
-            address, flags = self._walk(iova.view(np.int64), label)
-        if self.space is not None:
-            self._check_input(self.space, iova, label)
-            self._check_result(self.space, address, flags, label)
-        if self.unit.registers["PMEN"] & 1:
-            self._protected(address, label)
-        refused = label != 0
-        if refused.any():
-            address[refused] = 0
-            flags[refused] = _REFUSED
-        self.address[part], self.flags[part] = address, flags
-
-    def _walk(self, iova: Signed, label: Bytes) -> tuple[Addresses, Bytes]:
-        cell, address = self.walkers[0].run(iova, label)
-        if len(self.walkers) > 1:
-            inner = cell & 0x3F
-            cell, address = self.walkers[1].run(address, label)
-            cell = inner & cell & 3 | np.minimum(inner & 12, cell & 12)
-        flags = cell.astype(np.uint8)
-        if self.request.kind == "zero-length read":
-            self._settle_zero_length(iova, flags, label)
-        return address.view(np.uint64), flags
-
-    def refuse(self, label: Bytes, mask: Mask, condition: str) -> None:
-        """Lanes in `mask` that have not been refused for anything the walk met are refused for
-        `condition`.
-        """
-        if mask.any():
-            label[mask & (label == 0)] = self._number(condition)
-
-    def _check_input(self, space: Space, iova: Addresses, label: Bytes) -> None:
-        """Conditions of the address itself. They come before any the walk can meet."""
-        low, high, condition = space.outside
-        if low < TOP and iova.max() >= low:
-            outside = iova >= np.uint64(low)
-            if high < TOP:
-                outside &= iova < np.uint64(high)
-            if outside.any():
-                label[outside] = self._number(condition)
-
-    def _check_result(self, space: Space, address: Addresses, flags: Bytes, label: Bytes) -> None:
-        """Results in the interrupt range."""
-        low, high = np.uint64(INTERRUPT_LOW), np.uint64(INTERRUPT_HIGH)
-        if self.unit.quirks.interrupt_page:
-            size = np.uint64(1) << _SHIFTS[flags >> 2 & 3].astype(np.uint64)
-            base = address & ~(size - np.uint64(1))
-            inside = (base < high) & (base + size > low)
-        else:
-            inside = address - low < high - low
-        self.refuse(label, inside, engine.interrupt_label(self.job, space))
-
-    def _settle_zero_length(self, iova: Signed, flags: Bytes, label: Bytes) -> None:
-        """Entries that each allow something may leave nothing together; which one refuses, the walk can
-        tell.
-        """
-        for lane in np.flatnonzero((flags & 3 == 0) & (label == 0)):
-            address = int(iova.view(np.uint64)[lane])
-            answer = self.unit.from_memory(_request_like(self.request, address))
-            assert isinstance(answer, Fault)
-            label[lane] = self._number(answer.label)
-
-    def _protected(self, address: Addresses, label: Bytes) -> None:
-        for lane in np.flatnonzero(label == 0):
-            if self.unit.protected(int(address[lane]), int(address[lane]) + 1):
-                label[lane] = self._number("PMR")
-
-    def _window(self, part: slice) -> None:
-        """Requests for the interrupt range itself are all answered alike, before any table is looked at."""
-        iova = self.iova[part]
-        inside = iova - np.uint64(INTERRUPT_LOW) < np.uint64(INTERRUPT_HIGH - INTERRUPT_LOW)
-        if not inside.any():
-            return
-        answer = self.unit.from_memory(_request_like(self.request, INTERRUPT_LOW))
-        refused = isinstance(answer, Fault)
-        self.label[part][inside] = self._number(answer.label) if isinstance(answer, Fault) else 0
-        self.address[part][inside] = 0 if refused else iova[inside]
-        self.flags[part][inside] = _REFUSED if refused else R | W
+    page = read_page(stage.job.memory, address >> 12)
+    if page is None:
+        return None
+    words = (
+        np.frombuffer(page, np.uint64)
+        if isinstance(page, array)
+        else np.array([word or 0 for word in page], np.uint64)
+    )
+    return words, updatable
 
 
-class _Walker:
+def _judged(stage: First | Second, level: int, words: Addresses, updatable: Mask) -> tuple[Signed, Mask]:
+    """The cells of all entries of one level, and which of them are leaves.
+
+    Entries that differ only in bits that make no difference are judged once.
+    """
+    plain, sized = (np.uint64(~stage.indifferent(level, sized=large) & WORD) for large in (False, True))
+    shapes = np.where(words & np.uint64(0x80), words & sized, words & plain)
+    shapes[words == WORD] = WORD
+    cells, leaf = np.empty(words.shape, np.int64), np.empty(words.shape, np.bool_)
+    for may in np.unique(updatable):
+        part = updatable == may
+        kinds, which = np.unique(shapes[part], return_inverse=True)
+        verdicts = [cell(stage, level, int(kind), updatable=bool(may)) for kind in kinds]
+        numbers = np.array([_stop(level) if v.label else v.rights for v in verdicts], np.int64)
+        cells[part] = numbers[which].reshape(-1, 512)
+        leaf[part] = np.array([v.leaf for v in verdicts], np.bool_)[which].reshape(-1, 512)
+    return cells, leaf
+
+
+class Walker:
     """Walks blocks of addresses through one stage, in buffers of its own."""
 
-    def __init__(self, lanes: _Lanes, stage: Stage) -> None:
+    def __init__(self, stage: Compiled) -> None:
         self.stage = stage
-        numbers = [[lanes._number(label) for label in pair] for pair in stage.labels]
-        self.numbers = np.array(numbers or [[0, 0]], np.uint8)
         self.buffers = tuple(np.empty(BLOCK, np.int64) for _ in range(5))
 
-    def run(self, iova: Signed, label: Bytes) -> tuple[Signed, Signed]:
-        """The last cell of each lane with the permissions of the whole way, and the address it leads to.
+    def run(self, iova: Signed) -> tuple[Signed, Signed, Signed]:
+        """The last cell of each lane, the permissions of the whole way, and the address it leads to.
 
-        Lanes that stopped get their label, unless they have one. Both arrays are overwritten by the next run.
+        All three are overwritten by the next run.
         """
         stage, n = self.stage, len(iova)
         index, row, cell, allowed, frames = (buffer[:n] for buffer in self.buffers)
@@ -335,17 +376,7 @@ class _Walker:
                 np.add(frames, row, out=frames)
         if stage.largest == 1:
             np.bitwise_and(cell, _FRAMES, out=frames)
-        self._label_stopped(cell, allowed, row, label)
         np.left_shift(frames, 12 - FRAME_SHIFT, out=frames)
         np.bitwise_and(iova, 0xFFF, out=row)
         np.bitwise_or(frames, row, out=frames)
-        np.bitwise_and(cell, 0x3C, out=row)
-        np.bitwise_or(row, allowed, out=row)
-        return row, frames
-
-    def _label_stopped(self, cell: Signed, allowed: Signed, scratch: Signed, label: Bytes) -> None:
-        np.bitwise_and(cell, STOP, out=scratch)
-        if scratch.any():
-            stopped = (scratch != 0) & (label == 0)
-            nothing = (allowed[stopped] == 0).astype(np.int64)
-            label[stopped] = self.numbers[cell[stopped] >> FRAME_SHIFT & 0xFF, nothing]
+        return cell, allowed, frames

@@ -9,11 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from vtdkit.vtd.faults.reasons import REASONS
 from vtdkit.vtd.requests import Fault, Request, Translation
 from vtdkit.vtd.tables.layout import Entry, Structure
-
-from .job import Mark
 
 _LEVEL_NAMES = ("", "PTE", "PDE", "PDPE", "PML4E", "PML5E")
 
@@ -32,11 +29,11 @@ class Step:
     address: int
     index: int
     raw: int
-    level: int
-    source: str
-    inner: bool
-    label: str
-    why: str
+    level: int = 0
+    source: str = "memory"
+    inner: bool = False
+    label: str = ""
+    why: str = ""
 
     @property
     def entry(self) -> Entry:
@@ -73,16 +70,3 @@ class Walk:
 
     def __repr__(self) -> str:
         return "\n".join([repr(self.request), *map(repr, self.steps), repr(self.answer)])
-
-
-def record(request: Request, marks: list[Mark], answer: Translation | Fault) -> Walk:
-    """The readable record of a traced walk."""
-    steps = tuple(
-        Step(m.structure, m.address, m.index, m.raw, m.level, m.source, m.inner, m.label, _why(m))
-        for m in marks
-    )
-    return Walk(request, steps, answer)
-
-
-def _why(mark: Mark) -> str:
-    return REASONS[mark.label].name if mark.label else mark.did

@@ -12,6 +12,8 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from vtdkit.vtd.plain import quoted
+
 VERBS: dict[str, tuple[str, str]] = {
     "lab": ("copy the lessons into a folder and open them in JupyterLab", "vtdkit.lab.classroom:main"),
     "inspect": (
@@ -46,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(usage())
         return 0 if words else 2
     if words[0] not in VERBS:
-        print(f"vtdkit: there is no verb {words[0]!r}; try --help", file=sys.stderr)
+        print(f"vtdkit: there is no verb {quoted(words[0])}; try --help", file=sys.stderr)
         return 2
     module, function = VERBS[words[0]][1].split(":")
     run = getattr(importlib.import_module(module), function)

@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 from vtdkit.vtd.image.image import Image
 from vtdkit.vtd.image.npz import BadFile
 from vtdkit.vtd.image.stale import Mapped, mapped, number
-from vtdkit.vtd.plain import shown
+from vtdkit.vtd.plain import echo, quoted, shown
 from vtdkit.vtd.quirks import version_number
 from vtdkit.vtd.requests import Request, sid
 
@@ -151,7 +151,7 @@ class Oracle:
         except KeyError as error:
             raise self._bad(file, f"{where} has no {error.args[0]!r}") from None
         except (TypeError, ValueError, AttributeError, IndexError) as error:
-            raise self._bad(file, f"{where} makes no sense ({error})") from None
+            raise self._bad(file, f"{where} makes no sense ({echo(error)})") from None
 
     def _section(self, file: str, key: str, kind: type) -> Any:
         if file not in self._files:
@@ -199,7 +199,7 @@ class Oracle:
         devices = self._section(file, "kernel_live", dict)
         found: dict[int, tuple[Range, ...]] = {}
         for name, device in devices.items():
-            ranges = self._make(file, f"kernel_live[{name!r}]", _device, device)
+            ranges = self._make(file, f"kernel_live[{quoted(name)}]", _device, device)
             found[ranges[0]] = ranges[1]
         return found
 
@@ -279,7 +279,7 @@ def _verdict(r: Any) -> Verdict:
         size=number(r["size"]) if granted else 0,
         entry=number(r["pte"]) if granted and "pte" in r else None,
         code=number(r["reason"], 8) if granted is False else 0,
-        note=str(r.get("note", "")),
+        note=echo(r.get("note", "")),
     )
     verdict.request()
     return verdict
@@ -288,7 +288,7 @@ def _verdict(r: Any) -> Verdict:
 def _mutation(r: Any) -> Mutation:
     address = (number(r["pfn"], 40) << 12) + 8 * number(r["index"], 9)
     verdicts = tuple(map(_verdict, r["queries"]))
-    return Mutation(str(r["kind"]), address, number(r["old"]), number(r["new"]), verdicts)
+    return Mutation(echo(r["kind"]), address, number(r["old"]), number(r["new"]), verdicts)
 
 
 def _device(r: Any) -> tuple[int, tuple[Range, ...]]:
@@ -310,10 +310,10 @@ def _vfio(r: Any) -> tuple[Range, ...]:
 def _executed(r: Any) -> Executed:
     raw = None if r["raw"] is None else sum(number(word) << 64 * i for i, word in enumerate(r["raw"]))
     decoded = dict(r["decoded"])
-    granularity = str(decoded.pop("g", ""))
+    granularity = echo(decoded.pop("g", ""))
     decoded.pop("raw_from", None)
-    fields = {str(name): number(value, 6 if name == "am" else 64) for name, value in decoded.items()}
-    return Executed(number(r["ring_index"], 16), raw, str(r["name"]), granularity, fields)
+    fields = {echo(name): number(value, 6 if name == "am" else 64) for name, value in decoded.items()}
+    return Executed(number(r["ring_index"], 16), raw, echo(r["name"]), granularity, fields)
 
 
 def _table_entry(r: Any) -> TableEntry:

@@ -1,5 +1,5 @@
-"""How records of this room show themselves in a notebook cell: by name, numbers as
-hardware people read them.
+"""How records of this room show themselves in a notebook cell: by name, numbers as hardware people read them.
+And how text from outside is repeated: never whole, and never as it is.
 """
 
 from __future__ import annotations
@@ -7,12 +7,28 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
+ECHO = 80
+
+
+def echo(text: object) -> str:
+    """Text that came from outside (a file, a command line), as a message may repeat it: at most 80
+    characters, and none that moves the cursor or hides.
+    """
+    start = str(text)[: ECHO + 1]
+    clean = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in start)
+    return clean if len(clean) <= ECHO else clean[: ECHO - 1] + "…"
+
+
+def quoted(value: object) -> str:
+    """The same between quotation marks, where it would not be clear what is quoted."""
+    return echo(repr(value))
+
 
 def number(value: Any) -> str:
-    """A value for people: numbers from 10 up in hex, everything else as it is."""
+    """A value for people: numbers from 10 up in hex, text bounded, everything else as it is."""
     if isinstance(value, int) and not isinstance(value, bool) and value > 9:
         return f"{value:#x}"
-    return repr(value)
+    return quoted(value) if isinstance(value, str | bytes) else repr(value)
 
 
 def shown(record: Any) -> str:

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 
+from .plain import echo, quoted
+
 
 def _quirk(why: str) -> bool:
     return field(default=False, metadata={"why": why})
@@ -165,7 +167,7 @@ def why(name: str) -> str:
     for f in fields(Quirks):
         if f.name == name:
             return str(f.metadata["why"])
-    raise KeyError(f"no quirk is called {name!r}")
+    raise KeyError(f"no quirk is called {quoted(name)}")
 
 
 _ONLY_7_2 = {
@@ -198,8 +200,8 @@ def version_number(version: str) -> str:
     """The number in a version string: "10.0.13". Raises ValueError when there is none."""
     for word in version.split():
         if word[:4].partition(".")[0].isdecimal():
-            return word
-    raise ValueError(f"no version number in {version[:60]!r}")
+            return echo(word)
+    raise ValueError(f"no version number in {quoted(version)}")
 
 
 # Labels whose code QEMU reports differently in scalable mode. A pair is (read, write or atomic).

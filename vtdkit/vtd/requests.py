@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
 from .faults.reasons import REASONS
-from .plain import shown
+from .plain import echo, quoted, shown
 
 Kind: TypeAlias = Literal["read", "write", "atomic", "zero-length read"]
 AddressType: TypeAlias = Literal["untranslated", "translation", "translated"]
@@ -57,7 +57,7 @@ class Request:
             if self.supervisor or self.execute:
                 raise BadRequest("supervisor and execute come with a PASID; give pasid=")
         elif not 0 <= self.pasid < 1 << 20:
-            raise BadRequest(f"pasid={self.pasid:#x} has more than 20 bits")
+            raise BadRequest(f"pasid={echo(hex(self.pasid))} has more than 20 bits")
 
     @property
     def writes(self) -> bool:
@@ -72,14 +72,14 @@ class Request:
 
 def _complaint(r: Request) -> str:
     if not 0 <= r.sid < 0x10000:
-        return f"sid={r.sid:#x}: a source id has 16 bits; sid('00:03.0') makes one from a bus address"
+        return f"sid={echo(hex(r.sid))}: a source id has 16 bits; sid('00:03.0') makes one from a bus address"
     if not 0 <= r.address < _LIMIT:
-        return f"address={r.address:#x} does not fit in 64 bits"
+        return f"address={echo(hex(r.address))} does not fit in 64 bits"
     if r.kind not in NEEDS:
-        return f"kind={r.kind!r}: it is one of {', '.join(NEEDS)}"
+        return f"kind={quoted(r.kind)}: it is one of {', '.join(NEEDS)}"
     if r.at not in _ADDRESS_TYPES:
-        return f"at={r.at!r}: it is untranslated, translation or translated"
-    return f"{r.length} bytes at {r.address:#x} cross a 4 KiB boundary; split the request"
+        return f"at={quoted(r.at)}: it is untranslated, translation or translated"
+    return f"{echo(r.length)} bytes at {r.address:#x} cross a 4 KiB boundary; split the request"
 
 
 def sid(text: str) -> int:
@@ -91,7 +91,7 @@ def sid(text: str) -> int:
             return value
     except ValueError:
         pass
-    raise BadRequest(f"{text!r} is no bus address; write bus:device.function, as in 00:03.0")
+    raise BadRequest(f"{quoted(text)} is no bus address; write bus:device.function, as in 00:03.0")
 
 
 def bdf(source: int) -> str:

@@ -166,6 +166,7 @@ class Unknown:
 
     type: int
     data: bytes
+    __repr__ = shown
 
     def body(self) -> bytes:
         return self.data

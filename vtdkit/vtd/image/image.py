@@ -13,6 +13,7 @@ Files are not trusted: whatever is wrong with one raises `BadFile` or `BadImage`
 
 from __future__ import annotations
 
+import os
 from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from typing import Any
 from vtdkit.vtd.capabilities import BadCapabilities, Capabilities
 from vtdkit.vtd.firmware import dmar
 from vtdkit.vtd.firmware.dmar import Dmar
+from vtdkit.vtd.plain import echo, quoted
 from vtdkit.vtd.quirks import SPECIFICATION, Quirks, qemu
 from vtdkit.vtd.requests import BadRequest, sid
 from vtdkit.vtd.unit.unit import RemappingUnit
@@ -58,10 +60,12 @@ class Image:
     def load(cls, folder: str | Path) -> Image:
         """Read a folder. Raises BadFile or BadImage."""
         path = Path(folder)
-        if not path.is_dir():
-            raise BadImage(f"{path.name}: there is no such folder")
+        if not os.path.isdir(path):  # says no to a name that is too long, where Path.is_dir raises
+            raise BadImage(f"{echo(path.name)}: there is no such folder")
         if (path / "maps.csv.gz").exists() and not (path / "pages.npz").exists():
-            raise BadImage(f"{path.name}: a workload folder (maps.csv.gz); it holds no tables to look at")
+            raise BadImage(
+                f"{echo(path.name)}: a workload folder (maps.csv.gz); it holds no tables to look at"
+            )
         registers, records = _registers(path / "regs.json")
         pages, kinds = _pages(path / "pages.npz")
         raw = npz.read_bytes(path / "dmar.bin")
@@ -73,7 +77,7 @@ class Image:
 
     @property
     def name(self) -> str:
-        return self.folder.name
+        return echo(self.folder.name)
 
     @cached_property
     def capabilities(self) -> Capabilities:
@@ -124,7 +128,7 @@ class Image:
                 return qemu(version)
             except ValueError as error:
                 raise BadFile(self.folder / "meta.json", str(error)) from None
-        raise ValueError(f"personality {personality!r}: it is specification, qemu, or a Quirks")
+        raise ValueError(f"personality {quoted(personality)}: it is specification, qemu, or a Quirks")
 
     def _state(self) -> dict[str, int]:
         """The registers to restore. Where the machine's IQA hid its descriptor width (DW), the mode tells
@@ -160,7 +164,7 @@ class Image:
         for device in devices if isinstance(devices, list) else []:
             if isinstance(device, dict) and isinstance(device.get("bdf"), str):
                 try:
-                    named[sid(device["bdf"])] = str(device.get("driver", ""))
+                    named[sid(device["bdf"])] = echo(device.get("driver", ""))
                 except BadRequest:
                     continue
         return named
@@ -208,7 +212,7 @@ def _hex(path: Path, name: str, value: object) -> int:
     except ValueError:
         number = -1
     if not 0 <= number < 1 << 64:
-        raise BadFile(path, f"{name} is {str(value)[:40]!r}, not a 64-bit number in hex")
+        raise BadFile(path, f"{echo(name)} is {quoted(value)}, not a 64-bit number in hex")
     return number
 
 

@@ -73,7 +73,7 @@ def inspect_folder(folder: str | Path, device: str | None = None, limit: int = 1
     except BadImage as error:
         raise BadImage(f"{image.name}: {error}") from None
     if wanted is not None and not devices:
-        raise BadImage(f"{image.name}: {device} has no context entry")
+        raise BadImage(f"{image.name}: {bdf(wanted)} has no context entry")
     return Inspection(image.name, _MODES[unit.mode], unit.root_table, devices)
 
 

@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from vtdkit.vtd.plain import echo, quoted
+
 MAX_PAGES = 8_192
 MAX_ARRAY_BYTES = MAX_PAGES * 4096
 MAX_JSON_BYTES = 4 << 20
@@ -32,7 +34,7 @@ class BadFile(ValueError):
     """
 
     def __init__(self, path: Path, problem: str) -> None:
-        super().__init__(f"{path.parent.name}/{path.name}: {problem}")
+        super().__init__(f"{echo(path.parent.name)}/{echo(path.name)}: {problem}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ def read_npz(path: Path, names: tuple[str, ...]) -> dict[str, Npy]:
         with zipfile.ZipFile(path) as archive:
             return {name: _member(path, archive, f"{name}.npy") for name in names}
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
-        raise BadFile(path, f"is no readable npz archive ({error})") from None
+        raise BadFile(path, f"is no readable npz archive ({echo(error)})") from None
 
 
 def _member(path: Path, archive: zipfile.ZipFile, name: str) -> Npy:
@@ -85,7 +87,7 @@ def _read_npy(path: Path, name: str, stream: IO[bytes]) -> Npy:
     header = stream.read(min(int.from_bytes(start[8:], "little"), 1024))
     found = _HEADER.fullmatch(header)
     if found is None:
-        raise BadFile(path, f"{name} is no plain array of numbers or short texts: {header[:60]!r}")
+        raise BadFile(path, f"{name} is no plain array of numbers or short texts: {quoted(header)}")
     descr, letters, rows, columns = found.groups()
     shape = tuple(int(extent) for extent in (rows, columns) if extent)
     size = math.prod(shape) * (4 * int(letters) if letters else 8)
@@ -127,13 +129,13 @@ def read_json(path: Path) -> object:
             stream = unpacked if path.suffix == ".gz" else plain
             text = stream.read(MAX_JSON_BYTES + 1)
     except (OSError, EOFError, zlib.error) as error:
-        raise BadFile(path, f"cannot be read ({error})") from None
+        raise BadFile(path, f"cannot be read ({echo(error)})") from None
     if len(text) > MAX_JSON_BYTES:
         raise BadFile(path, f"is larger than {MAX_JSON_BYTES} bytes when unpacked")
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise BadFile(path, f"is not JSON ({error})") from None
+        raise BadFile(path, f"is not JSON ({echo(error)})") from None
 
 
 def read_bytes(path: Path) -> bytes:
@@ -143,7 +145,7 @@ def read_bytes(path: Path) -> bytes:
         with path.open("rb") as stream:
             data = stream.read(MAX_PLAIN_BYTES + 1)
     except OSError as error:
-        raise BadFile(path, f"cannot be read ({error})") from None
+        raise BadFile(path, f"cannot be read ({echo(error)})") from None
     if len(data) > MAX_PLAIN_BYTES:
         raise BadFile(path, f"is larger than {MAX_PLAIN_BYTES} bytes")
     return data

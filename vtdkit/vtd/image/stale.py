@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from vtdkit.vtd.plain import shown
+from vtdkit.vtd.plain import echo, quoted, shown
 from vtdkit.vtd.requests import Fault, Request, Translation, bdf
 from vtdkit.vtd.tables import descriptors
 from vtdkit.vtd.unit.unit import RemappingUnit
@@ -111,7 +111,7 @@ def stale_translations(image: Image) -> tuple[Mapped, ...]:
     try:
         return tuple(map(mapped, records))
     except (KeyError, TypeError, ValueError) as error:
-        raise BadFile(image.folder / _FILE, f"{_KEY} makes no sense ({error})") from None
+        raise BadFile(image.folder / _FILE, f"{_KEY} makes no sense ({echo(error)})") from None
 
 
 def mapped(record: Any) -> Mapped:
@@ -124,7 +124,7 @@ def number(value: Any, bits: int = 64) -> int:
     if isinstance(value, str) and len(value) <= 20:
         value = int(value, 16)
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << bits:
-        raise ValueError(f"{str(value)[:30]!r} is no number of {bits} bits")
+        raise ValueError(f"{quoted(value)} is no number of {bits} bits")
     return value
 
 

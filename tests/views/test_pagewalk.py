@@ -14,7 +14,7 @@ import pytest
 from tests.views.javascript import call
 from tests.vtd.cases import CASES
 from tests.vtd.rig import RW, SCALABLE, SID, R, Tables, legacy, scalable
-from tests.vtd.test_survey import SSIRW, with_ssirwe
+from tests.vtd.test_survey import PATHS, SSIRW, machine, some_addresses, with_ssirwe
 from vtdkit.lab.computer import BOTH_STAGES, Computer
 from vtdkit.views.pagetables.record import page_table_record
 from vtdkit.views.pagetables.snapshot import twin
@@ -322,9 +322,16 @@ def test_other_units_personalities_and_states() -> None:
     agree(RemappingUnit(tables.memory, SCALABLE), SID, everything([0x1000]))
 
 
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("path", PATHS)
+def test_under_every_mode_that_the_survey_is_tried_with(path: str, seed: int) -> None:
+    """§3.4, as its kind: random tables, capabilities, personalities and modes."""
+    agree(machine(seed, path), SID, everything(some_addresses(seed)))
+
+
 @pytest.mark.parametrize(("bits", "granted"), [(SSIRW, 3), (1 << 61, 2), (RW, 0)])
 def test_permissions_where_ssirwe_puts_them(bits: int, granted: int) -> None:
-    """Corrections, section 3, point 4: survey, walk and explorer read them from the same place."""
+    """§3.4: survey, walk and explorer read them from the same place."""
     unit = with_ssirwe(bits)
     asked: list[Query] = [(0x1000, "read", False), (0x1FFF, "read", False), (0x1000, "write", False)]
     assert agree(unit, SID, asked) == granted

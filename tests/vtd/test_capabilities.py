@@ -102,7 +102,7 @@ OLD = {
 
 @pytest.mark.parametrize("name", MACHINES)
 def test_whatever_a_machine_reports_is_decoded_and_derived_again(name: str) -> None:
-    """Correction 3.1: reading is never refused by rules for building."""
+    """§3.1: reading is never refused by rules for building."""
     cap, ecap, haw, ver = MACHINES[name]
     caps = Capabilities.from_registers(cap, ecap, haw=haw, ver=ver)
     assert (caps.cap, caps.ecap, caps.ver, caps.HAW) == (cap, ecap, ver, haw)
@@ -116,7 +116,7 @@ def test_whatever_a_machine_reports_is_decoded_and_derived_again(name: str) -> N
 
 
 def test_extended_mode_is_read_named_and_refused_only_for_building() -> None:
-    """Correction 3.1: ECAP bit 24 before SMTS existed."""
+    """§3.1: ECAP bit 24 before SMTS existed."""
     caps = Capabilities.from_registers(0x1C0000C40660462, 0x7E3FF0505E, haw=39, ver=0x10)
     assert (caps.extended_mode, caps.MGAW, caps.HAW, caps.SMTS, caps.IRO) == (True, 39, 39, 0, 0x50)
     assert caps.odd == (
@@ -132,7 +132,7 @@ def test_extended_mode_is_read_named_and_refused_only_for_building() -> None:
 
 
 def test_a_machine_whose_host_address_width_nobody_told_is_read() -> None:
-    """Correction 3.1: Sapphire Rapids has MGAW 57, and no table entry has room for that many bits."""
+    """§3.1: Sapphire Rapids has MGAW 57, and no table entry has room for that many bits."""
     caps = Capabilities.from_registers(0x19ED008C40780C66, 0x3EE9E86F050DF)
     assert (caps.MGAW, caps.HAW, caps.widths, caps.odd) == (57, 52, (48, 57), ())
     RemappingUnit(Memory(), caps)
@@ -140,7 +140,7 @@ def test_a_machine_whose_host_address_width_nobody_told_is_read() -> None:
 
 @pytest.mark.parametrize("haw", [53, 57, 64, 256])
 def test_a_host_address_width_that_cannot_be_is_kept_and_named(haw: int) -> None:
-    """Correction 3.1: HAW above 52, as a DMAR table may say."""
+    """§3.1: HAW above 52, as a DMAR table may say."""
     caps = Capabilities.from_registers(0xD2008C222F0606, 0xF00F5E, haw=haw)
     assert (caps.HAW, caps.odd) == (haw, (f"HAW={haw} is out of range: 32 to 52",))
     assert caps.buildable().HAW == 52
@@ -153,7 +153,7 @@ WORDS = st.integers(0, (1 << 64) - 1)
 
 @given(cap=WORDS, ecap=WORDS, haw=st.none() | st.integers(1, 256), ver=st.integers(0, 255))
 def test_every_pair_of_words_is_read(cap: int, ecap: int, haw: int | None, ver: int) -> None:
-    """Correction 3.1, as its kind: no value of CAP and ECAP is refused, and none loses a bit."""
+    """§3.1, as its kind: no value of CAP and ECAP is refused, and none loses a bit."""
     caps = Capabilities.from_registers(cap, ecap, haw=haw, ver=ver)
     assert (caps.cap, caps.ecap, caps.ver) == (cap, ecap, ver)
     assert all(isinstance(line, str) for line in caps.odd)

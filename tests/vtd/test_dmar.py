@@ -183,7 +183,7 @@ PUBLIC = Path(__file__).parent / "public"
     ],
 )
 def test_tables_of_real_machines_are_read_and_their_faults_named(name: str, problems: list[str]) -> None:
-    """Correction 3.3: what Linux warns about when it reads these."""
+    """§3.3: what Linux warns about when it reads these."""
     raw = (PUBLIC / f"dmar-{name}.bin").read_bytes()
     table = parse(raw)
     assert table.problems() == problems
@@ -191,7 +191,7 @@ def test_tables_of_real_machines_are_read_and_their_faults_named(name: str, prob
 
 
 def test_what_is_sound_is_shown_then_where_reading_stopped_and_why() -> None:
-    """Correction 3.3: a wrong checksum, both sums named, and other memory behind the last structure."""
+    """§3.3: a wrong checksum, both sums named, and other memory behind the last structure."""
     raw = (PUBLIC / "dmar-bad-checksum-trailing.bin").read_bytes()
     with pytest.raises(BadDmar, match="type 17217 says it is 18768 bytes long, where 80 are left") as caught:
         parse(raw)
@@ -204,7 +204,7 @@ def test_what_is_sound_is_shown_then_where_reading_stopped_and_why() -> None:
 
 
 def test_a_table_with_a_wrong_checksum_is_read_and_written_as_it_was() -> None:
-    """Correction 3.3: the checksum error names both sums."""
+    """§3.3: the checksum error names both sums."""
     good = Dmar(48, structures=(Drhd(0xFED9_0000),)).to_bytes()
     raw = good[:9] + bytes(((good[9] + 1) & 255,)) + good[10:]
     table = parse(raw)
@@ -243,7 +243,7 @@ UNIT = Drhd(0xFED9_0000, scopes=(Scope(3, 0xF0, ((0x1F, 0),)),))
     ],
 )
 def test_what_linux_would_warn_about_is_named(table: Dmar, problem: str) -> None:
-    """Correction 3.3, as its kind."""
+    """§3.3, as its kind."""
     assert parse(table.to_bytes()).problems() == [problem]
 
 
@@ -261,7 +261,7 @@ def test_an_andd_name_without_its_end_is_read_and_named() -> None:
     ],
 )
 def test_the_text_of_acpidump_is_told_from_a_table(text: str) -> None:
-    """Correction 3.3: it was read as a table of 807419936 bytes."""
+    """§3.3: it was read as a table of 807419936 bytes."""
     with pytest.raises(BadDmar) as caught:
         parse(text.encode())
     assert str(caught.value) == (

@@ -82,7 +82,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @given(seed=st.integers(0, 1 << 30), name=st.sampled_from(FILES), strange=st.sampled_from(STRANGE))
 @settings(max_examples=60, deadline=None)
 def test_strange_names_and_values_in_any_file(folder: Path, seed: int, name: str, strange: str) -> None:
-    """14.7: an overlong or strange name in a hostile file was repeated whole."""
+    """§14.7: an overlong or strange name in a hostile file was repeated whole."""
     raw = (REALITY / FOLDER / name).read_bytes()
     packed = name.endswith(".gz")
     value = spoil(json.loads(gzip.decompress(raw) if packed else raw), random.Random(seed), strange)

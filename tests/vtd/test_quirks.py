@@ -162,7 +162,7 @@ def _(q: Quirks) -> Any:
 
 
 def test_a_legacy_pass_through_entry_may_name_any_depth_in_qemu() -> None:
-    """Corrections, section 3, point 2: QEMU asks only whether the depth exists."""
+    """§3.2: QEMU asks only whether the depth exists."""
     tables, _ = legacy(tt=2, aw=1)
     both = Capabilities(HAW=46, SAGAW=0b00110)
     assert outcome(tables.unit(both).translate(read(0x1000))) == 3
@@ -184,7 +184,7 @@ FIRST = {1: (None, HIGH), 2: (HIGH, HIGH | 0x1F_E000), 3: (HIGH, HIGH | 0x3FFF_E
 
 @pytest.mark.parametrize("level", [1, 2, 3, 4])
 def test_the_reserved_masks_are_qemus(level: int) -> None:
-    """Corrections, section 3, point 2: every mask of both versions, in a unit with scalable mode (SC=0)."""
+    """§3.2: every mask of both versions, in a unit with scalable mode (SC=0)."""
     caps = Capabilities.scalable(HAW=46, SC=0, FS1GP=0)
     new, old = Rules(caps, QEMU_10), Rules(caps, QEMU_7_2)
     for found, expected in (
@@ -418,7 +418,7 @@ EMULATED = Capabilities.from_registers(0x80D2_008C_2226_0206, 0x0000_4800_8000_0
 @pytest.mark.parametrize("personality", [QEMU_7_2, QEMU_10], ids=["7.2", "10"])
 @pytest.mark.parametrize("table", TABLE_MASKS)
 def test_reserved_bits_of_root_and_context_entries_are_qemus(table: str, personality: Quirks) -> None:
-    """Correction 3.2, as its kind."""
+    """§3.2, as its kind."""
     assert getattr(rules_for(EMULATED, personality), table) == TABLE_MASKS[table]
 
 
@@ -441,7 +441,7 @@ TLBS = Capabilities.from_registers(0x80D2_008C_2226_0206, 0x0000_4800_80F0_0F5E,
 @pytest.mark.parametrize("version", [0, 1], ids=["7.2", "10"])
 @pytest.mark.parametrize("kind", DESCRIPTOR_MASKS)
 def test_reserved_bits_of_descriptors_are_qemus(kind: int, version: int) -> None:
-    """Correction 3.2, as its kind. Bits of the type itself, and of the granularity, are not for this test."""
+    """§3.2, as its kind. Bits of the type itself, and of the granularity, are not for this test."""
     personality = (QEMU_7_2, QEMU_10)[version]
     for bit in range(256):
         if bit in (*range(6), *range(9, 12)):
@@ -484,7 +484,7 @@ REGISTER_MASKS = {
 
 
 def test_registers_keep_the_bits_that_qemus_keep() -> None:
-    """Correction 3.2: write masks of QEMU's registers, the same in both versions."""
+    """§3.2: write masks of QEMU's registers, the same in both versions."""
     for personality in (QEMU_7_2, QEMU_10):
         unit = RemappingUnit(Tables().memory, TLBS, quirks=personality)
         for name, (offset, size, mask) in REGISTER_MASKS.items():

@@ -253,7 +253,7 @@ def test_fpd_at_each_level_silences_what_comes_after_it(label: str, place: str) 
 
 
 def test_linux_has_a_text_for_every_code_of_its_three_lists() -> None:
-    """Correction 18: 07h to 0Bh, all scalable-mode codes and interrupt remapping have texts; others none."""
+    """§1.18: 07h to 0Bh, all scalable-mode codes and interrupt remapping have texts; others none."""
     known = {code for code in range(256) if linux_reason(code) != "Unknown"}
     scalable = {
         *range(0x30, 0x33),
@@ -271,7 +271,7 @@ def test_linux_has_a_text_for_every_code_of_its_three_lists() -> None:
 
 
 def test_linux_prints_the_texts_that_machines_have_printed() -> None:
-    """Correction 18: the reason texts of fault lines from real machines, decimal codes and hex ones."""
+    """§1.18: the reason texts of fault lines from real machines, decimal codes and hex ones."""
     seen = {}
     for line in (Path(__file__).parent / "public" / "fault-lines.txt").read_text().splitlines():
         found = re.search(r"\[fault reason (?:0x([0-9a-f]+)|(\d+))\] (.*)", line)

@@ -23,7 +23,7 @@ from vtdkit.vtd.image.survey import Survey, Table
 from vtdkit.vtd.requests import Fault, Request, bdf
 from vtdkit.vtd.tables.pages import first_stage_entry, second_stage_entry
 from vtdkit.vtd.unit.unit import RemappingUnit
-from vtdkit.vtd.walk import engine, legacy, scalable
+from vtdkit.vtd.walk import engine
 from vtdkit.vtd.walk.job import Job, Refused
 from vtdkit.vtd.walk.rules import INTERRUPT_HIGH, INTERRUPT_LOW
 from vtdkit.vtd.walk.space import Space
@@ -113,8 +113,7 @@ def _front(unit: RemappingUnit, sid: int, pasid: int | None, *, cached: bool) ->
     space, refused = None, ""
     try:
         if unit.translating:
-            engine.root_table_register(job)
-            space = unit.finish((legacy if unit.mode == 0 else scalable).find(job))
+            space = unit.finish(engine.find_space(job))
     except Refused as refusal:
         refused = refusal.label
     return Front(tuple(steps), space, refused, job.fpd)

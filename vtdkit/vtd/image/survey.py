@@ -17,7 +17,7 @@ from typing import NamedTuple
 from vtdkit.vtd.memory import AccessError, read_page
 from vtdkit.vtd.requests import READ, WRITE, Request, bdf, size_name
 from vtdkit.vtd.unit.unit import RemappingUnit
-from vtdkit.vtd.walk import legacy, scalable
+from vtdkit.vtd.walk import engine
 from vtdkit.vtd.walk import second_stage as second
 from vtdkit.vtd.walk.first_stage import First, granted
 from vtdkit.vtd.walk.job import Job, Refused
@@ -175,7 +175,7 @@ class Survey:
         """The page tables of a device, or the label of the condition that keeps it from them."""
         job = Job(self.unit, Request(sid, 0, pasid=pasid), None, commit=False, trace=None)
         try:
-            return self.unit.finish((legacy if self.unit.mode == 0 else scalable).find(job)), ""
+            return self.unit.finish(engine.find_space(job)), ""
         except Refused as refusal:
             return None, refusal.label
 

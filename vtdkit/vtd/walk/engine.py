@@ -100,6 +100,13 @@ def root_table_register(job: Job) -> None:
         job.refuse("RTA.5")
 
 
+def find_space(job: Job) -> Steps[Space]:
+    """The way of a request that carries an address of its own, as far as the page tables."""
+    root_table_register(job)
+    space = yield from (legacy if job.unit.mode == LEGACY_MODE else scalable).find(job)
+    return space
+
+
 def _translated(job: Job) -> Steps[None]:
     """A translated request carries an address the device was given before: remapping trusts it, apart from
     the gate in the context entry, the host address width and the interrupt range.

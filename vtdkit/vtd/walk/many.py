@@ -31,7 +31,7 @@ from vtdkit.vtd.memory import WORD, read_page
 from vtdkit.vtd.requests import Fault, Kind, Request, Translation
 from vtdkit.vtd.state import Walked
 
-from . import engine, legacy, scalable
+from . import engine
 from . import second_stage as second
 from .first_stage import First
 from .job import Job, Refused
@@ -161,8 +161,7 @@ def translate_many(
     refused = False
     try:
         if unit.translating:
-            engine.root_table_register(job)
-            space = job.finish((legacy if unit.mode == engine.LEGACY_MODE else scalable).find(job))
+            space = job.finish(engine.find_space(job))
             walkers = [Walker(compile_stage(stage)) for stage in stages(job, space)]
     except Refused:
         refused = True

@@ -103,7 +103,7 @@ def root_table_register(job: Job) -> None:
 def find_space(job: Job) -> Steps[Space]:
     """The way of a request that carries an address of its own, as far as the page tables."""
     root_table_register(job)
-    space = yield from (legacy if job.unit.mode == LEGACY_MODE else scalable).find(job)
+    space: Space = yield from (legacy if job.unit.mode == LEGACY_MODE else scalable).find(job)
     return space
 
 

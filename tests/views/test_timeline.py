@@ -193,7 +193,7 @@ def test_a_lock_is_chosen_in_the_table_and_a_cpu_with_the_arrows(browser: Any) -
         page.slider("time").press("ArrowDown")
         assert page.position("row") == 1
         assert f"before the patch, CPU1, worker0: spinning for {LOCK}" in page.root.inner_text()
-        locks = page.root.get_by_role("group", name="locks: before the patch").inner_text()
+        locks = page.root.get_by_role("region", name="locks").inner_text()
         assert "has it: CPU0" in locks
         assert page.complaints() == []
 
@@ -203,6 +203,70 @@ def test_a_lock_is_chosen_in_the_table_and_a_cpu_with_the_arrows(browser: Any) -
 def test_at_double_size_nothing_is_wider_than_the_page(browser: Any, theme: str) -> None:
     with WidgetPage(browser, before_and_after(cursor=5000), theme=theme, zoom=2) as page:
         assert page.complaints() == []
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 900])
+def test_two_runs_under_one_cursor_fit_on_one_screen(browser: Any, width: int, theme: str) -> None:
+    with WidgetPage(browser, before_and_after(cursor=5000), theme=theme, width=width) as page:
+        box = page.root.bounding_box()
+        assert box["height"] <= 620
+        needles = page.root.locator(".vtd-timeline-lanes .vtd-timeline-needle")
+        assert len({needle.bounding_box()["x"] for needle in needles.all()}) == 1
+        heads = [each.inner_text() for each in page.root.get_by_role("columnheader").all()]
+        assert heads == ["before the patch", "after it"]
+        row = page.root.get_by_role("row").nth(2).inner_text()
+        assert "has it: CPU0" in row
+        assert page.complaints() == []
+
+
+@pytest.mark.browser
+def test_the_wheel_zooms_at_the_pointer_and_a_drag_moves_the_window(browser: Any) -> None:
+    with WidgetPage(browser, before_and_after(cursor=5000)) as page:
+        lanes = page.root.locator(".vtd-timeline-lanes").first
+        box = lanes.bounding_box()
+        across, y = box["width"] - 54, box["y"] + 20
+        where = [box["x"] + 52 + across * share for share in (0.25, 0.75)]
+
+        def window() -> tuple[int, int]:
+            return page.position("left"), page.position("right")
+
+        whole = window()
+        page.page.mouse.move(where[1], y)
+        page.page.mouse.wheel(0, -100)
+        assert window() == whole  # the page has the wheel until the widget has the keys
+        page.root.get_by_role("button", name="Next wait").click()
+        page.page.mouse.move(where[1], y)
+        for _ in range(4):
+            page.page.mouse.wheel(0, -100)
+            page.page.wait_for_timeout(50)
+        left, right = window()
+        assert right - left < whole[1] * 0.45
+        assert left + 0.75 * (right - left) == pytest.approx(0.75 * whole[1], abs=whole[1] / 50)
+        cursor = page.position("cursor")
+        page.page.mouse.down()
+        page.page.mouse.move(where[1] + 100, y)
+        page.page.mouse.up()
+        moved = window()
+        assert moved[1] - moved[0] == right - left
+        assert moved[0] == pytest.approx(left - 100 / across * (right - left), abs=2)
+        assert page.position("cursor") == cursor
+        page.page.mouse.click(where[0], y)  # without moving: the cursor
+        assert page.position("cursor") == pytest.approx(moved[0] + 0.25 * (right - left), abs=whole[1] / 50)
+        assert window() == moved
+        page.slider("time").press("n")
+        stop = page.position("cursor")
+        assert window()[0] <= stop <= window()[1]
+        assert page.complaints() == []
+
+
+@pytest.mark.browser
+def test_what_is_read_out_is_what_has_changed(browser: Any) -> None:
+    with WidgetPage(browser, LockTimeline(contended())) as page:
+        page.slider("time").press("ArrowRight")
+        assert "CPU2 idle." in page.status()
+        assert page.aloud() == "At 200 ns: CPU1 (writer) spinning for device_domain_lock, interrupts off."
 
 
 WORDS = """(lock) => {

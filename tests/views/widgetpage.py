@@ -112,7 +112,11 @@ class WidgetPage:
         return self.root.get_by_role("slider", name=name)
 
     def status(self) -> str:
-        """The line that is read out."""
+        """The line that says what is shown."""
+        return str(self.root.locator(".vtd-status").text_content())
+
+    def aloud(self) -> str:
+        """What of it is read out: what was not there before."""
         return str(self.root.get_by_role("status").text_content())
 
     def position(self, name: str) -> Any:

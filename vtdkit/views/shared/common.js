@@ -184,7 +184,8 @@ export function legend(entries) {
   );
 }
 
-// The frame of a widget: a title, a row of controls, the picture, a line that is read out when it changes (`say`), keys and words folded away.
+// The frame of a widget: a title, a row of controls, the picture, a line that is read out when it changes (`say`): of it only the sentences
+// that were not there before. Keys and words are folded away.
 // `hints` are [key, what it does]; `words` are [term, meaning].
 export function frame(host, { title, hints = [], words = [] }) {
   const root = el("section", { class: "vtd", tabindex: "-1", [OURS]: "true", "aria-label": title });
@@ -193,7 +194,12 @@ export function frame(host, { title, hints = [], words = [] }) {
   const heading = el("div", { class: "vtd-title", text: title });
   const controls = el("div", { class: "vtd-controls" });
   const body = el("div", { class: "vtd-body" });
-  const status = el("div", { class: "vtd-status", role: "status" });
+  const status = el("div", { class: "vtd-status" });
+  const aloud = el("div", { class: "vtd-hidden", role: "status" });
+  const say = (text) => {
+    aloud.textContent = fresh(status.textContent, text);
+    status.textContent = text;
+  };
   steady(status);
   const help = el(
     "details",
@@ -202,10 +208,18 @@ export function frame(host, { title, hints = [], words = [] }) {
     el("dl", { class: "vtd-keys" }, hints.flatMap(([key, text]) => [el("dt", {}, el("kbd", { text: key })), el("dd", { text })])),
     words.length ? el("dl", { class: "vtd-words" }, words.flatMap(([word, text]) => [el("dt", { text: word }), el("dd", { text })])) : null,
   );
-  root.append(keyed, el("div", { class: "vtd-head" }, heading, controls), body, status, help);
+  root.append(keyed, el("div", { class: "vtd-head" }, heading, controls), body, status, aloud, help);
   host.append(root);
-  return { root, heading, controls, body, status, help, say: (text) => void (status.textContent = text) };
+  return { root, controls, body, status, say };
 }
+
+// The sentences of a text that another did not have; all of it where that leaves nothing.
+export function fresh(before, text) {
+  const known = new Set(sentences(before));
+  return sentences(text).filter((each) => !known.has(each)).join(" ") || text;
+}
+
+const sentences = (text) => text.split(/(?<=[.:;])\s+/);
 
 // 64-bit numbers travel as text.
 export const big = (text) => BigInt(text);

@@ -1,6 +1,6 @@
 // The lock timeline: one or two runs, one cursor. Traits: cursor, left, right (ns after the start), lock (a name, or ""), row (which lane).
 
-import { button, el, frame, move, slider, there, watch } from "../shared/common.js";
+import { button, el, frame, legend, move, slider, there, watch } from "../shared/common.js";
 import {
   after, asleepAt, before, contentions, decode, doing, duration, label, locksAt, nextChange, sentence, spanAt, thousands,
 } from "./timeline_model.js";
@@ -8,11 +8,13 @@ import { AXIS, GUTTER, drawLanes, drawOverview, laneHeight, notesHeight, paints,
 
 const CLOSEST = 20; // ns: no window is shorter
 const MOST_LANES = 64;
-const STRIP = 16; // height of a run in the overview
+const STRIP = 14; // height of a run in the overview
+const DRAG = 4; // pixels: less is a click
 const HINTS = [
   ["← →", "to the last or next change"], ["Shift ← →", "by a tenth of what is shown"], ["Home End", "to the start or the end"],
   ["+ −", "zoom in and out"], ["0", "the whole run"], ["n", "to the next wait for a lock (Shift n: back)"],
   ["f", "to the next finding (Shift f: back)"], ["↑ ↓", "choose the CPU that is described"],
+  ["wheel", "zooms at the pointer, once the widget has the keys"], ["drag", "moves what is shown; the cursor, where all is shown"],
 ];
 
 export default {
@@ -41,19 +43,26 @@ class View {
     this.runs = decode(record);
     this.length = Math.max(...this.runs.map((run) => run.length));
     this.width = 0;
-    const { controls, body, status, say } = frame(host, { title: record.title, hints: HINTS });
+    const words = record.legend.map(([, word, meaning]) => [word, meaning]);
+    const { root, controls, body, status, say } = frame(host, { title: record.title, hints: HINTS, words });
+    this.root = root;
     this.body = body;
     this.say = say;
     this.stops = new Map();
+    this.tall = laneHeight(this.runs.reduce((sum, { lanes }) => sum + Math.min(lanes.length, MOST_LANES), 0));
     this.rows = this.runs.flatMap((run, number) => run.lanes.slice(0, MOST_LANES).map((lane, cpu) => [number, cpu]));
     this.buildControls(controls);
     this.buildOverview();
-    this.shown = this.runs.map((run) => this.buildRun(run));
+    this.shown = this.runs.map((run, number) => this.buildRun(run, number === this.runs.length - 1));
+    this.locks = lockTable(this.runs, this.letters, (name) => move(this.model, { lock: this.model.get("lock") === name ? "" : name }));
     this.detail = el("div", { class: "vtd-timeline-detail" });
     this.tip = el("div", { class: "vtd-timeline-tip", hidden: true });
-    body.append(this.overview, ...this.shown.map(({ node }) => node), this.tip);
+    body.append(
+      el("div", { class: "vtd-timeline-pair" }, el("div", { class: "vtd-timeline-runs" }, this.overview, this.shown.map(({ node }) => node)), this.locks.node),
+      this.tip,
+    );
     status.classList.add("vtd-timeline-status");
-    status.after(this.detail, legendOf(record.legend));
+    status.after(this.detail, legend(record.legend.map(([state, word]) => [`vtd-timeline-swatch vtd-timeline-${state}`, word])));
   }
 
   // -- parts -----------------------------------------------------------------------------------------------------------
@@ -84,33 +93,28 @@ class View {
       ArrowUp: () => this.choose(-1), ArrowDown: () => this.choose(1),
     };
     this.tell = slider(this.overview, { label: "time", max: this.length, go: (where) => this.go(where), more: actions });
-    this.drag(this.overview, (x) => this.to((x / this.width) * this.length));
+    this.press(this.overview, (x) => this.to((x / this.width) * this.length));
     this.wheel(this.overview);
   }
 
-  buildRun(run) {
-    const cpus = Math.min(run.lanes.length, MOST_LANES), tall = laneHeight(cpus), above = notesHeight(run);
+  buildRun(run, last) {
+    const cpus = Math.min(run.lanes.length, MOST_LANES), { tall } = this, above = notesHeight(run), below = last ? AXIS : 2;
     const canvas = el("canvas", { "aria-hidden": "true" });
-    const needle = el("div", { class: "vtd-timeline-needle" });
+    const needle = el("div", { class: "vtd-timeline-needle", style: `bottom:${below - 2}px` });
     const names = run.lanes.slice(0, cpus).map((lane, cpu) => el("div", {
       class: "vtd-timeline-cpu", text: tall < 16 && cpu % 4 ? "" : `CPU${cpu}`, style: `top:${above + cpu * tall}px;height:${Math.round(tall * 0.9)}px`,
     }));
-    const lanes = el("div", { class: "vtd-timeline-lanes", style: `height:${above + cpus * tall + AXIS}px` }, canvas, names, needle);
-    const table = lockTable(run, this.letters, (name) => move(this.model, { lock: this.model.get("lock") === name ? "" : name }));
+    const lanes = el("div", { class: "vtd-timeline-lanes", style: `height:${above + cpus * tall + below}px` }, canvas, names, needle);
     const more = run.lanes.length > cpus ? ` (the first ${cpus} of ${run.lanes.length} CPUs)` : "";
-    const node = el(
-      "div", { class: "vtd-timeline-run" },
-      el("div", { class: "vtd-timeline-label" }, el("strong", { text: run.label }), el("span", { class: "vtd-soft", text: caption(run) + more })),
-      el("div", { class: "vtd-timeline-pair" }, lanes, table.node),
-    );
-    this.drag(lanes, (x, y) => {
+    const label = el("div", { class: "vtd-timeline-label" }, el("strong", { text: run.label }), el("span", { class: "vtd-soft", text: caption(run) + more }));
+    this.press(lanes, (x, y) => {
       this.chooseLane(run, Math.floor((y - above) / tall));
       this.to(this.model.get("left") + ((x - GUTTER) / this.width) * this.span());
-    });
+    }, true);
     this.wheel(lanes, GUTTER);
     lanes.addEventListener("pointermove", (event) => this.hover(event, run, lanes, tall));
     lanes.addEventListener("pointerleave", () => (this.tip.hidden = true));
-    return { run, node, lanes, canvas, needle, names, table, cpus };
+    return { run, node: el("div", { class: "vtd-timeline-run" }, label, lanes), lanes, canvas, needle, names, cpus, below };
   }
 
   // -- drawing ---------------------------------------------------------------------------------------------------------
@@ -148,11 +152,11 @@ class View {
     if (anew || !this.paint || this.scale !== scale) this.paint = paints(this.body, scale);
     this.scale = scale;
     const left = this.model.get("left"), right = this.right(), width = this.width;
-    for (const { run, canvas, cpus, table } of this.shown) {
-      const c = wiped(canvas, width + GUTTER + 2, notesHeight(run) + cpus * laneHeight(cpus) + AXIS, scale);
-      drawLanes(c, run, this.paint, { left, right, width, lock, letters: this.letters, shown: cpus });
-      table.filter(lock);
+    for (const { run, canvas, cpus, below } of this.shown) {
+      const c = wiped(canvas, width + GUTTER + 2, notesHeight(run) + cpus * this.tall + below, scale);
+      drawLanes(c, run, this.paint, { left, right, width, lock, letters: this.letters, shown: cpus, tall: this.tall, axis: below === AXIS });
     }
+    this.locks.filter(lock);
     if (this.drawn?.paint !== this.paint || this.drawn.width !== width) this.drawStrip();
     const edge = (time) => (Math.min(Math.max(time, 0), this.length) / this.length) * width;
     this.frameOf.style.left = `${edge(left)}px`;
@@ -174,16 +178,16 @@ class View {
     const x = ((time - left) / this.span()) * this.width;
     this.needle.style.transform = `translateX(${(time / this.length) * this.width}px)`;
     const [chosen, lane] = this.rows[Math.min(this.model.get("row"), this.rows.length - 1)];
-    this.shown.forEach(({ run, needle, names, table }, number) => {
+    this.locks.show(time);
+    this.shown.forEach(({ needle, names }, number) => {
       needle.hidden = x < 0 || x > this.width;
       needle.style.transform = `translateX(${GUTTER + x}px)`;
-      table.show(time);
       names.forEach((name, cpu) => name.classList.toggle("vtd-chosen", number === chosen && cpu === lane));
     });
     this.detail.textContent = this.describe(this.runs[chosen], lane, time);
     this.tell(time, `${duration(time)} of ${duration(this.length)}`);
-    const said = this.runs.map((run) => (this.runs.length > 1 ? `${run.label}: ${this.said(run, time)}` : this.said(run, time)));
-    this.say(`At ${duration(time)}${said.length > 1 ? "\n" : ": "}${said.join("\n")}`);
+    const lead = (run) => (this.runs.length > 1 ? `${run.label}, at ${duration(time)}` : `At ${duration(time)}`);
+    this.say(this.runs.map((run) => `${lead(run)}: ${this.said(run, time)}`).join("\n"));
   }
 
   said(run, time) {
@@ -230,9 +234,8 @@ class View {
 
   zoom(factor) {
     const cursor = this.model.get("cursor"), left = this.model.get("left"), span = this.span();
-    const wide = Math.round(Math.min(Math.max(span * factor, Math.min(CLOSEST, this.length)), this.length));
-    const first = Math.round(Math.min(Math.max(cursor - (cursor - left) * (wide / span), 0), this.length - wide));
-    move(this.model, { left: first, right: first + wide });
+    const wide = Math.min(Math.max(span * factor, Math.min(CLOSEST, this.length)), this.length);
+    this.window(cursor - (cursor - left) * (wide / span), wide);
   }
 
   all() {
@@ -256,32 +259,51 @@ class View {
     if (row >= 0) this.model.set("row", row);
   }
 
-  drag(node, act) {
+  // A press is where the cursor goes; to drag from there moves the window, if `pans` and there is more than is shown, else the cursor.
+  press(node, act, pans = false) {
+    let from = null;
     const moved = (event) => {
       const box = node.getBoundingClientRect();
-      act(event.clientX - box.left, event.clientY - box.top);
+      if (!from.pans) act(event.clientX - box.left, event.clientY - box.top);
+      else if (from.dragged || Math.abs(event.clientX - from.x) > DRAG) {
+        from.dragged = true;
+        this.window(from.left - ((event.clientX - from.x) / this.width) * this.span(), this.span());
+      }
     };
     node.addEventListener("pointerdown", (event) => {
       event.preventDefault();
       this.overview.focus({ preventScroll: true });
       node.setPointerCapture(event.pointerId);
+      const box = node.getBoundingClientRect();
+      from = { x: event.clientX, left: this.model.get("left"), pans: pans && this.span() < this.length, dragged: false };
+      if (!from.pans) act(event.clientX - box.left, event.clientY - box.top);
       node.addEventListener("pointermove", moved);
-      moved(event);
+    });
+    node.addEventListener("pointerup", (event) => {
+      const box = node.getBoundingClientRect();
+      if (from?.pans && !from.dragged) act(event.clientX - box.left, event.clientY - box.top);
     });
     for (const end of ["pointerup", "pointercancel"]) node.addEventListener(end, () => node.removeEventListener("pointermove", moved));
   }
 
-  // The wheel zooms once the widget has the focus; before that it scrolls the page as ever.
+  // Show so much from `left` on, as far as there is something.
+  window(left, span) {
+    const wide = Math.round(Math.min(Math.max(span, Math.min(CLOSEST, this.length)), this.length));
+    const first = Math.round(Math.min(Math.max(left, 0), this.length - wide));
+    move(this.model, { left: first, right: first + wide });
+  }
+
+  // The wheel zooms at the pointer once the widget has the focus; before that it scrolls the page as ever.
   wheel(node, gutter = 0) {
     node.addEventListener("wheel", (event) => {
-      if (document.activeElement !== this.overview && !this.overview.matches(":focus")) return;
+      if (!this.root.contains(document.activeElement)) return;
       event.preventDefault();
       const share = (event.clientX - node.getBoundingClientRect().left - gutter) / this.width;
-      const left = this.model.get("left"), span = this.span(), sideways = Math.abs(event.deltaX) > Math.abs(event.deltaY);
-      const wide = sideways ? span : Math.round(Math.min(Math.max(span * (event.deltaY > 0 ? 1.25 : 0.8), Math.min(CLOSEST, this.length)), this.length));
-      const moved = sideways ? (Math.sign(event.deltaX) * span) / 20 : (span - wide) * (gutter ? share : 0.5);
-      const first = Math.round(Math.min(Math.max(left + moved, 0), this.length - wide));
-      move(this.model, { left: first, right: first + wide });
+      const left = this.model.get("left"), span = this.span();
+      if (Math.abs(event.deltaX) > Math.abs(event.deltaY)) return this.window(left + (Math.sign(event.deltaX) * span) / 20, span);
+      const wide = Math.min(Math.max(span * (event.deltaY > 0 ? 1.25 : 0.8), Math.min(CLOSEST, this.length)), this.length);
+      const at = gutter ? left + span * share : this.length * share;
+      return this.window(at - (at - left) * (wide / span), wide);
     }, { passive: false });
   }
 }
@@ -297,43 +319,62 @@ function caption(run) {
   return ` ${duration(run.length)}; ${thousands(waits)} ${waits === 1 ? "wait" : "waits"} for locks, ${duration(waited)} in all`;
 }
 
-function legendOf(entries) {
-  return el("ul", { class: "vtd-timeline-legend", "aria-label": "legend" }, entries.map(([state, word, meaning]) =>
-    el("li", {}, el("span", { class: `vtd-timeline-swatch vtd-timeline-${state}`, "aria-hidden": "true" }),
-      el("span", {}, el("strong", { text: word }), el("span", { text: `: ${meaning}` })))));
-}
+const HINT = "show this lock clearly and the others faintly";
 
-// Who has each lock and who waits at the cursor; and the whole run's totals.
-function lockTable(run, letters, choose) {
-  const rows = run.locks.map(([letter, name], i) => {
-    const [taken, waits, waitTotal, waitMax, holdTotal] = run.totals[i];
-    const have = el("div", { class: "vtd-timeline-now" }), want = waits ? el("div", { class: "vtd-timeline-now" }) : null;
-    const hint = "show this lock clearly and the others faintly";
-    const pick = el("button", { type: "button", class: "vtd-timeline-lock", "aria-pressed": "false", title: hint, onclick: () => choose(name) },
-      el("span", { class: "vtd-timeline-letter", text: letter }), el("span", { text: name }));
-    const cells = [`${thousands(waits)} of ${thousands(taken)}`, duration(waitTotal), duration(waitMax), duration(holdTotal)];
-    const node = el("tr", {}, el("th", { scope: "row" }, pick), cells.map((text) => el("td", { text })));
-    return { i, name, letter, pick, have, want, node, now: el("tr", {}, el("td", { colspan: 5 }, have, want)) };
+// Who has each lock and who waits at the cursor, and the totals: of one run in a row of figures, of two in a column each.
+function lockTable(runs, letters, choose) {
+  const names = [...new Set(runs.flatMap((run) => run.locks.map(([, name]) => name)))];
+  names.sort((a, b) => letters[a].length - letters[b].length || (letters[a] < letters[b] ? -1 : 1));
+  const rows = names.map((name) => {
+    const pick = el("button", { type: "button", class: "vtd-timeline-lock", "aria-pressed": "false", title: HINT, onclick: () => choose(name) },
+      el("span", { class: "vtd-timeline-letter", text: letters[name] }), el("span", { text: name }));
+    return { name, pick, cells: runs.map((run) => lockCell(run, run.locks.findIndex(([, other]) => other === name))) };
   });
-  rows.sort((a, b) => a.letter.length - b.letter.length || (a.letter < b.letter ? -1 : 1));
-  const heads = [["lock, and who has it now", ""], ["waits", "how often somebody had to wait, of how many times it was taken"],
-    ["waited", "all waits together"], ["longest", "the longest wait"], ["held", "all holds together"]];
-  const node = el("div", { class: "vtd-timeline-locks", tabindex: rows.length > 4 ? "0" : null, role: "group", "aria-label": `locks: ${run.label}` },
-    el("table", {}, el("thead", {}, el("tr", {}, heads.map(([text, title]) => el("th", { scope: "col", text, title: title || null })))),
-      el("tbody", {}, rows.flatMap((row) => [row.node, row.now]))));
+  const [heads, body] = runs.length > 1 ? compared(runs, rows) : counted(runs[0], rows);
+  const node = el("div", { class: `vtd-timeline-locks vtd-timeline-of-${runs.length}`, tabindex: "0", role: "region", "aria-label": "locks" },
+    el("table", {}, el("thead", {}, el("tr", {}, heads.map(([text, title]) => el("th", { scope: "col", text, title: title || null })))), el("tbody", {}, body)));
   return {
     node,
     filter: (lock) => rows.forEach(({ name, pick }) => pick.setAttribute("aria-pressed", String(name === lock))),
-    show: (time) => {
+    show: (time) => runs.forEach((run, number) => {
       const now = time > run.length ? null : locksAt(run, time), asleep = new Set(now ? asleepAt(run, time) : []);
-      for (const { i, have, want } of rows) {
-        const [has, waits] = now ? nowText(run, now[i], asleep, time) : ["", ""];
+      for (const { i, have, want } of rows.map(({ cells }) => cells[number])) {
+        const [has, waits] = now && i >= 0 ? nowText(run, now[i], asleep, time) : ["", ""];
         have.textContent = has;
-        have.classList.toggle("vtd-held", !!now && now[i].holders.length > 0);
+        have.classList.toggle("vtd-held", !!now && i >= 0 && now[i].holders.length > 0);
         if (want) want.textContent = waits;
       }
-    },
+    }),
   };
+}
+
+function lockCell(run, i) {
+  const line = () => el("div", { class: "vtd-timeline-now" });
+  return { i, run, have: line(), want: i >= 0 && run.totals[i][1] ? line() : null };
+}
+
+function counted(run, rows) {
+  const heads = [["lock, and who has it now", ""], ["waits", "how often somebody had to wait, of how many times it was taken"],
+    ["waited", "all waits together"], ["longest", "the longest wait"], ["held", "all holds together"]];
+  return [heads, rows.flatMap(({ pick, cells: [{ i, have, want }] }) => {
+    const [taken, waits, waitTotal, waitMax, holdTotal] = run.totals[i];
+    const figures = [`${thousands(waits)} of ${thousands(taken)}`, duration(waitTotal), duration(waitMax), duration(holdTotal)];
+    return [el("tr", {}, el("th", { scope: "row" }, pick), figures.map((text) => el("td", { text }))), el("tr", {}, el("td", { colspan: 5 }, have, want))];
+  })];
+}
+
+function compared(runs, rows) {
+  const cell = ({ run, i, have, want }) => el("td", {}, have, want, figures(i < 0 ? null : run.totals[i]).map((text) => el("div", { class: "vtd-soft", text })));
+  return [runs.map((run) => [run.label, ""]), rows.flatMap(({ pick, cells }) => [
+    el("tr", {}, el("th", { scope: "rowgroup", colspan: runs.length }, pick)), el("tr", {}, cells.map(cell)),
+  ])];
+}
+
+function figures(totals) {
+  if (!totals) return ["not taken"];
+  const [taken, waits, waitTotal, waitMax, holdTotal] = totals;
+  const waited = waits ? [`${thousands(waits)} waited ${duration(waitTotal)}${waits > 1 ? `, longest ${duration(waitMax)}` : ""}`] : [];
+  return [`${thousands(taken)} × taken, held ${duration(holdTotal)}`, ...waited];
 }
 
 function nowText(run, { holders, waiters }, asleep, time) {

@@ -9,8 +9,9 @@ export const GUTTER = 52, AXIS = 24;
 const NOTES = 20;
 const STACKED = [HOLDING, SPINNING, HARDWARE, INTERRUPT, RUNNING];
 
-export function laneHeight(cpus) {
-  return cpus <= 4 ? 40 : cpus <= 8 ? 34 : cpus <= 16 ? 24 : cpus <= 32 ? 16 : 10;
+// The height of a lane where there are so many, of all runs: what is compared fits on one screen.
+export function laneHeight(lanes) {
+  return lanes <= 4 ? 40 : lanes <= 6 ? 34 : lanes <= 8 ? 28 : lanes <= 12 ? 24 : lanes <= 16 ? 19 : lanes <= 32 ? 12 : 8;
 }
 
 // What has a name in the record has a row above the lanes.
@@ -95,10 +96,9 @@ export function wiped(canvas, width, height, scale) {
   return c;
 }
 
-// All lanes of a run between two instants. `width` is that of the lanes; the canvas has GUTTER more on the left, AXIS more below and
-// notesHeight() more above.
-export function drawLanes(c, run, paint, { left, right, width, lock, letters, shown }) {
-  const tall = laneHeight(shown);
+// All lanes of a run between two instants, each `tall`. `width` is that of the lanes; the canvas has GUTTER more on the left, notesHeight()
+// more above, and with `axis` AXIS more below, where times are written.
+export function drawLanes(c, run, paint, { left, right, width, lock, letters, shown, tall, axis }) {
   const is = (object) => object >= 0 && run.objects[object][0] === lock;
   const touches = (look) => !lock || [look.object, ...look.held, ...look.below].some(is);
   // The letter of the lock that is chosen, where it is held; else of the one taken last or waited for.
@@ -108,9 +108,9 @@ export function drawLanes(c, run, paint, { left, right, width, lock, letters, sh
   };
   c.save();
   c.translate(GUTTER, notesHeight(run));
-  drawAxis(c, run, paint, { left, right, width, bottom: shown * tall });
+  drawAxis(c, run, paint, { left, right, width, bottom: shown * tall, axis });
   for (let cpu = 0; cpu < shown; cpu++) {
-    const lane = { top: cpu * tall + Math.round(tall * 0.14), band: Math.round(tall * 0.6), strip: Math.max(2, Math.round(tall * 0.12)) };
+    const lane = { top: cpu * tall + Math.round(tall * 0.14), band: Math.round(tall * (tall < 40 ? 0.66 : 0.6)), strip: Math.max(2, Math.round(tall * 0.12)) };
     c.fillStyle = paint.line;
     c.fillRect(0, lane.top + lane.band - 1, width, 1);
     const crowds = new Crowds(c, lane, paint, lock);
@@ -211,16 +211,16 @@ class Crowds {
   }
 }
 
-function drawAxis(c, run, paint, { left, right, width, bottom }) {
+function drawAxis(c, run, paint, { left, right, width, bottom, axis }) {
   const scale = width / (right - left);
   c.font = `12px ${paint.font}`;
   c.textBaseline = "top";
   for (const [at, text] of ticks(left, right, Math.max(2, Math.floor(width / 110)))) {
     const x = (at - left) * scale, long = c.measureText(text).width;
     c.fillStyle = paint.faint;
-    c.fillRect(x, 0, 1, bottom + 4);
+    c.fillRect(x, 0, 1, bottom + (axis ? 4 : 0));
     c.fillStyle = paint.soft;
-    c.fillText(text, Math.min(Math.max(x - long / 2, -20), width - long), bottom + 7);
+    if (axis) c.fillText(text, Math.min(Math.max(x - long / 2, -20), width - long), bottom + 7);
   }
   if (run.length < right) {
     c.fillStyle = paint.line;

@@ -5,6 +5,7 @@ in a page.
 from __future__ import annotations
 
 import json
+import re
 from functools import cache
 from typing import Any
 
@@ -63,7 +64,7 @@ def test_what_is_said_at_each_position() -> None:
     assert says(steps, 0) == f"Step 0 of {len(steps)}. Next: CPU1: unmap will begin."
     assert says(steps, 8) == (
         f"Step 8 of {len(steps)}. CPU1: unmap did: free domain 2 level 1 table. Freed: page domain 2 level "
-        "1 table at 0x1008000. From here on nothing can avoid what is found. Next: CPU0: cat will read "
+        "1 table at 0x1008000. From here it must go wrong. Next: CPU0: cat will read "
         "domain 2 level 1 table[0]."
     )
     assert "FOUND: BUG: KASAN: use-after-free: domain 2 level 1 table." in says(steps, 9)
@@ -130,7 +131,7 @@ def test_the_still_shows_source_memory_and_the_point_of_no_return() -> None:
         "pgtable_walk_level",
         "▶",
         "freed",
-        "Point of no return:",
+        "From here it must go wrong:",
         "step 8; ",
         order,
     ):
@@ -142,7 +143,7 @@ def test_the_still_shows_source_memory_and_the_point_of_no_return() -> None:
 
 def test_before_the_first_step_nothing_is_given_away() -> None:
     text = Stepper(dump_unmap()).still().svg
-    for later in ("Point of no return", "use-after-free", "free domain 2"):
+    for later in ("must go wrong", "use-after-free", "free domain 2"):
         assert later not in text
 
 
@@ -175,9 +176,10 @@ def test_hostile_names_are_text() -> None:
 
 def test_the_list_has_a_row_for_each_step_and_the_finding() -> None:
     text = Stepper(dump_unmap(), step=9).still().svg
-    assert text.count(">read domain 2 level 1 table[0]<") == 2
-    assert ">◆ BUG: KASAN" in text
-    assert ">point of no return<" in text
+    words = " ".join(re.findall(r"<text[^>]*>([^<]*)</text>", text))
+    assert "8 free domain 2 level 1 table frees page domain 2" in words
+    assert "from here it must go wrong" in words
+    assert "◆ BUG: KASAN" in words
 
 
 @pytest.mark.parametrize("make", [dump_unmap, timer, deadlock])
@@ -187,7 +189,9 @@ def test_rows_of_the_list_keep_what_happens_and_draw_the_rest_together(make: Any
     assert len(shown) <= 40
     numbers = [row.step for row in shown]
     assert numbers == sorted(set(numbers))
-    assert {found.step for found in steps.findings if found.step} <= {row.step for row in shown if row.found}
+    assert {found.step for found in steps.findings if found.step} <= {
+        row.step for row in shown if any(came.startswith("◆") for came in row.came)
+    }
     assert steps.inevitable in numbers
     kept = {row.step for row in shown if not row.text.startswith("…")}
     assert all(
@@ -216,7 +220,8 @@ def test_arrow_keys_step_and_the_current_line_is_lit(browser: Any) -> None:
         for _ in range(len(steps) - 8):
             ribbon.press("ArrowLeft")
         assert page.status() == says(steps, 8)
-        assert ribbon.get_attribute("aria-valuetext") == says(steps, 8)
+        assert ribbon.get_attribute("aria-valuetext") == f"step 8 of {len(steps)}"
+        assert "CPU0: cat will" in page.aloud()
         column = page.root.get_by_role("region", name="CPU0: cat", exact=True)
         current = column.locator("[aria-current=step]")
         assert "load" in current.inner_text()
@@ -234,23 +239,22 @@ def test_keys_for_switches_findings_and_the_point_of_no_return(browser: Any) -> 
         ribbon.press("i")
         assert page.position("step") == 8
         assert (
-            "Since step 8 it cannot be avoided"
-            in page.root.get_by_role("region", name="findings").inner_text()
+            "Since step 8 it must go wrong" in page.root.get_by_role("region", name="Findings").inner_text()
         )
         ribbon.press("f")
         assert page.position("step") == 9
         assert (
             "step 9: BUG: KASAN: use-after-free"
-            in page.root.get_by_role("region", name="findings").inner_text()
+            in page.root.get_by_role("region", name="Findings").inner_text()
         )
         assert (
             "step 8: page domain 2 level 1 table"
-            in page.root.get_by_role("region", name="freed so far").inner_text()
+            in page.root.get_by_role("region", name="Freed so far").inner_text()
         )
         ribbon.press("Shift+ArrowLeft")
         ribbon.press("Home")
         assert page.position("step") == 0
-        page.root.get_by_role("button", name="point of no return").click()
+        page.root.get_by_role("button", name="Must go wrong").click()
         assert page.position("step") == 8
         assert page.complaints() == []
 
@@ -258,8 +262,46 @@ def test_keys_for_switches_findings_and_the_point_of_no_return(browser: Any) -> 
 @pytest.mark.browser
 def test_shared_memory_says_who_changed_it(browser: Any) -> None:
     with WidgetPage(browser, Stepper(dump_unmap(), step=7)) as page:
-        table = page.root.get_by_role("region", name="shared memory").inner_text()
+        table = page.root.get_by_role("region", name="Shared memory").inner_text()
         assert "changed by CPU1: unmap, was 0x1008003" in table
+
+
+@pytest.mark.browser
+def test_who_has_each_lock_and_who_waits_and_how_far_the_finding_is(browser: Any) -> None:
+    with WidgetPage(browser, Stepper(deadlock())) as page:
+        ribbon = page.slider("step")
+        locks, found = (page.root.get_by_role("region", name=name) for name in ("Locks", "Findings"))
+        seen = []
+        for _ in range(5):
+            seen.append((locks.inner_text().split("\n")[1:], found.inner_text().split("\n")[-1]))
+            ribbon.press("ArrowRight")
+        assert seen[0] == (["a free", "b free"], "none so far; the first in 4 steps")
+        assert seen[3][1] == "none so far; the first in 1 step"
+        assert seen[4][0] == [
+            "a CPU0: one has it",
+            "CPU1: two waits",
+            "b CPU1: two has it",
+            "CPU0: one waits",
+        ]
+        assert page.complaints() == []
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 900])
+def test_three_threads_stand_beside_each_other_on_one_screen(browser: Any, width: int, theme: str) -> None:
+    with WidgetPage(browser, Stepper(timer()), theme=theme, width=width) as page:
+        for key in ("Home", "i", "f", "End"):
+            page.slider("step").press(key)
+            assert page.root.bounding_box()["height"] <= 620
+            columns = page.root.locator(".vtd-stepper-column").all()
+            assert len({column.bounding_box()["y"] for column in columns}) == 1
+            for line in page.root.locator("[aria-current=step]").all():
+                outer, inner = line.locator("xpath=..").bounding_box(), line.bounding_box()
+                assert outer["y"] <= inner["y"]
+                assert inner["y"] + inner["height"] <= outer["y"] + outer["height"]
+                assert line.evaluate("node => node.scrollWidth <= node.clientWidth")
+        assert page.complaints() == []
 
 
 @pytest.mark.browser

@@ -184,8 +184,8 @@ export function legend(entries) {
   );
 }
 
-// The frame of a widget: a title, a row of controls, the picture, a line that is read out when it changes (`say`): of it only the sentences
-// that were not there before. Keys and words are folded away.
+// The frame of a widget: a title, a row of controls, the picture, a line that is read out when it changes (`say`): of its parts, the
+// sentences, only those that were not there before. Keys and words are folded away.
 // `hints` are [key, what it does]; `words` are [term, meaning].
 export function frame(host, { title, hints = [], words = [] }) {
   const root = el("section", { class: "vtd", tabindex: "-1", [OURS]: "true", "aria-label": title });
@@ -196,9 +196,11 @@ export function frame(host, { title, hints = [], words = [] }) {
   const body = el("div", { class: "vtd-body" });
   const status = el("div", { class: "vtd-status" });
   const aloud = el("div", { class: "vtd-hidden", role: "status" });
-  const say = (text) => {
-    aloud.textContent = fresh(status.textContent, text);
+  let known = [];
+  const say = (text, parts = text.split(/(?<=\.)\s+/)) => {
+    aloud.textContent = parts.filter((part) => !known.includes(part)).join(" ") || text;
     status.textContent = text;
+    known = parts;
   };
   steady(status);
   const help = el(
@@ -212,14 +214,6 @@ export function frame(host, { title, hints = [], words = [] }) {
   host.append(root);
   return { root, controls, body, status, say };
 }
-
-// The sentences of a text that another did not have; all of it where that leaves nothing.
-export function fresh(before, text) {
-  const known = new Set(sentences(before));
-  return sentences(text).filter((each) => !known.has(each)).join(" ") || text;
-}
-
-const sentences = (text) => text.split(/(?<=[.:;])\s+/);
 
 // 64-bit numbers travel as text.
 export const big = (text) => BigInt(text);

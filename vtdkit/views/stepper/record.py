@@ -77,7 +77,7 @@ def says(steps: Steps, at: int) -> str:
         parts.append(f"Freed: {', '.join(done.freed)}")
     parts += [f"FOUND: {found.title}" for found in steps.findings if found.step == at > 0]
     if at == steps.inevitable:
-        parts.append("From here on nothing can avoid what is found")
+        parts.append("From here it must go wrong")
     if at < last:
         mover = steps.steps[at + 1]
         parts.append(f"Next: {steps.threads[mover.thread]} will {mover.did}")

@@ -1,18 +1,20 @@
 // The interleaving stepper: threads as columns of source lines, one schedule, forward and back. Trait: step (how many are done).
 
 import { button, el, frame, move, renew, slider, svg, there, watch } from "../shared/common.js";
-import { changed, freedBy, nextSwitch, says, standOf, states, unfold } from "./stepper_model.js";
+import { ahead, changed, freedBy, locksAt, nextSwitch, says, standOf, states, unfold } from "./stepper_model.js";
 
 const HINTS = [
   ["← →", "one step back or forward"], ["Shift ← →", "to where another thread goes on"], ["Home End", "to the start or the end"],
-  ["f", "to the next finding (Shift f: back)"], ["i", "to the point of no return"],
+  ["f", "to the next finding (Shift f: back)"], ["i", "to where it must go wrong"],
 ];
 const WORDS = [
   ["step", "one operation that another thread could notice, and everything the thread does up to its next one"],
   ["schedule", "the order in which the threads take their steps; cat*3 unmap means: the thread cat three times, then unmap once"],
-  ["point of no return", "the first step after which every way to go on shows the finding"],
+  ["from here it must go wrong", "the point of no return: the first step after which every way to go on shows the finding"],
 ];
-const ROW = 24, LEFT = 150, TOP = 18, MOST_LINES = 14;
+const ROW = 24, LEFT = 150, TOP = 18;
+const MOST_LINES = { 1: 12, 2: 10, 3: 8, 4: 7 }; // of source, by how many columns there are
+const MUST = "from here it must go wrong", ROOM = 165; // pixels that this takes
 const HUES = ["blue", "orange", "green", "purple", "sky", "red", "yellow"];
 
 export default {
@@ -38,29 +40,41 @@ class View {
       button("Back", () => this.by(-1), { hint: "one step back (key ←)" }),
       button("Forward", () => this.by(1), { hint: "one step forward (key →)" }),
       button("Next switch", () => this.to(nextSwitch(this.run, this.at(), 1)), { hint: "to where another thread goes on (Shift →)" }),
-      button("Finding", () => this.jump(1), { hint: "to the next finding (key f)", disabled: !findings.length }),
-      button("No return", () => this.to(inevitable), {
-        label: "point of no return", hint: "the step after which every way to go on shows the finding (key i)", disabled: !there(inevitable),
-      }),
+      button("Next finding", () => this.jump(1), { hint: "to the next finding (key f)", disabled: !findings.length }),
+      button("Must go wrong", () => this.to(inevitable), { hint: "the step after which every way to go on shows the finding (key i)", disabled: !there(inevitable) }),
     );
     this.buildRibbon();
     this.columns = this.run.columns.map((thread) => this.buildColumn(thread));
-    this.grid = el("div", { class: "vtd-stepper-columns" }, this.columns.map(({ node }) => node));
+    this.grid = el("div", { class: `vtd-stepper-columns vtd-stepper-of-${this.columns.length}` }, this.columns.map(({ node }) => node));
     const tall = Math.max(...this.run.sources.map(({ lines }) => lines.length), 4);
-    this.grid.style.setProperty("--vtd-stepper-tall", Math.min(tall, MOST_LINES));
+    this.grid.style.setProperty("--vtd-stepper-tall", Math.min(tall, MOST_LINES[this.columns.length]));
     this.words = this.run.words.map((word) => {
-      const value = el("td", { class: "vtd-mono" }), note = el("td", { class: "vtd-soft" });
-      return { value, note, node: el("tr", {}, el("th", { scope: "row", text: word }), value, note) };
+      const value = el("div", { class: "vtd-mono" }), note = el("div", { class: "vtd-soft" });
+      return { value, note, node: el("tr", {}, el("th", { scope: "row", text: word }), el("td", {}, value, note)) };
+    });
+    this.locks = locksAt(this.run, 0).map(({ name }) => {
+      const now = el("span");
+      return { now, node: el("li", {}, el("strong", { class: "vtd-mono", text: name }), " ", now) };
     });
     this.freed = el("ul", { class: "vtd-stepper-freed" });
     this.found = el("div", { class: "vtd-stepper-found" });
+    const listed = (rows, text, name, inner) => (rows.length ? el(name, {}, inner(rows.map(({ node }) => node))) : el("p", { class: "vtd-soft", text }));
     body.append(this.ribbon, status, this.grid, el(
       "div", { class: "vtd-stepper-beside" },
-      el("section", { "aria-label": "shared memory" }, el("h4", { text: "Shared memory" }),
-        this.words.length ? el("table", {}, el("tbody", {}, this.words.map(({ node }) => node))) : el("p", { class: "vtd-soft", text: "nothing is watched" })),
-      el("section", { "aria-label": "freed so far" }, el("h4", { text: "Freed so far" }), this.freed),
-      el("section", { "aria-label": "findings" }, el("h4", { text: "Findings" }), this.found),
+      pane("Locks", listed(this.locks, "none is taken here", "ul", (nodes) => nodes)),
+      (this.memory = pane("Shared memory", listed(this.words, "nothing is watched", "table", (nodes) => el("tbody", {}, nodes)))),
+      pane("Freed so far", this.freed), pane("Findings", this.found),
     ));
+  }
+
+  // Columns without source are narrow; of three and more, the one that moves next is wide.
+  widths(at, up) {
+    const share = ({ thread }) => (standOf(this.run, at, thread).code < 0 ? 0.6 : this.columns.length > 2 && up[thread] === "moves next" ? 1.7 : 1);
+    const across = this.columns.map((column) => `minmax(0, ${share(column)}fr)`).join(" ");
+    if (across === this.across) return;
+    this.across = across;
+    this.grid.style.setProperty("--vtd-stepper-across", across);
+    for (const column of this.columns) column.middle = null;
   }
 
   at() {
@@ -129,9 +143,9 @@ class View {
     const bottom = TOP + run.threads.length * ROW;
     if (there(run.inevitable)) {
       parts.push(svg("path", { d: `M${x(run.inevitable)} ${TOP - 4}V${bottom}`, class: "vtd-stepper-return" }));
-      const crowded = run.findings.some(({ step }) => step >= run.inevitable && x(step) < x(run.inevitable) + 75) || x(run.inevitable) > width - 75;
+      const crowded = run.findings.some(({ step }) => step >= run.inevitable && x(step) < x(run.inevitable) + ROOM && x(step) >= x(run.inevitable)) || x(run.inevitable) > width - ROOM;
       const [anchor, off] = crowded ? ["end", -10] : ["start", 4];
-      parts.push(svg("text", { x: x(run.inevitable) + off, y: 11, "text-anchor": anchor, class: "vtd-stepper-small", text: "no return" }));
+      parts.push(svg("text", { x: x(run.inevitable) + off, y: 11, "text-anchor": anchor, class: "vtd-stepper-small", text: MUST }));
     }
     for (const { step, title } of run.findings) {
       parts.push(svg("path", { d: `M${x(step)} ${TOP - 12}l6 6l-6 6l-6-6zM${x(step)} ${TOP}V${bottom}`, class: "vtd-stepper-finding" }, svg("title", { text: title })));
@@ -151,7 +165,7 @@ class View {
     const node = el(
       "section", { class: "vtd-stepper-column", "aria-label": name },
       el("div", { class: "vtd-stepper-head" },
-        el("span", { class: `vtd-stepper-number vtd-stepper-${hue}`, text: String(thread) }), el("strong", { text: name }), state),
+        el("span", { class: `vtd-stepper-number vtd-stepper-${hue}`, text: String(thread) }), el("strong", { text: name, title: name }), state),
       held, el("div", { class: "vtd-stepper-path vtd-soft" }, path), code, next,
     );
     return { thread, name, node, state, held, path, code, next, shown: null, lines: [], middle: null };
@@ -175,8 +189,7 @@ class View {
       column.shown = stand.code;
       const source = this.run.sources[stand.code];
       column.lines = source ? source.lines.map((text, i) => el("div", { class: "vtd-stepper-line" },
-        el("span", { class: "vtd-stepper-sign", "aria-hidden": "true" }), el("span", { class: "vtd-stepper-at", text: String(source.first + i) }),
-        el("code", { text: text || " " }))) : [];
+        el("span", { class: "vtd-stepper-sign", "aria-hidden": "true" }), el("span", { class: "vtd-stepper-at", text: String(source.first + i) }), codeOf(text))) : [];
       column.code.replaceChildren(...column.lines);
       column.code.title = source ? source.file : "";
     }
@@ -201,10 +214,13 @@ class View {
   scroll() {
     const moved = this.columns.filter(({ lines, target, middle }) => lines.length && lines[target] !== middle);
     const places = moved.map(({ code, lines, target }) => lines[target].offsetTop + lines[target].offsetHeight / 2 - code.clientHeight / 2);
+    const word = this.words.find(({ node }) => node.classList.contains("vtd-stepper-changed"))?.node;
+    const down = word && word.offsetTop - this.memory.clientHeight / 2;
     moved.forEach((column, i) => {
       column.code.scrollTop = places[i];
       column.middle = column.lines[column.target];
     });
+    if (word) this.memory.scrollTop = down;
   }
 
   // -- the position -------------------------------------------------------------------------------------------------------
@@ -213,6 +229,7 @@ class View {
     if (!this.needle) return this.resize();
     const { run } = this, at = this.at(), words = says(run, at), up = states(run, at), marks = changed(run, at), here = run.steps[at];
     this.needle.setAttribute("transform", `translate(${LEFT + at * this.cell} 0)`);
+    this.widths(at, up);
     for (const column of this.columns) this.showColumn(column, at, up[column.thread]);
     this.words.forEach(({ value, note, node }, i) => {
       value.textContent = here.values[i];
@@ -223,8 +240,13 @@ class View {
     const freed = freedBy(run, at);
     renew(this.freed, freed.length ? freed.map(({ step, what }) => el("li", { class: step === at ? "vtd-stepper-changed" : "", text: `step ${step}: ${what}` }))
       : [el("li", { class: "vtd-soft", text: "nothing yet" })]);
+    const named = (threads) => threads.map((thread) => run.threads[thread]).join(", ");
+    locksAt(run, at).forEach(({ has, waits }, i) => {
+      renew(this.locks[i].now, el("span", { class: has.length ? "" : "vtd-soft", text: has.length ? `${named(has)} has it` : "free" }),
+        waits.length ? el("div", { class: "vtd-stepper-waits", text: `${named(waits)} ${waits.length > 1 ? "wait" : "waits"}` }) : null);
+    });
     this.showFound(at);
-    this.tell(at, words);
+    this.tell(at, `step ${at} of ${run.last}`);
     this.say(words);
     this.scroll();
     return undefined;
@@ -233,18 +255,28 @@ class View {
   showFound(at) {
     const { run } = this, seen = run.findings.filter(({ step }) => step <= at), parts = [];
     if (there(run.inevitable) && at >= run.inevitable) {
-      parts.push(el("p", { class: "vtd-stepper-warning", text: `Since step ${run.inevitable} it cannot be avoided: ${run.how}.` }));
+      parts.push(el("p", { class: "vtd-stepper-warning", text: `Since step ${run.inevitable} it must go wrong: ${run.how}.` }));
     } else if (run.findings.length && !there(run.inevitable) && seen.length) parts.push(el("p", { class: "vtd-soft", text: run.how }));
     for (const { step, title, text } of seen) {
       parts.push(el("details", { class: "vtd-stepper-report" }, el("summary", { text: `step ${step}: ${title}` }), el("pre", { text })));
     }
-    if (!parts.length) parts.push(el("p", { class: "vtd-soft", text: run.findings.length ? "none so far" : "none" }));
+    const left = ahead(run, at);
+    if (there(left)) parts.push(el("p", { class: "vtd-soft", text: `${seen.length ? "the next" : "none so far; the first"} in ${left} ${left === 1 ? "step" : "steps"}` }));
+    else if (!parts.length) parts.push(el("p", { class: "vtd-soft", text: "none" }));
     if (run.before.length) {
       parts.push(el("details", { class: "vtd-stepper-report vtd-soft" }, el("summary", { text: `${run.before.length} more in the set-up` }),
         el("pre", { text: run.before.join("\n") })));
     }
     renew(this.found, parts);
   }
+}
+
+const pane = (name, ...content) => el("section", { class: "vtd-stepper-pane", tabindex: "0", "aria-label": name }, el("div", { class: "vtd-stepper-name", text: name }), content);
+
+// A line of source; where it goes on in a next line, that is indented further. It is broken after a sign rather than in a name.
+function codeOf(text) {
+  const indent = text.length - text.trimStart().length, parts = text.trimStart().split(/(?<=[.,([_])/);
+  return el("code", { style: `padding-left:${indent + 2}ch;text-indent:-2ch` }, parts.flatMap((part, i) => (i ? [el("wbr"), part] : part || " ")));
 }
 
 const bare = (name) => name.split(".").at(-1);

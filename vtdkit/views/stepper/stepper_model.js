@@ -20,7 +20,7 @@ export function says(run, at) {
   if (at) parts.push(`${run.threads[done.thread]} did: ${done.did}`);
   if (done.freed.length) parts.push(`Freed: ${done.freed.join(", ")}`);
   for (const { step, title } of run.findings) if (step === at) parts.push(`FOUND: ${title}`);
-  if (at === run.inevitable) parts.push("From here on nothing can avoid what is found");
+  if (at === run.inevitable) parts.push("From here it must go wrong");
   if (at < run.last) parts.push(`Next: ${run.threads[run.steps[at + 1].thread]} will ${run.steps[at + 1].did}`);
   else parts.push(`The end; what came of it: ${run.outcome}`);
   return `${parts.join(". ")}.`;
@@ -38,6 +38,26 @@ export function states(run, at) {
 // Which words a step changed.
 export function changed(run, at) {
   return run.words.map((word, i) => at > 0 && run.steps[at].values[i] !== run.steps[at - 1].values[i]);
+}
+
+// Every lock of the run in the order in which it turns up: its name, who has it at a position, who waits for it (numbers of threads).
+export function locksAt(run, at) {
+  run.locks ??= [...new Set(run.steps.flatMap(({ stands }) => stands.flatMap((i) => [...run.stands[i].held, ...wanted(run.stands[i])])))];
+  const stands = run.threads.map((name, thread) => standOf(run, at, thread));
+  const those = (does) => stands.flatMap((stand, thread) => (does(stand) ? [thread] : []));
+  return run.locks.map((name) => ({ name, has: those(({ held }) => held.includes(name)), waits: those((stand) => wanted(stand).includes(name)) }));
+}
+
+// The lock that somebody waits for, in a list; a CPU is none.
+function wanted({ state, next }) {
+  const [, name] = (state === "waiting" && next.match(/^waits for (.+), which .+ has$/)) || [];
+  return name && name !== "its CPU" ? [name] : [];
+}
+
+// How many steps there are to the next finding; undefined if none is to come.
+export function ahead(run, at) {
+  const steps = run.findings.map(({ step }) => step).filter((step) => step > at);
+  return steps.length ? Math.min(...steps) - at : undefined;
 }
 
 // Everything freed up to a position, and when.

@@ -1,5 +1,5 @@
 """An interleaving that stands still: who moves when, where each thread stands, memory and findings; then
-what each step up to the position did, one column for each thread, time going down.
+what each step up to the position did, a column for each thread, time going down.
 
 Several uneventful steps of one thread in a row are one line; of a very long list the last part is shown.
 """
@@ -13,7 +13,7 @@ from itertools import groupby
 from vtdkit.lab.steps.schedule import DONE, READY, Source, Stand, Steps
 from vtdkit.views.shared.html import Html, tag
 from vtdkit.views.shared.palette import HUES, PAPER
-from vtdkit.views.shared.sheet import GAP, SIZE, Picture, Sheet, coordinate, wide, wrapped, written
+from vtdkit.views.shared.sheet import Picture, Sheet, coordinate, written
 
 from .record import columns, says, states
 
@@ -21,8 +21,6 @@ LEFT, ROW, TOP = 150, 24, 18  # pixels: where the ribbon's cells begin, a thread
 ORDER = ("blue", "orange", "green", "purple", "sky", "red", "yellow")
 AROUND = 4  # lines shown before and after the current one
 MOST = 40  # rows in the list of steps
-PITCH, NUMBERS, SMALL = 22, 36, 12  # pixels: a row of that list, the step's number, its type
-NOTES = 0.32  # of the width, for what is freed and found
 RED = HUES["red"].light
 
 
@@ -47,7 +45,7 @@ def stepper_still(steps: Steps, at: int) -> Picture:
         sheet.space(8)
         _list(sheet, steps, at)
     if steps.inevitable is not None and at >= steps.inevitable:
-        sheet.text(f"step {steps.inevitable}; {steps.how}.", lead="Point of no return:")
+        sheet.text(f"step {steps.inevitable}; {steps.how}.", lead="From here it must go wrong:")
     sheet.text(f"Schedule: {steps.schedule}", size=11, ink="soft")
     return sheet.picture()
 
@@ -116,13 +114,14 @@ def _x(step: int, cell: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the list: the last step in it, whose it is, what is said in the column and beside it."""
+    """One line of the list: the last step in it, whose it is (-1: left out), what was done, what came of
+    it.
+    """
 
     step: int
     thread: int
     text: str
-    beside: tuple[str, ...] = ()
-    found: bool = False
+    came: tuple[str, ...] = ()
 
 
 def rows(steps: Steps, last: int) -> list[Row]:
@@ -136,88 +135,30 @@ def rows(steps: Steps, last: int) -> list[Row]:
     for (thread, loud), run in groupby(range(1, last + 1), belongs):
         numbers = list(run)
         if loud or len(numbers) <= 3:
-            made += [_row(steps, number) for number in numbers]
+            made += [Row(i, thread, steps.steps[i].did, tuple(_came(steps, i))) for i in numbers]
         else:
             made.append(Row(numbers[-1], thread, f"… {len(numbers)} steps …"))
     return made if len(made) <= MOST else [Row(made[-MOST].step, -1, "⋮"), *made[1 - MOST :]]
 
 
+def _came(steps: Steps, number: int) -> Iterator[str]:
+    """What came of a step."""
+    yield from (f"frees {what}" for what in steps.steps[number].freed)
+    yield from (f"◆ {each.title}" for each in steps.findings if each.step == number)
+    if number == steps.inevitable:
+        yield "from here it must go wrong"
+
+
 def _eventful(steps: Steps, number: int, last: int) -> bool:
-    """Something was freed or found, or another thread goes on."""
-    if number in (1, last, steps.inevitable) or steps.steps[number].freed:
-        return True
+    """Something came of it, or another thread goes on."""
     switch = steps.steps[number - 1].thread != steps.steps[number].thread
-    return switch or any(found.step == number for found in steps.findings)
-
-
-def _row(steps: Steps, number: int) -> Row:
-    step = steps.steps[number]
-    found = [f"◆ {each.title}" for each in steps.findings if each.step == number]
-    return Row(
-        number, step.thread, step.did, (*(f"frees {what}" for what in step.freed), *found), bool(found)
-    )
+    return number in (1, last) or switch or any(_came(steps, number))
 
 
 def _list(sheet: Sheet, steps: Steps, at: int) -> None:
-    column = (sheet.inside * (1 - NOTES) - NUMBERS) / len(steps.threads)
-    middles = [NUMBERS + column * (thread + 0.5) for thread in range(len(steps.threads))]
-    names = [_cut(f"{thread}  {name}", column - 8, SIZE) for thread, name in enumerate(steps.threads)]
-    heads = (
-        written(x, 14, name, weight="bold", anchor="middle") for x, name in zip(middles, names, strict=True)
-    )
-    sheet.draw(PITCH, *heads)
+    names = [f"{thread}  {name}" for thread, name in enumerate(steps.threads)]
+    body = []
     for row in rows(steps, at):
-        notes = [line for text in row.beside for line in wrapped(text, sheet.inside * NOTES - GAP, SMALL)]
-        tall = PITCH + 15 * max(len(notes) - 1, 0)
-        ground = (
-            tag("rect", width=sheet.inside, height=tall, fill=PAPER["tint"]) if row.step == at else Html()
-        )
-        rails = tag("path", d="".join(f"M{coordinate(x)} 0v{tall}" for x in middles), stroke=PAPER["faint"])
-        beside = sheet.inside * (1 - NOTES) + GAP
-        said = (
-            written(beside, 15 + 15 * line, text, size=SMALL, ink="warning" if row.found else "ink")
-            for line, text in enumerate(notes)
-        )
-        sheet.draw(tall, ground, rails, *_box(row, middles, column), *said)
-        if row.step == steps.inevitable:
-            line = tag("path", d=f"M0 7H{sheet.inside}", stroke=RED, stroke_dasharray="4 3", stroke_width=1.5)
-            sheet.draw(14, line, *_on_paper("point of no return", 7))
-
-
-def _on_paper(words: str, y: float) -> tuple[Html, Html]:
-    ground = tag(
-        "rect",
-        x=NUMBERS,
-        y=y - 7,
-        width=coordinate(wide(words, 11) * 0.9 + 8),
-        height=14,
-        fill=PAPER["paper"],
-    )
-    return ground, written(NUMBERS + 4, y + 4, words, size=11)
-
-
-def _box(row: Row, middles: list[float], column: float) -> Iterator[Html]:
-    """The step's number, and in the thread's column what it did."""
-    if row.thread < 0:
-        yield written(NUMBERS - 8, 15, row.text, anchor="end", ink="soft")
-        return
-    yield written(NUMBERS - 8, 15, str(row.step), size=11, ink="soft", anchor="end")
-    quiet = row.text.startswith("…")
-    text = _cut(row.text, column - 16, SMALL)
-    across = min(wide(text, SMALL) + 12, column - 4)
-    hue = PAPER["faint"] if quiet else HUES[ORDER[row.thread % len(ORDER)]].light
-    place = {
-        "x": coordinate(middles[row.thread] - across / 2),
-        "y": 2,
-        "width": coordinate(across),
-        "height": PITCH - 4,
-    }
-    yield tag("rect", **place, rx=4, fill=PAPER["paper"], stroke=hue, stroke_width=1.5)
-    yield written(middles[row.thread], 15, text, size=SMALL, ink="soft" if quiet else "ink", anchor="middle")
-
-
-def _cut(text: str, room: float, size: float) -> str:
-    """As much of a text as there is room for."""
-    while len(text) > 2 and wide(text, size) > room:
-        text = text[:-2] + "…" if text.endswith("…") else text[:-1] + "…"
-    return text
+        did = (row.text if thread == row.thread else "" for thread in range(len(names)))
+        body.append((str(row.step), *did, "; ".join(row.came)))
+    sheet.table(("step", *names, "what came of it"), body)

@@ -187,7 +187,8 @@ class View {
     this.detail.textContent = this.describe(this.runs[chosen], lane, time);
     this.tell(time, `${duration(time)} of ${duration(this.length)}`);
     const lead = (run) => (this.runs.length > 1 ? `${run.label}, at ${duration(time)}` : `At ${duration(time)}`);
-    this.say(this.runs.map((run) => `${lead(run)}: ${this.said(run, time)}`).join("\n"));
+    const parts = this.runs.flatMap((run) => [`${lead(run)}:`, ...this.said(run, time).split(/(?<=\.)\s+/)]);
+    this.say(this.runs.map((run) => `${lead(run)}: ${this.said(run, time)}`).join("\n"), parts);
   }
 
   said(run, time) {

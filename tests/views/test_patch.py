@@ -19,7 +19,7 @@ from vtdkit.lab.computer import Computer
 from vtdkit.series.catalogue import SERIES, driver_at
 from vtdkit.series.mainline import versions as mainline
 from vtdkit.series.patch import PatchInfo
-from vtdkit.views.patch.code import coloured, side_by_side
+from vtdkit.views.patch.code import coloured, side_by_side, words
 from vtdkit.views.patch.locks import locks_taken
 from vtdkit.views.patch.record import in_ns, patch_record
 from vtdkit.views.patch.still import diff_lines, near_changes
@@ -245,7 +245,9 @@ def test_keys_choose_the_function_and_the_side(browser: Any, view: PatchView) ->
             f"{DUMP}, 2 of 2: changed, {lines}; before and after shown. Locks before: device_"
         )
         chosen = functions.get_by_role("option", selected=True)
-        assert chosen.get_attribute("aria-label") == f"{DUMP}, changed, {lines}"
+        assert chosen.text_content().startswith(
+            f"{DUMP}+{changed['added']} lines added −{changed['gone']} removed"
+        )
         source = page.root.get_by_role("group", name=f"source of {DUMP}")
         assert "async with self.device_domain_lock.irqsave():" in source.inner_text()
         functions.press("ArrowRight")
@@ -271,3 +273,54 @@ def test_text_from_outside_stays_text_and_nothing_is_cut_off(browser: Any, zoom:
         assert page.root.locator("img").count() == 0
         assert page.page.title() == "widget"
         assert page.complaints() == []
+
+
+BROKEN = """(root) => [...root.querySelectorAll("code")].flatMap((code) => {
+  const texts = [], walk = document.createTreeWalker(code, NodeFilter.SHOW_TEXT);
+  while (walk.nextNode()) texts.push(walk.currentNode);
+  return texts.flatMap((text) => [...text.data.matchAll(/\\w[^\\W_]*/g)].filter(({ 0: word, index }) => {
+    const range = document.createRange();
+    range.setStart(text, index);
+    range.setEnd(text, index + word.length);
+    return new Set([...range.getClientRects()].map(({ top }) => Math.round(top))).size > 1;
+  }).map(([word]) => word));
+})"""
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 900])
+def test_no_name_is_broken_in_mid_word_and_a_narrow_page_has_one_column(
+    browser: Any, width: int, theme: str
+) -> None:
+    for number in (4, 12):
+        view = PatchView(SERIES[number])
+        with WidgetPage(browser, view, width=width, theme=theme) as page:
+            for each in view.record["functions"]:
+                page.page.evaluate("name => window.model.set('function', name)", each["name"])
+                page.page.wait_for_timeout(30)
+                assert page.root.evaluate(BROKEN) == []
+                both = page.root.locator(".vtd-pv-block > .vtd-pv-row")
+                across = {
+                    round(line.bounding_box()["x"]) for line in both.locator("> :not(.vtd-pv-empty)").all()
+                }
+                assert len(across) <= (2 if width > 1000 else 1)
+            names = page.root.locator(".vtd-pv-name").all()
+            assert all(name.bounding_box()["height"] < 25 for name in names)
+            assert page.complaints() == []
+
+
+@pytest.mark.browser
+def test_a_changed_docstring_looks_other_than_changed_code(browser: Any) -> None:
+    source = 'def f():\n    """One\n    two."""\n    # three\n    return "four"\n'
+    assert words(source) == {1, 2, 3}
+    assert words("    def g():\n        return 1\n") == set()
+    with WidgetPage(browser, PatchView(SERIES[1], function=DUMP)) as page:
+        gone = page.root.locator(".vtd-pv-gone")
+        talk = [
+            line.inner_text().split("\n")[-1].strip()
+            for line in gone.and_(page.root.locator(".vtd-pv-words")).all()
+        ]
+        assert talk[0].startswith('"""Read the file')
+        assert gone.count() > len(talk)
+        assert not any("async with" in text for text in talk)

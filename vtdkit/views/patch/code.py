@@ -7,12 +7,14 @@ reading a diff needs.
 
 from __future__ import annotations
 
+import ast
 import keyword
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import zip_longest
+from textwrap import dedent
 
 Piece = tuple[str, str]
 """Kind and text. Kinds: k keyword, s string, c comment, d name that is defined here, empty for all else."""
@@ -22,6 +24,9 @@ _TOKEN = re.compile(
     r"|(?P<c>\#[^\n]*)|(?P<w>[^\W\d]\w*)|(?P<o>.)",
     re.S | re.I,
 )
+
+
+_DOCUMENTED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,17 @@ def coloured(source: str) -> list[list[Piece]]:
             if part:
                 _add(lines[-1], kind, part)
     return lines if source else []
+
+
+def words(source: str) -> set[int]:
+    """The lines of a function that say something and do nothing: docstring and comments, counted from 0."""
+    lines = source.splitlines()
+    found = {number for number, line in enumerate(lines) if line.lstrip().startswith("#")}
+    for node in ast.walk(ast.parse(dedent(source))):
+        if isinstance(node, _DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
+            first, last = node.body[0].lineno, node.body[0].end_lineno or 0
+            found.update(range(first - 1, last))
+    return found
 
 
 def _add(line: list[Piece], kind: str, text: str) -> None:

@@ -46,7 +46,7 @@ function render({ model, el: host, signal }) {
     facts(record),
     record.findings.length ? findings(record.findings) : "",
     el("div", { class: "vtd-pv-main" }, list, el("div", { class: "vtd-pv-panel" }, code, locks)),
-    legend([["vtd-pv-s-gone", "only before"], ["vtd-pv-s-new", "only after"]]),
+    legend([["vtd-pv-s-gone", "only before"], ["vtd-pv-s-new", "only after"], ["vtd-pv-s-words", "words only: docstring, comment"]]),
   );
 
   watch(
@@ -77,15 +77,12 @@ function option(each, measured, choose) {
   const locks = [0, 1].filter((side) => measured[side]).map(count);
   return el(
     "div",
-    { id: `vtd-pv-${made}`, class: "vtd-pv-option", role: "option", "aria-label": `${each.name}, ${each.kind}, ${each.added} lines added, ${each.gone} removed`, onclick: choose },
-    el("code", { class: "vtd-pv-name" }, broken(each.name)),
-    el("span", { class: "vtd-pv-stat" }, each.kind === "changed" ? "" : `${each.kind} `, el("span", { class: "vtd-pv-plus", text: `+${each.added}` }), " ", el("span", { class: "vtd-pv-minus", text: `−${each.gone}` })),
+    { id: `vtd-pv-${made}`, class: "vtd-pv-option", role: "option", onclick: choose },
+    el("code", { class: "vtd-pv-name", text: each.name }),
+    el("span", { class: "vtd-pv-stat" }, each.kind === "changed" ? "" : `${each.kind} `, `+${each.added}`, el("span", { class: "vtd-hidden", text: " lines added" }), ` −${each.gone}`, el("span", { class: "vtd-hidden", text: " removed" })),
     locks.some(Boolean) ? el("span", { class: "vtd-pv-stat", text: `locks ${locks.join(" → ")}`, title: "different locks taken in it in the runs measured" }) : null,
   );
 }
-
-// A long name may be broken after an underscore.
-const broken = (name) => name.split(/(?<=_)/).flatMap((part) => [part, el("wbr")]);
 
 function facts(record) {
   return el("dl", { class: "vtd-pv-facts" }, record.facts.map(([name, text]) => el("div", {}, el("dt", { text: name }), el("dd", { text }))));
@@ -112,14 +109,14 @@ function source(here, shown) {
     const side = shown === "before" ? 0 : 1;
     const rows = here.rows.filter((row) => row[side] >= 0);
     if (!rows.length) return [el("p", { class: "vtd-soft vtd-pv-none", text: `There is no ${here.name} ${shown} the patch.` })];
-    return rows.map((row) => el("div", { class: "vtd-pv-row" }, line(here[shown][row[side]], row[side], row[2] ? "" : side ? "+" : "−")));
+    return rows.map((row) => el("div", { class: "vtd-pv-row" }, line(here, side, row[side], row[2] ? "" : "−+"[side])));
   }
   const heads = el("div", { class: "vtd-pv-row vtd-pv-heads", "aria-hidden": "true" }, el("div", { text: "before" }), el("div", { text: "after" }));
   // What changed together is one block: beside each other on a wide page, one after the other on a narrow one.
   const nodes = [heads];
   let block = null;
   for (const [before, after, same] of here.rows) {
-    const row = el("div", { class: `vtd-pv-row ${same ? "vtd-pv-same" : ""}` }, cell(here.before, before, same ? "" : "−"), cell(here.after, after, same ? "" : "+"));
+    const row = el("div", { class: `vtd-pv-row ${same ? "vtd-pv-same" : ""}` }, cell(here, 0, before, same ? "" : "−"), cell(here, 1, after, same ? "" : "+"));
     if (same) {
       nodes.push(row);
       block = null;
@@ -129,17 +126,20 @@ function source(here, shown) {
   return nodes;
 }
 
-const cell = (lines, number, sign) => (number < 0 ? el("div", { class: "vtd-pv-line vtd-pv-empty" }) : line(lines[number], number, sign));
+const cell = (here, side, number, sign) => (number < 0 ? el("div", { class: "vtd-pv-line vtd-pv-empty" }) : line(here, side, number, sign));
 
-function line(pieces, number, sign) {
-  const text = pieces.map((piece) => piece[1]).join("");
-  const indent = text.length - text.trimStart().length;
+// A line of source, the sign of its side if it is on that one alone; it is broken after a sign or space, never in a name.
+function line(here, side, number, sign) {
+  const pieces = here[SHOWN[2 * side]][number], text = pieces.map((piece) => piece[1]).join("");
+  const indent = text.length - text.trimStart().length, kind = sign && (side ? "vtd-pv-new" : "vtd-pv-gone");
+  const parts = (part) => part.split(/(?<=[.,([_])/).flatMap((each, place) => (place ? [el("wbr"), each] : each));
   return el(
     "div",
-    { class: `vtd-pv-line ${sign === "+" ? "vtd-pv-new" : sign ? "vtd-pv-gone" : ""}` },
+    { class: `vtd-pv-line ${kind} ${sign && here.words[side].includes(number) ? "vtd-pv-words" : ""}`.trim() },
     el("span", { class: "vtd-pv-number", text: `${number + 1}`, "aria-hidden": "true" }),
     el("span", { class: "vtd-pv-sign", text: sign }),
-    el("code", { style: `padding-left: ${indent + 4}ch` }, pieces.length ? pieces.map(([kind, part], place) => el("span", { class: kind ? `vtd-pv-${kind}` : null, text: place ? part : part.trimStart(), style: place ? null : "margin-left: -4ch" })) : "\u00a0"),
+    el("code", { style: `padding-left: ${indent + 4}ch; text-indent: -4ch` }, pieces.length
+      ? pieces.map(([hue, part], place) => el("span", { class: hue ? `vtd-pv-${hue}` : null }, parts(place ? part : part.trimStart()))) : "\u00a0"),
   );
 }
 
@@ -161,7 +161,7 @@ function lockRow(each, longest) {
     "tr",
     {},
     el("td", {}, el("code", { class: "vtd-pv-whole", text: each.lock })),
-    el("td", { class: off ? "vtd-pv-off" : "" }, each.how.split(" ").flatMap((word) => [el("span", { class: "vtd-pv-whole", text: word }), " "])),
+    el("td", { class: off ? "vtd-pv-off" : "", text: each.how }),
     el("td", { text: `${each.times} ×` }),
     el("td", { class: "vtd-pv-held" }, each.longest ? el("span", { class: "vtd-pv-bar", style: `width: ${(100 * each.longest) / longest}%`, "aria-hidden": "true" }) : null, el("span", { class: "vtd-pv-time", text: inNs(each.longest) })),
   );

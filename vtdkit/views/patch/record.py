@@ -14,7 +14,7 @@ from vtdkit.kernel.checkers.findings import Finding as Defect
 from vtdkit.series.patch import Change, PatchInfo
 from vtdkit.views.shared.record import Record
 
-from .code import coloured, side_by_side
+from .code import coloured, side_by_side, words
 from .locks import Locks, Taken
 
 SEVERITIES = {"bad": "problem", "good": "holds", "note": "note"}
@@ -86,6 +86,7 @@ def _function(change: Change, before: Locks | None, after: Locks | None) -> Reco
         "before": coloured(change.before),
         "after": coloured(change.after),
         "rows": [[row.before, row.after, int(row.same)] for row in rows],
+        "words": [sorted(words(change.before)), sorted(words(change.after))],
         "locks": [_locks(before, change.function), _locks(after, change.function)],
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ def test_this_installation_is_healthy_and_says_so_in_lines_and_in_json(
         "kernel python3",
         "lab extension anywidget",
         "chromium",
-        "notebooks",
+        "lessons",
     ):
         assert what in named
     assert main(["--json"]) == 0
@@ -54,51 +55,48 @@ def test_the_floor_of_python(version: tuple[int, ...], verdict: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "extra", "expected"),
+    ("name", "wanted", "extra", "expected"),
     [
-        ("pytest>=1", "test", "PASS"),
-        ("pytest>=999", "test", "WARN"),
-        ("pytest>=999", "notebooks", "FAIL"),
-        ("no-such-package>=1,<2", "dev", "WARN"),
-        ("no-such-package>=1,<2", "notebooks", "FAIL"),
+        ("pytest", ">=1", "test", "PASS"),
+        ("pytest", ">=999", "test", "WARN"),
+        ("pytest", ">=999", "notebooks", "FAIL"),
+        ("no-such-package", ">=1,<2", "dev", "WARN"),
+        ("no-such-package", ">=1,<2", "notebooks", "FAIL"),
     ],
 )
-def test_a_package_is_compared_with_its_range(text: str, extra: str, expected: str) -> None:
-    check = doctor.package(text, extra)
+def test_a_package_is_compared_with_its_range(name: str, wanted: str, extra: str, expected: str) -> None:
+    check = doctor.package(name, wanted, extra)
     assert check.verdict == expected
     if expected != "PASS":
-        assert f"pip install -e .[{extra}]" in check.found
+        assert f"pip install 'vtdkit[{extra}]', in a clone pip install -e '.[{extra}]'" in check.found
 
 
-def test_a_package_that_two_extras_need_is_one_line() -> None:
-    needs = {"notebooks": ["pytest>=1"], "test": ["pytest>=1", "hypothesis>=1"]}
-    assert [check.what for check in doctor.packages(needs)] == ["pytest", "hypothesis"]
+def declares(monkeypatch: pytest.MonkeyPatch, *lines: str) -> None:
+    monkeypatch.setattr(doctor.metadata, "requires", lambda name: list(lines))
 
 
-def test_ranges_come_from_the_checkout_or_else_from_the_installed_package(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_package_that_two_extras_need_is_one_line_and_counts_for_the_lessons(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    declared = doctor.requirements(ROOT)
-    assert set(declared) == {"notebooks", "test", "browser", "dev"}
-    assert not any(text.startswith("vtdkit") for texts in declared.values() for text in texts)
-    installed = [
+    declares(
+        monkeypatch,
+        "anywidget<1,>=0.9.13; extra == 'dev'",
         "anywidget<1,>=0.9.13; extra == 'notebooks'",
+        "anywidget<1,>=0.9.13; extra == 'test'",
         'pytest; extra == "test"',
         "vtdkit[notebooks]; extra == 'test'",
-    ]
-    monkeypatch.setattr(doctor.metadata, "requires", lambda name: installed)
-    assert doctor.requirements(tmp_path) == {"notebooks": ["anywidget<1,>=0.9.13"], "test": ["pytest"]}
+    )
+    assert doctor.requirements() == {"pytest": ("", "test"), "anywidget": ("<1,>=0.9.13", "notebooks")}
+    assert [check.what for check in doctor.packages(doctor.requirements())] == ["anywidget", "pytest"]
 
 
-def test_neither_installed_nor_a_checkout_is_a_failure(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_not_installed_at_all_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> list[str]:
         raise doctor.metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(doctor.metadata, "requires", missing)
-    (only,) = doctor.packages(doctor.requirements(tmp_path))
-    assert only.verdict == "FAIL"
+    (only,) = doctor.packages(doctor.requirements())
+    assert (only.verdict, only.found[:22]) == ("FAIL", "vtdkit is not installe")
 
 
 def test_a_missing_kernel_and_extension_are_named_with_their_cure(
@@ -130,30 +128,27 @@ def test_optional_programs_are_only_warned_about(monkeypatch: pytest.MonkeyPatch
     )
 
 
-def test_recorded_machines_that_were_changed_or_lost_are_named(tmp_path: Path) -> None:
-    assert doctor.reality(ROOT).verdict == "PASS"
-    assert doctor.reality(tmp_path).verdict == "WARN"
-    folder = tmp_path / "tests" / "reality"
-    (folder / "a").mkdir(parents=True)
-    (folder / "a" / "x").write_bytes(b"x")
-    digest = doctor.hashlib.sha256(b"x").hexdigest()
-    (folder / "SHA256SUMS").write_text(f"{digest}  a/x\n{digest}  a/y\n{digest}  a/z\n", encoding="utf-8")
-    assert doctor.reality(tmp_path).found == "a/y is missing, and 1 more; git checkout tests/reality"
-    (folder / "a" / "x").write_bytes(b"changed")
-    assert doctor.reality(tmp_path).found.startswith("a/x was changed, and 2 more")
-
-
-def test_the_sums_cover_every_recorded_file() -> None:
+def test_the_recorded_machines_are_as_they_were_recorded() -> None:
     folder = ROOT / "tests" / "reality"
-    listed = [
-        line.partition("  ")[2] for line in (folder / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
+    lines = (folder / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
+    sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+    there = {path.relative_to(folder).as_posix(): path for path in folder.glob("*/*")}
+    assert list(sums) == sorted(there)
+    assert {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in there.items()} == sums
+
+
+def test_lessons_and_tables_that_are_not_there_are_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert [check.verdict for check in doctor.lessons()] == ["PASS", "PASS"]
+    monkeypatch.setattr(doctor, "shipped", lambda name: tmp_path)
+    assert [str(check) for check in doctor.lessons()] == [
+        "FAIL  lessons: 0 notebooks",
+        f"FAIL  tables of real guests: {', '.join(doctor.GUESTS)} not there",
     ]
-    assert listed == sorted(path.relative_to(folder).as_posix() for path in folder.glob("*/*"))
 
+    def none(name: str) -> Path:
+        raise doctor.NotShipped("came without")
 
-def test_notebooks_are_counted(tmp_path: Path) -> None:
-    assert doctor.notebooks(tmp_path).verdict == "WARN"
-    (tmp_path / "notebooks").mkdir()
-    for name in ("01-b", "00-a"):
-        (tmp_path / "notebooks" / f"{name}.ipynb").touch()
-    assert doctor.notebooks(tmp_path) == Check("PASS", "notebooks", "2, 00-a.ipynb to 01-b.ipynb")
+    monkeypatch.setattr(doctor, "shipped", none)
+    assert [str(check) for check in doctor.lessons()] == ["FAIL  lessons: came without"]

@@ -6,14 +6,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from tests.lab.test_steps import crossing
 from vtdkit.kernel.explored.scenario import NamedSystem
-from vtdkit.kernel.explorer.system import ACQUIRE, READ, RELEASE, SHARED_ACQUIRE, SHARED_RELEASE, WAIT, WRITE
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.lab.scenarios.catalogue import SCENARIOS
-from vtdkit.lab.steps.inevitable import conflict, first_inevitable
+from vtdkit.lab.steps.inevitable import first_inevitable
 from vtdkit.lab.steps.schedule import record_schedule
 from vtdkit.series.catalogue import driver_at
 
@@ -61,22 +58,3 @@ def test_what_always_happens_was_inevitable_from_the_start() -> None:
     steps = record_schedule(alone)
     assert [found.title.split(":")[0] for found in steps.findings] == ["BUG"]
     assert (steps.inevitable, steps.how) == (0, "there is no order without it (1 execution)")
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "clash"),
-    [
-        (READ, READ, False),
-        (READ, WAIT, False),
-        (READ, WRITE, True),
-        (WRITE, WRITE, True),
-        (ACQUIRE, RELEASE, True),
-        (SHARED_ACQUIRE, SHARED_RELEASE, False),
-        (SHARED_ACQUIRE, ACQUIRE, True),
-        (SHARED_ACQUIRE, READ, True),
-    ],
-)
-def test_steps_depend_on_each_other_as_the_explorer_says(one: int, other: int, clash: bool) -> None:
-    assert conflict([(7, one)], [(7, other)]) is clash
-    assert conflict([(7, other)], [(7, one)]) is clash
-    assert conflict([(7, one)], [(8, other)]) is False

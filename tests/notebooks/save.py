@@ -18,8 +18,9 @@ from typing import Any
 import nbformat
 
 from tests.notebooks.nbchecks import problems
+from tests.notebooks.plain import drop_widget_models, join_streams
 from vtdkit.lab.handouts.execute import NotebookFailed, execute
-from vtdkit.lab.handouts.tidy import drop_widget_models, join_streams, shorten_tracebacks
+from vtdkit.lab.handouts.tidy import shorten_tracebacks
 
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 PASSING = ("execution", "collapsed", "scrolled", "ExecuteTime", "trusted")

@@ -13,9 +13,9 @@ import pytest
 from tests.notebooks.made import code, notebook
 from tests.notebooks.made import save as write
 from tests.notebooks.nbchecks import problems
+from tests.notebooks.plain import join_streams
 from tests.notebooks.save import main, save
 from tests.notebooks.tiny import tiny_notebook
-from vtdkit.lab.handouts.tidy import join_streams
 
 ROOT = Path(__file__).resolve().parents[2]
 

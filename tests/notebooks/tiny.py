@@ -52,5 +52,5 @@ def tiny_notebook() -> dict[str, Any]:
             tags=("solution",),
             hidden=True,
         ),
-        prose("## The end\n\nOne table: $1 + 1 = 2$."),
+        prose("## The end\n\nOne table."),
     )

@@ -35,11 +35,11 @@ MODEL = """(module, { record, steps }) => {
 @cache
 def timer() -> Steps:
     """Three threads, one of them set off by another; findings in the set-up and after."""
-    return record_schedule(SCENARIOS["unmap-timer"].on(driver_at(12)), "0*5 1 0*18")
+    return record_schedule(SCENARIOS["unmap-timer"].on(driver_at(12)), "unmap*5 clock unmap*18")
 
 
 def deadlock() -> Steps:
-    return record_schedule(crossing, "0*2 1*2")
+    return record_schedule(crossing, "one*2 two*2")
 
 
 def crowd(machine: Machine) -> Any:

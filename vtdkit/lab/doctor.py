@@ -4,29 +4,34 @@ One line a check, in a fixed order: PASS, WARN (something optional is missing), 
 will not work). Nothing is changed, nothing is started, the network is not asked. Exit status 1 if a line
 says FAIL. `--json` prints the same as a list.
 
-Versions are compared with the ranges the package itself declares: in pyproject.toml of a checkout, or
-as it was installed.
+Versions are compared with the ranges that the package declares. Lessons and guests' tables are looked for
+where `vtdkit lab` takes them from.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import re
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from .classroom import GUESTS, NotShipped, shipped
+
 PYTHON = (3, 11)
 REQUIRED = "notebooks"
 """The extra without which no lesson runs; packages of the others are optional."""
 EXTENSIONS = {"anywidget": "anywidget", "@jupyter-widgets/jupyterlab-manager": "ipywidgets"}
 """JupyterLab extensions that widgets need, and the package that brings each."""
+PROGRAMS = {
+    "chromium": (("chromium", "chromium-browser", "google-chrome"), "browser tests skip without it"),
+    "npm": (("npm",), "make handouts fetches the widget manager with it, once"),
+}
+INSTALL = "pip install 'vtdkit[{}]', in a clone pip install -e '.[{}]'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,117 +46,79 @@ class Check:
         return f"{self.verdict}  {self.what}: {self.found}"
 
 
-def examine(root: Path = ROOT) -> Iterator[Check]:
-    """Every check, in order. `root` is the checkout that notebooks and recorded machines
-    are looked for in.
-    """
+def examine() -> Iterator[Check]:
+    """Every check, in order."""
     python = python_version(sys.version_info[:3])
     yield python
     if python.verdict == "FAIL":
         return  # nothing else can be told before that is mended
-    yield from packages(requirements(root))
+    yield from packages(requirements())
     yield kernel()
     yield from extensions()
-    yield program(
-        "chromium", ("chromium", "chromium-browser", "google-chrome"), "browser tests skip without it"
-    )
-    yield program("npm", ("npm",), "make handouts fetches the widget manager with it, once")
-    yield notebooks(root)
-    yield reality(root)
+    for what, (names, use) in PROGRAMS.items():
+        yield program(what, names, use)
+    yield from lessons()
 
 
 def python_version(version: tuple[int, ...]) -> Check:
     """Whether Python is new enough."""
-    text = ".".join(map(str, version))
-    floor = ".".join(map(str, PYTHON))
+    text, floor = (".".join(map(str, each)) for each in (version, PYTHON))
     return Check("PASS" if version >= PYTHON else "FAIL", "Python", f"{text} (needs {floor} or newer)")
 
 
-def requirements(root: Path) -> dict[str, list[str]]:
-    """What each extra needs, as requirement texts without the extras' own names."""
-    try:
-        import tomllib  # an older Python has none, and a line is to say so rather than this import
-
-        declared = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"][
-            "optional-dependencies"
-        ]
-    except (OSError, KeyError, ValueError):
-        declared = _installed_requirements()
-    return {
-        extra: [text for text in texts if not text.startswith("vtdkit[")] for extra, texts in declared.items()
-    }
-
-
-def _installed_requirements() -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
+def requirements() -> dict[str, tuple[str, str]]:
+    """Each package of the extras once: the range that is declared, and the extra that needs it most."""
     try:
         lines = metadata.requires("vtdkit") or []
     except metadata.PackageNotFoundError:
-        return found
-    for line in lines:
-        text, _, marker = line.partition(";")
-        if match := re.search(r"extra\s*==\s*['\"](\w+)", marker):
-            found.setdefault(match[1], []).append(text.strip())
-    return found
+        return {}
+    # the extras name each other as vtdkit[...], which is no package
+    form = re.compile(r"([\w.-]+)([^;\[]*);.*extra\s*==\s*['\"](\w+)")
+    found = [match for line in lines if (match := form.match(line))]
+    found.sort(key=lambda match: match[3] == REQUIRED)
+    return {match[1]: (match[2].strip(), match[3]) for match in found}  # the last one counts
 
 
-def packages(needs: dict[str, list[str]]) -> Iterator[Check]:
-    """Each package of the extras, once, for the first that needs it: there, and in the declared range?"""
-    if not needs.get(REQUIRED):
-        yield Check(
-            "FAIL", "packages", "vtdkit is neither installed nor in its checkout; pip install -e .[notebooks]"
-        )
-    wanted: dict[str, tuple[str, str]] = {}
-    for extra, texts in needs.items():
-        for text in texts:
-            wanted.setdefault(_name(text), (text, extra))
-    for text, extra in wanted.values():
-        yield package(text, extra)
+def packages(needs: dict[str, tuple[str, str]]) -> Iterator[Check]:
+    """Each package: there, and in the declared range?"""
+    if not needs:
+        yield Check("FAIL", "packages", f"vtdkit is not installed; {INSTALL.format(REQUIRED, REQUIRED)}")
+    for name, (wanted, extra) in needs.items():
+        yield package(name, wanted, extra)
 
 
-def _name(text: str) -> str:
-    return re.split(r"[<>=!~\s\[]", text, maxsplit=1)[0]
-
-
-def package(text: str, extra: str) -> Check:
-    """One package, `text` as in pyproject.toml."""
-    name = _name(text)
-    wanted = text[len(name) :].strip()
-    bad = "FAIL" if extra == REQUIRED else "WARN"
+def package(name: str, wanted: str, extra: str) -> Check:
+    """One package, its range as in pyproject.toml."""
+    bad, cure = "FAIL" if extra == REQUIRED else "WARN", INSTALL.format(extra, extra)
     try:
         version = metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return Check(bad, name, f"not installed (wanted {wanted or 'any'}; pip install -e .[{extra}])")
-    try:
         from packaging.specifiers import SpecifierSet
+    except metadata.PackageNotFoundError:
+        return Check(bad, name, f"not installed (wanted {wanted or 'any'}; {cure})")
     except ImportError:
-        return Check(
-            "WARN", name, f"{version} (cannot compare with {wanted}: the package packaging is not installed)"
-        )
+        why = "the package packaging is not installed"
+        return Check("WARN", name, f"{version} (cannot compare with {wanted}: {why})")
     if not SpecifierSet(wanted).contains(version, prereleases=True):
-        return Check(bad, name, f"{version} is not in {wanted}; pip install -e .[{extra}]")
-    return Check("PASS", name, f"{version} ({wanted})")
+        return Check(bad, name, f"{version} is not in {wanted}; {cure}")
+    return Check("PASS", name, f"{version} ({wanted or 'any'})")
 
 
 def kernel() -> Check:
     """Whether the kernel python3 of the notebooks is there, and runs this Python."""
+    what = "kernel python3"
     try:
         from jupyter_client.kernelspec import KernelSpecManager
 
         spec = KernelSpecManager().get_kernel_spec("python3")
     except ImportError:
-        return Check("FAIL", "kernel python3", "jupyter_client is not installed; pip install -e .[notebooks]")
+        return Check("FAIL", what, f"jupyter_client is not installed; {INSTALL.format(REQUIRED, REQUIRED)}")
     except KeyError:  # NoSuchKernel
-        return Check("FAIL", "kernel python3", "not found; python -m ipykernel install --sys-prefix")
-    program = Path(shutil.which(spec.argv[0]) or spec.argv[0])
+        return Check("FAIL", what, "not found; python -m ipykernel install --sys-prefix")
+    runs = Path(shutil.which(spec.argv[0]) or spec.argv[0])
     # jupyter_client runs a bare "python" as the Python it runs in itself.
-    if spec.argv[0] in {"python", "python3"} or program.parent == Path(sys.executable).parent:
-        return Check("PASS", "kernel python3", spec.resource_dir)
-    return Check(
-        "WARN",
-        "kernel python3",
-        f"{spec.resource_dir} runs another Python, {program}; is vtdkit installed there?",
-    )
+    if spec.argv[0] in {"python", "python3"} or runs.parent == Path(sys.executable).parent:
+        return Check("PASS", what, spec.resource_dir)
+    return Check("WARN", what, f"{spec.resource_dir} runs another Python, {runs}; is vtdkit installed there?")
 
 
 def extensions() -> Iterator[Check]:
@@ -159,77 +126,41 @@ def extensions() -> Iterator[Check]:
     try:
         from jupyter_core.paths import jupyter_path
     except ImportError:
-        yield Check("FAIL", "lab extensions", "jupyter_core is not installed; pip install -e .[notebooks]")
-        return
+        return  # the kernel's line has said so
     for name, source in EXTENSIONS.items():
-        places = [
-            Path(path) / name
-            for path in jupyter_path("labextensions")
-            if (Path(path) / name / "package.json").is_file()
-        ]
-        if places:
-            yield Check("PASS", f"lab extension {name}", str(places[0]))
-        else:
-            cure = f"pip install --force-reinstall {source}, then restart JupyterLab"
-            yield Check("FAIL", f"lab extension {name}", f"not found; {cure}")
+        places = [Path(path) / name for path in jupyter_path("labextensions")]
+        found = [str(place) for place in places if (place / "package.json").is_file()]
+        cure = f"not found; pip install --force-reinstall {source}, then restart JupyterLab"
+        yield Check("PASS" if found else "FAIL", f"lab extension {name}", (found or [cure])[0])
 
 
-def program(what: str, names: tuple[str, ...], use: str) -> Check:
+def program(what: str, names: Sequence[str], use: str) -> Check:
     """A program that is optional."""
     found = next((path for name in names if (path := shutil.which(name))), None)
     return Check("PASS", what, found) if found else Check("WARN", what, f"not found; {use}")
 
 
-def notebooks(root: Path) -> Check:
-    """Whether the lessons are beside the package."""
-    names = sorted(path.name for path in (root / "notebooks").glob("*.ipynb"))
-    if not names:
-        return Check(
-            "WARN",
-            "notebooks",
-            f"none in {root / 'notebooks'}; they come with the source, not with the package",
-        )
-    return Check("PASS", "notebooks", f"{len(names)}, {names[0]} to {names[-1]}")
-
-
-def reality(root: Path) -> Check:
-    """Whether the recorded tables of real machines are as they were recorded."""
-    folder = root / "tests" / "reality"
-    what = "tables of real machines"
+def lessons() -> Iterator[Check]:
+    """Whether the lessons and the guests' tables they read are there."""
     try:
-        lines = (folder / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return Check(
-            "WARN", what, f"no {folder / 'SHA256SUMS'}; they come with the source, not with the package"
-        )
-    bad = []
-    for line in lines:
-        digest, _, name = line.partition("  ")
-        path = folder / name
-        if not path.is_file():
-            bad.append(f"{name} is missing")
-        elif hashlib.sha256(path.read_bytes()).hexdigest() != digest:
-            bad.append(f"{name} was changed")
-    if bad:
-        return Check(
-            "FAIL",
-            what,
-            f"{bad[0]}{f', and {len(bad) - 1} more' if bad[1:] else ''}; git checkout tests/reality",
-        )
-    folders = {line.partition("  ")[2].partition("/")[0] for line in lines}
-    return Check("PASS", what, f"{len(folders)} folders, {len(lines)} files unchanged")
+        names = list(shipped("notebooks").glob("*.ipynb"))
+        missing = [guest for guest in GUESTS if not (shipped("reality") / guest / "pages.npz").is_file()]
+    except NotShipped as error:
+        yield Check("FAIL", "lessons", str(error))
+        return
+    yield Check("PASS" if names else "FAIL", "lessons", f"{len(names)} notebooks")
+    found = f"{', '.join(missing)} not there" if missing else f"{len(GUESTS)} folders"
+    yield Check("FAIL" if missing else "PASS", "tables of real guests", found)
 
 
 def main(argv: list[str]) -> int:
     """The verb `doctor`; returns the exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m vtdkit doctor", description="check this installation, one line for each thing"
+        prog="vtdkit doctor", description="check this installation, one line for each thing"
     )
     parser.add_argument("--json", action="store_true", help="print a JSON list instead of lines")
     options = parser.parse_args(argv)
     checks = list(examine())
-    if options.json:
-        print(json.dumps([asdict(check) for check in checks], indent=2))
-    else:
-        print("\n".join(map(str, checks)))
+    lines = json.dumps([asdict(check) for check in checks], indent=2)
+    print(lines if options.json else "\n".join(map(str, checks)))
     return 1 if any(check.verdict == "FAIL" for check in checks) else 0

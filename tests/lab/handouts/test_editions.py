@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from tests.notebooks.made import code, notebook, prose
-from vtdkit.lab.handouts.editions import has_math, relink, student, title
+from tests.notebooks.plain import drop_widget_models
+from vtdkit.lab.handouts.editions import relink, student, title
 from vtdkit.lab.handouts.tidy import (
     WIDGET_STATE,
     WIDGET_VIEW,
-    drop_widget_models,
     keep_shown_widgets,
     shorten_tracebacks,
 )
@@ -111,22 +111,6 @@ def test_links_lead_to_built_pages_or_become_text(link: str, expected: str) -> N
     content = notebook(prose(f"see {link}."))
     relink(content, {"02-next.ipynb", "glossary.md"})
     assert content["cells"][0]["source"] == f"see {expected}."
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("the sum $a + b$", True),
-        ("$$x$$", True),
-        (r"\begin{align}", True),
-        ("costs 5$ or 6$", False),
-        ("`$HOME` and `$PATH`", False),
-        ("```\n$a$\n```", False),
-        ("plain", False),
-    ],
-)
-def test_formulas_are_recognised(text: str, expected: bool) -> None:
-    assert has_math(notebook(prose(text))) is expected
 
 
 def test_the_title_is_the_first_heading() -> None:

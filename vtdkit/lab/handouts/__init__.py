@@ -8,9 +8,9 @@ A notebook is run once from top to bottom. `student/` leaves out the solutions, 
 folder stands alone: copy it, open `index.html` from disk.
 
 Widgets move because their state is saved in the page and their own JavaScript comes with it; what needs
-Python to answer shows its first picture. require.js, the widget manager and, where a page has formulas,
-MathJax are fetched from npm when the folder is built (`vendor.py`), checked against the sums written down
-here, and copied into it. The browser part of anywidget comes with the installed Python package.
+Python to answer shows its first picture. require.js and the widget manager are fetched from npm when the
+folder is built (`vendor.py`), checked against the sums written down there, and copied into it. The browser
+part of anywidget comes with the installed package. Formulas stay as they are written: no lesson has one.
 
 Slides are the walkthrough and not reveal.js, on purpose: reveal takes the arrow keys away from a widget that
 has the focus and scales the page by a transform, which moves the pointer away from what it points at; and it

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .editions import has_math, relink, student, title
+from .editions import relink, student, title
 from .execute import execute
 from .page import ASSETS, HERE, index, markdown_page, page
 from .tidy import keep_shown_widgets, shorten_tracebacks
@@ -85,7 +85,7 @@ def build(sources: Sources, editions: Sequence[Edition], out: Path, cache: Path)
 
 def _build(chosen: dict[str, Any], edition: Edition, folder: Path, cache: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
-    vendor(folder / "vendor", cache, math=any(has_math(each) for each in chosen.values()))
+    vendor(folder / "vendor", cache)
     for asset in ASSETS:
         shutil.copy(HERE / "static" / asset, folder / "vendor" / asset)
     listed = []

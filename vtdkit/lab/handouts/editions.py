@@ -14,8 +14,6 @@ from collections.abc import Collection
 from typing import Any
 
 _LINK = re.compile(r"(?<!!)\[([^\]\n]*)\]\(([^)\s]+)\)")
-_MATH = re.compile(r"(?<![\\$\w])\$[^$\n]*[^\s$\\]\$(?!\w)|\$\$|\\begin\{")
-_CODE = re.compile(r"^(```|~~~).*?^\1|`[^`\n]*`", re.S | re.M)
 
 
 def student(notebook: Any) -> Any:
@@ -42,12 +40,6 @@ def _relinked(text: str, target: str, built: Collection[str]) -> str:
     if name in built:
         return f"[{text}]({posixpath.splitext(name)[0]}.html{hash_mark}{anchor})"
     return f"{text} (`{name.lstrip('./')}`)"
-
-
-def has_math(notebook: Any) -> bool:
-    """Whether any prose holds a formula."""
-    prose = (_CODE.sub("", cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "markdown")
-    return any(_MATH.search(text) for text in prose)
 
 
 def title(notebook: Any, default: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from .editions import has_math, title
+from .editions import title
 
 HERE = Path(__file__).parent
 ASSETS = ("walk.js", "walk.css")
@@ -38,11 +38,10 @@ def page(notebook: Any, name: str, *, walking: bool = False) -> str:
         extra_template_basedirs=[str(HERE / "templates")],
         embed_images=True,
         widget_renderer_url="vendor/embed-amd.js",
-        mathjax_url="vendor/mathjax/MathJax.js?config=TeX-AMS_SVG-full,Safe",
         require_js_url="vendor/require.js",
     )
     notebook["metadata"]["title"] = title(notebook, name)
-    resources = {"handout": {"math": has_math(notebook), "walking": walking}, "metadata": {"name": name}}
+    resources = {"handout": {"walking": walking}, "metadata": {"name": name}}
     body, _ = exporter.from_notebook_node(notebook, resources=resources)
     return str(body)
 

@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -33,13 +32,13 @@ class VendorError(Exception):
 @dataclass(frozen=True, slots=True)
 class Package:
     """One npm package: its version, the sum of its archive (as npm's `dist.integrity`), and
-    which member goes where.
+    which member goes where (path in the archive: name in the folder).
     """
 
     name: str
     version: str
     integrity: str
-    place: Callable[[str], str | None]
+    members: Mapping[str, str]
 
     @property
     def archive(self) -> str:
@@ -47,49 +46,26 @@ class Package:
         return f"{self.name.lstrip('@').replace('/', '-')}-{self.version}.tgz"
 
 
-def _one(member: str, target: str) -> Callable[[str], str | None]:
-    return lambda name: target if name == member else None
-
-
-_MATHJAX = re.compile(
-    r"package/(MathJax\.js|config/(?:TeX-AMS_SVG-full|Safe)\.js|extensions/[\w/-]+\.js"
-    r"|jax/(?:input/TeX|element|output/SVG/autoload)/[\w/-]+\.js|jax/output/SVG/(?:jax|config)\.js|jax/output/SVG/fonts/TeX/[\w/-]+\.js)"
-)
-
-
-def _mathjax(name: str) -> str | None:
-    match = _MATHJAX.fullmatch(name)
-    return f"mathjax/{match[1]}" if match else None
-
-
 REQUIRE = Package(
     "requirejs",
     "2.3.8",
     "sha512-7/cTSLOdYkNBNJcDMWf+luFvMriVm7eYxp4BcFCsAX0wF421Vyce5SXP17c+Jd5otXKGNehIonFlyQXSowL6Mw==",
-    _one("package/require.js", "require.js"),
+    {"package/require.js": "require.js"},
 )
 WIDGETS = Package(
     "@jupyter-widgets/html-manager",
     "1.0.15",
     "sha512-5thBIV6ymNgmPVOHvzx+gGy8ZSKmSazhtGw4/c4xJDVzRhG9PTeQsRjF3FUTopvFi//SABeNz1yp47bCrJ3CQA==",
-    _one("package/dist/embed-amd.js", "embed-amd.js"),
-)
-MATHJAX = Package(
-    "mathjax",
-    "2.7.9",
-    "sha512-NOGEDTIM9+MrsqnjPEjVGNx4q0GQxqm61yQwSK+/5S59i26wId5IC5gNu9/bu8+CCVl5p9G2IHcAl/wJa+5+BQ==",
-    _mathjax,
+    {"package/dist/embed-amd.js": "embed-amd.js"},
 )
 
 
-def vendor(folder: Path, cache: Path, *, math: bool) -> None:
-    """Write into `folder` all that pages load: require.js, the widget manager, anywidget, and MathJax if
-    a page has formulas.
-
-    Raises `VendorError`.
+def vendor(folder: Path, cache: Path) -> None:
+    """Write into `folder` all that pages load: require.js, the widget manager, anywidget. Raises
+    `VendorError`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for package in (REQUIRE, WIDGETS, *([MATHJAX] if math else [])):
+    for package in (REQUIRE, WIDGETS):
         unpack(package, fetched(package, cache), folder)
     (folder / "anywidget.js").write_bytes(_anywidget())
 
@@ -137,25 +113,12 @@ def _fetch(package: Package, cache: Path) -> None:
         raise VendorError(f"npm could not fetch {wanted}: {reason}")
 
 
-def unpack(package: Package, archive: Path, folder: Path) -> int:
-    """Write the members that are wanted below `folder`; returns how many. Raises `VendorError`
-    if there is none.
-    """
-    count = 0
+def unpack(package: Package, archive: Path, folder: Path) -> None:
+    """Write the members that are wanted, and no other, into `folder`. Raises `VendorError`."""
     with tarfile.open(archive, "r:gz") as tar:
-        for member in tar:
-            target = package.place(member.name) if member.isfile() else None
-            if target is None:
-                continue
-            content = tar.extractfile(member)
-            if content is None or member.size > MEMBER_LIMIT:
-                raise VendorError(
-                    f"{archive}: {member.name} is not a plain file of at most {MEMBER_LIMIT >> 20} MiB"
-                )
-            path = folder / target
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content.read(MEMBER_LIMIT))
-            count += 1
-    if not count:
-        raise VendorError(f"{archive} holds none of the files that handouts need")
-    return count
+        for name, target in package.members.items():
+            member = next((each for each in tar.getmembers() if each.name == name), None)
+            content = tar.extractfile(member) if member is not None and member.size <= MEMBER_LIMIT else None
+            if content is None:
+                raise VendorError(f"{archive} has no plain file {name} of at most {MEMBER_LIMIT >> 20} MiB")
+            (folder / target).write_bytes(content.read())

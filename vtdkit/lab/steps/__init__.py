@@ -7,7 +7,8 @@ from vtdkit.face import face
 __getattr__, __dir__, __all__ = face(
     __name__,
     {
-        "inevitable": "Accesses BUDGET conflict first_inevitable Sign",
-        "schedule": "Asked MOST_STEPS parse Plan record_schedule Scenario Shown Source Stand Step Steps",
+        "inevitable": "BUDGET first_inevitable Sign",
+        "schedule": "MOST_STEPS parse Plan record_schedule Scenario Shown Stand Step Steps",
+        "standing": "Source",
     },
 )

@@ -6,9 +6,8 @@ has, what the shared words hold, what was freed and what the checkers have found
 operation and all that the thread does up to its next one.
 
 A schedule is that of a finding (`found.findings[0].schedule`), or text such as `cat*4 unmap*2`: the thread
-cat takes four steps, then unmap two. Numbers will do too: `0*4 1*2`, and `0.1` for the first thing that
-thread 0 set off, an interrupt for instance. After its end the last thread goes on as long as it can, then the
-first one that can.
+cat takes four steps, then unmap two. After its end the last thread goes on as long as it can, then the first
+one that can.
 
 Rules for the caller: the scenario does the same each time it is called (see
 `vtdkit.kernel.explored.scenario`). Where a thread's steps end depends on which locations are known to
@@ -29,27 +28,14 @@ from vtdkit.kernel.explorer.schedule import VERSION, Schedule
 from vtdkit.kernel.machine.machine import Machine
 
 from .inevitable import BUDGET, first_inevitable
-from .standing import Lines, Sources, standing
+from .standing import Lines, Source, Sources, standing
 from .watched import Watched
 
-Asked = str | tuple[int, ...]  #: a thread by name, or by number
-Plan = str | Schedule | Sequence[Asked]
+Plan = str | Schedule | Sequence[str]
 Scenario = Callable[[Machine], Observer]
 MOST_STEPS = 2000
-_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_./#@-]*")
+_PART = re.compile(r"([A-Za-z_][A-Za-z0-9_./#@-]*)(?:\*([0-9]{1,6}))?")
 READY, WAITING, DONE = "ready", "waiting", "done"
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A function as it is shown: its name, the file from the package down, the number of its
-    first line, its lines.
-    """
-
-    name: str
-    file: str
-    first: int
-    lines: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,23 +129,21 @@ class Steps:
         return f"<steps of {self.title}: {len(self)} steps of {len(self.threads)} threads, {found}>"
 
 
-def parse(schedule: Plan) -> list[Asked]:
-    """The steps of a schedule one by one: a thread's name, or its number. Raises ValueError for
-    text that is none.
+def parse(schedule: Plan) -> list[str]:
+    """The threads that take the steps of a schedule, by name, one by one. Raises ValueError for text that
+    is none.
     """
     if not isinstance(schedule, str):
-        return list(schedule.steps) if isinstance(schedule, Schedule) else list(schedule)
-    found: list[Asked] = []
+        return list(getattr(schedule, "steps", schedule))
+    found: list[str] = []
     for word in schedule.removeprefix(VERSION).split():
-        name, star, times = word.partition("*")
-        numbers = name.split(".")
-        plain = all(part.isdecimal() for part in numbers)
-        if not (plain or _WORD.fullmatch(name)) or not (times if star else "1").isdecimal():
+        match = _PART.fullmatch(word)
+        if match is None:
             raise ValueError(
                 f"{word!r} is no part of a schedule; write cat*4 unmap: a thread's name, "
                 "and how many steps it takes"
             )
-        found += [tuple(map(int, numbers)) if plain else name] * int(times or 1)
+        found += [match[1]] * int(match[2] or 1)
     return found
 
 
@@ -201,7 +185,7 @@ def record_schedule(
         title or getattr(getattr(scenario, "func", scenario), "__name__", "a scenario"),
         Schedule(tuple(order)).text,
         tuple(recorder.labels),
-        tuple(recorder.sources.found),
+        tuple(recorder.sources.shown.values()),
         tuple(recorder.stands),
         tuple(watched.labels[i] for i in shown),
         tuple(recorder.filled(shown)),
@@ -212,7 +196,7 @@ def record_schedule(
     )
 
 
-def _rehearse(system: NamedSystem, asked: Sequence[Asked], watched: Watched) -> list[str]:
+def _rehearse(system: NamedSystem, asked: Sequence[str], watched: Watched) -> list[str]:
     """Run it once to see how it ends and which words are touched; the whole order."""
     system.start()
     order: list[str] = []
@@ -222,7 +206,7 @@ def _rehearse(system: NamedSystem, asked: Sequence[Asked], watched: Watched) -> 
                 raise ValueError(
                     f"the scenario is not over after {MOST_STEPS} steps; that is too long to step through"
                 )
-            name = _next(system, asked, order, enabled)
+            name = _next(asked, order, enabled)
             watched.notice(name, system.machine.processes[system.named[name]].doing)
             system.step(name)
             order.append(name)
@@ -233,10 +217,9 @@ def _rehearse(system: NamedSystem, asked: Sequence[Asked], watched: Watched) -> 
         system.close()
 
 
-def _next(system: NamedSystem, asked: Sequence[Asked], order: Sequence[str], enabled: Sequence[str]) -> str:
+def _next(asked: Sequence[str], order: Sequence[str], enabled: Sequence[str]) -> str:
     if len(order) < len(asked):
-        wanted = asked[len(order)]
-        name = wanted if isinstance(wanted, str) else system.words.get(wanted, ".".join(map(str, wanted)))
+        name = asked[len(order)]
         if name not in enabled:
             able = f"those that can are {', '.join(enabled)}"
             raise ValueError(
@@ -252,7 +235,7 @@ class _Recorder:
     def __init__(self, system: NamedSystem, scenario: Scenario, watched: Watched) -> None:
         self.system = system
         self.watched = watched
-        self.sources = Sources(scenario, Source)
+        self.sources = Sources(scenario)
         self.names: list[str] = []
         self.labels: list[str] = []
         self.stands: list[Stand] = [Stand(-1, 0, "has not begun", READY)]
@@ -327,20 +310,16 @@ class _Recorder:
     def _stand(self, name: str, enabled: bool) -> int:
         process = self._process(name)
         held = tuple(hold.name for hold in process.context.held)
+        line, path, state = 0, (), DONE
         if process.done:
-            error = process.context.error
+            error, function = process.context.error, self.last.get(name, -1)
             words = f"died: {error}" if error is not None else "has ended"
-            made = Stand(
-                self.last.get(name, -1), 0, words, DONE, held, (), self._ran(name, self.last.get(name, -1))
-            )
         else:
             function, line, path = standing(process, self.sources)
             before = self.system.machine.in_the_way(process)
-            words = str(process.doing) if enabled else _why(process, before)
-            made = Stand(
-                function, line, words, READY if enabled else WAITING, held, path, self._ran(name, function)
-            )
+            words, state = (str(process.doing), READY) if enabled else (_why(process, before), WAITING)
             self.last[name] = function
+        made = Stand(function, line, words, state, held, path, self._ran(name, function))
         number = self.numbers.setdefault(made, len(self.numbers))
         if number == len(self.stands):
             self.stands.append(made)

@@ -8,7 +8,8 @@ from __future__ import annotations
 import inspect
 import linecache
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 from types import CodeType, FrameType, TracebackType
 from typing import Any
 
@@ -30,16 +31,30 @@ def frames(coro: Any) -> Iterator[FrameType]:
         coro = getattr(coro, "gi_yieldfrom" if kind == "gi" else f"{kind}_await")
 
 
-class Sources:
-    """The functions that are shown, in order of first appearance. `make` builds the record of one."""
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A function as it is shown: its name, the file from the package down, the number of its
+    first line, its lines.
+    """
 
-    def __init__(self, scenario: Any, make: Callable[[str, str, int, tuple[str, ...]], Any]) -> None:
+    name: str
+    file: str
+    first: int
+    lines: tuple[str, ...]
+
+
+class Sources:
+    """The functions that are shown, in order of first appearance. Guards: used by one thread."""
+
+    def __init__(self, scenario: Any) -> None:
         code = getattr(getattr(scenario, "func", scenario), "__code__", None)
         self.own = code.co_filename if code is not None else ""
-        self.make = make
-        self.found: list[Any] = []
-        self.codes: list[CodeType] = []
-        self._numbers: dict[CodeType, int] = {}
+        self.shown: dict[CodeType, Source] = {}
+
+    @property
+    def codes(self) -> list[CodeType]:
+        """Their code, by number."""
+        return list(self.shown)
 
     def shows(self, code: CodeType) -> bool:
         """Is a function's source shown?"""
@@ -47,15 +62,10 @@ class Sources:
 
     def number(self, code: CodeType) -> int:
         """The number of a function, read when first asked for."""
-        known = self._numbers.get(code)
-        if known is None:
-            known = self._numbers[code] = len(self.found)
-            self.codes.append(code)
-            lines = _lines(code)
-            self.found.append(
-                self.make(_shown_name(code), short_path(code.co_filename), code.co_firstlineno, lines)
-            )
-        return known
+        if code not in self.shown:
+            file, first = short_path(code.co_filename), code.co_firstlineno
+            self.shown[code] = Source(_shown_name(code), file, first, _lines(code))
+        return list(self.shown).index(code)
 
 
 def _lines(code: CodeType) -> tuple[str, ...]:

@@ -56,7 +56,7 @@ def first_inevitable(
     appeared = "the mark is where the finding appears"
     if not budget:
         return None, f"{appeared}; nobody searched for the point of no return"
-    tried = 0
+    tried, without = 0, False
 
     def avoided(outcome: Outcome, schedule: Schedule) -> bool:
         nonlocal tried, without

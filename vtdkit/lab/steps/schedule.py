@@ -134,7 +134,7 @@ def parse(schedule: Plan) -> list[str]:
     is none.
     """
     if not isinstance(schedule, str):
-        return list(getattr(schedule, "steps", schedule))
+        return list(schedule.steps if isinstance(schedule, Schedule) else schedule)
     found: list[str] = []
     for word in schedule.removeprefix(VERSION).split():
         match = _PART.fullmatch(word)
@@ -310,7 +310,7 @@ class _Recorder:
     def _stand(self, name: str, enabled: bool) -> int:
         process = self._process(name)
         held = tuple(hold.name for hold in process.context.held)
-        line, path, state = 0, (), DONE
+        line, path, state = 0, tuple[str, ...](), DONE
         if process.done:
             error, function = process.context.error, self.last.get(name, -1)
             words = f"died: {error}" if error is not None else "has ended"

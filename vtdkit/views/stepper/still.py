@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 
-from vtdkit.lab.steps.schedule import DONE, READY, Source, Stand, Steps
+from vtdkit.lab.steps.schedule import DONE, READY, Stand, Steps
+from vtdkit.lab.steps.standing import Source
 from vtdkit.views.shared.html import Html, tag
 from vtdkit.views.shared.palette import HUES, PAPER
 from vtdkit.views.shared.sheet import Picture, Sheet, coordinate, written

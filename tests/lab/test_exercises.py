@@ -134,7 +134,7 @@ def test_a_prediction_is_kept_and_compared() -> None:
     assert repr(asked.check(1)) == "As predicted: it is 1 CPUs."
     unanswered = predict("Up or down?", options=["up", "down"])
     assert repr(unanswered) == "Up or down? (up / down) (no guess yet)"
-    assert repr(unanswered.check("up")).startswith("No guess yet: write a guess")
+    assert repr(unanswered.check("up")).startswith("No guess yet: being wrong is how")
     with pytest.raises(ValueError, match="'left' is none of the options: 'up', 'down'"):
         predict("Up or down?", "left", options=["up", "down"])
 

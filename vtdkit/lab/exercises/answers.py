@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence, Set
+from contextlib import suppress
 from difflib import get_close_matches
 from numbers import Integral, Real
 from typing import Any
@@ -35,16 +36,12 @@ def number(text: str) -> int | float | None:
     )
     if found is None:
         return None
-    sign, digits = found.groups()
-    digits = re.sub(r"[_, ]", "", digits)
-    try:
-        value = int(digits, 0) if digits[:2] in ("0x", "0o", "0b") else int(digits, 10)
-    except ValueError:
-        try:
-            return float(sign + digits)
-        except ValueError:
-            return None
-    return -value if sign == "-" else value
+    digits = re.sub(r"[_, ]", "", found[1] + found[2])
+    with suppress(ValueError):
+        return int(digits, 0)
+    with suppress(ValueError):  # 007 is one, 0b9 is none
+        return float(digits)
+    return None
 
 
 def read(given: Any, right: Any, words: Sequence[str] = ()) -> Any:

@@ -1,43 +1,52 @@
-"""Two runs of one scene side by side: each difference that matters, in a sentence.
+"""Two runs of one scene side by side, ours and a student's: each difference that matters, in a sentence.
 
-The names of the kinds of differences are those of the table in `judge`.
+The kinds of differences are those of the table in `judge`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
-from .watched import WARNING, Seen
+from .watched import WARNING, Guards, Seen
 
 
-def compare(
-    ours: Seen, seen: Seen, names: Sequence[str], ignore: Sequence[str] = (), forbids: Sequence[str] = ()
-) -> Iterator[str]:
-    """Each difference of these kinds that matters, in a sentence; the most telling first."""
-    if seen.died != ours.died and seen.died:
+def compare(ours: Seen, seen: Seen, forbids: Sequence[str] = (), allows: Sequence[str] = ()) -> Iterator[str]:
+    """Each difference that one run shows, the most telling first. Locks: those forbidden, those that do no
+    harm.
+    """
+    if seen.died and seen.died != ours.died:
         yield f"the kernel does not survive it ({seen.died})"
         return
-    yield from _forbidden(seen, forbids)
-    for name in names:
-        if name not in ignore:
-            yield from _COMPARED[name](ours, seen)
+    for name, _ in sorted(seen.locks):
+        if name in forbids or "any" in forbids:
+            yield f"it takes {name}"
+    seen = replace(seen, locks={taken for taken in seen.locks if taken[0] not in allows})
+    for part in (_returns, _findings, _commands, _locks, _under, _tables, _left, _state):
+        yield from part(ours, seen)
+    if seen.allocations > ours.allocations:
+        yield f"it allocates {seen.allocations} times; {ours.allocations} is enough"
 
 
-def _findings(ours: Seen, seen: Seen) -> Iterator[str]:
-    for key, text in seen.findings.items():
-        if key not in ours.findings:
-            yield text
-        elif key == WARNING and seen.said[key] > ours.said[key]:
-            yield f"it warns {seen.said[key]} times: {text}"
-    for key, text in ours.findings.items():
-        if key not in seen.findings:
-            yield "it does not warn" if key == WARNING else f"it does not say what it should: {text}"
+def unlocked(ours: Seen, seen: Seen, guards: Guards) -> Iterator[str]:
+    """What is done without a lock that it needs. `guards`: under which locks ours does it, in any scene."""
+    for (thing, write), held in sorted(seen.guards.items()):
+        wanted = guards.get((thing, write))
+        if wanted is None:
+            # ours leaves it alone: whoever changes it elsewhere shows which lock it needs
+            writers = ours.elsewhere.get((thing, True), set())
+            wanted = {frozenset.intersection(*writers)} if writers else {frozenset()}
+        for locks in sorted(held, key=sorted):
+            missing = min((each - locks for each in wanted), key=lambda each: (len(each), sorted(each)))
+            if missing:
+                how = "written" if write else "read"
+                yield f"{thing} is {how} without {' and '.join(sorted(missing))}"
+    for name in sorted({name for name, _ in ours.locks} - {name for name, _ in seen.locks}):
+        yield f"it never takes {name}"
 
 
 def _returns(ours: Seen, seen: Seen) -> Iterator[str]:
-    if ours.returns == seen.returns:
-        return
     if len(ours.returns) != len(seen.returns):
         yield f"it is called {len(seen.returns) - 1} times; {len(ours.returns) - 1} is right"
         return
@@ -51,53 +60,31 @@ def _short(value: Any) -> str:
     return text if len(text) <= 120 else text[:117] + "..."
 
 
+def _findings(ours: Seen, seen: Seen) -> Iterator[str]:
+    for key, (text, times) in seen.findings.items():
+        known = ours.findings.get(key)
+        if known is None:
+            yield text
+        elif key == WARNING and times > known[1]:
+            yield f"it warns {times} times: {text}"
+    for key, (text, _) in ours.findings.items():
+        if key not in seen.findings:
+            yield "it does not warn" if key == WARNING else f"it does not say what it should: {text}"
+
+
 def _locks(ours: Seen, seen: Seen) -> Iterator[str]:
-    needed, taken = {name for name, _ in ours.locks}, {name for name, _ in seen.locks}
-    for name in sorted(taken - needed):
-        yield f"it takes {name}, which is not needed here"
-    for name in sorted(needed & taken):
-        if (name, False) in seen.locks and (name, False) not in ours.locks:
+    needed = {name for name, _ in ours.locks}
+    for name, irqs_off in sorted(seen.locks - ours.locks):
+        if name not in needed:
+            yield f"it takes {name}, which is not needed here"
+        elif not irqs_off:
             yield f"it takes {name} with interrupts on, and an interrupt may want it"
-
-
-def _unlocked(ours: Seen, seen: Seen) -> Iterator[str]:
-    for name in sorted({name for name, _ in ours.locks} - {name for name, _ in seen.locks}):
-        yield f"it never takes {name}"
-
-
-def _forbidden(seen: Seen, forbids: Sequence[str]) -> Iterator[str]:
-    for name, _ in sorted(seen.locks):
-        if name in forbids or "any" in forbids:
-            yield f"it takes {name}"
 
 
 def _under(ours: Seen, seen: Seen) -> Iterator[str]:
     for lock, what in sorted(seen.under - ours.under):
         done = what if what.startswith(("waits", "allocates", "frees")) else f"takes {what}"
         yield f"it {done} while it holds {lock}"
-
-
-def _guards(ours: Seen, seen: Seen) -> Iterator[str]:
-    for (thing, write), held in sorted(seen.guards.items()):
-        for locks in sorted(held, key=sorted):
-            wanted = ours.guards.get((thing, write))
-            if wanted is None:
-                # ours leaves it alone: whoever changes it elsewhere shows which lock it needs
-                writers = ours.elsewhere.get((thing, True), set())
-                needed = frozenset.intersection(*writers) if writers else frozenset[str]()
-                missing = needed - locks
-            elif any(each <= locks for each in wanted):
-                continue
-            else:
-                missing = min((each - locks for each in wanted), key=lambda each: (len(each), sorted(each)))
-            if missing:
-                how = "written" if write else "read"
-                yield f"{thing} is {how} without {' and '.join(sorted(missing))}"
-
-
-def _allocations(ours: Seen, seen: Seen) -> Iterator[str]:
-    if seen.allocations > ours.allocations:
-        yield f"it allocates {seen.allocations} times; {ours.allocations} is enough"
 
 
 def _commands(ours: Seen, seen: Seen) -> Iterator[str]:
@@ -119,63 +106,16 @@ def _tables(ours: Seen, seen: Seen) -> Iterator[str]:
             yield f"in the end the tables of unit {number}, as the hardware reads them, say something else"
 
 
+def _left(ours: Seen, seen: Seen) -> Iterator[str]:
+    for kind, of in {**ours.left, **seen.left}:
+        more = seen.left[kind, of] - ours.left[kind, of]
+        if more:
+            many = f"{abs(more)} {kind}{'s' * (abs(more) > 1)}{of}"
+            yield f"{many} not given back" if more > 0 else f"{many} given back that are still needed"
+
+
 def _state(ours: Seen, seen: Seen) -> Iterator[str]:
     for name in sorted(ours.state.keys() | seen.state.keys()):
-        if "qi" in name:
-            continue  # the ring's counters follow from the commands
         mine, theirs = ours.state.get(name, "gone"), seen.state.get(name, "gone")
-        if mine != theirs:
+        if mine != theirs and "qi" not in name:  # the ring's counters follow from the commands
             yield f"in the end {name} is {_short(theirs)}; {_short(mine)} is right"
-
-
-def _pages(ours: Seen, seen: Seen) -> Iterator[str]:
-    if (more := seen.pages - ours.pages) > 0:
-        yield f"{more} page{'s' * (more > 1)} not given back"
-    elif more < 0:
-        yield f"{-more} page{'s' * (more < -1)} given back that are still needed"
-
-
-def _objects(ours: Seen, seen: Seen) -> Iterator[str]:
-    for kind in sorted(ours.objects.keys() | seen.objects.keys()):
-        more = seen.objects.get(kind, 0) - ours.objects.get(kind, 0)
-        if more:
-            yield f"{abs(more)} {kind} " + ("not freed" if more > 0 else "freed that is still needed")
-
-
-def _references(ours: Seen, seen: Seen) -> Iterator[str]:
-    for name, count in seen.references.items():
-        right = ours.references.get(name, count)
-        if count != right:
-            yield f"{name} has {count} references in the end; {right} is right"
-
-
-#: in which order differences are told; those of the second kind after every order has been tried
-SEEN = (
-    "returns",
-    "findings",
-    "commands",
-    "locks",
-    "under",
-    "tables",
-    "pages",
-    "objects",
-    "references",
-    "state",
-    "allocations",
-)
-LOCKED = ("guards", "unlocked")
-_COMPARED: dict[str, Callable[[Seen, Seen], Iterator[str]]] = {
-    "returns": _returns,
-    "findings": _findings,
-    "locks": _locks,
-    "unlocked": _unlocked,
-    "guards": _guards,
-    "under": _under,
-    "tables": _tables,
-    "commands": _commands,
-    "pages": _pages,
-    "objects": _objects,
-    "references": _references,
-    "state": _state,
-    "allocations": _allocations,
-}

@@ -15,18 +15,22 @@ where it is asked for:
     entry.solution()      # the answer, and why
     entry.seeded(7)       # the same exercise with other numbers: one for each student
 
+A lesson's module also says `progress, seed = of_lesson(globals())`: `lesson.progress()` tells how many are
+right, `lesson.seed(7)` gives all of them other numbers.
+
 An answer is read as it was meant (`answers`). What is asked for may be a function: then `cases(seed)` gives
 arguments, the student's function is called with each, and the first call that goes wrong is shown. Code that
-runs in a driver is judged by `judge`. Everything is a function of the seed and of what was answered; nothing
-is stored and nobody is told.
+runs in a driver is judged by `judge`. Everything is a function of the seed and of what was answered; what was
+right is known as long as the kernel runs, and nobody is told.
 """
 
 from __future__ import annotations
 
 import html
 import inspect
+import os
 import textwrap
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -39,13 +43,14 @@ Hint = Callable[[int, Any], str | None]
 @dataclass(frozen=True, slots=True)
 class Said:
     """Something said to a student, fit for a notebook cell: a word in front (`Right`, `Not yet`), a text,
-    whether it was right; `code` if the text is source.
+    whether it was right; `code` if the text is source; `folded` what is shown on demand only, as text never.
     """
 
     word: str
     text: str
     right: bool = False
     code: bool = False
+    folded: str = ""
 
     def __bool__(self) -> bool:
         return self.right
@@ -59,8 +64,9 @@ class Said:
         word = f"<strong>{html.escape(self.word)}</strong>"
         if self.code:
             return f'<div role="status">{word}:<pre>{html.escape(self.text)}</pre></div>'
-        lines = html.escape(self.text).replace("\n", "<br>")
-        return f'<div role="status">{word}{": " if lines else "."}{lines}</div>'
+        lines, more = (html.escape(each).replace("\n", "<br>") for each in (self.text, self.folded))
+        more = f"<details><summary>Reveal</summary>{more}</details>" if more else ""
+        return f'<div role="status">{word}{": " if lines else "."}{lines}{more}</div>'
 
 
 @dataclass(slots=True)
@@ -75,7 +81,8 @@ class Exercise:
     - `words(seed)` the words that an answer may be made of, so that a slip in spelling can be forgiven
     - `why` the explanation that the solution adds; `form` how values are printed (`hex`, for instance)
 
-    `tries` counts wrong answers; it is the only state, belongs to one notebook and needs no lock.
+    State: `tries` counts wrong answers; `solved` has the seeds that were answered right, and is shared with
+    `seeded` copies. It belongs to one notebook and needs no lock.
     """
 
     name: str
@@ -89,6 +96,7 @@ class Exercise:
     words: Callable[[int], Sequence[str]] = lambda seed: ()
     seed: int = 0
     tries: int = field(default=0, compare=False)
+    solved: set[int] = field(default_factory=set, compare=False)
 
     def __repr__(self) -> str:
         return f"Exercise({self.name!r}, seed={self.seed})"
@@ -105,23 +113,31 @@ class Exercise:
         """Whether `given` is right; if not, what is wrong with it, as far as that can be told, and the next
         hint. What is no answer yet, or has a slip in it, costs none.
         """
-        if student.unanswered(given):
-            return Said("Not yet", student.NOT_WRITTEN if callable(given) else student.NO_ANSWER)
-        problem, costs = self._judged(given)
-        if problem is None:
-            return Said("Right", "", right=True)
-        return self.not_yet(problem) if costs else Said("Not yet", problem)
+        said = self._checked(given)
+        if said:
+            self.solved.add(self.seed)
+        elif os.environ.get("NBGRADER_EXECUTION"):
+            raise AssertionError(said.text)  # how nbgrader is told that a cell earns nothing
+        return said
 
-    def not_yet(self, problem: str) -> Said:
-        """What is wrong with an answer, and the next hint."""
+    def _checked(self, given: Any) -> Said:
+        try:
+            student.answered(given)
+            self.judged(given)
+        except student.WrongError as wrong:
+            return Said("Not yet", wrong.text + (self._hint() if wrong.costs else ""))
+        return Said("Right", "", right=True)
+
+    def _hint(self) -> str:
+        """The next one, on a line of its own."""
         hint = f"\nHint: {self.hints[min(self.tries, len(self.hints) - 1)]}" if self.hints else ""
         self.tries += 1
-        return Said("Not yet", problem + hint)
+        return hint
 
     def solution(self) -> Said:
         """The answer, checked as any answer is, and why it is that."""
         answer = self.answer(self.seed)
-        verdict = self.seeded(self.seed).check(answer)
+        verdict = self.seeded(self.seed)._checked(answer)
         if callable(answer):
             shown = textwrap.dedent(inspect.getsource(answer)).strip()
         elif isinstance(answer, Set) and self.form is repr:  # in one order, whatever the hashes are
@@ -131,32 +147,43 @@ class Exercise:
         text = "\n\n".join(each for each in (shown, self.why, repr(verdict)) if each)
         return Said("Solution", text, right=bool(verdict), code=callable(answer))
 
-    def _judged(self, given: Any) -> tuple[str | None, bool]:
-        """What is wrong with an answer, None if nothing; and whether that costs a hint."""
-        if self.cases is not None:
-            return self._problem_of_calls(given, self.cases(self.seed))
-        return self._problem(given, self.answer(self.seed)), True
+    def judged(self, given: Any) -> None:
+        """Raise `WrongError` for an answer that is not right."""
+        right = self.answer(self.seed)
+        if self.cases is None:
+            self._compare(given, right)
+            return
+        student.readable(given, right)
+        for arguments in self.cases(self.seed):
+            call = f"{getattr(given, '__name__', 'your function')}({', '.join(map(self.form, arguments))}): "
+            result = student.attempt(lambda _, a=arguments: given(*a), given, call)  # type: ignore[misc]
+            if result is None:
+                raise student.WrongError(f"{call}it returns nothing (None)")
+            self._compare(result, right(*arguments), call)
 
-    def _problem(self, given: Any, right: Any) -> str | None:
+    def _compare(self, given: Any, right: Any, call: str = "") -> None:
         meant = read(given, right, self.words(self.seed))
-        if same(meant, right):
-            return None
-        for mistake in self.mistakes:
-            if known := mistake(self.seed, meant):
-                return known
-        return difference(meant, right, self.form)
+        if not same(meant, right):
+            known = (mistake(self.seed, meant) for mistake in self.mistakes)
+            said = next(filter(None, known), None) or difference(meant, right, self.form)
+            raise student.WrongError(call + said)
 
-    def _problem_of_calls(self, given: Any, cases: Sequence[tuple[Any, ...]]) -> tuple[str | None, bool]:
-        reference = self.answer(self.seed)
-        if problem := student.wrong_kind(given, reference):
-            return problem, False
-        for arguments in cases:
-            call = f"{getattr(given, '__name__', 'your function')}({', '.join(map(self.form, arguments))})"
-            result, problem, costs = student.attempt(lambda _, a=arguments: given(*a), given)  # type: ignore[misc]
-            if problem is None and result is None:
-                problem, costs = "it returns nothing (None)", True
-            if problem is None:
-                problem, costs = self._problem(result, reference(*arguments)), True
-            if problem:
-                return f"{call}: {problem}", costs
-        return None, False
+
+def of_lesson(names: Mapping[str, Any]) -> tuple[Callable[[], Said], Callable[[int], None]]:
+    """What a lesson's module offers for all its exercises, the names in it: `progress` and `seed`."""
+
+    def exercises() -> dict[str, Exercise]:
+        return {name: each for name, each in names.items() if isinstance(each, Exercise)}
+
+    def progress() -> Said:
+        """How many exercises of this lesson are right, since the kernel was started."""
+        count, left = len(exercises()), [each.name for each in exercises().values() if not each.solved]
+        word = f"{count - len(left)} of {count} exercises right"
+        return Said(word, f"still open: {', '.join(left)}" if left else "", right=not left)
+
+    def seed(number: int) -> None:
+        """Give every exercise of this lesson the numbers of this seed, from the start."""
+        for each in exercises().values():
+            each.seed, each.tries = number, 0
+
+    return progress, seed

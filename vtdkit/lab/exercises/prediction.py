@@ -15,27 +15,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .answers import number, read, same, same_word
+from .answers import read, same
 from .exercise import Said
 
 #: ns in each unit that a guess may be written in
 TIMES = {"ns": 1, "\u00b5s": 1_000, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
-
-
-@dataclass(frozen=True, slots=True)
-class Folded(Said):
-    """Something said that is shown only on demand; as text, only that it is there."""
-
-    def __repr__(self) -> str:
-        return f'{self.word}: write a guess into the cell above and run both again, or unfold "Reveal".'
-
-    def _repr_html_(self) -> str:
-        lines = html.escape(self.text).replace("\n", "<br>")
-        return (
-            f'<div role="status"><strong>{html.escape(self.word)}</strong>: being wrong is how it sticks, so '
-            "write a guess into the cell above and run both again."
-            f"<details><summary>Reveal</summary>{lines}</details></div>"
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +34,7 @@ class Prediction:
     @property
     def guessed(self) -> bool:
         """Is there a guess?"""
-        return not (self.guess is None or self.guess is ... or self.guess == "")
+        return _is_guess(self.guess)
 
     def __repr__(self) -> str:
         said = f"Your guess: {self._with_unit(self.guess)}" if self.guessed else "(no guess yet)"
@@ -64,23 +48,22 @@ class Prediction:
 
         Without a guess both are folded away.
         """
-        came = f"it is {self._with_unit(actual)}"
-        tail = f"\n{why}" if why else ""
+        mine, theirs = self._with_unit(self.guess), self._with_unit(actual)
+        came = f"it is {theirs}.\n{why}".strip()
         if not self.guessed:
-            return Folded("No guess yet", f"{came[0].upper()}{came[1:]}.{tail}")
-        guess = self._read(actual)
-        if same(guess, actual):
-            return Said("As predicted", f"{came}.{tail}", right=True)
-        return Said("Surprise", f"you said {self._with_unit(self.guess)}, {came}.{tail}")
+            how = "being wrong is how it sticks, so write a guess into the cell above and run both again."
+            return Said("No guess yet", how, folded=came[0].upper() + came[1:])
+        if mine == theirs or same(self._read(actual), actual):
+            return Said("As predicted", came, right=True)
+        return Said("Surprise", f"you said {mine}, {came}")
 
     def _read(self, actual: Any) -> Any:
-        """The guess, in the form of what came out."""
-        if isinstance(actual, bool) or not isinstance(actual, int | float):
-            options = [option for option in self.options if isinstance(option, str)]
-            return read(self.guess, actual, options)
-        if isinstance(self.guess, str):
-            return _in_unit(self.guess, self.unit)
-        return read(self.guess, actual)
+        """The guess, in the form of what came out; a time in the unit of the question."""
+        value = read(self.guess, actual, [each for each in self.options if isinstance(each, str)])
+        if isinstance(self.guess, str) and isinstance(value, int | float) and self.unit in TIMES:
+            mine = self.guess.strip().lstrip("+-0123456789_,. ").casefold().replace("\u03bc", "\u00b5")
+            return value * TIMES.get(mine, TIMES[self.unit]) / TIMES[self.unit]
+        return value
 
     def _with_unit(self, value: Any) -> str:
         if isinstance(value, int) and not isinstance(value, bool):
@@ -89,20 +72,13 @@ class Prediction:
         return text if text[-1:].isalpha() else f"{text} {self.unit}".strip()
 
 
-def _in_unit(guess: str, unit: str) -> Any:
-    """A guess with a unit of time behind it, in the unit of the question."""
-    value = number(guess)
-    if value is None:
-        return guess
-    mine = guess.strip().lstrip("+-0123456789_,. ").casefold().replace("\u03bc", "\u00b5")
-    if unit in TIMES and mine in TIMES:
-        return value * TIMES[mine] / TIMES[unit]
-    return value
+def _is_guess(guess: Any) -> bool:
+    return not (guess is None or guess is ... or guess == "")
 
 
 def predict(question: str, guess: Any = None, *, options: Sequence[Any] = (), unit: str = "") -> Prediction:
     """Ask before a run. Raises `ValueError` if `options` are given and the guess is none of them."""
-    if options and not (guess is None or guess is ... or guess == ""):
+    if options and _is_guess(guess):
         guess = _chosen(guess, options)
     choice = f" ({' / '.join(map(str, options))})" if options else ""
     return Prediction(question + choice, guess, unit, tuple(options))
@@ -110,21 +86,8 @@ def predict(question: str, guess: Any = None, *, options: Sequence[Any] = (), un
 
 def _chosen(guess: Any, options: Sequence[Any]) -> Any:
     """The option that is meant: by its words, in any case, or a number written as text."""
+    words = [option for option in options if isinstance(option, str)]
     for option in options:
-        words = isinstance(guess, str) and same_word(guess) == same_word(str(option))
-        if words or (type(guess) is type(option) and guess == option):
-            return option
-    for option in options:
-        if (
-            isinstance(option, int | float)
-            and not isinstance(option, bool)
-            and same(read(guess, option), option)
-        ):
-            return option
-        if (
-            isinstance(option, str)
-            and isinstance(guess, str)
-            and read(guess, option, [*map(str, options)]) == option
-        ):
+        if same(read(guess, option, words), option):
             return option
     raise ValueError(f"{guess!r} is none of the options: {', '.join(map(repr, options))}")

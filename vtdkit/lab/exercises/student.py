@@ -12,16 +12,28 @@ import linecache
 import textwrap
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import suppress
 from difflib import get_close_matches
 from time import monotonic, process_time
-from types import CodeType, TracebackType
 from typing import Any
 
 PATIENCE = 5.0  # seconds of computing that a student's code may take in one scene
 ASLEEP = 12  # so many times as long may go by, however little is computed
 
 NOT_WRITTEN, NO_ANSWER = "the function is not written yet", "there is no answer yet"
+
+
+class WrongError(Exception):
+    """Why an answer is not right yet, in words; `costs`: whether being told so takes the next hint."""
+
+    def __init__(self, text: str, costs: bool = True) -> None:
+        super().__init__(text)
+        self.text, self.costs = text, costs
+
+
+class NeverEndsError(Exception):
+    """A function waited for something again and again, and does not end."""
 
 
 class TooLongError(BaseException):
@@ -43,157 +55,132 @@ def tree_of(function: Any) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
     return found if isinstance(found, ast.FunctionDef | ast.AsyncFunctionDef) else None
 
 
-def unanswered(given: Any) -> bool:
-    """Is this nothing yet: `...`, None, or a function whose body only says so?
+def answered(given: Any) -> None:
+    """Raise `WrongError` for what is nothing yet: `...`, None, or a function whose body only says so.
 
     Such a body is `pass`, `...`, a sentence that it returns, or a NotImplementedError that it raises.
     """
     if given is None or given is ...:
-        return True
+        raise WrongError(NO_ANSWER, costs=False)
     tree = tree_of(given) if callable(given) else None
-    if tree is None:
-        return False
-    body = [
-        each
-        for each in tree.body
-        if not (isinstance(each, ast.Expr) and isinstance(each.value, ast.Constant))
-    ]
-    if not body:
-        return True
-    only = body[0]
-    if len(body) > 1:
-        return False
-    if isinstance(only, ast.Raise) and only.exc is not None:
-        return "NotImplementedError" in ast.unparse(only.exc)
-    says = isinstance(only, ast.Return) and isinstance(only.value, ast.Constant)
-    return isinstance(only, ast.Pass) or (says and isinstance(only.value.value, str))  # type: ignore[attr-defined]
+    if tree is not None and all(map(_says_nothing, tree.body)):
+        raise WrongError(NOT_WRITTEN, costs=False)
 
 
-def wrong_kind(given: Any, reference: Any) -> str | None:
-    """A plain function where a coroutine is needed, or the other way round; or other parameters."""
+def _says_nothing(statement: ast.stmt) -> bool:
+    match statement:
+        case ast.Pass() | ast.Expr(ast.Constant()) | ast.Return(ast.Constant(str())):
+            return True
+        case ast.Raise(exc=ast.AST() as error):
+            return "NotImplementedError" in ast.unparse(error)
+    return False
+
+
+def readable(given: Any, reference: Any, driver: type = object) -> None:
+    """Raise `WrongError` for what cannot be tried: no function, one of another kind or with other parameters,
+    one that forgets an `await`. `driver` is the version that it will be part of.
+    """
+    said = _another_kind(given, reference) or _forgotten_await(given, reference, driver)
+    if said:
+        raise WrongError(said, costs=False)
+
+
+def _another_kind(given: Any, reference: Any) -> str:
+    name = reference.__name__
     if not callable(given):
-        return f"the answer is the function {reference.__name__}"
+        return f"the answer is the function {name}"
     wanted, got = inspect.iscoroutinefunction(reference), inspect.iscoroutinefunction(given)
     if wanted and not got:
-        return f"it must be a coroutine: write `async def {reference.__name__}`, not `def`"
+        return f"it must be a coroutine: write `async def {name}`, not `def`"
     if got and not wanted:
-        return f"it is called like a plain function: write `def {reference.__name__}`, not `async def`"
-    return _wrong_parameters(given, reference)
-
-
-def _wrong_parameters(given: Any, reference: Any) -> str | None:
+        return f"it is called like a plain function: write `def {name}`, not `async def`"
     names = list(inspect.signature(reference).parameters)
     try:
         inspect.signature(given).bind(*names)
     except TypeError as error:
         return f"it is called with ({', '.join(names)}): {error}"
-    except ValueError:
-        return None
-    return None
+    except ValueError:  # made in C: it has no signature
+        return ""
+    return ""
 
 
-def forgotten_await(given: Any, reference: Any, driver: type) -> str | None:
-    """The first call of something that must be awaited and is not.
+def _forgotten_await(given: Any, reference: Any, driver: type) -> str:
+    """The first call of something that must be awaited and is not, in a sentence.
 
     Known to need it: coroutines of the driver, and whatever the reference solution awaits.
     """
     tree, ours = tree_of(given), tree_of(reference)
     if tree is None:
-        return None
-    needs = _awaited_by(ours) if ours is not None else set()
-    awaited = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Await)}
-    for statement in ast.walk(tree):
-        if isinstance(statement, ast.withitem):
-            manager = statement.context_expr
-            if isinstance(manager, ast.Call):
-                awaited.add(id(manager))
+        return ""
+    calls = [each for each in _awaited(ours) if isinstance(each, ast.Call)]
+    needs = {call.func.attr for call in calls if isinstance(call.func, ast.Attribute)}
+    seen_to = _seen_to(tree)
     for node in ast.walk(tree):
-        if not isinstance(node, ast.Call) or id(node) in awaited or not isinstance(node.func, ast.Attribute):
-            continue
-        name, owner = node.func.attr, node.func.value
-        own = (
-            isinstance(owner, ast.Name)
-            and owner.id == "self"
-            and inspect.iscoroutinefunction(inspect.getattr_static(driver, name, None))
-        )
-        if (own or name in needs) and not _kept(tree, node):
-            line = ast.unparse(node)
-            return f"`{line}` is never awaited: without `await` in front of it, it does nothing"
-    return None
+        match node:
+            case ast.Call(func=ast.Attribute(value=owner, attr=name)) if id(node) not in seen_to:
+                own = isinstance(owner, ast.Name) and owner.id == "self"
+                function = inspect.getattr_static(driver, name, None) if own else None
+                if name in needs or inspect.iscoroutinefunction(function):
+                    line = ast.unparse(node)
+                    return f"`{line}` is never awaited: without `await` in front of it, it does nothing"
+    return ""
 
 
-def _awaited_by(tree: ast.AST) -> set[str]:
-    """The names of the methods whose result a function awaits."""
-    awaited = (node.value for node in ast.walk(tree) if isinstance(node, ast.Await))
-    calls = (call.func for call in awaited if isinstance(call, ast.Call))
-    return {called.attr for called in calls if isinstance(called, ast.Attribute)}
+def _awaited(tree: ast.AST | None) -> list[ast.expr]:
+    nodes = ast.walk(tree) if tree is not None else ()
+    return [node.value for node in nodes if isinstance(node, ast.Await)]
 
 
-def _kept(tree: ast.AST, call: ast.Call) -> bool:
-    """Is the coroutine kept in a name, or handed on, so that it may be awaited elsewhere?"""
+def _seen_to(tree: ast.AST) -> set[int]:
+    """Which expressions (by id) are awaited, or kept or handed on so that they may be elsewhere."""
+    awaited = _awaited(tree)
+    names = {each.id for each in awaited if isinstance(each, ast.Name)}
+    fine = {id(each) for each in awaited}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and node is not call and any(call is each for each in node.args):
-            return not isinstance(node.func, ast.Name) or node.func.id not in vars(builtins)
-        if isinstance(node, ast.Assign) and node.value is call:
-            names = {each.id for each in node.targets if isinstance(each, ast.Name)}
-            return any(
-                isinstance(each, ast.Await) and isinstance(each.value, ast.Name) and each.value.id in names
-                for each in ast.walk(tree)
-            )
-    return False
+        match node:
+            case ast.withitem(context_expr=expression):
+                fine.add(id(expression))
+            case ast.Assign(targets=[ast.Name(id=name)], value=expression) if name in names:
+                fine.add(id(expression))
+            case ast.Call(func=called, args=args) if getattr(called, "id", "") not in vars(builtins):
+                fine.update(map(id, args))
+    return fine
 
 
 # -- where it failed
 
 
-def _codes(function: Any) -> Iterator[CodeType]:
-    """The code of a function and of what is defined inside it."""
-    left = [function.__code__] if hasattr(function, "__code__") else []
-    while left:
-        code = left.pop()
-        yield code
-        left += [each for each in code.co_consts if isinstance(each, CodeType)]
-
-
-def own_frame(function: Any, trace: TracebackType | None) -> TracebackType | None:
-    """The last frame of the function in a traceback; None if it is not in it."""
-    codes, found = set(_codes(function)), None
-    while trace is not None:
-        if trace.tb_frame.f_code in codes:
-            found = trace
-        trace = trace.tb_next
-    return found
-
-
 def told(function: Any, error: BaseException) -> str:
-    """An exception as its author wants to read it: the line of the function, and what is wrong there."""
-    frame = own_frame(function, error.__traceback__)
+    """An exception as its author wants to read it: the line of what they wrote, and what is wrong there."""
+    code = getattr(function, "__code__", None)
+    frames = [(frame.f_code, line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    own = [each for each in frames if code is not None and each[0].co_filename == code.co_filename]
     what = traceback.format_exception_only(error)[-1].strip()
-    if frame is None:
+    if not own:
         return f"with it the machine cannot be made ready, or does not end well: {what}"
-    text = linecache.getline(frame.tb_frame.f_code.co_filename, frame.tb_lineno).strip()
-    number = frame.tb_lineno - function.__code__.co_firstlineno + 1
-    place = f"line {number} of your function" + (f", `{text}`," if text else "")
-    return f"{place} raises {what}{_suggestion(function, error)}"
+    inner, line = own[-1]
+    text = linecache.getline(inner.co_filename, line).strip()
+    name = "your function" if inner is code else f"{inner.co_name}()"
+    place = f"line {line - inner.co_firstlineno + 1} of {name}" + (f", `{text}`," if text else "")
+    return f"{place} raises {what}{_suggestion(inner.co_varnames, function, error)}"
 
 
-def _suggestion(function: Any, error: BaseException) -> str:
+def _suggestion(local: tuple[str, ...], function: Any, error: BaseException) -> str:
     """What a name that is not there may have been meant to be."""
     name = getattr(error, "name", None)
-    if not isinstance(error, AttributeError | NameError) or not name:
+    if not isinstance(error, AttributeError | NameError) or not name or "Did you mean" in str(error):
         return ""
-    if isinstance(error, AttributeError):
-        if inspect.iscoroutine(error.obj) or "coroutine" in str(error):
-            return ". A coroutine gives its value only to `await`"
-        known = [each for each in dir(error.obj) if not each.startswith("__")]
+    if isinstance(error, NameError):
+        known = [*local, *function.__globals__, *vars(builtins)]
+    elif inspect.iscoroutine(error.obj):
+        return ". A coroutine gives its value only to `await`"
     else:
-        code = function.__code__
-        known = [*code.co_varnames, *function.__globals__, *vars(builtins)]
-    close = get_close_matches(name, [each for each in known if each != name], 1)
-    return f". Did you mean `{close[0]}`?" if close and "Did you mean" not in str(error) else ""
+        known = [each for each in dir(error.obj) if not each.startswith("__")]
+    close = get_close_matches(name, known, 1)
+    return f". Did you mean `{close[0]}`?" if close else ""
 
 
-def is_typo(error: BaseException) -> bool:
+def _is_typo(error: BaseException) -> bool:
     """A name that is not there, rather than a thought that is wrong."""
     return isinstance(error, NameError) or (isinstance(error, AttributeError) and error.obj is not None)
 
@@ -212,9 +199,8 @@ class Watchdog:
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self.me = threading.get_ident()
-        self.over = threading.Lock()
-        self.done = False
-        self.until = self.latest = 0.0
+        self.over, self.done = threading.Lock(), threading.Event()
+        self.pet()
 
     def pet(self) -> None:
         """Another `seconds` from now."""
@@ -222,51 +208,38 @@ class Watchdog:
         self.latest = monotonic() + ASLEEP * self.seconds
 
     def __enter__(self) -> Watchdog:
-        self.pet()
-        try:
-            self._start()
-        except RuntimeError:
-            self.done = True
+        with suppress(RuntimeError):
+            threading.Thread(target=self._watch, daemon=True).start()
         return self
 
-    def _start(self) -> None:
-        self.timer = threading.Timer(max(self.until - process_time(), 0.01), self._look)
-        self.timer.daemon = True
-        self.timer.start()
-
-    def _look(self) -> None:
+    def _watch(self) -> None:
+        while not self.done.wait(0.1):
+            if process_time() >= self.until or monotonic() >= self.latest:
+                break
         with self.over:
-            if self.done:
-                return
-            if process_time() < self.until and monotonic() < self.latest:
-                self._start()
-                return
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(
-                ctypes.c_ulong(self.me), ctypes.py_object(TooLongError)
-            )
+            if not self.done.is_set():
+                thread, error = ctypes.c_ulong(self.me), ctypes.py_object(TooLongError)
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, error)
 
     def __exit__(self, *error: object) -> None:
         with self.over:
-            started, self.done = not self.done, True
-        if started:
-            self.timer.cancel()
+            self.done.set()
 
 
-def attempt(
-    work: Callable[[Watchdog], Any], function: Any, seconds: float = 0.0
-) -> tuple[Any, str | None, bool]:
-    """Run some of a student's code: its result; what went wrong, in words; whether that costs a hint.
+def attempt(work: Callable[[Watchdog], Any], function: Any, when: str = "", seconds: float = 0.0) -> Any:
+    """Run some of a student's code: its result. Raises `WrongError` with what went wrong, `when` in front.
 
     `work` is handed the watchdog, to pet it where it begins anew.
     """
-    from .watched import NeverEndsError
-
     try:
         with Watchdog(seconds or PATIENCE) as dog:
-            return work(dog), None, False
+            return work(dog)
+    except WrongError as wrong:
+        raise WrongError(when + wrong.text, wrong.costs) from None
     except NotImplementedError:
-        return None, NOT_WRITTEN, False
+        raise WrongError(when + NOT_WRITTEN, costs=False) from None
     except (TooLongError, NeverEndsError, RecursionError):
-        return None, "it does not end: a loop goes round for ever (it was stopped)", False
+        said = "it does not end: a loop goes round for ever (it was stopped)"
+        raise WrongError(when + said, costs=False) from None
     except Exception as error:
-        return None, told(function, error), not is_typo(error)
+        raise WrongError(when + told(function, error), costs=not _is_typo(error)) from None

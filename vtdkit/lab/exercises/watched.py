@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections import defaultdict
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -43,6 +43,7 @@ from vtdkit.lab.computer import LEGACY, Computer
 from vtdkit.vtd.capabilities import Capabilities
 
 from .hardware_reads import tables
+from .student import NeverEndsError
 
 Work = Callable[[], Coroutine[Any, Any, Any]]
 Locks = frozenset[str]
@@ -54,10 +55,6 @@ WARNING = ("WARNING", "")
 INNER_LOCKS = ("&qi->q_lock", "&iommu->register_lock")
 GLOBAL_STATUS = 0x1C  # GSTS: what the unit does now
 MOST_AWAITS = 20_000  # in one call
-
-
-class NeverEndsError(Exception):
-    """A function waited for something again and again, and does not end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,68 +75,49 @@ class Scene:
     def computer(self, driver: type[IntelIommu], machine: Machine) -> Computer:
         """The computer of the scene, not yet prepared."""
         options = {"devices": (), **self.options}
+        options.pop("cpus", None)  # the machine has them
         return Computer(driver=driver, machine=machine, units=self.units, scalable=self.scalable, **options)
 
     def __repr__(self) -> str:
         return f"<scene {self.name}>"
 
 
+@dataclass(slots=True)
+class Seen:
+    """What one run of a scene showed."""
+
+    returns: list[Any] = field(default_factory=list)  # each call's value, then what the scene's work returned
+    findings: dict[tuple[str, str], tuple[str, int]] = field(default_factory=dict)  # kind, place: text, times
+    locks: set[tuple[str, bool]] = field(default_factory=set)  # taken: name, with interrupts off
+    under: set[tuple[str, str]] = field(default_factory=set)  # a lock, and what was done while it was held
+    guards: Guards = field(default_factory=lambda: defaultdict(set))  # inside the function
+    elsewhere: Guards = field(default_factory=lambda: defaultdict(set))  # by the rest of the driver
+    allocations: int = 0
+    commands: list[Any] = field(default_factory=list)
+    tables: list[Any] = field(default_factory=list)
+    state: dict[str, Any] = field(default_factory=dict)
+    left: Counter[tuple[str, str]] = field(default_factory=Counter)  # pages, objects, references
+    died: str = ""  # what the simulated kernel did not survive
+
+
 # -- the watched machine
 
 
-class _WatchedPage(Page):
-    """A page whose words are watched. Guards: as in `Page`."""
+def _telling(name: str) -> Any:
+    access = getattr(Page, name)
 
-    __slots__ = ()
+    def told(page: Any, *args: Any) -> Any:
+        page.machine.saw(page, page.name, not name.startswith("load"))
+        return access(page, *args)
 
-    def _saw(self, write: bool) -> None:
-        self.machine.saw(self, self.name, write)  # type: ignore[attr-defined]
-
-    def load(self, index: int) -> Any:
-        self._saw(False)
-        return super().load(index)
-
-    def load32(self, index: int) -> Any:
-        self._saw(False)
-        return super().load32(index)
-
-    def store(self, index: int, value: int, keep: int = 0) -> Awaitable[None]:
-        self._saw(True)
-        return super().store(index, value, keep)
-
-    def store32(self, index: int, value: int) -> Awaitable[None]:
-        self._saw(True)
-        return super().store32(index, value)
-
-    def copy_in(self, index: int, values: Sequence[int]) -> Awaitable[None]:
-        self._saw(True)
-        return super().copy_in(index, values)
-
-    def cmpxchg_local(self, index: int, old: int, new: int) -> Any:
-        self._saw(True)
-        return super().cmpxchg_local(index, old, new)
-
-    def _modify(self, index: int, change: Callable[[int], int]) -> Any:
-        self._saw(True)
-        return super()._modify(index, change)
+    return told
 
 
-class Watch:
-    """What is noted while the function under test runs. Guards: one run at a time uses it."""
-
-    def __init__(self, fail: int, whole: bool) -> None:
-        self.fail = fail  # which of the function's allocations is to fail
-        self.whole = whole  # there is no function to be inside of: all of the scene counts
-        self.armed = False  # the scene is ready: what the function does from now on counts
-        self.depth: dict[Any, int] = {}  # contexts inside the function, and how deep
-        self.objects: list[KObject] = []  # all there ever were
-        self.own: set[int] = set()  # those that the function itself made
-        self.last_page = 1 << 62  # pages with a higher serial were made inside the function
-        self.inner: Guards = defaultdict(set)
-        self.outer: Guards = defaultdict(set)
-        self.returned: list[Any] = []
-        self.commands: list[Any] = []
-        self.allocated = 0
+#: all that touches the words of a page
+_ACCESSES = ("load", "load32", "store", "store32", "copy_in", "cmpxchg_local", "_modify")
+_WatchedPage = type(
+    "_WatchedPage", (Page,), {"__slots__": (), **{name: _telling(name) for name in _ACCESSES}}
+)
 
 
 class _WatchedChecks(Checks):
@@ -148,12 +126,10 @@ class _WatchedChecks(Checks):
     machine: WatchedMachine
 
     def new_object(self, obj: Any) -> Any:
-        serial = super().new_object(obj)
-        watch = self.machine.watch
-        watch.objects.append(obj)
+        self.machine.objects.append(obj)
         if self.machine.inside:
-            watch.own.add(id(obj))
-        return serial
+            self.machine.own.add(id(obj))
+        return super().new_object(obj)
 
     def touch_field(self, obj: Any, field: str, write: bool, place: Any, marked: bool) -> None:
         self.machine.saw(obj, obj.name_of_field(field), write)
@@ -161,51 +137,54 @@ class _WatchedChecks(Checks):
 
 
 class WatchedMachine(Machine):
-    """A machine that notes what the function under test does."""
+    """A machine that notes in `seen` what the function under test does. Guards: one run at a time uses it."""
 
     _made = {Checks: _WatchedChecks}  # noqa: RUF012
 
-    def __init__(self, cpus: int = 2, fail: int = 0, whole: bool = False) -> None:
-        self.watch = Watch(fail, whole)
+    def __init__(self, cpus: int, fail: int) -> None:
+        self.fail = fail  # which of the function's allocations is to fail
+        self.armed = False  # the scene is ready: what the function does from now on counts
+        self.depth: dict[Any, int] = defaultdict(int)  # how deep each context is inside the function
+        self.objects: list[KObject] = []  # all there ever were
+        self.own: set[int] = set()  # those that the function itself made
+        self.last_page = 1 << 62  # pages with a higher serial were made inside the function
+        self.seen = Seen()
         super().__init__(cpus, checkers=[name for name in CHECKERS if name != "races"])
         self.pages.page_class = _WatchedPage
 
     @property
     def inside(self) -> bool:
         """Is the scene ready, and the running context in the function under test?"""
-        watch = self.watch
-        return watch.armed and (watch.whole or self.sched.current in watch.depth)
+        return self.armed and self.depth[self.sched.current] > 0
 
     def saw(self, thing: Any, name: str, write: bool) -> None:
         """Something shared is read or written, under the locks that the running context holds."""
-        watch = self.watch
-        own = thing.serial > watch.last_page if isinstance(thing, Page) else id(thing) in watch.own
+        own = thing.serial > self.last_page if isinstance(thing, Page) else id(thing) in self.own
         if not own:  # what the function made, nobody else can have seen
             locks = frozenset(hold.name for hold in self.sched.current.held)
-            (watch.inner if self.inside else watch.outer)[_without_numbers(name), write].add(locks)
+            guards = self.seen.guards if self.inside else self.seen.elsewhere
+            guards[_without_numbers(name), write].add(locks)
 
     @contextmanager
     def entering(self) -> Iterator[None]:
         """The running context is inside the function under test."""
-        watch, context, faults = self.watch, self.sched.current, self.pages.faults
-        outermost = not watch.depth
-        watch.depth[context] = watch.depth.get(context, 0) + 1
-        if outermost and watch.armed:
-            watch.last_page = self.pages.allocated
-        if watch.armed and watch.fail:
-            faults.nth, watch.fail = faults.count + watch.fail, 0
+        context, faults = self.sched.current, self.pages.faults
+        counts = self.armed and not any(self.depth.values())  # the outermost call
+        self.depth[context] += 1
+        if counts:
+            self.last_page = self.pages.allocated
+        if self.armed and self.fail:
+            faults.nth, self.fail = faults.count + self.fail, 0
         before = faults.count
-        self.stat.mark(IN if watch.armed else "")
+        self.stat.mark(IN if self.armed else "")
         try:
             yield
         finally:
-            self.stat.mark(OUT if watch.armed else "")
-            if outermost:
-                watch.allocated += (faults.count - before) * watch.armed
-                watch.last_page = 1 << 62
-            watch.depth[context] -= 1
-            if not watch.depth[context]:
-                del watch.depth[context]
+            self.stat.mark(OUT if self.armed else "")
+            if counts:
+                self.seen.allocations += faults.count - before
+                self.last_page = 1 << 62
+            self.depth[context] -= 1
 
 
 def _without_numbers(name: str) -> str:
@@ -218,27 +197,20 @@ def watched(driver: type[IntelIommu], name: str) -> type[IntelIommu]:
     function = inspect.getattr_static(driver, name)
 
     async def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        with self.machine.entering():
+        machine = self.machine
+        with machine.entering():
             result = await _counted(function(self, *args, **kwargs))
-        if self.machine.watch.armed:
-            self.machine.watch.returned.append(plain(result))
-        return result
-
-    def call_plain(self: Any, *args: Any, **kwargs: Any) -> Any:
-        with self.machine.entering():
-            result = function(self, *args, **kwargs)
-        if self.machine.watch.armed:
-            self.machine.watch.returned.append(plain(result))
+        if machine.armed:
+            machine.seen.returns.append(plain(result))
         return result
 
     async def qi_submit_sync(self: Any, iommu: Any, descs: Any) -> int:
         if self.machine.inside:
-            self.machine.watch.commands.append((iommu.seq_id, plain(descs), tables(iommu.hardware)))
+            self.machine.seen.commands.append((iommu.seq_id, plain(descs), tables(iommu.hardware)))
         return await driver.qi_submit_sync(self, iommu, descs)
 
-    call.__name__ = call_plain.__name__ = name  # what a report calls the thread that runs it
-    own = call if inspect.iscoroutinefunction(function) else call_plain
-    return type("Judged", (driver,), {name: own, "qi_submit_sync": qi_submit_sync, "title": driver.title})
+    call.__name__ = name  # what a report calls the thread that runs it
+    return type("Judged", (driver,), {name: call, "qi_submit_sync": qi_submit_sync, "title": driver.title})
 
 
 class _counted:
@@ -259,112 +231,75 @@ class _counted:
         raise NeverEndsError
 
 
-# -- what was seen
-
-
-@dataclass(slots=True)
-class Seen:
-    """What one run of a scene showed. Names of the fields are those of an exercise's conditions."""
-
-    returns: list[Any] = field(default_factory=list)  # each call's value, then what the scene's work returned
-    findings: dict[tuple[str, str], str] = field(default_factory=dict)  # kind and place: its text
-    said: dict[tuple[str, str], int] = field(default_factory=dict)  # how often each was found
-    locks: set[tuple[str, bool]] = field(default_factory=set)  # taken: name, with interrupts off
-    under: set[tuple[str, str]] = field(default_factory=set)  # a lock, and what was done while it was held
-    longest: dict[str, int] = field(default_factory=dict)  # ns each lock was held without a break
-    guards: Guards = field(default_factory=dict)
-    elsewhere: Guards = field(default_factory=dict)
-    allocations: int = 0
-    commands: list[Any] = field(default_factory=list)
-    tables: list[Any] = field(default_factory=list)
-    state: dict[str, Any] = field(default_factory=dict)
-    pages: int = 0
-    objects: dict[str, int] = field(default_factory=dict)
-    references: dict[str, int] = field(default_factory=dict)
-    died: str = ""  # what the simulated kernel did not survive
+# -- a run
 
 
 def observe(scene: Scene, driver: type[IntelIommu], name: str, fail: int = 0) -> Seen:
-    """Run a scene with a version whose function `name` is under test (`""`: all of the scene is).
+    """Run a scene with a version whose function `name` is under test.
 
     `fail`: the number of the allocation, counted from the function's beginning, that fails. Raises what the
     function raises.
     """
-    machine = WatchedMachine(scene.options.get("cpus", 2), fail, whole=not name)
-    watch = machine.watch
-    version = watched(driver, name) if name else driver
-    options = {key: value for key, value in scene.options.items() if key != "cpus"}
-    scene = Scene(scene.name, scene.prepare, scene.units, scene.scalable, scene.fails, options)
-    seen, pc = Seen(), None
+    machine = WatchedMachine(scene.options.get("cpus", 2), fail)
+    seen = machine.seen
     try:
-        pc = scene.computer(version, machine)
+        pc = scene.computer(watched(driver, name), machine)
         work = scene.prepare(pc)
-        watch.armed = True
-        seen.returns = [plain(pc.run(work()))]
+        machine.armed = True
+        seen.returns.append(plain(pc.run(work())))
         machine.simulate()
-    except KernelBug as bug:
-        seen.died = str(bug)
-    watch.armed = False
-    seen.returns = [*watch.returned, *seen.returns]
-    seen.guards, seen.elsewhere = dict(watch.inner), dict(watch.outer)
-    seen.allocations, seen.commands = watch.allocated, watch.commands
-    _from_the_record(machine.trace(), seen, watch.whole)
-    if pc is not None and not seen.died:
+        machine.armed = False
         _at_the_end(pc, seen)
+    except KernelBug as bug:
+        machine.armed, seen.died = False, str(bug)
+    _from_the_record(machine.trace(), seen)
     for each in machine.findings:
         # what a warning says is up to its author
         key = WARNING if each.kind == WARNING[0] else (each.kind, _without_numbers(each.where))
-        seen.findings[key] = f"{each.kind}: {each.where}"
-        seen.said[key] = seen.said.get(key, 0) + machine.findings.count(each)
+        times = seen.findings.get(key, ("", 0))[1] + machine.findings.count(each)
+        seen.findings[key] = f"{each.kind}: {each.where}", times
     return seen
 
 
-def _from_the_record(trace: Trace, seen: Seen, whole: bool) -> None:
+def _from_the_record(trace: Trace, seen: Seen) -> None:
     """Locks taken inside the function, with interrupts on or off, and what was done under each."""
     off: dict[int, bool] = {}
     depth: dict[int, int] = defaultdict(int)
-    held: dict[int, list[tuple[str, int, bool]]] = defaultdict(list)
-    for time, _, context, kind, obj, _, arg in trace.rows():
-        name, inside = trace.objects[obj], whole or depth[context] > 0
-        if kind in (ACQUIRE, RELEASE) and name in INNER_LOCKS:
-            continue
+    held: dict[int, list[str]] = defaultdict(list)
+    for _, _, context, kind, obj, _, arg in trace.rows():
+        name, inside = trace.objects[obj], depth[context] > 0
         if kind == MARK:
             depth[context] += {IN: 1, OUT: -1}.get(trace.marks[arg], 0)
         elif kind in (IRQ_OFF, IRQ_ON):
             off[context] = kind == IRQ_OFF
+        elif name in INNER_LOCKS and kind in (ACQUIRE, RELEASE):
+            continue
         elif kind == RELEASE:
-            mine = held[context]
-            for taken in [each for each in mine if each[0] == name]:
-                mine.remove(taken)
-                if taken[2]:
-                    seen.longest[name] = max(seen.longest.get(name, 0), time - taken[1])
+            held[context] = [each for each in held[context] if each != name]
         elif inside and kind in (ACQUIRE, WAIT, ALLOC, FREE):
             what = {WAIT: "waits for the hardware", ALLOC: "allocates", FREE: "frees a page"}.get(kind, name)
-            seen.under |= {(lock, what) for lock, _, _ in held[context]}
+            seen.under |= {(lock, what) for lock in held[context]}
         if kind == ACQUIRE:
-            hard = off.get(context, False) or trace.context_kinds[context] == HARDIRQ
-            held[context].append((name, time, inside))
+            held[context].append(name)
             if inside:
-                seen.locks.add((name, hard))
+                seen.locks.add((name, off.get(context, False) or trace.context_kinds[context] == HARDIRQ))
 
 
 def _at_the_end(pc: Computer, seen: Seen) -> None:
     machine: Any = pc.machine
     seen.tables = [(tables(each), each.unit.read(GLOBAL_STATUS, 4)) for each in pc.hardware]
-    seen.pages = len(machine.pages)
-    kinds: dict[str, int] = defaultdict(int)
-    for obj in machine.check.objects.values():
-        kinds[type(obj).__name__] += 1
-    seen.objects = dict(kinds)
-    devices = [obj for obj in machine.watch.objects if isinstance(obj, PciDevice)]
-    seen.references = {dev.name: dev.kref.value for dev in devices}
-    names: dict[str, int] = defaultdict(int)
-    for obj in machine.watch.objects:
-        if obj.freed is None:
-            names[obj.label] += 1
-            for name in obj.cells:
-                number = f" ({names[obj.label]})" if names[obj.label] > 1 else ""
-                seen.state[f"{obj.name_of_field(name)} of {obj.label}{number}"] = plain(obj.peek(name))
+    seen.left["page", ""] = len(machine.pages)
+    names: Counter[str] = Counter()
+    for obj in machine.objects:
+        if obj.freed is not None:
+            continue
+        seen.left[type(obj).__name__, ""] += 1
+        if isinstance(obj, PciDevice):
+            seen.left["reference", f" to {obj.name}"] = obj.kref.value
+        names[obj.label] += 1
+        number = f" ({names[obj.label]})" if names[obj.label] > 1 else ""
+        for name in obj.cells:
+            seen.state[f"{obj.name_of_field(name)} of {obj.label}{number}"] = plain(obj.peek(name))
 
 
 def plain(value: Any) -> Any:

@@ -102,15 +102,15 @@ def _state(pc: Computer, address: str) -> tuple[str, str]:
     return owner, answer.name if isinstance(answer, Fault) else "goes through"
 
 
-# -- every order
-# -----------------------------------------------------------------------------------------------------
+# -- every order --------------------------------------------------------------
 
 
-def plug_and_pull(pair: str, driver: type[IntelIommu]) -> Tried:
+def plug_and_pull(pair: str, driver: type[IntelIommu], limit: int = 2000) -> Tried:
     """One device of a pair ("alias", "bridge") is plugged in while the other is pulled out: in how many
-    orders something is found. With "-excluded" behind the pair's name, under `pci_rescan_remove_lock`.
+    orders, `limit` at most, something is found. With "-excluded" behind the pair's name, under
+    `pci_rescan_remove_lock`.
     """
-    return tried(QUESTIONS[f"plug-{pair}"], driver)
+    return tried(QUESTIONS[f"plug-{pair}"], driver, limit=limit)
 
 
 def why_so_long(ratio: float) -> str:

@@ -211,6 +211,16 @@ def solutions_are_folded_and_run(notebook: dict[str, Any], path: Path) -> Iterat
             yield f"cell {number}: a solution that was not run"
 
 
+def knobs_say_that_they_need_a_kernel(notebook: dict[str, Any], path: Path) -> Iterator[str]:
+    """A cell with knobs is tagged what-if, so that pages show its line of text, and has that line."""
+    for number, cell in _code(notebook):
+        knobs = re.search(r"^what_if\(", source(cell), re.M) is not None
+        if knobs != ("what-if" in tags(cell)):
+            yield f"cell {number}: {'has knobs, and is not' if knobs else 'no knobs, and is'} tagged what-if"
+        if knobs and "They need a kernel" not in "".join(_output_texts(cell)):
+            yield f"cell {number}: no line says that its knobs need a kernel; let what_if(...) come last"
+
+
 def no_widget_state_is_saved(notebook: dict[str, Any], path: Path) -> Iterator[str]:
     """A widget is saved as its text and its still picture: a model id of a kernel long
     gone shows an error.
@@ -277,6 +287,7 @@ RULES: tuple[Rule, ...] = (
     nothing_names_this_machine,
     no_output_quotes_a_line_number,
     solutions_are_folded_and_run,
+    knobs_say_that_they_need_a_kernel,
     no_widget_state_is_saved,
     links_resolve,
 )

@@ -149,3 +149,17 @@ def test_links_are_found_outside_of_code_and_anchors_are_made_as_jupyter_makes_t
     assert anchors(path) == {"What-the-lock-guards"}
     (tmp_path / "b.md").write_text("# What's new, here?\n", encoding="utf-8")
     assert anchors(tmp_path / "b.md") == {"whats-new-here"}
+
+
+def test_knobs_are_tagged_and_say_that_they_need_a_kernel(tmp_path: Path) -> None:
+    line = {"output_type": "display_data", "metadata": {}, "data": {"text/html": "They need a kernel"}}
+    knobs = "what_if(show)"
+    good = code(knobs, tags=("what-if",))
+    good["outputs"] = [line]
+    assert not [each for each in found(tmp_path, prose(TEN_WORDS), good) if "knobs" in each]
+    untagged = {**code(knobs), "outputs": [line]}
+    assert "cell 2: has knobs, and is not tagged what-if" in found(tmp_path, prose(TEN_WORDS), untagged)
+    silent = found(tmp_path, prose(TEN_WORDS), code(knobs, prints="x", tags=("what-if",)))
+    assert "cell 2: no line says that its knobs need a kernel; let what_if(...) come last" in silent
+    other = found(tmp_path, prose(TEN_WORDS), code("1", prints="1", tags=("what-if",)))
+    assert "cell 2: no knobs, and is tagged what-if" in other

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import pytest
 
-from tests.notebooks.nbchecks import broken, links, problems
+from tests.notebooks.nbchecks import broken, links, problems, source, tags
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+LESSONS = [path for path in NOTEBOOKS if re.match(r"[01]\d-", path.name)]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "notebooks").glob("*.md"), *(ROOT / "vtdkit").rglob("*.md")])
 
 
@@ -22,3 +25,20 @@ def test_notebook_keeps_the_rules(path: Path) -> None:
 def test_links_of_a_page_lead_somewhere(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert [problem for link in links(text) if (problem := broken(link, path))] == []
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.name[:2])
+def test_each_lesson_has_one_cell_of_knobs(path: Path) -> None:
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    assert sum("what-if" in tags(cell) for cell in cells) == 1
+
+
+@pytest.mark.parametrize("path", [*NOTEBOOKS, *PAGES], ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_file_of_ours_that_is_named_is_there(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".ipynb":
+        cells = json.loads(text)["cells"]
+        text = "\n".join(source(cell) for cell in cells if cell["cell_type"] == "markdown")
+    named = re.findall(r"`((?:vtdkit|tests|notebooks)/[\w/.-]+\.(?:py|md|js|ipynb|txt))`", text)
+    examples = {name for name in named if "15" in name or "NN" in name}  # lessons that do not exist yet
+    assert [name for name in named if not (ROOT / name).exists() and name not in examples] == []

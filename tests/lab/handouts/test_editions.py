@@ -77,6 +77,15 @@ def test_the_widget_of_a_solution_does_not_stay_behind_in_the_student_edition() 
     assert "widgets" not in none_left["metadata"]
 
 
+def test_knobs_are_left_out_of_a_page_and_their_line_stays() -> None:
+    knobs = shows("a1", tags=("what-if",))
+    knobs["outputs"][0]["data"]["text/html"] = "<p>They need a kernel</p>"
+    content = with_state(notebook(knobs, shows("b2")), a1=("Dropdown", []), b2=("V", []))
+    keep_shown_widgets(content)
+    assert kept(content) == ["b2"]
+    assert "They need a kernel" in content["cells"][0]["outputs"][0]["data"]["text/html"]
+
+
 def test_a_saved_notebook_has_no_models_and_short_tracebacks() -> None:
     content = with_state(notebook(shows("a1")), a1=("V", []))
     error = {

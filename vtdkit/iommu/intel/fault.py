@@ -130,7 +130,7 @@ class FaultHandler(Devices):
         return words
 
     def dmar_search_domain_by_dev_info(self, segment: int, bus: int, devfn: int) -> device_domain_info | None:
-        """The record of the device at this address, by walking the global list, with no lock held."""
+        """The record of the device at this address, by walking the global list."""
         for info in self.device_domain_list.entries():
             if (info.segment, info.bus, info.devfn) == (segment, bus, devfn):
                 found: device_domain_info = info

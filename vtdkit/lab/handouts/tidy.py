@@ -31,7 +31,13 @@ def outputs(notebook: Any) -> Iterator[Any]:
 
 
 def keep_shown_widgets(notebook: Any) -> None:
-    """For a page: drop the state of widgets that no output shows and none of those shown refers to."""
+    """For a page: drop knobs (cells tagged `what-if`), which only a kernel answers, for their line of text;
+    then the state of widgets that no output shows and none of those shown refers to.
+    """
+    for cell in notebook["cells"]:
+        if "what-if" in cell["metadata"].get("tags", ()):
+            for output in cell["outputs"]:
+                output.get("data", {}).pop(WIDGET_VIEW, None)
     stored = notebook["metadata"].get("widgets", {}).get(WIDGET_STATE)
     if stored is None:
         return

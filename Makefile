@@ -25,7 +25,7 @@ SIDE_BY_SIDE := -n auto --dist loadfile
 # Two panels of JupyterLab that ask the network when it starts: its news and its update check.
 QUIET_LAB := {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": false}}
 
-.PHONY: help venv lab test browser check handouts slides save lesson bench lock clean
+.PHONY: help venv lab test browser check handouts slides site save lesson bench lock clean
 
 help:
 	@echo 'make lab       open the lessons in JupyterLab (PORT=8888)'
@@ -34,6 +34,7 @@ help:
 	@echo 'make check     ruff and mypy'
 	@echo 'make handouts  every notebook as a page that moves without a kernel or a network -> handouts/'
 	@echo 'make slides    the same pages as screens for a beamer, stepped with the arrow keys -> handouts/slides/'
+	@echo 'make site      the lessons as a site that runs them in a browser, with nothing to install -> build/site (READ= without the pages to read)'
 	@echo 'make save      run every notebook and save it as it is kept in the project'
 	@echo 'make lesson    a new lesson from the template (N=15 NAME=three-back-ends)'
 	@echo 'make bench     every benchmark: a table, then one line of JSON'
@@ -77,6 +78,16 @@ handouts: venv
 
 slides: venv
 	$(PY) -m vtdkit handouts --out handouts --slides $(LESSONS)
+
+# An environment of its own: what builds the site brings extensions that JupyterLab itself must not load.
+READ ?= build/read
+SITE := build/site-venv/bin/python
+
+site: venv
+	@$(SITE) -c '' 2>/dev/null || $(PYTHON) -m venv --clear build/site-venv
+	@$(SITE) -m pip install -qq --disable-pip-version-check -r notebooks/site/requirements.txt -e .
+	$(if $(READ),$(PY) -m vtdkit handouts --out $(READ) $(LESSONS))
+	$(SITE) notebooks/site/build.py $(if $(READ),--read $(READ)/student)
 
 save: venv
 	$(PY) -m tests.notebooks.save $(NOTEBOOKS)

@@ -25,7 +25,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parents[1]
 FIRST = "00-start-here.ipynb"
 MEMORY = ".vtdkit.json"
-LEFT_OUT = {"__pycache__", ".ipynb_checkpoints"}
+LEFT_OUT = {"__pycache__", ".ipynb_checkpoints", "site"}
 #: the guests whose tables the lessons read
 GUESTS = ("legacy48_lazy-s0-busy", "scalable48-s0-quiet", "superpage_1g-s0-quiet")
 

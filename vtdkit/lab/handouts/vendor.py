@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-MEMBER_LIMIT = 8 << 20
+MEMBER_LIMIT = 16 << 20
 """No single file of these packages is larger; an archive that says otherwise is not what it says."""
 
 

@@ -1,0 +1,1 @@
+"""The site that runs the lessons in a browser."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from vtdkit.kernel.memory.allocator import PageAllocator
 from vtdkit.kernel.memory.gfp import GFP, GFP_KERNEL
-from vtdkit.kernel.memory.pages import MASK32, NUMA_NO_NODE, Page
+from vtdkit.kernel.memory.pages import NUMA_NO_NODE, Page
 from vtdkit.kernel.record.sites import Spot, here
 
 from .locations import READ, WAIT, WRITE
@@ -56,13 +56,6 @@ class XPage(Page):
 
     def copy_in(self, index: int, values: Sequence[int]) -> Awaitable[None]:
         return self._copy_each(index, values)
-
-    @coroutine
-    def load32(self, index: int) -> Generator[Any, None, int]:
-        return (yield from self.load(index >> 1)) >> 32 * (index & 1) & MASK32
-
-    def store32(self, index: int, value: int) -> Awaitable[None]:
-        return self._store_half(index, value)
 
     @coroutine
     def cmpxchg(self, index: int, old: int, new: int) -> Generator[Any, None, int]:

@@ -10,11 +10,12 @@ which are not modelled).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Generator
-from types import TracebackType, coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from types import coroutine
 from typing import TYPE_CHECKING, Any
 
 from vtdkit.kernel.machine.context import Context
+from vtdkit.kernel.machine.engine import DONE
 from vtdkit.kernel.memory.pages import Page
 from vtdkit.kernel.record.sites import here
 
@@ -50,13 +51,18 @@ class Rcu:
         self.open: list[GracePeriod] = []
         self.begun = 0
         self.pending_callbacks = 0
-        self._read = _ReadSide(self)
 
     # -- readers -------------------------------------------------------------
 
-    def read(self) -> _ReadSide:
+    def read(self) -> Rcu:
         """`rcu_read_lock` … `rcu_read_unlock` as a block; nests."""
-        return self._read
+        return self
+
+    def __aenter__(self) -> Awaitable[None]:
+        return self.read_lock()
+
+    def __aexit__(self, kind: object, *_: object) -> Awaitable[None]:
+        return DONE if kind is GeneratorExit else self.read_unlock()  # see `locks.base.Block`
 
     @coroutine
     def read_lock(self) -> Wait:
@@ -74,6 +80,8 @@ class Rcu:
 
     def enter(self, context: Context) -> None:
         """The bookkeeping of `read_lock`."""
+        if context.cpu_id < 0:
+            self.machine.sched.no_cpu("RCU")
         context.rcu += 1
         if context.rcu == 1:
             self.inside[context] = None
@@ -176,28 +184,3 @@ class Rcu:
     def free_page(self, page: Page) -> None:
         """Give a page back after a grace period."""
         self.call(lambda: self.machine.free_page(page), "rcu page free")
-
-    def __repr__(self) -> str:
-        return (
-            f"<RCU: {len(self.inside)} readers inside, {self.begun} grace periods "
-            f"begun, {len(self.open)} open>"
-        )
-
-
-class _ReadSide:
-    """What `rcu.read()` gives; used with `async with`."""
-
-    __slots__ = ("rcu",)
-
-    def __init__(self, rcu: Rcu) -> None:
-        self.rcu = rcu
-
-    @coroutine
-    def __aenter__(self) -> Wait:
-        yield from self.rcu.read_lock()
-
-    @coroutine
-    def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> Wait:
-        yield from self.rcu.read_unlock()

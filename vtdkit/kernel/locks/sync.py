@@ -20,30 +20,60 @@ if TYPE_CHECKING:
 Wait = Generator[int | None, None, None]
 
 
-class Completion:
+class WaitQueue:
+    """`wait_queue_head_t`: threads sleep in `wait_event(condition)`; `wake_up` has them look again."""
+
+    def __init__(self, machine: Host, name: str) -> None:
+        self.machine = machine
+        self.name = name
+        self.queue: list[Context] = []
+        self.vc: dict[int, int] | None = None
+
+    @coroutine
+    def wait_event(self, condition: Callable[[], bool]) -> Wait:
+        """Return when `condition()` is true; it is looked at first, and after each `wake_up`. Sleeps."""
+        machine = self.machine
+        machine.check.might_sleep(here())
+        # nobody gets in between the look and the queue: no wake-up is lost
+        while not condition():
+            self.queue.append(machine.sched.current)
+            yield from machine.sched.sleep_on(self)
+        machine.check.order.observe(machine.sched.current, self)
+
+    @coroutine
+    def wake_up(self) -> Wait:
+        """Wake every waiter."""
+        self._wake(len(self.queue))
+        return
+        yield
+
+    def _wake(self, how_many: int) -> None:
+        machine = self.machine
+        machine.check.order.publish(machine.sched.current, self)
+        woken, self.queue = self.queue[:how_many], self.queue[how_many:]
+        for context in woken:
+            machine.sched.wake(context)
+
+    def __repr__(self) -> str:
+        return f"<wait queue {self.name}: {len(self.queue)} waiting>"
+
+
+class Completion(WaitQueue):
     """`struct completion`: threads sleep in `wait` until somebody says `complete` (once
     for each) or `complete_all`.
     """
 
     def __init__(self, machine: Host, name: str) -> None:
-        self.machine = machine
-        self.name = name
+        super().__init__(machine, name)
         self.count = 0
         self.all = False
-        self.queue: list[Context] = []
-        self.vc: dict[int, int] | None = None
 
     @coroutine
     def wait(self) -> Wait:
         """`wait_for_completion`. Sleeps."""
-        machine = self.machine
-        machine.check.might_sleep(here())
-        while not self.all and not self.count:
-            self.queue.append(machine.sched.current)
-            yield from machine.sched.sleep_on(self)
+        yield from self.wait_event(lambda: self.all or self.count > 0)
         if not self.all:
             self.count -= 1
-        machine.check.order.observe(machine.sched.current, self)
 
     @coroutine
     def complete(self) -> Wait:
@@ -61,51 +91,9 @@ class Completion:
         return
         yield
 
-    def _wake(self, how_many: int) -> None:
-        machine = self.machine
-        machine.check.order.publish(machine.sched.current, self)
-        for context in self.queue[:how_many]:
-            machine.sched.wake(context)
-        del self.queue[:how_many]
-
     def __repr__(self) -> str:
-        return (
-            f"<completion {self.name}: {'all' if self.all else self.count} done, {len(self.queue)} waiting>"
-        )
-
-
-class WaitQueue:
-    """`wait_queue_head_t`: threads sleep in `wait_event(condition)`; `wake_up` has them look again."""
-
-    def __init__(self, machine: Host, name: str) -> None:
-        self.machine = machine
-        self.name = name
-        self.queue: list[Context] = []
-        self.vc: dict[int, int] | None = None
-
-    @coroutine
-    def wait_event(self, condition: Callable[[], bool]) -> Wait:
-        """Return when `condition()` is true; it is looked at first, and after each `wake_up`. Sleeps."""
-        machine = self.machine
-        machine.check.might_sleep(here())
-        while not condition():
-            self.queue.append(machine.sched.current)
-            yield from machine.sched.sleep_on(self)
-        machine.check.order.observe(machine.sched.current, self)
-
-    @coroutine
-    def wake_up(self) -> Wait:
-        """Wake every waiter."""
-        machine = self.machine
-        machine.check.order.publish(machine.sched.current, self)
-        waiting, self.queue = self.queue, []
-        for context in waiting:
-            machine.sched.wake(context)
-        return
-        yield
-
-    def __repr__(self) -> str:
-        return f"<wait queue {self.name}: {len(self.queue)} waiting>"
+        done = "all" if self.all else self.count
+        return f"<completion {self.name}: {done} done, {len(self.queue)} waiting>"
 
 
 class SeqCount:
@@ -211,16 +199,6 @@ class Atomic:
     def cmpxchg(self, old: int, new: int) -> Generator[int | None, None, int]:
         """Write `new` if it is `old`; returns what it was before."""
         return (yield from self.modify(lambda value: new if value == old else value))[0]
-
-    @coroutine
-    def test_and_set_bit(self, bit: int) -> Generator[int | None, None, bool]:
-        """Set a bit; returns whether it was set before."""
-        return bool((yield from self.modify(lambda value: value | 1 << bit))[0] >> bit & 1)
-
-    @coroutine
-    def test_and_clear_bit(self, bit: int) -> Generator[int | None, None, bool]:
-        """Clear a bit; returns whether it was set before."""
-        return bool((yield from self.modify(lambda value: value & ~(1 << bit)))[0] >> bit & 1)
 
     @coroutine
     def relax_while(self, seen: int) -> Wait:

@@ -47,7 +47,6 @@ class PageAllocator:
         self.faults = Faults(machine)
         self.in_use = 0
         self.allocated = 0  # ever
-        self.peak = 0  # most at one time
 
     @coroutine
     def alloc(
@@ -59,30 +58,8 @@ class PageAllocator:
         place: Spot | None = None,
     ) -> Generator[int | None, None, Page | None]:
         """One cleared page, or None when there is none to be had. `node`: the NUMA node to prefer."""
-        machine = self.machine
-        if place is None:
-            place = here()
-        if gfp & GFP_KERNEL:
-            machine.check.might_sleep(place)
-        yield from machine.sched.work(machine.costs.page)
-        if self.faults.should_fail(place):
-            return None
-        return self.take(node, name, place)
-
-    def take(self, node: int, name: str, place: Spot | None) -> Page | None:
-        """The bookkeeping of `alloc`, at once and free of charge."""
-        pfn = self._frame(node)
-        if pfn is None:
-            return None
-        machine = self.machine
-        page = self.page_class(machine, pfn, self.node_of(pfn), name, place)
-        self.frames[pfn] = page
-        self.allocated += 1
-        page.serial = self.allocated
-        self.in_use += 1
-        self.peak = max(self.peak, self.in_use)
-        machine.stat.note(machine.sched.current, ALLOC, 0, place, pfn)
-        return page
+        pages = yield from self.alloc_run(1, gfp, node=node, name=name, place=place or here())
+        return pages[0] if pages else None
 
     @coroutine
     def alloc_run(
@@ -96,14 +73,29 @@ class PageAllocator:
         return [] if self.faults.should_fail(place) else self.take_run(count, node, name, place)
 
     def take_run(self, count: int, node: int, name: str, place: Spot | None) -> list[Page]:
-        """`count` frames in a row (an allocation of higher order), or none at all."""
+        """The bookkeeping of an allocation, at once and free of charge: `count` frames in a row, or none."""
         node = max(self._preferred(node), 0)
+        if count == 1:
+            return self._take(node, name, place)
         if self.next[node] + count > self.per_node:
             return []
-        quarantined, self.freed[node] = self.freed[node], deque()
-        pages = [self.take(node, name, place) for _ in range(count)]
+        quarantined, self.freed[node] = self.freed[node], deque()  # freed ones would be out of the row
+        pages = [page for _ in range(count) for page in self._take(node, name, place)]
         self.freed[node] = quarantined
-        return [page for page in pages if page is not None]
+        return pages
+
+    def _take(self, node: int, name: str, place: Spot | None) -> list[Page]:
+        """One page, or none."""
+        pfn = self._frame(node)
+        if pfn is None:
+            return []
+        machine = self.machine
+        page = self.frames[pfn] = self.page_class(machine, pfn, self.node_of(pfn), name, place)
+        self.allocated += 1
+        page.serial = self.allocated
+        self.in_use += 1
+        machine.stat.note(machine.sched.current, ALLOC, 0, place, pfn)
+        return [page]
 
     def _preferred(self, node: int) -> int:
         """The node asked for; NUMA_NO_NODE means the running CPU's."""
@@ -112,7 +104,6 @@ class PageAllocator:
 
     def _frame(self, node: int) -> int | None:
         """A page frame of this node if there is one, else of another."""
-        node = self._preferred(node)
         nodes = sorted(range(len(self.next)), key=lambda candidate: (candidate != node, candidate))
         for candidate in nodes:
             if len(self.freed[candidate]) > self.QUARANTINE:
@@ -159,4 +150,4 @@ class PageAllocator:
         return self.in_use
 
     def __repr__(self) -> str:
-        return f"<{len(self)} pages in use, {self.peak} at most, {self.allocated} ever>"
+        return f"<{len(self)} pages in use, {self.allocated} ever>"

@@ -59,7 +59,7 @@ class ListHead(KObject):
         machine = self.machine
         yield from machine.steps.field(self, "items", False, "delete from {}")
         seen = self._access("items", False, False, place)
-        if not _has(seen, entry):
+        if _position(seen, entry) < 0:
             how = self._gone.get(id(entry), "it is not on this list")
             self.check.list_corruption(self, entry, "list_del corruption", how, place)
             return
@@ -74,7 +74,7 @@ class ListHead(KObject):
         machine = self.machine
         yield from machine.steps.field(self, "items", False, "add to {}")
         seen = self._access("items", False, False, place)
-        if _has(seen, entry):
+        if _position(seen, entry) >= 0:
             self.check.list_corruption(self, entry, f"{what} double add", "it is on the list already", place)
             return
         yield from machine.steps.field(self, "items", True, "add to {}")
@@ -119,10 +119,6 @@ class ListHead(KObject):
 
     def __repr__(self) -> str:
         return f"<list {self.label}: {len(self.cells['items'].value)} entries>"
-
-
-def _has(items: tuple[Any, ...], entry: Any) -> bool:
-    return any(item is entry for item in items)
 
 
 def _position(items: tuple[Any, ...], entry: Any) -> int:

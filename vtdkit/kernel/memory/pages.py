@@ -26,9 +26,7 @@ if TYPE_CHECKING:
 PAGE_SHIFT = 12
 WORDS = 512  # `index >> 9` is not 0 for any other index
 POISON = 0xAAAA_AAAA_AAAA_AAAA  #: what a freed page reads as
-MASK32, HIGH32, MASK64 = (1 << 32) - 1, (1 << 32) - 1 << 32, (1 << 64) - 1
-
-
+MASK32, MASK64 = (1 << 32) - 1, (1 << 64) - 1
 NUMA_NO_NODE = -1
 
 
@@ -118,31 +116,10 @@ class Page:
     @coroutine
     def load32(self, index: int) -> Generator[int | None, None, int]:
         """Read half a word: the 32 bits at byte 4 * `index`."""
-        at = index >> 1
-        cpu = self.machine.sched.current.cpu_id
-        cached = cpu >= 0 and self.lines.get(at >> 3, 0) >> cpu & 1
-        if not cached or at in self.clocks or self.freed is not None or at >> 9:
-            word = yield from self.load(at)
-        else:
-            word = self.words[at]
-        return word >> 32 * (index & 1) & MASK32
+        return (yield from self.load(index >> 1)) >> 32 * (index & 1) & MASK32
 
     def store32(self, index: int, value: int) -> Awaitable[None]:
         """Write half a word, the 32 bits at byte 4 * `index`, in one step: the other half stays."""
-        at, cpu = index >> 1, self.machine.sched.current.cpu_id
-        if (
-            cpu < 0
-            or self.lines.get(at >> 3) != 1 << cpu
-            or self.freed is not None
-            or self.watchers
-            or at >> 9
-        ):
-            return self._store_half(index, value)
-        words, half = self.words, value & MASK32
-        words[at] = words[at] & MASK32 | half << 32 if index & 1 else words[at] & HIGH32 | half
-        return DONE
-
-    def _store_half(self, index: int, value: int) -> Awaitable[None]:
         shift = 32 * (index & 1)
         return self.store(index >> 1, (value & MASK32) << shift, MASK32 << 32 - shift)
 
@@ -216,7 +193,7 @@ class Page:
         write that changes something.
         """
         page = self
-        if self.freed is not None or not 0 <= index < WORDS:
+        if self.freed is not None or index >> 9:
             page, index = self._stray(index, "write")
         found, word = page.words[index], change(page.words[index]) & MASK64
         page.words[index] = word

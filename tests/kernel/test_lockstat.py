@@ -1,6 +1,5 @@
 """Lock statistics: the counters, their identities, and the grouping of waits."""
 
-import random
 from dataclasses import FrozenInstanceError
 
 import pytest
@@ -8,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vtdkit.kernel.locks.log import LockLog, class_stat
-from vtdkit.kernel.record.lockstat import SORT_KEYS, Contention, LockStat, Side, contention_rows
+from vtdkit.kernel.record.lockstat import LockStat, Side, contention_rows
 from vtdkit.kernel.record.sites import Spot
 
 CODE = compile("", "test.py", "exec")
@@ -43,7 +42,7 @@ def fifo_lock(arrivals: list[tuple[int, int, int]]) -> tuple[LockStat, int]:
         free_at, last_cpu = start + held, cpu
         if number % 3 == 0:
             log.fold()  # as the engine does now and then
-    return class_stat("lock", 0, log, None), free_at
+    return class_stat("lock", 0, "spinlock", log, None), free_at
 
 
 ARRIVALS = st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 400), st.integers(0, 3)), max_size=40)
@@ -95,7 +94,7 @@ def test_readers_and_writers_are_counted_apart_and_share_the_places_of_their_cla
     write, read = LockLog(), LockLog()
     wait(read, 10, "reader", "writer", False)
     wait(write, 20, "writer", "reader", False)
-    record = class_stat("lock", 1, write, read)
+    record = class_stat("lock", 1, "rwsem", write, read)
     assert (record.read.wait_total, record.write.wait_total, record.contentions) == (10, 20, 2)
     assert {site.function: n for site, n in record.points} == {"reader": 1, "writer": 1}
     assert {site.function: n for site, n in record.holders} == {"writer": 1, "reader": 1}
@@ -111,103 +110,22 @@ def test_a_record_is_a_picture_that_later_counting_does_not_change() -> None:
         before.acquisitions = 1
 
 
-WAITS = [
-    Contention(0, 500, "iommu->lock", "spinlock", "map", "attach", "task 1", 0, "task 2"),
-    Contention(10, 1500, "iommu->lock", "spinlock", "unmap", "map", "task 2", 1, "task 1"),
-    Contention(20, 100, "mmap_lock", "rwsem:R", "fault", None, "task 1", 0),
-    Contention(30, 900, "mmap_lock", "rwsem:W", "unmap", "fault", "task 3", 2, "task 1"),
-    Contention(40, 700, "iommu->lock", "spinlock", "map", "unmap", "task 3", 2, "task 2"),
+WAITED = [
+    LockStat("mmap_lock", 0, Side(5, 9, 1, 900, 2000), Side(0, 2, 40, 60, 100), kind="rwsem"),
+    LockStat("iommu->lock", 0, Side(1, 3, 500, 1500, 2700), Side(), kind="spinlock"),
+    LockStat("free", 0, Side(acquisitions=7), Side(), kind="mutex"),
 ]
 
 
-@pytest.mark.parametrize(
-    ("by", "expected"),
-    [
-        (
-            "caller",
-            [
-                ("unmap", "spinlock", 1, 1500),
-                ("map", "spinlock", 2, 1200),
-                ("unmap", "rwsem:W", 1, 900),
-                ("fault", "rwsem:R", 1, 100),
-            ],
-        ),
-        (
-            "lock",
-            [
-                ("iommu->lock", "spinlock", 3, 2700),
-                ("mmap_lock", "rwsem:W", 1, 900),
-                ("mmap_lock", "rwsem:R", 1, 100),
-            ],
-        ),
-        ("thread", [("task 3", "", 2, 1600), ("task 2", "", 1, 1500), ("task 1", "", 2, 600)]),
-        ("owner", [("task 1", "", 2, 2400), ("task 2", "", 2, 1200), ("Unknown", "", 1, 100)]),
-        (
-            "owner_site",
-            [
-                ("map", "", 1, 1500),
-                ("fault", "", 1, 900),
-                ("unmap", "", 1, 700),
-                ("attach", "", 1, 500),
-                ("Unknown", "", 1, 100),
-            ],
-        ),
-    ],
-)
-def test_waits_are_put_together_by_what_they_share(
-    by: str, expected: list[tuple[str, str, int, int]]
-) -> None:
-    rows = contention_rows(WAITS, by)
-    assert [(row.what, row.kind, row.contended, row.wait_total) for row in rows] == expected
-
-
-@pytest.mark.parametrize(
-    ("sort", "first"),
-    [
-        ("contended", "map"),
-        ("wait_total", "unmap"),
-        ("wait_max", "unmap"),
-        ("wait_min", "unmap"),
-        ("avg_wait", "unmap"),
-    ],
-)
-def test_rows_are_sorted_by_the_key_asked_for(sort: str, first: str) -> None:
-    rows = contention_rows(WAITS, "caller", sort)
-    assert rows[0].what == first
-    values = [getattr(row, sort) for row in rows]
-    assert values == sorted(values, reverse=True)
-
-
-def test_no_wait_is_lost_or_counted_twice_whatever_the_view() -> None:
-    source = random.Random(7)
-    waits = [
-        Contention(
-            n,
-            source.randrange(1, 1000),
-            f"l{n % 3}",
-            "mutex",
-            f"f{n % 7}",
-            f"g{n % 2}",
-            f"t{n % 5}",
-            0,
-            f"o{n % 4}",
-        )
-        for n in range(200)
+def test_each_side_that_was_waited_for_is_a_row_the_longest_wait_in_all_first() -> None:
+    rows = contention_rows(WAITED)
+    assert [(row.what, row.kind, row.contended, row.wait_total) for row in rows] == [
+        ("iommu->lock", "spinlock", 3, 2700),
+        ("mmap_lock", "rwsem:W", 9, 2000),
+        ("mmap_lock", "rwsem:R", 2, 100),
     ]
-    for by in ("caller", "lock", "thread", "owner", "owner_site"):
-        for sort in SORT_KEYS:
-            rows = contention_rows(waits, by, sort)
-            assert sum(row.contended for row in rows) == 200
-            assert sum(row.wait_total for row in rows) == sum(each.wait for each in waits)
-            assert all(row.wait_min <= row.avg_wait <= row.wait_max for row in rows)
-
-
-def test_an_unknown_view_or_key_is_refused_with_the_choices() -> None:
-    with pytest.raises(
-        ValueError, match="cannot group contention by 'cgroup'; choose from caller, lock, thread"
-    ):
-        contention_rows(WAITS, "cgroup")
-    with pytest.raises(
-        ValueError, match="cannot sort contention by 'name'; choose from contended, wait_total"
-    ):
-        contention_rows(WAITS, "caller", "name")
+    assert [(row.wait_min, row.avg_wait, row.wait_max) for row in rows] == [
+        (500, 900, 1500),
+        (1, 222, 900),
+        (40, 50, 60),
+    ]

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,7 +13,8 @@ from tests.benchmarks.loads import Exponential
 from vtdkit.kernel.machine.costs import IDEAL, NEAR, Costs
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.kernel.machine.workload import closed_loop
-from vtdkit.kernel.record.lockstat import Side
+from vtdkit.kernel.record.lockstat import Side, contention_rows
+from vtdkit.kernel.record.spans import waits_of
 from vtdkit.kernel.record.trace import Trace
 
 
@@ -106,20 +106,11 @@ def test_a_machine_without_a_record_keeps_the_same_statistics() -> None:
     assert str(machine.lock_stat()).startswith("lock_stat version 0.4\n")
 
 
-def test_contention_adds_up_to_the_same_wait_whatever_it_is_grouped_by() -> None:
-    machine, _ = contended()
-    total = sum(row.write.wait_total + row.read.wait_total for row in machine.lock_stat())
-    count = sum(row.contentions for row in machine.lock_stat())
-    for by in ("caller", "lock", "thread", "owner", "owner_site"):
-        table = machine.stat.lock_contention(by)
-        assert sum(row.wait_total for row in table) == total
-        assert sum(row.contended for row in table) == count
-        waits = [row.wait_total for row in table]
-        assert waits == sorted(waits, reverse=True)
-    assert {row.what for row in machine.stat.lock_contention("lock")} == {"spin", "mutex", "shared"}
-
-
-def test_contention_needs_a_record_and_says_so() -> None:
-    machine, _ = contended(record=False)
-    with pytest.raises(RuntimeError, match="record=True"):
-        machine.stat.lock_contention()
+def test_contention_adds_up_to_the_waits_of_all_locks_and_prints_as_perf_does() -> None:
+    machine, trace = contended()
+    table = machine.lock_stat()
+    rows = contention_rows(table)
+    assert sum(row.wait_total for row in rows) == sum(end - since for _, _, since, end in waits_of(trace))
+    assert sum(row.contended for row in rows) == sum(row.contentions for row in table)
+    assert {row.kind for row in rows} == {"spinlock", "mutex", "rwlock:R", "rwlock:W"}
+    assert len(table.contention().splitlines()) == 2 + len(rows)

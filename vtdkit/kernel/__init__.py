@@ -16,6 +16,6 @@ __getattr__, __dir__, __all__ = face(
         "explorer": "Exploration Schedule",
         "machine": "closed_loop Costs IDEAL Machine NEAR TWO_SOCKET",
         "memory": "GFP_ATOMIC GFP_KERNEL GFP_ZERO KObject Page shared",
-        "record": "Contention Event LockStat Site Span Trace",
+        "record": "Event LockStat Site Span Trace",
     },
 )

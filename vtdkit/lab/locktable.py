@@ -23,8 +23,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from vtdkit.kernel.record.contention import contentions
 from vtdkit.kernel.record.record import ACQUIRE, RELEASE
+from vtdkit.kernel.record.spans import waits_of
 
 from .computer import Computer
 from .operations import IOVA, OPERATIONS, PAGE, Operation, with_devices
@@ -248,5 +248,10 @@ def _neighbour(version: Version, operation: Operation, **options: Any) -> tuple[
 
     machine.spawn(unmap(), cpu=1, name=NEIGHBOUR)
     machine.simulate()
-    waits = [(wait.lock, wait.wait) for wait in contentions(machine.trace()) if wait.context == NEIGHBOUR]
+    trace = machine.trace()
+    waits = [
+        (trace.objects[lock], end - since)
+        for who, lock, since, end in waits_of(trace)
+        if trace.contexts[who] == NEIGHBOUR
+    ]
     return max(waits, key=lambda pair: pair[1], default=("", 0))

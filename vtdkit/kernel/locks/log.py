@@ -57,7 +57,7 @@ def _added(sums: Sums, times: list[int]) -> Sums:
     return sums
 
 
-def class_stat(name: str, subclass: int, write: LockLog, read: LockLog | None) -> LockStat:
+def class_stat(name: str, subclass: int, kind: str, write: LockLog, read: LockLog | None) -> LockStat:
     """The record of one lock class: both its sides, and its places."""
     logs = [write] if read is None else [write, read]
     sides = [log.fold() for log in logs]  # first: it moves waits from the lists to the counts
@@ -67,4 +67,4 @@ def class_stat(name: str, subclass: int, write: LockLog, read: LockLog | None) -
         points[spot.site] += spot.waited
         holders[spot.site] += spot.blocked
     found = (tuple((site, n) for site, n in places.items() if n) for places in (points, holders))
-    return LockStat(name, subclass, sides[0], Side() if read is None else sides[1], *found)
+    return LockStat(name, subclass, sides[0], Side() if read is None else sides[1], *found, kind)

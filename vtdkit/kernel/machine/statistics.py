@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from vtdkit.kernel.locks.log import LockLog, class_stat
-from vtdkit.kernel.record.contention import ContentionTable, contentions
 from vtdkit.kernel.record.lockstat_report import LockStatTable
 from vtdkit.kernel.record.record import MARK, Recorder
 from vtdkit.kernel.record.trace import Trace
@@ -106,22 +105,11 @@ class Statistics:
         rows = []
         for (name, subclass, kind, read), log in self.lock_logs.items():
             if not read:
-                rows.append(class_stat(name, subclass, log, self.lock_logs.get((name, subclass, kind, True))))
+                shared = self.lock_logs.get((name, subclass, kind, True))
+                rows.append(class_stat(name, subclass, kind, log, shared))
         return LockStatTable(
             row for row in rows if row.write.acquisitions or row.read.acquisitions or row.contentions
         )
-
-    def lock_contention(self, by: str = "caller", sort: str = "wait_total") -> ContentionTable:
-        """All waits for locks, put together `by` "caller", "lock", "thread", "owner" or "owner_site";
-        prints as perf does.
-
-        Raises RuntimeError on a machine without a record.
-        """
-        if not self.recording:
-            raise RuntimeError(
-                "lock contention is read from the record; make the machine with Machine(record=True)"
-            )
-        return ContentionTable(contentions(self.trace()), by, sort)
 
 
 def _nothing(row: tuple[Any, ...]) -> None:

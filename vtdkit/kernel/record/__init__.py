@@ -7,7 +7,7 @@ from vtdkit.face import face
 __getattr__, __dir__, __all__ = face(
     __name__,
     {
-        "lockstat": "Contention LockStat",
+        "lockstat": "LockStat",
         "sites": "Site",
         "spans": "Span",
         "trace": "Event Trace",

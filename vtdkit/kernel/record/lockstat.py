@@ -15,7 +15,7 @@ All times are integers in ns. `lockstat_report` prints them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 
 
@@ -60,6 +60,7 @@ class LockStat:
     read: Side
     points: tuple[tuple[Hashable, int], ...] = ()
     holders: tuple[tuple[Hashable, int], ...] = ()
+    kind: str = ""
 
     @property
     def contentions(self) -> int:
@@ -68,35 +69,9 @@ class LockStat:
 
 
 @dataclass(frozen=True, slots=True)
-class Contention:
-    """One wait for a lock, as the tracepoints contention_begin and contention_end show it.
-
-    time        when it began, ns
-    wait        how long it lasted, ns
-    lock        the name of the lock
-    kind        spinlock, mutex, rtmutex, rwlock:R, rwlock:W, rwsem:R, rwsem:W, ...
-    site        the place that waited
-    owner_site  the place where the holder had taken the lock, None if not known
-    context     the task or interrupt that waited
-    cpu         where it waited
-    owner       the task or interrupt that held the lock, "" if not known
-    """
-
-    time: int
-    wait: int
-    lock: str
-    kind: str
-    site: Hashable
-    owner_site: Hashable = None
-    context: str = ""
-    cpu: int = 0
-    owner: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class ContentionRow:
-    """One line of `perf lock contention`: all waits that have `what` in common. `kind` is "" where kinds
-    are mixed.
+    """One line of `perf lock contention`: all waits that have `what` in common (a lock, a caller). `kind` is
+    "" where kinds are mixed.
     """
 
     what: str
@@ -112,34 +87,14 @@ class ContentionRow:
         return self.wait_total // self.contended
 
 
-_UNKNOWN = "Unknown"
-_GROUPS: dict[str, Callable[[Contention], tuple[Hashable, str]]] = {
-    "caller": lambda wait: (wait.site, wait.kind),
-    "lock": lambda wait: (wait.lock, wait.kind),
-    "thread": lambda wait: (wait.context, ""),
-    "owner": lambda wait: (wait.owner or _UNKNOWN, ""),
-    "owner_site": lambda wait: (_UNKNOWN if wait.owner_site is None else wait.owner_site, ""),
-}
-SORT_KEYS = ("contended", "wait_total", "wait_max", "wait_min", "avg_wait")
-
-
-def contention_rows(
-    waits: Iterable[Contention], by: str = "caller", sort: str = "wait_total"
-) -> tuple[ContentionRow, ...]:
-    """The waits, put together `by` what they share, the largest `sort` first.
-
-    `by`: caller, lock, thread, owner (the thread that holds) or owner_site (where it had taken the lock).
-    Equal ones stay in the order in which they first appear. Raises ValueError for an unknown `by` or `sort`.
-    """
-    if by not in _GROUPS:
-        raise ValueError(f"cannot group contention by {by!r}; choose from {', '.join(_GROUPS)}")
-    if sort not in SORT_KEYS:
-        raise ValueError(f"cannot sort contention by {sort!r}; choose from {', '.join(SORT_KEYS)}")
-    groups: dict[tuple[Hashable, str], list[int]] = {}
-    for wait in waits:
-        groups.setdefault(_GROUPS[by](wait), []).append(wait.wait)
-    rows = [
-        ContentionRow(str(what), kind, len(times), sum(times), max(times), min(times))
-        for (what, kind), times in groups.items()
-    ]
-    return tuple(sorted(rows, key=lambda row: -int(getattr(row, sort))))
+def contention_rows(classes: Iterable[LockStat]) -> tuple[ContentionRow, ...]:
+    """The classes somebody waited for, each side a row, the longest wait in all first."""
+    rows = []
+    for stat in classes:
+        shared = stat.kind in ("rwlock", "rwsem")
+        for side, letter in ((stat.write, "W"), (stat.read, "R")):
+            if side.contentions:
+                kind = f"{stat.kind}:{letter}" if shared else stat.kind
+                waits = (side.contentions, side.wait_total, side.wait_max, side.wait_min)
+                rows.append(ContentionRow(stat.name, kind, *waits))
+    return tuple(sorted(rows, key=lambda row: -row.wait_total))

@@ -7,7 +7,7 @@ counted through the text; where perf prints a process id or a lock's address, we
 
 from collections.abc import Hashable, Iterable
 
-from .lockstat import Contention, LockStat, Side, contention_rows
+from .lockstat import ContentionRow, LockStat, Side, contention_rows
 
 _COLUMNS = (
     "con-bounces",
@@ -86,43 +86,21 @@ class LockStatTable(tuple[LockStat, ...]):
     def __repr__(self) -> str:
         return lock_stat(self)
 
-    def of(self, name: str) -> LockStat:
-        """The class of this name (and subclass 0, if there are several). Raises KeyError with
-        the names there are.
-        """
-        for row in sorted(self, key=lambda row: row.subclass):
-            if row.name == name:
-                return row
-        raise KeyError(
-            f"no lock class {name!r} was taken; there are {', '.join(sorted({row.name for row in self}))}"
-        )
+    def contention(self) -> str:
+        """The same waits as `perf lock contention -l` prints them."""
+        return lock_contention(contention_rows(self))
 
 
-_VIEWS = {
-    "caller": "caller",
-    "lock": "lock",
-    "thread": "thread",
-    "owner": "owner",
-    "owner_site": "owner's caller",
-}
 _UNITS = ((3600 * 10**9, "h "), (60 * 10**9, "m "), (10**9, "s "), (10**6, "ms"), (10**3, "us"))
 
 
-def lock_contention(
-    waits: Iterable[Contention], by: str = "caller", sort: str = "wait_total", entries: int | None = None
-) -> str:
-    """The text of `perf lock contention`, the first `entries` lines of it.
-
-    `by` and `sort`: see `contention_rows`.
-    """
-    rows = contention_rows(waits, by, sort)
-    typed = by in ("caller", "lock")
-    header = f"{'contended':>10} {'total wait':>12} {'max wait':>12} {'avg wait':>12} "
-    lines = [f"{header}  {'type':>10}   {_VIEWS[by]}" if typed else f"{header}  {_VIEWS[by]}", ""]
-    for row in rows[:entries]:
+def lock_contention(rows: Iterable[ContentionRow], what: str = "lock") -> str:
+    """The text of `perf lock contention`; `what` the rows are put together by: "lock", "caller"."""
+    head = f"{'contended':>10} {'total wait':>12} {'max wait':>12} {'avg wait':>12} "
+    lines = [f"{head}  {'type':>10}   {what}", ""]
+    for row in rows:
         times = " ".join(_scaled(time) for time in (row.wait_total, row.wait_max, row.avg_wait))
-        start = f"{row.contended:>10} {times} "
-        lines.append(f"{start}  {row.kind:>10}   {row.what}" if typed else f"{start}  {row.what}")
+        lines.append(f"{row.contended:>10} {times}   {row.kind:>10}   {row.what}")
     return "\n".join(lines) + "\n"
 
 

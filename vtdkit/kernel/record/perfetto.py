@@ -14,93 +14,62 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from .record import ACQUIRE, FOUND, MARK, SLEEP, SPIN, WAKE
-from .spans import HOLDING, IDLE, IRQS_OFF, STATES, stretches
+from .record import FOUND, MARK, SLEEP, WAKE
+from .spans import HOLDING, IDLE, IRQS_OFF, STATES, stretches, waits_of
 
 if TYPE_CHECKING:
     from .trace import Trace
 
-CPUS, LOCKS, THREADS, IRQS = 1, 2, 3, 4
-GROUPS = {CPUS: "CPUs", LOCKS: "Locks", THREADS: "Threads", IRQS: "Interrupts off"}
+GROUPS = ("", "CPUs", "Locks", "Threads", "Interrupts off")
+CPUS, LOCKS, THREADS, IRQS = range(1, len(GROUPS))
 SHARED_KINDS = ("rwlock", "rwsem")
 Json = dict[str, Any]
 
 
 def perfetto(trace: Trace) -> Json:
     """The whole record as one JSON object: `json.dump` it into a file and open that in the viewer."""
-    events = [*_spans(trace), *_waits(trace), *_instants(trace)]
-    tracks = sorted({(event["pid"], event["tid"]) for event in events})
-    events.sort(key=lambda event: (event["ts"], -event.get("dur", 0)))
+    events = sorted(_events(trace), key=lambda event: (event["ts"], -event.get("dur", 0)))
+    names: list[Json] = []
+    for pid, tid in sorted({(event["pid"], event["tid"]) for event in events}):
+        name = f"CPU {tid}" if pid == CPUS else (trace.objects if pid == LOCKS else trace.contexts)[tid]
+        for what, args in (("process", {"name": GROUPS[pid]}), ("thread", {"name": name})):
+            names.append({"ph": "M", "name": f"{what}_name", "pid": pid, "tid": tid, "args": args})
     return {
-        "traceEvents": [*_names(trace, tracks), *events],
+        "traceEvents": [*names, *events],
         "displayTimeUnit": "ns",
         "otherData": {"cpus": trace.cpus, "end_ns": trace.end},
     }
 
 
-def _names(trace: Trace, tracks: list[tuple[int, int]]) -> Iterator[Json]:
-    for pid in dict.fromkeys(pid for pid, _ in tracks):
-        yield {"ph": "M", "name": "process_name", "pid": pid, "tid": 0, "args": {"name": GROUPS[pid]}}
-        yield {"ph": "M", "name": "process_sort_index", "pid": pid, "tid": 0, "args": {"sort_index": pid}}
-    for pid, tid in tracks:
-        name = f"CPU {tid}" if pid == CPUS else trace.objects[tid] if pid == LOCKS else trace.contexts[tid]
-        yield {"ph": "M", "name": "thread_name", "pid": pid, "tid": tid, "args": {"name": name}}
+def _event(pid: int, tid: int, start: int, name: str, category: str, phase: str = "X", **more: Any) -> Json:
+    return {"ph": phase, "pid": pid, "tid": tid, "ts": start / 1000, "name": name, "cat": category, **more}
 
 
-def _complete(pid: int, tid: int, start: int, end: int, name: str, category: str) -> Json:
-    return {
-        "ph": "X",
-        "pid": pid,
-        "tid": tid,
-        "ts": start / 1000,
-        "dur": (end - start) / 1000,
-        "name": name,
-        "cat": category,
-    }
-
-
-def _spans(trace: Trace) -> Iterator[Json]:
-    shares = 0
-    for start, cpu, state, end, obj, context in stretches(trace):
-        who = trace.contexts[context] if context >= 0 else ""
+def _events(trace: Trace) -> Iterator[Json]:
+    for number, (start, cpu, state, end, obj, context) in enumerate(stretches(trace)):
+        who, long = trace.contexts[context] if context >= 0 else "", {"dur": (end - start) / 1000}
         if state == IRQS_OFF:
-            yield _complete(IRQS, context, start, end, "irqs off", STATES[state])
+            yield _event(IRQS, context, start, "irqs off", STATES[state], **long)
         elif state == HOLDING and trace.kinds[obj] in SHARED_KINDS:
-            shares += 1
-            both = {"pid": LOCKS, "tid": obj, "id": shares, "name": who, "cat": "holding"}
-            yield {"ph": "b", "ts": start / 1000, **both}
-            yield {"ph": "e", "ts": end / 1000, **both}
+            yield _event(LOCKS, obj, start, who, "holding", "b", id=number)
+            yield _event(LOCKS, obj, end, who, "holding", "e", id=number)
         elif state == HOLDING:
-            yield _complete(LOCKS, obj, start, end, who, STATES[state])
+            yield _event(LOCKS, obj, start, who, STATES[state], **long)
         elif state != IDLE:
             name = f"{who}: {STATES[state]} {trace.objects[obj]}" if obj else who
-            yield _complete(CPUS, cpu, start, end, name, STATES[state])
-
-
-def _waits(trace: Trace) -> Iterator[Json]:
-    """What each thread waited for, and when it slept: a sleep lies within the wait it belongs to."""
-    began: dict[tuple[int, int], int] = {}
-    for time, _, context, kind, obj, *_ in trace.rows():
-        if kind in (SPIN, SLEEP):
-            began[context, kind] = time
-        elif kind == ACQUIRE and (context, SPIN) in began:
-            start = began.pop((context, SPIN))
-            yield _complete(THREADS, context, start, time, f"waits for {trace.objects[obj]}", "wait")
-        elif kind == WAKE and (context, SLEEP) in began:
-            yield _complete(THREADS, context, began.pop((context, SLEEP)), time, "asleep", "sleep")
-
-
-def _instants(trace: Trace) -> Iterator[Json]:
-    for time, cpu, _, kind, _, _, arg in trace.rows():
-        if kind in (MARK, FOUND):
-            name = trace.marks[arg] if kind == MARK else trace.findings[arg].kind
-            category = "mark" if kind == MARK else "finding"
-            yield {
-                "ph": "i",
-                "s": "g",
-                "pid": CPUS,
-                "tid": max(cpu, 0),
-                "ts": time / 1000,
-                "name": name,
-                "cat": category,
-            }
+            yield _event(CPUS, cpu, start, name, STATES[state], **long)
+    for context, lock, start, end in waits_of(trace):
+        what = f"waits for {trace.objects[lock]}"
+        yield _event(THREADS, context, start, what, "wait", dur=(end - start) / 1000)
+    slept: dict[int, int] = {}
+    for time, cpu, context, kind, _, _, arg in trace.rows():
+        if kind == SLEEP:
+            slept[context] = time
+        elif kind == WAKE and context in slept:  # within the wait that it belongs to
+            start = slept.pop(context)
+            yield _event(THREADS, context, start, "asleep", "sleep", dur=(time - start) / 1000)
+        elif kind in (MARK, FOUND):
+            name, category = (
+                (trace.marks[arg], "mark") if kind == MARK else (trace.findings[arg].kind, "finding")
+            )
+            yield _event(CPUS, max(cpu, 0), time, name, category, "i", s="g")

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .following import NOBODY, Following
-from .record import SPIN
+from .record import ACQUIRE, SPIN
 
 if TYPE_CHECKING:
     from .trace import Trace
@@ -77,6 +77,16 @@ def stretches(trace: Trace) -> Iterator[Stretch]:
     for context, thread in enumerate(now.threads):
         for hold in (*thread.held, *([thread.off] if thread.off else [])):
             yield hold.got, hold.cpu, HOLDING if hold.object else IRQS_OFF, end, hold.object, context
+
+
+def waits_of(trace: Trace) -> Iterator[tuple[int, int, int, int]]:
+    """(context, lock, since, until) of each wait for a lock that has ended and took time, as numbers."""
+    asked: dict[int, int] = {}
+    for time, _, context, kind, obj, *_ in trace.rows():
+        if kind == SPIN:
+            asked[context] = time
+        elif kind == ACQUIRE and asked.get(context, time) < time:
+            yield context, obj, asked.pop(context), time
 
 
 def _does(now: Following, cpu: int) -> tuple[int, int, int]:

@@ -66,5 +66,6 @@ def class_stat(name: str, subclass: int, kind: str, write: LockLog, read: LockLo
     for spot in (spot for log in logs for spot in log.spots.all()):
         points[spot.site] += spot.waited
         holders[spot.site] += spot.blocked
-    found = (tuple((site, n) for site, n in places.items() if n) for places in (points, holders))
-    return LockStat(name, subclass, sides[0], Side() if read is None else sides[1], *found, kind)
+    found = [tuple((site, n) for site, n in places.items() if n) for places in (points, holders)]
+    shared = Side() if read is None else sides[1]
+    return LockStat(name, subclass, sides[0], shared, found[0], found[1], kind)

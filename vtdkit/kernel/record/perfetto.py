@@ -47,17 +47,17 @@ def _event(pid: int, tid: int, start: int, name: str, category: str, phase: str 
 
 def _events(trace: Trace) -> Iterator[Json]:
     for number, (start, cpu, state, end, obj, context) in enumerate(stretches(trace)):
-        who, long = trace.contexts[context] if context >= 0 else "", {"dur": (end - start) / 1000}
+        who, long = trace.contexts[context] if context >= 0 else "", (end - start) / 1000
         if state == IRQS_OFF:
-            yield _event(IRQS, context, start, "irqs off", STATES[state], **long)
+            yield _event(IRQS, context, start, "irqs off", STATES[state], dur=long)
         elif state == HOLDING and trace.kinds[obj] in SHARED_KINDS:
             yield _event(LOCKS, obj, start, who, "holding", "b", id=number)
             yield _event(LOCKS, obj, end, who, "holding", "e", id=number)
         elif state == HOLDING:
-            yield _event(LOCKS, obj, start, who, STATES[state], **long)
+            yield _event(LOCKS, obj, start, who, STATES[state], dur=long)
         elif state != IDLE:
             name = f"{who}: {STATES[state]} {trace.objects[obj]}" if obj else who
-            yield _event(CPUS, cpu, start, name, STATES[state], **long)
+            yield _event(CPUS, cpu, start, name, STATES[state], dur=long)
     for context, lock, start, end in waits_of(trace):
         what = f"waits for {trace.objects[lock]}"
         yield _event(THREADS, context, start, what, "wait", dur=(end - start) / 1000)
@@ -69,7 +69,5 @@ def _events(trace: Trace) -> Iterator[Json]:
             start = slept.pop(context)
             yield _event(THREADS, context, start, "asleep", "sleep", dur=(time - start) / 1000)
         elif kind in (MARK, FOUND):
-            name, category = (
-                (trace.marks[arg], "mark") if kind == MARK else (trace.findings[arg].kind, "finding")
-            )
-            yield _event(CPUS, max(cpu, 0), time, name, category, "i", s="g")
+            note = trace.marks[arg] if kind == MARK else trace.findings[arg].kind
+            yield _event(CPUS, max(cpu, 0), time, note, "mark" if kind == MARK else "finding", "i", s="g")

@@ -26,7 +26,7 @@ from theory import (
 
 from vtdkit.kernel.machine.costs import IDEAL
 from vtdkit.kernel.machine.machine import Machine
-from vtdkit.kernel.machine.workload import LoadResult, closed_loop
+from vtdkit.kernel.machine.workload import Load, closed_loop
 
 S, Z = 400, 2000
 
@@ -66,7 +66,7 @@ def load(
     *,
     kind: str = "queued",
     line: int = 0,
-) -> LoadResult:
+) -> Load:
     """A closed load on one lock, for as long as theory thinks that so many acquisitions take."""
     machine = Machine(
         cpus, seed=1, costs=IDEAL.but(handover=line), checkers=(), record=False, statistics=False
@@ -81,15 +81,15 @@ def load(
         machine, section, threads=cpus, think=think, until=round(acquisitions / theory.throughput)
     )
     machine.simulate()
-    return total.result()
+    return total
 
 
-def throughput(name: str, theory: Steady, found: LoadResult, band: float) -> Row:
+def throughput(name: str, theory: Steady, found: Load, band: float) -> Row:
     """Million/s: what theory says, and the simulation."""
     return Row(f"{name}: million/s", theory.throughput * 1e3, found.throughput / 1e6, band)
 
 
-def wait(name: str, theory: Steady, found: LoadResult, hold: Times) -> Row:
+def wait(name: str, theory: Steady, found: Load, hold: Times) -> Row:
     """The mean wait in ns: what a response is longer than the hold (and the hand-over, if that is free)."""
     return Row(f"{name}: wait, ns", theory.wait, found.response_mean - hold.mean, 0.02)
 
@@ -192,7 +192,7 @@ def pinning(threads: int, every: int, batches: int) -> float:
 
     total = closed_loop(machine, batch, threads=threads, count=batches // threads)
     machine.simulate()
-    return total.result().throughput
+    return total.throughput
 
 
 def vfio(scale: int) -> Iterator[Row]:

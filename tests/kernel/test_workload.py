@@ -21,7 +21,7 @@ from tests.benchmarks.theory import (
 )
 from vtdkit.kernel.machine.costs import IDEAL, NEAR
 from vtdkit.kernel.machine.machine import Machine
-from vtdkit.kernel.machine.workload import LoadResult, closed_loop
+from vtdkit.kernel.machine.workload import Load, closed_loop
 
 # -- distributions ------------------------------------------------------------
 
@@ -46,7 +46,7 @@ def load(
     line: int = 0,
     seed: int = 1,
     **stop: int,
-) -> LoadResult:
+) -> Load:
     """`n` CPUs on one lock."""
     machine = Machine(
         n, seed=seed, costs=IDEAL.but(handover=line), checkers=(), record=False, statistics=False
@@ -59,12 +59,12 @@ def load(
 
     total = closed_loop(machine, section, threads=n, think=think, **stop)
     machine.simulate()
-    return total.result()
+    return total
 
 
 def test_a_closed_load_stops_by_count() -> None:
     result = load(3, Constant(10), 90, count=7)
-    assert (result.done, result.by_thread) == (21, (7, 7, 7))
+    assert (len(result.responses), result.by_thread) == (21, [7, 7, 7])
     assert result.responses[:3].tolist() == [10, 20, 30]  # type: ignore[attr-defined]  # an array
     assert result.think_total == 21 * 90
     assert result.elapsed == 90 + 30 + 6 * 100
@@ -72,9 +72,9 @@ def test_a_closed_load_stops_by_count() -> None:
 
 def test_a_closed_load_stops_by_time_and_ends_what_it_began() -> None:
     result = load(1, Constant(10), 90, until=1000)
-    assert (result.done, result.elapsed) == (10, 1000)
+    assert (len(result.responses), result.elapsed) == (10, 1000)
     result = load(1, Constant(10), 90, until=1001)
-    assert (result.done, result.elapsed) == (11, 1100)
+    assert (len(result.responses), result.elapsed) == (11, 1100)
 
 
 def test_threads_go_round_the_cpus_named() -> None:
@@ -89,9 +89,11 @@ def test_threads_go_round_the_cpus_named() -> None:
 
 
 def test_rates_are_those_of_the_responses() -> None:
-    result = LoadResult(4, 2000, [40, 10, 30, 20])
+    result = Load(Machine(), 1)
+    assert result.response_mean == result.throughput == 0
+    result.responses.extend([40, 10, 30, 20])
+    result.ended = 2000
     assert (result.response_mean, result.throughput) == (25.0, 2e6)
-    assert LoadResult(0, 0, []).response_mean == LoadResult(0, 0, []).throughput == 0
 
 
 def test_a_load_needs_one_end_and_somebody_to_do_it() -> None:
@@ -117,7 +119,7 @@ def test_a_load_needs_one_end_and_somebody_to_do_it() -> None:
 def test_littles_law_holds_to_the_nanosecond(n: int, hold: int, think: int, seed: int, kind: str) -> None:
     result = load(n, Exponential(max(hold, 1)), Exponential(think), kind=kind, line=20, seed=seed, count=8)
     assert result.thread_time == result.think_total + sum(result.responses)
-    assert result.done == 8 * n == sum(result.by_thread)
+    assert len(result.responses) == 8 * n == sum(result.by_thread)
 
 
 # -- theory -------------------------------------------------------------------
@@ -215,7 +217,7 @@ def test_a_price_paid_at_the_release_gives_what_an_independent_simulation_measur
 
 def simulated(
     theory: Steady, n: int, hold: Times, think: Times, acquisitions: int = 20_000, **options: object
-) -> LoadResult:
+) -> Load:
     return load(n, hold, think, until=round(acquisitions / theory.throughput), **options)  # type: ignore[arg-type]
 
 
@@ -263,9 +265,9 @@ def test_real_costs_slow_a_lock_down_and_change_no_law() -> None:
 
     total = closed_loop(machine, section, threads=4, think=Constant(1000), count=50)
     machine.simulate()
-    result = total.result()
+    result = total
     (row,) = machine.lock_stat()
     assert result.thread_time == result.think_total + sum(result.responses)
-    assert row.write.acquisitions == result.done == 200
+    assert row.write.acquisitions == len(result.responses) == 200
     assert row.write.hold_total == 200 * 100
     assert sum(result.responses) > row.write.hold_total + row.write.wait_total

@@ -224,7 +224,7 @@ def measure(
     return ScalingPoint(
         version,
         cpus,
-        load.result().throughput,
+        load.throughput,
         min(1.0, waited / (elapsed * cpus)),
         min(1.0, queue / elapsed),
         locks,

@@ -68,21 +68,12 @@ class Checks:
         """The chain of locks that a context of this kind begins with."""
         return self.locking.root_chain(kind)
 
-    def known_here(self) -> dict[int, int] | None:
-        """What the running context knows to have happened before."""
-        return self.order.snapshot(self.machine.sched.current)
-
-    def follow(self, context: Context, known: dict[int, int] | None) -> None:
-        """What is `known` happened before anything `context` does."""
-        if known is not None:
-            self.order.begin(context, known)
-
     def irqs_switched(self, context: Context, on: bool, place: Spot) -> None:
         """Hard interrupts went off or on: a stretch with them off is ordered with the handlers of its CPU."""
         if on:
             self.locking.irqs_on(context, place)
         if context.cpu is not None:
-            (self.order.leave_cpu if on else self.order.enter_cpu)(context, context.cpu)
+            (self.order.release if on else self.order.acquire)(context, context.cpu)
 
     def softirqs_on(self, context: Context, place: Spot) -> None:
         """Softirqs came back on."""
@@ -91,23 +82,19 @@ class Checks:
     def entered(self, context: Context) -> None:
         """An interrupt handler starts."""
         if context.cpu is not None:
-            self.order.enter_cpu(context, context.cpu)
+            self.order.acquire(context, context.cpu)
 
     def left(self, context: Context) -> None:
         """An interrupt handler has ended."""
         self.ended(context)
         if context.cpu is not None:
-            self.order.leave_cpu(context, context.cpu)
+            self.order.release(context, context.cpu)
 
     def ended(self, context: Context) -> None:
         """A thread or handler has ended."""
         self.locking.still_held(context)
         if context.rcu:
             self.rcu_misuse("a read-side section was left open")
-
-    def stands_still(self, boot: Context, contexts: list[Context]) -> None:
-        """The machine stands still: what is started next comes after all that was done."""
-        self.order.settle(boot, contexts)
 
     def failed(self, error: BaseException) -> None:
         """A thread has failed: if it asked a driver object for a field that there is none of, that

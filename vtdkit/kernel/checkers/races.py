@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from vtdkit.kernel.machine.context import Context, Cpu
+from vtdkit.kernel.machine.context import Context
 from vtdkit.kernel.record.sites import ANYWHERE, Spot
 
 if TYPE_CHECKING:
@@ -141,33 +141,27 @@ class HappensBefore:
         if self.on and where.vc is not None:
             join(self.clock(context), where.vc)
 
-    def acquire(self, context: Context, lock: Any) -> None:
-        """A lock was taken."""
-        if self.on and lock.vc is not None and (lock.known_to is None or lock.known_to is not context.vc):
-            join(self.clock(context), lock.vc)
+    def acquire(self, context: Context, thing: Any) -> None:
+        """A lock was taken, or a stretch with interrupts off (or a handler) begins on a CPU: what was
+        published there is known from here on.
+        """
+        if self.on and thing.vc is not None and (thing.known_to is None or thing.known_to is not context.vc):
+            thing.known_to = self.clock(context)
+            join(thing.known_to, thing.vc)
 
-    def release(self, context: Context, lock: Any) -> None:
-        """A lock is given up. (An exclusive lock's clock is simply replaced: the holder has joined it.)"""
+    def release(self, context: Context, thing: Any) -> None:
+        """The lock is given up, the stretch ends. The clock of the thing is replaced, unless it has something
+        in it that this context has not joined (two that share a CPU).
+        """
         if self.on:
             mine = context.vc if context.vc is not None else self.clock(context)
-            lock.vc, lock.known_to = mine.copy(), mine
+            if thing.vc is None or thing.known_to is mine:
+                thing.vc, thing.known_to = mine.copy(), mine
+            else:
+                join(thing.vc, mine)
+                thing.known_to = None
             mine[context.id] += 1  # as `advance` does
             context.tick += 1
-
-    def leave_shared(self, context: Context, clock: Clock | None) -> Clock | None:
-        """A reader gives up a shared lock: adds itself to what the next writer must come after."""
-        if not self.on:
-            return clock
-        mine = self.clock(context)
-        clock = dict(mine) if clock is None else clock
-        join(clock, mine)
-        self.advance(context, mine)
-        return clock
-
-    def observe_clock(self, context: Context, clock: Clock | None) -> None:
-        """Like `observe`, for a bare clock."""
-        if self.on and clock is not None:
-            join(self.clock(context), clock)
 
     def full_barrier(self, context: Context, where: Any) -> None:
         """A fully ordered atomic on `where`: ordered with every other one there."""
@@ -184,38 +178,15 @@ class HappensBefore:
         self.advance(context, mine)
         return known
 
-    def begin(self, context: Context, known: Clock) -> None:
-        """Something set off begins: it comes after what was known where that happened."""
-        context.vc = known
-        known[context.id] = max(context.epoch, known.get(context.id, 0)) + 1
+    def begin(self, context: Context, known: Clock | None) -> None:
+        """Something set off begins: it comes after what was `known` where that happened."""
+        if known is not None:
+            context.vc = known
+            known[context.id] = max(context.epoch, known.get(context.id, 0)) + 1
 
     def fork(self, parent: Context, child: Context) -> None:
         """A thread or handler is started at once."""
-        known = self.snapshot(parent)
-        if known is not None:
-            self.begin(child, known)
-
-    # A stretch with interrupts off is ordered with the handlers that ran before and after it on its CPU.
-
-    def enter_cpu(self, context: Context, cpu: Cpu) -> None:
-        """What stretches with interrupts off and handlers have published on this CPU is
-        known from here on.
-        """
-        if self.on and cpu.vc is not None and (cpu.known_to is None or cpu.known_to is not context.vc):
-            cpu.known_to = self.clock(context)
-            join(cpu.known_to, cpu.vc)
-
-    def leave_cpu(self, context: Context, cpu: Cpu) -> None:
-        """Such a stretch, or a handler, ends."""
-        if self.on:
-            mine = self.clock(context)
-            if cpu.vc is None or cpu.known_to is mine:
-                cpu.vc, cpu.known_to = mine.copy(), mine
-            else:
-                join(cpu.vc, mine)
-                cpu.known_to = None
-            mine[context.id] += 1  # as `advance` does
-            context.tick += 1
+        self.begin(child, self.snapshot(parent))
 
     def settle(self, boot: Context, contexts: list[Context]) -> None:
         """The machine stands still: whatever is started next, or looked at from outside, comes after

@@ -29,7 +29,7 @@ class LockLog:
 
     def fold(self) -> Side:
         """Sum up what was appended since; the counters as they stand now."""
-        for spot in self.spots.all():
+        for spot in self.spots.table.values():
             if spot.holds:
                 self.holds = _added(self.holds, spot.holds)
             if spot.waits:
@@ -63,7 +63,7 @@ def class_stat(name: str, subclass: int, kind: str, write: LockLog, read: LockLo
     sides = [log.fold() for log in logs]  # first: it moves waits from the lists to the counts
     points: Counter[Hashable] = Counter()
     holders: Counter[Hashable] = Counter()
-    for spot in (spot for log in logs for spot in log.spots.all()):
+    for spot in (spot for log in logs for spot in log.spots.table.values()):
         points[spot.site] += spot.waited
         holders[spot.site] += spot.blocked
     found = [tuple((site, n) for site, n in places.items() if n) for places in (points, holders)]

@@ -21,6 +21,7 @@ from sys import _getframe
 from types import coroutine
 from typing import TYPE_CHECKING, Any
 
+from vtdkit.kernel.checkers.races import WordClock
 from vtdkit.kernel.machine.context import TASK, Context
 from vtdkit.kernel.record.record import ACQUIRE, RELEASE
 from vtdkit.kernel.record.sites import Spot, here
@@ -86,7 +87,7 @@ class SharedLock(Lock):
         self.read_log = machine.stat.log_of(name, subclass, kind, read=True)
         self.readers: dict[Context, int] = {}
         self.queue: deque[tuple[Context, bool]] = deque()  # who waits, and whether to write
-        self.vc_readers: dict[int, int] | None = None
+        self.vc_readers = WordClock()  # what the readers so far have published
 
     @property
     def holders(self) -> list[Context]:
@@ -213,7 +214,7 @@ class SharedLock(Lock):
         self.note(context, ACQUIRE, self.id, place, int(not writer))
         self.order.acquire(context, self)
         if writer:  # comes after the readers too; a reader only after the writers
-            self.order.observe_clock(context, self.vc_readers)
+            self.order.observe(context, self.vc_readers)
 
     def _note_given_up(self, context: Context, writer: bool, share: Share) -> None:
         share.place.holds.append(self.sched.now - share.since)
@@ -221,7 +222,7 @@ class SharedLock(Lock):
         if writer:
             self.order.release(context, self)
         else:
-            self.vc_readers = self.order.leave_shared(context, self.vc_readers)
+            self.order.publish(context, self.vc_readers)
 
 
 class RwLock(SharedLock):

@@ -68,8 +68,9 @@ class SpinLock(OwnedLock):
         context = sched.current
         if place is None:
             frame = _getframe(1)
-            place = self.spots.get(frame.f_lasti)
-            if place is None or place.code is not frame.f_code:
+            try:  # `Spots.at`, written out
+                place = self.spots[id(frame.f_code) << 16 | frame.f_lasti]
+            except KeyError:
                 place = self.log.spots.at(frame)
         context.preempt += 1  # before it waits: a thread that loses its CPU here would keep others waiting
         if self.key >= 0:

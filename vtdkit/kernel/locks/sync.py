@@ -140,23 +140,15 @@ class Atomic:
         self.machine = machine
         self.name = name
         self.value = value
-        self.copies = 0  # bit mask of the CPUs that have the line
+        self.lines: dict[int, int] = {}  # its one cache line: a bit mask of the CPUs that have it
         self.watchers: list[Context] = []
         self.vc: dict[int, int] | None = None
 
     @coroutine
     def _pay(self, write: bool) -> Wait:
-        machine = self.machine
-        cpu = machine.sched.current.cpu_id
-        if cpu < 0:  # a device: it owns no cache lines, and what it writes is in nobody's cache any more
-            self.copies = 0 if write else self.copies
-        elif machine.costs.atomic or machine.costs.line_near:
-            have, bit, cost = self.copies, 1 << cpu, machine.costs.atomic if write else 0
-            if (have and not have & bit) or (write and have not in (0, bit)):
-                cost += machine.sched.line_between(cpu, have)
-            self.copies = bit if write else have | bit
-            if cost and not (machine.sched.alone and machine.sched.skip(cost)):
-                yield cost
+        cost = self.machine.sched.line(self.lines, 0, write, self.machine.costs.atomic if write else 0)
+        if cost:
+            yield cost
 
     @coroutine
     def load(self) -> Generator[int | None, None, int]:
@@ -204,7 +196,7 @@ class Atomic:
     def relax_while(self, seen: int) -> Wait:
         """`cpu_relax` in a loop while the value is `seen`; the CPU stays busy."""
         while self.value == seen:
-            self.copies |= 1 << max(self.machine.sched.current.cpu_id, 0)
+            self.machine.sched.line(self.lines, 0, False, 0)
             self.watchers.append(self.machine.sched.current)
             yield from self.machine.sched.busy_wait(self.name)
 

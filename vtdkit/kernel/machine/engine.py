@@ -131,9 +131,9 @@ class Engine:
 
     def call_in(self, ns: int, function: Callable[[], object], name: str = "timer") -> Callable[[], None]:
         """Call a plain function in `ns` nanoseconds; returns a function that cancels the call."""
-        known = self.machine.check.known_here()
+        known = self.machine.check.order.snapshot(self.current)
         context = self.reuse(name, AGENT)
-        self.machine.check.follow(context, known)
+        self.machine.check.order.begin(context, known)
         entry = (self.now + max(ns, 1), context.id, context)
         live = True
 
@@ -218,7 +218,7 @@ class Engine:
             self.loop()
         finally:
             self.current, self.alone = self.boot, False
-            self.machine.check.stands_still(self.boot, self.contexts)
+            self.machine.check.order.settle(self.boot, self.contexts)
 
     def run_until(self, until: int) -> None:
         """Run until virtual time is `until` (ns). Raises ValueError for a time that has passed."""

@@ -52,6 +52,21 @@ class Scheduler(Engine):
             return self.costs.line_near
         return self.costs.line_far
 
+    def line(self, lines: dict[int, int], number: int, write: bool, cost: int) -> int:
+        """The running context reads or writes a cache line; `lines` has the CPUs that have a copy, as bit
+        masks. The ns that are still to be waited, `cost` with them.
+        """
+        cpu = self.current.cpu_id
+        if cpu < 0:  # a device owns no cache lines, and what it writes is in nobody's cache any more
+            if write:
+                lines.pop(number, None)
+            return 0
+        bit, have = 1 << cpu, lines.get(number, 0)
+        lines[number] = bit if write else have | bit
+        if have != bit and ((write and have) or (have and not have & bit)):
+            cost += self.line_between(cpu, have)
+        return 0 if not cost or (self.alone and self.skip(cost)) else cost
+
     def _note(self, context: Context, kind: int, obj: int = 0) -> None:
         """Record what becomes of a context; what is no CPU's work has no row in a timeline."""
         if context.cpu_id >= 0:
@@ -209,14 +224,14 @@ class Scheduler(Engine):
 
     def interrupt(self, cpu: Cpu, name: str, handler: Handler) -> None:
         """A hard interrupt reaches `cpu` now: it runs at once, or when interrupts come back on."""
-        cpu.irqs.append((name, handler, self.machine.check.known_here()))
+        cpu.irqs.append((name, handler, self.machine.check.order.snapshot(self.current)))
         self._came_up(cpu)
 
     def raise_softirq(self, cpu: Cpu, name: str, handler: Handler) -> None:
         """A softirq becomes pending on `cpu`: it runs after the present interrupt, or when
         bottom halves are on.
         """
-        cpu.softirqs.append((name, handler, self.machine.check.known_here()))
+        cpu.softirqs.append((name, handler, self.machine.check.order.snapshot(self.current)))
         self._came_up(cpu)
 
     def _came_up(self, cpu: Cpu) -> None:
@@ -247,7 +262,7 @@ class Scheduler(Engine):
         if below is not None and not below.suspended:
             self._suspend(below)
         context = self.reuse(name, kind)
-        self.machine.check.follow(context, known)
+        self.machine.check.order.begin(context, known)
         context.below = below
         context.cpu, context.cpu_id = cpu, cpu.id
         context.coro = handler()

@@ -84,15 +84,15 @@ class Statistics:
         contexts = machine.sched.contexts
         return Trace(
             self.recorder.copy(),
-            [context.name for context in contexts],
-            self.object_names,
-            self.recorder.sites,
+            tuple(context.name for context in contexts),
+            tuple(self.object_names),
+            tuple(self.recorder.sites),
             len(machine.sched.cpus),
             machine.sched.now,
             tuple(machine.check.findings),
-            self.marks,
-            self.object_kinds,
-            [context.kind for context in contexts],
+            tuple(self.marks),
+            tuple(self.object_kinds),
+            tuple(context.kind for context in contexts),
         )
 
     def lock_stat(self) -> LockStatTable:

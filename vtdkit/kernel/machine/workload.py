@@ -14,7 +14,7 @@ Example::
     ...         await machine.work(100)
     >>> load = closed_loop(machine, critical, threads=2, think=300, count=10)
     >>> _ = machine.simulate()
-    >>> load.result()
+    >>> load
     20 done in 4100 ns: 4.878 million/s, response 105.0 ns on average, 200 ns at most
 
 Little's law holds to the nanosecond: `thread_time` is `think_total` plus the sum of all responses.
@@ -25,7 +25,6 @@ from __future__ import annotations
 import random
 from array import array
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -35,43 +34,11 @@ Body = Callable[[int], Coroutine[Any, Any, Any]]
 Draw = Callable[[random.Random], int]  #: a time in ns, drawn from a stream of random numbers
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class LoadResult:
-    """What a load did, times in ns.
-
-    `done` pieces of work within `elapsed`; `responses` how long each took, in order of completion;
-    `think_total` the pauses; `thread_time` how long the threads existed, all together; `by_thread` pieces
-    done by each.
-    """
-
-    done: int
-    elapsed: int
-    responses: Sequence[int]
-    think_total: int = 0
-    thread_time: int = 0
-    by_thread: tuple[int, ...] = ()
-
-    @property
-    def response_mean(self) -> float:
-        """The average response; 0 if nothing was done."""
-        return sum(self.responses) / self.done if self.done else 0.0
-
-    @property
-    def throughput(self) -> float:
-        """Pieces of work a second."""
-        return self.done * 1e9 / self.elapsed if self.elapsed else 0.0
-
-    def __repr__(self) -> str:
-        return (
-            f"{self.done} done in {self.elapsed} ns: {self.throughput / 1e6:.3f} million/s, response "
-            f"{self.response_mean:.1f} ns "
-            f"on average, {max(self.responses, default=0)} ns at most"
-        )
-
-
 class Load:
-    """A load that was put on a machine; ask for its `result` after the machine has run. Guards:
-    its own threads only.
+    """A load on a machine, and what it has done so far; times in ns. Guards: changed by its own threads only.
+
+    `responses` how long each piece of work took, in order of completion; `think_total` the pauses;
+    `thread_time` how long the threads existed, all together; `by_thread` pieces done by each.
     """
 
     def __init__(self, machine: Machine, threads: int) -> None:
@@ -81,11 +48,26 @@ class Load:
         self.think_total = self.thread_time = 0
         self.by_thread = [0] * threads
 
-    def result(self) -> LoadResult:
-        """What it has done so far."""
-        elapsed, by_thread = self.ended - self.began, tuple(self.by_thread)
-        done = len(self.responses)
-        return LoadResult(done, elapsed, self.responses, self.think_total, self.thread_time, by_thread)
+    @property
+    def elapsed(self) -> int:
+        """From when it was put on the machine to when its last thread ended."""
+        return self.ended - self.began
+
+    @property
+    def response_mean(self) -> float:
+        """The average response; 0 if nothing was done."""
+        return sum(self.responses) / len(self.responses) if self.responses else 0.0
+
+    @property
+    def throughput(self) -> float:
+        """Pieces of work a second."""
+        return len(self.responses) * 1e9 / self.elapsed if self.elapsed else 0.0
+
+    def __repr__(self) -> str:
+        return (
+            f"{len(self.responses)} done in {self.elapsed} ns: {self.throughput / 1e6:.3f} million/s, "
+            f"response {self.response_mean:.1f} ns on average, {max(self.responses, default=0)} ns at most"
+        )
 
 
 def closed_loop(

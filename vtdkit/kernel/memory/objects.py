@@ -31,7 +31,7 @@ from sys import _getframe
 from types import FunctionType, coroutine
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from vtdkit.kernel.checkers.races import Cell
+from vtdkit.kernel.checkers.races import Cell, WordClock
 from vtdkit.kernel.record.sites import ANYWHERE, Spot, here
 
 if TYPE_CHECKING:
@@ -108,9 +108,7 @@ class KObject:
         self.sched, self.check = machine.sched, machine.check
         self.label = label or type(self).__name__
         self.cells = {name: Cell(value) for name, value in self.__shared__.items()}
-        self.released: dict[
-            str, dict[int, int] | None
-        ] = {}  # what the last store_release of a field published
+        self.released: dict[str, WordClock] = {}  # what the last store_release of a field published
         self.freed: Spot | None = None
         self.allocated: Spot | None = None
         self.serial = self.check.new_object(self)
@@ -156,7 +154,7 @@ class KObject:
         """
         value = yield from self.read_once(field)
         if field in self.released:
-            self.check.order.observe_clock(self.sched.current, self.released[field])
+            self.check.order.observe(self.sched.current, self.released[field])
         return value
 
     @coroutine
@@ -164,7 +162,8 @@ class KObject:
         """`smp_store_release`, `rcu_assign_pointer`: a marked write, the other half of `load_acquire`."""
         for field, value in values.items():
             yield from self.write_once(**{field: value})
-            self.released[field] = self.check.order.snapshot(self.sched.current)
+            self.released[field] = WordClock()
+            self.check.order.publish(self.sched.current, self.released[field])
 
     def _access(self, field: str, write: bool, marked: bool, place: Spot) -> Any:
         if field not in self.__shared__:

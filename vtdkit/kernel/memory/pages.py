@@ -78,7 +78,7 @@ class Page:
         context = machine.sched.current
         cpu = context.cpu_id
         if cpu >= 0 and not self.lines.get(index >> 3, 0) >> cpu & 1:
-            cost = self._fetch(index)
+            cost = machine.sched.line(self.lines, index >> 3, False, 0)
             if cost:
                 yield cost
         if self.freed is not None or index >> 9:
@@ -98,7 +98,7 @@ class Page:
         """
         cpu = self.machine.sched.current.cpu_id
         if cpu < 0 or self.lines.get(index >> 3) != 1 << cpu:
-            cost = self._own(index, 0)
+            cost = self.machine.sched.line(self.lines, index >> 3, True, 0)
             if cost:
                 return self._store_after(cost, index, value, keep)
         if self.freed is not None or self.watchers or index >> 9:
@@ -177,7 +177,7 @@ class Page:
     def _modify(self, index: int, change: Callable[[int], int]) -> Generator[int | None, None, int]:
         """Any read-modify-write of one word in one step, fully ordered; returns what the word was before."""
         machine = self.machine
-        cost = self._own(index, machine.costs.atomic)
+        cost = machine.sched.line(self.lines, index >> 3, True, machine.costs.atomic)
         if cost:
             yield cost
         found = self._put(index, change)
@@ -227,7 +227,7 @@ class Page:
         `enough()`, if given, ends the wait too; it is looked at again when somebody calls `nudge`.
         """
         machine = self.machine
-        self._fetch(index)
+        machine.sched.line(self.lines, index >> 3, False, 0)
         while self.words[index] == seen and not (enough is not None and enough()):
             self.watchers.setdefault(index, []).append(machine.sched.current)
             yield from machine.sched.busy_wait(f"{self.name}[{index}]")
@@ -242,39 +242,6 @@ class Page:
         """Have everybody who spins on a word of this page look again."""
         for index in list(self.watchers):
             self.changed(index)
-
-    # -- cache lines ---------------------------------------------------------
-
-    def _fetch(self, index: int) -> int:
-        """Share the line of a word; the ns that are still to be waited for it (devices
-        own no cache lines).
-        """
-        machine = self.machine
-        cpu = machine.sched.current.cpu_id
-        line = index >> 3
-        have = self.lines.get(line, 0)
-        if cpu < 0 or have >> cpu & 1:
-            return 0
-        self.lines[line] = have | 1 << cpu
-        if not have:
-            return 0
-        cost = machine.sched.line_between(cpu, have)
-        return 0 if machine.sched.alone and machine.sched.skip(cost) else cost
-
-    def _own(self, index: int, cost: int) -> int:
-        """Have the line of a word alone, for `cost` on top; the ns that are still to be waited."""
-        machine = self.machine
-        cpu = machine.sched.current.cpu_id
-        if cpu < 0:
-            self.lines.pop(index >> 3, None)
-            return 0
-        line = index >> 3
-        have = self.lines.get(line, 0)
-        if have != 1 << cpu:
-            self.lines[line] = 1 << cpu
-            if have:
-                cost += machine.sched.line_between(cpu, have)
-        return 0 if not cost or (machine.sched.alone and machine.sched.skip(cost)) else cost
 
     def __repr__(self) -> str:
         used = sum(word != 0 for word in self.words)

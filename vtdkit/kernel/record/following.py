@@ -10,7 +10,6 @@ was taken before the cut is unknown.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 from .record import (
@@ -20,7 +19,6 @@ from .record import (
     IRQ_EXIT,
     IRQ_OFF,
     IRQ_ON,
-    KINDS,
     RELEASE,
     RUN,
     SLEEP,
@@ -30,6 +28,8 @@ from .record import (
 )
 
 NOBODY = -1
+ON_AND_OFF = (RUN, SLEEP, END, IRQ_ENTER, IRQ_EXIT)  #: who has a CPU
+DOING = (SPIN, ACQUIRE, RELEASE, IRQ_OFF, IRQ_ON, WAIT, WAIT_END)  #: what whoever has it does
 
 
 class Wanted(NamedTuple):
@@ -84,93 +84,57 @@ class Following:
         self.threads = [Thread() for _ in range(contexts)]
         self.tasks = [NOBODY] * cpus
         self.handlers: list[list[int]] = [[] for _ in range(cpus)]
-        steps: dict[int, Callable[[int, int, int, int, int], Hold | None]] = {
-            RUN: self._run,
-            SLEEP: self._sleep,
-            END: self._end,
-            SPIN: self._spin,
-            ACQUIRE: self._acquire,
-            RELEASE: self._release,
-            IRQ_OFF: self._irqs_off,
-            IRQ_ON: self._irqs_on,
-            IRQ_ENTER: self._enter,
-            IRQ_EXIT: self._exit,
-            WAIT: self._wait,
-            WAIT_END: self._wait_end,
-        }
-        self._steps = [steps.get(kind) for kind in range(len(KINDS))]
 
     def event(self, time: int, cpu: int, context: int, kind: int, obj: int, place: int) -> Hold | None:
         """Take in one event; what it ended: a hold on a lock, or a time with interrupts off."""
-        step = self._steps[kind]
-        return step(time, cpu, context, obj, place) if step is not None else None
+        if kind in ON_AND_OFF:
+            self._switch(cpu, context, kind)
+            return None
+        if kind not in DOING:
+            return None
+        if not self.handlers[cpu] and self.tasks[cpu] != context:
+            self._switch(cpu, context, RUN)  # nothing told that it runs, but it does something: it runs
+        thread = self.threads[context]
+        if kind == SPIN:
+            thread.wanted, thread.slept = Wanted(obj, time, place, cpu), False
+        elif kind == ACQUIRE:
+            wanted, thread.wanted = thread.wanted, None
+            asked = wanted.asked if wanted is not None and wanted.object == obj else time
+            thread.held.append(Hold(obj, asked, time, place, cpu))
+            thread.keys += (obj,)
+        elif kind == RELEASE:
+            # not always the innermost one; one that was taken before the record began is unknown
+            for i in range(len(thread.keys) - 1, -1, -1):
+                if thread.keys[i] == obj:
+                    thread.keys = thread.keys[:i] + thread.keys[i + 1 :]
+                    return thread.held.pop(i)
+        elif kind == IRQ_OFF:
+            thread.off = thread.off or Hold(0, time, time, place, cpu)
+        elif kind == IRQ_ON:
+            off, thread.off = thread.off, None
+            return off
+        else:
+            thread.word = obj if kind == WAIT else -1
+        return None
+
+    def _switch(self, cpu: int, context: int, kind: int) -> None:
+        """A CPU is given to a context, or given up by it."""
+        if kind == RUN:
+            if context in self.tasks:
+                self.tasks[self.tasks.index(context)] = NOBODY
+            self.tasks[cpu] = context
+        elif kind == IRQ_ENTER:
+            self.threads[context] = Thread()  # a handler's context is used again by the next interrupt
+            self.handlers[cpu].append(context)
+        elif kind == IRQ_EXIT:
+            if context in self.handlers[cpu]:
+                self.handlers[cpu].remove(context)
+        else:
+            self.threads[context].slept |= kind == SLEEP
+            if self.tasks[cpu] == context:
+                self.tasks[cpu] = NOBODY
 
     def on(self, cpu: int) -> int:
         """The context that has a CPU: the innermost handler, or the thread; NOBODY if it is idle."""
         handlers = self.handlers[cpu]
         return handlers[-1] if handlers else self.tasks[cpu]
-
-    # -- events: each takes time, cpu, context, object, place
-
-    def _run(self, time: int, cpu: int, context: int, obj: int, place: int) -> None:
-        if context in self.tasks:
-            self.tasks[self.tasks.index(context)] = NOBODY
-        self.tasks[cpu] = context
-
-    def _sleep(self, time: int, cpu: int, context: int, obj: int, place: int) -> None:
-        self.threads[context].slept = True
-        self._end(time, cpu, context, obj, place)
-
-    def _end(self, time: int, cpu: int, context: int, obj: int, place: int) -> None:
-        if self.tasks[cpu] == context:
-            self.tasks[cpu] = NOBODY
-
-    def _spin(self, time: int, cpu: int, context: int, obj: int, place: int) -> None:
-        thread = self._seen(cpu, context)
-        thread.wanted, thread.slept = Wanted(obj, time, place, cpu), False
-
-    def _acquire(self, time: int, cpu: int, context: int, obj: int, place: int) -> None:
-        thread = self._seen(cpu, context)
-        wanted, thread.wanted = thread.wanted, None
-        asked = wanted.asked if wanted is not None and wanted.object == obj else time
-        thread.held.append(Hold(obj, asked, time, place, cpu))
-        thread.keys += (obj,)
-
-    def _release(self, time: int, cpu: int, context: int, obj: int, place: int) -> Hold | None:
-        thread = self._seen(cpu, context)
-        for i in range(len(thread.held) - 1, -1, -1):
-            if thread.held[i].object == obj:
-                hold = thread.held.pop(i)
-                thread.keys = thread.keys[:i] + thread.keys[i + 1 :]
-                return hold
-        return None
-
-    def _irqs_off(self, time: int, cpu: int, context: int, obj: int, place: int) -> None:
-        thread = self._seen(cpu, context)
-        if thread.off is None:
-            thread.off = Hold(0, time, time, place, cpu)
-
-    def _irqs_on(self, time: int, cpu: int, context: int, obj: int, place: int) -> Hold | None:
-        thread = self._seen(cpu, context)
-        off, thread.off = thread.off, None
-        return off
-
-    def _enter(self, time: int, cpu: int, context: int, obj: int, place: int) -> None:
-        self.threads[context] = Thread()  # a handler's context is used again by the next interrupt
-        self.handlers[cpu].append(context)
-
-    def _exit(self, time: int, cpu: int, context: int, obj: int, place: int) -> None:
-        if context in self.handlers[cpu]:
-            self.handlers[cpu].remove(context)
-
-    def _wait(self, time: int, cpu: int, context: int, obj: int, place: int) -> None:
-        self._seen(cpu, context).word = obj
-
-    def _wait_end(self, time: int, cpu: int, context: int, obj: int, place: int) -> None:
-        self._seen(cpu, context).word = -1
-
-    def _seen(self, cpu: int, context: int) -> Thread:
-        """The thread that did something: if nothing told that it runs, it runs."""
-        if not self.handlers[cpu] and self.tasks[cpu] != context:
-            self._run(0, cpu, context, 0, 0)
-        return self.threads[context]

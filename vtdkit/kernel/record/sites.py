@@ -1,9 +1,8 @@
 """Places in source: where a lock was taken, a page freed, a word written.
 
-On the hot path a place is a `Spot`, one object for each place that is ever used, found by the
-instruction's offset; `site` turns it into something readable when somebody looks. The name of a place is
-its function's, which for a driver is the kernel's own function name. A table of spots that belongs to one
-lock class also counts what happened there.
+On the hot path a place is a `Spot`, one object for each place that is ever used; `site` turns it into
+something readable when somebody looks. The name of a place is its function's, which for a driver is the
+kernel's own function name. A table of spots that belongs to one lock class also counts what happened there.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ class Spot:
     """One place: the code object and the offset of the instruction.
 
     Where locks are taken it also says what happened there: `waits` and `holds` are the nanoseconds of
-    each wait and each hold since the statistics were last folded (`lockbase.LockLog`), `waited` counts
+    each wait and each hold since the statistics were last folded (`locks.log.LockLog`), `waited` counts
     the waits before that, `blocked` those who waited for a lock taken here.
     """
 
@@ -59,40 +58,8 @@ class Spot:
 
 
 class Spots:
-    """A table of spots by instruction offset; offsets that clash are told apart by their code object.
-
-    The hot path is `spot = spots.table[frame.f_lasti]`, and `spots.at(frame)` where there is none or
-    its code is another.
-    """
-
-    __slots__ = ("clashes", "table")
-
-    def __init__(self) -> None:
-        self.table: dict[int, Spot] = {}
-        self.clashes: dict[tuple[int, int], Spot] = {}
-
-    def at(self, frame: FrameType) -> Spot:
-        """The spot where `frame` is now."""
-        code, offset = frame.f_code, frame.f_lasti
-        try:
-            spot = self.table[offset]
-        except KeyError:
-            spot = self.table[offset] = Spot(code, offset)
-        if spot.code is code:
-            return spot
-        key = (id(code), offset)
-        if key not in self.clashes:
-            self.clashes[key] = Spot(code, offset)
-        return self.clashes[key]
-
-    def all(self) -> list[Spot]:
-        """Every spot."""
-        return [*self.table.values(), *self.clashes.values()]
-
-
-class Places:
-    """Spots of any code object, by one number made of both (a spot keeps its code object alive, so the
-    number stays its own).
+    """A table of spots, by one number made of code object and offset (a spot keeps its code object alive, so
+    the number stays its own). Each lock class has one of its own, for its statistics.
     """
 
     __slots__ = ("table",)
@@ -109,14 +76,10 @@ class Places:
 
     def spot(self, code: CodeType, offset: int) -> Spot:
         """The spot at this instruction."""
-        key = id(code) << 16 | offset
-        spot = self.table.get(key)
-        if spot is None:
-            spot = self.table[key] = Spot(code, offset)
-        return spot
+        return self.table.setdefault(id(code) << 16 | offset, Spot(code, offset))
 
 
-ANYWHERE = Places()  #: places that belong to no lock class: allocations, frees, accesses
+ANYWHERE = Spots()  #: places that belong to no lock class: allocations, frees, accesses
 
 
 def here(depth: int = 1) -> Spot:

@@ -1,8 +1,7 @@
 """The record of a run: what happened, when, on which CPU, to what. Figures and widgets are functions of it.
 
-A `Trace` gives what a `Recorder` collected as columns or as `Event` values, filters and slices them (quickly
-where numpy is installed, without it all the same), and is read as stretches of time (`spans`) or by a trace
-viewer (`perfetto`).
+A `Trace` gives what a `Recorder` collected as columns or as `Event` values, filters and slices them, and is
+read as stretches of time (`spans`) or by a trace viewer (`perfetto`).
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import json
 from array import array
 from bisect import bisect_left
 from collections.abc import Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -44,6 +43,7 @@ class Event:
         return f"{self.time:>10} ns  CPU{self.cpu}  {self.context:<16} {self.kind:<9} {self.object}{where}"
 
 
+@dataclass(frozen=True, repr=False, eq=False)
 class Trace:
     """What a run recorded: a sequence of `Event`, in order of time.
 
@@ -53,29 +53,16 @@ class Trace:
     that "mark" events number.
     """
 
-    def __init__(
-        self,
-        columns: Columns,
-        contexts: Sequence[str],
-        objects: Sequence[str],
-        sites: Sequence[Site],
-        cpus: int,
-        end: int,
-        findings: Sequence[Finding] = (),
-        marks: Sequence[str] = (),
-        kinds: Sequence[str] = (),
-        context_kinds: Sequence[str] = (),
-    ) -> None:
-        self.columns = columns
-        self.contexts = tuple(contexts)
-        self.objects = tuple(objects)
-        self.sites = tuple(sites)
-        self.cpus = cpus
-        self.end = end
-        self.findings = tuple(findings)
-        self.marks = tuple(marks)
-        self.kinds = tuple(kinds)
-        self.context_kinds = tuple(context_kinds)
+    columns: Columns
+    contexts: Sequence[str]
+    objects: Sequence[str]
+    sites: Sequence[Site]
+    cpus: int
+    end: int
+    findings: Sequence[Finding] = ()
+    marks: Sequence[str] = ()
+    kinds: Sequence[str] = ()
+    context_kinds: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.columns[0])
@@ -94,7 +81,7 @@ class Trace:
 
     def __getitem__(self, index: int | slice) -> Event | Trace:
         if isinstance(index, slice):
-            return self._with(tuple(column[index] for column in self.columns))
+            return replace(self, columns=tuple(column[index] for column in self.columns))
         if not -len(self) <= index < len(self):
             raise IndexError(f"event {index} of a trace of {len(self)}")
         return self._event(tuple(column[index] for column in self.columns))
@@ -114,8 +101,7 @@ class Trace:
         """
         return zip(*self.columns, strict=True)
 
-    # -- parts
-    # -----------------------------------------------------------------------------------------------------
+    # -- parts ---------------------------------------------------------------
 
     def where(
         self,
@@ -143,51 +129,17 @@ class Trace:
             wanted["object"] = {i for i, name in enumerate(self.objects) if object in name}
         if context:
             wanted["context"] = {i for i, name in enumerate(self.contexts) if context in name}
-        return self._select(wanted) if wanted else self
+        keep = [True] * len(self)
+        for name, allowed in wanted.items():
+            keep = [kept and value in allowed for kept, value in zip(keep, self.column(name), strict=True)]
+        return replace(self, columns=tuple(array(c.typecode, compress(c, keep)) for c in self.columns))
 
     def between(self, start: int, end: int) -> Trace:
         """The events with `start <= time < end` (nanoseconds)."""
         times = self.columns[0]
         return self[bisect_left(times, start) : bisect_left(times, end)]
 
-    def _select(self, wanted: dict[str, Any]) -> Trace:
-        try:
-            import numpy as np
-        except ImportError:
-            keep = [True] * len(self)
-            for name, allowed in wanted.items():
-                keep = [
-                    kept and value in allowed for kept, value in zip(keep, self.column(name), strict=True)
-                ]
-            return self._with(tuple(array(c.typecode, compress(c, keep)) for c in self.columns))
-        mask = np.ones(len(self), dtype=bool)
-        arrays = {
-            name: np.frombuffer(column, dtype=column.typecode)
-            for name, column in zip(COLUMNS, self.columns, strict=True)
-        }
-        for name, allowed in wanted.items():
-            mask &= np.isin(arrays[name], sorted(allowed))
-        parts = (
-            array(c.typecode, arrays[n][mask].tobytes()) for n, c in zip(COLUMNS, self.columns, strict=True)
-        )
-        return self._with(tuple(parts))
-
-    def _with(self, columns: Columns) -> Trace:
-        return Trace(
-            columns,
-            self.contexts,
-            self.objects,
-            self.sites,
-            self.cpus,
-            self.end,
-            self.findings,
-            self.marks,
-            self.kinds,
-            self.context_kinds,
-        )
-
-    # -- other forms
-    # -----------------------------------------------------------------------------------------------
+    # -- other forms ---------------------------------------------------------------
 
     def spans(self) -> list[Span]:
         """Stretches of time on each CPU: running, spinning, holding, ... (`spans.spans_of`)."""

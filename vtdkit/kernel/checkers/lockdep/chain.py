@@ -16,24 +16,20 @@ interrupt is a context of its own and starts at its own root, whatever it interr
 """
 
 from collections.abc import Hashable, Iterator, Sequence
+from typing import NamedTuple
 
 from .classes import LockClass, WaitType
 from .keys import IRQSTATES, Taken, how, unpack
 from .report import Held
 
 
-class ContextKind:
+class ContextKind(NamedTuple):
     """The kind of context that starts a chain: which interrupt it is, if any, and how its locks may wait."""
 
-    __slots__ = ("in_hardirq", "in_softirq", "name", "wait")
-
-    def __init__(
-        self, name: str, wait: WaitType, *, in_hardirq: bool = False, in_softirq: bool = False
-    ) -> None:
-        self.name = name
-        self.wait = wait
-        self.in_hardirq = in_hardirq
-        self.in_softirq = in_softirq
+    name: str
+    wait: WaitType
+    in_hardirq: bool = False
+    in_softirq: bool = False
 
 
 CONTEXTS: dict[str, ContextKind] = {
@@ -110,7 +106,3 @@ class Chain:
             Held(lock.name, how(node.taken.read, node.taken.trylock), place)
             for (node, lock), place in zip(nodes, self.places(sites), strict=True)
         )
-
-    def __repr__(self) -> str:
-        held = " -> ".join(lock.lock for lock in self.held())
-        return f"<Chain {self.context.name}: {held or 'nothing held'}>"

@@ -99,13 +99,10 @@ class LockClass:
         self.before: dict[int, Edge] = {}
 
     def key(self, read: int = EXCLUSIVE, *, trylock: bool = False) -> int:
-        """The key for taking a lock of this class this way. Raises ValueError for an unknown `read`."""
+        """The key for taking a lock of this class this way."""
         return pack(self.id, read, trylock=trylock)
 
     @property
     def characters(self) -> str:
         """The usage characters, e.g. `-.+.`; see `usage.characters`."""
         return usage.characters(self.usage)
-
-    def __repr__(self) -> str:
-        return f"LockClass({self.name}){{{self.characters}}}"

@@ -46,20 +46,18 @@ class Attempt:
 
 
 class Findings:
-    """Hands each distinct problem to `sink` once. `count` says how many there were."""
+    """Hands each distinct problem to `sink` once."""
 
-    __slots__ = ("_seen", "_sink", "count")
+    __slots__ = ("_seen", "_sink")
 
     def __init__(self, sink: Callable[[Report], None]) -> None:
         self._sink = sink
         self._seen: set[tuple[Hashable, ...]] = set()
-        self.count = 0
 
     def once(self, problem: tuple[Hashable, ...], build: Callable[[], Report]) -> None:
         """Report what `build` makes, unless `problem` was reported before."""
         if problem not in self._seen:
             self._seen.add(problem)
-            self.count += 1
             self._sink(build())
 
 

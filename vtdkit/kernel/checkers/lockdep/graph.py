@@ -18,6 +18,7 @@ was reported when it closed. Source of the rules: Documentation/locking/lockdep-
 
 from collections import deque
 from collections.abc import Callable, Hashable
+from typing import NamedTuple
 
 from .classes import LockClass
 from .keys import EXCLUSIVE, RECURSIVE
@@ -68,14 +69,11 @@ _Node = tuple[int, bool]
 _Trail = dict[_Node, tuple[_Node, Edge, int] | None]
 
 
-class Path:
+class Path(NamedTuple):
     """What a search found: where it ended, and the links, in the order in which locks are taken."""
 
-    __slots__ = ("end", "links")
-
-    def __init__(self, end: LockClass, links: tuple[Link, ...]) -> None:
-        self.end = end
-        self.links = links
+    end: LockClass
+    links: tuple[Link, ...]
 
 
 def find(

@@ -39,9 +39,7 @@ class Taken(NamedTuple):
 
 
 def pack(class_id: int, read: int = EXCLUSIVE, *, trylock: bool = False) -> int:
-    """The key for taking class `class_id` this way. Raises ValueError for a way that does not exist."""
-    if read not in (EXCLUSIVE, READ, RECURSIVE):
-        raise ValueError(f"read must be EXCLUSIVE (0), READ (1) or RECURSIVE (2), not {read!r}")
+    """The key for taking class `class_id` this way."""
     return class_id << _CLASS_SHIFT | (_TRYLOCK if trylock else 0) | read
 
 

@@ -67,11 +67,6 @@ class Lockdep:
         self.chains = 0
         """How many different chains were seen: so often, and no more, was the order of locks checked."""
 
-    @property
-    def problems(self) -> int:
-        """How many distinct problems were reported."""
-        return self._findings.count
-
     def lock_class(self, name: str, *, subclass: int = 0, kind: str = "spinlock") -> LockClass:
         """The class of this name and subclass, made when first asked for.
 

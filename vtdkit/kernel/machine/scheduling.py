@@ -63,7 +63,7 @@ class Scheduler(Engine):
             return 0
         bit, have = 1 << cpu, lines.get(number, 0)
         lines[number] = bit if write else have | bit
-        if have != bit and ((write and have) or (have and not have & bit)):
+        if have and (have != bit if write else not have & bit):
             cost += self.line_between(cpu, have)
         return 0 if not cost or (self.alone and self.skip(cost)) else cost
 

@@ -43,7 +43,6 @@ def faulted(pc: Computer, address: str = "00:03.0", iova: int = 0x70AD5000) -> l
     """What one bad DMA leaves in the log."""
     pc.driver.log.clear()
     pc.dma(address, iova, "read")
-    pc.machine.advance(1_000_000)
     return pc.driver.log
 
 
@@ -71,7 +70,6 @@ def test_a_fault_in_legacy_mode_is_line_by_line_as_the_report_of_august_2022_has
     pc.map(pc.domain_of("00:03.0"), 0, 0x5000000, prot=1)
     pc.driver.log.clear()
     pc.dma("00:03.0", 0, "write")
-    pc.machine.advance(1_000_000)
     assert [re.sub(r"0x\w{16}", "0x16", line) for line in pc.driver.log] == [
         "DMAR: DRHD: handling fault status reg 2",
         "DMAR: [DMA Write NO_PASID] Request device [00:03.0] fault addr 0x0 [fault reason 0x05] "
@@ -118,13 +116,11 @@ def test_ten_messages_in_five_seconds_the_status_line_and_the_last_look_among_th
     pc = Computer(devices=["00:03.0"])
     for _ in range(6):
         pc.dma("00:03.0", 0x10000, "read")
-        pc.machine.advance(1_000_000)
     assert sum("DRHD" in line for line in pc.driver.log) == 4
     assert sum("Request device" in line for line in pc.driver.log) == 3
     assert not pc.hardware[0].unit.read(defs.DMAR_FSTS_REG) & defs.DMA_FSTS_PPF  # cleared all the same
     pc.machine.advance(5_000_000_001)
     pc.dma("00:03.0", 0x10000, "read")
-    pc.machine.advance(1_000_000)
     assert sum("Request device" in line for line in pc.driver.log) == 4
 
 

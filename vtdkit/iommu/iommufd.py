@@ -18,6 +18,7 @@ allowed and reserved ranges.
 from __future__ import annotations
 
 from bisect import insort
+from collections.abc import Sequence
 
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.kernel.memory.objects import KObject, shared
@@ -139,7 +140,7 @@ class io_pagetable(KObject):
             await self.machine.kfree(pages)
             return area
         async with self.domains_rwsem.read():
-            error = await self.iopt_area_fill_domains(area, pages)
+            error = await self.iopt_area_fill_domains(area, pages, self.domains)
             if not error:
                 async with self.iova_rwsem.write():
                     area.pages = pages
@@ -170,37 +171,46 @@ class io_pagetable(KObject):
                     if area.iova < iova or area.last > last:
                         return -ENOENT, unmapped
                     area.pages = None
-                await self.iopt_area_unfill_domains(area, pages)
+                await self.iopt_area_unfill_domains(area, pages, self.domains)
                 unmapped += area.last - area.iova + 1
                 await self.iopt_abort_area(area)
                 await self.machine.kfree(pages)
 
-    async def iopt_area_fill_domains(self, area: iopt_area, pages: iopt_pages) -> int:
-        """Pin the pages and map them in every domain; without a domain nothing is pinned. 0 or an error,
-        and nothing is left.
+    async def iopt_area_fill_domains(
+        self, area: iopt_area, pages: iopt_pages, domains: Sequence[IommuDomain]
+    ) -> int:
+        """Map an area in some domains; the first that comes has the pages pinned. 0, or an error, and nothing
+        is left.
         """
-        domains: tuple[IommuDomain, ...] = self.domains
         if not domains:
             return 0
         async with pages.mutex:
-            error = await self._pin(pages)
+            pin = not pages.frames
+            error = await self._pin(pages) if pin else 0
             for number, domain in enumerate(domains if not error else ()):
                 error = await self._fill(area, pages, domain)
                 if error:
-                    for done in domains[:number]:
-                        await self.core.iommu_unmap(done, area.iova, area.last - area.iova + 1)
-                    await self._unpin(pages)
+                    await self._empty(area, pages, domains[:number], pin)
                     break
         return error
 
-    async def iopt_area_unfill_domains(self, area: iopt_area, pages: iopt_pages) -> None:
-        """Unmap an area in every domain and unpin its pages."""
-        domains: tuple[IommuDomain, ...] = self.domains
+    async def iopt_area_unfill_domains(
+        self, area: iopt_area, pages: iopt_pages, domains: Sequence[IommuDomain], last: bool = True
+    ) -> None:
+        """Unmap an area in some domains; with the `last` of them go the pins."""
         async with pages.mutex:
-            for domain in domains:
-                await self.core.iommu_unmap(domain, area.iova, area.last - area.iova + 1)
-            if domains:
-                await self._unpin(pages)
+            await self._empty(area, pages, domains, last)
+
+    async def _empty(
+        self, area: iopt_area, pages: iopt_pages, domains: Sequence[IommuDomain], unpin: bool
+    ) -> None:
+        """The body of both ways back. Caller holds `pages->mutex`."""
+        for domain in domains:
+            await self.core.iommu_unmap(domain, area.iova, area.last - area.iova + 1)
+        if unpin and pages.frames:
+            await pages.mm.unpin_user_pages(pages.frames)
+            await pages.mm.account_locked_vm(-pages.npages)
+            pages.frames = ()
 
     async def _pin(self, pages: iopt_pages) -> int:
         """Pin all pages of an area, a batch at a time. Caller holds `pages->mutex`."""
@@ -218,12 +228,6 @@ class io_pagetable(KObject):
         else:
             pages.frames = tuple(frames)
         return error
-
-    async def _unpin(self, pages: iopt_pages) -> None:
-        """Let go of an area's pages. Caller holds `pages->mutex`."""
-        await pages.mm.unpin_user_pages(pages.frames)
-        await pages.mm.account_locked_vm(-pages.npages)
-        pages.frames = ()
 
     async def _fill(self, area: iopt_area, pages: iopt_pages, domain: IommuDomain) -> int:
         """Map an area in one domain, each piece that is contiguous in memory at
@@ -254,18 +258,12 @@ class io_pagetable(KObject):
         async with self.domains_rwsem.write(), self.iova_rwsem.write():
             if any(other is domain for other in self.domains):
                 return -EEXIST
-            first = not self.domains
-            done: list[iopt_area] = []
+            first, done = not self.domains, list[iopt_area]()
             for area in self.filled():
-                async with area.pages.mutex:
-                    error = await self._pin(area.pages) if first else 0
-                    if not error:
-                        error = await self._fill(area, area.pages, domain)
-                        if error and first:
-                            await self._unpin(area.pages)
+                error = await self.iopt_area_fill_domains(area, area.pages, (domain,))
                 if error:
                     for other in done:
-                        await self._unfill(other, domain, first)
+                        await self.iopt_area_unfill_domains(other, other.pages, (domain,), first)
                     return error
                 done.append(area)
             self.domains = (*self.domains, domain)
@@ -276,19 +274,13 @@ class io_pagetable(KObject):
         async with self.domains_rwsem.write(), self.iova_rwsem.write():
             self.domains = tuple(other for other in self.domains if other is not domain)
             for area in self.filled():
-                await self._unfill(area, domain, not self.domains)
+                await self.iopt_area_unfill_domains(area, area.pages, (domain,), not self.domains)
 
     def filled(self) -> list[iopt_area]:
         """The areas that are there for good; the others see to their domains
         themselves. Caller holds `iova_rwsem`.
         """
         return [area for area in self.area_itree if area.pages is not None]
-
-    async def _unfill(self, area: iopt_area, domain: IommuDomain, unpin: bool) -> None:
-        async with area.pages.mutex:
-            await self.core.iommu_unmap(domain, area.iova, area.last - area.iova + 1)
-            if unpin:
-                await self._unpin(area.pages)
 
     # -- dirty pages ---------------------------------------------------------
 

@@ -146,11 +146,6 @@ class iova_domain(KObject):
         tree.remove(node)
         self.rbroot = tree
 
-    async def find_iova(self, pfn: int) -> iova | None:
-        """The range that contains a page frame."""
-        async with self.iova_rbtree_lock.irqsave():
-            return self.private_find_iova(pfn)
-
     async def free_iova(self, pfn: int) -> None:
         """Give back the range that contains a page frame."""
         async with self.iova_rbtree_lock.irqsave():
@@ -250,10 +245,7 @@ class iova_domain(KObject):
         """The page frames of the ranges that lie in caches, free for the next user."""
         rcaches = self.rcaches.of_order if self.rcaches is not None else []
         mags = [mag for rcache in rcaches for mag in rcache.peek("depot")]
-        of_cpus = [
-            c for rcache in rcaches if rcache.cpu_rcaches is not None for c in rcache.cpu_rcaches.of_cpu
-        ]
-        mags += [mag for c in of_cpus for mag in (c.peek("loaded"), c.peek("prev"))]
+        mags += [c.peek(which) for rcache in rcaches for c in rcache.of_cpu for which in ("loaded", "prev")]
         return sorted(pfn for mag in mags for pfn in mag.pfns)
 
     def __repr__(self) -> str:

@@ -17,7 +17,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vtdkit.kernel.machine.machine import Machine
-from vtdkit.kernel.memory.gfp import GFP, GFP_ATOMIC, GFP_KERNEL
+from vtdkit.kernel.memory.gfp import GFP_ATOMIC, GFP_KERNEL
 from vtdkit.kernel.memory.objects import KObject, shared
 
 from .errno import ENOMEM
@@ -57,27 +57,21 @@ class iova_cpu_rcache(KObject):
         self.lock = machine.spinlock("&cpu_rcache->lock")
 
 
-class percpu_rcaches(KObject):
-    """What `__alloc_percpu` gives one size class: an `iova_cpu_rcache` for each CPU. Written once."""
-
-    def __init__(self, machine: Machine) -> None:
-        super().__init__(machine, "iova_cpu_rcache (per CPU)")
-        self.of_cpu = [iova_cpu_rcache(machine) for _ in machine.cpus]
-
-
 class iova_rcache(KObject):
-    """`struct iova_rcache`: one size class. Guards: `lock`: `depot`. Written once: `cpu_rcaches`."""
+    """`struct iova_rcache`: one size class. Guards: `lock`: `depot`. Written once: `of_cpu`."""
 
     depot = shared(())  # full magazines; replaced, never changed in place
 
     def __init__(self, machine: Machine, order: int) -> None:
         super().__init__(machine, f"iova_rcache of {1 << order} pages")
         self.lock = machine.spinlock("&rcache->lock")
-        self.cpu_rcaches: percpu_rcaches | None = None
+        self.of_cpu = [iova_cpu_rcache(machine) for _ in machine.cpus]  # `__percpu *cpu_rcaches`
 
 
 class iova_rcaches(KObject):
-    """The array of all size classes, one allocation. Written once."""
+    """All size classes with what each CPU has of them: one allocation here, one for each class more in Linux.
+    Written once.
+    """
 
     def __init__(self, machine: Machine) -> None:
         super().__init__(machine, "iova_rcaches")
@@ -87,17 +81,6 @@ class iova_rcaches(KObject):
 def order_base_2(size: int) -> int:
     """The power of two that is enough for `size`: 0 for 1, 2 for 3 and 4."""
     return (size - 1).bit_length()
-
-
-async def iova_magazine_alloc(machine: Machine, gfp: GFP) -> iova_magazine | None:
-    """An empty magazine, or None."""
-    return await machine.kmalloc(iova_magazine, gfp=gfp)
-
-
-async def iova_magazine_free(machine: Machine, mag: iova_magazine | None) -> None:
-    """Free a magazine, not the ranges in it."""
-    if mag is not None:
-        await machine.kfree(mag)
 
 
 def iova_magazine_pop(mag: iova_magazine, limit_pfn: int) -> int:
@@ -121,17 +104,12 @@ async def iova_domain_init_rcaches(iovad: iova_domain) -> int:
     rcaches = iovad.rcaches = await machine.kmalloc(iova_rcaches)
     if rcaches is None:
         return -ENOMEM
-    for rcache in rcaches.of_order:
-        rcache.cpu_rcaches = await machine.kmalloc(percpu_rcaches)
-        if rcache.cpu_rcaches is None:
+    for cpu_rcache in [cpu_rcache for rcache in rcaches.of_order for cpu_rcache in rcache.of_cpu]:
+        cpu_rcache.loaded = await machine.kmalloc(iova_magazine, gfp=GFP_KERNEL)
+        cpu_rcache.prev = await machine.kmalloc(iova_magazine, gfp=GFP_KERNEL)
+        if cpu_rcache.loaded is None or cpu_rcache.prev is None:
             await free_iova_rcaches(iovad)
             return -ENOMEM
-        for cpu_rcache in rcache.cpu_rcaches.of_cpu:
-            cpu_rcache.loaded = await iova_magazine_alloc(machine, GFP_KERNEL)
-            cpu_rcache.prev = await iova_magazine_alloc(machine, GFP_KERNEL)
-            if cpu_rcache.loaded is None or cpu_rcache.prev is None:
-                await free_iova_rcaches(iovad)
-                return -ENOMEM
     return 0
 
 
@@ -141,14 +119,9 @@ async def free_iova_rcaches(iovad: iova_domain) -> None:
     if rcaches is None:
         return
     for rcache in rcaches.of_order:
-        if rcache.cpu_rcaches is None:
-            break
-        for cpu_rcache in rcache.cpu_rcaches.of_cpu:
-            await iova_magazine_free(machine, cpu_rcache.loaded)
-            await iova_magazine_free(machine, cpu_rcache.prev)
-        await machine.kfree(rcache.cpu_rcaches)
-        for mag in rcache.depot:
-            await iova_magazine_free(machine, mag)
+        magazines = [mag for cpu in rcache.of_cpu for mag in (cpu.loaded, cpu.prev) if mag is not None]
+        for mag in [*magazines, *rcache.depot]:
+            await machine.kfree(mag)
     await machine.kfree(rcaches)
     iovad.rcaches = None
 
@@ -169,8 +142,7 @@ async def iova_rcache_insert(iovad: iova_domain, pfn: int, size: int) -> bool:
 async def _iova_rcache_insert(iovad: iova_domain, rcache: iova_rcache, pfn: int) -> bool:
     """`__iova_rcache_insert`."""
     machine = iovad.machine
-    assert rcache.cpu_rcaches is not None
-    cpu_rcache = rcache.cpu_rcaches.of_cpu[machine.cpu()]
+    cpu_rcache = rcache.of_cpu[machine.cpu()]
     mag_to_free: iova_magazine | None = None
     can_insert = True
     async with cpu_rcache.lock.irqsave():
@@ -181,7 +153,7 @@ async def _iova_rcache_insert(iovad: iova_domain, rcache: iova_rcache, pfn: int)
                 cpu_rcache.prev, cpu_rcache.loaded = loaded, prev
                 loaded = prev
             else:
-                new_mag = await iova_magazine_alloc(machine, GFP_ATOMIC)
+                new_mag = await machine.kmalloc(iova_magazine, gfp=GFP_ATOMIC)
                 can_insert = new_mag is not None
                 if new_mag is not None:
                     mag_to_free = await depot_push(rcache, loaded)
@@ -190,7 +162,7 @@ async def _iova_rcache_insert(iovad: iova_domain, rcache: iova_rcache, pfn: int)
             loaded.pfns.append(pfn)
     if mag_to_free is not None:
         await iovad.iova_magazine_free_pfns(mag_to_free)
-        await iova_magazine_free(machine, mag_to_free)
+        await machine.kfree(mag_to_free)
     return can_insert
 
 
@@ -218,8 +190,7 @@ async def iova_rcache_get(iovad: iova_domain, size: int, limit_pfn: int) -> int:
 
 async def _iova_rcache_get(iovad: iova_domain, rcache: iova_rcache, limit_pfn: int) -> int:
     """`__iova_rcache_get`."""
-    assert rcache.cpu_rcaches is not None
-    cpu_rcache = rcache.cpu_rcaches.of_cpu[iovad.machine.cpu()]
+    cpu_rcache = rcache.of_cpu[iovad.machine.cpu()]
     async with cpu_rcache.lock.irqsave():
         loaded: iova_magazine = cpu_rcache.loaded
         if not loaded.pfns:
@@ -231,7 +202,7 @@ async def _iova_rcache_get(iovad: iova_domain, rcache: iova_rcache, limit_pfn: i
                 full = await depot_pop(rcache)
                 if full is None:
                     return 0
-                await iova_magazine_free(iovad.machine, loaded)
+                await iovad.machine.kfree(loaded)
                 cpu_rcache.loaded = loaded = full
         return iova_magazine_pop(loaded, limit_pfn)
 
@@ -253,8 +224,7 @@ async def free_cpu_cached_iovas(iovad: iova_domain, cpu: int) -> None:
     """Give the tree back every range that one CPU has cached."""
     assert iovad.rcaches is not None
     for rcache in iovad.rcaches.of_order:
-        assert rcache.cpu_rcaches is not None
-        cpu_rcache = rcache.cpu_rcaches.of_cpu[cpu]
+        cpu_rcache = rcache.of_cpu[cpu]
         async with cpu_rcache.lock.irqsave():
             await iovad.iova_magazine_free_pfns(cpu_rcache.loaded)
             await iovad.iova_magazine_free_pfns(cpu_rcache.prev)
@@ -267,5 +237,5 @@ async def free_global_cached_iovas(iovad: iova_domain) -> None:
         async with rcache.lock.irqsave():
             for mag in rcache.depot:
                 await iovad.iova_magazine_free_pfns(mag)
-                await iova_magazine_free(iovad.machine, mag)
+                await iovad.machine.kfree(mag)
             rcache.depot = ()

@@ -16,8 +16,8 @@ from vtdkit.kernel.memory.gfp import GFP_KERNEL
 
 from .core import IOMMU_READ, IOMMU_WRITE, IommuGroup
 from .errno import EINVAL, EIO, ENOMEM
-from .pinning import PAGE_SHIFT, PAGE_SIZE
-from .vfio_dma import VfioMappings, vfio_domain, vfio_iommu, vfio_iommu_group
+from .pinning import PAGE_SIZE
+from .vfio_dma import VfioMappings, vfio_domain, vfio_iommu
 
 
 class VfioType1(VfioMappings):
@@ -32,87 +32,83 @@ class VfioType1(VfioMappings):
     async def vfio_iommu_type1_release(self, iommu: vfio_iommu) -> None:
         """The container goes: mappings, then domains."""
         await self.vfio_iommu_unmap_unpin_all(iommu)
-        for domain in list(iommu.domain_list):
+        for domain in iommu.domain_list:
             for group in domain.groups:
-                await self.core.iommu_detach_group(domain.domain, group.iommu_group)
-                await self.machine.kfree(group)
+                await self.core.iommu_detach_group(domain.domain, group)
             await self.core.iommu_domain_free(domain.domain)
             await self.machine.kfree(domain)
         iommu.domain_list.clear()
         await self.machine.kfree(iommu)
 
-    async def vfio_iommu_type1_attach_group(self, iommu: vfio_iommu, iommu_group: IommuGroup) -> int:
+    async def vfio_iommu_type1_attach_group(self, iommu: vfio_iommu, group: IommuGroup) -> int:
         """Put a group into the container. 0, -EINVAL if it is there, -ENOMEM, -EIO without a domain,
         or what attaching says.
         """
         async with iommu.lock:
-            if any(
-                group.iommu_group is iommu_group for domain in iommu.domain_list for group in domain.groups
-            ):
+            if any(group in domain.groups for domain in iommu.domain_list):
                 return -EINVAL
-            group = await self.machine.kmalloc(vfio_iommu_group, iommu_group)
             domain = await self.machine.kmalloc(vfio_domain)
-            error, kept = -ENOMEM, False
-            if group is not None and domain is not None:
-                error, kept = await self._attach(iommu, group, domain)
-            if group is not None and error:
-                await self.machine.kfree(group)
-            if domain is not None and not kept:
+            if domain is None:
+                return -ENOMEM
+            error = await self._attach(iommu, group, domain)
+            if domain not in iommu.domain_list:
                 await self.machine.kfree(domain)
             return error
 
-    async def _attach(
-        self, iommu: vfio_iommu, group: vfio_iommu_group, domain: vfio_domain
-    ) -> tuple[int, bool]:
-        """The middle of attaching: the error, and whether the new domain is used."""
+    async def _attach(self, iommu: vfio_iommu, group: IommuGroup, domain: vfio_domain) -> int:
+        """The middle of attaching: the group joins a domain of its kind, or the new one joins the list."""
         generic = await self.core.iommu_domain_alloc("unmanaged")
         if generic is None:
-            return -EIO, False
+            return -EIO
         domain.domain = generic
-        error = await self.core.iommu_attach_group(generic, group.iommu_group)
-        if error:
-            await self.core.iommu_domain_free(generic)
-            return error, False
-        domain.enforce_cache_coherency = await self.core.driver.intel_iommu_enforce_cache_coherency(generic)
+        error = await self.core.iommu_attach_group(generic, group)
+        if not error:
+            domain.enforce_cache_coherency = await self.core.driver.intel_iommu_enforce_cache_coherency(
+                generic
+            )
+            joined = await self._join(iommu, group, domain)
+            if joined is None:
+                await self.vfio_test_domain_fgsp(domain)
+                error = await self.vfio_iommu_replay(iommu, domain)
+                if not error:
+                    domain.groups.append(group)
+                    return 0
+                await self.core.iommu_detach_group(generic, group)
+            else:
+                error = joined
+        await self.core.iommu_domain_free(generic)
+        return error
+
+    async def _join(self, iommu: vfio_iommu, group: IommuGroup, domain: vfio_domain) -> int | None:
+        """Rather use a domain of the same kind that is there: 0 if the group is in it now, None if it is in
+        its own, or an error, and then it is in none.
+        """
         for other in iommu.domain_list:
             if other.enforce_cache_coherency == domain.enforce_cache_coherency:
-                # a domain of the same kind is there already: rather use that one
-                await self.core.iommu_detach_group(generic, group.iommu_group)
-                if not await self.core.iommu_attach_group(other.domain, group.iommu_group):
+                await self.core.iommu_detach_group(domain.domain, group)
+                if not await self.core.iommu_attach_group(other.domain, group):
                     other.groups.append(group)
-                    await self.core.iommu_domain_free(generic)
-                    return 0, False
-                error = await self.core.iommu_attach_group(generic, group.iommu_group)
+                    return 0
+                error = await self.core.iommu_attach_group(domain.domain, group)
                 if error:
-                    await self.core.iommu_domain_free(generic)
-                    return error, False
-        await self.vfio_test_domain_fgsp(domain)
-        error = await self.vfio_iommu_replay(iommu, domain)
-        if error:
-            await self.core.iommu_detach_group(generic, group.iommu_group)
-            await self.core.iommu_domain_free(generic)
-            return error, False
-        domain.groups.append(group)
-        iommu.domain_list.insert(0, domain)
-        return 0, True
+                    return error
+        return None
 
-    async def vfio_iommu_type1_detach_group(self, iommu: vfio_iommu, iommu_group: IommuGroup) -> None:
+    async def vfio_iommu_type1_detach_group(self, iommu: vfio_iommu, group: IommuGroup) -> None:
         """Take a group out; the last of a domain takes the domain with it, the last of all the mappings."""
         async with iommu.lock:
-            for domain in list(iommu.domain_list):
-                group = next((group for group in domain.groups if group.iommu_group is iommu_group), None)
-                if group is None:
-                    continue
-                await self.core.iommu_detach_group(domain.domain, iommu_group)
-                domain.groups.remove(group)
-                await self.machine.kfree(group)
-                if not domain.groups:
-                    if len(iommu.domain_list) == 1:
-                        await self.vfio_iommu_unmap_unpin_all(iommu)
-                    await self.core.iommu_domain_free(domain.domain)
-                    iommu.domain_list.remove(domain)
-                    await self.machine.kfree(domain)
+            domain = next((domain for domain in iommu.domain_list if group in domain.groups), None)
+            if domain is None:
                 return
+            await self.core.iommu_detach_group(domain.domain, group)
+            domain.groups.remove(group)
+            if domain.groups:
+                return
+            if len(iommu.domain_list) == 1:
+                await self.vfio_iommu_unmap_unpin_all(iommu)
+            await self.core.iommu_domain_free(domain.domain)
+            iommu.domain_list.remove(domain)
+            await self.machine.kfree(domain)
 
     async def vfio_test_domain_fgsp(self, domain: vfio_domain) -> None:
         """Does the IOMMU join neighbouring pages by itself? Map two, unmap one, look at
@@ -131,48 +127,39 @@ class VfioType1(VfioMappings):
             await self.machine.free_page(page)
 
     async def vfio_iommu_replay(self, iommu: vfio_iommu, domain: vfio_domain) -> int:
-        """Map everything the container has into a new domain. 0 or an error, and then the
-        domain is empty again.
+        """A new domain joins the list, with everything the container has mapped. 0, or an error, and then
+        it is not in the list.
         """
+        if iommu.domain_list:
+            error = await self._copy(iommu, domain)
+            if not error:
+                iommu.domain_list.insert(0, domain)
+            return error
+        iommu.domain_list.append(domain)  # nothing is pinned so far
         for number, dma in enumerate(iommu.dma_list):
-            iova, end, batch = dma.iova, dma.iova + dma.size, list[int]()
-            while iova < end:
-                if dma.iommu_mapped:
-                    phys, size = await self.contiguous(iommu.domain_list[0].domain, iova, end)
-                    error = 0
-                else:
-                    offset = iova - dma.iova
-                    pfn, npage = await self.vfio_pin_pages_remote(
-                        dma, dma.vaddr + offset, end - iova >> PAGE_SHIFT, batch
-                    )
-                    phys, size, error = pfn << PAGE_SHIFT, npage << PAGE_SHIFT, min(npage, 0)
-                error = error or await self.core.iommu_map(domain.domain, iova, phys, size, dma.prot)
-                if error:
-                    if not dma.iommu_mapped and size > 0:
-                        await self.vfio_unpin_pages_remote(dma, phys >> PAGE_SHIFT, size >> PAGE_SHIFT, True)
-                    await dma.mm.unpin_user_pages(batch)
-                    await self._unwind_replay(iommu, domain, number, iova)
-                    return error
-                iova += size
-        for dma in iommu.dma_list:
-            dma.iommu_mapped = True
+            size, dma.size = dma.size, 0
+            error = await self.vfio_pin_map_dma(iommu, dma, size)
+            if error:
+                for done in iommu.dma_list[: number + 1]:
+                    await self.vfio_unmap_unpin(iommu, done)
+                dma.size = size
+                iommu.domain_list.clear()
+                return error
         return 0
 
-    async def _unwind_replay(self, iommu: vfio_iommu, domain: vfio_domain, number: int, reached: int) -> None:
-        """Unmap what a replay that failed at `reached` in the `number`-th mapping had done, and
-        unpin what it pinned.
+    async def _copy(self, iommu: vfio_iommu, domain: vfio_domain) -> int:
+        """Map everything into one more domain, at the addresses that the first one has. After an error the
+        caller frees the domain, and with it what was mapped.
         """
-        for dma in iommu.dma_list[number::-1]:
-            end = reached if dma is iommu.dma_list[number] else dma.iova + dma.size
-            if dma.iommu_mapped:
-                await self.core.iommu_unmap(domain.domain, dma.iova, end - dma.iova)
-                continue
-            iova = dma.iova
+        for dma in iommu.dma_list:
+            iova, end = dma.iova, dma.iova + dma.size
             while iova < end:
-                phys, size = await self.contiguous(domain.domain, iova, end)
-                await self.core.iommu_unmap(domain.domain, iova, size)
-                await self.vfio_unpin_pages_remote(dma, phys >> PAGE_SHIFT, size >> PAGE_SHIFT, True)
+                phys, size = await self.contiguous(iommu.domain_list[0].domain, iova, end)
+                error = await self.core.iommu_map(domain.domain, iova, phys, size, dma.prot)
+                if error:
+                    return error
                 iova += size
+        return 0
 
     def __repr__(self) -> str:
         return f"<VFIO type 1 on {self.core!r}>"

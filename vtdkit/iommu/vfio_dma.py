@@ -3,7 +3,8 @@ and unmaps user memory.
 
 Mapping goes piece by piece: pin what is contiguous, charge it, map it in every domain. Unmapping asks the
 IOMMU where the pages are, since nobody else kept track, and puts off flushes so that one serves up to 512
-pieces; a page is unpinned after its flush.
+pieces; a page is unpinned after its flush. (Linux allocates a note for each piece, and flushes at once where
+there is no memory for one.)
 
 Rules: threads only (everything sleeps); the container's mutex is held throughout. Addresses and sizes are
 in bytes and whole pages.
@@ -35,7 +36,6 @@ class vfio_dma(KObject):
         self.prot = prot
         self.mm = mm
         self.size = 0  # grows piece by piece
-        self.iommu_mapped = False
 
 
 class vfio_domain(KObject):
@@ -44,17 +44,9 @@ class vfio_domain(KObject):
     def __init__(self, machine: Machine) -> None:
         super().__init__(machine, "vfio_domain")
         self.domain: IommuDomain = None  # type: ignore[assignment]  # set as soon as it is allocated
-        self.groups: list[vfio_iommu_group] = []
+        self.groups: list[IommuGroup] = []
         self.fgsp = False  # fine-grained super pages
         self.enforce_cache_coherency = False
-
-
-class vfio_iommu_group(KObject):
-    """`struct vfio_iommu_group`: a group of the container. Guards: `iommu->lock`."""
-
-    def __init__(self, machine: Machine, iommu_group: IommuGroup) -> None:
-        super().__init__(machine, "vfio_iommu_group")
-        self.iommu_group = iommu_group
 
 
 class vfio_iommu(KObject):
@@ -72,17 +64,6 @@ class vfio_iommu(KObject):
         self.lock = machine.mutex("&vfio_iommu->lock")
         self.domain_list: list[vfio_domain] = []
         self.dma_list: list[vfio_dma] = []  # by address; a tree in Linux
-
-
-class vfio_regions(KObject):
-    """`struct vfio_regions`: a piece that is unmapped and waits for its flush. Guards:
-    `iommu->lock` of the container.
-    """
-
-    def __init__(self, machine: Machine, pfn: int) -> None:
-        super().__init__(machine, "vfio_regions")
-        self.pfn = pfn
-        self.npage = 0
 
 
 class VfioMappings:
@@ -123,7 +104,10 @@ class VfioMappings:
             if not iommu.domain_list:
                 dma.size = size  # nobody to map it for yet: `vfio_iommu_replay` will
                 return 0
-            return await self.vfio_pin_map_dma(iommu, dma, size)
+            error = await self.vfio_pin_map_dma(iommu, dma, size)
+            if error:
+                await self.vfio_remove_dma(iommu, dma)
+            return error
 
     def vfio_find_dma(self, iommu: vfio_iommu, start: int, size: int) -> vfio_dma | None:
         """The first mapping that overlaps a range."""
@@ -132,25 +116,20 @@ class VfioMappings:
         )
 
     async def vfio_pin_map_dma(self, iommu: vfio_iommu, dma: vfio_dma, size: int) -> int:
-        """Pin and map piece by piece. If a piece fails, everything before it goes again."""
+        """Pin and map `size` bytes piece by piece; `dma.size` says how far it came. 0 or an error."""
         error, batch = 0, list[int]()
-        while size and not error:
+        while dma.size < size and not error:
             pfn, npage = await self.vfio_pin_pages_remote(
-                dma, dma.vaddr + dma.size, size >> PAGE_SHIFT, batch
+                dma, dma.vaddr + dma.size, size - dma.size >> PAGE_SHIFT, batch
             )
-            if npage <= 0:
-                error = npage
-                break
-            error = await self.vfio_iommu_map(iommu, dma.iova + dma.size, pfn, npage, dma.prot)
-            if error:
+            error = min(npage, 0) or await self.vfio_iommu_map(
+                iommu, dma.iova + dma.size, pfn, npage, dma.prot
+            )
+            if not error:
+                dma.size += npage << PAGE_SHIFT
+            elif npage > 0:
                 await self.vfio_unpin_pages_remote(dma, pfn, npage, True)
-                break
-            size -= npage << PAGE_SHIFT
-            dma.size += npage << PAGE_SHIFT
         await dma.mm.unpin_user_pages(batch)  # `vfio_batch_unpin`
-        dma.iommu_mapped = True
-        if error:
-            await self.vfio_remove_dma(iommu, dma)
         return error
 
     async def vfio_iommu_map(self, iommu: vfio_iommu, iova: int, pfn: int, npage: int, prot: int) -> int:
@@ -239,71 +218,34 @@ class VfioMappings:
         """Unmap in every domain; the first one says where the pages are."""
         if not dma.size or not iommu.domain_list:
             return
-        domain = iommu.domain_list[0]
-        for other in iommu.domain_list[1:]:
+        domain, *others = iommu.domain_list
+        for other in others:
             await self.core.iommu_unmap(other.domain, dma.iova, dma.size)
         iova, end, unlocked = dma.iova, dma.iova + dma.size, 0
-        gather, regions = IotlbGather(), list[vfio_regions]()
+        gather, regions = IotlbGather(), list[range]()
         while iova < end:
-            phys = await self.core.iommu_iova_to_phys(domain.domain, iova)
+            # where the IOMMU joins small pages by itself (fgsp) it finds out what belongs together
+            phys, size = await self.contiguous(domain.domain, iova, iova + PAGE_SIZE if domain.fgsp else end)
             if self.machine.warn_on(not phys, "vfio_unmap_unpin: not mapped"):
                 iova += PAGE_SIZE
                 continue
-            # where the IOMMU joins small pages by itself (fgsp) it finds out what belongs together;
-            # else we look
-            size = PAGE_SIZE if domain.fgsp else (await self.contiguous(domain.domain, iova, end))[1]
-            done = await self.unmap_unpin_fast(domain, iova, size, phys >> PAGE_SHIFT, gather, regions)
-            if len(regions) >= VFIO_IOMMU_TLB_SYNC_MAX or not done:
-                unlocked += await self.vfio_sync_unpin(dma, domain, regions, gather)
-            if not done:
-                done = await self.core.iommu_unmap(domain.domain, iova, size)  # `unmap_unpin_slow`
-                if self.machine.warn_on(not done, "vfio_unmap_unpin: nothing unmapped"):
-                    break
-                unlocked += await self.vfio_unpin_pages_remote(
-                    dma, phys >> PAGE_SHIFT, done >> PAGE_SHIFT, False
-                )
+            done = await self.core.iommu_unmap_fast(domain.domain, iova, size, gather)
+            if self.machine.warn_on(not done, "vfio_unmap_unpin: nothing unmapped"):
+                break
+            regions.append(range(phys >> PAGE_SHIFT, phys + done >> PAGE_SHIFT))
             iova += done
-        dma.iommu_mapped = False
-        if regions:
-            unlocked += await self.vfio_sync_unpin(dma, domain, regions, gather)
+            if len(regions) == VFIO_IOMMU_TLB_SYNC_MAX or iova >= end:
+                unlocked += await self.vfio_sync_unpin(dma, domain, regions, gather)
         await dma.mm.account_locked_vm(-unlocked)
 
-    async def unmap_unpin_fast(
-        self,
-        domain: vfio_domain,
-        iova: int,
-        size: int,
-        pfn: int,
-        gather: IotlbGather,
-        regions: list[vfio_regions],
-    ) -> int:
-        """Unmap a piece and note it for the next flush; the bytes unmapped, 0 if there is no
-        memory for the note.
-        """
-        region = await self.machine.kmalloc(vfio_regions, pfn)
-        if region is None:
-            return 0
-        done = await self.core.iommu_unmap_fast(domain.domain, iova, size, gather)
-        if not done:
-            await self.machine.kfree(region)
-            return 0
-        region.npage = done >> PAGE_SHIFT
-        regions.append(region)
-        return done
-
     async def vfio_sync_unpin(
-        self,
-        dma: vfio_dma,
-        domain: vfio_domain,
-        regions: list[vfio_regions],
-        gather: IotlbGather,
+        self, dma: vfio_dma, domain: vfio_domain, regions: list[range], gather: IotlbGather
     ) -> int:
         """One flush for all the pieces, then they are unpinned. How many pages."""
         await self.core.iommu_iotlb_sync(domain.domain, gather)
         unlocked = 0
         for region in regions:
-            unlocked += await self.vfio_unpin_pages_remote(dma, region.pfn, region.npage, False)
-            await self.machine.kfree(region)
+            unlocked += await self.vfio_unpin_pages_remote(dma, region.start, len(region), False)
         regions.clear()
         return unlocked
 

@@ -198,8 +198,15 @@ class Computer:
         return self.run(self.core.iommu_unmap(domain, iova, size))
 
     def dma(self, address: str, iova: int, kind: Any = "read") -> Translation | Fault:
-        """What the hardware answers to one DMA of a device."""
-        return self.run(self.hardware_of(address).dma(Request(self.device(address).sid, iova, kind)))
+        """What the hardware answers to one DMA of a device. A fault's interrupt has been handled by then."""
+        request = Request(self.device(address).sid, iova, kind)
+
+        async def transaction() -> Translation | Fault:
+            answer = await self.hardware_of(address).dma(request)
+            await self.machine.irq.quiet()
+            return answer
+
+        return self.machine.run(transaction(), None, f"DMA of {address}")
 
     # -- looking -------------------------------------------------------------
 

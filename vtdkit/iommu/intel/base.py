@@ -56,7 +56,9 @@ class DriverBase:
         superpage: bool = True,
         hw_pass_through: bool = True,
         no_first_level: bool = False,
+        dmar_debug: bool = True,
     ) -> None:
+        """`dmar_debug`: CONFIG_DMAR_DEBUG, with which a fault's report has the tables on the way as well."""
         self.machine = machine
         self.frames = machine.pages.frames
         self.bus = bus
@@ -65,6 +67,7 @@ class DriverBase:
         self.intel_iommu_superpage = superpage
         self.hw_pass_through = hw_pass_through
         self.no_first_level = no_first_level
+        self.dmar_debug = dmar_debug
         self.intel_pasid_max_id = 1 << defs.MAX_NR_PASID_BITS
         self.dmar_global_lock = machine.rwsem("dmar_global_lock")
         self.g_iommus: dict[int, intel_iommu] = {}

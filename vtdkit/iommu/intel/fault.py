@@ -78,7 +78,8 @@ class FaultHandler(Devices):
             return
         tag = "NO_PASID" if pasid == defs.INVALID_IOASID else f"PASID {pasid:#x}"
         self.pr(f"[DMA {kind} {tag}] {where} fault addr {addr:#x} {what}")
-        await self.dmar_fault_dump_ptes(iommu, source, addr, pasid)
+        if self.dmar_debug:
+            await self.dmar_fault_dump_ptes(iommu, source, addr, pasid)
 
     async def dmar_fault_dump_ptes(self, iommu: intel_iommu, source_id: int, addr: int, pasid: int) -> None:
         """Print root, context and PASID entry, then the page-table walk. No lock."""

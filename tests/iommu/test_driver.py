@@ -216,8 +216,7 @@ def test_shared_virtual_addressing_binds_and_unbinds() -> None:
     )
     dev = pc.devices["00:03.0"]
     assert pc.run(pc.driver.intel_svm_bind(dev, 5)) == 0
-    assert dev.pasid_on
-    assert dev.pri_on
+    assert dev.on == {"ats", "pri", "pasid"}
     pc.run(pc.driver.intel_svm_unbind_mm(dev, 5))
     assert pc.driver.svms == {}
     assert not pc.machine.findings

@@ -104,15 +104,11 @@ def test_a_neighbour_waits_only_for_a_lock_of_the_whole_machine(table: LockTable
     assert table.at(0, "map").neighbour == 0
 
 
-def test_the_text_is_a_table_for_each_version(table: LockTable) -> None:
+def test_the_text_is_a_row_for_each_operation_of_each_version(table: LockTable) -> None:
     lines = repr(table).splitlines()
-    assert len(lines) == 4 * (1 + len(OPERATIONS))
-    assert (
-        " ".join(lines[0].split())
-        == "before the series D longest L longest irqs off device TLBs neighbour waits"
-    )
-    assert lines[1].split()[:3] == ["probe", "1", "-"]
-    assert len({len(line) for line in lines}) == 1
+    assert len(lines) == 1 + 4 * len(OPERATIONS)
+    assert " ".join(lines[0].split()) == "operation D longest L longest irqs off device TLBs neighbour waits"
+    assert lines[1].split()[:6] == ["before", "the", "series", "probe", "1", "0"]
     cost = repr(table.at(0, "detach, last")).splitlines()
     assert cost[0].startswith(
         "detach, last, before the series: 1905 ns, irqs off 1905 ns from dmar_remove_one_dev_info, a neigh"
@@ -128,7 +124,7 @@ def test_html_is_escaped() -> None:
     text = LockTable([cost])._repr_html_()
     assert "<b>" not in text
     assert "&lt;b&gt;" in text
-    assert text.startswith("<table><tr><th>before the series</th>")
+    assert "before the series</td>" in text
 
 
 def test_what_is_not_there_is_refused(table: LockTable) -> None:

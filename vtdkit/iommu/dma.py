@@ -39,12 +39,6 @@ PCI_WINDOW = (0xC000_0000, 0xFEBF_FFFF)
 Segment = tuple[int, int]  # address, length in bytes
 
 
-class msi_pages(KObject):
-    """The identity mapping of the MSI range. (Linux keeps a small record for each of its 256
-    pages; one allocation here.)
-    """
-
-
 class iommu_dma_cookie(KObject):
     """`struct iommu_dma_cookie`: what the DMA API keeps with a domain. `iovad` is None until a
     device is set up.
@@ -59,7 +53,6 @@ class iommu_dma_cookie(KObject):
         self.domain = domain
         self.iovad: iova_domain | None = None
         self.fq: FlushQueue | None = None
-        self.msi: msi_pages | None = None
 
     async def put(self) -> None:
         """`iommu_put_dma_cookie`: the domain goes."""
@@ -67,8 +60,6 @@ class iommu_dma_cookie(KObject):
             await self.fq.iommu_dma_free_fq()
         if self.iovad is not None:
             await self.iovad.put_iova_domain()
-        if self.msi is not None:
-            await self.machine.kfree(self.msi)
         self.domain.cookie = None
         await self.machine.kfree(self)
 
@@ -82,7 +73,6 @@ class DmaApi:
     - `mag_size`: entries of an IOVA magazine (128 in v5.19)
     - `pci_windows`: bus address ranges, first and last, that the host bridge forwards to
       devices: never given out
-    - `forcedac`: do not try addresses below 4 GiB first (`iommu.forcedac=1`)
 
     Guards: nothing of its own is written after it was made, but `dma_masks` by `dma_set_mask`.
     """
@@ -93,13 +83,11 @@ class DmaApi:
         *,
         mag_size: int = IOVA_MAG_SIZE,
         pci_windows: Sequence[tuple[int, int]] = (PCI_WINDOW,),
-        forcedac: bool = False,
     ) -> None:
         self.core = core
         self.machine = core.machine
         self.mag_size = mag_size
         self.pci_windows = tuple(pci_windows)
-        self.forcedac = forcedac
         self.dma_masks: dict[str, int] = {}
         core.dma = self
 
@@ -138,7 +126,8 @@ class DmaApi:
             return error
         if domain.type == "dma-fq" and await self.iommu_dma_init_fq(domain):
             domain.type = "dma"  # no memory for the rings: strict will do
-        return await self.iova_reserve_iommu_regions(cookie, iovad)
+        await self.iova_reserve_iommu_regions(iovad)
+        return 0
 
     async def iommu_dma_init_fq(self, domain: IommuDomain) -> int:
         """Rings and timer of a lazy domain. 0 or -ENOMEM."""
@@ -150,14 +139,12 @@ class DmaApi:
         cookie.fq = FlushQueue(self.core, domain, cookie.iovad, rings)
         return 0
 
-    async def iova_reserve_iommu_regions(self, cookie: iommu_dma_cookie, iovad: iova_domain) -> int:
-        """What devices must not use as addresses: the windows of the host bridge, the interrupt
-        range. 0 or -ENOMEM.
+    async def iova_reserve_iommu_regions(self, iovad: iova_domain) -> None:
+        """What devices must not use as addresses: the windows of the host bridge, the interrupt range. (Linux
+        also keeps a small record for each page of that one.)
         """
         for first, last in (*self.pci_windows, MSI_RANGE):
             await iovad.reserve_iova(first >> iovad.shift, last >> iovad.shift)
-        cookie.msi = await self.machine.kmalloc(msi_pages, "MSI pages")
-        return 0 if cookie.msi is not None else -ENOMEM
 
     def iommu_get_dma_domain(self, dev: PciDevice) -> IommuDomain:
         """The domain the DMA API works on: the group's default domain, read without a lock as in Linux."""
@@ -186,7 +173,7 @@ class DmaApi:
         shift = iovad.shift
         limit = min(self.dma_masks.get(dev.name, DMA_MAPPING_ERROR), domain.aperture_end)
         pfn = 0
-        if limit > SAC_LIMIT and not self.forcedac:
+        if limit > SAC_LIMIT:
             pfn = await iovad.alloc_iova_fast(size >> shift, SAC_LIMIT >> shift, False)
         if not pfn:
             pfn = await iovad.alloc_iova_fast(size >> shift, limit >> shift, True)

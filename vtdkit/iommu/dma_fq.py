@@ -63,9 +63,6 @@ class iova_fq(KObject):
         slots = range(head, tail if tail >= head else tail + IOVA_FQ_SIZE)
         return [entry for slot in slots if (entry := self.entries[slot % IOVA_FQ_SIZE]) is not None]
 
-    def __repr__(self) -> str:
-        return f"<flush queue: {len(self.queued())} entries>"
-
 
 class percpu_fq(KObject):
     """What `alloc_percpu` gives: a ring for each CPU. Written once."""

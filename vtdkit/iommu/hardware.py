@@ -9,9 +9,9 @@ Devices do DMA through `dma`, step by step, so that software can get in between 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Generator
 from types import coroutine
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vtdkit.kernel.machine.context import AGENT
 from vtdkit.kernel.machine.machine import Machine
@@ -85,27 +85,10 @@ class MachineMemory:
         return found
 
 
-QUEUE = range(0x80, 0x90)  #: head and tail: whoever moves the tail touches the whole unit, see `ring`
+QUEUE = range(0x80, 0x90)  #: head and tail: whoever moves the tail touches the whole unit, see `doorbell`
 
 
-class _Lines(Hooks):
-    """What leaves the unit: status writes, event interrupts, the doorbell."""
-
-    def __init__(self, hardware: RemappingHardware) -> None:
-        super().__init__()
-        self.hardware = hardware
-
-    def status_write(self, address: int, data: int) -> None:
-        self.hardware.write_status(address, data)
-
-    def message(self, message: Message) -> None:
-        self.hardware.event(message)
-
-    def doorbell(self) -> None:
-        self.hardware.ring()
-
-
-class RemappingHardware:
+class RemappingHardware(Hooks):
     """One DMAR unit of a machine: `unit` is the model, `devices` the PCI devices in its scope.
 
     `reg` accesses are awaited: `await hardware.readl(offset)`. Guards: the hardware's own
@@ -130,8 +113,7 @@ class RemappingHardware:
         )
         self.node = node
         self.memory = MachineMemory(machine, name)
-        self.hooks = _Lines(self)
-        self.unit = RemappingUnit(self.memory, capabilities, hooks=self.hooks)
+        self.unit = RemappingUnit(self.memory, capabilities, hooks=self)
         self.working = False
         self.walking = 0  # DMA requests whose walk is under way
         self.agent = machine.sched.new_context(name, AGENT)
@@ -149,40 +131,35 @@ class RemappingHardware:
     # -- registers -----------------------------------------------------------
 
     @coroutine
-    def readl(self, offset: int) -> Generator[int | None, None, int]:
-        """Read a 32-bit register."""
+    def _access(self, offset: int, writes: bool) -> Generator[int | None, None, None]:
+        """What comes before an access to a register: the way to the unit, and, explored, a step."""
         yield from self.machine.work(self.machine.costs.mmio)
         if self.machine.steps.exploring and offset not in QUEUE:
-            yield from self.machine.steps.register(self, offset, False)
+            yield from self.machine.steps.register(self, offset, writes)
+
+    async def readl(self, offset: int) -> int:
+        """Read a 32-bit register."""
+        await self._access(offset, False)
         return self.unit.read(offset, 4)
 
-    @coroutine
-    def readq(self, offset: int) -> Generator[int | None, None, int]:
+    async def readq(self, offset: int) -> int:
         """Read a 64-bit register."""
-        yield from self.machine.work(self.machine.costs.mmio)
-        if self.machine.steps.exploring and offset not in QUEUE:
-            yield from self.machine.steps.register(self, offset, False)
+        await self._access(offset, False)
         return self.unit.read(offset, 8)
 
-    @coroutine
-    def writel(self, offset: int, value: int) -> Generator[int | None, None, None]:
+    async def writel(self, offset: int, value: int) -> None:
         """Write a 32-bit register."""
-        yield from self.machine.work(self.machine.costs.mmio)
-        if self.machine.steps.exploring and offset not in QUEUE:
-            yield from self.machine.steps.register(self, offset, True)
+        await self._access(offset, True)
         self.unit.write(offset, value, 4)
 
-    @coroutine
-    def writeq(self, offset: int, value: int) -> Generator[int | None, None, None]:
+    async def writeq(self, offset: int, value: int) -> None:
         """Write a 64-bit register."""
-        yield from self.machine.work(self.machine.costs.mmio)
-        if self.machine.steps.exploring and offset not in QUEUE:
-            yield from self.machine.steps.register(self, offset, True)
+        await self._access(offset, True)
         self.unit.write(offset, value, 8)
 
     # -- the queue -----------------------------------------------------------
 
-    def ring(self) -> None:
+    def doorbell(self) -> None:
         """The tail moved, or an error was cleared: go to work, if not at it already."""
         if self.working:
             return
@@ -243,7 +220,7 @@ class RemappingHardware:
         self.busy += cost or 1
         return cost or 1
 
-    def write_status(self, address: int, data: int) -> None:
+    def status_write(self, address: int, data: int) -> None:
         """A wait descriptor completed: 32 bits go to memory, coherently."""
         shift = (address & 4) * 8
         self.machine.steps.memory(address & ~7)
@@ -251,7 +228,7 @@ class RemappingHardware:
 
     # -- faults --------------------------------------------------------------
 
-    def event(self, message: Message) -> None:
+    def message(self, message: Message) -> None:
         """The unit sends one of its own interrupts; only the fault event is connected."""
         if self.fault_irq is not None and message.source == "fault":
             self.fault_irq()
@@ -288,6 +265,3 @@ class RemappingHardware:
 
     def __repr__(self) -> str:
         return f"<{self.name}: {self.unit!r}, {self.descriptors} descriptors executed>"
-
-
-Step = Coroutine[Any, Any, None]

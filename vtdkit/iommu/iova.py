@@ -167,34 +167,23 @@ class iova_domain(KObject):
         mag.pfns.clear()
 
     async def reserve_iova(self, pfn_lo: int, pfn_hi: int) -> iova | None:
-        """Make sure that none of these page frames is ever handed out; what overlaps with a range
-        already there joins it.
+        """Make sure that none of these page frames is ever handed out. Ranges that overlap with it join it.
+        (In Linux one of them grows instead.)
         """
+        new: iova | None = await self.machine.kmalloc(iova, gfp=GFP_ATOMIC)
+        if new is None:
+            return None
         async with self.iova_rbtree_lock.irqsave():
             tree: IovaTree = self.rbroot
-            for index in range(len(tree) - 1, 0, -1):  # lowest first
-                node = tree[index]
+            for node in [tree[index] for index in range(len(tree) - 1, 0, -1)]:
                 if pfn_lo <= node.pfn_hi and pfn_hi >= node.pfn_lo:
-                    pfn_lo, covered = self._adjust_overlap_range(tree, node, pfn_lo, pfn_hi)
-                    if covered:
-                        return node
-            new: iova | None = await self.machine.kmalloc(iova, pfn_lo, pfn_hi, gfp=GFP_ATOMIC)
-            if new is not None:
-                tree.insert(new)
-                self.rbroot = tree
-            return new
-
-    def _adjust_overlap_range(self, tree: IovaTree, node: iova, pfn_lo: int, pfn_hi: int) -> tuple[int, bool]:
-        """`__adjust_overlap_range`: grow the range there downwards; what is left to
-        reserve begins above it.
-        """
-        if pfn_lo < node.pfn_lo:
-            tree.remove(node)
-            node.pfn_lo = pfn_lo
-            tree.insert(node)
-        if pfn_hi > node.pfn_hi:
-            return node.pfn_hi + 1, False
-        return pfn_lo, True
+                    pfn_lo, pfn_hi = min(pfn_lo, node.pfn_lo), max(pfn_hi, node.pfn_hi)
+                    self.remove_iova(node)
+                    await self.machine.kfree(node)
+            new.pfn_lo, new.pfn_hi = pfn_lo, pfn_hi
+            tree.insert(new)
+            self.rbroot = tree
+        return new
 
     # -- the usual way -------------------------------------------------------
 

@@ -40,9 +40,6 @@ class iova_magazine(KObject):
         super().__init__(machine, "iova_magazine")
         self.pfns: list[int] = []
 
-    def __repr__(self) -> str:
-        return f"<magazine of {len(self.pfns)}>"
-
 
 class iova_cpu_rcache(KObject):
     """`struct iova_cpu_rcache`: one CPU's two magazines of one size class. Guards: `lock`: `loaded`, `prev`

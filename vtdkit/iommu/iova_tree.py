@@ -30,9 +30,6 @@ class iova(KObject):
         self.pfn_lo = pfn_lo
         self.pfn_hi = pfn_hi
 
-    def __repr__(self) -> str:
-        return f"<iova {self.pfn_lo:#x}..{self.pfn_hi:#x}>"
-
 
 class IovaTree:
     """Ranges that do not overlap, the highest first. Positions count from there: the next lower range is

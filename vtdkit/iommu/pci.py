@@ -33,8 +33,8 @@ class PciDevice(KObject):
     `aliases` are further source ids its requests may carry: "02:00.0", or, when a bridge makes them
     so, "02:00.0 via 00:0d.0".
 
-    `ats`, `pri`, `pasid` say what the device can do; `ats_on` and so on what has been switched on in its
-    configuration space. Guards: `iommu_priv` and `group` by the core's probe path; configuration space by
+    `can` says whether the device has "ats", "pri" and "pasid", `on` which of them have been switched on in
+    its configuration space. Guards: `iommu_priv` and `group` by the core's probe path; configuration space by
     whoever drives the device.
     """
 
@@ -58,8 +58,8 @@ class PciDevice(KObject):
         self.segment, self.bus, self.devfn = parse_address(address)
         self.name = address
         self.node = node
-        self.ats, self.pri, self.pasid = ats, pri, pasid
-        self.ats_on = self.pri_on = self.pasid_on = False
+        self.can = {"ats": ats, "pri": pri, "pasid": pasid}
+        self.on: set[str] = set()
         self.max_pasids = max_pasids
         self.rmrr = rmrr
         parsed = [alias.partition(" via ") for alias in aliases]
@@ -84,46 +84,31 @@ class PciDevice(KObject):
         """One access to configuration space."""
         await self.machine.work(self.machine.costs.pci_config)
 
-    async def enable_ats(self) -> int:
-        """`pci_enable_ats`: 0, or -EINVAL where there is no such capability."""
-        await self.config()
-        if not self.ats:
+    @property
+    def ats_on(self) -> bool:
+        """Does the device ask for translations, and keep them?"""
+        return "ats" in self.on
+
+    async def enable(self, capability: str) -> int:
+        """`pci_enable_ats`, `pci_enable_pasid`, or `pci_enable_pri` (after `pci_reset_pri`): 0, or -EINVAL
+        where there is no such capability.
+        """
+        for _ in range(2 if capability == "pri" else 1):
+            await self.config()
+        if not self.can[capability]:
             return -EINVAL
-        self.ats_on = True
-        if self.unit is not None:
+        self.on.add(capability)
+        if capability == "ats" and self.unit is not None:
             self.unit.connect_device_tlb(self)
         return 0
 
-    async def disable_ats(self) -> None:
-        """`pci_disable_ats`."""
+    async def disable(self, capability: str) -> None:
+        """`pci_disable_ats` and its sisters."""
         await self.config()
-        self.ats_on = False
-
-    async def enable_pri(self) -> int:
-        """`pci_reset_pri` and `pci_enable_pri`."""
-        await self.config()
-        await self.config()
-        self.pri_on = self.pri
-        return 0 if self.pri else -EINVAL
-
-    async def disable_pri(self) -> None:
-        """`pci_disable_pri`."""
-        await self.config()
-        self.pri_on = False
-
-    async def enable_pasid(self) -> int:
-        """`pci_enable_pasid`; the device must not have ATS on yet."""
-        await self.config()
-        self.pasid_on = self.pasid
-        return 0 if self.pasid else -EINVAL
-
-    async def disable_pasid(self) -> None:
-        """`pci_disable_pasid`."""
-        await self.config()
-        self.pasid_on = False
+        self.on.discard(capability)
 
     def __repr__(self) -> str:
-        on = [name for name in ("ats", "pri", "pasid") if getattr(self, f"{name}_on")]
+        on = [name for name in self.can if name in self.on]
         return f"<PCI {self.name}{' with ' + ', '.join(on) + ' on' if on else ''}>"
 
 

@@ -17,7 +17,6 @@ Guards: none here. Virtual time: the same table on every computer.
 
 from __future__ import annotations
 
-import html
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from vtdkit.kernel.record.record import ACQUIRE, RELEASE
 from vtdkit.kernel.record.spans import waits_of
 
 from .computer import Computer
+from .lesson.shown import Table
 from .operations import IOVA, OPERATIONS, PAGE, Operation, with_devices
 from .scaling import Version, driver_of, name_of
 
@@ -105,11 +105,11 @@ class OperationCost:
         return "\n".join([head, *(f"  {use!r}" for use in self.locks)])
 
 
-HEAD = ("", "D", "longest", "L", "longest", "irqs off", "device TLBs", "neighbour waits")
+HEAD = ("", "operation", "D", "longest", "L", "longest", "irqs off", "device TLBs", "neighbour waits")
 
 
 class LockTable(tuple[OperationCost, ...]):
-    """Measured operations; prints as a table, in a notebook as an HTML table. Times in ns."""
+    """Measured operations; a table in a terminal and in a notebook. Times in ns."""
 
     __slots__ = ()
 
@@ -123,40 +123,20 @@ class LockTable(tuple[OperationCost, ...]):
         )
         raise KeyError(f"no {operation!r} of version {version!r}; there are {names} of {versions}")
 
-    def blocks(self) -> list[tuple[str, list[tuple[str, ...]]]]:
-        """For each version its name and its rows, as texts in the order of `HEAD`."""
-        versions = dict.fromkeys(cost.version for cost in self)
-        return [
-            (name_of(version), [_row(cost) for cost in self if cost.version == version])
-            for version in versions
-        ]
+    def table(self) -> Table:
+        """A row for each operation of each version."""
+        return Table(HEAD, tuple(self._row(cost) for cost in self))
+
+    @staticmethod
+    def _row(cost: OperationCost) -> tuple[object, ...]:
+        times = (*cost.device_lock, *cost.iommu_lock, cost.irqs_off, cost.device_tlb_flushes, cost.neighbour)
+        return (name_of(cost.version), cost.operation, *times)
 
     def __repr__(self) -> str:
-        rows = [HEAD, *(row for _, block in self.blocks() for row in block)]
-        widths = [max(len(row[i]) for row in rows) for i in range(len(HEAD))]
-        lines = []
-        for name, block in self.blocks():
-            titled = (name, *HEAD[1:])
-            for row in (titled, *block):
-                first, *rest = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-                lines.append("  ".join([first.strip().ljust(max(widths[0], len(name))), *rest]).rstrip())
-        return "\n".join(lines)
+        return repr(self.table())
 
     def _repr_html_(self) -> str:
-        parts = []
-        for name, block in self.blocks():
-            head = "".join(f"<th>{html.escape(cell)}</th>" for cell in (name, *HEAD[1:]))
-            body = "".join(
-                "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in block
-            )
-            parts.append(f"<tr>{head}</tr>{body}")
-        return f"<table>{''.join(parts)}</table>"
-
-
-def _row(cost: OperationCost) -> tuple[str, ...]:
-    (d, d_longest), (lock, l_longest) = cost.device_lock, cost.iommu_lock
-    numbers = (d, d_longest, lock, l_longest, cost.irqs_off, cost.device_tlb_flushes, cost.neighbour)
-    return (cost.operation, *(f"{number:,}" if number else "-" for number in numbers))
+        return self.table()._repr_html_()
 
 
 # -- measuring ----------------------------------------------------------------

@@ -12,7 +12,6 @@ from vtdkit.iommu.errno import EINVAL
 from vtdkit.iommu.intel import defs
 from vtdkit.iommu.intel.structs import device_domain_info, intel_iommu
 from vtdkit.iommu.seq_file import SeqFile
-from vtdkit.kernel.memory.pages import Page
 
 from .p07_pasid import Patch07
 
@@ -45,15 +44,9 @@ class Patch08(Patch07):
         """Take over the context tables of the kernel that crashed, so that devices still at it do not
         fault. 0 or negative.
         """
-        rtaddr = await iommu.hardware.readq(defs.DMAR_RTADDR_REG)
-        old = self.machine.pages.page(rtaddr & defs.VTD_PAGE_MASK)
-        if old is None or bool(rtaddr & defs.DMA_RTADDR_SMT) != self.sm_supported(iommu):
+        tables = await self.copies_of_tables(iommu)
+        if tables is None:
             return -EINVAL
-        tables: dict[int, Page] = {}
-        for bus in range(defs.ROOT_ENTRY_NR):
-            error = await self.copy_context_table(iommu, old, tables, bus)
-            if error:
-                self.pr(f"{iommu.name}: Failed to copy context table for bus {bus}")
         async with iommu.lock:
             await self.install_copied_tables(iommu, tables)
         return 0

@@ -198,10 +198,6 @@ class DriverBase:
         """Is this the shared identity domain?"""
         return domain is self.si_domain
 
-    def domain_pfn_supported(self, domain: dmar_domain, pfn: int) -> bool:
-        """Does the page frame lie within the domain's width?"""
-        return defs.pfn_supported(domain.agaw, pfn)
-
     if TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:

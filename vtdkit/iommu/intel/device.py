@@ -211,10 +211,10 @@ class Devices(Domains):
         info = await self.machine.kmalloc(device_domain_info, dev, iommu)
         if info is None:
             return -ENOMEM
-        info.ats_supported = dev.ats and self.ecap(iommu, defs.ECAP_DEV_IOTLB)
+        info.ats_supported = dev.can["ats"] and self.ecap(iommu, defs.ECAP_DEV_IOTLB)
         if self.sm_supported(iommu):
-            info.pasid_supported = int(dev.pasid and self.pasid_supported(iommu))
-            info.pri_supported = info.ats_supported and dev.pri and self.ecap(iommu, defs.ECAP_PRS)
+            info.pasid_supported = int(dev.can["pasid"] and self.pasid_supported(iommu))
+            info.pri_supported = info.ats_supported and dev.can["pri"] and self.ecap(iommu, defs.ECAP_PRS)
         dev.unit = iommu.hardware
         return info
 

@@ -80,11 +80,11 @@ class Flush(Dmar):
         if info is None:
             return
         info.pfsid = info.dev.sid if self.ecap(info.iommu, defs.ECAP_DIT) else 0
-        if info.pasid_supported and not await info.dev.enable_pasid():
+        if info.pasid_supported and not await info.dev.enable("pasid"):
             info.pasid_enabled = True
-        if info.pri_supported and not await info.dev.enable_pri():
+        if info.pri_supported and not await info.dev.enable("pri"):
             info.pri_enabled = True
-        if info.ats_supported and not await info.dev.enable_ats():
+        if info.ats_supported and not await info.dev.enable("ats"):
             info.ats_enabled = True
             await self.domain_update_iotlb(info.domain)
             info.ats_qdep = 32
@@ -97,14 +97,14 @@ class Flush(Dmar):
     async def disable_pci_caps(self, info: device_domain_info) -> None:
         """The body of `iommu_disable_dev_iotlb`."""
         if info.ats_enabled:
-            await info.dev.disable_ats()
+            await info.dev.disable("ats")
             info.ats_enabled = False
             await self.domain_update_iotlb(info.domain)
         if info.pri_enabled:
-            await info.dev.disable_pri()
+            await info.dev.disable("pri")
             info.pri_enabled = False
         if info.pasid_enabled:
-            await info.dev.disable_pasid()
+            await info.dev.disable("pasid")
             info.pasid_enabled = False
 
     async def _iommu_flush_dev_iotlb(self, info: device_domain_info, addr: int, mask: int) -> None:

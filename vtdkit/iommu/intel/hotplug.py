@@ -156,18 +156,24 @@ class Hotplug(FaultHandler):
         """Take over the context tables of the kernel that crashed, so that devices still at it do not
         fault. 0 or negative.
         """
-        rtaddr = await iommu.hardware.readq(defs.DMAR_RTADDR_REG)
-        old = self.machine.pages.page(rtaddr & defs.VTD_PAGE_MASK)
-        if old is None or bool(rtaddr & defs.DMA_RTADDR_SMT) != self.sm_supported(iommu):
+        tables = await self.copies_of_tables(iommu)
+        if tables is None:
             return -EINVAL
-        tables: dict[int, Page] = {}
-        for bus in range(defs.ROOT_ENTRY_NR):
-            error = await self.copy_context_table(iommu, old, tables, bus)
-            if error:
-                self.pr(f"{iommu.name}: Failed to copy context table for bus {bus}")
         async with iommu.lock.irqsave():
             await self.install_copied_tables(iommu, tables)
         return 0
+
+    async def copies_of_tables(self, iommu: intel_iommu) -> dict[int, Page] | None:
+        """Copies of the tables that the unit uses now; None where they are of another mode, or nowhere."""
+        rtaddr = await iommu.hardware.readq(defs.DMAR_RTADDR_REG)
+        old = self.machine.pages.page(rtaddr & defs.VTD_PAGE_MASK)
+        if old is None or bool(rtaddr & defs.DMA_RTADDR_SMT) != self.sm_supported(iommu):
+            return None
+        tables: dict[int, Page] = {}
+        for bus in range(defs.ROOT_ENTRY_NR):
+            if await self.copy_context_table(iommu, old, tables, bus):
+                self.pr(f"{iommu.name}: Failed to copy context table for bus {bus}")
+        return tables
 
     async def install_copied_tables(self, iommu: intel_iommu, tables: dict[int, Page]) -> None:
         """The copied context tables go into the new root table."""

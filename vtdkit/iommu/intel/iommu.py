@@ -159,10 +159,14 @@ class IommuOps(Hotplug):
         if dmar.force_snooping:
             return True
         async with self.device_domain_lock.irqsave():
-            if not await self.domain_support_force_snooping(dmar):
-                return False
-            await self.domain_set_force_snooping(dmar)
-            dmar.force_snooping = True
+            return await self.force_snooping(dmar)
+
+    async def force_snooping(self, domain: dmar_domain) -> bool:
+        """The body of `intel_iommu_enforce_cache_coherency`."""
+        if not await self.domain_support_force_snooping(domain):
+            return False
+        await self.domain_set_force_snooping(domain)
+        domain.force_snooping = True
         return True
 
     async def intel_iommu_enable_pasid(self, iommu: intel_iommu, dev: PciDevice) -> int:

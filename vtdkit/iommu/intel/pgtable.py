@@ -114,7 +114,7 @@ class PageTables(Flush):
     async def dma_pte_clear_range(self, domain: dmar_domain, start_pfn: int, last_pfn: int) -> None:
         """Zero the leaves of a range; a flush must follow."""
         self.machine.bug_on(
-            not self.domain_pfn_supported(domain, last_pfn) or start_pfn > last_pfn, "dma_pte_clear_range"
+            not defs.pfn_supported(domain.agaw, last_pfn) or start_pfn > last_pfn, "dma_pte_clear_range"
         )
         while start_pfn <= last_pfn:
             pte, large_page = await self.dma_pfn_level_pte(domain, start_pfn, 1)
@@ -296,7 +296,7 @@ class PageTables(Flush):
         allow. 0, -EINVAL, -ENOMEM.
         """
         self.machine.bug_on(
-            not self.domain_pfn_supported(domain, iov_pfn + nr_pages - 1), "mapping beyond the domain's width"
+            not defs.pfn_supported(domain.agaw, iov_pfn + nr_pages - 1), "mapping beyond the domain's width"
         )
         if not prot & (defs.DMA_PTE_READ | defs.DMA_PTE_WRITE):
             return -EINVAL

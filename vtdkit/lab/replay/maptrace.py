@@ -12,6 +12,7 @@ which line. Times are in ns, addresses and sizes in bytes.
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 import zlib
@@ -28,7 +29,7 @@ MAX_META = 1 << 20
 MAX_CPUS = 1024
 PAGE = 4096
 _DEVICE = re.compile(r"(?:[0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7])?")
-_NUMBER = re.compile(r"[0-9]{1,19}|0x[0-9a-f]{1,16}")
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,18}|0x[0-9a-f]{1,16}")
 
 
 class BadTrace(ValueError):
@@ -71,11 +72,6 @@ class Mapping:
     def size(self) -> int:
         """Bytes in all."""
         return sum(size for _, size in self.segments)
-
-    @property
-    def events(self) -> int:
-        """How many lines of the trace it stands for."""
-        return (len(self.segments) if self.map_cpu >= 0 else 0) + (self.unmap_cpu >= 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,34 +136,25 @@ class MapTrace:
 
 
 def _lines(path: Path) -> Iterator[str]:
-    """The lines of a gzipped text, unpacked a piece at a time."""
+    """The lines of a gzipped text, unpacked one at a time."""
+    done = 0
     try:
-        size = path.stat().st_size
-        if size > MAX_FILE:
-            raise BadTrace(f"{path.name}: {size} bytes; more than {MAX_FILE} are not read")
-        packed = path.read_bytes()
+        if path.stat().st_size > MAX_FILE:
+            raise BadTrace(f"{path.name}: {path.stat().st_size} bytes; more than {MAX_FILE} are not read")
+        with gzip.open(path) as file:
+            while line := file.readline(MAX_LINE + 2):
+                done += len(line)
+                if done > MAX_TEXT:
+                    raise BadTrace(f"{path.name}: unpacks to more than {MAX_TEXT} bytes")
+                if len(line) > MAX_LINE + 1:
+                    raise BadTrace(f"{path.name}: a line of more than {MAX_LINE} characters")
+                yield line.decode("ascii", "replace").rstrip("\r\n")
+    except EOFError:
+        raise BadTrace(f"{path.name}: ends in the middle") from None
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise BadTrace(f"{path.name}: is no gzip file ({error})") from None
     except OSError as error:
         raise BadTrace(f"{path}: cannot be read ({error.strerror})") from None
-    unpack = zlib.decompressobj(31)
-    rest, done = b"", 0
-    try:
-        while packed and not unpack.eof:
-            text = unpack.decompress(packed, 1 << 20)
-            packed = unpack.unconsumed_tail
-            done += len(text)
-            if done > MAX_TEXT:
-                raise BadTrace(f"{path.name}: unpacks to more than {MAX_TEXT} bytes")
-            *lines, rest = (rest + text).split(b"\n")
-            if len(rest) > MAX_LINE:
-                raise BadTrace(f"{path.name}: a line of more than {MAX_LINE} characters")
-            for line in lines:
-                yield line.decode("ascii", "replace").rstrip("\r")
-    except zlib.error as error:
-        raise BadTrace(f"{path.name}: is no gzip file ({error})") from None
-    if not unpack.eof:
-        raise BadTrace(f"{path.name}: ends in the middle")
-    if rest:
-        yield rest.decode("ascii", "replace")
 
 
 def _events(name: str, lines: Iterator[str]) -> Iterator[MapEvent]:
@@ -205,11 +192,7 @@ def _event(where: str, line: str) -> MapEvent:
 
 
 def _number(where: str, field: str, text: str, most: int) -> int:
-    value = (
-        int(text, 0)
-        if _NUMBER.fullmatch(text) and not (len(text) > 1 and text[0] == "0" and text[1] != "x")
-        else -1
-    )
+    value = int(text, 0) if _NUMBER.fullmatch(text) else -1
     if not 0 <= value <= most:
         raise BadTrace(f"{where}: {field} is {text[:24]!r}; it must be a number from 0 to {most}")
     return value

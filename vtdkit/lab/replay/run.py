@@ -142,14 +142,12 @@ class _Replay:
         for address in self.trace.devices:
             self.pc.add_device(address)
         self.pc.run(self.map_earlier())
-        before = _locks(self.pc)
+        before = _taken(self.pc)
         self.start = self.machine.now
         first = self.trace.events[0].time if self.trace.events else 0
         for cpu, work in enumerate(self.work()):
             self.machine.spawn(self.cpu(work, first), cpu, f"guest CPU {cpu}")
         self.machine.simulate()
-        after = _locks(self.pc)
-        waited: Counter[tuple[str, str]] = after[0] - before[0]
         pages, wrong = self.compare()
         return Replayed(
             self.trace.name,
@@ -158,11 +156,8 @@ class _Replay:
             len(self.trace.events),
             sum((mapping.map_cpu >= 0) + (mapping.unmap_cpu >= 0) for mapping in self.mappings),
             self.machine.now - self.start,
-            tuple(
-                Contended(lock, function, count)
-                for (lock, function), count in sorted(waited.items(), key=_most)
-            ),
-            dict(after[1] - before[1]),
+            _contended(self.pc),
+            dict(_taken(self.pc) - before),
             pages,
             wrong,
             self.pc,
@@ -266,16 +261,17 @@ def mapped_pages(pc: Computer, address: str) -> list[tuple[int, int]]:
     return [(r.iova + i, r.address + i) for r in survey.ranges(space) for i in range(0, r.size, PAGE)]
 
 
-def _locks(pc: Computer) -> tuple[Counter[tuple[str, str]], Counter[str]]:
-    """How often each lock was waited for, by function, and taken, so far."""
+def _contended(pc: Computer) -> tuple[Contended, ...]:
+    """What was waited for, the most often first. (Setting up waits for nothing.)"""
     waits: Counter[tuple[str, str]] = Counter()
-    taken: Counter[str] = Counter()
     for row in pc.machine.lock_stat():
-        taken[row.name] += row.write.acquisitions + row.read.acquisitions
         for place, count in row.points:
             waits[row.name, place.function] += count  # type: ignore[attr-defined]  # a Site
-    return waits, taken
+    ordered = sorted(waits.items(), key=lambda item: (-item[1], item[0]))
+    return tuple(Contended(lock, function, count) for (lock, function), count in ordered)
 
 
-def _most(row: tuple[tuple[str, str], int]) -> tuple[int, tuple[str, str]]:
-    return -row[1], row[0]
+def _taken(pc: Computer) -> Counter[str]:
+    """How often each lock was taken so far."""
+    rows = pc.machine.lock_stat()
+    return Counter({row.name: row.write.acquisitions + row.read.acquisitions for row in rows})

@@ -108,11 +108,7 @@ class Commit05(Commit04):
         if dmar.force_snooping:
             return True
         async with self.device_domain_lock:
-            if not await self.domain_support_force_snooping(dmar):
-                return False
-            await self.domain_set_force_snooping(dmar)
-            dmar.force_snooping = True
-        return True
+            return await self.force_snooping(dmar)
 
     async def intel_iommu_enable_pasid(self, iommu: intel_iommu, dev: PciDevice) -> int:
         """Allow requests with PASID from a device (for shared virtual addressing). 0 or -EINVAL."""

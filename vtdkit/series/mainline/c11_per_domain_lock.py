@@ -109,8 +109,4 @@ class Commit11(Commit10):
         if dmar.force_snooping:
             return True
         async with dmar.lock:
-            if not await self.domain_support_force_snooping(dmar):
-                return False
-            await self.domain_set_force_snooping(dmar)
-            dmar.force_snooping = True
-        return True
+            return await self.force_snooping(dmar)

@@ -85,8 +85,4 @@ class Fix1(Commit11):
         if dmar.force_snooping:
             return True
         async with dmar.lock.irqsave():
-            if not await self.domain_support_force_snooping(dmar):
-                return False
-            await self.domain_set_force_snooping(dmar)
-            dmar.force_snooping = True
-        return True
+            return await self.force_snooping(dmar)

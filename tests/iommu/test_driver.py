@@ -188,7 +188,7 @@ def test_a_unit_taken_away_is_cleaned_up() -> None:
     disables = []
     pc.driver.dmar_disable_qi = lambda iommu: disables.append(iommu)  # type: ignore[method-assign, assignment]
     pc.run(pc.driver.dmar_iommu_hotplug(pc.iommu(), False))
-    assert disables == []  # corrections 7: nobody switches the queue off, the ring is just freed
+    assert disables == []  # §1.7: nobody switches the queue off, the ring is just freed
     assert pc.driver.g_iommus == {}
     assert not pc.hardware[0].unit.translating
     assert not pc.machine.findings

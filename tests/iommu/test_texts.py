@@ -47,7 +47,7 @@ def faulted(pc: Computer, address: str = "00:03.0", iova: int = 0x70AD5000) -> l
 
 
 def test_a_fault_in_scalable_mode_prints_the_lines_of_a_real_one(scalable: Computer) -> None:
-    """corrections 8, 11, 18."""
+    """§1.8, §1.11, §1.18."""
     real = [shape(line) for line in (PUBLIC / "dump-0x51.txt").read_text().splitlines()]
     ours = [
         shape(line) for line in faulted(scalable) if "entry[" not in line or int(line.split("[")[1][0]) < 3
@@ -56,7 +56,7 @@ def test_a_fault_in_scalable_mode_prints_the_lines_of_a_real_one(scalable: Compu
 
 
 def test_a_fault_of_an_upper_function_shows_both_halves_of_its_root_entry(scalable: Computer) -> None:
-    """corrections 18."""
+    """§1.18."""
     root = next(line for line in faulted(scalable, "00:1d.2") if "root entry" in line)
     high, low = re.fullmatch(r"DMAR: scalable mode root entry: hi (0x\w{16}), low (0x\w{16})", root).groups()  # type: ignore[union-attr]
     assert int(high, 16) & 1
@@ -65,7 +65,7 @@ def test_a_fault_of_an_upper_function_shows_both_halves_of_its_root_entry(scalab
 
 
 def test_a_fault_in_legacy_mode_is_line_by_line_as_the_report_of_august_2022_has_it() -> None:
-    """corrections 8, 11."""
+    """§1.8, §1.11."""
     pc = Computer(devices=["00:03.0"])
     pc.map(pc.domain_of("00:03.0"), 0, 0x5000000, prot=1)
     pc.driver.log.clear()
@@ -92,7 +92,7 @@ def test_a_fault_in_legacy_mode_is_line_by_line_as_the_report_of_august_2022_has
     ],
 )
 def test_every_reason_has_the_kernels_text(reason: int, text: str) -> None:
-    """corrections 18."""
+    """§1.18."""
     pc = Computer(devices=["00:03.0"])
     pc.run(pc.driver.dmar_fault_do_one(pc.iommu(), 0x70AD5000, 0x0010, reason | 1 << 30))
     assert (
@@ -102,7 +102,7 @@ def test_every_reason_has_the_kernels_text(reason: int, text: str) -> None:
 
 
 def test_a_blocked_interrupt_is_no_dma_write() -> None:
-    """corrections 18: the line of fault-lines.txt, as 5.19 spells it; the index, and no tables."""
+    """§1.18: the line of fault-lines.txt, as 5.19 spells it; the index, and no tables."""
     pc = Computer(devices=["00:03.0"])
     pc.run(pc.driver.dmar_fault_do_one(pc.iommu(), 0xA00 << 48, 0xC928, 0x25))
     assert pc.driver.log == [
@@ -112,7 +112,7 @@ def test_a_blocked_interrupt_is_no_dma_write() -> None:
 
 
 def test_ten_messages_in_five_seconds_the_status_line_and_the_last_look_among_them() -> None:
-    """corrections 11: a fault takes three of the ten, so the fourth one is cleared and not printed."""
+    """§1.11: a fault takes three of the ten, so the fourth one is cleared and not printed."""
     pc = Computer(devices=["00:03.0"])
     for _ in range(6):
         pc.dma("00:03.0", 0x10000, "read")
@@ -137,7 +137,7 @@ def test_a_bad_descriptor_is_reported_in_the_words_of_a_real_report() -> None:
 
 
 def test_the_page_table_dump_has_five_columns_and_a_frame_of_thirteen_digits() -> None:
-    """corrections 8."""
+    """§1.8."""
     pc = Computer(devices=["00:03.0"])
     domain = pc.domain_of("00:03.0")
     pc.map(domain, 0x10000, 0x5000000)
@@ -155,7 +155,7 @@ def test_the_page_table_dump_has_five_columns_and_a_frame_of_thirteen_digits() -
 
 @pytest.mark.parametrize("modes", [{}, {"units": SCALABLE, "scalable": True}])
 def test_the_table_dump_has_the_columns_of_a_real_one(modes: dict[str, object]) -> None:
-    """corrections 8."""
+    """§1.8."""
     real = (PUBLIC / "dmar_translation_struct.txt").read_text().splitlines()
     pc = Computer(devices=["00:02.0"], **modes)  # type: ignore[arg-type]
     title, columns, row, last = pc.run(pc.driver.dmar_translation_struct_show()).lines
@@ -169,7 +169,7 @@ def test_the_table_dump_has_the_columns_of_a_real_one(modes: dict[str, object]) 
 
 @pytest.mark.parametrize(("units", "words"), [({}, 2), ({"units": SCALABLE, "scalable": True}, 4)])
 def test_the_queue_dump_is_that_of_2020(units: dict[str, object], words: int) -> None:
-    """corrections 8."""
+    """§1.8."""
     pc = Computer(devices=["00:03.0"], **units)  # type: ignore[arg-type]
     lines = pc.run(pc.driver.invalidation_queue_show()).lines
     assert lines[0] == "Invalidation queue on IOMMU: dmar0"
@@ -181,7 +181,7 @@ def test_the_queue_dump_is_that_of_2020(units: dict[str, object], words: int) ->
 
 
 def test_the_register_dump_names_every_register() -> None:
-    """corrections 8."""
+    """§1.8."""
     pc = Computer(devices=["00:03.0"])
     lines = pc.run(pc.driver.iommu_regset_show()).lines
     assert lines[:2] == ["IOMMU: dmar0 Register Base Address: fed90000", "Name\t\t\tOffset\t\tContents"]
@@ -194,7 +194,7 @@ def test_the_register_dump_names_every_register() -> None:
 
 @pytest.mark.parametrize("driver", [driver_at(0), driver_at(1), mainline.driver_at(1)])
 def test_a_text_that_does_not_fit_is_made_again_with_twice_the_room(driver: type) -> None:
-    """corrections 9: 512 lines are five complete dumps, and before the patch each is under the lock."""
+    """§1.9: 512 lines are five complete dumps, and before the patch each is under the lock."""
     pc = Computer(driver=driver, devices=["00:03.0"])
     pc.map(pc.domain_of("00:03.0"), 0, 0x5001000, 512 * 4096)
     m = pc.run(pc.driver.domain_translation_struct_show())

@@ -288,7 +288,7 @@ def test_senseless_machines_are_refused() -> None:
     [(False, "watchdog: BUG: soft lockup"), (True, "NMI watchdog: Watchdog detected hard LOCKUP")],
 )
 def test_a_cpu_that_spins_with_interrupts_off_is_a_hard_lockup(off: bool, kind: str) -> None:
-    """Corrections 6: the soft-lockup detector needs the timer interrupt; with interrupts off it is silent."""
+    """§1.6: the soft-lockup detector needs the timer interrupt; with interrupts off it is silent."""
     machine = Machine(cpus=2, costs=FREE)
     lock = machine.spinlock("lock")
 

@@ -34,10 +34,10 @@ KNOWN: dict[str, tuple[str, list[str]]] = {
     "domain-lock-irq": ("unmap-irq", ["m11"]),
     "irq-inversion": ("unmap-irq", ["v8", "v9", "v10", *MAINLINE[5:10]]),
     "race-max-addr": ("unmap-unmap", EVERY),
-    # corrections 2 and 5
+    # §1.2 and §1.5
     "release-unattached": ("release-unattached", EVERY),
     "dump-absent": ("fault-unattached", ["m13"]),
-    # corrections 10
+    # §1.10
     "dump-no-record": ("dump-unprobed", ["v0", "m0"]),
 }
 
@@ -121,7 +121,7 @@ def test_with_first_level_tables_the_inversion_comes_with_07_and_stays() -> None
 
 
 def test_a_failed_attach_corrupts_a_list_until_the_merged_10_and_is_a_null_pointer_from_then_on() -> None:
-    """corrections 1: db75c9573b08 sets info->domain to NULL."""
+    """§1.1: db75c9573b08 sets info->domain to NULL."""
     names = {v: {one.defect and one.defect.name for one in look(v, "no-memory")} for v in VERSIONS}
     assert [v for v, found in names.items() if "failed-attach" in found] == V1 + MAINLINE[:9]
     assert [v for v, found in names.items() if "release-unattached" in found] == MAINLINE[9:]
@@ -129,27 +129,27 @@ def test_a_failed_attach_corrupts_a_list_until_the_merged_10_and_is_a_null_point
 
 @pytest.mark.parametrize("version", ["v11", "m11", "m13"])
 def test_behind_a_unit_with_both_kinds_of_tables_there_is_no_circle_and_no_inversion(version: str) -> None:
-    """corrections 3: 5.19 to 6.1 give the domains that users manage second-level tables there."""
+    """§1.3: 5.19 to 6.1 give the domains that users manage second-level tables there."""
     for scenario in ("enforce-attach-both-levels", "enforce-irq-both-levels"):
         names = {one.defect and one.defect.name for one in look(version, scenario)}
         assert not names & {"order-inversion", "irq-inversion", None}
 
 
 def test_in_scalable_mode_every_version_takes_address_0_for_a_directory() -> None:
-    """corrections 5."""
+    """§1.5."""
     for version in ("v0", "m0", "m13"):
         names = {one.defect and one.defect.name for one in look(version, "fault-unattached-scalable")}
         assert "dump-absent" in names
 
 
 def test_what_the_hardware_reads_is_no_find_of_kasan() -> None:
-    """corrections 16."""
+    """§1.16."""
     found = [one for one in look("m13", "superpage-dma", limit=60) if one.defect and one.defect.real]
     assert {one.kind for one in found} == {"IOMMU: use-after-free"}
 
 
 def test_the_window_around_ats_is_judged_alike_for_the_first_device_and_the_next() -> None:
-    """corrections 13."""
+    """§1.13."""
     alike = {
         defect.name: defect.real for defect in DEFECTS if defect.name in ("ats-unlocked", "race-has-iotlb")
     }
@@ -157,7 +157,7 @@ def test_the_window_around_ats_is_judged_alike_for_the_first_device_and_the_next
 
 
 def test_the_fix_of_2024_ends_the_release_of_what_was_never_attached() -> None:
-    """corrections 2: 81e921fd3216."""
+    """§1.2: 81e921fd3216."""
     for scenario in ("release-unattached", "id-exhaustion"):
         found = explore(SCENARIOS[scenario].on(mainline.RELEASED), limit=40)
         assert [str(one.finding) for one in found.findings if "NULL pointer" in str(one.finding)] == []

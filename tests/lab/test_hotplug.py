@@ -46,12 +46,12 @@ def orders(driver: type[IntelIommu], name: str) -> tuple[int, int]:
 def test_devices_that_share_a_table_race_where_nothing_keeps_plug_and_unplug_apart(
     name: str, driver: type[IntelIommu], expected: tuple[int, int]
 ) -> None:
-    """corrections 4."""
+    """§1.4."""
     assert orders(driver, name) == expected
 
 
 def test_patch_02_moves_the_use_after_free_from_one_pair_to_the_other() -> None:
-    """corrections 4."""
+    """§1.4."""
     for name, driver, there in (
         ("plug-alias", driver_at(1), True),
         ("plug-alias", driver_at(2), False),
@@ -64,14 +64,14 @@ def test_patch_02_moves_the_use_after_free_from_one_pair_to_the_other() -> None:
 @pytest.mark.parametrize("pair", ["alias", "bridge"])
 @pytest.mark.parametrize("driver", [driver_at(1), driver_at(2), V519])
 def test_under_pci_rescan_remove_lock_one_comes_after_the_other(driver: type[IntelIommu], pair: str) -> None:
-    """corrections 4 and 11: two orders are left, and no memory is used after it was freed."""
+    """§1.4 and §1.11: two orders are left, and no memory is used after it was freed."""
     found = explore(QUESTIONS[f"plug-{pair}-excluded"].on(driver))
     assert (found.executions, found.complete) == (2, True)
     assert not any("KASAN" in str(one.finding) or "KCSAN" in str(one.finding) for one in found.findings)
 
 
 def test_plugging_and_pulling_take_the_lock_and_give_everything_back() -> None:
-    """corrections 11."""
+    """§1.11."""
     pc = Computer(devices=[])
     pages = len(pc.machine.pages)
     dev = pc.new_device("00:05.0")

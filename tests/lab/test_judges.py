@@ -68,7 +68,7 @@ def test_there_are_enough_of_them() -> None:
 
 @pytest.mark.parametrize("which", ALL)
 def test_hints_give_a_student_no_name_that_fools_the_judge(which: str) -> None:
-    """What a student names a thing is not what it is recognised by: corrections, section 2."""
+    """What a student names a thing is not what it is recognised by: §2."""
     import ast
 
     exercise = ALL[which][2].seeded(0)

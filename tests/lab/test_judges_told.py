@@ -1,4 +1,4 @@
-"""Answers that judges once took for right, and right ones they refused (corrections, section 2, by lesson).
+"""Answers that judges once took for right, and right ones they refused (§2, by lesson).
 
 Judges of lessons 02 to 07; each test's name says which answer, its docstring the entry of the list.
 """

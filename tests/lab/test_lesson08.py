@@ -75,7 +75,7 @@ def test_what_lockdep_has_seen() -> None:
 def test_the_inversion_stays_only_where_a_unit_has_first_level_tables_and_no_others(
     number: int, legacy: str, both: str, first_only: str
 ) -> None:
-    """Corrections, point 3."""
+    """§1.3."""
     found = [lesson.inverted(driver_at(number), mode) for mode in lesson.MODES]
     assert found == [legacy, both, first_only]
 
@@ -152,7 +152,7 @@ def test_which_variant_follows_the_rules() -> None:
 
 
 def test_no_more_hanging_wants_irqsave_and_the_right_answer() -> None:
-    """Corrections, §2: lock dropped before the read; present bit ignored."""
+    """§2: lock dropped before the read; present bit ignored."""
     exercise = lesson.NO_MORE_HANGING.seeded(0)
     assert exercise.check(lesson.device_context_mapped)
     assert exercise.check(OLD.device_context_mapped)

@@ -75,7 +75,7 @@ def test_whom_do_you_blame(seed: int) -> None:
 
 
 def test_every_step_works_wants_no_assertion_no_long_hold_and_nothing_left_behind() -> None:
-    """Corrections, §2: list_del with no lock; and more than one region passes."""
+    """§2: list_del with no lock; and more than one region passes."""
     exercise = lesson.EVERY_STEP_WORKS.seeded(0)
     assert exercise.check(lesson.dmar_remove_one_dev_info)
     assert not exercise.check(NEW.dmar_remove_one_dev_info)

@@ -77,7 +77,7 @@ def test_a_circle_may_lead_over_several_threads() -> None:
 
 
 def test_publish_wants_the_field_first_and_the_lock_for_the_list_alone() -> None:
-    """Corrections, §2: no set_up_translation; plain lock; on the list before it has an id."""
+    """§2: no set_up_translation; plain lock; on the list before it has an id."""
     exercise = lesson.PUBLISH.seeded(0)
     assert exercise.check(lesson.domain_add_dev_info)
     assert not exercise.check(NEW.domain_add_dev_info)

@@ -93,7 +93,7 @@ def test_tables_freed_is_what_the_driver_frees(seed: int) -> None:
 
 
 def test_put_it_in_wants_an_atomic_insert_and_the_losers_page_back() -> None:
-    """Corrections, §2: the loser's page leaked, whatever its name; no test of None."""
+    """§2: the loser's page leaked, whatever its name; no test of None."""
     exercise = lesson.PUT_IT_IN.seeded(0)
     assert exercise.check(lesson.insert_table)
     assert exercise.check(DRIVER.insert_table)

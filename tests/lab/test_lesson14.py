@@ -38,7 +38,7 @@ def test_a_short_look_shows_what_came_with_6_0_rc1_and_what_went_with_rc5() -> N
 
 
 def test_what_6_0_still_has() -> None:
-    """Corrections, points 1, 2 and 5."""
+    """§1.1, §1.2 and §1.5."""
     rough = (
         "enforce-attach",
         "enforce-irq",
@@ -59,7 +59,7 @@ def test_what_6_0_still_has() -> None:
 
 
 def test_a_crash_kernel_that_gives_a_device_back_dies_until_2024() -> None:
-    """Corrections, point 2: 81e921fd3216; 5.19 has the defect too."""
+    """§1.2: 81e921fd3216; 5.19 has the defect too."""
     crash = scenes("14").crash
     for driver in (mainline.driver_at(0), mainline.RC5):
         assert crash(driver).startswith("BUG: NULL pointer dereference")
@@ -114,7 +114,7 @@ def test_who_did_it_is_found_by_going_halfway(seed: int) -> None:
 
 
 def test_never_attached_wants_both_devices_to_go() -> None:
-    """Corrections, §2: the record never freed."""
+    """§2: the record never freed."""
     exercise = lesson.NEVER_ATTACHED.seeded(0)
     assert exercise.check(lesson.intel_iommu_release_device)
     assert "does not survive" in exercise.check(mainline.RC5.intel_iommu_release_device).text

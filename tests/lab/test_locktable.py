@@ -57,6 +57,7 @@ def test_mainline_takes_the_locks_of_patch_12(table: LockTable) -> None:
 
 
 def test_a_unit_with_a_numa_node_saves_a_look_at_the_list() -> None:
+    """§1.17."""
     names = ["attach, first on the unit", "attach, first, ATS", "detach, last"]
     for cost, count in zip(lock_table([12], names, sockets=2), (3, 4, 2), strict=True):
         assert cost.device_lock[0] == count

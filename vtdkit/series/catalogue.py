@@ -110,7 +110,7 @@ SERIES: tuple[PatchInfo, ...] = (
         "detaching needs device_domain_lock only around the list",
         POSTED,
         "db75c9573b08",
-        "merged",
+        "merged, and info->domain is forgotten at the end",
     ),
     PatchInfo(
         11,

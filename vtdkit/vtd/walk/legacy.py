@@ -1,33 +1,34 @@
-"""Legacy mode: from a source id, through the root and context tables, to a page table.
+"""Legacy mode: from a source id, through the root and context tables, to a page table (VT-d, rev 5.10, 3.4).
 
-Steps and labels are those of the legacy-mode fault conditions (LRT.*, LCT.*) of the VT-d specification,
-rev 5.10. The context cache stands in front of both tables. What an entry means depends on nothing but its
-bits and the unit's rules, so it is worked out once for each.
+      source id 15       8 7        0
+               | bus      | devfn    |   the bus picks one of 256 root entries, devfn one of 256 context entries
+
+Steps and labels are those of the legacy-mode fault conditions (LRT.*, LCT.*). The context cache stands in
+front of both tables. What an entry means depends on nothing but its bits and the unit's rules, so it is
+worked out once for each.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from vtdkit.vtd.tables.entries import CONTEXT_ENTRY, ROOT_ENTRY
 from vtdkit.vtd.tables.layout import Entry
 
 from .job import Access, Job, Steps
-from .rules import Rules
+from .rules import Rules, first_met
 from .space import TOP, Space
 
 _ANY_REQUEST, _PASS_THROUGH, _RESERVED = 1, 2, 3
 
 
-@dataclass(frozen=True, slots=True)
-class Meaning:
-    """What a context entry says: where its requests go, or the condition that refuses them all."""
+class Meaning(NamedTuple):
+    """What a context entry says: the condition that refuses all its requests, else where they go."""
 
-    fpd: bool
-    did: int
     label: str
-    space: Space | None
+    fpd: bool
+    space: Space
 
 
 def find(job: Job) -> Steps[Space]:
@@ -39,14 +40,11 @@ def find(job: Job) -> Steps[Space]:
         job.mark(CONTEXT_ENTRY, 0, sid & 255, raw, source="context cache")
     else:
         raw = yield from _read(job, sid)
-    meaning = context(job.rules, raw)
-    job.fpd = meaning.fpd
-    if job.caches and not cached and (not meaning.label or job.rules.caps.CM):
-        # With caching mode a faulting entry is cached as well, under domain id 0.
-        job.caches.context.keep(sid, 0 if meaning.label else meaning.did, Entry(CONTEXT_ENTRY, raw))
-    space = meaning.space
-    if space is None:
-        job.refuse(meaning.label)
+    label, job.fpd, space = context(job.rules, raw)
+    if job.caches and not cached and (not label or job.rules.caps.CM):
+        # With caching mode a faulting entry is cached as well, under domain id 0 (6.1).
+        job.caches.context.keep(sid, 0 if label else space.did, Entry(CONTEXT_ENTRY, raw))
+    job.insist(label)
     job.path = space.path
     if space.path == "PT":
         job.remark("pass-through")
@@ -67,8 +65,7 @@ def _read(job: Job, sid: int) -> Steps[int]:
     if job.trace is not None:
         job.mark(ROOT_ENTRY, at, sid >> 8, root)
         job.remark("context table at {:#x}", table)
-    if label:
-        job.refuse(label)
+    job.insist(label)
     at = table + 16 * (sid & 255)
     if job.stepped:
         yield Access(CONTEXT_ENTRY.name, at)
@@ -81,38 +78,25 @@ def _read(job: Job, sid: int) -> Steps[int]:
 def _root(rules: Rules, raw: int) -> tuple[str, int]:
     """What is wrong with a root entry, and the context table it leads to."""
     entry = Entry(ROOT_ENTRY, raw)
-    if not entry.P:
-        return "LRT.2", 0
-    return ("LRT.3" if raw & rules.root else ""), entry.CTP
+    return first_met(("LRT.2", not entry.P), ("LRT.3", raw & rules.root)), entry.CTP
 
 
 @lru_cache(maxsize=4096)
 def context(rules: Rules, raw: int) -> Meaning:
     """What a context entry says."""
-    entry = Entry(CONTEXT_ENTRY, raw)
-    label, fpd, did = _complaint(rules, entry), bool(entry.FPD), entry.DID & rules.did_mask
-    return Meaning(fpd, did, label, None if label else _space(rules, entry))
-
-
-def _complaint(rules: Rules, entry: Entry) -> str:
-    """The first condition that the context entry meets, if it meets one."""
-    caps, kind = rules.caps, entry.TT
-    if not entry.P:
-        return "LCT.2"
-    if entry.raw & rules.context:
-        return "LCT.3"
-    if kind == _RESERVED or (kind == _ANY_REQUEST and not caps.DT) or (kind == _PASS_THROUGH and not caps.PT):
-        return "LCT.4.2"
+    entry, caps = Entry(CONTEXT_ENTRY, raw), rules.caps
+    through, limit = entry.TT == _PASS_THROUGH, rules.input_limit(entry.AW)
+    lacking = (entry.TT == _ANY_REQUEST and not caps.DT) or (through and not caps.PT)
     # A pass-through entry must name the widest tables there are, although none are walked.
-    only_widest = kind == _PASS_THROUGH and not rules.quirks.pass_through_unchecked
+    only_widest = through and not rules.quirks.pass_through_unchecked
     supported = rules.widest == entry.AW if only_widest else rules.width_supported(entry.AW)
-    return "" if supported else "LCT.4.1"
-
-
-def _space(rules: Rules, entry: Entry) -> Space:
-    limit = rules.input_limit(entry.AW)
-    through = entry.TT == _PASS_THROUGH
-    return Space(
+    label = first_met(
+        ("LCT.2", not entry.P),
+        ("LCT.3", raw & rules.context),
+        ("LCT.4.2", entry.TT == _RESERVED or lacking),
+        ("LCT.4.1", not supported),
+    )
+    space = Space(
         "PT" if through else "SS",
         legacy=True,
         did=entry.DID & rules.did_mask,
@@ -124,3 +108,4 @@ def _space(rules: Rules, entry: Entry) -> Space:
         outside=rules.beyond_host("LGN.1.3") if through else (limit, TOP, "LGN.1.1"),
         translations_allowed=entry.TT == _ANY_REQUEST,
     )
+    return Meaning(label, bool(entry.FPD), space)

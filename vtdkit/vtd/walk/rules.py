@@ -83,6 +83,11 @@ def rules_for(caps: Capabilities, quirks: Quirks, ssirwe: int = 0) -> Rules:
     return Rules(caps, quirks, ssirwe=ssirwe)
 
 
+def first_met(*conditions: tuple[str, object]) -> str:
+    """The label of the first condition that holds; "" for none. The order is the specification's."""
+    return next((label for label, holds in conditions if holds), "")
+
+
 def in_interrupt_range(low: int, high: int) -> bool:
     """Whether any byte from `low` up to but not including `high` lies in FEE0_0000 to FEEF_FFFF."""
     return low < INTERRUPT_HIGH and high > INTERRUPT_LOW

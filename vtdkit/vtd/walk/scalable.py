@@ -1,12 +1,18 @@
-"""Scalable mode: from a source id and a PASID, through root, context, PASID directory and PASID table.
+"""Scalable mode: from a source id and a PASID, through root, context, PASID directory and PASID table (VT-d,
+rev 5.10, 3.4.3).
 
-Steps and labels are those of the scalable-mode fault conditions (SRT.*, SCT.*, SPD.*, SPT.*) of the VT-d
-specification, rev 5.10. The context cache stands in front of root and context table, the PASID cache in front
-of directory and table. A request that carries no PASID uses the context entry's RID_PASID.
+      source id 15       8  7  6     0          PASID 19             6 5        0
+               | bus      |half| devfn|               | directory index | table   |
+
+The bus picks a root entry, whose two halves each lead to a context table for 128 devfns. Steps and labels are
+those of the scalable-mode fault conditions (SRT.*, SCT.*, SPD.*, SPT.*). The context cache stands in front of
+root and context table, the PASID cache in front of directory and table. A request that carries no PASID uses
+the context entry's RID_PASID.
 """
 
 from __future__ import annotations
 
+from vtdkit.vtd.requests import Request
 from vtdkit.vtd.tables.entries import (
     PASID_DIR_ENTRY,
     PASID_ENTRY,
@@ -18,7 +24,7 @@ from vtdkit.vtd.tables.layout import Entry
 
 from . import first_stage as first
 from .job import Job, Steps
-from .rules import Rules
+from .rules import Rules, first_met
 from .space import TOP, Space
 
 _HALF = (1 << 64) - 1
@@ -28,16 +34,19 @@ def find(job: Job) -> Steps[Space]:
     """The page tables for the request, and what the PASID table entry says about them."""
     context_entry = yield from context(job)
     entry = yield from pasid_entry(job, context_entry)
-    label = _caller_complaint(job, entry)
-    if label:
-        job.refuse(label)
+    job.insist(
+        first_met(
+            ("SPT.5", job.request.execute and not job.rules.caps.ERS),
+            ("SPT.6", job.supervisor and not entry.SRE),
+        )
+    )
     return space_of(job, entry, context_entry)
 
 
 def context(job: Job) -> Steps[Entry]:
     """The context entry of the request's source id, checked, with the PASID to use left in `job.pasid`."""
-    request = job.request
-    if request.pasid is not None and request.pasid >> job.rules.caps.PSS:
+    request, rules = job.request, job.rules
+    if request.pasid is not None and request.pasid >> rules.caps.PSS:
         job.refuse("SGN.10")
     cached = job.caches and job.caches.context.find(request.sid)
     if cached:
@@ -46,75 +55,61 @@ def context(job: Job) -> Steps[Entry]:
     else:
         entry = yield from _read_context(job, request.sid)
     job.fpd = bool(entry.FPD)
-    label = _context_complaint(job, entry)
-    if job.caches and not cached and (not label or job.rules.caps.CM):
+    label = _context_complaint(rules, entry)
+    if job.caches and not cached and (not label or rules.caps.CM):
         job.caches.context.keep(request.sid, None, entry)
-    label = label or _request_complaint(job, entry)
-    if label:
-        job.refuse(label)
-    job.pasid = _rid_pasid(job, entry) if request.pasid is None else request.pasid
+    job.insist(label or _request_complaint(rules, entry, request))
     if request.pasid is None:
-        job.supervisor = _rid_priv(job, entry)
+        job.pasid, job.supervisor = _rid_pasid(rules, entry), _rid_priv(rules, entry)
     job.remark("PASID directory at {:#x}, PASID {:#x}", entry.PASIDDIRPTR, job.pasid)
     return entry
 
 
 def _read_context(job: Job, sid: int) -> Steps[Entry]:
-    rules = job.rules
+    rules, upper = job.rules, bool(sid & 0x80)
     raw = yield from job.read(SM_ROOT_ENTRY, job.unit.root_table + 16 * (sid >> 8), sid >> 8, "SRT.1")
     root = Entry(SM_ROOT_ENTRY, raw)
-    upper = bool(sid & 0x80)
-    if not (root.UP if upper else root.LP):
-        job.refuse("SRT.2")
-    checked = _HALF << 64 if upper else _HALF
-    if raw & rules.sm_root & (checked if not rules.quirks.both_root_halves else -1):
-        job.refuse("SRT.3")
+    half = _HALF << 64 if upper else _HALF
+    reserved = raw & rules.sm_root & (-1 if rules.quirks.both_root_halves else half)
+    job.insist(first_met(("SRT.2", not (root.UP if upper else root.LP)), ("SRT.3", reserved)))
     table = root.UCTP if upper else root.LCTP
     job.remark("context table of the {} half at {:#x}", "upper" if upper else "lower", table)
     raw = yield from job.read(SM_CONTEXT_ENTRY, table + 32 * (sid & 127), sid & 127, "SCT.1")
     return Entry(SM_CONTEXT_ENTRY, raw)
 
 
-def _context_complaint(job: Job, entry: Entry) -> str:
+def _context_complaint(rules: Rules, entry: Entry) -> str:
     """What is wrong with the context entry, whoever asks."""
-    if not entry.P:
-        return "SCT.2"
-    if entry.raw & job.rules.sm_context:
-        return "SCT.3"
-    if job.rules.quirks.context_features_unchecked:
-        return ""
-    if entry.PRE and not entry.DTE:
-        return "SCT.4.1"
-    if _rid_pasid(job, entry) >= _pasid_limit(entry):
-        return "SCT.4.2"
-    if entry.EPTR and not entry.PASIDE:
-        return "SCT.4.3"
-    return ""
+    looked_at = not rules.quirks.context_features_unchecked
+    return first_met(
+        ("SCT.2", not entry.P),
+        ("SCT.3", entry.raw & rules.sm_context),
+        ("SCT.4.1", looked_at and entry.PRE and not entry.DTE),
+        ("SCT.4.2", looked_at and _rid_pasid(rules, entry) >= _pasid_limit(entry)),
+        ("SCT.4.3", looked_at and entry.EPTR and not entry.PASIDE),
+    )
 
 
-def _request_complaint(job: Job, entry: Entry) -> str:
+def _request_complaint(rules: Rules, entry: Entry, request: Request) -> str:
     """What the context entry does not allow this request to do."""
-    request = job.request
-    if request.at != "untranslated" and not entry.DTE:
-        return "SCT.5"
-    if request.pasid is not None and request.at != "translated" and not entry.PASIDE:
-        return "SCT.6"
-    if request.pasid is not None and request.pasid >= _pasid_limit(entry):
-        return "SCT.7"
-    if request.pasid is not None and request.pasid == _rid_pasid(job, entry):
-        return "SCT.9"
-    if request.at == "translated" and request.pasid is not None and not entry.EPTR:
-        return "SCT.10"
-    return ""
+    pasid, translated = request.pasid, request.at == "translated"
+    if pasid is None:
+        return "SCT.5" if request.at != "untranslated" and not entry.DTE else ""
+    return first_met(
+        ("SCT.5", request.at != "untranslated" and not entry.DTE),
+        ("SCT.6", not translated and not entry.PASIDE),
+        ("SCT.7", pasid >= _pasid_limit(entry)),
+        ("SCT.9", pasid == _rid_pasid(rules, entry)),
+        ("SCT.10", translated and not entry.EPTR),
+    )
 
 
-def _rid_pasid(job: Job, entry: Entry) -> int:
-    used = job.rules.caps.RPS or job.rules.quirks.context_features_unchecked
-    return entry.RID_PASID if used else 0
+def _rid_pasid(rules: Rules, entry: Entry) -> int:
+    return entry.RID_PASID if rules.caps.RPS or rules.quirks.context_features_unchecked else 0
 
 
-def _rid_priv(job: Job, entry: Entry) -> bool:
-    return bool(entry.RID_PRIV) and not job.rules.quirks.context_features_unchecked
+def _rid_priv(rules: Rules, entry: Entry) -> bool:
+    return bool(entry.RID_PRIV) and not rules.quirks.context_features_unchecked
 
 
 def _pasid_limit(entry: Entry) -> int:
@@ -136,73 +131,54 @@ def pasid_entry(job: Job, context_entry: Entry) -> Steps[Entry]:
         raw = yield from job.read(PASID_ENTRY, slot, pasid & 63, "SPT.1")
         entry = Entry(PASID_ENTRY, raw)
     job.fpd |= directory_fpd or bool(entry.FPD)
-    label = _entry_complaint(job, entry)
+    label = _entry_complaint(rules, entry)
     if job.caches and not cached and (not label or rules.caps.CM):
         job.caches.pasid.keep(sid, pasid, 0 if label else entry.DID & rules.did_mask, entry, directory_fpd)
-    if label:
-        job.refuse(label)
+    job.insist(label)
     return entry
 
 
 def _directory(job: Job, directory: int, pasid: int) -> Steps[Entry]:
     """The PASID directory entry, checked."""
-    rules = job.rules
     raw = yield from job.read(PASID_DIR_ENTRY, directory + 8 * (pasid >> 6), pasid >> 6, "SPD.1")
     entry = Entry(PASID_DIR_ENTRY, raw)
     job.fpd |= bool(entry.FPD)
-    if not entry.P:
-        job.refuse("SPD.2")
-    if entry.raw & rules.directory and not rules.quirks.pasid_reserved_ignored:
-        job.refuse("SPD.3")
+    reserved = 0 if job.rules.quirks.pasid_reserved_ignored else raw & job.rules.directory
+    job.insist(first_met(("SPD.2", not entry.P), ("SPD.3", reserved)))
     job.remark("PASID table at {:#x}", entry.SMPTBLPTR)
     return entry
 
 
-def _entry_complaint(job: Job, entry: Entry) -> str:
-    """What is wrong with the PASID table entry, whoever asks."""
-    quirks = job.rules.quirks
-    if not entry.P and not quirks.type_before_present:
-        return "SPT.2"
-    if entry.raw & job.rules.pasid and not quirks.pasid_reserved_ignored:
-        return "SPT.3"
-    return _type_complaint(job, entry) or ("" if entry.P else "SPT.2")
+def _entry_complaint(rules: Rules, entry: Entry) -> str:
+    """What is wrong with the PASID table entry, whoever asks: presence, reserved bits, then what its
+    translation type asks for and this unit does not have.
+    """
+    caps, quirks, path = rules.caps, rules.quirks, _path(rules, entry)
+    walked = path in ("SS", "NEST") or (path == "PT" and quirks.pass_through_width_checked)
+    supported = {"FS": caps.FSTS, "SS": caps.SSTS, "NEST": caps.NEST, "PT": caps.PT}.get(path)
+    first_stage = path in ("FS", "NEST")
+    return first_met(
+        ("SPT.2", not entry.P and not quirks.type_before_present),
+        ("SPT.3", entry.raw & rules.pasid and not quirks.pasid_reserved_ignored),
+        ("SPT.4.1", walked and not rules.width_supported(entry.AW)),
+        ("SPT.4.2", not supported),
+        ("SPT.4.3", first_stage and (1 if caps.FS5LP else 0) < entry.FSPM),
+        ("SPT.4.4", path == "NEST" and rules.input_limit(entry.AW) <= entry.FSPTPTR),
+        ("SPT.2", not entry.P),
+    )
 
 
-def _type_complaint(job: Job, entry: Entry) -> str:
-    """What the translation type of the entry asks for and this unit does not have."""
-    rules, caps, path = job.rules, job.rules.caps, _path(job, entry)
-    walked = path in ("SS", "NEST") or (path == "PT" and rules.quirks.pass_through_width_checked)
-    if walked and not rules.width_supported(entry.AW):
-        return "SPT.4.1"
-    supported = {"FS": caps.FSTS, "SS": caps.SSTS, "NEST": caps.NEST, "PT": caps.PT}
-    if not supported.get(path):
-        return "SPT.4.2"
-    if path in ("FS", "NEST") and (entry.FSPM > 1 or (entry.FSPM and not caps.FS5LP)):
-        return "SPT.4.3"
-    if path == "NEST" and rules.input_limit(entry.AW) <= entry.FSPTPTR:
-        return "SPT.4.4"
-    return ""
-
-
-def _path(job: Job, entry: Entry) -> str:
+def _path(rules: Rules, entry: Entry) -> str:
     path = PGTT_NAMES.get(entry.PGTT, "")
-    return "SS" if path in ("FS", "NEST") and job.rules.quirks.first_stage_unknown else path
-
-
-def _caller_complaint(job: Job, entry: Entry) -> str:
-    """What the PASID table entry does not allow this request to do."""
-    if job.request.execute and not job.rules.caps.ERS:
-        return "SPT.5"
-    if job.supervisor and not entry.SRE:
-        return "SPT.6"
-    return ""
+    return "SS" if path in ("FS", "NEST") and rules.quirks.first_stage_unknown else path
 
 
 def space_of(job: Job, entry: Entry, context_entry: Entry) -> Space:
     """What a checked PASID table entry, with the context entry before it, says about its requests."""
     rules, caps = job.rules, job.rules.caps
-    path = job.path = _path(job, entry)
-    job.remark(_next(path, entry))
+    path = job.path = _path(rules, entry)
+    one, other = f"first stage at {entry.FSPTPTR:#x}", f"second stage at {entry.SSPTPTR:#x}"
+    job.remark({"FS": one, "SS": other, "NEST": f"{one} inside {other}"}.get(path, "pass-through"))
     return Space(
         path,
         legacy=False,
@@ -221,7 +197,7 @@ def space_of(job: Job, entry: Entry, context_entry: Entry) -> Space:
         ssade=bool(entry.SSADE and caps.SSADS and path in ("SS", "NEST")),
         snooped=bool(entry.PWSNP and caps.SMPWC),
         pgsnp=bool(entry.PGSNP),
-        rid_priv=job.request.pasid is None and _rid_priv(job, context_entry),
+        rid_priv=job.request.pasid is None and _rid_priv(rules, context_entry),
         translations_allowed=bool(context_entry.DTE),
     )
 
@@ -236,8 +212,3 @@ def _outside(rules: Rules, path: str, entry: Entry) -> tuple[int, int, str]:
     if rules.quirks.first_stage_width_from_aw:
         width = min(rules.caps.MGAW, 30 + 9 * entry.AW)
     return first.hole(width)
-
-
-def _next(path: str, entry: Entry) -> str:
-    first, second = f"first stage at {entry.FSPTPTR:#x}", f"second stage at {entry.SSPTPTR:#x}"
-    return {"FS": first, "SS": second, "NEST": f"{first} inside {second}"}.get(path, "pass-through")

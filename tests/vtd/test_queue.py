@@ -108,7 +108,7 @@ def test_the_ring_wraps_and_holds_one_less_than_its_slots() -> None:
     assert len(drain(unit)) == 255
     assert head(unit) == 0xFF0
     ring.put(IOTLB_GLOBAL, WAIT)
-    assert [step.index for step in drain(unit)] == [255, 0]
+    assert [step.slot for step in drain(unit)] == [255, 0]
     assert head(unit) == 0x10
 
 

@@ -178,19 +178,17 @@ class RemappingHardware(Hooks):
         Not while a walk is under way: an invalidation is complete only when nothing in flight goes by what it
         invalidated (6.5.4, draining), so a walk that has begun is waited for.
         """
-        while True:
-            if self.unit.execute_next() not in ("done", "pending"):
-                return
+        while (step := self.unit.step()) is not None and step.executed:
             self.descriptors += 1
 
     def _work(self, _: None) -> int | None:
         """Execute one descriptor; what the next one takes, None when there is none or an error
         has stopped the queue.
         """
-        unit = self.unit
-        if unit.execute_next() in ("done", "pending"):
+        step = self.unit.step()
+        if step is not None and step.executed:
             self.descriptors += 1
-            if unit.queue.fetching:
+            if self.unit.queue.fetching:
                 return self._time_of_next()
         else:
             for page in self.polled:

@@ -17,10 +17,12 @@ The order of the checks of one descriptor: width of the queue, tail, fetch, type
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
+from typing import NamedTuple
 
+from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.memory import AccessError, read_words
+from vtdkit.vtd.quirks import Quirks
 from vtdkit.vtd.state import Queued
 from vtdkit.vtd.tables import descriptors
 from vtdkit.vtd.tables.layout import Entry, Structure
@@ -32,17 +34,13 @@ from .execute import Outcome
 NO_INFO, INVALID_TAIL, FETCH_ERROR, INVALID_TYPE, RESERVED_FIELD, BAD_WIDTH, TAIL_UNALIGNED, INVALID_MODE = (
     range(8)
 )
-_SLOTS_PER_PAGE = 256
-_REMEMBERED = 4096
 _WAIT_FIELDS = descriptors.INV_WAIT.picker("SW", "ADDR", "DATA", "IF")
 _TO_DEVICES = frozenset((descriptors.DEV_TLB_INV.name, descriptors.P_DEV_TLB_INV.name))
 _IN_UNIT, _IN_QUEUE, _TO_DEVICE = range(3)  # where a descriptor is executed
-_Known = tuple[Entry, int, Callable[[Queued, Entry], Outcome]]
 
 
-@dataclass(frozen=True, slots=True)
-class QueueStep:
-    """What one `step` did. `index` is the slot; `descriptor` is None when none was read.
+class QueueStep(NamedTuple):
+    """What one `step` did. `slot` is where in the ring; `descriptor` is None when none was read.
 
     done      executed (a wait: completed)
     pending   a wait that is left for later, or an invalidation sent to an endpoint
@@ -50,22 +48,24 @@ class QueueStep:
     error     IQE was set; `cause` is the IQEI value
     """
 
-    index: int
+    slot: int
     descriptor: Entry | None
     outcome: Outcome
     cause: int = 0
     note: str = ""
 
+    @property
+    def executed(self) -> bool:
+        return self.outcome in ("done", "pending")
+
     def __repr__(self) -> str:
         what = "nothing" if self.descriptor is None else repr(self.descriptor)
-        return f"<QueueStep {self.index}: {what} {self.outcome}{': ' + self.note if self.note else ''}>"
+        return f"<QueueStep {self.slot}: {what} {self.outcome}{': ' + self.note if self.note else ''}>"
 
 
-@dataclass(slots=True)
-class Wait:
+class Wait(NamedTuple):
     """A wait descriptor that waits for endpoints: the ITags it waits for."""
 
-    index: int
     entry: Entry
     tags: frozenset[int]
 
@@ -88,50 +88,23 @@ class InvalidationQueue:
         self.halted = False
         self.waits: list[Wait] = []
         self.last_was_wait = True
-        self.last: Entry | None = None
-        # why nothing was executed: descriptor, IQEI value, in words
-        self._found: tuple[Entry | None, int, str] = (None, 0, "")
         self._stopping = unit.registers.mask("FSTS", "IQE", "ITE")
         self._registers = unit.registers.values
         self._read_words: Callable[[int, int], int] = getattr(
             unit.memory, "read_words", partial(read_words, unit.memory)
         )
-        # Descriptors that passed every check in one mode and width, by raw value: rings see the same few
-        # again and again.
-        self._known: dict[int, _Known] = {}
-        self._known_in = (0, 0)
-        self._reserved: dict[str, int] = {}  # bits that must be 0, by the name of the layout
-        # the address register, and what follows from it: bytes of a slot and of the ring
-        self._shaped = (-1, 0, 0)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Bytes of a slot and of the ring: as many pages, whatever the width of a descriptor."""
-        registers = self.unit.registers
-        address, slot, ring = self._shaped
-        if address != registers.values["IQA"]:
-            slot = 32 if registers.field("IQA", "DW") else 16
-            ring = _SLOTS_PER_PAGE * 16 << registers.field("IQA", "QS")
-            self._shaped = registers.values["IQA"], slot, ring
-        return slot, ring
+        # Rings see the same few descriptors again and again: one that passed every check is known.
+        self._checked = lru_cache(4096)(self._check)
 
     @property
     def slot_bytes(self) -> int:
-        return self.shape[0]
+        """IQA.DW: descriptors of 256 bits, or of 128."""
+        return 32 if self._registers["IQA"] >> 11 & 1 else 16
 
     @property
     def slots(self) -> int:
-        """How many descriptors the ring holds; one less may be outstanding."""
-        slot, ring = self.shape
-        return ring // slot
-
-    @property
-    def head(self) -> int:
-        return self.unit.registers["IQH"]
-
-    @property
-    def tail(self) -> int:
-        return self.unit.registers["IQT"]
+        """How many descriptors the ring of 2^QS pages holds; one less may be outstanding."""
+        return (4096 << (self._registers["IQA"] & 7)) // self.slot_bytes
 
     @property
     def fetching(self) -> bool:
@@ -144,26 +117,13 @@ class InvalidationQueue:
             and not registers["FSTS"] & self._stopping
         )
 
-    @property
-    def idle(self) -> bool:
-        """Whether there is nothing to fetch. Pending waits may still be outstanding."""
-        registers = self.unit.registers.values
-        return not self.enabled or registers["IQH"] == registers["IQT"]
-
-    @property
-    def stopped(self) -> bool:
-        """Whether an error keeps the unit from fetching."""
-        return self.halted or bool(self.unit.registers.values["FSTS"] & self._stopping)
-
     def enable(self) -> None:
-        self.enabled = True
-        self.halted = False
-        self.last_was_wait = True
+        self.enabled, self.halted, self.last_was_wait = True, False, True
 
     def disable(self) -> None:
         self.enabled = False
         self.waits.clear()
-        self.unit.registers["IQH"] = 0
+        self._registers["IQH"] = 0
 
     def tail_written(self) -> None:
         self.halted = False
@@ -176,135 +136,73 @@ class InvalidationQueue:
         """Fetch and execute one descriptor. None when there is nothing to do or an error has stopped the
         queue.
         """
-        index = self.head // self.slot_bytes
-        outcome = self.execute_next()
-        if outcome is None:
-            return None
-        if outcome in ("done", "pending"):
-            return QueueStep(index, self.last, outcome)
-        entry, cause, note = self._found
-        return QueueStep(index, entry, outcome, cause, note)
-
-    def execute_next(self) -> Outcome | None:
-        """`step` for whoever has no use for a record of it."""
         if not self.fetching:
             return None
-        unit, registers = self.unit, self._registers
-        head, tail = registers["IQH"], registers["IQT"]
-        address, size, ring = self._shaped
-        if address != registers["IQA"]:
-            size, ring = self.shape
+        unit, registers, size = self.unit, self._registers, self.slot_bytes
+        head, entry = registers["IQH"], None
         # A fence holds back what comes after it only while some endpoint has yet to answer.
         if self.waits and any(wait.entry.FN for wait in self.waits):
-            return self._blocked(None, "a fence waits for a device TLB")
+            return QueueStep(head // size, None, "blocked", 0, "a fence waits for a device TLB")
         try:
-            # Registers are checked anew when something about them may have changed since the last descriptor.
-            if self._known_in != (unit.mode, size) or tail % size or tail >= ring:
-                self._check_registers(size == 32, tail, ring)
-            entry, place, run = self._fetch(self.base + head, size)
-            if place == _TO_DEVICE and not unit.device_tlbs.free:
-                return self._blocked(entry, "all 32 ITags are in use")
+            self._check_registers(size)
+            try:
+                raw = self._read_words(self.base + head, size >> 3)
+            except AccessError as error:
+                raise QueueError(FETCH_ERROR, f"descriptor cannot be read: {error}") from None
+            entry, place, run = self._checked(raw, size, unit.mode)
         except QueueError as error:
-            return self._fail(error)
+            return self._fail(head // size, error)
+        if place == _TO_DEVICE and not unit.device_tlbs.free:
+            return QueueStep(head // size, entry, "blocked", 0, "all 32 ITags are in use")
         # From here on the descriptor is executed; one that cannot be leaves the head where it is (IQE).
-        registers["IQH"] = (head + size) % ring
-        self.last, self.last_was_wait = entry, place == _IN_QUEUE
-        return self._wait(head // size, entry) if place == _IN_QUEUE else run(unit, entry)
+        registers["IQH"] = (head + size) % (size * self.slots)
+        self.last_was_wait = place == _IN_QUEUE
+        return QueueStep(head // size, entry, self._wait(entry) if place == _IN_QUEUE else run(unit, entry))
 
-    def _fetch(self, address: int, size: int) -> _Known:
-        try:
-            raw = self._read_words(address, size >> 3)
-        except AccessError as error:
-            raise QueueError(FETCH_ERROR, f"descriptor cannot be read: {error}") from None
-        known = self._known.get(raw)
-        return (
-            known
-            if known is not None and self._known_in == (self.unit.mode, size)
-            else self._checked(raw, size)
-        )
-
-    def _checked(self, raw: int, size: int) -> _Known:
-        """The descriptor, if nothing is wrong with it."""
-        if (self.unit.mode, size) != self._known_in or len(self._known) >= _REMEMBERED:
-            self._known.clear()
-            self._known_in = self.unit.mode, size
-        entry = descriptors.decode(raw)
-        self._check_type(raw, entry)
-        assert entry is not None
-        self._check_fields(raw, entry)
-        kind = entry.structure
-        place = (
-            _IN_QUEUE
-            if kind is descriptors.INV_WAIT
-            else _TO_DEVICE
-            if kind.name in _TO_DEVICES
-            else _IN_UNIT
-        )
-        known = self._known[raw] = entry, place, execute.EXECUTORS.get(kind.name, execute.nothing)
-        return known
-
-    def _check_registers(self, wide: bool, tail: int, ring: int) -> None:
-        unit, caps = self.unit, self.unit.capabilities
+    def _check_registers(self, size: int) -> None:
+        unit, caps, tail = self.unit, self.unit.capabilities, self._registers["IQT"]
         if unit.mode == 2:
             raise QueueError(INVALID_MODE, "TTM is reserved")
-        if not wide and unit.mode != 0 and not unit.quirks.narrow_queue_everywhere:
+        if size == 16 and unit.mode != 0 and not unit.quirks.narrow_queue_everywhere:
             raise QueueError(BAD_WIDTH, "scalable and abort mode need 256-bit descriptors")
-        if wide and not (caps.SMTS or caps.ADMS):
+        if size == 32 and not (caps.SMTS or caps.ADMS):
             raise QueueError(BAD_WIDTH, "256-bit descriptors need SMTS or ADMS")
-        if tail % (32 if wide else 16):
+        if tail % size:
             raise QueueError(TAIL_UNALIGNED, f"tail {tail:#x} is not aligned to a descriptor")
-        if tail >= ring:
+        if tail >= size * self.slots:
             raise QueueError(INVALID_TAIL, f"tail {tail:#x} is beyond the queue")
 
-    def _check_type(self, raw: int, entry: Entry | None) -> None:
-        kind = descriptors.TYPES.get(descriptors.type_of(raw))
-        caps, unit = self.unit.capabilities, self.unit
-        missing = kind is None or (bool(kind.needs) and not getattr(caps, kind.needs))
-        wrong_queue = kind is not None and kind.wide and not (self.slot_bytes == 32 and unit.mode in (1, 3))
-        if missing or (wrong_queue and not unit.quirks.narrow_queue_everywhere):
+    def _check(self, raw: int, size: int, mode: int) -> tuple[Entry, int, Callable[[Queued, Entry], Outcome]]:
+        """The descriptor `raw`, where it is executed and by what, if nothing is wrong with it."""
+        entry, kind = descriptors.decode(raw), descriptors.TYPES.get(descriptors.type_of(raw))
+        caps, quirks = self.unit.capabilities, self.unit.quirks
+        missing = kind is None or (kind.needs and not getattr(caps, kind.needs))
+        wrong_queue = kind is not None and kind.wide and not (size == 32 and mode in (1, 3))
+        if entry is None or missing or (wrong_queue and not quirks.narrow_queue_everywhere):
             raise QueueError(INVALID_TYPE, f"descriptor type {descriptors.type_of(raw):X}h", entry)
+        layout = entry.structure
+        if layout not in _unchecked(quirks):
+            looked_at = raw & (1 << 128) - 1 if quirks.upper_half_unchecked else raw
+            reserved = looked_at & (layout.reserved_mask(caps.environment) | -1 << layout.width)
+            problem = f"reserved bits {reserved:#x} set" if reserved else _value_problem(entry, caps, quirks)
+            if problem:
+                raise QueueError(RESERVED_FIELD, problem, entry)
+        place = _IN_QUEUE if layout is descriptors.INV_WAIT else _IN_UNIT
+        place = _TO_DEVICE if layout.name in _TO_DEVICES else place
+        return entry, place, execute.EXECUTORS.get(layout.name, execute.nothing)
 
-    def _check_fields(self, raw: int, entry: Entry) -> None:
-        kind = entry.structure
-        if kind in self._unchecked:
-            return
-        mask = self._reserved.get(kind.name, -1)
-        if mask < 0:
-            mask = self._reserved[kind.name] = kind.reserved_mask(self.unit.capabilities.environment)
-        if self.unit.quirks.upper_half_unchecked:
-            raw &= (1 << 128) - 1
-        if raw & mask or raw >> kind.width:
-            raise QueueError(RESERVED_FIELD, f"reserved bits {raw & mask:#x} set", entry)
-        problem = _value_problem(entry, self.unit)
-        if problem:
-            raise QueueError(RESERVED_FIELD, problem, entry)
-
-    @property
-    def _unchecked(self) -> tuple[Structure, ...]:
-        """The descriptors that a personality takes as they are."""
-        quirks = self.unit.quirks
-        return (
-            *((descriptors.PC_INV,) if quirks.pasid_cache_unchecked else ()),
-            *((descriptors.IEC_INV, descriptors.P_IOTLB_INV) if quirks.entry_cache_unchecked else ()),
-        )
-
-    def _blocked(self, entry: Entry | None, note: str) -> Outcome:
-        self._found = entry, 0, note
-        return "blocked"
-
-    def _fail(self, error: QueueError) -> Outcome:
+    def _fail(self, index: int, error: QueueError) -> QueueStep:
         unit = self.unit
         cause = NO_INFO if unit.quirks.silent_queue_error else error.cause
         unit.registers.set_field("IQERCD", "IQEI", cause)
         self.halted = True  # until software clears IQE (or moves the tail, in QEMU)
         unit.faults.raise_status("IQE")
-        self._found = error.entry, cause, error.note
-        return "error"
+        return QueueStep(index, error.entry, "error", cause, error.note)
 
-    def _wait(self, index: int, entry: Entry) -> Outcome:
-        devices = self.unit.device_tlbs
-        if devices.outstanding or self.waits:
-            self.waits.append(Wait(index, entry, devices.outstanding))
+    def _wait(self, entry: Entry) -> Outcome:
+        outstanding = self.unit.device_tlbs.outstanding
+        if outstanding or self.waits:
+            self.waits.append(Wait(entry, outstanding))
             return "pending"
         self._complete(entry)
         return "done"
@@ -329,26 +227,31 @@ class InvalidationQueue:
             unit.invalidation_event.fire()
 
 
-def _value_problem(entry: Entry, unit: Queued) -> str:
+def _unchecked(quirks: Quirks) -> tuple[Structure, ...]:
+    """The descriptors that a personality takes as they are."""
+    entries = (descriptors.IEC_INV, descriptors.P_IOTLB_INV) if quirks.entry_cache_unchecked else ()
+    return (*entries, descriptors.PC_INV) if quirks.pasid_cache_unchecked else entries
+
+
+# The granularities of each kind of invalidation.
+_GRANULARITIES = {
+    descriptors.CC_INV: (1, 2, 3),
+    descriptors.IOTLB_INV: (1, 2, 3),
+    descriptors.P_IOTLB_INV: (2, 3),
+    descriptors.PC_INV: (0, 1, 3),
+    descriptors.HPT_INV: (1, 2, 3),
+}
+
+
+def _value_problem(entry: Entry, caps: Capabilities, quirks: Quirks) -> str:
     """A field whose bits are legal but whose value is not. Reported like a reserved field."""
-    layout, caps = entry.structure, unit.capabilities
-    if (layout is descriptors.CC_INV or layout is descriptors.IOTLB_INV) and entry.G == 0:
-        return "granularity 0"
-    if layout is descriptors.P_IOTLB_INV and entry.G < 2:
+    layout = entry.structure
+    if layout in _GRANULARITIES and entry.G not in _GRANULARITIES[layout]:
         return f"granularity {entry.G}"
-    if layout is descriptors.PC_INV and entry.G == 2:
-        return "granularity 2"
-    if layout is descriptors.HPT_INV and entry.G == 0:
-        return "granularity 0"
-    if (layout is descriptors.IOTLB_INV or layout is descriptors.P_IOTLB_INV) and entry.G == 3:
+    if layout in (descriptors.IOTLB_INV, descriptors.P_IOTLB_INV) and entry.G == 3:
         if not caps.PSI and layout is descriptors.IOTLB_INV:
             return "page granularity without PSI"
         if entry.AM > caps.MAMV:
             return f"address mask {entry.AM} beyond MAMV {caps.MAMV}"
-    if (
-        layout is descriptors.INV_WAIT
-        and not (entry.IF or entry.SW or entry.FN)
-        and unit.quirks.empty_wait_is_error
-    ):
-        return "a wait that does nothing"
-    return ""
+    idle = layout is descriptors.INV_WAIT and not (entry.IF or entry.SW or entry.FN)
+    return "a wait that does nothing" if idle and quirks.empty_wait_is_error else ""

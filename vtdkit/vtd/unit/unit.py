@@ -86,7 +86,6 @@ class RemappingUnit:
         self.caches: Caches | None = Caches(caps) if cached else None
         self.interrupt_cache = InterruptCache(caps.interrupt_entries)
         self.queue = InvalidationQueue(self)
-        self.execute_next = self.queue.execute_next  # `step` without a record
         self.device_tlbs = DeviceTlbs(self)
         if quirks.width_reads_zero:
             self.registers.restrict("IQA", hidden=1 << 11)

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from .caches.caches import Caches, InterruptCache
+from .caches.caches import CachedIrte, Caches, Lru
 from .capabilities import Capabilities
 from .faults.log import FaultLog
 from .memory import MemoryPort
@@ -34,7 +34,7 @@ class State(Protocol):
     capabilities: Capabilities
     quirks: Quirks
     caches: Caches | None
-    interrupt_cache: InterruptCache
+    interrupt_cache: Lru[CachedIrte]
 
     # GCMD.TE, and what SRTP took over: root table, TTM (0 legacy, 1 scalable, 2 reserved, 3 abort), SSIRWE
     translating: bool

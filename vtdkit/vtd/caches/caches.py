@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
-from typing import Generic, TypeVar, final
+from typing import Any, Generic, TypeVar, final
 
 from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.plain import shown
@@ -160,22 +160,6 @@ class IotlbTag:
         return self.space.path in ("FS", "NEST")
 
 
-class ContextCache(Lru[ContextTag]):
-    def find(self, sid: int) -> ContextTag | None:
-        return self.get(sid)
-
-    def keep(self, sid: int, did: int | None, entry: Entry) -> None:
-        self.put(sid, ContextTag(sid, did, entry))
-
-
-class PasidCache(Lru[PasidTag]):
-    def find(self, sid: int, pasid: int) -> PasidTag | None:
-        return self.get((sid, pasid))
-
-    def keep(self, sid: int, pasid: int, did: int, entry: Entry, fpd: bool) -> None:
-        self.put((sid, pasid), PasidTag(sid, pasid, did, entry, fpd))
-
-
 class StructureCache(Lru[StructureTag]):
     """Non-leaf entries of one stage. A hit lets the walk start below them."""
 
@@ -240,43 +224,34 @@ class CachedIrte:
     entry: Entry
 
 
-class InterruptCache(Lru[CachedIrte]):
-    """The interrupt entry cache, looked up and invalidated by index."""
-
-    def invalidate(self, index: int, mask: int) -> None:
-        """Drop the entries whose index equals `index` outside its low `mask` bits."""
-        self.drop(lambda e: e.index >> mask == index >> mask)
-
-
 @final
 class Caches:
     """All caches of one unit that serve DMA requests."""
 
     def __init__(self, caps: Capabilities) -> None:
         self.caps = caps
-        self.context = ContextCache(caps.context_entries)
-        self.pasid = PasidCache(caps.pasid_entries)
+        self.context = Lru[ContextTag](caps.context_entries)
+        self.pasid = Lru[PasidTag](caps.pasid_entries)
         self.first = StructureCache(caps.structure_entries)
         self.second = StructureCache(caps.structure_entries)
         self.iotlb = Iotlb(caps.iotlb_entries, caps.iotlb_page)
 
+    def __iter__(self) -> Iterator[Lru[Any]]:
+        return iter((self.context, self.pasid, self.first, self.second, self.iotlb))
+
     def copy(self) -> Caches:
         """A second set with the same contents, for looking without touching."""
         twin = Caches(self.caps)
-        twin.context.share(self.context)
-        twin.pasid.share(self.pasid)
-        twin.first.share(self.first)
-        twin.second.share(self.second)
-        twin.iotlb.share(self.iotlb)
+        for mine, others in zip(self, twin, strict=True):
+            others.share(mine)
         return twin
 
     def clear(self) -> None:
         """Drop everything, as SRTP with ESRTPS does."""
-        for cache in (self.context, self.pasid, self.first, self.second, self.iotlb):
+        for cache in self:
             cache.clear()
 
     def __repr__(self) -> str:
-        sizes = (("context", self.context), ("PASID", self.pasid), ("IOTLB", self.iotlb))
-        parts = [f"{name} {len(cache)}/{cache.capacity}" for name, cache in sizes]
-        parts.append(f"structures {len(self.first)}+{len(self.second)}")
-        return f"<Caches {', '.join(parts)}>"
+        names = ("context", "PASID", "first stage", "second stage", "IOTLB")
+        sizes = zip(names, self, strict=True)
+        return f"<Caches {', '.join(f'{name} {len(cache)}/{cache.capacity}' for name, cache in sizes)}>"

@@ -71,9 +71,15 @@ class Endpoint:
         Where the translation does not allow the access, or may not be used as one (U=1), the request goes out
         untranslated and remapping decides.
         """
-        entry = self.find(address, pasid) or self.ask(address, pasid)
-        if isinstance(entry, Fault):
-            return entry
+        entry = self.find(address, pasid)
+        if entry is None:
+            answer = self.unit.translate(Request(self.sid, address & ~0xFFF, "read", "translation", pasid))
+            if isinstance(answer, Fault):
+                return answer
+            low = address & -answer.size
+            entry = DeviceTlbEntry(pasid, low, low + answer.size, answer)
+            if (answer.readable or answer.writable) and answer.completion and not answer.completion.U:
+                self.tlb.put((pasid, low, answer.size), entry)
         granted = entry.translation
         allowed = granted.writable if kind in ("write", "atomic") else granted.readable
         if not allowed or granted.completion is None or granted.completion.U:
@@ -83,21 +89,7 @@ class Endpoint:
 
     def find(self, address: int, pasid: int | None = None) -> DeviceTlbEntry | None:
         """What the TLB holds for `address`."""
-        for entry in self.tlb:
-            if entry.pasid == pasid and entry.low <= address < entry.high:
-                return entry
-        return None
-
-    def ask(self, address: int, pasid: int | None = None) -> DeviceTlbEntry | Fault:
-        """Send a translation request and keep the answer if it grants anything."""
-        answer = self.unit.translate(Request(self.sid, address & ~0xFFF, "read", "translation", pasid))
-        if isinstance(answer, Fault):
-            return answer
-        low = address & -answer.size
-        entry = DeviceTlbEntry(pasid, low, low + answer.size, answer)
-        if (answer.readable or answer.writable) and answer.completion and not answer.completion.U:
-            self.tlb.put((pasid, low, answer.size), entry)
-        return entry
+        return next((e for e in self.tlb if e.pasid == pasid and e.low <= address < e.high), None)
 
     def receive(self, request: InvalidationRequest) -> None:
         """An invalidation arrives: obeyed at once, or kept in the inbox until `respond`."""
@@ -134,12 +126,6 @@ class DeviceTlbs:
         self.endpoints: dict[int, Endpoint] = {}
         self._pending: dict[int, _Pending] = {}
 
-    def attach(self, sid: int, *, capacity: int = 32, prompt: bool = True) -> Endpoint:
-        """Put an endpoint with a device TLB at `sid`."""
-        endpoint = Endpoint(self.unit, self.completed, sid, capacity=capacity, prompt=prompt)
-        self.endpoints[sid] = endpoint
-        return endpoint
-
     @property
     def outstanding(self) -> frozenset[int]:
         """The ITags that wait for an endpoint."""
@@ -167,12 +153,11 @@ class DeviceTlbs:
 
     def completed(self, sid: int, itags: int, count: int) -> None:
         """A completion message: a vector of ITags, each done after `count` such messages (0 means 8)."""
-        for itag in range(ITAGS):
-            if not itags >> itag & 1:
-                continue
+        for itag in (tag for tag in range(ITAGS) if itags >> tag & 1):
             pending = self._pending.get(itag)
             if pending is None or pending.sid != sid:
-                self._unexpected(sid)
+                if not self.unit.quirks.silent_queue_error:
+                    self._error("ICE", sid)  # nobody waits for it
                 continue
             pending.answers += 1
             if pending.answers == (count or 8):  # a field of 3 bits: 0 stands for 8
@@ -187,17 +172,13 @@ class DeviceTlbs:
             return None
         itag = next(iter(self._pending))  # the oldest: dictionaries keep their order
         sid = self._pending.pop(itag).sid
-        registers = self.unit.registers
-        if not registers.field("FSTS", "ITE"):
-            registers.set_field("IQERCD", "ITESID", sid)
-        self.unit.faults.raise_status("ITE")
+        self._error("ITE", sid)
         self.unit.queue.abort_waits()
         return sid
 
-    def _unexpected(self, sid: int) -> None:
+    def _error(self, name: str, sid: int) -> None:
+        """ICE or ITE: IQERCD keeps the source id of the first until software clears the bit."""
         registers = self.unit.registers
-        if self.unit.quirks.silent_queue_error:
-            return
-        if not registers.field("FSTS", "ICE"):
-            registers.set_field("IQERCD", "ICESID", sid)
-        self.unit.faults.raise_status("ICE")
+        if not registers.field("FSTS", name):
+            registers.set_field("IQERCD", f"{name}SID", sid)
+        self.unit.faults.raise_status(name)

@@ -52,10 +52,9 @@ def _pasid(unit: Queued, entry: Entry) -> Outcome:
 
 
 def _interrupt(unit: Queued, entry: Entry) -> Outcome:
-    if entry.G == 0:
-        unit.interrupt_cache.drop(lambda e: True)
-    else:
-        unit.interrupt_cache.invalidate(entry.IIDX, entry.IM)
+    # By index: the entries that equal IIDX outside its low IM bits.
+    everything, index, mask = entry.G == 0, entry.IIDX, entry.IM
+    unit.interrupt_cache.drop(lambda cached: everything or cached.index >> mask == index >> mask)
     return "done"
 
 

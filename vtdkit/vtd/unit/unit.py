@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from vtdkit.vtd.caches.caches import Caches, InterruptCache
+from vtdkit.vtd.caches.caches import CachedIrte, Caches, Lru
 from vtdkit.vtd.caches.device_tlb import DeviceTlbs, Endpoint
 from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.faults.log import FaultLog
@@ -84,7 +84,7 @@ class RemappingUnit:
         )
         # what it remembers, and what makes it forget
         self.caches: Caches | None = Caches(caps) if cached else None
-        self.interrupt_cache = InterruptCache(caps.interrupt_entries)
+        self.interrupt_cache = Lru[CachedIrte](caps.interrupt_entries)
         self.queue = InvalidationQueue(self)
         self.device_tlbs = DeviceTlbs(self)
         if quirks.width_reads_zero:
@@ -222,7 +222,9 @@ class RemappingUnit:
         """Put an endpoint with a device TLB at `sid`. One that is not `prompt` answers invalidations when
         told to.
         """
-        return self.device_tlbs.attach(sid, capacity=capacity, prompt=prompt)
+        endpoint = Endpoint(self, self.device_tlbs.completed, sid, capacity=capacity, prompt=prompt)
+        self.device_tlbs.endpoints[sid] = endpoint
+        return endpoint
 
     def __repr__(self) -> str:
         mode = ("legacy", "scalable", "reserved", "abort")[self.mode]

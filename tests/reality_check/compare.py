@@ -12,10 +12,9 @@ from dataclasses import replace
 
 from vtdkit.vtd.faults.log import encode
 from vtdkit.vtd.image.image import Image
-from vtdkit.vtd.image.memory import ImageMemory
 from vtdkit.vtd.image.stale import Mapped
 from vtdkit.vtd.image.survey import Survey
-from vtdkit.vtd.memory import AccessError
+from vtdkit.vtd.memory import AccessError, Memory
 from vtdkit.vtd.quirks import qemu
 from vtdkit.vtd.requests import Fault, Request, Translation, bdf
 from vtdkit.vtd.tables.interrupts import IRTE
@@ -130,7 +129,7 @@ def mutations(image: Image, oracle: Oracle) -> Tally:
     tally = Tally("mutations")
     unit = image.unit_as(qemu(oracle.replayed_by), cached=False, empty_ram=True)
     memory = unit.memory
-    assert isinstance(memory, ImageMemory)
+    assert isinstance(memory, Memory)
     for case in oracle.mutations:
         if case.address >> 12 not in memory or memory.read64(case.address) != case.old:
             tally.add(False, f"{case.kind} at {case.address:#x} does not hold {case.old:#x}")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from vtdkit.vtd.caches.caches import IotlbTag
 from vtdkit.vtd.image.image import BadImage, Image
-from vtdkit.vtd.image.memory import ImageMemory
+from vtdkit.vtd.memory import Memory
 from vtdkit.vtd.requests import Request, Translation
 from vtdkit.vtd.tables import descriptors
 from vtdkit.vtd.tables.layout import Entry
@@ -123,12 +123,12 @@ def _decoding_problem(entry: Entry, record: Executed) -> str:
 def _execution_problem(unit: RemappingUnit, record: Executed, entry: Entry) -> str:
     """Put the descriptor where the machine had it, move the tail past it, step once."""
     queue, memory = unit.queue, unit.memory
-    assert isinstance(memory, ImageMemory)
+    assert isinstance(memory, Memory)
     assert record.raw is not None
     size, slots = queue.slot_bytes, queue.slots
     slot = record.slot % slots
     for i in range(size // 8):
-        memory.poke(queue.base + slot * size + 8 * i, record.raw >> 64 * i & (1 << 64) - 1)
+        memory[queue.base + slot * size + 8 * i] = record.raw >> 64 * i & (1 << 64) - 1
     unit.registers["IQH"] = slot * size
     unit.write(unit.registers.offset("IQT"), (slot + 1) % slots * size, 8)
     unit.hooks.status_writes.clear()

@@ -6,10 +6,10 @@ would be wrong on both sides and no test would see it.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from vtdkit.vtd.capabilities import Capabilities
-from vtdkit.vtd.memory import Memory
+from vtdkit.vtd.memory import AccessError, Memory, Page
 from vtdkit.vtd.queue.ring import QueueStep
 from vtdkit.vtd.quirks import SPECIFICATION, Quirks
 from vtdkit.vtd.requests import Request
@@ -25,11 +25,77 @@ FS_RW = 0x67  # P, RW, US, A, D
 SID = 0x18
 
 
+class Access(NamedTuple):
+    """One line of a memory's log: `what` is read, write or cmpxchg."""
+
+    what: str
+    address: int
+    value: int
+
+
+class Rigged(Memory):
+    """Memory that can be broken and watched. `fail(low, high)` makes a range refuse access, `read_only(low,
+    high)` refuse writes. With `log` set to a list, every access the unit makes is appended to it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log: list[Access] | None = None
+        self._broken: list[tuple[int, int, bool]] = []
+
+    def fail(self, low: int, high: int) -> None:
+        self._broken.append((low, high, True))
+
+    def read_only(self, low: int, high: int) -> None:
+        self._broken.append((low, high, False))
+
+    def heal(self) -> None:
+        self._broken.clear()
+
+    def read64(self, address: int) -> int:
+        self._check(address, writing=False)
+        value = super().read64(address)
+        self._note("read", address, value)
+        return value
+
+    def write64(self, address: int, value: int) -> None:
+        self._check(address, writing=True)
+        self[address] = value
+        self._note("write", address, value)
+
+    def cmpxchg64(self, address: int, expected: int, value: int) -> int:
+        self._check(address, writing=True)
+        found = self[address]
+        if found == expected:
+            self[address] = value
+        self._note("cmpxchg", address, value)
+        return found
+
+    def _check(self, address: int, *, writing: bool) -> None:
+        if address & 7:
+            raise ValueError(f"{address:#x} is not aligned to 8 bytes; hardware makes no such access")
+        if address >> 12 not in self:
+            raise AccessError(address)
+        for low, high, reads_too in self._broken:
+            if low <= address < high and (writing or reads_too):
+                raise AccessError(address, "access refused")
+
+    def _note(self, what: str, address: int, value: int) -> None:
+        if self.log is not None:
+            self.log.append(Access(what, address, value))
+
+    def read_page(self, pfn: int) -> Page | None:
+        broken = any(
+            low < pfn + 1 << 12 and pfn << 12 < high for low, high, reads_too in self._broken if reads_too
+        )
+        return None if broken else super().read_page(pfn)
+
+
 class Tables:
     """Memory with a root table, and the edits software makes to it."""
 
     def __init__(self) -> None:
-        self.memory = Memory()
+        self.memory = Rigged()
         self.next = 0x10_0000
         self.root = self.page()
 

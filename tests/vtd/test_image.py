@@ -21,11 +21,10 @@ from tests.reality_check.oracle import Oracle
 from tests.reality_check.stale import homes, last_covering
 from vtdkit.vtd.faults.reasons import REASONS
 from vtdkit.vtd.image.image import BadImage, Image
-from vtdkit.vtd.image.memory import ImageMemory
 from vtdkit.vtd.image.npz import BadFile
 from vtdkit.vtd.image.stale import explain
 from vtdkit.vtd.image.survey import Survey
-from vtdkit.vtd.memory import AccessError
+from vtdkit.vtd.memory import AccessError, Memory
 from vtdkit.vtd.requests import Fault, Request, Translation, sid
 
 REALITY = Path(__file__).parent.parent / "reality"
@@ -149,9 +148,9 @@ def test_units_of_one_image_do_not_disturb_each_other(lazy: Image) -> None:
     mapped = Oracle(lazy).mappings[0]
     request = Request(mapped.sid, mapped.iova)
     other = lazy.unit_as(cached=False, writable=True)
-    assert isinstance(other.memory, ImageMemory)
+    assert isinstance(other.memory, Memory)
     slot = lazy.unit.walk(request).steps[-1].address
-    other.memory.poke(slot, 0)
+    other.memory[slot] = 0
     assert isinstance(other.from_memory(request), Fault)
     assert isinstance(lazy.unit.from_memory(request), Translation)
     assert isinstance(lazy.unit_as().from_memory(request), Translation)
@@ -171,11 +170,11 @@ def test_image_memory_is_read_only_and_absent_is_not_zero(lazy: Image) -> None:
 
 
 def test_two_memories_of_one_image_keep_their_changes_to_themselves(lazy: Image) -> None:
-    memory = ImageMemory(lazy.pages, writable=True)
+    memory = Memory(lazy.pages, writable=True)
     root = lazy.registers["RTADDR"]
     before = memory.read64(root)
-    twin = ImageMemory(lazy.pages, writable=True)
-    twin.poke(root, 5)
+    twin = Memory(lazy.pages, writable=True)
+    twin[root] = 5
     assert (memory.read64(root), twin.read64(root)) == (before, 5)
     with twin.changed(root, 6):
         assert twin.read64(root) == 6

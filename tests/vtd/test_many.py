@@ -189,10 +189,10 @@ def test_changes_in_memory_are_seen() -> None:
     iovas = [mapped.iova]
     assert translate_many(unit, mapped.sid, iovas).counts() == {"": 1}
     leaf = unit.walk(mapped.request()).steps[-1]
-    unit.memory.poke(leaf.address, 0)  # type: ignore[attr-defined]
+    unit.memory[leaf.address] = 0  # type: ignore[attr-defined]
     assert translate_many(unit, mapped.sid, iovas).counts() == {"LGN.3": 1}
     for kind in ("read", "write", "atomic", "zero-length read") * 3:
-        unit.memory.poke(leaf.address, leaf.raw)  # type: ignore[attr-defined]
+        unit.memory[leaf.address] = leaf.raw  # type: ignore[attr-defined]
         check(translate_many(unit, mapped.sid, iovas, kind))
 
 

@@ -1,14 +1,16 @@
-"""Memory for tests and lessons: sparse, breakable, observed."""
+"""Memory: sparse; and that of the tests, which can be broken and watched."""
 
 from __future__ import annotations
 
 import pytest
 
-from vtdkit.vtd.memory import Access, AccessError, Memory
+from vtdkit.vtd.memory import AccessError
+
+from .rig import Access, Rigged
 
 
 def test_pages_come_into_being_when_written_and_absent_ones_cannot_be_accessed() -> None:
-    memory = Memory()
+    memory = Rigged()
     memory[0x1008] = 5
     assert (memory[0x1008], memory[0x1000], memory[0x9000]) == (5, 0, 0)
     assert memory.read64(0x1008) == 5
@@ -24,7 +26,7 @@ def test_pages_come_into_being_when_written_and_absent_ones_cannot_be_accessed()
 
 
 def test_ranges_can_be_broken_or_made_read_only_and_healed() -> None:
-    memory = Memory()
+    memory = Rigged()
     memory.page(0x1000)
     memory.fail(0x1010, 0x1018)
     memory.read_only(0x1020, 0x1028)
@@ -39,7 +41,7 @@ def test_ranges_can_be_broken_or_made_read_only_and_healed() -> None:
 
 
 def test_compare_and_exchange_returns_what_it_found() -> None:
-    memory = Memory()
+    memory = Rigged()
     memory[0x1000] = 5
     assert memory.cmpxchg64(0x1000, 4, 9) == 5
     assert memory[0x1000] == 5
@@ -48,10 +50,8 @@ def test_compare_and_exchange_returns_what_it_found() -> None:
 
 
 def test_a_log_sees_what_hardware_does_and_not_what_software_does() -> None:
-    memory = Memory()
-    assert not memory.observed
+    memory = Rigged()
     memory.log = []
-    assert memory.observed
     memory[0x1000] = 1
     memory.read64(0x1000)
     memory.write64(0x1008, 2)
@@ -61,7 +61,7 @@ def test_a_log_sees_what_hardware_does_and_not_what_software_does() -> None:
 
 
 def test_misaligned_accesses_and_wide_values_are_mistakes() -> None:
-    memory = Memory()
+    memory = Rigged()
     memory.page(0x1000)
     for mistake in (
         lambda: memory.read64(0x1004),
@@ -74,7 +74,7 @@ def test_misaligned_accesses_and_wide_values_are_mistakes() -> None:
 
 
 def test_whole_pages_can_be_read_where_nothing_in_them_is_broken() -> None:
-    memory = Memory()
+    memory = Rigged()
     memory[0x1008] = 5
     memory.page(0x2000)
     memory.fail(0x2000, 0x2008)

@@ -39,8 +39,6 @@ class MachineMemory:
     freed frame is reported.
     """
 
-    observed = True  # every access matters: no short cuts
-
     def __init__(self, machine: Machine, name: str) -> None:
         self.machine = machine
         self.name = name

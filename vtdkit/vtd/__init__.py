@@ -22,7 +22,7 @@ __getattr__, __dir__, __all__ = face(
         "capabilities": "BadCapabilities Capabilities",
         "faults": "Reason REASONS",
         "firmware": "BadDmar Dmar",
-        "image": ("BadFile BadImage explain Image ImageMemory MappedRange StaleEntry Survey"),
+        "image": ("BadFile BadImage explain Image MappedRange StaleEntry Survey"),
         "interrupts": "NotModelled",
         "memory": "AccessError Memory MemoryPort",
         "quirks": "QEMU_10 QEMU_7_2 Quirks SPECIFICATION",

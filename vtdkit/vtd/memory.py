@@ -1,4 +1,4 @@
-"""The narrow door through which the hardware sees memory, and two memories to stand behind it.
+"""The narrow door through which the hardware sees memory, and a memory to stand behind it.
 
 The owner of a `RemappingUnit` hands it an object with three methods (`MemoryPort`). The unit reads tables,
 descriptors and interrupt entries with `read64`, writes page-request descriptors with `write64`, and sets
@@ -10,18 +10,19 @@ Rules for whoever writes a port:
 - addresses are physical, in bytes, and multiples of 8; values are unsigned 64-bit numbers
 - an address that cannot be accessed raises `AccessError`; nothing else may be raised
 - `cmpxchg64` is one atomic step and returns the value it found
-- if every single access matters to you (you log them, or another agent answers them), set `observed = True`:
-  the unit then never takes the short cut that may read a table twice
-- a port may have `read_words(address, count)` beside these, to fetch a descriptor in one call; else it
-  is read by `read64`
+- a port may have `read_words(address, count)` beside these, to fetch a descriptor in one call, and
+  `read_page(pfn)` for a whole page at once; else these are read by `read64`
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Protocol, TypeAlias
 
 WORD = 0xFFFF_FFFF_FFFF_FFFF
+Page: TypeAlias = "list[int] | array[int]"
 
 
 class AccessError(Exception):
@@ -66,100 +67,90 @@ def _word(memory: MemoryPort, address: int) -> int | None:
         return None
 
 
-class Access(NamedTuple):
-    """One line of a memory's log: `what` is read, write or cmpxchg."""
-
-    what: str
-    address: int
-    value: int
-
-
 class Memory:
-    """Sparse memory for tests and lessons: pages come into being when written, as in `memory[0x1000] = 3`.
+    """Sparse memory: pages by page frame number, 512 words each; absent is not zero.
 
-    `fail(low, high)` makes a range refuse access, `read_only(low, high)` refuse writes. With `log` set to a
-    list, every access the unit makes is appended to it. No locks: one agent at a time.
+    Software stores and loads with `memory[address]`; a page comes into being when it is first written. The
+    `pages` given are copied when they change, so who gave them keeps what he gave. Without `writable` the unit
+    sets no flags. In the ranges `ram` an absent page is one of zeros: the machine had memory there, and it was
+    empty. No locks: one agent at a time.
     """
 
-    def __init__(self) -> None:
-        self.pages: dict[int, list[int]] = {}
-        self.log: list[Access] | None = None
-        self._broken: list[tuple[int, int, bool]] = []
-
-    @property
-    def observed(self) -> bool:
-        return self.log is not None
+    def __init__(
+        self,
+        pages: Mapping[int, Page] | None = None,
+        *,
+        writable: bool = True,
+        ram: tuple[tuple[int, int], ...] = (),
+    ) -> None:
+        self.pages: dict[int, Page] = dict(pages or {})
+        self.writable = writable
+        self.ram = ram
+        self._own: set[int] = set()
 
     def page(self, address: int) -> int:
         """Make the 4 KiB page at `address` exist, all zero if it is new. Returns the address."""
-        self.pages.setdefault(address >> 12, [0] * 512)
+        if address >> 12 not in self.pages:
+            self[address & ~0xFFF] = 0
         return address
 
     def __setitem__(self, address: int, value: int) -> None:
-        """Store one 64-bit word as software does, unlogged."""
+        """Store one 64-bit word as software does."""
         if address & 7 or not 0 <= value <= WORD:
             raise ValueError(
                 f"cannot store {value:#x} at {address:#x}: words are 64 bits, aligned to 8 bytes"
             )
-        self.pages.setdefault(address >> 12, [0] * 512)[address >> 3 & 511] = value
+        pfn = address >> 12
+        if pfn not in self._own:
+            self.pages[pfn] = list(self.pages.get(pfn) or [0] * 512)
+            self._own.add(pfn)
+        self.pages[pfn][address >> 3 & 511] = value
 
     def __getitem__(self, address: int) -> int:
-        """Load one word as software does, unlogged; absent memory reads 0."""
+        """Load one word as software does; absent memory reads 0."""
         page = self.pages.get(address >> 12)
         return page[address >> 3 & 511] if page else 0
 
-    def fail(self, low: int, high: int) -> None:
-        """Accesses to `low` up to but not including `high` raise AccessError from now on."""
-        self._broken.append((low, high, True))
+    @contextmanager
+    def changed(self, address: int, value: int) -> Iterator[None]:
+        """One word holds `value` for the length of a `with` block."""
+        old = self.read64(address)
+        self[address] = value
+        try:
+            yield
+        finally:
+            self[address] = old
 
-    def read_only(self, low: int, high: int) -> None:
-        """Writes to `low` up to but not including `high` raise AccessError from now on."""
-        self._broken.append((low, high, False))
-
-    def heal(self) -> None:
-        """Forget every `fail` and `read_only`."""
-        self._broken.clear()
+    # the port
 
     def read64(self, address: int) -> int:
-        if self._broken or address & 7:
-            self._check(address, writing=False)
         try:
-            value = self.pages[address >> 12][address >> 3 & 511]
+            return self.pages[address >> 12][address >> 3 & 511]
         except KeyError:
-            raise AccessError(address) from None
-        if self.log is not None:
-            self.log.append(Access("read", address, value))
-        return value
+            if self.read_page(address >> 12) is None:
+                raise AccessError(address) from None
+            return 0
 
     def write64(self, address: int, value: int) -> None:
-        self._check(address, writing=True)
-        self.pages[address >> 12][address >> 3 & 511] = value
-        if self.log is not None:
-            self.log.append(Access("write", address, value))
+        self.read64(address)  # it must be there
+        if not self.writable:
+            raise AccessError(address, "the memory is read-only")
+        self[address] = value
 
     def cmpxchg64(self, address: int, expected: int, value: int) -> int:
-        self._check(address, writing=True)
-        page = self.pages[address >> 12]
-        found = page[address >> 3 & 511]
-        if found == expected:
-            page[address >> 3 & 511] = value
-        if self.log is not None:
-            self.log.append(Access("cmpxchg", address, value))
+        found = self.read64(address)
+        self.write64(address, value if found == expected else found)
         return found
 
-    def _check(self, address: int, *, writing: bool) -> None:
-        if address & 7:
-            raise ValueError(f"{address:#x} is not aligned to 8 bytes; hardware makes no such access")
-        if address >> 12 not in self.pages:
-            raise AccessError(address)
-        for low, high, reads_too in self._broken:
-            if low <= address < high and (writing or reads_too):
-                raise AccessError(address, "access refused")
-
-    def read_page(self, pfn: int) -> list[int] | None:
-        """The 512 words of one page, or None where a read would fail: the bulk door for `translate_many`."""
+    def read_page(self, pfn: int) -> Page | None:
+        """The 512 words of one page, or None where a read would fail."""
         page = self.pages.get(pfn)
-        broken = any(
-            low < pfn + 1 << 12 and pfn << 12 < high for low, high, reads_too in self._broken if reads_too
-        )
-        return None if broken else page
+        if page is None and any(low <= pfn << 12 < high for low, high in self.ram):
+            return [0] * 512
+        return page
+
+    def __contains__(self, pfn: int) -> bool:
+        return pfn in self.pages
+
+    def __repr__(self) -> str:
+        return f"<Memory of {len(self.pages)} pages>"

@@ -21,8 +21,6 @@ class Snapshot:
     No locks: one reader.
     """
 
-    observed = False
-
     def __init__(self, memory: MemoryPort) -> None:
         self.memory = memory
         self._pages: dict[int, Words | None] = {}

@@ -2,7 +2,6 @@
 
 image.py        `Image.load`: registers, pages and the DMAR table of a folder, made into a unit
 npz.py          reading such files without trusting them
-memory.py       the memory of a machine that was copied out: absent is not zero
 survey.py       which devices are attached and what they have mapped
 inspect.py      the same as text, the way the kernel's debugfs files print it
 stale.py        translations that the machine's IOTLB still held and its tables no longer
@@ -17,7 +16,6 @@ __getattr__, __dir__, __all__ = face(
     __name__,
     {
         "image": "BadImage Image",
-        "memory": "ImageMemory",
         "npz": "BadFile",
         "stale": "explain Mapped stale_translations StaleEntry",
         "survey": "MappedRange Survey",

@@ -24,13 +24,13 @@ from typing import Any
 from vtdkit.vtd.capabilities import BadCapabilities, Capabilities
 from vtdkit.vtd.firmware import dmar
 from vtdkit.vtd.firmware.dmar import Dmar
+from vtdkit.vtd.memory import Memory
 from vtdkit.vtd.plain import echo, quoted
 from vtdkit.vtd.quirks import SPECIFICATION, Quirks, qemu
 from vtdkit.vtd.requests import BadRequest, sid
 from vtdkit.vtd.unit.unit import RemappingUnit
 
 from . import npz
-from .memory import ImageMemory
 from .npz import BadFile
 
 _HIGH_RAM = 1 << 32
@@ -109,7 +109,7 @@ class Image:
         quirks = self._quirks(personality)
         # Old machines report bits that mean something else now; their tables can be looked at all the same.
         capabilities = replace(self.capabilities.buildable(), **changes)
-        memory = ImageMemory(self.pages, writable=writable, ram=self.ram if empty_ram else ())
+        memory = Memory(self.pages, writable=writable, ram=self.ram if empty_ram else ())
         try:
             unit = RemappingUnit(memory, capabilities, quirks=quirks, cached=cached)
         except BadCapabilities as error:

@@ -15,13 +15,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from vtdkit.vtd.memory import Memory
 from vtdkit.vtd.plain import echo, quoted, shown
 from vtdkit.vtd.requests import Fault, Request, Translation, bdf
 from vtdkit.vtd.tables import descriptors
 from vtdkit.vtd.unit.unit import RemappingUnit
 
 from .image import Image
-from .memory import ImageMemory
 from .npz import BadFile
 
 _FILE, _KEY = "oracle.json.gz", "not_agreeing"
@@ -134,7 +134,7 @@ def _explain(unit: RemappingUnit, entry: Mapped) -> StaleEntry:
     now, last = walk.answer, walk.steps[-1] if walk.steps else None
     once = cached = flushed = now
     memory = unit.memory
-    assert isinstance(memory, ImageMemory)
+    assert isinstance(memory, Memory)
     if last and last.level == entry.level and last.address >> 12 in memory:
         with memory.changed(last.address, entry.entry):
             once = unit.from_memory(request)

@@ -162,14 +162,6 @@ class Quirks:
         return f"Quirks({', '.join(f'{name}=True' for name in on)})" if on else "Quirks()"
 
 
-def why(name: str) -> str:
-    """The sentence that goes with the switch `name`. Raises KeyError when there is none."""
-    for f in fields(Quirks):
-        if f.name == name:
-            return str(f.metadata["why"])
-    raise KeyError(f"no quirk is called {quoted(name)}")
-
-
 _ONLY_7_2 = {
     "one_pasid_code",
     "fpd_spares_not_pasid",

@@ -14,7 +14,7 @@ Only the register commands (`unit/commands.py`) change what is in force.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from .caches.caches import CachedIrte, Caches, Lru
 from .capabilities import Capabilities
@@ -25,6 +25,10 @@ from .registers.events import Event
 from .registers.file import RegisterFile
 from .requests import Fault, Request, Translation
 from .walk.rules import Rules
+
+if TYPE_CHECKING:
+    from .caches.device_tlb import DeviceTlbs
+    from .queue.ring import InvalidationQueue
 
 
 class State(Protocol):
@@ -66,9 +70,7 @@ class Queued(State, Protocol):
     registers: RegisterFile
     faults: FaultLog
     invalidation_event: Event
-
-    @property
-    def device_tlbs(self) -> Endpoints: ...
+    device_tlbs: DeviceTlbs
 
     @property
     def hooks(self) -> Outgoing: ...
@@ -79,43 +81,9 @@ class Asked(State, Protocol):
 
     registers: RegisterFile
     faults: FaultLog
-
-    @property
-    def queue(self) -> Waits: ...
+    queue: InvalidationQueue
 
     def translate(self, request: Request) -> Translation | Fault: ...
-
-
-class Endpoints(Protocol):
-    """The device TLBs behind a unit, as the queue sees them."""
-
-    @property
-    def free(self) -> bool:
-        """Whether another invalidation can be sent."""
-        ...
-
-    @property
-    def outstanding(self) -> frozenset[int]:
-        """The ITags that wait for an answer."""
-        ...
-
-    def send(
-        self, sid: int, address: int, s: int, *, pasid: int | None = None, everywhere: bool = False
-    ) -> bool:
-        """Send an invalidation; returns whether it is still outstanding."""
-        ...
-
-
-class Waits(Protocol):
-    """The wait descriptors of a queue, as endpoints see them."""
-
-    def settle(self) -> None:
-        """Some endpoint answered: complete what waited for it."""
-        ...
-
-    def abort_waits(self) -> None:
-        """Some endpoint did not: drop what waits."""
-        ...
 
 
 class Outgoing(Protocol):

@@ -42,28 +42,22 @@ class RegisterFile:
     def __init__(self, caps: Capabilities) -> None:
         self.values: dict[str, int] = {}
         self._slots: dict[str, _Slot] = {}
-        self._dwords: dict[int, _Slot] = {}
+        self._dwords: dict[int, str] = {}
         for offset, name, register in placed(caps):
-            self._place(caps, offset, name, register)
-        for name, value in (("VER", caps.ver), ("CAP", caps.cap), ("ECAP", caps.ecap)):
-            self.values[name] = value
+            layout, live = register.layout, available(register, caps)
+            usable = (1 << layout.width) - 1 & ~layout.reserved_mask(caps.environment) if live else 0
+            self._slots[name] = _Slot(
+                name,
+                offset,
+                register,
+                layout.access_mask("RW", "WO") & usable,
+                layout.access_mask("RW1C", "RW1CS") & usable,
+                layout.access_mask("WO"),
+            )
+            self.values[name] = register.reset if live else 0
+            self._dwords.update(dict.fromkeys(range(offset, offset + register.size, 4), name))
+        self.values.update(VER=caps.ver, CAP=caps.cap, ECAP=caps.ecap)
         self._fresh = dict(self.values)
-
-    def _place(self, caps: Capabilities, offset: int, name: str, register: Register) -> None:
-        layout, live = register.layout, available(register, caps)
-        usable = (1 << layout.width) - 1 & ~layout.reserved_mask(caps.environment) if live else 0
-        slot = _Slot(
-            name,
-            offset,
-            register,
-            layout.access_mask("RW", "WO") & usable,
-            layout.access_mask("RW1C", "RW1CS") & usable,
-            layout.access_mask("WO"),
-        )
-        self.values[name] = register.reset if live else 0
-        self._slots[name] = slot
-        for dword in range(offset, offset + register.size, 4):
-            self._dwords[dword] = slot
 
     def __getitem__(self, name: str) -> int:
         return self.values[name]
@@ -102,57 +96,38 @@ class RegisterFile:
     def restrict(self, name: str, *, hidden: int = 0, writable: int = -1) -> None:
         """Let some bits of a register read 0 whatever they hold, and none but `writable` change."""
         slot = self._slots[name]
-        slot = slot._replace(hidden=slot.hidden | hidden, writable=slot.writable & writable)
-        self._slots[name] = slot
-        for dword in range(slot.offset, slot.offset + slot.register.size, 4):
-            self._dwords[dword] = slot
+        self._slots[name] = slot._replace(hidden=slot.hidden | hidden, writable=slot.writable & writable)
 
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(self._slots)
 
     def read(self, offset: int, size: int) -> int:
-        if size == 4 and offset in self._dwords:
-            return self._read_dword(offset)
         _aligned(offset, size)
-        low = self._read_dword(offset)
-        return low if size == 4 else low | self._read_dword(offset + 4) << 32
+        found = 0
+        for i in range(0, size, 4):
+            name = self._dwords.get(offset + i)
+            if name is not None:
+                slot = self._slots[name]
+                held = (self.values[name] & ~slot.hidden) >> 8 * (offset + i - slot.offset)
+                found |= (held & 0xFFFF_FFFF) << 8 * i
+        return found
 
     def write(self, offset: int, value: int, size: int, written: Callable[[str, int, int], None]) -> None:
         """Write, then call `written(name, old value, bits written)` for each register that was hit."""
-        slot = self._dwords.get(offset)
-        if size == 4 and slot is not None:
-            name, first, _, writable, clears, _ = slot
-            shift, old = 8 * (offset - first), self.values[name]
-            bits = (value & 0xFFFF_FFFF) << shift
-            settable = writable & 0xFFFF_FFFF << shift
-            self.values[name] = (old & ~settable | bits & settable) & ~(bits & clears)
-            written(name, old, bits)
-            return
         _aligned(offset, size)
         hit: dict[str, tuple[int, int]] = {}
-        for i in range(size // 4):
-            slot = self._dwords.get(offset + 4 * i)
-            if slot:
-                part = (value >> 32 * i & 0xFFFF_FFFF) << 8 * (offset + 4 * i - slot.offset)
-                old, so_far = hit.get(slot.name, (self.values[slot.name], 0))
-                self._store(slot, offset + 4 * i, part)
-                hit[slot.name] = (old, so_far | part)
+        for i in range(0, size, 4):
+            name = self._dwords.get(offset + i)
+            if name is not None:
+                _, first, _, writable, clears, _ = self._slots[name]
+                shift, now = 8 * (offset + i - first), self.values[name]
+                bits, settable = (value >> 8 * i & 0xFFFF_FFFF) << shift, writable & 0xFFFF_FFFF << shift
+                self.values[name] = (now & ~settable | bits & settable) & ~(bits & clears)
+                old, so_far = hit.get(name, (now, 0))
+                hit[name] = old, so_far | bits
         for name, (old, bits) in hit.items():
             written(name, old, bits)
-
-    def _read_dword(self, offset: int) -> int:
-        slot = self._dwords.get(offset)
-        if slot is None:
-            return 0
-        return (self.values[slot.name] & ~slot.hidden) >> 8 * (offset - slot.offset) & 0xFFFF_FFFF
-
-    def _store(self, slot: _Slot, offset: int, value: int) -> None:
-        """Put one dword, already shifted to its place, into a register, as its attributes allow."""
-        part = 0xFFFF_FFFF << 8 * (offset - slot.offset)
-        settable = slot.writable & part
-        new = self.values[slot.name] & ~settable | value & settable
-        self.values[slot.name] = new & ~(value & slot.clears & part)
 
     def record(self, index: int) -> Entry:
         """One fault record."""

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from vtdkit.vtd.capabilities import Capabilities
-from vtdkit.vtd.tables.layout import Field, Structure, flag, reserved
+from vtdkit.vtd.tables.layout import Field, Structure, filled, flag, reserved
 
 from .capability import CAP, ECAP, VER
 
@@ -46,19 +46,7 @@ class Register:
 
 
 def _layout(name: str, width: int, *parts: Field) -> Structure:
-    """A register layout whose uncovered bits are reserved."""
-    covered = sum(part.mask for part in parts)
-    filler: list[Field] = []
-    bit = 0
-    while bit < width:
-        if covered >> bit & 1:
-            bit += 1
-            continue
-        start = bit
-        while bit < width and not covered >> bit & 1:
-            bit += 1
-        filler.append(reserved(bit - 1, start))
-    return Structure(f"{name}_REG", width, (*parts, *filler), _SOURCE)
+    return filled(f"{name}_REG", width, parts, _SOURCE)
 
 
 def _bit(name: str, bit: int, access: str, meaning: str) -> Field:

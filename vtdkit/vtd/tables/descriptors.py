@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .layout import Entry, Field, Structure, flag, ignored, reserved
+from .layout import Entry, Field, Structure, filled, flag, ignored, reserved
 
 _LOW = Field("TYPE", 3, 0, "descriptor type, low bits")
 _HIGH = Field("TYPE_HIGH", 11, 9, "descriptor type, high bits")
@@ -23,21 +23,8 @@ _GRANULARITY = ((1, "global"), (2, "domain"), (3, "device"))
 
 def _short(name: str, *parts: Field) -> Structure:
     """A 128-bit descriptor; bits nobody names are reserved."""
-    return _filled(name, 128, parts)
-
-
-def _filled(name: str, width: int, parts: tuple[Field, ...]) -> Structure:
     every = sorted((_LOW, _HIGH, *parts), key=lambda part: part.low)
-    fields: list[Field] = []
-    bit = 0
-    for part in every:
-        if part.low > bit:
-            fields.append(reserved(part.low - 1, bit))
-        fields.append(part)
-        bit = part.high + 1
-    if bit < width:
-        fields.append(reserved(width - 1, bit))
-    return Structure(name, width, tuple(fields), "rev 5.10, invalidation descriptors")
+    return filled(name, 128, every, "rev 5.10, invalidation descriptors")
 
 
 # Every descriptor   63                        12 11     9 8        4 3     0

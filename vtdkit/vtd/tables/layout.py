@@ -19,7 +19,7 @@ When a bit is reserved depends on an *environment*, a mapping from capability an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal, NamedTuple
@@ -69,27 +69,21 @@ class Field:
             raise ValueError(f"{self.name} [{self.bits}] cannot hold {value:#x}: it has {self.width} bits")
         return number << self.low
 
-    def implemented(self, environment: Environment) -> int:
-        """The bits of the field, counted from its own bit 0, that this hardware implements."""
-        full = (1 << self.width) - 1
-        if self.limit == "HAW":
-            return ((1 << environment["HAW"]) - 1) >> self.low % 64 & full
-        return environment[self.limit] & full if self.limit else full
-
     def reserved_mask(self, environment: Environment) -> int:
         """The bits of this field that must be 0, where they stand in the structure."""
-        if self.role == "ignored":
-            return 0
-        if self.role == "reserved" or not all(environment[name] for name in self.needs):
-            return self.mask
-        return self.mask & ~(self.implemented(environment) << self.low)
+        state = self.state(environment)
+        if state != "used" or not self.limit:
+            return self.mask if state == "reserved" else 0
+        # The bits that this hardware implements: of an address those below HAW, else as the limit says.
+        there = environment[self.limit]
+        return self.mask & ~(
+            ((1 << there) - 1) >> self.low % 64 << self.low if self.address else there << self.low
+        )
 
     def state(self, environment: Environment, translation_type: str = "") -> State:
-        if self.role != "used":
-            return self.role
-        if not all(environment[name] for name in self.needs):
+        if self.role == "used" and not all(environment[name] for name in self.needs):
             return "reserved"
-        return "ignored" if translation_type in self.ignored_for else "used"
+        return "ignored" if translation_type in self.ignored_for else self.role
 
     def text(self, value: int) -> str:
         """What `value` says, in words where the specification gives it a name."""
@@ -179,10 +173,6 @@ class Structure:
         """For registers: the bits whose `access` is one of `kinds`."""
         return sum(part.mask for part in self.fields if part.role == "used" and part.access in kinds)
 
-    def words(self, raw: int) -> tuple[int, ...]:
-        """`raw` as 64-bit words, lowest first, as memory holds them."""
-        return tuple(raw >> 64 * i & 0xFFFF_FFFF_FFFF_FFFF for i in range(max(1, self.width // 64)))
-
 
 class Entry:
     """A raw value seen through a structure: fields by name (`entry.TT`), the raw bits in `raw`."""
@@ -269,6 +259,16 @@ def flag(name: str, bit: int, meaning: str = "", **more: object) -> Field:
 def reserved(high: int, low: int | None = None, note: str = "") -> Field:
     """Bits that must be 0 in an entry that is used."""
     return Field("reserved", high, high if low is None else low, note, role="reserved")
+
+
+def filled(name: str, width: int, parts: Iterable[Field], source: str) -> Structure:
+    """A structure whose bits are reserved where no part says what they are."""
+    fields, bit = list(parts), 0
+    for low, high in [*sorted((part.low, part.high) for part in fields), (width, width)]:
+        if low > bit:
+            fields.append(reserved(low - 1, bit))
+        bit = high + 1
+    return Structure(name, width, tuple(fields), source)
 
 
 def ignored(high: int, low: int | None = None, note: str = "") -> Field:

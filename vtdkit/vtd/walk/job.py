@@ -176,47 +176,31 @@ class Job:
 
     def fault(self, label: str, *, cached: bool = False) -> Translation | Fault:
         """What the requester gets for the condition `label`: a fault, or for ATS maybe an empty success."""
-        reason = REASONS[label]
-        translation = self.translation_request
-        responses = {"untranslated": reason.untranslated, "translation": reason.translation}
-        response = responses.get(self.request.at, reason.translated)
-        granted = response in ("S0", "Seff")
+        reason, request = REASONS[label], self.request
+        response = getattr(reason, request.at)
+        empty_success = response in ("S0", "Seff")
         code = reported_code(
-            self.rules.quirks, label, reason.code, write=self.request.writes, second_stage=self.path != "FS"
+            self.rules.quirks, label, reason.code, write=request.writes, second_stage=self.path != "FS"
         )
-        recorded = (
-            reason.code is not None
-            and not (self.fpd and self.silenced(label))
-            and (not granted or label == "SFS.10")
-        )
-        fault = Fault(label, code, reason.name, response, recorded, self.request, self.pasid, cached)
-        if not granted:
+        # A success with no permission is recoverable, so it is not recorded; SFS.10 is the exception (7.3).
+        told = not empty_success or label == "SFS.10"
+        recorded = reason.code is not None and told and not (self.fpd and self.silenced(label))
+        fault = Fault(label, code, reason.name, response, recorded, request, self.pasid, cached)
+        if not empty_success:
             return fault
-        assert translation
-        privileged = int(self.request.pasid is not None and self.request.supervisor)
+        privileged = int(request.pasid is not None and request.supervisor)
         return Translation(
-            self.request,
-            0,
-            4096,
-            False,
-            False,
-            "refused",
-            None,
-            0,
-            0,
-            cached,
-            Completion(0, 0, PRIV=privileged),
-            fault,
+            *(request, 0, 4096, False, False, "refused", None, 0, 0, cached),
+            completion=Completion(0, 0, PRIV=privileged),
+            why=fault,
         )
 
     def silenced(self, label: str) -> bool:
         """Whether an FPD bit that was seen keeps `label` out of the records."""
         quirks = self.rules.quirks
-        if quirks.fpd_spares_not_code_b and label in ("LCT.3", "SCT.3"):
-            return False
-        if quirks.fpd_spares_not_pasid and label.startswith(("SPD.", "SPT.")):
-            return False
-        return REASONS[label].qualified
+        spared = quirks.fpd_spares_not_code_b and label in ("LCT.3", "SCT.3")
+        spared |= quirks.fpd_spares_not_pasid and label.startswith(("SPD.", "SPT."))
+        return REASONS[label].qualified and not spared
 
     def __repr__(self) -> str:
         return f"<Job {bdf(self.request.sid)} {self.request.address:#x}>"

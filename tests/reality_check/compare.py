@@ -16,7 +16,7 @@ from vtdkit.vtd.image.stale import Mapped
 from vtdkit.vtd.image.survey import Survey
 from vtdkit.vtd.memory import AccessError, Memory
 from vtdkit.vtd.quirks import qemu
-from vtdkit.vtd.requests import Fault, Request, Translation, bdf
+from vtdkit.vtd.requests import Fault, Interrupt, Request, Translation, bdf
 from vtdkit.vtd.tables.interrupts import IRTE
 from vtdkit.vtd.unit.unit import RemappingUnit
 
@@ -187,13 +187,20 @@ def interrupts(units: Iterable[RemappingUnit], oracle: Oracle) -> Tally:
         for message in oracle.delivered:
             sid = IRTE.decode(entries[message.index].raw).SID if message.index in entries else 0
             answer = unit.from_memory(message.request(sid))
-            out = answer.interrupt.message() if isinstance(answer, Translation) and answer.interrupt else None
+            out = msi_of(answer.interrupt) if isinstance(answer, Translation) and answer.interrupt else None
             wanted = (message.out_address, message.out_data)
             tally.add(
                 out == wanted,
                 f"message {message.address:#x}/{message.data:#x}: {answer!r}, QEMU sent {wanted}",
             )
     return tally
+
+
+def msi_of(interrupt: Interrupt) -> tuple[int, int]:
+    """An interrupt as an MSI (address, data) with an 8-bit destination."""
+    flags = interrupt.hint << 3 | interrupt.logical << 2
+    data = interrupt.vector | interrupt.delivery << 8 | 1 << 14 | interrupt.level << 15
+    return 0xFEE0_0000 | (interrupt.destination & 0xFF) << 12 | flags, data
 
 
 def _held(unit: RemappingUnit, entry: TableEntry) -> bool:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
-from .faults.reasons import REASONS
 from .plain import echo, quoted, shown
 
 Kind: TypeAlias = Literal["read", "write", "atomic", "zero-length read"]
@@ -49,15 +48,11 @@ class Request:
     data: int = 0
 
     def __post_init__(self) -> None:
-        if not (0 <= self.sid < 0x10000 and 0 <= self.address < _LIMIT) or self.kind not in NEEDS:
+        fits = 0 <= self.sid < 0x10000 and 0 <= self.address < _LIMIT and 0 <= (self.pasid or 0) < 1 << 20
+        whole = self.length >= 0 and (self.address & 0xFFF) + self.length <= 4096
+        prefixed = self.pasid is not None or not (self.supervisor or self.execute)
+        if not (fits and whole and prefixed and self.kind in NEEDS and self.at in _ADDRESS_TYPES):
             raise BadRequest(_complaint(self))
-        if (self.address & 0xFFF) + self.length > 4096 or self.length < 0 or self.at not in _ADDRESS_TYPES:
-            raise BadRequest(_complaint(self))
-        if self.pasid is None:
-            if self.supervisor or self.execute:
-                raise BadRequest("supervisor and execute come with a PASID; give pasid=")
-        elif not 0 <= self.pasid < 1 << 20:
-            raise BadRequest(f"pasid={echo(hex(self.pasid))} has more than 20 bits")
 
     @property
     def writes(self) -> bool:
@@ -71,15 +66,24 @@ class Request:
 
 
 def _complaint(r: Request) -> str:
-    if not 0 <= r.sid < 0x10000:
-        return f"sid={echo(hex(r.sid))}: a source id has 16 bits; sid('00:03.0') makes one from a bus address"
-    if not 0 <= r.address < _LIMIT:
-        return f"address={echo(hex(r.address))} does not fit in 64 bits"
-    if r.kind not in NEEDS:
-        return f"kind={quoted(r.kind)}: it is one of {', '.join(NEEDS)}"
-    if r.at not in _ADDRESS_TYPES:
-        return f"at={quoted(r.at)}: it is untranslated, translation or translated"
-    return f"{echo(r.length)} bytes at {r.address:#x} cross a 4 KiB boundary; split the request"
+    """The first thing that is wrong with a request."""
+    asks = "a source id has 16 bits; sid('00:03.0') makes one from a bus address"
+    rules = (
+        (not 0 <= r.sid < 0x10000, f"sid={echo(hex(r.sid))}: {asks}"),
+        (not 0 <= r.address < _LIMIT, f"address={echo(hex(r.address))} does not fit in 64 bits"),
+        (r.kind not in NEEDS, f"kind={quoted(r.kind)}: it is one of {', '.join(NEEDS)}"),
+        (
+            r.at not in _ADDRESS_TYPES,
+            f"at={quoted(r.at)}: it is untranslated, translation or translated",
+        ),
+        (
+            r.pasid is None and (r.supervisor or r.execute),
+            "supervisor and execute come with a PASID; give pasid=",
+        ),
+        (not 0 <= (r.pasid or 0) < 1 << 20, f"pasid={echo(hex(r.pasid or 0))} has more than 20 bits"),
+    )
+    crosses = f"{echo(r.length)} bytes at {r.address:#x} cross a 4 KiB boundary; split the request"
+    return next((text for wrong, text in rules if wrong), crosses)
 
 
 def sid(text: str) -> int:
@@ -133,11 +137,6 @@ class Interrupt:
 
     __repr__ = shown
 
-    def message(self) -> tuple[int, int]:
-        """The interrupt as an MSI (address, data) with an 8-bit destination."""
-        address = 0xFEE0_0000 | (self.destination & 0xFF) << 12 | self.hint << 3 | self.logical << 2
-        return address, self.vector | self.delivery << 8 | 1 << 14 | self.level << 15
-
 
 @dataclass(frozen=True, slots=True)
 class Fault:
@@ -155,10 +154,6 @@ class Fault:
     request: Request
     pasid: int | None = None
     cached: bool = False
-
-    @property
-    def qualified(self) -> bool:
-        return REASONS[self.label].qualified
 
     def __bool__(self) -> bool:
         return False

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, TypeAlias
 
-from vtdkit.vtd.plain import shown
+from vtdkit.vtd.plain import quoted, shown
 
 HEADER_BYTES = 48
 _HEADER = struct.Struct("<4sIBB6s8sI4sIBB10s")
@@ -226,7 +226,7 @@ class Dmar:
         """Rules that the table breaks: those of the whole first, then in the order of its structures."""
         found = [*self._whole(), *_names(self.structures)]
         bases = {part.base for part in self.structures if isinstance(part, Drhd)}
-        closed: set[int] = set()
+        closed: set[int] = set()  # segments of which an earlier unit takes all the rest
         for part in self.structures:
             found += _complaints(part)
             if isinstance(part, Rhsa) and part.base not in bases:
@@ -237,62 +237,80 @@ class Dmar:
                 closed |= {part.segment} if part.include_all else set()
         return found
 
-    def _whole(self) -> Iterator[str]:
+    def _whole(self) -> list[str]:
         """Problems of the table as such."""
-        if self.wrong_checksum:
-            found, due = self.wrong_checksum
-            yield f"checksum is {found:#04x}, the bytes of the table ask for {due:#04x}"
-        if not 12 <= self.host_address_width <= 52:
-            yield f"host address width {self.host_address_width}: it is 12 to 52 bits, as table entries hold"
+        found, due = self.wrong_checksum or (0, 0)
         units = [part for part in self.structures if isinstance(part, Drhd)]
-        if not units:
-            yield "no DRHD: the table names no remapping unit"
         order = [type_of(part) for part in self.structures]
-        if order != sorted(order):
-            yield "structures are not in ascending order of type"
-        if self.flags & X2APIC_OPT_OUT and not self.flags & INTR_REMAP:
-            yield "X2APIC_OPT_OUT without INTR_REMAP"
-        if self.flags & INTR_REMAP and not any(s.type == IOAPIC for unit in units for s in unit.scopes):
-            yield "INTR_REMAP, and no DRHD has an IOAPIC in its scope: its interrupts cannot be remapped"
+        remapped, ioapic = self.flags & INTR_REMAP, any(s.type == IOAPIC for u in units for s in u.scopes)
+        width = self.host_address_width
+        return told(
+            (
+                self.wrong_checksum,
+                f"checksum is {found:#04x}, the bytes of the table ask for {due:#04x}",
+            ),
+            (
+                not 12 <= width <= 52,
+                f"host address width {width}: it is 12 to 52 bits, as table entries hold",
+            ),
+            (not units, "no DRHD: the table names no remapping unit"),
+            (order != sorted(order), "structures are not in ascending order of type"),
+            (self.flags & X2APIC_OPT_OUT and not remapped, "X2APIC_OPT_OUT without INTR_REMAP"),
+            (
+                remapped and not ioapic,
+                "INTR_REMAP, and no DRHD has an IOAPIC in its scope: its interrupts cannot be remapped",
+            ),
+        )
 
 
-def _names(structures: tuple[Remapping, ...]) -> Iterator[str]:
+def told(*rules: tuple[object, str]) -> list[str]:
+    """The sentences of those rules that are broken."""
+    return [sentence for broken, sentence in rules if broken]
+
+
+def _names(structures: tuple[Remapping, ...]) -> list[str]:
     """Scopes by ACPI name and the ANDD structures that hold the names belong together."""
     named = {part.number for part in structures if isinstance(part, Andd)}
     scopes = [s for part in structures if isinstance(part, Drhd) for s in part.scopes]
     used = {scope.enumeration for scope in scopes if scope.type == ACPI_NAME}
-    for number in sorted(used - named):
-        yield f"a device scope names ACPI device {number}, and no ANDD does"
-    for number in sorted(named - used):
-        yield f"ANDD names ACPI device {number}, and no DRHD has it in its scope"
+    return [
+        *(f"a device scope names ACPI device {n}, and no ANDD does" for n in sorted(used - named)),
+        *(f"ANDD names ACPI device {n}, and no DRHD has it in its scope" for n in sorted(named - used)),
+    ]
 
 
-def _complaints(part: Remapping) -> Iterator[str]:
-    for scope in getattr(part, "scopes", ()):
-        if scope.type not in SCOPE_NAMES:
-            yield f"{type(part).__name__.upper()} has a device scope of type {scope.type}, which nobody knows"
+def _complaints(part: Remapping) -> list[str]:
+    """Problems of one structure."""
+    types: list[int] = [scope.type for scope in getattr(part, "scopes", ())]
+    unknown = [
+        f"{type(part).__name__.upper()} has a device scope of type {kind}, which nobody knows"
+        for kind in types
+        if kind not in SCOPE_NAMES
+    ]
+    return unknown + _own_complaints(part, set(types))
+
+
+def _own_complaints(part: Remapping, types: set[int]) -> list[str]:
     if isinstance(part, Drhd):
-        window = 4096 << (part.size & 15)
-        if part.base == 0:
+        window, at = 4096 << (part.size & 15), f"DRHD {part.base:#x}"
+        return told(
             # Linux: "Your BIOS is broken; DMAR reported at address 0!", and the unit is not used
-            yield "DRHD at address 0: no unit can be there, and none is used"
-        if part.base % window:
-            yield f"DRHD {part.base:#x} is not aligned to its window of {window:#x} bytes"
-        if part.include_all and any(scope.type in (1, 2) for scope in part.scopes):
-            yield f"DRHD {part.base:#x} includes everything and still lists PCI devices"
-    elif isinstance(part, Rmrr):
-        if part.base % 4096 or (part.limit + 1) % 4096 or part.limit <= part.base:
-            yield f"RMRR {part.base:#x} to {part.limit:#x} is not a range of whole pages"
-    elif isinstance(part, Atsr):
-        if part.flags & ALL_PORTS and part.scopes:
-            yield "ATSR covers all ports and still lists some"
-        if any(scope.type != 2 for scope in part.scopes):
-            yield "ATSR lists something that is no root port"
-    elif isinstance(part, Andd):
-        if not part.name.endswith(b"\0"):
-            yield f"ANDD name of ACPI device {part.number} does not end in NUL"
-    elif isinstance(part, Satc) and any(scope.type != 1 for scope in part.scopes):
-        yield "SATC lists something that is no endpoint"
+            (part.base == 0, "DRHD at address 0: no unit can be there, and none is used"),
+            (part.base % window, f"{at} is not aligned to its window of {window:#x} bytes"),
+            (part.include_all and types & {1, 2}, f"{at} includes everything and still lists PCI devices"),
+        )
+    if isinstance(part, Rmrr):
+        ragged = part.base % 4096 or (part.limit + 1) % 4096 or part.limit <= part.base
+        return told((ragged, f"RMRR {part.base:#x} to {part.limit:#x} is not a range of whole pages"))
+    if isinstance(part, Atsr):
+        return told(
+            (part.flags & ALL_PORTS and types, "ATSR covers all ports and still lists some"),
+            (types - {2}, "ATSR lists something that is no root port"),
+        )
+    if isinstance(part, Andd):
+        endless = not part.name.endswith(b"\0")
+        return told((endless, f"ANDD name of ACPI device {part.number} does not end in NUL"))
+    return told((isinstance(part, Satc) and types - {1}, "SATC lists something that is no endpoint"))
 
 
 def parse(data: bytes) -> Dmar:
@@ -303,7 +321,7 @@ def parse(data: bytes) -> Dmar:
         raise BadDmar(len(data), f"the table ends inside its header of {HEADER_BYTES} bytes")
     signature, length, revision, checksum, *rest = _HEADER.unpack_from(data)
     if signature != b"DMAR":
-        raise BadDmar(0, f"signature is {signature!r}")
+        raise BadDmar(0, f"signature is {quoted(signature)}")
     if not HEADER_BYTES <= length <= len(data):
         raise BadDmar(4, f"length {length} does not fit in {len(data)} bytes")
     due = checksum - sum(data[:length]) & 0xFF

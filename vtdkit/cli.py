@@ -21,6 +21,10 @@ VERBS: dict[str, tuple[str, str]] = {
         "vtdkit.vtd.image.commandline:inspect",
     ),
     "check": ("compare the model with what real machines did", "vtdkit.vtd.image.commandline:check"),
+    "explain": (
+        "explain logs, debugfs files, DMAR tables, registers and lock statistics of a machine",
+        "vtdkit.explain.commandline:main",
+    ),
     "findings": (
         "run every version of the driver and list which has which defect",
         "vtdkit.lab.findings.report:main",

@@ -38,6 +38,7 @@ MAY_IMPORT = {
     "series": {"vtd", "kernel", "iommu"},
     "lab": {"vtd", "kernel", "iommu", "series"},
     "views": {"vtd", "kernel", "iommu", "series", "lab"},
+    "explain": {"vtd", "kernel", "iommu", "series", "lab", "views"},
 }
 NO_DRAWING = ("vtd", "kernel", "iommu", "series")
 DRAWS = {"matplotlib", "ipywidgets", "anywidget", "IPython"}

@@ -79,7 +79,7 @@ class ContentionRow:
     contended: int
     wait_total: int
     wait_max: int
-    wait_min: int
+    wait_min: int | None
 
     @property
     def avg_wait(self) -> int:

@@ -1,0 +1,202 @@
+"""Fault lines: who asked for what, which check said no.
+
+Every form Linux has printed since 2.6: two lines or one, the reason in decimal (up to 5.12) or in hex with
+0x, PASIDs as `PASID ffffffff` or `NO_PASID`, interrupts with an index instead of an address; Xen's, with the
+reason in hex without 0x; QEMU's own messages. Which base a number has is told by the text beside it, where
+there is one. Lines that differ in their address alone are counted as one piece."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from vtdkit.views.pagetables.words import SENTENCES
+from vtdkit.vtd.faults.reasons import LINUX_REASONS, REASONS, linux_reason
+from vtdkit.vtd.registers.register_map import FSTS
+from vtdkit.vtd.requests import BadRequest, Request, bdf, sid
+from vtdkit.vtd.tables.layout import Entry
+from vtdkit.vtd.tables.pages import second_stage_entry
+
+from .causes import ALSO, CAUSES, labels
+from .formats import Format, Group, Row, Text, number, pattern
+from .report import Piece
+
+KIND = "fault"
+_VALUE = re.compile(
+    r"(iova|level|slpte|sspte|fspte|flpte|dev|pasid|write)=(0x[\da-fA-F]{1,16}|\d{1,3}:\d\d:\d\d|\d{1,3})"
+)
+#: words of a complaint of QEMU's, the condition it is about
+_QEMU = (
+    ("reserve", "LSS.2"),
+    ("permission error", "LGN.3"),
+    ("overflow", "LGN.1.1"),
+    ("non-canonical", "SGN.1"),
+)
+
+
+def reason_code(row: Row) -> int | None:
+    """The fault reason. Kernels up to 5.12 print it in decimal, later ones in hex with 0x, Xen in hex; the
+    text beside it says which, where the two differ.
+    """
+    printed, says = row.get("reason", ""), row.get("says", "").strip(" $")
+    if "xen" in row or printed.lower().startswith("0x"):
+        return number(row.get("xen", printed))
+    readings = ([int(printed)] if printed.isdecimal() else []) + ([number(printed)] if printed else [])
+    return next(
+        (code for code in readings if agrees(linux_reason(code), says)), readings[0] if readings else None
+    )
+
+
+def agrees(text: str, says: str) -> bool:
+    """Whether what stands beside a reason is this text, perhaps cut off, perhaps with more behind it."""
+    return len(says) > 7 and (text.startswith(says) or says.startswith(text))
+
+
+def request_of(row: Row) -> Request | None:
+    """What a fault line says the device asked for; None for a device there cannot be."""
+    source = ":".join(part.removeprefix("0x") for part in row["sid"].replace(".0x", ".").split(":")[-2:])
+    tag = number(row.get("pasid") or row.get("old") or "ffffffff")
+    address = number(row["where"]) & ~0xFFF & (1 << 64) - 1
+    try:
+        pasid = None if tag == 0xFFFF_FFFF else tag
+        return Request(sid(source), address, "write" if row.get("kind") == "Write" else "read", pasid=pasid)
+    except BadRequest:
+        return None
+
+
+def who_of(request: Request) -> str:
+    """The device of a request, and its PASID."""
+    return bdf(request.sid) + ("" if request.pasid is None else f" PASID {request.pasid:#x}")
+
+
+def sentence(label: str) -> str:
+    """A sentence on a condition: one for newcomers, or its name."""
+    name = REASONS[label].name
+    return SENTENCES.get(label, f"{name[0].upper()}{name[1:]}.")
+
+
+def _fault(group: Group, text: Text) -> Iterator[Piece]:
+    row, code, request = group.first, reason_code(group.first), request_of(group.first)
+    interrupt = row["what"] == "INTR-REMAP"
+    who = who_of(request) if request else row["sid"]
+    places = list(dict.fromkeys(f"{number(each['where']):#x}" for _, each in group.rows))
+    where = ", ".join(places[:4]) + (", …" if group.count > 4 and len(places) > 1 else "")
+    verb = "interrupt with index" if interrupt else "reads" if row["kind"] == "Read" else "writes"
+    kind = "interrupt fault" if interrupt else "DMA fault"
+    if code is None:
+        yield group.piece(f"{who} {verb} {where}; the reason is not in the text", kind=kind)
+        return
+    printed = row.get("reason") or row.get("xen")
+    facts = (
+        ("device", who),
+        ("index" if interrupt else "address", where),
+        ("reason", f"{code:02X}h (printed {printed}, {code} in decimal): {linux_reason(code)}"),
+    )
+    lesson, cause = CAUSES.get(code, (4, ""))
+    means = " ".join(dict.fromkeys(map(sentence, labels(code)))) or "No condition has this code in rev 5.10."
+    title, notes = f"{who} {verb} {where}; reason {code:02X}h", tuple(_notes(row, code))
+    yield group.piece(
+        title, *facts, kind=kind, means=means, checks=labels(code), cause=cause, lesson=lesson, notes=notes
+    )
+
+
+def _notes(row: Row, code: int) -> Iterator[str]:
+    if row["what"] == "INTR-REMAP":
+        yield "the number is an index into the interrupt remapping table, no address"
+    elif number(row["where"]) == 0:
+        yield "address 0: often a device that was never told where its buffer is"
+    if code in (0x20, 0x25, 0x29):
+        yield "for this reason the specification leaves the index undefined"
+    says = row.get("says", "").strip(" $")
+    if len(says) > 7 and code in LINUX_REASONS and not agrees(LINUX_REASONS[code], says):
+        yield f"the text beside the reason is not the one Linux has for {code:02X}h"
+    yield from (
+        f"in scalable mode QEMU reports {ALSO[each]} with this code, too"
+        for each in labels(code)
+        if each in ALSO
+    )
+    if code == 0x79:
+        yield "Linux's text is of an older revision; in rev 5.10 79h is: second-stage entry not present"
+
+
+def _status(group: Group, text: Text) -> Iterator[Piece]:
+    value = number(group.first["status"])
+    entry = Entry(FSTS, value)
+    says = [f"{name} ({FSTS.field(name).meaning})" for name in FSTS.names if name != "FRI" and entry[name]]
+    says += ["PRO (page request overflow, before rev 5.10)"] if value & 0x80 else []
+    facts = [("first record", str(entry.FRI))] if entry.PPF else []
+    means = "The fault interrupt came; these bits of FSTS said why."
+    title = f"FSTS = {value:#x}: {', '.join(says) or 'nothing'}"
+    yield group.piece(title, *facts, means=means, lesson=4, bits=("FSTS", value & 0xFFFF_FFFF))
+
+
+def _value(text: str) -> int:
+    """A number as QEMU prints it; -1 for what is none."""
+    return number(text) if text.startswith("0x") else int(text) if text.isdecimal() else -1
+
+
+def _qemu(group: Group, text: Text) -> Iterator[Piece]:
+    """A message of QEMU's own about what it emulates."""
+    says = group.first["says"]
+    values: dict[str, str] = dict(_VALUE.findall(says))
+    label = next((label for words, label in _QEMU if words in says), "")
+    label = "LGN.2" if label == "LGN.3" and values.get("write") == "1" else label
+    facts, notes, bits = list(values.items()), [], None
+    raw, level = _value(values.get("slpte") or values.get("sspte") or ""), _value(values.get("level", "1"))
+    if raw >= 0 and 1 <= level <= 5:
+        layout = second_stage_entry(level, leaf=level == 1 or bool(raw & 0x80 and level < 4))
+        marked = [
+            part
+            for part in layout.fields
+            if raw & part.mask and part.name != "ADDR" and part.role != "ignored"
+        ]
+        facts.append(
+            ("entry", f"{layout.name}: {', '.join(f.name for f in marked) or 'all zero: nothing is mapped'}")
+        )
+        needs = [
+            f"{f.name} (bit {f.bits}) is reserved in a unit without {' and '.join(f.needs)}"
+            for f in marked
+            if f.needs
+        ]
+        notes, bits = needs if label == "LSS.2" else [], (layout.name, raw)
+    notes += [f"in scalable mode this is {ALSO[label]}"] if label in ALSO else []
+    lesson, cause = CAUSES.get(REASONS[label].code or 0, (4, "")) if label else (4, "")
+    title = f"{group.first['who']}: {says.split(' (')[0].split(' iova=')[0][:60].strip()}"
+    means = sentence(label) if label else "QEMU says why it refused a request."
+    more = {
+        "checks": (label,) if label else (),
+        "cause": cause,
+        "lesson": lesson,
+        "notes": tuple(notes),
+        "bits": bits,
+    }
+    yield group.piece(title, *facts, means=means, **more)
+
+
+FORMATS = (
+    Format(
+        KIND,
+        "Request device",
+        pattern(
+            r"(?P<what>DMA (?P<kind>Read|Write)|INTR-REMAP)(?: NO_PASID| PASID (?P<pasid>HEX))?\]?:? ?"
+            r"Request device \[{1,2}(?P<sid>[\da-fA-Fx:.]{7,20})\] ?(?:PASID (?P<old>[\da-fA-F]{1,8}) )?"
+            r"fault (?:addr|index) (?P<where>HEX)(?:, iommu reg = HEX)?"
+            r"(?: ?(?:\(XEN\) ?)?(?:\[VT-D\])?(?:DMAR|INTR-REMAP)?:? ?"
+            r"(?:\[fault reason (?P<reason>HEX)\]|(?:fault )?reason (?P<xen>[\da-fA-F]{2})\b)"
+            r"(?=[ :-]{0,4}(?P<says>[^\[]{0,90})))?"
+        ),
+        _fault,
+        whole="reason",
+        same=("what", "sid", "pasid", "old", "reason", "xen"),
+    ),
+    Format(
+        "fault status",
+        "fault status reg",
+        pattern(r"DRHD: handling fault status reg (?P<status>[\da-fA-F]{1,8})"),
+        _status,
+        same=("status",),
+    ),
+    Format(
+        "QEMU", "vtd_", pattern(r"(?P<who>vtd_\w{1,40}): (?P<says>.{1,160})"), _qemu, same=("who", "says")
+    ),
+)

@@ -1,0 +1,375 @@
+"""The driver's debugfs files: dmar_translation_struct, domain_translation_struct, iommu_regset,
+invalidation_queue, ir_translation_struct, dmar_perf_latency.
+
+Three forms of the first: that of 4.20 to 5.1 (a table for each bus, plain hex), that of 5.2 on (a row for
+each device, high word first), and rows of a kernel that prints the words of PASID entries lowest first.
+Which end is word 0 is told by its bits: present, and a translation type that exists. The second is one file
+for all devices up to 6.6, later one for each device and PASID."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from vtdkit.vtd.registers.register_map import REGISTERS
+from vtdkit.vtd.requests import bdf, sid
+from vtdkit.vtd.tables import descriptors
+from vtdkit.vtd.tables.entries import CONTEXT_ENTRY, PASID_ENTRY, PGTT_NAMES, SM_CONTEXT_ENTRY
+from vtdkit.vtd.tables.interrupts import IRTE, IRTE_POSTED
+from vtdkit.vtd.tables.layout import Entry
+from vtdkit.vtd.walk.rules import PAGE_MASK
+
+from .formats import Format, Group, Row, Text, number, pattern
+from .machine import Tables
+from .report import Piece
+
+_LAYOUTS = {register.name: register.layout for register in REGISTERS}
+_TYPES = {"FS": "first stage", "SS": "second stage", "NEST": "nested", "PT": "pass-through"}
+_BUCKETS = (
+    "< 0.1 us",
+    "0.1-1 us",
+    "1-10 us",
+    "10-100 us",
+    "100 us-1 ms",
+    "1-10 ms",
+    ">= 10 ms",
+    "min",
+    "max",
+    "average",
+)
+_STATUS = {0: "free", 1: "in use", 2: "done", 3: "aborted"}
+_SHOWN = 12
+
+
+def fields_of(entry: Entry) -> str:
+    """The fields of a value that are not 0, by name."""
+    return (
+        ", ".join(f"{name}={value:#x}" if value > 9 else f"{name}={value}" for name, value in entry if value)
+        or "0"
+    )
+
+
+def descriptor_text(raw: int) -> str:
+    """An invalidation descriptor in words: its type and what it names."""
+    entry = descriptors.decode(raw)
+    if entry is None:
+        return f"type {descriptors.type_of(raw):X}h, which there is none of"
+    return ", ".join(
+        [f"{entry!r}", *(f"device {bdf(value)}" for name, value in entry if name in ("SID", "RID"))]
+    )
+
+
+# -- dmar_translation_struct ----------------------------------------------------
+
+
+def _translation(group: Group, text: Text) -> Iterator[Piece]:
+    rows, unit = group.rows, group.first.get("unit")
+    pasids = [row for _, row in rows if int(row.get("pasid", -1)) >= 0]
+    tables = text.of(unit or "dmar?", scalable=bool(pasids))
+    if "root" in group.first:
+        tables.root = number(group.first["root"]) & PAGE_MASK
+        old = (
+            ("extended mode, which scalable mode replaced: its entries are not decoded",)
+            if "ext" in group.first
+            else ()
+        )
+        yield group.piece(f"{unit}: root table at {tables.root:#x}", lesson=1, count=1, notes=old)
+    for line, row in rows:
+        if "bus" in row:
+            tables.root_entry(int(row["bus"]) & 255, number(row["root_low"]), number(row["root_high"]))
+        elif "sid" in row:
+            yield _entries(group, line, row, tables)
+
+
+def low_first(words: tuple[int, ...]) -> bool | None:
+    """Whether the first of three printed words of a PASID entry is word 0; None where both ends could be."""
+    first, last = (bool(word & 1) and word >> 6 & 7 in PGTT_NAMES for word in (words[0], words[-1]))
+    return None if first == last else first
+
+
+def _entries(group: Group, line: int, row: Row, tables: Tables) -> Piece:
+    """What a row says of a device, and its entries put in their places."""
+    source, pasid = sid(row["sid"]), int(row.get("pasid", -1))
+    low, high = number(row["low"]), number(row["high"])
+    words = tuple(number(row[name]) for name in ("w1", "w2", "w3")) if pasid >= 0 else ()
+    order = low_first(words) if words else True
+    words = words[::-1] if order is False else words
+    layout = SM_CONTEXT_ENTRY if words else CONTEXT_ENTRY
+    context = layout.decode(low | high << 64)
+    facts, notes, decided = [("context", f"{context!r}")], [], context
+    if tables.scalable == bool(words):
+        if "row_root" in row:
+            tables.root_entry(source >> 8, number(row["row_root"]), number(row["row_root_high"]))
+        tables.context_entry(source, low, high)
+        if order is not None and words:
+            tables.pasid_entry(low, pasid, words)
+    if not words:
+        kind = context.TT
+        says = f"legacy, translation type {kind:02b}b, {layout.field('TT').text(kind)}"
+        says += "" if kind == 2 else f", table {context.SSPTPTR:#x}, {context.AW + 2} levels"
+        says += f", DID {context.DID}"
+        notes += ["translation type 01b allows a device TLB (ATS)"] if kind == 1 else []
+    elif order is None:
+        says = "which end of the PASID entry is word 0 cannot be told: both, or neither, could be"
+    else:
+        decided = PASID_ENTRY.decode(sum(word << 64 * place for place, word in enumerate(words)))
+        says = _pasid_says(decided)
+        facts.append(("PASID entry", f"{decided!r}"))
+        notes.append(
+            "word 0 is printed first, not last as in mainline from 5.2 on"
+            if order
+            else "word 0 is printed last"
+        )
+    notes += [
+        f"{name} is set: rev 5.10 has it, and it is reserved in a unit without {needs}"
+        for name, needs in (("HPTE", "HPTS"), ("EPTR", "PTRS"))
+        if words and context[name]
+    ]
+    who = bdf(source) + (f" PASID {pasid}" if words else "")
+    bits = (decided.structure.name, decided.raw)
+    return group.piece(
+        f"{who}: {says}", *facts, line=line, count=1, lesson=7 if words else 1, notes=tuple(notes), bits=bits
+    )
+
+
+def _pasid_says(entry: Entry) -> str:
+    """The translation that a PASID entry asks for, in words."""
+    name = PGTT_NAMES.get(entry.PGTT, "")
+    parts = [_TYPES.get(name, f"translation type {entry.PGTT}, which is reserved")]
+    parts += [f"{5 if entry.FSPM else 4} levels, table {entry.FSPTPTR:#x}"] if name in ("FS", "NEST") else []
+    parts += [f"{entry.AW + 2} levels, table {entry.SSPTPTR:#x}"] if name in ("SS", "NEST") else []
+    return ", ".join([*parts, f"DID {entry.DID}"])
+
+
+# -- domain_translation_struct --------------------------------------------------
+
+
+def _page_table(group: Group, text: Text) -> Iterator[Piece]:
+    first = group.first
+    source = sid(first["device"]) if "device" in first else 0
+    pasid = number(first["pasid"]) if "pasid" in first else None
+    leaves = [row for _, row in group.rows if "pfn" in row]
+    paths = [(number(row["pfn"]), [number(word) for word in row["path"].split()]) for row in leaves]
+    levels = max((5 - next((n for n, word in enumerate(path) if word), 5) for _, path in paths), default=0)
+    user = all(
+        word & 5 == 5 for _, path in paths for word in path if word
+    )  # every entry of a first stage has US
+    ranges: list[list[int]] = []
+    for pfn, path in paths:
+        used = [word for word in path if word] or [0]
+        pages, target = 1 << 9 * max(levels - len(used), 0), used[-1] >> 12 & (1 << 40) - 1
+        if ranges and ranges[-1][1] + 1 == pfn and ranges[-1][2] + pfn - ranges[-1][0] == target:
+            ranges[-1][1] = pfn + pages - 1
+        else:
+            ranges.append([pfn, pfn + pages - 1, target])
+    facts = [
+        ("range", f"{low << 12:#x}-{(high << 12) + 0xFFF:#x} -> {to << 12:#x}")
+        for low, high, to in ranges[:8]
+    ]
+    facts += [("ranges", f"{len(ranges) - 8:,} more")] if len(ranges) > 8 else []
+    lost = group.count - len(group.rows)
+    notes = (f"{lost:,} rows were counted and not kept",) if lost > 0 else ()
+    who = ("device not told" if "device" not in first else bdf(source)) + (
+        "" if pasid is None else f" PASID {pasid:#x}"
+    )
+    where = f", table at {number(first['table']):#x}" if "table" in first else ""
+    stage = "first stage" if user else "second stage"
+    title = f"{who}: {len(paths) + max(lost, 0):,} entries, {levels} levels, {stage}{where}"
+    yield group.piece(title, *facts, count=1, lesson=1, notes=notes)
+    if "table" in first and levels:
+        table = number(first["table"]) & PAGE_MASK
+        tables = _home(text, source, pasid, table, levels, user)
+        tables.iova = tables.iova or paths[0][0] << 12
+        for pfn, path in paths:
+            tables.path(table, levels, pfn << 12, [word for word in path if word])
+
+
+def _home(text: Text, source: int, pasid: int | None, table: int, levels: int, user: bool) -> Tables:
+    """The unit that has the device's context entry, or one in which entries stand in that lead to `table`."""
+    for tables in text.tables.values():
+        if tables.words and tables.device == source:
+            return tables
+    tables = text.of(f"unit of {bdf(source)}", scalable=pasid is not None or user)
+    tables.assumed["root, context and PASID entries are not in the text: such as fit stand in for them"] = (
+        None
+    )
+    tables.pasid = pasid
+    page, depth = tables.free(), levels - 2
+    tables.put(page, 0)
+    tables.root_entry(source >> 8, page | 1, page | 1 if tables.scalable else 0)
+    if not tables.scalable:
+        tables.context_entry(source, table | 1, 1 << 8 | depth)
+        return tables
+    directory = tables.free()
+    tables.context_entry(source, directory | 8 | 7 << 9 | 1, 0)
+    words = (1 | 1 << 6, 1, table | (levels == 5) << 2) if user else (table | 1 | depth << 2 | 2 << 6, 1, 0)
+    tables.pasid_entry(directory, pasid or 0, words)
+    return tables
+
+
+# -- state: registers, queues, interrupts, latencies ------------------------------
+
+
+def _registers(group: Group, text: Text) -> Iterator[Piece]:
+    unit, rows = (
+        group.first["unit"],
+        {row["name"]: number(row["value"]) for _, row in group.rows if "value" in row},
+    )
+    latencies = [(row["counter"], row["counts"].split()) for _, row in group.rows if "counter" in row]
+    if rows:
+        if "CAP" in rows and "ECAP" in rows:
+            text.registers[unit] = rows["CAP"], rows["ECAP"], rows.get("VER", 0x10) & 0xFF
+        known = [
+            (name, _LAYOUTS[name].decode(rows[name] & (1 << _LAYOUTS[name].width) - 1))
+            for name in rows
+            if name in _LAYOUTS
+        ]
+        facts = [(name, f"{entry.raw:#x}: {fields_of(entry)}") for name, entry in known]
+        notes = [
+            f"{name} is not in the text: unknown"
+            for name in ("CAP", "ECAP", "GSTS", "RTADDR")
+            if name not in rows
+        ]
+        notes += (
+            ["FSTS is not 0: a fault or a queue error waits to be handled"]
+            if rows.get("FSTS", 0) & 0x73
+            else []
+        )
+        bits = ("GSTS", rows["GSTS"] & 0xFFFF_FFFF) if "GSTS" in rows else None
+        title = f"{unit}: {len(rows)} registers, window at {number(group.first['base']):#x}"
+        yield group.piece(title, *facts, count=1, lesson=0, notes=tuple(notes), bits=bits)
+    if latencies:
+        # kernels that print fewer columns leave out some of the middle: only full rows have their names
+        says = [
+            (
+                name,
+                ", ".join(f"{bucket}: {n}" for bucket, n in zip(_BUCKETS, counts, strict=True) if n != "0")
+                or "nothing yet",
+            )
+            if len(counts) == len(_BUCKETS)
+            else (name, ", ".join(counts))
+            for name, counts in latencies
+        ]
+        means = "How long invalidations (inv_) and page requests (svm_prq) took, counted by duration (us)."
+        yield group.piece(
+            f"{unit}: {', '.join(name for name, _ in latencies)}",
+            *says,
+            kind="latencies",
+            count=1,
+            means=means,
+            lesson=12,
+        )
+
+
+def _queue(group: Group, text: Text) -> Iterator[Piece]:
+    base = next((row for _, row in group.rows if "head" in row), None)
+    slots = {
+        int(row["slot"]): [number(word) for word in row["words"].split()]
+        for _, row in group.rows
+        if "slot" in row
+    }
+    raw = {
+        slot: sum(word << 64 * place for place, word in enumerate(words[:-1]))
+        for slot, words in slots.items()
+    }
+    entries = [descriptors.decode(value) for value in raw.values()]
+    kinds = Counter(entry.structure.name if entry else "unknown" for entry in entries)
+    facts = [("base", base["base"])] if base else []
+    facts.append(
+        (
+            "holds",
+            ", ".join(f"{count} x {name}" for name, count in kinds.most_common(8)) or "no slots in the text",
+        )
+    )
+    head, tail = (int(base["head"]), int(base["tail"])) if base else (0, 0)
+    waiting = (
+        list(range(head, tail)) if head <= tail else [*range(head, max(slots, default=0) + 1), *range(tail)]
+    )
+    for slot in [slot for slot in waiting or slots if slot in slots][:_SHOWN]:
+        status = _STATUS.get(slots[slot][-1], f"status {slots[slot][-1]}")
+        facts.append((f"slot {slot}", f"{descriptor_text(raw[slot])}; {status}"))
+    says = "no head and tail in the text"
+    if base:
+        what = f"{len(waiting)} descriptors are" if waiting else "nothing is"
+        says = f"head {head}, tail {tail}, {what} waiting"
+    means = "Descriptors from head to tail are still to be executed; slots behind keep what they held last."
+    yield group.piece(f"{group.first['unit']}: {says}", *facts, count=1, means=means, lesson=12)
+
+
+def _interrupts(group: Group, text: Text) -> Iterator[Piece]:
+    rows = {row["n"]: number(row["low"]) | number(row["high"]) << 64 for _, row in group.rows if "n" in row}
+    facts = [("table", f"{number(row['base']):#x}") for _, row in group.rows if "base" in row][:1]
+    for n, raw in list(rows.items())[:_SHOWN]:
+        entry = (IRTE_POSTED if raw >> 15 & 1 else IRTE).decode(raw)
+        what = f"vector {entry.VV:#x}, posted" if raw >> 15 & 1 else f"vector {entry.V:#x} to {entry.DST:#x}"
+        check = entry.structure.field("SVT").text(entry.SVT)
+        facts.append((f"entry {n}", f"{bdf(entry.SID)}: {what}; requester checked: {check}"))
+    free = sum(not raw >> 82 & 3 for raw in rows.values())
+    notes = (f"{free} entries let any device send their interrupt (SVT=0)",) if free else ()
+    title = f"{group.first['unit']}: {len(rows):,} {group.first['which'].lower()} interrupts"
+    bits = ("IRTE", next(iter(rows.values()))) if rows else None
+    yield group.piece(title, *facts, count=1, lesson=4, notes=notes, bits=bits)
+
+
+_W = r"0x[\da-fA-F]{16}"
+FORMATS = (
+    Format(
+        "registers",
+        "Register Base Address",
+        pattern(r"IOMMU: (?P<unit>[\w-]{1,24}) Register Base Address: (?P<base>HEX)"),
+        _registers,
+        row=pattern(
+            r"^(?P<name>[A-Z][A-Z0-9_]{1,20}) 0x[\da-fA-F]{2,4} (?P<value>0x[\da-fA-F]{8,16})$"
+            r"|^(?P<counter>inv_iotlb|inv_devtlb|inv_iec|svm_prq) (?P<counts>\d{1,18}(?: \d{1,18}){3,9})$|^"
+            r"(?P<title>Name Offset Contents|<0\.1us)"
+        ),
+    ),
+    Format(
+        "debugfs entry",
+        "Root Table Addr",
+        pattern(r"IOMMU (?P<unit>[\w-]{1,24}): (?P<ext>Extended )?Root Table Addr(?:ess)?: ?(?P<root>HEX)"),
+        _translation,
+        row=pattern(
+            rf"(?P<sid>BDF) (?P<row_root_high>{_W}):(?P<row_root>{_W}) (?P<high>{_W}):(?P<low>{_W})"
+            rf"(?: (?P<pasid>-?\d{{1,7}}) (?P<w1>{_W}):(?P<w2>{_W}):(?P<w3>{_W}))?"
+            r"|^Bus: (?P<bus>\d{1,3}) H: (?P<root_high>HEX) L: (?P<root_low>HEX)"
+            r"|^\d{1,3} (?P<sid_>BDF) (?P<high_>[\da-fA-F]{1,16}) (?P<low_>[\da-fA-F]{1,16})$"
+            r"|(?P<title>^B\.D\.F Root_entry|Context Table Entries for Bus|^Entry B:D\.F|^Root Table Entries)"
+        ),
+        loose=":0x",
+    ),
+    Format(
+        "debugfs page table",
+        "@",
+        pattern(
+            r"Device (?P<device>(?:[\da-fA-F]{4}:)?BDF)(?: with pasid (?P<pasid>[\da-fA-F]{1,5}))? @"
+            r"(?P<table>HEX)"
+        ),
+        _page_table,
+        row=pattern(
+            rf"(?P<pfn>0x[\da-fA-F]{{1,13}}) \| (?P<path>{_W} {_W} {_W} {_W} {_W})|(?P<title>IOVA_PFN PML5E)"
+        ),
+        loose=" |",
+    ),
+    Format(
+        "invalidation queue",
+        "Invalidation queue on",
+        pattern(r"Invalidation queue on IOMMU: (?P<unit>[\w-]{1,24})"),
+        _queue,
+        row=pattern(
+            r"Base: (?P<base>HEX) Head: (?P<head>\d{1,6}) Tail: (?P<tail>\d{1,6})|^(?P<title>Index qw0)"
+            r"|^(?P<slot>\d{1,6}) (?P<words>[\da-fA-F]{16}(?: [\da-fA-F]{16}){2,4})$"
+        ),
+    ),
+    Format(
+        "interrupt table",
+        "Interrupt supported on",
+        pattern(r"(?P<which>Remapped|Posted) Interrupt supported on IOMMU: (?P<unit>[\w-]{1,24})"),
+        _interrupts,
+        row=pattern(
+            r"IR table address: ?(?P<base>HEX)|^(?P<title>Entry SrcID)|^(?P<n>\d{1,6}) BDF [\da-fA-F]{8} "
+            r"(?:[\da-fA-F]{8} )?"
+            r"[\da-fA-F]{2} (?P<high>[\da-fA-F]{16}) (?P<low>[\da-fA-F]{16})$"
+        ),
+    ),
+)

@@ -1,0 +1,185 @@
+"""Lock statistics of a real machine: /proc/lock_stat, `perf lock contention` and `perf lock report`, as
+records.
+
+Rows of lock_stat are known by their shape (a name, a colon, twelve numbers), so that a part of the file will
+do; versions 0.2 and 0.3 (ten numbers, no averages) and 0.4 are read. Times become ns. The kernel rounds them
+to 10 ns; where the digit that it left out matters for an average, one is taken that gives the printed
+average."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Iterator
+
+from vtdkit.kernel.record.lockstat import ContentionRow, LockStat, Side
+from vtdkit.kernel.record.units import duration
+
+from .causes import lesson_of
+from .formats import Format, Group, Text, pattern
+from .report import Piece
+
+_UNITS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
+
+
+def _lock_stat(group: Group, text: Text) -> Iterator[Piece]:
+    """The classes as records: both sides of each, and the places that waited (first list) or held "
+    "(second)."""
+    sides: dict[str, dict[str, Side]] = {}
+    places: dict[str, tuple[list[tuple[Hashable, int]], list[tuple[Hashable, int]]]] = {}
+    marked = {row["name"] for _, row in group.rows if "name" in row}
+    name, dashes = "", 0
+    for _, row in group.rows:
+        if "numbers" in row and len(row["numbers"].split()) in (10, 12):
+            side = row["name"][-1] if row["name"][-2:] in ("-W", "-R") else "W"
+            name, dashes = row["name"].removesuffix(f"-{side}"), 0
+            sides.setdefault(name, {})[side] = side_of(row["numbers"].split())
+            places.setdefault(name, ([], []))
+        elif "dashes" in row:
+            dashes += 1
+        elif "place" in row and dashes in (1, 2):
+            places[name][dashes - 1].append((row["place"], int(row["times"])))
+    # a lone row of writers whose readers' row is cut off keeps its mark: how often they took it is unknown
+    cut = {name for name, each in sides.items() if set(each) == {"W"} and f"{name}-W" in marked}
+    rows = [
+        _record(f"{name}-W" if name in cut else name, each, *places[name]) for name, each in sides.items()
+    ]
+    text.locks += rows
+    if rows:
+        yield _stat_piece(group, sorted(rows, key=lambda row: -(row.write.wait_total + row.read.wait_total)))
+
+
+def _record(name: str, sides: dict[str, Side], *places: list[tuple[Hashable, int]]) -> LockStat:
+    numbered = re.fullmatch(r"(.{1,60})/(\d{1,2})", name)
+    name, subclass = (numbered[1], int(numbered[2])) if numbered else (name, 0)
+    return LockStat(name, subclass, sides.get("W", Side()), sides.get("R", Side()), *map(tuple, places))
+
+
+def side_of(numbers: list[str]) -> Side:
+    """A row's ten or twelve numbers as a record, in ns."""
+    if len(numbers) == 10:
+        numbers = [*numbers[:5], "", *numbers[5:], ""]
+    waits, holds = numbers[1:6], numbers[7:12]
+    return Side(
+        int(numbers[0]), int(waits[0]), _ns(waits[1]), _ns(waits[2]), _total(waits),
+        int(numbers[6]), int(holds[0]), _ns(holds[1]), _ns(holds[2]), _total(holds),
+    )  # fmt: skip
+
+
+def _ns(text: str) -> int:
+    """Microseconds with decimals as ns."""
+    whole, _, part = text.partition(".")
+    return int(whole) * 1000 + int(part.ljust(3, "0")[:3])
+
+
+def _total(row: list[str]) -> int:
+    """The total of a side whose count, least, most, total and average were printed: see the module's text."""
+    count, total = int(row[0]), _ns(row[3])
+    if not count or not row[4]:
+        return total
+    mean = _ns(row[4])
+    fits = (
+        t
+        for t in sorted(range(total - 5, total + 5), key=lambda t: abs(t - total))
+        if (t // count + 5) // 10 * 10 == mean
+    )
+    return next(fits, total)
+
+
+def wait_ns(text: str) -> int:
+    """A time as perf prints it; without a unit it is in ns."""
+    value, _, unit = text.partition(" ")
+    whole, _, part = value.partition(".")
+    scale = _UNITS[unit or "ns"]
+    return int(int(whole) * scale + int(part or 0) * scale // 10 ** len(part))
+
+
+def _stat_piece(group: Group, rows: list[LockStat]) -> Piece:
+    facts = []
+    for row in [*rows[:6], *(row for row in rows[6:] if lesson_of(row.name))][:24]:
+        count, waited = row.contentions, row.write.wait_total + row.read.wait_total
+        taken, held = (
+            row.write.acquisitions + row.read.acquisitions,
+            row.write.hold_total + row.read.hold_total,
+        )
+        longest = max(row.write.wait_max, row.read.wait_max)
+        says = f"taken {taken:,} times, held {duration(held)} in all; "
+        says += f"{count:,} had to wait, {duration(waited)} in all"
+        facts.append((row.name[:40], says + (f", {duration(longest)} at most" if count else "")))
+    lesson = next((found for row in rows if (found := lesson_of(row.name))), None)
+    notes = () if lesson else ("none of these locks is the driver's",)
+    means = "Who had to wait for which lock, all CPUs together. Waiting of no time is not counted."
+    title = f"/proc/lock_stat, {len(rows)} classes"
+    return group.piece(
+        title, *facts, count=1, means=means, lesson=12 if lesson is None else lesson, notes=notes
+    )
+
+
+def _perf(group: Group, text: Text) -> Iterator[Piece]:
+    """Rows of `perf lock`. The shortest wait is unknown where it is not printed, and a row without a longest
+    one is told only.
+    """
+    rows = [
+        (row, [wait_ns(each) for each in re.findall(_TIME, row["times"])])
+        for _, row in group.rows
+        if "times" in row
+    ]
+    facts: list[tuple[int, str, str]] = []
+    for row, (*times,) in rows:
+        # contention: total, max, avg; report: avg, total, and perhaps max and min
+        total, *more = times if "acquired" not in row else times[1:]
+        most, least = (more[0] if more else None), (more[1] if "acquired" in row and len(more) > 1 else None)
+        if most is not None:
+            text.waits.append(
+                ContentionRow(row["what"], row.get("kind", ""), int(row["count"]), total, most, least)
+            )
+        kind = f" for a {row['kind']}" if "kind" in row else ""
+        says = f"{int(row['count']):,} waits{kind}, {duration(total)} in all"
+        facts.append(
+            (-total, row["what"][:40], says + ("" if most is None else f", {duration(most)} at most"))
+        )
+    facts.sort(key=lambda fact: fact[0])
+    chosen = [*facts[:8], *(fact for fact in facts[8:] if lesson_of(fact[1]))][:24]
+    lesson = next((found for fact in facts if (found := lesson_of(fact[1]))), 12)
+    means = "Waits for locks, put together by caller, lock or thread."
+    yield group.piece(
+        f"perf lock, {len(rows)} rows", *(fact[1:] for fact in chosen), count=1, means=means, lesson=lesson
+    )
+
+
+_TIME = r"\d{1,12}(?:\.\d{1,4})?(?: (?:ns|us|ms|s|m|h))?"
+_KIND = r"(?:spinlock|mutex|rwsem|rwlock|rtmutex|percpu-rwsem|pcpu-sem|semaphore)(?::[RW])?"
+FORMATS = (
+    Format(
+        "lock statistics",
+        "lock_stat version",
+        pattern(r"lock_stat version [\d.]{1,5}"),
+        _lock_stat,
+        row=pattern(
+            r"^(?P<name>\S.{0,60}?): (?P<numbers>\d{1,18}(?: \d{1,18}(?:\.\d{1,3})?){9,11})$|^"
+            r"(?P<dashes>-{3,60})$"
+            r"|^\S.{0,48}? (?P<times>\d{1,18}) \[<[\da-fA-F]{1,16}>\] (?P<place>\S{1,120})|^"
+            r"(?P<title>class name con-bounces|[.-]{70})"
+        ),
+        loose=": ",
+    ),
+    Format(
+        "lock statistics",
+        "contended",
+        pattern(r"contended total wait max wait avg wait"),
+        _perf,
+        row=pattern(
+            rf"^(?P<count>\d{{1,12}}) (?P<times>{_TIME} {_TIME} {_TIME}) (?:(?P<kind>{_KIND}) )?"
+            rf"(?P<what>\S.{{0,100}})$"
+        ),
+    ),
+    Format(
+        "lock statistics",
+        "acquired",
+        pattern(r"Name acquired contended avg wait"),
+        _perf,
+        row=pattern(
+            rf"^(?P<what>\S.{{0,60}}?) (?P<acquired>\d{{1,12}}) (?P<count>\d{{1,12}}) "
+            rf"(?P<times>{_TIME} {_TIME}(?: {_TIME}){{0,2}})$"
+        ),
+    ),
+)

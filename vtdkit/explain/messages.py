@@ -1,0 +1,178 @@
+"""What Linux says of its units outside of faults, and what that means: literal | kind | lesson | meaning.
+
+The texts are found in lines of 3.x to 6.x. A message is known by its literal. Headlines of the kernel's
+checkers stand with the kind of finding as the kit calls it."""
+
+from __future__ import annotations
+
+import re
+
+_MESSAGES = """
+IOMMU enabled | boot | 0 | remapping was asked for on the command line (intel_iommu=on) or by the configuration
+Intel-IOMMU: enabled | boot | 0 | remapping was asked for on the command line (kernels up to 4.x)
+Intel-IOMMU force enabled due to platform opt in | boot | 0 | firmware asks for protection against devices (DMA_CTRL_PLATFORM_OPT_IN), so remapping is on although nobody asked for it
+Enable scalable mode if hardware supports | boot | 7 | scalable mode (PASIDs) was asked for: it is used only if every unit has it
+Intel(R) Virtualization Technology for Directed I/O | boot | 0 | remapping is on
+Host address width | boot | 0 | the widest physical address, as the DMAR table says
+DRHD base: | boot | 0 | a remapping unit that firmware reports; flags 0x1: it serves every device of its segment that no other unit names
+RMRR base: | boot | 0 | memory that a device uses behind the operating system's back; it stays mapped for that device, and such a device cannot be given to a guest as it is
+ATSR flags: | boot | 0 | root ports below which devices may have a device TLB
+SATC flags: | boot | 0 | integrated devices that have a device TLB
+RHSA base: | boot | 0 | the NUMA node of a unit
+ANDD device: | boot | 0 | a device known by its ACPI name
+No ATSR found | boot | 0 | firmware names no root port for device TLBs: none is used for devices behind root ports
+No RMRR found | boot | 0 | firmware claims no reserved memory
+No SATC found | boot | 0 | firmware names no integrated device with a device TLB
+Using Queued invalidation | boot | 12 | the unit is told to forget through a queue in memory
+sing Register based invalidation | boot | 12 | the unit is told to forget through registers, one command at a time
+IOAPIC id | boot | 4 | interrupts of this IOAPIC go through this unit
+HPET id | boot | 4 | interrupts of this timer go through this unit
+Queued invalidation will be enabled to support x2apic | boot | 4 | interrupt remapping needs the queue
+Enabled IRQ remapping in x2apic mode | boot | 4 | interrupts are remapped; a destination has 32 bits
+Enabled IRQ remapping in xapic mode | boot | 4 | interrupts are remapped; a destination has 8 bits
+x2apic is disabled because BIOS sets x2apic opt out bit | firmware | 4 | X2APIC_OPT_OUT is set in the DMAR table: x2APIC stays off unless intremap=no_x2apic_optout
+Use 'intremap=no_x2apic_optout' to override | boot | 4 | the way round a firmware that opts out of x2APIC
+Failed to enable irq remapping | boot | 4 | interrupts are not remapped: guests with devices can send any interrupt
+DMAR reported at address 0 | firmware bug | 20 | a DRHD names no registers: Linux takes the table for broken, does not use this unit, and stops reading the table
+bad RMRR | firmware bug | 20 | the range does not start or end where it should: Linux warns, marks the kernel as tainted by firmware, and goes on
+dmar_fault: | fault | 4 | so many messages about faults were left out: Linux prints ten in five seconds
+returns all ones | firmware bug | 20 | nobody answers at the address that firmware gives: CAP and ECAP read all ones. The unit is not used
+Parse DMAR table failure | firmware bug | 20 | the DMAR table could not be read to its end: no unit is used, DMA is not remapped
+arse DMAR table failure | firmware bug | 20 | the DMAR table could not be read to its end: no unit is used, DMA is not remapped
+Record passes table end | firmware bug | 20 | a structure says it is longer than the table: parsing ends with an error, no unit is used
+Invalid 0-length structure | firmware bug | 20 | a structure of length 0: reading the table stops there
+No firmware reserved region can cover this RMRR | firmware bug | 5 | the memory map does not keep this RMRR reserved: the kernel may use memory that the device writes to
+Your BIOS is broken | firmware bug | 20 | Linux found something impossible in the firmware's tables and says which
+ANDD object name is not NUL-terminated | firmware bug | 20 | the DMAR table names a device by a text without an end
+Skip IOMMU disabling for graphics | boot | 0 | remapping stays on for the integrated graphics
+Disabling IOMMU for graphics on this chipset | boot | 0 | a known fault of this chipset: its graphics run without remapping
+Forcing write-buffer flush capability | boot | 0 | a known fault of this chipset: RWBF is taken as set although CAP says 0
+Disabling batched IOTLB flush on Ironlake | boot | 12 | a known fault of this chipset: flushing is strict
+Translation already enabled - trying to copy translation structures | boot | 5 | a kernel started in the middle of another one's DMA (kdump): it copies the tables of the crashed kernel
+Copied translation tables from previous kernel | boot | 5 | the tables of the crashed kernel stay in force until drivers take their devices over.
+Failed to copy translation tables from previous kernel | boot | 5 | DMA that was under way in the crashed kernel will fault
+Setting identity map for device | boot | 0 | this device gets a reserved region mapped one to one
+ineligible for IOMMU domain attach due to platform RMRR requirement | boot | 0 | firmware uses memory through this device (RMRR), so it cannot be given to a guest
+SVM disabled, incompatible | boot | 7 | the unit's first stage does not fit the processor's page tables (1 GiB pages or 5 levels)
+Allocating domain for | driver | 6 | a device could not be given a domain: domain ids or memory have run out
+Disable batched IOTLB flush due to virtualization | boot | 12 | caching mode (CM): under an emulator flushing is strict, so that it sees every change
+IOMMU batching disallowed due to virtualization | boot | 12 | caching mode (CM): under an emulator flushing is strict, so that it sees every change
+Unknown DMAR structure type | firmware | 20 | a structure that this kernel does not know is passed over
+Invalidation Queue Error (IQE) cleared | queue error | 12 | the driver cleared IQE: the queue goes on
+Invalidation Time-out Error (ITE) cleared | queue error | 20 | the driver cleared ITE: waits that were pending had been dropped, so it sends them again
+Invalidation Completion Error (ICE) cleared | queue error | 12 | the driver cleared ICE
+"""
+
+#: literal -> kind, lesson, meaning
+MESSAGES: dict[str, tuple[str, int, str]] = {
+    literal.strip(): (kind.strip(), int(lesson), meaning.strip())
+    for literal, kind, lesson, meaning in (row.split("|", 3) for row in _MESSAGES.strip().splitlines())
+}
+
+TIME_OUT = (
+    "A device did not answer an invalidation of its TLB in time. The unit drops pending waits and stops "
+    "fetching until software clears ITE."
+)
+COMPLETION = "A device answered an invalidation that nobody had sent it. The unit notes it and goes on."
+GONE = (
+    "the device was reset, switched off, unplugged or hung while its TLB (ATS) was on, and the driver still "
+    "invalidates it. Linux from 6.9 on gives up on a device that is gone; before, it tried again for ever "
+    "with "
+    "interrupts off, which ends in a hard lockup"
+)
+ALL_ONES = "all ones: the unit's registers cannot be read, as when the unit or the way to it has lost power"
+
+#: IQERCD.IQEI, what was wrong with the queue (rev 5.10)
+IQEI = (
+    "no information",
+    "the tail points beyond the queue",
+    "the descriptor could not be fetched",
+    "the type of the descriptor is unknown, or not allowed here",
+    "a reserved field of the descriptor is set",
+    "the width of descriptors does not fit the mode",
+    "the tail is not aligned to a descriptor",
+    "the mode in the root-table register is reserved",
+)
+
+# What Linux calls a feature in "IOMMU feature ... inconsistent": a field of CAP or ECAP
+FEATURES = dict(
+    row.split()
+    for row in re.split(
+        r"\|",
+        "pi_support PI|fl1gp_support FS1GP|fl5lp_support FS5LP|pgsel_inv PSI|super_page_val SSLPS|zlr ZLR|caching_mode CM"
+        "|write_buffer RWBF|read_drain DRD|write_drain DWD|nwfs NWFS|dit DIT|pds PDS|eafs EAFS|srs SRS|ers ERS|prs PRS"
+        "|nest NEST|mts MTS|sc_support SC|pass_through PT|dev_iotlb_support DT|qis QI|coherent C|smts SMTS|slts SSTS"
+        "|flts FSTS|smpwc SMPWC|slads SSADS|vcs VCS|pasid PASID|rps RPS|ir_support IR|eim_support EIM|rid_priv RPRIVS"
+        "|mhmv MHMV|ndoms ND",
+    )
+)
+
+#: what Linux does where units differ in a field
+CONSEQUENCES = {
+    "C": "a domain that spans both flushes its tables from the processor's cache for either (it counts as "
+    "not coherent)",
+    "SSLPS": "a domain that spans both uses only the large pages that both have",
+    "SAGAW": "a domain that spans both takes a table depth that both have",
+    "MGAW": "a domain that spans both may use only addresses that both can translate",
+    "SC": "snooping can be enforced only for a domain all of whose units have it",
+    "SMTS": "scalable mode is used only if every unit has it",
+    "FSTS": "a domain with first-stage tables can be attached only behind units that have them",
+    "SSTS": "a domain with second-stage tables can be attached only behind units that have them",
+    "FS1GP": "the first stage uses 1 GiB pages only behind units that have them",
+    "FS5LP": "a domain with 5-level first-stage tables can be attached only behind units that have them",
+    "PT": "pass-through is a real translation type only where every unit has it; else an identity table "
+    "stands in",
+    "PSI": "a unit without page-selective invalidation is told to forget whole domains",
+    "MAMV": "larger ranges than the unit's mask are invalidated by domain",
+    "ND": "each unit hands out domain ids of its own; the narrower runs out first",
+    "DT": "device TLBs are used only behind units that have DT",
+    "IR": "interrupts are remapped only if every unit that has an IOAPIC can",
+    "EIM": "x2APIC mode needs EIM on every unit",
+    "PASID": "requests with PASID work only behind units that have it",
+    "PRS": "page requests work only behind units that have them",
+    "NEST": "nested translation works only behind units that have it",
+    "QI": "a unit without a queue is told by registers",
+    "RWBF": "the driver flushes write buffers for the unit that asks for it",
+    "CM": "not-present entries must be flushed too, for the unit that may cache them",
+}
+
+_HEADLINES = """
+possible circular locking dependency detected | WARNING: possible circular locking dependency detected | two locks are taken in both orders somewhere: two CPUs can each hold one and wait for the other
+possible irq lock inversion dependency detected | WARNING: possible irq lock inversion dependency detected | a lock that interrupts take is held while one is taken that others take with interrupts on: an interrupt in between can wait for ever
+HARDIRQ-safe -> HARDIRQ-unsafe lock order detected | WARNING: HARDIRQ-safe -> HARDIRQ-unsafe lock order detected | a lock that interrupts take is held while one is taken that others take with interrupts on
+SOFTIRQ-safe -> SOFTIRQ-unsafe lock order detected | WARNING: possible irq lock inversion dependency detected | a lock that soft interrupts take is held while one is taken that others take with them on
+inconsistent lock state | WARNING: inconsistent lock state | a lock is taken in interrupts, and elsewhere with interrupts on: an interrupt can wait for the thread under it
+possible recursive locking detected | deadlock | a lock is taken while one of the same class is held
+Invalid wait context | [ BUG: Invalid wait context ] | a lock that may sleep is taken where sleeping is forbidden
+sleeping function called from invalid context | BUG: sleeping function called from invalid context | something that may sleep is called with a spin lock held or interrupts off
+scheduling while atomic | BUG: sleeping function called from invalid context | a thread went to sleep where it must not
+BUG: KASAN: | BUG: KASAN: use-after-free | memory is used that was freed, or never belonged to it
+BUG: KCSAN: data-race | BUG: KCSAN: data-race | two CPUs use the same memory with nothing between them, and one writes
+list_del corruption | list_del corruption | something is taken off a list it is not on any more
+list_add corruption | list_del corruption | a list was changed without its lock, or with freed memory on it
+soft lockup - CPU | soft lockup | a CPU has not scheduled for many seconds: it spins for a lock, or for hardware
+detected hard LOCKUP on cpu | hard lockup | a CPU has taken no interrupt for many seconds: it waits with interrupts off
+self-detected stall on CPU | stall | a CPU has not passed through a quiet state for many seconds
+detected stalls on CPUs | stall | a CPU has not passed through a quiet state for many seconds
+blocked for more than | hung task | a thread has waited for minutes, mostly for a mutex
+kernel NULL pointer dereference | BUG: NULL pointer dereference | the kernel followed a pointer that is NULL
+unable to handle page fault | oops | the kernel followed a wild pointer
+general protection fault | oops | the kernel followed a wild pointer
+kernel BUG at | kernel BUG: assert_spin_locked | an assertion of the kernel failed
+WARNING: CPU: | warning | the kernel checked a condition that should never hold
+"""
+
+#: headline of a report -> kind of finding as the kit calls it, meaning
+HEADLINES: dict[str, tuple[str, str]] = {
+    head.strip(): (kind.strip(), meaning.strip())
+    for head, kind, meaning in (row.split("|") for row in _HEADLINES.strip().splitlines())
+}
+
+#: what a CPU waits for in `qi_submit_sync`, by kind of report
+WAITS = {
+    "hard lockup": "qi_submit_sync waits with interrupts off until the unit has done a descriptor; a device "
+    "that does "
+    "not answer an invalidation of its TLB keeps it there for ever",
+    "soft lockup": "a CPU spins for a lock that others hold long, or waits in qi_submit_sync for the unit",
+    "stall": "a CPU waits in qi_submit_sync for a unit that does not go on",
+}

@@ -1,0 +1,208 @@
+"""Lines of any mixture, handed to who knows them.
+
+    explain(text)                      # str, bytes, or a Path
+    explain_chunks("dmesg", pieces)    # any size, in bounded memory
+
+A line is looked at when a word of `_GATE` is in it, or when a line before it opened a block whose rows have
+no word of their own. What no format wants is counted and forgotten. The time is linear in the text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+
+from vtdkit.kernel.record.lockstat_report import LockStatTable
+
+from . import boot, dumps, faults, files, firmware, locks, registers, splats
+from .formats import Format, Group, Text, fields
+from .lines import bare, chunks, host, plain
+from .report import Explanation, redactor
+
+#: the order in which they are told: what a unit can do before its tables
+FORMATS: tuple[Format, ...] = (
+    *registers.FORMATS, *faults.FORMATS, *dumps.FORMATS, *files.FORMATS, *firmware.FORMATS, *locks.FORMATS,
+    *boot.FORMATS, *splats.FORMATS,  # the last of each looks at every line that nobody else has taken
+)  # fmt: skip
+AHEAD = 3  #: lines that a wrapped message may go on in
+PATIENCE = 40  #: lines that are not rows before a block is over
+MOST_GROUPS, MOST_ROWS, KEPT = 20_000, 50_000, 8
+_HOSTS = 1000  #: lines whose host is noted, for redaction
+# A word of it stands in each line that begins something; the last is how rows of lock_stat end.
+_GATE = re.compile(
+    r"DMAR|dmar|IOMMU|iommu|VT-[dD]|vtd_|INTR-REMAP|fault |QI |BUG: |WARNING: |LOCKUP|lock_stat|cap[ =:/]"
+    r"|stall"
+    r"|@0x|@ 0x0|IOVA_PFN|:0x0|ontended|acquired|444[dD] ?4152|44 4[dD] 41 52|pte level|pasid |entry: |list_"
+    r"|Root |Context Table|blocked for more|HPET id|IOAPIC id|NULL pointer|protection fault| BUG at"
+    r"|CAP[ =:/]|\.\d\d\r?\n"
+)
+
+
+class Reading:
+    """One text being read. `feed` takes lists of lines; `explanation` tells what came of it."""
+
+    def __init__(self) -> None:
+        self.groups: dict[tuple[object, ...], Group] = {}
+        self.block: Group | None = None
+        self.fault: dict[str, str] | None = None
+        self.hosts: set[str] = set()
+        self.lines = self.understood = self._idle = 0
+        self._waiting = ""
+        self._touched: set[int] = set()  # lines ahead that a message goes on in
+
+    def feed(self, text: str, *, last: bool = False) -> None:
+        """More lines; until the `last`, a few are kept back until it is known what follows them."""
+        text = self._waiting + text
+        lines = text.split("\n")[:-1]
+        count = len(lines) if last else max(len(lines) - AHEAD, 0)
+        self._waiting = "\n".join([*lines[count:], ""])
+        gated = _gated(text)
+        begins, place, before = next(gated, count), 0, self.lines
+        while place < count:
+            if self.block is None and not self._touched:
+                place = max(place, min(begins, count))  # nothing of interest up to there
+            if place < count:
+                self.lines = before + place + 1
+                self.understood += self._read(lines, place, gated=place == begins)
+                begins = next(gated, count) if place == begins else begins
+            place += 1
+        self.lines = before + count
+
+    def _read(self, lines: Sequence[str], place: int, *, gated: bool) -> bool:
+        """Whether anybody knows the line."""
+        known = self.lines in self._touched
+        self._touched.discard(self.lines)
+        if gated:
+            known = self._look(lines, place) or known
+        if self.block is not None:
+            known = self._row(self.block, lines, place) or known
+        return known
+
+    def _look(self, lines: Sequence[str], place: int) -> bool:
+        """Every format that begins in this line, in the order in which they stand in it."""
+        line = plain(lines[place])
+        flat, window, ends = " ".join(line.split()), "", [0]
+        found: list[tuple[int, int, re.Match[str]]] = []
+        for order, form in enumerate(FORMATS):
+            if form.literal in line and (form.literal or not found):
+                matches = list(form.head.finditer(flat)) if form.whole in line else []
+                if not matches and form.whole:
+                    window, ends = (
+                        (window, ends) if window else _joined(flat, lines[place + 1 : place + 1 + AHEAD])
+                    )
+                    matches = [match for match in form.head.finditer(window) if match.start() < len(flat)]
+                found += [(match.start(), order, match) for match in matches]
+            if (
+                form.row is not None
+                and form.loose in line
+                and (self.block is None or self.block.format is not form)
+            ):
+                bare_flat = " ".join(bare(line).split())
+                found += [(match.start(), order, match) for match in form.row.finditer(bare_flat)]
+        for _, order, match in sorted(found, key=lambda each: each[:2]):
+            self._add(FORMATS[order], match)
+            further = sum(match.end() > end for end in ends[1:]) if match.string is window else 0
+            self._touched.update(range(self.lines + 1, self.lines + 1 + further))
+        if found and self.understood < _HOSTS:
+            self.hosts.add(host(lines[place]))
+        return bool(found)
+
+    def _add(self, form: Format, match: re.Match[str]) -> None:
+        """A line that begins something, or says once more what was said before."""
+        said = {name.rstrip("_"): value for name, value in match.groupdict().items() if value}
+        key = (form.kind, self.lines if form.row else None, *(said.get(name) for name in form.same))
+        group = self.groups.get(key)
+        if group is not None:
+            group.count += 1
+            if len(group.rows) < KEPT:
+                group.rows.append((self.lines, said))
+        elif len(self.groups) < MOST_GROUPS:
+            group = self.groups[key] = Group(form, self.lines, [(self.lines, said)], fault=self.fault)
+        if form.row is not None:
+            self.block, self._idle = group, 0
+        self.fault = said if form.kind == faults.KIND else self.fault
+
+    def _row(self, block: Group, lines: Sequence[str], place: int) -> bool:
+        """Whether a line is a row, or several, of the block that is open."""
+        if block.rows[-1][0] == self.lines == block.line:
+            return False  # the head of the block itself
+        flat = " ".join(bare(lines[place]).split())
+        rows = fields(block.format.row, flat)
+        if not rows and block.format.whole:
+            window, _ = _joined(flat, lines[place + 1 : place + 1 + AHEAD])
+            rows = [
+                row
+                for row in fields(block.format.row, window)
+                if row not in fields(block.format.row, window[len(flat) :])
+            ]
+        if len(block.rows) < MOST_ROWS:
+            block.rows += [(self.lines, row) for row in rows]
+        block.count += len(rows)
+        self._idle = 0 if rows else self._idle + 1
+        if self._idle > PATIENCE:
+            self.block = None
+        return bool(rows)
+
+    def explanation(self, name: str, *, redact: bool = False) -> Explanation:
+        """What is told, in the order of the text."""
+        self.feed("", last=True)
+        text = Text()
+        order = {id(form): place for place, form in enumerate(FORMATS)}
+        groups = sorted(self.groups.values(), key=lambda group: order[id(group.format)])
+        pieces = sorted(
+            chain.from_iterable(g.format.tell(g, text) for g in groups), key=lambda piece: piece.line
+        )
+        units = tuple(unit for unit in text.tables.values() if unit.words)
+        hide = redactor(self.hosts) if redact else str
+        return Explanation(
+            name,
+            self.lines,
+            self.understood,
+            tuple(pieces),
+            units,
+            LockStatTable(text.locks),
+            tuple(text.waits),
+            hide,
+        )
+
+
+def _gated(text: str) -> Iterator[int]:
+    """The lines of a text that have a word of the gate, by number."""
+    at = place = 0
+    while match := _GATE.search(text, at):
+        place += text.count("\n", at, match.start())
+        yield place
+        at, place = text.index("\n", match.start()) + 1, place + 1
+
+
+def _joined(flat: str, more: Sequence[str]) -> tuple[str, list[int]]:
+    """A line and those it may go on in as one; where each of them begins."""
+    ends = [0]
+    for line in more:
+        ends.append(len(flat))
+        # quoted-printable mails end a line that goes on with "="
+        rest = " ".join(bare(line).split())
+        flat = flat[:-1] + rest if flat.endswith("=") else f"{flat} {rest}"
+    return flat, ends
+
+
+def explain_chunks(name: str, data: Iterable[bytes], *, redact: bool = False) -> Explanation:
+    """Explain text, or a DMAR table, that comes in pieces of bytes."""
+    reading, pieces = Reading(), iter(data)
+    first = next(pieces, b"")
+    if firmware.is_binary(first):
+        binary = first[: firmware.MOST_BYTES]  # a table is far smaller than a piece
+        return Explanation(name, 0, 0, tuple(firmware.table_pieces(1, binary)))
+    for part in chunks(chain([first], pieces)):
+        reading.feed(part)
+    return reading.explanation(name, redact=redact)
+
+
+def explain(text: str | bytes | Path, *, name: str = "", redact: bool = False) -> Explanation:
+    """Explain a text, the bytes of a file, or a file."""
+    if isinstance(text, Path):
+        name, text = name or text.name, text.read_bytes()
+    data = text.encode("utf-8", "replace") if isinstance(text, str) else text
+    pieces: Iterator[bytes] = (data[at : at + (1 << 20)] for at in range(0, len(data), 1 << 20))
+    return explain_chunks(name or "text", pieces, redact=redact)

@@ -1,0 +1,176 @@
+"""What a unit can do: CAP, ECAP and VER wherever a text has them, and how two units differ.
+
+Boot lines of every era, sysfs files, `cap … ecap …` in any order of words, and tables of pairs with a
+heading. Each pair is decoded with old meanings included (extended mode); what is odd about it is what
+`Capabilities.odd` says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from vtdkit.vtd.capabilities import Capabilities
+from vtdkit.vtd.registers.capability import CAP, ECAP
+
+from .files import fields_of
+from .formats import Format, Group, Text, number, pattern
+from .messages import CONSEQUENCES
+from .report import Piece
+
+_ONES = (1 << 64) - 1
+_MOST_COMPARED = 4
+_PAGES = {0: "no large pages", 1: "2M pages", 3: "2M and 1G pages"}
+
+
+def _line(group: Group, text: Text) -> Iterator[Piece]:
+    row = group.first
+    name = row.get("unit", f"unit at line {group.line}")
+    ver = int(row["major"]) << 4 | int(row["minor"]) & 15 if "major" in row else None
+    yield from _pair(group, text, name, number(row["cap"]) & _ONES, number(row["ecap"]) & _ONES, ver, None)
+
+
+def _singles(group: Group, text: Text) -> Iterator[Piece]:
+    """Registers that stand alone in their lines: of one unit, or of nobody knows which."""
+    known = {row["what"].lower(): row["value"] for _, row in group.rows}
+    if "cap" in known and "ecap" in known:
+        major, _, minor = known.get("version", "").partition(":")
+        ver = int(major, 16) << 4 & 0xF0 | int(minor or "0", 16) & 15 if major else None
+        cap, ecap = number(known["cap"]) & _ONES, number(known["ecap"]) & _ONES
+        yield from _pair(group, text, group.first.get("unit", "unit"), cap, ecap, ver, None)
+
+
+def _listed(group: Group, text: Text) -> Iterator[Piece]:
+    for line, row in group.rows[1:]:
+        haw, ver = (int(row["haw"]) if "haw" in row else None), (number(row["ver"]) if "ver" in row else None)
+        few = len(group.rows) <= 3
+        yield from _pair(
+            group, text, row["name"], number(row["cap"]), number(row["ecap"]), ver, haw, line, compare=few
+        )
+
+
+def _pair(
+    group: Group,
+    text: Text,
+    name: str,
+    cap: int,
+    ecap: int,
+    ver: int | None,
+    haw: int | None,
+    line: int | None = None,
+    *,
+    compare: bool = True,
+) -> Iterator[Piece]:
+    """What one pair says, and how the unit differs from the first one of the text, if there are few."""
+    line = group.line if line is None else line
+    others = {pair[:2]: other for other, pair in text.registers.items()}
+    text.registers.setdefault(name, (cap, ecap, 0x10 if ver is None else ver))
+    caps = Capabilities.from_registers(cap, ecap, haw=haw or text.width, ver=0x10 if ver is None else ver)
+    dead = cap == ecap == _ONES
+    facts = [] if dead else [("can", _says(caps))]
+    facts += [("CAP", f"{cap:#x}: {fields_of(CAP.decode(cap))}"), ("ECAP", f"{ecap:#x}: {_with_old(ecap)}")]
+    facts += [("version", f"{ver >> 4}.{ver & 15}")] if ver is not None else []
+    notes = [f"odd: {each}" for each in caps.odd]
+    notes += [_EXTENDED] if caps.extended_mode and not dead else []
+    means = "nobody answers at this address: Linux says so and does not use the unit" if dead else ""
+    title = f"{name}: CAP {cap:x}, ECAP {ecap:x}"
+    count = group.count if group.format.row is None else 1
+    yield group.piece(
+        title, *facts, line=line, count=count, means=means, lesson=0, notes=tuple(notes), bits=("CAP", cap)
+    )
+    if compare and others and (cap, ecap) not in others and len(others) < _MOST_COMPARED:
+        (one_cap, one_ecap), one = next(iter(others.items()))
+        yield _difference(group, line, (one, name), (one_cap, cap), (one_ecap, ecap))
+
+
+_EXTENDED = (
+    "bits 24 to 40 of ECAP have the meanings of extended mode, which scalable mode replaced; "
+    "legal for this machine"
+)
+
+
+def _says(caps: Capabilities) -> str:
+    widths = ", ".join(f"{width} bits" for width in caps.widths) or "no width"
+    mode = (
+        "scalable mode" if caps.SMTS else "extended mode (old)" if caps.extended_mode else "legacy mode only"
+    )
+    return (
+        f"page tables of {widths}, addresses of {caps.MGAW} bits, domain ids of {caps.domain_bits} bits, "
+        f"{_PAGES.get(caps.SSLPS, 'odd large pages')}, fault records: {caps.NFR}; {mode}"
+    )
+
+
+def _with_old(raw: int) -> str:
+    """The fields of ECAP by name; bits that have lost their meaning by what they were."""
+    old = [part for part in ECAP.fields if part.role == "reserved" and raw & part.mask]
+    return ", ".join(
+        [fields_of(ECAP.decode(raw)), *(f"bit {part.bits} ({part.meaning or 'reserved'})" for part in old)]
+    )
+
+
+def _difference(
+    group: Group, line: int, names: tuple[str, str], caps: tuple[int, int], ecaps: tuple[int, int]
+) -> Piece:
+    """Where two units differ, and what Linux does about it."""
+    parts = [(CAP, part, caps) for part in CAP.fields] + [(ECAP, part, ecaps) for part in ECAP.fields]
+    facts = [
+        (
+            part.name if part.role == "used" else f"{layout.name.removesuffix('_REG')} bit {part.bits}",
+            f"{part.get(values[0]):#x} and {part.get(values[1]):#x}: {part.meaning or 'reserved'}",
+        )
+        for layout, part, values in parts
+        if (values[0] ^ values[1]) & part.mask
+    ]
+    notes = tuple(f"{name}: {CONSEQUENCES[name]}" for name, _ in facts if name in CONSEQUENCES)
+    title = f"{names[0]} and {names[1]} differ in {', '.join(name for name, _ in facts)}"
+    means = "Fields that only name places or sizes inside a unit (FRO, IRO, NFR) may differ freely."
+    return group.piece(title, *facts, kind="two units", line=line, means=means, lesson=6, notes=notes)
+
+
+_SINGLE = r"(?P<what>cap|ecap|CAP|ECAP)(?:_REG)?"
+FORMATS = (
+    *(
+        Format(
+            "capabilities",
+            literal,
+            pattern(
+                r"(?:(?P<unit>dmar\d{1,4}|IOMMU \d{1,3}): )?(?:reg_base_addr HEX )?(?:ver "
+                r"(?P<major>\d{1,2}):(?P<minor>\d{1,2}) )?"
+                r"\b(?:cap|CAP)\b ?[:=]? ?(?P<cap>(?:0x)?[\da-fA-F]{4,16}),? ?\b(?:ecap|ECAP)\b ?[:=]? ?"
+                r"(?P<ecap>(?:0x)?[\da-fA-F]{1,16})\b"
+            ),
+            _line,
+            whole=whole,
+            same=("unit", "cap", "ecap"),
+        )
+        for literal, whole in (("cap", "ecap"), ("CAP", "ECAP"))
+    ),
+    Format(
+        "capabilities",
+        "intel-iommu/",
+        pattern(
+            r"(?P<unit>[\w-]{1,24})/intel-iommu/(?P<what>cap|ecap|version)[: ] ?(?P<value>[\da-fA-Fx]{1,18}"
+            r"(?::\d{1,2})?)\b"
+        ),
+        _singles,
+        whole="\n",
+        same=("unit",),
+    ),
+    *(
+        Format(
+            "capabilities",
+            literal,
+            pattern(rf"^{_SINGLE} ?[:=]? ?(?P<value>(?:0x)?[\da-fA-F]{{3,16}})$"),
+            _singles,
+        )
+        for literal in ("cap", "CAP")
+    ),
+    Format(
+        "capabilities",
+        "ecap",
+        pattern(r"\bcap ecap\b"),
+        _listed,
+        row=pattern(
+            r"^(?P<name>\S{1,40}) (?P<cap>[\da-fA-F]{4,16}) (?P<ecap>[\da-fA-F]{1,16})(?: (?P<haw>\d{1,2}))?"
+            r"(?: (?P<ver>[\da-fA-F]{1,2}))?$"
+        ),
+    ),
+)

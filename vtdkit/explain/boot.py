@@ -61,7 +61,7 @@ def _source(group: Group, text: Text) -> Iterator[Piece]:
     means, cause = (TIME_OUT, GONE) if late else (COMPLETION, "")
     yield group.piece(
         title,
-        means=means if device else "",
+        means=means,
         cause=cause,
         lesson=20 if late else 12,
         notes=notes.get(source, ()),

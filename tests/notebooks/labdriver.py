@@ -203,8 +203,8 @@ def chromium() -> Iterator[Any]:
 
 
 class Watched:
-    """A page with a record of what it asked other machines for (`outside`) and of its
-    JavaScript errors (`page_errors`).
+    """A page with a record of what it asked other machines for (`outside`), of its
+    JavaScript errors (`page_errors`), and of what its console has of errors (`console_errors`).
     """
 
     def __init__(self, browser: Any, *, width: int = 1280, height: int = 900, dark: bool = False) -> None:
@@ -217,6 +217,12 @@ class Watched:
         self.page.on("request", lambda request: self._seen(request.url))
         self.page.on("websocket", lambda socket: self._seen(socket.url))
         self.page.on("pageerror", lambda error: self.page_errors.append(str(error)))
+        self.console_errors: list[str] = []
+        self.page.on("console", self._heard)
+
+    def _heard(self, message: Any) -> None:
+        if message.type == "error":
+            self.console_errors.append(message.text)
 
     def _seen(self, url: str) -> None:
         parts = urlsplit(url)

@@ -75,7 +75,7 @@ def test_it_runs_in_jupyterlab_and_its_widgets_move_by_keyboard(
             steps(widget)
         page.wait_idle()
         assert page.errors() == []
-        assert (page.outside, page.page_errors) == ([], [])
+        assert (page.outside, page.page_errors, page.console_errors) == ([], [], [])
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
@@ -86,4 +86,4 @@ def test_its_handout_moves_when_opened_from_disk(path: Path, browser: Any, hando
         for widget in shown.all():
             widget.locator(":scope > :not(script)").first.wait_for()
             steps(widget)
-        assert (watched.outside, watched.page_errors) == ([], [])
+        assert (watched.outside, watched.page_errors, watched.console_errors) == ([], [], [])

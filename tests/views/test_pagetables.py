@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from traitlets import TraitError
 
 from tests.views.widgetpage import WidgetPage
 from vtdkit.lab.computer import BOTH_STAGES, Computer
@@ -208,4 +209,65 @@ def test_nothing_is_cut_off_at_double_size(browser: Any, theme: str) -> None:
     pc = Computer(units=BOTH_STAGES, scalable=True)
     pc.map(pc.new_domain(attach="00:03.0"), 0x10000, 0x5000000, 4096)
     with WidgetPage(browser, PageTableExplorer(pc, "00:03.0"), theme=theme, zoom=2) as page:
+        assert page.complaints() == []
+
+
+# -- the other devices -----------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def busy() -> Image:
+    return Image.load(REALITY / "legacy48_lazy-s0-busy")
+
+
+def test_another_device_of_the_record_is_walked_as_if_it_had_been_asked_for(busy: Image) -> None:
+    shown = PageTableExplorer(busy, "00:03.0", iova=0xBF73E000)
+    assert shown.devices[0] == shown.device == "00:03.0 nvme"
+    assert "00:02.0 e1000e" in shown.devices
+    shown.device = "00:02.0 e1000e"
+    shown.iova = first = PageTableExplorer(busy, "00:02.0").iova
+    assert repr(shown) == repr(PageTableExplorer(busy, "00:02.0", iova=first))
+    assert shown.still().label.startswith("00:02.0 (e1000e): page tables")
+    with pytest.raises(TraitError, match="no device 'x"):
+        shown.device = "x" * 1000
+    assert len(json.dumps(shown.record)) < 350_000
+
+
+def test_in_scalable_mode_the_pasids_of_a_device_may_be_chosen() -> None:
+    pc = Computer(
+        units=BOTH_STAGES, scalable=True, devices={"00:03.0": {"ats": True, "pri": True, "pasid": True}}
+    )
+    assert pc.run(pc.driver.intel_svm_bind(pc.devices["00:03.0"], 5)) == 0
+    shown = PageTableExplorer(pc, "00:03.0")
+    assert shown.devices == ("00:03.0", "00:03.0 PASID 5")
+    shown.device = "00:03.0 PASID 5"
+    assert "PASID 5" in shown.still().label
+    (request,) = {walk.request.pasid for walk in shown.walks}
+    assert request == 5
+
+
+@pytest.mark.browser
+def test_a_device_is_found_by_what_one_types_and_stale_pages_are_told_apart(
+    browser: Any, busy: Image
+) -> None:
+    with WidgetPage(browser, PageTableExplorer(busy, "00:03.0", iova=0xBF73E000)) as page:
+        assert page.root.get_by_role("button", name="stale ▸ (288 of 300)").count() == 1
+        chooser = page.root.get_by_role("combobox", name="device")
+        assert chooser.input_value() == "00:03.0 nvme"
+        chooser.click()
+        page.page.keyboard.type("e1000e")
+        assert page.position("device") == "00:02.0 e1000e"
+        assert page.root.locator(".vtd-title").inner_text().startswith("00:02.0 (e1000e): page tables")
+        assert page.status().startswith("00:02.0 reads ")
+        assert "→ memory" in page.status()
+        chooser.press("Escape")
+        chooser.click()
+        page.page.keyboard.type("virtio")
+        page.page.keyboard.press("Enter")
+        assert page.status().startswith("“virtio” is none of the ")
+        strip = page.root.locator(".vtd-pt-strip").nth(-2)
+        strip.click(position={"x": 100, "y": 8})
+        before = page.position("iova")
+        page.page.keyboard.press("ArrowRight")  # the strip has given the widget the keys
+        assert int(page.position("iova"), 16) - int(before, 16) == 4096
         assert page.complaints() == []

@@ -80,6 +80,7 @@ class WidgetPage:
         self.page_errors: list[str] = []
         self.page.on("request", lambda request: self._seen(request.url))
         self.page.on("pageerror", lambda error: self.page_errors.append(str(error)))
+        self.page.on("console", self._heard)
         light = "true" if theme == "light" else "false"
         body = f'<body data-jp-theme-light="{light}" style="margin:8px;background:{_GROUND[theme]}">'
         self.page.set_content(
@@ -100,6 +101,10 @@ class WidgetPage:
     def _seen(self, url: str) -> None:
         if urlsplit(url).scheme not in {"blob", "data", "about"}:
             self.outside.append(url)
+
+    def _heard(self, message: Any) -> None:
+        if message.type in ("error", "warning"):
+            self.page_errors.append(message.text)
 
     def _to_python(self, text: str) -> str:
         before = self.widget.get_state()
@@ -124,8 +129,8 @@ class WidgetPage:
         return self.page.evaluate("name => window.model.get(name)", name)
 
     def complaints(self) -> list[str]:
-        """Controls without a name, requests that left the page, JavaScript errors, text that is cut
-        off at the side.
+        """Controls without a name, requests that left the page, JavaScript errors and what a console has
+        of them, text that is cut off at the side.
         """
         wide = self.page.evaluate(
             "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"

@@ -1,6 +1,6 @@
 // The page-table explorer in the browser. The record has one or two sides (before and after), shown with one cursor.
 
-import { bytes, button, el, frame, keys, legend, move, put, renew, slider, steady, svg, watch } from "../shared/common.js";
+import { bytes, button, el, frame, keys, legend, move, put, renew, slider, steady, svg, there, watch } from "../shared/common.js";
 import { explained, fieldTable } from "../bits/fields.js";
 import { address, cells, levelsOf, look, mappedAfter, mappedBefore, marks, neighbours, staleAfter } from "./pagetables_rows.js";
 
@@ -15,12 +15,38 @@ const HINTS = [
 
 function render({ model, el: host, signal }) {
   const record = model.get("record");
-  const sides = record.sides;
-  const lead = sides[0];
+  const merged = record.more.map(({ device, title, sides }) => ({ device, title, sides: sides.map((side, i) => ({ ...record.sides[i], ...side })) }));
+  const choices = [{ device: record.device, title: record.title, sides: record.sides }, ...merged];
+  for (const choice of choices) choice.sides = choice.sides.map((side, i) => ({ ...side, name: record.names[i] }));
   const view = frame(host, { title: record.title, hints: HINTS, words: record.words });
   view.root.classList.add("vtd-pt");
   view.status.classList.add("vtd-hidden");
+  const chosen = () => choices.find(({ device }) => device === model.get("device")) ?? choices[0];
+  const stale = choices.map(({ sides }) => Math.max(...sides.map(staleIn))).reduce((sum, count) => sum + count, 0);
+  const controls = el("span", { class: "vtd-controls" });
+  const chooser = choices.length > 1 ? deviceField(choices, (choice) => {
+    const [side] = choice.sides, first = side.ranges.length ? { iova: side.ranges[0][0] } : {};
+    move(model, { device: choice.device, row: -1, ...first });
+  }, (text) => view.say(text)) : null;
+  view.controls.append(...[chooser?.node, controls].filter(there));
+  let shown = null, now = null;
+  const draw = () => {
+    if (now !== chosen()) {
+      now = chosen();
+      chooser?.show(now.device);
+      view.title.textContent = now.title;
+      shown = explorer(model, view, controls, now.sides, stale);
+    }
+    shown();
+  };
+  watch(model, ["device", "iova", "kind", "row"], draw, signal);
+}
 
+const staleIn = (side) => marks(side).filter(([, , stale]) => stale).length;
+
+// What is shown of one device; returns what draws it at the present position.
+function explorer(model, view, controls, sides, staleOfAll) {
+  const [lead] = sides;
   const iova = () => BigInt(model.get("iova"));
   const go = (to) => move(model, { iova: `0x${clamp(to).toString(16)}` });
   const clamp = (to) => (to < 0n ? 0n : to >= TOP ? TOP - 1n : to);
@@ -29,10 +55,11 @@ function render({ model, el: host, signal }) {
   // -1: the last table that the walk reached, whichever it is; the arrows then move by pages.
   const chosen = () => (model.get("row") >= tables ? -1 : model.get("row"));
 
-  const entry = addressField(view.controls, go, (text) => view.say(text));
-  const kinds = ["read", "write"].map((kind) => button(kind, () => move(model, { kind }), { hint: `a DMA that ${kind}s 4 bytes`, label: `the device ${kind}s` }));
-  view.controls.append(el("span", { class: "vtd-pair", role: "group", "aria-label": "kind of access" }, kinds));
-  view.controls.append(...jumps(sides, iova, go));
+  controls.replaceChildren();
+  const entry = addressField(controls, go, (text) => view.say(text));
+  const kinds = ["read", "write"].map((kind) => button(kind, () => move(model, { kind }), { hint: `a DMA that ${kind}s 4 bytes` }));
+  controls.append(el("span", { class: "vtd-pair", role: "group", "aria-label": "kind of access" }, kinds));
+  controls.append(...jumps(sides, iova, go, staleOfAll));
 
   const bar = addressBar(lead);
   const set = slider(bar.node, { label: "DMA address", max: Number((TOP >> 12n) - 1n), go: (where) => steps[where]?.(), more: { ArrowUp: () => choose(-1), ArrowDown: () => choose(1) } });
@@ -41,13 +68,13 @@ function render({ model, el: host, signal }) {
     const to = lit + by;
     move(model, { row: to >= tables ? -1 : Math.max(0, to) });
   };
-  const jump = (to) => to !== null && go(to);
+  const jump = (to) => there(to) && go(to);
   const steps = {
     next: () => go(iova() + stride()),
     back: () => go(iova() - stride()),
     more: () => jump(mappedAfter(lead, iova())),
     less: () => jump(mappedBefore(lead, iova())),
-    first: () => jump(lead.ranges.length ? BigInt(lead.ranges[0][0]) : 0n),
+    first: () => go(lead.ranges.length ? BigInt(lead.ranges[0][0]) : 0n),
     last: () => jump(lead.ranges.length ? BigInt(lead.ranges.at(-1)[0]) : null),
   };
   const stride = () => {
@@ -59,27 +86,52 @@ function render({ model, el: host, signal }) {
   const shown = sides.map((side) => sideView(side, { many: sides.length > 1, go, iova, select: (row) => move(model, { row: row >= tables ? -1 : row }) }));
   const both = el("div", { class: `vtd-pt-sides ${sides.length > 1 ? "vtd-pt-two" : "vtd-pt-one"}` }, shown.map((side) => side.node));
   steady(both);
-  view.body.append(bar.node, both, signs(sides));
+  view.body.replaceChildren(bar.node, both, signs(sides));
 
-  watch(
-    model,
-    ["iova", "kind", "row"],
-    () => {
-      const at = iova();
-      const kind = model.get("kind");
-      const row = chosen();
-      entry.show(at);
-      kinds.forEach((node, number) => node.setAttribute("aria-pressed", String(["read", "write"][number] === kind)));
-      bar.draw(at, row < 0 ? tables - front - 1 : row - front);
-      const looks = sides.map((side) => look(side, at, kind));
-      lit = row < 0 ? looks[0].rows.indexOf(deepest(looks[0].rows)) : row;
-      shown.forEach((side, number) => side.draw(looks[number], row, looks[1 - number]));
-      const said = looks.map(({ answer, note }, number) => `${sides.length > 1 ? `${sides[number].name}: ` : ""}${answer.head}. ${answer.detail} ${note.text}`);
-      view.say(said.join(" "));
-      set(Number(at >> 12n), `${address(at)}, ${looks.map(({ answer }) => answer.head.replace(/^.*?(→|:) ?/, "")).join(", ")}`);
+  return () => {
+    const at = iova();
+    const kind = model.get("kind");
+    const row = chosen();
+    entry.show(at);
+    kinds.forEach((node, number) => node.setAttribute("aria-pressed", String(["read", "write"][number] === kind)));
+    bar.draw(at, row < 0 ? tables - front - 1 : row - front);
+    const looks = sides.map((side) => look(side, at, kind));
+    lit = row < 0 ? looks[0].rows.indexOf(deepest(looks[0].rows)) : row;
+    shown.forEach((side, number) => side.draw(looks[number], row, looks[1 - number]));
+    const said = looks.map(({ answer, note }, number) => `${sides.length > 1 ? `${sides[number].name}: ` : ""}${answer.head}. ${answer.detail} ${note.text}`);
+    view.say(said.join(" "));
+    set(Number(at >> 12n), `${address(at)}, ${looks.map(({ answer }) => answer.head.replace(/^.*?(→|:) ?/, "")).join(", ")}`);
+  };
+}
+
+let made = 0;
+
+// Which device, to be searched for by what one types: its number, its driver or its PASID.
+function deviceField(choices, choose, say) {
+  made += 1;
+  const list = el("datalist", { id: `vtd-pt-${made}` }, choices.map(({ device }) => el("option", { value: device })));
+  const input = el("input", { type: "text", size: 22, spellcheck: "false", autocomplete: "off", list: list.id, "aria-label": "device" });
+  let now = "";
+  const take = () => {
+    const text = input.value.trim(), found = choices.filter(({ device }) => device.includes(text));
+    const choice = choices.find(({ device }) => device === text) ?? (text && found.length === 1 ? found[0] : undefined);
+    if (choice && choice.device !== now) choose(choice);
+    return choice;
+  };
+  input.addEventListener("focus", () => { // else the list has only what is like the present one
+    input.placeholder = now;
+    input.value = "";
+  });
+  input.addEventListener("blur", () => (input.value = now));
+  input.addEventListener("input", take);
+  keys(input, { Enter: () => take() ?? say(`“${input.value}” is none of the ${choices.length} devices in this record, or several of them.`) });
+  return {
+    node: el("label", { class: "vtd-field" }, el("span", { text: "device" }), input, list),
+    show: (device) => {
+      now = input.placeholder = device;
+      if (document.activeElement !== input) input.value = device;
     },
-    signal,
-  );
+  };
 }
 
 function addressField(controls, go, say) {
@@ -103,21 +155,22 @@ function addressField(controls, go, say) {
   };
 }
 
-function jumps(sides, iova, go) {
+function jumps(sides, iova, go, staleOfAll) {
   const made = [];
   if (sides.some((side) => side.ranges.length)) {
-    const nearest = (found, sign) => found.filter((to) => to !== null).sort((a, b) => (a < b ? -sign : sign))[0];
+    const nearest = (found, sign) => found.filter(there).sort((a, b) => (a < b ? -sign : sign))[0];
     const jump = (find, sign) => () => {
       const to = nearest(sides.map((side) => find(side, iova())), sign);
-      if (to !== undefined) go(to);
+      if (there(to)) go(to);
     };
-    made.push(button("◂ mapped", jump(mappedBefore, -1), { hint: "to the mapped range before", label: "mapped range before" }));
-    made.push(button("mapped ▸", jump(mappedAfter, 1), { hint: "to the next mapped range", label: "next mapped range" }));
+    made.push(button("◂ mapped", jump(mappedBefore, -1), { hint: "to the mapped range before" }));
+    made.push(button("mapped ▸", jump(mappedAfter, 1), { hint: "to the next mapped range" }));
   }
-  const side = sides.find((each) => marks(each).some(([, , stale]) => stale));
+  const side = sides.find(staleIn);
   if (side) {
-    const count = marks(side).filter(([, , stale]) => stale).length;
-    made.push(button(`stale ▸ (${count})`, () => go(staleAfter(side, iova())), { hint: "to the next page that the IOTLB remembers wrongly", label: "next stale page" }));
+    const count = staleIn(side), all = staleOfAll > count ? ` of ${staleOfAll}` : "";
+    const hint = `to the next page that the IOTLB remembers wrongly; this device has ${count}${all && `, all devices here have ${staleOfAll}`}`;
+    made.push(button(`stale ▸ (${count}${all})`, () => go(staleAfter(side, iova())), { hint }));
   }
   return made;
 }
@@ -190,7 +243,7 @@ function sideView(side, { many, go, iova, select }) {
   return { node, draw };
 }
 
-const deepest = (rows) => rows.filter((row) => row.raw !== undefined).at(-1);
+const deepest = (rows) => rows.filter((row) => there(row.raw)).at(-1);
 const differs = (row, other) => !other || row.raw !== other.raw || row.says !== other.says;
 
 function rowView(side, number, { drag, select }) {
@@ -207,7 +260,7 @@ function rowView(side, number, { drag, select }) {
     node.className = `vtd-pt-row vtd-pt-${row.state} ${chosen ? "vtd-on" : ""}`;
     strip.draw(row, above);
     const sign = { passed: "", stopped: "✗ ", away: "", skipped: "" }[row.state];
-    const place = row.index === undefined ? "" : `entry ${row.index}: `;
+    const place = there(row.index) ? `entry ${row.index}: ` : "";
     const freed = row.freed ? el("span", { class: "vtd-chip vtd-chip-bad", text: "freed page", title: "the driver has given this page back; the unit still reads it" }) : null;
     renew(says, `${sign}${place}${row.says}`, freed);
     differ.hidden = !changed;
@@ -233,7 +286,7 @@ function stripView(side, drag) {
     return Math.max(0, Math.min(511, Math.floor(((event.clientX - box.left) / box.width) * 512)));
   };
   const pull = (event) => {
-    if (row?.moves && row.shift !== undefined && (event.type === "pointerdown" || event.buttons & 1)) {
+    if (row?.moves && there(row.shift) && (event.type === "pointerdown" || event.buttons & 1)) {
       if (event.type === "pointerdown") picture.setPointerCapture(event.pointerId);
       drag(row.shift, at(event));
     }
@@ -242,7 +295,7 @@ function stripView(side, drag) {
   picture.addEventListener("pointermove", pull);
   const draw = (given, above) => {
     row = given;
-    node.classList.toggle("vtd-pt-moves", Boolean(row.moves && row.shift !== undefined));
+    node.classList.toggle("vtd-pt-moves", Boolean(row.moves && there(row.shift)));
     page.textContent = row.page ? `${bytes(row.page.size)} page, byte ${address(row.page.address & (row.page.size - 1n))} of it` : "";
     const paths = row.strip ? (drawn.get(stripKey(row)) ?? keep(drawn, stripKey(row), outlines(side, row))) : {};
     for (const [kind, node] of areas) put(node, { d: paths[kind] ?? "" });
@@ -291,7 +344,7 @@ function outlines(side, { strip }) {
 function tickPaths(side, row) {
   const [good, bad] = [new Set(), new Set()];
   for (const [low, high, stale] of marks(side)) {
-    if (row.base === undefined || (low < row.base + (512n << row.shift) && high > row.base)) {
+    if (!there(row.base) || (low < row.base + (512n << row.shift) && high > row.base)) {
       const into = stale ? bad : good;
       into.add(Number((low >> row.shift) & 511n));
     }
@@ -301,8 +354,8 @@ function tickPaths(side, row) {
 }
 
 function answerView(node, side, { answer, note }) {
-  const mark = answer.good === null ? "?" : answer.good ? "✓" : "✗";
-  node.className = `vtd-pt-answer ${answer.good === null ? "" : answer.good ? "vtd-good" : "vtd-bad"}`;
+  const mark = !there(answer.good) ? "?" : answer.good ? "✓" : "✗";
+  node.className = `vtd-pt-answer ${!there(answer.good) ? "" : answer.good ? "vtd-good" : "vtd-bad"}`;
   renew(
     node,
     el("div", { class: "vtd-pt-head" }, el("span", { class: "vtd-mark", text: mark, "aria-hidden": "true" }), el("span", { text: answer.head })),
@@ -312,7 +365,7 @@ function answerView(node, side, { answer, note }) {
 }
 
 function bitsView(node, side, row) {
-  if (!row || row.raw === undefined) {
+  if (!there(row?.raw)) {
     renew(node, el("div", { class: "vtd-soft", text: row ? `${row.name}: ${row.says}.` : "" }));
     return;
   }

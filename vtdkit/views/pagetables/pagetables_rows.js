@@ -1,7 +1,7 @@
 // What the explorer shows for one address, as plain data: a row for each table on the way, the answer, what the device gets instead. No DOM.
 
 import { shapeAt, shiftOf, walk, words } from "./pagewalk.js";
-import { bytes, grouped } from "../shared/common.js";
+import { bytes, grouped, there } from "../shared/common.js";
 
 export const address = (value) => grouped(value, 4);
 const STAGES = { first: "First stage", second: "Second stage" };
@@ -62,7 +62,7 @@ function levelRow(record, iova, found, stage, level) {
     moves: !(nest && stage === "second"),
   };
   const step = found.steps.find((each) => each.stage === stage && each.level === level && each.source === "memory");
-  if (!step || step.page === undefined) return { ...row, ...unreached(found, stage, level) };
+  if (!there(step?.page)) return { ...row, ...unreached(found, stage, level) };
   const stopped = !step.done;
   return {
     ...row,
@@ -163,7 +163,7 @@ export function cells(record, { stage, level, page }) {
 function cell(record, stage, level, page, index, under) {
   const { look } = shapeAt(record, stage, level, page, index);
   if (look !== "table") return [look || null, look ? 1 : 0];
-  return under === undefined ? ["out", 0] : ["table", fullness(under, level)];
+  return there(under) ? ["table", fullness(under, level)] : ["out", 0];
 }
 
 // How much of what a table entry covers is mapped, on a scale on which one page can still be seen.

@@ -21,7 +21,7 @@ const refuse = (label) => {
   throw new Refused(label);
 };
 
-// A page of the record as 512 words, unfolded when first asked for; null where no memory is, undefined where the record leaves it out.
+// A page of the record as 512 words, unfolded when first asked for; nothing where no memory is, or where the record leaves it out.
 export function words(record, page) {
   if (!unfolded.has(record)) unfolded.set(record, new Map());
   const pages = unfolded.get(record);
@@ -32,9 +32,8 @@ export function words(record, page) {
 const unfolded = new WeakMap();
 
 function unfold(record, page) {
-  const name = `0x${page.toString(16)}`;
-  const kept = record.pages[name];
-  if (!kept) return record.absent.includes(name) || record.left_out === 0 ? null : undefined;
+  const kept = record.pages[nameOf(page)];
+  if (!kept) return null;
   const made = new BigUint64Array(512);
   for (const run of kept.runs) {
     if (run.length === 2) made[run[0]] = BigInt(run[1]);
@@ -46,11 +45,14 @@ function unfold(record, page) {
   return made;
 }
 
+const nameOf = (page) => `0x${page.toString(16)}`;
+const isLeftOut = (record, page) => record.left_out > 0 && !record.pages[nameOf(page)] && !record.absent.includes(nameOf(page));
+
 export const shiftOf = (level) => BigInt(3 + 9 * level);
 
 // The shape of an entry of a page that is used as a table.
 export function shapeAt(record, stage, level, page, index) {
-  const runs = record.pages[`0x${page.toString(16)}`].cells[`${stage} ${level}`];
+  const runs = record.pages[nameOf(page)].cells[`${stage} ${level}`];
   const run = runs.find(([first, count]) => index < first + count);
   return record.shapes[run[2]];
 }
@@ -58,9 +60,9 @@ export function shapeAt(record, stage, level, page, index) {
 function load(record, step, ask, root) {
   const page = step.at & ~0xfffn;
   const found = words(record, page);
-  if (found === undefined) throw new LeftOut();
+  if (isLeftOut(record, page)) throw new LeftOut();
   const index = Number((step.at >> 3n) & 511n);
-  if (found === null || record.pages[`0x${page.toString(16)}`].broken?.includes(index)) {
+  if (!found || record.pages[nameOf(page)].broken?.includes(index)) {
     step.gone = true;
     refuse(record.unreadable[step.stage][ask][root ? 0 : 1]);
   }

@@ -11,13 +11,15 @@ The record holds every table of one device, so the browser walks by itself for a
 (or the fault, and why), what the IOTLB still says of the page, and the bits of the chosen entry by name.
 
 Arrow keys left and right move the address by one entry of the chosen table, up and down choose the table;
-with Shift they jump to the mapped range before and after.
+with Shift they jump to the mapped range before and after. The record also has the unit's other devices and
+their PASIDs, as far as there is room, to be chosen in the browser.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import traitlets
@@ -28,14 +30,15 @@ from vtdkit.views.shared.base import Address, Widget
 from vtdkit.views.shared.bundle import module, style
 from vtdkit.views.shared.record import Record
 from vtdkit.views.shared.sheet import Picture
-from vtdkit.vtd.image.image import Image
-from vtdkit.vtd.image.stale import Mapped, stale_translations
-from vtdkit.vtd.image.survey import Attached, Survey
+from vtdkit.vtd.image.image import BadImage, Image
+from vtdkit.vtd.image.stale import stale_translations
+from vtdkit.vtd.image.survey import Survey
 from vtdkit.vtd.requests import Request, bdf, sid
 from vtdkit.vtd.unit.unit import RemappingUnit
 from vtdkit.vtd.walk.space import Leaf
 from vtdkit.vtd.walk.trace import Walk
 
+from .pages import MOST
 from .record import page_table_record
 from .snapshot import twin
 from .still import Shown, answer_text, page_table_still
@@ -44,21 +47,29 @@ from .words import PASID_WORD, WORDS
 Source = RemappingUnit | Image | RemappingHardware | Computer
 _IOTLB = 4096
 """Entries of the IOTLB of an image, so that all QEMU's caches held fit in."""
+MOST_DEVICES = 64
+"""In one record."""
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
     """A unit as it stood, one device of it, and the record the browser gets."""
 
-    name: str
     unit: RemappingUnit
     sid: int
     pasid: int | None
     record: Record
 
-    def request(self, address: int, kind: Any) -> Request:
-        """The DMA that is shown: 4 bytes, or as many as are left in the page."""
-        return Request(self.sid, address, kind, pasid=self.pasid, length=min(4, 4096 - (address & 0xFFF)))
+    @property
+    def device(self) -> str:
+        """What it is called in the list of devices."""
+        driver, pasid = self.record["driver"], f"PASID {self.pasid}" if self.pasid is not None else ""
+        return " ".join(filter(None, (bdf(self.sid), driver, pasid)))
+
+    @property
+    def first(self) -> str | None:
+        """The first address that is mapped."""
+        return next((str(low) for low, *_ in self.record["ranges"]), None)
 
 
 class PageTableExplorer(Widget):
@@ -70,11 +81,10 @@ class PageTableExplorer(Widget):
       the first mapped one
     - `beside`: another explorer, made earlier, to be shown to the left with the same cursor; `names`
       are the two headings
-    - `personality`: for an image, "specification" or "qemu"
 
     Looking changes nothing, and what happens to the unit later does not show. Position: `iova` (kept as hex
-    text), `kind` ("read" or "write"), `row` (the chosen table, -1: the last one reached). Raises ValueError
-    when there is no such device.
+    text), `kind` ("read" or "write"), `row` (the chosen table, -1: the last one reached), `device` (one of
+    `devices`). Raises ValueError when there is no such device.
     """
 
     _esm = module("pagetables/pagetables.js")
@@ -82,6 +92,7 @@ class PageTableExplorer(Widget):
     iova = Address().tag(sync=True)
     kind = traitlets.Enum(("read", "write"), "read").tag(sync=True)
     row = traitlets.Int(-1).tag(sync=True)
+    device = traitlets.Unicode().tag(sync=True)
 
     def __init__(
         self,
@@ -93,14 +104,51 @@ class PageTableExplorer(Widget):
         kind: str = "read",
         beside: PageTableExplorer | None = None,
         names: tuple[str, str] = ("before", "after"),
-        personality: str = "specification",
     ) -> None:
-        side = _side(names[1] if beside else "", what, source, pasid, iova, personality)
-        self._sides: tuple[Side, ...] = (_named(beside._sides[-1], names[0]), side) if beside else (side,)
-        words = WORDS if pasid is None and side.unit.mode == 0 else (*WORDS, PASID_WORD)
-        record = {"title": _title(side), "sides": [each.record for each in self._sides], "words": words}
-        place = iova if iova is not None else beside.iova if beside else _first(side)
-        super().__init__(record, iova=place, kind=kind)
+        near = int(iova, 16) if isinstance(iova, str) else iova or 0
+        lead, *others = _sides(what, source, pasid, near)
+        if beside:
+            known, self._names = beside._choices, names
+            pairs = [
+                (beside._sides[-1], lead),
+                *((known[o.device][-1], o) for o in others if o.device in known),
+            ]
+        else:
+            self._names = ("",)
+            pairs = [(each,) for each in (lead, *others)]
+        self._choices: Mapping[str, tuple[Side, ...]] = {sides[-1].device: sides for sides in pairs}
+        words = WORDS if pasid is None and lead.unit.mode == 0 else (*WORDS, PASID_WORD)
+        first = [each.record for each in pairs[0]]
+        more = [
+            {"device": name, "title": _title(sides[-1]), "sides": _unlike(first, sides)}
+            for name, sides in list(self._choices.items())[1:]
+        ]
+        record = {"title": _title(lead), "device": lead.device, "sides": first, "names": self._names, "more": more, "words": words}
+        place = iova if iova is not None else beside.iova if beside else lead.first or 0
+        super().__init__(record, iova=place, kind=kind, device=lead.device)
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """What may be chosen: devices and their PASIDs."""
+        return tuple(self._choices)
+
+    @traitlets.validate("device")
+    def _known(self, proposal: Mapping[str, Any]) -> str:
+        if proposal["value"] not in self._choices:
+            raise traitlets.TraitError(
+                f"no device {proposal['value']!r:.80}; there are {', '.join(self._choices)}"
+            )
+        return str(proposal["value"])
+
+    @property
+    def _sides(self) -> tuple[Side, ...]:
+        return self._choices[self.device]
+
+    def _request(self, side: Side) -> Request:
+        """The DMA that is shown: 4 bytes, or as many as are left in the page."""
+        address = int(self.iova, 16)
+        kind: Any = self.kind
+        return Request(side.sid, address, kind, pasid=side.pasid, length=min(4, 4096 - (address & 0xFFF)))
 
     @property
     def walks(self) -> tuple[Walk, ...]:
@@ -112,54 +160,49 @@ class PageTableExplorer(Widget):
         """The walk of the last side."""
         return self.walks[-1]
 
-    def _request(self, side: Side) -> Request:
-        return side.request(int(self.iova, 16), self.kind)
-
     def summary(self) -> str:
+        texts = [answer_text(walk.answer) for walk in self.walks]
         return "; ".join(
-            f"{side.name}: {text}" if side.name else text
-            for side, walk in zip(self._sides, self.walks, strict=True)
-            for text in [answer_text(walk.answer)]
+            f"{name}: {text}" if name else text for name, text in zip(self._names, texts, strict=True)
         )
 
     def still(self) -> Picture:
-        shown = [self._shown(side) for side in self._sides]
-        return page_table_still(self.record["title"], self.summary(), shown)
-
-    def _shown(self, side: Side) -> Shown:
-        request = self._request(side)
-        device = side.unit.walk(request, cached=True).answer
-        return Shown(side.name, side.unit.walk(request), device, side.record)
+        shown = [
+            Shown(name, walk, side.unit.walk(self._request(side), cached=True).answer, side.record)
+            for name, side, walk in zip(self._names, self._sides, self.walks, strict=True)
+        ]
+        return page_table_still(_title(self._sides[-1]), self.summary(), shown)
 
 
-def _side(
-    name: str,
-    what: Source,
-    source: str | int | None,
-    pasid: int | None,
-    iova: int | str | None,
-    personality: str,
-) -> Side:
-    unit = _unit(what, source, personality)
-    still = twin(unit)
-    device = _device(still, source)
+def _sides(what: Source, source: str | int | None, pasid: int | None, near: int) -> list[Side]:
+    """The device that is meant, and others as far as their tables fit into the record."""
+    still, made, lines = twin(_unit(what, source)), list[Side](), 0
+    drivers = what.drivers if isinstance(what, Image) else {}
     if isinstance(what, Image):
-        _remember(still, what, device)
-    near = int(iova, 16) if isinstance(iova, str) else iova or 0
-    driver = what.drivers.get(device, "") if isinstance(what, Image) else ""
-    record = page_table_record(still, device, pasid, near=near, driver="" if driver == "none" else driver)
-    return Side(name, still, device, pasid, {**record, "name": name})
+        _remember(still, what)
+    for device, number in _devices(still, source, pasid):
+        driver = drivers.get(device, "").removeprefix("none")
+        record = page_table_record(still, device, number, near=near, most=MOST - lines, driver=driver)
+        if made and record["left_out"]:
+            break
+        lines += sum(len(page["runs"]) for page in record["pages"].values())
+        made.append(Side(still, device, number, record))
+    return made
 
 
-def _named(side: Side, name: str) -> Side:
-    return Side(name, side.unit, side.sid, side.pasid, {**side.record, "name": name})
+def _unlike(first: list[Record], sides: tuple[Side, ...]) -> list[Record]:
+    """What the records of a device have otherwise than those of the first one: most of it is the same."""
+    return [
+        {key: value for key, value in side.record.items() if value != lead[key]}
+        for lead, side in zip(first, sides, strict=True)
+    ]
 
 
-def _unit(what: Source, source: str | int | None, personality: str) -> RemappingUnit:
+def _unit(what: Source, source: str | int | None) -> RemappingUnit:
     if isinstance(what, RemappingUnit):
         return what
     if isinstance(what, Image):
-        return what.unit_as(personality, iotlb_entries=_IOTLB)
+        return what.unit_as("specification", iotlb_entries=_IOTLB)
     if isinstance(what, RemappingHardware):
         return what.unit
     if isinstance(what, Computer):
@@ -169,43 +212,36 @@ def _unit(what: Source, source: str | int | None, personality: str) -> Remapping
     )
 
 
-def _device(unit: RemappingUnit, source: str | int | None) -> int:
-    """The source id that is meant."""
-    if isinstance(source, str):
-        return sid(source)
-    if source is not None:
-        return source
-    survey, found = Survey(unit), None
-    for found in survey.attached():
-        if found.space and found.space.path != "PT" and survey.pages(found.space):
-            return found.sid
-    if not isinstance(found, Attached):
-        raise ValueError('no device is attached to this unit; name one: source="00:03.0"')
-    return found.sid
+def _devices(
+    unit: RemappingUnit, source: str | int | None, pasid: int | None
+) -> list[tuple[int, int | None]]:
+    """Source ids and PASIDs, the one that is meant first: without `source`, one that maps something."""
+    survey = Survey(unit)
+    try:
+        found = list(islice(survey.attached(), 4 * MOST_DEVICES))
+    except BadImage:
+        found = []  # tables that loop: what is asked for can be shown all the same
+    if source is None:
+        maps = [each for each in found if each.space and each.space.path != "PT" and survey.pages(each.space)]
+        if not found:
+            raise ValueError('no device is attached to this unit; name one: source="00:03.0"')
+        source = (maps or found[-1:])[0].sid
+    first = (sid(source) if isinstance(source, str) else source, pasid)
+    every = [(each.sid, number) for each in found for number in dict.fromkeys((None, each.pasid or None))]
+    return list(dict.fromkeys([first, *every]))[:MOST_DEVICES]
 
 
-def _remember(unit: RemappingUnit, image: Image, device: int) -> None:
+def _remember(unit: RemappingUnit, image: Image) -> None:
     """Put into the unit's IOTLB what the machine's still held although its tables no longer said so."""
-    space, _ = Survey(unit).space(device)
-    if space is None or unit.caches is None or not (image.folder / "oracle.json.gz").exists():
+    if unit.caches is None or not (image.folder / "oracle.json.gz").exists():
         return
-    for entry in _stale(image, device):
-        unit.caches.iotlb.keep(device, None, entry.iova, space, _leaf(entry))
-
-
-def _stale(image: Image, device: int) -> Iterable[Mapped]:
-    return (entry for entry in stale_translations(image) if entry.sid == device)
-
-
-def _leaf(entry: Mapped) -> Leaf:
-    shift = entry.size.bit_length() - 1
-    base = entry.address & -entry.size
-    return Leaf(base, shift, entry.entry, entry.level, second=entry.permissions)
-
-
-def _first(side: Side) -> str:
-    ranges = side.record["ranges"]
-    return str(ranges[0][0]) if ranges else "0x0"
+    survey = Survey(unit)
+    for entry in stale_translations(image):
+        space, _ = survey.space(entry.sid)
+        if space is not None:
+            shift, base = entry.size.bit_length() - 1, entry.address & -entry.size
+            leaf = Leaf(base, shift, entry.entry, entry.level, second=entry.permissions)
+            unit.caches.iotlb.keep(entry.sid, None, entry.iova, space, leaf)
 
 
 def _title(side: Side) -> str:

@@ -212,7 +212,7 @@ export function frame(host, { title, hints = [], words = [] }) {
   );
   root.append(keyed, el("div", { class: "vtd-head" }, heading, controls), body, status, aloud, help);
   host.append(root);
-  return { root, controls, body, status, say };
+  return { root, title: heading, controls, body, status, say };
 }
 
 // 64-bit numbers travel as text.

@@ -179,10 +179,10 @@ export function nextChange(runs, time, direction, least) {
   for (const { starts } of runs.flatMap((run) => run.lanes)) {
     if (direction > 0) {
       const start = starts[rank(starts, time + least - 1)];
-      if (start !== undefined && start < found) found = start;
+      if (start < found) found = start; // never, where there is none
     } else {
       const start = starts[rank(starts, time - least) - 1];
-      if (start !== undefined && start > found) found = start;
+      if (start > found) found = start;
     }
   }
   return found;

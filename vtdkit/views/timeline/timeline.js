@@ -72,7 +72,7 @@ class View {
     controls.append(
       button("−", () => this.zoom(2), { label: "zoom out", hint: "zoom out (key −)" }),
       button("+", () => this.zoom(0.5), { label: "zoom in", hint: "zoom in (key +)" }),
-      button("All", () => this.all(), { label: "show the whole run", hint: "the whole run (key 0)" }),
+      button("All", () => this.all(), { hint: "show the whole run (key 0)" }),
       button("Previous wait", () => this.jump("n", before), { hint: "somebody begins to wait for a lock (key Shift n)" }),
       button("Next wait", () => this.jump("n", after), { hint: "somebody begins to wait for a lock (key n)" }),
       button("Next finding", () => this.jump("f", after), { hint: "a checker found something (key f)", disabled: !findings }),

@@ -15,7 +15,7 @@ from typing import Any
 
 from vtdkit.kernel.record.sites import short_path
 
-SHOWN = ("vtdkit/iommu/", "vtdkit/series/", "vtdkit/lab/scenarios/")
+SHOWN = ("vtdkit/iommu/", "vtdkit/series/", "vtdkit/lab/scenarios/", "<cell>")
 LONGEST = 200  # lines of one function
 
 

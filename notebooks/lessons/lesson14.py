@@ -258,8 +258,8 @@ NEVER_ATTACHED = CodeExercise(
         "that info.domain is a domain",
         "whatever happens, in the end: dev.iommu_priv = None, and await self.machine.kfree(info)",
     ],
-    why="One question, asked once. Before the series the answer was on the list: what is on no list needs no "
-    "detaching.",
+    why="One question, asked once. The repair of 2024 makes it unnecessary: the core takes a device out of "
+    "its domain before the driver hears of the release.",
     base=mainline.RC5,
     scenes=[
         Scene("it is attached", _release()),

@@ -5,7 +5,6 @@ lies on anything else.
 from __future__ import annotations
 
 from itertools import combinations, pairwise
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -14,10 +13,10 @@ from hypothesis import strategies as st
 from tests.views.timeline_runs import driver_run
 from vtdkit.kernel.checkers.lockdep.validator import Dependency
 from vtdkit.kernel.machine.machine import Machine
+from vtdkit.views.charts.chart import Area, Chart, Line, Text
 from vtdkit.views.charts.lockgraph import caption, lock_order_figure
 from vtdkit.views.charts.lockgraph_layout import Drawing, drawing, folded, ranks
 from vtdkit.views.charts.lockgraph_order import LockOrder, lock_order
-from vtdkit.views.charts.paper import spoken
 from vtdkit.views.charts.spread import spread
 
 
@@ -182,24 +181,24 @@ def test_spread_leaves_alone_what_has_room() -> None:
 # -- the figure ---------------------------------------------------------------
 
 
-def texts(figure: Any) -> list[str]:
-    return [text.get_text() for ax in figure.axes for text in ax.texts]
+def texts(chart: Chart) -> list[str]:
+    return [shape.words for shape in chart.shapes if isinstance(shape, Text)]
 
 
 def test_the_figure_names_locks_places_and_the_circle_in_words() -> None:
-    figure = lock_order_figure(nested(("a", "b"), ("b", "a")), title="Two locks", width=6)
-    shown = texts(figure)
+    chart = lock_order_figure(nested(("a", "b"), ("b", "a")), title="Two locks", width=6)
+    shown = texts(chart)
     assert {"Two locks", "a", "b"} <= set(shown)
     assert sum(text.startswith("◆ take") for text in shown) == 2
     assert any(text.startswith("◆ Circle: ") for text in shown)
-    assert figure.get_size_inches()[0] == 6
+    assert chart.width == 6 * 72
 
 
 def test_a_circle_has_a_second_sign_besides_its_colour() -> None:
-    figure = lock_order_figure(nested(("c", "d"), ("a", "b"), ("b", "a")))
-    lines = [patch for patch in figure.axes[0].patches if type(patch).__name__ == "FancyArrowPatch"]
-    looks = sorted((line.get_linestyle() in ("solid", "-"), line.get_linewidth()) for line in lines)
-    assert looks == [(False, 2.4), (False, 2.4), (True, 1.1)]
+    chart = lock_order_figure(nested(("c", "d"), ("a", "b"), ("b", "a")))
+    lines = [shape for shape in chart.shapes if isinstance(shape, Line)]
+    assert sorted((not line.dash, line.width) for line in lines) == [(False, 2.4), (False, 2.4), (True, 1.1)]
+    assert sum(isinstance(shape, Area) for shape in chart.shapes) == 3  # a head each
 
 
 def test_without_edges_the_figure_says_so() -> None:
@@ -207,6 +206,6 @@ def test_without_edges_the_figure_says_so() -> None:
 
 
 def test_the_figure_is_told_to_whoever_cannot_see_it() -> None:
-    told = spoken(lock_order_figure(nested(("a", "b"), ("b", "a")), title="Two locks"))
+    told = lock_order_figure(nested(("a", "b"), ("b", "a")), title="Two locks").label
     assert told.startswith("Two locks: b under a in take;")
     assert told.endswith("circle a to b to a.")

@@ -202,7 +202,11 @@ def _on(ax: Any, shape: Shape, level: int) -> None:
 
     match shape:
         case Text():
-            kind = {"weight": "bold" if shape.bold else "normal", "color": shape.ink, "fontsize": shape.size}
+            kind: dict[str, Any] = {
+                "weight": "bold" if shape.bold else "normal",
+                "color": shape.ink,
+                "fontsize": shape.size,
+            }
             kind |= {"family": "monospace"} if shape.mono else {}
             kind |= {"bbox": {"facecolor": "white", "edgecolor": "none", "pad": 1.0}} if shape.ground else {}
             side = {"start": "left", "middle": "center", "end": "right"}[shape.anchor]

@@ -296,7 +296,9 @@ def test_the_interrupt_a_dma_causes_is_handled_before_the_dma_returns() -> None:
     assert any("Request device [00:03.0] fault addr 0x1000" in line for line in pc.driver.log)
     contexts = {event.context for event in list(pc.machine.trace())[first:] if event.kind == "acquire"}
     assert contexts == {"dmar0 fault"}  # the handler takes the locks; the device is no thread and takes none
-    assert pc.machine.irq.in_flight == 0
+    line = pc.hardware[0].fault_irq
+    assert line is not None
+    assert line.handled == line.raised == 1
 
 
 def test_without_dmar_debug_a_fault_is_a_line_and_no_tables() -> None:

@@ -9,12 +9,13 @@ Devices do DMA through `dma`, step by step, so that software can get in between 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from types import coroutine
 from typing import TYPE_CHECKING
 
 from vtdkit.kernel.machine.context import AGENT
 from vtdkit.kernel.machine.machine import Machine
+from vtdkit.kernel.machine.timers import IrqLine
 from vtdkit.kernel.memory.pages import Page
 from vtdkit.kernel.record.sites import site
 from vtdkit.vtd.caches.device_tlb import Endpoint
@@ -116,7 +117,7 @@ class RemappingHardware(Hooks):
         self.walking = 0  # DMA requests whose walk is under way
         self.agent = machine.sched.new_context(name, AGENT)
         self.agent.send = self._work
-        self.fault_irq: Callable[[], None] | None = None
+        self.fault_irq: IrqLine | None = None
         self.descriptors = 0  # executed so far
         self.device_tlb_flushes = 0  # of them, device-TLB invalidations
         self.busy = 0  # ns spent on all, and on the one under way
@@ -227,7 +228,7 @@ class RemappingHardware(Hooks):
     def message(self, message: Message) -> None:
         """The unit sends one of its own interrupts; only the fault event is connected."""
         if self.fault_irq is not None and message.source == "fault":
-            self.fault_irq()
+            self.fault_irq.fire()
 
     # -- DMA -----------------------------------------------------------------
 

@@ -199,11 +199,12 @@ class Computer:
 
     def dma(self, address: str, iova: int, kind: Any = "read") -> Translation | Fault:
         """What the hardware answers to one DMA of a device. A fault's interrupt has been handled by then."""
-        request = Request(self.device(address).sid, iova, kind)
+        request, hardware = Request(self.device(address).sid, iova, kind), self.hardware_of(address)
 
         async def transaction() -> Translation | Fault:
-            answer = await self.hardware_of(address).dma(request)
-            await self.machine.irq.quiet()
+            answer = await hardware.dma(request)
+            if hardware.fault_irq is not None:
+                await hardware.fault_irq.quiet()
             return answer
 
         return self.machine.run(transaction(), None, f"DMA of {address}")

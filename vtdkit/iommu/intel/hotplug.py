@@ -65,8 +65,9 @@ class Hotplug(FaultHandler):
 
     async def dmar_set_interrupt(self, iommu: intel_iommu) -> None:
         """Connect the fault event to an interrupt and unmask it."""
-        line = self.machine.irq.line(f"{iommu.name} fault", lambda: self.dmar_fault(iommu))
-        iommu.hardware.fault_irq = line.fire
+        iommu.hardware.fault_irq = self.machine.irq.line(
+            f"{iommu.name} fault", lambda: self.dmar_fault(iommu)
+        )
         async with iommu.register_lock.irqsave():
             await iommu.hardware.writel(defs.DMAR_FECTL_REG, 0)
 

@@ -6,12 +6,14 @@ changed in one step.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from types import coroutine
 from typing import TYPE_CHECKING
 
 from vtdkit.kernel.record.sites import Spot, here
 
 if TYPE_CHECKING:
+    from .context import Context
     from .scheduling import Handler, Scheduler
 
 
@@ -25,7 +27,8 @@ class IrqLine:
         self.name = name
         self.handler = handler
         self.cpu = cpu
-        self.raised = 0
+        self.raised = self.handled = 0
+        self._waiting: list[Context] = []
 
     def fire(self, ns: int = 0) -> None:
         """Raise it in `ns` nanoseconds; delivery takes `Costs.irq` more, and longer while the
@@ -34,8 +37,24 @@ class IrqLine:
         self.raised += 1
         sched, target = self.sched, self.sched.cpus[self.cpu]
         sched.call_in(
-            ns + sched.costs.irq, lambda: sched.interrupt(target, self.name, self.handler), self.name
+            ns + sched.costs.irq, lambda: sched.interrupt(target, self.name, self._handle), self.name
         )
+
+    async def _handle(self) -> None:
+        try:
+            await self.handler()
+        finally:
+            self.handled += 1
+            for context in self._waiting:
+                self.sched.at(context, 0)
+            self._waiting.clear()
+
+    @coroutine
+    def quiet(self) -> Generator[int | None, None, None]:
+        """Wait, beside the CPUs, until every interrupt it has raised has been handled."""
+        while self.handled < self.raised:
+            self._waiting.append(self.sched.current)
+            yield None
 
     def __repr__(self) -> str:
         return f"<irq {self.name} on CPU{self.cpu}, raised {self.raised} times>"

@@ -33,6 +33,8 @@ VERBS: dict[str, tuple[str, str]] = {
         "make pages of notebooks that move with no kernel and no network, or slides",
         "vtdkit.lab.handouts.commandline:main",
     ),
+    "collect": ("judge the notebooks of a class: one table", "vtdkit.lab.marks.collect:main"),
+    "seeds": ("give each student of a class other numbers", "vtdkit.lab.marks.seeds:main"),
     "doctor": ("check this installation, one line for each thing", "vtdkit.lab.doctor:main"),
     "quirks": ("list where emulators differ from the specification", "vtdkit.vtd.image.commandline:quirks"),
 }

@@ -32,6 +32,20 @@ class WrongError(Exception):
         self.text, self.costs = text, costs
 
 
+class UnansweredError(WrongError):
+    """There is no answer yet, which costs nothing."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text, costs=False)
+
+
+class StoppedError(WrongError):
+    """The answer did not end, which is no hint's business either."""
+
+    def __init__(self, when: str) -> None:
+        super().__init__(f"{when}it does not end: a loop goes round for ever (it was stopped)", costs=False)
+
+
 class NeverEndsError(Exception):
     """A function waited for something again and again, and does not end."""
 
@@ -61,10 +75,10 @@ def answered(given: Any) -> None:
     Such a body is `pass`, `...`, a sentence that it returns, or a NotImplementedError that it raises.
     """
     if given is None or given is ...:
-        raise WrongError(NO_ANSWER, costs=False)
+        raise UnansweredError(NO_ANSWER)
     tree = tree_of(given) if callable(given) else None
     if tree is not None and all(map(_says_nothing, tree.body)):
-        raise WrongError(NOT_WRITTEN, costs=False)
+        raise UnansweredError(NOT_WRITTEN)
 
 
 def _says_nothing(statement: ast.stmt) -> bool:
@@ -234,12 +248,13 @@ def attempt(work: Callable[[Watchdog], Any], function: Any, when: str = "", seco
     try:
         with Watchdog(seconds or PATIENCE) as dog:
             return work(dog)
+    except UnansweredError:
+        raise
     except WrongError as wrong:
         raise WrongError(when + wrong.text, wrong.costs) from None
     except NotImplementedError:
-        raise WrongError(when + NOT_WRITTEN, costs=False) from None
+        raise UnansweredError(when + NOT_WRITTEN) from None
     except (TooLongError, NeverEndsError, RecursionError):
-        said = "it does not end: a loop goes round for ever (it was stopped)"
-        raise WrongError(when + said, costs=False) from None
+        raise StoppedError(when) from None
     except Exception as error:
         raise WrongError(when + told(function, error), costs=not _is_typo(error)) from None

@@ -1,0 +1,1 @@
+"""Marks of a class: notebooks as students hand them in."""

@@ -1,0 +1,168 @@
+"""One student's notebook, judged in this process, which does nothing else. `collect` starts it:
+
+    python -m vtdkit.lab.marks.grade FILE SEED MEMORY SECONDS
+
+Prints lines of JSON: first the lesson, the seed and the exercises, then one line an exercise, as soon as that
+is judged. Whatever the notebook prints goes nowhere.
+
+An exercise is found by the call `lesson.NAME.check(...)`. What is run of a notebook: its imports, then for
+each exercise the cells between `show` and `check`, without the check itself, and what was to be checked. Only
+where a name is missing are the cells before run as well.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import json
+import linecache
+import os
+import re
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from vtdkit.lab.classroom import shipped
+from vtdkit.lab.exercises import student
+from vtdkit.lab.exercises.exercise import Exercise
+
+MOST_BYTES = 20 << 20
+LESSON = re.compile(r"^from lessons import (lesson\d\d) as lesson$", re.M)
+SEED = re.compile(r"^lesson\.seed\((\d{1,9})\)", re.M)
+#: what no exercise needs, by the names of Python's audit events
+REFUSED = ("socket.", "subprocess.", "os.system", "os.exec", "os.fork", "os.posix_spawn", "os.startfile")
+CHANGES = ("os.remove", "os.rename", "os.rmdir", "os.truncate", "shutil.rmtree", "os.chmod", "os.symlink")
+
+
+def cells_of(path: Path) -> list[str]:
+    """The code of a notebook, solutions left out. Raises ValueError with what is wrong with it."""
+    if path.stat().st_size > MOST_BYTES:
+        raise ValueError(f"larger than {MOST_BYTES >> 20} MiB")
+    try:
+        cells = [each for each in json.loads(path.read_text("utf-8"))["cells"] if each["cell_type"] == "code"]
+        return [
+            "".join(each["source"]) for each in cells if "solution" not in each["metadata"].get("tags", ())
+        ]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"not a notebook ({type(error).__name__})") from None
+
+
+def parsed(text: str) -> ast.Module:
+    """A cell as a syntax tree, without lines that are no Python; empty if it cannot be read."""
+    with suppress(SyntaxError, ValueError, RecursionError, MemoryError):
+        return ast.parse(re.sub(r"^\s*[%!?].*$", "pass", text, flags=re.M))
+    return ast.Module([], [])
+
+
+class Run:
+    """A student's names, while cells of one notebook are run. Guards: one process, one thread."""
+
+    def __init__(self, cells: list[str]) -> None:
+        self.trees = [parsed(text) for text in cells]
+        self.space: dict[str, Any] = {"__name__": "__main__"}
+        for at, text in enumerate(cells):
+            linecache.cache[f"<cell {at}>"] = len(text), None, text.splitlines(keepends=True), f"<cell {at}>"
+            with suppress(Exception):  # who needs the name will miss it
+                self.cell(
+                    at,
+                    [each for each in self.trees[at].body if isinstance(each, ast.Import | ast.ImportFrom)],
+                )
+
+    def cell(self, at: int, body: list[ast.stmt]) -> None:
+        """Run some of a cell's statements."""
+        exec(compile(ast.Module(body, []), f"<cell {at}>", "exec"), self.space)
+
+    def call(self, name: str, method: str) -> tuple[int, Any]:
+        """The last cell with `lesson.NAME.METHOD(...)`, also of a seeded copy, and the call; else -1."""
+        form = re.compile(rf"lesson\.{name}(\.seeded\(.*\))?\.{method}$")
+        for at in reversed(range(len(self.trees))):
+            for node in ast.walk(self.trees[at]):
+                if isinstance(node, ast.Call) and form.match(ast.unparse(node.func)):
+                    return at, node
+        return -1, None
+
+    def answer(self, name: str, dog: student.Watchdog) -> Any:
+        """What was to be checked. Raises `UnansweredError`, and what the cells raise."""
+        (shown, _), (at, check) = self.call(name, "show"), self.call(name, "check")
+        if at < 0 or not check.args:
+            raise student.UnansweredError("no cell checks it")
+        first = shown + 1 if 0 <= shown < at else at
+        try:
+            return self._answer(first, at, check)
+        except NameError:  # it needs what the lesson did before, each cell with its own time
+            for earlier in range(first):
+                dog.pet()
+                with suppress(Exception):
+                    self.cell(earlier, self.trees[earlier].body)
+        return self._answer(first, at, check)
+
+    def _answer(self, first: int, at: int, check: ast.Call) -> Any:
+        for cell in range(first, at + 1):
+            body = [each for each in self.trees[cell].body if check not in ast.walk(each)]
+            self.cell(cell, body)
+        return eval(compile(ast.Expression(check.args[0]), f"<cell {at}>", "eval"), self.space)
+
+
+def judge(run: Run, exercise: Exercise, name: str) -> tuple[str, str]:
+    """`right`, `wrong`, `missing` or `timed out`, and what was said."""
+    try:
+        given = student.attempt(lambda dog: run.answer(name, dog), run.answer)
+        student.answered(given)
+        exercise.judged(given)
+    except student.UnansweredError as nothing:
+        return "missing", nothing.text
+    except student.StoppedError as stopped:
+        return "timed out", stopped.text
+    except student.WrongError as wrong:
+        return "wrong", wrong.text
+    return "right", ""
+
+
+def fence(memory: int, seconds: int) -> None:
+    """From now on: so many bytes and seconds, no connection, no program, no writing but in this folder."""
+    here = os.path.realpath(".") + os.sep
+    with suppress(ImportError):  # Windows has none; the time is watched from outside as well
+        import resource as has
+
+        for limit, most in ((has.RLIMIT_AS, memory), (has.RLIMIT_CPU, seconds), (has.RLIMIT_FSIZE, 64 << 20)):
+            has.setrlimit(limit, (most, most))
+
+    def audit(event: str, args: tuple[Any, ...]) -> None:
+        writes = event == "open" and isinstance(args[2], int) and args[2] & (os.O_WRONLY | os.O_RDWR)
+        place = args[0] if (writes or event in CHANGES) and isinstance(args[0], str | bytes) else here
+        if event.startswith(REFUSED) or not (os.path.realpath(os.fsdecode(place)) + os.sep).startswith(here):
+            raise PermissionError(f"an exercise may not do this ({event})")
+
+    sys.addaudithook(audit)
+
+
+def main(arguments: list[str]) -> None:
+    """Judge one file."""
+    file, seed, memory, seconds = arguments
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
+    for stream in (1, 2):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+    try:
+        cells = cells_of(Path(file))
+        named = LESSON.search("\n".join(cells))
+        if named is None:
+            raise ValueError("no cell says which lesson it is (from lessons import lesson07 as lesson)")
+        sys.path.insert(0, str(shipped("notebooks")))
+        lesson = importlib.import_module(f"lessons.{named[1]}")
+    except (OSError, ValueError, ImportError) as error:
+        print(json.dumps({"broken": str(error)}), file=out)
+        return
+    number = int(seed or (SEED.findall("\n".join(cells)) or [0])[0])
+    # copies, so that what a cell does to the lesson's own changes nothing
+    ours = {name: each.seeded(number) for name, each in vars(lesson).items() if isinstance(each, Exercise)}
+    print(json.dumps({"lesson": named[1], "seed": number, "exercises": list(ours)}), file=out)
+    fence(int(memory), int(seconds))
+    run = Run(cells)
+    for name, exercise in ours.items():
+        result, message = judge(run, exercise, name)
+        print(json.dumps({"exercise": name, "result": result, "message": message}), file=out)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -69,6 +69,7 @@ class SitePage(LabPage):
         """Seconds from the call for the page until the output of the lesson's first code cell is there."""
         began = time.monotonic()
         self.open(path)
-        self.page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
+        for command in ("clear-all-cell-outputs", "run-all-cells"):
+            self.page.evaluate("name => { window.jupyterapp.commands.execute(name); }", f"notebook:{command}")
         self.panel.locator(".jp-OutputArea-output").first.wait_for(timeout=120_000)
         return time.monotonic() - began

@@ -21,7 +21,7 @@ from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.iommu.intel.structs import dma_pte
 from vtdkit.kernel.explored.exploring import ScenarioExploration, explore, shortest
 from vtdkit.lab.computer import SCALABLE, Computer
-from vtdkit.lab.exercises.exercise import Exercise
+from vtdkit.lab.exercises.exercise import Exercise, of_lesson
 from vtdkit.lab.exercises.judge import CodeExercise, version_with
 from vtdkit.lab.exercises.watched import Scene, Work
 from vtdkit.lab.lesson.base import NO_RACES, Table, table
@@ -316,3 +316,6 @@ PUT_IT_IN = CodeExercise(
     races=[QUESTIONS["maps-apart"]],
     play=_play,
 )
+
+
+progress, seed = of_lesson(globals())

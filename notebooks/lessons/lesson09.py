@@ -55,7 +55,7 @@ class Freed:
 
     def __repr__(self) -> str:
         lines = [
-            f"left:     {self.pages} table pages, {self.objects} structures",
+            f"left:     {self.pages} table pages, {self.objects} structure{'s' * (self.objects != 1)}",
             f"cached:   DMA {self.cached if self.cached != 'refused' else 'is refused'}",
             f"fresh:    DMA {self.fresh if self.fresh != 'refused' else 'is refused'}",
             f"pointer:  the device's record says {self.pointer}",

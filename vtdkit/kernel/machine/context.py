@@ -29,8 +29,7 @@ TASK, SOFTIRQ, HARDIRQ, AGENT = "task", "softirq", "hardirq", "agent"
 class Context:
     """One thread of execution. `name` is its name for people, `id` its number in creation order.
 
-    All fields are the engine's; a driver reads none of them (`machine.irq` has the questions
-    a driver may ask).
+    All fields are the engine's; a driver reads none of them.
     """
 
     __slots__ = (

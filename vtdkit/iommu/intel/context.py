@@ -180,6 +180,7 @@ class ContextTables(Pasid):
                 return False
             words = found
         lo, hi = words
+        # the unit may look at any time: the word with the present bit comes last
         await context.set_hi(hi)
         await context.set_lo(lo | defs.CONTEXT_PRESENT)
         if not self.ecap(iommu, defs.ECAP_COHERENT):
@@ -269,6 +270,7 @@ class ContextTables(Pasid):
             did = defs.FLPT_DEFAULT_DID
         else:
             did = info.domain.iommu_did.get(iommu.seq_id, 0)
+        # from here on new requests are refused; those under way may still end with what the caches know
         await context.clear()
         if not self.ecap(iommu, defs.ECAP_COHERENT):
             await self.clflush(2)

@@ -1,5 +1,6 @@
 """The driver's windows: drivers/iommu/intel/debugfs.c. Reading one dumps registers or tables, line by
-line, into a `seq_file`. The texts are those of v5.19 and v6.0 to the letter (from 6.7 on they are others).
+line, into a `seq_file`. The texts are those of v5.19 and v6.0 to the letter; from 6.7 on there is a file for
+each device and PASID instead of `domain_translation_struct`.
 
 `domain_translation_struct` prints every page table of every device. Before the series it does so under
 `device_domain_lock`, interrupts off from the first line to the last; yet map and unmap take no lock, so

@@ -34,6 +34,7 @@ class Devices(Domains):
         """
         if domain.type == "unmanaged" and dev.rmrr:
             return -EPERM
+        # the core does not take it out of the default domain first: the driver does
         mapped = await self.domain_context_mapped(dev)
         if mapped:
             info = self.dev_iommu_priv_get(dev)
@@ -56,6 +57,7 @@ class Devices(Domains):
         if dmar.max_addr > 1 << width:
             return -EINVAL
         dmar.gaw = width
+        # a table with more levels than the unit walks: as long as it is small, all of it hangs on entry 0
         while iommu.agaw < dmar.agaw:
             top: Page = dmar.pgd
             entry = await top.load(0)

@@ -29,16 +29,16 @@ class Pasid(PasidTables):
         if table is None or not 0 <= pasid < table.max_pasid:
             self.machine.warn_on(True, "intel_pasid_get_entry: no table, or a PASID beyond it")
             return None
-        info = self.dev_iommu_priv_get(dev)
-        assert info is not None
+        _, iommu = self.info_and_unit(dev)
         slot = table.dir_entry(pasid >> defs.PASID_PDE_SHIFT)
         entry = await slot.load()
         while not entry & 1:
             page = await self.machine.alloc_page(
-                GFP_ATOMIC, node=info.iommu.node, name=f"PASID entries of {dev.name}"
+                GFP_ATOMIC, node=iommu.node, name=f"PASID entries of {dev.name}"
             )
             if page is None:
                 return None
+            # who is quicker wins; tables are never taken out again, so the winner's may be used at once
             found = await slot.cmpxchg(0, page.address | 1)
             if found:
                 await self.free_pgtable_page(page)

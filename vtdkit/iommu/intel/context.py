@@ -18,7 +18,6 @@ from .pasid import Pasid
 from .structs import (
     device_domain_info,
     dma_pte_addr,
-    dma_pte_present,
     dmar_domain,
     entry_pointer,
     intel_iommu,
@@ -211,14 +210,10 @@ class ContextTables(Pasid):
         if self.hw_pass_through and self.domain_type_is_si(domain):
             # pass-through: the width must be the largest there is, the root is ignored
             return defs.CONTEXT_TT_PASS_THROUGH << 2, did << 8 | iommu.msagaw
-        pgd: Page = domain.pgd
-        agaw: int = domain.agaw
-        while agaw > iommu.agaw:
-            entry = await pgd.load(0)
-            if not dma_pte_present(entry):
-                return None
-            pgd = self.phys_to_virt(dma_pte_addr(entry))
-            agaw -= 1
+        # a unit with fewer levels than the table starts further down
+        pgd, agaw = await self.iommu_skip_agaw(domain, iommu)
+        if pgd is None:
+            return None
         ats = info is not None and info.ats_supported
         kind = defs.CONTEXT_TT_DEV_IOTLB if ats else defs.CONTEXT_TT_MULTI_LEVEL
         return pgd.address | kind << 2, did << 8 | agaw

@@ -10,6 +10,7 @@ the tables may change, and be freed, under the reader's feet.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from vtdkit.iommu.pci import PciDevice
 from vtdkit.iommu.seq_file import SeqFile, seq_file
@@ -107,11 +108,7 @@ class Debugfs(Svm):
 
     def shower(self, m: SeqFile) -> Callable[[PciDevice], Awaitable[int]]:
         """`show_device_domain_translation` with its seq_file, as `bus_for_each_dev` wants it."""
-
-        async def show(dev: PciDevice) -> int:
-            return await self.show_device_domain_translation(m, dev)
-
-        return show
+        return partial(self.show_device_domain_translation, m)
 
     # -- dmar_translation_struct ---------------------------------------------
 

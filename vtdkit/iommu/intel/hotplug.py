@@ -80,7 +80,7 @@ class Hotplug(FaultHandler):
             await iommu.hardware.writeq(defs.DMAR_RTADDR_REG, addr)
             await iommu.hardware.writel(defs.DMAR_GCMD_REG, iommu.gcmd | defs.DMA_GCMD_SRTP)
             await self.iommu_wait_op(iommu, defs.DMAR_GSTS_REG, defs.DMA_GSTS_RTPS, True)
-        # what came from the old root goes top down: context, then PASID entries, then translations (6.5.3.3)
+        # what came from the old root goes top down: context, then PASID entries, then translations
         await self.flush_context(iommu, 0, 0, 0, defs.DMA_CCMD_GLOBAL_INVL)
         if self.sm_supported(iommu):
             await self.qi_flush_pasid_cache(iommu, 0, defs.QI_PC_GLOBAL, 0)

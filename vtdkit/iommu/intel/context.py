@@ -142,7 +142,7 @@ class ContextTables(Pasid):
         """The device record that decides about ATS: not looked up for legacy pass-through, so
         ATS stays off there.
         """
-        if not self.sm_supported(iommu) and self.hw_pass_through and self.domain_type_is_si(domain):
+        if not self.sm_supported(iommu) and self.domain_type_is_si(domain):
             return None
         return await self.iommu_support_dev_iotlb(domain, iommu, bus, devfn)
 
@@ -207,7 +207,7 @@ class ContextTables(Pasid):
     ) -> tuple[int, int] | None:
         """Low and high word in legacy mode: root, width, domain id, translation type."""
         did = domain.iommu_did[iommu.seq_id]
-        if self.hw_pass_through and self.domain_type_is_si(domain):
+        if self.domain_type_is_si(domain):
             # pass-through: the width must be the largest there is, the root is ignored
             return defs.CONTEXT_TT_PASS_THROUGH << 2, did << 8 | iommu.msagaw
         # a unit with fewer levels than the table starts further down
@@ -261,7 +261,7 @@ class ContextTables(Pasid):
             return None
         if not self.sm_supported(iommu):
             did = (await context.hi()) >> 8 & 0xFFFF
-        elif self.hw_pass_through and self.domain_type_is_si(info.domain):
+        elif self.domain_type_is_si(info.domain):
             did = defs.FLPT_DEFAULT_DID
         else:
             did = info.domain.iommu_did.get(iommu.seq_id, 0)

@@ -136,7 +136,7 @@ class Devices(Domains):
 
     async def setup_rid2pasid(self, iommu: intel_iommu, domain: dmar_domain, dev: PciDevice) -> int:
         """The PASID entry for requests without a PASID: pass-through, first level or second level."""
-        if self.hw_pass_through and self.domain_type_is_si(domain):
+        if self.domain_type_is_si(domain):
             return await self.intel_pasid_setup_pass_through(iommu, domain, dev, defs.PASID_RID2PASID)
         if domain.use_first_level:
             return await self.domain_setup_first_level(iommu, domain, dev, defs.PASID_RID2PASID)

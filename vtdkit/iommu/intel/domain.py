@@ -158,9 +158,11 @@ class Domains(ContextTables):
             await self.put_pages_list(freelist)
 
     async def si_domain_init(self) -> int:
-        """The shared identity domain; with hardware pass-through its table stays empty. 0
-        or a negative error.
+        """The shared identity domain; its table stays empty, since the units let requests pass. Where one
+        cannot, there is none (Linux makes a table that maps all memory to itself). 0 or a negative error.
         """
+        if not all(self.ecap(iommu, defs.ECAP_PASS_THROUGH) for iommu in self.for_each_iommu()):
+            return 0
         domain = await self.alloc_domain("identity")
         if domain is None:
             return -ENOMEM
@@ -168,25 +170,7 @@ class Domains(ContextTables):
             await self.domain_exit(domain)
             return -ENOMEM
         self.si_domain = domain
-        if self.hw_pass_through:
-            return 0
-        first, last = self.machine.pages.FIRST_PFN, self.machine.pages.FIRST_PFN + self.identity_pages - 1
-        return await self.iommu_domain_identity_map(domain, first, last)
-
-    #: how much memory an identity table covers where the units cannot pass through (own choice, to
-    #: keep tables small)
-    identity_pages = 1 << 12
-
-    async def iommu_domain_identity_map(self, domain: dmar_domain, first_vpfn: int, last_vpfn: int) -> int:
-        """Map a range of page frames to themselves."""
-        await self.dma_pte_clear_range(domain, first_vpfn, last_vpfn)
-        return await self._domain_mapping(
-            domain,
-            first_vpfn,
-            first_vpfn,
-            last_vpfn - first_vpfn + 1,
-            defs.DMA_PTE_READ | defs.DMA_PTE_WRITE,
-        )
+        return 0
 
 
 def first_node(domain: dmar_domain) -> int:

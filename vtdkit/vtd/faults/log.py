@@ -89,10 +89,9 @@ class FaultLog:
     def add(self, fault: Fault) -> bool:
         """Record `fault` if it can be; returns whether it was."""
         registers = self.registers
+        alike = self.compress and any(e.F and fault.request.sid == e.SID for e in self.records())
         # While an overflow is not cleared, every fault is lost, even if records are free again.
-        if registers.field("FSTS", "PFO"):
-            return False
-        if self.compress and any(e.F and fault.request.sid == e.SID for e in self.records()):
+        if alike or registers.field("FSTS", "PFO"):
             return False
         if registers.record(self.index).F:
             registers.set_field("FSTS", "PFO", 1)

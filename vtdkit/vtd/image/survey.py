@@ -18,16 +18,15 @@ from vtdkit.vtd.memory import AccessError, read_page
 from vtdkit.vtd.requests import READ, WRITE, Request, bdf, size_name
 from vtdkit.vtd.unit.unit import RemappingUnit
 from vtdkit.vtd.walk import engine
-from vtdkit.vtd.walk import second_stage as second
 from vtdkit.vtd.walk.first_stage import First, granted
 from vtdkit.vtd.walk.job import Job, Refused
 from vtdkit.vtd.walk.rules import PAGE_MASK
+from vtdkit.vtd.walk.second_stage import Second
 from vtdkit.vtd.walk.space import ALL, TOP, Space
-from vtdkit.vtd.walk.stage import walk
 
 from .image import BadImage
 
-DECODERS = {"first": First.decode, "second": second.Second.decode}
+DECODERS = {"first": First.decode, "second": Second.decode}
 _PASIDS_PER_TABLE = 64
 # Far more devices than any machine has; nonsense for tables can name millions.
 MAX_ATTACHED = 4096
@@ -121,28 +120,20 @@ class Survey:
             yield found
 
     def _attached(self) -> Iterator[Attached]:
-        for bus in range(256):
-            root = self._words(self.unit.root_table + 16 * bus, 2)
-            if self.unit.mode == 0:
-                if root and root[0] & 1:
-                    yield from self._legacy_bus(bus, root)
-            elif root:
-                yield from self._scalable_bus(bus, root)
-
-    def _legacy_bus(self, bus: int, root: tuple[int, ...]) -> Iterator[Attached]:
-        for devfn in range(256):
-            words = self._words((root[0] & PAGE_MASK) + 16 * devfn, 2)
-            if words and words[0] & 1:
-                space, refusal = self.space(bus << 8 | devfn)
-                yield Attached(bus << 8 | devfn, None, root, words, (), space, refusal)
-
-    def _scalable_bus(self, bus: int, root: tuple[int, ...]) -> Iterator[Attached]:
-        for devfn in range(256):
-            half = root[devfn >> 7]
-            words = self._words((half & PAGE_MASK) + 32 * (devfn & 127), 4) if half & 1 else ()
-            if words and words[0] & 1:
-                for pasid in self._pasids(words):
-                    yield self._pasid(bus << 8 | devfn, pasid, root, words)
+        legacy = self.unit.mode == 0
+        for source in range(1 << 16):
+            root = self._words(self.unit.root_table + 16 * (source >> 8), 2) if source & 0x7F == 0 else root
+            half, size = (0, 2) if legacy else (source >> 7 & 1, 4)
+            if not root or not root[half] & 1:
+                continue
+            index = source & (0xFF if legacy else 0x7F)
+            context = self._words((root[half] & PAGE_MASK) + 8 * size * index, size)
+            if not context or not context[0] & 1:
+                continue
+            if legacy:
+                yield Attached(source, None, root, context, (), *self.space(source))
+            for pasid in () if legacy else self._pasids(context):
+                yield self._pasid(source, pasid, root, context)
 
     def _pasids(self, context: tuple[int, ...]) -> tuple[int, ...]:
         """The PASIDs with a present entry, as many as a survey may list."""
@@ -168,8 +159,7 @@ class Survey:
         directory = self._words((context[0] & PAGE_MASK) + 8 * (pasid >> 6), 1)
         entry = self._words((directory[0] & PAGE_MASK) + 64 * (pasid & 63), 8)
         rid = pasid == context[1] & 0xF_FFFF
-        space, refusal = self.space(sid, None if rid else pasid)
-        return Attached(sid, pasid, root, context, entry, space, refusal)
+        return Attached(sid, pasid, root, context, entry, *self.space(sid, None if rid else pasid))
 
     def space(self, sid: int, pasid: int | None = None) -> tuple[Space | None, str]:
         """The page tables of a device, or the label of the condition that keeps it from them."""
@@ -215,15 +205,12 @@ class Survey:
         """The host address of a table. Under nesting those of the first stage are guest physical; None where
         the second stage has no place for one.
         """
-        if space.path != "NEST" or stage == "second":
-            return address
         job = Job(self.unit, Request(0, 0, pasid=0), None, commit=False, trace=None)
+        locate = First(job, space).locate if stage == "first" else None
         try:
-            nothing_insisted_on = second.Second(job, space, 0, second.SCALABLE, dirties=False)
-            leaf = job.finish(walk(nothing_insisted_on, address))
+            return address if locate is None else job.finish(locate(address, False))[0]
         except Refused:
             return None
-        return leaf.base | address & (1 << leaf.shift) - 1
 
     def root(self, space: Space) -> Table:
         """The table that the walk of a request starts from."""

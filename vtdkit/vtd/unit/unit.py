@@ -147,16 +147,13 @@ class RemappingUnit:
             self.queue.enable()
             self.queue.base = self.registers["IQA"] & ~0xFFF
 
-    def protected(self, low: int, high: int) -> bool:
-        """Whether an access from `low` up to but not including `high` hits a protected memory region."""
-        if not self.registers.values["PMEN"] & 1:
-            return False
-        return any(low < end and high > start for start, end in self.protected_regions())
-
     def protected_regions(self) -> list[tuple[int, int]]:
         """The protected memory regions in force: first address, first after."""
-        registers, low_bits = self.registers, (1 << self.capabilities.pmr_bits) - 1
-        there = [p for p in ("PLM", "PHM") if registers["PMEN"] & 1 and getattr(self.capabilities, f"{p}R")]
+        registers = self.registers.values
+        if not registers["PMEN"] & 1:
+            return []
+        there = [p for p in ("PLM", "PHM") if getattr(self.capabilities, f"{p}R")]
+        low_bits = (1 << self.capabilities.pmr_bits) - 1
         pairs = [(registers[f"{p}BASE"], (registers[f"{p}LIMIT"] | low_bits) + 1) for p in there]
         return [(start, end) for start, end in pairs if start < end]
 

@@ -19,7 +19,7 @@ from . import ats, legacy, scalable
 from . import second_stage as second
 from .first_stage import First, nested
 from .job import Job, NotModelled, Refused, Steps
-from .rules import in_interrupt_range
+from .rules import first_met, in_interrupt_range
 from .space import Leaf, Space
 from .stage import walk
 
@@ -84,20 +84,20 @@ def _untouched(job: Job) -> Translation:
 
 def root_table_register(job: Job) -> None:
     """The conditions of the root-table address register (RTA.*), checked for every request."""
-    caps, unit = job.rules.caps, job.unit
-    if unit.mode == ABORT_MODE:
-        job.refuse("RTA.4" if caps.ADMS else "RTA.1.1")
-    if unit.mode == RESERVED_MODE:
-        job.refuse("RTA.1.2")
-    if unit.mode == SCALABLE_MODE and not caps.SMTS:
-        job.refuse("RTA.1.3")
-    if unit.mode == LEGACY_MODE:
-        if unit.ssirwe:
-            job.refuse("RTA.1.4")
-        if job.request.pasid is not None:
-            job.refuse("RTA.2")
-    elif job.request.execute and caps.major >= 8:
-        job.refuse("RTA.5")
+    caps, unit, mode, request = job.rules.caps, job.unit, job.unit.mode, job.request
+    if mode == LEGACY_MODE and not unit.ssirwe and request.pasid is None:
+        return  # nothing below can hold
+    job.insist(
+        first_met(
+            ("RTA.1.1", mode == ABORT_MODE and not caps.ADMS),
+            ("RTA.4", mode == ABORT_MODE),
+            ("RTA.1.2", mode == RESERVED_MODE),
+            ("RTA.1.3", mode == SCALABLE_MODE and not caps.SMTS),
+            ("RTA.1.4", mode == LEGACY_MODE and unit.ssirwe),
+            ("RTA.2", mode == LEGACY_MODE),
+            ("RTA.5", request.execute and caps.major >= 8),
+        )
+    )
 
 
 def find_space(job: Job) -> Steps[Space]:
@@ -240,5 +240,5 @@ def interrupt_label(job: Job, space: Space) -> str:
 
 
 def _protected(job: Job, low: int, high: int) -> None:
-    if job.unit.protected(low, high):
+    if any(low < end and high > start for start, end in job.unit.protected_regions()):
         job.refuse("PMR")

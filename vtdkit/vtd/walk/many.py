@@ -21,8 +21,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -68,24 +67,11 @@ def _stop(level: int) -> int:
     return 3 + level << ROW_SHIFT | level << FRAME_SHIFT | STOP
 
 
-for _level in range(1, 6):
-    _FIXED[3 + _level] = _stop(_level)
+_FIXED[4:] = np.array([_stop(level) for level in range(1, 6)])[:, None]
 
 
 class TooLarge(ValueError):
     """More tables than a cell can number."""
-
-
-class Source(Walked, Protocol):
-    """The unit as an array of requests sees it."""
-
-    def from_memory(self, request: Request) -> Translation | Fault:
-        """The answer of the tables to one request."""
-        ...
-
-    def protected_regions(self) -> list[tuple[int, int]]:
-        """The protected memory regions in force: first address, first after."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +83,7 @@ class Batch:
     and page size.
     """
 
-    unit: Source
+    unit: Walked
     request: Request
     iova: Addresses
     address: Addresses
@@ -132,8 +118,8 @@ class Batch:
 
     def __getitem__(self, index: int) -> Translation | Fault:
         """One answer in full, worked out again by the walk."""
-        r = self.request
-        return self.unit.from_memory(Request(r.sid, int(self.iova[index]), r.kind, pasid=r.pasid, length=1))
+        request = replace(self.request, address=int(self.iova[index]))
+        return Job.finish(engine.answer(Job(self.unit, request, None, commit=False, trace=None)))
 
     def __repr__(self) -> str:
         counts = self.counts()
@@ -142,7 +128,7 @@ class Batch:
 
 
 def translate_many(
-    unit: Source,
+    unit: Walked,
     sid: int,
     iovas: Sequence[int] | Addresses,
     kind: Kind = "read",

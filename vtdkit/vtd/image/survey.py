@@ -121,8 +121,9 @@ class Survey:
 
     def _attached(self) -> Iterator[Attached]:
         legacy = self.unit.mode == 0
+        roots = [self._words(self.unit.root_table + 16 * bus, 2) for bus in range(256)]
         for source in range(1 << 16):
-            root = self._words(self.unit.root_table + 16 * (source >> 8), 2) if source & 0x7F == 0 else root
+            root = roots[source >> 8]
             half, size = (0, 2) if legacy else (source >> 7 & 1, 4)
             if not root or not root[half] & 1:
                 continue

@@ -166,7 +166,7 @@ def test_image_memory_is_read_only_and_absent_is_not_zero(lazy: Image) -> None:
     ):
         with pytest.raises(AccessError):
             attempt()
-    assert lazy.unit_as(empty_ram=True).memory.read64(0) == 0
+    assert lazy.unit_as(ram=((0, 1 << 20),)).memory.read64(0) == 0
 
 
 def test_two_memories_of_one_image_keep_their_changes_to_themselves(lazy: Image) -> None:

@@ -282,6 +282,5 @@ def test_linux_prints_the_texts_that_machines_have_printed() -> None:
 
 
 def test_a_condition_knows_what_linux_prints_for_it() -> None:
-    assert REASONS["SFS.2"].linux == "SM: Present bit in first-level paging entry is clear"
-    assert REASONS["LGN.4"].linux == "Unknown"
-    assert REASONS["PMR"].linux == ""
+    assert linux_reason(0x71) == "SM: Present bit in first-level paging entry is clear"
+    assert linux_reason(0xE) == "Unknown"

@@ -149,8 +149,5 @@ class Memory:
             return [0] * 512
         return page
 
-    def __contains__(self, pfn: int) -> bool:
-        return pfn in self.pages
-
     def __repr__(self) -> str:
         return f"<Memory of {len(self.pages)} pages>"

@@ -53,14 +53,10 @@ class Lru(Generic[E]):
             del self._entries[next(iter(self._entries))]
         self._entries[key] = entry
 
-    def drop(self, hit: Callable[[E], bool]) -> int:
-        """Forget every entry for which `hit` is true; returns how many."""
-        if not self._entries:
-            return 0
-        keys = [key for key, entry in self._entries.items() if hit(entry)]
-        for key in keys:
+    def drop(self, hit: Callable[[E], bool]) -> None:
+        """Forget every entry for which `hit` is true."""
+        for key in [key for key, entry in self._entries.items() if hit(entry)]:
             del self._entries[key]
-        return len(keys)
 
     def clear(self) -> None:
         self._entries.clear()

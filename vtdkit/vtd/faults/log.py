@@ -54,15 +54,13 @@ def interrupt_field(address: int, data: int) -> int:
 
 def _odd_pasid(fault: Fault, quirks: Quirks) -> int:
     """PV and PP as QEMU leaves them: 16 bits of PASID, and odd values for requests without one."""
-    if fault.request.pasid is not None:
-        return FRCD.encode(PV=fault.request.pasid & 0xFFFF, PP=1)
-    if not quirks.odd_pasid_field:
+    told, legacy = fault.request.pasid, fault.label.startswith(("LGN", "LSS", "LCT.4"))
+    scalable = fault.label.startswith(("SGN", "SSS", "SFS"))
+    if told is None and not (quirks.odd_pasid_field and (legacy or scalable)):
         return 0
-    if fault.label.startswith(("LGN", "LSS", "LCT.4")):
+    if told is None and legacy:
         return FRCD.encode(PV=0xFFFF)
-    if fault.label.startswith(("SGN", "SSS", "SFS")):
-        return FRCD.encode(PV=(fault.pasid or 0) & 0xFFFF, PP=1)
-    return 0
+    return FRCD.encode(PV=((fault.pasid or 0) if told is None else told) & 0xFFFF, PP=1)
 
 
 class FaultLog:

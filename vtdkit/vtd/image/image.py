@@ -33,8 +33,6 @@ from vtdkit.vtd.unit.unit import RemappingUnit
 from . import npz
 from .npz import BadFile
 
-_HIGH_RAM = 1 << 32
-
 
 class BadImage(ValueError):
     """A folder that is no image of a machine. The text names the folder, the file and the problem."""
@@ -95,19 +93,19 @@ class Image:
         *,
         cached: bool = True,
         writable: bool = False,
-        empty_ram: bool = False,
+        ram: tuple[tuple[int, int], ...] = (),
         **changes: Any,
     ) -> RemappingUnit:
         """A new unit over the machine's tables.
 
         `personality` is "specification", "qemu" (the version the machine ran on) or a Quirks. `writable` lets
-        the unit set flags in a copy of the tables; `empty_ram` makes RAM outside the image read 0, as on the
-        machines that replayed requests. `changes` replace capabilities.
+        the unit set flags in a copy of the tables; in the
+        ranges `ram` what is not in the image reads 0. `changes` replace capabilities.
         """
         quirks = self._quirks(personality)
         # Old machines report bits that mean something else now; their tables can be looked at all the same.
         capabilities = replace(self.capabilities.buildable(), **changes)
-        memory = Memory(self.pages, writable=writable, ram=self.ram if empty_ram else ())
+        memory = Memory(self.pages, writable=writable, ram=ram)
         try:
             unit = RemappingUnit(memory, capabilities, quirks=quirks, cached=cached)
         except BadCapabilities as error:
@@ -139,13 +137,6 @@ class Image:
             state[f"FRCD{i}"] = low | high << 64
         return state
 
-    @property
-    def ram(self) -> tuple[tuple[int, int], ...]:
-        """Where the machine had RAM: ranges of addresses."""
-        low = _number(self.meta, "low_ram", 0)
-        total = _number(self.meta, "ram_mb", 0) << 20
-        return ((0, low), (_HIGH_RAM, _HIGH_RAM + max(0, total - low)))
-
     @cached_property
     def meta(self) -> Mapping[str, Any]:
         """What machine it was: kernel, emulator, devices and drivers."""
@@ -174,11 +165,6 @@ class Image:
     def __repr__(self) -> str:
         mode = ("legacy", "scalable", "reserved", "abort")[self.registers.get("RTADDR", 0) >> 10 & 3]
         return f"<Image {self.name}: {mode} mode, {len(self.pages)} pages>"
-
-
-def _number(mapping: Mapping[str, Any], name: str, default: int) -> int:
-    value = mapping.get(name, default)
-    return value if isinstance(value, int) and 0 <= value < 1 << 52 else default
 
 
 def _registers(path: Path) -> tuple[dict[str, int], tuple[tuple[int, int], ...]]:

@@ -73,22 +73,19 @@ class StaleEntry:
     flushed: Translation | Fault
 
     @property
-    def once_mapped(self) -> bool:
-        """Whether the old leaf entry, put back, gives exactly the translation QEMU had cached."""
-        return isinstance(self.once, Translation) and _same(self.once, self.mapped)
-
-    @property
-    def not_now(self) -> bool:
-        """Whether memory refuses the address now, for want of a leaf entry."""
-        return isinstance(self.now, Fault) and self.now.label in ("LGN.2", "LGN.3", "SSS.2", "SFS.2")
-
-    @property
     def explained(self) -> bool:
-        """Once mapped, not now, still answered from the cache, gone after the flush."""
-        still = (
-            isinstance(self.cached, Translation) and self.cached.cached and _same(self.cached, self.mapped)
+        """Once mapped (the old leaf entry, put back, gives exactly what QEMU had cached), not now for want of
+        a leaf entry, still answered from the cache, gone after the flush.
+        """
+        not_now = isinstance(self.now, Fault) and self.now.label in ("LGN.2", "LGN.3", "SSS.2", "SFS.2")
+        still = isinstance(self.cached, Translation) and self.cached.cached
+        return (
+            not_now
+            and still
+            and _same(self.once, self.mapped)
+            and _same(self.cached, self.mapped)
+            and isinstance(self.flushed, Fault)
         )
-        return self.once_mapped and self.not_now and still and isinstance(self.flushed, Fault)
 
     def __repr__(self) -> str:
         m = self.mapped
@@ -135,7 +132,7 @@ def _explain(unit: RemappingUnit, entry: Mapped) -> StaleEntry:
     once = cached = flushed = now
     memory = unit.memory
     assert isinstance(memory, Memory)
-    if last and last.level == entry.level and last.address >> 12 in memory:
+    if last and last.level == entry.level and last.address >> 12 in memory.pages:
         with memory.changed(last.address, entry.entry):
             once = unit.from_memory(request)
             unit.translate(request)
@@ -146,7 +143,9 @@ def _explain(unit: RemappingUnit, entry: Mapped) -> StaleEntry:
     return StaleEntry(entry, now, level, slot, once, cached, flushed)
 
 
-def _same(answer: Translation, entry: Mapped) -> bool:
+def _same(answer: Translation | Fault, entry: Mapped) -> bool:
+    if isinstance(answer, Fault):
+        return False
     permissions = answer.readable | answer.writable << 1
     given = (answer.address, answer.size, answer.did, permissions, answer.level)
     return given == (entry.address, entry.size, entry.did, entry.permissions, entry.level)

@@ -99,7 +99,8 @@ class InvalidationQueue:
     @property
     def slot_bytes(self) -> int:
         """IQA.DW: descriptors of 256 bits, or of 128."""
-        return 32 if self._registers["IQA"] >> 11 & 1 else 16
+        wide, unit = self._registers["IQA"] >> 11 & 1, self.unit
+        return 32 if wide and (unit.capabilities.SMTS or not unit.quirks.width_needs_scalable) else 16
 
     @property
     def slots(self) -> int:

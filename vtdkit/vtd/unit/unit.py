@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from vtdkit.vtd.caches.caches import CachedIrte, Caches, Lru
 from vtdkit.vtd.caches.device_tlb import DeviceTlbs, Endpoint
@@ -43,8 +43,6 @@ from .hooks import Hooks
 
 if TYPE_CHECKING:
     from vtdkit.vtd.walk.many import Addresses, Batch
-
-T = TypeVar("T")
 
 
 class RemappingUnit:

@@ -8,6 +8,7 @@ register; context and PASID tables; page tables; the result.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from vtdkit.vtd.caches.caches import IotlbTag
@@ -127,14 +128,6 @@ def _translated(job: Job) -> Steps[None]:
     _protected(job, address, end)
 
 
-def _second(job: Job, space: Space) -> Steps[Leaf]:
-    return walk(second.asked(job, space), job.request.address)
-
-
-def _first(job: Job, space: Space) -> Steps[Leaf]:
-    return walk(First(job, space), job.request.address)
-
-
 def _through(job: Job, space: Space) -> Steps[Leaf]:
     """Pass-through: the page is where its address says."""
     return Leaf(job.request.address & ~0xFFF, 12, 0, 0)
@@ -142,7 +135,12 @@ def _through(job: Job, space: Space) -> Steps[Leaf]:
 
 
 # The page-table walk that each translation type asks for.
-_WALKS = {"SS": _second, "FS": _first, "NEST": nested, "PT": _through}
+_WALKS: dict[str, Callable[[Job, Space], Steps[Leaf]]] = {
+    "SS": lambda job, space: walk(second.asked(job, space), job.request.address),
+    "FS": lambda job, space: walk(First(job, space), job.request.address),
+    "NEST": nested,
+    "PT": _through,
+}
 
 
 def _remember(job: Job, space: Space, label: str) -> None:

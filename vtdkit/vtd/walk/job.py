@@ -180,7 +180,10 @@ class Job:
         response = getattr(reason, request.at)
         empty_success = response in ("S0", "Seff")
         code = reported_code(
-            self.rules.quirks, label, reason.code, write=request.writes, second_stage=self.path != "FS"
+            *(self.rules.quirks, label, reason.code),
+            write=request.writes,
+            second_stage=self.path != "FS",
+            scalable=self.rules.caps.SMTS,
         )
         # A success with no permission is recoverable, so it is not recorded; SFS.10 is the exception (7.3).
         told = not empty_success or label == "SFS.10"

@@ -94,7 +94,7 @@ def test_a_specification_unit_walks_a_real_table(lazy: Image) -> None:
     walk = lazy.unit.walk(Request(mapped.sid, mapped.iova))
     assert isinstance(walk.answer, Translation)
     assert walk.answer.address == mapped.address
-    assert [step.kind for step in walk] == [
+    assert [step.kind for step in walk.steps] == [
         "root entry",
         "context entry",
         "SS-PML4E",

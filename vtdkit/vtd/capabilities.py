@@ -129,7 +129,6 @@ class Capabilities:
     iotlb_page: int = 1 << 30
     # temperament
     reserved_first: bool = False
-    fault_compression: bool = False
 
     def check(self) -> None:
         """Raises BadCapabilities if no unit can be built with this."""

@@ -160,7 +160,7 @@ class DeviceTlbs:
         itag = next(iter(self._pending))  # the oldest: dictionaries keep their order
         sid, _ = self._pending.pop(itag)
         self._error("ITE", sid)
-        self.unit.queue.abort_waits()
+        self.unit.queue.waits.clear()  # software has to submit what waited again
         return sid
 
     def _error(self, name: str, sid: int) -> None:

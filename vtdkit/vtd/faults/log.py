@@ -73,25 +73,23 @@ class FaultLog:
         quirks: Quirks,
         count: int,
         *,
-        compress: bool,
         widest: int = 64,
     ) -> None:
         self.registers = registers
         self.event = event
         self.quirks = quirks
         self.count = count
-        self.compress = compress
         self.widest = widest  # address bits from here up are recorded as 0
         self.index = 0  # the record that the next fault goes to
 
     def add(self, fault: Fault) -> bool:
         """Record `fault` if it can be; returns whether it was."""
         registers = self.registers
-        alike = self.compress and any(e.F and fault.request.sid == e.SID for e in self.records())
+        alike = self.quirks.compression and any(e.F and fault.request.sid == e.SID for e in self.records())
         # While an overflow is not cleared, every fault is lost, even if records are free again.
         if alike or registers.field("FSTS", "PFO"):
             return False
-        if registers.record(self.index).F:
+        if self.records()[self.index].F:
             registers.set_field("FSTS", "PFO", 1)
             return False
         # One interrupt for the group: it fires only where nothing was pending before, of any kind.
@@ -120,11 +118,7 @@ class FaultLog:
             self.event.acknowledged()
 
     def records(self) -> list[Entry]:
-        return [self.registers.record(i) for i in range(self.count)]
-
-    def restart(self) -> None:
-        """Remapping and interrupt remapping are both off: begin at record 0 again."""
-        self.index = 0
+        return [FRCD.decode(self.registers[f"FRCD{i}"]) for i in range(self.count)]
 
     def _any_status(self) -> bool:
         return any(self.registers.field("FSTS", name) for name in _STATUS)

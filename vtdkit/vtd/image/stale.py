@@ -17,6 +17,7 @@ from typing import Any
 
 from vtdkit.vtd.memory import Memory
 from vtdkit.vtd.plain import echo, quoted, shown
+from vtdkit.vtd.queue.execute import execute
 from vtdkit.vtd.requests import Fault, Request, Translation, bdf
 from vtdkit.vtd.tables import descriptors
 from vtdkit.vtd.unit.unit import RemappingUnit
@@ -137,7 +138,7 @@ def _explain(unit: RemappingUnit, entry: Mapped) -> StaleEntry:
             once = unit.from_memory(request)
             unit.translate(request)
         cached = unit.translate(request)
-        unit.execute(descriptors.IOTLB_INV.decode(descriptors.IOTLB_INV.encode(TYPE=2, G=2, DID=entry.did)))
+        execute(unit, descriptors.IOTLB_INV.decode(descriptors.IOTLB_INV.encode(TYPE=2, G=2, DID=entry.did)))
         flushed = unit.translate(request)
     level, slot = (last.level, last.address) if last else (0, 0)
     return StaleEntry(entry, now, level, slot, once, cached, flushed)

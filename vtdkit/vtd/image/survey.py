@@ -18,10 +18,10 @@ from vtdkit.vtd.memory import AccessError, read_page
 from vtdkit.vtd.requests import READ, WRITE, Request, bdf, size_name
 from vtdkit.vtd.unit.unit import RemappingUnit
 from vtdkit.vtd.walk import engine
-from vtdkit.vtd.walk.first_stage import First, granted
+from vtdkit.vtd.walk.first_stage import First
 from vtdkit.vtd.walk.job import Job, Refused
 from vtdkit.vtd.walk.rules import PAGE_MASK
-from vtdkit.vtd.walk.second_stage import Second
+from vtdkit.vtd.walk.second_stage import Second, asked
 from vtdkit.vtd.walk.space import ALL, TOP, Space
 
 from .image import BadImage
@@ -202,16 +202,21 @@ class Survey:
         base = table.base + (lead.slot << table.step)
         return None if page is None else Table(table.stage, page, table.level - 1, base)
 
-    def host(self, space: Space, stage: str, address: int) -> int | None:
+    def host(self, space: Space, stage_name: str, address: int) -> int | None:
         """The host address of a table. Under nesting those of the first stage are guest physical; None where
         the second stage has no place for one.
         """
-        job = Job(self.unit, Request(0, 0, pasid=0), None, commit=False, trace=None)
-        locate = First(job, space).locate if stage == "first" else None
+        stage = self._asked(space, stage_name)
         try:
-            return address if locate is None else job.finish(locate(address, False))[0]
+            return address if stage.locate is None else stage.job.finish(stage.locate(address, False))[0]
         except Refused:
             return None
+
+    def _asked(self, space: Space, name: str) -> First | Second:
+        """A stage of `space`, asked to read."""
+        job = Job(self.unit, Request(0, 0, pasid=0), None, commit=False, trace=None)
+        job.supervisor = space.rid_priv
+        return First(job, space) if name == "first" else asked(job, space)
 
     def root(self, space: Space) -> Table:
         """The table that the walk of a request starts from."""
@@ -258,19 +263,14 @@ class Survey:
             yield last
 
     def _leaves(self, space: Space, table: Table, above: int) -> Iterator[MappedRange]:
+        stage, size = self._asked(space, table.stage), 1 << table.step
         for lead in self.entries(table):
             rights = above & lead.rights
-            allowed = granted(space, rights, supervisor=space.rid_priv) if table.stage == "first" else rights
-            if not allowed:
-                continue
-            if not lead.leaf:
-                below = self.next(space, table, lead)
-                if below:
-                    yield from self._leaves(space, below, rights)
-                continue
-            size = 1 << table.step
-            iova = _signed(space, table.base + (lead.slot << table.step))
-            if not space.outside[0] <= iova < space.outside[1]:
+            allowed = stage.granted(rights)
+            if allowed and not lead.leaf and (below := self.next(space, table, lead)):
+                yield from self._leaves(space, below, rights)
+            iova = _signed(space, table.base + lead.slot * size)
+            if allowed and lead.leaf and not space.outside[0] <= iova < space.outside[1]:
                 yield MappedRange(iova, lead.address, size, size, bool(allowed & READ), bool(allowed & WRITE))
 
     def _words(self, address: int, count: int) -> tuple[int, ...]:

@@ -126,13 +126,6 @@ class InvalidationQueue:
         self.waits.clear()
         self._registers["IQH"] = 0
 
-    def tail_written(self) -> None:
-        self.halted = False
-
-    def error_cleared(self) -> None:
-        """Software cleared IQE: fetching goes on at the head, unless a personality waits for the tail."""
-        self.halted = self.unit.quirks.resume_by_tail
-
     def step(self) -> QueueStep | None:
         """Fetch and execute one descriptor. None when there is nothing to do or an error has stopped the
         queue.
@@ -212,10 +205,6 @@ class InvalidationQueue:
         """Complete the waits whose endpoints have all answered, oldest first. Called after each answer."""
         while self.waits and not self.waits[0].tags & self.unit.device_tlbs.outstanding:
             self._complete(self.waits.pop(0).entry)
-
-    def abort_waits(self) -> None:
-        """A time-out: pending waits are dropped; software has to submit them again."""
-        self.waits.clear()
 
     def _complete(self, entry: Entry) -> None:
         unit = self.unit

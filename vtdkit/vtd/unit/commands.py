@@ -77,7 +77,7 @@ def _translation(unit: Commanded, on: bool) -> None:
 
 def _restart_records(unit: Commanded) -> None:
     if not unit.translating and (not unit.interrupts_remapped or unit.quirks.index_restarts_early):
-        unit.faults.restart()
+        unit.faults.index = 0  # fault recording begins at record 0 again
 
 
 def _queue(unit: Commanded, on: bool) -> None:
@@ -165,13 +165,14 @@ def _fault_status(unit: Commanded, old: int, value: int) -> None:
     before, after = FSTS.decode(old), unit.registers.entry("FSTS")
     unit.faults.written()
     if before.IQE and not after.IQE:
-        unit.queue.error_cleared()
+        # Fetching goes on at the head, unless a personality waits for the tail to move.
+        unit.queue.halted = unit.quirks.resume_by_tail
     if (before.IQE or before.ITE) and not (after.IQE or after.ITE):
         unit.hooks.doorbell()
 
 
 def _tail(unit: Commanded, old: int, value: int) -> None:
-    unit.queue.tail_written()
+    unit.queue.halted = False
     unit.hooks.doorbell()
 
 

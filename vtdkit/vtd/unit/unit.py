@@ -25,14 +25,11 @@ from vtdkit.vtd.caches.device_tlb import DeviceTlbs, Endpoint
 from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.faults.log import FaultLog
 from vtdkit.vtd.memory import MemoryPort
-from vtdkit.vtd.queue import execute
-from vtdkit.vtd.queue.execute import Outcome
 from vtdkit.vtd.queue.ring import InvalidationQueue, QueueStep
 from vtdkit.vtd.quirks import SPECIFICATION, Quirks
 from vtdkit.vtd.registers.events import Event
 from vtdkit.vtd.registers.file import RegisterFile
 from vtdkit.vtd.requests import Fault, Kind, Request, Translation
-from vtdkit.vtd.tables.layout import Entry
 from vtdkit.vtd.walk import engine
 from vtdkit.vtd.walk.job import Job, Steps
 from vtdkit.vtd.walk.rules import rules_for
@@ -77,7 +74,6 @@ class RemappingUnit:
             self.fault_event,
             quirks,
             caps.NFR,
-            compress=caps.fault_compression or quirks.compression,
             widest=max(caps.widths, default=64),
         )
         # what it remembers, and what makes it forget
@@ -103,7 +99,7 @@ class RemappingUnit:
             self.caches.clear()
         self.interrupt_cache.clear()
         self.queue.disable()
-        self.faults.restart()
+        self.faults.index = 0
         # What the commands latched: the translation tables and the interrupt table in force.
         self.translating = self.interrupts_remapped = False
         self.latch_root(0, 0, 0)
@@ -209,9 +205,6 @@ class RemappingUnit:
     def step(self) -> QueueStep | None:
         """Execute one invalidation descriptor. None when the queue is off, empty or stopped."""
         return self.queue.step()
-
-    def execute(self, entry: Entry) -> Outcome:
-        return execute.execute(self, entry)
 
     def attach_device_tlb(self, sid: int, *, capacity: int = 32, prompt: bool = True) -> Endpoint:
         """Put an endpoint with a device TLB at `sid`. One that is not `prompt` answers invalidations when

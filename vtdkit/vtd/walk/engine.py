@@ -76,11 +76,10 @@ def _grant(job: Job) -> Steps[Translation | Fault]:
 
 def _untouched(job: Job) -> Translation:
     """Remapping is off: untranslated requests go through as they are."""
-    if job.request.at != "untranslated":
-        job.refuse("TES")
-    address = job.request.address
-    _protected(job, address, job.end)
-    return Translation(job.request, address, 4096, True, True, "off", None, 0, 0)
+    request = job.request
+    job.insist("" if request.at == "untranslated" else "TES")
+    _protected(job, request.address, job.end)
+    return Translation(request, request.address, 4096, True, True, "off", None, 0, 0)
 
 
 def root_table_register(job: Job) -> None:
@@ -121,10 +120,8 @@ def _translated(job: Job) -> Steps[None]:
             raise NotModelled(f"the host permission table that {entry!r} asks for")
         width, interrupt = "SGN.4.1", "SGN.8.3"
     address, end = job.request.address, job.end
-    if address >= job.rules.host_limit:
-        job.refuse(width)
-    if in_interrupt_range(address, end):
-        job.refuse(interrupt)
+    wide, inside = address >= job.rules.host_limit, in_interrupt_range(address, end)
+    job.insist(first_met((width, wide), (interrupt, inside)))
     _protected(job, address, end)
 
 
@@ -172,10 +169,7 @@ def _from_iotlb(job: Job, hit: IotlbTag) -> Translation | Fault:
         shape = first_stage_entry if space.path == "FS" else second_stage_entry
         job.mark(shape(hit.leaf.level, leaf=True), 0, 0, hit.leaf.entry, hit.leaf.level, "IOTLB")
     try:
-        if hit.refusal:
-            job.refuse(hit.refusal)
-        if job.supervisor and not space.sre:
-            job.refuse("SPT.6")
+        job.insist(hit.refusal or ("SPT.6" if job.supervisor and not space.sre else ""))
         return _finish(job, space, hit.leaf, cached=True)
     except Refused as refusal:
         answer = job.fault(refusal.label, cached=True)

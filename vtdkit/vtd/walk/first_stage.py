@@ -30,13 +30,6 @@ def hole(width: int) -> tuple[int, int, str]:
     return 1 << width - 1, TOP - (1 << width - 1), "SGN.1"
 
 
-def granted(space: Space, rights: int, *, supervisor: bool) -> int:
-    """READ and WRITE that the first stage's `rights` mean for a user's or a supervisor's request."""
-    if not (supervisor or rights & USER):
-        return 0
-    return rights & (READ | WRITE) | (WRITE if supervisor and not space.wpe else 0)
-
-
 class First:
     """The first stage."""
 
@@ -87,7 +80,10 @@ class First:
 
     def granted(self, rights: int) -> int:
         """READ and WRITE that the stage's rights mean for the request."""
-        return granted(self.space, rights, supervisor=self.job.supervisor)
+        supervisor = self.job.supervisor
+        if not (supervisor or rights & USER):
+            return 0
+        return rights & (READ | WRITE) | (WRITE if supervisor and not self.space.wpe else 0)
 
     def flagged(self, raw: int, leaf: bool, rights: int) -> int:
         """The entry with the flags that hardware sets when it uses it: accessed, and dirty in a leaf."""

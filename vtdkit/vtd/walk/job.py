@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn, TypeVar
 from vtdkit.vtd.faults.reasons import REASONS
 from vtdkit.vtd.memory import AccessError
 from vtdkit.vtd.quirks import reported_code
-from vtdkit.vtd.requests import NEEDS, Completion, Fault, Request, Translation, bdf
+from vtdkit.vtd.requests import NEEDS, Completion, Fault, Request, Translation
 from vtdkit.vtd.tables.layout import Structure
 
 from .trace import Step
@@ -204,6 +204,3 @@ class Job:
         spared = quirks.fpd_spares_not_code_b and label in ("LCT.3", "SCT.3")
         spared |= quirks.fpd_spares_not_pasid and label.startswith(("SPD.", "SPT."))
         return REASONS[label].qualified and not spared
-
-    def __repr__(self) -> str:
-        return f"<Job {bdf(self.request.sid)} {self.request.address:#x}>"

@@ -183,9 +183,8 @@ def _follow(batch: Batch, part: slice, walkers: Sequence[Walker], keys: Addresse
         flags = size | rights if flags is None else np.minimum(flags & 12, size) | flags & rights & 3
     if flags is not None:
         batch.address[part], batch.flags[part] = address.view(np.uint64), flags
-        if (
-            batch.request.kind == "zero-length read"
-        ):  # entries that each allow something, and together nothing
+        if batch.request.kind == "zero-length read":
+            # Entries that each allow something may leave nothing together.
             nothing = (flags & 3 == 0) & (keys == 0)
             keys[nothing] = iova[nothing] >> 12 << 3 | _BY_PAGE
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from vtdkit.vtd.faults.log import encode
-from vtdkit.vtd.image.image import Image
+from vtdkit.vtd.image.image import BadImage, Image
 from vtdkit.vtd.image.stale import Mapped
 from vtdkit.vtd.image.survey import Survey
 from vtdkit.vtd.memory import AccessError, Memory
@@ -118,8 +118,10 @@ def _fits(answer: Translation, part: Range, offset: int) -> bool:
 
 def ram_of(image: Image) -> tuple[tuple[int, int], ...]:
     """Where the machine had RAM: ranges of addresses. A fresh machine's is empty outside the image."""
-    low, total = int(image.meta.get("low_ram", 0)), int(image.meta.get("ram_mb", 0)) << 20
-    return ((0, low), (1 << 32, (1 << 32) + max(0, total - low)))
+    low, megabytes = image.meta.get("low_ram", 0), image.meta.get("ram_mb", 0)
+    if not all(isinstance(value, int) and 0 <= value < 1 << 52 for value in (low, megabytes)):
+        raise BadImage(f"{image.name}/meta.json: low_ram and ram_mb do not say how much memory there was")
+    return ((0, low), (1 << 32, (1 << 32) + max(0, (megabytes << 20) - low)))
 
 
 def replayed(image: Image, oracle: Oracle) -> Tally:

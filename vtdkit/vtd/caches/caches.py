@@ -61,10 +61,6 @@ class Lru(Generic[E]):
     def clear(self) -> None:
         self._entries.clear()
 
-    def share(self, other: Lru[E]) -> None:
-        """Take over what `other` holds; the entries are immutable, so the two can go separate ways."""
-        self._entries = dict(other._entries)
-
     def __iter__(self) -> Iterator[E]:
         """The entries, used longest ago first."""
         return iter(list(self._entries.values()))
@@ -239,7 +235,7 @@ class Caches:
         """A second set with the same contents, for looking without touching."""
         twin = Caches(self.caps)
         for mine, others in zip(self, twin, strict=True):
-            others.share(mine)
+            others._entries = dict(mine._entries)  # entries are immutable: the two can go separate ways
         return twin
 
     def clear(self) -> None:

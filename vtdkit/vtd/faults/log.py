@@ -27,15 +27,10 @@ _AT: dict[AddressType, int] = {"untranslated": 0, "translation": 1, "translated"
 
 def encode(fault: Fault, quirks: Quirks, widest: int = 64) -> int:
     """The 128-bit record of `fault`, F included. Address bits from `widest` up read 0."""
-    request = fault.request
+    request, pasid = fault.request, fault.request.pasid
     t1, t2 = _TYPES[request.kind]
-    interrupt = fault.label.startswith("IR.")
-    page = (
-        interrupt_field(request.address, request.data)
-        if interrupt
-        else request.address & ~0xFFF & (1 << widest) - 1
-    )
-    pasid = request.pasid
+    index = interrupt_field(request.address, request.data)
+    page = index if fault.label.startswith("IR.") else request.address & ~0xFFF & (1 << widest) - 1
     fields = {"FI": page, "SID": request.sid, "FR": fault.code or 0, "T1": t1, "F": 1}
     if quirks.plain_fault_record:
         return FRCD.encode(**{**fields, "T1": int(request.kind != "write")}) | _odd_pasid(fault, quirks)

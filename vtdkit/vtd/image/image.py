@@ -158,10 +158,6 @@ class Image:
                     continue
         return named
 
-    def json(self, name: str) -> Any:
-        """The contents of one JSON file of the folder."""
-        return npz.read_json(self.folder / name)
-
     def __repr__(self) -> str:
         mode = ("legacy", "scalable", "reserved", "abort")[self.registers.get("RTADDR", 0) >> 10 & 3]
         return f"<Image {self.name}: {mode} mode, {len(self.pages)} pages>"

@@ -61,10 +61,7 @@ def read_npz(path: Path, names: tuple[str, ...]) -> list[Words]:
 def _member(path: Path, archive: zipfile.ZipFile, name: str) -> Words:
     if name not in archive.namelist():
         raise BadFile(path, f"holds no array {name!r}")
-    info = archive.getinfo(name)
-    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise BadFile(path, f"{name} is compressed in a way numpy does not use")
-    with archive.open(info) as stream:
+    with archive.open(name) as stream:
         return _read_npy(path, name, stream)
 
 

@@ -23,7 +23,7 @@ from vtdkit.vtd.tables import descriptors
 from vtdkit.vtd.unit.unit import RemappingUnit
 
 from .image import Image
-from .npz import BadFile
+from .npz import BadFile, read_json
 
 _FILE, _KEY = "oracle.json.gz", "not_agreeing"
 _MOST = 200_000
@@ -102,7 +102,7 @@ def explain(image: Image) -> tuple[StaleEntry, ...]:
 
 def stale_translations(image: Image) -> tuple[Mapped, ...]:
     """What QEMU's IOTLB held of `image` and its tables did not. Raises BadFile."""
-    whole = image.json(_FILE)
+    whole = read_json(image.folder / _FILE)
     records = whole.get(_KEY) if isinstance(whole, dict) else None
     if not isinstance(records, list) or len(records) > _MOST:
         raise BadFile(image.folder / _FILE, f"has no list called {_KEY!r}")

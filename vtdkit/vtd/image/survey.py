@@ -159,8 +159,8 @@ class Survey:
     def _pasid(self, sid: int, pasid: int, root: tuple[int, ...], context: tuple[int, ...]) -> Attached:
         directory = self._words((context[0] & PAGE_MASK) + 8 * (pasid >> 6), 1)
         entry = self._words((directory[0] & PAGE_MASK) + 64 * (pasid & 63), 8)
-        rid = pasid == context[1] & 0xF_FFFF
-        return Attached(sid, pasid, root, context, entry, *self.space(sid, None if rid else pasid))
+        carried = None if pasid == context[1] & 0xF_FFFF else pasid  # RID_PASID serves requests without one
+        return Attached(sid, pasid, root, context, entry, *self.space(sid, carried))
 
     def space(self, sid: int, pasid: int | None = None) -> tuple[Space | None, str]:
         """The page tables of a device, or the label of the condition that keeps it from them."""

@@ -29,7 +29,6 @@ def window(job: Job) -> Steps[Translation | Fault | None]:
     request, unit = job.request, job.unit
     if request.at == "translated":
         return None
-    active = unit.translating or unit.interrupts_remapped
     if request.at == "translation":
         return ats.interrupt_range(job) if unit.translating else None
     if request.kind == "write" and request.length == 4 and request.address & 3 == 0:
@@ -37,8 +36,7 @@ def window(job: Job) -> Steps[Translation | Fault | None]:
         return answer
     if request.kind == "zero-length read" or job.rules.quirks.interrupt_window_silent:
         return _passed(job)
-    if active:
-        job.refuse("IR.29")
+    job.insist("IR.29" if unit.translating or unit.interrupts_remapped else "")
     return None
 
 

@@ -167,8 +167,9 @@ class RemappingUnit:
         job = Job(self, request, self.caches, commit=True, trace=None, stepped=stepped)
         answer = yield from engine.answer(job)
         fault = answer if isinstance(answer, Fault) else answer.why
-        if fault is not None:
-            self.log_fault(fault)
+        if fault is not None and fault.recorded:
+            if not (self.quirks.interrupt_faults_silent and fault.label.startswith("IR.")):
+                self.faults.add(fault)
         return answer
 
     def from_memory(self, request: Request) -> Translation | Fault:
@@ -192,11 +193,6 @@ class RemappingUnit:
         from vtdkit.vtd.walk.many import translate_many
 
         return translate_many(self, sid, iovas, kind, pasid)
-
-    def log_fault(self, fault: Fault) -> bool:
-        """Put a fault into the fault records, unless it is not one that is recorded."""
-        silent = self.quirks.interrupt_faults_silent and fault.label.startswith("IR.")
-        return fault.recorded and not silent and self.faults.add(fault)
 
     finish = staticmethod(Job.finish)
 

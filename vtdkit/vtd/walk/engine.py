@@ -21,7 +21,7 @@ from . import second_stage as second
 from .first_stage import First, nested
 from .job import Job, NotModelled, Refused, Steps
 from .rules import first_met, in_interrupt_range
-from .space import Leaf, Space
+from .space import ALL, Leaf, Space
 from .stage import walk
 
 LEGACY_MODE, SCALABLE_MODE, RESERVED_MODE, ABORT_MODE = range(4)
@@ -180,9 +180,8 @@ def _from_iotlb(job: Job, hit: IotlbTag) -> Translation | Fault:
 
 def granted(job: Job, space: Space, leaf: Leaf) -> int:
     """The permissions of the request's privilege, as READ and WRITE bits."""
-    if space.path in ("FS", "NEST"):
-        return leaf.second & First(job, space).granted(leaf.first)
-    return leaf.second
+    first = First(job, space).granted(leaf.first) if space.path in ("FS", "NEST") else ALL
+    return leaf.second & first
 
 
 def insist(job: Job, space: Space, leaf: Leaf) -> int:
@@ -226,9 +225,8 @@ def _finish(job: Job, space: Space, leaf: Leaf, *, cached: bool) -> Translation:
 
 def interrupt_label(job: Job, space: Space) -> str:
     """The condition of a result that lies in the interrupt range."""
-    if space.legacy:
-        return "LGN.4"
-    return "SGN.8.2" if job.translation_request else "SGN.8.1"
+    scalable_label = "SGN.8.2" if job.translation_request else "SGN.8.1"
+    return "LGN.4" if space.legacy else scalable_label
 
 
 def _protected(job: Job, low: int, high: int) -> None:

@@ -42,7 +42,6 @@ from .stage import cell
 Addresses = npt.NDArray[np.uint64]
 Signed = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
-Mask = npt.NDArray[np.bool_]
 BLOCK = 1 << 14
 MAX_ROWS = 1 << 17
 R, W, SIZE_2M, SIZE_1G, STOP = 1, 2, 1 << 2, 2 << 2, 1 << 4
@@ -96,8 +95,8 @@ class Batch:
         return len(self.iova)
 
     @property
-    def granted(self) -> Mask:
-        mask: Mask = self.label == 0
+    def granted(self) -> npt.NDArray[np.bool_]:
+        mask: npt.NDArray[np.bool_] = self.label == 0
         return mask
 
     @property
@@ -144,18 +143,17 @@ def translate_many(
     flags, label = np.full(len(iova), R | W, np.uint8), np.zeros(len(iova), np.uint8)
     batch = Batch(unit, request, iova, iova.copy(), flags, label, [""], [None])
     job, space, walkers = Job(unit, request, None, commit=False, trace=None), None, list[Walker]()
-    refused = False
+    told = 0  # a key for every lane, if the device gets no page tables at all
     try:
         if unit.translating:
             space = job.finish(engine.find_space(job))
             walkers = [Walker(compile_stage(stage)) for stage in stages(job, space)]
     except Refused:
-        refused = True
+        told = _ALL_ALIKE
     for start in range(0, len(iova), BLOCK):
         part = slice(start, min(start + BLOCK, len(iova)))
-        keys = np.full(part.stop - start, _ALL_ALIKE if refused else 0, np.uint64)
-        if not refused:
-            _follow(batch, part, walkers, keys)
+        keys = np.full(part.stop - start, told, np.uint64)
+        _follow(batch, part, walkers, keys)
         _doubt(batch, part, space, keys)
         _ask(batch, part, keys)
     return batch
@@ -307,7 +305,9 @@ def _table(stage: First | Second, address: int, *, root: bool) -> tuple[Addresse
     return words, updatable
 
 
-def _judged(stage: First | Second, level: int, words: Addresses, updatable: Mask) -> tuple[Signed, Mask]:
+def _judged(
+    stage: First | Second, level: int, words: Addresses, updatable: npt.NDArray[np.bool_]
+) -> tuple[Signed, npt.NDArray[np.bool_]]:
     """The cells of all entries of one level, and which of them are leaves.
 
     Entries that differ only in bits that make no difference are judged once.

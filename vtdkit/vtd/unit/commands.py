@@ -2,7 +2,7 @@
 
 `written` is called by the register file after each dword that hit a register. Commands take effect at once:
 software that polls the status bit finds it as it wants it. Mirrors the command and status handshakes of the
-VT-d specification, rev 5.10 (11.4.4, Global Command and Status Register).
+VT-d specification, rev 5.10 (chapter 11, Global Command and Global Status Register).
 
 Software must change one field of GCMD at a time. When several change in one write they take effect in the
 order SRTP, TE, QIE, SIRTP, IRE; the specification leaves that open. WBF needs no work: nothing here buffers

@@ -30,48 +30,47 @@ _PATHS = {"FS": "first stage", "SS": "second stage", "NEST": "nested", "PT": "pa
 
 def answer(job: Job) -> Steps[Translation | Fault]:
     """Translate `job.request`. Yields before each memory access, if the job is stepped."""
+    request, unit = job.request, job.unit
     try:
-        granted = yield from _grant(job)
+        # What needs no table. FEEx_xxxx is for interrupts (chapter 5), whatever the tables say of it.
+        if request.at == "translation" and request.kind != "read":
+            job.refuse("AT")
+        if request.pasid is None and in_interrupt_range(request.address, job.end):
+            special = yield from interrupts.window(job)
+            if special is not None:
+                return special
+        if not unit.translating:
+            return _untouched(job)
+        root_table_register(job)
+        # A hit in the IOTLB answers without a look at any table (chapter 6): that is how it goes stale.
+        if job.caches and request.at == "untranslated":
+            hit = job.caches.iotlb.find(request.sid, request.pasid, request.address, request.kind)
+            if hit and not needs_dirty(job, hit):
+                return _from_iotlb(job, hit)
+        if request.at == "translated":  # the device translated it itself, with an answer it got before
+            yield from _translated(job)
+            return Translation(request, request.address, 4096, True, True, "translated", None, 0, 0)
+        # Root, context and PASID tables (3.4): which page tables, and whether this request may use them.
+        space = yield from (legacy if unit.mode == LEGACY_MODE else scalable).find(job)
+        if job.caches and request.at == "translation":
+            hit = job.caches.iotlb.find(request.sid, request.pasid, request.address)
+            if hit and not needs_dirty(job, hit):
+                return _from_iotlb(job, hit)
+        # The width of the address comes first, then the page tables (3.6 to 3.8), then the result.
+        low, high, label = space.outside
+        if low <= request.address < high:
+            job.refuse(label)
+        try:
+            leaf = yield from _WALKS[space.path](job, space)
+        except Refused as refusal:
+            _remember(job, space, refusal.label)
+            raise
+        result = _finish(job, space, leaf, cached=False)
+        if job.caches:
+            job.caches.iotlb.keep(request.sid, request.pasid, request.address, space, leaf)
+        return result
     except Refused as refusal:
         return job.fault(refusal.label)
-    return granted
-
-
-def _grant(job: Job) -> Steps[Translation | Fault]:
-    request, unit = job.request, job.unit
-    if request.at == "translation" and request.kind != "read":
-        job.refuse("AT")
-    if request.pasid is None and in_interrupt_range(request.address, job.end):
-        special = yield from interrupts.window(job)
-        if special is not None:
-            return special
-    if not unit.translating:
-        return _untouched(job)
-    root_table_register(job)
-    if job.caches and request.at == "untranslated":
-        hit = job.caches.iotlb.find(request.sid, request.pasid, request.address, request.kind)
-        if hit and not needs_dirty(job, hit):
-            return _from_iotlb(job, hit)
-    if request.at == "translated":
-        yield from _translated(job)
-        return Translation(request, request.address, 4096, True, True, "translated", None, 0, 0)
-    space = yield from (legacy if unit.mode == LEGACY_MODE else scalable).find(job)
-    if job.caches and request.at == "translation":
-        hit = job.caches.iotlb.find(request.sid, request.pasid, request.address)
-        if hit and not needs_dirty(job, hit):
-            return _from_iotlb(job, hit)
-    low, high, label = space.outside
-    if low <= request.address < high:
-        job.refuse(label)
-    try:
-        leaf = yield from _WALKS[space.path](job, space)
-    except Refused as refusal:
-        _remember(job, space, refusal.label)
-        raise
-    result = _finish(job, space, leaf, cached=False)
-    if job.caches and result:
-        job.caches.iotlb.keep(request.sid, request.pasid, request.address, space, leaf)
-    return result
 
 
 def _untouched(job: Job) -> Translation:
@@ -202,8 +201,7 @@ def _finish(job: Job, space: Space, leaf: Leaf, *, cached: bool) -> Translation:
     address = leaf.base | request.address & size - 1
     end = address + job.end - request.address
     whole_page = job.translation_request or job.rules.quirks.interrupt_page
-    low, high = (leaf.base, leaf.base + size) if whole_page else (address, end)
-    if in_interrupt_range(low, high):
+    if in_interrupt_range(*((leaf.base, leaf.base + size) if whole_page else (address, end))):
         if space.path == "PT" and job.translation_request:
             return ats.interrupt_range(job)
         job.refuse(interrupt_label(job, space))
@@ -230,5 +228,6 @@ def interrupt_label(job: Job, space: Space) -> str:
 
 
 def _protected(job: Job, low: int, high: int) -> None:
-    if any(low < end and high > start for start, end in job.unit.protected_regions()):
+    regions = job.unit.protected_regions()
+    if regions and any(low < end and high > start for start, end in regions):
         job.refuse("PMR")

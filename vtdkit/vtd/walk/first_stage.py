@@ -1,4 +1,4 @@
-"""The first stage: x86-64 page tables of 4 or 5 levels, alone or nested in a second stage (VT-d, 3.6, 3.8).
+"""The first stage: x86-64 page tables of 4 or 5 levels, alone or nested (VT-d, rev 5.10, 3.6 and 3.8).
 
       sign       level 5  level 4  level 3  level 2  level 1
     +------------+--------+--------+--------+--------+--------+----------+

@@ -43,7 +43,7 @@ def find(job: Job) -> Steps[Space]:
         raw = yield from _read(job, sid)
     label, job.fpd, space = context(job.rules, raw)
     if job.caches and not cached and (not label or job.rules.caps.CM):
-        # With caching mode a faulting entry is cached as well, under domain id 0 (6.1).
+        # With caching mode a faulting entry is cached as well, under domain id 0 (chapter 6).
         tag = ContextTag(sid, 0 if label else space.did, Entry(CONTEXT_ENTRY, raw))
         job.caches.context.put(sid, tag)
     job.insist(label)

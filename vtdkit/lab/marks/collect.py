@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from vtdkit.lab.lesson.shown import Table, table
 
+from . import grade
 from .seeds import students
 
 RESULTS = ("right", "wrong", "missing", "timed out", "broken")
@@ -82,14 +83,22 @@ def student_of(path: Path, known: Iterable[str]) -> str:
 
 def judge(path: Path, name: str, digest: str, seed: str, seconds: int, memory: int) -> list[Mark]:
     """The rows of one file, whatever it does."""
-    grade = [sys.executable, "-m", "vtdkit.lab.marks.grade", str(path.absolute()), seed]
+    words = [
+        sys.executable,
+        "-m",
+        grade.__name__,
+        str(path.absolute()),
+        seed,
+        str(memory << 20),
+        str(seconds),
+    ]
     with tempfile.TemporaryDirectory() as scratch, tempfile.TemporaryFile() as said:
         settings = {key: os.environ[key] for key in ("PATH", "SYSTEMROOT") if key in os.environ}
         settings |= {"HOME": scratch, "MPLCONFIGDIR": scratch, "PYTHONDONTWRITEBYTECODE": "1"}
         settings |= {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, filter(None, sys.path)))}
         try:
             done = subprocess.run(
-                [*grade, str(memory << 20), str(seconds)],
+                words,
                 cwd=scratch,
                 env=settings,
                 stdin=subprocess.DEVNULL,

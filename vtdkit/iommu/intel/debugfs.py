@@ -93,7 +93,7 @@ class Debugfs(Svm):
 
     async def show_device_domain_translation(self, m: SeqFile, dev: PciDevice) -> int:
         """One device of the bus: the table of the domain it is attached to."""
-        info, _ = self.info_and_unit(dev)
+        info, _ = self.info_and_unit(dev)  # C asks nobody whether there is a record, and follows the pointer
         if info.domain is not None:
             await self.dump_domain(m, dev, info.domain)
         return 0

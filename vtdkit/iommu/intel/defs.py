@@ -127,12 +127,6 @@ def width_to_agaw(width: int) -> int:
     return -(-(width - 30) // LEVEL_STRIDE)
 
 
-def guestwidth_to_adjustwidth(gaw: int) -> int:
-    """A guest width rounded up to what whole levels give."""
-    rest = (gaw - 12) % 9
-    return min(gaw if rest == 0 else gaw + 9 - rest, 64)
-
-
 def level_to_offset_bits(level: int) -> int:
     """Page-frame bits below the index of this level."""
     return (level - 1) * LEVEL_STRIDE

@@ -12,7 +12,7 @@ from vtdkit.kernel.memory.pages import Page
 
 from . import defs
 from .context import ContextTables
-from .structs import DOMAIN_FLAG_USE_FIRST_LEVEL, dmar_domain, intel_iommu
+from .structs import dmar_domain, intel_iommu
 
 
 class Domains(ContextTables):
@@ -118,18 +118,14 @@ class Domains(ContextTables):
         domain = await self.machine.kmalloc(dmar_domain, f"domain {self.domains_made}")
         if domain is None:
             return None
-        if self.first_level_by_default(type):
-            domain.flags |= DOMAIN_FLAG_USE_FIRST_LEVEL
+        domain.use_first_level = self.first_level_by_default(type)
         domain.has_iotlb_device = False
         return domain
 
     async def md_domain_init(self, domain: dmar_domain, guest_width: int) -> int:
         """Widths, and the top table. 0 or -ENOMEM."""
         domain.gaw = guest_width
-        domain.agaw = defs.width_to_agaw(defs.guestwidth_to_adjustwidth(guest_width))
-        domain.iommu_coherency = False
-        domain.iommu_superpage = 0
-        domain.max_addr = 0
+        domain.agaw = defs.width_to_agaw(guest_width)
         domain.pgd = await self.alloc_pgtable_page(domain.nid, f"{domain.label} page directory")
         if domain.pgd is None:
             return -ENOMEM

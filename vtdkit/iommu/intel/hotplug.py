@@ -1,5 +1,6 @@
 """Units come and go: drivers/iommu/intel/iommu.c, `init_dmars`, `disable_dmar_iommu`, `dmar_iommu_hotplug`,
-and the tables of a crashed kernel. Left out: suspend and resume; units without queued invalidation.
+and the tables of a crashed kernel. Left out: plugging a unit in, suspend and resume; units without queued
+invalidation.
 """
 
 from __future__ import annotations
@@ -132,27 +133,13 @@ class Hotplug(FaultHandler):
         await self.free_iommu(iommu)
 
     async def dmar_iommu_hotplug(self, iommu: intel_iommu, insert: bool) -> int:
-        """A unit is plugged in or taken out, under `dmar_global_lock`. Devices go before their unit does."""
+        """A unit is taken out, under `dmar_global_lock`. Devices go before their unit does."""
         async with self.dmar_global_lock.write():
-            if insert:
-                return await self.intel_iommu_add(iommu)
+            self.machine.bug_on(insert, "a unit that is plugged in: left out here")
             await self.disable_dmar_iommu(iommu)
             await self.free_dmar_iommu(iommu)
             await self.dmar_hp_release_drhd(iommu)
             return 0
-
-    async def intel_iommu_add(self, iommu: intel_iommu) -> int:
-        """A unit that was plugged in: as at start-up."""
-        self.g_iommus[iommu.seq_id] = iommu
-        error = await self.init_unit(iommu)
-        if error:
-            await self.disable_dmar_iommu(iommu)
-            await self.free_dmar_iommu(iommu)
-            await self.dmar_hp_release_drhd(iommu)
-            return error
-        await self.iommu_set_root_entry(iommu)
-        await self.iommu_enable_translation(iommu)
-        return 0
 
     # -- after a crash -------------------------------------------------------
 

@@ -71,9 +71,9 @@ class Memory:
     """Sparse memory: pages by page frame number, 512 words each; absent is not zero.
 
     Software stores and loads with `memory[address]`; a page comes into being when it is first written. The
-    `pages` given are copied when they change, so who gave them keeps what he gave. Without `writable` the unit
-    sets no flags. In the ranges `ram` an absent page is one of zeros: the machine had memory there, and it was
-    empty. No locks: one agent at a time.
+    `pages` given are copied when they change, so who gave them keeps what he gave. Without `writable` the
+    unit sets no flags. In the ranges `ram` an absent page is one of zeros: the machine had memory there, and
+    it was empty. No locks: one agent at a time.
     """
 
     def __init__(

@@ -85,8 +85,8 @@ class Quirks:
         "addresses whose result lies there."
     )
     interrupt_code_by_capability: bool = _quirk(
-        "A result in FEEx_xxxx is reported as 87h wherever scalable mode is supported, also while legacy mode "
-        "is in force, whose code is 0Eh."
+        "A result in FEEx_xxxx is reported as 87h wherever scalable mode is supported, also while legacy "
+        "mode is in force, whose code is 0Eh."
     )
     interrupt_window_silent: bool = _quirk(
         "Any request to FEEx_xxxx goes to the interrupt region without a remapping fault, "
@@ -140,8 +140,8 @@ class Quirks:
     silent_queue_error: bool = _quirk("IQERCD, ICE and ITE do not exist; a queue error gives no cause.")
     disable_needs_wait: bool = _quirk("QIE=0 is refused unless the last descriptor was a wait.")
     width_needs_scalable: bool = _quirk(
-        "IQA.DW counts only where scalable mode is supported; elsewhere descriptors are 128 bits wide whatever "
-        "it says, and the queue runs. The specification calls it an error (IQEI 5)."
+        "IQA.DW counts only where scalable mode is supported; elsewhere descriptors are 128 bits wide "
+        "whatever it says, and the queue runs. The specification calls it an error (IQEI 5)."
     )
     width_reads_zero: bool = _quirk("IQA.DW reads back as 0 although descriptors are 256 bits wide (7.2).")
     commands_stick: bool = _quirk(

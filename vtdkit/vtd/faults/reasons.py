@@ -14,7 +14,8 @@ The four response columns say what goes back to the requester:
 S0 and Seff answer translation requests only. They are recoverable, so they are not recorded, except SFS.10.
 Rows without a code are refusals that remapping never records.
 
-Beside the specification's words stand those a Linux machine prints for the code (`linux_reason`): dmesg is where most people meet a fault.
+Beside the specification's words stand those a Linux machine prints for the code (`linux_reason`): dmesg is
+where most people meet a fault.
 """
 
 from __future__ import annotations

@@ -25,11 +25,14 @@ from vtdkit.vtd.caches.device_tlb import DeviceTlbs, Endpoint
 from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.faults.log import FaultLog
 from vtdkit.vtd.memory import MemoryPort
+from vtdkit.vtd.queue import execute
+from vtdkit.vtd.queue.execute import Outcome
 from vtdkit.vtd.queue.ring import InvalidationQueue, QueueStep
 from vtdkit.vtd.quirks import SPECIFICATION, Quirks
 from vtdkit.vtd.registers.events import Event
 from vtdkit.vtd.registers.file import RegisterFile
 from vtdkit.vtd.requests import Fault, Kind, Request, Translation
+from vtdkit.vtd.tables.layout import Entry
 from vtdkit.vtd.walk import engine
 from vtdkit.vtd.walk.job import Job, Steps
 from vtdkit.vtd.walk.rules import rules_for
@@ -166,10 +169,12 @@ class RemappingUnit:
     def _answer(self, request: Request, *, stepped: bool) -> Steps[Translation | Fault]:
         job = Job(self, request, self.caches, commit=True, trace=None, stepped=stepped)
         answer = yield from engine.answer(job)
-        fault = answer if isinstance(answer, Fault) else answer.why
-        if fault is not None and fault.recorded:
-            if not (self.quirks.interrupt_faults_silent and fault.label.startswith("IR.")):
-                self.faults.add(fault)
+        fault, silent = (
+            answer if isinstance(answer, Fault) else answer.why,
+            self.quirks.interrupt_faults_silent,
+        )
+        if fault is not None and fault.recorded and not (silent and fault.label.startswith("IR.")):
+            self.faults.add(fault)
         return answer
 
     def from_memory(self, request: Request) -> Translation | Fault:
@@ -201,6 +206,10 @@ class RemappingUnit:
     def step(self) -> QueueStep | None:
         """Execute one invalidation descriptor. None when the queue is off, empty or stopped."""
         return self.queue.step()
+
+    def execute(self, entry: Entry) -> Outcome:
+        """Carry out a descriptor that is in no queue."""
+        return execute.execute(self, entry)
 
     def attach_device_tlb(self, sid: int, *, capacity: int = 32, prompt: bool = True) -> Endpoint:
         """Put an endpoint with a device TLB at `sid`. One that is not `prompt` answers invalidations when

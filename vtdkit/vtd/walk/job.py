@@ -185,7 +185,7 @@ class Job:
             second_stage=self.path != "FS",
             scalable=self.rules.caps.SMTS,
         )
-        # A success with no permission is recoverable, so it is not recorded; SFS.10 is the exception (chapter 7).
+        # A success with no permission is recoverable, so it is not recorded (chapter 7), but for SFS.10.
         told = not empty_success or label == "SFS.10"
         recorded = reason.code is not None and told and not (self.fpd and self.silenced(label))
         fault = Fault(label, code, reason.name, response, recorded, request, self.pasid, cached)

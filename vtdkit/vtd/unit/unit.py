@@ -169,10 +169,8 @@ class RemappingUnit:
     def _answer(self, request: Request, *, stepped: bool) -> Steps[Translation | Fault]:
         job = Job(self, request, self.caches, commit=True, trace=None, stepped=stepped)
         answer = yield from engine.answer(job)
-        fault, silent = (
-            answer if isinstance(answer, Fault) else answer.why,
-            self.quirks.interrupt_faults_silent,
-        )
+        fault = answer if isinstance(answer, Fault) else answer.why
+        silent = self.quirks.interrupt_faults_silent
         if fault is not None and fault.recorded and not (silent and fault.label.startswith("IR.")):
             self.faults.add(fault)
         return answer

@@ -56,9 +56,10 @@ def collect(
     ValueError if `out` is another table.
     """
     before, marks, jobs = read(out), list[Mark](), []
+    top = Path(os.path.commonpath([path.absolute().parent for path in files]))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for path in files:
-            name = student_of(path, seeds)
+            name = student_of(path, top, seeds)
             digest, seed = hashlib.sha256(path.read_bytes()).hexdigest()[:16], seeds.get(name, "")
             known = [m for m in before if (m.student, m.sum) == (name, digest) and seed in ("", str(m.seed))]
             marks += known
@@ -72,12 +73,13 @@ def collect(
     return marks
 
 
-def student_of(path: Path, known: Iterable[str]) -> str:
-    """Whose notebook: the student whose name is a part of the path; else that of the folder
-    (`anna/07-….ipynb`) or of the file (`anna.ipynb`).
+def student_of(path: Path, top: Path, known: Iterable[str]) -> str:
+    """Whose notebook: the student whose name is a part of the path; else what tells it from the others below
+    `top`, a folder (`top/anna/…/07-x.ipynb`) or the file's own name (`top/anna.ipynb`).
     """
     words = {*path.parts[:-1], *path.stem.split("_"), path.stem}
-    other = path.absolute().parent.name if re.match(r"\d\d-", path.name) else path.stem
+    folder, *_ = path.absolute().relative_to(top).parts
+    other = top.name if re.match(r"\d\d(-|\.)", folder) else folder.removesuffix(".ipynb")
     return next((name for name in known if name in words), other)
 
 

@@ -283,8 +283,7 @@ class IommuCore:
         group: IommuGroup | None = dev.group
         if group is None:
             return None
-        domain: IommuDomain | None = await group.read_once("domain")
-        return domain
+        return await group.read_once("domain")  # type: ignore[no-any-return]
 
     async def iommu_group_for_each_dev(
         self, group: IommuGroup, visit: Callable[[PciDevice], Awaitable[int]]

@@ -147,8 +147,7 @@ class DmaApi:
 
     def iommu_get_dma_domain(self, dev: PciDevice) -> IommuDomain:
         """The domain the DMA API works on: the group's default domain, read without a lock as in Linux."""
-        domain: IommuDomain = dev.group.default_domain
-        return domain
+        return dev.group.default_domain  # type: ignore[no-any-return]
 
     def cookie_of(self, dev: PciDevice, domain: IommuDomain) -> tuple[iommu_dma_cookie, iova_domain]:
         """The cookie of a domain that has been set up. Raises ValueError for one that has not."""

@@ -26,10 +26,11 @@ from vtdkit.vtd.requests import Fault, Request, Translation
 from vtdkit.vtd.unit.hooks import Hooks
 from vtdkit.vtd.unit.unit import RemappingUnit
 
+from .pinning import PAGE_SHIFT
+
 if TYPE_CHECKING:
     from .pci import PciDevice
 
-PAGE_SHIFT = 12
 HARDWARE_UAF = "IOMMU: use-after-free"  #: kind of finding: it is the hardware that uses a freed page
 DEVICE_TLB_TYPES = (3, 8)
 WAIT_TYPE = 5
@@ -242,8 +243,7 @@ class RemappingHardware(Hooks):
                 try:
                     access = next(steps)
                 except StopIteration as end:
-                    answer: Translation | Fault = end.value
-                    return answer
+                    return end.value  # type: ignore[no-any-return]
                 await self.machine.steps.device(self, access.address)
         finally:
             self.walking -= 1

@@ -54,8 +54,7 @@ class iova_domain(KObject):
 
     def _get_cached_rbnode(self, limit_pfn: int) -> iova:
         """`__get_cached_rbnode`: the range to search down from."""
-        node: iova = self.cached32_node if limit_pfn <= self.dma_32bit_pfn else self.cached_node
-        return node
+        return self.cached32_node if limit_pfn <= self.dma_32bit_pfn else self.cached_node  # type: ignore[no-any-return]
 
     def _cached_rbnode_insert_update(self, new: iova) -> None:
         """`__cached_rbnode_insert_update`."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from vtdkit.kernel.machine.machine import Machine
 
-PAGE_SIZE = 4096
+from .pinning import PAGE_SIZE
 
 
 class SeqFile:

@@ -169,8 +169,7 @@ class Computer:
 
     def domain_of(self, address: str) -> IommuDomain:
         """The domain a device is attached to now."""
-        domain: IommuDomain = self.device(address).peek("group").peek("domain")
-        return domain
+        return self.device(address).peek("group").peek("domain")  # type: ignore[no-any-return]
 
     def map(
         self,
@@ -216,14 +215,12 @@ class Computer:
 
     def info(self, address: str) -> device_domain_info:
         """The driver's record of a device."""
-        info: device_domain_info = self.device(address).peek("iommu_priv")
-        return info
+        return self.device(address).peek("iommu_priv")  # type: ignore[no-any-return]
 
     @staticmethod
     def dmar(domain: IommuDomain) -> dmar_domain:
         """The driver's structure of a domain."""
-        found: dmar_domain = domain.driver
-        return found
+        return domain.driver  # type: ignore[no-any-return]
 
     def __repr__(self) -> str:
         cpus, units = len(self.machine.cpus), len(self.hardware)

@@ -125,12 +125,14 @@ class LockTable(tuple[OperationCost, ...]):
 
     def table(self) -> Table:
         """A row for each operation of each version."""
-        return Table(HEAD, tuple(self._row(cost) for cost in self))
-
-    @staticmethod
-    def _row(cost: OperationCost) -> tuple[object, ...]:
-        times = (*cost.device_lock, *cost.iommu_lock, cost.irqs_off, cost.device_tlb_flushes, cost.neighbour)
-        return (name_of(cost.version), cost.operation, *times)
+        rows = (
+            (
+                name_of(cost.version), cost.operation, *cost.device_lock, *cost.iommu_lock,
+                cost.irqs_off, cost.device_tlb_flushes, cost.neighbour,
+            )
+            for cost in self
+        )  # fmt: skip
+        return Table(HEAD, tuple(rows))
 
     def __repr__(self) -> str:
         return repr(self.table())

@@ -25,6 +25,7 @@ from typing import Any
 
 from vtdkit.iommu.core import IommuDomain
 from vtdkit.iommu.intel.driver import IntelIommu
+from vtdkit.iommu.pinning import PAGE_SIZE as PAGE
 from vtdkit.kernel.machine.workload import closed_loop
 from vtdkit.series import catalogue
 from vtdkit.series.catalogue import SERIES, driver_at
@@ -43,7 +44,6 @@ RELEASES: dict[str, type[IntelIommu]] = {
 VERSIONS: tuple[Version, ...] = (*range(len(SERIES)), *RELEASES)
 CPUS = (1, 2, 4, 8, 16, 32, 64)
 MOST = 256  # CPUs, devices have numbers on one bus
-PAGE = 4096
 APART = 1 << 21  # each CPU has a table of its own at the lowest level
 
 

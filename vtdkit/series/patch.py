@@ -108,8 +108,7 @@ class PatchInfo:
     @property
     def parent(self) -> type[IntelIommu]:
         """The driver before this patch."""
-        base: type[IntelIommu] = self.driver.__mro__[1]
-        return base
+        return self.driver.__mro__[1]
 
     @property
     def methods(self) -> tuple[str, ...]:

@@ -120,8 +120,7 @@ class DriverBase:
         """One cleared page for a table; GFP_ATOMIC, so it may be called under a spin lock."""
         from vtdkit.kernel.memory.gfp import GFP_ATOMIC
 
-        page: Page | None = await self.machine.alloc_page(GFP_ATOMIC, node=node, name=name)
-        return page
+        return await self.machine.alloc_page(GFP_ATOMIC, node=node, name=name)
 
     async def free_pgtable_page(self, page: Page) -> None:
         """Give a table's page back, at once."""
@@ -140,8 +139,7 @@ class DriverBase:
         """Write cache lines back, for units that do not snoop table reads (the model always sees
         memory as it is).
         """
-        done: Awaitable[None] = self.machine.work(-(-entries // 8) * self.machine.costs.line_near)
-        return done
+        return self.machine.work(-(-entries // 8) * self.machine.costs.line_near)  # type: ignore[no-any-return]
 
     def sm_supported(self, iommu: intel_iommu) -> bool:
         """Scalable mode: asked for, and there."""
@@ -178,8 +176,7 @@ class DriverBase:
 
     def dev_iommu_priv_get(self, dev: PciDevice) -> device_domain_info | None:
         """The driver's record of a device, or None."""
-        info: device_domain_info | None = dev.iommu_priv
-        return info
+        return dev.iommu_priv  # type: ignore[no-any-return]
 
     def info_and_unit(self, dev: PciDevice) -> tuple[device_domain_info, intel_iommu]:
         """The record of a device, and its unit. C follows the pointer and asks nobody; so does this."""

@@ -28,8 +28,7 @@ class pasid_entry(entry_pointer):
 
     async def load(self, word: int) -> int:
         """Read one word."""
-        value: int = await self.page.load(self.index + word)
-        return value
+        return await self.page.load(self.index + word)
 
     async def store(self, word: int, value: int) -> None:
         """Write one word."""
@@ -66,8 +65,7 @@ class PasidTables(PageTables):
     def intel_pasid_get_table(self, dev: PciDevice) -> pasid_table | None:
         """The device's PASID table, if it has one."""
         info = self.dev_iommu_priv_get(dev)
-        table: pasid_table | None = info.pasid_table if info is not None else None
-        return table
+        return info.pasid_table if info is not None else None
 
     async def for_each_device_domain(self, visit: Callable[[device_domain_info], Awaitable[int]]) -> int:
         """Call `visit` on every probed device of the machine, under the global lock, until it returns

@@ -8,7 +8,7 @@ __getattr__, __dir__, __all__ = face(
     __name__,
     {
         "maptrace": (
-            "BadTrace HEADER MapEvent Mapping MapTrace MAX_CPUS MAX_FILE MAX_LINE MAX_META MAX_TEXT PAGE"
+            "BadTrace HEADER MapEvent Mapping MapTrace MAX_CPUS MAX_FILE MAX_LINE MAX_META MAX_TEXT"
         ),
         "run": "Contended EARLIER GUEST_UNIT mapped_pages replay Replayed",
     },

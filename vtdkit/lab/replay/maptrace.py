@@ -21,13 +21,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vtdkit.iommu.pinning import PAGE_SIZE as PAGE
+
 HEADER = "cpu,t_ns,op,iova,paddr,size,pid,dev"
 MAX_FILE = 64 << 20  # bytes, compressed
 MAX_TEXT = 512 << 20  # bytes, unpacked
 MAX_LINE = 200
 MAX_META = 1 << 20
 MAX_CPUS = 1024
-PAGE = 4096
 _DEVICE = re.compile(r"(?:[0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7])?")
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,18}|0x[0-9a-f]{1,16}")
 

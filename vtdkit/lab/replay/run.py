@@ -25,13 +25,14 @@ from typing import Any
 
 from vtdkit.iommu.dma import DMA_MAPPING_ERROR, DmaApi, Segment
 from vtdkit.iommu.intel.driver import IntelIommu
+from vtdkit.iommu.pinning import PAGE_SIZE as PAGE
 from vtdkit.kernel.checkers.findings import KernelBug
 from vtdkit.kernel.locks.sync import Completion
 from vtdkit.lab.computer import Computer
 from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.image.survey import Survey
 
-from .maptrace import PAGE, Mapping, MapTrace
+from .maptrace import Mapping, MapTrace
 
 #: the unit of the recorded guests, as far as it matters: legacy mode, three levels
 GUEST_UNIT = Capabilities(SAGAW=0b10, MGAW=39)

@@ -16,6 +16,7 @@ from vtdkit.kernel.machine.machine import Machine
 from vtdkit.kernel.memory.objects import KObject, shared
 from vtdkit.kernel.memory.pages import Page
 
+from .arguments import own, unsigned
 from .errno import EBUSY, EINVAL, ENODEV
 from .ops import iommu_ops
 from .pci import PciBus, PciDevice
@@ -27,15 +28,6 @@ IOMMU_READ = 1
 IOMMU_WRITE = 2
 DMA_TYPES = ("dma", "dma-fq")
 WHOLE_PAGES = (1 << 64) - 4096  # what bits an aligned 64-bit number may have
-
-
-def unsigned(**numbers: Any) -> None:
-    """Raise ValueError for what is no unsigned number of 64 bits, with its name."""
-    for name, value in numbers.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value >> 64:
-            raise ValueError(
-                f"{name} is {value!r:.80}; it must be a whole number from 0 to 2^64 - 1, as in 0x1000"
-            )
 
 
 class IommuDomain(KObject):
@@ -214,7 +206,7 @@ class IommuCore:
         what the driver says.
         """
         group: IommuGroup | None = dev.group
-        self.own(domain, dev)
+        own(self.machine, domain, dev)
         if group is None:
             return -ENODEV
         async with group.mutex:
@@ -241,7 +233,7 @@ class IommuCore:
     async def iommu_detach_device(self, domain: IommuDomain, dev: PciDevice) -> None:
         """Back to the default domain. A warning, and nothing happens, if it is in another one."""
         group: IommuGroup | None = dev.group
-        self.own(domain, dev)
+        own(self.machine, domain, dev)
         if group is None:
             return
         async with group.mutex:
@@ -269,12 +261,6 @@ class IommuCore:
                 error = await self.driver.intel_iommu_attach_device(default, dev)
                 self.machine.warn_on(error, "attaching the default domain failed")
         await group.write_once(domain=default)
-
-    def own(self, *things: KObject) -> None:
-        """Raise ValueError for a domain or device of another machine: no lock would be the right one."""
-        for thing in things:
-            if not isinstance(thing, KObject) or thing.machine is not self.machine:
-                raise ValueError(f"{thing!r:.80} is no domain or device of this machine; make it there")
 
     async def iommu_get_domain_for_dev(self, dev: PciDevice) -> IommuDomain | None:
         """The domain a device is attached to. Safe only for who keeps it attached

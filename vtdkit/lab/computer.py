@@ -19,7 +19,8 @@ from __future__ import annotations
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
-from vtdkit.iommu.core import IOMMU_READ, IOMMU_WRITE, IommuCore, IommuDomain, unsigned
+from vtdkit.iommu.arguments import own, unsigned
+from vtdkit.iommu.core import IOMMU_READ, IOMMU_WRITE, IommuCore, IommuDomain
 from vtdkit.iommu.hardware import RemappingHardware
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.iommu.intel.structs import device_domain_info, dmar_domain, intel_iommu
@@ -181,13 +182,13 @@ class Computer:
     ) -> int:
         """`iommu_map`: 0 or a negative error. Raises ValueError for what makes no sense."""
         unsigned(iova=iova, paddr=paddr, size=size)
-        self.core.own(domain)
+        own(self.machine, domain)
         return self.run(self.core.iommu_map(domain, iova, paddr, size, prot))
 
     def unmap(self, domain: IommuDomain, iova: int, size: int = 4096) -> int:
         """`iommu_unmap`: the bytes unmapped. Raises ValueError for what makes no sense."""
         unsigned(iova=iova, size=size)
-        self.core.own(domain)
+        own(self.machine, domain)
         return self.run(self.core.iommu_unmap(domain, iova, size))
 
     def dma(self, address: str, iova: int, kind: Any = "read") -> Translation | Fault:

@@ -25,7 +25,7 @@ SIDE_BY_SIDE := -n auto --dist loadfile
 # Two panels of JupyterLab that ask the network when it starts: its news and its update check.
 QUIET_LAB := {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": false}}
 
-.PHONY: help venv lab test browser check fresh handouts slides site save lesson bench lock clean
+.PHONY: help venv lab test browser check fresh handouts book slides site save lesson bench lock clean
 
 help:
 	@echo 'make lab       open the lessons in JupyterLab (PORT=8888)'
@@ -34,6 +34,7 @@ help:
 	@echo 'make check     ruff and mypy'
 	@echo 'make fresh     every lesson from the wheel, in a fresh environment outside the clone'
 	@echo 'make handouts  every notebook as a page that moves without a kernel or a network -> handouts/'
+	@echo 'make book      the same as one book to print, with contents and page numbers -> handouts/book/book.pdf'
 	@echo 'make slides    the same pages as screens for a beamer, stepped with the arrow keys -> handouts/slides/'
 	@echo 'make site      the lessons as a site that runs them in a browser, with nothing to install -> build/site (READ= without the pages to read)'
 	@echo 'make save      run every notebook and save it as it is kept in the project'
@@ -79,6 +80,9 @@ fresh: venv
 
 handouts: venv
 	$(PY) -m vtdkit handouts --out handouts $(LESSONS)
+
+book: handouts
+	$(PY) notebooks/site/book.py handouts/student handouts/book
 
 slides: venv
 	$(PY) -m vtdkit handouts --out handouts --slides $(LESSONS)

@@ -243,6 +243,24 @@ def test_on_paper_nothing_is_cut_and_no_page_is_left_half_empty(built: Path, bro
         assert len(re.findall(rb"/Type\s*/Page\b", paper)) <= 2
 
 
+@pytest.mark.browser
+def test_all_pages_are_bound_to_a_book_with_page_numbers(built: Path, browser: Any, tmp_path: Path) -> None:
+    command = [sys.executable, ROOT / "notebooks" / "site" / "book.py", built / "student", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    told = re.search(r"book\.pdf: 4 parts, (\d+) pages", done.stdout)
+    assert told is not None
+    text = (tmp_path / "book.html").read_text(encoding="utf-8")
+    found = re.findall(r'<li><a href="#([\w-]+)">[^<]+</a><span data-part="\1">(\d+)</span>', text)
+    assert [name for name, _ in found] == ["01-tiny", "02-walk", "03-paper", "glossary"]
+    starts = [int(number) for _, number in found]
+    assert starts[0] == 2
+    assert starts[2] - starts[1] >= 5, "the second has two hundred lines"
+    assert starts == sorted(set(starts))
+    assert starts[-1] == int(told[1]), "the glossary is the last page"
+    assert 'href="#02-walk">the other</a>' in text
+
+
 def test_a_page_loads_nothing_from_elsewhere() -> None:
     def written(*cells: dict[str, Any]) -> str:
         return page(nbformat.from_dict(notebook(*cells)), "a")

@@ -10,7 +10,6 @@ import random
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from vtdkit.iommu.errno import ENODEV
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.iommu.intel.structs import dmar_domain
 from vtdkit.iommu.pci import PciDevice
@@ -20,7 +19,7 @@ from vtdkit.lab.exercises.exercise import Exercise, of_lesson
 from vtdkit.lab.exercises.judge import CodeExercise, version_with
 from vtdkit.lab.exercises.watched import Scene, Work
 from vtdkit.lab.lesson.base import NO_RACES, Table, Tried, table, tried
-from vtdkit.lab.operations import attach, new_domain, plugged, probed, with_devices
+from vtdkit.lab.operations import attach, new_domain, probed, with_devices
 from vtdkit.lab.scenarios.base import Observer, Scenario
 from vtdkit.lab.scenarios.catalogue import SCENARIOS
 from vtdkit.lab.steps.schedule import Steps, record_schedule
@@ -150,9 +149,7 @@ FIND_THE_CIRCLE = Exercise(
 
 async def domain_add_dev_info(self: Any, domain: dmar_domain, dev: PciDevice) -> int:
     """`info->domain` first, then the list."""
-    info, iommu = self.dev_iommu_priv_get(dev), self.device_to_iommu(dev)
-    if info is None or iommu is None:
-        return -19  # -ENODEV
+    info, iommu = self.info_and_unit(dev)
     error: int = await self.domain_attach_iommu(domain, iommu)
     if error:
         return error
@@ -172,9 +169,7 @@ def _attach(case: str = "", others: int = 0) -> Callable[[Computer], Work]:
 
     def prepare(pc: Computer) -> Work:
         domain = with_devices(pc, *[0] * others, ats=True, first=9)[0] if others else new_domain(pc)
-        dev = plugged(pc, 3, ats=True) if case == "no record" else probed(pc, 3, ats=True)
-        if case == "no unit":
-            pc.hardware[0].include_all = False
+        dev = probed(pc, 3, ats=True)
         while case == "no id" and pc.iommu().peek("domain_ids").bit_count() < 16:
             attach(pc, new_domain(pc), probed(pc, 16 + len(pc.devices)))
         return lambda: pc.driver.domain_add_dev_info(pc.dmar(domain), dev)
@@ -187,8 +182,7 @@ PUBLISH = CodeExercise(
     lambda seed: (
         "Write domain_add_dev_info(self, domain, dev) so that a device on the list always says which "
         "domain it is in,\nand the lock is held for the list alone. A device has its domain id before "
-        f"it is in a domain. Without a record or a unit: {-ENODEV}\n(-ENODEV); what goes wrong further "
-        "down is returned as it is."
+        "it is in a domain; what goes wrong further\ndown is returned as it is."
     ),
     lambda seed: domain_add_dev_info,
     hints=[
@@ -203,8 +197,6 @@ PUBLISH = CodeExercise(
         Scene("the first device", _attach()),
         Scene("the second device", _attach(others=1)),
         Scene("scalable mode", _attach(), SCALABLE, scalable=True),
-        Scene("a device that was never probed", _attach("no record")),
-        Scene("a device behind no unit", _attach("no unit")),
         Scene("no domain id is left", _attach("no id"), Capabilities(ND=0)),
     ],
     races=[SCENARIOS["publish"]],

@@ -79,6 +79,7 @@ def build(out: Path, work: Path, read: Path | None = None) -> None:
     for folder in (out, stage):
         shutil.rmtree(folder, ignore_errors=True)
     pyodide = stage / "static/pyodide"
+    pyodide.mkdir(parents=True)
     unpack(PYODIDE, fetched(PYODIDE, work / "npm"), pyodide)
     wheels = [*_downloaded(work / "wheels"), *_stand_ins(), _ours(work / "ours")]
     _install(wheels, pyodide, work / "unpacked")

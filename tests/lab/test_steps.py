@@ -165,12 +165,6 @@ def test_the_schedule_of_an_explored_finding_shows_that_finding() -> None:
     assert [shown.title for shown in steps.findings] == [f"{freed.kind}: {freed.where}"]
 
 
-def test_more_can_be_watched() -> None:
-    steps = record_schedule(crossing, "one*2", watch={"CPUs": lambda machine: len(machine.cpus)})
-    assert steps.words[0] == "CPUs"
-    assert {step.values[0] for step in steps.steps} == {"4"}
-
-
 # -- a deadlock ---------------------------------------------------------------
 
 

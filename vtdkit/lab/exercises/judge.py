@@ -25,7 +25,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.kernel.explored.exploring import explore
@@ -130,10 +130,8 @@ class CodeExercise(Exercise):
         return range(1 + (min(self._reference(scene, 0).allocations, MOST_FAILURES) if scene.fails else 0))
 
     def _reference(self, scene: Scene, fail: int) -> Seen:
-        found: Seen = self._ours(
-            (scene.name, fail), lambda: self._observe(scene, self.answer(self.seed), fail)
-        )
-        return found
+        run = partial(self._observe, scene, self.answer(self.seed), fail)
+        return cast(Seen, self._ours((scene.name, fail), run))
 
     def _observe(self, scene: Scene, function: Any, fail: int) -> Seen:
         return observe(scene, self.version(function), self.answer(self.seed).__name__, fail)

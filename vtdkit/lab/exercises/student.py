@@ -169,7 +169,7 @@ def told(function: Any, error: BaseException) -> str:
     code = getattr(function, "__code__", None)
     frames = [(frame.f_code, line) for frame, line in traceback.walk_tb(error.__traceback__)]
     own = [each for each in frames if code is not None and each[0].co_filename == code.co_filename]
-    what = traceback.format_exception_only(error)[-1].strip()
+    what = f"{type(error).__name__}: {error}".removesuffix(": ")
     if not own:
         return f"with it the machine cannot be made ready, or does not end well: {what}"
     inner, line = own[-1]

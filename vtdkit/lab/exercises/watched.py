@@ -15,9 +15,10 @@ from __future__ import annotations
 import inspect
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import coroutine
 from typing import Any
 
 from vtdkit.iommu.intel.driver import IntelIommu
@@ -213,22 +214,18 @@ def watched(driver: type[IntelIommu], name: str) -> type[IntelIommu]:
     return type("Judged", (driver,), {name: call, "qi_submit_sync": qi_submit_sync, "title": driver.title})
 
 
-class _counted:
-    """Awaits a coroutine and stops it when it has waited too often."""
-
-    def __init__(self, coro: Any) -> None:
-        self.coro = coro
-
-    def __await__(self) -> Any:
-        steps = self.coro.__await__()
-        for _ in range(MOST_AWAITS):
-            try:
-                asked = next(steps)
-            except StopIteration as end:
-                return end.value
-            yield asked
-        steps.close()
-        raise NeverEndsError
+@coroutine
+def _counted(coro: Any) -> Generator[Any, None, Any]:
+    """Await a coroutine, and stop it when it has waited too often."""
+    steps = coro.__await__()
+    for _ in range(MOST_AWAITS):
+        try:
+            asked = next(steps)
+        except StopIteration as end:
+            return end.value
+        yield asked
+    steps.close()
+    raise NeverEndsError
 
 
 # -- a run

@@ -18,7 +18,7 @@ set that `replay` takes.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -154,12 +154,10 @@ def record_schedule(
     title: str = "",
     shared: Iterable[int] | None = None,
     budget: int = BUDGET,
-    watch: Mapping[str, Callable[[Any], object]] | None = None,
     **options: Any,
 ) -> Steps:
     """Run one schedule and write down every step.
 
-    `watch` names more to show beside the words that the threads touch: a function of the machine each.
     `budget` is how many executions the search for the point of no return may take (0: do not search).
     `options` go to the machine.
 
@@ -170,7 +168,7 @@ def record_schedule(
     def system(run: Scenario = scenario) -> NamedSystem:
         return NamedSystem(run, shared=frozen, grow=True, **options)
 
-    watched = Watched(watch or {})
+    watched = Watched()
     order = _rehearse(system(), parse(schedule), watched)
     recorder = _Recorder(system(watched.follow(scenario)), scenario, watched)
     recorder.run(order)

@@ -8,7 +8,7 @@ are the same in every execution; `follow` wraps the scenario so that every objec
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from vtdkit.kernel.explored.points import Doing
@@ -22,8 +22,7 @@ MOST_NOTICED = 1000
 class Watched:
     """The things watched in one schedule. Guards: used by one thread."""
 
-    def __init__(self, more: Mapping[str, Callable[[Any], object]]) -> None:
-        self.more = dict(more)
+    def __init__(self) -> None:
         self.things: dict[tuple[Any, ...], str] = {}
         self.users: dict[tuple[Any, ...], set[Any]] = {}
         self.machine: Any = None
@@ -33,7 +32,7 @@ class Watched:
     @property
     def labels(self) -> tuple[str, ...]:
         """The names of what is watched, in the order of `values`."""
-        return (*self.more, *self.things.values())
+        return tuple(self.things.values())
 
     def notice(self, thread: Any, doing: Doing) -> None:
         """A thread stops at this."""
@@ -46,13 +45,11 @@ class Watched:
             self.users.setdefault(key, set()).add(thread)
 
     def telling(self, rows: Sequence[tuple[str, ...]]) -> list[int]:
-        """Which columns of `values` are worth showing: what was asked for; what changed;
-        what two threads touched.
-        """
-        asked, users = len(self.more), [set[Any]() for _ in self.more] + list(self.users.values())
+        """Which columns of `values` are worth showing: what changed; what two threads touched."""
+        users = list(self.users.values())
         changed = [len(set(column)) > 1 for column in zip(*rows, strict=True)]
-        ranked = sorted(range(len(changed)), key=lambda i: (i >= asked, not changed[i]))
-        return sorted([i for i in ranked if i < asked or changed[i] or len(users[i]) > 1][:MOST])
+        ranked = sorted(range(len(changed)), key=lambda i: not changed[i])
+        return sorted([i for i in ranked if changed[i] or len(users[i]) > 1][:MOST])
 
     def follow(self, scenario: Callable[[Any], Any]) -> Callable[[Any], Any]:
         """The scenario, with every object that is made on its machine noted."""
@@ -78,8 +75,7 @@ class Watched:
 
     def values(self) -> tuple[str, ...]:
         """What everything holds now, as text."""
-        more = (value_text(read(self.machine)) for read in self.more.values())
-        return (*more, *(self._value(*key) for key in self.things))
+        return tuple(self._value(*key) for key in self.things)
 
     def _value(self, kind: str, where: Any, what: Any) -> str:
         if kind == "page":

@@ -44,7 +44,9 @@ def test_a_file_of_ours_that_is_named_is_there(path: Path) -> None:
     assert [name for name in named if not (ROOT / name).exists() and name not in examples] == []
 
 
-@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.name[:2])
+@pytest.mark.parametrize(
+    "path", [path for path in LESSONS if path.name < "15"], ids=lambda path: path.name[:2]
+)
 def test_each_exercise_can_be_collected_and_graded(path: Path) -> None:
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     texts = [source(cell) for cell in cells if cell["cell_type"] == "code"]

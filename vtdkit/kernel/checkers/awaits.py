@@ -109,11 +109,9 @@ def _unkept(tree: ast.AST) -> Iterator[ast.Call]:
     import ast
 
     for node in ast.walk(tree):
-        if isinstance(node, ast.Expr):
-            call: Any = node.value
-        elif isinstance(node, ast.If | ast.While | ast.Assert):
-            call = node.test
-        else:
-            call = node.operand if isinstance(node, ast.UnaryOp) else None
-        if isinstance(call, ast.Call):
-            yield call
+        # what an Expr, an If or While or Assert, a `not` is about
+        about = getattr(node, "operand", getattr(node, "test", getattr(node, "value", None)))
+        if isinstance(about, ast.Call) and isinstance(
+            node, ast.Expr | ast.If | ast.While | ast.Assert | ast.UnaryOp
+        ):
+            yield about

@@ -7,6 +7,7 @@ per kind, object and pair of places; `count` in `Findings` says how often it cam
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -76,19 +77,16 @@ class Findings:
 
     def __init__(self) -> None:
         self._found: dict[tuple[str, str, tuple[Site, ...]], Finding] = {}
-        self._count: dict[tuple[str, str, tuple[Site, ...]], int] = {}
+        self._count: Counter[tuple[str, str, tuple[Site, ...]]] = Counter()
 
     def add(self, finding: Finding) -> bool:
         """Add one; True if it is new."""
-        new = finding.key not in self._found
-        if new:
-            self._found[finding.key] = finding
-        self._count[finding.key] = self._count.get(finding.key, 0) + 1
-        return new
+        self._count[finding.key] += 1
+        return self._found.setdefault(finding.key, finding) is finding
 
     def count(self, finding: Finding) -> int:
         """How often this finding came up."""
-        return self._count.get(finding.key, 0)
+        return self._count[finding.key]
 
     def of(self, kind: str) -> list[Finding]:
         """Those whose kind contains `kind`."""

@@ -4,7 +4,7 @@ being given out or back. See `primitives` for what a step is.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from types import coroutine
 from typing import TYPE_CHECKING, Any
 
@@ -53,9 +53,6 @@ class XPage(Page):
     def store(self, index: int, value: int, keep: int = 0) -> Steps:
         yield from self._point(index, WRITE, "write {}")
         yield from super().store(index, value, keep)  # type: ignore[misc]  # a generator, see `DONE`
-
-    def copy_in(self, index: int, values: Sequence[int]) -> Awaitable[None]:
-        return self._copy_each(index, values)
 
     @coroutine
     def cmpxchg(self, index: int, old: int, new: int) -> Generator[Any, None, int]:

@@ -57,7 +57,7 @@ class SpinLock(OwnedLock):
     def __init__(self, machine: Host, name: str, *, raw: bool = False, subclass: int = 0) -> None:
         super().__init__(machine, name, "raw_spinlock" if raw else "spinlock", subclass)
         self.queue: deque[Context] = deque()
-        self.spots = self.log.spots.table
+        self.spots = self.log.spots.first
         self.direct = self.handover == 0 and self.fair  # pass it on at once, to the first in the queue
 
     # -- taking it -----------------------------------------------------------
@@ -68,10 +68,10 @@ class SpinLock(OwnedLock):
         context = sched.current
         if place is None:
             frame = _getframe(1)
-            try:  # `Spots.at`, written out
-                place = self.spots[id(frame.f_code) << 16 | frame.f_lasti]
-            except KeyError:
+            place = self.spots.get(frame.f_lasti)
+            if place is None or place.code is not frame.f_code:
                 place = self.log.spots.at(frame)
+                self.spots.setdefault(frame.f_lasti, place)
         context.preempt += 1  # before it waits: a thread that loses its CPU here would keep others waiting
         if self.key >= 0:
             # the validator is told before it waits: it finds a circle of locks also where nobody is stuck

@@ -123,19 +123,9 @@ class Page:
         shift = 32 * (index & 1)
         return self.store(index >> 1, (value & MASK32) << shift, MASK32 << 32 - shift)
 
-    def copy_in(self, index: int, values: Sequence[int]) -> Awaitable[None]:
-        """`memcpy` of a few words to `index` and on, within one page. Each word is written by itself.
-        Await it at once.
-        """
-        cpu, line, last = self.machine.sched.current.cpu_id, index >> 3, index + len(values) - 1
-        mine = cpu >= 0 and line == last >> 3 and self.lines.get(line) == 1 << cpu
-        if not mine or self.freed is not None or self.watchers or not 0 <= index <= last < WORDS:
-            return self._copy_each(index, values)
-        self.words[index : last + 1] = [value & MASK64 for value in values]
-        return DONE
-
     @coroutine
-    def _copy_each(self, index: int, values: Sequence[int]) -> Generator[int | None, None, None]:
+    def copy_in(self, index: int, values: Sequence[int]) -> Generator[int | None, None, None]:
+        """`memcpy` of a few words to `index` and on, within one page. Each word is written by itself."""
         for i, value in enumerate(values, index):
             rest = self.store(i, value)
             if rest is not DONE:

@@ -60,13 +60,15 @@ class Spot:
 
 class Spots:
     """A table of spots, by one number made of code object and offset (a spot keeps its code object alive, so
-    the number stays its own). Each lock class has one of its own, for its statistics.
+    the number stays its own). Each lock class has one of its own, for its statistics. `first`: the first spot
+    met at an offset, whatever its code, for who looks there first (measured: 3 % of a lock cycle).
     """
 
-    __slots__ = ("table",)
+    __slots__ = ("first", "table")
 
     def __init__(self) -> None:
         self.table: dict[int, Spot] = {}
+        self.first: dict[int, Spot] = {}
 
     def at(self, frame: FrameType) -> Spot:
         """The spot where `frame` is now."""

@@ -145,6 +145,11 @@ SENTENCES: dict[str, tuple[Callable[[Computer, Any], Any], type[Exception], str]
         ValueError,
         f"<PCI {DEVICE}> is no domain or device of this machine; make it there",
     ),
+    "an address for a device": (
+        lambda pc, d: pc.run(pc.core.iommu_detach_device(d, DEVICE)),  # type: ignore[arg-type]
+        ValueError,
+        f"'{DEVICE}' is no domain or device of this machine; make it there",
+    ),
     "a device there is not": (
         lambda pc, d: pc.dma("00:09.0", 0),
         ValueError,

@@ -205,8 +205,8 @@ class IommuCore:
         """Attach a device that is alone in its group. 0, -ENODEV, -EINVAL, -EBUSY, or
         what the driver says.
         """
-        group: IommuGroup | None = dev.group
         own(self.machine, domain, dev)
+        group: IommuGroup | None = dev.group
         if group is None:
             return -ENODEV
         async with group.mutex:
@@ -232,8 +232,8 @@ class IommuCore:
 
     async def iommu_detach_device(self, domain: IommuDomain, dev: PciDevice) -> None:
         """Back to the default domain. A warning, and nothing happens, if it is in another one."""
-        group: IommuGroup | None = dev.group
         own(self.machine, domain, dev)
+        group: IommuGroup | None = dev.group
         if group is None:
             return
         async with group.mutex:

@@ -109,13 +109,11 @@ def table_pieces(line: int, data: bytes) -> Iterator[Piece]:
     offsets = [HEADER_BYTES]
     for part in table.structures:
         offsets.append(offsets[-1] + 4 + len(part.body()))
+    parts = zip(offsets, table.structures, strict=False)
+    own = {problem: at for at, part in parts for problem in replace(table, structures=(part,)).problems()}
+    own |= dict.fromkeys(replace(table, structures=()).problems(), 0)
     for problem in replace(table, wrong_checksum=None if cut else table.wrong_checksum).problems():
-        own = (
-            at
-            for at, part in zip(offsets, table.structures, strict=False)
-            if problem in replace(table, structures=(part,)).problems()
-        )
-        at = next(own, 0) if problem not in replace(table, structures=()).problems() else 0
+        at = own.get(problem, 0)
         linux = next((says for words, says in _LINUX.items() if words in problem), "Linux reads on")
         notes.append(f"offset {at:#x}: {problem}: {linux}")
     facts: tuple[tuple[str, str], ...] = (
@@ -128,7 +126,7 @@ def table_pieces(line: int, data: bytes) -> Iterator[Piece]:
     yield Piece(
         "DMAR table",
         line,
-        f"{len(table.structures)} structures: {kinds}",
+        f"{len(table.structures)} structures: {kinds or 'none'}",
         facts,
         lesson=20,
         notes=tuple(notes),

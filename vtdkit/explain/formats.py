@@ -20,7 +20,7 @@ from vtdkit.kernel.record.lockstat import ContentionRow, LockStat
 from .machine import Tables
 from .report import Piece
 
-HEX = r"(?:0x)?[\da-fA-F]{1,18}"
+HEX = r"(?:0x)?[\da-fA-F]{1,18}\b"
 BDF = r"[\da-fA-F]{2}:[\da-fA-F]{2}\.[\da-fA-F]"
 Row = dict[str, str]
 
@@ -72,7 +72,7 @@ class Format:
     tell: Callable[[Group, Text], Iterator[Piece]]
     row: re.Pattern[str] | None = None
     whole: str = ""
-    loose: str = "\n"
+    loose: str = ""
     same: tuple[str, ...] = ()
 
 

@@ -45,10 +45,12 @@ def chunks(data: Iterable[bytes]) -> Iterator[str]:
 
 
 def plain(line: str) -> str:
-    """A line without carriage return, colours and the marks of a quotation."""
+    """A line without carriage return, colours, the marks of a quotation, and what a terminal would obey."""
     line = line[:LONGEST].rstrip("\r")
     if "\x1b" in line:
         line = _ANSI.sub("", line)
+    if not line.isprintable():
+        line = "".join(c if c.isprintable() or c == "\t" else " " for c in line)
     if line[:4].lstrip()[:1] in (">", "|", "+"):
         line = _QUOTED.sub("", line)
     return line

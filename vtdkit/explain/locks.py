@@ -37,7 +37,7 @@ def _lock_stat(group: Group, text: Text) -> Iterator[Piece]:
             places.setdefault(name, ([], []))
         elif "dashes" in row:
             dashes += 1
-        elif "place" in row and dashes in (1, 2):
+        elif "place" in row and name and dashes in (1, 2):
             places[name][dashes - 1].append((row["place"], int(row["times"])))
     # a lone row of writers whose readers' row is cut off keeps its mark: how often they took it is unknown
     cut = {name for name, each in sides.items() if set(each) == {"W"} and f"{name}-W" in marked}
@@ -148,6 +148,8 @@ def _perf(group: Group, text: Text) -> Iterator[Piece]:
     )
 
 
+_COUNT, _MICROSECONDS = r"\d{1,15}", r"\d{1,15}(?:\.\d{1,3})?"
+_SIDE = rf"{_COUNT} {_COUNT}(?: {_MICROSECONDS}){{3,4}}"
 _TIME = r"\d{1,12}(?:\.\d{1,4})?(?: (?:ns|us|ms|s|m|h))?"
 _KIND = r"(?:spinlock|mutex|rwsem|rwlock|rtmutex|percpu-rwsem|pcpu-sem|semaphore)(?::[RW])?"
 FORMATS = (
@@ -157,7 +159,7 @@ FORMATS = (
         pattern(r"lock_stat version [\d.]{1,5}"),
         _lock_stat,
         row=pattern(
-            r"^(?P<name>\S.{0,60}?): (?P<numbers>\d{1,18}(?: \d{1,18}(?:\.\d{1,3})?){9,11})$|^"
+            rf"^(?P<name>\S.{{0,60}}?): (?P<numbers>{_SIDE} {_SIDE})$|^"
             r"(?P<dashes>-{3,60})$"
             r"|^\S.{0,48}? (?P<times>\d{1,18}) \[<[\da-fA-F]{1,16}>\] (?P<place>\S{1,120})|^"
             r"(?P<title>class name con-bounces|[.-]{70})"

@@ -46,6 +46,7 @@ class Tables:
         self.assumed: dict[str, None] = {}  # in the order in which it was assumed
         self.memory = Snapshot(Memory())  # knows nothing but what is put there
         self.words = 0
+        self._free = 0xFFFFF
         self._roots: dict[int, tuple[int, int]] = {}
 
     def put(self, address: int, *words: int) -> None:
@@ -57,7 +58,8 @@ class Tables:
 
     def free(self) -> int:
         """A page of which nothing is known, below 4 GiB, for a table whose place is not told."""
-        return next(page for page in range(0xFFFFF, 0, -1) if self.memory.page(page) is None) << 12
+        self._free = next(page for page in range(self._free, 0, -1) if self.memory.page(page) is None)
+        return self._free << 12
 
     def root_entry(self, bus: int, low: int, high: int) -> None:
         self._roots[bus] = low, high

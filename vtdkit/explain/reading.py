@@ -17,7 +17,7 @@ from vtdkit.kernel.record.lockstat_report import LockStatTable
 
 from . import boot, dumps, faults, files, firmware, locks, registers, splats
 from .formats import Format, Group, Text, fields
-from .lines import bare, chunks, host, plain
+from .lines import bare, chunks, echo, host, plain
 from .report import Explanation, redactor
 
 #: the order in which they are told: what a unit can do before its tables
@@ -27,7 +27,9 @@ FORMATS: tuple[Format, ...] = (
 )  # fmt: skip
 AHEAD = 3  #: lines that a wrapped message may go on in
 PATIENCE = 40  #: lines that are not rows before a block is over
-MOST_GROUPS, MOST_ROWS, KEPT = 20_000, 50_000, 8
+MOST_GROUPS, MOST_BLOCKS, MOST_ROWS, KEPT = 20_000, 1000, 100_000, 8
+_BEGIN = tuple((form.literal, order, form) for order, form in enumerate(FORMATS))
+_LOOSE = tuple((order, form) for _, order, form in _BEGIN if form.loose)
 _HOSTS = 1000  #: lines whose host is noted, for redaction
 # A word of it stands in each line that begins something; the last is how rows of lock_stat end.
 _GATE = re.compile(
@@ -47,7 +49,7 @@ class Reading:
         self.block: Group | None = None
         self.fault: dict[str, str] | None = None
         self.hosts: set[str] = set()
-        self.lines = self.understood = self._idle = 0
+        self.lines = self.understood = self._idle = self._rows = self._blocks = 0
         self._waiting = ""
         self._touched: set[int] = set()  # lines ahead that a message goes on in
 
@@ -84,22 +86,19 @@ class Reading:
         line = plain(lines[place])
         flat, window, ends = " ".join(line.split()), "", [0]
         found: list[tuple[int, int, re.Match[str]]] = []
-        for order, form in enumerate(FORMATS):
-            if form.literal in line and (form.literal or not found):
-                matches = list(form.head.finditer(flat)) if form.whole in line else []
-                if not matches and form.whole:
-                    window, ends = (
-                        (window, ends) if window else _joined(flat, lines[place + 1 : place + 1 + AHEAD])
-                    )
-                    matches = [match for match in form.head.finditer(window) if match.start() < len(flat)]
-                found += [(match.start(), order, match) for match in matches]
-            if (
-                form.row is not None
-                and form.loose in line
-                and (self.block is None or self.block.format is not form)
-            ):
-                bare_flat = " ".join(bare(line).split())
-                found += [(match.start(), order, match) for match in form.row.finditer(bare_flat)]
+        for literal, order, form in _BEGIN:
+            if literal not in line or (found and not literal):
+                continue
+            matches = list(form.head.finditer(flat)) if form.whole in line else []
+            if not matches and form.whole:
+                if not window:
+                    window, ends = _joined(flat, lines[place + 1 : place + 1 + AHEAD])
+                matches = [match for match in form.head.finditer(window) if match.start() < len(flat)]
+            found += [(match.start(), order, match) for match in matches]
+        for order, form in _LOOSE:
+            if form.loose in line and form.row and (self.block is None or self.block.format is not form):
+                said = form.row.finditer(" ".join(bare(line).split()))
+                found += [(match.start(), order, match) for match in said]
         for _, order, match in sorted(found, key=lambda each: each[:2]):
             self._add(FORMATS[order], match)
             further = sum(match.end() > end for end in ends[1:]) if match.string is window else 0
@@ -117,7 +116,8 @@ class Reading:
             group.count += 1
             if len(group.rows) < KEPT:
                 group.rows.append((self.lines, said))
-        elif len(self.groups) < MOST_GROUPS:
+        elif len(self.groups) < MOST_GROUPS and (form.row is None or self._blocks < MOST_BLOCKS):
+            self._blocks += form.row is not None
             group = self.groups[key] = Group(form, self.lines, [(self.lines, said)], fault=self.fault)
         if form.row is not None:
             self.block, self._idle = group, 0
@@ -136,8 +136,9 @@ class Reading:
                 for row in fields(block.format.row, window)
                 if row not in fields(block.format.row, window[len(flat) :])
             ]
-        if len(block.rows) < MOST_ROWS:
+        if self._rows < MOST_ROWS:
             block.rows += [(self.lines, row) for row in rows]
+            self._rows += len(rows)
         block.count += len(rows)
         self._idle = 0 if rows else self._idle + 1
         if self._idle > PATIENCE:
@@ -163,6 +164,7 @@ class Reading:
             units,
             LockStatTable(text.locks),
             tuple(text.waits),
+            self._rows >= MOST_ROWS or self._blocks >= MOST_BLOCKS,
             hide,
         )
 
@@ -189,7 +191,7 @@ def _joined(flat: str, more: Sequence[str]) -> tuple[str, list[int]]:
 
 def explain_chunks(name: str, data: Iterable[bytes], *, redact: bool = False) -> Explanation:
     """Explain text, or a DMAR table, that comes in pieces of bytes."""
-    reading, pieces = Reading(), iter(data)
+    reading, pieces, name = Reading(), iter(data), echo(name)
     first = next(pieces, b"")
     if firmware.is_binary(first):
         binary = first[: firmware.MOST_BYTES]  # a table is far smaller than a piece

@@ -80,6 +80,7 @@ class Explanation:
     units: tuple[Tables, ...] = ()
     locks: LockStatTable = field(default_factory=LockStatTable)
     waits: tuple[ContentionRow, ...] = ()
+    cut: bool = False  # there were more tables, or more rows of tables, than are kept
     hide: Callable[[str], str] = field(default=str, repr=False, compare=False)
 
     def __len__(self) -> int:
@@ -90,6 +91,7 @@ class Explanation:
         if not self.lines:
             return self.hide(f"{self.name}: a DMAR table")
         rest = "; the rest is not about DMAR" if self.understood < self.lines else ""
+        rest += "; there are more tables than are told" if self.cut else ""
         return self.hide(f"{self.name}: {self.understood:,} of {self.lines:,} lines understood{rest}")
 
     def __repr__(self) -> str:

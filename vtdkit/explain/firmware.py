@@ -176,7 +176,7 @@ def _scope(scope: Scope) -> str:
 
 _ROW = pattern(
     r"^(?P<at>[\da-fA-F]{4,8}):? (?P<bytes>(?: ?[\da-fA-F]{2}){1,16})(?![\da-fA-F])"
-    r"|^\[(?P<at_>[\da-fA-F]{3,4})h \d{4,5} (?P<length>[\da-fA-F]{1,3}h?)\] [\w (),-]{1,60}? : "
+    r"|^\[(?P<at_>[\da-fA-F]{3,4})h \d{4,5} (?P<length>[\da-fA-F]{1,3}h|\d{1,3})\] [\w (),-]{1,60}? : "
     r"(?P<value>.{1,80})$"
     r"|^(?P<title>Raw Table Data)"
 )

@@ -21,7 +21,7 @@ from .machine import Tables
 from .report import Piece
 
 HEX = r"(?:0x)?[\da-fA-F]{1,18}\b"
-BDF = r"[\da-fA-F]{2}:[\da-fA-F]{2}\.[\da-fA-F]"
+BDF = r"[\da-fA-F]{2}:[01][\da-fA-F]\.[0-7]"
 Row = dict[str, str]
 
 

@@ -18,7 +18,7 @@ from vtdkit.kernel.record.lockstat_report import LockStatTable
 from . import boot, dumps, faults, files, firmware, locks, registers, splats
 from .formats import Format, Group, Text, fields
 from .lines import bare, chunks, echo, host, plain
-from .report import Explanation, redactor
+from .report import Explanation, Piece, redactor
 
 #: the order in which they are told: what a unit can do before its tables
 FORMATS: tuple[Format, ...] = (
@@ -151,9 +151,7 @@ class Reading:
         text = Text()
         order = {id(form): place for place, form in enumerate(FORMATS)}
         groups = sorted(self.groups.values(), key=lambda group: order[id(group.format)])
-        pieces = sorted(
-            chain.from_iterable(g.format.tell(g, text) for g in groups), key=lambda piece: piece.line
-        )
+        pieces = sorted(chain.from_iterable(_told(g, text) for g in groups), key=lambda piece: piece.line)
         units = tuple(unit for unit in text.tables.values() if unit.words)
         hide = redactor(self.hosts) if redact else str
         return Explanation(
@@ -167,6 +165,14 @@ class Reading:
             self._rows >= MOST_ROWS or self._blocks >= MOST_BLOCKS,
             hide,
         )
+
+
+def _told(group: Group, text: Text) -> Iterator[Piece]:
+    """What its format tells of a group; where no machine has such numbers, that."""
+    try:
+        yield from group.format.tell(group, text)
+    except ValueError as error:
+        yield group.piece("no machine has such numbers", notes=(echo(str(error)),))
 
 
 def _gated(text: str) -> Iterator[int]:
@@ -195,7 +201,7 @@ def explain_chunks(name: str, data: Iterable[bytes], *, redact: bool = False) ->
     first = next(pieces, b"")
     if firmware.is_binary(first):
         binary = first[: firmware.MOST_BYTES]  # a table is far smaller than a piece
-        return Explanation(name, 0, 0, tuple(firmware.table_pieces(1, binary)))
+        return Explanation(name, 0, 0, tuple(firmware.table_pieces(0, binary)))
     for part in chunks(chain([first], pieces)):
         reading.feed(part)
     return reading.explanation(name, redact=redact)

@@ -34,12 +34,12 @@ def _singles(group: Group, text: Text) -> Iterator[Piece]:
     if "cap" in known and "ecap" in known:
         major, _, minor = known.get("version", "").partition(":")
         ver = int(major, 16) << 4 & 0xF0 | int(minor or "0", 16) & 15 if major else None
-        cap, ecap = number(known["cap"]) & _ONES, number(known["ecap"]) & _ONES
+        cap, ecap = (number(known[name].partition(":")[0]) & _ONES for name in ("cap", "ecap"))
         yield from _pair(group, text, group.first.get("unit", "unit"), cap, ecap, ver, None)
 
 
 def _listed(group: Group, text: Text) -> Iterator[Piece]:
-    for line, row in group.rows[1:]:
+    for line, row in ((line, row) for line, row in group.rows if "name" in row):
         haw, ver = (int(row["haw"]) if "haw" in row else None), (number(row["ver"]) if "ver" in row else None)
         few = len(group.rows) <= 3
         yield from _pair(
@@ -147,8 +147,8 @@ FORMATS = (
         "capabilities",
         "intel-iommu/",
         pattern(
-            r"(?P<unit>[\w-]{1,24})/intel-iommu/(?P<what>cap|ecap|version)[: ] ?(?P<value>[\da-fA-Fx]{1,18}"
-            r"(?::\d{1,2})?)\b"
+            r"(?P<unit>[\w-]{1,24})/intel-iommu/(?P<what>cap|ecap|version)[: ] ?"
+            r"(?P<value>(?:0x)?[\da-fA-F]{1,16}(?::\d{1,2})?)\b"
         ),
         _singles,
         whole="\n",

@@ -27,7 +27,7 @@ SHOWN = 200  #: pieces that are printed; data has all of them
 class Piece:
     """One thing in a text.
 
-    - `line` where it begins (from 1), `count` how often it is there
+    - `line` where it begins (from 1; 0 in what has no lines), `count` how often it is there
     - `facts` names and values; `checks` labels of conditions of the specification
     - `notes` whatever else must be said: what disagrees, what is unknown, what was assumed
     - `bits` a layout and a value that a bit-field card can show
@@ -60,7 +60,8 @@ class Piece:
 
     def __repr__(self) -> str:
         times = f"  ({self.count:,} times)" if self.count > 1 else ""
-        head = f"line {self.line:<5} {self.kind}: {self.title}{times}"
+        head = f"{self.kind}: {self.title}{times}"
+        head = f"line {self.line:<5} {head}" if self.line else head
         return "\n".join([head, *(f"    {word:<9} {text}" for word, text in self.rows())])
 
     def as_data(self) -> dict[str, Any]:
@@ -156,7 +157,8 @@ class Explanation:
 def _card(piece: Piece, hide: Callable[[str], str]) -> Html:
     """One piece as HTML: a heading, and a table of words and texts."""
     times = f" ({piece.count:,} times)" if piece.count > 1 else ""
-    head = tag("summary", tag("b", piece.kind), f": {hide(piece.title)}{times} · line {piece.line}")
+    where = f" · line {piece.line}" if piece.line else ""
+    head = tag("summary", tag("b", piece.kind), f": {hide(piece.title)}{times}{where}")
     cell = "text-align:left;vertical-align:top"
     rows = (
         tag("tr", tag("th", word, style=cell), tag("td", hide(text), style=cell))

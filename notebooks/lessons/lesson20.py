@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from vtdkit.lab.exercises.exercise import Exercise
+from vtdkit.lab.exercises.exercise import Exercise, of_lesson
 from vtdkit.lab.lesson.shown import Table, table
 from vtdkit.vtd.caches.device_tlb import Endpoint
 from vtdkit.vtd.capabilities import Capabilities
@@ -453,6 +453,7 @@ FIRMWARE = _exercise(
     "Eight bytes of 0 where the register base should be. Linux validates every DRHD before it uses any.",
     pick="offset",
 )
+progress, seed = of_lesson(globals())
 
 
 def what_was_wrong() -> Table:

@@ -31,7 +31,7 @@ _RUN = """async ([within, tags, also]) => {
   const rules = Object.fromEntries(also.map((rule) => [rule, { enabled: true }]));
   const { violations } = await axe.run(within, { runOnly: { type: "tag", values: tags }, rules });
   return violations.flatMap(({ id, nodes }) => nodes.map(({ html, any, all, none }) =>
-    `${id}: ${html.slice(0, 120)} ${[...any, ...all, ...none].map(({ message }) => message).join("; ").slice(0, 160)}`));
+    `${id}: ${html.slice(0, 120)} ${[...any, ...all, ...none].map(({ message }) => message).join("; ")}`));
 }"""
 
 

@@ -14,10 +14,9 @@ import pytest
 
 from tests.lab.test_steps import dump_unmap
 from tests.views.javascript import call
-from tests.views.test_pagetables import pair
+from tests.views.test_pagetables import mapped, pair
 from tests.views.timeline_runs import contended
 from tests.views.widgetpage import WidgetPage, without_none
-from vtdkit.lab.computer import Computer
 from vtdkit.lab.scenarios.catalogue import SCENARIOS
 from vtdkit.lab.steps.schedule import record_schedule
 from vtdkit.series.catalogue import SERIES, driver_at
@@ -27,6 +26,7 @@ from vtdkit.views.shared.base import Widget
 from vtdkit.views.shared.bundle import VIEWS
 from vtdkit.views.stepper.widget import Stepper
 from vtdkit.views.timeline.widget import LockTimeline
+from vtdkit.vtd.requests import Request, sid
 
 
 @cache
@@ -35,13 +35,20 @@ def harmless() -> Any:
     return record_schedule(SCENARIOS["dump-unmap"].on(driver_at(1)), "cat*3")
 
 
+def card() -> BitFieldCard:
+    """The last entry of a walk, with what hardware answers."""
+    pc, _ = mapped()
+    walk = pc.hardware[0].unit.walk(Request(sid("00:03.0"), 0x11000))
+    return BitFieldCard(walk.steps[-1], unit=pc.hardware[0].unit, request=walk.request)
+
+
 MADE: dict[str, Callable[[], Widget]] = {
     "stepper": lambda: Stepper(dump_unmap()),
     "stepper, nothing found": lambda: Stepper(harmless()),
     "timeline": lambda: LockTimeline(contended()),
     "patch": lambda: PatchView(SERIES[1]),
     "page tables": pair,
-    "register": lambda: BitFieldCard("GCMD", 1 << 31, unit=Computer().hardware[0].unit),
+    "card": card,
 }
 
 
@@ -76,7 +83,7 @@ MODELS = {
     "stepper, nothing found": ("stepper/stepper_model.js", STEPS),
     "timeline": ("timeline/timeline_model.js", LANES),
     "page tables": ("pagetables/pagetables_rows.js", WALKS),
-    "register": ("bits/bits.js", BITS),
+    "card": ("bits/bits.js", BITS),
 }
 
 
@@ -99,6 +106,6 @@ def test_scripts_ask_in_one_way_whether_something_is_there() -> None:
 
 def test_these_widgets_do_send_none() -> None:
     """Else the test above could not fail."""
-    for name in ("stepper, nothing found", "register"):
+    for name in ("stepper, nothing found", "page tables"):
         record = MADE[name]().record
         assert without_none(record) != record

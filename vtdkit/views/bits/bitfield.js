@@ -108,11 +108,10 @@ function drawAnswers(node, record, { lines, waiting, alone }, first) {
 }
 
 function answerBox(line, glossary) {
-  const sign = !there(line.good) ? "" : line.good ? "✓" : "✗";
   return el(
     "div",
-    { class: `vtd-bf-answer ${!there(line.good) ? "" : line.good ? "vtd-good" : "vtd-bad"}` },
-    el("div", {}, sign ? el("span", { class: "vtd-mark", text: sign, "aria-hidden": "true" }) : null, explained(line.head, glossary)),
+    { class: `vtd-bf-answer ${line.good ? "vtd-good" : "vtd-bad"}` },
+    el("div", {}, el("span", { class: "vtd-mark", text: line.good ? "✓" : "✗", "aria-hidden": "true" }), explained(line.head, glossary)),
     line.detail ? el("div", { class: "vtd-soft" }, explained(line.detail, glossary)) : null,
   );
 }

@@ -14,7 +14,7 @@ from vtdkit.views.shared.sheet import Picture, Sheet, coordinate, legend, wide, 
 from .layout import WORD, BitRow, Part, bit_rows, bits_text, worth_a_line
 
 LIES, TALL, LETTERS = 18, 20, 10  # pixels: a name that lies, a box, the type of a name
-SIGNS = {True: "✓ ", False: "✗ ", None: ""}
+SIGNS = {True: "✓ ", False: "✗ "}
 
 
 def bits_still(record: Record, layout: Record, value: int, answers: Sequence[Record]) -> Picture:

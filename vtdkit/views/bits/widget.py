@@ -1,10 +1,10 @@
-"""The bit-field card: any register, table entry or descriptor, bit by bit; flip one and see what
-the hardware then answers.
+"""The bit-field card: any register, table entry or descriptor, bit by bit; of an entry that a walk used, flip
+one and see what the hardware then answers.
 
     BitFieldCard("SS-PTE", 0x1234003)
+    BitFieldCard("GCMD", 1 << 31)
     walk = unit.walk(Request(sid("00:03.0"), 0x1000))
     BitFieldCard(walk.steps[-1], unit=unit, request=walk.request)
-    BitFieldCard("GCMD", 1 << 31, unit=unit)
 
 The record has the answers for the starting value and for each single bit of it flipped, so that a page
 without a kernel answers too; for any other value Python is asked, and where there is none the card says so.
@@ -18,21 +18,19 @@ from typing import Any
 
 import traitlets
 
-from vtdkit.iommu.hardware import RemappingHardware
 from vtdkit.views.pagetables.words import WORDS
 from vtdkit.views.shared.base import Address, Widget
 from vtdkit.views.shared.bundle import module, style
 from vtdkit.views.shared.record import Record
 from vtdkit.views.shared.sheet import Picture
 from vtdkit.vtd.capabilities import Capabilities
-from vtdkit.vtd.requests import Request
-from vtdkit.vtd.tables.descriptors import DESCRIPTORS
+from vtdkit.vtd.requests import Kind, Request
 from vtdkit.vtd.tables.entries import CONTEXT_ENTRY, PASID_ENTRY, PGTT_NAMES
 from vtdkit.vtd.tables.layout import Structure
 from vtdkit.vtd.unit.unit import RemappingUnit
 from vtdkit.vtd.walk.trace import Step
 
-from .answers import Answers, DescriptorAnswers, EntryAnswers, RegisterAnswers
+from .answers import Answers
 from .records import glossary_of, layout_record
 from .still import SIGNS, bits_still
 from .words import TITLES, glossary, layouts
@@ -51,13 +49,11 @@ class BitFieldCard(Widget):
     - `what`: a `Structure`, the name of one (`layouts()` has them all), or a `Step` of a walk, which
       brings its value along
     - `value`: the value to begin with
-    - `unit`: the unit that is asked; it also says which bits are reserved. Without it, one that can do
-      all, and no answers
-    - `request`: for table entries, the DMA that is asked about; it is asked as a read and as a write
-    - `address`: where the entry stands; without it, where the walk for `request` finds an entry of this kind
+    - `unit`: says which bits are reserved; without it, one that can do all
+    - `request`: the DMA that a step of `unit` was walked for; it is asked about as a read and as a write
 
     Position: `value` (hex text), `bit` (the one under the cursor). Raises ValueError for a layout that is not
-    there, a value that is too wide, or an entry that the walk does not use.
+    there, or a value that is too wide.
     """
 
     _esm = module("bits/bitfield.js")
@@ -71,23 +67,18 @@ class BitFieldCard(Widget):
         what: Structure | Step | str,
         value: int | None = None,
         *,
-        unit: RemappingUnit | RemappingHardware | None = None,
+        unit: RemappingUnit | None = None,
         request: Request | None = None,
-        address: int | None = None,
     ) -> None:
-        unit = unit.unit if isinstance(unit, RemappingHardware) else unit
         layout = _layout(what)
-        step = what if isinstance(what, Step) else None
-        if step is None and unit and request and address is None:
-            step = _used(unit, request, layout)
-        if step is not None:
-            value = step.raw if value is None else value
-            address = step.address if address is None and step.source == "memory" else address
-        start = value or 0
+        start = value if value is not None else what.raw if isinstance(what, Step) else 0
         if not 0 <= start < 1 << layout.width:
             raise ValueError(f"{start:#x} does not fit: {layout.name} has {layout.width} bits")
         self._layout_shown, self._start = layout, start
-        self._answers = _answers(unit, layout, address, request)
+        self._answers: Answers | None = None
+        if unit and request and isinstance(what, Step) and what.source == "memory":
+            kinds: tuple[Kind, ...] = ("write",) if _interrupt(request) else ("read", "write")
+            self._answers = Answers(unit, what, [replace(request, kind=kind) for kind in kinds])
         super().__init__(_record(layout, unit, start, self._answers), value=start, bit=0)
         self.observe(self._ask, "value")
 
@@ -135,32 +126,8 @@ def _layout(what: Structure | Step | str) -> Structure:
         raise ValueError(f"there is no layout called {what!r}; there are {', '.join(layouts())}") from None
 
 
-def _used(unit: RemappingUnit, request: Request, layout: Structure) -> Step:
-    """The step of the walk for `request` that uses an entry of this kind."""
-    walk = unit.walk(request)
-    for step in walk.steps:
-        if step.structure is layout and not step.inner:
-            return step
-    kinds = ", ".join(dict.fromkeys(step.structure.name for step in walk.steps)) or "no table at all"
-    raise ValueError(f"the walk for {request!r} uses no {layout.name}; it uses {kinds}")
-
-
-def _answers(
-    unit: RemappingUnit | None, layout: Structure, address: int | None, request: Request | None
-) -> Answers | None:
-    if unit is None:
-        return None
-    name = layout.name.removesuffix("_REG")
-    name = "FRCD0" if name == "FRCD" else name
-    if name in unit.registers.names:
-        return RegisterAnswers(unit, name)
-    if layout in DESCRIPTORS:
-        return DescriptorAnswers(unit)
-    if request is None or address is None:
-        return None
-    interrupt = request.pasid is None and 0xFEE0_0000 <= request.address < 0xFEF0_0000
-    kinds = ("write",) if interrupt else ("read", "write")
-    return EntryAnswers(unit, layout, address, [replace(request, kind=kind) for kind in kinds])  # type: ignore[arg-type]
+def _interrupt(request: Request) -> bool:
+    return request.pasid is None and 0xFEE0_0000 <= request.address < 0xFEF0_0000
 
 
 def _record(layout: Structure, unit: RemappingUnit | None, start: int, answers: Answers | None) -> Record:

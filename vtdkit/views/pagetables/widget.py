@@ -123,7 +123,8 @@ class PageTableExplorer(Widget):
             {"device": name, "title": _title(sides[-1]), "sides": _unlike(first, sides)}
             for name, sides in list(self._choices.items())[1:]
         ]
-        record = {"title": _title(lead), "device": lead.device, "sides": first, "names": self._names, "more": more, "words": words}
+        record = {"title": _title(lead), "device": lead.device, "words": words}
+        record |= {"sides": first, "names": self._names, "more": more}
         place = iova if iova is not None else beside.iova if beside else lead.first or 0
         super().__init__(record, iova=place, kind=kind, device=lead.device)
 

@@ -4,7 +4,9 @@ lies on anything else.
 
 from __future__ import annotations
 
-from itertools import combinations, pairwise
+import html
+import re
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -13,9 +15,7 @@ from hypothesis import strategies as st
 from tests.views.timeline_runs import driver_run
 from vtdkit.kernel.checkers.lockdep.validator import Dependency
 from vtdkit.kernel.machine.machine import Machine
-from vtdkit.views.charts.chart import Area, Chart, Line, Text
-from vtdkit.views.charts.lockgraph import caption, lock_order_figure
-from vtdkit.views.charts.lockgraph_layout import Drawing, drawing, folded, ranks
+from vtdkit.views.charts.lockgraph import folded, lock_order_figure, outer_first
 from vtdkit.views.charts.lockgraph_order import LockOrder, lock_order
 from vtdkit.views.charts.spread import spread
 
@@ -57,7 +57,7 @@ def test_opposite_orders_are_a_circle() -> None:
 def test_a_circle_through_three_locks_is_spelled_out() -> None:
     order = lock_order(nested(("a", "b"), ("b", "c"), ("c", "a")))
     assert order.circles == (("a", "b", "c", "a"),)
-    text = " ".join(line for line, _ in caption(order, 200))
+    text = " ".join(texts(lock_order_figure(order).svg))
     assert "◆ Circle: a → b → c → a. Each thread can hold one and wait for the next: deadlock." in text
 
 
@@ -106,27 +106,25 @@ def test_a_machine_without_the_validator_is_refused() -> None:
         lock_order(Machine(cpus=1, checkers=()))
 
 
-# -- layout -------------------------------------------------------------------
+# -- the figure ---------------------------------------------------------------
 
 
-def overlaps(picture: Drawing) -> list[tuple[str, str]]:
-    found = []
-    for one, other in combinations([spot for spot in picture.spots if spot.text], 2):
-        wide, high = (one.width + other.width) / 2, (one.height + other.height) / 2
-        if abs(one.x - other.x) < wide - 1e-6 and abs(one.y - other.y) < high - 1e-6:
-            found.append((one.text, other.text))
-    return found
+def texts(svg: str) -> list[str]:
+    """Every text, a bold beginning with the rest of its line."""
+    found = re.findall(r"<text[^>]*>(?:<tspan[^>]*>([^<]*)</tspan>)?([^<]*)", svg)
+    return [html.unescape(bold + plain) for bold, plain in found]
 
 
 @pytest.mark.parametrize("version", [0, 12])
-def test_nothing_overlaps_in_the_graph_of_the_driver(version: int) -> None:
+def test_the_locks_of_the_driver_stand_beside_each_other_outer_ones_first(version: int) -> None:
     order = lock_order(driver_run(version)[0])
-    picture = drawing(order, 9 * 72)
-    assert overlaps(picture) == []
-    assert {spot.lock for spot in picture.spots if spot.lock} == set(order.locks)
-    labels = [picture.spots[arrow.label].text.replace("\n", "") for arrow in picture.arrows]
-    assert labels == [edge.taken_at for edge in order.edges]
-    assert picture.width < 9 * 72 / 0.8  # so that type of 9 points is 7 at least in a figure 9 inches wide
+    svg = lock_order_figure(order).svg
+    boxes = [tuple(map(float, box)) for box in re.findall(r'<rect x="([\d.]+)" y="1" width="([\d.]+)"', svg)]
+    assert len(boxes) == len(order.locks) > 4
+    assert all(x + across <= other for (x, across), (other, _) in pairwise(boxes))
+    assert boxes[-1][0] + boxes[-1][1] < 860
+    places = [edge.taken_at for edge in order.edges]
+    assert [text for text in texts(svg) if text in places] == places
 
 
 NAMES = st.sampled_from("abcdefg")
@@ -138,18 +136,29 @@ NAMES = st.sampled_from("abcdefg")
         st.tuples(NAMES, NAMES).filter(lambda pair: pair[0] != pair[1]), min_size=1, max_size=14, unique=True
     )
 )
-def test_any_graph_has_clear_boxes_and_arrows_that_join_the_right_ones(edges: list[tuple[str, str]]) -> None:
+def test_arrows_lead_right_except_round_a_circle_and_join_the_right_locks(
+    edges: list[tuple[str, str]],
+) -> None:
     order = lock_order([link(prev, after, "EN") for prev, after in edges])
-    picture = drawing(order)
-    assert overlaps(picture) == []
-    boxes = {spot.lock: spot for spot in picture.spots if spot.lock}
-    for arrow in picture.arrows:
-        for name, (x, y) in ((arrow.edge.prev, arrow.points[0]), (arrow.edge.next, arrow.points[-1])):
-            assert abs(abs(x - boxes[name].x) - boxes[name].width / 2) < 1e-6
-            assert abs(y - boxes[name].y) < boxes[name].height / 2
-    rank = ranks(order)
-    assert all(rank[edge.prev] < rank[edge.next] for edge in order.edges if not edge.circle)
+    places = outer_first(order)
+    assert sorted(places) == sorted(order.locks)
     assert bool(order.circles) is any(edge.circle for edge in order.edges)
+    svg = lock_order_figure(order).svg
+    lines = {
+        name: float(x) for name, x in zip(places, re.findall(r'd="M([\d.]+) \d+V\d+"', svg), strict=True)
+    }
+    heads = [float(x) for x in re.findall(r'd="M([\d.]+) 23l', svg)]
+    tails = [float(x) for x in re.findall(r'd="M([\d.]+) 23H', svg)]
+    assert [(lines[edge.prev], lines[edge.next]) for edge in order.edges] == list(
+        zip(tails, heads, strict=True)
+    )
+    for edge in order.edges:
+        assert edge.circle or places.index(edge.prev) < places.index(edge.next)
+
+
+def test_a_name_is_broken_after_a_sign() -> None:
+    assert folded("device_domain_lock", 90) == ["device_", "domain_lock"]
+    assert folded("&iommu->lock", 300) == ["&iommu->lock"]
 
 
 @settings(max_examples=200, deadline=None)
@@ -162,50 +171,26 @@ def test_spread_keeps_the_order_and_the_distance(given: list[tuple[float, float]
     assert sum(placed) == pytest.approx(sum(wanted), abs=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("text", "lines"),
-    [
-        ("domain_update_device_node:39", "domain_update_\ndevice_node:39"),
-        ("take:5", "take:5"),
-        ("f" * 20, "f" * 20),
-    ],
-)
-def test_a_long_label_is_broken_near_its_middle(text: str, lines: str) -> None:
-    assert folded(text) == lines
-
-
 def test_spread_leaves_alone_what_has_room() -> None:
     assert spread([0.0, 50.0, 51.0], [10.0, 10.0, 10.0]) == [0.0, 45.5, 55.5]
 
 
-# -- the figure ---------------------------------------------------------------
-
-
-def texts(chart: Chart) -> list[str]:
-    return [shape.words for shape in chart.shapes if isinstance(shape, Text)]
-
-
 def test_the_figure_names_locks_places_and_the_circle_in_words() -> None:
-    chart = lock_order_figure(nested(("a", "b"), ("b", "a")), title="Two locks", width=6)
-    shown = texts(chart)
+    figure = lock_order_figure(nested(("a", "b"), ("b", "a")), title="Two locks")
+    shown = texts(figure.svg)
     assert {"Two locks", "a", "b"} <= set(shown)
-    assert sum(text.startswith("◆ take") for text in shown) == 2
+    assert shown.count("◆ take") == 2
     assert any(text.startswith("◆ Circle: ") for text in shown)
-    assert chart.width == 6 * 72
+    assert figure.label.startswith("Two locks: b under a in take;")
+    assert figure.label.endswith("circle a to b to a.")
 
 
 def test_a_circle_has_a_second_sign_besides_its_colour() -> None:
-    chart = lock_order_figure(nested(("c", "d"), ("a", "b"), ("b", "a")))
-    lines = [shape for shape in chart.shapes if isinstance(shape, Line)]
-    assert sorted((not line.dash, line.width) for line in lines) == [(False, 2.4), (False, 2.4), (True, 1.1)]
-    assert sum(isinstance(shape, Area) for shape in chart.shapes) == 3  # a head each
+    svg = lock_order_figure(nested(("c", "d"), ("a", "b"), ("b", "a"))).svg
+    assert svg.count('stroke-dasharray="7 4"') == 2
+    assert texts(svg).count("◆ take") == 2
+    assert texts(svg).count("take") == 1
 
 
 def test_without_edges_the_figure_says_so() -> None:
-    assert texts(lock_order_figure(nested(("a",)))) == ["No lock was taken while another was held."]
-
-
-def test_the_figure_is_told_to_whoever_cannot_see_it() -> None:
-    told = lock_order_figure(nested(("a", "b"), ("b", "a")), title="Two locks").label
-    assert told.startswith("Two locks: b under a in take;")
-    assert told.endswith("circle a to b to a.")
+    assert texts(lock_order_figure(nested(("a",))).svg) == ["No lock was taken while another was held."]

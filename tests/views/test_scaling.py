@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vtdkit.views.charts.chart import Chart, Text
-from vtdkit.views.charts.scaling import TYPE, ScalingPoint, scaling_figure
+from vtdkit.lab.scaling import ScalingPoint
+from vtdkit.views.charts.scaling import scaling_figure
 from vtdkit.views.charts.scaling_lines import doublings, ideal, rate_text, scaling_lines
 
+
+def point(version: Any, cpus: int, rate: float, waiting: float = 0.0) -> ScalingPoint:
+    return ScalingPoint(version, cpus, rate, waiting, 0.0, ())
+
+
 POINTS = [
-    ScalingPoint(0, 4, 700_000.0, 0.55),
-    ScalingPoint(0, 1, 400_000.0),
-    ScalingPoint(0, 2, 600_000.0, 0.3),
-    ScalingPoint(12, 1, 500_000.0),
-    ScalingPoint(12, 2, 990_000.0, 0.01),
-    ScalingPoint(12, 4, 1_900_000.0, 0.02),
+    point(0, 4, 700_000.0, 0.55),
+    point(0, 1, 400_000.0),
+    point(0, 2, 600_000.0, 0.3),
+    point(12, 1, 500_000.0),
+    point(12, 2, 990_000.0, 0.01),
+    point(12, 4, 1_900_000.0, 0.02),
 ]
 
 
@@ -38,25 +45,18 @@ def test_the_ideal_is_the_best_single_cpu_times_their_number() -> None:
 
 
 def test_without_a_single_cpu_the_ideal_starts_at_the_fewest() -> None:
-    assert (
-        ideal(
-            scaling_lines(
-                [ScalingPoint("x", 2, 10.0), ScalingPoint("x", 8, 20.0), ScalingPoint("y", 4, 99.0)]
-            )
-        )(8)
-        == 40
-    )
+    assert ideal(scaling_lines([point("x", 2, 10.0), point("x", 8, 20.0), point("y", 4, 99.0)]))(8) == 40
 
 
 @pytest.mark.parametrize(
     ("points", "complaint"),
     [
         ([], "no measurements"),
-        ([ScalingPoint(0, 0, 1.0)], "version 0 was measured with 0 CPUs"),
-        ([ScalingPoint(0, 1, 0.0)], r"0\.0 a second is no throughput"),
-        ([ScalingPoint(0, 1, float("nan"))], "nan a second is no throughput"),
-        ([ScalingPoint(0, 1, 1.0, 1.5)], r"0 to 1, not 1\.5"),
-        ([ScalingPoint(0, 1, 1.0), ScalingPoint(0, 1, 2.0)], "two measurements with 1 CPUs"),
+        ([point(0, 0, 1.0)], "version 0 was measured with 0 CPUs"),
+        ([point(0, 1, 0.0)], r"0\.0 a second is no throughput"),
+        ([point(0, 1, float("nan"))], "nan a second is no throughput"),
+        ([point(0, 1, 1.0, 1.5)], r"0 to 1, not 1\.5"),
+        ([point(0, 1, 1.0), point(0, 1, 2.0)], "two measurements with 1 CPUs"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused_with_the_reason(points: list[ScalingPoint], complaint: str) -> None:
@@ -87,39 +87,59 @@ def test_ticks_begin_at_or_below_the_lowest_and_are_few(low: float, times: float
     assert all(factor.is_integer() and int(factor) & (int(factor) - 1) == 0 for factor in factors)
 
 
-def words(chart: Chart) -> list[Text]:
-    return [shape for shape in chart.shapes if isinstance(shape, Text)]
+def texts(svg: str) -> list[tuple[float, float, str]]:
+    """Every text with its place."""
+    found = re.findall(r'<text x="([\d.]+)" y="([\d.]+)"[^>]*>(?:<tspan[^>]*>)?([^<]*)', svg)
+    return [(float(x), float(y), text) for x, y, text in found]
 
 
-def test_the_figure_has_names_at_the_ends_and_no_legend() -> None:
-    chart = scaling_figure(POINTS, names={0: "before", 12: "after"}, what="unmaps", title="T")
-    shown = [text.words for text in words(chart)]
-    assert {shown.count(name) for name in ("before", "after")} == {2}
-    assert {"T", "unmaps per second", "ideal: each CPU as fast as one alone", "25 %"} <= set(shown)
-    ends = [text for text in words(chart) if text.words in ("before", "after")]
-    assert all(0 < text.x < chart.width - 4 * len(text.words) for text in ends)
+def test_the_figure_has_names_at_the_ends_of_both_charts() -> None:
+    svg = scaling_figure(POINTS, names={0: "before", 12: "after"}, what="unmaps", title="T").svg
+    said = [text for *_, text in texts(svg)]
+    assert said[0] == "T"
+    assert "unmaps per second" in said
+    assert "ideal: each CPU as fast as one alone" in said
+    for name in ("before", "after"):
+        assert said.count(name) == 2
+    for tick in ("1", "2", "4", "400 thousand", "75 %"):
+        assert tick in said
+    wide = {x for x, _, text in texts(svg) if text == "before"}
+    assert min(wide) < 430 < max(wide)
+
+
+def test_lines_stand_where_their_values_are() -> None:
+    """One doubling of the rate is as high as any other, and the better line is above."""
+    svg = scaling_figure([point("x", cpus, 100_000.0 * cpus) for cpus in (1, 2, 4)]).svg
+    line = next(d for d in re.findall(r'<path d="(M[^"]*)"[^>]*stroke-width="2"', svg))
+    places = [tuple(map(float, pair.split())) for pair in line[1:].split("L")]
+    (x0, y0), (x1, y1), (x2, y2) = places
+    assert (x1 - x0, y1 - y0) == (pytest.approx(x2 - x1, abs=0.2), pytest.approx(y2 - y1, abs=0.2))
+    assert y0 > y1 > y2
 
 
 def test_names_of_lines_that_end_together_do_not_overlap() -> None:
-    points = [ScalingPoint(f"version {i}", cpus, 1000.0 + i) for i in range(5) for cpus in (1, 2)]
-    names = [text for text in words(scaling_figure(points)) if text.words.startswith("version")]
-    assert len(names) == 10
-    for panel in (names[:5], names[5:]):
-        heights = sorted(text.y for text in panel)
-        assert all(other - one >= TYPE for one, other in pairwise(heights))
+    points = [point(f"version {i}", cpus, 1000.0 + i) for i in range(5) for cpus in (1, 2)]
+    found = [(x, y) for x, y, text in texts(scaling_figure(points).svg) if text.startswith("version")]
+    for side in (True, False):
+        levels = sorted(y for x, y in found if (x < 430) is side)
+        assert len(levels) == 5
+        assert all(other - one >= 14.9 for one, other in pairwise(levels))
 
 
-def test_everything_stands_on_the_paper() -> None:
-    chart = scaling_figure(POINTS, title="T")
-    assert all(0 <= text.x <= chart.width and 5 <= text.y <= chart.height - 5 for text in words(chart))
+def test_each_line_has_a_marker_of_its_own() -> None:
+    points = [point(f"version {i}", cpus, 1000.0 * (i + 1)) for i in range(7) for cpus in (1, 2)]
+    marks = re.findall(r'd="M[\d.]+ [\d.]+(m[^M"]*)', scaling_figure(points).svg)
+    assert len(set(marks)) == 7
 
 
 def test_one_measurement_alone_can_be_drawn() -> None:
-    assert "x" in [text.words for text in words(scaling_figure([ScalingPoint("x", 1, 5.0)]))]
+    assert "x: 5 with 1 CPUs" in scaling_figure([point("x", 1, 5.0)]).svg
 
 
-def test_the_figure_is_told_to_whoever_cannot_see_it() -> None:
-    assert scaling_figure(POINTS, title="T").label == (
+def test_the_figure_is_told_to_whoever_cannot_see_it_and_is_small() -> None:
+    figure = scaling_figure(POINTS, title="T")
+    assert len(figure.svg) < 8000
+    assert figure.label == (
         "T: operations per second. 0: 400 thousand with 1 CPUs, 700 thousand with 4, where 55% of the time "
         "is waiting; 12: 500 thousand with 1 CPUs, 1.9 million with 4, where 2% of the time is waiting."
     )

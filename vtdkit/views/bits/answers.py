@@ -30,7 +30,7 @@ class Answers:
         self.step, self.requests = step, requests
 
     def ask(self, value: int) -> list[Record]:
-        """For each request whether it is let through (`good`), a sentence (`head`), and why not (`detail`)."""
+        """For each request whether it gets through (`good`), a sentence (`head`), and why not (`detail`)."""
         memory: Snapshot = self.unit.memory  # type: ignore[assignment]
         for at in range(0, self.step.structure.width, 64):
             memory.put(self.step.address + at // 8, value >> at & _WORD)

@@ -1,8 +1,8 @@
-"""Figures that do not move: the lock-order graph, throughput against CPUs.
+"""Charts, which do not move: the order of locks, throughput against CPUs.
 
-`lockgraph_order` is the graph, `lockgraph_layout` where its boxes and arrows go, `lockgraph` the figure;
-`scaling_lines` has the lines and ticks that `scaling` draws. `chart` draws shapes, by matplotlib or in SVG;
-`spread` keeps names apart.
+`lockgraph_order` is the graph and `lockgraph` draws it; `scaling_lines` has the lines and ticks that
+`scaling` draws, and `spread` keeps their names apart. Both are stills. `paper` makes matplotlib's figures show
+themselves.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ from vtdkit.face import face
 __getattr__, __dir__, __all__ = face(
     __name__,
     {
-        "chart": "Chart",
         "lockgraph": "lock_order_figure",
-        "scaling": "scaling_figure ScalingPoint",
+        "scaling": "scaling_figure",
     },
 )

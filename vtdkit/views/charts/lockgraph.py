@@ -1,105 +1,114 @@
-"""The lock-order graph as a figure: `lock_order_figure(machine)`.
+"""The order in which locks are taken, as a picture: `lock_order_figure(machine)`.
 
-A box is a lock class. An arrow leads from a lock that was held to one that was taken meanwhile, and names
-the place where that happened. Arrows that go round in a circle are thick, dashed and red, and the circle
-is spelled out below.
+    &iommu->lock      device_domain_lock
+         |   domain_update_…  |
+         |------------------->|
+
+Each lock is an upright line under its name, those taken first further left. Each arrow, in a row of its own,
+leads from a lock that was held to one that was taken meanwhile, and names the function where that happened.
+Arrows that go round in a circle are thick, dashed and red, and the circle is spelled out below.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from textwrap import wrap
+import re
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from vtdkit.views.shared.html import Html, tag
 from vtdkit.views.shared.palette import HUES, PAPER
+from vtdkit.views.shared.sheet import Picture, Sheet, coordinate, wide, written
 
-from .chart import Area, Box, Chart, Line, Shape, Text
-from .lockgraph_layout import SIZE, SMALL, Arrow, Drawing, Spot, drawing
-from .lockgraph_order import LockOrder, lock_order
+from .lockgraph_order import LockEdge, LockOrder, lock_order
 
-MARGIN = 10.0  # points
-PITCH = 13.0
-HEAD = 6.0  # an arrow's head
-WRAP = 0.55  # width of a letter of the caption, in heights of the type
+ROW, LINE, TYPE = 30, 15, 12  # pixels: a row, a line of a name, type
+WIDEST = 250  # from one lock to the next
+RED = HUES["red"].light
 
 
-def lock_order_figure(source: Any, *, around: str = "", width: float = 9.0, title: str = "") -> Chart:
-    """A chart at most `width` inches wide of the order in which locks were taken.
+def lock_order_figure(source: Any, *, around: str = "", title: str = "") -> Picture:
+    """The order of a machine's locks, of its `lockdep`, of lockdep's records, or a `LockOrder`.
 
-    `source` is a machine, its `lockdep`, lockdep's records, or a `LockOrder`. `around` shows
-    only the edges of that lock (and circles). Raises ValueError for a machine without the validator, or a
-    lock that it does not know.
+    `around` shows only the arrows of that lock (and circles). Raises ValueError for a machine without the
+    validator, or a lock that it does not know.
     """
     order = source if isinstance(source, LockOrder) else lock_order(source, around)
-    picture = drawing(order, width * 72 - 2 * MARGIN)
-    words = caption(order, int(width * 72 / (SMALL * WRAP)))
-    top, bottom = (22.0 if title else 6.0), PITCH * len(words) + 14
-    scale = min(1.0, (width * 72 - 2 * MARGIN) / max(picture.width, 1.0))
-    high = picture.height * scale + top + bottom
-    shapes = [*_graph(picture, scale, top, {lock for circle in order.circles for lock in circle})]
+    sheet = Sheet(f"{title or 'The order in which locks are taken'}: {spoken(order)}")
     if title:
-        shapes.append(Text(MARGIN, 10, title, 10, bold=True))
-    for number, (line, bold) in enumerate(words):
-        ink = HUES["red"].light if bold else PAPER["soft"]
-        shapes.append(Text(MARGIN, high - bottom + 16 + PITCH * number, line, SMALL, ink, bold=bold))
-    label = f"{title or 'the order in which locks are taken'}: {spoken(order)}"
-    return Chart(label, width * 72, high, tuple(shapes))
+        sheet.heading(title)
+    if not order.edges:
+        sheet.text("No lock was taken while another was held.")
+        return sheet.picture()
+    _ladder(sheet, order)
+    says = "An arrow leads from a lock that was held to one that was taken meanwhile; on it stands where."
+    sheet.text(says + ("" if order.circles else " There is no circle."), size=TYPE, ink="soft")
+    for circle in order.circles:
+        text = "Each thread can hold one and wait for the next: deadlock."
+        sheet.text(text, lead=f"◆ Circle: {' → '.join(circle)}.")
+    return sheet.picture()
 
 
 def spoken(order: LockOrder) -> str:
-    """The graph in words."""
+    """The picture in words."""
     under = "; ".join(f"{edge.next} under {edge.prev} in {edge.taken_at}" for edge in order.edges)
     circles = "; ".join(f"circle {' to '.join(circle)}" for circle in order.circles)
     return f"{under or 'no lock was taken while another was held'}. {circles or 'No circle'}."
 
 
-def caption(order: LockOrder, letters: int) -> list[tuple[str, bool]]:
-    """What stands below the graph, in lines of at most so many letters; and which lines
-    are about a circle.
-    """
-    if not order.edges:
-        return [("No lock was taken while another was held.", False)]
-    says = "An arrow leads from a lock that was held to one that was taken meanwhile; on it stands where."
-    lines = [
-        (line, False) for line in wrap(says + ("" if order.circles else " There is no circle."), letters)
-    ]
-    for circle in order.circles:
-        text = f"◆ Circle: {' → '.join(circle)}. Each thread can hold one and wait for the next: deadlock."
-        lines += [(line, True) for line in wrap(text, letters * 6 // 7)]
+def outer_first(order: LockOrder) -> list[str]:
+    """The locks, each after those it was taken under; arrows of circles do not count."""
+    rank = dict.fromkeys(order.locks, 0)
+    for _ in order.locks:
+        for edge in order.edges:
+            if not edge.circle:
+                rank[edge.next] = max(rank[edge.next], rank[edge.prev] + 1)
+    return sorted(order.locks, key=lambda lock: rank[lock])
+
+
+def folded(name: str, room: float) -> list[str]:
+    """A name in lines that take `room` at the most, broken after a sign."""
+    lines = [""]
+    for part in re.split(r"(?<=[_>.])", name):
+        if lines[-1] and wide(lines[-1] + part, TYPE) > room:
+            lines.append("")
+        lines[-1] += part
     return lines
 
 
-def _graph(picture: Drawing, scale: float, top: float, circled: set[str]) -> Iterator[Shape]:
-    """Arrows, on them boxes and labels."""
-
-    def at(x: float, y: float) -> tuple[float, float]:
-        return MARGIN + x * scale, top + y * scale
-
-    for arrow in picture.arrows:
-        yield from _arrow(arrow, tuple(at(*point) for point in arrow.points))
-    marked = {arrow.label for arrow in picture.arrows if arrow.edge.circle}
-    for number, spot in enumerate(picture.spots):
-        if spot.text:
-            yield from _spot(spot, at(spot.x, spot.y), scale, spot.lock in circled or number in marked)
-
-
-def _spot(spot: Spot, at: tuple[float, float], scale: float, marked: bool) -> Iterator[Shape]:
-    x, y = at
-    red = HUES["red"].light
-    if not spot.lock:
-        words, ink = (f"◆ {spot.text}", red) if marked else (spot.text, PAPER["soft"])
-        yield Text(x, y, words, SMALL * scale, ink, "middle", bold=marked, ground=True)
-        return
-    wide, high = spot.width * scale, spot.height * scale
-    look = (red, 2.2) if marked else (HUES["blue"].light, 1.2)
-    yield Box(x - wide / 2, y - high / 2, wide, high, *look)
-    yield Text(x, y, spot.lock, SIZE * scale, anchor="middle", mono=True)
+def _ladder(sheet: Sheet, order: LockOrder) -> None:
+    locks = outer_first(order)
+    pitch = min(sheet.inside / len(locks), WIDEST)
+    names = [folded(lock, pitch - 22) for lock in locks]
+    middle = {lock: pitch * (number + 0.5) for number, lock in enumerate(locks)}
+    circled = {lock for circle in order.circles for lock in circle}
+    tall = LINE * max(map(len, names)) + 8
+    foot = tall + ROW * len(order.edges) + 6
+    for lock, lines in zip(locks, names, strict=True):
+        sheet.draw(0, *_lock(lines, middle[lock], tall, foot, RED if lock in circled else HUES["blue"].light))
+    sheet.draw(tall)
+    for edge in order.edges:
+        sheet.draw(ROW, *_arrow(edge, middle[edge.prev], middle[edge.next], sheet.inside))
+    sheet.space(12)
 
 
-def _arrow(arrow: Arrow, points: tuple[tuple[float, float], ...]) -> Iterator[Shape]:
-    """Flat where it passes a label, an S between columns; the head at the end."""
-    ink, line, dash = (HUES["red"].light, 2.4, (9.6, 3.8)) if arrow.edge.circle else (PAPER["line"], 1.1, ())
-    x, y = points[-1]
-    back = HEAD if x >= points[-2][0] else -HEAD  # it arrives level, from that side
-    yield Line((*points[:-1], (x - back, y)), ink, line, dash, flat=True)
-    yield Area(((x, y), (x - back, y - HEAD / 2), (x - back, y + HEAD / 2)), ink)
+def _lock(lines: Sequence[str], x: float, tall: float, foot: float, hue: str) -> Iterator[Html]:
+    across = max(wide(line, TYPE) for line in lines) + 14
+    place = {"x": coordinate(x - across / 2), "y": 1, "width": coordinate(across), "height": tall - 2}
+    yield tag("path", d=f"M{coordinate(x)} {tall}V{foot}", stroke=hue, stroke_width=1.5)
+    yield tag("rect", **place, rx=4, fill=PAPER["tint"], stroke=hue, stroke_width=1.5)
+    top = (tall - LINE * len(lines)) / 2 + 11
+    for number, line in enumerate(lines):
+        yield written(x, top + LINE * number, line, size=TYPE, anchor="middle")
+
+
+def _arrow(edge: LockEdge, start: float, end: float, width: float) -> Iterator[Html]:
+    """A line with its head at `end`, and above its middle where the second lock was taken."""
+    way, hue = (1 if end > start else -1), RED if edge.circle else PAPER["ink"]
+    pen = {"stroke_width": 2.5, "stroke_dasharray": "7 4"} if edge.circle else {"stroke_width": 1.3}
+    yield tag("path", d=f"M{coordinate(start)} 23H{coordinate(end - 8 * way)}", stroke=hue, **pen)
+    yield tag("path", d=f"M{coordinate(end)} 23l{-10 * way} -5v10z", fill=hue)
+    text = f"◆ {edge.taken_at}" if edge.circle else edge.taken_at
+    room = wide(text, TYPE)
+    x = min(max((start + end - room) / 2, 0), width - room)
+    yield tag("rect", x=coordinate(x - 3), y=3, width=coordinate(room + 6), height=15, fill=PAPER["paper"])
+    yield written(x + room / 2, 15, text, size=TYPE, anchor="middle", ink="warning" if edge.circle else "ink")

@@ -1,4 +1,4 @@
-"""Throughput and waiting against the number of CPUs: `scaling_figure(points)`.
+"""Throughput and waiting against the number of CPUs, as a picture: `scaling_figure(points)`.
 
 Each line has its name at its end, its own marker and its own colour. Both axes of throughput double from tick
 to tick: a line along the dashed one is perfect scaling, a level one means that more CPUs bring nothing, a
@@ -12,55 +12,99 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from vtdkit.lab.scaling import ScalingPoint
+from vtdkit.views.shared.html import Html, tag
 from vtdkit.views.shared.palette import HUES, PAPER
-from vtdkit.views.shared.sheet import wide
+from vtdkit.views.shared.sheet import Picture, Sheet, coordinate, wide, written
 
-from .chart import Area, Chart, Line, Shape, Text
-from .scaling_lines import Line as Measurements
-from .scaling_lines import Measured, ScalingPoint, doublings, ideal, rate_text, scaling_lines
+from .scaling_lines import Line, doublings, ideal, rate_text, scaling_lines
 from .spread import spread
 
-__all__ = ["ScalingPoint", "scaling_figure"]
 ORDER = ("red", "blue", "green", "orange", "purple", "sky", "yellow")
-TALL = 259.0  # points
-TYPE = 8.5
-#: the corners of a marker, for one 6 points wide; a line's number chooses
-MARKERS: tuple[tuple[tuple[float, float], ...], ...] = (
-    tuple((2.9 * math.cos(i * math.pi / 8), 2.9 * math.sin(i * math.pi / 8)) for i in range(16)),
-    ((-2.6, -2.6), (2.6, -2.6), (2.6, 2.6), (-2.6, 2.6)),
-    ((0, -3.6), (3.6, 0), (0, 3.6), (-3.6, 0)),
-    ((0, -3.2), (3.2, 2.8), (-3.2, 2.8)),
-    ((0, 3.2), (3.2, -2.8), (-3.2, -2.8)),
+MARKERS = (
+    "m-4 0a4 4 0 1 0 8 0a4 4 0 1 0-8 0",
+    "m-4 -4h8v8h-8z",
+    "m0 -6l6 6l-6 6l-6-6z",
+    "m-5 -4h10l-5 9z",
+    "m-5 4h10l-5 -9z",
+    "m-2 -5h4v3h3v4h-3v3h-4v-3h-3v-4h3z",
+    "m-5 -5l5 3l5-3l-3 5l3 5l-5-3l-5 3l3-5z",
 )
+TALL, HEAD, FOOT, TYPE = 280, 26, 38, 12  # pixels: the curves, above them, below them; type
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One of the two charts: where it is, what it is called, its scale (a value's part of the height, from
+    below), and the ticks of that.
+    """
+
+    left: float
+    right: float
+    title: str
+    part: Callable[[float], float]
+    ticks: Sequence[tuple[float, str]]
+
+    def x(self, cpus: int, counts: Sequence[int]) -> float:
+        """CPUs double from tick to tick."""
+        span = math.log2(counts[-1] / counts[0]) or 1
+        return self.left + math.log2(cpus / counts[0]) / span * (self.right - self.left)
+
+    def y(self, value: float) -> float:
+        return HEAD + TALL * (1 - self.part(value))
 
 
 def scaling_figure(
-    points: Iterable[Measured],
+    points: Iterable[ScalingPoint],
     *,
     names: Mapping[Any, str] | None = None,
     what: str = "operations",
     title: str = "",
-    width: float = 9.0,
-) -> Chart:
-    """A chart `width` inches wide: throughput on the left, the share of time spent waiting for locks on the
-    right.
+) -> Picture:
+    """Throughput on the left, the share of time spent waiting for locks on the right.
 
-    `points` are `ScalingPoint` records or others with the same fields; `names` what versions are called;
-    `what` is counted. Raises ValueError for points that cannot be drawn.
+    `points` are what `scaling` measured; `names` what versions are called; `what` is counted. Raises
+    ValueError for points that cannot be drawn.
     """
     lines = scaling_lines(points, names)
-    top = 44.0 if title else 24.0
-    across, label = width * 72, max(wide(line.name, TYPE) for line in lines) + 14
-    half = across * 0.53
-    left = _Panel(lines, (62.0, half - label), (top, top + TALL - 58))
-    right = _Panel(lines, (half + 40, across - label), (top, top + TALL - 58))
-    shapes = [*_throughput(left, what), *_waiting(right)]
+    counts = sorted({cpus for line in lines for cpus in line.cpus})
+    best = ideal(lines)
+    rates = [rate for line in lines for rate in line.rates]
+    most = max(*rates, best(counts[-1])) * 1.2
+    ticks = [(tick, rate_text(tick)) for tick in doublings(min(rates), most)]
+    low, beside = ticks[0][0], max(wide(line.name, TYPE) for line in lines) + 18
+    sheet = Sheet(spoken(lines, what, title))
     if title:
-        shapes.append(Text(6, 11, title, 11, bold=True))
-    return Chart(spoken(lines, what, title), across, top + TALL - 24, tuple(shapes))
+        sheet.heading(title)
+    middle = sheet.inside * 0.56
+    left = Panel(
+        max(wide(text, TYPE) for _, text in ticks) + 8,
+        middle - beside,
+        f"{what} per second",
+        lambda rate: math.log(rate / low) / math.log(most / low),
+        ticks,
+    )
+    quarters = [(part / 4, f"{part * 25} %") for part in range(5)]
+    right = Panel(middle + 60, sheet.inside - beside, "CPU time spent waiting for locks", float, quarters)
+    ends = [(left.x(cpus, counts), left.y(best(cpus))) for cpus in (counts[0], counts[-1])]
+    sheet.draw(
+        HEAD + TALL + FOOT,
+        tag("path", d=_path(ends), stroke=PAPER["line"], stroke_dasharray="6 4"),
+        written(
+            ends[1][0],
+            ends[1][1] - 6,
+            "ideal: each CPU as fast as one alone",
+            size=11,
+            ink="soft",
+            anchor="end",
+        ),
+        *_chart(left, lines, [line.rates for line in lines], counts),
+        *_chart(right, lines, [line.waits for line in lines], counts),
+    )
+    return sheet.picture()
 
 
-def spoken(lines: Sequence[Measurements], what: str, title: str) -> str:
+def spoken(lines: Sequence[Line], what: str, title: str) -> str:
     """The lines in words: where each begins and ends."""
     parts = [
         f"{line.name}: {rate_text(line.rates[0])} with {line.cpus[0]} CPUs, {rate_text(line.rates[-1])} with "
@@ -71,80 +115,39 @@ def spoken(lines: Sequence[Measurements], what: str, title: str) -> str:
     return f"{f'{title}: ' if title else ''}{what} per second. {'; '.join(parts)}."
 
 
-@dataclass(frozen=True)
-class _Panel:
-    """One of the two drawings: its lines, and where its corners are."""
-
-    lines: Sequence[Measurements]
-    across: tuple[float, float]
-    down: tuple[float, float]
-
-    @property
-    def counts(self) -> list[int]:
-        """The numbers of CPUs that were measured."""
-        return sorted({cpus for line in self.lines for cpus in line.cpus})
-
-    def x(self, cpus: int) -> float:
-        """Where a number of CPUs stands: each doubling is as wide as the next."""
-        first, last = self.counts[0], self.counts[-1]
-        share = math.log2(cpus / first) / math.log2(last / first) if last > first else 0.5
-        return self.across[0] + 8 + share * (self.across[1] - self.across[0] - 16)
-
-    def y(self, share: float) -> float:
-        """Where a height stands, 0 at the bottom and 1 at the top."""
-        return self.down[1] - share * (self.down[1] - self.down[0])
-
-    def frame(self, heading: str, ticks: Iterable[tuple[float, str]]) -> Iterator[Shape]:
-        """Heading, scales and the lines that go across."""
-        (left, right), bottom = self.across, self.down[1]
-        yield Text(left - 4, self.down[0] - 13, heading, 10)
-        for share, words in ticks:
-            yield Line(((left, self.y(share)), (right, self.y(share))), PAPER["faint"], 0.6)
-            yield Text(left - 5, self.y(share), words, TYPE, anchor="end")
-        yield Line(((left, bottom), (right, bottom)), PAPER["ink"], 0.8)
-        yield from (
-            Text(self.x(count), bottom + 9, str(count), TYPE, anchor="middle") for count in self.counts
+def _chart(
+    panel: Panel, lines: Sequence[Line], values: Sequence[Sequence[float]], counts: Sequence[int]
+) -> Iterator[Html]:
+    yield written(panel.left, 14, panel.title)
+    for value, text in panel.ticks:
+        y = coordinate(panel.y(value))
+        yield tag("path", d=f"M{coordinate(panel.left)} {y}H{coordinate(panel.right)}", stroke=PAPER["faint"])
+        yield written(panel.left - 8, panel.y(value) + 4, text, size=TYPE, anchor="end")
+    for count in counts:
+        yield written(panel.x(count, counts), HEAD + TALL + 20, str(count), size=TYPE, anchor="middle")
+    yield written((panel.left + panel.right) / 2, HEAD + TALL + 35, "CPUs", size=TYPE, anchor="middle")
+    ends = []
+    for number, (line, found) in enumerate(zip(lines, values, strict=True)):
+        hue = HUES[ORDER[number % len(ORDER)]].light
+        places = [
+            (panel.x(cpus, counts), panel.y(value)) for cpus, value in zip(line.cpus, found, strict=True)
+        ]
+        marks = "".join(
+            f"M{coordinate(x)} {coordinate(y)}{MARKERS[number % len(MARKERS)]}" for x, y in places
         )
-        yield Text((left + right) / 2, bottom + 23, "CPUs", TYPE + 0.5, anchor="middle")
-
-    def curves(self, shares: Sequence[Sequence[float]]) -> Iterator[Shape]:
-        """Each line with its markers, and its name at its end, moved up or down where two would overlap."""
-        ends = [self.y(line[-1]) for line in shares]
-        order = sorted(range(len(ends)), key=lambda i: ends[i])
-        places = dict(zip(order, spread([ends[i] for i in order], [TYPE + 4.0] * len(order)), strict=True))
-        for number, (line, heights) in enumerate(zip(self.lines, shares, strict=True)):
-            hue = HUES[ORDER[number % len(ORDER)]].light
-            points = tuple(
-                (self.x(cpus), self.y(share)) for cpus, share in zip(line.cpus, heights, strict=True)
-            )
-            yield Line(points, hue, 1.8)
-            marker = MARKERS[number % len(MARKERS)]
-            yield from (Area(tuple((x + dx, y + dy) for dx, dy in marker), hue) for x, y in points)
-            (x, y), name_at = points[-1], (self.across[1] + 6, places[number])
-            yield Line(((x + 3, y), (name_at[0] - 1, name_at[1])), hue, 0.8)
-            yield Text(*name_at, line.name, TYPE)
+        yield tag("path", d=_path(places), stroke=hue, stroke_width=2, fill="none")
+        yield tag("path", d=marks, fill=hue)
+        ends.append((*places[-1], line.name, hue))
+    yield from _names(sorted(ends, key=lambda end: end[1]))
 
 
-def _throughput(panel: _Panel, what: str) -> Iterator[Shape]:
-    best = ideal(panel.lines)
-    first, last = panel.counts[0], panel.counts[-1]
-    rates = [rate for line in panel.lines for rate in line.rates]
-    most = max(*rates, best(last))
-    ticks = doublings(min(rates), most)
-    share = _logarithmic(ticks[0] / 1.1, most * 1.35)
-    yield from panel.frame(f"{what} per second", [(share(tick), rate_text(tick)) for tick in ticks])
-    ends = (panel.x(first), panel.y(share(best(first)))), (panel.x(last), panel.y(share(best(last))))
-    yield Line(ends, PAPER["line"], 1, (4, 2))
-    words = "ideal: each CPU as fast as one alone"
-    yield Text(panel.across[1], ends[1][1] - 8, words, TYPE - 1, PAPER["soft"], "end")
-    yield from panel.curves([[share(rate) for rate in line.rates] for line in panel.lines])
+def _names(ends: Sequence[tuple[float, float, str, str]]) -> Iterator[Html]:
+    """Beside the last markers, moved up or down where two would overlap."""
+    levels = spread([y for _, y, _, _ in ends], [TYPE + 3.0] * len(ends))
+    for (x, y, name, hue), level in zip(ends, levels, strict=True):
+        yield tag("path", d=_path([(x + 6, y), (x + 13, level)]), stroke=hue)
+        yield written(x + 16, level + 4, name, size=TYPE)
 
 
-def _logarithmic(low: float, high: float) -> Callable[[float], float]:
-    return lambda value: math.log(value / low) / math.log(high / low)
-
-
-def _waiting(panel: _Panel) -> Iterator[Shape]:
-    ticks = [(part / 4, f"{part * 25} %") for part in range(5)]
-    yield from panel.frame("CPU time spent waiting for locks", ticks)
-    yield from panel.curves([line.waits for line in panel.lines])
+def _path(places: Iterable[tuple[float, float]]) -> str:
+    return "M" + "L".join(f"{coordinate(x)} {coordinate(y)}" for x, y in places)

@@ -7,31 +7,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-
-class Measured(Protocol):
-    """One measurement, as `ScalingPoint` has it; any record with these fields will do."""
-
-    @property
-    def version(self) -> Any: ...
-    @property
-    def cpus(self) -> int: ...
-    @property
-    def ops_per_second(self) -> float: ...
-    @property
-    def wait_share(self) -> float: ...
-
-
-@dataclass(frozen=True, slots=True)
-class ScalingPoint:
-    """One measurement: which version of the driver, on how many CPUs, how much it did in a second of virtual
-    time, and which part of all CPU time was waiting for locks (0 to 1)."""
-
-    version: Any
-    cpus: int
-    ops_per_second: float
-    wait_share: float = 0.0
+from vtdkit.lab.scaling import ScalingPoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +22,12 @@ class Line:
     waits: tuple[float, ...]
 
 
-def scaling_lines(points: Iterable[Measured], names: Mapping[Any, str] | None = None) -> tuple[Line, ...]:
+def scaling_lines(points: Iterable[ScalingPoint], names: Mapping[Any, str] | None = None) -> tuple[Line, ...]:
     """One line a version, in the order in which the versions come. `names` says what a version is called.
 
     Raises ValueError for no points, numbers that make no sense, or two measurements of the same.
     """
-    versions: dict[Any, dict[int, Measured]] = {}
+    versions: dict[Any, dict[int, ScalingPoint]] = {}
     for point in points:
         _check(point)
         known = versions.setdefault(point.version, {})
@@ -71,7 +49,7 @@ def scaling_lines(points: Iterable[Measured], names: Mapping[Any, str] | None = 
     )
 
 
-def _check(point: Measured) -> None:
+def _check(point: ScalingPoint) -> None:
     if point.cpus < 1:
         raise ValueError(
             f"version {point.version!r} was measured with {point.cpus} CPUs; it takes one at least"

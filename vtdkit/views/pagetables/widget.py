@@ -107,14 +107,15 @@ class PageTableExplorer(Widget):
     ) -> None:
         near = int(iova, 16) if isinstance(iova, str) else iova or 0
         lead, *others = _sides(what, source, pasid, near)
+        self._names = names if beside else ("",)
+        pairs: list[tuple[Side, ...]]
         if beside:
-            known, self._names = beside._choices, names
+            known = beside._choices
             pairs = [
                 (beside._sides[-1], lead),
                 *((known[o.device][-1], o) for o in others if o.device in known),
             ]
         else:
-            self._names = ("",)
             pairs = [(each,) for each in (lead, *others)]
         self._choices: Mapping[str, tuple[Side, ...]] = {sides[-1].device: sides for sides in pairs}
         words = WORDS if pasid is None and lead.unit.mode == 0 else (*WORDS, PASID_WORD)
@@ -123,7 +124,7 @@ class PageTableExplorer(Widget):
             {"device": name, "title": _title(sides[-1]), "sides": _unlike(first, sides)}
             for name, sides in list(self._choices.items())[1:]
         ]
-        record = {"title": _title(lead), "device": lead.device, "words": words}
+        record: Record = {"title": _title(lead), "device": lead.device, "words": words}
         record |= {"sides": first, "names": self._names, "more": more}
         place = iova if iova is not None else beside.iova if beside else lead.first or 0
         super().__init__(record, iova=place, kind=kind, device=lead.device)

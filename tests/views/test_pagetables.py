@@ -114,9 +114,7 @@ def test_strips_light_the_entry_the_walk_used(image: Image) -> None:
         (0xFFE78000 >> shift & 511, 512, False) for shift in (39, 30, 21, 12)
     ]
     last = drawn[-1]
-    assert any(
-        block.kind == "both" and block.index <= last.lit < block.index + block.count for block in last.blocks
-    )
+    assert any(kind == "both" and index <= last.lit < index + count for index, count, kind, _ in last.blocks)
 
 
 @pytest.mark.parametrize("folder", ["superpage_1g-s0-quiet", "legacy48_lazy-s0-busy", "passthrough-s0-quiet"])

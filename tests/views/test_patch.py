@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from tests.views.javascript import call
 from tests.views.widgetpage import WidgetPage
-from vtdkit.kernel.checkers.findings import Finding
 from vtdkit.lab.computer import Computer
 from vtdkit.series.catalogue import SERIES, driver_at
 from vtdkit.series.mainline import versions as mainline
@@ -39,8 +38,7 @@ def dumped(version: int) -> dict[str, list[tuple[str, str, int]]]:
 
 @pytest.fixture(scope="module")
 def view() -> PatchView:
-    findings = [("bad", "a domain <may> go"), ("good", "no lock"), "more to say"]
-    return PatchView(SERIES[1], before=dumped(0), after=dumped(1), findings=findings)
+    return PatchView(SERIES[1], before=dumped(0), after=dumped(1))
 
 
 SOURCES = [
@@ -86,7 +84,7 @@ def test_side_by_side_shows_each_line_once_in_order_and_pairs_only_equal_ones_as
 
 @pytest.mark.parametrize("info", EVERY, ids=lambda info: info.title)
 def test_every_patch_makes_a_record_whose_counts_are_the_diffstat(info: PatchInfo) -> None:
-    record = patch_record(info, None, None, ())
+    record = patch_record(info, None, None)
     assert (
         sum(each["added"] for each in record["functions"]),
         sum(each["gone"] for each in record["functions"]),
@@ -113,7 +111,7 @@ def test_every_patch_makes_a_view_of_modest_size(info: PatchInfo) -> None:
 
 @pytest.mark.parametrize("info", SERIES[1:], ids=lambda info: info.title)
 def test_every_patch_of_the_series_names_its_kernel_files(info: PatchInfo) -> None:
-    facts = dict(patch_record(info, None, None, ())["facts"])
+    facts = dict(patch_record(info, None, None)["facts"])
     assert re.fullmatch(r"drivers/iommu/intel/\w+\.c((, | and )\w+\.[ch])*", facts["kernel file"])
     assert facts["posted"] == "2022-05-27"
 
@@ -162,7 +160,7 @@ def test_what_happened_before_the_start_is_left_out() -> None:
 
 def test_locks_are_shown_once_for_each_way_they_were_taken() -> None:
     taken = {DUMP: [("a", "on", 5), ("b", "on", 7), ("a", "on", 9), ("a", "off", 1)]}
-    record = patch_record(SERIES[1], taken, None, ())
+    record = patch_record(SERIES[1], taken, None)
     shown = next(each["locks"] for each in record["functions"] if each["name"] == DUMP)
     assert [
         (each["lock"], each["how"], each["times"], each["longest"], each["total"]) for each in shown[0]
@@ -175,16 +173,6 @@ def test_locks_are_shown_once_for_each_way_they_were_taken() -> None:
     assert record["measured"] == [True, False]
 
 
-def test_findings_are_texts_judgements_or_what_a_checker_found() -> None:
-    found = Finding("use-after-free", "level 1 table", ())
-    record = patch_record(SERIES[1], None, None, ["x", ("good", "y"), found])
-    assert [(each["severity"], each["word"], each["text"]) for each in record["findings"]] == [
-        ("note", "note", "x"),
-        ("good", "holds", "y"),
-        ("bad", "problem", "use-after-free: level 1 table"),
-    ]
-
-
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
@@ -193,18 +181,6 @@ def test_findings_are_texts_judgements_or_what_a_checker_found() -> None:
             {"patch": SERIES[3], "function": "nothing"},
             "does not touch 'nothing'; it touches disable_dmar_iommu",
         ),
-        (
-            {"patch": SERIES[3], "findings": [("worse", "x")]},
-            "a finding is bad or good or note, not 'worse': x",
-        ),
-        (
-            {"patch": SERIES[3], "before": {"disable_dmar_iommu": [("a", "b")]}},
-            "give (lock, how it was taken, ns held)",
-        ),
-        (
-            {"patch": SERIES[3], "after": {"disable_dmar_iommu": [("a", "b", -1)]}},
-            "give (lock, how it was taken, ns held)",
-        ),
     ],
 )
 def test_what_cannot_be_shown_is_refused_with_its_reason(arguments: dict[str, Any], complaint: str) -> None:
@@ -212,19 +188,16 @@ def test_what_cannot_be_shown_is_refused_with_its_reason(arguments: dict[str, An
         PatchView(**arguments)
 
 
-def test_a_saved_notebook_gets_the_diff_the_findings_and_the_locks(view: PatchView) -> None:
+def test_a_saved_notebook_gets_the_diff_and_the_locks(view: PatchView) -> None:
     view.function = DUMP
     still = view.still().svg.replace("\N{NO-BREAK SPACE}", " ")
     assert still.count(">− ") == view.chosen["gone"] > 0
     assert still.count(">+ ") == view.chosen["added"] > 0
     for text in (
-        "✗ problem:",
-        "a domain &lt;may&gt; go",
         "device_domain_lock (interrupts",
         "none in this run",
     ):
         assert text in still
-    assert "<may>" not in still
 
 
 def test_python_and_javascript_write_times_alike() -> None:
@@ -268,7 +241,7 @@ def test_keys_choose_the_function_and_the_side(browser: Any, view: PatchView) ->
 def test_text_from_outside_stays_text_and_nothing_is_cut_off(browser: Any, zoom: float) -> None:
     evil = '<img src=x onerror="document.title=1">' + "x" * 120
     taken = {name: [(evil, evil, 5)] for name in SERIES[12].changes}
-    shown = PatchView(SERIES[12], before=taken, after=taken, findings=[("bad", evil)])
+    shown = PatchView(SERIES[12], before=taken, after=taken)
     with WidgetPage(browser, shown, zoom=zoom, theme="dark") as page:
         assert page.root.locator("img").count() == 0
         assert page.page.title() == "widget"

@@ -19,9 +19,9 @@ from tests.views.timeline_runs import contended, driver_run, node, trace_of
 from vtdkit.views.shared.record import checked
 from vtdkit.views.timeline.fold import SPINNING, STATES, Timeline, timeline_of
 from vtdkit.views.timeline.layout import (
+    LETTERS,
     Totals,
     bars,
-    contentions,
     duration,
     label,
     letters,
@@ -113,10 +113,21 @@ def test_a_lock_got_at_once_was_not_waited_for() -> None:
     assert totals(timeline_of(trace_of(rows))) == (Totals(1, 0, 0, 0, 9, 9),)
 
 
+def contentions(timeline: Timeline, lock: str = "") -> list[int]:
+    """When somebody began to wait for a lock (of one name, if given): the stops of the key n."""
+    stops = {
+        episode.asked
+        for episode in timeline.episodes
+        if episode.waited and episode.asked >= timeline.start
+        if lock in ("", timeline.objects[episode.object].name)
+    }
+    return sorted(stops)
+
+
 def test_the_stops_are_where_somebody_begins_to_wait() -> None:
     assert contentions(timeline_of(contended())) == [200]
     timeline = real()
-    everything, one = contentions(timeline), contentions(timeline, timeline.locks.index("device_domain_lock"))
+    everything, one = contentions(timeline), contentions(timeline, "device_domain_lock")
     assert set(one) < set(everything)
     assert len(everything) == sum(total.waits for total in totals(timeline))
 
@@ -128,9 +139,7 @@ def test_letters_go_by_how_long_a_lock_was_waited_for_in_all_runs_together() -> 
 
 
 def test_after_z_comes_aa() -> None:
-    from vtdkit.views.timeline.layout import _letter
-
-    assert [_letter(i) for i in (0, 25, 26, 51, 52, 701, 702)] == ["A", "Z", "AA", "AZ", "BA", "ZZ", "AAA"]
+    assert [LETTERS[i] for i in (0, 25, 26, 51, 52, 701)] == ["A", "Z", "AA", "AZ", "BA", "ZZ"]
 
 
 # -- words and pictures -------------------------------------------------------

@@ -11,7 +11,7 @@ from typing import Any
 
 from vtdkit.vtd.caches.caches import Iotlb, IotlbTag, StructureTag
 from vtdkit.vtd.image.survey import Survey, Table
-from vtdkit.vtd.requests import Request, Translation
+from vtdkit.vtd.requests import Fault, Request, Translation
 from vtdkit.vtd.unit.unit import RemappingUnit
 from vtdkit.vtd.walk import engine
 from vtdkit.vtd.walk.space import Space
@@ -75,7 +75,10 @@ def _iotlb(unit: RemappingUnit, iotlb: Iotlb, tag: IotlbTag, shapes: Shapes) -> 
         "base": f"{tag.leaf.base:#x}",
         "space": where,
         **shapes.remembered(tag),
-        "stale": any(_disagree(unit, Request(tag.sid, tag.low, kind, pasid=tag.pasid)) for kind in KINDS),
+        "stale": any(
+            disagree(unit.from_memory(asked), unit.walk(asked, cached=True).answer)
+            for asked in (Request(tag.sid, tag.low, kind, pasid=tag.pasid) for kind in KINDS)
+        ),
     }
     if tag.refusal:
         made["kind"] = next(
@@ -84,9 +87,8 @@ def _iotlb(unit: RemappingUnit, iotlb: Iotlb, tag: IotlbTag, shapes: Shapes) -> 
     return made
 
 
-def _disagree(unit: RemappingUnit, request: Request) -> bool:
-    """Whether the caches and the tables give different answers."""
-    now, then = unit.from_memory(request), unit.walk(request, cached=True).answer
+def disagree(now: Translation | Fault, then: Translation | Fault) -> bool:
+    """Whether a device would notice that one answer is not the other."""
     if isinstance(now, Translation) and isinstance(then, Translation):
         return (now.address, now.readable, now.writable) != (then.address, then.readable, then.writable)
     return bool(now) != bool(then)

@@ -8,6 +8,7 @@ those of `pagetables_rows.js`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import groupby
 from math import log2
 from typing import Any
 
@@ -16,17 +17,10 @@ from vtdkit.vtd.walk.trace import Step, Walk
 
 from .words import PURPOSE
 
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """`count` equal entries from `index` on. `kind` is table, both, read, write, wrong or out; `weight` how
-    full, 0 to 1.
-    """
-
-    index: int
-    count: int
-    kind: str
-    weight: float
+Block = tuple[int, int, str, float]
+"""Equal entries: the index of the first, how many, their kind (table, both, read, write, wrong or out), and
+how full they are, 0 to 1.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +45,7 @@ def _strip(record: Record, fronts: dict[str, Any], step: Step) -> Strip:
     stopped = bool(step.label)
     if not step.level:
         front = fronts[step.structure.name]
-        blocks = tuple(Block(index, 1, "table", 1.0) for index in front["present"])
+        blocks = tuple((index, 1, "table", 1.0) for index in front["present"])
         return Strip(
             PURPOSE[step.structure.name][0],
             step.why,
@@ -68,18 +62,17 @@ def _strip(record: Record, fronts: dict[str, Any], step: Step) -> Strip:
 def blocks_of(record: Record, stage: str, level: int, page: int) -> tuple[Block, ...]:
     """The entries of one page that lead somewhere, equal neighbours together."""
     kept = record["pages"].get(f"{page:#x}")
-    found: list[Block] = []
     numbers = [n for _, count, n in kept["cells"][f"{stage} {level}"] for _ in range(count)] if kept else []
-    for index, number in enumerate(numbers):
-        look = record["shapes"][number]["look"]
-        kind, weight = _cell(look, level, kept["under"].get(str(index)))
-        if not kind:
-            continue
-        last = found[-1] if found else None
-        if last and (last.kind, last.weight, last.index + last.count) == (kind, weight, index):
-            found[-1] = Block(last.index, last.count + 1, kind, weight)
-        else:
-            found.append(Block(index, 1, kind, weight))
+    cells = (
+        _cell(record["shapes"][number]["look"], level, kept["under"].get(str(index)))
+        for index, number in enumerate(numbers)
+    )
+    found, index = list[Block](), 0
+    for (kind, weight), run in groupby(cells):
+        count = len(list(run))
+        if kind:
+            found.append((index, count, kind, weight))
+        index += count
     return tuple(found)
 
 

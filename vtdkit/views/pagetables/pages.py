@@ -88,34 +88,20 @@ def _count_below(survey: Survey, space: Space, table: Table, made: dict[str, Any
 
 
 def runs(words: Sequence[int | None]) -> list[list[Any]]:
-    """The words that are not 0: `[index, value]`, or `[index, count, value, step]` for three and
-    more in even steps.
+    """The words that are not 0: `[index, value]`, or `[index, count, value, step]` for several in even
+    steps (modulo 2^64).
     """
-    found: list[list[Any]] = []
-    index = 0
-    while index < len(words):
-        value = words[index]
+    made: list[list[int]] = []  # index, count, first value, step, last value
+    for index, value in enumerate(words):
         if not value:
-            index += 1
             continue
-        count, step = _even(words, index, value)
-        found.append([index, f"{value:#x}"] if count == 1 else [index, count, f"{value:#x}", f"{step:#x}"])
-        index += count
-    return found
-
-
-def _even(words: Sequence[int | None], index: int, value: int) -> tuple[int, int]:
-    """How many words from `index` on grow in even steps, and the step (modulo 2^64). Fewer than
-    three count as one.
-    """
-    follower = words[index + 1] if index + 1 < len(words) else None
-    if not follower:
-        return 1, 0
-    step, count = (follower - value) & WORD, 2
-    while (
-        index + count < len(words)
-        and words[index + count]
-        and words[index + count] == (value + count * step) & WORD
-    ):
-        count += 1
-    return (count, step) if count > 2 else (1, 0)
+        last = made[-1] if made and sum(made[-1][:2]) == index else [0] * 5
+        step = (value - last[4]) & WORD
+        if last[1] == 1 or (last[1] and last[3] == step):
+            last[1:] = last[1] + 1, last[2], step, value
+        else:
+            made.append([index, 1, value, 0, value])
+    return [
+        [at, f"{first:#x}"] if count == 1 else [at, count, f"{first:#x}", f"{step:#x}"]
+        for at, count, first, step, _ in made
+    ]

@@ -20,7 +20,7 @@ from vtdkit.views.shared.record import Record
 from vtdkit.vtd.faults.reasons import REASONS
 from vtdkit.vtd.image.image import BadImage
 from vtdkit.vtd.image.survey import Survey, Table
-from vtdkit.vtd.requests import Fault, Request, bdf
+from vtdkit.vtd.requests import Request, bdf
 from vtdkit.vtd.tables.pages import first_stage_entry, second_stage_entry
 from vtdkit.vtd.unit.unit import RemappingUnit
 from vtdkit.vtd.walk import engine
@@ -35,11 +35,6 @@ from .pages import MOST, collect
 from .words import PURPOSE, sentence
 
 MOST_RANGES = 1000
-_LEGACY = "LGN.1.1 LGN.1.3 LGN.2 LGN.3 LGN.4 LSS.1 LSS.2 LCT.4.3 PMR IR.29"
-_SCALABLE = (
-    "SGN.1 SGN.2 SGN.4.2 SGN.5 SGN.6 SGN.7 SGN.8.1 SPT.6 SSS.1 SSS.2 SSS.3 SSS.4 SSS.5"
-    " SFS.1 SFS.2 SFS.3 SFS.4 SFS.5 SFS.6 SFS.7 SFS.8 SFS.9 PMR IR.29"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +89,7 @@ def page_table_record(
         "held": held,
         "ranges_out": _ranges_out(unit),
         "window": _window(unit, sid, pasid),
-        "faults": _faults(unit, sid, pasid, fresh, then, held),
+        "faults": _faults(unit, Request(sid, 0, pasid=pasid), fresh, then),
         "layouts": layouts,
         "glossary": glossary_of(layouts.values()),
         **collect(survey, spaces[0] if spaces else None, roots, near, most, shapes),
@@ -210,27 +205,21 @@ def _window(unit: RemappingUnit, sid: int, pasid: int | None) -> dict[str, Any] 
     return {"refused": "IR.29" if unit.translating or unit.interrupts_remapped else None}
 
 
-def _faults(
-    unit: RemappingUnit, sid: int, pasid: int | None, fresh: Front, then: Front, held: dict[str, Any]
-) -> dict[str, Any]:
-    """For each condition that can end a walk: its code, whether it is recorded, its name and a sentence."""
-    labels = {*(_LEGACY if unit.mode == 0 else _SCALABLE).split(), fresh.refused, then.refused}
-    labels |= {entry["refusal"] for entry in held["iotlb"]}
-    path = next((front.space.path for front in (fresh, then) if front.space), "")
-    return {label: _fault(unit, Request(sid, 0, pasid=pasid), path, label) for label in sorted(labels - {""})}
-
-
-def _fault(unit: RemappingUnit, request: Request, path: str, label: str) -> dict[str, Any]:
-    """`silenced` says that an FPD bit keeps it out of the fault records."""
-    made: dict[str, Any] = {"says": sentence(label), "name": REASONS[label].name}
-    for kind in KINDS:
-        job = Job(unit, replace(request, kind=kind), None, commit=False, trace=None)
-        job.path = path
-        fault = job.fault(label)
-        assert isinstance(fault, Fault)
-        made[kind] = "" if fault.code is None else f"{fault.code:X}h"
-        made["silenced"] = job.silenced(label)
-    return made
+def _faults(unit: RemappingUnit, request: Request, *fronts: Front) -> dict[str, Any]:
+    """For each condition: its code for each kind of access, its name and a sentence, and whether an FPD bit
+    keeps it out of the fault records (`silenced`).
+    """
+    path = next((front.space.path for front in fronts if front.space), "")
+    jobs = {kind: Job(unit, replace(request, kind=kind), None, commit=False, trace=None) for kind in KINDS}
+    found: dict[str, Any] = {}
+    for label, reason in REASONS.items():
+        found[label] = {"says": sentence(label), "name": reason.name}
+        for kind, job in jobs.items():
+            job.path = path
+            fault: Any = job.fault(label)
+            found[label][kind] = "" if fault.code is None else f"{fault.code:X}h"
+            found[label]["silenced"] = job.silenced(label)
+    return found
 
 
 def _layouts(unit: RemappingUnit, *fronts: Front) -> dict[str, Any]:

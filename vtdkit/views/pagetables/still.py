@@ -14,6 +14,7 @@ from vtdkit.views.shared.sheet import Picture, Sheet, coordinate, legend, wide, 
 from vtdkit.vtd.requests import Fault, Translation, bdf, size_name
 from vtdkit.vtd.walk.trace import Step, Walk
 
+from .held import disagree
 from .layout import Strip, strips
 from .words import PURPOSE, sentence
 
@@ -56,7 +57,7 @@ def page_table_still(title: str, said: str, sides: Sequence[Shown]) -> Picture:
         sheet.table(("table", "entry", "value", "what it says"), rows, mono=(1, 2))
         answer = side.walk.answer
         sheet.text(sentence(answer.label) if isinstance(answer, Fault) else "", lead=answer_text(answer))
-        if _differ(answer, side.device):
+        if disagree(answer, side.device):
             sheet.text(f"the caches still answer otherwise: {answer_text(side.device)}", lead="Stale:")
     sheet.space(4)
     sheet.draw(20, *legend(((_swatch(kind), word) for kind, word in LEGEND), swatch=16))
@@ -87,14 +88,14 @@ def _strip(strip: Strip, across: float) -> Iterator[Html]:
     unit = across / strip.size
     yield written(0, 15, strip.name, size=SMALL)
     yield tag("rect", x=LEFT, width=across, height=TALL, fill=PAPER["sunken"])
-    for kind in dict.fromkeys(block.kind for block in strip.blocks):
+    for kind in dict.fromkeys(kind for _, _, kind, _ in strip.blocks):
         boxes = (
-            f"M{coordinate(LEFT + block.index * unit)} {coordinate(TALL * top)}"
-            f"h{coordinate(max(block.count * unit, 1))}v{coordinate(TALL * (bottom - top))}"
-            f"h-{coordinate(max(block.count * unit, 1))}z"
-            for block in strip.blocks
-            if block.kind == kind
-            for top, bottom in _heights(kind, block.weight)
+            f"M{coordinate(LEFT + index * unit)} {coordinate(TALL * top)}"
+            f"h{coordinate(max(count * unit, 1))}v{coordinate(TALL * (bottom - top))}"
+            f"h-{coordinate(max(count * unit, 1))}z"
+            for index, count, other, weight in strip.blocks
+            if other == kind
+            for top, bottom in _heights(kind, weight)
         )
         yield tag("path", d="".join(boxes), fill=HUES[COLOURS[kind]].light)
     place = LEFT + strip.lit * unit
@@ -137,12 +138,6 @@ def _row(step: Step) -> tuple[str, str, str, str]:
     digits = 16 if step.structure.width <= 64 else 32
     low = step.raw & (1 << 128) - 1
     return name, str(step.index), f"{low:0{digits}x}", step.why
-
-
-def _differ(one: Translation | Fault, other: Translation | Fault) -> bool:
-    if isinstance(one, Translation) and isinstance(other, Translation):
-        return (one.address, one.readable, one.writable) != (other.address, other.readable, other.writable)
-    return bool(one) != bool(other)
 
 
 def answer_text(answer: Translation | Fault) -> str:

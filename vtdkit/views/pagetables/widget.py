@@ -254,13 +254,11 @@ def _title(side: Side) -> str:
     space = record["now"]["space"]
     if space is None:
         return f"{who}: remapping is off" if record["mode"] == "off" else f"{who}: no page tables"
-    if space["path"] == "PT":
-        return f"{who}: pass-through, domain {space['did']}"
-    stages = {
-        "SS": f"{space['second_levels']} levels",
-        "FS": f"first-stage tables of {space['first_levels']} levels",
+    first, second = space["first_levels"], space["second_levels"]
+    kinds = {
+        "PT": "pass-through",
+        "SS": f"page tables of {second} levels",
+        "FS": f"first-stage tables of {first} levels",
+        "NEST": f"page tables of {first} levels inside {second} levels",
     }
-    kind = stages.get(space["path"], f"{space['first_levels']} levels inside {space['second_levels']} levels")
-    return f"{who}: page tables of {kind}, domain {space['did']}".replace(
-        "page tables of first-stage tables", "first-stage tables"
-    )
+    return f"{who}: {kinds[space['path']]}, domain {space['did']}"

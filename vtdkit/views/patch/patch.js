@@ -8,7 +8,6 @@ const HINTS = [
   ["← →", "before, both, after"],
   ["Home End", "the first, the last function"],
 ];
-const SIGNS = { bad: "✗", good: "✓", note: "•" };
 
 function render({ model, el: host, signal }) {
   const record = model.get("record");
@@ -44,7 +43,6 @@ function render({ model, el: host, signal }) {
   view.body.append(
     el("p", { class: "vtd-pv-claim", text: record.claim }),
     facts(record),
-    record.findings.length ? findings(record.findings) : "",
     el("div", { class: "vtd-pv-main" }, list, el("div", { class: "vtd-pv-panel" }, code, locks)),
     legend([["vtd-pv-s-gone", "only before"], ["vtd-pv-s-new", "only after"], ["vtd-pv-s-words", "words only: docstring, comment"]]),
   );
@@ -86,21 +84,6 @@ function option(each, measured, choose) {
 
 function facts(record) {
   return el("dl", { class: "vtd-pv-facts" }, record.facts.map(([name, text]) => el("div", {}, el("dt", { text: name }), el("dd", { text }))));
-}
-
-function findings(list) {
-  return el(
-    "ul",
-    { class: "vtd-pv-findings", "aria-label": "what our runs found" },
-    list.map((each) =>
-      el(
-        "li",
-        { class: `vtd-pv-finding vtd-pv-${each.severity}` },
-        el("span", { class: "vtd-pv-badge" }, el("span", { text: `${SIGNS[each.severity]} `, "aria-hidden": "true" }), each.word),
-        el("span", { text: each.text }),
-      ),
-    ),
-  );
 }
 
 // The lines, with those of the other side where both are shown.

@@ -1,4 +1,4 @@
-"""The record of the patch view: a patch function by function, the locks measured in each, what was found.
+"""The record of the patch view: a patch function by function, the locks measured in each.
 
 A pure function of a `PatchInfo` and of what the caller measured.
 """
@@ -7,31 +7,20 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Sequence
-from typing import TypeAlias
+from collections.abc import Sequence
 
-from vtdkit.kernel.checkers.findings import Finding as Defect
 from vtdkit.series.patch import Change, PatchInfo
 from vtdkit.views.shared.record import Record
 
 from .code import coloured, side_by_side, words
-from .locks import Locks, Taken
-
-SEVERITIES = {"bad": "problem", "good": "holds", "note": "note"}
-"""What a finding may be, and the word on its badge."""
-Finding: TypeAlias = str | tuple[str, str] | Defect
-"""A text (a note), a severity and a text, or what a checker of the simulated machine found."""
+from .locks import Locks
 
 _FILES = re.compile(r"drivers/[\w/.-]+?\.[ch](?:(?:, | and )[\w-]+\.[ch])*")
 _SERIES = re.compile(r"\.p\d\d_\w+$")
 
 
-def patch_record(
-    patch: PatchInfo, before: Locks | None, after: Locks | None, findings: Iterable[Finding]
-) -> Record:
-    """All that is shown. Raises ValueError for a patch that changes nothing and for a severity that is
-    not one of `SEVERITIES`.
-    """
+def patch_record(patch: PatchInfo, before: Locks | None, after: Locks | None) -> Record:
+    """All that is shown. Raises ValueError for a patch that changes nothing."""
     changes = patch.changes
     if not changes:
         raise ValueError(
@@ -47,7 +36,6 @@ def patch_record(
         "gone": gone,
         "functions": functions,
         "measured": [before is not None, after is not None],
-        "findings": [_finding(each) for each in findings],
     }
 
 
@@ -94,33 +82,13 @@ def _function(change: Change, before: Locks | None, after: Locks | None) -> Reco
 def _locks(measured: Locks | None, function: str) -> list[Record]:
     """The locks of one function: each lock and way of taking it once."""
     groups: dict[tuple[str, str], list[int]] = {}
-    for lock, how, held in _checked(measured, function):
+    for lock, how, held in (measured or {}).get(function, ()):
         groups.setdefault((lock, how), []).append(held)
     return [_lock(*key, held) for key, held in groups.items()]
 
 
 def _lock(lock: str, how: str, held: Sequence[int]) -> Record:
     return {"lock": lock, "how": how, "times": len(held), "longest": max(held), "total": sum(held)}
-
-
-def _checked(measured: Locks | None, function: str) -> Sequence[Taken]:
-    taken = (measured or {}).get(function, ())
-    for each in taken:
-        if len(each) != 3 or not isinstance(each[2], int) or each[2] < 0:
-            raise ValueError(
-                f"{function} has {each!r}: give (lock, how it was taken, ns held), as locks_taken(trace) does"
-            )
-    return taken
-
-
-def _finding(finding: Finding) -> Record:
-    if isinstance(finding, Defect):
-        severity, text = "bad", f"{finding.kind}: {finding.where}"
-    else:
-        severity, text = ("note", finding) if isinstance(finding, str) else finding
-    if severity not in SEVERITIES:
-        raise ValueError(f"a finding is {' or '.join(SEVERITIES)}, not {severity!r}: {text}")
-    return {"severity": severity, "word": SEVERITIES[severity], "text": text}
 
 
 def in_ns(time: int) -> str:

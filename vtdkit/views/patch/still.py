@@ -1,4 +1,4 @@
-"""The patch view that stands still: what the patch claims, what was found, the chosen function's changes, and
+"""The patch view that stands still: what the patch claims, the chosen function's changes, and
 for each function how much changed and which locks it took.
 """
 
@@ -11,8 +11,6 @@ from vtdkit.views.shared.sheet import Picture, Sheet
 
 from .record import in_ns
 
-SIGNS = {"bad": "✗", "good": "✓", "note": "•"}
-"""The sign of each severity, besides its word."""
 GROUND = {"+": "add", "-": "alarm", " ": ""}
 _AROUND = 3
 
@@ -23,8 +21,6 @@ def patch_still(record: Record, function: Record, said: str) -> Picture:
     sheet.heading(record["title"])
     sheet.text(record["claim"])
     sheet.text("; ".join(f"{name}: {text}" for name, text in record["facts"]), size=11, ink="soft")
-    for finding in record["findings"]:
-        sheet.text(finding["text"], lead=f"{SIGNS[finding['severity']]} {finding['word']}:")
     sheet.space(6)
     sheet.text(f"({function['kind']})", lead=function["name"])
     lines = near_changes(diff_lines(function))

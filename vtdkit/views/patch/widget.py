@@ -2,15 +2,13 @@
 
     PatchView(SERIES[1])
     before, after = locks_taken(old.trace()), locks_taken(new.trace())
-    PatchView(SERIES[1], before=before, after=after, findings=[("bad", "a domain may go")])
+    PatchView(SERIES[1], before=before, after=after)
 
 Arrow keys up and down choose the function, left and right what is shown: before, both, after. All is in
 the record, so a page without a kernel shows the same.
 """
 
 from __future__ import annotations
-
-from collections.abc import Iterable
 
 import traitlets
 
@@ -21,7 +19,7 @@ from vtdkit.views.shared.record import Record
 from vtdkit.views.shared.sheet import Picture
 
 from .locks import Locks
-from .record import Finding, patch_record
+from .record import patch_record
 from .still import patch_still
 
 WORDS = (
@@ -45,16 +43,15 @@ WORDS = (
 
 
 class PatchView(Widget):
-    """One patch as a before/after comparison of our source, with locks and findings.
+    """One patch as a before/after comparison of our source, with locks.
 
     - `patch`: an entry of `vtdkit.series.SERIES` or of `mainline.SERIES`
     - `before`, `after`: what was measured without and with the patch: function → (lock, how, ns held), as
       `locks_taken` makes it; without them nothing is said of locks
-    - `findings`: texts, pairs of "bad", "good" or "note" and a text, or findings of a machine's checkers
     - `function`: the function to begin with, by its kernel name
 
     Position: `function`, and `shown` ("before", "both", "after"). Raises ValueError for a patch without
-    changes, for a function that it does not touch, and for measurements or findings of another form.
+    changes, for a function that it does not touch.
     """
 
     _esm = module("patch/patch.js")
@@ -68,11 +65,10 @@ class PatchView(Widget):
         *,
         before: Locks | None = None,
         after: Locks | None = None,
-        findings: Iterable[Finding] = (),
         function: str | None = None,
         shown: str = "both",
     ) -> None:
-        record = patch_record(patch, before, after, findings)
+        record = patch_record(patch, before, after)
         names = [each["name"] for each in record["functions"]]
         if function is not None and function not in names:
             raise ValueError(f"the patch does not touch {function!r}; it touches {', '.join(names)}")

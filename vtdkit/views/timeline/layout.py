@@ -10,6 +10,8 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import cycle, product
+from string import ascii_uppercase
 from typing import NamedTuple
 
 from vtdkit.kernel.record import units
@@ -29,6 +31,7 @@ LEGEND = (
 UNITS = units.UNITS[:3]  #: as in timeline_model.js
 ORDER = (HOLDING, SPINNING, HARDWARE, INTERRUPT, RUNNING, IDLE)
 NAMED_AT_MOST = 8
+LETTERS = (*ascii_uppercase, *map("".join, product(ascii_uppercase, repeat=2)))  #: A … Z, AA, AB …
 
 
 def duration(ns: int) -> str:
@@ -42,18 +45,7 @@ def letters(timelines: Iterable[Timeline]) -> dict[str, str]:
     for timeline in timelines:
         for name, total in zip(timeline.locks, totals(timeline), strict=True):
             waited[name] = waited.get(name, 0) + total.wait_total
-    ranked = sorted(waited, key=lambda name: (-waited[name], name))
-    return {name: _letter(i) for i, name in enumerate(ranked)}
-
-
-def _letter(index: int) -> str:
-    """A … Z, AA, AB …"""
-    text = ""
-    index += 1
-    while index:
-        index, rest = divmod(index - 1, 26)
-        text = chr(ord("A") + rest) + text
-    return text
+    return dict(zip(sorted(waited, key=lambda name: (-waited[name], name)), cycle(LETTERS), strict=False))
 
 
 # -- totals -------------------------------------------------------------------
@@ -91,19 +83,6 @@ def totals(timeline: Timeline) -> tuple[Totals, ...]:
             row[4] += held
             row[5] = max(row[5], held)
     return tuple(Totals(*row) for row in sums)
-
-
-def contentions(timeline: Timeline, lock: int | None = None) -> list[int]:
-    """When somebody began to wait for a lock (of one class, if given): the stops of the key n."""
-    return sorted(
-        {
-            episode.asked
-            for episode in timeline.episodes
-            if episode.waited
-            and episode.asked >= timeline.start
-            and lock in (None, timeline.objects[episode.object].lock)
-        }
-    )
 
 
 # -- one instant --------------------------------------------------------------

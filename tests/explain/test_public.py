@@ -57,7 +57,7 @@ def test_a_printed_fault_and_the_printed_memory_disagree_and_that_is_the_finding
     dump = piece(told("dump-0x51.txt"), "dmar1, 00:0d.2")
     assert dict(dump.facts)["verdict"].startswith("memory as printed translates: 0x1026a4000 (pass-through")
     assert "not flushed in time" in dump.notes[0]
-    assert "before 6.2" in dump.notes[0]
+    assert "before 6.3" in dump.notes[0]
     assert dump.bits == ("PASID table entry", 1 << 64 | 0x109)
 
 

@@ -138,5 +138,6 @@ def test_lock_stat_is_read_into_records_and_printed_again_byte_for_byte() -> Non
     found = told("lock_stat-real.txt")
     printed = repr(found.locks).splitlines(keepends=True)
     assert "".join(line for line in printed if line[-2:-1].isdigit() and ":" in line) == raw
-    assert found.locks.of("&mm->mmap_lock#2").write.contentions == 1328
-    assert found.locks.of("&type->s_umount_key#4").subclass == 1
+    classes = {row.name: row for row in found.locks}
+    assert classes["&mm->mmap_lock#2"].write.contentions == 1328
+    assert classes["&type->s_umount_key#4"].subclass == 1

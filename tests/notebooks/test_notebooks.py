@@ -12,7 +12,7 @@ from tests.notebooks.nbchecks import broken, links, problems, source, tags
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-LESSONS = [path for path in NOTEBOOKS if re.match(r"[01]\d-", path.name)]
+LESSONS = [path for path in NOTEBOOKS if re.match(r"[012]\d-", path.name)]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "notebooks").glob("*.md"), *(ROOT / "vtdkit").rglob("*.md")])
 
 

@@ -20,7 +20,7 @@ from tests.notebooks.nbchecks import source, tags
 from vtdkit.series.catalogue import driver_at
 from vtdkit.series.mainline import versions as mainline
 
-LESSONS = [f"{number:02}" for number in range(15)]
+LESSONS = [f"{number:02}" for number in (*range(15), 20)]
 #: what names a version and runs nothing: "old = driver_at(0)"
 CHEAP = re.compile(r"^[\w.]+ = (driver_at|mainline|variants)\b[\w.()]*$")
 
@@ -211,3 +211,14 @@ def test_14_eight_units_are_worth_a_quarter_to_the_old_driver_and_eight_times_to
     gains = [after / before for before, after in zip(figures["1"], figures["8"], strict=True)]
     assert 1.2 < gains[0] < 1.35
     assert gains[1] > 7.9
+
+
+def test_20_the_mask_fits_where_the_first_page_is_a_multiple_of_its_size() -> None:
+    def fits(count: str) -> list[str]:
+        firsts = [f"0x{first:x}" for first in range(0x40, 0x48)]
+        return [
+            first for first in firsts if "none is reached" in str(shown("20", first=first, count=count)[0])
+        ]
+
+    assert fits("8") == ["0x40"]
+    assert fits("4") == ["0x40", "0x44"]

@@ -15,7 +15,7 @@ from pathlib import Path
 from tests.notebooks.nbchecks import source
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
-LESSONS = sorted(NOTEBOOKS.glob("[01][0-9]-*.ipynb"))
+LESSONS = sorted(NOTEBOOKS.glob("[012][0-9]-*.ipynb"))
 BOLD = re.compile(r"\*\*(.+?)\*\*", re.S)
 ITEM = re.compile(r"\s*(-|\d+\.|\|).*\s*")
 NO_USE = re.compile(r"^(```|~~~).*?^\1|`[^`\n]*`|\]\([^)]*\)|(?<!\*)\*[^*\n]+\*(?!\*)|^#+ .*$", re.S | re.M)

@@ -106,14 +106,12 @@ def _verdict(walk: Walk, missing: int | None, code: int | None, end: str) -> tup
 
 _STALE = (
     "the printed fault is {:02X}h and the printed memory allows the request: the unit answered from an "
-    "entry that "
-    "it had cached, or that had not yet been written back when it looked, or the tables were changed before "
-    "they "
-    "were printed. The change was not flushed in time."
+    "entry that it had cached, or that had not yet been written back when it looked, or the tables were "
+    "changed before they were printed. The change was not flushed in time."
 )
 _PASID_DIRECTORY = (
-    " This is what Linux before 6.2 did after it set a PASID directory entry on a unit whose walks are not "
-    "coherent."
+    " This is what Linux before 6.3 (194b3348bdbb; 6.2.y has it, too) did after it set a PASID directory "
+    "entry on a unit whose walks are not coherent."
 )
 
 FORMATS = (

@@ -31,8 +31,9 @@ def pattern(text: str) -> re.Pattern[str]:
 
 
 def fields(row: re.Pattern[str] | None, text: str) -> list[Row]:
-    """What each match says, by name; alternatives that say the same have names that differ in "_" at the "
-    "end."""
+    """What each match says, by name; alternatives that say the same have names that differ in "_" at the
+    end.
+    """
     matches = row.finditer(text) if row else ()
     return [
         {name.rstrip("_"): value for name, value in match.groupdict().items() if value} for match in matches

@@ -22,8 +22,9 @@ _UNITS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3
 
 
 def _lock_stat(group: Group, text: Text) -> Iterator[Piece]:
-    """The classes as records: both sides of each, and the places that waited (first list) or held "
-    "(second)."""
+    """The classes as records: both sides of each, and the places that waited (first list) or held
+    (second).
+    """
     sides: dict[str, dict[str, Side]] = {}
     places: dict[str, tuple[list[tuple[Hashable, int]], list[tuple[Hashable, int]]]] = {}
     marked = {row["name"] for _, row in group.rows if "name" in row}
@@ -51,7 +52,8 @@ def _lock_stat(group: Group, text: Text) -> Iterator[Piece]:
 def _record(name: str, sides: dict[str, Side], *places: list[tuple[Hashable, int]]) -> LockStat:
     numbered = re.fullmatch(r"(.{1,60})/(\d{1,2})", name)
     name, subclass = (numbered[1], int(numbered[2])) if numbered else (name, 0)
-    return LockStat(name, subclass, sides.get("W", Side()), sides.get("R", Side()), *map(tuple, places))
+    waited, held = map(tuple, places)
+    return LockStat(name, subclass, sides.get("W", Side()), sides.get("R", Side()), waited, held)
 
 
 def side_of(numbers: list[str]) -> Side:

@@ -6,20 +6,20 @@ driver whose locks are in the text (`device_domain_lock`: before the series; a l
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from vtdkit.kernel.record.lockstat import ContentionRow
 from vtdkit.kernel.record.lockstat_report import LockStatTable
 from vtdkit.kernel.record.units import duration
 from vtdkit.lab.scaling import Version, measure, name_of
-from vtdkit.views.charts.paper import figure
+from vtdkit.views.charts.chart import Area, Chart, Line, Shape, Text
 from vtdkit.views.shared.palette import HUES, PAPER
 
 from .causes import lesson_of
 
 SHOWN = 8
 CPUS = 8
+WIDE, ROW, TOP = 300.0, 27.0, 34.0  # of a panel, of a lock in it, above the first: in points
 Bar = tuple[str, float, str, bool]  # name, share of the time waited, in words, is it the driver's
 
 
@@ -44,8 +44,8 @@ def simulated_bars(version: Version) -> list[Bar]:
     return [(lock.lock, lock.share, f"{lock.contentions:,} waits", True) for lock in point.locks[:SHOWN]]
 
 
-def locks_figure(locks: LockStatTable, waits: Sequence[ContentionRow], *, simulated: bool = True) -> Any:
-    """A matplotlib figure. Raises ValueError for a text that shows no locks."""
+def locks_figure(locks: LockStatTable, waits: Sequence[ContentionRow], *, simulated: bool = True) -> Chart:
+    """Bars of both machines. Raises ValueError for a text that shows no locks."""
     bars = real_bars(locks, waits)
     if not bars:
         raise ValueError(
@@ -55,31 +55,20 @@ def locks_figure(locks: LockStatTable, waits: Sequence[ContentionRow], *, simula
     if simulated:
         version = nearest([name for name, *_ in bars])
         panels.append((f"simulated: {name_of(version)}, {CPUS} CPUs unmapping", simulated_bars(version)))
-    alt = "; ".join(
+    label = "; ".join(
         f"{title}: " + ", ".join(f"{name} {share:.0%}" for name, share, *_ in part) for title, part in panels
     )
-    paper = figure(9.0, 0.6 + 0.3 * max(len(part) for _, part in panels), layout="constrained", alt=alt)
-    for ax, (title, part) in zip(paper.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-        _panel(ax, title, part)
-    return paper
+    high = TOP + ROW * max(len(part) for _, part in panels) + 6
+    shapes = [shape for at, panel in enumerate(panels) for shape in _panel(10.0 + at * (WIDE + 24), *panel)]
+    return Chart(label, 10 + len(panels) * (WIDE + 24), high, tuple(shapes))
 
 
-def _panel(ax: Any, title: str, bars: Sequence[Bar]) -> None:
-    """Bars with their names above and their times at the end; the driver's are hatched, too."""
+def _panel(left: float, title: str, bars: Sequence[Bar]) -> Iterator[Shape]:
+    """Each bar on a line that is 100 % long, its words above it; the driver's are bold, and orange."""
+    yield Text(left, 12, f"waiting, by lock: {title}", size=9.5)
     for place, (name, share, words, ours) in enumerate(bars):
-        hue = HUES["orange" if ours else "blue"].light
-        ax.barh(-place, share, height=0.55, color=hue, hatch="//" if ours else None, edgecolor=PAPER["paper"])
-        ax.annotate(
-            f"{name[:40]}  {share:.0%}, {words}",
-            (0, -place),
-            (3, 8),
-            textcoords="offset points",
-            fontsize=7.5,
-        )
-    ax.set_title(f"{title}: time spent waiting, by lock", loc="left", fontsize=9.5)
-    ax.set_xlim(0, 1)
-    ax.set_ylim(-len(bars) + 0.4, 0.9)
-    ax.set_yticks([])
-    ax.set_xticks([0, 0.5, 1], ["0 %", "50 %", "100 %"], fontsize=8)
-    for side in ("top", "right", "left"):
-        ax.spines[side].set_visible(False)
+        y, right = TOP + ROW * place, left + WIDE * min(share, 1.0)
+        yield Text(left, y, f"{name[:40]}  {share:.0%}, {words}", size=8, bold=ours)
+        yield Line(((left, y + 11), (left + WIDE, y + 11)), PAPER["line"], 0.8)
+        corners = ((left, y + 7), (right, y + 7), (right, y + 15), (left, y + 15))
+        yield Area(corners, HUES["orange" if ours else "blue"].light)

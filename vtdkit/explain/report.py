@@ -130,7 +130,7 @@ class Explanation:
         return [BitFieldCard(*piece.bits) for piece in self.pieces if piece.bits]
 
     def figure(self, *, simulated: bool = True) -> Any:
-        """The locks of the text as a picture, beside a simulated run of the nearest version. Raises
+        """The locks of the text as a chart, beside a simulated run of the nearest version. Raises
         ValueError where the text shows no locks.
         """
         from .picture import locks_figure

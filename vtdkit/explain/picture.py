@@ -12,14 +12,15 @@ from vtdkit.kernel.record.lockstat import ContentionRow
 from vtdkit.kernel.record.lockstat_report import LockStatTable
 from vtdkit.kernel.record.units import duration
 from vtdkit.lab.scaling import Version, measure, name_of
-from vtdkit.views.charts.chart import Area, Chart, Line, Shape, Text
+from vtdkit.views.shared.html import Html, tag
 from vtdkit.views.shared.palette import HUES, PAPER
+from vtdkit.views.shared.sheet import Picture, Sheet, coordinate, written
 
 from .causes import lesson_of
 
 SHOWN = 8
 CPUS = 8
-WIDE, ROW, TOP = 300.0, 27.0, 34.0  # of a panel, of a lock in it, above the first: in points
+GAP, ROW, TOP = 24, 36, 26  # pixels: between panels, of a lock in one, above the first
 Bar = tuple[str, float, str, bool]  # name, share of the time waited, in words, is it the driver's
 
 
@@ -44,7 +45,7 @@ def simulated_bars(version: Version) -> list[Bar]:
     return [(lock.lock, lock.share, f"{lock.contentions:,} waits", True) for lock in point.locks[:SHOWN]]
 
 
-def locks_figure(locks: LockStatTable, waits: Sequence[ContentionRow], *, simulated: bool = True) -> Chart:
+def locks_figure(locks: LockStatTable, waits: Sequence[ContentionRow], *, simulated: bool = True) -> Picture:
     """Bars of both machines. Raises ValueError for a text that shows no locks."""
     bars = real_bars(locks, waits)
     if not bars:
@@ -58,17 +59,19 @@ def locks_figure(locks: LockStatTable, waits: Sequence[ContentionRow], *, simula
     label = "; ".join(
         f"{title}: " + ", ".join(f"{name} {share:.0%}" for name, share, *_ in part) for title, part in panels
     )
-    high = TOP + ROW * max(len(part) for _, part in panels) + 6
-    shapes = [shape for at, panel in enumerate(panels) for shape in _panel(10.0 + at * (WIDE + 24), *panel)]
-    return Chart(label, 10 + len(panels) * (WIDE + 24), high, tuple(shapes))
+    sheet = Sheet(label)
+    wide = (sheet.inside - GAP * (len(panels) - 1)) / len(panels)
+    parts = [part for at, panel in enumerate(panels) for part in _panel(at * (wide + GAP), wide, *panel)]
+    sheet.draw(TOP + ROW * max(len(part) for _, part in panels), *parts)
+    return sheet.picture()
 
 
-def _panel(left: float, title: str, bars: Sequence[Bar]) -> Iterator[Shape]:
+def _panel(left: float, wide: float, title: str, bars: Sequence[Bar]) -> Iterator[Html]:
     """Each bar on a line that is 100 % long, its words above it; the driver's are bold, and orange."""
-    yield Text(left, 12, f"waiting, by lock: {title}", size=9.5)
+    yield written(left, 14, f"waiting, by lock: {title}")
     for place, (name, share, words, ours) in enumerate(bars):
-        y, right = TOP + ROW * place, left + WIDE * min(share, 1.0)
-        yield Text(left, y, f"{name[:40]}  {share:.0%}, {words}", size=8, bold=ours)
-        yield Line(((left, y + 11), (left + WIDE, y + 11)), PAPER["line"], 0.8)
-        corners = ((left, y + 7), (right, y + 7), (right, y + 15), (left, y + 15))
-        yield Area(corners, HUES["orange" if ours else "blue"].light)
+        y, across = TOP + ROW * place, coordinate(wide * min(share, 1.0))
+        text, hue = f"{name[:40]}  {share:.0%}, {words}", HUES["orange" if ours else "blue"].light
+        yield written(left, y + 12, text, size=11, weight="bold" if ours else None)
+        yield tag("path", d=f"M{coordinate(left)} {y + 22}h{coordinate(wide)}", stroke=PAPER["line"])
+        yield tag("path", d=f"M{coordinate(left)} {y + 17}h{across}v10h-{across}z", fill=hue)

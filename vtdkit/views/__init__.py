@@ -5,7 +5,7 @@
 
 `README.md` beside this file says how a widget is made here. The names below are fetched from their
 modules when first used, so that importing the package costs next to nothing; only the widgets need
-anywidget, only the charts matplotlib.
+anywidget; nothing here needs matplotlib.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ for each function how much changed and which locks it took.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 
 from vtdkit.views.shared.record import Record
 from vtdkit.views.shared.sheet import Picture, Sheet
@@ -57,14 +58,8 @@ def near_changes(lines: Sequence[tuple[str, str]], around: int = _AROUND) -> Ite
     """The changed lines with a few around them; a line of "…" stands for what is left out."""
     changed = [number for number, (sign, _) in enumerate(lines) if sign != " "]
     kept = {near for number in changed for near in range(number - around, number + around + 1)}
-    left_out = False
-    for number, line in enumerate(lines):
-        if number in kept:
-            yield line
-            left_out = False
-        elif not left_out:
-            yield " ", "…"
-            left_out = True
+    for here, run in groupby(range(len(lines)), lambda number: number in kept):
+        yield from (lines[number] for number in run) if here else [(" ", "…")]
 
 
 def _row(function: Record, measured: Sequence[bool]) -> list[str]:

@@ -150,8 +150,8 @@ def _table_of(unit: RemappingUnit, step: Step) -> dict[str, Any]:
     size = step.structure.width // 8
     count, telling = 4096 // size, 2 if step.structure.name == "scalable-mode root entry" else 1
     base = step.address - (step.index % count) * size
-    words = None if base % 4096 else unit.memory.page(base >> 12)  # type: ignore[attr-defined]
-    starts = range(0, 512 if words else 0, size // 8)
+    words = (None if base % 4096 else unit.memory.page(base >> 12)) or ()  # type: ignore[attr-defined]
+    starts = range(0, len(words), size // 8)
     present = [at * 8 // size for at in starts if any((word or 0) & 1 for word in words[at : at + telling])]
     return {"entries": count, "first": step.index - step.index % count, "present": present}
 

@@ -9,8 +9,7 @@ from itertools import groupby
 
 from vtdkit.views.shared.record import Record
 from vtdkit.views.shared.sheet import Picture, Sheet
-
-from .record import in_ns
+from vtdkit.views.timeline.layout import duration
 
 GROUND = {"+": "add", "-": "alarm", " ": ""}
 _AROUND = 3
@@ -70,6 +69,6 @@ def _row(function: Record, measured: Sequence[bool]) -> list[str]:
 def lock_text(locks: Sequence[Record]) -> str:
     """The locks of a function in one line."""
     each = (
-        f"{one['lock']} ({one['how']}): {one['times']} ×, longest {in_ns(one['longest'])}" for one in locks
+        f"{one['lock']} ({one['how']}): {one['times']} ×, longest {duration(one['longest'])}" for one in locks
     )
     return "; ".join(each) or "none in this run"

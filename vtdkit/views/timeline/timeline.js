@@ -2,8 +2,9 @@
 
 import { button, el, frame, legend, move, slider, there, watch } from "../shared/common.js";
 import {
-  after, asleepAt, before, contentions, decode, doing, duration, label, locksAt, nextChange, sentence, spanAt, thousands,
+  after, asleepAt, before, contentions, decode, doing, label, locksAt, nextChange, sentence, spanAt,
 } from "./timeline_model.js";
+import { duration, thousands } from "../shared/time.js";
 import { AXIS, GUTTER, drawLanes, drawOverview, laneHeight, notesHeight, paints, wiped } from "./timeline_draw.js";
 
 const CLOSEST = 20; // ns: no window is shorter

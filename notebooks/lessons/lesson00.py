@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from vtdkit.lab.exercises.exercise import Exercise
+from vtdkit.lab.exercises.exercise import Exercise, of_lesson
 from vtdkit.lab.lesson.base import reality
 from vtdkit.vtd.image.image import Image
 from vtdkit.vtd.image.survey import Survey
@@ -152,3 +152,6 @@ BE_THE_HARDWARE = Exercise(
     why="This is all that a walk is. What else the hardware checks (permissions, reserved bits, large pages) "
     "comes in between.",
 )
+
+
+progress, seed = of_lesson(globals())

@@ -15,7 +15,7 @@ from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.iommu.pci import PciDevice
 from vtdkit.iommu.seq_file import SeqFile
 from vtdkit.lab.computer import FIRST_STAGE, SCALABLE, Computer
-from vtdkit.lab.exercises.exercise import Exercise
+from vtdkit.lab.exercises.exercise import Exercise, of_lesson
 from vtdkit.lab.exercises.watched import Scene, Work
 from vtdkit.lab.lesson.base import NO_RACES, CodeExercise, Run, later, together, version_with
 from vtdkit.lab.scenarios.catalogue import SCENARIOS
@@ -212,3 +212,6 @@ KEEP_IT_ALIVE = CodeExercise(
     races=[SCENARIOS["dump-free"]],
     play=_play,
 )
+
+
+progress, seed = of_lesson(globals())

@@ -16,7 +16,7 @@ from vtdkit.iommu.intel.pasid import pasid_table_opaque
 from vtdkit.iommu.pci import PciDevice
 from vtdkit.kernel.checkers.findings import KernelBug
 from vtdkit.lab.computer import LEGACY, SCALABLE, Computer
-from vtdkit.lab.exercises.exercise import Exercise
+from vtdkit.lab.exercises.exercise import Exercise, of_lesson
 from vtdkit.lab.exercises.watched import Scene, Work
 from vtdkit.lab.lesson.base import (
     NO_RACES,
@@ -222,3 +222,6 @@ BY_ADDRESS = CodeExercise(
     forbids=(LOCK,),
     play=_play,
 )
+
+
+progress, seed = of_lesson(globals())

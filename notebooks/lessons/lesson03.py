@@ -18,7 +18,7 @@ from vtdkit.iommu.intel import defs
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.lab.computer import LEGACY, SCALABLE, Computer
-from vtdkit.lab.exercises.exercise import Exercise
+from vtdkit.lab.exercises.exercise import Exercise, of_lesson
 from vtdkit.lab.exercises.watched import Scene, Work
 from vtdkit.lab.lesson.base import NO_RACES, CodeExercise, together, version_with
 from vtdkit.lab.scenarios.base import Observer, Scenario
@@ -304,3 +304,6 @@ WARN_AND_STOP = CodeExercise(
     forbids=("any",),
     play=_play,
 )
+
+
+progress, seed = of_lesson(globals())

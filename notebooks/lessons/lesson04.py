@@ -20,7 +20,7 @@ from vtdkit.kernel.checkers.findings import KernelBug
 from vtdkit.kernel.explored.exploring import explore
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.lab.computer import LEGACY, Computer
-from vtdkit.lab.exercises.exercise import Exercise
+from vtdkit.lab.exercises.exercise import Exercise, of_lesson
 from vtdkit.lab.exercises.watched import Scene, Work
 from vtdkit.lab.lesson.base import (
     NO_RACES,
@@ -265,3 +265,6 @@ ASK_NOBODY = CodeExercise(
     forbids=("any",),
     play=_play,
 )
+
+
+progress, seed = of_lesson(globals())

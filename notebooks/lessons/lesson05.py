@@ -21,7 +21,7 @@ from vtdkit.iommu.intel.structs import intel_iommu
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.kernel.memory.pages import Page
 from vtdkit.lab.computer import LEGACY, SCALABLE, Computer
-from vtdkit.lab.exercises.exercise import Exercise
+from vtdkit.lab.exercises.exercise import Exercise, of_lesson
 from vtdkit.lab.exercises.watched import Scene, Work
 from vtdkit.lab.lesson.base import (
     NO_RACES,
@@ -252,3 +252,6 @@ TAKE_IT_AWAY_FIRST = CodeExercise(
     races=[ASKS],
     play=_play,
 )
+
+
+progress, seed = of_lesson(globals())

@@ -19,7 +19,7 @@ from vtdkit.kernel.checkers.findings import Finding
 from vtdkit.kernel.explored.exploring import ScenarioExploration, explore
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.lab.computer import SCALABLE, Computer
-from vtdkit.lab.exercises.exercise import Exercise
+from vtdkit.lab.exercises.exercise import Exercise, of_lesson
 from vtdkit.lab.exercises.watched import Scene, Work
 from vtdkit.lab.lesson.base import NO_RACES, CodeExercise, Table, table, together, version_with
 from vtdkit.lab.scenarios.base import Observer, Scenario
@@ -333,3 +333,6 @@ SWITCH_IDS = CodeExercise(
     races=[SWITCH],
     play=_play,
 )
+
+
+progress, seed = of_lesson(globals())

@@ -23,7 +23,7 @@ from vtdkit.kernel.explored.exploring import ScenarioExploration, explore
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.kernel.record.record import ACQUIRE, RELEASE
 from vtdkit.lab.computer import BOTH_STAGES, FIRST_STAGE, SCALABLE, Computer
-from vtdkit.lab.exercises.exercise import Exercise
+from vtdkit.lab.exercises.exercise import Exercise, of_lesson
 from vtdkit.lab.exercises.watched import Scene, Work
 from vtdkit.lab.lesson.base import NO_RACES, CodeExercise, Run, Table, duration, table, version_with
 from vtdkit.lab.operations import attach, new_domain, probed
@@ -422,3 +422,6 @@ BUSY_AGAIN = CodeExercise(
     races=[BIND_UNBIND, TWO_SET_UPS],
     play=_play,
 )
+
+
+progress, seed = of_lesson(globals())

@@ -16,7 +16,7 @@ from vtdkit.iommu.intel.structs import intel_iommu
 from vtdkit.kernel.explored.exploring import ScenarioExploration, explore
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.lab.computer import BOTH_STAGES, FIRST_STAGE, SCALABLE, Computer
-from vtdkit.lab.exercises.exercise import Exercise
+from vtdkit.lab.exercises.exercise import Exercise, of_lesson
 from vtdkit.lab.exercises.judge import CodeExercise, version_with
 from vtdkit.lab.exercises.watched import Scene, Work
 from vtdkit.lab.lesson.base import NO_RACES, Run, Table, table, together
@@ -308,3 +308,6 @@ NO_MORE_HANGING = CodeExercise(
     races=[INVERSION],
     play=_play,
 )
+
+
+progress, seed = of_lesson(globals())

@@ -20,7 +20,7 @@ from vtdkit.iommu.intel.structs import dmar_domain
 from vtdkit.kernel.checkers.findings import KernelBug
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.lab.computer import LEGACY, SCALABLE, Computer
-from vtdkit.lab.exercises.exercise import Exercise
+from vtdkit.lab.exercises.exercise import Exercise, of_lesson
 from vtdkit.lab.exercises.judge import CodeExercise, version_with
 from vtdkit.lab.exercises.watched import Scene, Work
 from vtdkit.lab.lesson.base import NO_RACES, tried
@@ -55,7 +55,7 @@ class Freed:
 
     def __repr__(self) -> str:
         lines = [
-            f"left:     {self.pages} table pages, {self.objects} structures",
+            f"left:     {self.pages} table pages, {self.objects} structure{'s' * (self.objects != 1)}",
             f"cached:   DMA {self.cached if self.cached != 'refused' else 'is refused'}",
             f"fresh:    DMA {self.fresh if self.fresh != 'refused' else 'is refused'}",
             f"pointer:  the device's record says {self.pointer}",
@@ -259,3 +259,6 @@ WARN_AND_BE_SAFE = CodeExercise(
     allows=("device_domain_lock",),  # who takes it to look at the list does no harm
     play=_play,
 )
+
+
+progress, seed = of_lesson(globals())

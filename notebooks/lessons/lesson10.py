@@ -16,7 +16,7 @@ from vtdkit.iommu.pci import PciDevice
 from vtdkit.kernel.checkers.findings import Finding
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.lab.computer import LEGACY, SCALABLE, Computer
-from vtdkit.lab.exercises.exercise import Exercise
+from vtdkit.lab.exercises.exercise import Exercise, of_lesson
 from vtdkit.lab.exercises.judge import CodeExercise, version_with
 from vtdkit.lab.exercises.watched import Scene, Work
 from vtdkit.lab.lesson.base import NO_RACES, Tried, tried
@@ -194,3 +194,6 @@ EVERY_STEP_WORKS = CodeExercise(
 
 #: how a version is called in the bisection table
 NAMES = {info.number: info.title.removeprefix("iommu/vt-d: ") for info in SERIES}
+
+
+progress, seed = of_lesson(globals())

@@ -14,7 +14,7 @@ from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.iommu.intel.structs import dmar_domain
 from vtdkit.kernel.checkers.findings import Finding
 from vtdkit.lab.computer import SCALABLE, Computer
-from vtdkit.lab.exercises.exercise import Exercise
+from vtdkit.lab.exercises.exercise import Exercise, of_lesson
 from vtdkit.lab.exercises.judge import CodeExercise, version_with
 from vtdkit.lab.exercises.watched import Scene, Work
 from vtdkit.lab.lesson.base import NO_RACES, Run, Tried, tried
@@ -242,3 +242,6 @@ HOW_TO_TAKE = CodeExercise(
     most_orders=100,
     play=_play,
 )
+
+
+progress, seed = of_lesson(globals())

@@ -20,7 +20,7 @@ from vtdkit.kernel.explored.exploring import ScenarioExploration, explore
 from vtdkit.kernel.explorer.schedule import Schedule
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.lab.computer import SCALABLE, Computer
-from vtdkit.lab.exercises.exercise import Exercise
+from vtdkit.lab.exercises.exercise import Exercise, of_lesson
 from vtdkit.lab.exercises.judge import CodeExercise, version_with
 from vtdkit.lab.exercises.watched import Scene, Work
 from vtdkit.lab.findings.defects import DEFECTS, Defect, explain
@@ -274,3 +274,6 @@ NEVER_ATTACHED = CodeExercise(
     most_orders=20,
     play=_play,
 )
+
+
+progress, seed = of_lesson(globals())

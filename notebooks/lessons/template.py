@@ -7,7 +7,7 @@ of it. An exercise is declared once: its question, its answer, its hints.
 from __future__ import annotations
 
 from vtdkit.kernel.record.units import duration
-from vtdkit.lab.exercises.exercise import Exercise
+from vtdkit.lab.exercises.exercise import Exercise, of_lesson
 from vtdkit.lab.lesson.base import Run
 
 LOCK = "device_domain_lock"
@@ -33,3 +33,6 @@ ENTRY = Exercise(
 def iova(seed: int) -> int:
     """The address that the exercise asks about; another for each seed."""
     return 0x40000 + 4096 * (7 + 3 * seed)
+
+
+progress, seed = of_lesson(globals())

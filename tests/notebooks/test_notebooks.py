@@ -42,3 +42,19 @@ def test_a_file_of_ours_that_is_named_is_there(path: Path) -> None:
     named = re.findall(r"`((?:vtdkit|tests|notebooks)/[\w/.-]+\.(?:py|md|js|ipynb|txt))`", text)
     examples = {name for name in named if "15" in name or "NN" in name}  # lessons that do not exist yet
     assert [name for name in named if not (ROOT / name).exists() and name not in examples] == []
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.name[:2])
+def test_each_exercise_can_be_collected_and_graded(path: Path) -> None:
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    texts = [source(cell) for cell in cells if cell["cell_type"] == "code"]
+    assert texts[1].startswith("lesson.seed(0)")
+    assert "lesson.progress()" in texts
+    checks = [cell for cell in cells if re.fullmatch(r"lesson\.[A-Z_]+\.check\(\w+\)", source(cell))]
+    marks = {cell["metadata"]["nbgrader"]["grade_id"]: cell["metadata"]["nbgrader"] for cell in checks}
+    assert len(marks) == len(checks) == 2
+    assert all(mark["grade"] and mark["points"] in (1, 2) for mark in marks.values())
+    answers = [cell["metadata"].get("nbgrader", {}) for cell in cells]
+    assert {each["grade_id"] for each in answers if each.get("solution")} == {
+        f"{each}-answer" for each in marks
+    }

@@ -16,7 +16,7 @@ from vtdkit.kernel.machine.machine import Machine
 from vtdkit.kernel.memory.objects import KObject, shared
 from vtdkit.kernel.memory.pages import Page
 
-from .errno import EBUSY, EINVAL, ENODEV, ENOMEM
+from .errno import EBUSY, EINVAL, ENODEV
 from .ops import iommu_ops
 from .pci import PciBus, PciDevice
 
@@ -137,7 +137,7 @@ class IommuCore:
         error = 0
         async with group.mutex:
             if group.default_domain is None:
-                await self.iommu_alloc_default_domain(group)
+                group.default_domain = await self.iommu_domain_alloc(self.default_type)
             if group.default_domain is not None:
                 if self.driver.intel_iommu_is_attach_deferred(dev):
                     self.deferred_attach = True
@@ -168,14 +168,6 @@ class IommuCore:
         group.devices.append(dev)
         dev.group = group
         return group
-
-    async def iommu_alloc_default_domain(self, group: IommuGroup) -> int:
-        """Give a group its default domain."""
-        domain = await self.iommu_domain_alloc(self.default_type)
-        if domain is None:
-            return -ENOMEM
-        group.default_domain = domain
-        return 0
 
     async def iommu_release_device(self, dev: PciDevice) -> None:
         """A device goes. `group->mutex` is not held: in 2022 nothing keeps an attach out here but who calls.

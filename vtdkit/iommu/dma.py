@@ -197,7 +197,19 @@ class DmaApi:
         self, dev: PciDevice, phys: int, size: int, dir: int = DMA_BIDIRECTIONAL
     ) -> int:
         """Map a buffer that is contiguous in memory; its bus address, or DMA_MAPPING_ERROR."""
-        return await self._iommu_dma_map(dev, phys, size, _PROT[dir])
+        domain = self.iommu_get_dma_domain(dev)
+        if self.core.deferred_attach and await self.core.iommu_deferred_attach(dev, domain):
+            return DMA_MAPPING_ERROR
+        cookie, iovad = self.cookie_of(dev, domain)
+        offset = phys & (1 << iovad.shift) - 1
+        size = granules(iovad, size + offset)
+        iova = await self.iommu_dma_alloc_iova(domain, iovad, size, dev)
+        if not iova:
+            return DMA_MAPPING_ERROR
+        if await self.core.iommu_map(domain, iova, phys - offset, size, _PROT[dir]):
+            await self.iommu_dma_free_iova(cookie, iova, size, None)
+            return DMA_MAPPING_ERROR
+        return iova + offset
 
     async def iommu_dma_unmap_page(self, dev: PciDevice, dma_handle: int, size: int) -> None:
         """Unmap it. (Linux looks up the physical address first, for the sake of bounce buffers; so the
@@ -208,22 +220,6 @@ class DmaApi:
         if self.machine.warn_on(not phys, "iommu_dma_unmap_page of an address that is not mapped"):
             return
         await self._iommu_dma_unmap(dev, dma_handle, size)
-
-    async def _iommu_dma_map(self, dev: PciDevice, phys: int, size: int, prot: int) -> int:
-        """`__iommu_dma_map`."""
-        domain = self.iommu_get_dma_domain(dev)
-        if self.core.deferred_attach and await self.core.iommu_deferred_attach(dev, domain):
-            return DMA_MAPPING_ERROR
-        cookie, iovad = self.cookie_of(dev, domain)
-        offset = phys & (1 << iovad.shift) - 1
-        size = granules(iovad, size + offset)
-        iova = await self.iommu_dma_alloc_iova(domain, iovad, size, dev)
-        if not iova:
-            return DMA_MAPPING_ERROR
-        if await self.core.iommu_map(domain, iova, phys - offset, size, prot):
-            await self.iommu_dma_free_iova(cookie, iova, size, None)
-            return DMA_MAPPING_ERROR
-        return iova + offset
 
     async def _iommu_dma_unmap(self, dev: PciDevice, dma_addr: int, size: int) -> None:
         """`__iommu_dma_unmap`: clear, then flush and free the address, or queue both."""

@@ -132,12 +132,6 @@ class iova_domain(KObject):
         await self.machine.work(self.machine.costs.table_word * (index - first))
         return pfn if pfn >= low_pfn else None
 
-    def private_find_iova(self, pfn: int) -> iova | None:
-        """The range that contains a page frame. Caller holds `iova_rbtree_lock`."""
-        self.iova_rbtree_lock.assert_spin_locked()
-        found: iova | None = self.rbroot.find(pfn)
-        return found
-
     def remove_iova(self, node: iova) -> None:
         """Take a range out. Caller holds `iova_rbtree_lock`."""
         self.iova_rbtree_lock.assert_spin_locked()
@@ -149,7 +143,7 @@ class iova_domain(KObject):
     async def free_iova(self, pfn: int) -> None:
         """Give back the range that contains a page frame."""
         async with self.iova_rbtree_lock.irqsave():
-            node = self.private_find_iova(pfn)
+            node = self.rbroot.find(pfn)
             if node is not None:
                 self.remove_iova(node)
         if node is not None:
@@ -159,7 +153,7 @@ class iova_domain(KObject):
         """Give back every range in a magazine, under one hold of the tree's lock."""
         async with self.iova_rbtree_lock.irqsave():
             for pfn in mag.pfns:
-                node = self.private_find_iova(pfn)
+                node = self.rbroot.find(pfn)
                 self.machine.warn_on(node is None, "a magazine holds a range the tree does not know")
                 if node is not None:
                     self.remove_iova(node)

@@ -133,12 +133,7 @@ async def iova_rcache_insert(iovad: iova_domain, pfn: int, size: int) -> bool:
     order = order_base_2(size)
     if order >= IOVA_RANGE_CACHE_MAX_SIZE or iovad.rcaches is None:
         return False
-    return await _iova_rcache_insert(iovad, iovad.rcaches.of_order[order], pfn)
-
-
-async def _iova_rcache_insert(iovad: iova_domain, rcache: iova_rcache, pfn: int) -> bool:
-    """`__iova_rcache_insert`."""
-    machine = iovad.machine
+    rcache, machine = iovad.rcaches.of_order[order], iovad.machine
     cpu_rcache = rcache.of_cpu[machine.cpu()]
     mag_to_free: iova_magazine | None = None
     can_insert = True
@@ -182,11 +177,7 @@ async def iova_rcache_get(iovad: iova_domain, size: int, limit_pfn: int) -> int:
     order = order_base_2(size)
     if order >= IOVA_RANGE_CACHE_MAX_SIZE or iovad.rcaches is None:
         return 0
-    return await _iova_rcache_get(iovad, iovad.rcaches.of_order[order], limit_pfn - size)
-
-
-async def _iova_rcache_get(iovad: iova_domain, rcache: iova_rcache, limit_pfn: int) -> int:
-    """`__iova_rcache_get`."""
+    rcache = iovad.rcaches.of_order[order]
     cpu_rcache = rcache.of_cpu[iovad.machine.cpu()]
     async with cpu_rcache.lock.irqsave():
         loaded: iova_magazine = cpu_rcache.loaded
@@ -201,7 +192,7 @@ async def _iova_rcache_get(iovad: iova_domain, rcache: iova_rcache, limit_pfn: i
                     return 0
                 await iovad.machine.kfree(loaded)
                 cpu_rcache.loaded = loaded = full
-        return iova_magazine_pop(loaded, limit_pfn)
+        return iova_magazine_pop(loaded, limit_pfn - size)
 
 
 async def depot_pop(rcache: iova_rcache) -> iova_magazine | None:

@@ -116,22 +116,16 @@ class Computer:
 
     async def plug(self, dev: PciDevice) -> int:
         """Hot-plug a new device: on the bus, then probed, under `pci_rescan_remove_lock`. 0 or negative."""
-
-        async def steps() -> int:
+        async with self.bus.rescan_remove_lock:
             await self.bus.add(dev)
             return await self.core.iommu_probe_device(dev)
 
-        return await self.bus.rescan_or_remove(steps)
-
     async def unplug(self, dev: PciDevice) -> None:
         """Pull a device out: off the bus, released, its last reference given back, under the same lock."""
-
-        async def steps() -> None:
+        async with self.bus.rescan_remove_lock:
             await self.bus.delete(dev)
             await self.core.iommu_release_device(dev)
             await self.bus.put(dev)
-
-        await self.bus.rescan_or_remove(steps)
 
     def remove_device(self, address: str) -> None:
         """Unplug a device."""

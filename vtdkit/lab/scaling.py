@@ -82,11 +82,6 @@ class ScalingPoint:
         return self.locks[0].lock if self.locks else ""
 
     @property
-    def bottleneck_share(self) -> float:
-        """Its share of all the waiting, 0 to 1."""
-        return self.locks[0].share if self.locks else 0.0
-
-    @property
     def explanation(self) -> str:
         """In words: where the time went."""
         if not self.locks or self.wait_share < 0.005:

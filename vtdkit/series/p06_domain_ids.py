@@ -7,7 +7,6 @@ after the variant had been changed elsewhere. Note what stays: the capabilities 
 
 from __future__ import annotations
 
-from vtdkit.iommu.errno import ENODEV
 from vtdkit.iommu.intel.structs import device_domain_info, dmar_domain, intel_iommu
 from vtdkit.iommu.pci import PciDevice
 
@@ -31,10 +30,7 @@ class Patch06(Patch05):
 
     async def domain_add_dev_info(self, domain: dmar_domain, dev: PciDevice) -> int:
         """Domain id, device list, PASID entry, context entries. Any failure takes back what was done."""
-        info = self.dev_iommu_priv_get(dev)
-        iommu = self.device_to_iommu(dev)
-        if info is None or iommu is None:
-            return -ENODEV
+        info, iommu = self.info_and_unit(dev)
         async with self.device_domain_lock.irqsave():
             info.domain = domain
             error = await self.domain_attach_iommu(domain, iommu)

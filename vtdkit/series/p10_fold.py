@@ -21,9 +21,8 @@ class Patch10(Patch09):
 
     async def dmar_remove_one_dev_info(self, dev: PciDevice) -> None:
         """Detach a device from its domain; `device_domain_lock` only around the list."""
-        info = self.dev_iommu_priv_get(dev)
-        assert info is not None
-        domain, iommu = info.domain, info.iommu
+        info, iommu = self.info_and_unit(dev)
+        domain = info.domain
         await self.detach_translation(info, iommu)
         async with self.device_domain_lock.irqsave():
             await domain.devices.del_(info)

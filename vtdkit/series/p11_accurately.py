@@ -7,7 +7,7 @@ test, switches ATS on for legacy pass-through too.
 
 from __future__ import annotations
 
-from vtdkit.iommu.errno import EINVAL, ENODEV, ENOMEM
+from vtdkit.iommu.errno import EINVAL, ENOMEM
 from vtdkit.iommu.intel import defs
 from vtdkit.iommu.intel.domain import first_node
 from vtdkit.iommu.intel.flush import find_ats_device
@@ -80,10 +80,7 @@ class Patch11(Patch10):
 
     async def domain_add_dev_info(self, domain: dmar_domain, dev: PciDevice) -> int:
         """Domain id, device list, PASID entry, context entries. Any failure takes back what was done."""
-        info = self.dev_iommu_priv_get(dev)
-        iommu = self.device_to_iommu(dev)
-        if info is None or iommu is None:
-            return -ENODEV
+        info, iommu = self.info_and_unit(dev)
         error = await self.domain_attach_iommu(domain, iommu)
         if error:
             return error

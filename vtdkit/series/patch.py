@@ -147,4 +147,5 @@ class PatchInfo:
 
     def __repr__(self) -> str:
         added, gone = self.diffstat
-        return f"<patch {self.number:02}: {self.title} ({len(self.changed)} functions, +{added} -{gone})>"
+        count = f"{len(self.changed)} function{'s' * (len(self.changed) != 1)}"
+        return f"<patch {self.number:02}: {self.title} ({count}, +{added} -{gone})>"

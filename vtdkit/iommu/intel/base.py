@@ -183,6 +183,13 @@ class DriverBase:
         info: device_domain_info | None = dev.iommu_priv
         return info
 
+    def info_and_unit(self, dev: PciDevice) -> tuple[device_domain_info, intel_iommu]:
+        """The record of a device, and its unit. C follows the pointer and asks nobody; so does this."""
+        info = self.dev_iommu_priv_get(dev)
+        if info is None:
+            raise Oops(f"NULL pointer dereference: the driver has no record of {dev.name}")
+        return info, info.iommu
+
     def first_level_by_default(self, type: str) -> bool:
         """Which kind of table a new domain gets: the only one there is; else first level, but
         for domains users manage.

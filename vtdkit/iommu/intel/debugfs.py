@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Callable
 
 from vtdkit.iommu.pci import PciDevice
 from vtdkit.iommu.seq_file import SeqFile, seq_file
-from vtdkit.kernel.checkers.findings import Oops
 from vtdkit.kernel.memory.pages import Page
 
 from . import defs
@@ -92,9 +91,7 @@ class Debugfs(Svm):
 
     async def show_device_domain_translation(self, m: SeqFile, dev: PciDevice) -> int:
         """One device of the bus: the table of the domain it is attached to."""
-        info = self.dev_iommu_priv_get(dev)
-        if info is None:  # a device that was not probed. C does not ask, and follows the pointer
-            raise Oops(f"NULL pointer dereference: the driver has no record of {dev.name}")
+        info, _ = self.info_and_unit(dev)
         if info.domain is not None:
             await self.dump_domain(m, dev, info.domain)
         return 0

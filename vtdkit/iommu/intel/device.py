@@ -86,10 +86,7 @@ class Devices(Domains):
 
     async def domain_add_dev_info(self, domain: dmar_domain, dev: PciDevice) -> int:
         """Domain id, device list, PASID entry, context entries. Any failure takes back what was done."""
-        info = self.dev_iommu_priv_get(dev)
-        iommu = self.device_to_iommu(dev)
-        if info is None or iommu is None:
-            return -ENODEV
+        info, iommu = self.info_and_unit(dev)
         async with self.device_domain_lock.irqsave():
             info.domain = domain
             async with iommu.lock:

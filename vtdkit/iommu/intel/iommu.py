@@ -147,6 +147,10 @@ class IommuOps(Hotplug):
         Caller holds `device_domain_lock`.
         """
         self.device_domain_lock.assert_spin_locked()
+        await self.mark_snooping(domain)
+
+    async def mark_snooping(self, domain: dmar_domain) -> None:
+        """The body of `domain_set_force_snooping`."""
         if not domain.use_first_level:
             domain.set_pte_snp = True
             return

@@ -61,21 +61,11 @@ class Pasid(PasidTables):
         info = self.dev_iommu_priv_get(dev)
         if info is None or not info.ats_enabled:
             return
-        args = (info.pfsid, info.ats_qdep) if pasid == defs.PASID_RID2PASID else ()
-        if args:
-            await self.qi_flush_dev_iotlb(
-                iommu, info.bus << 8 | info.devfn, *args, 0, 64 - defs.VTD_PAGE_SHIFT
-            )
+        sid, everything = info.bus << 8 | info.devfn, 64 - defs.VTD_PAGE_SHIFT
+        if pasid == defs.PASID_RID2PASID:
+            await self.qi_flush_dev_iotlb(iommu, sid, info.pfsid, info.ats_qdep, 0, everything)
         else:
-            await self.qi_flush_dev_iotlb_pasid(
-                iommu,
-                info.bus << 8 | info.devfn,
-                info.pfsid,
-                pasid,
-                info.ats_qdep,
-                0,
-                64 - defs.VTD_PAGE_SHIFT,
-            )
+            await self.qi_flush_dev_iotlb_pasid(iommu, sid, info.pfsid, pasid, info.ats_qdep, 0, everything)
 
     async def intel_pasid_tear_down_entry(
         self, iommu: intel_iommu, dev: PciDevice, pasid: int, fault_ignore: bool

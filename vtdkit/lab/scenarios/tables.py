@@ -64,7 +64,7 @@ def two_maps(
     return lambda: (
         *(thread.result for thread in threads),
         *reached(pc, domain, first, second),
-        f"{lost(pc, domain)} tables lost",
+        lost(pc, domain),
     )
 
 
@@ -103,7 +103,7 @@ def block_and_page(driver: type[IntelIommu], machine: Machine) -> Observer:
         large.result,
         page.result,
         *reached(pc, domain, 0, 3 * PAGE),
-        f"{lost(pc, domain)} tables lost",
+        lost(pc, domain),
     )
 
 

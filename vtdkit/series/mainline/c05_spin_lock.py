@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vtdkit.iommu.core import IommuDomain
-from vtdkit.iommu.errno import EINVAL, ENODEV, ENOMEM
+from vtdkit.iommu.errno import EINVAL, ENOMEM
 from vtdkit.iommu.intel import defs
 from vtdkit.iommu.intel.structs import device_domain_info, dmar_domain, intel_iommu, pasid_table
 from vtdkit.iommu.pci import PciDevice
@@ -69,10 +69,7 @@ class Commit05(Commit04):
 
     async def domain_add_dev_info(self, domain: dmar_domain, dev: PciDevice) -> int:
         """Domain id, device list, PASID entry, context entries. Any failure takes back what was done."""
-        info = self.dev_iommu_priv_get(dev)
-        iommu = self.device_to_iommu(dev)
-        if info is None or iommu is None:
-            return -ENODEV
+        info, iommu = self.info_and_unit(dev)
         async with self.device_domain_lock:
             info.domain = domain
             async with iommu.lock:

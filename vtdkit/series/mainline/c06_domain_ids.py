@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from vtdkit.iommu.errno import ENODEV
 from vtdkit.iommu.intel.structs import dmar_domain
 from vtdkit.iommu.pci import PciDevice
 from vtdkit.series.p06_domain_ids import Patch06
@@ -22,10 +21,7 @@ class Commit06(Commit05):
 
     async def domain_add_dev_info(self, domain: dmar_domain, dev: PciDevice) -> int:
         """Domain id, device list, PASID entry, context entries. Any failure takes back what was done."""
-        info = self.dev_iommu_priv_get(dev)
-        iommu = self.device_to_iommu(dev)
-        if info is None or iommu is None:
-            return -ENODEV
+        info, iommu = self.info_and_unit(dev)
         async with self.device_domain_lock:
             info.domain = domain
             error = await self.domain_attach_iommu(domain, iommu)

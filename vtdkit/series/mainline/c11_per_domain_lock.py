@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from vtdkit.iommu.core import IommuDomain
-from vtdkit.iommu.errno import ENODEV
 from vtdkit.iommu.intel import defs
 from vtdkit.iommu.intel.domain import first_node
 from vtdkit.iommu.intel.flush import find_ats_device
@@ -62,10 +61,7 @@ class Commit11(Commit10):
 
     async def domain_add_dev_info(self, domain: dmar_domain, dev: PciDevice) -> int:
         """Domain id, device list, PASID entry, context entries. Any failure takes back what was done."""
-        info = self.dev_iommu_priv_get(dev)
-        iommu = self.device_to_iommu(dev)
-        if info is None or iommu is None:
-            return -ENODEV
+        info, iommu = self.info_and_unit(dev)
         error = await self.domain_attach_iommu(domain, iommu)
         if error:
             return error
@@ -76,9 +72,8 @@ class Commit11(Commit10):
 
     async def dmar_remove_one_dev_info(self, dev: PciDevice) -> None:
         """Detach a device from its domain; the domain's lock only around the list."""
-        info = self.dev_iommu_priv_get(dev)
-        assert info is not None
-        domain, iommu = info.domain, info.iommu
+        info, iommu = self.info_and_unit(dev)
+        domain = info.domain
         await self.detach_translation(info, iommu)
         async with domain.lock:
             await domain.devices.del_(info)
@@ -95,11 +90,7 @@ class Commit11(Commit10):
         holds the domain's lock.
         """
         domain.lock.assert_held()
-        if not domain.use_first_level:
-            domain.set_pte_snp = True
-            return
-        for info in domain.devices.entries():
-            await self.intel_pasid_setup_page_snoop_control(info.iommu, info.dev, defs.PASID_RID2PASID)
+        await self.mark_snooping(domain)
 
     async def intel_iommu_enforce_cache_coherency(self, domain: IommuDomain) -> bool:
         """Make every DMA of the domain coherent, whatever the device asks for; False if

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from vtdkit.iommu.core import IommuDomain
-from vtdkit.iommu.errno import ENODEV
 from vtdkit.iommu.intel.domain import first_node
 from vtdkit.iommu.intel.flush import find_ats_device
 from vtdkit.iommu.intel.structs import device_domain_info, dmar_domain, intel_iommu
@@ -56,10 +55,7 @@ class Fix1(Commit11):
 
     async def domain_add_dev_info(self, domain: dmar_domain, dev: PciDevice) -> int:
         """Domain id, device list, PASID entry, context entries. Any failure takes back what was done."""
-        info = self.dev_iommu_priv_get(dev)
-        iommu = self.device_to_iommu(dev)
-        if info is None or iommu is None:
-            return -ENODEV
+        info, iommu = self.info_and_unit(dev)
         error = await self.domain_attach_iommu(domain, iommu)
         if error:
             return error
@@ -70,9 +66,8 @@ class Fix1(Commit11):
 
     async def dmar_remove_one_dev_info(self, dev: PciDevice) -> None:
         """Detach a device from its domain; the domain's lock only around the list."""
-        info = self.dev_iommu_priv_get(dev)
-        assert info is not None
-        domain, iommu = info.domain, info.iommu
+        info, iommu = self.info_and_unit(dev)
+        domain = info.domain
         await self.detach_translation(info, iommu)
         async with domain.lock.irqsave():
             await domain.devices.del_(info)

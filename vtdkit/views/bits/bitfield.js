@@ -1,6 +1,7 @@
 // The bit-field card in the browser: boxes for bits, fields by name, what hardware answers.
 
 import { button, el, frame, keys, legend, move, renew, slider, steady, there, watch } from "../shared/common.js";
+import { linked, whole } from "../shared/link.js";
 import { decode, field } from "./bits.js";
 import { explained, fieldTable } from "./fields.js";
 
@@ -73,6 +74,8 @@ function render({ model, el: host, signal }) {
     },
     signal,
   );
+  const fits = (text) => (/^0x[0-9a-f]{1,128}$/.test(text) && BigInt(text) >> BigInt(record.width) === 0n ? text : undefined);
+  linked(view, model, "card", { value: fits, bit: whole(0, record.width - 1) }, signal);
 }
 
 // Which bits are ignored may depend on a field of the value itself.

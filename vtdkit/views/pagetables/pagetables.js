@@ -1,6 +1,7 @@
 // The page-table explorer in the browser. The record has one or two sides (before and after), shown with one cursor.
 
 import { bytes, button, el, frame, keys, legend, move, put, renew, slider, steady, svg, there, watch } from "../shared/common.js";
+import { linked, number64, oneOf, whole } from "../shared/link.js";
 import { explained, fieldTable } from "../bits/fields.js";
 import { address, cells, levelsOf, look, mappedAfter, mappedBefore, marks, neighbours, staleAfter } from "./pagetables_rows.js";
 
@@ -40,6 +41,8 @@ function render({ model, el: host, signal }) {
     shown();
   };
   watch(model, ["device", "iova", "kind", "row"], draw, signal);
+  const devices = oneOf(choices.map(({ device }) => device));
+  linked(view, model, "explorer", { device: devices, iova: number64, kind: oneOf(["read", "write"]), row: whole(-1, 15) }, signal);
 }
 
 const staleIn = (side) => marks(side).filter(([, , stale]) => stale).length;

@@ -1,6 +1,7 @@
 // The patch view in the browser: functions on the left, their text before and after, the locks they took.
 
 import { button, el, frame, keys, legend, move, watch } from "../shared/common.js";
+import { linked, oneOf } from "../shared/link.js";
 import { duration } from "../shared/time.js";
 
 const SHOWN = ["before", "both", "after"];
@@ -66,6 +67,7 @@ function render({ model, el: host, signal }) {
     },
     signal,
   );
+  linked(view, model, "patch", { function: oneOf(record.functions.map(({ name }) => name)), shown: oneOf(SHOWN) }, signal);
 }
 
 let made = 0;

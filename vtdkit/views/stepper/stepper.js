@@ -1,6 +1,7 @@
 // The interleaving stepper: threads as columns of source lines, one schedule, forward and back. Trait: step (how many are done).
 
 import { button, el, frame, move, renew, slider, svg, there, watch } from "../shared/common.js";
+import { linked, whole } from "../shared/link.js";
 import { ahead, changed, freedBy, locksAt, nextSwitch, says, standOf, states, unfold } from "./stepper_model.js";
 
 const HINTS = [
@@ -21,6 +22,7 @@ export default {
   render({ model, el: host, signal }) {
     const view = new View(model, host);
     watch(model, ["step"], () => view.show(), signal);
+    linked(view.frame, model, "stepper", { step: whole(0, view.run.last) }, signal);
     const sizes = new ResizeObserver(() => view.resize());
     sizes.observe(view.body);
     return () => sizes.disconnect();
@@ -31,7 +33,8 @@ class View {
   constructor(model, host) {
     this.model = model;
     this.run = unfold(model.get("record"));
-    const { controls, body, say, status } = frame(host, { title: `Step by step: ${this.run.title}`, hints: HINTS, words: WORDS });
+    this.frame = frame(host, { title: `Step by step: ${this.run.title}`, hints: HINTS, words: WORDS });
+    const { controls, body, say, status } = this.frame;
     this.body = body;
     this.say = say;
     status.classList.add("vtd-stepper-status");

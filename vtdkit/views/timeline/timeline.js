@@ -1,6 +1,7 @@
 // The lock timeline: one or two runs, one cursor. Traits: cursor, left, right (ns after the start), lock (a name, or ""), row (which lane).
 
 import { button, el, frame, legend, move, slider, there, watch } from "../shared/common.js";
+import { linked, oneOf, whole } from "../shared/link.js";
 import {
   after, asleepAt, before, contentions, decode, doing, label, locksAt, nextChange, sentence, spanAt,
 } from "./timeline_model.js";
@@ -23,6 +24,8 @@ export default {
     const view = new View(model, host);
     watch(model, ["left", "right", "lock"], () => view.later("draw"), signal);
     watch(model, ["cursor", "row"], () => view.later("point"), signal);
+    const lock = oneOf(["", ...Object.keys(view.letters)]), row = whole(0, view.rows.length - 1);
+    linked(view.frame, model, "timeline", { cursor: whole(0, Math.ceil(view.length)), lock, row }, signal);
     const sizes = new ResizeObserver(() => view.resize());
     sizes.observe(view.body);
     const theme = new MutationObserver(() => view.draw(true));
@@ -45,7 +48,8 @@ class View {
     this.length = Math.max(...this.runs.map((run) => run.length));
     this.width = 0;
     const words = record.legend.map(([, word, meaning]) => [word, meaning]);
-    const { root, controls, body, status, say } = frame(host, { title: record.title, hints: HINTS, words });
+    this.frame = frame(host, { title: record.title, hints: HINTS, words });
+    const { root, controls, body, status, say } = this.frame;
     this.root = root;
     this.body = body;
     this.say = say;

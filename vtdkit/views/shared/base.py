@@ -42,7 +42,7 @@ import traitlets
 
 from .html import Html, tag
 from .record import LIMIT, Record, checked
-from .sheet import Picture
+from .sheet import Picture, Sheet
 
 MOVE = "A picture. Run the cell, and it moves."
 
@@ -67,7 +67,7 @@ class Widget(anywidget.AnyWidget):
 
     def still(self) -> Picture:
         """The picture at the present position, in SVG; `still().save("x.svg")` for paper."""
-        raise NotImplementedError(f"{type(self).__name__} draws no still")
+        return Sheet(self.summary()).picture()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.summary()}>"

@@ -25,13 +25,14 @@ SIDE_BY_SIDE := -n auto --dist loadfile
 # Two panels of JupyterLab that ask the network when it starts: its news and its update check.
 QUIET_LAB := {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": false}}
 
-.PHONY: help venv lab test browser check handouts slides site save lesson bench lock clean
+.PHONY: help venv lab test browser check fresh handouts slides site save lesson bench lock clean
 
 help:
 	@echo 'make lab       open the lessons in JupyterLab (PORT=8888)'
 	@echo 'make test      unit tests, then every notebook run and compared with what it was saved with'
 	@echo 'make browser   the tests that drive a real browser (need chromium)'
 	@echo 'make check     ruff and mypy'
+	@echo 'make fresh     every lesson from the wheel, in a fresh environment outside the clone'
 	@echo 'make handouts  every notebook as a page that moves without a kernel or a network -> handouts/'
 	@echo 'make slides    the same pages as screens for a beamer, stepped with the arrow keys -> handouts/slides/'
 	@echo 'make site      the lessons as a site that runs them in a browser, with nothing to install -> build/site (READ= without the pages to read)'
@@ -72,6 +73,9 @@ check: venv
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
 	$(PY) -m mypy
+
+fresh: venv
+	$(PY) tests/fresh.py
 
 handouts: venv
 	$(PY) -m vtdkit handouts --out handouts $(LESSONS)

@@ -47,7 +47,7 @@ PYODIDE = Package(
     "pyodide",
     "314.0.7",
     "sha512-0YvXxEhfEdpLfb/XkM2BFAeMROq0iMUX2bzzH9pOttyMcWkwq+HbE5uyuGD82LN7y2q+SNvi/6V5JEsOlD2R1A==",
-    lambda name: Path(name).name if Path(name).name in PYTHON_IN_BROWSER else None,
+    {f"package/{name}": name for name in sorted(PYTHON_IN_BROWSER)},
 )
 PLATFORM = [
     *("--only-binary", ":all:", "--python-version", "3.14", "--implementation", "cp", "--abi", "cp314"),

@@ -128,6 +128,13 @@ def test_identity_devices_share_one_domain_and_pass_through() -> None:
         assert not pc.machine.findings
 
 
+def test_where_a_unit_cannot_pass_requests_through_there_is_no_identity_domain() -> None:
+    pc = Computer(units=[LEGACY, Capabilities(PT=0)], default_type="identity", devices=())
+    assert pc.driver.si_domain is None
+    pc.add_device("00:03.0")
+    assert isinstance(pc.dma("00:03.0", 0x5000), Fault)  # it is in no domain
+
+
 def test_devices_with_ats_are_flushed_too() -> None:
     pc = Computer(devices={"00:03.0": {"ats": True}})
     assert pc.devices["00:03.0"].ats_on

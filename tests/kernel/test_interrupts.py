@@ -123,7 +123,7 @@ def test_softirqs_wait_for_the_handler_and_for_bottom_halves() -> None:
 
     async def softirq() -> None:
         log.append((machine.now, "softirq"))
-        assert machine.irq.in_interrupt()
+        assert machine.sched.current.kind == "softirq"
 
     async def handler() -> None:
         machine.irq.raise_softirq(machine.cpus[0], "net_rx", softirq)
@@ -305,3 +305,25 @@ def test_a_cpu_that_spins_with_interrupts_off_is_a_hard_lockup(off: bool, kind: 
     machine.simulate()
     assert [each.kind for each in machine.findings if "ock" in each.kind.split(": ")[-1].lower()][-1] == kind
     assert not machine.findings.of("soft lockup" if off else "hard LOCKUP")
+
+
+def test_a_device_waits_until_the_interrupts_of_all_lines_have_been_handled() -> None:
+    machine = Machine(costs=NEAR)
+    done: list[int] = []
+
+    async def handler() -> None:
+        await machine.work(700)
+        done.append(machine.now)
+
+    line = machine.irq.line("nic", handler)
+
+    async def device() -> int:
+        line.fire()
+        line.fire(30)
+        await line.quiet()
+        return machine.now
+
+    assert machine.run(device(), None, "nic") == done[-1]
+    assert len(done) == 2
+    assert machine.run(device(), None, "nic") > done[1]
+    assert len([context for context in machine.sched.contexts if context.kind == "agent"]) <= 3

@@ -320,7 +320,7 @@ def test_call_rcu_runs_in_softirq_after_the_readers_have_left() -> None:
             log.append((machine.now, machine.sched.current.kind))
 
         machine.rcu.call(callback)
-        machine.rcu.free_page(page)
+        machine.rcu.free_page_rcu(page)
 
     machine.spawn(reader(), cpu=0)
     machine.spawn(updater(), cpu=1)

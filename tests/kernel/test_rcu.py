@@ -116,12 +116,12 @@ def test_kfree_rcu_frees_only_after_the_readers_have_left(late: bool) -> None:
         async with machine.rcu.read():
             obj = machine.rcu.dereference(head[0])
             await machine.work(100)
-            assert await obj.load_acquire("value") == 7
+            assert await obj.read_once("value") == 7
 
     async def updater() -> None:
         obj = await machine.kmalloc(node)
         assert obj is not None
-        await obj.store_release(value=7)
+        await obj.write_once(value=7)
         head.append(obj)
         await machine.work(10 if late else 60)
         head.append(None)

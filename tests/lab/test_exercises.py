@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vtdkit.lab.exercises.exercise import Exercise, Said
+from vtdkit.lab.exercises.exercise import Exercise, Said, of_lesson
 from vtdkit.lab.exercises.prediction import Prediction, predict
 
 
@@ -145,3 +145,18 @@ def test_html_is_escaped() -> None:
     )
     assert "<script>" not in Prediction("<script>", "<script>")._repr_html_()
     assert "<script>" not in predict("?", 1).check("<script>")._repr_html_()
+
+
+def test_a_lesson_tells_how_many_are_right_and_gives_all_other_numbers() -> None:
+    first, second = entry(name="first"), entry(name="second")
+    progress, seed = of_lesson({"FIRST": first, "SECOND": second, "other": 3})
+    assert repr(progress()) == "0 of 2 exercises right: still open: first, second"
+    first.solution()
+    assert repr(progress()).startswith("0 of 2"), "to look is not to answer"
+    seed(4)
+    assert first.check(9)
+    assert not second.check(5)
+    assert repr(progress()) == "1 of 2 exercises right: still open: second"
+    assert second.seeded(7).check(12), "a copy counts for the same exercise"
+    assert repr(progress()) == "2 of 2 exercises right."
+    assert progress()

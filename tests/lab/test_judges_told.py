@@ -5,11 +5,15 @@ Judges of lessons 02 to 07; each test's name says which answer, its docstring th
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lessons import lesson02, lesson03, lesson04, lesson05, lesson06, lesson07
+from vtdkit.lab.exercises import judge as judge_module
 from vtdkit.lab.exercises.exercise import Exercise
 from vtdkit.lab.exercises.judge import CodeExercise
 from vtdkit.lab.exercises.prediction import predict
@@ -263,3 +267,101 @@ def test_slips_are_named_and_cost_no_hint(monkeypatch: pytest.MonkeyPatch) -> No
     ):
         assert said in exercise.check(answer).text
     assert exercise.tries == 0
+
+
+def test_what_fails_inside_is_shown_with_its_own_line() -> None:
+    def helper(new: Any) -> Any:
+        return {}[new]
+
+    async def in_itself(self, old, new, iommu):  # type: ignore[no-untyped-def]
+        async with iommu.lock:
+            return [][new.id_that_is_not_there]
+
+    async def in_a_helper(self, old, new, iommu):  # type: ignore[no-untyped-def]
+        return helper(new)
+
+    async def in_the_driver(self, old, new, iommu):  # type: ignore[no-untyped-def]
+        return await self.take_domain_id(None, iommu)
+
+    exercise = lesson06.SWITCH_IDS.seeded(0)
+    said = exercise.check(in_itself).text
+    assert "line 3 of your function, `return [][new.id_that_is_not_there]`, raises AttributeError" in said
+    assert "line 2 of helper(), `return {}[new]`, raises KeyError" in exercise.check(in_a_helper).text
+    said = exercise.check(in_the_driver).text
+    assert "line 2 of your function, `return await self.take_domain_id(None, iommu)`, raises" in said
+
+
+def test_what_never_ends_is_stopped_wherever_it_goes_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a scene, where only orders are tried, in the lesson's own judge; and whatever it catches."""
+    from vtdkit.lab.exercises import student
+
+    monkeypatch.setattr(student, "PATIENCE", 0.3)
+    monkeypatch.setattr(student, "ASLEEP", 4)
+
+    async def swallows(self, old, new, iommu):  # type: ignore[no-untyped-def]
+        while True:
+            try:
+                sum(range(100))
+            except Exception:
+                continue
+
+    async def sleeps(self, old, new, iommu):  # type: ignore[no-untyped-def]
+        from time import sleep
+
+        while True:
+            sleep(0.05)
+
+    exercise = lesson06.SWITCH_IDS.seeded(0)
+    for answer in (swallows, sleeps):
+        assert "it does not end" in exercise.check(answer).text
+
+    def judge(seed: int, given: Any) -> None:
+        while True:
+            pass
+
+    own = replace(exercise, judge=judge)
+    monkeypatch.setattr(judge_module, "MANY_RUNS", 1)
+    assert "it does not end" in own.check(lesson06.switch_domain_id).text
+    assert exercise.tries == 0
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    st.one_of(
+        st.integers(-9, 9),
+        st.booleans(),
+        st.floats(-9, 9),
+        st.sampled_from(["6", "yes", "6 ns", "a-b", "A B"]),
+    ),
+    st.one_of(
+        st.integers(-9, 9),
+        st.booleans(),
+        st.floats(-9, 9),
+        st.sampled_from(["6", "yes", "6 ns", "a-b", "A B"]),
+    ),
+    st.sampled_from(["", "ns", "CPUs"]),
+)
+def test_nobody_is_surprised_by_what_they_said(guess: Any, actual: Any, unit: str) -> None:
+    said = predict("?", guess, unit=unit).check(actual)
+    if said.word == "Surprise":
+        mine, theirs = said.text.removeprefix("you said ").removesuffix(".").split(", it is ")
+        assert mine != theirs
+
+
+@pytest.mark.parametrize(
+    ("guess", "actual", "unit"),
+    [
+        (6, "6", ""),
+        ("6", 6, ""),
+        (" 6 ", 6, "entries"),
+        ("3000", 3000, "ns"),
+        ("3000 ns", 3000, "ns"),
+        (3000, 3000, "ns"),
+        ("3 us", 3000, "ns"),
+        ("3,000NS", 3000, "ns"),
+        ("YES", True, ""),
+        ("Not At All", "not at all", ""),
+    ],
+)
+def test_a_guess_in_any_writing(guess: Any, actual: Any, unit: str) -> None:
+    assert predict("How much?", guess, unit=unit).check(actual).word == "As predicted"

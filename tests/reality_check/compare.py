@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from vtdkit.vtd.faults.log import encode
-from vtdkit.vtd.image.image import Image
+from vtdkit.vtd.image.image import BadImage, Image
 from vtdkit.vtd.image.stale import Mapped
 from vtdkit.vtd.image.survey import Survey
 from vtdkit.vtd.memory import AccessError, Memory
@@ -116,10 +116,18 @@ def _fits(answer: Translation, part: Range, offset: int) -> bool:
     return (answer.address, prot) == (part.address + offset, part.prot)
 
 
+def ram_of(image: Image) -> tuple[tuple[int, int], ...]:
+    """Where the machine had RAM: ranges of addresses. A fresh machine's is empty outside the image."""
+    low, megabytes = image.meta.get("low_ram", 0), image.meta.get("ram_mb", 0)
+    if not all(isinstance(value, int) and 0 <= value < 1 << 52 for value in (low, megabytes)):
+        raise BadImage(f"{image.name}/meta.json: low_ram and ram_mb do not say how much memory there was")
+    return ((0, low), (1 << 32, (1 << 32) + max(0, (megabytes << 20) - low)))
+
+
 def replayed(image: Image, oracle: Oracle) -> Tally:
     """Each DMA that a fresh QEMU replayed on these pages. Memory outside the image was RAM that read 0."""
     tally = Tally("replayed")
-    unit = image.unit_as(qemu(oracle.replayed_by), cached=False, empty_ram=True)
+    unit = image.unit_as(qemu(oracle.replayed_by), cached=False, ram=ram_of(image))
     _compare_verdicts(unit, oracle.replayed, tally, "")
     return tally
 
@@ -127,11 +135,11 @@ def replayed(image: Image, oracle: Oracle) -> Tally:
 def mutations(image: Image, oracle: Oracle) -> Tally:
     """Each verdict on a DMA after one word of a table was changed."""
     tally = Tally("mutations")
-    unit = image.unit_as(qemu(oracle.replayed_by), cached=False, empty_ram=True)
+    unit = image.unit_as(qemu(oracle.replayed_by), cached=False, ram=ram_of(image))
     memory = unit.memory
     assert isinstance(memory, Memory)
     for case in oracle.mutations:
-        if case.address >> 12 not in memory or memory.read64(case.address) != case.old:
+        if case.address >> 12 not in memory.pages or memory.read64(case.address) != case.old:
             tally.add(False, f"{case.kind} at {case.address:#x} does not hold {case.old:#x}")
             continue
         with memory.changed(case.address, case.new):

@@ -23,7 +23,7 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 from vtdkit.vtd.image.image import Image
-from vtdkit.vtd.image.npz import BadFile
+from vtdkit.vtd.image.npz import BadFile, read_json
 from vtdkit.vtd.image.stale import Mapped, mapped, number
 from vtdkit.vtd.plain import echo, quoted, shown
 from vtdkit.vtd.quirks import version_number
@@ -155,7 +155,7 @@ class Oracle:
 
     def _section(self, file: str, key: str, kind: type) -> Any:
         if file not in self._files:
-            self._files[file] = self.image.json(file)
+            self._files[file] = read_json(self.image.folder / file)
         whole = self._files[file]
         if not isinstance(whole, dict) or not isinstance(whole.get(key), kind):
             raise self._bad(file, f"has no {kind.__name__} called {key!r}")

@@ -74,7 +74,7 @@ class Rigged(Memory):
     def _check(self, address: int, *, writing: bool) -> None:
         if address & 7:
             raise ValueError(f"{address:#x} is not aligned to 8 bytes; hardware makes no such access")
-        if address >> 12 not in self:
+        if address >> 12 not in self.pages:
             raise AccessError(address)
         for low, high, reads_too in self._broken:
             if low <= address < high and (writing or reads_too):

@@ -34,7 +34,7 @@ def test_the_entry_used_longest_ago_goes_first() -> None:
     assert list(cache) == ["c", "a", "d"]
     cache.put("c", "C")
     assert list(cache) == ["a", "d", "C"]
-    assert cache.drop(lambda e: e in "aC") == 2
+    cache.drop(lambda e: e in "aC")
     assert len(cache) == 1
 
 
@@ -163,13 +163,13 @@ def test_a_walk_shows_what_the_caches_hold_and_leaves_them_alone() -> None:
     unit.translate(read(0x1000))
     assert unit.caches is not None
     before = [list(c) for c in (unit.caches.context, unit.caches.second, unit.caches.iotlb)]
-    assert [step.source for step in unit.walk(read(0x1000), cached=True)] == ["IOTLB"]
-    assert [step.source for step in unit.walk(read(0x2000), cached=True)] == [
+    assert [step.source for step in unit.walk(read(0x1000), cached=True).steps] == ["IOTLB"]
+    assert [step.source for step in unit.walk(read(0x2000), cached=True).steps] == [
         "context cache",
         "structure cache",
         "memory",
     ]
-    assert [step.source for step in unit.walk(read(0x1000))] == ["memory"] * 6
+    assert [step.source for step in unit.walk(read(0x1000)).steps] == ["memory"] * 6
     assert before == [list(c) for c in (unit.caches.context, unit.caches.second, unit.caches.iotlb)]
 
 

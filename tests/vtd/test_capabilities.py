@@ -37,7 +37,7 @@ def test_registers_read_from_machines_are_derived_again(cap: int, ecap: int) -> 
 def test_the_fields_mean_what_they_say() -> None:
     caps = Capabilities.from_registers(0x80D2_008C_222F_0606, 0x0000_0000_00F0_0F4A, haw=39, ver=0x10)
     assert (caps.MGAW, caps.SAGAW, caps.widths, caps.NFR, caps.MAMV) == (48, 0b00110, (39, 48), 1, 18)
-    assert (caps.domain_bits, caps.SSLPS, caps.FRO, caps.IRO) == (16, 3, 0x22, 0x0F)
+    assert (caps.did_mask, caps.SSLPS, caps.FRO, caps.IRO) == (0xFFFF, 3, 0x22, 0x0F)
     assert (caps.HAW, caps.major, caps.ver) == (39, 1, 0x10)
 
 

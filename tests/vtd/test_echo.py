@@ -30,7 +30,7 @@ REALITY = Path(__file__).parent.parent / "reality"
 FOLDER = "passthrough-s0-quiet"
 # What is put in place of a name or a value. Q stands in no other text of the messages.
 STRANGE = (
-    "Q" * 100_000,
+    "Q" * 10_000,
     "\x1b[31m" + "Q" * 300,
     "Q\n" * 200,
     "\u202e" + "Q" * 90,
@@ -79,13 +79,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-@given(seed=st.integers(0, 1 << 30), name=st.sampled_from(FILES), strange=st.sampled_from(STRANGE))
+@given(seed=st.integers(0, 1 << 30), name=st.sampled_from(FILES), number=st.integers(0, len(STRANGE) - 1))
 @settings(max_examples=60, deadline=None)
-def test_strange_names_and_values_in_any_file(folder: Path, seed: int, name: str, strange: str) -> None:
+def test_strange_names_and_values_in_any_file(folder: Path, seed: int, name: str, number: int) -> None:
     """§14.7: an overlong or strange name in a hostile file was repeated whole."""
     raw = (REALITY / FOLDER / name).read_bytes()
     packed = name.endswith(".gz")
-    value = spoil(json.loads(gzip.decompress(raw) if packed else raw), random.Random(seed), strange)
+    value = spoil(json.loads(gzip.decompress(raw) if packed else raw), random.Random(seed), STRANGE[number])
     text = json.dumps(value).encode()
     (folder / name).write_bytes(gzip.compress(text, 1) if packed else text)
     try:
@@ -98,7 +98,7 @@ def test_strange_names_and_values_in_any_file(folder: Path, seed: int, name: str
         (folder / name).write_bytes(raw)
 
 
-@pytest.mark.parametrize("strange", STRANGE)
+@pytest.mark.parametrize("strange", STRANGE, ids=range(len(STRANGE)))
 def test_strange_words_on_the_command_line(strange: str, capsys: pytest.CaptureFixture[str]) -> None:
     for words in (
         [strange],
@@ -112,7 +112,7 @@ def test_strange_words_on_the_command_line(strange: str, capsys: pytest.CaptureF
         assert captured.err.count("\n") == 1
 
 
-@pytest.mark.parametrize("strange", STRANGE)
+@pytest.mark.parametrize("strange", STRANGE, ids=range(len(STRANGE)))
 def test_strange_text_in_calls_and_tables(strange: str) -> None:
     for call in (lambda: sid(strange), lambda: Request(0, 0, strange), lambda: Request(0, 0, at=strange)):  # type: ignore[arg-type]
         with pytest.raises(BadRequest) as caught:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vtdkit.vtd.capabilities import Capabilities
-from vtdkit.vtd.quirks import QEMU_7_2
+from vtdkit.vtd.quirks import QEMU_7_2, Quirks
 from vtdkit.vtd.registers.events import Message
 from vtdkit.vtd.requests import Request
 from vtdkit.vtd.unit.unit import RemappingUnit
@@ -120,7 +120,7 @@ def test_the_index_starts_over_only_when_both_remappings_are_off() -> None:
 def test_compression_drops_a_second_fault_of_the_same_source() -> None:
     tables, _ = legacy()
     tables.context(0x20)
-    unit = tables.unit(Capabilities(HAW=46, NFR=4, fault_compression=True))
+    unit = tables.unit(Capabilities(HAW=46, NFR=4), quirks=Quirks(compression=True))
     for sid in (SID, SID, 0x20):
         unit.translate(read(0x1000, sid))
     assert [entry.SID for entry in unit.faults.records() if entry.F] == [SID, 0x20]

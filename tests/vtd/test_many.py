@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.reality_check.compare import ram_of
 from tests.reality_check.oracle import Oracle
 from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.image.image import Image
@@ -138,7 +139,7 @@ NAMES = sorted(path.name for path in REALITY.iterdir() if (path / "pages.npz").e
 @pytest.mark.parametrize("personality", ["specification", "qemu"])
 def test_on_real_machines_for_every_request_that_was_replayed(name: str, personality: str) -> None:
     image = Image.load(REALITY / name)
-    unit = image.unit_as(personality, cached=False, empty_ram=True)
+    unit = image.unit_as(personality, cached=False, ram=ram_of(image))
     groups: dict[tuple[int, bool], list[int]] = {}
     for verdict in Oracle(image).replayed:
         groups.setdefault((verdict.sid, verdict.write), []).append(verdict.iova)

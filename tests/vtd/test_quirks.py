@@ -207,6 +207,15 @@ def _(q: Quirks) -> Any:
     return outcome(tables.unit(quirks=q).translate(read(0x1000)))
 
 
+@scenario("interrupt_code_by_capability", [0xE, 0xE], [0xE, 0x87])
+def _(q: Quirks) -> Any:
+    tables, root = legacy()
+    tables.map(root, 0x1000, 0xFEE0_0000)
+    return [
+        outcome(tables.unit(caps, quirks=q).translate(read(0x1000))) for caps in (Capabilities(HAW=46), FULL)
+    ]
+
+
 @scenario("interrupt_window_silent", 0x29, "interrupt window")
 def _(q: Quirks) -> Any:
     return outcome(legacy()[0].unit(quirks=q).translate(read(0xFEE0_0000)))
@@ -295,6 +304,19 @@ scenario("empty_wait_is_error", 0, IQE)(lambda q: queued(q, 0x5).read(FSTS) & IQ
 scenario("silent_queue_error", 3, 0)(lambda q: queued(q, 0xF).read(IQERCD, 8) & 15)
 scenario("device_tlb_at_once", 1, 0)(lambda q: len(queued(q, 0x18_0000_0003).device_tlbs.outstanding))
 scenario("width_reads_zero", 1, 0)(lambda q: queued(q, 0x25, wide=True).read(IQA, 8) >> 11 & 1)
+
+
+@scenario("width_needs_scalable", IQE, 0)
+def _(q: Quirks) -> Any:
+    tables, _ = legacy()
+    unit, base = tables.unit(quirks=q), tables.page()
+    for address in range(base, base + 32, 16):  # two waits of 128 bits where one of 256 would stand
+        tables.memory[address] = 0x25
+    unit.write(IQA, base | 1 << 11, 8)
+    command(unit, QIE)
+    unit.write(IQT, 32, 8)
+    drain(unit)
+    return unit.read(FSTS) & IQE
 
 
 @scenario("mode_is_one_bit", [(0, 1, 2, 3), (0, 1, 2, 3)], [(0, 1, 0, 1), (0, 0, 0, 0)])

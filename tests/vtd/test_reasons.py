@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from vtdkit.vtd.faults.reasons import REASONS, linux_reason
+import vtdkit
+from vtdkit.vtd.faults.reasons import LINUX_REASONS, REASONS, linux_reason
 from vtdkit.vtd.requests import Fault, Translation
 
 from .cases import CASES, Case
@@ -282,6 +283,18 @@ def test_linux_prints_the_texts_that_machines_have_printed() -> None:
 
 
 def test_a_condition_knows_what_linux_prints_for_it() -> None:
-    assert REASONS["SFS.2"].linux == "SM: Present bit in first-level paging entry is clear"
-    assert REASONS["LGN.4"].linux == "Unknown"
-    assert REASONS["PMR"].linux == ""
+    assert linux_reason(0x71) == "SM: Present bit in first-level paging entry is clear"
+    assert linux_reason(0xE) == "Unknown"
+
+
+def test_no_other_file_has_the_texts_of_its_own() -> None:
+    """§1.18: one table of reasons serves hardware, driver and lessons."""
+    package = Path(vtdkit.__file__).parent
+    files = [*package.rglob("*.py"), *(package.parent / "notebooks").rglob("*.py")]
+    others = [path for path in files if path.name != "reasons.py"]
+    texts = {*LINUX_REASONS.values(), *(reason.name for reason in REASONS.values())}
+    told = {text for text in texts if len(text) > 30}
+    assert len(told) > 80
+    for path in others:
+        found = [text for text in told if text in path.read_text(encoding="utf-8")]
+        assert not found, (path.name, found)

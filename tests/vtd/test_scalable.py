@@ -303,8 +303,8 @@ def test_a_nested_walk_goes_through_both_stages() -> None:
     answer = ok(unit.translate(write(0x1008)))
     assert (answer.address, answer.path, answer.size) == (0x1020_0008, "nested", 4096)
     walk = unit.walk(write(0x1008))
-    assert sum(step.inner for step in walk) == 4 * 4
-    assert [s.kind for s in walk if not s.inner][-8:] == [
+    assert sum(step.inner for step in walk.steps) == 4 * 4
+    assert [s.kind for s in walk.steps if not s.inner][-8:] == [
         "FS-PML4E",
         "FS-PDPE",
         "FS-PDE",

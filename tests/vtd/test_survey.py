@@ -124,8 +124,7 @@ def test_the_machines_are_of_all_kinds_and_grant_something() -> None:
 def test_a_rule_of_its_own_in_the_survey_would_be_found(wrong: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(DECODERS, "second", wrong)
     with pytest.raises(AssertionError):
-        for seed in range(200):
-            agree(machine(seed, "SS"), some_addresses(seed))
+        [agree(machine(seed, "SS"), some_addresses(seed)) for seed in range(200)]
 
 
 def with_ssirwe(bits: int) -> RemappingUnit:

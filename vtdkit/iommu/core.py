@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 IOMMU_READ = 1
 IOMMU_WRITE = 2
-IOMMU_CACHE = 4
 DMA_TYPES = ("dma", "dma-fq")
 WHOLE_PAGES = (1 << 64) - 4096  # what bits an aligned 64-bit number may have
 

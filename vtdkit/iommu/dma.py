@@ -51,8 +51,8 @@ class iommu_dma_cookie(KObject):
         super().__init__(machine, "iommu_dma_cookie")
         self.api = api
         self.domain = domain
-        self.iovad: iova_domain | None = None
-        self.fq: FlushQueue | None = None
+        self.iovad: iova_domain = None  # type: ignore[assignment]  # until a device is set up
+        self.fq: FlushQueue = None  # type: ignore[assignment]  # strict domains have none
 
     async def put(self) -> None:
         """`iommu_put_dma_cookie`: the domain goes."""
@@ -135,7 +135,6 @@ class DmaApi:
         rings = await self.machine.kmalloc(percpu_fq)
         if rings is None:
             return -ENOMEM
-        assert cookie.iovad is not None
         cookie.fq = FlushQueue(self.core, domain, cookie.iovad, rings)
         return 0
 
@@ -183,10 +182,8 @@ class DmaApi:
         self, cookie: iommu_dma_cookie, iova: int, size: int, gather: IotlbGather | None
     ) -> None:
         """Give a range back: to the queue if its flush is put off, to the allocator if not."""
-        assert cookie.iovad is not None
         shift = cookie.iovad.shift
         if gather is not None and gather.queued:
-            assert cookie.fq is not None
             await cookie.fq.queue_iova(iova >> shift, size >> shift, gather.freelist)
         else:
             await cookie.iovad.free_iova_fast(iova >> shift, size >> shift)

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 IOVA_FQ_SIZE = 256
 IOVA_FQ_TIMEOUT = 10_000_000  # ns
 
-Entry = tuple[
-    int, int, list[Page], int
-]  # first page frame, pages, tables to free, flushes started when it was put in
+#: first page frame, pages, tables to free, flushes started when it was put in
+Entry = tuple[int, int, list[Page], int]
+NO_ENTRY: Entry = (0, 0, [], 0)
 
 
 class iova_fq(KObject):
@@ -43,7 +43,7 @@ class iova_fq(KObject):
     def __init__(self, machine: Machine) -> None:
         super().__init__(machine, "iova_fq")
         self.lock = machine.spinlock("&fq->lock")
-        self.entries: list[Entry | None] = [None] * IOVA_FQ_SIZE
+        self.entries: list[Entry] = [NO_ENTRY] * IOVA_FQ_SIZE
 
     def fq_full(self) -> bool:
         """One slot always stays empty, so that a full ring can be told from an empty one."""
@@ -61,7 +61,7 @@ class iova_fq(KObject):
         """The entries, oldest first: for observers."""
         head, tail = self.peek("head"), self.peek("tail")
         slots = range(head, tail if tail >= head else tail + IOVA_FQ_SIZE)
-        return [entry for slot in slots if (entry := self.entries[slot % IOVA_FQ_SIZE]) is not None]
+        return [self.entries[slot % IOVA_FQ_SIZE] for slot in slots]
 
 
 class percpu_fq(KObject):
@@ -102,13 +102,12 @@ class FlushQueue:
         tail: int = fq.tail
         while head != tail:
             entry = fq.entries[head]
-            assert entry is not None
             pfn, pages, freelist, started = entry
             if started >= counter:
                 break
             await self.core.driver.put_pages_list(freelist)
             await self.iovad.free_iova_fast(pfn, pages)
-            fq.entries[head] = None
+            fq.entries[head] = NO_ENTRY
             head = (head + 1) % IOVA_FQ_SIZE
             fq.head = head
 

@@ -44,7 +44,7 @@ class iova_domain(KObject):
         self.shift = shift
         self.mag_size = mag_size
         self.dma_32bit_pfn = 1 << 32 - shift
-        self.rcaches: cache.iova_rcaches | None = None
+        self.rcaches: cache.iova_rcaches = None  # type: ignore[assignment]  # until it has some
         anchor = iova(machine, IOVA_ANCHOR, IOVA_ANCHOR)
         self.rbroot = IovaTree(anchor)
         self.cached_node = self.cached32_node = anchor

@@ -120,7 +120,7 @@ async def free_iova_rcaches(iovad: iova_domain) -> None:
         for mag in [*magazines, *rcache.depot]:
             await machine.kfree(mag)
     await machine.kfree(rcaches)
-    iovad.rcaches = None
+    iovad.rcaches = None  # type: ignore[assignment]
 
 
 # -- one range ----------------------------------------------------------------
@@ -210,7 +210,6 @@ async def depot_pop(rcache: iova_rcache) -> iova_magazine | None:
 
 async def free_cpu_cached_iovas(iovad: iova_domain, cpu: int) -> None:
     """Give the tree back every range that one CPU has cached."""
-    assert iovad.rcaches is not None
     for rcache in iovad.rcaches.of_order:
         cpu_rcache = rcache.of_cpu[cpu]
         async with cpu_rcache.lock.irqsave():
@@ -220,7 +219,6 @@ async def free_cpu_cached_iovas(iovad: iova_domain, cpu: int) -> None:
 
 async def free_global_cached_iovas(iovad: iova_domain) -> None:
     """Give the tree back every range that lies in a depot."""
-    assert iovad.rcaches is not None
     for rcache in iovad.rcaches.of_order:
         async with rcache.lock.irqsave():
             for mag in rcache.depot:

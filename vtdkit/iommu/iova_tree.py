@@ -81,6 +81,3 @@ class IovaTree:
     def ranges(self) -> Iterator[tuple[int, int]]:
         """Every range as (lowest, highest) page frame, lowest first, the anchor left out: for observers."""
         return ((node.pfn_lo, node.pfn_hi) for node in reversed(self._nodes[1:]))
-
-    def __repr__(self) -> str:
-        return f"<{len(self._nodes) - 1} ranges>"

@@ -20,7 +20,6 @@ from vtdkit.kernel.memory.objects import KObject, shared
 from .errno import EINVAL
 
 if TYPE_CHECKING:
-    from .core import IommuGroup
     from .hardware import RemappingHardware
 
 T = TypeVar("T")
@@ -67,8 +66,6 @@ class PciDevice(KObject):
         self.alias_via = {parse_address(alias)[1:]: via for alias, _, via in parsed if via}
         self.kref = machine.refcount(f"{address} kref")
         self.unit: RemappingHardware | None = None
-        self.bound = False  # a driver uses the DMA API on it
-        self._group: IommuGroup | None = None
 
     @property
     def sid(self) -> int:
@@ -163,6 +160,7 @@ class PciBus:
         dev: PciDevice | None = None
         error = 0
         while error == 0:
+            # the reference on the entry we stood on is put after the next one is found: it kept our place
             previous, dev = dev, await self.klist_next(dev)
             if previous is not None:
                 await self.put(previous)
@@ -182,6 +180,7 @@ class PciBus:
             previous, dev = dev, await self.klist_next(dev)
             if previous is not None:
                 await self.put(previous)
+            # the one that is asked for keeps its reference: the caller must put it
             if dev is None or (dev.segment, dev.bus, dev.devfn) == (segment, bus, devfn):
                 return dev
 

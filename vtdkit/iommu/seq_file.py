@@ -31,6 +31,7 @@ class SeqFile:
             return
         await self.machine.work(self.machine.costs.seq_printf)
         self.count += len(line) + 1
+        # `seq_has_overflowed`: a buffer that is just full may have lost something
         self.overflow = self.count >= self.size
         self.lines.append(line)
 

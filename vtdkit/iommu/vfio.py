@@ -44,6 +44,7 @@ class VfioType1(VfioMappings):
         """Put a group into the container. 0, -EINVAL if it is there, -ENOMEM, -EIO without a domain,
         or what attaching says.
         """
+        # one mutex from the first look to the last page pinned: nobody else maps or unmaps in this container
         async with iommu.lock:
             if any(group in domain.groups for domain in iommu.domain_list):
                 return -EINVAL

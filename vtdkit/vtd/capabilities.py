@@ -129,7 +129,6 @@ class Capabilities:
     iotlb_page: int = 1 << 30
     # temperament
     reserved_first: bool = False
-    fault_compression: bool = False
 
     def check(self) -> None:
         """Raises BadCapabilities if no unit can be built with this."""
@@ -171,16 +170,8 @@ class Capabilities:
     @classmethod
     def scalable(cls, **changes: Any) -> Capabilities:
         """A unit with everything scalable mode offers, as a start for lessons and tests."""
-        everything = dict.fromkeys(_SCALABLE, 1)
-        values: dict[str, Any] = {
-            **everything,
-            "PSS": 20,
-            "SAGAW": 0b01110,
-            "MGAW": 57,
-            "FS5LP": 1,
-            **changes,
-        }
-        return cls(**values)
+        wide: dict[str, Any] = {"PSS": 20, "SAGAW": 0b01110, "MGAW": 57, "FS5LP": 1}
+        return cls(**{**dict.fromkeys(_SCALABLE, 1), **wide, **changes})
 
     @classmethod
     def from_registers(
@@ -192,9 +183,7 @@ class Capabilities:
         MGAW, as far as a table entry has room for it.
         """
         values: dict[str, Any] = {**dict(CAP.decode(cap)), **dict(ECAP.decode(ecap))}
-        values["MGAW"] += 1
-        values["NFR"] += 1
-        values["PSS"] += 1
+        values.update({name: values[name] + 1 for name in ("MGAW", "NFR", "PSS")})  # coded as less by one
         values.update(
             HAW=min(values["MGAW"], _WIDEST) if haw is None else haw,
             major=ver >> 4 & 15,

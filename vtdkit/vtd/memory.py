@@ -71,9 +71,9 @@ class Memory:
     """Sparse memory: pages by page frame number, 512 words each; absent is not zero.
 
     Software stores and loads with `memory[address]`; a page comes into being when it is first written. The
-    `pages` given are copied when they change, so who gave them keeps what he gave. Without `writable` the unit
-    sets no flags. In the ranges `ram` an absent page is one of zeros: the machine had memory there, and it was
-    empty. No locks: one agent at a time.
+    `pages` given are copied when they change, so who gave them keeps what he gave. Without `writable` the
+    unit sets no flags. In the ranges `ram` an absent page is one of zeros: the machine had memory there, and
+    it was empty. No locks: one agent at a time.
     """
 
     def __init__(
@@ -148,9 +148,6 @@ class Memory:
         if page is None and any(low <= pfn << 12 < high for low, high in self.ram):
             return [0] * 512
         return page
-
-    def __contains__(self, pfn: int) -> bool:
-        return pfn in self.pages
 
     def __repr__(self) -> str:
         return f"<Memory of {len(self.pages)} pages>"

@@ -84,6 +84,10 @@ class Quirks:
         "A page that overlaps FEEx_xxxx faults for every address in it (a whole 1G leaf), not only for "
         "addresses whose result lies there."
     )
+    interrupt_code_by_capability: bool = _quirk(
+        "A result in FEEx_xxxx is reported as 87h wherever scalable mode is supported, also while legacy "
+        "mode is in force, whose code is 0Eh."
+    )
     interrupt_window_silent: bool = _quirk(
         "Any request to FEEx_xxxx goes to the interrupt region without a remapping fault, "
         "whatever its size or direction."
@@ -135,6 +139,10 @@ class Quirks:
     empty_wait_is_error: bool = _quirk("A wait descriptor with IF=SW=FN=0 is an invalid descriptor.")
     silent_queue_error: bool = _quirk("IQERCD, ICE and ITE do not exist; a queue error gives no cause.")
     disable_needs_wait: bool = _quirk("QIE=0 is refused unless the last descriptor was a wait.")
+    width_needs_scalable: bool = _quirk(
+        "IQA.DW counts only where scalable mode is supported; elsewhere descriptors are 128 bits wide "
+        "whatever it says, and the queue runs. The specification calls it an error (IQEI 5)."
+    )
     width_reads_zero: bool = _quirk("IQA.DW reads back as 0 although descriptors are 256 bits wide (7.2).")
     commands_stick: bool = _quirk(
         "CCMD and IOTLB commands are ignored while the queue is on; ICC and IVT stay 1."
@@ -213,11 +221,13 @@ _LEGACY_CODES: dict[str, tuple[int, int]] = {
 
 
 def reported_code(
-    quirks: Quirks, label: str, code: int | None, *, write: bool, second_stage: bool
+    quirks: Quirks, label: str, code: int | None, *, write: bool, second_stage: bool, scalable: int
 ) -> int | None:
     """The code that goes into the record for `label`: the specification's, or what the personality makes of
-    it.
+    it. `scalable`: whether the unit supports scalable mode, in force or not.
     """
+    if quirks.interrupt_code_by_capability and scalable and label == "LGN.4":
+        return 0x87
     if quirks.one_pasid_code and label.startswith(("SPD.", "SPT.")):
         return 0x58
     if quirks.legacy_codes:

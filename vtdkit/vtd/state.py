@@ -59,8 +59,8 @@ class Walked(State, Protocol):
 
     rules: Rules
 
-    def protected(self, low: int, high: int) -> bool:
-        """Whether an access from `low` up to but not including `high` hits a protected memory region."""
+    def protected_regions(self) -> list[tuple[int, int]]:
+        """The protected memory regions in force: first address, first after."""
         ...
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import nbformat
 import pytest
 
+from tests.notebooks.axe import violations
 from tests.notebooks.labdriver import ROOT, Watched
 from tests.notebooks.made import code, notebook, prose, save
 from tests.notebooks.tiny import WIDGET, tiny_notebook
@@ -36,6 +37,20 @@ def walk_notebook() -> dict[str, Any]:
     return notebook(*cells)
 
 
+def paper_notebook() -> dict[str, Any]:
+    """Long lines, an answer that is folded, widgets that are higher than half a page."""
+    tall = "Boxes(frames=[chr(10).join(['line'] * 30)])"
+    return notebook(
+        prose("# Paper"),
+        code(WIDGET.replace("const draw", 'root.style.whiteSpace = "pre"; const draw')),
+        code("print('x' * 300)  # " + "a long line of code " * 12),
+        code("from vtdkit.lab.exercises import predict\npredict('How many?').check(42)"),
+        code(tall),
+        code(tall),
+        code("from vtdkit.lab.lesson import table\ntable(['', 'a', 'b'], ['one', 1, 2])"),
+    )
+
+
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The handouts and slides of two small notebooks and a glossary."""
@@ -46,6 +61,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny["cells"][0]["source"] += " See [the other](02-walk.ipynb) and [words](glossary.md)."
     save(folder / "01-tiny.ipynb", tiny)
     save(folder / "02-walk.ipynb", walk_notebook())
+    save(folder / "03-paper.ipynb", paper_notebook())
     (folder / "glossary.md").write_text("# Words\n\n**step**: one press.\n", encoding="utf-8")
     (folder / "TEACHING.md").write_text("# For the teacher\n", encoding="utf-8")
     names = [str(path) for path in sorted(folder.glob("*.ipynb"))]
@@ -105,9 +121,16 @@ def test_a_folder_lists_its_pages_and_holds_all_they_load(built: Path) -> None:
         for folder in ("student", "solutions", "slides")
     }
     assert pages == {
-        "student": ["01-tiny.html", "02-walk.html", "glossary.html", "index.html"],
-        "solutions": ["01-tiny.html", "02-walk.html", "TEACHING.html", "glossary.html", "index.html"],
-        "slides": ["01-tiny.html", "02-walk.html", "index.html"],
+        "student": ["01-tiny.html", "02-walk.html", "03-paper.html", "glossary.html", "index.html"],
+        "solutions": [
+            "01-tiny.html",
+            "02-walk.html",
+            "03-paper.html",
+            "TEACHING.html",
+            "glossary.html",
+            "index.html",
+        ],
+        "slides": ["01-tiny.html", "02-walk.html", "03-paper.html", "index.html"],
     }
     for path in built.rglob("*.html"):
         text = path.read_text(encoding="utf-8")
@@ -169,6 +192,55 @@ def test_any_page_can_be_walked_its_type_is_large_and_code_comes_on_demand(built
         assert screen.evaluate("document.documentElement.scrollWidth <= innerWidth"), (
             "nothing sticks out sideways"
         )
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_has_nothing_against_a_page_in_either_theme(built: Path, browser: Any, scheme: str) -> None:
+    with Watched(browser) as watched:
+        watched.page.emulate_media(color_scheme=scheme)
+        # the slider of the tiny page has no name on purpose
+        for path in sorted(path for path in built.glob("*/*.html") if path.name != "01-tiny.html"):
+            watched.page.goto(path.as_uri())
+            if path.name == "03-paper.html" and path.parent.name != "slides":
+                watched.page.get_by_role("slider", name="step").first.wait_for()
+            watched.page.evaluate(
+                "document.querySelectorAll('details').forEach((each) => (each.open = true))"
+            )
+            assert violations(watched.page) == [], path
+
+
+@pytest.mark.browser
+def test_a_page_is_dark_where_the_browser_asks_for_it_and_light_on_paper(built: Path, browser: Any) -> None:
+    shown = """([dark, light]) => document.body.dataset.jpThemeLight === light
+      && (getComputedStyle(document.body).backgroundColor.match(/[0-9]+/)[0] < 40) === dark"""
+    with Watched(browser) as watched:
+        screen = watched.page
+        screen.emulate_media(color_scheme="dark")
+        screen.goto((built / "student" / "01-tiny.html").as_uri())
+        screen.wait_for_function(shown, arg=[True, "false"])
+        screen.emulate_media(media="print")
+        screen.wait_for_function(shown, arg=[False, "true"])
+        screen.emulate_media(media="screen", color_scheme="light")
+        screen.wait_for_function(shown, arg=[False, "true"])
+
+
+@pytest.mark.browser
+def test_on_paper_nothing_is_cut_and_no_page_is_left_half_empty(built: Path, browser: Any) -> None:
+    wide = """() => [...document.querySelectorAll("pre, td, img, svg, .jp-OutputArea-output")]
+      .filter((node) => node.getClientRects().length && node.scrollWidth > node.clientWidth + 1)
+      .map((node) => node.textContent.slice(0, 60))"""
+    with Watched(browser, width=700) as watched:
+        screen = watched.page
+        screen.goto((built / "student" / "03-paper.html").as_uri())
+        screen.get_by_role("slider", name="step").first.wait_for()
+        assert screen.evaluate(wide) != [], "on a narrow screen a long line scrolls"
+        screen.emulate_media(media="print")
+        assert screen.evaluate(wide) == []
+        assert not screen.locator("details").evaluate("node => node.open"), "what is folded stays so"
+        paper = screen.pdf(format="A4")
+        # two widgets, each higher than half a page on a screen, and a few lines before them
+        assert len(re.findall(rb"/Type\s*/Page\b", paper)) <= 2
 
 
 def test_a_page_loads_nothing_from_elsewhere() -> None:

@@ -149,17 +149,20 @@ def test_an_answer_may_need_what_the_lesson_did_before(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "name"),
+    ("place", "top", "name"),
     [
-        ("class/anna/07-x.ipynb", "anna"),
-        ("class/07-x_anna.ipynb", "anna"),
-        ("class/anna.ipynb", "anna"),
-        ("class/anna maria/07-x.ipynb", "anna maria"),
-        ("class/zoe/07-x.ipynb", "zoe"),
+        ("class/anna/07-x.ipynb", "class", "anna"),
+        ("class/07-x_anna.ipynb", "class", "anna"),
+        ("class/anna.ipynb", "class", "anna"),
+        ("class/anna maria/07-x.ipynb", "class", "anna maria"),
+        ("class/zoe/07-x.ipynb", "class", "zoe"),
+        ("class/zoe/07-x.ipynb", "class/zoe", "zoe"),
+        ("submitted/zoe/ps1/07.ipynb", "submitted", "zoe"),
+        ("class/zoe.ipynb", "class", "zoe"),
     ],
 )
-def test_whose_notebook_it_is(place: str, name: str) -> None:
-    assert student_of(Path(place), ["anna", "anna maria"]) == name
+def test_whose_notebook_it_is(place: str, top: str, name: str) -> None:
+    assert student_of(Path(place), Path(top).absolute(), ["anna", "anna maria"]) == name
 
 
 def test_the_table_is_no_program_and_another_table_is_not_written_over(

@@ -54,7 +54,6 @@ class DriverBase:
         *,
         scalable: bool = False,
         superpage: bool = True,
-        hw_pass_through: bool = True,
         no_first_level: bool = False,
         dmar_debug: bool = True,
     ) -> None:
@@ -65,7 +64,6 @@ class DriverBase:
         self.units = list(units)
         self.intel_iommu_sm = scalable
         self.intel_iommu_superpage = superpage
-        self.hw_pass_through = hw_pass_through
         self.no_first_level = no_first_level
         self.dmar_debug = dmar_debug
         self.intel_pasid_max_id = 1 << defs.MAX_NR_PASID_BITS

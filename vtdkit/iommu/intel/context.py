@@ -18,7 +18,6 @@ from .pasid import Pasid
 from .structs import (
     device_domain_info,
     dma_pte_addr,
-    dma_pte_present,
     dmar_domain,
     entry_pointer,
     intel_iommu,
@@ -143,7 +142,7 @@ class ContextTables(Pasid):
         """The device record that decides about ATS: not looked up for legacy pass-through, so
         ATS stays off there.
         """
-        if not self.sm_supported(iommu) and self.hw_pass_through and self.domain_type_is_si(domain):
+        if not self.sm_supported(iommu) and self.domain_type_is_si(domain):
             return None
         return await self.iommu_support_dev_iotlb(domain, iommu, bus, devfn)
 
@@ -180,6 +179,7 @@ class ContextTables(Pasid):
                 return False
             words = found
         lo, hi = words
+        # the unit may look at any time: the word with the present bit comes last
         await context.set_hi(hi)
         await context.set_lo(lo | defs.CONTEXT_PRESENT)
         if not self.ecap(iommu, defs.ECAP_COHERENT):
@@ -207,17 +207,13 @@ class ContextTables(Pasid):
     ) -> tuple[int, int] | None:
         """Low and high word in legacy mode: root, width, domain id, translation type."""
         did = domain.iommu_did[iommu.seq_id]
-        if self.hw_pass_through and self.domain_type_is_si(domain):
+        if self.domain_type_is_si(domain):
             # pass-through: the width must be the largest there is, the root is ignored
             return defs.CONTEXT_TT_PASS_THROUGH << 2, did << 8 | iommu.msagaw
-        pgd: Page = domain.pgd
-        agaw: int = domain.agaw
-        while agaw > iommu.agaw:
-            entry = await pgd.load(0)
-            if not dma_pte_present(entry):
-                return None
-            pgd = self.phys_to_virt(dma_pte_addr(entry))
-            agaw -= 1
+        # a unit with fewer levels than the table starts further down
+        pgd, agaw = await self.iommu_skip_agaw(domain, iommu)
+        if pgd is None:
+            return None
         ats = info is not None and info.ats_supported
         kind = defs.CONTEXT_TT_DEV_IOTLB if ats else defs.CONTEXT_TT_MULTI_LEVEL
         return pgd.address | kind << 2, did << 8 | agaw
@@ -265,10 +261,11 @@ class ContextTables(Pasid):
             return None
         if not self.sm_supported(iommu):
             did = (await context.hi()) >> 8 & 0xFFFF
-        elif self.hw_pass_through and self.domain_type_is_si(info.domain):
+        elif self.domain_type_is_si(info.domain):
             did = defs.FLPT_DEFAULT_DID
         else:
             did = info.domain.iommu_did.get(iommu.seq_id, 0)
+        # from here on new requests are refused; those under way may still end with what the caches know
         await context.clear()
         if not self.ecap(iommu, defs.ECAP_COHERENT):
             await self.clflush(2)

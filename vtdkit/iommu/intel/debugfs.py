@@ -1,5 +1,6 @@
 """The driver's windows: drivers/iommu/intel/debugfs.c. Reading one dumps registers or tables, line by
-line, into a `seq_file`. The texts are those of v5.19 and v6.0 to the letter (from 6.7 on they are others).
+line, into a `seq_file`. The texts are those of v5.19 and v6.0 to the letter; from 6.7 on there is a file for
+each device and PASID instead of `domain_translation_struct`.
 
 `domain_translation_struct` prints every page table of every device. Before the series it does so under
 `device_domain_lock`, interrupts off from the first line to the last; yet map and unmap take no lock, so
@@ -9,6 +10,7 @@ the tables may change, and be freed, under the reader's feet.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from vtdkit.iommu.pci import PciDevice
 from vtdkit.iommu.seq_file import SeqFile, seq_file
@@ -91,7 +93,7 @@ class Debugfs(Svm):
 
     async def show_device_domain_translation(self, m: SeqFile, dev: PciDevice) -> int:
         """One device of the bus: the table of the domain it is attached to."""
-        info, _ = self.info_and_unit(dev)
+        info, _ = self.info_and_unit(dev)  # C asks nobody whether there is a record, and follows the pointer
         if info.domain is not None:
             await self.dump_domain(m, dev, info.domain)
         return 0
@@ -106,11 +108,7 @@ class Debugfs(Svm):
 
     def shower(self, m: SeqFile) -> Callable[[PciDevice], Awaitable[int]]:
         """`show_device_domain_translation` with its seq_file, as `bus_for_each_dev` wants it."""
-
-        async def show(dev: PciDevice) -> int:
-            return await self.show_device_domain_translation(m, dev)
-
-        return show
+        return partial(self.show_device_domain_translation, m)
 
     # -- dmar_translation_struct ---------------------------------------------
 

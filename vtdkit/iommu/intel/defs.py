@@ -127,12 +127,6 @@ def width_to_agaw(width: int) -> int:
     return -(-(width - 30) // LEVEL_STRIDE)
 
 
-def guestwidth_to_adjustwidth(gaw: int) -> int:
-    """A guest width rounded up to what whole levels give."""
-    rest = (gaw - 12) % 9
-    return min(gaw if rest == 0 else gaw + 9 - rest, 64)
-
-
 def level_to_offset_bits(level: int) -> int:
     """Page-frame bits below the index of this level."""
     return (level - 1) * LEVEL_STRIDE
@@ -216,7 +210,7 @@ def cap_num_fault_regs(cap: int) -> int:
 
 CAP_RWBF, CAP_CACHING_MODE, CAP_PGSEL_INV = 4, 7, 39
 CAP_WRITE_DRAIN, CAP_FL1GP, CAP_5LP = 54, 56, 60
-ECAP_COHERENT, ECAP_QIS, ECAP_DEV_IOTLB, ECAP_SC = 0, 1, 2, 7
+ECAP_COHERENT, ECAP_QIS, ECAP_DEV_IOTLB, ECAP_PASS_THROUGH, ECAP_SC = 0, 1, 2, 6, 7
 ECAP_PRS, ECAP_SRS, ECAP_PASID, ECAP_DIT, ECAP_SMTS, ECAP_SLTS, ECAP_FLTS, ECAP_SMPWC = (
     29,
     31,

@@ -34,6 +34,7 @@ class Devices(Domains):
         """
         if domain.type == "unmanaged" and dev.rmrr:
             return -EPERM
+        # the core does not take it out of the default domain first: the driver does
         mapped = await self.domain_context_mapped(dev)
         if mapped:
             info = self.dev_iommu_priv_get(dev)
@@ -56,6 +57,7 @@ class Devices(Domains):
         if dmar.max_addr > 1 << width:
             return -EINVAL
         dmar.gaw = width
+        # a table with more levels than the unit walks: as long as it is small, all of it hangs on entry 0
         while iommu.agaw < dmar.agaw:
             top: Page = dmar.pgd
             entry = await top.load(0)
@@ -134,7 +136,7 @@ class Devices(Domains):
 
     async def setup_rid2pasid(self, iommu: intel_iommu, domain: dmar_domain, dev: PciDevice) -> int:
         """The PASID entry for requests without a PASID: pass-through, first level or second level."""
-        if self.hw_pass_through and self.domain_type_is_si(domain):
+        if self.domain_type_is_si(domain):
             return await self.intel_pasid_setup_pass_through(iommu, domain, dev, defs.PASID_RID2PASID)
         if domain.use_first_level:
             return await self.domain_setup_first_level(iommu, domain, dev, defs.PASID_RID2PASID)

@@ -8,6 +8,8 @@ trip to the hardware, whatever lock its caller holds.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 from vtdkit.iommu.errno import EAGAIN, EINVAL, ENOENT, ENOMEM
 from vtdkit.kernel.memory.gfp import GFP_ATOMIC
 
@@ -140,7 +142,7 @@ class Dmar(DriverBase):
                 # wait for room with everything let go, so that others can finish and interrupts come in
                 await qi.q_lock.release()
                 await self.machine.irq.local_irq_restore(flags)
-                await self.cpu_relax_for_slot(qi)
+                await self.cpu_relax_for_slot(iommu, qi)
                 flags = self.machine.irq.local_irq_save()
                 await qi.q_lock.acquire()
             index, wait_index = await self.qi_fill(qi, descs)
@@ -199,12 +201,9 @@ class Dmar(DriverBase):
         if seen >> 32 * (index % 2) & 0xFFFF_FFFF == QI_IN_USE:
             await qi.desc_status.relax_until_written(index // 2, seen, iommu.hardware.queue_error)
 
-    async def cpu_relax_for_slot(self, qi: q_inval) -> None:
+    def cpu_relax_for_slot(self, iommu: intel_iommu, qi: q_inval) -> Awaitable[None]:
         """Spin until the oldest submission is over."""
-        tail = qi.peek("free_tail")
-        seen = await qi.desc_status.load(tail // 2)
-        if seen >> 32 * (tail % 2) & 0xFFFF_FFFF == QI_IN_USE:
-            await qi.desc_status.relax_until_written(tail // 2, seen)
+        return self.cpu_relax_for_status(iommu, qi, qi.peek("free_tail"))
 
     async def qi_check_fault(self, iommu: intel_iommu, qi: q_inval, index: int, wait_index: int) -> int:
         """What the hardware says of the queue while a submission waits: 0, -EINVAL, -EAGAIN."""

@@ -12,7 +12,7 @@ from vtdkit.kernel.memory.pages import Page
 
 from . import defs
 from .context import ContextTables
-from .structs import DOMAIN_FLAG_USE_FIRST_LEVEL, dmar_domain, intel_iommu
+from .structs import dmar_domain, intel_iommu
 
 
 class Domains(ContextTables):
@@ -118,18 +118,14 @@ class Domains(ContextTables):
         domain = await self.machine.kmalloc(dmar_domain, f"domain {self.domains_made}")
         if domain is None:
             return None
-        if self.first_level_by_default(type):
-            domain.flags |= DOMAIN_FLAG_USE_FIRST_LEVEL
+        domain.use_first_level = self.first_level_by_default(type)
         domain.has_iotlb_device = False
         return domain
 
     async def md_domain_init(self, domain: dmar_domain, guest_width: int) -> int:
         """Widths, and the top table. 0 or -ENOMEM."""
         domain.gaw = guest_width
-        domain.agaw = defs.width_to_agaw(defs.guestwidth_to_adjustwidth(guest_width))
-        domain.iommu_coherency = False
-        domain.iommu_superpage = 0
-        domain.max_addr = 0
+        domain.agaw = defs.width_to_agaw(guest_width)
         domain.pgd = await self.alloc_pgtable_page(domain.nid, f"{domain.label} page directory")
         if domain.pgd is None:
             return -ENOMEM
@@ -158,9 +154,11 @@ class Domains(ContextTables):
             await self.put_pages_list(freelist)
 
     async def si_domain_init(self) -> int:
-        """The shared identity domain; with hardware pass-through its table stays empty. 0
-        or a negative error.
+        """The shared identity domain; its table stays empty, since the units let requests pass. Where one
+        cannot, there is none (Linux makes a table that maps all memory to itself). 0 or a negative error.
         """
+        if not all(self.ecap(iommu, defs.ECAP_PASS_THROUGH) for iommu in self.for_each_iommu()):
+            return 0
         domain = await self.alloc_domain("identity")
         if domain is None:
             return -ENOMEM
@@ -168,25 +166,7 @@ class Domains(ContextTables):
             await self.domain_exit(domain)
             return -ENOMEM
         self.si_domain = domain
-        if self.hw_pass_through:
-            return 0
-        first, last = self.machine.pages.FIRST_PFN, self.machine.pages.FIRST_PFN + self.identity_pages - 1
-        return await self.iommu_domain_identity_map(domain, first, last)
-
-    #: how much memory an identity table covers where the units cannot pass through (own choice, to
-    #: keep tables small)
-    identity_pages = 1 << 12
-
-    async def iommu_domain_identity_map(self, domain: dmar_domain, first_vpfn: int, last_vpfn: int) -> int:
-        """Map a range of page frames to themselves."""
-        await self.dma_pte_clear_range(domain, first_vpfn, last_vpfn)
-        return await self._domain_mapping(
-            domain,
-            first_vpfn,
-            first_vpfn,
-            last_vpfn - first_vpfn + 1,
-            defs.DMA_PTE_READ | defs.DMA_PTE_WRITE,
-        )
+        return 0
 
 
 def first_node(domain: dmar_domain) -> int:

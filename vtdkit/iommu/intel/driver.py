@@ -27,8 +27,8 @@ class IntelIommu(Debugfs):
             error = await self.si_domain_init()
             if error:
                 return error
-            assert self.si_domain is not None
-            self.embed(self.si_domain, "identity")
+            if self.si_domain is not None:
+                self.embed(self.si_domain, "identity")
             for iommu in self.for_each_iommu():
                 await self.iommu_set_root_entry(iommu)
         async with self.dmar_global_lock.read():

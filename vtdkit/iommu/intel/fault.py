@@ -57,7 +57,8 @@ class FaultHandler(Devices):
                 sid = await iommu.hardware.readl(record + 8)
                 words = (await iommu.hardware.readq(record), sid)
             await iommu.hardware.writel(record + 12, defs.DMA_FRCD_F)
-            await iommu.register_lock.release()  # printing takes long
+            # the record is ours and cleared: let others at the registers while it is printed
+            await iommu.register_lock.release()
             if not limited:
                 await self.dmar_fault_do_one(iommu, *words, top)
             await iommu.register_lock.acquire()

@@ -153,6 +153,7 @@ class Flush(Dmar):
                 await self.flush_iotlb(iommu, did, 0, 0, defs.DMA_TLB_DSI_FLUSH)
             else:
                 await self.flush_iotlb(iommu, did, addr | ih << 6, mask, defs.DMA_TLB_PSI_FLUSH)
+        # a device keeps no absent entries: after a map there is nothing in it to forget
         if not (self.cap(iommu, defs.CAP_CACHING_MODE) and map):
             await self.iommu_flush_dev_iotlb(domain, addr, mask)
 

@@ -1,5 +1,6 @@
 """Units come and go: drivers/iommu/intel/iommu.c, `init_dmars`, `disable_dmar_iommu`, `dmar_iommu_hotplug`,
-and the tables of a crashed kernel. Left out: suspend and resume; units without queued invalidation.
+and the tables of a crashed kernel. Left out: plugging a unit in, suspend and resume; units without queued
+invalidation.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ class Hotplug(FaultHandler):
     async def intel_iommu_init_qi(self, iommu: intel_iommu) -> int:
         """Start from a sane state, whoever used the unit before; then the queue. 0, -ENOENT, -ENOMEM."""
         if iommu.qi is None:
+            # firmware, or a kernel that crashed, may have left fault records and a queue of its own
             await self.dmar_fault(iommu)
             await self.dmar_disable_qi(iommu)
         error = await self.dmar_enable_qi(iommu)
@@ -74,10 +76,12 @@ class Hotplug(FaultHandler):
     async def iommu_set_root_entry(self, iommu: intel_iommu) -> None:
         """Hand the root table to the hardware and flush everything."""
         addr = iommu.root_entry.address | (defs.DMA_RTADDR_SMT if self.sm_supported(iommu) else 0)
+        # address, command and answer belong together; the fault handler uses registers too, so interrupts off
         async with iommu.register_lock.irqsave():
             await iommu.hardware.writeq(defs.DMAR_RTADDR_REG, addr)
             await iommu.hardware.writel(defs.DMAR_GCMD_REG, iommu.gcmd | defs.DMA_GCMD_SRTP)
             await self.iommu_wait_op(iommu, defs.DMAR_GSTS_REG, defs.DMA_GSTS_RTPS, True)
+        # what came from the old root goes top down: context, then PASID entries, then translations
         await self.flush_context(iommu, 0, 0, 0, defs.DMA_CCMD_GLOBAL_INVL)
         if self.sm_supported(iommu):
             await self.qi_flush_pasid_cache(iommu, 0, defs.QI_PC_GLOBAL, 0)
@@ -129,27 +133,13 @@ class Hotplug(FaultHandler):
         await self.free_iommu(iommu)
 
     async def dmar_iommu_hotplug(self, iommu: intel_iommu, insert: bool) -> int:
-        """A unit is plugged in or taken out, under `dmar_global_lock`. Devices go before their unit does."""
+        """A unit is taken out, under `dmar_global_lock`. Devices go before their unit does."""
         async with self.dmar_global_lock.write():
-            if insert:
-                return await self.intel_iommu_add(iommu)
+            self.machine.bug_on(insert, "a unit that is plugged in: left out here")
             await self.disable_dmar_iommu(iommu)
             await self.free_dmar_iommu(iommu)
             await self.dmar_hp_release_drhd(iommu)
             return 0
-
-    async def intel_iommu_add(self, iommu: intel_iommu) -> int:
-        """A unit that was plugged in: as at start-up."""
-        self.g_iommus[iommu.seq_id] = iommu
-        error = await self.init_unit(iommu)
-        if error:
-            await self.disable_dmar_iommu(iommu)
-            await self.free_dmar_iommu(iommu)
-            await self.dmar_hp_release_drhd(iommu)
-            return error
-        await self.iommu_set_root_entry(iommu)
-        await self.iommu_enable_translation(iommu)
-        return 0
 
     # -- after a crash -------------------------------------------------------
 
@@ -201,7 +191,9 @@ class Hotplug(FaultHandler):
                     continue
                 did = high >> 8 & 0xFFFF
                 if did < defs.cap_ndoms(iommu.cap):
+                    # devices may still use translations of this id: nobody else gets it
                     iommu.domain_ids = iommu.domain_ids | 1 << did
+                # upper word first: the present bit is in the lower one
                 await page.store(index + 1, high | defs.CONTEXT_COPIED)
                 await page.store(index, low)
             tables[2 * bus + half] = page

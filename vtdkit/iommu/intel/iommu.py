@@ -56,6 +56,7 @@ class IommuOps(Hotplug):
         if dmar.set_pte_snp:
             bits |= defs.DMA_PTE_SNP
         end = iova + size
+        # no lock: two maps may both raise it, and the lower one may win; it is a hint
         if dmar.max_addr < end:
             if defs.domain_max_addr(dmar.gaw) + 1 < end:
                 self.pr(
@@ -93,6 +94,7 @@ class IommuOps(Hotplug):
         dmar: dmar_domain = domain.driver
         pte, level = await self.pfn_to_dma_pte(dmar, iova >> defs.VTD_PAGE_SHIFT, 0)
         self.machine.bug_on(pte is None, "unmap beyond the domain's width")
+        # callers may ask for less than the leaf they mapped: the whole leaf goes. The start stays as it is
         size = max(size, defs.VTD_PAGE_SIZE << defs.level_to_offset_bits(level))
         start, last = iova >> defs.VTD_PAGE_SHIFT, iova + size - 1 >> defs.VTD_PAGE_SHIFT
         await self.domain_unmap(dmar, start, last, gather.freelist)
@@ -193,6 +195,7 @@ class IommuOps(Hotplug):
         assert context is not None
         low = await context.lo()
         if not low & defs.CONTEXT_PASIDE:
+            # the entry is in use: the unit must look at it again before a request with a PASID comes
             await context.set_lo(low | defs.CONTEXT_PASIDE)
             did = info.domain.iommu_did.get(iommu.seq_id, 0)
             sid = info.bus << 8 | info.devfn

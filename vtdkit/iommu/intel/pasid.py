@@ -29,16 +29,16 @@ class Pasid(PasidTables):
         if table is None or not 0 <= pasid < table.max_pasid:
             self.machine.warn_on(True, "intel_pasid_get_entry: no table, or a PASID beyond it")
             return None
-        info = self.dev_iommu_priv_get(dev)
-        assert info is not None
+        _, iommu = self.info_and_unit(dev)
         slot = table.dir_entry(pasid >> defs.PASID_PDE_SHIFT)
         entry = await slot.load()
         while not entry & 1:
             page = await self.machine.alloc_page(
-                GFP_ATOMIC, node=info.iommu.node, name=f"PASID entries of {dev.name}"
+                GFP_ATOMIC, node=iommu.node, name=f"PASID entries of {dev.name}"
             )
             if page is None:
                 return None
+            # who is quicker wins; tables are never taken out again, so the winner's may be used at once
             found = await slot.cmpxchg(0, page.address | 1)
             if found:
                 await self.free_pgtable_page(page)
@@ -156,21 +156,19 @@ class Pasid(PasidTables):
         await self.pasid_flush_caches(iommu, pasid, did)
         return 0
 
+    def pasid_words(self, iommu: intel_iommu, low: int, did: int, third: int = 0) -> list[int]:
+        """The eight words of an entry: root and type, domain id and how tables are read, first-level root."""
+        return [low, did | self.ecap(iommu, defs.ECAP_SMPWC) << 23, third, 0, 0, 0, 0, 0]
+
     def first_level_words(self, iommu: intel_iommu, pgd: Page, did: int, flags: int) -> list[int]:
         """The eight words of a first-level entry."""
-        words = [0] * WORDS
-        words[2] = pgd.address
+        third = pgd.address
         if flags & defs.PASID_FLAG_SUPERVISOR_MODE:
-            words[2] |= 1 << 0 | 1 << 4  # supervisor requests, and write protection as the CPU has it
+            third |= 1 << 0 | 1 << 4  # supervisor requests, and write protection as the CPU has it
         if flags & defs.PASID_FLAG_FL5LP:
-            words[2] |= 1 << 2
-        words[1] = did
-        if flags & defs.PASID_FLAG_PAGE_SNOOP:
-            words[1] |= 1 << 24
-        if self.ecap(iommu, defs.ECAP_SMPWC):
-            words[1] |= 1 << 23
-        words[0] = defs.PASID_ENTRY_PGTT_FL_ONLY << 6 | iommu.agaw << 2
-        return words
+            third |= 1 << 2
+        did |= bool(flags & defs.PASID_FLAG_PAGE_SNOOP) << 24
+        return self.pasid_words(iommu, defs.PASID_ENTRY_PGTT_FL_ONLY << 6 | iommu.agaw << 2, did, third)
 
     async def iommu_skip_agaw(self, domain: dmar_domain, iommu: intel_iommu) -> tuple[Page | None, int]:
         """The table to start from on a unit with fewer levels than the domain, and its agaw."""
@@ -207,12 +205,8 @@ class Pasid(PasidTables):
         self, iommu: intel_iommu, domain: dmar_domain, pgd: Page, agaw: int, did: int
     ) -> list[int]:
         """The eight words."""
-        words = [0] * WORDS
-        words[0] = pgd.address | defs.PASID_ENTRY_PGTT_SL_ONLY << 6 | agaw << 2
-        words[1] = did
-        if self.ecap(iommu, defs.ECAP_SMPWC):
-            words[1] |= 1 << 23
-        return words
+        low = pgd.address | defs.PASID_ENTRY_PGTT_SL_ONLY << 6 | agaw << 2
+        return self.pasid_words(iommu, low, did)
 
     async def intel_pasid_setup_pass_through(
         self, iommu: intel_iommu, domain: dmar_domain, dev: PciDevice, pasid: int
@@ -230,10 +224,7 @@ class Pasid(PasidTables):
 
     def pass_through_words(self, iommu: intel_iommu, did: int) -> list[int]:
         """The eight words."""
-        words = [0] * WORDS
-        words[0] = defs.PASID_ENTRY_PGTT_PT << 6 | iommu.agaw << 2
-        words[1] = did | (1 << 23 if self.ecap(iommu, defs.ECAP_SMPWC) else 0)
-        return words
+        return self.pasid_words(iommu, defs.PASID_ENTRY_PGTT_PT << 6 | iommu.agaw << 2, did)
 
     async def intel_pasid_setup_page_snoop_control(
         self, iommu: intel_iommu, dev: PciDevice, pasid: int

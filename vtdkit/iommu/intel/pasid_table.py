@@ -138,6 +138,7 @@ class PasidTables(PageTables):
         )
         if table is None:
             return None
+        # a directory entry of eight bytes for each 64 PASIDs, in whole pages, their number a power of two
         size = max_pasid >> defs.PASID_PDE_SHIFT - 3
         pages = 1 << max(size - 1 >> defs.VTD_PAGE_SHIFT, 0).bit_length()
         name = f"PASID directory of {info.dev.name}"
@@ -157,6 +158,7 @@ class PasidTables(PageTables):
         await self.device_detach_pasid_table(info, table)
         if not table.dev.empty():
             return
+        # no lock: the last device is gone, so nobody fills in entries any more
         for index in range(table.max_pasid >> defs.PASID_PDE_SHIFT):
             entry = await table.dir_entry(index).load()
             if entry & 1:

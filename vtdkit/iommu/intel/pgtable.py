@@ -220,11 +220,12 @@ class PageTables(Flush):
             value = await table.load(index)
             if value & PRESENT:
                 if start_pfn <= level_pfn and last_pfn >= level_pfn + size - 1:
+                    # wholly inside: one store cuts off everything below; the pages are freed after the flush
                     if level > 1 and not value & DMA_PTE_LARGE_PAGE:
                         await self.dma_pte_list_pagetables(domain, level - 1, value, freelist)
                     await table.store(index, 0)
                     cleared += 1
-                elif level > 1:
+                elif level > 1:  # partly: look into the table (a large page that is cut is taken for one)
                     below = self.phys_to_virt(value & PTE_ADDRESS)
                     await self.dma_pte_clear_level(
                         domain, level - 1, below, level_pfn, start_pfn, last_pfn, freelist

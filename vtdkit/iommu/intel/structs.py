@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from vtdkit.kernel.locks.mutex import Mutex
     from vtdkit.kernel.locks.spinlock import SpinLock
 
-DOMAIN_FLAG_USE_FIRST_LEVEL = 1 << 1
-
 
 class entry_pointer:
     """A pointer to an entry of a table: a page, and the index of the entry's first word in it."""
@@ -159,16 +157,11 @@ class dmar_domain(KObject):
 
     def __init__(self, machine: Machine, label: str) -> None:
         super().__init__(machine, label)
-        self.flags = 0
+        self.use_first_level = False  # `domain_use_first_level`: a flag; written once
         self.devices = machine.list_head("domain->devices")
         # set by the core as soon as it exists
         self.domain: IommuDomain = None  # type: ignore[assignment]
         self.preset(iommu_refcnt={}, iommu_did={})
-
-    @property
-    def use_first_level(self) -> bool:
-        """`domain_use_first_level`."""
-        return bool(self.flags & DOMAIN_FLAG_USE_FIRST_LEVEL)
 
 
 class device_domain_info(KObject):

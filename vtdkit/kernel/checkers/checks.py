@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from vtdkit.kernel.machine.context import AGENT, TASK, Context
 from vtdkit.kernel.record.record import FOUND
-from vtdkit.kernel.record.sites import ANYWHERE, Site, Spot, driver_here, here, site, stack
+from vtdkit.kernel.record.sites import Site, Spot, driver_here, here, raised_at, site, stack
 
 from .findings import Finding, Findings
 from .leaks import Leak, Ledger
@@ -101,11 +101,8 @@ class Checks:
         is a finding too.
         """
         if isinstance(error, AttributeError) and hasattr(error.obj, "cells"):
-            trace = error.__traceback__
-            while trace is not None and trace.tb_next is not None:
-                trace = trace.tb_next
-            if trace is not None:
-                place = ANYWHERE.spot(trace.tb_frame.f_code, trace.tb_lasti)
+            place = raised_at(error)
+            if place is not None:
                 obj: Any = error.obj
                 self.no_such_field(obj, error.name or "?", place)
 

@@ -25,18 +25,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """Things of one kind and name left over: how many, and where the first came from. `what` says which."""
+    """Things of one kind and name left over: how many, and where the first came from."""
 
     kind: str
     name: str
     count: int
     site: Site
-    what: str = ""
 
     def __str__(self) -> str:
-        return f"{self.count} x {self.kind} {self.name}, from {self.site}" + (
-            f": {self.what}" if self.what else ""
-        )
+        return f"{self.count} x {self.kind} {self.name}, from {self.site}"
 
     __repr__ = __str__
 
@@ -47,70 +44,47 @@ class Ledger:
     def __init__(self, machine: Host) -> None:
         self.machine = machine
         self.made = 0
-        # by number, in order of creation; what nobody keeps any more has left nothing behind
-        self.refcounts: WeakValueDictionary[int, Any] = WeakValueDictionary()
-        self.lists: WeakValueDictionary[int, Any] = WeakValueDictionary()
-        self._known: set[Any] = set()
-        self._counts: dict[int, int] = {}
+        # counts and lists by number, in order of creation; what nobody keeps has left nothing behind
+        self.things: WeakValueDictionary[int, Any] = WeakValueDictionary()
+        self.known: set[Any] = set()
 
-    def enter_refcount(self, ref: T) -> T:
-        """A reference count was made."""
-        return self._enter(self.refcounts, ref)
-
-    def enter_list(self, lst: T) -> T:
-        """A list was made."""
-        return self._enter(self.lists, lst)
-
-    def _enter(self, table: WeakValueDictionary[int, Any], thing: T) -> T:
+    def enter(self, thing: T) -> T:
+        """A reference count or a list was made."""
         self.made += 1
-        table[self.made] = thing
+        self.things[self.made] = thing
         return thing
 
     def baseline(self) -> None:
         """What exists now is no leak later."""
-        self._known = {key for key, *_ in self._everything()}
-        self._counts = {number: ref.value for number, ref in self.refcounts.items()}
+        self.known = {key for key, *_ in self.everything()}
 
     def leaks(self) -> tuple[Leak, ...]:
         """What exists now and did not at the baseline, put together by kind, name and place."""
-        groups: dict[tuple[str, str, Site], list[str]] = {}
-        for key, kind, name, place, what in self._everything():
-            if key not in self._known:
-                groups.setdefault((kind, name, site(place)), []).append(what)
-        return tuple(
-            Leak(kind, name, len(found), place, found[0]) for (kind, name, place), found in groups.items()
-        )
+        groups: dict[tuple[str, str, Site], int] = {}
+        for key, name, place in self.everything():
+            if key not in self.known:
+                group = key[0], name, site(place)
+                groups[group] = groups.get(group, 0) + 1
+        return tuple(Leak(kind, name, n, place) for (kind, name, place), n in groups.items())
 
-    def _everything(self) -> Iterator[tuple[Any, str, str, Spot | None, str]]:
-        """(what tells it apart, kind, name, place it came from, which) of all there is, in a fixed order."""
+    def everything(self) -> Iterator[tuple[Any, str, Spot | None]]:
+        """All there is, in a fixed order: (kind and what tells it apart, name, place it came from)."""
         machine = self.machine
         for page in machine.pages.live():
-            yield ("page", page.serial), "page", page.name, page.allocated, f"frame {page.pfn:#x}"
+            yield ("page", page.serial), page.name, page.allocated
         for serial, obj in machine.check.objects.items():
-            yield ("object", serial), "object", obj.label, obj.allocated, ""
-        for number, ref in sorted(self.refcounts.items()):
-            above = ref.value - self._counts.get(number, ref.initial)
-            if above > 0:
-                yield (
-                    ("reference", number, ref.value),
-                    "reference",
-                    ref.name,
-                    ref.last_get,
-                    f"{above} too many",
-                )
-        for number, lst in sorted(self.lists.items()):
-            for entry in lst.peek_entries() if lst.freed is None else ():
-                freed = getattr(entry, "freed", None)
-                what = f"on {lst.label}" + (", though it was freed" if freed is not None else "")
-                yield (
-                    ("entry", number, id(entry)),
-                    "list entry",
-                    getattr(entry, "label", type(entry).__name__),
-                    freed,
-                    what,
-                )
+            yield ("object", serial), obj.label, obj.allocated
+        for number, thing in sorted(self.things.items()):
+            if hasattr(thing, "last_get"):
+                for nth in range(thing.initial, thing.value):
+                    yield ("reference", number, nth), thing.name, thing.last_get
+            else:
+                for entry in thing.peek_entries() if thing.freed is None else ():
+                    freed = getattr(entry, "freed", None)
+                    kind = "list entry" if freed is None else "freed list entry"
+                    yield (kind, number, id(entry)), getattr(entry, "label", type(entry).__name__), freed
         for timer in machine.irq.timers:
             if timer.pending:
-                yield ("timer", id(timer)), "timer", timer.name, timer.armed, "still armed"
-        if machine.rcu.pending_callbacks:
-            yield "rcu", "RCU callback", "call_rcu", None, f"{machine.rcu.pending_callbacks} not run yet"
+                yield ("timer", id(timer)), timer.name, timer.armed
+        for nth in range(machine.rcu.pending_callbacks):
+            yield ("RCU callback", nth), "call_rcu", None

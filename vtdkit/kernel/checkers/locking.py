@@ -108,14 +108,14 @@ class Locking:
             self._tell("WARNING: still has locks held!", hold, hold.place, f"{context.name} has ended")
             return  # what they keep off is off with them
         if context.kind == TASK and context.irqstate & HARD_OFF:
-            self._left_off("irqs disabled", "hard interrupts", context, context.off_since[1])
+            self._left_off("irqs disabled", "hard interrupts were", context, context.off_since[1])
         elif context.preempt:
-            what = "softirqs" if context.bh_count else "preemption"
+            what = "softirqs were" if context.bh_count else "preemption was"
             self._left_off("preempt_count", what, context, context.preempt_site)
 
     def _left_off(self, how: str, what: str, context: Context, place: Spot | None) -> None:
         """The kernel's own words (make_task_dead() in kernel/exit.c)."""
-        text = f"{context.name} has ended; {what} were switched off here and not on again"
+        text = f"{context.name} has ended; {what} switched off here and not on again"
         self.check.report(f"note: exited with {how}", context.name, (place,), text=text, about=context)
 
     def _tell(self, kind: str, lock: Any, place: Spot | None, text: str, *earlier: Spot | None) -> None:

@@ -211,11 +211,14 @@ class OwnedLock(Lock):
     @coroutine
     def trylock(self) -> Generator[int | None, None, bool]:
         """`spin_trylock`, `mutex_trylock`: take it if it is free, never wait. True if taken."""
+        place = self.log.spots.at(_getframe(1))
         if self.owner is not None:
+            looked = self.sched.beat()
+            if looked:
+                yield looked
             return False
-        self.take_unwaited(self.sched.current, self.log.spots.at(_getframe(1)))
+        self.take_unwaited(self.sched.current, place)
         return True
-        yield
 
     def take_unwaited(self, context: Context, place: Spot) -> None:
         """The bookkeeping of an acquisition that did not wait and cost nothing (trylock)."""

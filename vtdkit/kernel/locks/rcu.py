@@ -2,7 +2,7 @@
 
 A grace period is an interval. Its beginning notes who is inside a read-side section now; its end comes when
 all of those have left (later readers do not matter), plus what the machinery takes. `synchronize` waits for
-one; `call` has a function run after one, in softirq context; `kfree_rcu` and `free_page` free after one.
+one; `call` has a function run after one, in softirq context; `kfree_rcu` and `free_page_rcu` free after one.
 
 Mirrors include/linux/rcupdate.h, kernel/rcu/tree.c. Guards: the engine's (in Linux: the rcu_node locks,
 which are not modelled).
@@ -164,7 +164,7 @@ class Rcu:
         async def callback() -> None:
             machine.check.order.observe(machine.sched.current, period)
             self.pending_callbacks -= 1
-            await function()
+            await machine.sched.runnable(function(), f"the handler of {name}")
 
         def later() -> None:
             machine.sched.call_in(
@@ -181,6 +181,6 @@ class Rcu:
         """Free a driver object after a grace period."""
         self.call(lambda: self.machine.kfree(obj), "kfree_rcu")
 
-    def free_page(self, page: Page) -> None:
+    def free_page_rcu(self, page: Page) -> None:
         """Give a page back after a grace period."""
         self.call(lambda: self.machine.free_page(page), "rcu page free")

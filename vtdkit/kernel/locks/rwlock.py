@@ -38,29 +38,15 @@ class Share:
     holds: where and when it was taken, what was held before it.
     """
 
-    __slots__ = ("below", "lock", "place", "since", "writer")
+    __slots__ = ("below", "flags", "lock", "log", "name", "place", "since", "writer")
 
     def __init__(self, lock: SharedLock, writer: bool) -> None:
         self.lock = lock
+        self.name, self.flags, self.log = lock.name, lock.flags, lock.side(writer)
         self.writer = writer
         self.place: Any = None
         self.below: object = None
         self.since = 0
-
-    @property
-    def name(self) -> str:
-        """The lock's name."""
-        return self.lock.name
-
-    @property
-    def log(self) -> LockLog:
-        """The log of this side."""
-        return self.lock.side(self.writer)
-
-    @property
-    def flags(self) -> Any:
-        """The switches of the lock's machine."""
-        return self.lock.flags
 
     def take(self, place: Spot | None = None) -> Awaitable[None]:
         """Take it."""

@@ -146,7 +146,8 @@ class Atomic:
 
     @coroutine
     def _pay(self, write: bool) -> Wait:
-        cost = self.machine.sched.line(self.lines, 0, write, self.machine.costs.atomic if write else 0)
+        sched = self.machine.sched
+        cost = sched.line(self.lines, 0, write, self.machine.costs.atomic if write else 0) or sched.beat()
         if cost:
             yield cost
 

@@ -29,8 +29,7 @@ TASK, SOFTIRQ, HARDIRQ, AGENT = "task", "softirq", "hardirq", "agent"
 class Context:
     """One thread of execution. `name` is its name for people, `id` its number in creation order.
 
-    All fields are the engine's; a driver reads none of them (`machine.irq` has the questions
-    a driver may ask).
+    All fields are the engine's; a driver reads none of them.
     """
 
     __slots__ = (
@@ -52,6 +51,8 @@ class Context:
         "irqstate",
         "kind",
         "late",
+        "looked",
+        "looks",
         "name",
         "off_since",
         "pinned",
@@ -98,6 +99,8 @@ class Context:
         self.stands_since = 0  # when that began
         self.due: int | None = None  # its time came while an interrupt sat on its CPU
         self.late = 0  # work still owed once it may go on
+        self.looks = 0  # how often it has looked at something and gone on at once,
+        self.looked = 0  # in a row that ended at this instant, see `Engine.beat`
         self.below: Context | None = None  # what an interrupt handler interrupted
         self.vc: dict[int, int] | None = None
         self.tick = 0  # how often it has advanced its clock

@@ -8,8 +8,6 @@ itself, so any speed-up seen here is this model's own. Three presets:
 - `TWO_SOCKET`  the same figures; on a machine of two sockets the dearer transfers between them count
 - `IDEAL`       everything free: for comparing a lock with a textbook queue, and for exploring interleavings
 
-`Machine.preset("two-socket", cpus=8)` puts costs and sockets together.
-
 Example::
 
     >>> IDEAL.but(handover=100).handover
@@ -111,6 +109,3 @@ IDEAL = Costs(
     slice=Costs().slice,
     spin_limit=0,
 )
-
-#: kinds of machine by name: what things cost, and the sockets its CPUs are spread over
-PRESETS = {"near": (NEAR, 1), "two-socket": (TWO_SOCKET, 2), "ideal": (IDEAL, 1)}

@@ -25,11 +25,15 @@ from itertools import repeat
 from types import coroutine
 from typing import Any
 
+from vtdkit.kernel.checkers.findings import KernelBug
+from vtdkit.kernel.record.sites import Spot, driver_here, raised_at, site, standing
+
 from .context import AGENT, Context
 from .host import Host
 
 CHUNK = 8192  # steps between two rounds of housekeeping
 PAUSES = 4096  # lengths of time for which the thing to await is kept
+LOOKS = 1000  # how often a context may look at something at one instant, see `Engine.beat`
 
 
 @coroutine
@@ -76,6 +80,7 @@ class Engine:
         "contexts",
         "current",
         "heap",
+        "limit",
         "machine",
         "now",
         "pauses",
@@ -83,6 +88,7 @@ class Engine:
         "spare",
         "stop_at",
         "stopped",
+        "taken",
     )
 
     def __init__(self, machine: Host) -> None:
@@ -98,6 +104,8 @@ class Engine:
         self.spare: dict[str, list[Context]] = {}  # ended interrupts and timers, by name, to be used again
         self.stop_at: Context | None = None
         self.stopped = False
+        self.limit = 10_000_000  # steps in one run
+        self.taken = 0  # so far
 
     # -- contexts ------------------------------------------------------------
 
@@ -131,6 +139,7 @@ class Engine:
 
     def call_in(self, ns: int, function: Callable[[], object], name: str = "timer") -> Callable[[], None]:
         """Call a plain function in `ns` nanoseconds; returns a function that cancels the call."""
+        ns = length(ns, name)
         known = self.machine.check.order.snapshot(self.current)
         context = self.reuse(name, AGENT)
         self.machine.check.order.begin(context, known)
@@ -168,24 +177,17 @@ class Engine:
         """Keep this CPU busy for `ns` nanoseconds. Await it at once: for what runs alone the time is
         over when this returns.
         """
-        if self.alone:
-            if ns <= 0:
-                return DONE
-            heap = self.heap
-            # nothing else is due at all
-            if not self.ready and len(heap) == 1 and heap[0][2] is self.current:
-                self.now += ns
-                return DONE
-            if self.skip(ns):
-                return DONE
+        if self.alone and type(ns) is int and ns > 0 and self.skip(ns):
+            return DONE
         try:
             return self.pauses[ns]
-        except KeyError:
-            return self._new_pause(ns)
+        except (KeyError, TypeError):
+            return self._new_pause(length(ns, "work"))
 
     def _new_pause(self, ns: int) -> Any:
         """Something to await that takes `ns` nanoseconds of a length not met before."""
-        if ns <= 0:
+        ns = ns or self.beat()
+        if not ns:
             return DONE
         pause = Pause((ns,))
         if len(self.pauses) < PAUSES:
@@ -198,6 +200,9 @@ class Engine:
         """
         if self.ready:
             return False
+        self.taken += 1
+        if self.taken > self.limit:  # nobody else gets on, so `loop` would never see it
+            raise self.endless(driver_here())
         heap, due, size = self.heap, self.now + ns, len(self.heap)
         if size and heap[0][2] is self.current:
             # its entry stays as it is: older than now, so still before all others, and replaced when
@@ -209,11 +214,23 @@ class Engine:
         self.now = due
         return True
 
+    def beat(self) -> int:
+        """The running context has looked at something and goes on at once: 0, or the ns to wait first.
+
+        What does little else is let look a thousand times at an instant. Then each look takes a nanosecond:
+        time goes on, and whoever is waited for runs.
+        """
+        context = self.current
+        if self.now > context.looked + 1:
+            context.looks = 0
+        context.looked, context.looks = self.now, context.looks + 1
+        return int(context.looks > LOOKS and not (self.alone and self.skip(1)))
+
     # -- the loop ------------------------------------------------------------
 
     def run(self, context: Context | None) -> None:
         """Run until `context` has ended (it is alone then), or until nothing is left to do."""
-        self.stop_at, self.stopped, self.alone = context, False, context is not None
+        self.stop_at, self.stopped, self.alone, self.taken = context, False, context is not None, 0
         try:
             self.loop()
         finally:
@@ -222,6 +239,7 @@ class Engine:
 
     def run_until(self, until: int) -> None:
         """Run until virtual time is `until` (ns). Raises ValueError for a time that has passed."""
+        until = length(until, "until=")
         if until < self.now:
             raise ValueError(f"it is {self.now} ns already; {until} ns has passed")
         end = self.reuse("until", AGENT)
@@ -237,10 +255,11 @@ class Engine:
             self.retire(end)
 
     def loop(self) -> None:
-        """Run until nothing is left to do, or until `stopped`."""
+        """Run until nothing is left to do, or until `stopped`. Raises `KernelBug` after `limit` steps."""
+        chunk = repeat(None, CHUNK)
         while not self.stopped and (self.ready or self.heap):
             try:
-                self._steps()
+                self._steps(chunk)
             except StopIteration as stop:
                 self._drop_root()
                 self.finished(self.current, stop.value)
@@ -250,17 +269,29 @@ class Engine:
             except BaseException as error:
                 self._drop_root()
                 self.failed(self.current, error)
-            self.machine.stat.housekeeping()
+            if not chunk.__length_hint__():
+                chunk = repeat(None, CHUNK)
+                self.taken += CHUNK
+                self.machine.stat.housekeeping()
+                if self.taken > self.limit:
+                    raise self.endless(standing(self.current.coro))
+
+    def endless(self, place: Spot | None) -> KernelBug:
+        """The error for a run that does not end."""
+        return KernelBug(
+            f"no end after {self.limit:,} steps, at {self.now} ns: {self.current.name} still runs, "
+            f"at {site(place)}; does it wait for what never comes? (Machine(step_limit=...) allows more)"
+        )
 
     def _drop_root(self) -> None:
         if self.heap and self.heap[0][2] is self.current:
             heappop(self.heap)
 
-    def _steps(self) -> None:
-        """A chunk of steps: first whatever is ready now, then the next in time."""
+    def _steps(self, chunk: repeat[None]) -> None:
+        """Steps as long as `chunk` lasts: first whatever is ready now, then the next in time."""
         heap, ready = self.heap, self.ready
         popleft, push, pop, replace = ready.popleft, heappush, heappop, heapreplace
-        for _ in repeat(None, CHUNK):
+        for _ in chunk:
             if ready:
                 self.current = context = popleft()
                 send = context.send
@@ -288,10 +319,31 @@ class Engine:
         self.stopped = context is self.stop_at
 
     def failed(self, context: Context, error: BaseException) -> None:
-        """A coroutine has raised: the error goes to whoever called `run` or `simulate`."""
+        """A coroutine has raised: the error goes to whoever called `run` or `simulate`, with a word on who
+        raised it, and where.
+        """
         context.done = True
         context.error = error
+        place, here = raised_at(error), error.__traceback__
+        while here is not None and here.tb_next is not None:
+            here = here.tb_next
+        if here is not None and here.tb_frame.f_code is Engine._steps.__code__:  # it could not add the time
+            place = standing(context.coro)
+            text = f"{context.name} awaits what is no primitive of this machine, at {site(place)}"
+            raise TypeError(text) from None
+        if place is not None:
+            error.add_note(f"raised in {context.kind} {context.name} at {self.now} ns, at {site(place)}")
         raise error
+
+
+def length(ns: Any, what: str) -> int:
+    """A length of time that somebody wrote. Raises TypeError or ValueError for what is none."""
+    whole = ns if isinstance(ns, int) else getattr(ns, "__index__", lambda: None)()
+    if whole is None:
+        raise TypeError(f"{what} takes a whole number of ns, not {str(ns)[:80]}, at {site(driver_here())}")
+    if whole < 0:
+        raise ValueError(f"{what} takes 0 ns or more, not {whole}, at {site(driver_here())}")
+    return int(whole)
 
 
 def _stop(_: None) -> int | None:

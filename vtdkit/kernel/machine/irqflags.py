@@ -19,7 +19,7 @@ from typing import Any
 from vtdkit.kernel.record.record import IRQ_OFF, IRQ_ON
 from vtdkit.kernel.record.sites import ANYWHERE, NOWHERE, Site, Spot, here, site
 
-from .context import HARD_OFF, HARDIRQ, SOFT_OFF, SOFTIRQ, TASK, Context, Cpu
+from .context import HARD_OFF, HARDIRQ, SOFT_OFF, TASK, Context, Cpu
 from .host import Host
 from .scheduling import Handler
 from .timers import IrqLine, Timer
@@ -153,16 +153,6 @@ class IrqFlags:
         """The bookkeeping of switching it on, once; True if something waits for the CPU to open up."""
         context.preempt -= 1
         return not context.preempt and context.cpu is not None and context.cpu.pending
-
-    # -- questions a driver may ask ------------------------------------------
-
-    def in_interrupt(self) -> bool:
-        """Is this a hard interrupt or a softirq, or are bottom halves off?"""
-        return self.sched.current.kind in (HARDIRQ, SOFTIRQ) or bool(self.sched.current.irqstate & SOFT_OFF)
-
-    def irqs_disabled(self) -> bool:
-        """Are hard interrupts off here?"""
-        return bool(self.sched.current.irqstate & HARD_OFF)
 
     # -- what they keep out ------------------------------------------------
 

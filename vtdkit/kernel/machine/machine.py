@@ -45,8 +45,7 @@ from vtdkit.kernel.record.sites import here
 from vtdkit.kernel.record.trace import Trace
 
 from .context import AGENT, TASK, Context
-from .costs import NEAR, PRESETS, Costs
-from .engine import Pause
+from .costs import NEAR, Costs
 from .irqflags import IrqFlags
 from .scheduling import Scheduler
 from .statistics import Statistics
@@ -68,6 +67,7 @@ class Machine:
     - `record` whether events are recorded for `Trace`
     - `statistics` False: with neither checkers nor a record, keep no lock statistics either
     - `pages` how many page frames there are
+    - `step_limit` how many steps one run may take before it is taken for endless
 
     Raises `ValueError` on sizes that make no sense. Guards: a machine is used from one Python thread.
     """
@@ -86,16 +86,22 @@ class Machine:
         record: bool = True,
         statistics: bool = True,
         pages: int = 1 << 22,
+        step_limit: int = 10_000_000,
     ) -> None:
-        if not 1 <= cpus <= 1024:
-            raise ValueError(f"a machine has 1 to 1024 CPUs, not {cpus}")
-        if not 1 <= sockets <= cpus:
-            raise ValueError(f"{cpus} CPUs cannot be spread over {sockets} sockets")
+        if not isinstance(cpus, int) or not 1 <= cpus <= 1024:
+            raise ValueError(f"a machine has 1 to 1024 CPUs, not {cpus!r}")
+        if not isinstance(sockets, int) or not 1 <= sockets <= cpus:
+            raise ValueError(f"{cpus} CPUs cannot be spread over {sockets!r} sockets")
+        if not isinstance(pages, int) or pages < sockets:
+            raise ValueError(f"a machine has a page frame or more on each socket, not {pages!r} in all")
+        if not isinstance(costs, Costs):
+            raise TypeError(f"costs= takes Costs, for instance NEAR.but(lock=20), not {costs!r}")
         wanted = frozenset(checkers)
         self.seed = seed
         self.random = random.Random(seed)
         self.costs = costs
         self.sched = self.make(Scheduler, cpus, sockets, preempt)  # time, CPUs, who runs
+        self.sched.limit = step_limit
         self.irq = self.make(IrqFlags)  # interrupts and preemption, off and on
         self.stat = self.make(Statistics, record, bool(wanted) or record or statistics)
         self.steps = self.make(Steps)  # what the explorer stops at
@@ -112,14 +118,6 @@ class Machine:
             f"costs={costs}, preempt={preempt})"
         )
 
-    @classmethod
-    def preset(cls, name: str, cpus: int = 4, **options: Any) -> Machine:
-        """A machine of a known kind: "near" (one socket), "two-socket", or "ideal" (everything free)."""
-        if name not in PRESETS:
-            raise ValueError(f"no preset {name!r}; there are {', '.join(PRESETS)}")
-        costs, sockets = PRESETS[name]
-        return cls(cpus, **{"costs": costs, "sockets": sockets, **options})
-
     # -- running -------------------------------------------------------------
 
     def spawn(
@@ -133,26 +131,26 @@ class Machine:
         CPU and may migrate. `once`: nobody asks about it later, so its record is used again, and
         there may be millions of such threads.
         """
-        if isinstance(coro, Pause):
-            coro = _only(coro)  # a thread may do nothing but `machine.work(ns)`
-        if not hasattr(coro, "send"):
-            raise TypeError(f"a thread is made of a coroutine, for instance driver.map(...); got {coro!r}")
-        if cpu is not None and not 0 <= cpu < len(self.cpus):
-            coro.close()
-            raise ValueError(f"no CPU {cpu}; this machine has {len(self.cpus)}, numbered from 0")
         sched = self.sched
+        coro = sched.runnable(coro)
+        try:
+            place = None if cpu is None else sched.cpu(cpu)
+        except ValueError:
+            coro.close()
+            raise
         name = name or getattr(coro, "__name__", "task") + ("" if once else f"/{len(sched.contexts)}")
         context = sched.reuse(name, TASK) if once else sched.new_context(name, TASK)
         context.disposable = once
         context.pinned = cpu is not None
         self.check.order.fork(sched.current, context)
-        sched.start(context, coro, None if cpu is None else self.cpus[cpu])
+        sched.start(context, coro, place)
         return context
 
     def spawn_device(self, coro: Coroutine[Any, Any, Any], name: str, once: bool = False) -> Context:
         """Start something that runs beside the CPUs, a device that does DMA for instance;
         it takes no lock. `once` as in `spawn`.
         """
+        coro = self.sched.runnable(coro, "what a device does")
         context = self.sched.reuse(name, AGENT) if once else self.sched.new_context(name, AGENT)
         context.disposable, context.done = once, False
         context.coro = coro
@@ -198,9 +196,9 @@ class Machine:
         self._not_nested("advance")
         self.sched.run_until(self.now + ns)
 
-    def _not_nested(self, what: str, coro: Coroutine[Any, Any, Any] | None = None) -> None:
+    def _not_nested(self, what: str, coro: Any = None) -> None:
         if self.sched.current is not self.sched.boot:
-            if coro is not None:
+            if hasattr(coro, "close"):
                 coro.close()
             raise RuntimeError(
                 f"machine.{what} cannot be called from code that runs on the machine; await it instead"
@@ -254,11 +252,11 @@ class Machine:
 
     def refcount(self, name: str, value: int = 1) -> RefCount:
         """A `refcount_t`."""
-        return self.check.ledger.enter_refcount(self.make(RefCount, name, value))
+        return self.check.ledger.enter(self.make(RefCount, name, value))
 
     def list_head(self, name: str) -> ListHead:
         """A `struct list_head` that anchors a list."""
-        return self.check.ledger.enter_list(self.make(ListHead, name))
+        return self.check.ledger.enter(self.make(ListHead, name))
 
     # -- memory --------------------------------------------------------------
 
@@ -336,7 +334,3 @@ class Machine:
             f"Machine({len(self.cpus)} CPUs, {self.now} ns, {threads} threads alive, "
             f"{len(self.findings)} findings)"
         )
-
-
-async def _only(pause: Any) -> None:
-    await pause

@@ -19,11 +19,12 @@ from functools import partial
 from types import coroutine
 from typing import Any, NoReturn
 
+from vtdkit.kernel.checkers.awaits import check_awaits
 from vtdkit.kernel.record.record import END, IRQ_ENTER, IRQ_EXIT, RUN, SLEEP, WAIT, WAIT_END, WAKE
 from vtdkit.kernel.record.sites import driver_here, site
 
 from .context import AGENT, HARD_OFF, HARDIRQ, SOFTIRQ, TASK, Context, Cpu
-from .engine import Engine
+from .engine import Engine, Pause
 from .host import Host
 
 Handler = Callable[[], Coroutine[Any, Any, Any]]
@@ -79,6 +80,34 @@ class Scheduler(Engine):
             f"{what} is used by {who}, at {site(driver_here())}; only threads and handlers of the machine "
             "that it was made by can use it"
         )
+
+    def cpu(self, number: Any) -> Cpu:
+        """The CPU of this number. Raises ValueError if there is none."""
+        if number not in range(len(self.cpus)):
+            raise ValueError(f"no CPU {number!r}; this machine has {len(self.cpus)}, numbered from 0")
+        cpu: Cpu = self.cpus[number]
+        return cpu
+
+    @staticmethod
+    def runnable(coro: Any, what: str = "a thread") -> Coroutine[Any, Any, Any]:
+        """Something that can be run, made of what was given for it. Raises TypeError if it cannot be, or if
+        an `await` is missing in it.
+        """
+        if isinstance(coro, Pause):
+            coro = _only(coro)  # a thread may do nothing but `machine.work(ns)`
+        if not hasattr(coro, "send"):
+            hint = f"; call it: {coro.__name__}()" if callable(coro) and hasattr(coro, "__name__") else ""
+            raise TypeError(
+                f"{what} is a coroutine, what calling an async function gives; got {repr(coro)[:80]}{hint}, "
+                f"at {site(driver_here())}"
+            )
+        try:
+            check_awaits(coro)
+        except TypeError:
+            coro.close()
+            raise
+        made: Coroutine[Any, Any, Any] = coro
+        return made
 
     # -- threads -------------------------------------------------------------
 
@@ -165,14 +194,12 @@ class Scheduler(Engine):
         """Move the first thread that may move here, from the longest queue
         that has one (`newidle_balance`).
         """
-        movable = [
-            (-len(other.queue), other.id, context)
-            for other in self.cpus
-            for context in other.queue
-            if not context.pinned
-        ]
-        _, number, context = min(movable, key=lambda found: found[:2])
-        self.cpus[number].queue.remove(context)
+        for other in sorted(self.cpus, key=lambda other: -len(other.queue)):
+            context = next((context for context in other.queue if not context.pinned), None)
+            if context is not None:
+                break
+        assert context is not None  # `movable` says that there is one
+        other.queue.remove(context)
         context.cpu, context.cpu_id = cpu, cpu.id
         cpu.queue.append(context)
 
@@ -265,7 +292,7 @@ class Scheduler(Engine):
         self.machine.check.order.begin(context, known)
         context.below = below
         context.cpu, context.cpu_id = cpu, cpu.id
-        context.coro = handler()
+        context.coro = self.runnable(handler(), f"the handler of {name}")
         context.send = context.coro.send
         cpu.top = context
         self._note(context, IRQ_ENTER)
@@ -380,3 +407,7 @@ class Scheduler(Engine):
             self._pop(context)
         if context.disposable:
             self.retire(context)
+
+
+async def _only(pause: Any) -> None:
+    await pause

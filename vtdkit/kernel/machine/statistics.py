@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from vtdkit.kernel.locks.log import LockLog, class_stat
 from vtdkit.kernel.record.lockstat_report import LockStatTable
 from vtdkit.kernel.record.record import MARK, Recorder
+from vtdkit.kernel.record.sites import driver_here, site
 from vtdkit.kernel.record.trace import Trace
 
 from .context import Context
@@ -54,6 +55,8 @@ class Statistics:
 
     def register(self, name: str, kind: str) -> int:
         """A number for a lock (or a word somebody spins on) in the record."""
+        if not isinstance(name, str):
+            raise TypeError(f"a {kind}'s name is text, not {repr(name)[:80]}, at {site(driver_here())}")
         self.object_names.append(name)
         self.object_kinds.append(kind)
         return len(self.object_names) - 1

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 
 from vtdkit.kernel.record.sites import Spot, here
 
+from .engine import length
+
 if TYPE_CHECKING:
-    from .context import Context
+    from .context import Context, Cpu
     from .scheduling import Handler, Scheduler
 
 
@@ -26,7 +28,7 @@ class IrqLine:
         self.sched = sched
         self.name = name
         self.handler = handler
-        self.cpu = cpu
+        self.cpu = sched.cpu(cpu)
         self.raised = self.handled = 0
         self._waiting: list[Context] = []
 
@@ -35,14 +37,13 @@ class IrqLine:
         CPU has interrupts off.
         """
         self.raised += 1
-        sched, target = self.sched, self.sched.cpus[self.cpu]
-        sched.call_in(
-            ns + sched.costs.irq, lambda: sched.interrupt(target, self.name, self._handle), self.name
-        )
+        sched = self.sched
+        delay = length(ns, "fire") + sched.costs.irq
+        sched.call_in(delay, lambda: sched.interrupt(self.cpu, self.name, self._handle), self.name)
 
     async def _handle(self) -> None:
         try:
-            await self.handler()
+            await self.sched.runnable(self.handler(), f"the handler of {self.name}")
         finally:
             self.handled += 1
             for context in self._waiting:
@@ -57,7 +58,7 @@ class IrqLine:
             yield None
 
     def __repr__(self) -> str:
-        return f"<irq {self.name} on CPU{self.cpu}, raised {self.raised} times>"
+        return f"<irq {self.name} on CPU{self.cpu.id}, raised {self.raised} times>"
 
 
 class Timer:
@@ -67,7 +68,7 @@ class Timer:
         self.sched = sched
         self.name = name
         self.function = function
-        self.cpu = cpu
+        self.cpu = None if cpu is None else sched.cpu(cpu)
         self.fired = 0
         self.armed: Spot | None = None  # where, for the leak report
         self._cancel: Callable[[], None] | None = None
@@ -81,8 +82,8 @@ class Timer:
         """`mod_timer`: have it expire `ns` nanoseconds from now, whatever was set before."""
         self.delete()
         self.armed = here()
-        number = self.cpu if self.cpu is not None else max(self.sched.current.cpu_id, 0)
-        self._cancel = self.sched.call_in(ns, lambda: self._expire(number), self.name)
+        cpu = self.cpu or self.sched.current.cpu or self.sched.cpus[0]
+        self._cancel = self.sched.call_in(ns, lambda: self._expire(cpu), self.name)
 
     def delete(self) -> None:
         """`del_timer`: do not expire. A function already running is not waited for."""
@@ -90,10 +91,10 @@ class Timer:
             self._cancel()
             self._cancel = None
 
-    def _expire(self, number: int) -> None:
+    def _expire(self, cpu: Cpu) -> None:
         self._cancel = None
         self.fired += 1
-        self.sched.raise_softirq(self.sched.cpus[number], self.name, self.function)
+        self.sched.raise_softirq(cpu, self.name, self.function)
 
     def __repr__(self) -> str:
         return f"<timer {self.name}: {'pending' if self.pending else 'idle'}, fired {self.fired} times>"

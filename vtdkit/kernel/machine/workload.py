@@ -89,8 +89,10 @@ def closed_loop(
     """
     if (count is None) == (until is None):
         raise ValueError("a load stops by count or by time: give count= or until=, and not both")
-    if threads < 1:
-        raise ValueError(f"a closed load has 1 thread or more, not {threads}")
+    if threads < 1 or (count or 0) < 0:
+        raise ValueError(
+            f"a closed load has 1 thread or more, not {threads}, and a count of 0 or more, not {count}"
+        )
     load = Load(machine, threads)
     places = cpus or range(len(machine.cpus))
     for index in range(threads):

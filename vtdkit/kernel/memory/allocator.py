@@ -67,6 +67,8 @@ class PageAllocator:
     ) -> Generator[int | None, None, list[Page]]:
         """Cleared pages in a row, or an empty list when there is no such row to be had."""
         machine = self.machine
+        if count < 1:
+            raise ValueError(f"an allocation is of 1 page or more, not {count}, at {place.site}")
         if gfp & GFP_KERNEL:
             machine.check.might_sleep(place)
         yield from machine.sched.work(machine.costs.page * count)

@@ -1,18 +1,10 @@
-"""Allocation flags, those two that matter here. Mirrors include/linux/gfp_types.h."""
+"""Allocation flags, those two that matter here: may the caller sleep, must the memory be cleared. Mirrors
+include/linux/gfp_types.h.
+"""
 
 from __future__ import annotations
 
-from enum import IntFlag
-
-
-class GFP(IntFlag):
-    """Allocation flags, the two bits that matter here: may the caller sleep, must the memory be cleared."""
-
-    ATOMIC = 0
-    MAY_SLEEP = 1
-    ZERO = 2
-
-
-GFP_ATOMIC = GFP.ATOMIC
-GFP_KERNEL = GFP.MAY_SLEEP
-GFP_ZERO = GFP.ZERO
+GFP = int
+GFP_ATOMIC: GFP = 0
+GFP_KERNEL: GFP = 1  #: may sleep
+GFP_ZERO: GFP = 2  #: memory is always cleared here

@@ -1,21 +1,15 @@
 """Driver objects whose fields are watched: what `struct`s with shared fields are here.
 
 A driver class lists its shared fields with `shared()`; every plain access (`obj.field`, `obj.field = x`)
-is then seen by the
-checkers: use after free and fields that are not there (KASAN), data races (KCSAN). Fields written once
-before the object is
-visible to anybody are ordinary attributes.
+is then seen by the checkers: use after free and fields that are not there (KASAN), data races (KCSAN). Fields
+written once before the object is visible to anybody are ordinary attributes.
 
-A plain access is not a place where another thread can get in between, so a driver that shares a field
-without a lock
-writes it with `await obj.write(field=x)` or `await obj.write_once(field=x)` (the kernel's WRITE_ONCE) and
-reads it with `await
-obj.read("field")` or `read_once`: those are steps of their own, also for the explorer. `store_release`
-and `load_acquire`
-(rcu_assign_pointer, rcu_dereference) also order what was written before with what is read after.
+A plain access is not a place where another thread can get in between, so a driver that shares a field without
+a lock writes it with `await obj.write(field=x)` or `await obj.write_once(field=x)` (the kernel's WRITE_ONCE)
+and reads it with `await obj.read("field")` or `read_once`: steps of their own, also for the explorer.
 
-Objects come from `machine.kmalloc(cls, ...)` and go with `machine.kfree(obj)`, which count, can be made
-to fail, and poison.
+Objects come from `machine.kmalloc(cls, ...)` and go with `machine.kfree(obj)`, which count, can be made to
+fail, and poison.
 
 Example::
 
@@ -31,7 +25,7 @@ from sys import _getframe
 from types import FunctionType, coroutine
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from vtdkit.kernel.checkers.races import Cell, WordClock
+from vtdkit.kernel.checkers.races import Cell
 from vtdkit.kernel.record.sites import ANYWHERE, Spot, here
 
 if TYPE_CHECKING:
@@ -108,7 +102,6 @@ class KObject:
         self.sched, self.check = machine.sched, machine.check
         self.label = label or type(self).__name__
         self.cells = {name: Cell(value) for name, value in self.__shared__.items()}
-        self.released: dict[str, WordClock] = {}  # what the last store_release of a field published
         self.freed: Spot | None = None
         self.allocated: Spot | None = None
         self.serial = self.check.new_object(self)
@@ -146,24 +139,6 @@ class KObject:
             yield from self.machine.steps.field(self, field, True)
             self._access(field, True, True, here())
             self.cells[field].value = value
-
-    @coroutine
-    def load_acquire(self, field: str) -> Generator[int | None, None, Any]:
-        """`smp_load_acquire`, `rcu_dereference`: a marked read. All that came before the `store_release`
-        it sees came before it.
-        """
-        value = yield from self.read_once(field)
-        if field in self.released:
-            self.check.order.observe(self.sched.current, self.released[field])
-        return value
-
-    @coroutine
-    def store_release(self, **values: Any) -> Generator[int | None, None, None]:
-        """`smp_store_release`, `rcu_assign_pointer`: a marked write, the other half of `load_acquire`."""
-        for field, value in values.items():
-            yield from self.write_once(**{field: value})
-            self.released[field] = WordClock()
-            self.check.order.publish(self.sched.current, self.released[field])
 
     def _access(self, field: str, write: bool, marked: bool, place: Spot) -> Any:
         if field not in self.__shared__:

@@ -87,21 +87,14 @@ class Recorder:
         rows.clear()
 
     def _numbered(self, spots: list[Any]) -> list[int]:
-        """The numbers of places; those not met before get one."""
-        try:
-            return list(map(self._numbers.__getitem__, spots))
-        except KeyError:
-            for spot in dict.fromkeys(spots):
-                if spot not in self._numbers:
-                    self._numbers[spot] = self._number(spot.site)
-            return self._numbered(spots)
-
-    def _number(self, site: Site) -> int:
-        known = self._known.get(site)
-        if known is None:
-            known = self._known[site] = len(self.sites)
-            self.sites.append(site)
-        return known
+        """The numbers of places; those not met before get one. Two spots of one line are one place."""
+        for spot in dict.fromkeys(spots):
+            if spot not in self._numbers:
+                number = self._known.setdefault(spot.site, len(self.sites))
+                if number == len(self.sites):
+                    self.sites.append(spot.site)
+                self._numbers[spot] = number
+        return list(map(self._numbers.__getitem__, spots))
 
     def copy(self) -> Columns:
         """The columns as they stand, for a `Trace`."""

@@ -11,6 +11,7 @@ import sys
 from dataclasses import dataclass
 from functools import lru_cache
 from types import CodeType, FrameType
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -91,10 +92,36 @@ def driver_here() -> Spot | None:
     """The place in the innermost frame that is not this room's: the line of whoever uses the kernel."""
     frame: FrameType | None = sys._getframe(2)
     while frame is not None:
-        if "/vtdkit/kernel/" not in frame.f_code.co_filename.replace("\\", "/"):
+        if not _ours(frame.f_code):
             return ANYWHERE.at(frame)
         frame = frame.f_back
     return None
+
+
+def raised_at(error: BaseException) -> Spot | None:
+    """The place where an error was raised: the innermost one on its way that is not this room's."""
+    place, trace = None, error.__traceback__
+    while trace is not None:
+        if not _ours(trace.tb_frame.f_code):
+            place = ANYWHERE.spot(trace.tb_frame.f_code, trace.tb_lasti)
+        trace = trace.tb_next
+    return place
+
+
+def standing(coro: Any) -> Spot | None:
+    """The place where a coroutine stands: the innermost one that it awaits and that is not this room's."""
+    place = None
+    while coro is not None:
+        frame = getattr(coro, "cr_frame", None) or getattr(coro, "gi_frame", None)
+        if frame is not None and not _ours(frame.f_code):
+            place = ANYWHERE.at(frame)
+        coro = getattr(coro, "cr_await", None) or getattr(coro, "gi_yieldfrom", None)
+    return place
+
+
+def _ours(code: CodeType) -> bool:
+    """Is this code of the kernel room?"""
+    return "/vtdkit/kernel/" in code.co_filename.replace("\\", "/")
 
 
 def site(place: Spot | Site | None) -> Site:

@@ -228,12 +228,14 @@ class Watchdog:
 
     def _watch(self) -> None:
         while not self.done.wait(0.1):
-            if process_time() >= self.until or monotonic() >= self.latest:
-                break
-        with self.over:
-            if not self.done.is_set():
-                thread, error = ctypes.c_ulong(self.me), ctypes.py_object(TooLongError)
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, error)
+            if process_time() < self.until and monotonic() < self.latest:
+                continue
+            with self.over:
+                if not self.done.is_set():
+                    thread, error = ctypes.c_ulong(self.me), ctypes.py_object(TooLongError)
+                    ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, error)
+            # where it met a destructor it was swallowed: once more, but not while the first is on its way
+            self.until, self.latest = process_time() + 1, monotonic() + ASLEEP
 
     def __exit__(self, *error: object) -> None:
         with self.over:

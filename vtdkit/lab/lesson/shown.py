@@ -10,7 +10,7 @@ from __future__ import annotations
 import html
 import inspect
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from vtdkit.series.catalogue import SERIES, name_of
@@ -112,26 +112,24 @@ class Table:
         return "\n".join("  ".join(line).rstrip() for line in lines)
 
     def _repr_html_(self) -> str:
-        head = self._html_row('th scope="col"', "th", self.head)
-        body = "".join(self._html_row("td", "td", tuple(map(_cell, row))) for row in self.rows)
+        head = self._html_row(self.head, "th")
+        body = "".join(self._html_row(map(_cell, row)) for row in self.rows)
         return f'<table style="border-collapse:collapse"><thead>{head}</thead><tbody>{body}</tbody></table>'
 
-    def _html_row(self, start: str, end: str, texts: tuple[str, ...]) -> str:
-        cells = (
-            f'<{start} style="{_align(r)}">{html.escape(t)}</{end}>'
-            for t, r in zip(texts, self._right(), strict=True)
-        )
-        return f"<tr>{''.join(cells)}</tr>"
+    def _html_row(self, texts: Iterable[str], heading: str = "td") -> str:
+        cells = ""
+        for text, right in zip(texts, self._right(), strict=True):
+            tag = heading if text else "td"  # an empty heading is none
+            scope = ' scope="col"' if tag == "th" else ""
+            style = f"padding:2px 14px 2px 0;text-align:{'right' if right else 'left'}"
+            cells += f'<{tag}{scope} style="{style}">{html.escape(text)}</{tag}>'
+        return f"<tr>{cells}</tr>"
 
     def _right(self) -> list[bool]:
         return [
             bool(self.rows) and all(_is_figure(row[column]) for row in self.rows)
             for column in range(len(self.head))
         ]
-
-
-def _align(right: bool) -> str:
-    return f"padding:2px 14px 2px 0;text-align:{'right' if right else 'left'}"
 
 
 def _cell(value: object) -> str:

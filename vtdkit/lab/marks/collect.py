@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from vtdkit.lab.lesson.shown import Table, table
 
+from . import grade
 from .seeds import students
 
 RESULTS = ("right", "wrong", "missing", "timed out", "broken")
@@ -55,9 +56,10 @@ def collect(
     ValueError if `out` is another table.
     """
     before, marks, jobs = read(out), list[Mark](), []
+    top = Path(os.path.commonpath([path.absolute().parent for path in files]))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for path in files:
-            name = student_of(path, seeds)
+            name = student_of(path, top, seeds)
             digest, seed = hashlib.sha256(path.read_bytes()).hexdigest()[:16], seeds.get(name, "")
             known = [m for m in before if (m.student, m.sum) == (name, digest) and seed in ("", str(m.seed))]
             marks += known
@@ -71,25 +73,34 @@ def collect(
     return marks
 
 
-def student_of(path: Path, known: Iterable[str]) -> str:
-    """Whose notebook: the student whose name is a part of the path; else that of the folder
-    (`anna/07-….ipynb`) or of the file (`anna.ipynb`).
+def student_of(path: Path, top: Path, known: Iterable[str]) -> str:
+    """Whose notebook: the student whose name is a part of the path; else what tells it from the others below
+    `top`, a folder (`top/anna/…/07-x.ipynb`) or the file's own name (`top/anna.ipynb`).
     """
     words = {*path.parts[:-1], *path.stem.split("_"), path.stem}
-    other = path.absolute().parent.name if re.match(r"\d\d-", path.name) else path.stem
+    folder, *_ = path.absolute().relative_to(top).parts
+    other = top.name if re.match(r"\d\d(-|\.)", folder) else folder.removesuffix(".ipynb")
     return next((name for name in known if name in words), other)
 
 
 def judge(path: Path, name: str, digest: str, seed: str, seconds: int, memory: int) -> list[Mark]:
     """The rows of one file, whatever it does."""
-    grade = [sys.executable, "-m", "vtdkit.lab.marks.grade", str(path.absolute()), seed]
+    words = [
+        sys.executable,
+        "-m",
+        grade.__name__,
+        str(path.absolute()),
+        seed,
+        str(memory << 20),
+        str(seconds),
+    ]
     with tempfile.TemporaryDirectory() as scratch, tempfile.TemporaryFile() as said:
         settings = {key: os.environ[key] for key in ("PATH", "SYSTEMROOT") if key in os.environ}
         settings |= {"HOME": scratch, "MPLCONFIGDIR": scratch, "PYTHONDONTWRITEBYTECODE": "1"}
         settings |= {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, filter(None, sys.path)))}
         try:
             done = subprocess.run(
-                [*grade, str(memory << 20), str(seconds)],
+                words,
                 cwd=scratch,
                 env=settings,
                 stdin=subprocess.DEVNULL,

@@ -13,7 +13,6 @@ where a name is missing are the cells before run as well.
 from __future__ import annotations
 
 import ast
-import importlib
 import json
 import linecache
 import os
@@ -149,13 +148,17 @@ def main(arguments: list[str]) -> None:
         if named is None:
             raise ValueError("no cell says which lesson it is (from lessons import lesson07 as lesson)")
         sys.path.insert(0, str(shipped("notebooks")))
-        lesson = importlib.import_module(f"lessons.{named[1]}")
+        exec(named[0], space := dict[str, Any]())
     except (OSError, ValueError, ImportError) as error:
         print(json.dumps({"broken": str(error)}), file=out)
         return
     number = int(seed or (SEED.findall("\n".join(cells)) or [0])[0])
     # copies, so that what a cell does to the lesson's own changes nothing
-    ours = {name: each.seeded(number) for name, each in vars(lesson).items() if isinstance(each, Exercise)}
+    ours = {
+        name: each.seeded(number)
+        for name, each in vars(space["lesson"]).items()
+        if isinstance(each, Exercise)
+    }
     print(json.dumps({"lesson": named[1], "seed": number, "exercises": list(ours)}), file=out)
     fence(int(memory), int(seconds))
     run = Run(cells)

@@ -120,7 +120,7 @@ class MapTrace:
         """Maps and unmaps put together, in order of first appearance. Raises BadTrace where
         they contradict each other.
         """
-        return tuple(_Pairing(self.events).run())
+        return tuple(_pair(self.events))
 
     def __repr__(self) -> str:
         kinds = Counter(event.op for event in self.events)
@@ -212,69 +212,53 @@ def _lazy(meta: Path) -> bool | None:
 # -- putting together ---------------------------------------------------------
 
 
-class _Pairing:
-    """Walks the events once, keeping what is mapped by device and address."""
-
-    def __init__(self, events: Sequence[MapEvent]) -> None:
-        self.events = events
-        self.live: dict[tuple[str, int], int] = {}  # -> number of the map event
-        self.found: dict[int, Mapping] = {}  # by the number of the first event
-
-    def run(self) -> Iterator[Mapping]:
-        for number, event in enumerate(self.events):
-            if event.op == "unmap":
-                self._unmap(number, event)
-                continue
-            since = self.live.get((event.device, event.iova))
+def _pair(events: Sequence[MapEvent]) -> Iterator[Mapping]:
+    """One walk over the events, with what is mapped by device and address on the side."""
+    live: dict[tuple[str, int], int] = {}  # -> number of the map event
+    found: dict[int, Mapping] = {}  # by the number of the first event
+    for number, event in enumerate(events):
+        if event.op == "map":
+            since = live.get((event.device, event.iova))
             if since is not None and event.device:
-                raise BadTrace(
-                    f"event {number}: {event.device} maps {event.iova:#x}, which is "
-                    f"mapped since event {since}"
-                )
-            self.live[event.device, event.iova] = number
-        for number in self.live.values():
-            event = self.events[number]
-            if event.device:
-                segments = ((event.paddr, event.size),)
-                self.found[number] = Mapping(event.device, event.iova, segments, event.cpu, event.time)
-        return iter([self.found[number] for number in sorted(self.found)])
+                where = f"event {number}: {event.device} maps {event.iova:#x}"
+                raise BadTrace(f"{where}, which is mapped since event {since}")
+            live[event.device, event.iova] = number
+            continue
+        parts = _covered(events, live, number, event)
+        first, segments = number, tuple((events[part].paddr, events[part].size) for part in parts)
+        cpu, time = -1, 0
+        if parts:
+            first = min(parts)
+            cpu, time = events[first].cpu, events[first].time
+        else:  # mapped before the trace began
+            segments = ((0, event.size),)
+        found[first] = Mapping(event.device, event.iova, segments, cpu, time, event.cpu, event.time)
+    for number in live.values():
+        event = events[number]
+        if event.device:
+            segments = ((event.paddr, event.size),)
+            found[number] = Mapping(event.device, event.iova, segments, event.cpu, event.time)
+    return iter([found[number] for number in sorted(found)])
 
-    def _unmap(self, number: int, event: MapEvent) -> None:
-        """Take the maps that this unmap covers together; none at all: it was mapped
-        before the trace began.
-        """
-        parts = self._covered(number, event)
-        if not parts:
-            segments: tuple[tuple[int, int], ...] = ((0, event.size),)
-            self.found[number] = Mapping(event.device, event.iova, segments, -1, 0, event.cpu, event.time)
-            return
-        first = self.events[min(parts)]
-        segments = tuple((self.events[part].paddr, self.events[part].size) for part in parts)
-        self.found[min(parts)] = Mapping(
-            event.device, event.iova, segments, first.cpu, first.time, event.cpu, event.time
-        )
 
-    def _covered(self, number: int, event: MapEvent) -> list[int]:
-        """The maps in the range, lowest address first. The recorder lost the device of a few; then
-        the address alone decides.
-        """
-        parts: list[int] = []
-        at, end = event.iova, event.iova + event.size
-        while at < end:
-            part = self.live.pop((event.device, at), None)
-            part = self.live.pop(("", at), None) if part is None else part
-            if part is None:
-                if parts:
-                    raise BadTrace(
-                        f"event {number}: {event.device} unmaps {event.iova:#x}, but "
-                        f"nothing is mapped at {at:#x}"
-                    )
-                return []
-            parts.append(part)
-            at += self.events[part].size
-        if at != end:
-            raise BadTrace(
-                f"event {number}: {event.device} unmaps up to {end:#x} in the middle of a "
-                "piece that was mapped whole"
-            )
-        return parts
+def _covered(
+    events: Sequence[MapEvent], live: dict[tuple[str, int], int], number: int, event: MapEvent
+) -> list[int]:
+    """The maps that an unmap covers together, lowest address first, taken off `live`. The recorder lost the
+    device of a few; then the address alone decides.
+    """
+    parts: list[int] = []
+    at, end = event.iova, event.iova + event.size
+    where = f"event {number}: {event.device} unmaps"
+    while at < end:
+        part = live.pop((event.device, at), None)
+        part = live.pop(("", at), None) if part is None else part
+        if part is None:
+            if parts:
+                raise BadTrace(f"{where} {event.iova:#x}, but nothing is mapped at {at:#x}")
+            return []
+        parts.append(part)
+        at += events[part].size
+    if at != end:
+        raise BadTrace(f"{where} up to {end:#x} in the middle of a piece that was mapped whole")
+    return parts

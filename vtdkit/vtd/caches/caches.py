@@ -53,21 +53,13 @@ class Lru(Generic[E]):
             del self._entries[next(iter(self._entries))]
         self._entries[key] = entry
 
-    def drop(self, hit: Callable[[E], bool]) -> int:
-        """Forget every entry for which `hit` is true; returns how many."""
-        if not self._entries:
-            return 0
-        keys = [key for key, entry in self._entries.items() if hit(entry)]
-        for key in keys:
+    def drop(self, hit: Callable[[E], bool]) -> None:
+        """Forget every entry for which `hit` is true."""
+        for key in [key for key, entry in self._entries.items() if hit(entry)]:
             del self._entries[key]
-        return len(keys)
 
     def clear(self) -> None:
         self._entries.clear()
-
-    def share(self, other: Lru[E]) -> None:
-        """Take over what `other` holds; the entries are immutable, so the two can go separate ways."""
-        self._entries = dict(other._entries)
 
     def __iter__(self) -> Iterator[E]:
         """The entries, used longest ago first."""
@@ -243,7 +235,7 @@ class Caches:
         """A second set with the same contents, for looking without touching."""
         twin = Caches(self.caps)
         for mine, others in zip(self, twin, strict=True):
-            others.share(mine)
+            others._entries = dict(mine._entries)  # entries are immutable: the two can go separate ways
         return twin
 
     def clear(self) -> None:

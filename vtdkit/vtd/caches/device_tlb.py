@@ -12,9 +12,8 @@ The unit serialises every call; no locks.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
-from vtdkit.vtd.plain import shown
 from vtdkit.vtd.requests import Fault, Kind, Request, Translation
 from vtdkit.vtd.state import Asked
 from vtdkit.vtd.walk.ats import coded_range
@@ -26,8 +25,7 @@ Answered = Callable[[int, int, int], None]
 """Who is told of a completion: its source id, the ITags as a vector, how many such messages each takes."""
 
 
-@dataclass(frozen=True, slots=True)
-class InvalidationRequest:
+class InvalidationRequest(NamedTuple):
     """The message an endpoint gets. `pasid` None: requests without PASID; `everywhere`: all PASIDs (GI)."""
 
     itag: int
@@ -37,19 +35,14 @@ class InvalidationRequest:
     pasid: int | None = None
     everywhere: bool = False
 
-    __repr__ = shown
 
-
-@dataclass(frozen=True, slots=True)
-class DeviceTlbEntry:
+class DeviceTlbEntry(NamedTuple):
     """A translation an endpoint keeps."""
 
     pasid: int | None
     low: int
     high: int
     translation: Translation
-
-    __repr__ = shown
 
 
 class Endpoint:
@@ -112,19 +105,13 @@ class Endpoint:
         self.answered(self.sid, 1 << request.itag, 1)
 
 
-@dataclass(slots=True)
-class _Pending:
-    sid: int
-    answers: int = 0
-
-
 class DeviceTlbs:
     """The endpoints of one unit and the ITags that are in use."""
 
     def __init__(self, unit: Asked) -> None:
         self.unit = unit
         self.endpoints: dict[int, Endpoint] = {}
-        self._pending: dict[int, _Pending] = {}
+        self._pending: dict[int, tuple[int, int]] = {}  # ITag: source id, answers so far
 
     @property
     def outstanding(self) -> frozenset[int]:
@@ -142,7 +129,7 @@ class DeviceTlbs:
         endpoint.
         """
         itag = next(i for i in range(ITAGS) if i not in self._pending)
-        self._pending[itag] = _Pending(sid)
+        self._pending[itag] = sid, 0
         low, high = coded_range(address, s)
         endpoint = self.endpoints.get(sid)
         if endpoint:
@@ -154,13 +141,13 @@ class DeviceTlbs:
     def completed(self, sid: int, itags: int, count: int) -> None:
         """A completion message: a vector of ITags, each done after `count` such messages (0 means 8)."""
         for itag in (tag for tag in range(ITAGS) if itags >> tag & 1):
-            pending = self._pending.get(itag)
-            if pending is None or pending.sid != sid:
+            asked, answers = self._pending.get(itag, (None, 0))
+            if asked != sid:
                 if not self.unit.quirks.silent_queue_error:
                     self._error("ICE", sid)  # nobody waits for it
                 continue
-            pending.answers += 1
-            if pending.answers == (count or 8):  # a field of 3 bits: 0 stands for 8
+            self._pending[itag] = sid, answers + 1
+            if answers + 1 == (count or 8):  # a field of 3 bits: 0 stands for 8
                 del self._pending[itag]
         self.unit.queue.settle()
 
@@ -171,9 +158,9 @@ class DeviceTlbs:
         if not self._pending:
             return None
         itag = next(iter(self._pending))  # the oldest: dictionaries keep their order
-        sid = self._pending.pop(itag).sid
+        sid, _ = self._pending.pop(itag)
         self._error("ITE", sid)
-        self.unit.queue.abort_waits()
+        self.unit.queue.waits.clear()  # software has to submit what waited again
         return sid
 
     def _error(self, name: str, sid: int) -> None:

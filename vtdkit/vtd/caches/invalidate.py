@@ -30,14 +30,15 @@ def context(caches: Caches | None, granularity: int, did: int | None, sid: int, 
 
     `did` None is scalable mode, whose context entries have no domain: by domain is then all of them.
     """
-    if caches is None:
-        return
-    if granularity == GLOBAL or (granularity == DOMAIN and did is None):
-        caches.context.drop(lambda e: True)
-    elif granularity == DOMAIN:
-        caches.context.drop(lambda e: e.did == did)
-    else:
-        caches.context.drop(lambda e: same_function(e.sid, sid, mask_code) and (did is None or e.did == did))
+    everything = granularity == GLOBAL or (granularity == DOMAIN and did is None)
+    by_device = granularity not in (GLOBAL, DOMAIN)
+    if caches is not None:
+        caches.context.drop(
+            lambda e: (
+                everything
+                or ((did is None or e.did == did) and (not by_device or same_function(e.sid, sid, mask_code)))
+            )
+        )
 
 
 def pasid_entries(caches: Caches | None, granularity: int, did: int, pasid: int) -> None:
@@ -58,19 +59,13 @@ def iotlb(
     if caches is None:
         return
     low, high = page_range(address, am)
-    if granularity == GLOBAL:
-        caches.iotlb.drop(lambda e: True)
-        caches.first.drop(lambda e: True)
-        caches.second.drop(lambda e: True)
-    elif granularity == DOMAIN:
-        caches.iotlb.drop(lambda e: e.did == did)
-        caches.first.drop(lambda e: e.did == did)
-        caches.second.drop(lambda e: e.did == did)
-    else:
-        caches.iotlb.drop(lambda e: e.did == did and (e.first_stage or _overlaps(e, low, high)))
-        caches.first.drop(lambda e: e.did == did)
-        if not keep_structures:
-            caches.second.drop(lambda e: e.did == did and _covers(e, low, high))
+    everything, by_page = granularity == GLOBAL, granularity not in (GLOBAL, DOMAIN)
+    caches.iotlb.drop(
+        lambda e: everything or (e.did == did and (not by_page or e.first_stage or _overlaps(e, low, high)))
+    )
+    caches.first.drop(lambda e: everything or e.did == did)
+    if not (by_page and keep_structures):
+        caches.second.drop(lambda e: everything or (e.did == did and (not by_page or _covers(e, low, high))))
 
 
 def piotlb(

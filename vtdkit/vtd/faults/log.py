@@ -27,15 +27,10 @@ _AT: dict[AddressType, int] = {"untranslated": 0, "translation": 1, "translated"
 
 def encode(fault: Fault, quirks: Quirks, widest: int = 64) -> int:
     """The 128-bit record of `fault`, F included. Address bits from `widest` up read 0."""
-    request = fault.request
+    request, pasid = fault.request, fault.request.pasid
     t1, t2 = _TYPES[request.kind]
-    interrupt = fault.label.startswith("IR.")
-    page = (
-        interrupt_field(request.address, request.data)
-        if interrupt
-        else request.address & ~0xFFF & (1 << widest) - 1
-    )
-    pasid = request.pasid
+    index = interrupt_field(request.address, request.data)
+    page = index if fault.label.startswith("IR.") else request.address & ~0xFFF & (1 << widest) - 1
     fields = {"FI": page, "SID": request.sid, "FR": fault.code or 0, "T1": t1, "F": 1}
     if quirks.plain_fault_record:
         return FRCD.encode(**{**fields, "T1": int(request.kind != "write")}) | _odd_pasid(fault, quirks)
@@ -54,15 +49,13 @@ def interrupt_field(address: int, data: int) -> int:
 
 def _odd_pasid(fault: Fault, quirks: Quirks) -> int:
     """PV and PP as QEMU leaves them: 16 bits of PASID, and odd values for requests without one."""
-    if fault.request.pasid is not None:
-        return FRCD.encode(PV=fault.request.pasid & 0xFFFF, PP=1)
-    if not quirks.odd_pasid_field:
+    told, legacy = fault.request.pasid, fault.label.startswith(("LGN", "LSS", "LCT.4"))
+    scalable = fault.label.startswith(("SGN", "SSS", "SFS"))
+    if told is None and not (quirks.odd_pasid_field and (legacy or scalable)):
         return 0
-    if fault.label.startswith(("LGN", "LSS", "LCT.4")):
+    if told is None and legacy:
         return FRCD.encode(PV=0xFFFF)
-    if fault.label.startswith(("SGN", "SSS", "SFS")):
-        return FRCD.encode(PV=(fault.pasid or 0) & 0xFFFF, PP=1)
-    return 0
+    return FRCD.encode(PV=((fault.pasid or 0) if told is None else told) & 0xFFFF, PP=1)
 
 
 class FaultLog:
@@ -75,26 +68,23 @@ class FaultLog:
         quirks: Quirks,
         count: int,
         *,
-        compress: bool,
         widest: int = 64,
     ) -> None:
         self.registers = registers
         self.event = event
         self.quirks = quirks
         self.count = count
-        self.compress = compress
         self.widest = widest  # address bits from here up are recorded as 0
         self.index = 0  # the record that the next fault goes to
 
     def add(self, fault: Fault) -> bool:
         """Record `fault` if it can be; returns whether it was."""
         registers = self.registers
+        alike = self.quirks.compression and any(e.F and fault.request.sid == e.SID for e in self.records())
         # While an overflow is not cleared, every fault is lost, even if records are free again.
-        if registers.field("FSTS", "PFO"):
+        if alike or registers.field("FSTS", "PFO"):
             return False
-        if self.compress and any(e.F and fault.request.sid == e.SID for e in self.records()):
-            return False
-        if registers.record(self.index).F:
+        if self.records()[self.index].F:
             registers.set_field("FSTS", "PFO", 1)
             return False
         # One interrupt for the group: it fires only where nothing was pending before, of any kind.
@@ -123,11 +113,7 @@ class FaultLog:
             self.event.acknowledged()
 
     def records(self) -> list[Entry]:
-        return [self.registers.record(i) for i in range(self.count)]
-
-    def restart(self) -> None:
-        """Remapping and interrupt remapping are both off: begin at record 0 again."""
-        self.index = 0
+        return [FRCD.decode(self.registers[f"FRCD{i}"]) for i in range(self.count)]
 
     def _any_status(self) -> bool:
         return any(self.registers.field("FSTS", name) for name in _STATUS)

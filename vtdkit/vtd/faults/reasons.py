@@ -14,8 +14,8 @@ The four response columns say what goes back to the requester:
 S0 and Seff answer translation requests only. They are recoverable, so they are not recorded, except SFS.10.
 Rows without a code are refusals that remapping never records.
 
-Beside the specification's words stand those a Linux machine prints for the code (`Reason.linux`,
-`linux_reason`): dmesg is where most people meet a fault.
+Beside the specification's words stand those a Linux machine prints for the code (`linux_reason`): dmesg is
+where most people meet a fault.
 """
 
 from __future__ import annotations
@@ -35,15 +35,6 @@ class Reason:
     translation: str
     translated: str
     page: str
-
-    @property
-    def recorded_code(self) -> str:
-        return "-" if self.code is None else f"{self.code:02X}h"
-
-    @property
-    def linux(self) -> str:
-        """What Linux prints for it; empty where nothing reaches the fault records."""
-        return "" if self.code is None else linux_reason(self.code)
 
 
 # label, code (hex), responses U/TR/TD/PR, qualified?, name

@@ -19,7 +19,7 @@ from typing import Any, ClassVar, TypeAlias
 
 from vtdkit.vtd.plain import quoted, shown
 
-HEADER_BYTES = 48
+HEADER_BYTES, CHECKSUM_AT = 48, 9
 _HEADER = struct.Struct("<4sIBB6s8sI4sIBB10s")
 INTR_REMAP, X2APIC_OPT_OUT, DMA_CTRL_PLATFORM_OPT_IN = 1, 2, 4
 INCLUDE_PCI_ALL = ALL_PORTS = ATC_REQUIRED = 1
@@ -202,25 +202,14 @@ class Dmar:
             body = part.body()
             parts.append(struct.pack("<HH", type_of(part), 4 + len(body)) + body)
         body = b"".join(parts)
-        header = self._header(HEADER_BYTES + len(body), 0)
-        checksum = self.wrong_checksum[0] if self.wrong_checksum else -sum(header + body) & 0xFF
-        return self._header(HEADER_BYTES + len(body), checksum) + body
-
-    def _header(self, length: int, checksum: int) -> bytes:
-        return _HEADER.pack(
-            b"DMAR",
-            length,
-            self.revision,
-            checksum,
-            self.oem_id,
-            self.oem_table_id,
-            self.oem_revision,
-            self.creator_id,
-            self.creator_revision,
-            self.host_address_width - 1,
-            self.flags,
-            self.reserved,
+        header = _HEADER.pack(
+            *(b"DMAR", HEADER_BYTES + len(body), self.revision, 0, self.oem_id, self.oem_table_id),
+            *(self.oem_revision, self.creator_id, self.creator_revision),
+            *(self.host_address_width - 1, self.flags, self.reserved),
         )
+        raw = bytearray(header + body)
+        raw[CHECKSUM_AT] = self.wrong_checksum[0] if self.wrong_checksum else -sum(raw) & 0xFF
+        return bytes(raw)
 
     def problems(self) -> list[str]:
         """Rules that the table breaks: those of the whole first, then in the order of its structures."""

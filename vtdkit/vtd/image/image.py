@@ -33,8 +33,6 @@ from vtdkit.vtd.unit.unit import RemappingUnit
 from . import npz
 from .npz import BadFile
 
-_HIGH_RAM = 1 << 32
-
 
 class BadImage(ValueError):
     """A folder that is no image of a machine. The text names the folder, the file and the problem."""
@@ -45,14 +43,13 @@ class Image:
     """One machine, as it was when it was stopped. Read-only: units made from it get memory of their own.
 
     `registers` are by name, `records` the fault records as (low, high); `pages` maps page frame numbers to
-    512 words, `kinds` to what the page is; `dmar` is the ACPI table that described the unit.
+    512 words; `dmar` is the ACPI table that described the unit.
     """
 
     folder: Path
     registers: Mapping[str, int]
     records: tuple[tuple[int, int], ...]
     pages: Mapping[int, array[int]]
-    kinds: Mapping[int, str]
     dmar: Dmar
     raw_dmar: bytes
 
@@ -67,13 +64,12 @@ class Image:
                 f"{echo(path.name)}: a workload folder (maps.csv.gz); it holds no tables to look at"
             )
         registers, records = _registers(path / "regs.json")
-        pages, kinds = _pages(path / "pages.npz")
         raw = npz.read_bytes(path / "dmar.bin")
         try:
             table = dmar.parse(raw)
         except dmar.BadDmar as error:
             raise BadFile(path / "dmar.bin", str(error)) from None
-        return cls(path, registers, records, pages, kinds, table, raw)
+        return cls(path, registers, records, _pages(path / "pages.npz"), table, raw)
 
     @property
     def name(self) -> str:
@@ -97,19 +93,19 @@ class Image:
         *,
         cached: bool = True,
         writable: bool = False,
-        empty_ram: bool = False,
+        ram: tuple[tuple[int, int], ...] = (),
         **changes: Any,
     ) -> RemappingUnit:
         """A new unit over the machine's tables.
 
         `personality` is "specification", "qemu" (the version the machine ran on) or a Quirks. `writable` lets
-        the unit set flags in a copy of the tables; `empty_ram` makes RAM outside the image read 0, as on the
-        machines that replayed requests. `changes` replace capabilities.
+        the unit set flags in a copy of the tables; in the
+        ranges `ram` what is not in the image reads 0. `changes` replace capabilities.
         """
         quirks = self._quirks(personality)
         # Old machines report bits that mean something else now; their tables can be looked at all the same.
         capabilities = replace(self.capabilities.buildable(), **changes)
-        memory = Memory(self.pages, writable=writable, ram=self.ram if empty_ram else ())
+        memory = Memory(self.pages, writable=writable, ram=ram)
         try:
             unit = RemappingUnit(memory, capabilities, quirks=quirks, cached=cached)
         except BadCapabilities as error:
@@ -120,15 +116,15 @@ class Image:
     def _quirks(self, personality: str | Quirks) -> Quirks:
         if isinstance(personality, Quirks):
             return personality
+        if personality not in ("specification", "qemu"):
+            raise ValueError(f"personality {quoted(personality)}: it is specification, qemu, or a Quirks")
         if personality == "specification":
             return SPECIFICATION
-        if personality == "qemu":
-            version = str(self.meta.get("qemu_version"))
-            try:
-                return qemu(version)
-            except ValueError as error:
-                raise BadFile(self.folder / "meta.json", str(error)) from None
-        raise ValueError(f"personality {quoted(personality)}: it is specification, qemu, or a Quirks")
+        version = str(self.meta.get("qemu_version"))
+        try:
+            return qemu(version)
+        except ValueError as error:
+            raise BadFile(self.folder / "meta.json", str(error)) from None
 
     def _state(self) -> dict[str, int]:
         """The registers to restore. Where the machine's IQA hid its descriptor width (DW), the mode tells
@@ -140,13 +136,6 @@ class Image:
         for i, (low, high) in enumerate(self.records):
             state[f"FRCD{i}"] = low | high << 64
         return state
-
-    @property
-    def ram(self) -> tuple[tuple[int, int], ...]:
-        """Where the machine had RAM: ranges of addresses."""
-        low = _number(self.meta, "low_ram", 0)
-        total = _number(self.meta, "ram_mb", 0) << 20
-        return ((0, low), (_HIGH_RAM, _HIGH_RAM + max(0, total - low)))
 
     @cached_property
     def meta(self) -> Mapping[str, Any]:
@@ -169,41 +158,25 @@ class Image:
                     continue
         return named
 
-    def json(self, name: str) -> Any:
-        """The contents of one JSON file of the folder."""
-        return npz.read_json(self.folder / name)
-
     def __repr__(self) -> str:
         mode = ("legacy", "scalable", "reserved", "abort")[self.registers.get("RTADDR", 0) >> 10 & 3]
         return f"<Image {self.name}: {mode} mode, {len(self.pages)} pages>"
-
-
-def _number(mapping: Mapping[str, Any], name: str, default: int) -> int:
-    value = mapping.get(name, default)
-    return value if isinstance(value, int) and 0 <= value < 1 << 52 else default
 
 
 def _registers(path: Path) -> tuple[dict[str, int], tuple[tuple[int, int], ...]]:
     raw = npz.read_json(path)
     if not isinstance(raw, dict):
         raise BadFile(path, "is not an object of register names and values")
-    registers: dict[str, int] = {}
-    for name, value in raw.items():
-        if name.startswith("_") or name == "FRCD":
-            continue
-        registers[name] = _hex(path, name, value)
+    records = raw.pop("FRCD", [])
+    registers = {name: _hex(path, name, value) for name, value in raw.items() if name[:1] != "_"}
     for name in ("CAP", "ECAP", "GSTS", "RTADDR"):
         if name not in registers:
             raise BadFile(path, f"has no register {name}")
-    records = raw.get("FRCD", [])
     if not isinstance(records, list) or len(records) > 256:
         raise BadFile(path, "FRCD is not a list of fault records")
-    pairs = []
-    for record in records:
-        if not isinstance(record, list) or len(record) != 2:
-            raise BadFile(path, "FRCD is not a list of [low, high]")
-        pairs.append((_hex(path, "FRCD", record[0]), _hex(path, "FRCD", record[1])))
-    return registers, tuple(pairs)
+    if not all(isinstance(record, list) and len(record) == 2 for record in records):
+        raise BadFile(path, "FRCD is not a list of [low, high]")
+    return registers, tuple((_hex(path, "FRCD", low), _hex(path, "FRCD", high)) for low, high in records)
 
 
 def _hex(path: Path, name: str, value: object) -> int:
@@ -216,15 +189,11 @@ def _hex(path: Path, name: str, value: object) -> int:
     return number
 
 
-def _pages(path: Path) -> tuple[dict[int, array[int]], dict[int, str]]:
-    arrays = npz.read_npz(path, ("pfn", "data", "kind"))
-    numbers = npz.words(path, "pfn", arrays["pfn"])
-    data = npz.words(path, "data", arrays["data"])
-    kinds = npz.texts(path, "kind", arrays["kind"])
-    count = len(numbers)
-    if arrays["data"].shape != (count, 512) or arrays["pfn"].shape != (count,) or len(kinds) != count:
-        raise BadFile(path, "pfn, data and kind do not belong together")
-    if any(number >> 40 for number in numbers) or len(set(numbers)) != count:
+def _pages(path: Path) -> dict[int, array[int]]:
+    numbers, data = npz.read_npz(path, ("pfn", "data"))
+    count = len(numbers.flat)
+    if data.shape != (count, 512) or numbers.shape != (count,):
+        raise BadFile(path, "pfn and data do not belong together")
+    if any(number >> 40 for number in numbers.flat) or len(set(numbers.flat)) != count:
         raise BadFile(path, "page frame numbers are repeated or too large")
-    pages = {number: data[512 * i : 512 * i + 512] for i, number in enumerate(numbers)}
-    return pages, dict(zip(numbers, kinds, strict=True))
+    return {number: data.flat[512 * i : 512 * i + 512] for i, number in enumerate(numbers.flat)}

@@ -42,11 +42,8 @@ class Inspection:
 
     def text(self) -> str:
         """The printed form."""
-        lines = [f"{self.name}: {self.mode} mode, root table {self.root_table:#x}"]
-        for device in self.devices:
-            lines.append("")
-            lines.extend(_device_lines(device))
-        return "\n".join(lines)
+        head = f"{self.name}: {self.mode} mode, root table {self.root_table:#x}"
+        return "\n".join([head, *(line for device in self.devices for line in ("", *_device_lines(device)))])
 
     def as_data(self) -> dict[str, Any]:
         """The same as plain data, for `--json`; addresses and entries as hex text."""

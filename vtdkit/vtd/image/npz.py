@@ -1,9 +1,8 @@
 """Reading `.npz` and gzipped JSON files that came from somewhere else, without trusting them.
 
-Only what the reality folders need: arrays of unsigned 64-bit numbers and of short text, in a zip archive,
-uncompressed or deflated. No pickle, no numpy. Every length is checked before anything that large is made, so
-a file of a few kilobytes cannot ask for gigabytes. Whatever is wrong raises `BadFile` with the file's name
-and one sentence.
+Only what the folders of machines need: arrays of unsigned 64-bit numbers, in a zip archive, uncompressed or
+deflated. No pickle, no numpy. Every length is checked before anything that large is made, so a file of a few
+kilobytes cannot ask for gigabytes. Whatever is wrong raises `BadFile` with the file's name and one sentence.
 """
 
 from __future__ import annotations
@@ -16,9 +15,8 @@ import sys
 import zipfile
 import zlib
 from array import array
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from vtdkit.vtd.plain import echo, quoted
 
@@ -37,13 +35,11 @@ class BadFile(ValueError):
         super().__init__(f"{echo(path.parent.name)}/{echo(path.name)}: {problem}")
 
 
-@dataclass(frozen=True, slots=True)
-class Npy:
-    """One array as stored: element type, shape and raw bytes."""
+class Words(NamedTuple):
+    """An array of 64-bit numbers: its shape, and the numbers one after the other."""
 
-    descr: str
     shape: tuple[int, ...]
-    data: bytes
+    flat: array[int]
 
 
 def _regular(path: Path) -> None:
@@ -52,100 +48,66 @@ def _regular(path: Path) -> None:
         raise BadFile(path, "is no regular file" if path.exists() else "is missing")
 
 
-def read_npz(path: Path, names: tuple[str, ...]) -> dict[str, Npy]:
+def read_npz(path: Path, names: tuple[str, ...]) -> list[Words]:
     """The arrays called `names` from an `.npz` archive. Raises BadFile."""
     _regular(path)
     try:
         with zipfile.ZipFile(path) as archive:
-            return {name: _member(path, archive, f"{name}.npy") for name in names}
+            return [_member(path, archive, f"{name}.npy") for name in names]
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
         raise BadFile(path, f"is no readable npz archive ({echo(error)})") from None
 
 
-def _member(path: Path, archive: zipfile.ZipFile, name: str) -> Npy:
-    try:
-        info = archive.getinfo(name)
-    except KeyError:
-        raise BadFile(path, f"holds no array {name!r}") from None
-    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise BadFile(path, f"{name} is compressed in a way numpy does not use")
-    with archive.open(info) as stream:
+def _member(path: Path, archive: zipfile.ZipFile, name: str) -> Words:
+    if name not in archive.namelist():
+        raise BadFile(path, f"holds no array {name!r}")
+    with archive.open(name) as stream:
         return _read_npy(path, name, stream)
 
 
 # What numpy writes before the data of a plain array, as in
 # {'descr': '<u8', 'fortran_order': False, 'shape': (264, 512), }
-_HEADER = re.compile(
-    rb"\{'descr': '(<u8|<U(\d\d?))', 'fortran_order': False, 'shape': \((\d+),(?: (\d+))?\)(?:, )?\}\s*"
-)
+_HEADER = re.compile(rb"\{'descr': '<u8', 'fortran_order': False, 'shape': \((\d+),(?: (\d+))?\)(?:, )?\}\s*")
 
 
-def _read_npy(path: Path, name: str, stream: IO[bytes]) -> Npy:
+def _read_npy(path: Path, name: str, stream: IO[bytes]) -> Words:
     start = stream.read(10)  # magic, version 1.0, length of the header
     if start[:7] != b"\x93NUMPY\x01":
         raise BadFile(path, f"{name} is no numpy array")
     header = stream.read(min(int.from_bytes(start[8:], "little"), 1024))
     found = _HEADER.fullmatch(header)
     if found is None:
-        raise BadFile(path, f"{name} is no plain array of numbers or short texts: {quoted(header)}")
-    descr, letters, rows, columns = found.groups()
-    shape = tuple(int(extent) for extent in (rows, columns) if extent)
-    size = math.prod(shape) * (4 * int(letters) if letters else 8)
+        raise BadFile(path, f"{name} is no plain array of 64-bit numbers: {quoted(header)}")
+    shape = tuple(int(extent) for extent in found.groups() if extent)
+    size = 8 * math.prod(shape)
     if size > MAX_ARRAY_BYTES:
-        raise BadFile(path, f"{name} says it holds {size} bytes; the limit is {MAX_ARRAY_BYTES}")
+        raise BadFile(path, f"{name} says it holds {echo(size)} bytes; the limit is {MAX_ARRAY_BYTES}")
     data = stream.read(size + 1)
     if len(data) != size:
         raise BadFile(path, f"{name} holds {len(data)} bytes where its shape {shape} needs {size}")
-    return Npy(descr.decode(), shape, data)
-
-
-def words(path: Path, name: str, npy: Npy) -> array[int]:
-    """An array of unsigned 64-bit numbers, flat."""
-    if npy.descr != "<u8":
-        raise BadFile(path, f"{name}.npy should hold 64-bit numbers, not {npy.descr}")
-    values = array("Q", npy.data)
+    words = array("Q", data)
     if sys.byteorder == "big":
-        values.byteswap()
-    return values
-
-
-def texts(path: Path, name: str, npy: Npy) -> list[str]:
-    """An array of short texts."""
-    if npy.descr[:2] != "<U":
-        raise BadFile(path, f"{name}.npy should hold text, not {npy.descr}")
-    width = 4 * int(npy.descr[2:])
-    try:
-        parts = [npy.data[i : i + width].decode("utf-32-le") for i in range(0, len(npy.data), width or 1)]
-    except UnicodeDecodeError:
-        raise BadFile(path, f"{name}.npy holds broken text") from None
-    return [part.rstrip("\0") for part in parts]
+        words.byteswap()
+    return Words(shape, words)
 
 
 def read_json(path: Path) -> object:
     """The contents of a JSON file, gzipped if its name ends in .gz. Raises BadFile."""
-    _regular(path)
-    try:
-        with path.open("rb") as plain, gzip.GzipFile(fileobj=plain) as unpacked:
-            stream = unpacked if path.suffix == ".gz" else plain
-            text = stream.read(MAX_JSON_BYTES + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        raise BadFile(path, f"cannot be read ({echo(error)})") from None
-    if len(text) > MAX_JSON_BYTES:
-        raise BadFile(path, f"is larger than {MAX_JSON_BYTES} bytes when unpacked")
+    text = read_bytes(path, MAX_JSON_BYTES)
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise BadFile(path, f"is not JSON ({echo(error)})") from None
 
 
-def read_bytes(path: Path) -> bytes:
-    """A small binary file. Raises BadFile."""
+def read_bytes(path: Path, limit: int = MAX_PLAIN_BYTES) -> bytes:
+    """A file of at most `limit` bytes, unpacked if its name ends in .gz. Raises BadFile."""
     _regular(path)
     try:
-        with path.open("rb") as stream:
-            data = stream.read(MAX_PLAIN_BYTES + 1)
-    except OSError as error:
+        with path.open("rb") as plain, gzip.GzipFile(fileobj=plain) as unpacked:
+            data = (unpacked if path.suffix == ".gz" else plain).read(limit + 1)
+    except (OSError, EOFError, zlib.error) as error:
         raise BadFile(path, f"cannot be read ({echo(error)})") from None
-    if len(data) > MAX_PLAIN_BYTES:
-        raise BadFile(path, f"is larger than {MAX_PLAIN_BYTES} bytes")
+    if len(data) > limit:
+        raise BadFile(path, f"is larger than {limit} bytes")
     return data

@@ -17,12 +17,13 @@ from typing import Any
 
 from vtdkit.vtd.memory import Memory
 from vtdkit.vtd.plain import echo, quoted, shown
+from vtdkit.vtd.queue.execute import execute
 from vtdkit.vtd.requests import Fault, Request, Translation, bdf
 from vtdkit.vtd.tables import descriptors
 from vtdkit.vtd.unit.unit import RemappingUnit
 
 from .image import Image
-from .npz import BadFile
+from .npz import BadFile, read_json
 
 _FILE, _KEY = "oracle.json.gz", "not_agreeing"
 _MOST = 200_000
@@ -73,22 +74,19 @@ class StaleEntry:
     flushed: Translation | Fault
 
     @property
-    def once_mapped(self) -> bool:
-        """Whether the old leaf entry, put back, gives exactly the translation QEMU had cached."""
-        return isinstance(self.once, Translation) and _same(self.once, self.mapped)
-
-    @property
-    def not_now(self) -> bool:
-        """Whether memory refuses the address now, for want of a leaf entry."""
-        return isinstance(self.now, Fault) and self.now.label in ("LGN.2", "LGN.3", "SSS.2", "SFS.2")
-
-    @property
     def explained(self) -> bool:
-        """Once mapped, not now, still answered from the cache, gone after the flush."""
-        still = (
-            isinstance(self.cached, Translation) and self.cached.cached and _same(self.cached, self.mapped)
+        """Once mapped (the old leaf entry, put back, gives exactly what QEMU had cached), not now for want of
+        a leaf entry, still answered from the cache, gone after the flush.
+        """
+        not_now = isinstance(self.now, Fault) and self.now.label in ("LGN.2", "LGN.3", "SSS.2", "SFS.2")
+        still = isinstance(self.cached, Translation) and self.cached.cached
+        return (
+            not_now
+            and still
+            and _same(self.once, self.mapped)
+            and _same(self.cached, self.mapped)
+            and isinstance(self.flushed, Fault)
         )
-        return self.once_mapped and self.not_now and still and isinstance(self.flushed, Fault)
 
     def __repr__(self) -> str:
         m = self.mapped
@@ -104,7 +102,7 @@ def explain(image: Image) -> tuple[StaleEntry, ...]:
 
 def stale_translations(image: Image) -> tuple[Mapped, ...]:
     """What QEMU's IOTLB held of `image` and its tables did not. Raises BadFile."""
-    whole = image.json(_FILE)
+    whole = read_json(image.folder / _FILE)
     records = whole.get(_KEY) if isinstance(whole, dict) else None
     if not isinstance(records, list) or len(records) > _MOST:
         raise BadFile(image.folder / _FILE, f"has no list called {_KEY!r}")
@@ -135,18 +133,20 @@ def _explain(unit: RemappingUnit, entry: Mapped) -> StaleEntry:
     once = cached = flushed = now
     memory = unit.memory
     assert isinstance(memory, Memory)
-    if last and last.level == entry.level and last.address >> 12 in memory:
+    if last and last.level == entry.level and last.address >> 12 in memory.pages:
         with memory.changed(last.address, entry.entry):
             once = unit.from_memory(request)
             unit.translate(request)
         cached = unit.translate(request)
-        unit.execute(descriptors.IOTLB_INV.decode(descriptors.IOTLB_INV.encode(TYPE=2, G=2, DID=entry.did)))
+        execute(unit, descriptors.IOTLB_INV.decode(descriptors.IOTLB_INV.encode(TYPE=2, G=2, DID=entry.did)))
         flushed = unit.translate(request)
     level, slot = (last.level, last.address) if last else (0, 0)
     return StaleEntry(entry, now, level, slot, once, cached, flushed)
 
 
-def _same(answer: Translation, entry: Mapped) -> bool:
+def _same(answer: Translation | Fault, entry: Mapped) -> bool:
+    if isinstance(answer, Fault):
+        return False
     permissions = answer.readable | answer.writable << 1
     given = (answer.address, answer.size, answer.did, permissions, answer.level)
     return given == (entry.address, entry.size, entry.did, entry.permissions, entry.level)

@@ -18,16 +18,15 @@ from vtdkit.vtd.memory import AccessError, read_page
 from vtdkit.vtd.requests import READ, WRITE, Request, bdf, size_name
 from vtdkit.vtd.unit.unit import RemappingUnit
 from vtdkit.vtd.walk import engine
-from vtdkit.vtd.walk import second_stage as second
-from vtdkit.vtd.walk.first_stage import First, granted
+from vtdkit.vtd.walk.first_stage import First
 from vtdkit.vtd.walk.job import Job, Refused
 from vtdkit.vtd.walk.rules import PAGE_MASK
+from vtdkit.vtd.walk.second_stage import Second, asked
 from vtdkit.vtd.walk.space import ALL, TOP, Space
-from vtdkit.vtd.walk.stage import walk
 
 from .image import BadImage
 
-DECODERS = {"first": First.decode, "second": second.Second.decode}
+DECODERS = {"first": First.decode, "second": Second.decode}
 _PASIDS_PER_TABLE = 64
 # Far more devices than any machine has; nonsense for tables can name millions.
 MAX_ATTACHED = 4096
@@ -121,28 +120,21 @@ class Survey:
             yield found
 
     def _attached(self) -> Iterator[Attached]:
-        for bus in range(256):
-            root = self._words(self.unit.root_table + 16 * bus, 2)
-            if self.unit.mode == 0:
-                if root and root[0] & 1:
-                    yield from self._legacy_bus(bus, root)
-            elif root:
-                yield from self._scalable_bus(bus, root)
-
-    def _legacy_bus(self, bus: int, root: tuple[int, ...]) -> Iterator[Attached]:
-        for devfn in range(256):
-            words = self._words((root[0] & PAGE_MASK) + 16 * devfn, 2)
-            if words and words[0] & 1:
-                space, refusal = self.space(bus << 8 | devfn)
-                yield Attached(bus << 8 | devfn, None, root, words, (), space, refusal)
-
-    def _scalable_bus(self, bus: int, root: tuple[int, ...]) -> Iterator[Attached]:
-        for devfn in range(256):
-            half = root[devfn >> 7]
-            words = self._words((half & PAGE_MASK) + 32 * (devfn & 127), 4) if half & 1 else ()
-            if words and words[0] & 1:
-                for pasid in self._pasids(words):
-                    yield self._pasid(bus << 8 | devfn, pasid, root, words)
+        legacy = self.unit.mode == 0
+        roots = [self._words(self.unit.root_table + 16 * bus, 2) for bus in range(256)]
+        for source in range(1 << 16):
+            root = roots[source >> 8]
+            half, size = (0, 2) if legacy else (source >> 7 & 1, 4)
+            if not root or not root[half] & 1:
+                continue
+            index = source & (0xFF if legacy else 0x7F)
+            context = self._words((root[half] & PAGE_MASK) + 8 * size * index, size)
+            if not context or not context[0] & 1:
+                continue
+            if legacy:
+                yield Attached(source, None, root, context, (), *self.space(source))
+            for pasid in () if legacy else self._pasids(context):
+                yield self._pasid(source, pasid, root, context)
 
     def _pasids(self, context: tuple[int, ...]) -> tuple[int, ...]:
         """The PASIDs with a present entry, as many as a survey may list."""
@@ -167,9 +159,8 @@ class Survey:
     def _pasid(self, sid: int, pasid: int, root: tuple[int, ...], context: tuple[int, ...]) -> Attached:
         directory = self._words((context[0] & PAGE_MASK) + 8 * (pasid >> 6), 1)
         entry = self._words((directory[0] & PAGE_MASK) + 64 * (pasid & 63), 8)
-        rid = pasid == context[1] & 0xF_FFFF
-        space, refusal = self.space(sid, None if rid else pasid)
-        return Attached(sid, pasid, root, context, entry, space, refusal)
+        carried = None if pasid == context[1] & 0xF_FFFF else pasid  # RID_PASID serves requests without one
+        return Attached(sid, pasid, root, context, entry, *self.space(sid, carried))
 
     def space(self, sid: int, pasid: int | None = None) -> tuple[Space | None, str]:
         """The page tables of a device, or the label of the condition that keeps it from them."""
@@ -211,19 +202,21 @@ class Survey:
         base = table.base + (lead.slot << table.step)
         return None if page is None else Table(table.stage, page, table.level - 1, base)
 
-    def host(self, space: Space, stage: str, address: int) -> int | None:
+    def host(self, space: Space, stage_name: str, address: int) -> int | None:
         """The host address of a table. Under nesting those of the first stage are guest physical; None where
         the second stage has no place for one.
         """
-        if space.path != "NEST" or stage == "second":
-            return address
-        job = Job(self.unit, Request(0, 0, pasid=0), None, commit=False, trace=None)
+        stage = self._asked(space, stage_name)
         try:
-            nothing_insisted_on = second.Second(job, space, 0, second.SCALABLE, dirties=False)
-            leaf = job.finish(walk(nothing_insisted_on, address))
+            return address if stage.locate is None else stage.job.finish(stage.locate(address, False))[0]
         except Refused:
             return None
-        return leaf.base | address & (1 << leaf.shift) - 1
+
+    def _asked(self, space: Space, name: str) -> First | Second:
+        """A stage of `space`, asked to read."""
+        job = Job(self.unit, Request(0, 0, pasid=0), None, commit=False, trace=None)
+        job.supervisor = space.rid_priv
+        return First(job, space) if name == "first" else asked(job, space)
 
     def root(self, space: Space) -> Table:
         """The table that the walk of a request starts from."""
@@ -270,19 +263,14 @@ class Survey:
             yield last
 
     def _leaves(self, space: Space, table: Table, above: int) -> Iterator[MappedRange]:
+        stage, size = self._asked(space, table.stage), 1 << table.step
         for lead in self.entries(table):
             rights = above & lead.rights
-            allowed = granted(space, rights, supervisor=space.rid_priv) if table.stage == "first" else rights
-            if not allowed:
-                continue
-            if not lead.leaf:
-                below = self.next(space, table, lead)
-                if below:
-                    yield from self._leaves(space, below, rights)
-                continue
-            size = 1 << table.step
-            iova = _signed(space, table.base + (lead.slot << table.step))
-            if not space.outside[0] <= iova < space.outside[1]:
+            allowed = stage.granted(rights)
+            if allowed and not lead.leaf and (below := self.next(space, table, lead)):
+                yield from self._leaves(space, below, rights)
+            iova = _signed(space, table.base + lead.slot * size)
+            if allowed and lead.leaf and not space.outside[0] <= iova < space.outside[1]:
                 yield MappedRange(iova, lead.address, size, size, bool(allowed & READ), bool(allowed & WRITE))
 
     def _words(self, address: int, count: int) -> tuple[int, ...]:

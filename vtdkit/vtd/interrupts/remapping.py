@@ -17,6 +17,7 @@ from vtdkit.vtd.tables.interrupts import IRTE, IRTE_POSTED, MSI_ADDRESS
 from vtdkit.vtd.tables.layout import Entry
 from vtdkit.vtd.walk import ats
 from vtdkit.vtd.walk.job import Job, NotModelled, Steps
+from vtdkit.vtd.walk.rules import first_met
 
 _BY_SID, _BY_BUS, _RESERVED_CHECK = 1, 2, 3
 
@@ -28,7 +29,6 @@ def window(job: Job) -> Steps[Translation | Fault | None]:
     request, unit = job.request, job.unit
     if request.at == "translated":
         return None
-    active = unit.translating or unit.interrupts_remapped
     if request.at == "translation":
         return ats.interrupt_range(job) if unit.translating else None
     if request.kind == "write" and request.length == 4 and request.address & 3 == 0:
@@ -36,8 +36,7 @@ def window(job: Job) -> Steps[Translation | Fault | None]:
         return answer
     if request.kind == "zero-length read" or job.rules.quirks.interrupt_window_silent:
         return _passed(job)
-    if active:
-        job.refuse("IR.29")
+    job.insist("IR.29" if unit.translating or unit.interrupts_remapped else "")
     return None
 
 
@@ -47,20 +46,17 @@ def _passed(job: Job, interrupt: Interrupt | None = None) -> Translation:
 
 
 def _deliver(job: Job) -> Steps[Translation]:
-    request, unit, caps = job.request, job.unit, job.rules.caps
-    if not unit.interrupts_remapped:
-        if caps.IRREQ:
-            job.refuse("IR.2B")
-        return _passed(job)
-    if caps.EIMER and not unit.extended_interrupts:
-        job.refuse("IR.2A")
+    request, unit, caps, quirks = job.request, job.unit, job.rules.caps, job.rules.quirks
     # address   31      20 19               5  4    3     2     1 0
     #           | FEEh    | handle, low bits |fmt| SHV |handle|  0  |   the 16th bit of the handle is bit 2
     # With SHV the index is handle + the low half of the data: one handle for several vectors of a device.
     message = MSI_ADDRESS.decode(request.address & 0xFFFF_FFFF)
+    if not unit.interrupts_remapped:
+        job.insist("IR.2B" if caps.IRREQ else "")
+        return _passed(job)
+    job.insist("IR.2A" if caps.EIMER and not unit.extended_interrupts else "")
     if not message.FORMAT:
-        if not job.rules.quirks.compatibility_passes:
-            job.refuse("IR.25")
+        job.insist("" if quirks.compatibility_passes else "IR.25")
         return _passed(job)
     if message.SHV and request.data >> 16:
         job.refuse("IR.20")
@@ -70,7 +66,7 @@ def _deliver(job: Job) -> Steps[Translation]:
         job.refuse("IR.21")
     entry = yield from _entry(job, address, index)
     _check(job, entry)
-    if entry.IM and not job.rules.quirks.posted_is_remapped:
+    if entry.IM and not quirks.posted_is_remapped:
         raise NotModelled(f"posted interrupt: {IRTE_POSTED.decode(entry.raw)!r}")
     return _passed(job, _remapped(job, entry))
 
@@ -92,20 +88,19 @@ def _check(job: Job, entry: Entry) -> None:
     """The conditions of the table entry, in order."""
     quirks = job.rules.quirks
     job.fpd = bool(entry.FPD)
-    if not entry.P:
-        job.refuse("IR.22")
-    if entry.SVT == _RESERVED_CHECK:
-        job.refuse("IR.26" if quirks.reserved_check_is_requester_fault else "IR.24")
-    if not _allowed(job, entry):
-        job.refuse("IR.26")
     posted = entry.IM and not quirks.posted_is_remapped
+    unlooked_at = (["IM"] if quirks.posted_is_remapped else []) + (
+        ["DST"] if quirks.destination_unchecked else []
+    )
     mask = (IRTE_POSTED if posted else IRTE).reserved_mask(job.unit.interrupt_environment)
-    if quirks.posted_is_remapped:
-        mask &= ~IRTE.mask("IM")
-    if quirks.destination_unchecked:
-        mask &= ~IRTE.mask("DST")
-    if entry.raw & mask:
-        job.refuse("IR.24")
+    job.insist(
+        first_met(
+            ("IR.22", not entry.P),
+            ("IR.24", entry.SVT == _RESERVED_CHECK and not quirks.reserved_check_is_requester_fault),
+            ("IR.26", entry.SVT == _RESERVED_CHECK or not _allowed(job, entry)),
+            ("IR.24", entry.raw & mask & ~IRTE.mask(*unlooked_at)),
+        )
+    )
 
 
 def _allowed(job: Job, entry: Entry) -> bool:

@@ -99,7 +99,8 @@ class InvalidationQueue:
     @property
     def slot_bytes(self) -> int:
         """IQA.DW: descriptors of 256 bits, or of 128."""
-        return 32 if self._registers["IQA"] >> 11 & 1 else 16
+        wide, unit = self._registers["IQA"] >> 11 & 1, self.unit
+        return 32 if wide and (unit.capabilities.SMTS or not unit.quirks.width_needs_scalable) else 16
 
     @property
     def slots(self) -> int:
@@ -124,13 +125,6 @@ class InvalidationQueue:
         self.enabled = False
         self.waits.clear()
         self._registers["IQH"] = 0
-
-    def tail_written(self) -> None:
-        self.halted = False
-
-    def error_cleared(self) -> None:
-        """Software cleared IQE: fetching goes on at the head, unless a personality waits for the tail."""
-        self.halted = self.unit.quirks.resume_by_tail
 
     def step(self) -> QueueStep | None:
         """Fetch and execute one descriptor. None when there is nothing to do or an error has stopped the
@@ -211,10 +205,6 @@ class InvalidationQueue:
         """Complete the waits whose endpoints have all answered, oldest first. Called after each answer."""
         while self.waits and not self.waits[0].tags & self.unit.device_tlbs.outstanding:
             self._complete(self.waits.pop(0).entry)
-
-    def abort_waits(self) -> None:
-        """A time-out: pending waits are dropped; software has to submit them again."""
-        self.waits.clear()
 
     def _complete(self, entry: Entry) -> None:
         unit = self.unit

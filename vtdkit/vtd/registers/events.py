@@ -8,8 +8,8 @@ bypass interrupt remapping.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 from vtdkit.vtd.plain import shown
 
@@ -27,16 +27,12 @@ class Message:
     __repr__ = shown
 
 
-class Sender(Protocol):
-    """Where messages go: the owner's interrupt fabric."""
-
-    def __call__(self, message: Message) -> None: ...
-
-
 class Event:
     """One of the FE, IE and PE register groups. The unit that owns it serialises every call."""
 
-    def __init__(self, registers: RegisterFile, prefix: str, source: str, send: Sender) -> None:
+    def __init__(
+        self, registers: RegisterFile, prefix: str, source: str, send: Callable[[Message], None]
+    ) -> None:
         self.registers = registers
         self.control = f"{prefix}CTL"
         self.prefix = prefix

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.tables.layout import Entry
 
-from .register_map import FRCD, Register, available, placed
+from .register_map import Register, available, placed
 
 
 class BadRegisterAccess(ValueError):
@@ -128,10 +128,6 @@ class RegisterFile:
                 hit[name] = old, so_far | bits
         for name, (old, bits) in hit.items():
             written(name, old, bits)
-
-    def record(self, index: int) -> Entry:
-        """One fault record."""
-        return FRCD.decode(self.values[f"FRCD{index}"])
 
 
 def _aligned(offset: int, size: int) -> None:

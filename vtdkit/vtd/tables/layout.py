@@ -195,12 +195,8 @@ class Entry:
         return (self.raw >> low & mask) << shift
 
     def __getitem__(self, name: str) -> int:
-        try:
-            low, mask, shift = self.structure.places[name]
-        except KeyError:
-            # Says which fields there are.
-            return self.structure.field(name).get(self.raw)
-        return (self.raw >> low & mask) << shift
+        """The same by a name in a variable; KeyError says which fields there are."""
+        return self.structure.field(name).get(self.raw)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Entry) and (self.structure.name, self.raw) == (

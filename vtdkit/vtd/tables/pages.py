@@ -88,12 +88,8 @@ FS_PTE = _first("FS-PTE", *_CACHING, _DIRTY, flag("PAT", 7, "page attribute"), _
 
 
 def _shape(shapes: tuple[Structure, ...], level: int, leaf: bool) -> Structure:
-    top, table, huge, large, small = shapes
-    if level > 3:
-        return top
-    if level == 1:
-        return small
-    return (huge if level == 3 else large) if leaf else table
+    # in the order of `shapes`: top levels, pointer to a table, 1G, 2M, PTE
+    return shapes[0 if level > 3 else 5 - level if leaf or level == 1 else 1]
 
 
 _SECOND_SHAPES = (SS_TOP, SS_TABLE, SS_1G, SS_2M, SS_PTE)

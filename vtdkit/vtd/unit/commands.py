@@ -2,7 +2,7 @@
 
 `written` is called by the register file after each dword that hit a register. Commands take effect at once:
 software that polls the status bit finds it as it wants it. Mirrors the command and status handshakes of the
-VT-d specification, rev 5.10 (11.4.4, Global Command and Status Register).
+VT-d specification, rev 5.10 (chapter 11, Global Command and Global Status Register).
 
 Software must change one field of GCMD at a time. When several change in one write they take effect in the
 order SRTP, TE, QIE, SIRTP, IRE; the specification leaves that open. WBF needs no work: nothing here buffers
@@ -77,7 +77,7 @@ def _translation(unit: Commanded, on: bool) -> None:
 
 def _restart_records(unit: Commanded) -> None:
     if not unit.translating and (not unit.interrupts_remapped or unit.quirks.index_restarts_early):
-        unit.faults.restart()
+        unit.faults.index = 0  # fault recording begins at record 0 again
 
 
 def _queue(unit: Commanded, on: bool) -> None:
@@ -165,13 +165,14 @@ def _fault_status(unit: Commanded, old: int, value: int) -> None:
     before, after = FSTS.decode(old), unit.registers.entry("FSTS")
     unit.faults.written()
     if before.IQE and not after.IQE:
-        unit.queue.error_cleared()
+        # Fetching goes on at the head, unless a personality waits for the tail to move.
+        unit.queue.halted = unit.quirks.resume_by_tail
     if (before.IQE or before.ITE) and not (after.IQE or after.ITE):
         unit.hooks.doorbell()
 
 
 def _tail(unit: Commanded, old: int, value: int) -> None:
-    unit.queue.tail_written()
+    unit.queue.halted = False
     unit.hooks.doorbell()
 
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from vtdkit.vtd.caches.caches import CachedIrte, Caches, Lru
 from vtdkit.vtd.caches.device_tlb import DeviceTlbs, Endpoint
@@ -43,8 +43,6 @@ from .hooks import Hooks
 
 if TYPE_CHECKING:
     from vtdkit.vtd.walk.many import Addresses, Batch
-
-T = TypeVar("T")
 
 
 class RemappingUnit:
@@ -79,7 +77,6 @@ class RemappingUnit:
             self.fault_event,
             quirks,
             caps.NFR,
-            compress=caps.fault_compression or quirks.compression,
             widest=max(caps.widths, default=64),
         )
         # what it remembers, and what makes it forget
@@ -105,7 +102,7 @@ class RemappingUnit:
             self.caches.clear()
         self.interrupt_cache.clear()
         self.queue.disable()
-        self.faults.restart()
+        self.faults.index = 0
         # What the commands latched: the translation tables and the interrupt table in force.
         self.translating = self.interrupts_remapped = False
         self.latch_root(0, 0, 0)
@@ -147,16 +144,13 @@ class RemappingUnit:
             self.queue.enable()
             self.queue.base = self.registers["IQA"] & ~0xFFF
 
-    def protected(self, low: int, high: int) -> bool:
-        """Whether an access from `low` up to but not including `high` hits a protected memory region."""
-        if not self.registers.values["PMEN"] & 1:
-            return False
-        return any(low < end and high > start for start, end in self.protected_regions())
-
     def protected_regions(self) -> list[tuple[int, int]]:
         """The protected memory regions in force: first address, first after."""
-        registers, low_bits = self.registers, (1 << self.capabilities.pmr_bits) - 1
-        there = [p for p in ("PLM", "PHM") if registers["PMEN"] & 1 and getattr(self.capabilities, f"{p}R")]
+        registers = self.registers.values
+        if not registers["PMEN"] & 1:
+            return []
+        there = [p for p in ("PLM", "PHM") if getattr(self.capabilities, f"{p}R")]
+        low_bits = (1 << self.capabilities.pmr_bits) - 1
         pairs = [(registers[f"{p}BASE"], (registers[f"{p}LIMIT"] | low_bits) + 1) for p in there]
         return [(start, end) for start, end in pairs if start < end]
 
@@ -176,8 +170,9 @@ class RemappingUnit:
         job = Job(self, request, self.caches, commit=True, trace=None, stepped=stepped)
         answer = yield from engine.answer(job)
         fault = answer if isinstance(answer, Fault) else answer.why
-        if fault is not None:
-            self.log_fault(fault)
+        silent = self.quirks.interrupt_faults_silent
+        if fault is not None and fault.recorded and not (silent and fault.label.startswith("IR.")):
+            self.faults.add(fault)
         return answer
 
     def from_memory(self, request: Request) -> Translation | Fault:
@@ -202,11 +197,6 @@ class RemappingUnit:
 
         return translate_many(self, sid, iovas, kind, pasid)
 
-    def log_fault(self, fault: Fault) -> bool:
-        """Put a fault into the fault records, unless it is not one that is recorded."""
-        silent = self.quirks.interrupt_faults_silent and fault.label.startswith("IR.")
-        return fault.recorded and not silent and self.faults.add(fault)
-
     finish = staticmethod(Job.finish)
 
     # invalidation
@@ -216,6 +206,7 @@ class RemappingUnit:
         return self.queue.step()
 
     def execute(self, entry: Entry) -> Outcome:
+        """Carry out a descriptor that is in no queue."""
         return execute.execute(self, entry)
 
     def attach_device_tlb(self, sid: int, *, capacity: int = 32, prompt: bool = True) -> Endpoint:

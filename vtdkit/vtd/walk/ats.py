@@ -26,12 +26,9 @@ def size_code(address: int, size: int) -> tuple[int, int]:
 
 def coded_range(address: int, s: int) -> tuple[int, int]:
     """The range an address field with size bit `s` names: first address, first address after it."""
-    if not s:
-        return address & ~0xFFF, (address & ~0xFFF) + 4096
-    size = 4096
-    while address & size and size < 1 << 63:
-        size <<= 1
-    size <<= 1
+    page = address >> 12
+    # Counting up from bit 12, the ones and the first zero: that many times the size doubles.
+    size = min(4096 << (page ^ page + 1).bit_length(), 1 << 64) if s else 4096
     return address & -size, (address & -size) + size
 
 

@@ -8,6 +8,7 @@ register; context and PASID tables; page tables; the result.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from vtdkit.vtd.caches.caches import IotlbTag
@@ -19,8 +20,8 @@ from . import ats, legacy, scalable
 from . import second_stage as second
 from .first_stage import First, nested
 from .job import Job, NotModelled, Refused, Steps
-from .rules import in_interrupt_range
-from .space import Leaf, Space
+from .rules import first_met, in_interrupt_range
+from .space import ALL, Leaf, Space
 from .stage import walk
 
 LEGACY_MODE, SCALABLE_MODE, RESERVED_MODE, ABORT_MODE = range(4)
@@ -29,75 +30,73 @@ _PATHS = {"FS": "first stage", "SS": "second stage", "NEST": "nested", "PT": "pa
 
 def answer(job: Job) -> Steps[Translation | Fault]:
     """Translate `job.request`. Yields before each memory access, if the job is stepped."""
+    request, unit = job.request, job.unit
     try:
-        granted = yield from _grant(job)
+        # What needs no table. FEEx_xxxx is for interrupts (chapter 5), whatever the tables say of it.
+        if request.at == "translation" and request.kind != "read":
+            job.refuse("AT")
+        if request.pasid is None and in_interrupt_range(request.address, job.end):
+            special = yield from interrupts.window(job)
+            if special is not None:
+                return special
+        if not unit.translating:
+            return _untouched(job)
+        root_table_register(job)
+        # A hit in the IOTLB answers without a look at any table (chapter 6): that is how it goes stale.
+        if job.caches and request.at == "untranslated":
+            hit = job.caches.iotlb.find(request.sid, request.pasid, request.address, request.kind)
+            if hit and not needs_dirty(job, hit):
+                return _from_iotlb(job, hit)
+        if request.at == "translated":  # the device translated it itself, with an answer it got before
+            yield from _translated(job)
+            return Translation(request, request.address, 4096, True, True, "translated", None, 0, 0)
+        # Root, context and PASID tables (3.4): which page tables, and whether this request may use them.
+        space = yield from (legacy if unit.mode == LEGACY_MODE else scalable).find(job)
+        if job.caches and request.at == "translation":
+            hit = job.caches.iotlb.find(request.sid, request.pasid, request.address)
+            if hit and not needs_dirty(job, hit):
+                return _from_iotlb(job, hit)
+        # The width of the address comes first, then the page tables (3.6 to 3.8), then the result.
+        low, high, label = space.outside
+        if low <= request.address < high:
+            job.refuse(label)
+        try:
+            leaf = yield from _WALKS[space.path](job, space)
+        except Refused as refusal:
+            _remember(job, space, refusal.label)
+            raise
+        result = _finish(job, space, leaf, cached=False)
+        if job.caches:
+            job.caches.iotlb.keep(request.sid, request.pasid, request.address, space, leaf)
+        return result
     except Refused as refusal:
         return job.fault(refusal.label)
-    return granted
-
-
-def _grant(job: Job) -> Steps[Translation | Fault]:
-    request, unit = job.request, job.unit
-    if request.at == "translation" and request.kind != "read":
-        job.refuse("AT")
-    if request.pasid is None and in_interrupt_range(request.address, job.end):
-        special = yield from interrupts.window(job)
-        if special is not None:
-            return special
-    if not unit.translating:
-        return _untouched(job)
-    root_table_register(job)
-    if job.caches and request.at == "untranslated":
-        hit = job.caches.iotlb.find(request.sid, request.pasid, request.address, request.kind)
-        if hit and not needs_dirty(job, hit):
-            return _from_iotlb(job, hit)
-    if request.at == "translated":
-        yield from _translated(job)
-        return Translation(request, request.address, 4096, True, True, "translated", None, 0, 0)
-    space = yield from (legacy if unit.mode == LEGACY_MODE else scalable).find(job)
-    if job.caches and request.at == "translation":
-        hit = job.caches.iotlb.find(request.sid, request.pasid, request.address)
-        if hit and not needs_dirty(job, hit):
-            return _from_iotlb(job, hit)
-    low, high, label = space.outside
-    if low <= request.address < high:
-        job.refuse(label)
-    try:
-        leaf = yield from _WALKS[space.path](job, space)
-    except Refused as refusal:
-        _remember(job, space, refusal.label)
-        raise
-    result = _finish(job, space, leaf, cached=False)
-    if job.caches and result:
-        job.caches.iotlb.keep(request.sid, request.pasid, request.address, space, leaf)
-    return result
 
 
 def _untouched(job: Job) -> Translation:
     """Remapping is off: untranslated requests go through as they are."""
-    if job.request.at != "untranslated":
-        job.refuse("TES")
-    address = job.request.address
-    _protected(job, address, job.end)
-    return Translation(job.request, address, 4096, True, True, "off", None, 0, 0)
+    request = job.request
+    job.insist("" if request.at == "untranslated" else "TES")
+    _protected(job, request.address, job.end)
+    return Translation(request, request.address, 4096, True, True, "off", None, 0, 0)
 
 
 def root_table_register(job: Job) -> None:
     """The conditions of the root-table address register (RTA.*), checked for every request."""
-    caps, unit = job.rules.caps, job.unit
-    if unit.mode == ABORT_MODE:
-        job.refuse("RTA.4" if caps.ADMS else "RTA.1.1")
-    if unit.mode == RESERVED_MODE:
-        job.refuse("RTA.1.2")
-    if unit.mode == SCALABLE_MODE and not caps.SMTS:
-        job.refuse("RTA.1.3")
-    if unit.mode == LEGACY_MODE:
-        if unit.ssirwe:
-            job.refuse("RTA.1.4")
-        if job.request.pasid is not None:
-            job.refuse("RTA.2")
-    elif job.request.execute and caps.major >= 8:
-        job.refuse("RTA.5")
+    caps, unit, mode, request = job.rules.caps, job.unit, job.unit.mode, job.request
+    if mode == LEGACY_MODE and not unit.ssirwe and request.pasid is None:
+        return  # nothing below can hold
+    job.insist(
+        first_met(
+            ("RTA.1.1", mode == ABORT_MODE and not caps.ADMS),
+            ("RTA.4", mode == ABORT_MODE),
+            ("RTA.1.2", mode == RESERVED_MODE),
+            ("RTA.1.3", mode == SCALABLE_MODE and not caps.SMTS),
+            ("RTA.1.4", mode == LEGACY_MODE and unit.ssirwe),
+            ("RTA.2", mode == LEGACY_MODE),
+            ("RTA.5", request.execute and caps.major >= 8),
+        )
+    )
 
 
 def find_space(job: Job) -> Steps[Space]:
@@ -120,19 +119,9 @@ def _translated(job: Job) -> Steps[None]:
             raise NotModelled(f"the host permission table that {entry!r} asks for")
         width, interrupt = "SGN.4.1", "SGN.8.3"
     address, end = job.request.address, job.end
-    if address >= job.rules.host_limit:
-        job.refuse(width)
-    if in_interrupt_range(address, end):
-        job.refuse(interrupt)
+    wide, inside = address >= job.rules.host_limit, in_interrupt_range(address, end)
+    job.insist(first_met((width, wide), (interrupt, inside)))
     _protected(job, address, end)
-
-
-def _second(job: Job, space: Space) -> Steps[Leaf]:
-    return walk(second.asked(job, space), job.request.address)
-
-
-def _first(job: Job, space: Space) -> Steps[Leaf]:
-    return walk(First(job, space), job.request.address)
 
 
 def _through(job: Job, space: Space) -> Steps[Leaf]:
@@ -142,7 +131,12 @@ def _through(job: Job, space: Space) -> Steps[Leaf]:
 
 
 # The page-table walk that each translation type asks for.
-_WALKS = {"SS": _second, "FS": _first, "NEST": nested, "PT": _through}
+_WALKS: dict[str, Callable[[Job, Space], Steps[Leaf]]] = {
+    "SS": lambda job, space: walk(second.asked(job, space), job.request.address),
+    "FS": lambda job, space: walk(First(job, space), job.request.address),
+    "NEST": nested,
+    "PT": _through,
+}
 
 
 def _remember(job: Job, space: Space, label: str) -> None:
@@ -174,10 +168,7 @@ def _from_iotlb(job: Job, hit: IotlbTag) -> Translation | Fault:
         shape = first_stage_entry if space.path == "FS" else second_stage_entry
         job.mark(shape(hit.leaf.level, leaf=True), 0, 0, hit.leaf.entry, hit.leaf.level, "IOTLB")
     try:
-        if hit.refusal:
-            job.refuse(hit.refusal)
-        if job.supervisor and not space.sre:
-            job.refuse("SPT.6")
+        job.insist(hit.refusal or ("SPT.6" if job.supervisor and not space.sre else ""))
         return _finish(job, space, hit.leaf, cached=True)
     except Refused as refusal:
         answer = job.fault(refusal.label, cached=True)
@@ -188,9 +179,8 @@ def _from_iotlb(job: Job, hit: IotlbTag) -> Translation | Fault:
 
 def granted(job: Job, space: Space, leaf: Leaf) -> int:
     """The permissions of the request's privilege, as READ and WRITE bits."""
-    if space.path in ("FS", "NEST"):
-        return leaf.second & First(job, space).granted(leaf.first)
-    return leaf.second
+    first = First(job, space).granted(leaf.first) if space.path in ("FS", "NEST") else ALL
+    return leaf.second & first
 
 
 def insist(job: Job, space: Space, leaf: Leaf) -> int:
@@ -211,8 +201,7 @@ def _finish(job: Job, space: Space, leaf: Leaf, *, cached: bool) -> Translation:
     address = leaf.base | request.address & size - 1
     end = address + job.end - request.address
     whole_page = job.translation_request or job.rules.quirks.interrupt_page
-    low, high = (leaf.base, leaf.base + size) if whole_page else (address, end)
-    if in_interrupt_range(low, high):
+    if in_interrupt_range(*((leaf.base, leaf.base + size) if whole_page else (address, end))):
         if space.path == "PT" and job.translation_request:
             return ats.interrupt_range(job)
         job.refuse(interrupt_label(job, space))
@@ -234,11 +223,11 @@ def _finish(job: Job, space: Space, leaf: Leaf, *, cached: bool) -> Translation:
 
 def interrupt_label(job: Job, space: Space) -> str:
     """The condition of a result that lies in the interrupt range."""
-    if space.legacy:
-        return "LGN.4"
-    return "SGN.8.2" if job.translation_request else "SGN.8.1"
+    scalable_label = "SGN.8.2" if job.translation_request else "SGN.8.1"
+    return "LGN.4" if space.legacy else scalable_label
 
 
 def _protected(job: Job, low: int, high: int) -> None:
-    if job.unit.protected(low, high):
+    regions = job.unit.protected_regions()
+    if regions and any(low < end and high > start for start, end in regions):
         job.refuse("PMR")

@@ -1,4 +1,4 @@
-"""The first stage: x86-64 page tables of 4 or 5 levels, alone or nested in a second stage (VT-d, 3.6, 3.8).
+"""The first stage: x86-64 page tables of 4 or 5 levels, alone or nested (VT-d, rev 5.10, 3.6 and 3.8).
 
       sign       level 5  level 4  level 3  level 2  level 1
     +------------+--------+--------+--------+--------+--------+----------+
@@ -28,13 +28,6 @@ _P, _RW, _US, _A, _D, _EA = (FS_PTE.mask(name) for name in ("P", "RW", "US", "A"
 def hole(width: int) -> tuple[int, int, str]:
     """The addresses that are not canonical (SGN.1) with tables `width` bits wide: first, and first after."""
     return 1 << width - 1, TOP - (1 << width - 1), "SGN.1"
-
-
-def granted(space: Space, rights: int, *, supervisor: bool) -> int:
-    """READ and WRITE that the first stage's `rights` mean for a user's or a supervisor's request."""
-    if not (supervisor or rights & USER):
-        return 0
-    return rights & (READ | WRITE) | (WRITE if supervisor and not space.wpe else 0)
 
 
 class First:
@@ -87,7 +80,10 @@ class First:
 
     def granted(self, rights: int) -> int:
         """READ and WRITE that the stage's rights mean for the request."""
-        return granted(self.space, rights, supervisor=self.job.supervisor)
+        supervisor = self.job.supervisor
+        if not (supervisor or rights & USER):
+            return 0
+        return rights & (READ | WRITE) | (WRITE if supervisor and not self.space.wpe else 0)
 
     def flagged(self, raw: int, leaf: bool, rights: int) -> int:
         """The entry with the flags that hardware sets when it uses it: accessed, and dirty in a leaf."""

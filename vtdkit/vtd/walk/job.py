@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn, TypeVar
 from vtdkit.vtd.faults.reasons import REASONS
 from vtdkit.vtd.memory import AccessError
 from vtdkit.vtd.quirks import reported_code
-from vtdkit.vtd.requests import NEEDS, Completion, Fault, Request, Translation, bdf
+from vtdkit.vtd.requests import NEEDS, Completion, Fault, Request, Translation
 from vtdkit.vtd.tables.layout import Structure
 
 from .trace import Step
@@ -180,9 +180,12 @@ class Job:
         response = getattr(reason, request.at)
         empty_success = response in ("S0", "Seff")
         code = reported_code(
-            self.rules.quirks, label, reason.code, write=request.writes, second_stage=self.path != "FS"
+            *(self.rules.quirks, label, reason.code),
+            write=request.writes,
+            second_stage=self.path != "FS",
+            scalable=self.rules.caps.SMTS,
         )
-        # A success with no permission is recoverable, so it is not recorded; SFS.10 is the exception (7.3).
+        # A success with no permission is recoverable, so it is not recorded (chapter 7), but for SFS.10.
         told = not empty_success or label == "SFS.10"
         recorded = reason.code is not None and told and not (self.fpd and self.silenced(label))
         fault = Fault(label, code, reason.name, response, recorded, request, self.pasid, cached)
@@ -201,6 +204,3 @@ class Job:
         spared = quirks.fpd_spares_not_code_b and label in ("LCT.3", "SCT.3")
         spared |= quirks.fpd_spares_not_pasid and label.startswith(("SPD.", "SPT."))
         return REASONS[label].qualified and not spared
-
-    def __repr__(self) -> str:
-        return f"<Job {bdf(self.request.sid)} {self.request.address:#x}>"

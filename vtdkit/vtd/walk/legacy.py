@@ -1,7 +1,8 @@
 """Legacy mode: from a source id, through the root and context tables, to a page table (VT-d, rev 5.10, 3.4).
 
       source id 15       8 7        0
-               | bus      | devfn    |   the bus picks one of 256 root entries, devfn one of 256 context entries
+               | bus      | devfn    |   the bus picks one of 256 root entries,
+                                         devfn one of the 256 context entries of that bus
 
 Steps and labels are those of the legacy-mode fault conditions (LRT.*, LCT.*). The context cache stands in
 front of both tables. What an entry means depends on nothing but its bits and the unit's rules, so it is
@@ -43,7 +44,7 @@ def find(job: Job) -> Steps[Space]:
         raw = yield from _read(job, sid)
     label, job.fpd, space = context(job.rules, raw)
     if job.caches and not cached and (not label or job.rules.caps.CM):
-        # With caching mode a faulting entry is cached as well, under domain id 0 (6.1).
+        # With caching mode a faulting entry is cached as well, under domain id 0 (chapter 6).
         tag = ContextTag(sid, 0 if label else space.did, Entry(CONTEXT_ENTRY, raw))
         job.caches.context.put(sid, tag)
     job.insist(label)

@@ -21,8 +21,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -43,7 +42,6 @@ from .stage import cell
 Addresses = npt.NDArray[np.uint64]
 Signed = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
-Mask = npt.NDArray[np.bool_]
 BLOCK = 1 << 14
 MAX_ROWS = 1 << 17
 R, W, SIZE_2M, SIZE_1G, STOP = 1, 2, 1 << 2, 2 << 2, 1 << 4
@@ -68,24 +66,11 @@ def _stop(level: int) -> int:
     return 3 + level << ROW_SHIFT | level << FRAME_SHIFT | STOP
 
 
-for _level in range(1, 6):
-    _FIXED[3 + _level] = _stop(_level)
+_FIXED[4:] = np.array([_stop(level) for level in range(1, 6)])[:, None]
 
 
 class TooLarge(ValueError):
     """More tables than a cell can number."""
-
-
-class Source(Walked, Protocol):
-    """The unit as an array of requests sees it."""
-
-    def from_memory(self, request: Request) -> Translation | Fault:
-        """The answer of the tables to one request."""
-        ...
-
-    def protected_regions(self) -> list[tuple[int, int]]:
-        """The protected memory regions in force: first address, first after."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +82,7 @@ class Batch:
     and page size.
     """
 
-    unit: Source
+    unit: Walked
     request: Request
     iova: Addresses
     address: Addresses
@@ -110,8 +95,8 @@ class Batch:
         return len(self.iova)
 
     @property
-    def granted(self) -> Mask:
-        mask: Mask = self.label == 0
+    def granted(self) -> npt.NDArray[np.bool_]:
+        mask: npt.NDArray[np.bool_] = self.label == 0
         return mask
 
     @property
@@ -132,8 +117,8 @@ class Batch:
 
     def __getitem__(self, index: int) -> Translation | Fault:
         """One answer in full, worked out again by the walk."""
-        r = self.request
-        return self.unit.from_memory(Request(r.sid, int(self.iova[index]), r.kind, pasid=r.pasid, length=1))
+        request = replace(self.request, address=int(self.iova[index]))
+        return Job.finish(engine.answer(Job(self.unit, request, None, commit=False, trace=None)))
 
     def __repr__(self) -> str:
         counts = self.counts()
@@ -142,7 +127,7 @@ class Batch:
 
 
 def translate_many(
-    unit: Source,
+    unit: Walked,
     sid: int,
     iovas: Sequence[int] | Addresses,
     kind: Kind = "read",
@@ -158,18 +143,17 @@ def translate_many(
     flags, label = np.full(len(iova), R | W, np.uint8), np.zeros(len(iova), np.uint8)
     batch = Batch(unit, request, iova, iova.copy(), flags, label, [""], [None])
     job, space, walkers = Job(unit, request, None, commit=False, trace=None), None, list[Walker]()
-    refused = False
+    told = 0  # a key for every lane, if the device gets no page tables at all
     try:
         if unit.translating:
             space = job.finish(engine.find_space(job))
             walkers = [Walker(compile_stage(stage)) for stage in stages(job, space)]
     except Refused:
-        refused = True
+        told = _ALL_ALIKE
     for start in range(0, len(iova), BLOCK):
         part = slice(start, min(start + BLOCK, len(iova)))
-        keys = np.full(part.stop - start, _ALL_ALIKE if refused else 0, np.uint64)
-        if not refused:
-            _follow(batch, part, walkers, keys)
+        keys = np.full(part.stop - start, told, np.uint64)
+        _follow(batch, part, walkers, keys)
         _doubt(batch, part, space, keys)
         _ask(batch, part, keys)
     return batch
@@ -197,9 +181,8 @@ def _follow(batch: Batch, part: slice, walkers: Sequence[Walker], keys: Addresse
         flags = size | rights if flags is None else np.minimum(flags & 12, size) | flags & rights & 3
     if flags is not None:
         batch.address[part], batch.flags[part] = address.view(np.uint64), flags
-        if (
-            batch.request.kind == "zero-length read"
-        ):  # entries that each allow something, and together nothing
+        if batch.request.kind == "zero-length read":
+            # Entries that each allow something may leave nothing together.
             nothing = (flags & 3 == 0) & (keys == 0)
             keys[nothing] = iova[nothing] >> 12 << 3 | _BY_PAGE
 
@@ -322,7 +305,9 @@ def _table(stage: First | Second, address: int, *, root: bool) -> tuple[Addresse
     return words, updatable
 
 
-def _judged(stage: First | Second, level: int, words: Addresses, updatable: Mask) -> tuple[Signed, Mask]:
+def _judged(
+    stage: First | Second, level: int, words: Addresses, updatable: npt.NDArray[np.bool_]
+) -> tuple[Signed, npt.NDArray[np.bool_]]:
     """The cells of all entries of one level, and which of them are leaves.
 
     Entries that differ only in bits that make no difference are judged once.

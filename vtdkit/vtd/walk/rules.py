@@ -60,8 +60,7 @@ class Rules:
             self.first_leaf[3] &= ~stages.FS_1G.mask("PS")
         # Where the read and write permission of a second-stage entry stand.
         self.permission_shift = 61 if ssirwe else 0
-        self.host_limit = 1 << caps.HAW
-        self.did_mask = (1 << caps.domain_bits) - 1
+        self.host_limit, self.did_mask = caps.host_limit, caps.did_mask
         self.widest = max((code for code in (1, 2, 3) if caps.SAGAW >> code & 1), default=0)
 
     def width_supported(self, aw: int) -> bool:

@@ -1,5 +1,5 @@
 """Scalable mode: from a source id and a PASID, through root, context, PASID directory and PASID table (VT-d,
-rev 5.10, 3.4.3).
+rev 5.10, 3.4).
 
       source id 15       8  7  6     0          PASID 19             6 5        0
                | bus      |half| devfn|               | directory index | table   |

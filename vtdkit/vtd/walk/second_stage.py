@@ -53,7 +53,8 @@ def asked(job: Job, space: Space, *, dirties: bool = True) -> Second:
     permissions are its answer.
     """
     need = 0 if job.translation_request else job.need
-    return Second(job, space, need, LEGACY if space.legacy else SCALABLE, dirties=dirties and job.wants_write)
+    dirties = space.ssade and dirties and job.wants_write
+    return Second(job, space, need, LEGACY if space.legacy else SCALABLE, dirties=dirties)
 
 
 def asked_for_table(job: Job, space: Space, *, root: bool) -> Second:

@@ -66,11 +66,11 @@ def cell(stage: Stage, level: int, raw: int, *, updatable: bool = True) -> Cell:
 def walk(stage: Stage, address: int) -> Steps[Leaf]:
     """Walk to the leaf of `address`, which is already known to be within the stage's width."""
     job, cache, decode, locate = stage.job, stage.cache, stage.decode, stage.locate
-    read64, shape = job.memory.read64, stage.shape
+    read64, shape, flags = job.memory.read64, stage.shape, stage.flags_in[True]
     level, table, allowed = stage.levels, stage.root, ALL
     cached = cache.find(stage.space.did, stage.tag, address) if cache is not None else None
     if cached:
-        # The structure cache holds an upper entry (6.2.5): the walk starts below it.
+        # The structure cache holds an upper entry (chapter 6): the walk starts below it.
         level, table, allowed = cached.level - 1, cached.table, cached.allowed
         job.mark(shape(cached.level, leaf=False), 0, 0, cached.entry, cached.level, "structure cache")
         job.insist(stage.permitted(allowed))
@@ -94,7 +94,7 @@ def walk(stage: Stage, address: int) -> Steps[Leaf]:
         if label:
             job.refuse(label)
         allowed &= rights
-        wanted = stage.flagged(raw, leaf, allowed)
+        wanted = stage.flagged(raw, leaf, allowed) if flags else raw
         if wanted != raw:
             # One atomic step: whoever changed the entry in between is seen, and the entry looked at anew.
             found = yield from job.update(f"{stage.name}-stage flags", at, raw, wanted, stage.flags_failed)

@@ -6,7 +6,6 @@ its `repr` is the text form that a notebook cell shows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from vtdkit.vtd.requests import Fault, Request, Translation
@@ -61,12 +60,6 @@ class Walk:
     request: Request
     steps: tuple[Step, ...]
     answer: Translation | Fault
-
-    def __iter__(self) -> Iterator[Step]:
-        return iter(self.steps)
-
-    def __len__(self) -> int:
-        return len(self.steps)
 
     def __repr__(self) -> str:
         return "\n".join([repr(self.request), *map(repr, self.steps), repr(self.answer)])

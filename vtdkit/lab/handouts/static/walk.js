@@ -34,6 +34,14 @@
   }
 
   const body = document.body;
+
+  // Widgets take their colours from the page's theme: dark where the browser asks for it, light on paper.
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  const paint = () => (body.dataset.jpThemeLight = String(!dark.matches || matchMedia("print").matches));
+  dark.addEventListener("change", paint);
+  matchMedia("print").addEventListener("change", paint);
+  paint();
+
   const main = document.querySelector("main");
   const bar = document.createElement("div");
   bar.className = "walk-bar";

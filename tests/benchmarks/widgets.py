@@ -39,7 +39,7 @@ from vtdkit.vtd import Image
 image = Image.load({str(ROOT / "tests/reality/superpage_1g-s0-quiet")!r})
 unit = image.unit_as("specification")
 explorer = PageTableExplorer(image, "00:02.0", iova=0xffe78000)"""
-CARD = "BitFieldCard(explorer.walk.steps[-1], unit=unit, request=explorer.walk.request)"
+CARD = "BitFieldCard(explorer.walks[-1].steps[-1], unit=unit, request=explorer.walks[-1].request)"
 CROWD = """\
 from vtdkit.kernel import Machine
 from vtdkit.views import LockTimeline

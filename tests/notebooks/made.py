@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
+
+from tests.notebooks.nbchecks import as_jupyterlab_saves
 
 KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}}
 
@@ -42,6 +43,6 @@ def notebook(*cells: dict[str, Any], **metadata: Any) -> dict[str, Any]:
 
 
 def save(path: Path, content: dict[str, Any]) -> Path:
-    """Write it as Jupyter does."""
-    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8", newline="\n")
+    """Write it as JupyterLab does."""
+    path.write_text(as_jupyterlab_saves(content), encoding="utf-8", newline="\n")
     return path

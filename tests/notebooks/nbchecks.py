@@ -55,6 +55,12 @@ def problems(path: Path) -> list[str]:
     return [f"{path.name}: {each}" for each in found]
 
 
+def as_jupyterlab_saves(notebook: Any) -> str:
+    """The text of the file."""
+    text: str = nbformat.writes(nbformat.from_dict(notebook))
+    return text.removesuffix("\n") + "\n"
+
+
 def source(cell: Cell) -> str:
     """The text of a cell; the file format allows a list of lines."""
     return _text(cell["source"])
@@ -94,6 +100,12 @@ def metadata_is_plain(notebook: dict[str, Any], path: Path) -> Iterator[str]:
         yield "older than format 4.5: its cells have no ids"
     for key in sorted(set(notebook["metadata"]) - {"kernelspec", "language_info", "title"}):
         yield f"metadata has {key!r}; only kernelspec, language_info and title belong in a saved notebook"
+
+
+def form_is_jupyterlabs(notebook: dict[str, Any], path: Path) -> Iterator[str]:
+    """Who only opens it changes no byte of it."""
+    if path.read_text(encoding="utf-8") != as_jupyterlab_saves(notebook):
+        yield "not in the form in which JupyterLab saves (python -m tests.notebooks.save writes it)"
 
 
 def it_was_run_from_top_to_bottom(notebook: dict[str, Any], path: Path) -> Iterator[str]:
@@ -280,6 +292,7 @@ def anchors(path: Path) -> set[str]:
 
 RULES: tuple[Rule, ...] = (
     metadata_is_plain,
+    form_is_jupyterlabs,
     it_was_run_from_top_to_bottom,
     errors_are_announced,
     cells_are_short,

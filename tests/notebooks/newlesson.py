@@ -14,7 +14,7 @@ import re
 import sys
 from pathlib import Path
 
-from tests.notebooks.save import as_jupyterlab_saves
+from tests.notebooks.nbchecks import as_jupyterlab_saves
 
 ROOT = Path(__file__).resolve().parents[2]
 

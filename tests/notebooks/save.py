@@ -17,7 +17,7 @@ from typing import Any
 
 import nbformat
 
-from tests.notebooks.nbchecks import problems
+from tests.notebooks.nbchecks import as_jupyterlab_saves, problems
 from tests.notebooks.plain import drop_widget_models, join_streams
 from vtdkit.lab.handouts.execute import NotebookFailed, execute
 from vtdkit.lab.handouts.tidy import shorten_tracebacks
@@ -49,12 +49,6 @@ def plain_metadata(notebook: Any) -> None:
     for cell in notebook["cells"]:
         for key in PASSING:
             cell["metadata"].pop(key, None)
-
-
-def as_jupyterlab_saves(notebook: Any) -> str:
-    """The text of the file."""
-    text: str = nbformat.writes(nbformat.from_dict(notebook))
-    return text.removesuffix("\n") + "\n"
 
 
 def main(arguments: list[str]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -163,3 +164,12 @@ def test_knobs_are_tagged_and_say_that_they_need_a_kernel(tmp_path: Path) -> Non
     assert "cell 2: no line says that its knobs need a kernel; let what_if(...) come last" in silent
     other = found(tmp_path, prose(TEN_WORDS), code("1", prints="1", tags=("what-if",)))
     assert "cell 2: no knobs, and is tagged what-if" in other
+
+
+def test_a_notebook_in_another_form_is_noticed(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.ipynb", notebook(prose("one\ntwo")))
+    form = "not in the form in which JupyterLab saves (python -m tests.notebooks.save writes it)"
+    complaint = f"a.ipynb: {form}"
+    assert complaint not in problems(path)
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")), indent=2), encoding="utf-8")
+    assert complaint in problems(path)

@@ -12,7 +12,7 @@ import pytest
 
 from tests.notebooks.labdriver import ROOT, LabPage, Server, lab_server
 from tests.notebooks.made import code, notebook, save
-from tests.notebooks.save import as_jupyterlab_saves
+from tests.notebooks.nbchecks import as_jupyterlab_saves
 from vtdkit.views.shared.base import MOVE
 
 Open = Callable[..., LabPage]

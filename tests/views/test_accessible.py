@@ -68,3 +68,21 @@ def test_with_forced_colours_and_little_motion_it_works(browser: Any, name: str)
         for text in page.root.locator("svg text:not([class*='-on-'])").all():
             assert text.evaluate("node => getComputedStyle(node).fill") != plain[0]
         assert page.complaints() == []
+
+
+def test_a_widget_looks_the_same_after_another_one(browser: Any) -> None:
+    """Each brings the common sheet along, and a page has them in the order in which they come."""
+    looks = []
+    for other in (None, MADE["patch"]()):
+        with WidgetPage(browser, MADE["timeline"]()) as page:
+            if other is not None:
+                page.page.add_style_tag(content=str(other._css))
+            looks.append(
+                page.root.evaluate(
+                    """root => [...root.querySelectorAll("*")].map((node) => {
+                      const style = getComputedStyle(node), box = node.getBoundingClientRect();
+                      return [node.className?.toString(), style.color, style.backgroundColor, style.border, box.width, box.height].join();
+                    })"""
+                )
+            )
+    assert looks[0] == looks[1]

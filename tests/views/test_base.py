@@ -15,7 +15,7 @@ from vtdkit.views.shared import bundle, palette, record
 from vtdkit.views.shared.base import Address, Widget
 from vtdkit.views.shared.html import Html, join, tag
 from vtdkit.views.shared.record import BadRecord, checked
-from vtdkit.views.shared.sheet import Sheet
+from vtdkit.views.shared.sheet import Picture, Sheet
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 
@@ -29,6 +29,11 @@ class Tiny(Widget):
 
     def summary(self) -> str:
         return f"{self.record['title']} at {self.place}"
+
+    def still(self) -> Picture:
+        sheet = Sheet(self.summary())
+        sheet.text(self.summary())
+        return sheet.picture()
 
 
 def test_importing_the_room_brings_in_neither_anywidget_nor_matplotlib() -> None:

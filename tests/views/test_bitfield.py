@@ -126,11 +126,11 @@ def test_a_value_that_is_no_number_is_refused() -> None:
 def test_rows_of_32_bits_hold_every_bit_once() -> None:
     layout = bits.layout_record(layouts()["SS-PTE"], Capabilities().environment)
     top, bottom = bit_rows(layout["rows"], 64, 0x1451A0002, 0x1451A0003)
-    assert [sum(part.span for part in row.parts) for row in (top, bottom)] == [32, 32]
-    here = [(part.high, part.low) for part in bottom.parts if part.field["name"] in ("W", "R")]
+    assert [sum(part["high"] - part["low"] + 1 for part in row.parts) for row in (top, bottom)] == [32, 32]
+    here = [(part["high"], part["low"]) for part in bottom.parts if part["name"] in ("W", "R")]
     assert here == [(1, 1), (0, 0)]
     crossing = [
-        (part.high, part.low) for row in (top, bottom) for part in row.parts if part.field["name"] == "ADDR"
+        (part["high"], part["low"]) for row in (top, bottom) for part in row.parts if part["name"] == "ADDR"
     ]
     assert [crossing[0][1], crossing[1][0]] == [32, 31]
 

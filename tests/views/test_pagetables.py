@@ -51,7 +51,7 @@ def test_a_unit_an_image_a_computer_and_its_hardware_show_the_same_tables(image:
     assert texts == {
         "<PageTableExplorer ✓ 00:03.0 reads 0x10000: memory 0x5000000, 4K page, read and write.>"
     }
-    assert isinstance(PageTableExplorer(image, CARD, iova=0xFFE78000).walk.answer, Translation)
+    assert isinstance(PageTableExplorer(image, CARD, iova=0xFFE78000).walks[-1].answer, Translation)
     with pytest.raises(
         TypeError, match="cannot explore a str; give a RemappingUnit, an Image, a Computer or its hardware"
     ):
@@ -60,7 +60,7 @@ def test_a_unit_an_image_a_computer_and_its_hardware_show_the_same_tables(image:
 
 def test_without_a_device_or_an_address_it_begins_where_something_is_mapped(image: Image) -> None:
     shown = PageTableExplorer(image)
-    assert isinstance(shown.walk.answer, Translation)
+    assert isinstance(shown.walks[-1].answer, Translation)
     assert shown.iova == shown.record["sides"][0]["ranges"][0][0]
 
 
@@ -74,7 +74,7 @@ def test_looking_changes_nothing_and_later_changes_do_not_show() -> None:
     text = repr(shown)
     pc.unmap(domain, 0x10000, 4096)
     assert repr(shown) == text
-    assert isinstance(PageTableExplorer(pc, "00:03.0", iova=0x10000).walk.answer, Fault)
+    assert isinstance(PageTableExplorer(pc, "00:03.0", iova=0x10000).walks[-1].answer, Fault)
 
 
 def test_a_still_has_the_walk_the_answer_and_for_two_sides_both() -> None:
@@ -101,7 +101,7 @@ def test_a_still_has_a_strip_for_each_table_with_the_entry_in_use_marked() -> No
 
 def test_strips_light_the_entry_the_walk_used(image: Image) -> None:
     shown = PageTableExplorer(image, CARD, iova=0xFFE78000)
-    drawn = strips(shown.record["sides"][0], shown.walk)
+    drawn = strips(shown.record["sides"][0], shown.walks[-1])
     assert [strip.name for strip in drawn] == [
         "Root table",
         "Context table",
@@ -171,7 +171,7 @@ def test_every_typed_address_gets_the_answer_of_the_unit(browser: Any, image: Im
         for address in (0, 0x1000, 0xFFE78ABC, 0xFEE00000 - 4096, 1 << 47, (1 << 64) - 1):
             field.fill(f"{address:x}")
             shown.iova = address
-            answer = shown.walk.answer
+            answer = shown.walks[-1].answer
             expected = f"refused, fault code {answer.code:X}h" if isinstance(answer, Fault) else "→ memory"
             assert expected in page.status(), hex(address)
         field.fill("no address")

@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.views.javascript import call
 from tests.views.widgetpage import WidgetPage
 from vtdkit.lab.computer import Computer
 from vtdkit.series.catalogue import SERIES, driver_at
@@ -20,7 +19,7 @@ from vtdkit.series.mainline import versions as mainline
 from vtdkit.series.patch import PatchInfo
 from vtdkit.views.patch.code import coloured, side_by_side, words
 from vtdkit.views.patch.locks import locks_taken
-from vtdkit.views.patch.record import in_ns, patch_record
+from vtdkit.views.patch.record import patch_record
 from vtdkit.views.patch.still import diff_lines, near_changes
 from vtdkit.views.patch.widget import PatchView
 
@@ -198,11 +197,6 @@ def test_a_saved_notebook_gets_the_diff_and_the_locks(view: PatchView) -> None:
         "none in this run",
     ):
         assert text in still
-
-
-def test_python_and_javascript_write_times_alike() -> None:
-    times = [0, 1, 999, 1000, 1840, 12_345, 999_949, 1_000_000, 3_140_000, 2_000_000_000]
-    assert call("patch/patch.js", "(m, given) => given.map(m.inNs)", times) == [in_ns(time) for time in times]
 
 
 @pytest.mark.browser

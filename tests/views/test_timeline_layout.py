@@ -224,7 +224,8 @@ without_node = pytest.mark.skipif(
     shutil.which("node") is None, reason="there is no node here; the browser tests cover it too"
 )
 SAY = """
-import { after, bars, before, contentions, decode, duration, locksAt, nextChange, sentence, spanAt, ticks }
+import { duration } from '../shared/time.js';
+import { after, bars, before, contentions, decode, locksAt, nextChange, sentence, spanAt, ticks }
   from "./timeline_model.js";
 const run = decode(given.record)[0];
 const lanes = run.lanes.map((lane, cpu) => cpu);

@@ -18,18 +18,8 @@ _SHORT = 128
 """Up to this width every row is drawn."""
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """What one row has of a field: its bits from `high` down to `low`."""
-
-    field: Mapping[str, Any]
-    high: int
-    low: int
-
-    @property
-    def span(self) -> int:
-        """How many bits."""
-        return self.high - self.low + 1
+Part = Mapping[str, Any]
+"""What one row has of a field: the field, with `high` and `low` of its bits there, `bits` of all of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +39,17 @@ def bit_rows(fields: Iterable[Mapping[str, Any]], width: int, value: int, start:
         here = [field for field in known if field["high"] >= low and field["low"] <= high]
         set_in_it = (value | start) >> low & (1 << WORD) - 1
         if width <= _SHORT or set_in_it or any(field["state"] == "used" for field in here):
-            parts = (Part(field, min(field["high"], high), max(field["low"], low)) for field in here)
-            rows.append(BitRow(high, low, tuple(parts)))
+            rows.append(BitRow(high, low, tuple(_part(field, high, low) for field in here)))
         elif rows and not rows[-1].parts:
             rows[-1] = BitRow(rows[-1].high, low)
         else:
             rows.append(BitRow(high, low))
     return rows
+
+
+def _part(field: Mapping[str, Any], high: int, low: int) -> Part:
+    inside = {"high": min(field["high"], high), "low": max(field["low"], low)}
+    return {**field, **inside, "bits": bits_text(field)}
 
 
 def bits_text(field: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from vtdkit.views.shared.palette import HUES, PAPER
 from vtdkit.views.shared.record import Record
 from vtdkit.views.shared.sheet import Picture, Sheet, coordinate, legend, wide, written
 
-from .layout import WORD, BitRow, Part, bit_rows, bits_text, worth_a_line
+from .layout import WORD, BitRow, Part, bit_rows, worth_a_line
 
 LIES, TALL, LETTERS = 18, 20, 10  # pixels: a name that lies, a box, the type of a name
 SIGNS = {True: "✓ ", False: "✗ "}
@@ -47,28 +47,32 @@ def _row(sheet: Sheet, row: BitRow, value: int, start: int) -> None:
     sheet.draw(above + TALL + 6, *names, *_boxes(row, value, start, pitch, above))
 
 
+def _span(part: Part) -> int:
+    return int(part["high"] - part["low"] + 1)
+
+
 def _name(part: Part) -> str:
     """What stands above a field: unused bits are named only where there is room."""
-    state: str = part.field["state"]
-    return str(part.field["name"]) if state == "used" else state if part.span > 2 else ""
+    state: str = part["state"]
+    return str(part["name"]) if state == "used" else state if _span(part) > 2 else ""
 
 
 def _stands(part: Part, pitch: float) -> bool:
     """Whether a name is too long to lie above its bits."""
-    return wide(_name(part), LETTERS) > part.span * pitch - 4
+    return wide(_name(part), LETTERS) > _span(part) * pitch - 4
 
 
 def _label(part: Part, top: int, pitch: float, above: float) -> Iterator[Html]:
-    name, left = _name(part), (top - part.high) * pitch
-    middle = left + part.span * pitch / 2
+    name, left = _name(part), (top - part["high"]) * pitch
+    middle = left + _span(part) * pitch / 2
     yield tag("path", d=f"M{coordinate(left)} {coordinate(above - 14)}v14", stroke=PAPER["faint"])
-    ink = "ink" if part.field["state"] == "used" else "soft"
+    ink = "ink" if part["state"] == "used" else "soft"
     if _stands(part, pitch):
         turned = f"translate({coordinate(middle + 4)} {coordinate(above - 4)}) rotate(-90)"
         yield tag("g", written(0, 0, name, size=LETTERS, ink=ink), transform=turned)
     elif name:
-        both = f"{name} {bits_text(part.field)}"
-        said = both if wide(both, LETTERS) <= part.span * pitch - 4 else name
+        both = f"{name} {part['bits']}"
+        said = both if wide(both, LETTERS) <= _span(part) * pitch - 4 else name
         yield written(middle, above - 5, said, size=LETTERS, ink=ink, anchor="middle")
 
 
@@ -76,8 +80,8 @@ def _boxes(row: BitRow, value: int, start: int, pitch: float, top: float) -> Ite
     """All boxes of a row: one path for each kind, one text for the zeros and one for the ones."""
     kinds: dict[str, list[int]] = {}
     for part in row.parts:
-        for bit in range(part.high, part.low - 1, -1):
-            kinds.setdefault(_fill(part.field["state"], value >> bit & 1), []).append(row.high - bit)
+        for bit in range(part["high"], part["low"] - 1, -1):
+            kinds.setdefault(_fill(part["state"], value >> bit & 1), []).append(row.high - bit)
     y, across = coordinate(top), coordinate(pitch)
     for fill, places in kinds.items():
         shape = "".join(f"M{coordinate(place * pitch)} {y}h{across}v{TALL}h-{across}z" for place in places)

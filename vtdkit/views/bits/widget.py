@@ -12,6 +12,7 @@ without a kernel answers too; for any other value Python is asked, and where the
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -132,8 +133,8 @@ def _interrupt(request: Request) -> bool:
 
 def _record(layout: Structure, unit: RemappingUnit | None, start: int, answers: Answers | None) -> Record:
     environment = unit.rules.environment if unit else Capabilities.scalable().environment
-    types = {"": ""} | {kind: kind for kind in _types(layout).values()}
-    made = {kind: layout_record(layout, environment, kind) for kind in types}
+    chooser, types = _chooser(layout)
+    made = {kind: layout_record(layout, environment, kind) for kind in dict.fromkeys(("", *types.values()))}
     flips = {str(bit): answers.ask(start ^ 1 << bit) for bit in range(layout.width)} if answers else {}
     first = answers.ask(start) if answers else []
     said = [
@@ -147,10 +148,7 @@ def _record(layout: Structure, unit: RemappingUnit | None, start: int, answers: 
         "width": layout.width,
         "start": f"{start:#x}",
         "layouts": made,
-        "chooser": {
-            "field": _chooser(layout),
-            "types": {str(value): kind for value, kind in _types(layout).items()},
-        },
+        "chooser": {"field": chooser, "types": {str(value): kind for value, kind in types.items()}},
         "asks": answers is not None,
         "first": first,
         "distinct": distinct,
@@ -162,24 +160,22 @@ def _record(layout: Structure, unit: RemappingUnit | None, start: int, answers: 
 
 def _distinct(flips: Mapping[str, list[Record]]) -> tuple[list[list[Record]], dict[str, int]]:
     """Each different answer once, and for each bit which one it is: most bits make no difference."""
-    distinct: list[list[Record]] = []
-    numbers = {}
-    for bit, answer in flips.items():
-        if answer not in distinct:
-            distinct.append(answer)
-        numbers[bit] = distinct.index(answer)
-    return distinct, numbers
+    texts = {bit: json.dumps(answer) for bit, answer in flips.items()}
+    distinct = list(dict.fromkeys(texts.values()))
+    return [json.loads(text) for text in distinct], {bit: distinct.index(text) for bit, text in texts.items()}
 
 
-def _chooser(layout: Structure) -> str:
-    return {PASID_ENTRY: "PGTT", CONTEXT_ENTRY: "TT"}.get(layout, "")
+_CHOOSERS: dict[Structure, tuple[str, Mapping[int, str]]] = {
+    PASID_ENTRY: ("PGTT", PGTT_NAMES),
+    CONTEXT_ENTRY: ("TT", {2: "PT"}),
+}
+"""Entries that say themselves how they are used: by which field, and its values → translation type."""
 
 
-def _types(layout: Structure) -> Mapping[int, str]:
-    """For entries that say themselves how they are used: value of that field → translation type."""
-    return {PASID_ENTRY: PGTT_NAMES, CONTEXT_ENTRY: {2: "PT"}}.get(layout, {})
+def _chooser(layout: Structure) -> tuple[str, Mapping[int, str]]:
+    return _CHOOSERS.get(layout, ("", {}))
 
 
 def _type_of(layout: Structure, raw: int) -> str:
-    name = _chooser(layout)
-    return _types(layout).get(layout.field(name).get(raw), "") if name else ""
+    name, types = _chooser(layout)
+    return types.get(layout.field(name).get(raw), "") if name else ""

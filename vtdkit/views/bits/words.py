@@ -148,14 +148,13 @@ def _fields() -> Mapping[str, str]:
     """Names of fields to what their declaration says; those of the capabilities last, so
     that theirs are taken.
     """
-    found: dict[str, str] = {}
-    for structure in reversed(list(layouts().values())):
-        for field in structure.fields:
-            if field.role == "used" and field.meaning:
-                found.setdefault(field.name, field.meaning)
-    for name in ("CAP", "ECAP"):
-        found |= {field.name: field.meaning for field in layouts()[name].fields if field.role == "used"}
-    return found
+    capabilities = [layouts()[name] for name in ("CAP", "ECAP")]
+    return {
+        field.name: field.meaning
+        for structure in (*layouts().values(), *capabilities)
+        for field in structure.fields
+        if field.role == "used" and field.meaning
+    }
 
 
 def abbreviations(text: str) -> list[str]:

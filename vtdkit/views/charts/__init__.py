@@ -1,8 +1,7 @@
 """Charts, which do not move: the order of locks, throughput against CPUs.
 
 `lockgraph_order` is the graph and `lockgraph` draws it; `scaling_lines` has the lines and ticks that
-`scaling` draws, and `spread` keeps their names apart. Both are stills. `paper` makes matplotlib's figures
-show themselves.
+`scaling` draws, and `spread` keeps their names apart. Both are stills.
 """
 
 from __future__ import annotations

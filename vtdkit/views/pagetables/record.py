@@ -146,41 +146,31 @@ def _step(unit: RemappingUnit, step: Step) -> dict[str, Any]:
 
 
 def _table_of(unit: RemappingUnit, step: Step) -> dict[str, Any]:
-    """How many entries the table around a step has, and which are present."""
+    """How many entries the table around a step has, and which are present: bit 0 of a word says so."""
     size = step.structure.width // 8
-    count = 4096 // size
+    count, telling = 4096 // size, 2 if step.structure.name == "scalable-mode root entry" else 1
     base = step.address - (step.index % count) * size
-    words = unit.memory.page(base >> 12) if base % 4096 == 0 else None  # type: ignore[attr-defined]
-    if words is None:
-        return {"entries": count, "first": step.index - step.index % count, "present": []}
-    present = [
-        index
-        for index in range(count)
-        if any((words[index * size // 8 + word] or 0) & 1 for word in _presence(step))
-    ]
+    words = (None if base % 4096 else unit.memory.page(base >> 12)) or ()  # type: ignore[attr-defined]
+    starts = range(0, len(words), size // 8)
+    present = [at * 8 // size for at in starts if any((word or 0) & 1 for word in words[at : at + telling])]
     return {"entries": count, "first": step.index - step.index % count, "present": present}
 
 
-def _presence(step: Step) -> tuple[int, ...]:
-    """The words of an entry whose bit 0 says that something is there."""
-    return (0, 1) if step.structure.name == "scalable-mode root entry" else (0,)
-
-
 def _space(unit: RemappingUnit, space: Space) -> dict[str, Any]:
-    numbers = {
+    low, high, label = space.outside
+    job = Job(unit, Request(0, 0), None, commit=False, trace=None)
+    return {
+        "path": space.path,
+        "legacy": space.legacy,
         "did": space.did,
         "tag": space.tag,
         "second_levels": space.second_levels,
         "first_levels": space.first_levels,
-    }
-    roots = {name: f"{getattr(space, name):#x}" for name in ("second_root", "first_root")}
-    low, high, label = space.outside
-    job = Job(unit, Request(0, 0), None, commit=False, trace=None)
-    ends = {
+        "second_root": f"{space.second_root:#x}",
+        "first_root": f"{space.first_root:#x}",
         "outside": [f"{low:#x}", f"{high:#x}", label],
         "interrupt": engine.interrupt_label(job, space),
     }
-    return {"path": space.path, "legacy": space.legacy, **numbers, **roots, **ends}
 
 
 def _ranges_out(unit: RemappingUnit) -> dict[str, Any]:

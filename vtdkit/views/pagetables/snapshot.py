@@ -8,7 +8,6 @@ every page it reads.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from vtdkit.vtd.memory import AccessError, MemoryPort, read_page
 from vtdkit.vtd.unit.unit import RemappingUnit
@@ -34,20 +33,15 @@ class Snapshot:
         return self._pages[pfn]
 
     def _copy(self, pfn: int) -> Words | None:
+        """The frame; one of a simulated machine without its checkers hearing of it."""
         machine = getattr(self.memory, "machine", None)
-        if machine is not None:
-            return self._frame(machine, pfn)
-        words = read_page(self.memory, pfn)
-        return None if words is None else tuple(words)
-
-    def _frame(self, machine: Any, pfn: int) -> Words | None:
-        """A frame of a simulated machine, without its checkers hearing of it."""
+        if machine is None:
+            words = read_page(self.memory, pfn)
+            return None if words is None else tuple(words)
         page = machine.pages.page(pfn << 12)
-        if page is None:
-            return None
-        if page.freed is not None:
+        if page is not None and page.freed is not None:
             self.freed.add(pfn)
-        return tuple(page.words)
+        return None if page is None else tuple(page.words)
 
     def put(self, address: int, value: int) -> None:
         """Change one word of the copy: what if it were so?"""

@@ -157,11 +157,6 @@ class PageTableExplorer(Widget):
         """What the tables say at the present position, for each side: every step of the hardware's walk."""
         return tuple(side.unit.walk(self._request(side)) for side in self._sides)
 
-    @property
-    def walk(self) -> Walk:
-        """The walk of the last side."""
-        return self.walks[-1]
-
     def summary(self) -> str:
         texts = [answer_text(walk.answer) for walk in self.walks]
         return "; ".join(

@@ -2,6 +2,7 @@
 
 import { button, el, frame, keys, legend, move, watch } from "../shared/common.js";
 import { linked, oneOf } from "../shared/link.js";
+import { duration } from "../shared/time.js";
 
 const SHOWN = ["before", "both", "after"];
 const HINTS = [
@@ -148,21 +149,15 @@ function lockRow(each, longest) {
     el("td", {}, el("code", { class: "vtd-pv-whole", text: each.lock })),
     el("td", { class: off ? "vtd-pv-off" : "", text: each.how }),
     el("td", { text: `${each.times} ×` }),
-    el("td", { class: "vtd-pv-held" }, each.longest ? el("span", { class: "vtd-pv-bar", style: `width: ${(100 * each.longest) / longest}%`, "aria-hidden": "true" }) : null, el("span", { class: "vtd-pv-time", text: inNs(each.longest) })),
+    el("td", { class: "vtd-pv-held" }, each.longest ? el("span", { class: "vtd-pv-bar", style: `width: ${(100 * each.longest) / longest}%`, "aria-hidden": "true" }) : null, el("span", { class: "vtd-pv-time", text: duration(each.longest) })),
   );
-}
-
-// A time in words, as record.py has it.
-export function inNs(time) {
-  if (time < 1000) return `${time} ns`;
-  return time < 1e6 ? `${(time / 1000).toFixed(1)} µs` : `${(time / 1e6).toFixed(1)} ms`;
 }
 
 function spoken(record, here, at, shown) {
   const parts = [`${here.name}, ${at + 1} of ${record.functions.length}: ${here.kind}, ${here.added} lines added, ${here.gone} removed; ${shown === "both" ? "before and after" : shown} shown.`];
   ["before", "after"].forEach((name, side) => {
     if (!record.measured[side]) return;
-    const locks = here.locks[side].map((each) => `${each.lock} for at most ${inNs(each.longest)}`);
+    const locks = here.locks[side].map((each) => `${each.lock} for at most ${duration(each.longest)}`);
     parts.push(`Locks ${name}: ${locks.join(", ") || "none"}.`);
   });
   return parts.join(" ");

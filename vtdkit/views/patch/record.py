@@ -89,10 +89,3 @@ def _locks(measured: Locks | None, function: str) -> list[Record]:
 
 def _lock(lock: str, how: str, held: Sequence[int]) -> Record:
     return {"lock": lock, "how": how, "times": len(held), "longest": max(held), "total": sum(held)}
-
-
-def in_ns(time: int) -> str:
-    """A time in words: 850 ns, 12.4 µs, 3.1 ms."""
-    if time < 1000:
-        return f"{time} ns"
-    return f"{time / 1000:.1f} µs" if time < 1_000_000 else f"{time / 1_000_000:.1f} ms"

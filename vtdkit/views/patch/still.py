@@ -5,11 +5,11 @@ for each function how much changed and which locks it took.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 
 from vtdkit.views.shared.record import Record
 from vtdkit.views.shared.sheet import Picture, Sheet
-
-from .record import in_ns
+from vtdkit.views.timeline.layout import duration
 
 GROUND = {"+": "add", "-": "alarm", " ": ""}
 _AROUND = 3
@@ -57,14 +57,8 @@ def near_changes(lines: Sequence[tuple[str, str]], around: int = _AROUND) -> Ite
     """The changed lines with a few around them; a line of "…" stands for what is left out."""
     changed = [number for number, (sign, _) in enumerate(lines) if sign != " "]
     kept = {near for number in changed for near in range(number - around, number + around + 1)}
-    left_out = False
-    for number, line in enumerate(lines):
-        if number in kept:
-            yield line
-            left_out = False
-        elif not left_out:
-            yield " ", "…"
-            left_out = True
+    for here, run in groupby(range(len(lines)), lambda number: number in kept):
+        yield from (lines[number] for number in run) if here else [(" ", "…")]
 
 
 def _row(function: Record, measured: Sequence[bool]) -> list[str]:
@@ -75,6 +69,6 @@ def _row(function: Record, measured: Sequence[bool]) -> list[str]:
 def lock_text(locks: Sequence[Record]) -> str:
     """The locks of a function in one line."""
     each = (
-        f"{one['lock']} ({one['how']}): {one['times']} ×, longest {in_ns(one['longest'])}" for one in locks
+        f"{one['lock']} ({one['how']}): {one['times']} ×, longest {duration(one['longest'])}" for one in locks
     )
     return "; ".join(each) or "none in this run"

@@ -67,9 +67,7 @@ class Widget(anywidget.AnyWidget):
 
     def still(self) -> Picture:
         """The picture at the present position, in SVG; `still().save("x.svg")` for paper."""
-        sheet = Sheet(self.summary())
-        sheet.text(self.summary())
-        return sheet.picture()
+        return Sheet(self.summary()).picture()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.summary()}>"

@@ -90,12 +90,7 @@ def states(steps: Steps, at: int) -> list[str]:
     """For each thread, what it is up to at a position: `moves next`, `could move`, why it waits, or
     that it has ended.
     """
-    found = []
     mover = steps.steps[at + 1].thread if at < len(steps) else -1
-    for thread in range(len(steps.threads)):
-        stand = steps.stand(at, thread)
-        if thread == mover:
-            found.append("moves next")
-        else:
-            found.append(stand.next if stand.state in (WAITING, DONE) or stand.function < 0 else "could move")
-    return found
+    stands = [steps.stand(at, thread) for thread in range(len(steps.threads))]
+    ready = ["could move" if s.state not in (WAITING, DONE) and s.function >= 0 else s.next for s in stands]
+    return ["moves next" if thread == mover else text for thread, text in enumerate(ready)]

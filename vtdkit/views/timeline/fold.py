@@ -112,12 +112,8 @@ class Timeline:
     notes: tuple[Note, ...]
 
     def __repr__(self) -> str:
-        spans = sum(len(lane.starts) for lane in self.lanes)
-        size = (
-            f"{len(self.lanes)} CPUs, {self.end - self.start} ns, {spans} spans, "
-            f"{len(self.episodes)} locks taken"
-        )
-        return f"<timeline: {size}>"
+        lanes, taken = len(self.lanes), len(self.episodes)
+        return f"<timeline: {lanes} CPUs, {self.end - self.start} ns, {taken} locks taken>"
 
 
 def timeline_of(trace: Trace, start: int | None = None, end: int | None = None) -> Timeline:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from .fold import Timeline
@@ -28,12 +29,9 @@ def pack(numbers: Iterable[int]) -> str:
     return b64encode(out).decode("ascii")
 
 
-def deltas(numbers: Sequence[int], first: int = 0) -> Iterable[int]:
+def deltas(numbers: Iterable[int], first: int = 0) -> Iterable[int]:
     """Each number less the one before it; the first less `first`."""
-    before = first
-    for number in numbers:
-        yield number - before
-        before = number
+    return (number - before for before, number in pairwise((first, *numbers)))
 
 
 def timeline_record(timelines: Sequence[Timeline], labels: Sequence[str]) -> dict[str, Any]:

@@ -194,14 +194,11 @@ def _box(box: _Box) -> str:
 
 
 def _letter(letter: str, state: int, x: float, top: int) -> list[Html]:
-    """Which lock it is, on paper of its own where the ground is hatched."""
-    if not letter:
-        return []
+    """Which lock it is; where the ground is hatched, with an edge of paper round it."""
     if state == HOLDING:
         return [written(x + 2, top + 14, letter, size=12, ink=HUES["blue"].on_light, weight="bold")]
-    across = 9 * len(letter) + 4
-    ground = tag("rect", x=coordinate(x), y=top + 2, width=across, height=14, fill=PAPER["paper"])
-    return [ground, written(x + 2, top + 14, letter, size=12, weight="bold")]
+    edge = {"stroke": PAPER["paper"], "stroke_width": 5, "paint_order": "stroke"}
+    return [tag("g", written(x + 2, top + 14, letter, size=12, weight="bold"), **edge)]
 
 
 def _swatch(state: str) -> Html:

@@ -3,8 +3,9 @@
 import { button, el, frame, legend, move, slider, there, watch } from "../shared/common.js";
 import { linked, oneOf, whole } from "../shared/link.js";
 import {
-  after, asleepAt, before, contentions, decode, doing, duration, label, locksAt, nextChange, sentence, spanAt, thousands,
+  after, asleepAt, before, contentions, decode, doing, label, locksAt, nextChange, sentence, spanAt,
 } from "./timeline_model.js";
+import { duration, thousands } from "../shared/time.js";
 import { AXIS, GUTTER, drawLanes, drawOverview, laneHeight, notesHeight, paints, wiped } from "./timeline_draw.js";
 
 const CLOSEST = 20; // ns: no window is shorter
@@ -326,7 +327,7 @@ function caption(run) {
 
 const HINT = "show this lock clearly and the others faintly";
 
-// Who has each lock and who waits at the cursor, and the totals: of one run in a row of figures, of two in a column each.
+// Who has each lock and who waits at the cursor, and the totals: a column for each run.
 function lockTable(runs, letters, choose) {
   const names = [...new Set(runs.flatMap((run) => run.locks.map(([, name]) => name)))];
   names.sort((a, b) => letters[a].length - letters[b].length || (letters[a] < letters[b] ? -1 : 1));
@@ -335,9 +336,13 @@ function lockTable(runs, letters, choose) {
       el("span", { class: "vtd-timeline-letter", text: letters[name] }), el("span", { text: name }));
     return { name, pick, cells: runs.map((run) => lockCell(run, run.locks.findIndex(([, other]) => other === name))) };
   });
-  const [heads, body] = runs.length > 1 ? compared(runs, rows) : counted(runs[0], rows);
+  const heads = runs.length > 1 ? runs.map(({ label }) => label) : ["locks, and who has them now"];
+  const cell = ({ run, i, have, want }) => el("td", {}, have, want, figures(i < 0 ? null : run.totals[i]).map((text) => el("div", { class: "vtd-soft", text })));
+  const body = rows.flatMap(({ pick, cells }) => [
+    el("tr", {}, el("th", { scope: "rowgroup", colspan: runs.length }, pick)), el("tr", {}, cells.map(cell)),
+  ]);
   const node = el("div", { class: `vtd-timeline-locks vtd-timeline-of-${runs.length}`, tabindex: "0", role: "region", "aria-label": "locks" },
-    el("table", {}, el("thead", {}, el("tr", {}, heads.map(([text, title]) => el("th", { scope: "col", text, title: title || null })))), el("tbody", {}, body)));
+    el("table", {}, el("thead", {}, el("tr", {}, heads.map((text) => el("th", { scope: "col", text })))), el("tbody", {}, body)));
   return {
     node,
     filter: (lock) => rows.forEach(({ name, pick }) => pick.setAttribute("aria-pressed", String(name === lock))),
@@ -356,23 +361,6 @@ function lockTable(runs, letters, choose) {
 function lockCell(run, i) {
   const line = () => el("div", { class: "vtd-timeline-now" });
   return { i, run, have: line(), want: i >= 0 && run.totals[i][1] ? line() : null };
-}
-
-function counted(run, rows) {
-  const heads = [["lock, and who has it now", ""], ["waits", "how often somebody had to wait, of how many times it was taken"],
-    ["waited", "all waits together"], ["longest", "the longest wait"], ["held", "all holds together"]];
-  return [heads, rows.flatMap(({ pick, cells: [{ i, have, want }] }) => {
-    const [taken, waits, waitTotal, waitMax, holdTotal] = run.totals[i];
-    const figures = [`${thousands(waits)} of ${thousands(taken)}`, duration(waitTotal), duration(waitMax), duration(holdTotal)];
-    return [el("tr", {}, el("th", { scope: "row" }, pick), figures.map((text) => el("td", { text }))), el("tr", {}, el("td", { colspan: 5 }, have, want))];
-  })];
-}
-
-function compared(runs, rows) {
-  const cell = ({ run, i, have, want }) => el("td", {}, have, want, figures(i < 0 ? null : run.totals[i]).map((text) => el("div", { class: "vtd-soft", text })));
-  return [runs.map((run) => [run.label, ""]), rows.flatMap(({ pick, cells }) => [
-    el("tr", {}, el("th", { scope: "rowgroup", colspan: runs.length }, pick)), el("tr", {}, cells.map(cell)),
-  ])];
 }
 
 function figures(totals) {

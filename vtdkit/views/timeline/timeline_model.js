@@ -1,10 +1,11 @@
 // What a lock timeline shows, without any element: the same as layout.py, from the record that record.py made.
 // Times are virtual nanoseconds after the start of the run.
 
+import { UNITS, thousands } from "../shared/time.js";
+
 export const IDLE = 0, RUNNING = 1, HOLDING = 2, SPINNING = 3, HARDWARE = 4, INTERRUPT = 5;
 const ORDER = [HOLDING, SPINNING, HARDWARE, INTERRUPT, RUNNING, IDLE];
 const NAMED_AT_MOST = 8;
-const UNITS = [["ns", 1], ["µs", 1000], ["ms", 1000000]];
 
 // A packed column: base64 of numbers in groups of seven bits, lowest first.
 export function unpack(text) {
@@ -51,15 +52,6 @@ export function decode(record) {
 }
 
 // -- words -------------------------------------------------------------------------------------------------------------
-
-export const thousands = (number) => String(number).replace(/\B(?=(\d{3})+(?!\d))/g, ",");
-
-export function duration(ns) {
-  const [unit, size] = UNITS.find(([, size]) => ns < 10000 * size) ?? UNITS.at(-1);
-  if (size === 1) return `${thousands(ns)} ns`;
-  const tenths = Math.floor((ns * 10 + size / 2) / size);
-  return `${thousands(Math.floor(tenths / 10))}.${tenths % 10} ${unit}`;
-}
 
 export function ticks(start, end, most) {
   let step = 1;

@@ -68,16 +68,13 @@ class LockTimeline(Widget):
 
     def summary(self) -> str:
         """What every CPU does at the cursor."""
-        said = [
-            self._said(timeline, label) for timeline, label in zip(self.timelines, self.labels, strict=True)
-        ]
+        said = []
+        for timeline, label in zip(self.timelines, self.labels, strict=True):
+            length = timeline.end - timeline.start
+            ended = f"ended at {duration(length)}."
+            now = ended if self.cursor > length else sentence(timeline, timeline.start + self.cursor)
+            said.append(f"{label}: {now}" if len(self.labels) > 1 else now)
         return f"at {duration(self.cursor)}. {' '.join(said)}"
-
-    def _said(self, timeline: Timeline, label: str) -> str:
-        start = f"{label}: " if len(self.timelines) > 1 else ""
-        if self.cursor > timeline.end - timeline.start:
-            return f"{start}ended at {duration(timeline.end - timeline.start)}."
-        return start + sentence(timeline, timeline.start + self.cursor)
 
     def still(self) -> Picture:
         """Lanes and lock tables at the cursor."""

@@ -8,9 +8,8 @@
 
 Each knob is a parameter of the function, which returns what is to be seen: a widget, a table, anything with
 a repr, or several of these. It starts at the parameters' defaults, and runs again whenever a knob is turned,
-or, with `button=True`, when the button is pressed (for what takes longer than a third of a second). A page
-without a kernel, and a notebook that was only opened, has one line of text instead (pages find the cell by
-its tag, `what-if`).
+which should take no longer than a third of a second. A page without a kernel, and a notebook that was only
+opened, has one line of text instead (pages find the cell by its tag, `what-if`).
 """
 
 from __future__ import annotations
@@ -21,7 +20,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import anywidget
-from ipywidgets import HTML, Button, Dropdown, HBox, Layout, VBox, Widget
+from ipywidgets import HTML, Dropdown, HBox, Layout, VBox, Widget
+
+Choices = Sequence[Any] | Mapping[str, Any]
 
 
 class KeepsKeys(anywidget.AnyWidget):
@@ -51,20 +52,14 @@ class KeepsKeys(anywidget.AnyWidget):
 class WhatIf:
     """Knobs, and below them what `show` makes of their values."""
 
-    def __init__(
-        self, show: Callable[..., Any], knobs: Mapping[str, Sequence[Any] | Mapping[str, Any]], button: bool
-    ) -> None:
+    def __init__(self, show: Callable[..., Any], knobs: Mapping[str, Choices]) -> None:
         self.show = show
         starts = inspect.signature(show).parameters
         self.knobs = {name: _knob(name, choices, starts[name].default) for name, choices in knobs.items()}
         self.below = VBox()
         controls: list[Widget] = [KeepsKeys(), *self.knobs.values()]
-        if button:
-            controls.append(Button(description="Run it again", button_style="primary"))
-            controls[-1].on_click(self.turned)
-        else:
-            for knob in self.knobs.values():
-                knob.observe(self.turned, "value")
+        for knob in self.knobs.values():
+            knob.observe(self.turned, "value")
         row = HBox(controls, layout=Layout(flex_flow="row wrap"))
         row.add_class("vtd-knobs")
         self.box = VBox([row, self.below])
@@ -98,26 +93,27 @@ class WhatIf:
         }
 
 
-def what_if(
-    show: Callable[..., Any], *, button: bool = False, **knobs: Sequence[Any] | Mapping[str, Any]
-) -> WhatIf:
+def what_if(show: Callable[..., Any], **knobs: Choices) -> WhatIf:
     """Knobs for `show`: each a parameter's name and its values, or what the knob says for each value."""
-    return WhatIf(show, knobs, button)
+    return WhatIf(show, knobs)
 
 
-def _knob(name: str, choices: Sequence[Any] | Mapping[str, Any], start: Any) -> Dropdown:
+def _knob(name: str, choices: Choices, start: Any) -> Dropdown:
     """A drop-down list: a native control with a label, which keys and screen readers know."""
     pairs = choices.items() if isinstance(choices, Mapping) else ((_label(each), each) for each in choices)
-    style, layout = {"description_width": "initial"}, Layout(width="auto")
-    words = name.replace("_", " ")
-    return Dropdown(options=list(pairs), value=start, description=words, style=style, layout=layout)
+    return Dropdown(
+        options=list(pairs),
+        value=start,
+        description=name.replace("_", " "),
+        style={"description_width": "initial"},
+        layout=Layout(width="auto"),
+    )
 
 
-def _label(value: Any) -> str:
+def _label(value: bool | int | str) -> str:
     """A value as the knob says it: thousands apart, yes and no."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    names = {False: "no", True: "yes"}
+    return names[value] if isinstance(value, bool) else f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _widget(thing: Any) -> Widget:

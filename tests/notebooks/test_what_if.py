@@ -98,15 +98,6 @@ def test_an_error_of_a_changed_scene_is_told_and_escaped() -> None:
     assert len(told.value) < 120
 
 
-def test_with_a_button_nothing_runs_until_it_is_pressed() -> None:
-    ran: list[int] = []
-    page = what_if(lambda cpus=1: ran.append(cpus), button=True, cpus=[1, 2])
-    page.knobs["cpus"].value = 2
-    assert ran == []
-    page.box.children[0].children[-1].click()
-    assert ran == [2]
-
-
 # -- the answers (TEACHING.md has them in words) ------------------------------
 
 

@@ -17,6 +17,7 @@ from collections.abc import Hashable, Iterable
 from hashlib import blake2b
 
 READ, WRITE, ACQUIRE, RELEASE, SHARED_ACQUIRE, SHARED_RELEASE, WAIT = range(7)
+COUNT = SHARED_RELEASE  # one more or one less: two who count are in no order, who looks is
 Access = tuple[int, int]
 Name = tuple[int, ...]
 SPAN = 1024  # a page needs 513 numbers in a row
@@ -40,8 +41,8 @@ class Locations:
         self.known: dict[Hashable, int] = {}
         self.shared = set(shared)
         self.grew = False
-        # location → (who touched it so far, None if several only looked; has it been changed?)
-        self.users: dict[int, tuple[Name | None, bool]] = {}
+        # location → (who touched it so far, None if several did in one such way; how: see `note`)
+        self.users: dict[int, tuple[Name | None, int]] = {}
 
     def number(self, name: Hashable) -> int:
         """The number of the location called `name`, and the first of `SPAN` if it is several."""
@@ -51,36 +52,28 @@ class Locations:
             number = self.known[name] = (int.from_bytes(digest, "big") >> 2) // SPAN * SPAN
         return number
 
-    def note(self, who: Name, location: int, changes: bool) -> bool:
-        """`who` touches a location; is it shared?"""
+    def note(self, who: Name, location: int, kind: int) -> bool:
+        """`who` touches a location; is it shared? It is once two have, unless both only look, or both count."""
         if location in self.shared:
             return True
-        known = self.users.get(location)
-        if known is None:
-            self.users[location] = (who, changes)
-            return False
-        user, changed = known
-        if user == who:
-            if changes and not changed:
-                self.users[location] = (who, True)
-            return False
-        if changes or changed:
+        how = READ if kind == WAIT else kind if kind in (READ, COUNT) else WRITE
+        user, known = self.users.setdefault(location, (who, how))
+        if known != how:
+            how = WRITE
+        if user != who:
+            if how == WRITE:
+                return self.share(location)
+            who = None  # type: ignore[assignment]
+        self.users[location] = (who, how)
+        return False
+
+    def share(self, location: int) -> bool:
+        """From now on a location is shared."""
+        if location not in self.shared:
             self.shared.add(location)
             self.grew = True
-            return True
-        if user is not None:
-            self.users[location] = (None, False)
-        return False
+        return True
 
     def gate(self, cpu: int, kind: str) -> int:
         """The location that says whether threads of this kind can run on this CPU now."""
         return self.number(("gate", cpu, kind))
-
-    def crowd(self, cpu: int, kind: str) -> None:
-        """A thread of this kind has been seen on a CPU that others have threads on: from now on
-        the gate is kept.
-        """
-        location = self.gate(cpu, kind)
-        if location not in self.shared:
-            self.shared.add(location)
-            self.grew = True

@@ -15,19 +15,21 @@ from typing import Any, TypeVar
 from vtdkit.kernel.checkers.checks import CHECKERS, Checks
 from vtdkit.kernel.checkers.findings import KernelBug, Oops
 from vtdkit.kernel.locks.rcu import Rcu
-from vtdkit.kernel.machine.context import HARD_OFF, HARDIRQ, SOFTIRQ, TASK, Context, Cpu
+from vtdkit.kernel.machine.context import AGENT, HARD_OFF, HARDIRQ, SOFTIRQ, TASK, Context, Cpu
 from vtdkit.kernel.machine.costs import IDEAL
+from vtdkit.kernel.machine.irqflags import IrqFlags
 from vtdkit.kernel.machine.scheduling import Scheduler
 from vtdkit.kernel.machine.steps import Steps
 from vtdkit.kernel.record.sites import Spot
 
 from .locations import ACQUIRE, RELEASE, WRITE, Access, Locations, Name
-from .parts import XChecks, XScheduler, XSteps
+from .parts import XChecks, XIrqFlags, XScheduler, XSteps
 from .points import Point
 from .primitives import EXPLORED
 from .process import Process
 from .rcu import XRcu
 from .touching import Touching
+from .watch import XRandom
 
 T = TypeVar("T")
 PASSES = {HARDIRQ: (HARDIRQ,), SOFTIRQ: (HARDIRQ, SOFTIRQ), TASK: (HARDIRQ, SOFTIRQ, TASK)}
@@ -38,7 +40,7 @@ CHILDREN = 16  # and how many of them find room, at each depth
 class ExploredMachine(Touching):
     """Guards: everything here belongs to the explorer, which runs one thread at a time."""
 
-    _made = {**EXPLORED, Scheduler: XScheduler, Steps: XSteps, Checks: XChecks, Rcu: XRcu}  # noqa: RUF012
+    _made = {**EXPLORED, Scheduler: XScheduler, Steps: XSteps, Checks: XChecks, Rcu: XRcu, IrqFlags: XIrqFlags}  # noqa: RUF012
 
     def __init__(
         self, locations: Locations, cpus: int = 4, checkers: Iterable[str] = CHECKERS, **options: Any
@@ -50,6 +52,7 @@ class ExploredMachine(Touching):
         self.process_of: dict[Context, Process] = {}
         self.running: Process | None = None
         self.made_before = 0
+        self.versions: dict[int, int] = {}  # location → how often it was changed
         self.irq_stack: dict[int, list[Process]] = {}
         self.gates: dict[
             int, dict[str, int]
@@ -59,6 +62,8 @@ class ExploredMachine(Touching):
         ] = {}  # id of a thing → its location; the thing is kept alive in `numbered`
         self.numbered: list[Any] = []
         super().__init__(cpus, costs=IDEAL, checkers=checkers, record=False, **options)
+        self.random = XRandom(self.seed)
+        self.random.machine = self
 
     # -- processes -----------------------------------------------------------
 
@@ -86,7 +91,8 @@ class ExploredMachine(Touching):
         if cpu is not None:
             others = [other for other in self.processes.values() if other.cpu is cpu]
             for seen in {kind, *(other.kind for other in others if other.kind != TASK)} if others else ():
-                self.locations.crowd(cpu.id, seen)
+                # from now on the gate is kept: others have threads on this CPU
+                self.locations.share(self.locations.gate(cpu.id, seen))
             self.gates[cpu.id] = {
                 seen: gate
                 for seen in (HARDIRQ, SOFTIRQ, TASK)
@@ -118,8 +124,16 @@ class ExploredMachine(Touching):
     ) -> Context:
         if not self.steps.exploring:
             return super().spawn(coro, cpu, name, once)
-        place = self.cpus[cpu] if cpu is not None else self.cpus[len(self.processes) % len(self.cpus)]
-        return self.new_process(coro, name or "thread", TASK, place, Point()).context
+        place = None if cpu is None else self.cpus[cpu]
+        process = self.new_process(coro, name or "thread", TASK, place, Point())
+        if cpu is None:  # it may run anywhere, so nobody can keep it off its CPU
+            process.context.cpu_id = sum(process.name) % len(self.cpus)
+        return process.context
+
+    def spawn_device(self, coro: Coroutine[Any, Any, Any], name: str, once: bool = False) -> Context:
+        if not self.steps.exploring:
+            return super().spawn_device(coro, name, once)
+        return self.new_process(coro, name, AGENT, None, Point()).context
 
     def run(self, coro: Coroutine[Any, Any, T], cpu: int | None = 0, name: str | None = None) -> T:
         """Set-up, alone. Threads to be explored are spawned after it, or they would run during it."""
@@ -165,6 +179,7 @@ class ExploredMachine(Touching):
         if not process.started:
             process.started = True
             self.enter_interrupt(process)
+        process.passed, process.unstopped = False, 0
         process.irqs_open = not context.irqstate & HARD_OFF
         process.softirqs_open = not context.irqstate
         self._run_on(process)

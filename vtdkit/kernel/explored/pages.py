@@ -14,13 +14,12 @@ from vtdkit.kernel.memory.pages import NUMA_NO_NODE, Page
 from vtdkit.kernel.record.sites import Spot, here
 
 from .locations import READ, WAIT, WRITE
-from .points import GO_ON, Doing, Point, Steps
+from .points import GO_ON, Doing, Steps
+from .touching import LIFE
+from .watch import Row, XFaults
 
 if TYPE_CHECKING:
     from .machine import ExploredMachine
-
-LIFE = 512  # offset of the location that stands for a page's being allocated
-
 
 class XPage(Page):
     """A page whose words are locations of their own; its life is one more.
@@ -33,8 +32,17 @@ class XPage(Page):
     machine: ExploredMachine
 
     def __init__(self, *args: Any) -> None:
+        self.base = args[0].location("page")
         super().__init__(*args)
-        self.base = self.machine.location("page")
+
+    @property
+    def words(self) -> Any:
+        """The words, each a location."""
+        return Page.words.__get__(self)  # type: ignore[attr-defined]
+
+    @words.setter
+    def words(self, values: list[int]) -> None:
+        Page.words.__set__(self, Row(self.machine, self.base, values))  # type: ignore[attr-defined]
 
     def _point(self, index: int, kind: int, words: str, ready: Callable[[], bool] | None = None) -> Steps:
         """A point before an operation on one word."""
@@ -43,10 +51,8 @@ class XPage(Page):
 
     @coroutine
     def load(self, index: int) -> Generator[Any, None, int]:
-        machine = self.machine
-        if machine.steps.exploring and machine.stops_at_word(self.base, index):
-            accesses = ((self.base + index, READ), (self.base + LIFE, READ))
-            yield Point(accesses, Doing("read {}", self, index))
+        if self.machine.steps.exploring and (point := self.machine.word_point(self, self.base, index)):
+            yield point
         return (yield from super().load(index))
 
     @coroutine
@@ -74,7 +80,8 @@ class XPage(Page):
         found = self.words[index]
         if self.freed is not None:
             self.machine.check.use_after_free(self, index, "write")
-        self.words[index] = change(found)
+        if (word := change(found)) != found:
+            self.words[index] = word
         return found
 
     @coroutine
@@ -96,6 +103,11 @@ class XPageAllocator(PageAllocator):
     machine: ExploredMachine
     page_class = XPage
 
+    def __init__(self, machine: ExploredMachine, frames: int, nodes: int) -> None:
+        super().__init__(machine, frames, nodes)
+        self.faults = XFaults(machine)
+        machine.location_of(self.faults)
+
     @coroutine
     def alloc(
         self,
@@ -107,7 +119,8 @@ class XPageAllocator(PageAllocator):
     ) -> Generator[Any, None, Page | None]:
         place = place or here()
         if self.faults.nth is not None or self.faults.probability:
-            yield from self.machine.stop(((self.machine.location_of("faults"), WRITE),), GO_ON)
+            counted = self.machine.locations.number((self.machine.location_of(self.faults), "count"))
+            yield from self.machine.stop(((counted, WRITE),), GO_ON)
         return (yield from super().alloc(gfp, node=node, name=name, place=place))
 
     def _frame(self, node: int) -> int | None:

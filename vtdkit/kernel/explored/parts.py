@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from vtdkit.kernel.checkers.checks import Checks
 from vtdkit.kernel.machine.context import AGENT, HARDIRQ, SOFTIRQ, Context, Cpu
-from vtdkit.kernel.machine.engine import DONE
+from vtdkit.kernel.machine.irqflags import IrqFlags
 from vtdkit.kernel.machine.scheduling import Scheduler
 from vtdkit.kernel.machine.steps import Steps
+from vtdkit.kernel.machine.timers import IrqLine, Timer
+from vtdkit.kernel.record.sites import Spot, here
 
 from .locations import READ, WRITE, Access
-from .pages import LIFE
 from .points import GO_ON, Doing, Point
+from .touching import LIFE
+from .watch import XCell, XContext, XIrqLine, XTimer
 
 if TYPE_CHECKING:
     from .machine import ExploredMachine
@@ -53,7 +56,7 @@ class XScheduler(Scheduler):
                 function()
 
         def cancel() -> None:
-            machine.touch(spot, WRITE)
+            machine.look(spot, WRITE)
             live[0] = False
 
         machine.new_process(call(), name, AGENT, None, Point(((spot, WRITE),)))
@@ -61,11 +64,49 @@ class XScheduler(Scheduler):
 
     def work(self, ns: int) -> Any:
         """Time spent working conflicts with nothing: it passes."""
-        return DONE if self.machine.steps.exploring else super().work(ns)
+        return self.machine.moment() if self.machine.steps.exploring else super().work(ns)
+
+    def new_context(self, name: str, kind: str) -> Context:
+        context = XContext(len(self.contexts), name, kind, self.machine.check.root_chain(kind))
+        context.machine = self.machine
+        self.contexts.append(context)
+        return context
 
     def skip(self, ns: int) -> bool:
         """Time stands still while exploring; set-up runs on the ordinary clock."""
         return True if self.machine.steps.exploring else super().skip(ns)
+
+
+class XIrqFlags(IrqFlags):
+    """Interrupts, softirqs and preemption that come back on let others in."""
+
+    def line(self, *args: Any, **options: Any) -> IrqLine:
+        line: IrqLine = self._known(super().line(*args, **options), XIrqLine)
+        return line
+
+    def timer(self, *args: Any, **options: Any) -> Timer:
+        timer: Timer = self._known(super().timer(*args, **options), XTimer)
+        return timer
+
+    def _known(self, made: Any, cls: type) -> Any:
+        made.__class__ = cls
+        self.machine.location_of(made)
+        return made
+
+    @coroutine
+    def local_irq_restore(self, flags: int, where: Spot | None = None) -> Any:
+        yield from super().local_irq_restore(flags, where or here())
+        yield from self.machine.moment()
+
+    @coroutine
+    def local_bh_enable(self, where: Spot | None = None) -> Any:
+        yield from super().local_bh_enable(where or here())
+        yield from self.machine.moment()
+
+    @coroutine
+    def preempt_enable(self) -> Any:
+        yield from super().preempt_enable()
+        yield from self.machine.moment()
 
 
 class XSteps(Steps):
@@ -86,7 +127,10 @@ class XSteps(Steps):
             machine.touch(machine.field(obj, "life"), READ)
 
     def hardware(self, thing: Any) -> None:
-        self.machine.touch(self.machine.location_of(thing), WRITE)
+        machine = self.machine
+        machine.touch(machine.location_of(thing), WRITE)
+        if machine.running is not None:
+            machine.running.passed = False  # what hardware does now is part of the step that set it off
 
     def memory(self, address: int) -> None:
         page: Any = self.machine.pages.page(address)
@@ -119,7 +163,11 @@ class XChecks(Checks):
 
     def new_object(self, obj: Any) -> Any:
         super().new_object(obj)
-        return self.machine.fresh_name(type(obj).__name__)
+        machine = self.machine
+        obj.serial = machine.fresh_name(type(obj).__name__)
+        for name, cell in obj.cells.items():
+            obj.cells[name] = XCell(machine, machine.field(obj, name), cell.value)
+        return obj.serial
 
     def irqs_switched(self, context: Context, on: bool, place: Any) -> None:
         super().irqs_switched(context, on, place)

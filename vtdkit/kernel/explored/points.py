@@ -51,6 +51,7 @@ class Point(NamedTuple):
     accesses: tuple[Access, ...] = ()
     doing: Doing = BEGIN
     ready: Callable[[], bool] | None = None
+    spins: bool = False  # it only looks again at what nobody has changed
 
     @property
     def awaited(self) -> Any:
@@ -58,4 +59,4 @@ class Point(NamedTuple):
         a word; None if it never has to."""
         if self.ready is None:
             return None
-        return self.doing.target if isinstance(self.doing.thing, Page) else self.doing.thing
+        return self.doing.target if isinstance(self.doing.thing, Page | KObject) else self.doing.thing

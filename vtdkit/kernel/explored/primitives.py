@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING, Any
 from vtdkit.kernel.locks.mutex import Mutex
 from vtdkit.kernel.locks.rwlock import RwLock, RwSemaphore
 from vtdkit.kernel.locks.spinlock import SpinLock, TestAndSetLock, TicketLock
-from vtdkit.kernel.locks.sync import Atomic, Completion, WaitQueue
+from vtdkit.kernel.locks.sync import Atomic, Completion, PerCpuCounter, WaitQueue
 from vtdkit.kernel.memory.allocator import PageAllocator
 from vtdkit.kernel.record.sites import Spot, here
 
 from .locations import ACQUIRE, READ, RELEASE, SHARED_ACQUIRE, SHARED_RELEASE, WAIT, WRITE
 from .pages import XPageAllocator
 from .points import Doing, Steps
+from .watch import XPerCpuCounter, watched
 
 if TYPE_CHECKING:
     from .machine import ExploredMachine
@@ -90,6 +91,7 @@ class _SpinPoints(_Owned):
             return
         yield from self.point(RELEASE, "let go of {}")
         yield from super().__aexit__(place=place)  # type: ignore[misc]
+        yield from self.machine.moment()  # preemption is on again
 
     release = drop
 
@@ -170,25 +172,14 @@ class XRwSemaphore(_SharedPoints, RwSemaphore):
 
 
 class XAtomic(_Located, Atomic):
-    """An atomic. A plain look at its `value` is seen as well: it belongs to the step it is made in."""
+    """An atomic."""
 
     machine: ExploredMachine
-
-    @property
-    def value(self) -> int:
-        """The number."""
-        self.machine.touch(self.machine.location_of(self), READ)
-        return self._value
-
-    @value.setter
-    def value(self, value: int) -> None:
-        self.machine.touch(self.machine.location_of(self), WRITE)
-        self._value = value
 
     @coroutine
     def load(self) -> Generator[Any, None, int]:
         yield from self.point(READ, "read {}")
-        return self._value
+        return self.value
 
     @coroutine
     def store(self, value: int) -> Steps:
@@ -196,7 +187,7 @@ class XAtomic(_Located, Atomic):
             yield from super().store(value)
             return
         yield from self.point(WRITE, "write {}")
-        self._value = value
+        self.value = value
 
     @coroutine
     def modify(self, change: Callable[[int], int]) -> Generator[Any, None, tuple[int, int]]:
@@ -204,18 +195,20 @@ class XAtomic(_Located, Atomic):
         if not machine.steps.exploring:
             return (yield from super().modify(change))
         doing = Doing("change {}", self)
-        kind = lambda: READ if change(self._value) == self._value else WRITE  # noqa: E731
+        kind = lambda: READ if change(self.value) == self.value else WRITE  # noqa: E731
         yield from machine.stop_then(machine.location_of(self), doing, kind)
-        before, self._value = self._value, change(self._value)
+        before = self.value
+        if (after := change(before)) != before:
+            self.value = after
         machine.check.order.full_barrier(machine.sched.current, self)
-        return before, self._value
+        return before, after
 
     @coroutine
     def relax_while(self, seen: int) -> Steps:
         if not self.machine.steps.exploring:
             yield from super().relax_while(seen)
             return
-        yield from self.point(WAIT, "watch {} until it changes", lambda: self._value != seen)
+        yield from self.point(WAIT, "watch {} until it changes", lambda: self.value != seen)
 
 
 class XCompletion(_Located, Completion):
@@ -292,4 +285,12 @@ EXPLORED: dict[type, type] = {
     Completion: XCompletion,
     WaitQueue: XWaitQueue,
     PageAllocator: XPageAllocator,
+    PerCpuCounter: XPerCpuCounter,
 }
+for lock in (XSpinLock, XTicketLock, XTestAndSetLock, XMutex, XRwLock, XRwSemaphore):
+    watched(lock, "owner", "last_cpu queue", "await {}.trylock()")
+watched(XMutex, "", "handoff spinners", "await {}.trylock()")
+watched(XAtomic, "value", "copies watchers", "await {}.load()")
+watched(XCompletion, "count all", "queue", "await {}.wait()")
+watched(XWaitQueue, "", "queue", "await {}.wait_event(condition)")
+

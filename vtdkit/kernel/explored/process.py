@@ -19,6 +19,7 @@ class Process:
     """
 
     __slots__ = (
+        "again",
         "children",
         "context",
         "coro",
@@ -27,11 +28,14 @@ class Process:
         "holds",
         "irqs_open",
         "kind",
+        "looked",
         "name",
         "pages",
+        "passed",
         "point",
         "softirqs_open",
         "started",
+        "unstopped",
     )
 
     def __init__(
@@ -49,6 +53,10 @@ class Process:
         self.pages = 0
         self.irqs_open = self.softirqs_open = True
         self.holds: tuple[str, ...] = ()
+        self.passed = False  # could others have come in since its last point, though it did not stop?
+        self.looked: dict[int, int] = {}  # what it has looked at since it last did more, see `Touching.spins`
+        self.unstopped = 0  # what it has done since its last point
+        self.again = 0  # how often in a row that was as before
 
     @property
     def doing(self) -> Doing:

@@ -21,8 +21,10 @@ from .machine import ExploredMachine
 from .points import Point
 from .process import Process
 from .stuck import report_deadlock, wait_cycle
+from .watch import NotAStep
 
 Observer = Callable[[], Hashable]
+MOST = 100_000  # steps of one execution
 
 
 class MachineSystem:
@@ -38,13 +40,16 @@ class MachineSystem:
         *,
         shared: Iterable[int] = (),
         grow: bool = False,
+        tries: bool = True,
         **options: Any,
     ) -> None:
         self.scenario = scenario
         self.options = options
         self.grow = grow
+        self.tries = tries
         self.locations = Locations(shared)
         self.machine: ExploredMachine = None  # type: ignore[assignment]  # built by start()
+        self.spinning = dict[Hashable, bool]()  # thread and what it looks at → would it give up?
 
     def born(self, name: Any) -> int:
         """After how many steps of this execution a process came to be."""
@@ -56,14 +61,14 @@ class MachineSystem:
         self.machine = ExploredMachine(self.locations, **self.options)
         self.observer = self.scenario(self.machine)
         self.machine.begin()
-        self.steps, self.births = 0, dict[Any, int]()
+        self.taken, self.births = list[Name](), dict[Any, int]()
         self._name_new()
         self._check()
 
     def _name_new(self) -> None:
         """Note when the processes came to be that were not there before this step."""
         for name in self.machine.processes.keys() - self.births.keys():
-            self.births[name] = self.steps
+            self.births[name] = len(self.taken)
 
     def close(self) -> None:
         """Put away what the last execution left half done."""
@@ -105,12 +110,40 @@ class MachineSystem:
         that others touch too.
         """
         machine = self.machine
-        machine.step(machine.processes[name])
-        self.steps += 1
+        process = machine.processes[name]
+        machine.step(process)
+        self.taken.append(name)
+        if len(self.taken) > MOST:
+            raise NotAStep(f"an execution of more than {MOST} steps: is there an endless loop? `depth=` bounds them")
+        if process.point is not None and process.point.spins and self.tries:
+            self._try(name, process.point)
         if len(machine.processes) != len(self.births):
             self._name_new()
         self._check()
         return machine.touched
+
+    def _try(self, name: Name, point: Point) -> None:
+        """A thread looks at the same again and again. On a machine of its own, does it give up at last, with
+        nobody else moving? Then all its tries have to be explored.
+        """
+        key = name, frozenset(point.accesses)
+        if key not in self.spinning:
+            patient = self.locations.number(("patient", name))
+            alone = MachineSystem(
+                self.scenario, shared=self.locations.shared | {patient}, grow=True, tries=False, **self.options
+            )
+            alone.start()
+            for each in self.taken:
+                alone.step(each)
+            process = alone.machine.processes[name]
+            while process.point is not None and not process.point.spins and name in alone.enabled():
+                alone.step(name)
+                if not process.looked:
+                    break
+            self.spinning[key] = process.point is None or not process.point.spins
+            alone.close()
+        if self.spinning[key]:
+            self.locations.share(self.locations.number(("patient", name)))
 
     def blocked(self) -> Mapping[Any, Sequence[Access]]:
         """The processes that have not ended and cannot go on, with what they would do."""
@@ -171,7 +204,7 @@ class NamedSystem(MachineSystem):
             while word in self.named:
                 number += 1
                 word = f"{before}#{number}"
-            self.words[name], self.named[word], self.births[word] = word, name, self.steps
+            self.words[name], self.named[word], self.births[word] = word, name, len(self.taken)
 
     def enabled(self) -> Sequence[Any]:
         return [self.words[name] for name in super().enabled()]

@@ -6,16 +6,24 @@ fields of shared objects and what hardware reads and writes are noted as they ha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from types import coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 from vtdkit.kernel.machine.context import Context
 from vtdkit.kernel.machine.machine import Machine
 
 from .locations import READ, WAIT, Access, Locations
-from .pages import LIFE
-from .points import Doing, Point
+from .points import GO_ON, Doing, Point
+from .process import Process
+from .watch import NotAStep
+
+LIFE = 512  # offset of the location that stands for a page's being allocated
+T = TypeVar("T")
+LOOKS = (READ, WAIT)
+TRIES = 3  # how often a thread may look again at what nobody has changed before it is taken to spin,
+MANY = 1000  # and this often if it was seen to give up in the end
+ENDLESS = 100_000  # what a thread may do without one step that others can see
 
 
 class Touching(Machine):
@@ -29,6 +37,7 @@ class Touching(Machine):
     numbered: list[Any]
     running: Any
     process_of: dict[Context, Any]
+    versions: dict[int, int]
 
     # -- names ---------------------------------------------------------------
     def fresh_name(self, what: str) -> Hashable:
@@ -73,8 +82,43 @@ class Touching(Machine):
     def touch(self, location: int, kind: int) -> None:
         """The running process's present step touches this."""
         process = self.running
-        if process is not None and self.locations.note(process.name, location, kind not in (READ, WAIT)):
+        if process is None:
+            return
+        if kind not in LOOKS:
+            self.versions[location] = self.versions.get(location, 0) + 1
+            process.looked.clear()
+        if self.locations.note(process.name, location, kind):
             self.touched.append((location, kind))
+
+    def once(self, location: int, kind: int) -> None:
+        """The same, unless the step has said so already."""
+        if self.running is not None:
+            for place, how in self.touched:
+                if place == location and (kind == READ or how not in LOOKS):
+                    return
+            self.touch(location, kind)
+
+    def look(self, location: int, kind: int) -> None:
+        """The same for what is done without stopping: where others could have come in since the thread's last
+        point, it has to stop for it from now on.
+        """
+        before = len(self.touched)
+        self.once(location, kind)
+        process = self.running
+        if process is not None and process.passed and len(self.touched) > before:
+            self.locations.share(self.locations.number(("moment", process.name)))
+
+    @coroutine
+    def moment(self) -> Any:
+        """Others can come in here: time passes, or an interrupt that was kept off. A step of its own only if
+        the thread does something without stopping after such a moment.
+        """
+        process = self.running
+        if process is not None:
+            process.passed = True
+            self.passes_by(process)
+            if self.locations.number(("moment", process.name)) in self.locations.shared:
+                yield Point((), GO_ON)
 
     @coroutine
     def stop(
@@ -85,30 +129,88 @@ class Touching(Machine):
             return
         process, locations = self.running, self.locations
         assert process is not None
-        shared = False
+        shared = changes = False
         for location, kind in accesses:
-            shared |= locations.note(process.name, location, kind not in (READ, WAIT))
-        if shared or (ready is not None and not ready()):
+            shared |= locations.note(process.name, location, kind)
+            changes |= kind not in LOOKS
+        if changes or ready is not None:
+            process.looked.clear()
+        elif self.spins(process, accesses):
+            yield self.until_changed(process, doing)
+            return
+        if shared or (ready is not None and not self.unseen(ready)):
             yield Point(accesses, doing, ready)
+        else:
+            self.passes_by(process)
 
     @coroutine
     def stop_then(self, location: int, doing: Doing, kind: Callable[[], int], *others: Access) -> Any:
         """The same for an operation of which only its outcome tells whether it changes the location."""
         if not self.steps.exploring:
             return
-        shared = self.locations.shared
-        if location in shared or any(other in shared for other, _ in others):
+        process, shared = self.running, self.locations.shared
+        assert process is not None
+        if self.spins(process, ((location, READ), *others)):
+            yield self.until_changed(process, doing)
+        elif location in shared or any(other in shared for other, _ in others):
             yield Point(others, doing)
         else:
+            self.passes_by(process)
             for other, other_kind in others:
                 self.touch(other, other_kind)
-        self.touch(location, kind())
+        self.touch(location, self.unseen(kind))
 
-    def stops_at_word(self, base: int, index: int) -> bool:
-        """Does reading this word of a page need a point? (See `XPage`.)"""
-        process, locations = self.running, self.locations
-        assert process is not None
-        if locations.note(process.name, base + index, False):
-            return True
-        life = base + LIFE
-        return locations.note(process.name, life, False) and (life, READ) not in self.touched
+    def unseen(self, function: Callable[[], T]) -> T:
+        """What a function says that is no part of the step."""
+        process, self.running = self.running, None
+        try:
+            return function()
+        finally:
+            self.running = process
+
+    def passes_by(self, process: Process) -> None:
+        """It does something and need not stop for it: not for ever."""
+        process.unstopped += 1
+        if process.unstopped > ENDLESS:
+            raise NotAStep(
+                f"{process.context.name} has done {ENDLESS} things in a row that concern no other thread: is it an "
+                "endless loop? Wait for what others do with wait_event, a completion, or relax_while"
+            )
+
+    # -- who only looks, over and over ---------------------------------------
+
+    def spins(self, process: Process, accesses: Iterable[Access]) -> bool:
+        """Is this but one more look at what has not changed since the last one, as all before it?"""
+        looked, versions = process.looked, self.versions
+        again = True
+        for location, _ in accesses:
+            version = versions.get(location, 0)
+            again &= looked.get(location) == version
+            looked[location] = version
+        process.again = process.again + 1 if again else 0
+        tries = MANY if self.locations.number(("patient", process.name)) in self.locations.shared else TRIES
+        return process.again >= tries * len(looked)
+
+    def until_changed(self, process: Process, doing: Doing) -> Point:
+        """The point of a thread that spins: it goes on when somebody has changed what it looks at."""
+        looked, versions = dict(process.looked), self.versions
+        process.looked.clear()
+        accesses = tuple((location, WAIT) for location in looked)
+        patient = self.locations.number(("patient", process.name))
+
+        def ready() -> bool:
+            changed = any(versions.get(each, 0) != seen for each, seen in looked.items())
+            return changed or patient in self.locations.shared
+
+        return Point(accesses, doing, ready, spins=True)
+
+    def word_point(self, page: Any, base: int, index: int) -> Point | None:
+        """The point before reading a word of a page, if it needs one (see `XPage`)."""
+        process, note = self.running, self.locations.note
+        word, life = base + index, base + LIFE
+        accesses = ((word, READ), (life, READ))
+        if self.spins(process, accesses):
+            return self.until_changed(process, Doing("read {}", page, index))
+        if note(process.name, word, READ) or (note(process.name, life, READ) and accesses[1] not in self.touched):
+            return Point(accesses, Doing("read {}", page, index))
+        return None

@@ -1,15 +1,17 @@
-"""An explorer that cannot be wrong in an interesting way: every order, equivalent ones dropped by sleep sets,
-all of it by hand.
+"""An explorer that cannot be wrong in an interesting way: every order, all of it by hand.
 
-Sleep sets alone run each class of executions once, and give up (`blocked`) on many runs that would only
-repeat one. Nothing is shared with the explorer under test but the system.
+`explore` drops equivalent orders by sleep sets: they run each class of executions once, and give up on many
+runs that would only repeat one. `every_order` drops nothing, and believes nothing of what a step says it
+touched: every operation of every primitive is a step of its own, and each order of them is run. Nothing is
+shared with the explorer under test but the system.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
+from random import Random
 from typing import Any
 
 from vtdkit.kernel.checkers.findings import Finding
@@ -18,6 +20,7 @@ from vtdkit.kernel.machine.machine import Machine
 
 LOOKS, SHARES = {0, 6}, {4, 5}
 Touched = tuple[tuple[int, int], ...]
+Scenario = Callable[[Machine], Any]
 
 
 def conflict(a: Touched, b: Touched) -> bool:
@@ -29,15 +32,16 @@ def conflict(a: Touched, b: Touched) -> bool:
 
 @dataclass
 class Result:
-    """What came of it."""
+    """What came of it. `ended`: there was nothing more to run."""
 
     executions: int = 0
     deadlocks: int = 0
     outcomes: Counter[Hashable] = field(default_factory=Counter)
     findings: set[tuple[str, str]] = field(default_factory=set)
+    ended: bool = True
 
 
-def explore(scenario: Callable[[Machine], Any], shared: frozenset[int]) -> Result:
+def explore(scenario: Scenario, shared: frozenset[int], limit: int | None = None) -> Result:
     """Every class of executions of a scenario. `shared` must be all shared locations; raises `Grew`
     if it is not.
     """
@@ -45,6 +49,9 @@ def explore(scenario: Callable[[Machine], Any], shared: frozenset[int]) -> Resul
     todo: list[tuple[tuple[Any, ...], dict[Any, Touched]]] = [((), {})]
     while todo:
         prefix, sleep = todo.pop()
+        if limit is not None and result.executions + result.deadlocks >= limit:
+            result.ended = False
+            break
         system.start()
         for process in prefix:
             system.step(process)
@@ -59,6 +66,91 @@ def explore(scenario: Callable[[Machine], Any], shared: frozenset[int]) -> Resul
             path.append(awake[0])
             sleep = {process: theirs for process, theirs in sleep.items() if not conflict(theirs, touched)}
         else:
+            _count(system, result)
+    return result
+
+
+class _Everything(set[int]):
+    """Every location is shared, whoever touches it; but which threads need a stop for a moment, and which give
+    up spinning, is found out as ever."""
+
+    def __contains__(self, location: object) -> bool:
+        return location not in self.asked or super().__contains__(location)
+
+    def __init__(self, asked: set[int], known: set[int] = set()) -> None:  # noqa: B006
+        super().__init__(known)
+        self.asked = asked
+
+    def __or__(self, other: set[int]) -> _Everything:  # type: ignore[override]
+        return _Everything(self.asked, {*self, *other})
+
+
+def _every_step(scenario: Scenario) -> MachineSystem:
+    """The system in which each operation is a step."""
+    system = MachineSystem(scenario, grow=True)
+    locations = system.locations
+    patient = set[int]()
+    number = locations.number
+
+    def noted(name: Hashable) -> int:
+        made = number(name)
+        if isinstance(name, tuple) and name[0] == "patient":
+            patient.add(made)
+        return made
+
+    locations.number = noted  # type: ignore[method-assign]
+    locations.shared = _Everything(patient)
+    return system
+
+
+def every_order(scenario: Scenario, limit: int) -> Result:
+    """Each order of all operations, up to `limit` of them."""
+    system, result = _every_step(scenario), Result()
+    for path in _orders(system, result):
+        if result.executions + result.deadlocks >= limit:
+            result.ended = not any(path)
+            break
+    return result
+
+
+def _orders(system: MachineSystem, result: Result) -> Iterator[list[int]]:
+    """Run all of them; after each, how many choices are left at each step."""
+    chosen: list[int] = []
+    known = 0
+    while True:
+        left: list[int] = []
+        system.start()
+        while enabled := system.enabled():
+            index = len(left)
+            if index == len(chosen):
+                chosen.append(0)
+            left.append(len(enabled) - 1 - chosen[index])
+            system.step(enabled[chosen[index]])
+        if len(system.locations.shared) != known:  # somebody who spins was found to give up: begin anew
+            known, chosen = len(system.locations.shared), []
+            result.outcomes.clear()
+            result.findings.clear()
+            result.executions = result.deadlocks = 0
+            continue
+        _count(system, result)
+        yield left
+        while left and not left[-1]:
+            left.pop()
+        if not left:
+            return
+        chosen = [*chosen[: len(left) - 1], chosen[len(left) - 1] + 1]
+
+
+def random_orders(scenario: Scenario, runs: int, seed: int) -> Result:
+    """So many random orders of all operations; some threads are quicker than others."""
+    system, result, random = _every_step(scenario), Result(ended=False), Random(seed)
+    for _ in range(runs):
+        system.start()
+        known, pace = len(system.locations.shared), dict[Any, float]()
+        while enabled := system.enabled():
+            weights = [pace.setdefault(process, random.choice((0.1, 1, 10))) for process in enabled]
+            system.step(random.choices(enabled, weights)[0])
+        if len(system.locations.shared) == known:
             _count(system, result)
     return result
 

@@ -20,6 +20,7 @@ READ, WRITE, ACQUIRE, RELEASE, SHARED_ACQUIRE, SHARED_RELEASE, WAIT = range(7)
 COUNT = SHARED_RELEASE  # one more or one less: two who count are in no order, who looks is
 Access = tuple[int, int]
 Name = tuple[int, ...]
+LIFE = 512  # offset of the location that stands for a page's being allocated
 SPAN = 1024  # a page needs 513 numbers in a row
 
 

@@ -179,9 +179,10 @@ class ExploredMachine(Touching):
         if not process.started:
             process.started = True
             self.enter_interrupt(process)
-        process.passed, process.unstopped = False, 0
+        process.passed = process.unstopped = 0
         process.irqs_open = not context.irqstate & HARD_OFF
         process.softirqs_open = not context.irqstate
+        process.tasks_open = not (context.irqstate or context.preempt)
         self._run_on(process)
         self._pass_gates(process)
         self.sched.current, self.running = self.sched.boot, None

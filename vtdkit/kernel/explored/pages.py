@@ -13,9 +13,8 @@ from vtdkit.kernel.memory.gfp import GFP, GFP_KERNEL
 from vtdkit.kernel.memory.pages import NUMA_NO_NODE, Page
 from vtdkit.kernel.record.sites import Spot, here
 
-from .locations import READ, WAIT, WRITE
+from .locations import LIFE, READ, WAIT, WRITE
 from .points import GO_ON, Doing, Steps
-from .touching import LIFE
 from .watch import Row, XFaults
 
 if TYPE_CHECKING:

@@ -16,9 +16,8 @@ from vtdkit.kernel.machine.steps import Steps
 from vtdkit.kernel.machine.timers import IrqLine, Timer
 from vtdkit.kernel.record.sites import Spot, here
 
-from .locations import READ, WRITE, Access
+from .locations import LIFE, READ, WRITE, Access
 from .points import GO_ON, Doing, Point
-from .touching import LIFE
 from .watch import XCell, XContext, XIrqLine, XTimer
 
 if TYPE_CHECKING:
@@ -116,9 +115,15 @@ class XSteps(Steps):
 
     @coroutine
     def field(self, obj: Any, field: str, write: bool, words: str = "") -> Any:
-        location = self.machine.field(obj, field or "life")
+        machine = self.machine
+        if not self.exploring:
+            return
         doing = Doing(words or ("write {}" if write else "read {}"), obj, field or None)
-        yield from self.machine.stop(((location, WRITE if write else READ),), doing)
+        accesses: tuple[Access, ...] = ((machine.field(obj, field or "life"), WRITE if write else READ),)
+        life = machine.field(obj, "life"), READ
+        if field and life not in machine.touched:
+            accesses += (life,)
+        yield from machine.stop(accesses, doing)
 
     def accessed(self, obj: Any, field: str, write: bool) -> None:
         machine = self.machine
@@ -130,7 +135,7 @@ class XSteps(Steps):
         machine = self.machine
         machine.touch(machine.location_of(thing), WRITE)
         if machine.running is not None:
-            machine.running.passed = False  # what hardware does now is part of the step that set it off
+            machine.running.passed = 0  # what hardware does now is part of the step that set it off
 
     def memory(self, address: int) -> None:
         page: Any = self.machine.pages.page(address)

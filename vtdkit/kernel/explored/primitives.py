@@ -157,6 +157,7 @@ class _SharedPoints(_Located):
         kind, side = (RELEASE, "to write") if writer else (SHARED_RELEASE, "to read")
         yield from self.point(kind, "let go of {}", None, side)
         yield from super().release(writer)  # type: ignore[misc]
+        yield from self.machine.moment()
 
 
 class XRwLock(_SharedPoints, RwLock):
@@ -288,9 +289,8 @@ EXPLORED: dict[type, type] = {
     PerCpuCounter: XPerCpuCounter,
 }
 for lock in (XSpinLock, XTicketLock, XTestAndSetLock, XMutex, XRwLock, XRwSemaphore):
-    watched(lock, "owner", "last_cpu queue", "await {}.trylock()")
-watched(XMutex, "", "handoff spinners", "await {}.trylock()")
-watched(XAtomic, "value", "copies watchers", "await {}.load()")
-watched(XCompletion, "count all", "queue", "await {}.wait()")
-watched(XWaitQueue, "", "queue", "await {}.wait_event(condition)")
-
+    watched(lock, "await {}.acquire()", "owner", "last_cpu queue")
+watched(XMutex, "await {}.acquire()", "", "handoff spinners")
+watched(XAtomic, "await {}.store(value)", "value", "copies watchers")
+watched(XCompletion, "await {}.complete()", "count all", "queue")
+watched(XWaitQueue, "await {}.wait_event(condition)", "", "queue")

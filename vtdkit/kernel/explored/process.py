@@ -13,8 +13,8 @@ from .points import ENDED, Doing, Point
 class Process:
     """One explored thread of control: its context, its name, and the point it stands at.
 
-    `irqs_open`, `softirqs_open`: could an interrupt, a softirq have come in since its last visible
-    operation? What it did since then concerns nobody else, so one that could have come in then may as
+    `irqs_open`, `softirqs_open`, `tasks_open`: could an interrupt, a softirq, another thread have come in since
+    its last visible operation? What it did since then concerns nobody else, so one that could have come in then may as
     well come in now.
     """
 
@@ -35,6 +35,7 @@ class Process:
         "point",
         "softirqs_open",
         "started",
+        "tasks_open",
         "unstopped",
     )
 
@@ -51,9 +52,9 @@ class Process:
         self.done = False
         self.children = 0
         self.pages = 0
-        self.irqs_open = self.softirqs_open = True
+        self.irqs_open = self.softirqs_open = self.tasks_open = True
         self.holds: tuple[str, ...] = ()
-        self.passed = False  # could others have come in since its last point, though it did not stop?
+        self.passed = 0  # if others could have come in since its last point: what it had touched by then, or 1
         self.looked: dict[int, int] = {}  # what it has looked at since it last did more, see `Touching.spins`
         self.unstopped = 0  # what it has done since its last point
         self.again = 0  # how often in a row that was as before
@@ -74,7 +75,7 @@ class Process:
             return (*shut, SOFTIRQ)
         if not self.softirqs_open:
             shut = (*shut, SOFTIRQ)
-        return (*shut, TASK) if self.context.preempt or self.context.irqstate else shut
+        return shut if self.tasks_open else (*shut, TASK)
 
     def __repr__(self) -> str:
         return f"<{self.context.name}, {'.'.join(map(str, self.name))}>"

@@ -62,6 +62,7 @@ class MachineSystem:
         self.observer = self.scenario(self.machine)
         self.machine.begin()
         self.taken, self.births = list[Name](), dict[Any, int]()
+        self.known = len(self.locations.shared)
         self._name_new()
         self._check()
 
@@ -115,11 +116,12 @@ class MachineSystem:
         self.taken.append(name)
         if len(self.taken) > MOST:
             raise NotAStep(f"an execution of more than {MOST} steps: is there an endless loop? `depth=` bounds them")
-        if process.point is not None and process.point.spins and self.tries:
-            self._try(name, process.point)
         if len(machine.processes) != len(self.births):
             self._name_new()
         self._check()
+        if process.point is not None and process.point.spins and self.tries:
+            self._try(name, process.point)
+            self._check()
         return machine.touched
 
     def _try(self, name: Name, point: Point) -> None:
@@ -127,11 +129,12 @@ class MachineSystem:
         nobody else moving? Then all its tries have to be explored.
         """
         key = name, frozenset(point.accesses)
+        if len(self.locations.shared) != self.known:
+            return  # what was run so far had other points: it cannot be run again
         if key not in self.spinning:
             patient = self.locations.number(("patient", name))
-            alone = MachineSystem(
-                self.scenario, shared=self.locations.shared | {patient}, grow=True, tries=False, **self.options
-            )
+            alone = MachineSystem(self.scenario, grow=True, tries=False, **self.options)
+            alone.locations.shared = self.locations.shared | {patient}
             alone.start()
             for each in self.taken:
                 alone.step(each)

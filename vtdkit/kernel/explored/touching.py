@@ -13,12 +13,11 @@ from typing import Any, TypeVar
 from vtdkit.kernel.machine.context import Context
 from vtdkit.kernel.machine.machine import Machine
 
-from .locations import READ, WAIT, Access, Locations
+from .locations import LIFE, READ, WAIT, Access, Locations
 from .points import GO_ON, Doing, Point
 from .process import Process
 from .watch import NotAStep
 
-LIFE = 512  # offset of the location that stands for a page's being allocated
 T = TypeVar("T")
 LOOKS = (READ, WAIT)
 TRIES = 3  # how often a thread may look again at what nobody has changed before it is taken to spin,
@@ -90,23 +89,23 @@ class Touching(Machine):
         if self.locations.note(process.name, location, kind):
             self.touched.append((location, kind))
 
-    def once(self, location: int, kind: int) -> None:
-        """The same, unless the step has said so already."""
-        if self.running is not None:
-            for place, how in self.touched:
-                if place == location and (kind == READ or how not in LOOKS):
-                    return
-            self.touch(location, kind)
+    def once(self, location: int, kind: int) -> bool:
+        """The same, unless the step has said so since others could have come in. Did it have to be said?"""
+        process = self.running
+        if process is None:
+            return False
+        for place, how in self.touched[process.passed :]:
+            if place == location and (kind == READ or how not in LOOKS):
+                return False
+        self.touch(location, kind)
+        return location in self.locations.shared
 
     def look(self, location: int, kind: int) -> None:
         """The same for what is done without stopping: where others could have come in since the thread's last
         point, it has to stop for it from now on.
         """
-        before = len(self.touched)
-        self.once(location, kind)
-        process = self.running
-        if process is not None and process.passed and len(self.touched) > before:
-            self.locations.share(self.locations.number(("moment", process.name)))
+        if self.once(location, kind) and self.running.passed:
+            self.locations.share(self.locations.number(("moment", self.running.name)))
 
     @coroutine
     def moment(self) -> Any:
@@ -115,9 +114,8 @@ class Touching(Machine):
         """
         process = self.running
         if process is not None:
-            process.passed = True
-            self.passes_by(process)
-            if self.locations.number(("moment", process.name)) in self.locations.shared:
+            process.tasks_open |= not (process.context.preempt or process.context.irqstate)
+            if self.must_stop(process):
                 yield Point((), GO_ON)
 
     @coroutine
@@ -138,10 +136,8 @@ class Touching(Machine):
         elif self.spins(process, accesses):
             yield self.until_changed(process, doing)
             return
-        if shared or (ready is not None and not self.unseen(ready)):
+        if shared or (ready is not None and not self.unseen(ready)) or self.must_stop(process):
             yield Point(accesses, doing, ready)
-        else:
-            self.passes_by(process)
 
     @coroutine
     def stop_then(self, location: int, doing: Doing, kind: Callable[[], int], *others: Access) -> Any:
@@ -152,10 +148,9 @@ class Touching(Machine):
         assert process is not None
         if self.spins(process, ((location, READ), *others)):
             yield self.until_changed(process, doing)
-        elif location in shared or any(other in shared for other, _ in others):
+        elif location in shared or any(other in shared for other, _ in others) or self.must_stop(process):
             yield Point(others, doing)
         else:
-            self.passes_by(process)
             for other, other_kind in others:
                 self.touch(other, other_kind)
         self.touch(location, self.unseen(kind))
@@ -168,14 +163,18 @@ class Touching(Machine):
         finally:
             self.running = process
 
-    def passes_by(self, process: Process) -> None:
-        """It does something and need not stop for it: not for ever."""
+    def must_stop(self, process: Process) -> bool:
+        """It does something that concerns nobody. Others could come in here: does it have to stop, since it goes
+        on to do things without stopping? NotAStep if it does nothing else for ever.
+        """
+        process.passed = len(self.touched) or 1
         process.unstopped += 1
         if process.unstopped > ENDLESS:
             raise NotAStep(
                 f"{process.context.name} has done {ENDLESS} things in a row that concern no other thread: is it an "
                 "endless loop? Wait for what others do with wait_event, a completion, or relax_while"
             )
+        return self.locations.number(("moment", process.name)) in self.locations.shared
 
     # -- who only looks, over and over ---------------------------------------
 
@@ -188,6 +187,8 @@ class Touching(Machine):
             again &= looked.get(location) == version
             looked[location] = version
         process.again = process.again + 1 if again else 0
+        if not again:
+            return False
         tries = MANY if self.locations.number(("patient", process.name)) in self.locations.shared else TRIES
         return process.again >= tries * len(looked)
 
@@ -211,6 +212,5 @@ class Touching(Machine):
         accesses = ((word, READ), (life, READ))
         if self.spins(process, accesses):
             return self.until_changed(process, Doing("read {}", page, index))
-        if note(process.name, word, READ) or (note(process.name, life, READ) and accesses[1] not in self.touched):
-            return Point(accesses, Doing("read {}", page, index))
-        return None
+        stops = note(process.name, word, READ) or (note(process.name, life, READ) and accesses[1] not in self.touched)
+        return Point(accesses, Doing("read {}", page, index)) if stops or self.must_stop(process) else None

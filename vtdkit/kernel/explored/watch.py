@@ -26,7 +26,7 @@ from vtdkit.kernel.machine.timers import IrqLine, Timer
 from vtdkit.kernel.memory.injection import Faults
 from vtdkit.kernel.record.sites import Spot
 
-from .locations import COUNT, READ, WRITE
+from .locations import COUNT, LIFE, READ, WRITE
 
 if TYPE_CHECKING:
     from .touching import Touching
@@ -39,10 +39,23 @@ class NotAStep(RuntimeError):
 
 
 class Seen:
-    """An attribute of a primitive. `part`: its location, if that is not the primitive itself."""
+    """An attribute of a primitive. `instead`: what a thread writes that wants to change it, "" if it may;
+    `part`: its location, if that is not the primitive itself.
+    """
 
-    def __init__(self, cls: type, name: str, part: str = "") -> None:
-        self.slot, self.name, self.part = getattr(cls, name, None), name, part
+    def __init__(self, cls: type, name: str, instead: str = "", part: str = "") -> None:
+        self.slot, self.name, self.instead, self.part = getattr(cls, name, None), name, instead, part
+
+    def refuse(self, obj: Any) -> None:
+        """Nobody but the kit's own code gets past here in an explored thread."""
+        machine = getattr(obj, "machine", None)
+        if machine is not None and machine.running is not None:
+            if not _getframe(2).f_globals.get("__name__", "").startswith(ROOM):
+                name = getattr(obj, "name", "")
+                raise NotAStep(
+                    f"{self.name} of {type(obj).__name__.removeprefix('X')} {name} is no step that the explorer can "
+                    f"see; in a thread write {self.instead.format(name or 'it')} instead, or ask in the observer"
+                )
 
     def met(self, obj: Any, kind: int) -> None:
         """The running step looks at it, or changes it."""
@@ -58,6 +71,8 @@ class Seen:
         return vars(obj)[self.name] if self.slot is None else self.slot.__get__(obj)
 
     def __set__(self, obj: Any, value: Any) -> None:
+        if self.instead:
+            self.refuse(obj)
         if getattr(obj, "machine", None) is not None:  # else it is being made
             self.met(obj, WRITE)
         if self.slot is None:
@@ -67,25 +82,22 @@ class Seen:
 
 
 class Hidden(Seen):
-    """An attribute that only the primitive itself may use; `part`: what to write instead."""
+    """An attribute that only the primitive itself may use."""
 
     def met(self, obj: Any, kind: int) -> None:
-        if obj.machine.running is not None:
-            if not _getframe(2).f_globals.get("__name__", "").startswith(ROOM):
-                name = getattr(obj, "name", "")
-                thing = f"{type(obj).__name__.removeprefix('X')} {name}".rstrip()
-                raise NotAStep(
-                    f"{self.name} of {thing} is no step that the explorer can see; in a thread write "
-                    f"{self.part.format(name or 'it')} instead, or look at it in the observer, at the end"
-                )
+        """Nothing: whoever gets here touches the primitive's location in this step."""
+
+    def __get__(self, obj: Any, cls: type | None = None) -> Any:
+        if obj is not None:
+            self.refuse(obj)
+        return super().__get__(obj, cls)
 
 
-def watched(cls: Any, seen: str = "", hidden: str = "", instead: str = "") -> None:
+def watched(cls: Any, instead: str = "", seen: str = "", hidden: str = "") -> None:
     """Put the descriptors on an explored class."""
-    for name in seen.split():
-        setattr(cls, name, Seen(cls, name))
-    for name in hidden.split():
-        setattr(cls, name, Hidden(cls, name, instead))
+    for kind, names in ((Seen, seen), (Hidden, hidden)):
+        for name in names.split():
+            setattr(cls, name, kind(cls, name, instead))
 
 
 _VALUE: Any = vars(Cell)["value"]
@@ -124,6 +136,7 @@ class Row(list[int]):
             places = range(len(self))[index]
             for place in places if isinstance(index, slice) else (places,):
                 self.machine.look(self.base + place, kind)
+            self.machine.look(self.base + LIFE, READ)
 
     def __getitem__(self, index: Any) -> Any:
         self._met(index, READ)
@@ -200,8 +213,8 @@ class XContext(Context):
     __slots__ = ("machine",)
 
 
-watched(XTimer, "_cancel fired")
-watched(XIrqLine, "raised")
-watched(XFaults, "nth probability failed")
-watched(XContext, "done result error")
-XFaults.count = Seen(Faults, "count", "count")  # type: ignore[assignment]
+watched(XTimer, "{}.mod(ns)", "_cancel fired")
+watched(XIrqLine, "{}.fire()", "raised")
+watched(XFaults, "", "nth probability failed")
+watched(XContext, "what the thread itself returns", "done result error")
+XFaults.count = Seen(Faults, "count", part="count")  # type: ignore[assignment]

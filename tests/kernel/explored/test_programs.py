@@ -1,0 +1,89 @@
+"""Small random programs over every primitive: explored, in every order, at random, simulated, all say the same."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+
+from tests.kernel.explored.generated import PAIRS, Differs, compare, generate, met, table
+from vtdkit.kernel.explored.machine import ExploredMachine
+from vtdkit.kernel.explored.touching import Touching
+from vtdkit.kernel.explorer import footprint as footprints
+from vtdkit.kernel.explorer.footprint import Footprint
+from vtdkit.kernel.explorer.system import ACQUIRE, READ, RELEASE, SHARED_ACQUIRE, SHARED_RELEASE, WAIT, WRITE
+
+PROGRAMS, SIZE = 500, 3
+LIMIT, RUNS, SIMULATIONS = 80, 6, 2
+
+
+@pytest.mark.parametrize("part", range(10))
+def test_all_ways_to_run_a_program_agree(part: int) -> None:
+    for seed in range(part, PROGRAMS, 10):
+        compare(generate(seed, SIZE), LIMIT, RUNS, SIMULATIONS)
+
+
+def test_every_pair_of_primitives_is_generated() -> None:
+    """In these 500 every primitive with every other one: the table says how often."""
+    pairs = Counter(pair for seed in range(PROGRAMS) for pair in met(generate(seed, SIZE)))
+    assert not [pair for pair in PAIRS if not pairs[pair]], "\n".join(table(pairs))
+
+
+# -- the test itself: an explorer with one rule less is found out ------------
+
+Drop = Callable[[pytest.MonkeyPatch], None]
+
+
+def _blind(first: int, second: int) -> Drop:
+    """Accesses of these two kinds to one location do not conflict."""
+
+    def drop(patch: pytest.MonkeyPatch) -> None:
+        group = {READ: 0, WAIT: 0, SHARED_ACQUIRE: 1, SHARED_RELEASE: 1}
+        one, two = group.get(first, 2), group.get(second, 2)
+        made = Footprint.__init__
+
+        def init(self: Footprint, accesses: object, places: object) -> None:
+            made(self, accesses, places)  # type: ignore[arg-type]
+            for place in self.places:
+                for mine, other in ((one, two), (two, one)):
+                    if place.group == mine:
+                        self.clash &= ~(1 << 3 * place.number + other)
+
+        patch.setattr(Footprint, "__init__", init)
+
+    return drop
+
+
+def _unnoted(method: str) -> Drop:
+    """One of the ways in which what a step touches is noted is left out."""
+    return lambda patch: patch.setattr(Touching, method, lambda *_: False)
+
+
+def _gates(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(ExploredMachine, "_pass_gates", lambda *_: None)
+
+
+def _waits(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(footprints, "WAITING_KINDS", frozenset())
+
+
+RULES: dict[str, Drop] = {
+    "a look and a change": _blind(READ, WRITE),
+    "two changes": _blind(WRITE, ACQUIRE),
+    "a shared hold and a change": _blind(SHARED_ACQUIRE, RELEASE),
+    "a look and a shared hold": _blind(READ, SHARED_ACQUIRE),
+    "a plain look belongs to its step": _unnoted("once"),
+    "a plain look after others could come in is a step": _unnoted("must_stop"),
+    "one interrupt or thread at a time on a CPU": _gates,
+    "who waits is let go by somebody": _waits,
+    "who spins waits": _unnoted("spins"),
+}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_an_explorer_without_a_rule_is_found_out(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    RULES[rule](monkeypatch)
+    with pytest.raises((Differs, AssertionError, RuntimeError, ValueError)):
+        for seed in range(PROGRAMS):
+            compare(generate(seed, SIZE), LIMIT, RUNS, SIMULATIONS)

@@ -6,6 +6,7 @@
 
 PYTHON ?= python3
 PORT ?= 8888
+SEED ?= 0
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -25,7 +26,7 @@ SIDE_BY_SIDE := -n auto --dist loadfile
 # Two panels of JupyterLab that ask the network when it starts: its news and its update check.
 QUIET_LAB := {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": false}}
 
-.PHONY: help venv lab test browser check fresh handouts book slides site save lesson bench lock clean
+.PHONY: help venv lab test browser check fresh handouts book slides site save lesson bench soundness lock clean
 
 help:
 	@echo 'make lab       open the lessons in JupyterLab (PORT=8888)'
@@ -40,6 +41,7 @@ help:
 	@echo 'make save      run every notebook and save it as it is kept in the project'
 	@echo 'make lesson    a new lesson from the template (N=15 NAME=three-back-ends)'
 	@echo 'make bench     every benchmark: a table, then one line of JSON'
+	@echo 'make soundness the explorer against every order of 20,000 random programs (SEED=0, a night)'
 	@echo 'make venv      .venv with everything tests and benchmarks need (PYTHON=python3, LOCKED=1)'
 	@echo 'make lock      write requirements-lock.txt anew'
 	@echo 'make clean     remove .venv and all that was built'
@@ -105,6 +107,10 @@ lesson: venv
 
 bench: venv
 	@for each in $(BENCHMARKS); do echo "== $$each"; $(PY) $$each || exit 1; done
+
+# Prints the seeds of programs that differ, and from which seed to go on.
+soundness: venv
+	$(PY) -m tests.kernel.explored.generated 20000 --seed $(SEED)
 
 # The newest allowed versions as of today, found in an environment of its own.
 lock:

@@ -5,8 +5,8 @@
 
     python -m tests.kernel.explored.generated 20000 --seed 0 --jobs 2     the nightly job, `make soundness`
 
-A seed that differs is printed; the same seed gives the same program and the same comparison. Programs that took
-part are counted by primitive and by pair of primitives; a gap is a failure.
+A seed that differs is printed; the same seed gives the same program and the same comparison. Programs that
+took part are counted by primitive and by pair of primitives; a gap is a failure.
 """
 
 from __future__ import annotations
@@ -103,7 +103,17 @@ def simulated(program: Program, seed: int) -> Hashable:
     random = Random(f"costs {seed}")
     values = {
         name: random.choice((0, 1, 7, 30, 80))
-        for name in ("lock", "atomic", "line_near", "line_far", "page", "irq", "irq_entry", "wake", "grace_period")
+        for name in (
+            "lock",
+            "atomic",
+            "line_near",
+            "line_far",
+            "page",
+            "irq",
+            "irq_entry",
+            "wake",
+            "grace_period",
+        )
     }
     costs = Costs(**{**vars_of(IDEAL), **values, "slice": random.choice((20, 500))})
     machine = Machine(CPUS, costs=costs, checkers=())
@@ -120,7 +130,10 @@ def vars_of(costs: Costs) -> dict[str, Any]:
 
 def compare(program: Program, limit: int = 150, runs: int = 12, simulations: int = 3) -> Compared:
     """Run a program in all ways; raise `Differs` with what one of them shows and the others do not."""
-    options = {"cpus": CPUS, "checkers": ("races", "lockdep", "sleep", "kasan", "rcu", "lists")}
+    options: dict[str, Any] = {
+        "cpus": CPUS,
+        "checkers": ("races", "lockdep", "sleep", "kasan", "rcu", "lists"),
+    }
     scenario = partial(_scenario, program)
     found = explore(scenario, **options)
     if not found.complete:
@@ -128,7 +141,8 @@ def compare(program: Program, limit: int = 150, runs: int = 12, simulations: int
     outcomes = _plain(found.outcomes)
     told = {(f.finding.kind, f.finding.where) for f in found.findings if isinstance(f.finding, Finding)}
 
-    # What is read from a freed page is rubbish, and all of it is reported: a row of reads is one step (`XPage`).
+    # What is read from a freed page is rubbish, and all of it is reported: a row of reads is one step
+    # (`XPage`).
     freed = any("use-after-free" in kind for kind, _ in told)
 
     def same(other: naive.Result, what: str, exactly: bool) -> None:
@@ -138,7 +152,9 @@ def compare(program: Program, limit: int = 150, runs: int = 12, simulations: int
                 continue
             lost, more = its - mine, mine - its if exactly else set()
             if lost or more:
-                raise Differs(f"{program}: {thing}: only {what}: {lost or 'none'}; only explored: {more or 'none'}")
+                raise Differs(
+                    f"{program}: {thing}: only {what}: {lost or 'none'}; only explored: {more or 'none'}"
+                )
 
     every = naive.every_order(scenario, limit)
     same(every, "in some order", every.ended)
@@ -176,9 +192,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Compare many programs; the table of what took part, and every seed that differs."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("programs", type=int, help="how many")
-    parser.add_argument("--seed", type=int, default=0, help="the first one: go on where an earlier run stopped")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="the first one: go on where an earlier run stopped"
+    )
     parser.add_argument("--size", type=int, default=5, help="operations of each (default 5)")
-    parser.add_argument("--limit", type=int, default=300, help="orders, and classes, of each that are run by hand")
+    parser.add_argument(
+        "--limit", type=int, default=300, help="orders, and classes, of each that are run by hand"
+    )
     parser.add_argument("--runs", type=int, default=2000, help="random orders where that was not all")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     options = parser.parse_args(arguments)
@@ -192,13 +212,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 bad += 1
                 print(f"seed {seed} differs: {text}", flush=True)
             else:
-                done["every order" if compared.every else "every class" if compared.classes else "random"] += 1
+                done[
+                    "every order" if compared.every else "every class" if compared.classes else "random"
+                ] += 1
             pairs.update(met(generate(seed, options.size)))
             if not (seed + 1 - options.seed) % 500:
-                print(f"  up to seed {seed}: {bad} differ; {dict(done)}; go on with --seed {seed + 1}", flush=True)
+                print(
+                    f"  up to seed {seed}: {bad} differ; {dict(done)}; go on with --seed {seed + 1}",
+                    flush=True,
+                )
     print(*table(pairs), sep="\n")
     gaps = [pair for pair in PAIRS if not pairs[pair]]
-    print(f"{bad} programs differ; compared in {dict(done)}; pairs of primitives never generated: {gaps or 'none'}")
+    print(
+        f"{bad} programs differ; compared in {dict(done)}; "
+        f"pairs of primitives never generated: {gaps or 'none'}"
+    )
     return int(bad > 0 or bool(gaps))
 
 

@@ -71,8 +71,8 @@ def explore(scenario: Scenario, shared: frozenset[int], limit: int | None = None
 
 
 class _Everything(set[int]):
-    """Every location is shared, whoever touches it; but which threads need a stop for a moment, and which give
-    up spinning, is found out as ever."""
+    """Every location is shared, whoever touches it; but which threads need a stop for a moment, and which
+    give up spinning, is found out as ever."""
 
     def __contains__(self, location: object) -> bool:
         return location not in self.asked or super().__contains__(location)

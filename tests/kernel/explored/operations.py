@@ -1,7 +1,7 @@
 """What a generated program can do: every public primitive in each of its forms, a few lines each.
 
-An operation is `async def name(world, log)`: `world` makes the things it uses when the scenario is set up, `log`
-takes what the thread saw. The outcome of a program is all logs and what is left in the things.
+An operation is `async def name(world, log)`: `world` makes the things it uses when the scenario is set up,
+`log` takes what the thread saw. The outcome of a program is all logs and what is left in the things.
 """
 
 from __future__ import annotations
@@ -34,21 +34,13 @@ class World:
         for name in sorted(wanted):
             setattr(self, name, MAKERS[name](self, machine))
 
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"this world has no {name}")
+
     def left(self) -> tuple[object, ...]:
         """What is left in the things at the end."""
-        out: list[object] = [self.x.value, self.y.value]
-        for name in ("users", "line", "counter", "done", "faults"):
-            thing = vars(self).get(name)
-            if thing is not None:
-                out.append({"users": lambda t: t.value, "line": lambda t: t.raised, "counter": lambda t: t.sum(),
-                            "done": lambda t: (t.count, t.all), "faults": lambda t: len(t.failed)}[name](thing))
-        if "page" in vars(self):
-            out.append(tuple(self.page.words[:3]))
-        if "thing" in vars(self):
-            out.append((self.thing.peek("a"), self.thing.peek("b")))
-        if "shelf" in vars(self):
-            out.append(tuple(map(str, self.shelf.peek_entries())))
-        return tuple(out)
+        told = (TELLERS[name](vars(self)[name]) for name in TELLERS if name in vars(self))
+        return self.x.value, self.y.value, *told
 
 
 async def _bump(world: World) -> None:
@@ -79,6 +71,16 @@ MAKERS: dict[str, Callable[[World, Machine], Any]] = {
     "line": lambda w, m: m.irq.line("line", lambda: _handler(w), cpu=1),
     "faults": lambda w, m: m.pages.faults,
 }
+TELLERS: dict[str, Callable[[Any], object]] = {
+    "users": lambda users: users.value,
+    "line": lambda line: line.raised,
+    "counter": lambda counter: counter.sum(),
+    "done": lambda done: (done.count, done.all),
+    "faults": lambda faults: len(faults.failed),
+    "page": lambda page: tuple(page.words[:3]),
+    "thing": lambda thing: (thing.peek("a"), thing.peek("b")),
+    "shelf": lambda shelf: tuple(map(str, shelf.peek_entries())),
+}
 OPERATIONS: dict[str, tuple[str, Operation]] = {}  # name → (the primitive it is one form of, what it does)
 NEEDS: dict[str, set[str]] = {}
 
@@ -97,26 +99,22 @@ def operation(primitive: str, *needs: str) -> Callable[[Operation], Operation]:
 
 def _blocks() -> None:
     """Every way to hold a lock as a block, around a read and a write that are not atomic together."""
-    ways: dict[str, tuple[str, Callable[[World], Any]]] = {}
-    for lock in ("spin", "ticket", "tas", "raw"):
-        ways[f"{lock}_plain"] = lock, lambda w, lock=lock: getattr(w, lock)
-    for off in ("irqsave", "irq", "bh"):
-        ways[f"spin_{off}"] = "spin", lambda w, off=off: getattr(w.spin, off)()
-    ways["mutex_plain"] = "mutex", lambda w: w.mutex
+    ways = [(lock, "") for lock in ("spin", "ticket", "tas", "raw", "mutex")]
+    ways += [("spin", off) for off in ("irqsave", "irq", "bh")]
     for side in ("read", "write"):
-        ways[f"rwsem_{side}"] = "rwsem", lambda w, side=side: getattr(w.rwsem, side)()
-        for off in ("", "_irqsave", "_irq", "_bh"):
-            ways[f"rwlock_{side}{off}"] = "rwlock", lambda w, way=side + off: getattr(w.rwlock, way)()
-    for name, (lock, block) in ways.items():
+        ways.append(("rwsem", side))
+        ways += [("rwlock", side + off) for off in ("", "_irqsave", "_irq", "_bh")]
+    for lock, way in ways:
 
-        async def body(world: World, log: Log, block: Any = block, name: str = name) -> None:
-            async with block(world):
-                if "read" in name:
+        async def body(world: World, log: Log, lock: str = lock, way: str = way) -> None:
+            thing = getattr(world, lock)
+            async with getattr(thing, way)() if way else thing:
+                if "read" in way:
                     log.append(await world.y.load())
                 else:
                     await _bump(world)
 
-        body.__name__ = name
+        body.__name__ = f"{lock}_{way or 'plain'}"
         operation(lock)(body)
 
 

@@ -4,14 +4,9 @@ explorer that tries everything.
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-import naive
-
+from tests.kernel.explored import naive
 from vtdkit.kernel.explored.exploring import explore, replay, shortest
 from vtdkit.kernel.explored.scenario import MachineSystem
 from vtdkit.kernel.locks.sync import Completion

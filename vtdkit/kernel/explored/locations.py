@@ -54,7 +54,8 @@ class Locations:
         return number
 
     def note(self, who: Name, location: int, kind: int) -> bool:
-        """`who` touches a location; is it shared? It is once two have, unless both only look, or both count."""
+        """`who` touches a location; is it shared? It is once two have, unless both only look, or both
+        count."""
         if location in self.shared:
             return True
         how = READ if kind == WAIT else kind if kind in (READ, COUNT) else WRITE

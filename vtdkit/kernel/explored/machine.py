@@ -40,7 +40,14 @@ CHILDREN = 16  # and how many of them find room, at each depth
 class ExploredMachine(Touching):
     """Guards: everything here belongs to the explorer, which runs one thread at a time."""
 
-    _made = {**EXPLORED, Scheduler: XScheduler, Steps: XSteps, Checks: XChecks, Rcu: XRcu, IrqFlags: XIrqFlags}  # noqa: RUF012
+    _made = {  # noqa: RUF012
+        **EXPLORED,
+        Scheduler: XScheduler,
+        Steps: XSteps,
+        Checks: XChecks,
+        Rcu: XRcu,
+        IrqFlags: XIrqFlags,
+    }
 
     def __init__(
         self, locations: Locations, cpus: int = 4, checkers: Iterable[str] = CHECKERS, **options: Any

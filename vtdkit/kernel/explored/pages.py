@@ -20,6 +20,10 @@ from .watch import Row, XFaults
 if TYPE_CHECKING:
     from .machine import ExploredMachine
 
+
+_WORDS: Any = vars(Page)["words"]
+
+
 class XPage(Page):
     """A page whose words are locations of their own; its life is one more.
 
@@ -37,11 +41,11 @@ class XPage(Page):
     @property
     def words(self) -> Any:
         """The words, each a location."""
-        return Page.words.__get__(self)  # type: ignore[attr-defined]
+        return _WORDS.__get__(self)
 
     @words.setter
     def words(self, values: list[int]) -> None:
-        Page.words.__set__(self, Row(self.machine, self.base, values))  # type: ignore[attr-defined]
+        _WORDS.__set__(self, Row(self.machine, self.base, values))
 
     def _point(self, index: int, kind: int, words: str, ready: Callable[[], bool] | None = None) -> Steps:
         """A point before an operation on one word."""
@@ -76,7 +80,7 @@ class XPage(Page):
 
     def _change(self, index: int, change: Callable[[int], int]) -> int:
         """Any read-modify-write of one word, its point being passed."""
-        found = self.words[index]
+        found: int = self.words[index]
         if self.freed is not None:
             self.machine.check.use_after_free(self, index, "write")
         if (word := change(found)) != found:

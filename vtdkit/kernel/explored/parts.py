@@ -79,6 +79,8 @@ class XScheduler(Scheduler):
 class XIrqFlags(IrqFlags):
     """Interrupts, softirqs and preemption that come back on let others in."""
 
+    machine: Any
+
     def line(self, *args: Any, **options: Any) -> IrqLine:
         line: IrqLine = self._known(super().line(*args, **options), XIrqLine)
         return line

@@ -51,6 +51,12 @@ class _Located:
         machine: ExploredMachine = self.machine
         return machine.stop(((machine.location_of(self), kind),), Doing(words, self, part), ready)
 
+    def told_twice(self: Any, place: Spot) -> None:
+        """The validator is told before a thread waits for itself: afterwards it never gets there."""
+        context = self.machine.sched.current
+        if self.key >= 0 and self.machine.unseen(lambda: context in self.holders):
+            self.check.locking.chain_of(context, self.key, place)
+
 
 class _Owned(_Located):
     """Mixed into a lock that one context has at a time."""
@@ -80,6 +86,7 @@ class _SpinPoints(_Owned):
     @coroutine
     def take(self: Any, place: Spot | None = None) -> Steps:
         place = place or self.log.spots.at(_getframe(1))
+        self.told_twice(place)
         yield from self.point(ACQUIRE, "take {}", lambda: self.owner is None)
         yield from super().take(place)  # type: ignore[misc]
 
@@ -125,6 +132,7 @@ class XMutex(_Owned, Mutex):
     @coroutine
     def acquire(self: Any, place: Spot | None = None) -> Steps:
         place = place or self.log.spots.at(_getframe(1))
+        self.told_twice(place)
         yield from self.point(ACQUIRE, "take {}", lambda: self.owner is None)
         yield from super().acquire(place)
 
@@ -145,6 +153,8 @@ class _SharedPoints(_Located):
     def acquire(self: Any, writer: bool, place: Spot | None = None) -> Steps:
         place = place or self.side(writer).spots.at(_getframe(1))
         kind, side = (ACQUIRE, "to write") if writer else (SHARED_ACQUIRE, "to read")
+        if writer:
+            self.told_twice(place)
         yield from self.point(
             kind, "take {}", lambda: self._may_enter(self.machine.sched.current, writer), side
         )

@@ -13,9 +13,9 @@ from .points import ENDED, Doing, Point
 class Process:
     """One explored thread of control: its context, its name, and the point it stands at.
 
-    `irqs_open`, `softirqs_open`, `tasks_open`: could an interrupt, a softirq, another thread have come in since
-    its last visible operation? What it did since then concerns nobody else, so one that could have come in then may as
-    well come in now.
+    `irqs_open`, `softirqs_open`, `tasks_open`: could an interrupt, a softirq, another thread have come in
+    since its last visible operation? What it did since then concerns nobody else, so one that could have come
+    in then may as well come in now.
     """
 
     __slots__ = (
@@ -54,7 +54,9 @@ class Process:
         self.pages = 0
         self.irqs_open = self.softirqs_open = self.tasks_open = True
         self.holds: tuple[str, ...] = ()
-        self.passed = 0  # if others could have come in since its last point: what it had touched by then, or 1
+        self.passed = (
+            0  # if others could have come in since its last point: what it had touched by then, or 1
+        )
         self.looked: dict[int, int] = {}  # what it has looked at since it last did more, see `Touching.spins`
         self.unstopped = 0  # what it has done since its last point
         self.again = 0  # how often in a row that was as before

@@ -115,7 +115,9 @@ class MachineSystem:
         machine.step(process)
         self.taken.append(name)
         if len(self.taken) > MOST:
-            raise NotAStep(f"an execution of more than {MOST} steps: is there an endless loop? `depth=` bounds them")
+            raise NotAStep(
+                f"an execution of more than {MOST} steps: is there an endless loop? `depth=` bounds them"
+            )
         if len(machine.processes) != len(self.births):
             self._name_new()
         self._check()
@@ -128,11 +130,10 @@ class MachineSystem:
         """A thread looks at the same again and again. On a machine of its own, does it give up at last, with
         nobody else moving? Then all its tries have to be explored.
         """
-        key = name, frozenset(point.accesses)
+        key, patient = (name, point.spins), self.locations.number(("patient", name, point.spins))
         if len(self.locations.shared) != self.known:
             return  # what was run so far had other points: it cannot be run again
         if key not in self.spinning:
-            patient = self.locations.number(("patient", name))
             alone = MachineSystem(self.scenario, grow=True, tries=False, **self.options)
             alone.locations.shared = self.locations.shared | {patient}
             alone.start()
@@ -143,10 +144,10 @@ class MachineSystem:
                 alone.step(name)
                 if not process.looked:
                     break
-            self.spinning[key] = process.point is None or not process.point.spins
+            self.spinning[key] = process.point is None or process.point.spins != point.spins
             alone.close()
         if self.spinning[key]:
-            self.locations.share(self.locations.number(("patient", name)))
+            self.locations.share(patient)
 
     def blocked(self) -> Mapping[Any, Sequence[Access]]:
         """The processes that have not ended and cannot go on, with what they would do."""

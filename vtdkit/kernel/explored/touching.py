@@ -7,6 +7,7 @@ fields of shared objects and what hardware reads and writes are noted as they ha
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
+from sys import _getframe
 from types import coroutine
 from typing import Any, TypeVar
 
@@ -164,14 +165,14 @@ class Touching(Machine):
             self.running = process
 
     def must_stop(self, process: Process) -> bool:
-        """It does something that concerns nobody. Others could come in here: does it have to stop, since it goes
-        on to do things without stopping? NotAStep if it does nothing else for ever.
+        """It does something that concerns nobody. Others could come in here: does it have to stop, since it
+        goes on to do things without stopping? NotAStep if it does nothing else for ever.
         """
         process.passed = len(self.touched) or 1
         process.unstopped += 1
         if process.unstopped > ENDLESS:
             raise NotAStep(
-                f"{process.context.name} has done {ENDLESS} things in a row that concern no other thread: is it an "
+                f"{process.context.name} has done {ENDLESS} things in a row that concern no other thread: an "
                 "endless loop? Wait for what others do with wait_event, a completion, or relax_while"
             )
         return self.locations.number(("moment", process.name)) in self.locations.shared
@@ -187,23 +188,24 @@ class Touching(Machine):
             again &= looked.get(location) == version
             looked[location] = version
         process.again = process.again + 1 if again else 0
-        if not again:
+        if process.again < TRIES * len(looked):
             return False
-        tries = MANY if self.locations.number(("patient", process.name)) in self.locations.shared else TRIES
-        return process.again >= tries * len(looked)
+        patient = self.locations.number(("patient", process.name, loop()))
+        return patient not in self.locations.shared or process.again >= MANY * len(looked)
 
     def until_changed(self, process: Process, doing: Doing) -> Point:
         """The point of a thread that spins: it goes on when somebody has changed what it looks at."""
         looked, versions = dict(process.looked), self.versions
         process.looked.clear()
         accesses = tuple((location, WAIT) for location in looked)
-        patient = self.locations.number(("patient", process.name))
+        spins = loop()
+        patient = self.locations.number(("patient", process.name, spins))
 
         def ready() -> bool:
             changed = any(versions.get(each, 0) != seen for each, seen in looked.items())
             return changed or patient in self.locations.shared
 
-        return Point(accesses, doing, ready, spins=True)
+        return Point(accesses, doing, ready, spins)
 
     def word_point(self, page: Any, base: int, index: int) -> Point | None:
         """The point before reading a word of a page, if it needs one (see `XPage`)."""
@@ -212,5 +214,17 @@ class Touching(Machine):
         accesses = ((word, READ), (life, READ))
         if self.spins(process, accesses):
             return self.until_changed(process, Doing("read {}", page, index))
-        stops = note(process.name, word, READ) or (note(process.name, life, READ) and accesses[1] not in self.touched)
+        stops = note(process.name, word, READ) or (
+            note(process.name, life, READ) and accesses[1] not in self.touched
+        )
         return Point(accesses, Doing("read {}", page, index)) if stops or self.must_stop(process) else None
+
+
+def loop() -> tuple[int, ...]:
+    """Where in its code the running thread is, from the innermost call outwards."""
+    places, frame = list[int](), _getframe(2)
+    while frame.f_code.co_name != "_run_on":
+        places.append(frame.f_lasti)
+        assert frame.f_back is not None
+        frame = frame.f_back
+    return tuple(places[2:])  # what looks, and how it stops, is the same for all

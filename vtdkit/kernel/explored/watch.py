@@ -6,8 +6,8 @@
 
 So nothing that can differ from order to order is read or written past the explorer, whoever does it and
 however. Where time passes, or an interrupt may come in, between the last step and a plain look, the thread
-has to stop for the look: `Touching.look` sees to that. In neither table is what no program can tell apart while
-costs are zero and time stands still; `tests/kernel/explored/test_watched.py` tries every primitive.
+has to stop for the look: `Touching.look` sees to that. In neither table is what no program can tell apart
+while costs are zero and time stands still; `tests/kernel/explored/test_watched.py` tries every primitive.
 
 Outside the threads of an exploration (set-up, observers) all of it is as ever.
 """
@@ -49,13 +49,15 @@ class Seen:
     def refuse(self, obj: Any) -> None:
         """Nobody but the kit's own code gets past here in an explored thread."""
         machine = getattr(obj, "machine", None)
-        if machine is not None and machine.running is not None:
-            if not _getframe(2).f_globals.get("__name__", "").startswith(ROOM):
-                name = getattr(obj, "name", "")
-                raise NotAStep(
-                    f"{self.name} of {type(obj).__name__.removeprefix('X')} {name} is no step that the explorer can "
-                    f"see; in a thread write {self.instead.format(name or 'it')} instead, or ask in the observer"
-                )
+        if machine is None or machine.running is None:
+            return
+        if not _getframe(2).f_globals.get("__name__", "").startswith(ROOM):
+            name = getattr(obj, "name", "")
+            thing = f"{self.name} of {type(obj).__name__.removeprefix('X')} {name}".rstrip()
+            raise NotAStep(
+                f"{thing} is no step that the explorer can see; in a thread write "
+                f"{self.instead.format(name or 'it')} instead, or ask in the observer"
+            )
 
     def met(self, obj: Any, kind: int) -> None:
         """The running step looks at it, or changes it."""
@@ -113,7 +115,7 @@ class XCell(Cell):
         super().__init__(value)
 
     @property
-    def value(self) -> Any:  # type: ignore[override]
+    def value(self) -> Any:
         """What is in it."""
         self.machine.once(self.location, READ)
         return _VALUE.__get__(self)
@@ -181,6 +183,8 @@ class XIrqLine(IrqLine):
 class XFaults(Faults):
     """Fault injection. While none is wanted, allocations are only counted: they are in no order."""
 
+    machine: Any
+
     def should_fail(self, place: Spot | None) -> bool:
         if self.nth is not None or self.probability:
             return super().should_fail(place)
@@ -211,6 +215,7 @@ class XContext(Context):
     """A thread of control. That it has ended can be seen."""
 
     __slots__ = ("machine",)
+    machine: Any
 
 
 watched(XTimer, "{}.mod(ns)", "_cancel fired")

@@ -200,7 +200,7 @@ class OwnedLock(Lock):
         """Release of a lock that is not the innermost one, or not held at all. False: it was not
         ours; nothing is done.
         """
-        if self.owner is not context:
+        if self.owner is not context or self not in context.held:  # a record may be a later thread's by now
             self.check.locking.bad_unlock(context, self, place)
             return False
         if self.key >= 0:

@@ -144,6 +144,11 @@ async def spin_look(w: Any, log: Log) -> None:
     log.append(w.spin.owner is None)
 
 
+@operation("rwlock")
+async def rwlock_look(w: Any, log: Log) -> None:
+    log.append((w.rwlock.owner is None, len(w.rwlock.readers)))
+
+
 @operation("rcu")
 async def rcu_read(w: Any, log: Log) -> None:
     async with w.machine.rcu.read():

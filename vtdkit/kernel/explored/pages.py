@@ -5,6 +5,7 @@ being given out or back. See `primitives` for what a step is.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from sys import _getframe
 from types import coroutine
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 
 _WORDS: Any = vars(Page)["words"]
+OWN = "vtdkit.kernel.memory.", __name__  # whose operations say what they touch
 
 
 class XPage(Page):
@@ -40,12 +42,15 @@ class XPage(Page):
 
     @property
     def words(self) -> Any:
-        """The words, each a location."""
-        return _WORDS.__get__(self)
+        """The words; to whom does not use the operations, each a location."""
+        words = _WORDS.__get__(self)
+        if self.machine.running is None or _getframe(1).f_globals["__name__"].startswith(OWN):
+            return words
+        return Row(self.machine, self.base, words)
 
     @words.setter
     def words(self, values: list[int]) -> None:
-        _WORDS.__set__(self, Row(self.machine, self.base, values))
+        _WORDS.__set__(self, values)
 
     def _point(self, index: int, kind: int, words: str, ready: Callable[[], bool] | None = None) -> Steps:
         """A point before an operation on one word."""

@@ -300,6 +300,8 @@ EXPLORED: dict[type, type] = {
 }
 for lock in (XSpinLock, XTicketLock, XTestAndSetLock, XMutex, XRwLock, XRwSemaphore):
     watched(lock, "await {}.acquire()", "owner", "last_cpu queue")
+for shared in (XRwLock, XRwSemaphore):
+    watched(shared, "await {}.acquire(writer)", "readers")
 watched(XMutex, "await {}.acquire()", "", "handoff spinners")
 watched(XAtomic, "await {}.store(value)", "value", "copies watchers")
 watched(XCompletion, "await {}.complete()", "count all", "queue")

@@ -126,30 +126,29 @@ class XCell(Cell):
         _VALUE.__set__(self, value)
 
 
-class Row(list[int]):
+class Row:
     """Numbers side by side, each a location: the words of a page, the slots of a per-CPU counter."""
 
     def __init__(self, machine: Touching, base: int, values: list[int]) -> None:
-        super().__init__(values)
-        self.machine, self.base = machine, base
+        self.machine, self.base, self.values = machine, base, values
 
     def _met(self, index: Any, kind: int) -> None:
         if self.machine.running is not None:
-            places = range(len(self))[index]
+            places = range(len(self.values))[index]
             for place in places if isinstance(index, slice) else (places,):
                 self.machine.look(self.base + place, kind)
             self.machine.look(self.base + LIFE, READ)
 
     def __getitem__(self, index: Any) -> Any:
         self._met(index, READ)
-        return super().__getitem__(index)
+        return self.values[index]
 
     def __setitem__(self, index: Any, value: Any) -> None:
         self._met(index, WRITE)
-        super().__setitem__(index, value)
+        self.values[index] = value
 
     def __iter__(self) -> Iterator[int]:
-        return (self[index] for index in range(len(self)))
+        return (self[index] for index in range(len(self.values)))
 
 
 class XPerCpuCounter(PerCpuCounter):
@@ -159,7 +158,7 @@ class XPerCpuCounter(PerCpuCounter):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.local = Row(self.machine, self.machine.location("percpu_counter"), self.local)
+        self.local: Any = Row(self.machine, self.machine.location("percpu_counter"), self.local)
 
 
 class XTimer(Timer):
@@ -177,7 +176,7 @@ class XIrqLine(IrqLine):
     @property
     def machine(self) -> Any:
         """The machine."""
-        return self.irq.machine
+        return self.sched.machine
 
 
 class XFaults(Faults):
@@ -219,7 +218,7 @@ class XContext(Context):
 
 
 watched(XTimer, "{}.mod(ns)", "_cancel fired")
-watched(XIrqLine, "{}.fire()", "raised")
+watched(XIrqLine, "{}.fire()", "raised", "handled")
 watched(XFaults, "", "nth probability failed")
 watched(XContext, "what the thread itself returns", "done result error")
 XFaults.count = Seen(Faults, "count", part="count")  # type: ignore[assignment]

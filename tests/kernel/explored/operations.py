@@ -327,7 +327,7 @@ async def atomic_xchg(w: Any, log: Log) -> None:
 
 @operation("atomic")
 async def atomic_bits(w: Any, log: Log) -> None:
-    log.append((await w.x.test_and_set_bit(0), await w.x.test_and_clear_bit(1)))
+    log.append((await w.x.modify(lambda x: x | 1), await w.x.modify(lambda x: x & ~2)))
 
 
 @operation("atomic")

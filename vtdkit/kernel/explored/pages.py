@@ -14,7 +14,7 @@ from vtdkit.kernel.memory.gfp import GFP, GFP_KERNEL
 from vtdkit.kernel.memory.pages import NUMA_NO_NODE, Page
 from vtdkit.kernel.record.sites import Spot, here
 
-from .locations import LIFE, READ, WAIT, WRITE
+from .locations import LIFE, READ, WAIT, WRITE, Access
 from .points import GO_ON, Doing, Steps
 from .watch import Row, XFaults
 
@@ -29,8 +29,8 @@ OWN = "vtdkit.kernel.memory.", __name__  # whose operations say what they touch
 class XPage(Page):
     """A page whose words are locations of their own; its life is one more.
 
-    Reading a row of words that nobody writes is one step, even if somebody may free the page: freed under
-    any of those reads, it could as well have been freed before the first.
+    Reading or writing a row of words that nobody else writes or reads is one step, even if somebody may free the
+    page: freed under any of those accesses, it could as well have been freed before the first.
     """
 
     __slots__ = ("base",)
@@ -54,7 +54,10 @@ class XPage(Page):
 
     def _point(self, index: int, kind: int, words: str, ready: Callable[[], bool] | None = None) -> Steps:
         """A point before an operation on one word."""
-        accesses = ((self.base + index, kind), (self.base + LIFE, READ))
+        accesses: tuple[Access, ...] = ((self.base + index, kind),)
+        life = self.base + LIFE, READ
+        if life not in self.machine.touched:
+            accesses += (life,)
         return self.machine.stop(accesses, Doing(words, self, index), ready)
 
     @coroutine

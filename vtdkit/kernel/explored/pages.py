@@ -29,8 +29,8 @@ OWN = "vtdkit.kernel.memory.", __name__  # whose operations say what they touch
 class XPage(Page):
     """A page whose words are locations of their own; its life is one more.
 
-    Reading or writing a row of words that nobody else writes or reads is one step, even if somebody may free the
-    page: freed under any of those accesses, it could as well have been freed before the first.
+    Reading or writing a row of words that nobody else writes or reads is one step, even if somebody may free
+    the page: freed under any of those accesses, it could as well have been freed before the first.
     """
 
     __slots__ = ("base",)

@@ -83,6 +83,14 @@ class Seen:
             self.slot.__set__(obj, value)
 
 
+class Owner(Seen):
+    """Who has a lock: whoever has it knows, and nobody can change that meanwhile."""
+
+    def met(self, obj: Any, kind: int) -> None:
+        if kind == WRITE or self.slot.__get__(obj) is not obj.machine.sched.current:
+            super().met(obj, kind)
+
+
 class Hidden(Seen):
     """An attribute that only the primitive itself may use."""
 

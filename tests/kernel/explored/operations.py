@@ -427,7 +427,7 @@ async def page_free(w: Any, log: Log) -> None:
 
 @operation("page")
 async def page_free_rcu(w: Any, log: Log) -> None:
-    w.machine.rcu.free_page(w.page)
+    w.machine.rcu.free_page_rcu(w.page)
 
 
 @operation("thing")
@@ -444,12 +444,12 @@ async def field_once(w: Any, log: Log) -> None:
 @operation("thing")
 async def field_release(w: Any, log: Log) -> None:
     await w.thing.write(a=4)
-    await w.thing.store_release(b=1)
+    await w.thing.write_once(b=1)
 
 
 @operation("thing")
 async def field_acquire(w: Any, log: Log) -> None:
-    if await w.thing.load_acquire("b"):
+    if await w.thing.read_once("b"):
         log.append(await w.thing.read("a"))
 
 

@@ -27,7 +27,7 @@ from vtdkit.kernel.record.sites import Spot, here
 from .locations import ACQUIRE, READ, RELEASE, SHARED_ACQUIRE, SHARED_RELEASE, WAIT, WRITE
 from .pages import XPageAllocator
 from .points import Doing, Steps
-from .watch import Owner, XPerCpuCounter, watched
+from .watch import XPerCpuCounter, watched
 
 if TYPE_CHECKING:
     from .machine import ExploredMachine
@@ -299,8 +299,7 @@ EXPLORED: dict[type, type] = {
     PerCpuCounter: XPerCpuCounter,
 }
 for lock in (XSpinLock, XTicketLock, XTestAndSetLock, XMutex, XRwLock, XRwSemaphore):
-    watched(lock, "await {}.acquire()", "", "last_cpu queue")
-    lock.owner = Owner(lock, "owner", "await {}.acquire()")  # type: ignore[assignment, attr-defined]
+    watched(lock, "await {}.acquire()", "", "last_cpu queue", "owner")
 for shared in (XRwLock, XRwSemaphore):
     watched(shared, "await {}.acquire(writer)", "readers")
 watched(XMutex, "await {}.acquire()", "", "handoff spinners")

@@ -44,7 +44,8 @@ class Seen:
     """
 
     def __init__(self, cls: type, name: str, instead: str = "", part: str = "") -> None:
-        self.slot, self.name, self.instead, self.part = getattr(cls, name, None), name, instead, part
+        self.slot: Any = getattr(cls, name, None)
+        self.name, self.instead, self.part = name, instead, part
 
     def refuse(self, obj: Any) -> None:
         """Nobody but the kit's own code gets past here in an explored thread."""
@@ -103,9 +104,9 @@ class Hidden(Seen):
         return super().__get__(obj, cls)
 
 
-def watched(cls: Any, instead: str = "", seen: str = "", hidden: str = "") -> None:
+def watched(cls: Any, instead: str = "", seen: str = "", hidden: str = "", owner: str = "") -> None:
     """Put the descriptors on an explored class."""
-    for kind, names in ((Seen, seen), (Hidden, hidden)):
+    for kind, names in ((Seen, seen), (Hidden, hidden), (Owner, owner)):
         for name in names.split():
             setattr(cls, name, kind(cls, name, instead))
 

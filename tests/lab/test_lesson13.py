@@ -28,9 +28,9 @@ def found(name: str, driver: type = DRIVER, limit: int | None = None) -> Scenari
         ("no lock needed", "maps-apart", load_store_insert(DRIVER), 2, 6),
         ("no promise", "maps-same-page", DRIVER, 0, 6),
         ("no promise", "maps-apart", DRIVER, 4, 4),
-        ("cannot guard freeing", "map-in-unmap", DRIVER, 0, 6),
+        ("cannot guard freeing", "map-in-unmap", DRIVER, 0, 5),
         ("cannot guard freeing", "maps-apart", DRIVER, 4, 4),
-        ("block wins", "block-and-page", DRIVER, 1, 34),
+        ("block wins", "block-and-page", DRIVER, 1, 25),
         ("useless output", "dump-unmap", addresses_tested(DRIVER), 1, 3),
         ("useless output", "dump-unmap", free_after_grace_period(DRIVER), 0, 4),
         ("test and clear", "dirty-cmpxchg", DRIVER, 0, 23),
@@ -79,7 +79,7 @@ def test_the_page_wins_while_the_block_is_said_to_be_mapped() -> None:
 def test_ends_are_a_table_and_an_oops_is_a_dash() -> None:
     shown = lesson.ends(found("block-and-page"), "block", "page", "at 0x0", "at 0x3000", "lost")
     assert shown.rows[1] == (2, 0, "-", "0x40000000", "0x40003000", 0)
-    assert sum(int(str(row[0])) for row in shown.rows) == 34
+    assert sum(int(str(row[0])) for row in shown.rows) == 25
 
 
 @pytest.mark.parametrize("seed", range(8))

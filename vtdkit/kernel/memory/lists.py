@@ -14,7 +14,8 @@ Guards: whatever the owner says; the list has no lock. Mirrors include/linux/lis
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Generator, Iterator
+from collections import deque
+from collections.abc import AsyncIterator, Generator, Iterable, Iterator
 from types import coroutine
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +37,7 @@ class ListHead(KObject):
     def __init__(self, machine: Host, label: str) -> None:
         super().__init__(machine, label)
         self.preset(items=())
-        self._gone: dict[int, str] = {}
+        self._gone: deque[Any] = deque(maxlen=64)  # the entries deleted last
 
     def name_of_field(self, field: str) -> str:
         """A list has but one field: its entries."""
@@ -45,48 +46,43 @@ class ListHead(KObject):
     @coroutine
     def add(self, entry: Any) -> Generator[int | None, None, None]:
         """`list_add`: put `entry` first."""
-        yield from self._link(entry, lambda items: (entry, *items), "list_add", here())
+        yield from self._edit(entry, True, lambda items: (entry, *items), here())
 
     @coroutine
     def add_tail(self, entry: Any) -> Generator[int | None, None, None]:
         """`list_add_tail`: put `entry` last."""
-        yield from self._link(entry, lambda items: (*items, entry), "list_add", here())
+        yield from self._edit(entry, True, lambda items: (*items, entry), here())
 
     @coroutine
     def del_(self, entry: Any) -> Generator[int | None, None, None]:
         """`list_del`: take `entry` out and poison it."""
-        place = here()
-        machine = self.machine
-        yield from machine.steps.field(self, "items", False, "delete from {}")
-        seen = self._access("items", False, False, place)
-        if _position(seen, entry) < 0:
-            how = self._gone.get(id(entry), "it is not on this list")
-            self.check.list_corruption(self, entry, "list_del corruption", how, place)
-            return
-        yield from machine.steps.field(self, "items", True, "delete from {}")
-        self._check(seen, "list_del", entry, place)
-        self._access("items", True, False, place)
-        self.cells["items"].value = tuple(item for item in seen if item is not entry)
-        self._gone[id(entry)] = "its next pointer is LIST_POISON1: it was deleted before"
+        rest = lambda items: tuple(item for item in items if item is not entry)  # noqa: E731
+        yield from self._edit(entry, False, rest, here())
 
     @coroutine
-    def _link(self, entry: Any, change: Any, what: str, place: Spot) -> Generator[int | None, None, None]:
-        machine = self.machine
-        yield from machine.steps.field(self, "items", False, "add to {}")
+    def _edit(self, entry: Any, adds: bool, change: Any, place: Spot) -> Generator[int | None, None, None]:
+        """Look at the neighbours, then link: two steps, with room for others between them."""
+        machine, what = self.machine, "list_add" if adds else "list_del"
+        words = "add to {}" if adds else "delete from {}"
+        yield from machine.steps.field(self, "items", False, words)
         seen = self._access("items", False, False, place)
-        if _position(seen, entry) >= 0:
+        if adds and _position(seen, entry) >= 0:
             self.check.list_corruption(self, entry, f"{what} double add", "it is on the list already", place)
             return
-        yield from machine.steps.field(self, "items", True, "add to {}")
-        self._check(seen, what, entry, place)
-        self._access("items", True, False, place)
-        self.cells["items"].value = change(seen)
-        self._gone.pop(id(entry), None)
-
-    def _check(self, seen: tuple[Any, ...], what: str, entry: Any, place: Spot) -> None:
+        if not adds and _position(seen, entry) < 0:
+            gone = _position(self._gone, entry) >= 0
+            poison = "its next pointer is LIST_POISON1: it was deleted before"
+            why = poison if gone else "it is not on this list"
+            self.check.list_corruption(self, entry, f"{what} corruption", why, place)
+            return
+        yield from machine.steps.field(self, "items", True, words)
         if self.cells["items"].value is not seen:
             why = "its neighbours changed while it was being linked"
             self.check.list_corruption(self, entry, f"{what} corruption", why, place)
+        self._access("items", True, False, place)
+        self.cells["items"].value = change(seen)
+        if not adds:
+            self._gone.append(entry)
 
     def entries(self) -> Iterator[Any]:
         """Walk the list as it is now, in one step; hold its lock."""
@@ -121,5 +117,5 @@ class ListHead(KObject):
         return f"<list {self.label}: {len(self.cells['items'].value)} entries>"
 
 
-def _position(items: tuple[Any, ...], entry: Any) -> int:
+def _position(items: Iterable[Any], entry: Any) -> int:
     return next((i for i, item in enumerate(items) if item is entry), -1)

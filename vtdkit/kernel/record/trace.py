@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from .perfetto import perfetto
 from .record import COLUMNS, KINDS, Columns
-from .sites import NOWHERE, Site
+from .sites import Site
 from .spans import Span, spans_of
 
 if TYPE_CHECKING:
@@ -37,10 +37,6 @@ class Event:
     object: str
     site: Site
     arg: int = 0
-
-    def __str__(self) -> str:
-        where = "" if self.site is NOWHERE else f"  {self.site.function}:{self.site.line}"
-        return f"{self.time:>10} ns  CPU{self.cpu}  {self.context:<16} {self.kind:<9} {self.object}{where}"
 
 
 @dataclass(frozen=True, repr=False, eq=False)

@@ -48,8 +48,6 @@ class Attempt:
 class Findings:
     """Hands each distinct problem to `sink` once."""
 
-    __slots__ = ("_seen", "_sink")
-
     def __init__(self, sink: Callable[[Report], None]) -> None:
         self._sink = sink
         self._seen: set[tuple[Hashable, ...]] = set()

@@ -41,8 +41,6 @@ class IrqRules:
     `_seen` has every usage bit that any class ever got: nothing is searched for that nobody has.
     """
 
-    __slots__ = ("_findings", "_seen")
-
     def __init__(self, findings: Findings) -> None:
         self._findings = findings
         self._seen = 0

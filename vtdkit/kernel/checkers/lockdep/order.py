@@ -21,8 +21,6 @@ class OrderRules:
     `edges` is every edge in the order of its making.
     """
 
-    __slots__ = ("_findings", "_irq", "edges")
-
     def __init__(self, findings: Findings, irq: IrqRules) -> None:
         self._findings = findings
         self._irq = irq

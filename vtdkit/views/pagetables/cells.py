@@ -68,7 +68,7 @@ class Shapes:
     def unreadable(self) -> dict[str, dict[str, tuple[str, str]]]:
         """For each stage and ask, the conditions of a table that cannot be read: topmost, and any other."""
         return {
-            stage: {ask: judge.unreadable for ask, (judge, _) in asks.items()}
+            stage: {ask: judge.sites[:2] for ask, (judge, _) in asks.items()}
             for stage, asks in self.asks.items()
         }
 

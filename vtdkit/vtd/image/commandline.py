@@ -30,8 +30,7 @@ def check(arguments: Sequence[str]) -> int:
         return 2
     if str(root) not in sys.path:
         sys.path.insert(0, str(root))
-    status: int = importlib.import_module("tests.reality_check.check").main(arguments)
-    return status
+    return int(importlib.import_module("tests.reality_check.check").main(arguments))
 
 
 def inspect(arguments: Sequence[str]) -> int:

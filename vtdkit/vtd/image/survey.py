@@ -282,9 +282,8 @@ class Survey:
 
 
 def _stage(space: Space) -> tuple[str, int, int]:
-    if space.path == "SS":
-        return "second", space.second_root, space.second_levels
-    return "first", space.first_root, space.first_levels
+    first = "first", space.first_root, space.first_levels
+    return ("second", space.second_root, space.second_levels) if space.path == "SS" else first
 
 
 def _signed(space: Space, iova: int) -> int:

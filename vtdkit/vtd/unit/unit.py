@@ -170,8 +170,7 @@ class RemappingUnit:
         job = Job(self, request, self.caches, commit=True, trace=None, stepped=stepped)
         answer = yield from engine.answer(job)
         fault = answer if isinstance(answer, Fault) else answer.why
-        silent = self.quirks.interrupt_faults_silent
-        if fault is not None and fault.recorded and not (silent and fault.label.startswith("IR.")):
+        if fault is not None and fault.recorded:
             self.faults.add(fault)
         return answer
 

@@ -39,13 +39,12 @@ def completed(job: Job, space: Space, leaf: Leaf, answer: Translation) -> Transl
         answer = _largest_region(job, answer)
     writable = answer.writable and not (request.no_write and caps.NWFS)
     address, s = size_code(answer.address, answer.size)
-    privileged = request.pasid is not None and request.supervisor
     completion = Completion(
         R=int(answer.readable),
         W=int(writable),
         S=s,
         N=int(_not_snooped(space, leaf)),
-        PRIV=int(privileged),
+        PRIV=int(request.pasid is not None and request.supervisor),
         address=address,
     )
     return answer._replace(writable=writable, completion=completion)
@@ -71,10 +70,8 @@ def _largest_region(job: Job, answer: Translation) -> Translation:
 def interrupt_range(job: Job) -> Translation:
     """A translation request for FEEx_xxxx: no fault, but nothing a device could read or cache as memory."""
     request = job.request
-    if request.no_write and job.rules.caps.NWFS:
-        completion = Completion(0, 0)
-    else:
-        completion = Completion(0, 1, U=1, address=request.address & ~0xFFF)
+    write_only = Completion(0, 1, U=1, address=request.address & ~0xFFF)
+    completion = Completion(0, 0) if request.no_write and job.rules.caps.NWFS else write_only
     return Translation(
         request,
         request.address,

@@ -20,7 +20,7 @@ from . import second_stage as second
 from .job import Job, Steps
 from .rules import ENTRY_ADDRESS, PAGES, Rules
 from .space import ALL, TOP, Leaf, Reading, Space
-from .stage import walk
+from .stage import Sites, walk
 
 _P, _RW, _US, _A, _D, _EA = (FS_PTE.mask(name) for name in ("P", "RW", "US", "A", "D", "EA"))
 
@@ -34,7 +34,7 @@ class First:
     """The first stage."""
 
     name, shape = "first", staticmethod(first_stage_entry)
-    unreadable, flags_failed = ("SFS.4", "SFS.1"), "SFS.10"
+    sites = Sites("SFS.4", "SFS.1", "SFS.2", "SFS.3", "SFS.9", "SFS.10", read="SGN.2", write="SGN.6")
 
     def __init__(self, job: Job, space: Space) -> None:
         self.job, self.space, self.rules = job, space, job.rules
@@ -58,13 +58,13 @@ class First:
         """The first condition that the entry meets; `left` are the rights that it and those above grant."""
         leaf, rights, reserved, _ = said
         if not rights:  # P=0
-            return "SFS.2"
+            return self.sites.absent
         # Between permission and reserved bits the specification leaves the order open.
-        checks = [self.permitted(left), "SFS.3" if reserved else ""]
+        checks = [self.permitted(left), self.sites.reserved if reserved else ""]
         label = next(filter(None, checks[:: -1 if self.rules.caps.reserved_first else 1]), "")
         if not label and self.flagged(raw, leaf, left) != raw:
             if not self.space.snooped and not self.rules.quirks.flags_without_snoop:
-                label = "SFS.9"  # flags are set in a snooped walk only
+                label = self.sites.unsnooped  # SFS.9: flags are set in a snooped walk only
             elif not updatable:
                 label = "SFS.8"
         if not label and self.space.path == "NEST" and raw & ENTRY_ADDRESS >= self.space.second_limit:
@@ -75,8 +75,8 @@ class First:
         """The condition that rights are too few for the request; "" when they are enough."""
         may = self.granted(rights)
         if not may:
-            return "SGN.2"
-        return "SGN.6" if self.job.request.writes and not may & WRITE else ""
+            return self.sites.read
+        return self.sites.write if self.job.request.writes and not may & WRITE else ""
 
     def granted(self, rights: int) -> int:
         """READ and WRITE that the stage's rights mean for the request."""
@@ -119,6 +119,5 @@ def nested(job: Job, space: Space) -> Steps[Leaf]:
     dirties = bool(stage.granted(inner.first) & WRITE)
     outer = yield from walk(second.asked(job, space, dirties=dirties), guest)
     shift = min(inner.shift, outer.shift)
-    host = outer.base | guest & (1 << outer.shift) - 1
-    dirty = inner.dirty and outer.dirty
+    host, dirty = outer.base | guest & (1 << outer.shift) - 1, inner.dirty and outer.dirty
     return outer._replace(base=host & -(1 << shift), shift=shift, first=inner.first, dirty=dirty)

@@ -186,7 +186,8 @@ class Job:
             scalable=self.rules.caps.SMTS,
         )
         # A success with no permission is recoverable, so it is not recorded (chapter 7), but for SFS.10.
-        told = not empty_success or label == "SFS.10"
+        unheard = self.rules.quirks.interrupt_faults_silent and label.startswith("IR.")
+        told = label == "SFS.10" if empty_success else not unheard
         recorded = reason.code is not None and told and not (self.fpd and self.silenced(label))
         fault = Fault(label, code, reason.name, response, recorded, request, self.pasid, cached)
         if not empty_success:

@@ -141,7 +141,7 @@ def translate_many(
     iova = np.ascontiguousarray(iovas, dtype=np.uint64)
     request = Request(sid, 0, kind, pasid=pasid, length=1)
     flags, label = np.full(len(iova), R | W, np.uint8), np.zeros(len(iova), np.uint8)
-    batch = Batch(unit, request, iova, iova.copy(), flags, label, [""], [None])
+    batch = Batch(unit, request, iova, np.empty_like(iova), flags, label, [""], [None])
     job, space, walkers = Job(unit, request, None, commit=False, trace=None), None, list[Walker]()
     told = 0  # a key for every lane, if the device gets no page tables at all
     try:
@@ -170,17 +170,17 @@ def _follow(batch: Batch, part: slice, walkers: Sequence[Walker], keys: Addresse
     iova, flags = batch.iova[part], None
     address = iova.view(np.int64)
     for walker in walkers:
-        cell, rights, address = walker.run(address)
-        stopped = np.flatnonzero(cell & STOP)
+        cell, told, address = walker.run(address)
+        stopped = np.flatnonzero(told & STOP)
         if len(stopped):
             # Who stopped at one entry was refused alike. Under nesting every page has a way of its own.
             level = cell[stopped] >> FRAME_SHIFT & 7 if flags is None else np.int64(1)
             key = iova[stopped] >> (3 + 9 * level).astype(np.uint64) << 3 | np.uint64(level)
             keys[stopped] = np.where(keys[stopped] == 0, key, keys[stopped])
-        size = cell & 12
-        flags = size | rights if flags is None else np.minimum(flags & 12, size) | flags & rights & 3
+        flags = told if flags is None else np.minimum(flags & 12, told & 12) | flags & told & 3
+    batch.address[part] = address.view(np.uint64)
     if flags is not None:
-        batch.address[part], batch.flags[part] = address.view(np.uint64), flags
+        batch.flags[part] = flags
         if batch.request.kind == "zero-length read":
             # Entries that each allow something may leave nothing together.
             nothing = (flags & 3 == 0) & (keys == 0)
@@ -210,9 +210,9 @@ def _doubt(batch: Batch, part: slice, space: Space | None, keys: Addresses) -> N
 
 def _ask(batch: Batch, part: slice, keys: Addresses) -> None:
     """Ask the walk about the lanes that have a key, once for each key."""
-    lanes = np.flatnonzero(keys)
-    if not len(lanes):
+    if not keys.any():
         return
+    lanes = np.flatnonzero(keys)
     _, firsts, which = np.unique(keys[lanes], return_index=True, return_inverse=True)
     told = [_told(batch, part.start + int(lanes[first])) for first in firsts]
     label, flags, moved = (np.array(column)[which] for column in zip(*told, strict=True))
@@ -318,7 +318,11 @@ def _judged(
     cells, leaf = np.empty(words.shape, np.int64), np.empty(words.shape, np.bool_)
     for may in np.unique(updatable):
         part = updatable == may
-        kinds, which = np.unique(shapes[part], return_inverse=True)
+        flat = shapes[part].ravel()
+        # Neighbours are mostly alike: runs are told apart first, and there are few.
+        starts = np.flatnonzero(np.concatenate(([True], flat[1:] != flat[:-1])))
+        kinds, of_run = np.unique(flat[starts], return_inverse=True)
+        which = np.repeat(of_run, np.diff(starts, append=len(flat)))
         verdicts = [cell(stage, level, int(kind), updatable=bool(may)) for kind in kinds]
         numbers = np.array([_stop(level) if v.label else v.rights for v in verdicts], np.int64)
         cells[part] = numbers[which].reshape(-1, 512)
@@ -333,10 +337,9 @@ class Walker:
         self.stage = stage
         self.buffers = tuple(np.empty(BLOCK, np.int64) for _ in range(5))
 
-    def run(self, iova: Signed) -> tuple[Signed, Signed, Signed]:
-        """The last cell of each lane, the permissions of the whole way, and the address it leads to.
-
-        All three are overwritten by the next run.
+    def run(self, iova: Signed) -> tuple[Signed, Bytes, Signed]:
+        """The last cell of each lane; STOP, size, and the permissions of the whole way; and the address it
+        leads to. Cells and addresses are overwritten by the next run.
         """
         stage, n = self.stage, len(iova)
         index, row, cell, allowed, frames = (buffer[:n] for buffer in self.buffers)
@@ -363,4 +366,6 @@ class Walker:
         np.left_shift(frames, 12 - FRAME_SHIFT, out=frames)
         np.bitwise_and(iova, 0xFFF, out=row)
         np.bitwise_or(frames, row, out=frames)
-        return cell, allowed, frames
+        np.bitwise_and(cell, 12 | STOP, out=row)
+        np.bitwise_or(row, allowed, out=row)
+        return cell, row.astype(np.uint8), frames

@@ -14,31 +14,15 @@ What differs is only which condition of the fault tables a failed check is, so t
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from vtdkit.vtd.requests import READ, WRITE
 from vtdkit.vtd.tables.pages import SS_PTE, second_stage_entry
 
 from .job import Job
 from .rules import ENTRY_ADDRESS, PAGES, Rules
 from .space import ALL, Leaf, Reading, Space
+from .stage import Sites
 
 _A, _D, _SNP = (SS_PTE.mask(name) for name in ("A", "D", "SNP"))
-
-
-class Sites(NamedTuple):
-    """The labels of the checks of one kind of second-stage walk. An empty `absent` means: by the missing
-    permission.
-    """
-
-    root: str
-    lower: str
-    absent: str
-    reserved: str
-    unsnooped: str
-    update: str
-    read: str
-    write: str
 
 
 LEGACY = Sites("LCT.4.3", "LSS.1", "", "LSS.2", "", "", read="LGN.3", write="LGN.2")
@@ -73,7 +57,6 @@ class Second:
     def __init__(self, job: Job, space: Space, need: int, sites: Sites, *, dirties: bool) -> None:
         self.job, self.space, self.rules = job, space, job.rules
         self.need, self.sites, self.dirties = need, sites, dirties
-        self.unreadable, self.flags_failed = (sites.root, sites.lower), sites.update
         self.root, self.levels = space.second_root, space.second_levels
         self.cache = job.caches.second if job.caches else None
         self.enough = need or READ | WRITE

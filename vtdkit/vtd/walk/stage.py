@@ -26,6 +26,21 @@ if TYPE_CHECKING:
     Stage: TypeAlias = First | Second
 
 
+class Sites(NamedTuple):
+    """The labels of the checks of one kind of walk. The first two are of a table that cannot be read: the
+    topmost, and any other. An empty `absent` means: by the missing permission.
+    """
+
+    root: str
+    lower: str
+    absent: str
+    reserved: str
+    unsnooped: str
+    update: str
+    read: str
+    write: str
+
+
 class Cell(NamedTuple):
     """One entry for one kind of request: `label` refuses ("" goes on), `rights` are READ and WRITE granted.
 
@@ -38,15 +53,13 @@ class Cell(NamedTuple):
     rights: int
 
 
-def objection(
-    stage: Stage, level: int, raw: int, said: Reading, before: int, *, updatable: bool = True
-) -> str:
+def objection(stage: Stage, level: int, raw: int, said: Reading, before: int, updatable: bool = True) -> str:
     """The first condition that an entry meets, "" for none. `before` are the rights of the entries above,
     `updatable` whether the entry may be written.
     """
     leaf, rights, reserved, _ = said
     if raw == WORD and stage.rules.quirks.all_ones_unreadable:
-        return stage.unreadable[level < stage.levels]
+        return stage.sites[level < stage.levels]
     left, flags = rights & before, stage.flags_in[leaf]
     # Most entries grant all that is asked, have their flags, and no reserved bit: there is nothing to ask.
     if not reserved and not stage.enough & ~left and raw & flags == flags:
@@ -65,8 +78,9 @@ def cell(stage: Stage, level: int, raw: int, *, updatable: bool = True) -> Cell:
 
 def walk(stage: Stage, address: int) -> Steps[Leaf]:
     """Walk to the leaf of `address`, which is already known to be within the stage's width."""
-    job, cache, decode, locate = stage.job, stage.cache, stage.decode, stage.locate
+    job, rules, cache, decode, locate = stage.job, stage.rules, stage.cache, stage.decode, stage.locate
     read64, shape, flags = job.memory.read64, stage.shape, stage.flags_in[True]
+    stepped, traced = job.stepped, job.trace is not None
     level, table, allowed = stage.levels, stage.root, ALL
     cached = cache.find(stage.space.did, stage.tag, address) if cache is not None else None
     if cached:
@@ -80,30 +94,30 @@ def walk(stage: Stage, address: int) -> Steps[Leaf]:
         index = at >> 3 & 511
         if locate is not None:  # nested: that was a guest's address
             at, updatable = yield from locate(at, level == stage.levels)
-        if job.stepped:
+        if stepped:
             yield Access(f"{stage.name}-stage level {level}", at)
         try:
             raw = read64(at)
         except AccessError:
             job.mark(shape(level, leaf=False), at, index, 0, level)
-            job.refuse(stage.unreadable[level < stage.levels])
-        said = leaf, rights, _, target = decode(stage.rules, level, raw)
-        if job.trace is not None:
+            job.refuse(stage.sites[level < stage.levels])
+        said = leaf, rights, _, target = decode(rules, level, raw)
+        if traced:
             job.mark(shape(level, leaf=leaf), at, index, raw, level)
-        label = objection(stage, level, raw, said, allowed, updatable=updatable)
+        label = objection(stage, level, raw, said, allowed, updatable)
         if label:
             job.refuse(label)
         allowed &= rights
         wanted = stage.flagged(raw, leaf, allowed) if flags else raw
         if wanted != raw:
             # One atomic step: whoever changed the entry in between is seen, and the entry looked at anew.
-            found = yield from job.update(f"{stage.name}-stage flags", at, raw, wanted, stage.flags_failed)
+            found = yield from job.update(f"{stage.name}-stage flags", at, raw, wanted, stage.sites.update)
             if found != raw:
                 continue
         if leaf:
             job.remark("maps {:#x} bytes at {:#x}", 8 << 9 * level, target)
             return stage.end(target, level, wanted, allowed)
-        if job.trace is not None:
+        if traced:
             job.remark("next table at {:#x}", target)
         if cache is not None:
             cache.keep(stage.space.did, stage.tag, address, level, wanted, target, allowed)

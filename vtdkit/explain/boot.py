@@ -77,13 +77,13 @@ def _descriptor(group: Group, text: Text) -> Iterator[Piece]:
     notes = list(oddities(entry)) if entry is not None else []
     notes += ["all zero: an empty slot, or a head that reads as all ones"] if not raw else []
     notes += ["the upper word is not in the text: unknown"] if "high" not in row else []
-    means = f"An invalidation of the TLB of device {device}: it is the one that did not answer."
+    means = f"An invalidation of the TLB of device {device}" if device else ""
+    device = device if row["place"] == "PRIOR" else ""
+    means += ": after a time-out, it is the one that did not answer." if device else ""
     bits = (entry.structure.name, raw) if entry is not None else None
     cause, lesson = (GONE, 20) if device else ("", 12)
     title = f"{place}: {descriptor_text(raw)}"
-    yield group.piece(
-        title, means=means if device else "", cause=cause, lesson=lesson, notes=tuple(notes), bits=bits
-    )
+    yield group.piece(title, means=means, cause=cause, lesson=lesson, notes=tuple(notes), bits=bits)
 
 
 def oddities(entry: Entry) -> Iterator[str]:

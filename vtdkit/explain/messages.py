@@ -57,6 +57,7 @@ SVM disabled, incompatible | boot | 7 | the unit's first stage does not fit the 
 Allocating domain for | driver | 6 | a device could not be given a domain: domain ids or memory have run out
 Disable batched IOTLB flush due to virtualization | boot | 12 | caching mode (CM): under an emulator flushing is strict, so that it sees every change
 IOMMU batching disallowed due to virtualization | boot | 12 | caching mode (CM): under an emulator flushing is strict, so that it sees every change
+ERROR: DMA PTE for vPFN | driver | 1 | a page was to be mapped at an address that has an entry already: the address was given out twice, or an unmap left something behind
 Unknown DMAR structure type | firmware | 20 | a structure that this kernel does not know is passed over
 Invalidation Queue Error (IQE) cleared | queue error | 12 | the driver cleared IQE: the queue goes on
 Invalidation Time-out Error (ITE) cleared | queue error | 20 | the driver cleared ITE: waits that were pending had been dropped, so it sends them again

@@ -50,7 +50,7 @@ def test_a_press_anywhere_gives_the_widget_the_keys_and_escape_gives_them_back(
     for place in (
         widget.locator(".vtd-stepper-line").nth(2),  # a line of source
         widget.locator(".vtd-title"),  # nothing that can be pressed
-        widget.locator("h4").first,
+        widget.locator(".vtd-stepper-name").first,
         widget.get_by_role("button", name="Forward"),
     ):
         place.click()

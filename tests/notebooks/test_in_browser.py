@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.notebooks.axe import violations
 from tests.notebooks.labdriver import ROOT, LabPage, Server, Watched, lab_server, unnamed
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -86,4 +87,7 @@ def test_its_handout_moves_when_opened_from_disk(path: Path, browser: Any, hando
         for widget in shown.all():
             widget.locator(":scope > :not(script)").first.wait_for()
             steps(widget)
+        for scheme in ("light", "dark"):
+            watched.page.emulate_media(color_scheme=scheme)
+            assert violations(watched.page) == []
         assert (watched.outside, watched.page_errors, watched.console_errors) == ([], [], [])

@@ -269,6 +269,9 @@ def test_a_page_loads_nothing_from_elsewhere() -> None:
     assert "<title>A &amp; B</title>" in plain
     assert re.findall(r"(?:src|href)=\"(?:https?:)?//", plain) == []
     assert "mathjax" not in plain.lower()
+    table = written(prose("| | a |\n|---|:--|\n| b | 1 |"))
+    assert "<td></td>" in table
+    assert not re.search(r"<th[^>]*></th>", table)
 
 
 def test_the_list_of_pages_is_escaped() -> None:

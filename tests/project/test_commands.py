@@ -115,6 +115,8 @@ def test_ci_runs_every_stage_and_is_plain_sh() -> None:
     assert re.findall(r"^stage (\w+)", script.read_text(encoding="utf-8"), re.M) == [
         "venv",
         "check",
+        "fresh",
+        "site",
         "browser",
         "test",
     ]

@@ -83,9 +83,7 @@ def brute_force(make: Callable[[], Any], oracle: Oracle, most: int = 2000) -> tu
     return complete, deadlocked
 
 
-def bounded_brute_force(
-    make: Callable[[], Any], oracle: Oracle, bound: int, delays: bool, most: int = 4000
-) -> set[Any]:
+def bounded_brute_force(make: Callable[[], Any], oracle: Oracle, bound: int, most: int = 4000) -> set[Any]:
     """Return the classes of all executions that some schedule within a bound shows."""
     system = make()
     found: set[Any] = set()
@@ -103,14 +101,6 @@ def bounded_brute_force(
             found.add(oracle.name(steps))
             continue
         last = prefix[-1] if prefix else 0
-        if delays:  # seats 0 to 9 in a ring
-            costs = {
-                process: place
-                for place, process in enumerate(sorted(movable, key=lambda other: (other - last) % 10))
-            }
-        else:
-            costs = {
-                process: int(bool(prefix) and last in movable and process != last) for process in movable
-            }
+        costs = {process: int(bool(prefix) and last in movable and process != last) for process in movable}
         todo += [((*prefix, process), cost + more) for process, more in costs.items() if cost + more <= bound]
     return found

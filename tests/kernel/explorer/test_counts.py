@@ -89,15 +89,3 @@ def test_threads_that_share_nothing_run_once() -> None:
         )
     )
     assert (found.executions, found.blocked) == (1, 0)
-
-
-def test_delay_bounds_on_readers_give_the_counts_of_concuerrors_scheduling_bound() -> None:
-    found = [explore_system(Family("readers(N)", 6), delays=bound) for bound in range(8)]
-    assert [bounded.executions for bounded in found] == [1, 2, 8, 23, 43, 58, 64, 64]
-    assert found[2].extent == "complete up to 2 delays"
-    assert not found[2].complete
-
-
-def test_readers_need_no_preemption() -> None:
-    found = explore_system(Family("readers(N)", 6), preemptions=0)
-    assert (found.executions, found.complete) == (64, True)

@@ -59,7 +59,6 @@ def test_options_that_make_no_sense_are_refused() -> None:
         {"limit": 0},
         {"depth": 0},
         {"preemptions": -1},
-        {"preemptions": 1, "delays": 1},
     ):
         with pytest.raises(ValueError, match="="):
             explore_system(counter, **options)  # type: ignore[arg-type]

@@ -74,7 +74,6 @@ def explore(
     preemptions: int | None = None,
     depth: int | None = None,
     limit: int | None = None,
-    progress: bool = False,
     on_outcome: OnOutcome | None = None,
     **options: Any,
 ) -> ScenarioExploration:
@@ -87,7 +86,6 @@ def explore(
         "preemptions": preemptions,
         "depth": depth,
         "limit": limit,
-        "progress": progress,
         "on_outcome": on_outcome,
     }
 

@@ -1,11 +1,6 @@
-"""Bounded exploration: all that can happen with few preemptions, or with few delays.
+"""Bounded exploration: all that can happen with few preemptions.
 
-Two ways to count how far a schedule is from the plainest one:
-
-- A *preemption* is a switch away from a process that could have gone on. Switching when it cannot is free.
-- A *delay* is one process passed over. The scheduler is fixed: it lets a process go on for as long as it can,
-  then takes the next one round in the order of their names; each time it is to take another than that, every
-  process passed over costs one.
+A *preemption* is a switch away from a process that could have gone on. Switching when it cannot is free.
 
 The search is complete up to its bound: of every class that has some schedule within the bound, one execution
 is run. It does not use sleep sets or race reversals, which a bound makes unsound. Instead it goes through the
@@ -17,8 +12,6 @@ bounded schedules as CHESS did (Musuvathi, Qadeer, PLDI 2007) and leaves out wha
   seen to touch, one of them changing it. Interrupted before any other step it could as well have taken
   that step first. When a location turns out to be shared, the interruptions that were left out because of
   it are made up for.
-
-Delay bounding is that of Emmi, Qadeer, Rakamaric (POPL 2011); Concuerror's "scheduling bound" of type delay.
 """
 
 from __future__ import annotations
@@ -27,7 +20,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from .footprint import LOOK, Footprint, Footprints
 from .path import Path
-from .schedule import name_text
 from .system import Process, System
 from .tally import Tally
 
@@ -86,25 +78,17 @@ class SharedLocations:
             self._waiting.setdefault(place.number, []).extend(branches)
 
 
-def _seat(process: Process) -> tuple[bool, int, str]:
-    """Return where a process sits: numbers in their order, then all others by their names' text."""
-    return (False, process, "") if isinstance(process, int) else (True, 0, name_text(process))
-
-
 class Bounded:
     """The search. `exceeded` tells, after `run`, whether the bound kept it from going further.
 
     No locks: one search, one thread.
     """
 
-    def __init__(
-        self, system: System, footprints: Footprints, tally: Tally, bound: int, delays: bool = False
-    ) -> None:
+    def __init__(self, system: System, footprints: Footprints, tally: Tally, bound: int) -> None:
         self.system = system
         self.footprints = footprints
         self.tally = tally
         self.bound = bound
-        self.delays = delays
         self.exceeded = False
         self.path = Path(self.system)
         self._shared = SharedLocations()
@@ -191,7 +175,7 @@ class Bounded:
         """Say whether this state was not reached before with as much of the bound left."""
         last = self.path.events[-1].process if self.path.events else None
         enabled = self.path.enabled[-1]
-        if not enabled or (not self.delays and last not in enabled):
+        if not enabled or last not in enabled:
             last = None  # whoever it was makes no difference to what can follow
         key = (hash(self.path.trace_uids()), last)
         if self._visited.get(key, self.bound + 1) <= cost:
@@ -203,9 +187,7 @@ class Bounded:
         """Yield (cost, process) for all who can move, the one that moves for nothing first."""
         enabled = self.path.enabled[-1]
         last = self.path.events[-1].process if self.path.events else None
-        if self.delays:
-            yield from enumerate(self._round(enabled, last))
-        elif last in enabled:
+        if last in enabled:
             yield 0, last
             for process in enabled:
                 if process != last:
@@ -213,12 +195,6 @@ class Bounded:
         else:
             for process in enabled:
                 yield 0, process
-
-    def _round(self, enabled: Sequence[Process], last: Process | None) -> list[Process]:
-        """Return those who can move in the order in which they sit round the table, from the last one on."""
-        if last is None:
-            return sorted(enabled, key=_seat)
-        return sorted(enabled, key=lambda process: (_seat(process) < _seat(last), _seat(process)))
 
     def _end(self) -> None:
         stuck = {process: self.footprints.of(wanted) for process, wanted in self.system.blocked().items()}

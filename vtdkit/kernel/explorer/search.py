@@ -32,23 +32,19 @@ def explore_system(
     system_factory: SystemFactory,
     *,
     preemptions: int | None = None,
-    delays: int | None = None,
     depth: int | None = None,
     limit: int | None = None,
-    progress: bool = False,
     on_outcome: OnOutcome | None = None,
 ) -> Exploration:
     """Run every execution of a system that matters, and only those; return what was found.
 
     - preemptions: run only what up to so many preemptions (switches away from a process that could go on)
       can show
-    - delays: the same, counted in delays: processes passed over by a scheduler that goes round
     - depth: let no process take more than so many steps
     - limit: stop after so many executions
-    - progress: show a bar (needs tqdm)
     - on_outcome: called with (outcome, schedule) at the end of each execution; a true answer ends the search
 
-    ValueError if these do not go together; what the system raises is passed on.
+    ValueError for a bound that is none; what the system raises is passed on.
 
     >>> from vtdkit.kernel.explorer import WRITE, Outcome, explore_system
     >>> class Two:  # two processes, one step each, on one location
@@ -64,51 +60,26 @@ def explore_system(
       findings: none
       coverage: 1 pair of dependent operations in both orders, 0 in one only
     """
-    _check(preemptions, delays, depth, limit)
+    for name, number, least in (("preemptions", preemptions, 0), ("depth", depth, 1), ("limit", limit, 1)):
+        if number is not None and number < least:
+            raise ValueError(f"{name}={number}; it must be {least} or more, or None for no bound")
     tally = Tally()
     if on_outcome is not None:
         tally.watch = lambda outcome, steps: on_outcome(outcome, Schedule(steps))
-    with Stopping(limit, progress) as stop:
-        if preemptions is not None or delays is not None:
-            return _explore_bounded(_system(system_factory, depth), tally, stop, preemptions, delays, depth)
+    with Stopping(limit) as stop:
+        if preemptions is not None:
+            search = Bounded(_system(system_factory, depth), Footprints(), tally, preemptions)
+            done = search.run(stop.go_on)
+            switches = f"{preemptions} preemption{'' if preemptions == 1 else 's'}"
+            bound = switches if search.exceeded else None
+            return exploration_of(tally, *extent_of(tally, done, stop, depth=depth, bound=bound))
         done = Engine(_system(system_factory, depth), Footprints(), tally).run(stop.go_on)
         return exploration_of(tally, *extent_of(tally, done, stop, depth=depth))
-
-
-def _check(preemptions: int | None, delays: int | None, depth: int | None, limit: int | None) -> None:
-    for name, number, least in (
-        ("preemptions", preemptions, 0),
-        ("delays", delays, 0),
-        ("depth", depth, 1),
-        ("limit", limit, 1),
-    ):
-        if number is not None and number < least:
-            raise ValueError(f"{name}={number}; it must be {least} or more, or None for no bound")
-    if preemptions is not None and delays is not None:
-        raise ValueError("preemptions= and delays= are two ways to bound a search; give one of them")
 
 
 def _system(factory: SystemFactory, depth: int | None) -> System:
     system = factory()
     return system if depth is None else Truncated(system, depth)
-
-
-def _explore_bounded(
-    system: System,
-    tally: Tally,
-    stop: Stopping,
-    preemptions: int | None,
-    delays: int | None,
-    depth: int | None,
-) -> Exploration:
-    if preemptions is not None:
-        bound, name = preemptions, "preemption"
-    else:
-        bound, name = delays or 0, "delay"
-    search = Bounded(system, Footprints(), tally, bound, delays is not None)
-    done = search.run(stop.go_on)
-    exceeded = f"{bound} {name}{'' if bound == 1 else 's'}" if search.exceeded else None
-    return exploration_of(tally, *extent_of(tally, done, stop, depth=depth, bound=exceeded))
 
 
 def extent_of(
@@ -129,14 +100,13 @@ def random_walk(
     runs: int = 1000,
     seed: int = 0,
     depth: int | None = None,
-    progress: bool = False,
     on_outcome: OnOutcome | None = None,
 ) -> Exploration:
     """Run a system many times, whoever can move being as likely to go next as any other.
 
     depth bounds the steps of each process. The same seed gives the same runs on every computer.
     """
-    return _sampled(system_factory, RandomWalk(), "random", runs, seed, depth, progress, on_outcome)
+    return _sampled(system_factory, RandomWalk(), "random", runs, seed, depth, on_outcome)
 
 
 def pct(
@@ -146,7 +116,6 @@ def pct(
     depth: int = 3,
     seed: int = 0,
     longest: int | None = None,
-    progress: bool = False,
     on_outcome: OnOutcome | None = None,
 ) -> Exploration:
     """Run a system many times with random priorities that change at `depth - 1` random steps (PCT).
@@ -157,7 +126,7 @@ def pct(
     2010, theorem 9). `longest` bounds the steps of each process.
     """
     return _sampled(
-        system_factory, Priorities(depth), f"PCT (depth {depth})", runs, seed, longest, progress, on_outcome
+        system_factory, Priorities(depth), f"PCT (depth {depth})", runs, seed, longest, on_outcome
     )
 
 
@@ -168,7 +137,6 @@ def _sampled(
     runs: int,
     seed: int,
     depth: int | None,
-    progress: bool,
     on_outcome: OnOutcome | None,
 ) -> Exploration:
     if runs < 1:
@@ -176,7 +144,7 @@ def _sampled(
     tally = Tally()
     if on_outcome is not None:
         tally.watch = lambda outcome, steps: on_outcome(outcome, Schedule(steps))
-    with Stopping(None, progress) as stop:
+    with Stopping(None) as stop:
         sampled = sample(_system(factory, depth), scheduler, tally, runs, seed, stop.go_on)
     extent = f"a sample: {tally.ended} {name} runs with seed {seed}, {sampled.classes} different"
     if tally.ended < runs:

@@ -1,11 +1,8 @@
-"""When a search ends early: at its limit, because the caller has seen enough, or by Ctrl-C.
-And its progress bar.
-"""
+"""When a search ends early: at its limit, because the caller has seen enough, or by Ctrl-C."""
 
 from __future__ import annotations
 
 import signal
-import sys
 import threading
 from types import FrameType, TracebackType
 from typing import Any
@@ -22,10 +19,9 @@ class Stopping:
     limit  how many executions to run at most, or None
     """
 
-    def __init__(self, limit: int | None, progress: bool) -> None:
+    def __init__(self, limit: int | None) -> None:
         self.limit = limit
         self.interrupted = False
-        self._bar = _bar() if progress else None
         self._handler: Any = None
 
     def __enter__(self) -> Stopping:
@@ -38,8 +34,6 @@ class Stopping:
     ) -> None:
         if self._handler is not None:
             signal.signal(signal.SIGINT, self._handler)
-        if self._bar is not None:
-            self._bar.close()
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         if self.interrupted:
@@ -48,8 +42,6 @@ class Stopping:
 
     def go_on(self, tally: Tally) -> bool:
         """Say whether to run another execution."""
-        if self._bar is not None:
-            self._bar.update(tally.ended - self._bar.n)
         at_limit = self.limit is not None and tally.ended >= self.limit
         return not (self.interrupted or tally.stopped or at_limit)
 
@@ -61,11 +53,3 @@ class Stopping:
         if tally.stopped:
             return f"stopped by on_outcome after {done}"
         return f"stopped at the limit of {self.limit}, after {done}"
-
-
-def _bar() -> Any:
-    try:
-        from tqdm import tqdm
-    except ImportError:
-        raise ImportError("progress=True needs tqdm: pip install tqdm, or leave it off") from None
-    return tqdm(file=sys.stderr, unit="execution")

@@ -39,7 +39,7 @@ def orders(driver: type[IntelIommu], name: str) -> tuple[int, int]:
         ("plug-alias", driver_at(1), (131, 167)),
         ("plug-alias", driver_at(2), (8, 35)),
         ("plug-bridge", driver_at(1), (0, 138)),
-        ("plug-bridge", driver_at(2), (239, 284)),
+        ("plug-bridge", driver_at(2), (203, 248)),
         ("plug-bridge", V519, (0, 67)),
     ],
 )

@@ -254,6 +254,7 @@ async def insert_table(self: Any, domain: Any, pte: Any, level: int) -> int:
     page = await self.alloc_pgtable_page(domain.nid, "a table")
     if page is None:
         return 0
+    await self.domain_flush_cache(domain, 512)  # for units that do not see the CPU's caches
     value: int = page.address | 3
     found: int = await pte.cmpxchg(0, value)
     if found:

@@ -36,7 +36,7 @@ def orders(driver: type[IntelIommu], name: str) -> tuple[int, int]:
 @pytest.mark.parametrize(
     ("name", "driver", "expected"),
     [
-        ("plug-alias", driver_at(1), (131, 167)),
+        ("plug-alias", driver_at(1), (113, 149)),
         ("plug-alias", driver_at(2), (8, 35)),
         ("plug-bridge", driver_at(1), (0, 138)),
         ("plug-bridge", driver_at(2), (203, 248)),

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from vtdkit.kernel.machine.context import Context
 from vtdkit.kernel.machine.engine import DONE
+from vtdkit.kernel.machine.runnable import runnable
 from vtdkit.kernel.memory.pages import Page
 from vtdkit.kernel.record.sites import here
 
@@ -164,7 +165,7 @@ class Rcu:
         async def callback() -> None:
             machine.check.order.observe(machine.sched.current, period)
             self.pending_callbacks -= 1
-            await machine.sched.runnable(function(), f"the handler of {name}")
+            await runnable(function(), f"the handler of {name}")
 
         def later() -> None:
             machine.sched.call_in(

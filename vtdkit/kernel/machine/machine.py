@@ -47,6 +47,7 @@ from vtdkit.kernel.record.trace import Trace
 from .context import AGENT, TASK, Context
 from .costs import NEAR, Costs
 from .irqflags import IrqFlags
+from .runnable import runnable
 from .scheduling import Scheduler
 from .statistics import Statistics
 from .steps import Steps
@@ -132,7 +133,7 @@ class Machine:
         there may be millions of such threads.
         """
         sched = self.sched
-        coro = sched.runnable(coro)
+        coro = runnable(coro)
         try:
             place = None if cpu is None else sched.cpu(cpu)
         except ValueError:
@@ -150,7 +151,7 @@ class Machine:
         """Start something that runs beside the CPUs, a device that does DMA for instance;
         it takes no lock. `once` as in `spawn`.
         """
-        coro = self.sched.runnable(coro, "what a device does")
+        coro = runnable(coro, "what a device does")
         context = self.sched.reuse(name, AGENT) if once else self.sched.new_context(name, AGENT)
         context.disposable, context.done = once, False
         context.coro = coro

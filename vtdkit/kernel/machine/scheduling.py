@@ -19,13 +19,13 @@ from functools import partial
 from types import coroutine
 from typing import Any, NoReturn
 
-from vtdkit.kernel.checkers.awaits import check_awaits
 from vtdkit.kernel.record.record import END, IRQ_ENTER, IRQ_EXIT, RUN, SLEEP, WAIT, WAIT_END, WAKE
 from vtdkit.kernel.record.sites import driver_here, site
 
 from .context import AGENT, HARD_OFF, HARDIRQ, SOFTIRQ, TASK, Context, Cpu
-from .engine import Engine, Pause
+from .engine import Engine
 from .host import Host
+from .runnable import runnable
 
 Handler = Callable[[], Coroutine[Any, Any, Any]]
 
@@ -87,27 +87,6 @@ class Scheduler(Engine):
             raise ValueError(f"no CPU {number!r}; this machine has {len(self.cpus)}, numbered from 0")
         cpu: Cpu = self.cpus[number]
         return cpu
-
-    @staticmethod
-    def runnable(coro: Any, what: str = "a thread") -> Coroutine[Any, Any, Any]:
-        """Something that can be run, made of what was given for it. Raises TypeError if it cannot be, or if
-        an `await` is missing in it.
-        """
-        if isinstance(coro, Pause):
-            coro = _only(coro)  # a thread may do nothing but `machine.work(ns)`
-        if not hasattr(coro, "send"):
-            hint = f"; call it: {coro.__name__}()" if callable(coro) and hasattr(coro, "__name__") else ""
-            raise TypeError(
-                f"{what} is a coroutine, what calling an async function gives; got {repr(coro)[:80]}{hint}, "
-                f"at {site(driver_here())}"
-            )
-        try:
-            check_awaits(coro)
-        except TypeError:
-            coro.close()
-            raise
-        made: Coroutine[Any, Any, Any] = coro
-        return made
 
     # -- threads -------------------------------------------------------------
 
@@ -292,7 +271,7 @@ class Scheduler(Engine):
         self.machine.check.order.begin(context, known)
         context.below = below
         context.cpu, context.cpu_id = cpu, cpu.id
-        context.coro = self.runnable(handler(), f"the handler of {name}")
+        context.coro = runnable(handler(), f"the handler of {name}")
         context.send = context.coro.send
         cpu.top = context
         self._note(context, IRQ_ENTER)
@@ -407,7 +386,3 @@ class Scheduler(Engine):
             self._pop(context)
         if context.disposable:
             self.retire(context)
-
-
-async def _only(pause: Any) -> None:
-    await pause

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from vtdkit.kernel.record.sites import Spot, here
 
 from .engine import length
+from .runnable import runnable
 
 if TYPE_CHECKING:
     from .context import Context, Cpu
@@ -43,7 +44,7 @@ class IrqLine:
 
     async def _handle(self) -> None:
         try:
-            await self.sched.runnable(self.handler(), f"the handler of {self.name}")
+            await runnable(self.handler(), f"the handler of {self.name}")
         finally:
             self.handled += 1
             for context in self._waiting:

@@ -64,7 +64,10 @@ def main(arguments: Sequence[str]) -> int:
         "--json", action="store_true", help="every finding with functions, contexts and schedule"
     )
     parser.add_argument(
-        "--limit", type=int, default=LIMIT, help=f"executions to explore of each scenario (default {LIMIT})"
+        "--limit",
+        type=int,
+        default=LIMIT,
+        help=f"executions to explore of what is too wide to be finished (default {LIMIT})",
     )
     parser.add_argument(
         "--runs", type=int, default=RUNS, help=f"random runs where that was not all (default {RUNS})"

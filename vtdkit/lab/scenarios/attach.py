@@ -141,14 +141,14 @@ def release_unattached(driver: type[IntelIommu], machine: Machine) -> Observer:
 
 
 SCENARIOS = (
-    Scenario("attach-detach", "two CPUs each attach and detach a device", attach_detach),
+    Scenario("attach-detach", "two CPUs each attach and detach a device", attach_detach, wide=True),
     Scenario(
         "attach-detach-first-level", "the same in scalable mode, first level", attach_detach_first, runs=8
     ),
     Scenario(
         "attach-same-domain", "a device is attached to a domain while a page of it is unmapped", attach_same
     ),
-    Scenario("attach-both", "two CPUs attach a device each to one domain", attach_both),
+    Scenario("attach-both", "two CPUs attach a device each to one domain", attach_both, wide=True),
     Scenario("probe-probe", "two devices appear at once on a new bus", probe_probe),
     Scenario(
         "enforce-attach",

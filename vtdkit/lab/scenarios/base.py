@@ -33,7 +33,7 @@ class Scenario:
     """One scenario: `build(driver, machine)` sets it up and returns the observer.
 
     `about` says in a sentence what happens at the same time. `runs` is 0 where every order is tried, else how
-    many random orders are. `options` go to the machine.
+    many random orders are. `wide`: too many orders to be finished, so explored as far as a limit says.
     """
 
     name: str
@@ -41,6 +41,7 @@ class Scenario:
     build: Build
     runs: int = 0
     cpus: int = 3
+    wide: bool = False
 
     def on(self, driver: type[IntelIommu]) -> partial[Observer]:
         """The scenario with one version of the driver: a function of a machine."""

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.views.timeline_runs import contended, driver_run, node, trace_of
+from vtdkit.kernel.machine.machine import Machine
 from vtdkit.views.shared.record import checked
 from vtdkit.views.timeline.fold import SPINNING, STATES, Timeline, timeline_of
 from vtdkit.views.timeline.layout import (
@@ -106,6 +107,23 @@ def test_who_has_and_who_waits_for_each_lock_at_an_instant() -> None:
 
 def test_totals_count_as_lock_stat_does() -> None:
     assert totals(timeline_of(contended())) == (Totals(2, 1, 800, 800, 1300, 1000),)
+
+
+def test_a_wait_that_never_ends_counts_up_to_the_end() -> None:
+    machine = Machine(cpus=2, checkers=())
+    one, other = machine.spinlock("one"), machine.spinlock("other")
+
+    async def take(first: Any, second: Any) -> None:
+        async with first:
+            await machine.work(1_000)
+            async with second:
+                pass
+
+    for cpu, (first, second) in enumerate(((one, other), (other, one))):
+        machine.spawn(take(first, second), cpu=cpu)
+    timeline = timeline_of(machine.simulate(until=5_000))
+    found = [(each.taken, each.waits, each.wait_total > 3_000, each.hold_total) for each in totals(timeline)]
+    assert found == [(1, 1, True, 0), (1, 1, True, 0)]
 
 
 def test_a_lock_got_at_once_was_not_waited_for() -> None:

@@ -66,18 +66,17 @@ class Totals:
 
 
 def totals(timeline: Timeline) -> tuple[Totals, ...]:
-    """The totals of each lock class, in the order of `timeline.locks`. Waits and holds that had not
-    ended are not counted.
+    """The totals of each lock class, in the order of `timeline.locks`. A wait that is not over counts up to
+    the end, so that a deadlock has waits; a hold that is not over does not count.
     """
     sums = [[0] * 6 for _ in timeline.locks]
     for episode in timeline.episodes:
         row = sums[timeline.objects[episode.object].lock]
-        if episode.got <= timeline.end:
-            row[0] += 1
-            waited = episode.waited
-            row[1] += waited > 0
-            row[2] += waited
-            row[3] = max(row[3], waited)
+        waited = min(episode.got, timeline.end) - episode.asked
+        row[0] += episode.got <= timeline.end
+        row[1] += waited > 0
+        row[2] += waited
+        row[3] = max(row[3], waited)
         if episode.freed <= timeline.end:
             held = episode.freed - episode.got
             row[4] += held

@@ -88,6 +88,7 @@ def test_the_names_are_those_of_the_primitives() -> None:
         "opened",
         "busy_wait",
         "sleep_on",
+        "moment",
         "take",
         "drop",
         "free",

@@ -187,7 +187,8 @@ class _Replay:
         machine, speed = self.machine, self.speed
         for time, number, maps in calls:
             if speed is not None:
-                await machine.work(self.start + int((time - first) / speed) - machine.now)
+                # who is late already does not wait
+                await machine.work(max(self.start + int((time - first) / speed) - machine.now, 0))
             if maps:
                 await self.map(number, self.mappings[number].segments)
             else:

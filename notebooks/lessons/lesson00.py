@@ -111,7 +111,8 @@ SMALL_TABLE = 0x7000_0000_1000
 SMALL = {
     SMALL_TABLE + 8 * 0x101: 0x2003,
     0x2000 + 8 * 0x042: 0x3001,
-    0x3000 + 8 * 0x1FF: 0x4002,
+    0x3000 + 8 * 0x1FF: 0x4002 | 1 << 62,  # bits 63:52 are no address
+    0x3000 + 8 * 0x1FE: 0x4000,  # not present, though it leads to a table
     0x4000 + 8 * 0x003: 0xFFFF_FFFF_F000 | 3,
     0x4000 + 8 * 0x004: 0x5000,  # an address, and not present
 }
@@ -122,7 +123,7 @@ def _addresses(seed: int) -> list[tuple[Any, ...]]:
     """Four mapped addresses and one that is not; then some where every level has its own index."""
     draw = random.Random(seed)
     mapped = [start + draw.randrange(4096) for start in draw.sample(_guest()[1], 4)]
-    small = [SMALL_PAGE + 0xABC, SMALL_PAGE + 4096, SMALL_PAGE + (1 << 30)]
+    small = [SMALL_PAGE + 0xABC, SMALL_PAGE + 4096, SMALL_PAGE - (1 << 21), SMALL_PAGE + (1 << 30)]
     return [
         *((read_word, page_table(), iova) for iova in [*mapped, STALE]),
         *((read_small, SMALL_TABLE, iova) for iova in small),

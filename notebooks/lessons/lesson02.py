@@ -15,6 +15,7 @@ from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.iommu.intel.pasid import pasid_table_opaque
 from vtdkit.iommu.pci import PciDevice
 from vtdkit.kernel.checkers.findings import KernelBug
+from vtdkit.kernel.machine.machine import Machine
 from vtdkit.lab.computer import LEGACY, SCALABLE, Computer
 from vtdkit.lab.exercises.exercise import Exercise, of_lesson
 from vtdkit.lab.exercises.watched import Scene, Work
@@ -29,6 +30,7 @@ from vtdkit.lab.lesson.base import (
     tried,
     version_with,
 )
+from vtdkit.lab.scenarios.base import Observer, Scenario
 from vtdkit.lab.scenarios.catalogue import QUESTIONS
 from vtdkit.series.catalogue import driver_at
 from vtdkit.vtd.requests import Fault, Request
@@ -173,26 +175,40 @@ def _play(seed: int, function: Any) -> Table:
     return plugged(version_with(driver_at(2), function), ODD_FUNCTION)
 
 
-def _asked(there: bool = True, probed: bool = True, bus: int = 3) -> Callable[[Computer], Work]:
+def _asked(
+    there: bool = True, probed: bool = True, bus: int = 3, segment: str = ""
+) -> Callable[[Computer], Work]:
     """Ask for the table of 03:00.0, which is there or not, known to the driver or not; or of another bus."""
 
     def prepare(pc: Computer) -> Work:
         other = pc.add_device("03:00.0", probe=probed) if there else None
         pc.add_device(SECOND)
-        asks = pc.add_device("03:00.1", probe=False, aliases=("03:00.0",))
+        asks = pc.add_device(f"{segment}03:00.1", probe=False, aliases=("03:00.0",))
         data = pasid_table_opaque()
 
         async def look() -> tuple[int, bool]:
             found: int = await pc.driver.get_alias_pasid_table(asks, bus, 0, data)
             record = other.peek("iommu_priv") if other is not None else None
             return found, data.pasid_table is (
-                record.pasid_table if record is not None and bus == 3 else None
+                record.pasid_table if record is not None and bus == 3 and not segment else None
             )
 
         return look
 
     return prepare
 
+
+def _leaves(driver: type[IntelIommu], machine: Machine) -> Observer:
+    pc = Computer(driver=driver, machine=machine, devices={}, units=SCALABLE, scalable=True)
+    other = pc.add_device("03:00.0", probe=False)
+    asks = pc.add_device("03:00.1", probe=False, aliases=("03:00.0",))
+    machine.spawn(pc.bus.remove(other), cpu=0, name="remove")
+    look = pc.driver.get_alias_pasid_table(asks, 3, 0, pasid_table_opaque())
+    found = machine.spawn(look, cpu=1, name="look")
+    return lambda: found.result
+
+
+LEAVES = Scenario("alias leaves", "a device is looked for, and leaves the bus meanwhile", _leaves, cpus=2)
 
 BY_ADDRESS = CodeExercise(
     "by address",
@@ -217,8 +233,10 @@ BY_ADDRESS = CodeExercise(
         Scene("a device that the driver does not know", _asked(probed=False), SCALABLE, scalable=True),
         Scene("no device at that address", _asked(there=False), SCALABLE, scalable=True),
         Scene("a bus without devices", _asked(bus=7), SCALABLE, scalable=True),
+        Scene("another PCI segment", _asked(segment="0001:"), SCALABLE, scalable=True),
         Scene("two units", _asked(), [SCALABLE, SCALABLE], scalable=True),
     ],
+    races=[LEAVES],
     forbids=(LOCK,),
     play=_play,
 )

@@ -268,11 +268,13 @@ def _play(seed: int, function: Any) -> ScenarioExploration:
     return outcomes(INVERSION, version_with(driver_at(8), function, "device_context_mapped"))
 
 
-def _look(bus: int, devfn: int, attached: bool = True) -> Callable[[Computer], Work]:
-    """Look for the entry of a source id, in a computer where 00:03.0 is attached or has just left."""
+def _look(bus: int, devfn: int, attached: bool = True, slot: int = 3) -> Callable[[Computer], Work]:
+    """Look for the entry of a source id, in a computer where one device (00:03.0, if nothing else is said) is
+    attached or has just left.
+    """
 
     def prepare(pc: Computer) -> Work:
-        domain, dev = with_devices(pc, 0)
+        domain, dev = with_devices(pc, 0, first=slot)
         if not attached:
             pc.run(pc.driver.intel_iommu_detach_device(domain, dev))
         return lambda: pc.driver.device_context_mapped(pc.iommu(), bus, devfn)
@@ -299,13 +301,16 @@ NO_MORE_HANGING = CodeExercise(
     base=driver_at(8),
     scenes=[
         Scene("the device is attached", _look(0, 0x18)),
+        Scene("a device of the upper half", _look(0, 0xF8, slot=31)),
         Scene("it has been detached", _look(0, 0x18, attached=False)),
         Scene("a device without an entry", _look(0, 0x20)),
         Scene("a bus without a table", _look(0x7F, 0)),
         Scene("scalable mode", _look(0, 0x18), SCALABLE, scalable=True),
+        Scene("scalable mode, the upper half", _look(0, 0xF8, slot=31), SCALABLE, scalable=True),
         Scene("scalable mode, a bus without a table", _look(0x7F, 0x88), SCALABLE, scalable=True),
     ],
     races=[INVERSION],
+    once=(LOCK,),
     play=_play,
 )
 

@@ -206,7 +206,7 @@ def _flushed(devices: int, ats: bool = True) -> Callable[[Computer], Work]:
             await pc.driver.iommu_flush_dev_iotlb(dmar, 0x10000, 0)
             on = pc.machine.sched.current.irqstate
             async with lock.irqsave():
-                await pc.driver.iommu_flush_dev_iotlb(dmar, 0x20000, 0)
+                await pc.driver.iommu_flush_dev_iotlb(dmar, 0x20000, 2)
                 off = pc.machine.sched.current.irqstate
             return on, off
 

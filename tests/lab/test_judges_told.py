@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lessons import lesson02, lesson03, lesson04, lesson05, lesson06, lesson07
+from lessons import lesson00, lesson02, lesson03, lesson04, lesson05, lesson06, lesson07
 from vtdkit.lab.exercises import judge as judge_module
 from vtdkit.lab.exercises.exercise import Exercise
 from vtdkit.lab.exercises.judge import CodeExercise
@@ -30,7 +30,8 @@ def test_02_an_unlocked_walk_of_the_drivers_list() -> None:
 
     async def get_alias_pasid_table(self, pdev, bus, devfn, data):  # type: ignore[no-untyped-def]
         for info in self.device_domain_list.entries():
-            if (info.bus, info.devfn) == (bus, devfn) and info.pasid_table is not None:
+            here = (info.segment, info.bus, info.devfn) == (pdev.segment, bus, devfn)
+            if here and info.pasid_table is not None:
                 data.pasid_table = info.pasid_table
                 return 1
         return 0
@@ -298,7 +299,7 @@ def test_what_never_ends_is_stopped_wherever_it_goes_round(monkeypatch: pytest.M
     monkeypatch.setattr(student, "PATIENCE", 0.3)
     monkeypatch.setattr(student, "ASLEEP", 4)
 
-    async def swallows(self, old, new, iommu):  # type: ignore[no-untyped-def]
+    def swallows(read, table, iova):  # type: ignore[no-untyped-def]
         while True:
             try:
                 sum(range(100))
@@ -312,8 +313,8 @@ def test_what_never_ends_is_stopped_wherever_it_goes_round(monkeypatch: pytest.M
             sleep(0.05)
 
     exercise = lesson06.SWITCH_IDS.seeded(0)
-    for answer in (swallows, sleeps):
-        assert "it does not end" in exercise.check(answer).text
+    assert "it does not end" in lesson00.BE_THE_HARDWARE.seeded(0).check(swallows).text
+    assert "it does not end" in exercise.check(sleeps).text
 
     def judge(seed: int, given: Any) -> None:
         while True:

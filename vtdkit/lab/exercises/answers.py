@@ -31,12 +31,13 @@ def same_word(text: str) -> str:
 def number(text: str) -> int | float | None:
     """The number that a text stands for; None if it is not one. A unit and separators may be there."""
     found = re.fullmatch(
-        r"\s*([-+]?)(0[xob][0-9a-f_]+|[\d_, ]*\.?\d+(?:e[-+]?\d+)?)\s*(?:[a-zµ\u03bc%]+/?[a-z]*)?\s*",
+        r"\s*(?:~|≈|about|ca\.?)?\s*([-+]?)(0[xob][0-9a-f_]+|[\d_,\s]*\.?\d+(?:e[-+]?\d+)?)\.?"
+        r"\s*(?:[a-zµ\u03bc%]+/?[a-z]*)?\s*[.?!]?\s*",
         text.casefold(),
     )
     if found is None:
         return None
-    digits = re.sub(r"[_, ]", "", found[1] + found[2])
+    digits = re.sub(r"[_,\s]", "", found[1] + found[2])
     with suppress(ValueError):
         return int(digits, 0)
     with suppress(ValueError):  # 007 is one, 0b9 is none
@@ -46,6 +47,8 @@ def number(text: str) -> int | float | None:
 
 def read(given: Any, right: Any, words: Sequence[str] = ()) -> Any:
     """What was answered, in the form of what is right, as far as that can be told."""
+    if hasattr(given, "tolist"):
+        given = given.tolist()  # numpy's numbers and arrays
     if isinstance(right, bool):
         if isinstance(given, str):
             word = same_word(given)
@@ -67,7 +70,7 @@ def _number(given: Any) -> Any:
         found = number(given)
         return given if found is None else found
     if isinstance(given, Integral) and not isinstance(given, bool):
-        return int(given)  # numpy's integers as well
+        return int(given)
     return given
 
 
@@ -97,13 +100,32 @@ def _set(given: Any, right: Set[Any], words: Sequence[str]) -> Any:
 
 
 def _hashable(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+    value = tuple(value) if isinstance(value, list) else value
+    try:
+        hash(value)
+    except TypeError:
+        return repr(value)
+    return value
+
+
+def alike(given: Any, right: Any) -> bool:
+    """Whether two values are of one kind: both yes or no, numbers, words, or made of such."""
+    if isinstance(right, bool) or isinstance(given, bool):
+        return isinstance(right, bool) and isinstance(given, bool)
+    if isinstance(right, Real):
+        return isinstance(given, Real)
+    if isinstance(right, Set | list | tuple):
+        kind: Any = Set if isinstance(right, Set) else list | tuple
+        return isinstance(given, kind) and (
+            not right or all(any(alike(mine, theirs) for theirs in right) for mine in given)
+        )
+    return isinstance(given, type(right))
 
 
 def same(given: Any, right: Any) -> bool:
     """Whether two values are the same answer (both in one form, see `read`)."""
-    if isinstance(right, bool) or isinstance(given, bool):
-        return given is right
+    if not alike(given, right):
+        return False
     if isinstance(right, float) and isinstance(given, int | float):
         return abs(given - right) <= 1e-6 * max(1.0, abs(right))
     if isinstance(right, list | tuple) and isinstance(given, list | tuple):
@@ -155,7 +177,7 @@ def _of_lists(given: Any, right: Sequence[Any], form: Form) -> str:
         return f"{len(given)} items; there should be {len(right)}"
     for place, (mine, theirs) in enumerate(zip(given, right, strict=True)):
         if not same(mine, theirs):
-            if isinstance(mine, bool) != isinstance(theirs, bool) or isinstance(theirs, list | tuple | Set):
+            if not alike(mine, theirs) or isinstance(theirs, list | tuple | Set):
                 return f"item {place}: {difference(mine, theirs, form)}"
             return f"item {place} is not {form(mine)}"
     return "it is another answer"

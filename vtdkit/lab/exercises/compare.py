@@ -12,9 +12,11 @@ from typing import Any
 from .watched import WARNING, Guards, Seen
 
 
-def compare(ours: Seen, seen: Seen, forbids: Sequence[str] = (), allows: Sequence[str] = ()) -> Iterator[str]:
+def compare(
+    ours: Seen, seen: Seen, forbids: Sequence[str] = (), allows: Sequence[str] = (), once: Sequence[str] = ()
+) -> Iterator[str]:
     """Each difference that one run shows, the most telling first. Locks: those forbidden, those that do no
-    harm.
+    harm, those to be taken no more often than in ours.
     """
     if seen.died and seen.died != ours.died:
         yield f"the kernel does not survive it ({seen.died})"
@@ -22,6 +24,9 @@ def compare(ours: Seen, seen: Seen, forbids: Sequence[str] = (), allows: Sequenc
     for name, _ in sorted(seen.locks):
         if name in forbids or "any" in forbids:
             yield f"it takes {name}"
+    for name in once:
+        if seen.times[name] > ours.times[name]:
+            yield f"it takes {name} {seen.times[name]} times; {ours.times[name]} is enough"
     seen = replace(seen, locks={taken for taken in seen.locks if taken[0] not in allows})
     for part in (_returns, _findings, _commands, _locks, _under, _tables, _left, _state):
         yield from part(ours, seen)

@@ -35,7 +35,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from . import student
-from .answers import difference, read, same
+from .answers import alike, difference, read, same
 
 Hint = Callable[[int, Any], str | None]
 
@@ -164,7 +164,8 @@ class Exercise:
     def _compare(self, given: Any, right: Any, call: str = "") -> None:
         meant = read(given, right, self.words(self.seed))
         if not same(meant, right):
-            known = (mistake(self.seed, meant) for mistake in self.mistakes)
+            # a misconception is an answer of the right kind
+            known = (mistake(self.seed, meant) for mistake in self.mistakes if alike(meant, right))
             said = next(filter(None, known), None) or difference(meant, right, self.form)
             raise student.WrongError(call + said)
 

@@ -38,7 +38,7 @@ from . import student
 from .compare import compare, unlocked
 from .exercise import Exercise, Said
 from .student import WrongError
-from .watched import Guards, Scene, Seen, observe
+from .watched import WARNING, Guards, Scene, Seen, observe
 
 Run = tuple[str, Seen, Seen]  # when, ours, the student's
 MOST_FAILURES = 6  # allocations that are made to fail, one after the other
@@ -61,7 +61,7 @@ class CodeExercise(Exercise):
     - `base` the driver version whose function of that name the answer replaces
     - `scenes` situations to run it in, `races` scenarios to run in every order
     - `forbids` locks that the text forbids, `"any"` for all; `allows` locks that do no harm though ours
-      does without
+      does without; `once` locks that the text lets it take no more often than ours does
     - `judge(seed, function)` says what else is wrong, None if nothing; `play(seed, function)` runs the code
       once and returns something to look at
     """
@@ -71,6 +71,7 @@ class CodeExercise(Exercise):
     races: Sequence[Scenario] = ()
     forbids: Sequence[str] = ()
     allows: Sequence[str] = ()
+    once: Sequence[str] = ()
     most_orders: int = MOST_ORDERS
     judge: Callable[[int, Any], str | None] = lambda seed, given: None
     play: Callable[[int, Any], Any] = lambda seed, given: None
@@ -87,6 +88,7 @@ class CodeExercise(Exercise):
     def _readable(self, given: Any) -> None:
         student.answered(given)
         student.readable(given, self.answer(self.seed), self.base)
+        student.catches_nothing(given)
 
     def version(self, function: Any) -> type[IntelIommu]:
         """The driver with this function in it."""
@@ -121,7 +123,7 @@ class CodeExercise(Exercise):
         when = scene.name + (f", allocation {fail} fails" if fail else "") + ": "
         ours = self._reference(scene, fail)
         seen = student.attempt(lambda _: self._observe(scene, given, fail), given, when)
-        for difference in compare(ours, seen, self.forbids, self.allows):
+        for difference in compare(ours, seen, self.forbids, self.allows, self.once):
             raise WrongError(when + difference)
         return when, ours, seen
 
@@ -164,6 +166,8 @@ class CodeExercise(Exercise):
                 (getattr(each, "kind", type(each).__name__), getattr(each, "where", ""))
                 for each in outcome.findings
             }
+            # what a warning says is up to its author
+            found = {WARNING if each[0] == WARNING[0] else each for each in found}
             if ours is not None:
                 for kind, where in sorted(found - ours.findings):
                     raise WrongError(f"in order number {tried} of those tried, {kind}: {where}")

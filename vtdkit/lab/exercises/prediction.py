@@ -11,6 +11,7 @@ is folded away behind "Reveal": whoever wants to guess first still can, also in 
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,8 @@ from .exercise import Said
 
 #: ns in each unit that a guess may be written in
 TIMES = {"ns": 1, "\u00b5s": 1_000, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
+
+MOST_SHOWN = 80  # characters of a guess
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,19 +64,21 @@ class Prediction:
         """The guess, in the form of what came out; a time in the unit of the question."""
         value = read(self.guess, actual, [each for each in self.options if isinstance(each, str)])
         if isinstance(self.guess, str) and isinstance(value, int | float) and self.unit in TIMES:
-            mine = self.guess.strip().lstrip("+-0123456789_,. ").casefold().replace("\u03bc", "\u00b5")
-            return value * TIMES.get(mine, TIMES[self.unit]) / TIMES[self.unit]
+            text = self.guess.casefold().replace("\u03bc", "\u00b5")
+            found = re.search(r"\d[.\s]*([a-z\u00b5]+)[\s.?!]*$", text)
+            return value * TIMES.get(found[1] if found else "", TIMES[self.unit]) / TIMES[self.unit]
         return value
 
     def _with_unit(self, value: Any) -> str:
         if isinstance(value, int) and not isinstance(value, bool):
             return f"{value:,} {self.unit}".strip()
         text = str(value)
+        text = text if len(text) <= MOST_SHOWN else text[: MOST_SHOWN - 3] + "..."
         return text if text[-1:].isalpha() else f"{text} {self.unit}".strip()
 
 
 def _is_guess(guess: Any) -> bool:
-    return not (guess is None or guess is ... or guess == "")
+    return not (guess is None or guess is ... or (isinstance(guess, str) and not guess.strip(" ?")))
 
 
 def predict(question: str, guess: Any = None, *, options: Sequence[Any] = (), unit: str = "") -> Prediction:

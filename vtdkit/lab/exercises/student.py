@@ -99,6 +99,18 @@ def readable(given: Any, reference: Any, driver: type = object) -> None:
         raise WrongError(said, costs=False)
 
 
+def catches_nothing(given: Any) -> None:
+    """Raise `WrongError` for driver code that catches exceptions: what they tell is an oops."""
+    tree = tree_of(given)
+    for node in ast.walk(tree) if tree is not None else ():
+        match node:
+            case (
+                ast.ExceptHandler() | ast.Call(func=ast.Name(id="suppress") | ast.Attribute(attr="suppress"))
+            ):
+                said = "a driver cannot catch an oops: ask before you follow a pointer, instead of `except`"
+                raise WrongError(said, costs=False)
+
+
 def _another_kind(given: Any, reference: Any) -> str:
     name = reference.__name__
     if not callable(given):

@@ -18,7 +18,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from types import coroutine
+from types import CodeType, coroutine
 from typing import Any
 
 from vtdkit.iommu.intel.driver import IntelIommu
@@ -39,6 +39,7 @@ from vtdkit.kernel.record.record import (
     RELEASE,
     WAIT,
 )
+from vtdkit.kernel.record.sites import short_path
 from vtdkit.kernel.record.trace import Trace
 from vtdkit.lab.computer import LEGACY, Computer
 from vtdkit.vtd.capabilities import Capabilities
@@ -52,7 +53,8 @@ Guards = dict[tuple[str, bool], set[Locks]]  # what was touched, written or not:
 
 IN, OUT = "the function under test begins", "the function under test ends"
 WARNING = ("WARNING", "")
-#: locks inside the way to the hardware: who sends a command takes them, and commands are compared
+#: locks inside the way to the hardware: who sends a command takes them, and commands are compared. They count
+#: where the function itself takes them
 INNER_LOCKS = ("&qi->q_lock", "&iommu->register_lock")
 GLOBAL_STATUS = 0x1C  # GSTS: what the unit does now
 MOST_AWAITS = 20_000  # in one call
@@ -90,6 +92,7 @@ class Seen:
     returns: list[Any] = field(default_factory=list)  # each call's value, then what the scene's work returned
     findings: dict[tuple[str, str], tuple[str, int]] = field(default_factory=dict)  # kind, place: text, times
     locks: set[tuple[str, bool]] = field(default_factory=set)  # taken: name, with interrupts off
+    times: Counter[str] = field(default_factory=Counter)  # how often each lock was taken
     under: set[tuple[str, str]] = field(default_factory=set)  # a lock, and what was done while it was held
     guards: Guards = field(default_factory=lambda: defaultdict(set))  # inside the function
     elsewhere: Guards = field(default_factory=lambda: defaultdict(set))  # by the rest of the driver
@@ -150,7 +153,10 @@ class WatchedMachine(Machine):
         self.own: set[int] = set()  # those that the function itself made
         self.last_page = 1 << 62  # pages with a higher serial were made inside the function
         self.seen = Seen()
-        super().__init__(cpus, checkers=[name for name in CHECKERS if name != "races"])
+        checkers = [name for name in CHECKERS if name != "races"]
+        super().__init__(
+            cpus, sockets=1 + (cpus % 2 == 0), checkers=checkers
+        )  # two nodes: who asks for which?
         self.pages.page_class = _WatchedPage
 
     @property
@@ -249,7 +255,7 @@ def observe(scene: Scene, driver: type[IntelIommu], name: str, fail: int = 0) ->
         _at_the_end(pc, seen)
     except KernelBug as bug:
         machine.armed, seen.died = False, str(bug)
-    _from_the_record(machine.trace(), seen)
+    _from_the_record(machine.trace(), seen, getattr(inspect.getattr_static(driver, name), "__code__", None))
     for each in machine.findings:
         # what a warning says is up to its author
         key = WARNING if each.kind == WARNING[0] else (each.kind, _without_numbers(each.where))
@@ -258,18 +264,21 @@ def observe(scene: Scene, driver: type[IntelIommu], name: str, fail: int = 0) ->
     return seen
 
 
-def _from_the_record(trace: Trace, seen: Seen) -> None:
-    """Locks taken inside the function, with interrupts on or off, and what was done under each."""
+def _from_the_record(trace: Trace, seen: Seen, code: CodeType | None) -> None:
+    """Locks taken inside the function (its own code is `code`), with interrupts on or off, and what was
+    done under each.
+    """
+    own = (code.co_name, short_path(code.co_filename)) if code is not None else None
     off: dict[int, bool] = {}
     depth: dict[int, int] = defaultdict(int)
     held: dict[int, list[str]] = defaultdict(list)
-    for _, _, context, kind, obj, _, arg in trace.rows():
-        name, inside = trace.objects[obj], depth[context] > 0
+    for _, _, context, kind, obj, where, arg in trace.rows():
+        name, inside, place = trace.objects[obj], depth[context] > 0, trace.sites[where]
         if kind == MARK:
             depth[context] += {IN: 1, OUT: -1}.get(trace.marks[arg], 0)
         elif kind in (IRQ_OFF, IRQ_ON):
             off[context] = kind == IRQ_OFF
-        elif name in INNER_LOCKS and kind in (ACQUIRE, RELEASE):
+        elif name in INNER_LOCKS and kind in (ACQUIRE, RELEASE) and (place.function, place.file) != own:
             continue
         elif kind == RELEASE:
             held[context] = [each for each in held[context] if each != name]
@@ -279,6 +288,7 @@ def _from_the_record(trace: Trace, seen: Seen) -> None:
         if kind == ACQUIRE:
             held[context].append(name)
             if inside:
+                seen.times[name] += 1
                 seen.locks.add((name, off.get(context, False) or trace.context_kinds[context] == HARDIRQ))
 
 
@@ -286,6 +296,8 @@ def _at_the_end(pc: Computer, seen: Seen) -> None:
     machine: Any = pc.machine
     seen.tables = [(tables(each), each.unit.read(GLOBAL_STATUS, 4)) for each in pc.hardware]
     seen.left["page", ""] = len(machine.pages)
+    nodes = Counter(page.node for page in machine.pages.live())
+    seen.state["the count of pages by NUMA node"] = plain(dict(sorted(nodes.items())))
     names: Counter[str] = Counter()
     for obj in machine.objects:
         if obj.freed is not None:

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lessons import lesson00, lesson02, lesson03, lesson04, lesson05, lesson06, lesson07
+from vtdkit.iommu.intel import defs
 from vtdkit.lab.exercises import judge as judge_module
 from vtdkit.lab.exercises.exercise import Exercise
 from vtdkit.lab.exercises.judge import CodeExercise
@@ -114,7 +115,7 @@ def test_07_the_presence_test_is_outside_the_lock() -> None:
     """Section 2: 07 busy again."""
 
     async def intel_pasid_setup_second_level(self, iommu, domain, dev, pasid):  # type: ignore[no-untyped-def]
-        if not self.ecap(iommu, lesson07.defs.ECAP_SLTS):
+        if not self.ecap(iommu, defs.ECAP_SLTS):
             return -22
         pgd, agaw = await self.iommu_skip_agaw(domain, iommu)
         if pgd is None:

@@ -29,6 +29,7 @@ from vtdkit.lab.lesson.base import (
     version_with,
 )
 from vtdkit.lab.lesson.shown import report
+from vtdkit.lab.operations import without_present_bit
 from vtdkit.lab.scenarios.base import Observer, Scenario
 from vtdkit.lab.scenarios.base import computer as small_computer
 from vtdkit.lab.scenarios.catalogue import SCENARIOS
@@ -202,8 +203,10 @@ def _play(seed: int, function: Any) -> tuple[str, ...]:
     return _Lines(dump(version_with(driver_at(4), function)))
 
 
-def _walked(where: str = DISK, iova: int = UNMAPPED, unit: int = 0) -> Callable[[Computer], Work]:
-    """The fault interrupt has the tables on the way to an address printed."""
+def _walked(
+    where: str = DISK, iova: int = UNMAPPED, unit: int = 0, *, present: bool = True
+) -> Callable[[Computer], Work]:
+    """The fault interrupt has the tables on the way to an address printed; the context entry is `present`."""
 
     def prepare(pc: Computer) -> Work:
         for each in (DISK, NETWORK):
@@ -213,6 +216,8 @@ def _walked(where: str = DISK, iova: int = UNMAPPED, unit: int = 0) -> Callable[
         pc.add_device(NEW, probe=False, unit=unit)
         pc.add_device("05:00.0", probe=False, unit=unit)
         dev, machine = pc.devices[where], pc.machine
+        if not present:
+            without_present_bit(pc, dev)
 
         async def interrupted() -> list[str]:
             begun = len(pc.driver.log)
@@ -258,6 +263,7 @@ ASK_NOBODY = CodeExercise(
         Scene("inside a large page", _walked(iova=0x40012000), Capabilities(SSLPS=1)),
         Scene("tables of three levels", _walked(iova=0x10000), Capabilities(SAGAW=0b00010, MGAW=39)),
         Scene("a device that was never attached", _walked(NEW)),
+        Scene("the rest of an entry that is not present", _walked(iova=0x10000, present=False)),
         Scene("a device on a bus without a context table", _walked("05:00.0")),
         Scene("behind the second unit", _walked(iova=0x10000, unit=1), [LEGACY, LEGACY]),
     ],

@@ -350,13 +350,15 @@ def _play(seed: int, function: Any) -> ScenarioExploration:
     return outcomes(BIND_UNBIND, version_with(driver_at(7), function))
 
 
-def _set_up(entry: str, mapped: bool = True, levels_less: int = 0) -> Callable[[Computer], Work]:
+def _set_up(
+    entry: str, mapped: bool = True, levels_less: int = 0, unit: int = 0
+) -> Callable[[Computer], Work]:
     """Fill in the entry of PASID 5, which is free, in use, or in a table that is not there yet; on a unit
-    whose tables have some levels less than the domain's.
+    whose tables have some levels less than the domain's; on the first unit or another one.
     """
 
     def prepare(pc: Computer) -> Work:
-        dev = pc.add_device("00:03.0", probe=False, pasid=True)
+        dev = pc.add_device("00:03.0", probe=False, pasid=True, unit=unit)
         domain = new_domain(pc)
         pc.run(pc.driver.intel_iommu_probe_device(dev))
         attach(pc, domain, dev)
@@ -367,7 +369,8 @@ def _set_up(entry: str, mapped: bool = True, levels_less: int = 0) -> Callable[[
         if entry == "missing":
             pc.run(pc.info("00:03.0").pasid_table.dir_entry(0).store(0))
         pc.iommu().agaw -= levels_less
-        return lambda: second_level(pc, domain, dev)
+        dmar, iommu = pc.dmar(domain), pc.iommu(unit)
+        return lambda: pc.driver.intel_pasid_setup_second_level(iommu, dmar, dev, PASID)
 
     return prepare
 
@@ -416,6 +419,7 @@ BUSY_AGAIN = CodeExercise(
         Scene("no table for the entry yet", _set_up("missing"), CACHING, scalable=True),
         Scene("a unit with fewer levels", _set_up("free", levels_less=1), CACHING, scalable=True),
         Scene("fewer levels, nothing mapped", _set_up("free", False, 1), CACHING, scalable=True),
+        Scene("the second unit", _set_up("free", unit=1), [CACHING, CACHING], scalable=True),
         Scene("a unit without caching mode", _set_up("free"), SCALABLE, scalable=True),
         Scene("a unit with first level only", _set_up("free"), FIRST_STAGE, scalable=True),
     ],

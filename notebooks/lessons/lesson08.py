@@ -20,7 +20,7 @@ from vtdkit.lab.exercises.exercise import Exercise, of_lesson
 from vtdkit.lab.exercises.judge import CodeExercise, version_with
 from vtdkit.lab.exercises.watched import Scene, Work
 from vtdkit.lab.lesson.base import NO_RACES, Run, Table, table, together
-from vtdkit.lab.operations import with_devices
+from vtdkit.lab.operations import with_devices, without_present_bit
 from vtdkit.lab.scenarios.base import Observer, Scenario
 from vtdkit.series.catalogue import driver_at
 
@@ -268,7 +268,9 @@ def _play(seed: int, function: Any) -> ScenarioExploration:
     return outcomes(INVERSION, version_with(driver_at(8), function, "device_context_mapped"))
 
 
-def _look(bus: int, devfn: int, attached: bool = True, slot: int = 3) -> Callable[[Computer], Work]:
+def _look(
+    bus: int, devfn: int, attached: bool = True, slot: int = 3, *, present: bool = True
+) -> Callable[[Computer], Work]:
     """Look for the entry of a source id, in a computer where one device (00:03.0, if nothing else is said) is
     attached or has just left.
     """
@@ -277,6 +279,8 @@ def _look(bus: int, devfn: int, attached: bool = True, slot: int = 3) -> Callabl
         domain, dev = with_devices(pc, 0, first=slot)
         if not attached:
             pc.run(pc.driver.intel_iommu_detach_device(domain, dev))
+        if not present:
+            without_present_bit(pc, dev)
         return lambda: pc.driver.device_context_mapped(pc.iommu(), bus, devfn)
 
     return prepare
@@ -303,6 +307,7 @@ NO_MORE_HANGING = CodeExercise(
         Scene("the device is attached", _look(0, 0x18)),
         Scene("a device of the upper half", _look(0, 0xF8, slot=31)),
         Scene("it has been detached", _look(0, 0x18, attached=False)),
+        Scene("the rest of an entry that is not present", _look(0, 0x18, present=False)),
         Scene("a device without an entry", _look(0, 0x20)),
         Scene("a bus without a table", _look(0x7F, 0)),
         Scene("scalable mode", _look(0, 0x18), SCALABLE, scalable=True),

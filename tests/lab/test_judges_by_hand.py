@@ -35,6 +35,9 @@ WRONG: list[tuple[str, str, dict[str, str]]] = [
         "a lock on the way to the hardware",
         {"    reserved =": "    async with iommu.register_lock.irqsave():\n        pass\n    reserved ="},
     ),
+    ("04 ASK_NOBODY", "any entry that is not 0", {"low & defs.CONTEXT_PRESENT": "high"}),
+    ("07 BUSY_AGAIN", "the first unit's number", {"[iommu.seq_id]": "[0]"}),
+    ("08 NO_MORE_HANGING", "any entry that is not 0", {"context.lo() & 1": "context.lo()"}),
     (
         "08 NO_MORE_HANGING",
         "more than once",

@@ -81,6 +81,14 @@ def with_devices(
     return domain, devices[0]
 
 
+def without_present_bit(pc: Computer, dev: PciDevice, unit: int = 0) -> None:
+    """The device's context entry (legacy mode) loses its lowest bit; the rest of it stays."""
+    hardware = pc.hardware[unit]
+    frames = hardware.memory.frames
+    root = frames[hardware.unit.root_table >> 12]
+    frames[root.words[2 * dev.bus] >> 12].words[2 * dev.devfn] &= ~1
+
+
 # -- the operations -----------------------------------------------------------
 
 

@@ -24,14 +24,16 @@ _LITERALS = "|".join(re.escape(text) for text in sorted(MESSAGES, key=len, rever
 
 def _message(group: Group, text: Text) -> Iterator[Piece]:
     kind, lesson, means = MESSAGES[group.first["literal"]]
-    said = list(dict.fromkeys(echo(row["literal"] + row.get("rest", "")) for _, row in group.rows))
+    said = list(
+        dict.fromkeys(echo(row.get("of", "") + row["literal"] + row.get("rest", "")) for _, row in group.rows)
+    )
     yield group.piece(said[0], *(("and", each) for each in said[1:]), kind=kind, means=means, lesson=lesson)
 
 
 def _width(group: Group, text: Text) -> Iterator[Piece]:
     if 12 <= int(group.first["bits"]) <= 64:
         text.width = min(int(group.first["bits"]), 52)
-    return iter(())
+    return _message(group, text)
 
 
 def _feature(group: Group, text: Text) -> Iterator[Piece]:
@@ -100,7 +102,12 @@ def oddities(entry: Entry) -> Iterator[str]:
 
 
 FORMATS = (
-    Format("width", "Host address width", pattern(r"Host address width (?P<bits>\d{1,3})"), _width),
+    Format(
+        "width",
+        "Host address width",
+        pattern(r"(?P<literal>Host address width)(?P<rest> (?P<bits>\d{1,3}))"),
+        _width,
+    ),
     Format(
         "boot",
         "IOMMU feature",
@@ -131,6 +138,13 @@ FORMATS = (
         same=("place", "low", "high"),
     ),
     Format(
-        "boot", "", pattern(rf"(?P<literal>{_LITERALS})(?=(?P<rest>.{{0,80}}))"), _message, same=("literal",)
+        "boot",
+        "",
+        pattern(
+            r"(?P<of>(?:dmar\d{1,4}|[\da-f]{4}:BDF): )?(?:DMAR: )?"
+            rf"(?P<literal>{_LITERALS})(?=(?P<rest>.{{0,80}}))"
+        ),
+        _message,
+        same=("literal",),
     ),
 )

@@ -60,6 +60,8 @@ def _table(group: Group, text: Text) -> Iterator[Piece]:
     for _, row in group.rows:
         if "at" in row:
             at, part = int(row["at"], 16), _bytes(row)
+            if at == 0 and data and part[:4] != b"DMAR":
+                break  # another table's
             if at + len(part) <= MOST_BYTES:
                 data.extend(bytes(max(at - len(data), 0)))
                 data[at : at + len(part)] = part
@@ -178,7 +180,7 @@ _ROW = pattern(
     r"^(?P<at>[\da-fA-F]{4,8}):? (?P<bytes>(?: ?[\da-fA-F]{2}){1,16})(?![\da-fA-F])"
     r"|^\[(?P<at_>[\da-fA-F]{3,4})h \d{4,5} (?P<length>[\da-fA-F]{1,3}h|\d{1,3})\] [\w (),-]{1,60}? : "
     r"(?P<value>.{1,80})$"
-    r"|^(?P<title>Raw Table Data)"
+    r"|^(?P<title>Raw Table Data)|^(?P<over>[A-Z\d]{4} @ 0x)"
 )
 FORMATS = (
     Format("DMAR table", "DMAR @", pattern(r"\bDMAR @ 0x[\da-fA-F]{1,16}"), _table, row=_ROW),

@@ -18,6 +18,7 @@ from vtdkit.kernel.record.lockstat_report import LockStatTable
 from . import boot, dumps, faults, files, firmware, locks, registers, splats
 from .formats import Format, Group, Text, fields
 from .lines import bare, chunks, echo, host, plain
+from .messages import SECOND
 from .report import Explanation, Piece, redactor
 
 #: the order in which they are told: what a unit can do before its tables
@@ -37,7 +38,8 @@ _GATE = re.compile(
     r"|stall"
     r"|@0x|@ 0x0|IOVA_PFN|:0x0|ontended|acquired|444[dD] ?4152|44 4[dD] 41 52|pte level|pasid |entry: |list_"
     r"|Root |Context Table|blocked for more|HPET id|IOAPIC id|NULL pointer|protection fault| BUG at"
-    r"|CAP[ =:/]|\.\d\d\r?\n"
+    r"|CAP[ =:/_]|INFO: |corruption|refcount_t|UBSAN|DMA PTE|unity mapping|spinlock|unreferenced|X2APIC mode"
+    r"|Directed I/O|Remapping is|VT-d|gfx access|interrupt remapping|identity mapping|\.\d\d\r?\n"
 )
 
 
@@ -110,6 +112,10 @@ class Reading:
     def _add(self, form: Format, match: re.Match[str]) -> None:
         """A line that begins something, or says once more what was said before."""
         said = {name.rstrip("_"): value for name, value in match.groupdict().items() if value}
+        opened = self.block
+        if opened and opened.format is form and self.lines - opened.line < 3 and said.get("head") in SECOND:
+            opened.rows.append((self.lines, said))
+            return
         key = (form.kind, self.lines if form.row else None, *(said.get(name) for name in form.same))
         group = self.groups.get(key)
         if group is not None:
@@ -141,7 +147,7 @@ class Reading:
             self._rows += len(rows)
         block.count += len(rows)
         self._idle = 0 if rows else self._idle + 1
-        if self._idle > PATIENCE:
+        if self._idle > PATIENCE or any("over" in row for row in rows):
             self.block = None
         return bool(rows)
 

@@ -35,7 +35,8 @@ def _singles(group: Group, text: Text) -> Iterator[Piece]:
         major, _, minor = known.get("version", "").partition(":")
         ver = int(major, 16) << 4 & 0xF0 | int(minor or "0", 16) & 15 if major else None
         cap, ecap = (number(known[name].partition(":")[0]) & _ONES for name in ("cap", "ecap"))
-        yield from _pair(group, text, group.first.get("unit", "unit"), cap, ecap, ver, None)
+        if "unit" in group.first or (cap, ecap) not in {pair[:2] for pair in text.registers.values()}:
+            yield from _pair(group, text, group.first.get("unit", "unit"), cap, ecap, ver, None)
 
 
 def _listed(group: Group, text: Text) -> Iterator[Piece]:

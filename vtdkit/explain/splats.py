@@ -23,8 +23,8 @@ from .report import Piece
 _SHOWN = 10
 _DRIVER = re.compile(
     r"iommu|dmar|domain_context|qi_|device_domain|pasid|iova|fq_flush|pgtable_walk|intel_ir|modify_irte"
-    r"|dma_pte|"
-    r"domain->|vtd_|intel_svm|prq_event|dev_iotlb"
+    r"|dma_pte|domain->|vtd_|intel_svm|prq_event|dev_iotlb|cache_tag|domain_mapping|irq_remap"
+    r"|\b_*domain_(?:remove_dev|flush|exit|unmap|update_iommu|attach_iommu|detach_iommu|pfn|setup_first)"
 )
 
 
@@ -60,7 +60,7 @@ def _report(group: Group, text: Text) -> Iterator[Piece]:
     locks = list(dict.fromkeys(plain_lock(row["lock"]) for row in rows if "lock" in row))[:64]
     functions = list(dict.fromkeys(row["function"].split(".")[0] for row in rows if "function" in row))[:256]
     title = echo(head["head"] + head.get("rest", ""))
-    if not any(map(_DRIVER.search, (*locks, *functions, title))):
+    if not any(map(_DRIVER.search, (title, *(value for row in rows for value in row.values())))):
         return
     kind, means = HEADLINES[head["head"]]
     ours = [name for name in functions if _DRIVER.search(name)] or functions
@@ -80,9 +80,10 @@ def _report(group: Group, text: Text) -> Iterator[Piece]:
     )
 
 
+KIND = "kernel report"
 FORMATS = (
     Format(
-        "kernel report",
+        KIND,
         "",
         pattern(rf"(?P<head>{'|'.join(map(re.escape, HEADLINES))})(?P<rest>.{{0,80}})"),
         _report,
@@ -90,7 +91,8 @@ FORMATS = (
             r"\((?P<lock>[&\w(][^(){}]{0,60}(?:\([^(){}]{0,40}\)[^(){}]{0,30})?)\)\{[^}]{0,12}\}"
             r"|lock\((?P<lock_>[&\w(][\w&>.()# /-]{0,60})\);"
             r"|\b(?P<function>[A-Za-z_][\w.]{2,60})\+0x[\da-f]{1,6}"
-            r"|(?P<title>but task is already|trying to acquire|state of lock|another, |Call Trace|DEADLOCK"
+            r"|(?P<title>drivers/iommu/\S{1,40}|but task is already|trying to acquire"
+            r"|state of lock|another, |Call Trace|DEADLOCK"
             r"|CPU0"
             r"|----|====|lock ordering|unsafe locking|dependency chain|might help us|Not tainted|Tainted: )"
         ),

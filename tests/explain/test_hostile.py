@@ -149,8 +149,8 @@ def test_what_is_kept_of_a_text_is_bounded_and_the_rest_is_said() -> None:
         ("Dump dmar1 table entries for IOVA 0x1\n" + rows).encode() for _ in range(MOST_ROWS // 1000 + 2)
     )
     found = explain_chunks("much", pieces)
-    assert found.understood == found.lines
-    assert found.summary().endswith("there are more tables than are told")
+    assert MOST_ROWS <= found.understood < found.lines
+    assert found.summary().endswith("there are more tables than are told, and the rest was not read")
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])

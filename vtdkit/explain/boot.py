@@ -6,7 +6,6 @@ taken apart here. Lines that say the same are one piece, with what else they say
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from vtdkit.vtd.requests import bdf
@@ -14,20 +13,27 @@ from vtdkit.vtd.tables import descriptors
 from vtdkit.vtd.tables.layout import Entry
 
 from .files import descriptor_text
-from .formats import Format, Group, Text, number, pattern
+from .formats import Format, Group, Row, Text, either, number, pattern
 from .lines import echo
 from .messages import ALL_ONES, COMPLETION, CONSEQUENCES, FEATURES, GONE, IQEI, MESSAGES, TIME_OUT
 from .report import Piece
 
-_LITERALS = "|".join(re.escape(text) for text in sorted(MESSAGES, key=len, reverse=True))
+_LITERALS = either(MESSAGES)
+_UNIT = pattern(r"(?:dmar\d{1,4}|[\da-f]{4}:BDF): (?=(?:DMAR: )?$)")
 
 
 def _message(group: Group, text: Text) -> Iterator[Piece]:
     kind, lesson, means = MESSAGES[group.first["literal"]]
     said = list(
-        dict.fromkeys(echo(row.get("of", "") + row["literal"] + row.get("rest", "")) for _, row in group.rows)
+        dict.fromkeys(echo(_unit(row) + row["literal"] + row.get("rest", "")) for _, row in group.rows)
     )
     yield group.piece(said[0], *(("and", each) for each in said[1:]), kind=kind, means=means, lesson=lesson)
+
+
+def _unit(row: Row) -> str:
+    """The unit or device that the line names before its message."""
+    named = _UNIT.search(row.get("before", ""))
+    return named[0] if named else ""
 
 
 def _width(group: Group, text: Text) -> Iterator[Piece]:
@@ -140,11 +146,9 @@ FORMATS = (
     Format(
         "boot",
         "",
-        pattern(
-            r"(?P<of>(?:dmar\d{1,4}|[\da-f]{4}:BDF): )?(?:DMAR: )?"
-            rf"(?P<literal>{_LITERALS})(?=(?P<rest>.{{0,80}}))"
-        ),
+        pattern(rf"(?P<literal>{_LITERALS})(?=(?P<rest>.{{0,80}}))"),
         _message,
         same=("literal",),
+        gate=_LITERALS,
     ),
 )

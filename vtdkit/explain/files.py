@@ -340,7 +340,7 @@ FORMATS = (
     ),
     Format(
         "debugfs page table",
-        "@",
+        "@0x",
         pattern(
             r"Device (?P<device>(?:[\da-fA-F]{4}:)?BDF)(?: with pasid (?P<pasid>[\da-fA-F]{1,5}))? @"
             r"(?P<table>HEX)"
@@ -349,7 +349,7 @@ FORMATS = (
         row=pattern(
             rf"(?P<pfn>0x[\da-fA-F]{{1,13}}) \| (?P<path>{_W} {_W} {_W} {_W} {_W})|(?P<title>IOVA_PFN PML5E)"
         ),
-        loose=" |",
+        loose=r" \||\t\|",
     ),
     Format(
         "invalidation queue",

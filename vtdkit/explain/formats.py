@@ -11,7 +11,7 @@ can do) is known to what comes later (a walk through its tables); `Text` is what
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +28,15 @@ Row = dict[str, str]
 def pattern(text: str) -> re.Pattern[str]:
     """A pattern in which HEX stands for a number and BDF for a bus address."""
     return re.compile(text.replace("HEX", HEX).replace("BDF", BDF))
+
+
+def either(words: Iterable[str]) -> str:
+    """A pattern for any of these words, by their beginnings: far faster than one after the other."""
+    rests: dict[str, list[str]] = {}
+    for word in words:
+        rests.setdefault(word[:1], []).append(word[1:])
+    parts = [re.escape(first) + (either(rests[first]) if first else "") for first in sorted(rests)[::-1]]
+    return parts[0] if len(parts) == 1 else f"(?:{'|'.join(parts)})"
 
 
 def fields(row: re.Pattern[str] | None, text: str) -> list[Row]:
@@ -64,7 +73,9 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """One kind of text. `literal` must be in a line that begins it; `loose` in a row that needs no head."""
+    """One kind of text. `literal` must be in a line that begins it, or what the pattern `gate` says; `loose`
+    is a pattern of rows that need no head.
+    """
 
     kind: str
     literal: str
@@ -73,6 +84,7 @@ class Format:
     row: re.Pattern[str] | None = None
     whole: str = ""
     loose: str = ""
+    gate: str = ""
     same: tuple[str, ...] = ()
 
 

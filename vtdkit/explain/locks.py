@@ -164,7 +164,7 @@ FORMATS = (
             r"|^\S.{0,48}? (?P<times>\d{1,18}) \[<[\da-fA-F]{1,16}>\] (?P<place>\S{1,120})|^"
             r"(?P<title>class name con-bounces|[.-]{70})"
         ),
-        loose=": ",
+        loose=r"\.\d\d\r?(?:\n|$)",
     ),
     Format(
         "lock statistics",

@@ -3,8 +3,8 @@
     explain(text)                      # str, bytes, or a Path
     explain_chunks("dmesg", pieces)    # any size, in bounded memory
 
-A line is looked at when a word of `_GATE` is in it, or when a line before it opened a block whose rows have
-no word of their own. What no format wants is counted and forgotten. The time is linear in the text."""
+A line is looked at when the word of a format is in it, or when a line before it opened a block whose rows
+have no word of their own. What no format wants is counted and forgotten. The time is linear in the text."""
 
 from __future__ import annotations
 
@@ -32,15 +32,10 @@ MOST_GROUPS, MOST_BLOCKS, MOST_ROWS, KEPT = 20_000, 1000, 100_000, 8
 _BEGIN = tuple((form.literal, order, form) for order, form in enumerate(FORMATS))
 _LOOSE = tuple((order, form) for _, order, form in _BEGIN if form.loose)
 _HOSTS = 1000  #: lines whose host is noted, for redaction
-# A word of it stands in each line that begins something; the last is how rows of lock_stat end.
-_GATE = re.compile(
-    r"DMAR|dmar|IOMMU|iommu|VT-[dD]|vtd_|INTR-REMAP|fault |QI |BUG: |WARNING: |LOCKUP|lock_stat|cap[ =:/]"
-    r"|stall"
-    r"|@0x|@ 0x0|IOVA_PFN|:0x0|ontended|acquired|444[dD] ?4152|44 4[dD] 41 52|pte level|pasid |entry: |list_"
-    r"|Root |Context Table|blocked for more|HPET id|IOAPIC id|NULL pointer|protection fault| BUG at"
-    r"|CAP[ =:/_]|INFO: |corruption|refcount_t|UBSAN|DMA PTE|unity mapping|spinlock|unreferenced|X2APIC mode"
-    r"|Directed I/O|Remapping is|VT-d|gfx access|interrupt remapping|identity mapping|\.\d\d\r?\n"
-)
+_HEADS = "|".join(dict.fromkeys(form.gate or re.escape(form.literal) for form in FORMATS))
+# A word of it stands in each line that begins something, or is a row that needs no head
+_GATE = re.compile("|".join([_HEADS, *(form.loose for form in FORMATS if form.loose)]))
+_GATE_WHEN_FULL = re.compile(_HEADS)
 
 
 class Reading:
@@ -55,13 +50,18 @@ class Reading:
         self._waiting = ""
         self._touched: set[int] = set()  # lines ahead that a message goes on in
 
+    @property
+    def full(self) -> bool:
+        """Whether no more rows are kept."""
+        return self._rows >= MOST_ROWS or self._blocks >= MOST_BLOCKS
+
     def feed(self, text: str, *, last: bool = False) -> None:
         """More lines; until the `last`, a few are kept back until it is known what follows them."""
         text = self._waiting + text
         lines = text.split("\n")[:-1]
         count = len(lines) if last else max(len(lines) - AHEAD, 0)
         self._waiting = "\n".join([*lines[count:], ""])
-        gated = _gated(text)
+        gated = _gated(_GATE_WHEN_FULL if self.full else _GATE, text)
         begins, place, before = next(gated, count), 0, self.lines
         while place < count:
             if self.block is None and not self._touched:
@@ -98,7 +98,11 @@ class Reading:
                 matches = [match for match in form.head.finditer(window) if match.start() < len(flat)]
             found += [(match.start(), order, match) for match in matches]
         for order, form in _LOOSE:
-            if form.loose in line and form.row and (self.block is None or self.block.format is not form):
+            if (
+                re.search(form.loose, lines[place])
+                and form.row
+                and (self.block is None or self.block.format is not form)
+            ):
                 said = form.row.finditer(" ".join(bare(line).split()))
                 found += [(match.start(), order, match) for match in said]
         for _, order, match in sorted(found, key=lambda each: each[:2]):
@@ -112,6 +116,8 @@ class Reading:
     def _add(self, form: Format, match: re.Match[str]) -> None:
         """A line that begins something, or says once more what was said before."""
         said = {name.rstrip("_"): value for name, value in match.groupdict().items() if value}
+        if not form.literal:
+            said["before"] = match.string[max(match.start() - 30, 0) : match.start()]
         opened = self.block
         if opened and opened.format is form and self.lines - opened.line < 3 and said.get("head") in SECOND:
             opened.rows.append((self.lines, said))
@@ -122,7 +128,7 @@ class Reading:
             group.count += 1
             if len(group.rows) < KEPT:
                 group.rows.append((self.lines, said))
-        elif len(self.groups) < MOST_GROUPS and (form.row is None or self._blocks < MOST_BLOCKS):
+        elif len(self.groups) < MOST_GROUPS and not (form.row and self.full):
             self._blocks += form.row is not None
             group = self.groups[key] = Group(form, self.lines, [(self.lines, said)], fault=self.fault)
         if form.row is not None:
@@ -142,12 +148,11 @@ class Reading:
                 for row in fields(block.format.row, window)
                 if row not in fields(block.format.row, window[len(flat) :])
             ]
-        if self._rows < MOST_ROWS:
-            block.rows += [(self.lines, row) for row in rows]
-            self._rows += len(rows)
+        block.rows += [(self.lines, row) for row in rows]
         block.count += len(rows)
+        self._rows += len(rows)
         self._idle = 0 if rows else self._idle + 1
-        if self._idle > PATIENCE or any("over" in row for row in rows):
+        if self._idle > PATIENCE or self.full or any("over" in row for row in rows):
             self.block = None
         return bool(rows)
 
@@ -168,7 +173,7 @@ class Reading:
             units,
             LockStatTable(text.locks),
             tuple(text.waits),
-            self._rows >= MOST_ROWS or self._blocks >= MOST_BLOCKS,
+            self.full,
             hide,
         )
 
@@ -181,10 +186,10 @@ def _told(group: Group, text: Text) -> Iterator[Piece]:
         yield group.piece("no machine has such numbers", notes=(echo(str(error)),))
 
 
-def _gated(text: str) -> Iterator[int]:
+def _gated(gate: re.Pattern[str], text: str) -> Iterator[int]:
     """The lines of a text that have a word of the gate, by number."""
     at = place = 0
-    while match := _GATE.search(text, at):
+    while match := gate.search(text, at):
         place += text.count("\n", at, match.start())
         yield place
         at, place = text.index("\n", match.start()) + 1, place + 1

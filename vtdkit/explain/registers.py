@@ -140,6 +140,7 @@ FORMATS = (
             ),
             _line,
             whole=whole,
+            gate=literal + "[ =:/]",
             same=("unit", "cap", "ecap"),
         )
         for literal, whole in (("cap", "ecap"), ("CAP", "ECAP"))
@@ -161,12 +162,13 @@ FORMATS = (
             literal,
             pattern(rf"^{_SINGLE} ?[:=]? ?(?P<value>(?:0x)?[\da-fA-F]{{3,16}})$"),
             _singles,
+            gate=literal + "[ =:/_]",
         )
         for literal in ("cap", "CAP")
     ),
     Format(
         "capabilities",
-        "ecap",
+        "cap ecap",
         pattern(r"\bcap ecap\b"),
         _listed,
         row=pattern(

@@ -92,7 +92,7 @@ class Explanation:
         if not self.lines:
             return self.hide(f"{self.name}: a DMAR table")
         rest = "; the rest is not about DMAR" if self.understood < self.lines else ""
-        rest += "; there are more tables than are told" if self.cut else ""
+        rest = "; there are more tables than are told, and the rest was not read" if self.cut else rest
         return self.hide(f"{self.name}: {self.understood:,} of {self.lines:,} lines understood{rest}")
 
     def __repr__(self) -> str:

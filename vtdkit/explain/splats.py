@@ -15,7 +15,7 @@ from vtdkit.lab.findings.defects import DEFECTS, Defect
 from vtdkit.lab.scenarios.catalogue import SCENARIOS
 
 from .causes import lesson_of
-from .formats import Format, Group, Text, fields, pattern
+from .formats import Format, Group, Text, either, fields, pattern
 from .lines import echo
 from .messages import HEADLINES, WAITS
 from .report import Piece
@@ -85,8 +85,9 @@ FORMATS = (
     Format(
         KIND,
         "",
-        pattern(rf"(?P<head>{'|'.join(map(re.escape, HEADLINES))})(?P<rest>.{{0,80}})"),
+        pattern(rf"(?P<head>{either(HEADLINES)})(?P<rest>.{{0,80}})"),
         _report,
+        gate=either(HEADLINES),
         row=pattern(
             r"\((?P<lock>[&\w(][^(){}]{0,60}(?:\([^(){}]{0,40}\)[^(){}]{0,30})?)\)\{[^}]{0,12}\}"
             r"|lock\((?P<lock_>[&\w(][\w&>.()# /-]{0,60})\);"

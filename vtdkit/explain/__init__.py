@@ -3,15 +3,23 @@
     vtdkit explain dmesg.txt            # or `-`, or several files
     vtdkit.explain(text)                # in a notebook: cards, and the explorer on the machine rebuilt
 
-commandline.py  the verb                                reading.py   lines of any mixture, handed to who
-knows them lines.py        text of unknown origin made into lines  report.py    what is told: pieces, as
-text, data, HTML faults.py       fault lines of every era                causes.py    what usually causes
-which fault (data) dumps.py        the tables printed after a fault        machine.py   the tables in a text,
-made into a unit debugfs.py      the tables of the driver's files        kernel.py    the registers, queues,
-latencies of its files boot.py         what is said at boot, queue errors      messages.py  their texts and
-meanings (data) splats.py       reports of lockdep, KASAN, watchdogs    locks.py     lock_stat and perf lock
-firmware.py     the DMAR table in any form              registers.py capabilities of units, and how two
-differ picture.py      the locks of a real machine beside those of a simulated one
+- commandline.py  the verb
+- reading.py      lines of any mixture, handed to who knows them; the caps
+- lines.py        text of unknown origin made into lines
+- formats.py      how a kind of text is declared: a new one is a row in the FORMATS of its module
+- messages.py     what Linux says, and what that means (data): a new message is a row there
+- causes.py       what usually causes which fault (data)
+- boot.py         what is said at boot, queue errors
+- faults.py       fault lines of every era
+- dumps.py        the tables printed after a fault
+- files.py        the driver's debugfs files
+- firmware.py     the DMAR table in any form
+- registers.py    capabilities of units, and how two differ
+- splats.py       reports of lockdep, KASAN, watchdogs
+- locks.py        lock_stat and perf lock
+- machine.py      the tables in a text, made into a unit that can be asked
+- report.py       what is told: pieces, as text, data, HTML
+- picture.py      the locks of a real machine beside those of a simulated one
 
 A text is hostile: time is linear in its length, memory is bounded, what is quoted of it is cut at 80
 characters. What a text does not show stays unknown; what had to be assumed is said.

@@ -15,7 +15,7 @@ from vtdkit.vtd.tables.layout import Entry
 from .files import descriptor_text
 from .formats import Format, Group, Row, Text, either, number, pattern
 from .lines import echo
-from .messages import ALL_ONES, COMPLETION, CONSEQUENCES, FEATURES, GONE, IQEI, MESSAGES, TIME_OUT
+from .messages import ALL_ONES, CONSEQUENCES, FEATURES, GONE, IQEI, MESSAGES, NAMELESS, SOURCES
 from .report import Piece
 
 _LITERALS = either(MESSAGES)
@@ -59,20 +59,11 @@ def _reason(group: Group, text: Text) -> Iterator[Piece]:
 
 
 def _source(group: Group, text: Text) -> Iterator[Piece]:
-    source, late = number(group.first["sid"]), group.first["what"] == "Time-out"
+    source, what = number(group.first["sid"]), group.first["what"]
     who = bdf(source) if source not in (0, 0xFFFF) else "the unit does not say of which device"
-    notes = {
-        0xFFFF: (ALL_ONES,),
-        0: ("SID 0: older units do not name the device; the descriptor before the head does",),
-    }
-    title = f"invalidation {'time-out (ITE)' if late else 'completion error (ICE)'}: {who}"
-    means, cause = (TIME_OUT, GONE) if late else (COMPLETION, "")
+    says, means, cause, lesson = SOURCES[what]
     yield group.piece(
-        title,
-        means=means,
-        cause=cause,
-        lesson=20 if late else 12,
-        notes=notes.get(source, ()),
+        f"invalidation {says}: {who}", means=means, cause=cause, lesson=lesson, notes=NAMELESS.get(source, ())
     )
 
 

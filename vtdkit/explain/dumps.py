@@ -20,56 +20,52 @@ from .report import Piece
 
 def _dump(group: Group, text: Text) -> Iterator[Piece]:
     rows = [row for _, row in group.rows[1:]]
-    iova = number(group.first["iova"]) & (1 << 64) - 1
-    request = (group.fault and request_of(group.fault)) or Request(0, iova & ~0xFFF)
-    told = group.fault is not None and request.address >> 12 == iova >> 12
-    request = request if told else Request(0, iova & ~0xFFF)
-    tables = _put(text, group.first["unit"], rows, request, iova)
-    title = f"{group.first['unit']}, {who_of(request) if told else 'device not told'}, address {iova:#x}"
+    said = {name: value for row in reversed(rows) for name, value in row.items()}  # the first of each
+    iova, unit = number(group.first["iova"]) & (1 << 64) - 1, group.first["unit"]
+    request, code = Request(0, iova & ~0xFFF), None
+    asked = request_of(group.fault) if group.fault else None
+    told = asked is not None and asked.address >> 12 == iova >> 12
+    if group.fault and asked and told:
+        request, code = asked, reason_code(group.fault)
+    tables = _put(
+        text.of(unit, scalable="directory" in said or "root_high" in said), rows, said, request, iova
+    )
+    title = f"{unit}, {who_of(request) if told else 'device not told'}, address {iova:#x}"
     try:
         walk, missing = tables.ask(request)
     except NotModelled as error:
         yield group.piece(title, notes=(f"the model cannot say: {error}",), lesson=4, count=1)
         return
     known = [step for step in walk.steps if step.address != missing]
-    end = next((row["end"] for row in rows if "end" in row), "")
-    code = reason_code(group.fault) if told and group.fault else None
-    verdict, notes = _verdict(walk, missing, code, end)
+    verdict, notes = _verdict(walk, missing, code, said.get("end", ""))
     if tables.capabilities is EVERYTHING:
         notes.append(
             "what this unit can do is not in the text: the model lets every bit pass that some unit has"
         )
-    facts = [
-        *((step.kind.replace("scalable-mode ", "").replace(" entry", ""), _shown(step)) for step in known),
-        ("verdict", verdict),
-    ]
+    shown = [(step.kind.replace("scalable-mode ", "").replace(" entry", ""), _shown(step)) for step in known]
     decided = next((step for step in known if step.label), known[-1] if known else None)
     yield group.piece(
-        title, *facts, lesson=4, count=1, notes=(*notes, *tables.assumed),
+        title, *shown, ("verdict", verdict), lesson=4, count=1, notes=(*notes, *tables.assumed),
         checks=(walk.answer.label,) if isinstance(walk.answer, Fault) and missing is None else (),
         bits=(decided.structure.name, decided.raw) if decided else None,
     )  # fmt: skip
 
 
-def _put(text: Text, unit: str, rows: list[Row], request: Request, iova: int) -> Tables:
+def _put(tables: Tables, rows: list[Row], said: Row, request: Request, iova: int) -> Tables:
     """The entries of a dump in their places."""
-    words = [number(row["word"]) for row in rows if "word" in row][:8]
-    directory = next((number(row["directory"]) for row in rows if "directory" in row), None)
-    scalable = directory is not None or any("root_high" in row for row in rows)
-    tables = text.of(unit, scalable=scalable)
     tables.device, tables.pasid, tables.iova = request.sid, request.pasid, iova
-    for row in rows:
-        if "root" in row:
-            tables.root_entry(request.sid >> 8, number(row["root"]), number(row.get("root_high", "0")))
-    context = next((row for row in rows if "context" in row), None)
-    if context is None:
+    if "root" in said:
+        tables.root_entry(request.sid >> 8, number(said["root"]), number(said.get("root_high", "0")))
+    if "context" not in said:
         return tables
-    low, high = number(context["context"]), number(context["context_high"])
+    low, high = number(said["context"]), number(said["context_high"])
     tables.context_entry(request.sid, low, high)
-    if directory is not None:
+    if "directory" in said:
+        words = [number(row["word"]) for row in rows if "word" in row][:8]
         pasid = high & 0xFFFFF if request.pasid is None else request.pasid
-        tables.pasid_entry(low, pasid, tuple(words), directory)
-        low = words[2] if len(words) > 2 and words[0] >> 6 & 7 in (1, 3) else words[0] if words else 0
+        tables.pasid_entry(low, pasid, tuple(words), number(said["directory"]))
+        first_stage = len(words) > 2 and words[0] >> 6 & 7 in (1, 3)
+        low = words[2] if first_stage else words[0] if words else 0
     entries = [(int(row["level"]), number(row["pte"])) for row in rows if "pte" in row]
     if entries:
         tables.path(low & ~0xFFF, entries[0][0], iova, [value for _, value in entries])

@@ -94,29 +94,32 @@ def _fault(group: Group, text: Text) -> Iterator[Piece]:
     )
     lesson, cause = CAUSES.get(code, (4, ""))
     means = " ".join(dict.fromkeys(map(sentence, labels(code)))) or "No condition has this code in rev 5.10."
-    title, notes = f"{who} {verb} {where}; reason {code:02X}h", tuple(_notes(row, code))
+    title, notes = f"{who} {verb} {where}; reason {code:02X}h", _notes(row, code)
     yield group.piece(
         title, *facts, kind=kind, means=means, checks=labels(code), cause=cause, lesson=lesson, notes=notes
     )
 
 
-def _notes(row: Row, code: int) -> Iterator[str]:
-    if row["what"] == "INTR-REMAP":
-        yield "the number is an index into the interrupt remapping table, no address"
-    elif number(row["where"]) == 0:
-        yield "address 0: often a device that was never told where its buffer is"
-    if code in (0x20, 0x25, 0x29):
-        yield "for this reason the specification leaves the index undefined"
-    says = row.get("says", "").strip(" $")
-    if len(says) > 7 and code in LINUX_REASONS and not agrees(LINUX_REASONS[code], says):
-        yield f"the text beside the reason is not the one Linux has for {code:02X}h"
-    yield from (
-        f"in scalable mode QEMU reports {ALSO[each]} with this code, too"
-        for each in labels(code)
-        if each in ALSO
-    )
-    if code == 0x79:
-        yield "Linux's text is of an older revision; in rev 5.10 79h is: second-stage entry not present"
+def _notes(row: Row, code: int) -> tuple[str, ...]:
+    says, interrupt = row.get("says", "").strip(" $"), row["what"] == "INTR-REMAP"
+    other = len(says) > 7 and code in LINUX_REASONS and not agrees(LINUX_REASONS[code], says)
+    notes = {
+        "the number is an index into the interrupt remapping table, no address": interrupt,
+        "address 0: often a device that was never told where its buffer is": (
+            not interrupt and number(row["where"]) == 0
+        ),
+        "for this reason the specification leaves the index undefined": code in (0x20, 0x25, 0x29),
+        f"the text beside the reason is not the one Linux has for {code:02X}h": other,
+        **{
+            f"in scalable mode QEMU reports {ALSO[each]} with this code, too": True
+            for each in labels(code)
+            if each in ALSO
+        },
+        "Linux's text is of an older revision; in rev 5.10 79h is: second-stage entry not present": (
+            code == 0x79
+        ),
+    }
+    return tuple(note for note, holds in notes.items() if holds)
 
 
 def _status(group: Group, text: Text) -> Iterator[Piece]:
@@ -145,32 +148,22 @@ def _qemu(group: Group, text: Text) -> Iterator[Piece]:
     raw, level = _value(values.get("slpte") or values.get("sspte") or ""), _value(values.get("level", "1"))
     if raw >= 0 and 1 <= level <= 5:
         layout = second_stage_entry(level, leaf=level == 1 or bool(raw & 0x80 and level < 4))
-        marked = [
-            part
-            for part in layout.fields
-            if raw & part.mask and part.name != "ADDR" and part.role != "ignored"
-        ]
-        facts.append(
-            ("entry", f"{layout.name}: {', '.join(f.name for f in marked) or 'all zero: nothing is mapped'}")
-        )
-        needs = [
+        marked = [f for f in layout.fields if raw & f.mask and f.name != "ADDR" and f.role != "ignored"]
+        names = ", ".join(f.name for f in marked) or "all zero: nothing is mapped"
+        facts.append(("entry", f"{layout.name}: {names}"))
+        bits = layout.name, raw
+        notes = [
             f"{f.name} (bit {f.bits}) is reserved in a unit without {' and '.join(f.needs)}"
             for f in marked
-            if f.needs
+            if f.needs and label == "LSS.2"
         ]
-        notes, bits = needs if label == "LSS.2" else [], (layout.name, raw)
     notes += [f"in scalable mode this is {ALSO[label]}"] if label in ALSO else []
-    lesson, cause = CAUSES.get(REASONS[label].code or 0, (4, "")) if label else (4, "")
-    title = f"{group.first['who']}: {says.split(' (')[0].split(' iova=')[0][:60].strip()}"
-    means = sentence(label) if label else "QEMU says why it refused a request."
-    more = {
-        "checks": (label,) if label else (),
-        "cause": cause,
-        "lesson": lesson,
-        "notes": tuple(notes),
-        "bits": bits,
-    }
-    yield group.piece(title, *facts, means=means, **more)
+    lesson, cause = CAUSES.get(REASONS[label].code or 0 if label else 0, (4, ""))
+    yield group.piece(
+        f"{group.first['who']}: {says.split(' (')[0].split(' iova=')[0][:60].strip()}", *facts,
+        means=sentence(label) if label else "QEMU says why it refused a request.",
+        checks=(label,) if label else (), cause=cause, lesson=lesson, notes=tuple(notes), bits=bits,
+    )  # fmt: skip
 
 
 FORMATS = (

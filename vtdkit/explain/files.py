@@ -94,42 +94,42 @@ def _entries(group: Group, line: int, row: Row, tables: Tables) -> Piece:
     words = tuple(number(row[name]) for name in ("w1", "w2", "w3")) if pasid >= 0 else ()
     order = low_first(words) if words else True
     words = words[::-1] if order is False else words
-    layout = SM_CONTEXT_ENTRY if words else CONTEXT_ENTRY
-    context = layout.decode(low | high << 64)
-    facts, notes, decided = [("context", f"{context!r}")], [], context
     if tables.scalable == bool(words):
         if "row_root" in row:
             tables.root_entry(source >> 8, number(row["row_root"]), number(row["row_root_high"]))
         tables.context_entry(source, low, high)
         if order is not None and words:
             tables.pasid_entry(low, pasid, words)
+    context = (SM_CONTEXT_ENTRY if words else CONTEXT_ENTRY).decode(low | high << 64)
+    facts, decided = [("context", f"{context!r}")], context
     if not words:
-        kind = context.TT
-        says = f"legacy, translation type {kind:02b}b, {layout.field('TT').text(kind)}"
-        says += "" if kind == 2 else f", table {context.SSPTPTR:#x}, {context.AW + 2} levels"
-        says += f", DID {context.DID}"
-        notes += ["translation type 01b allows a device TLB (ATS)"] if kind == 1 else []
+        says, notes = _legacy_says(context), _ATS if context.TT == 1 else ()
     elif order is None:
-        says = "which end of the PASID entry is word 0 cannot be told: both, or neither, could be"
+        says, notes = "which end of the PASID entry is word 0 cannot be told: both, or neither, could be", ()
     else:
         decided = PASID_ENTRY.decode(sum(word << 64 * place for place, word in enumerate(words)))
-        says = _pasid_says(decided)
+        says, notes = _pasid_says(decided), _ORDERS[order]
         facts.append(("PASID entry", f"{decided!r}"))
-        notes.append(
-            "word 0 is printed first, not last as in mainline from 5.2 on"
-            if order
-            else "word 0 is printed last"
-        )
-    notes += [
+    early = [
         f"{name} is set: rev 5.10 has it, and it is reserved in a unit without {needs}"
         for name, needs in (("HPTE", "HPTS"), ("EPTR", "PTRS"))
         if words and context[name]
     ]
-    who = bdf(source) + (f" PASID {pasid}" if words else "")
-    bits = (decided.structure.name, decided.raw)
     return group.piece(
-        f"{who}: {says}", *facts, line=line, count=1, lesson=7 if words else 1, notes=tuple(notes), bits=bits
-    )
+        f"{bdf(source)}{f' PASID {pasid}' if words else ''}: {says}", *facts, line=line, count=1,
+        lesson=7 if words else 1, notes=(*notes, *early), bits=(decided.structure.name, decided.raw),
+    )  # fmt: skip
+
+
+_ATS = ("translation type 01b allows a device TLB (ATS)",)
+_ORDERS = ("word 0 is printed last",), ("word 0 is printed first, not last as in mainline from 5.2 on",)
+
+
+def _legacy_says(entry: Entry) -> str:
+    """The translation that a context entry asks for, in words."""
+    table = "" if entry.TT == 2 else f", table {entry.SSPTPTR:#x}, {entry.AW + 2} levels"
+    type_name = entry.structure.field("TT").text(entry.TT)
+    return f"legacy, translation type {entry.TT:02b}b, {type_name}{table}, DID {entry.DID}"
 
 
 def _pasid_says(entry: Entry) -> str:
@@ -151,37 +151,35 @@ def _page_table(group: Group, text: Text) -> Iterator[Piece]:
     leaves = [row for _, row in group.rows if "pfn" in row]
     paths = [(number(row["pfn"]), [number(word) for word in row["path"].split()]) for row in leaves]
     levels = max((5 - next((n for n, word in enumerate(path) if word), 5) for _, path in paths), default=0)
-    user = all(
-        word & 5 == 5 for _, path in paths for word in path if word
-    )  # every entry of a first stage has US
-    ranges: list[list[int]] = []
-    for pfn, path in paths:
-        used = [word for word in path if word] or [0]
-        pages, target = 1 << 9 * max(levels - len(used), 0), used[-1] >> 12 & (1 << 40) - 1
-        if ranges and ranges[-1][1] + 1 == pfn and ranges[-1][2] + pfn - ranges[-1][0] == target:
-            ranges[-1][1] = pfn + pages - 1
-        else:
-            ranges.append([pfn, pfn + pages - 1, target])
-    facts = [
-        ("range", f"{low << 12:#x}-{(high << 12) + 0xFFF:#x} -> {to << 12:#x}")
-        for low, high, to in ranges[:8]
-    ]
+    # every entry of a first stage has US
+    user = all(word & 5 == 5 for _, path in paths for word in path if word)
+    ranges = _ranges(paths, levels)
+    facts = [("range", f"{a << 12:#x}-{(b << 12) + 0xFFF:#x} -> {to << 12:#x}") for a, b, to in ranges[:8]]
     facts += [("ranges", f"{len(ranges) - 8:,} more")] if len(ranges) > 8 else []
-    lost = group.count - len(group.rows)
-    notes = (f"{lost:,} rows were counted and not kept",) if lost > 0 else ()
-    who = ("device not told" if "device" not in first else bdf(source)) + (
-        "" if pasid is None else f" PASID {pasid:#x}"
-    )
+    who = "device not told" if "device" not in first else bdf(source)
+    who += "" if pasid is None else f" PASID {pasid:#x}"
     where = f", table at {number(first['table']):#x}" if "table" in first else ""
-    stage = "first stage" if user else "second stage"
-    title = f"{who}: {len(paths) + max(lost, 0):,} entries, {levels} levels, {stage}{where}"
-    yield group.piece(title, *facts, count=1, lesson=1, notes=notes)
+    title = f"{who}: {len(paths):,} entries, {levels} levels, {'first' if user else 'second'} stage{where}"
+    yield group.piece(title, *facts, count=1, lesson=1)
     if "table" in first and levels:
         table = number(first["table"]) & PAGE_MASK
         tables = _home(text, source, pasid, table, levels, user)
         tables.iova = tables.iova or paths[0][0] << 12
         for pfn, path in paths:
             tables.path(table, levels, pfn << 12, [word for word in path if word])
+
+
+def _ranges(paths: list[tuple[int, list[int]]], levels: int) -> list[list[int]]:
+    """Pages that follow each other on both sides as one: first and last page, and where the first leads."""
+    ranges: list[list[int]] = []
+    for pfn, path in paths:
+        used = [word for word in path if word] or [0]
+        last, target = pfn + (1 << 9 * max(levels - len(used), 0)) - 1, used[-1] >> 12 & (1 << 40) - 1
+        if ranges and ranges[-1][1] + 1 == pfn and ranges[-1][2] + pfn - ranges[-1][0] == target:
+            ranges[-1][1] = last
+        else:
+            ranges.append([pfn, last, target])
+    return ranges
 
 
 def _home(text: Text, source: int, pasid: int | None, table: int, levels: int, user: bool) -> Tables:

@@ -7,8 +7,9 @@ has one, and with what Linux does about it; reading shows what was sound before 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 from vtdkit.vtd.firmware.dmar import (
     HEADER_BYTES,
@@ -18,7 +19,6 @@ from vtdkit.vtd.firmware.dmar import (
     BadDmar,
     Dmar,
     Drhd,
-    Remapping,
     Rhsa,
     Rmrr,
     Satc,
@@ -135,39 +135,31 @@ def table_pieces(line: int, data: bytes) -> Iterator[Piece]:
     )
     for at, part in zip(offsets, table.structures, strict=False):
         scopes = getattr(part, "scopes", ())[:32]
+        says = _SAYS.get(type(part), lambda part: f"{len(part.body())} bytes")(part)
         facts = tuple((SCOPE_NAMES.get(scope.type, f"type {scope.type}"), _scope(scope)) for scope in scopes)
-        yield Piece(
-            "DMAR structure", line, f"{type(part).__name__.upper()} at offset {at:#x}: {_says(part)}", facts
-        )
+        yield Piece("DMAR structure", line, f"{type(part).__name__.upper()} at offset {at:#x}: {says}", facts)
 
 
 def _text(raw: bytes) -> str:
     return echo(raw.decode("ascii", "replace").rstrip("\0 "))
 
 
-def _says(part: Remapping) -> str:
-    """One structure, in words."""
-    match part:
-        case Drhd():
-            serves = (
-                "every device of its segment that no other unit names"
-                if part.include_all
-                else "the devices it names"
-            )
-            return f"unit at {part.base:#x}, segment {part.segment}, serves {serves}"
-        case Rmrr():
-            size = f", {(part.limit - part.base + 1) >> 10} KiB" if part.limit > part.base else ""
-            return f"reserved {part.base:#x} to {part.limit:#x}{size}"
-        case Atsr():
-            ports = "all root ports" if part.flags & 1 else "these root ports"
-            return f"device TLBs below {ports}, segment {part.segment}"
-        case Satc():
-            return f"integrated devices with a device TLB{', which they need' if part.flags & 1 else ''}"
-        case Rhsa():
-            return f"unit {part.base:#x} belongs to NUMA node {part.domain}"
-        case Andd():
-            return f"ACPI device {part.number} is {_text(part.name)}"
-    return f"{len(part.body())} bytes"
+_SERVES = ("the devices it names", "every device of its segment that no other unit names")
+#: one structure, in words
+_SAYS: dict[type, Callable[[Any], str]] = {
+    Drhd: lambda part: f"unit at {part.base:#x}, segment {part.segment}, serves {_SERVES[part.include_all]}",
+    Rmrr: lambda part: f"reserved {part.base:#x} to {part.limit:#x}{_size(part)}",
+    Atsr: lambda part: (
+        f"device TLBs below {'all' if part.flags & 1 else 'these'} root ports, segment {part.segment}"
+    ),
+    Satc: lambda part: f"integrated devices with a device TLB{', which they need' if part.flags & 1 else ''}",
+    Rhsa: lambda part: f"unit {part.base:#x} belongs to NUMA node {part.domain}",
+    Andd: lambda part: f"ACPI device {part.number} is {_text(part.name)}",
+}
+
+
+def _size(part: Rmrr) -> str:
+    return f", {(part.limit - part.base + 1) >> 10} KiB" if part.limit > part.base else ""
 
 
 def _scope(scope: Scope) -> str:

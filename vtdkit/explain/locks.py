@@ -46,7 +46,7 @@ def _lock_stat(group: Group, text: Text) -> Iterator[Piece]:
     ]
     text.locks += rows
     if rows:
-        yield _stat_piece(group, sorted(rows, key=lambda row: -(row.write.wait_total + row.read.wait_total)))
+        yield _stat_piece(group, rows)
 
 
 def _record(name: str, sides: dict[str, Side], *places: list[tuple[Hashable, int]]) -> LockStat:
@@ -95,57 +95,51 @@ def wait_ns(text: str) -> int:
     return int(int(whole) * scale + int(part or 0) * scale // 10 ** len(part))
 
 
+def _most_waited(facts: list[tuple[int, str, str]], shown: int) -> tuple[list[tuple[str, str]], int | None]:
+    """Time, name and words of each: those most waited for and the driver's; the lesson about the first."""
+    facts.sort(key=lambda fact: -fact[0])
+    chosen = [*facts[:shown], *(fact for fact in facts[shown:] if lesson_of(fact[1]))][:24]
+    lesson = next((found for fact in facts if (found := lesson_of(fact[1]))), None)
+    return [(name[:40], says) for _, name, says in chosen], lesson
+
+
 def _stat_piece(group: Group, rows: list[LockStat]) -> Piece:
-    facts = []
-    for row in [*rows[:6], *(row for row in rows[6:] if lesson_of(row.name))][:24]:
-        count, waited = row.contentions, row.write.wait_total + row.read.wait_total
-        taken, held = (
-            row.write.acquisitions + row.read.acquisitions,
-            row.write.hold_total + row.read.hold_total,
-        )
-        longest = max(row.write.wait_max, row.read.wait_max)
+    told = []
+    for row in rows:
+        both = row.write, row.read
+        waited, held = sum(side.wait_total for side in both), sum(side.hold_total for side in both)
+        longest, taken = max(side.wait_max for side in both), sum(side.acquisitions for side in both)
         says = f"taken {taken:,} times, held {duration(held)} in all; "
-        says += f"{count:,} had to wait, {duration(waited)} in all"
-        facts.append((row.name[:40], says + (f", {duration(longest)} at most" if count else "")))
-    lesson = next((found for row in rows if (found := lesson_of(row.name))), None)
+        says += f"{row.contentions:,} had to wait, {duration(waited)} in all"
+        told.append((waited, row.name, says + (f", {duration(longest)} at most" if row.contentions else "")))
+    facts, lesson = _most_waited(told, 6)
     notes = () if lesson else ("none of these locks is the driver's",)
     means = "Who had to wait for which lock, all CPUs together. Waiting of no time is not counted."
     title = f"/proc/lock_stat, {len(rows)} classes"
-    return group.piece(
-        title, *facts, count=1, means=means, lesson=12 if lesson is None else lesson, notes=notes
-    )
+    return group.piece(title, *facts, count=1, means=means, lesson=lesson or 12, notes=notes)
 
 
 def _perf(group: Group, text: Text) -> Iterator[Piece]:
     """Rows of `perf lock`. The shortest wait is unknown where it is not printed, and a row without a longest
     one is told only.
     """
-    rows = [
-        (row, [wait_ns(each) for each in re.findall(_TIME, row["times"])])
-        for _, row in group.rows
-        if "times" in row
-    ]
-    facts: list[tuple[int, str, str]] = []
-    for row, (*times,) in rows:
+    told = []
+    for row in (row for _, row in group.rows if "times" in row):
         # contention: total, max, avg; report: avg, total, and perhaps max and min
-        total, *more = times if "acquired" not in row else times[1:]
-        most, least = (more[0] if more else None), (more[1] if "acquired" in row and len(more) > 1 else None)
+        times = [wait_ns(each) for each in re.findall(_TIME, row["times"])]
+        total, most, least = times[0], times[1], None
+        if "acquired" in row:
+            total, most, least, *_ = *times[1:], None, None
         if most is not None:
             text.waits.append(
                 ContentionRow(row["what"], row.get("kind", ""), int(row["count"]), total, most, least)
             )
         kind = f" for a {row['kind']}" if "kind" in row else ""
         says = f"{int(row['count']):,} waits{kind}, {duration(total)} in all"
-        facts.append(
-            (-total, row["what"][:40], says + ("" if most is None else f", {duration(most)} at most"))
-        )
-    facts.sort(key=lambda fact: fact[0])
-    chosen = [*facts[:8], *(fact for fact in facts[8:] if lesson_of(fact[1]))][:24]
-    lesson = next((found for fact in facts if (found := lesson_of(fact[1]))), 12)
+        told.append((total, row["what"], says + ("" if most is None else f", {duration(most)} at most")))
+    facts, lesson = _most_waited(told, 8)
     means = "Waits for locks, put together by caller, lock or thread."
-    yield group.piece(
-        f"perf lock, {len(rows)} rows", *(fact[1:] for fact in chosen), count=1, means=means, lesson=lesson
-    )
+    yield group.piece(f"perf lock, {len(told)} rows", *facts, count=1, means=means, lesson=lesson or 12)
 
 
 _COUNT, _MICROSECONDS = r"\d{1,15}", r"\d{1,15}(?:\.\d{1,3})?"

@@ -149,11 +149,6 @@ MESSAGES: dict[str, tuple[str, int, str]] = {
     for literal, kind, lesson, meaning in (row.split("|", 3) for row in _MESSAGES.strip().splitlines())
 }
 
-TIME_OUT = (
-    "A device did not answer an invalidation of its TLB in time. The unit drops pending waits and stops "
-    "fetching until software clears ITE."
-)
-COMPLETION = "A device answered an invalidation that nobody had sent it. The unit notes it and goes on."
 GONE = (
     "the device was reset, switched off, unplugged or hung while its TLB (ATS) was on, and the driver still "
     "invalidates it. Linux from 6.9 on gives up on a device that is gone; before, it tried again for ever "
@@ -161,6 +156,28 @@ GONE = (
     "interrupts off, which ends in a hard lockup"
 )
 ALL_ONES = "all ones: the unit's registers cannot be read, as when the unit or the way to it has lost power"
+
+#: what a device did with an invalidation: title, meaning, cause, lesson
+SOURCES = {
+    "Time-out": (
+        "time-out (ITE)",
+        "A device did not answer an invalidation of its TLB in time. The unit drops pending waits and stops "
+        "fetching until software clears ITE.",
+        GONE,
+        20,
+    ),
+    "Completion": (
+        "completion error (ICE)",
+        "A device answered an invalidation that nobody had sent it. The unit notes it and goes on.",
+        "",
+        12,
+    ),
+}
+#: source ids that name no device
+NAMELESS = {
+    0xFFFF: (ALL_ONES,),
+    0: ("SID 0: older units do not name the device; the descriptor before the head does",),
+}
 
 #: IQERCD.IQEI, what was wrong with the queue (rev 5.10)
 IQEI = (

@@ -68,20 +68,16 @@ class Reading:
                 place = max(place, min(begins, count))  # nothing of interest up to there
             if place < count:
                 self.lines = before + place + 1
-                self.understood += self._read(lines, place, gated=place == begins)
-                begins = next(gated, count) if place == begins else begins
+                known = [self.lines in self._touched]
+                self._touched.discard(self.lines)
+                if place == begins:
+                    known.append(self._look(lines, place))
+                    begins = next(gated, count)
+                if self.block is not None:
+                    known.append(self._row(self.block, lines, place))
+                self.understood += any(known)
             place += 1
         self.lines = before + count
-
-    def _read(self, lines: Sequence[str], place: int, *, gated: bool) -> bool:
-        """Whether anybody knows the line."""
-        known = self.lines in self._touched
-        self._touched.discard(self.lines)
-        if gated:
-            known = self._look(lines, place) or known
-        if self.block is not None:
-            known = self._row(self.block, lines, place) or known
-        return known
 
     def _look(self, lines: Sequence[str], place: int) -> bool:
         """Every format that begins in this line, in the order in which they stand in it."""
@@ -98,13 +94,10 @@ class Reading:
                 matches = [match for match in form.head.finditer(window) if match.start() < len(flat)]
             found += [(match.start(), order, match) for match in matches]
         for order, form in _LOOSE:
-            if (
-                re.search(form.loose, lines[place])
-                and form.row
-                and (self.block is None or self.block.format is not form)
-            ):
-                said = form.row.finditer(" ".join(bare(line).split()))
-                found += [(match.start(), order, match) for match in said]
+            if form.row and (not self.block or self.block.format is not form) and re.search(form.loose, line):
+                found += [
+                    (match.start(), order, match) for match in form.row.finditer(" ".join(bare(line).split()))
+                ]
         for _, order, match in sorted(found, key=lambda each: each[:2]):
             self._add(FORMATS[order], match)
             further = sum(match.end() > end for end in ends[1:]) if match.string is window else 0
@@ -143,11 +136,8 @@ class Reading:
         rows = fields(block.format.row, flat)
         if not rows and block.format.whole:
             window, _ = _joined(flat, lines[place + 1 : place + 1 + AHEAD])
-            rows = [
-                row
-                for row in fields(block.format.row, window)
-                if row not in fields(block.format.row, window[len(flat) :])
-            ]
+            later = fields(block.format.row, window[len(flat) :])
+            rows = [row for row in fields(block.format.row, window) if row not in later]
         block.rows += [(self.lines, row) for row in rows]
         block.count += len(rows)
         self._rows += len(rows)
@@ -163,19 +153,11 @@ class Reading:
         order = {id(form): place for place, form in enumerate(FORMATS)}
         groups = sorted(self.groups.values(), key=lambda group: order[id(group.format)])
         pieces = sorted(chain.from_iterable(_told(g, text) for g in groups), key=lambda piece: piece.line)
-        units = tuple(unit for unit in text.tables.values() if unit.words)
-        hide = redactor(self.hosts) if redact else str
         return Explanation(
-            name,
-            self.lines,
-            self.understood,
-            tuple(pieces),
-            units,
-            LockStatTable(text.locks),
-            tuple(text.waits),
-            self.full,
-            hide,
-        )
+            name, self.lines, self.understood, tuple(pieces),
+            tuple(unit for unit in text.tables.values() if unit.words),
+            LockStatTable(text.locks), tuple(text.waits), self.full, redactor(self.hosts) if redact else str,
+        )  # fmt: skip
 
 
 def _told(group: Group, text: Text) -> Iterator[Piece]:

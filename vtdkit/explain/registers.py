@@ -12,7 +12,7 @@ from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.registers.capability import CAP, ECAP
 
 from .files import fields_of
-from .formats import Format, Group, Text, number, pattern
+from .formats import Format, Group, Row, Text, number, pattern
 from .messages import CONSEQUENCES
 from .report import Piece
 
@@ -21,50 +21,38 @@ _MOST_COMPARED = 4
 _PAGES = {0: "no large pages", 1: "2M pages", 3: "2M and 1G pages"}
 
 
-def _line(group: Group, text: Text) -> Iterator[Piece]:
-    row = group.first
-    name = row.get("unit", f"unit at line {group.line}")
-    ver = int(row["major"]) << 4 | int(row["minor"]) & 15 if "major" in row else None
-    yield from _pair(group, text, name, number(row["cap"]) & _ONES, number(row["ecap"]) & _ONES, ver, None)
+def _pairs(group: Group, text: Text) -> Iterator[Piece]:
+    """Pairs in one line, in lines of their own (`what`), or in the rows of a list (`name`)."""
+    rows = [(line, row) for line, row in group.rows if "cap" in row]
+    apart = {row["what"].lower(): row["value"].partition(":")[0] for _, row in group.rows if "what" in row}
+    if "cap" in apart and "ecap" in apart:
+        version = next((row["value"] for _, row in group.rows if row["what"] == "version"), "")
+        rows = [(group.line, group.first | apart | {"version": version})]
+    many = "name" in rows[-1][1] if rows else False
+    told = {pair[:2] for pair in text.registers.values()}
+    for line, row in rows if many else rows[:1]:
+        cap, ecap = number(row["cap"]) & _ONES, number(row["ecap"]) & _ONES
+        if many or "unit" in row or "what" not in row or (cap, ecap) not in told:
+            name = row.get("unit") or row.get("name") or f"unit at line {line}"
+            yield from _pair(group, text, name, cap, ecap, row, line, compare=not many or len(rows) <= 2)
 
 
-def _singles(group: Group, text: Text) -> Iterator[Piece]:
-    """Registers that stand alone in their lines: of one unit, or of nobody knows which."""
-    known = {row["what"].lower(): row["value"] for _, row in group.rows}
-    if "cap" in known and "ecap" in known:
-        major, _, minor = known.get("version", "").partition(":")
-        ver = int(major, 16) << 4 & 0xF0 | int(minor or "0", 16) & 15 if major else None
-        cap, ecap = (number(known[name].partition(":")[0]) & _ONES for name in ("cap", "ecap"))
-        if "unit" in group.first or (cap, ecap) not in {pair[:2] for pair in text.registers.values()}:
-            yield from _pair(group, text, group.first.get("unit", "unit"), cap, ecap, ver, None)
-
-
-def _listed(group: Group, text: Text) -> Iterator[Piece]:
-    for line, row in ((line, row) for line, row in group.rows if "name" in row):
-        haw, ver = (int(row["haw"]) if "haw" in row else None), (number(row["ver"]) if "ver" in row else None)
-        few = len(group.rows) <= 3
-        yield from _pair(
-            group, text, row["name"], number(row["cap"]), number(row["ecap"]), ver, haw, line, compare=few
-        )
+def _version(row: Row) -> int | None:
+    """VER as `1:0`, or in hex as the register has it."""
+    major, colon, minor = (row.get("version") or row.get("ver") or "").partition(":")
+    if not major:
+        return None
+    return int(major) << 4 & 0xF0 | int(minor) & 15 if colon else number(major)
 
 
 def _pair(
-    group: Group,
-    text: Text,
-    name: str,
-    cap: int,
-    ecap: int,
-    ver: int | None,
-    haw: int | None,
-    line: int | None = None,
-    *,
-    compare: bool = True,
+    group: Group, text: Text, name: str, cap: int, ecap: int, row: Row, line: int, *, compare: bool
 ) -> Iterator[Piece]:
     """What one pair says, and how the unit differs from the first one of the text, if there are few."""
-    line = group.line if line is None else line
+    ver, haw = _version(row), (int(row["haw"]) if "haw" in row else text.width)
     others = {pair[:2]: other for other, pair in text.registers.items()}
     text.registers.setdefault(name, (cap, ecap, 0x10 if ver is None else ver))
-    caps = Capabilities.from_registers(cap, ecap, haw=haw or text.width, ver=0x10 if ver is None else ver)
+    caps = Capabilities.from_registers(cap, ecap, haw=haw, ver=0x10 if ver is None else ver)
     dead = cap == ecap == _ONES
     facts = [] if dead else [("can", _says(caps))]
     facts += [("CAP", f"{cap:#x}: {fields_of(CAP.decode(cap))}"), ("ECAP", f"{ecap:#x}: {_with_old(ecap)}")]
@@ -133,12 +121,12 @@ FORMATS = (
             "capabilities",
             literal,
             pattern(
-                r"(?:(?P<unit>dmar\d{1,4}|IOMMU \d{1,3}): )?(?:reg_base_addr HEX )?(?:ver "
-                r"(?P<major>\d{1,2}):(?P<minor>\d{1,2}) )?"
+                r"(?:(?P<unit>dmar\d{1,4}|IOMMU \d{1,3}): )?(?:reg_base_addr HEX )?"
+                r"(?:ver (?P<version>\d{1,2}:\d{1,2}) )?"
                 r"\b(?:cap|CAP)\b ?[:=]? ?(?P<cap>(?:0x)?[\da-fA-F]{4,16}),? ?\b(?:ecap|ECAP)\b ?[:=]? ?"
                 r"(?P<ecap>(?:0x)?[\da-fA-F]{1,16})\b"
             ),
-            _line,
+            _pairs,
             whole=whole,
             gate=literal + "[ =:/]",
             same=("unit", "cap", "ecap"),
@@ -152,7 +140,7 @@ FORMATS = (
             r"(?P<unit>[\w-]{1,24})/intel-iommu/(?P<what>cap|ecap|version)[: ] ?"
             r"(?P<value>(?:0x)?[\da-fA-F]{1,16}(?::\d{1,2})?)\b"
         ),
-        _singles,
+        _pairs,
         whole="\n",
         same=("unit",),
     ),
@@ -161,7 +149,7 @@ FORMATS = (
             "capabilities",
             literal,
             pattern(rf"^{_SINGLE} ?[:=]? ?(?P<value>(?:0x)?[\da-fA-F]{{3,16}})$"),
-            _singles,
+            _pairs,
             gate=literal + "[ =:/_]",
         )
         for literal in ("cap", "CAP")
@@ -170,7 +158,7 @@ FORMATS = (
         "capabilities",
         "cap ecap",
         pattern(r"\bcap ecap\b"),
-        _listed,
+        _pairs,
         row=pattern(
             r"^(?P<name>\S{1,40}) (?P<cap>[\da-fA-F]{4,16}) (?P<ecap>[\da-fA-F]{1,16})(?: (?P<haw>\d{1,2}))?"
             r"(?: (?P<ver>[\da-fA-F]{1,2}))?$"

@@ -8,7 +8,7 @@ it prints, shows itself as cards in a notebook, and goes out as plain data.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -45,23 +45,17 @@ class Piece:
     count: int = 1
     bits: tuple[str, int] | None = None
 
-    def rows(self) -> Iterator[tuple[str, str]]:
+    def rows(self) -> list[tuple[str, str]]:
         """What stands below the title: a word and a text."""
-        yield from self.facts
-        if self.means:
-            yield "means", self.means
-        for label in self.checks:
-            yield "check", f"{label}: {REASONS[label].name}" if label in REASONS else label
-        if self.cause:
-            yield "cause", self.cause
-        yield from (("note", note) for note in self.notes)
-        if self.lesson is not None:
-            yield "lesson", f"{self.lesson:02} · {LESSONS[self.lesson]}"
+        lesson = "" if self.lesson is None else f"{self.lesson:02} · {LESSONS[self.lesson]}"
+        checks = (f"{label}: {REASONS[label].name}" if label in REASONS else label for label in self.checks)
+        rows = [("means", self.means), *(("check", check) for check in checks), ("cause", self.cause)]
+        rows += [*(("note", note) for note in self.notes), ("lesson", lesson)]
+        return [*self.facts, *((word, text) for word, text in rows if text)]
 
     def __repr__(self) -> str:
-        times = f"  ({self.count:,} times)" if self.count > 1 else ""
-        head = f"{self.kind}: {self.title}{times}"
-        head = f"line {self.line:<5} {head}" if self.line else head
+        head = f"line {self.line:<5} " if self.line else ""
+        head += f"{self.kind}: {self.title}" + (f"  ({self.count:,} times)" if self.count > 1 else "")
         return "\n".join([head, *(f"    {word:<9} {text}" for word, text in self.rows())])
 
     def as_data(self) -> dict[str, Any]:
@@ -103,15 +97,14 @@ class Explanation:
 
     def as_data(self) -> dict[str, Any]:
         """The same as plain data."""
-        data = {
+        data: Any = {
             "name": self.name,
             "lines": self.lines,
             "understood": self.understood,
             "pieces": [piece.as_data() for piece in self.pieces],
             "units": [unit.as_data() for unit in self.units],
         }
-        hidden: dict[str, Any] = _hidden(data, self.hide)
-        return hidden
+        return dict(_hidden(data, self.hide))
 
     def explorer(self, unit: int | str = 0) -> Any:
         """The page-table explorer on a unit whose tables the text shows: by number, or by name. Raises

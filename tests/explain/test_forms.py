@@ -166,3 +166,9 @@ cap: 0xd2008c40660462 ecap: 0xf050da
 def test_a_pair_of_registers_is_told_once_however_it_is_written(pair: str) -> None:
     (piece,) = explain(pair.replace("|", "\n") + "\n").pieces
     assert piece.title.endswith(": CAP d2008c40660462, ECAP f050da")
+
+
+def test_a_log_full_of_warnings_of_others_does_not_hide_a_dump() -> None:
+    other = "WARNING: CPU: 1 PID: 22 at fs/ext4/inode.c:28 ext4_put_super+0xba/0x110\n"
+    dump = "DMAR: Dump dmar1 table entries for IOVA 0x1000\nDMAR: root entry: 0x0000000000000000\n"
+    assert "refused with LRT.2" in repr(explain(other * 1500 + dump))

@@ -44,6 +44,8 @@ arse DMAR table failure | firmware bug | 20 | the DMAR table could not be read t
 Record passes table end | firmware bug | 20 | a structure says it is longer than the table: parsing ends with an error, no unit is used
 Invalid 0-length structure | firmware bug | 20 | a structure of length 0: reading the table stops there
 No firmware reserved region can cover this RMRR | firmware bug | 5 | the memory map does not keep this RMRR reserved: the kernel may use memory that the device writes to
+RMRR ends before it starts | firmware bug | 20 | a reserved region with its end below its start: Linux does not map it, so DMA that firmware does there faults
+RMRR exceeds permitted address width | firmware bug | 20 | a reserved region beyond what the unit can address: Linux does not map it
 Your BIOS is broken | firmware bug | 20 | Linux found something impossible in the firmware's tables and says which
 ANDD object name is not NUL-terminated | firmware bug | 20 | the DMAR table names a device by a text without an end
 Skip IOMMU disabling for graphics | boot | 0 | remapping stays on for the integrated graphics

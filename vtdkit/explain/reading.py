@@ -122,7 +122,7 @@ class Reading:
             if len(group.rows) < KEPT:
                 group.rows.append((self.lines, said))
         elif len(self.groups) < MOST_GROUPS and not (form.row and self.full):
-            self._blocks += form.row is not None
+            self._blocks += form.row is not None and form.kind != splats.KIND  # warnings of others are many
             group = self.groups[key] = Group(form, self.lines, [(self.lines, said)], fault=self.fault)
         if form.row is not None:
             self.block, self._idle = group, 0
@@ -153,10 +153,11 @@ class Reading:
         order = {id(form): place for place, form in enumerate(FORMATS)}
         groups = sorted(self.groups.values(), key=lambda group: order[id(group.format)])
         pieces = sorted(chain.from_iterable(_told(g, text) for g in groups), key=lambda piece: piece.line)
+        cut = self.full or len(self.groups) >= MOST_GROUPS
         return Explanation(
             name, self.lines, self.understood, tuple(pieces),
             tuple(unit for unit in text.tables.values() if unit.words),
-            LockStatTable(text.locks), tuple(text.waits), self.full, redactor(self.hosts) if redact else str,
+            LockStatTable(text.locks), tuple(text.waits), cut, redactor(self.hosts) if redact else str,
         )  # fmt: skip
 
 

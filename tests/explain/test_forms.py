@@ -91,6 +91,14 @@ REPORTS = {
         "RIP: 0010:dma_pte_clear_level+0x7e/0x1d0\n",
         ("unable to handle kernel paging request", "dma_pte_clear_level"),
     ),
+    "both orders, 3.10": (
+        "[ INFO: possible circular locking dependency detected ]\n"
+        "modprobe/1 is trying to acquire lock:\n"
+        " (&(&iommu->lock)->rlock){+.+...}, at: [<ffffffff814d6c5c>] domain_context_mapping_one+0x2bc/0x3f0\n"
+        "but task is already holding lock:\n"
+        " (device_domain_lock){-.....}, at: [<ffffffff814d6c5c>] domain_context_mapping_one+0x2bc/0x3f0\n",
+        ("dependency detected\n", "locks     &iommu->lock, device_domain_lock"),
+    ),
     "a panic": (
         "Kernel panic - not syncing: Hard LOCKUP\n qi_submit_sync+0x2bc/0x3f0\n",
         ("does not answer an invalidation of its TLB",),
@@ -172,3 +180,13 @@ def test_a_log_full_of_warnings_of_others_does_not_hide_a_dump() -> None:
     other = "WARNING: CPU: 1 PID: 22 at fs/ext4/inode.c:28 ext4_put_super+0xba/0x110\n"
     dump = "DMAR: Dump dmar1 table entries for IOVA 0x1000\nDMAR: root entry: 0x0000000000000000\n"
     assert "refused with LRT.2" in repr(explain(other * 1500 + dump))
+
+
+@pytest.mark.parametrize("reason", ["0x08", "0x09", "0x38", "0x40", "0x50", "0x58", "0x70", "0x78"])
+def test_a_table_that_cannot_be_read_is_not_called_an_entry_that_is_missing(reason: str) -> None:
+    line = "DMAR: [DMA Read NO_PASID] Request device [81:00.0] fault addr 0x1000 [fault reason {}]\n"
+    (piece,) = explain(line.format(reason)).pieces
+    assert "cannot be read" in repr(piece)
+    assert "read" in piece.cause
+    assert "no driver attached" not in piece.cause
+    assert "firmware had started" not in piece.cause

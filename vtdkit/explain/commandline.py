@@ -42,10 +42,9 @@ def main(arguments: Sequence[str]) -> int:
         "--progress", action="store_true", help="show progress although nobody looks at a terminal"
     )
     options = parser.parse_args(arguments)
-    found = []
+    files, how = options.files or ["-"], {"redact": options.redact, "progress": options.progress}
     try:
-        for name in options.files or ["-"]:
-            found.append(_explained(name, redact=options.redact, progress=options.progress))
+        found = [_explained(name, **how) for name in files]
     except OSError as error:
         print(f"vtdkit explain: {error.filename}: {error.strerror}", file=sys.stderr)
         return 2

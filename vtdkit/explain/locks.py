@@ -69,8 +69,7 @@ def side_of(numbers: list[str]) -> Side:
 
 def _ns(text: str) -> int:
     """Microseconds with decimals as ns."""
-    whole, _, part = text.partition(".")
-    return int(whole) * 1000 + int(part.ljust(3, "0")[:3])
+    return wait_ns(f"{text} us")
 
 
 def _total(row: list[str]) -> int:

@@ -89,9 +89,8 @@ class Tables:
         self.put(at, directory)
         if 0 < len(words) < 8:
             self.assumed[f"words {len(words)} to 7 of PASID table entries are not printed: taken as 0"] = None
-            self.put((directory & PAGE_MASK) + 64 * (pasid & 63), *words, *[0] * (8 - len(words)))
-        else:
-            self.put((directory & PAGE_MASK) + 64 * (pasid & 63), *words)
+            words = (*words, *[0] * (8 - len(words)))
+        self.put((directory & PAGE_MASK) + 64 * (pasid & 63), *words)
 
     def path(self, table: int, level: int, iova: int, entries: list[int]) -> None:
         """Page-table entries on the way to `iova`, from the table at `table`, which is of `level`, down."""

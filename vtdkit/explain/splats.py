@@ -59,7 +59,7 @@ def _report(group: Group, text: Text) -> Iterator[Piece]:
     rows = [*fields(group.format.row, head.get("rest", "")), *(row for _, row in group.rows[1:])]
     locks = list(dict.fromkeys(plain_lock(row["lock"]) for row in rows if "lock" in row))[:64]
     functions = list(dict.fromkeys(row["function"].split(".")[0] for row in rows if "function" in row))[:256]
-    title = echo(head["head"] + head.get("rest", ""))
+    title = echo(head["head"] + head.get("rest", "")).removesuffix(" ]")
     if not any(map(_DRIVER.search, (title, *(value for row in rows for value in row.values())))):
         return
     kind, means = HEADLINES[head["head"]]

@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import pytest
 
+from vtdkit.explain.causes import CAUSES
 from vtdkit.explain.messages import HEADLINES, MESSAGES
 from vtdkit.explain.reading import explain
+from vtdkit.vtd.faults.reasons import REASONS
 
 LINES = """
 BUG: KASAN: use-after-free in domain_remove_dev_info+0x1a3/0x1f0 | kernel report: BUG: KASAN
@@ -190,3 +192,7 @@ def test_a_table_that_cannot_be_read_is_not_called_an_entry_that_is_missing(reas
     assert "read" in piece.cause
     assert "no driver attached" not in piece.cause
     assert "firmware had started" not in piece.cause
+
+
+def test_every_reason_of_the_specification_has_a_cause() -> None:
+    assert {reason.code for reason in REASONS.values() if reason.code} <= set(CAUSES)

@@ -36,11 +36,11 @@ LESSONS = dict(
 _CAUSES = """
 1 39      | 05 | the device was still doing DMA that firmware had started when remapping was switched on (graphics, USB, audio at boot or after sleep), or firmware names no reserved region (RMRR) for it
 2 41      | 02 | requests under a source id that no driver attached: a device that also speaks as another function (some SATA and Wi-Fi chips), one behind a PCIe-to-PCI bridge, or one that goes on after its driver has detached it
-3 43 5B   | 06 | the entry asks for a table depth or translation type that this unit does not have: check SAGAW, PT and DT in its capabilities
+3 5B      | 06 | the entry asks for a table depth or translation type that this unit does not have: check SAGAW, PT and DT in its capabilities
 4 80 84   | 00 | an address wider than the tables: a wild pointer, or a DMA mask wider than the domain
 5 85      | 09 | the page was unmapped while the device still wrote to it, it was mapped for reading only, or the device was never told an address (0). At boot: DMA that firmware started, with no reserved region
 6 86      | 09 | the page was unmapped while the device still read it, the device reads ahead beyond its buffer, or it was given a physical address in place of a mapped one. At boot: DMA that firmware started, with no reserved region
-7 50 58 70 78 | 09 | an entry leads to where no table can be read: a table freed too early, overwritten, or not yet written back to memory
+7 50 58 70 73 78 7B | 09 | an entry leads to where no table can be read: a table freed too early, overwritten, or not yet written back to memory
 8 9 30 38 40 | 05 | the pointer to the tables is wrong, or its memory cannot be read: overwritten tables, a copied table of a crashed kernel
 A 3A B 42 52 | 07 | a bit is set that must be 0 in this unit: an overwritten entry, or one made for a unit that can do more
 C 7A 72   | 20 | a bit is set that must be 0 in this unit: SNP where snoop control (SC) is missing, a large page where there are none, an address beyond the host's width, or an overwritten entry
@@ -50,12 +50,20 @@ E 87      | 00 | the address or the result lies in FEEx_xxxx, which belongs to i
 21 22 23  | 04 | the interrupt came after its entry had been freed, or before the change of the entry was flushed from the interrupt entry cache
 25        | 04 | the device still sends interrupts as firmware had set them up, in compatibility format: it was not set up again when remapping of interrupts was switched on (often an IOAPIC, as f0:1f.0, or a device behind VMD)
 26        | 04 | the interrupt comes under another source id than its entry allows: an alias of a bridge, a wrong device scope in the DMAR table, or a device that wakes up under another id
-31 32 45 46 48 49 4A | 07 | a request with a PASID that the device's context entry does not provide for
+31 45 46 48 49 4A 89 | 07 | a request with a PASID that the device's context entry does not provide for
 51 59     | 07 | the PASID directory or table has no entry, or none that the unit can see: a PASID was unbound while requests were under way, the tables of a crashed kernel were not copied, or an entry was written and not flushed on a unit whose walks are not coherent
 5A        | 07 | a bit of the PASID table entry must be 0 in this unit, for instance SRE where SRS is missing
-5C 5D     | 07 | the PASID table entry does not allow execute or supervisor requests
+34 5C 5D  | 07 | the PASID table entry does not allow execute or supervisor requests
 71 79     | 09 | nothing is mapped there: unmapped while the device still used it, never mapped, or a peer-to-peer address that nobody mapped. A table that was changed and not flushed looks the same
-74 75 76 77 7B 7C 7D 90 91 | 07 | the two stages do not fit together, or flags need an update that the unit cannot do
+74 75 76 77 7C 7D 90 91 | 07 | the two stages do not fit together, or flags need an update that the unit cannot do
+27        | 04 | the descriptor of posted interrupts was freed while the entry still named it, or its address is wrong
+2A 2B     | 04 | the unit insists on remapping of interrupts, in x2APIC mode, and software has not switched that on
+32 47     | 07 | a device sends page requests (PRI) for which its context entry does not provide
+33        | 05 | software has told the unit to refuse all DMA (abort-DMA mode), and a device still does some
+43        | 07 | the context entry contradicts itself: page requests without a device TLB, or a RID_PASID beyond the PASID directory
+60 A0 A1 A2 A3 A4 A5 | 07 | a device uses an address as already translated that the host permission table does not allow: its TLB was not flushed, or it makes addresses up
+81        | 07 | a request with user rights for a page that the tables keep for the supervisor
+83        | 00 | an address beyond the width of the host's memory: a wild pointer, or a device TLB that gives out nonsense
 """
 
 

@@ -27,9 +27,11 @@ AXE = Package(
 TAGS = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22a", "wcag22aa")
 ALSO = ("label-content-name-mismatch", "heading-order", "empty-table-header", "scrollable-region-focusable")
 """Rules besides those of the tags."""
+# Without preload: it would fetch style sheets again, which a page from disk may not.
 _RUN = """async ([within, tags, also]) => {
   const rules = Object.fromEntries(also.map((rule) => [rule, { enabled: true }]));
-  const { violations } = await axe.run(within, { runOnly: { type: "tag", values: tags }, rules });
+  const asked = { runOnly: { type: "tag", values: tags }, rules, preload: false };
+  const { violations } = await axe.run(within, asked);
   return violations.flatMap(({ id, nodes }) => nodes.map(({ html, any, all, none }) =>
     `${id}: ${html.slice(0, 120)} ${[...any, ...all, ...none].map(({ message }) => message).join("; ")}`));
 }"""

@@ -18,6 +18,7 @@ from tests.notebooks.labdriver import ROOT, LabPage, Server, Watched, lab_server
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 pytestmark = pytest.mark.browser
+PAINTED = "scheme => document.body.dataset.jpThemeLight === String(scheme === 'light')"
 
 
 @pytest.fixture(scope="module")
@@ -89,5 +90,6 @@ def test_its_handout_moves_when_opened_from_disk(path: Path, browser: Any, hando
             steps(widget)
         for scheme in ("light", "dark"):
             watched.page.emulate_media(color_scheme=scheme)
+            watched.page.wait_for_function(PAINTED, arg=scheme)
             assert violations(watched.page) == []
         assert (watched.outside, watched.page_errors, watched.console_errors) == ([], [], [])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import tomllib
@@ -58,7 +59,16 @@ def test_a_folder_that_cannot_be_written_is_one_line(
 ) -> None:
     (tmp_path / "file").touch()
     assert classroom.main([str(tmp_path / "file"), "--copy-only"]) == 2
-    assert capsys.readouterr().err.startswith("vtdkit lab: ")
+    assert capsys.readouterr().err.endswith("file: File exists\n")
+
+
+def test_a_port_that_is_taken_or_none_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        for port in (other.getsockname()[1], 99_999_999, -1):
+            assert classroom.main([str(tmp_path / "mine"), "--no-browser", f"--port={port}"]) == 2
+            assert capsys.readouterr().err.startswith(f"vtdkit lab: port {port} is taken (or not a port)")
 
 
 def test_a_copy_without_lessons_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,7 +84,7 @@ class Explanation:
     def summary(self) -> str:
         """How much of the text was understood."""
         if not self.lines:
-            return self.hide(f"{self.name}: a DMAR table")
+            return self.hide(f"{self.name}: {'a DMAR table' if self.pieces else 'nothing is in it'}")
         rest = "; the rest is not about DMAR" if self.understood < self.lines else ""
         rest = "; there are more tables than are told, and the rest was not read" if self.cut else rest
         return self.hide(f"{self.name}: {self.understood:,} of {self.lines:,} lines understood{rest}")

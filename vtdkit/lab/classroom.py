@@ -15,12 +15,15 @@ import argparse
 import hashlib
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+
+from vtdkit.vtd.plain import said
 
 PACKAGE = Path(__file__).resolve().parents[1]
 FIRST = "00-start-here.ipynb"
@@ -121,6 +124,18 @@ def command(folder: Path, port: int | None, browser: bool) -> list[str]:
     return [*words, "--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else words
 
 
+def _free(port: int) -> bool:
+    with socket.socket() as trial:
+        # Elsewhere it only ignores closed connections; on Windows it would let two servers have one port.
+        if os.name == "posix":
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trial.bind(("127.0.0.1", port))
+        except (OSError, OverflowError):
+            return False
+    return True
+
+
 def main(arguments: list[str]) -> int:
     """The verb; returns the exit status."""
     parser = argparse.ArgumentParser("vtdkit lab", description="copy the lessons into a folder and open them")
@@ -132,12 +147,18 @@ def main(arguments: list[str]) -> int:
     try:
         print(copy_to(given.folder))
     except OSError as error:
-        print(f"vtdkit lab: {error}", file=sys.stderr)
+        print(f"vtdkit lab: {said(error, given.folder)}", file=sys.stderr)
         return 2
     if given.copy_only:
         return 0
     if find_spec("jupyterlab") is None:
         print("vtdkit lab: JupyterLab is not installed; pip install 'vtdkit[notebooks]'", file=sys.stderr)
+        return 2
+    if given.port is not None and not _free(given.port):
+        print(
+            f"vtdkit lab: port {given.port} is taken (or not a port); choose another: --port 8889",
+            file=sys.stderr,
+        )
         return 2
     try:
         return subprocess.call(command(given.folder, given.port, not given.no_browser))

@@ -24,6 +24,17 @@ def quoted(value: object) -> str:
     return echo(repr(value))
 
 
+def said(error: Exception, source: object) -> str:
+    """What is wrong, for people: of an OSError the file and the reason without its number, of bytes that are
+    no text the `source` they came from, of any other error its own sentence.
+    """
+    if isinstance(error, OSError) and error.strerror:
+        return f"{echo(error.filename or source)}: {error.strerror}"
+    if isinstance(error, UnicodeDecodeError):
+        return f"{echo(source)}: is not text in UTF-8 (byte {error.start}); save it as UTF-8"
+    return str(error) if isinstance(error, ValueError | OSError) else f"{echo(source)}: {error}"
+
+
 def number(value: Any) -> str:
     """A value for people: numbers from 10 up in hex, text bounded, everything else as it is."""
     if isinstance(value, int) and not isinstance(value, bool) and value > 9:

@@ -14,7 +14,8 @@ import pytest
 from lessons import lesson03
 from tests.notebooks.made import code, notebook, prose, save
 from vtdkit.cli import main
-from vtdkit.lab.marks.collect import Mark, collect, histogram, read, student_of, summary, write
+from vtdkit.lab.marks.collect import Mark, collect, histogram, judge, read, student_of, summary, write
+from vtdkit.vtd.plain import echo
 
 TOP = """\
 from typing import Any
@@ -208,8 +209,44 @@ def test_seeds_are_made_once_kept_and_put_into_copies(
         ("student\nanna\nanna\n", "line 3: 'anna' is no name, or is there twice"),
         ("student\n../x\n", "line 2: '../x' is no name"),
         ("student,seed\nanna,x\n", "the seed 'x' is no number"),
+        ("", "is empty; its first line names the columns"),
+        ("student\nanna,1,2\n", "line 2: more cells than the first line has names"),
+        ("student\n" + "a" * 200_000, "field larger than field limit"),
     ):
         table.write_text(text, encoding="utf-8")
         assert main(["seeds", str(table)]) == 2
         assert why in capsys.readouterr().err
+        assert table.read_text(encoding="utf-8") == text
+    table.write_bytes(b"student\nM\xfcller\n")
+    assert main(["seeds", str(table)]) == 2
+    assert "is not text in UTF-8 (byte 9)" in capsys.readouterr().err
+    table.write_text("student\nanna\n", encoding="utf-8")
+    assert main(["seeds", str(table), "--copy", str(table)]) == 2
+    assert "has no cell `lesson.seed(0)`" in capsys.readouterr().err
     assert main(["seeds", str(tmp_path / "gone.csv")]) == 2
+    assert (
+        capsys.readouterr().err == f"vtdkit seeds: {echo(tmp_path / 'gone.csv')}: No such file or directory\n"
+    )
+
+
+def test_a_cell_that_is_not_python_is_said_and_where(tmp_path: Path) -> None:
+    path = handed_in(tmp_path, "dora", "('nested', 17")
+    marks = {mark.exercise: mark for mark in judge(path, "dora", "", "", 60, 2048)}
+    assert marks["DOES_IT_WARN"].result == "wrong"
+    assert (
+        marks["DOES_IT_WARN"].message
+        == "line 1 of the cell with the answer is not Python: '(' was never closed"
+    )
+    assert marks["WARN_AND_STOP"].result == "missing"
+
+
+@pytest.mark.parametrize("more", [[], ["--seconds", "0"], ["--memory", "0"]])
+def test_nothing_to_judge_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str]
+) -> None:
+    assert main(["collect", str(tmp_path), "--out", str(tmp_path / "marks.csv"), *more]) == 2
+    assert capsys.readouterr().err == "vtdkit collect: there is no notebook in these folders\n"
+    path = handed_in(tmp_path, "anna")
+    if more:
+        assert main(["collect", str(path), "--out", str(tmp_path / "marks.csv"), *more]) == 2
+        assert "must be 1 or more" in capsys.readouterr().err

@@ -51,14 +51,21 @@ def legend(versions: Sequence[str]) -> str:
 
 def main(arguments: Sequence[str]) -> int:
     """The verb. 0: everything seen is explained, 1: something is not, 2: the arguments cannot be used."""
-    parser = argparse.ArgumentParser("python -m vtdkit findings", description=__doc__)
+    parser = argparse.ArgumentParser(
+        "python -m vtdkit findings",
+        description="run every version of the driver and list which has which defect",
+    )
     parser.add_argument(
         "versions",
         nargs="*",
         help="v0 to v12 (the series), m0 to m13 (mainline), 6.0-rc1, 6.0-rc5; all if none",
     )
     parser.add_argument(
-        "--scenario", action="append", choices=list(SCENARIOS), help="only this one (may be given again)"
+        "--scenario",
+        action="append",
+        choices=list(SCENARIOS),
+        metavar="NAME",
+        help=f"only this one (may be given again): {', '.join(SCENARIOS)}",
     )
     parser.add_argument(
         "--json", action="store_true", help="every finding with functions, contexts and schedule"
@@ -83,7 +90,7 @@ def main(arguments: Sequence[str]) -> int:
     except KeyError as error:
         print(f"vtdkit findings: {error.args[0]}", file=sys.stderr)
         return 2
-    with ProcessPoolExecutor(options.jobs) as executor:
+    with ProcessPoolExecutor(min(options.jobs, os.cpu_count() or 1)) as executor:
         seen = all_findings(
             versions,
             options.scenario or tuple(SCENARIOS),

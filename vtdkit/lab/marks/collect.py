@@ -24,6 +24,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from vtdkit.lab.lesson.shown import Table, table
+from vtdkit.vtd.plain import said
 
 from . import grade
 from .seeds import students
@@ -183,11 +184,15 @@ def main(arguments: list[str]) -> int:
     folders = [sorted(path.rglob("*.ipynb")) if path.is_dir() else [path] for path in given.files]
     files = [path for each in folders for path in each]
     try:
+        if not files:
+            raise ValueError("there is no notebook in these folders")
+        if min(given.seconds, given.memory) < 1:
+            raise ValueError("--seconds and --memory must be 1 or more")
         known = students(given.students) if given.students else {}
         seeds = {name: row["seed"] for name, row in known.items()}
         marks = collect(files, given.out, seeds, seconds=given.seconds, memory=given.memory)
-    except (OSError, ValueError) as error:
-        print(f"vtdkit collect: {error}", file=sys.stderr)
+    except (OSError, ValueError, csv.Error) as error:
+        print(f"vtdkit collect: {said(error, given.students or given.out)}", file=sys.stderr)
         return 2
     print(summary(marks), histogram(marks), f"{given.out}: {len(marks)} rows", sep="\n\n")
     return 0

@@ -50,14 +50,20 @@ def cells_of(path: Path) -> list[str]:
 def parsed(text: str) -> ast.Module:
     """A cell as a syntax tree, without lines that are no Python; empty if it cannot be read."""
     with suppress(SyntaxError, ValueError, RecursionError, MemoryError):
-        return ast.parse(re.sub(r"^\s*[%!?].*$", "pass", text, flags=re.M))
+        return python(text)
     return ast.Module([], [])
+
+
+def python(text: str) -> ast.Module:
+    """The same; raises what is wrong with the cell."""
+    return ast.parse(re.sub(r"^\s*[%!?].*$", "pass", text, flags=re.M))
 
 
 class Run:
     """A student's names, while cells of one notebook are run. Guards: one process, one thread."""
 
     def __init__(self, cells: list[str]) -> None:
+        self.texts = cells
         self.trees = [parsed(text) for text in cells]
         self.space: dict[str, Any] = {"__name__": "__main__"}
         for at, text in enumerate(cells):
@@ -98,6 +104,12 @@ class Run:
 
     def _answer(self, first: int, at: int, check: ast.Call) -> Any:
         for cell in range(first, at + 1):
+            try:
+                python(self.texts[cell])
+            except (SyntaxError, ValueError) as error:
+                line = f"line {error.lineno} of " if isinstance(error, SyntaxError) else ""
+                said = error.msg if isinstance(error, SyntaxError) else error
+                raise student.WrongError(f"{line}the cell with the answer is not Python: {said}") from None
             body = [each for each in self.trees[cell].body if check not in ast.walk(each)]
             self.cell(cell, body)
         return eval(compile(ast.Expression(check.args[0]), f"<cell {at}>", "eval"), self.space)

@@ -13,7 +13,10 @@ import sys
 from pathlib import Path
 from zlib import crc32
 
+from vtdkit.vtd.plain import said
+
 MOST = 9000
+SEED = r'"lesson\.seed\(\d+\)'
 Class = dict[str, dict[str, str]]
 
 
@@ -21,9 +24,13 @@ def students(path: Path) -> Class:
     """The rows of a class by name; each has a `seed`, "" if none yet. Raises OSError, ValueError."""
     with path.open(newline="", encoding="utf-8-sig") as file:
         rows = csv.DictReader(file)
-        column = "student" if "student" in (rows.fieldnames or ()) else (rows.fieldnames or [""])[0]
+        if not rows.fieldnames:
+            raise ValueError(f"{path} is empty; its first line names the columns, one of them `student`")
+        column = "student" if "student" in rows.fieldnames else rows.fieldnames[0]
         found: Class = {}
         for row in rows:
+            if None in row:
+                raise ValueError(f"{path}, line {rows.line_num}: more cells than the first line has names")
             name, seed = (row[column] or "").strip(), row.setdefault("seed", "")
             if not re.fullmatch(r"[\w@+ -][\w.@+ -]{0,79}", name) or name in found:
                 raise ValueError(f"{path}, line {rows.line_num}: {name[:80]!r} is no name, or is there twice")
@@ -52,13 +59,14 @@ def fill(path: Path) -> Class:
 
 def copy(found: Class, notebook: Path, folder: Path) -> None:
     """A student's own copy of a lesson for each, `folder/NAME/notebook`, with the seed in it."""
-    text = notebook.read_text(encoding="utf-8")
+    text = notebook.read_text(encoding="utf-8", errors="surrogateescape")
+    if not re.search(SEED, text):
+        raise ValueError(f"{notebook} has no cell `lesson.seed(0)`, so a copy could not hold a number")
     for name, row in found.items():
         target = folder / name / notebook.name
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(
-            re.sub(r'"lesson\.seed\(\d+\)', f'"lesson.seed({row["seed"]})', text), encoding="utf-8"
-        )
+        mine = re.sub(SEED, f'"lesson.seed({row["seed"]})', text)
+        target.write_text(mine, encoding="utf-8", errors="surrogateescape")
 
 
 def main(arguments: list[str]) -> int:
@@ -74,8 +82,8 @@ def main(arguments: list[str]) -> int:
         found = fill(given.table)
         for notebook in given.copy:
             copy(found, notebook, given.to)
-    except (OSError, ValueError) as error:
-        print(f"vtdkit seeds: {error}", file=sys.stderr)
+    except (OSError, ValueError, csv.Error) as error:
+        print(f"vtdkit seeds: {said(error, given.table)}", file=sys.stderr)
         return 2
     print(f"{given.table}: {len(found)} students with a seed")
     return 0

@@ -254,3 +254,7 @@ def test_the_verb_reads_standard_input_and_shows_progress_on_standard_error(
     assert "1 of 400,001 lines understood; the rest is not about DMAR" in out
     assert "100%" in err
     assert "100%" not in out
+
+
+def test_of_nothing_it_says_so() -> None:
+    assert repr(explain(b"", name="log")) == "log: nothing is in it"

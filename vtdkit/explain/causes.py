@@ -60,7 +60,7 @@ E 87      | 00 | the address or the result lies in FEEx_xxxx, which belongs to i
 2A 2B     | 04 | the unit insists on remapping of interrupts, in x2APIC mode, and software has not switched that on
 32 47     | 07 | a device sends page requests (PRI) for which its context entry does not provide
 33        | 05 | software has told the unit to refuse all DMA (abort-DMA mode), and a device still does some
-43        | 07 | the context entry contradicts itself: page requests without a device TLB, or a RID_PASID beyond the PASID directory
+43        | 07 | the context entry contradicts itself: page requests without a device TLB, or a RID_PASID that its PASID directory is too short for
 60 A0 A1 A2 A3 A4 A5 | 07 | a device uses an address as already translated that the host permission table does not allow: its TLB was not flushed, or it makes addresses up
 81        | 07 | a request with user rights for a page that the tables keep for the supervisor
 83        | 00 | an address beyond the width of the host's memory: a wild pointer, or a device TLB that gives out nonsense

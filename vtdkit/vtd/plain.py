@@ -29,10 +29,16 @@ def said(error: Exception, source: object) -> str:
     no text the `source` they came from, of any other error its own sentence.
     """
     if isinstance(error, OSError) and error.strerror:
-        return f"{echo(error.filename or source)}: {error.strerror}"
+        return f"{_file(error.filename or source)}: {error.strerror}"
     if isinstance(error, UnicodeDecodeError):
-        return f"{echo(source)}: is not text in UTF-8 (byte {error.start}); save it as UTF-8"
-    return str(error) if isinstance(error, ValueError | OSError) else f"{echo(source)}: {error}"
+        return f"{_file(source)}: is not text in UTF-8 (byte {error.start}); save it as UTF-8"
+    return str(error) if isinstance(error, ValueError | OSError) else f"{_file(source)}: {error}"
+
+
+def _file(path: object) -> str:
+    """A path, bounded as all text from outside; of a long one the end, where the file's name is."""
+    text = str(path)
+    return echo(text if len(text) <= ECHO else "…" + text[1 - ECHO :])
 
 
 def number(value: Any) -> str:

@@ -15,7 +15,6 @@ from lessons import lesson03
 from tests.notebooks.made import code, notebook, prose, save
 from vtdkit.cli import main
 from vtdkit.lab.marks.collect import Mark, collect, histogram, judge, read, student_of, summary, write
-from vtdkit.vtd.plain import echo
 
 TOP = """\
 from typing import Any
@@ -224,9 +223,9 @@ def test_seeds_are_made_once_kept_and_put_into_copies(
     assert main(["seeds", str(table), "--copy", str(table)]) == 2
     assert "has no cell `lesson.seed(0)`" in capsys.readouterr().err
     assert main(["seeds", str(tmp_path / "gone.csv")]) == 2
-    assert (
-        capsys.readouterr().err == f"vtdkit seeds: {echo(tmp_path / 'gone.csv')}: No such file or directory\n"
-    )
+    told = capsys.readouterr().err
+    assert told.startswith("vtdkit seeds: ")
+    assert told.endswith("gone.csv: No such file or directory\n")
 
 
 def test_a_cell_that_is_not_python_is_said_and_where(tmp_path: Path) -> None:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from tests.notebooks.labdriver import LabPage, chromium, lab_server, why_no_browser
+
+# The same examples each time: a failure is one for everybody. HYPOTHESIS_PROFILE=random looks further.
+settings.register_profile("same", derandomize=True, database=None)
+settings.register_profile("random")
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 
 @pytest.fixture(scope="session")

@@ -184,7 +184,8 @@ def misaligned(seed: int = 0, first: int | None = None, count: int | None = None
     """Pages are used, unmapped, and invalidated with a mask for as many pages, wherever the first is."""
     rng = random.Random(seed)
     count = rng.choice((3, 4, 6, 8)) if count is None else count
-    size = 1 << (count - 1).bit_length()
+    mask = (count - 1).bit_length()
+    size = 1 << mask
     first = (
         0x40 + rng.randrange(size - count + 1, size) if first is None else first
     )  # beyond one aligned range
@@ -195,7 +196,6 @@ def misaligned(seed: int = 0, first: int | None = None, count: int | None = None
         unit.translate(Request(sid("00:03.0"), page))  # now the IOTLB knows it
     for page in pages:
         memory[table_at + 8 * (page >> 12)] = 0
-    mask = (count - 1).bit_length()
     entry = descriptors.IOTLB_INV
     raw = entry.encode(TYPE=2, G=3, DW=1, DR=1, DID=5, AM=mask, ADDR=pages[0])
     unit.execute(entry.decode(raw))

@@ -136,7 +136,7 @@ def contentions(timeline: Timeline, lock: str = "") -> list[int]:
     stops = {
         episode.asked
         for episode in timeline.episodes
-        if episode.waited and episode.asked >= timeline.start
+        if episode.got - episode.asked and episode.asked >= timeline.start
         if lock in ("", timeline.objects[episode.object].name)
     }
     return sorted(stops)

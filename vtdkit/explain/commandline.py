@@ -13,6 +13,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from vtdkit.vtd.plain import said
+
 from .reading import explain_chunks
 from .report import Explanation
 
@@ -46,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         found = [_explained(name, **how) for name in files]
     except OSError as error:
-        print(f"vtdkit explain: {error.filename}: {error.strerror}", file=sys.stderr)
+        print(f"vtdkit explain: {said(error, 'standard input')}", file=sys.stderr)
         return 2
     if options.json:
         print(json.dumps([each.as_data() for each in found], indent=1))

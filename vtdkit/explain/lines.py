@@ -10,8 +10,9 @@ import codecs
 import re
 from collections.abc import Iterable, Iterator
 
+from vtdkit.vtd import plain as plainly
+
 LONGEST = 2000  #: characters of a line that are looked at
-ECHO = 80  #: characters of a text that are ever quoted
 
 _QUOTED = re.compile(r"^[ \t]*(?:[>|+][ \t]?)+")
 _ANSI = re.compile(r"\x1b\[[0-9;]{0,12}[A-Za-z]")
@@ -69,5 +70,5 @@ def host(line: str) -> str:
 
 def echo(text: str) -> str:
     """As much of a text as may be quoted, on one line, nothing in it that a terminal would obey."""
-    seen = "".join(c if c.isprintable() else " " for c in text[: 4 * ECHO]).strip()
-    return seen if len(seen) <= ECHO else f"{seen[: ECHO - 1]}…"
+    seen = "".join(c if c.isprintable() else " " for c in text[: 4 * plainly.ECHO]).strip()
+    return plainly.echo(seen)

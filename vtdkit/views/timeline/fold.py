@@ -59,11 +59,6 @@ class Episode(NamedTuple):
     freed: int
     place: int
 
-    @property
-    def waited(self) -> int:
-        """How long it took to get it, ns; 0 is no contention."""
-        return self.got - self.asked
-
 
 @dataclass(frozen=True, slots=True)
 class Object:

@@ -95,7 +95,7 @@ def judge(path: Path, name: str, digest: str, seed: str, seconds: int, memory: i
         str(memory << 20),
         str(seconds),
     ]
-    with tempfile.TemporaryDirectory() as scratch, tempfile.TemporaryFile() as said:
+    with tempfile.TemporaryDirectory() as scratch, tempfile.TemporaryFile() as output:
         settings = {key: os.environ[key] for key in ("PATH", "SYSTEMROOT") if key in os.environ}
         settings |= {"HOME": scratch, "MPLCONFIGDIR": scratch, "PYTHONDONTWRITEBYTECODE": "1"}
         settings |= {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, filter(None, sys.path)))}
@@ -105,7 +105,7 @@ def judge(path: Path, name: str, digest: str, seed: str, seconds: int, memory: i
                 cwd=scratch,
                 env=settings,
                 stdin=subprocess.DEVNULL,
-                stdout=said,
+                stdout=output,
                 stderr=subprocess.DEVNULL,
                 timeout=seconds,
                 check=False,
@@ -113,8 +113,8 @@ def judge(path: Path, name: str, digest: str, seed: str, seconds: int, memory: i
             end = "broken", f"the program that judges it ended early (status {done.returncode})"
         except subprocess.TimeoutExpired:
             end = "timed out", f"not done after {seconds} s"
-        said.seek(0)
-        return _marks(said.read(MOST_ANSWER).decode("utf-8", "replace").splitlines(), name, digest, end)
+        output.seek(0)
+        return _marks(output.read(MOST_ANSWER).decode("utf-8", "replace").splitlines(), name, digest, end)
 
 
 def _marks(lines: Sequence[str], name: str, digest: str, end: tuple[str, str]) -> list[Mark]:
@@ -122,10 +122,10 @@ def _marks(lines: Sequence[str], name: str, digest: str, end: tuple[str, str]) -
     head, *told = map(json.loads, lines) if lines else [{}]
     if "broken" in head:
         end = "broken", head["broken"]
-    said = {each["exercise"]: (each["result"], each["message"]) for each in told}
+    results = {each["exercise"]: (each["result"], each["message"]) for each in told}
     marks = []
     for exercise in head.get("exercises", [""]):
-        result, message = said.get(exercise, end)
+        result, message = results.get(exercise, end)
         line = next(iter(message.splitlines()), "")[:MOST_TEXT]
         marks.append(Mark(name, head.get("lesson", ""), exercise, result, line, head.get("seed", 0), digest))
     return marks

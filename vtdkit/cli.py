@@ -29,6 +29,10 @@ VERBS: dict[str, tuple[str, str]] = {
         "run every version of the driver and list which has which defect",
         "vtdkit.lab.findings.report:main",
     ),
+    "claims": (
+        "run the claims of the thread and print their verdicts",
+        "vtdkit.lab.claims.report:main",
+    ),
     "handouts": (
         "make pages of notebooks that move with no kernel and no network, or slides",
         "vtdkit.lab.handouts.commandline:main",

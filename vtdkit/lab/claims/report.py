@@ -1,0 +1,59 @@
+"""`vtdkit claims`: the claims of the thread with the verdicts that running gives them, or all of it as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import textwrap
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
+
+from .catalogue import claims, verdicts
+from .claim import Verdict
+
+WIDTH = 110
+
+
+def text(one: Verdict) -> str:
+    """A verdict in lines of at most `WIDTH` characters."""
+    head, hang = f"{one.number:>3}  ", " " * 5
+    lines = textwrap.wrap(f"{one.who}: {one.said}", WIDTH, initial_indent=head, subsequent_indent=hang)
+    said = [f"{one.word}: {one.evidence} [lesson {one.lesson}]"]
+    if one.counter:
+        said.append(f"the other way: {one.counter!r}")
+    for line in said:
+        lines += textwrap.wrap(line, WIDTH, initial_indent=hang, subsequent_indent=hang + "  ")
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The verb. 0: done, 2: the arguments cannot be used."""
+    parser = argparse.ArgumentParser(
+        "python -m vtdkit claims", description="run the claims of the thread and print their verdicts"
+    )
+    parser.add_argument("numbers", nargs="*", type=int, help="which claims; all if none")
+    parser.add_argument("--json", action="store_true", help="the same for programs")
+    parser.add_argument(
+        "--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one a CPU)"
+    )
+    options = parser.parse_args(arguments)
+    try:
+        wanted = [claim.number for claim in claims(options.numbers)]
+        if options.jobs < 1:
+            raise KeyError("--jobs must be 1 or more")
+    except KeyError as error:
+        print(f"vtdkit claims: {error.args[0]}", file=sys.stderr)
+        return 2
+    with ProcessPoolExecutor(min(options.jobs, os.cpu_count() or 1)) as executor:
+        seen = verdicts(wanted, executor)
+    if options.json:
+        print(json.dumps([asdict(one) for one in seen], indent=1))
+        return 0
+    words = Counter(one.word for one in seen)
+    print(*map(text, seen), sep="\n")
+    print(f"\n{len(seen)} claims: " + ", ".join(f"{times} {word}" for word, times in words.most_common()))
+    return 0

@@ -35,7 +35,7 @@ Experiment = Callable[[], Measured]
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A claim with what running said of it; `counter` is what the variant said, None if the claim has none."""
+    """A claim with what running said of it; `counter` is what the variant said, if there is one."""
 
     number: int
     who: str
@@ -54,9 +54,9 @@ class Verdict:
 class Claim:
     """Something said in the thread.
 
-    `number` is its place in the thread, `who` the author and the day, `lesson` the two digits of the lesson that
-    shows it. Either `experiment` and `counter` are given, or `why` says why nothing is computed, and `opinion`
-    whether that is because it is one (`beside` may then measure what can be measured).
+    `number` is its place in the thread, `who` the author and the day, `lesson` the two digits of the lesson
+    that shows it. Either `experiment` and `counter` are given, or `why` says why nothing is computed, and
+    `opinion` whether that is because it is one (`beside` may then measure what can be measured).
     """
 
     number: int
@@ -72,7 +72,7 @@ class Claim:
     def __post_init__(self) -> None:
         if (self.experiment is None) == (not self.why) or (self.experiment is None) != (self.counter is None):
             raise ValueError(
-                f"claim {self.number} needs an experiment with its counter-experiment, or says why it has none"
+                f"claim {self.number} needs an experiment with its counter-experiment, or a reason why not"
             )
 
     def verdict(self) -> Verdict:

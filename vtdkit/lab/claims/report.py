@@ -1,4 +1,4 @@
-"""`vtdkit claims`: the claims of the thread with the verdicts that running gives them, or all of it as JSON."""
+"""The verb `claims`: the claims of the thread with the verdicts that running gives them; or as JSON."""
 
 from __future__ import annotations
 

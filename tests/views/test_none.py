@@ -73,7 +73,7 @@ STEPS = """(m, given) => {
   return run.steps.map((step, at) => [m.says(run, at), m.states(run, at), m.changed(run, at), m.freedBy(run, at), m.locksAt(run, at),
     m.nextSwitch(run, at, 1), m.nextSwitch(run, at, -1), m.ahead(run, at) ?? "none"]);
 }"""
-LANES = """(m, given) => m.decode(given).map((run) => Array.from({ length: 50 }, (_, i) => (i * run.length) / 50 | 0).map((time) =>
+LANES = """async (m, given) => (await m.decode(given)).map((run) => Array.from({ length: 50 }, (_, i) => (i * run.length) / 50 | 0).map((time) =>
   [m.sentence(run, time), m.locksAt(run, time), run.lanes.map((lane, cpu) => m.bars(run, cpu, 0, Math.max(time, 1), 800))]))"""
 WALKS = """(m, given) => given.sides.map((side) => side.ranges.flatMap(([low]) => ["read", "write"].flatMap((kind) => [-4096n, 0n, 4096n].map((by) =>
   m.look(side, BigInt(low) + by, kind)))))"""

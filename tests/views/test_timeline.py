@@ -5,6 +5,7 @@ a hundred thousand events.
 from __future__ import annotations
 
 import json
+import random
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -36,18 +37,20 @@ def before_and_after(**more: Any) -> LockTimeline:
 
 
 @cache
-def many(turns: int = 1900) -> Trace:
-    """Eight CPUs and two locks, one inside the other; about sixty events a turn."""
-    machine = Machine(cpus=8)
+def many(turns: int = 1900, chance: int = 0) -> Trace:
+    """Eight CPUs and two locks, one inside the other; about sixty events a turn. With `chance` (ns) each turn
+    works so much longer at the most, drawn by lot.
+    """
+    machine, draw = Machine(cpus=8), random.Random(0)
     outer, inner = machine.spinlock("outer"), machine.spinlock("inner")
 
     async def work(number: int) -> None:
         for _ in range(turns):
             async with outer.irqsave():
-                await machine.work(50 + number)
+                await machine.work(50 + number + draw.randrange(chance + 1))
                 async with inner:
-                    await machine.work(20)
-            await machine.work(300)
+                    await machine.work(20 + draw.randrange(chance + 1))
+            await machine.work(300 + draw.randrange(chance + 1))
 
     for number in range(8):
         machine.spawn(work(number), cpu=number, name=f"worker{number}")
@@ -112,17 +115,35 @@ def test_a_still_of_a_hundred_thousand_events_is_no_larger_than_a_notebook_can_b
     assert len(LockTimeline(trace).still().img) < 61_000
 
 
-def test_a_hundred_thousand_events_are_half_a_megabyte() -> None:
-    assert len(json.dumps(LockTimeline(many()).record)) < 700_000
+def test_a_hundred_thousand_events_that_repeat_are_ten_thousand_bytes() -> None:
+    assert len(json.dumps(LockTimeline(many()).record)) < 10_000
 
 
 def test_far_too_many_events_are_refused_with_advice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(LockTimeline, "largest_record", 10_000)
+    monkeypatch.setattr(LockTimeline, "largest_record", 1_000)
     with pytest.raises(BadRecord, match="show less, or a part"):
         LockTimeline(many())
 
 
 # -- in a page ----------------------------------------------------------------
+
+
+@pytest.mark.browser
+def test_a_million_events_at_random_times_open_and_every_one_can_be_reached(browser: Any) -> None:
+    trace = many(19_000, 1000)
+    assert len(trace) > 1_000_000
+    widget = LockTimeline(trace)
+    last = trace.where(kind="spin")[-1]
+    with WidgetPage(browser, widget) as page:
+        page.slider("time").press("End")
+        page.slider("time").press("Shift+N")
+        assert page.position("cursor") == last.time
+        assert f"CPU{last.cpu} ({last.context}) spinning for outer" in page.status()
+        for _ in range(20):
+            page.slider("time").press("+")
+        assert page.position("right") - page.position("left") < 1000
+        page.slider("time").press("0")
+        assert page.complaints() == []
 
 
 def said(page: WidgetPage) -> str:

@@ -20,8 +20,10 @@ const HINTS = [
 ];
 
 export default {
-  render({ model, el: host, signal }) {
-    const view = new View(model, host);
+  async render({ model, el: host, signal }) {
+    const runs = await decode(model.get("record"));
+    if (signal?.aborted) return undefined;
+    const view = new View(model, host, runs);
     watch(model, ["left", "right", "lock"], () => view.later("draw"), signal);
     watch(model, ["cursor", "row"], () => view.later("point"), signal);
     const lock = oneOf(["", ...Object.keys(view.letters)]), row = whole(0, view.rows.length - 1);
@@ -40,11 +42,11 @@ export default {
 };
 
 class View {
-  constructor(model, host) {
+  constructor(model, host, runs) {
     const record = model.get("record");
     this.model = model;
     this.letters = record.letters;
-    this.runs = decode(record);
+    this.runs = runs;
     this.length = Math.max(...this.runs.map((run) => run.length));
     this.width = 0;
     const words = record.legend.map(([, word, meaning]) => [word, meaning]);

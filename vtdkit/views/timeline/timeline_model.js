@@ -7,27 +7,29 @@ export const IDLE = 0, RUNNING = 1, HOLDING = 2, SPINNING = 3, HARDWARE = 4, INT
 const ORDER = [HOLDING, SPINNING, HARDWARE, INTERRUPT, RUNNING, IDLE];
 const NAMED_AT_MOST = 8;
 
-// A packed column: base64 of numbers in groups of seven bits, lowest first.
-export function unpack(text) {
-  const raw = atob(text);
-  const numbers = [];
-  let number = 0, scale = 1;
-  for (let i = 0; i < raw.length; i++) {
-    const byte = raw.charCodeAt(i);
-    number += (byte & 127) * scale;
-    if (byte & 128) scale *= 128;
-    else {
-      numbers.push(number);
-      number = 0;
-      scale = 1;
-    }
-  }
-  return numbers;
+// Packed columns: base64 of deflated bytes: of each column its length and its numbers, in groups of seven bits, lowest first.
+export async function unpack(text) {
+  const packed = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
+  const bytes = new Uint8Array(await new Response(stream).arrayBuffer());
+  let place = 0;
+  const next = () => {
+    let number = 0, scale = 1, byte;
+    do {
+      byte = bytes[place++];
+      number += (byte & 127) * scale;
+      scale *= 128;
+    } while (byte & 128);
+    return number;
+  };
+  const columns = [];
+  while (place < bytes.length) columns.push(Float64Array.from({ length: next() }, next));
+  return columns;
 }
 
 function sums(numbers, first = 0) {
   let sum = first;
-  return Float64Array.from(numbers, (number) => (sum += number));
+  return numbers.map((number) => (sum += number));
 }
 
 function add(one, other) {
@@ -36,19 +38,17 @@ function add(one, other) {
 
 // The runs of a record with their columns unpacked.
 export function decode(record) {
-  return record.runs.map((run) => {
-    const asked = sums(unpack(run.episodes.asked), run.episodes.first);
-    const got = add(asked, unpack(run.episodes.wait));
-    const freed = add(got, unpack(run.episodes.hold));
-    const column = (name) => Uint32Array.from(unpack(run.episodes[name]));
+  return Promise.all(record.runs.map(async (run) => {
+    const [later, wait, hold, object, context, cpu, place, ...lanes] = await unpack(run.columns);
+    const asked = sums(later, run.first), got = add(asked, wait);
     return {
       ...run,
       looks: run.looks.map(([state, object, held, context, off, inside, place, below]) =>
         ({ state, object, held, context, off: !!off, inside: !!inside, place, below })),
-      lanes: run.lanes.map(([starts, looks]) => ({ starts: sums(unpack(starts)), looks: Uint32Array.from(unpack(looks)) })),
-      episodes: { asked, got, freed, object: column("object"), context: column("context"), cpu: column("cpu"), place: column("place") },
+      lanes: Array.from({ length: lanes.length / 2 }, (_, i) => ({ starts: sums(lanes[2 * i]), looks: lanes[2 * i + 1] })),
+      episodes: { asked, got, freed: add(got, hold), object, context, cpu, place },
     };
-  });
+  }));
 }
 
 // -- words -------------------------------------------------------------------------------------------------------------

@@ -33,11 +33,12 @@ class LockTimeline(Widget):
     `start` and `end` (virtual ns) cut both runs; `cursor`, `left` and `right` are ns after the
     start. `lock` names the one lock that is shown clearly ("" for all), `row` is the lane that is
     described. Raises ValueError for an empty trace, BadRecord for one that is too large for a page
-    (about four hundred thousand events).
+    (a million events at random times; ten times as many that repeat).
     """
 
     _esm = module("timeline/timeline.js")
     _css = style("timeline/timeline.css")
+    largest_record = 4 << 20
     cursor = traitlets.Int(0).tag(sync=True)
     left = traitlets.Int(0).tag(sync=True)
     right = traitlets.Int(0).tag(sync=True)

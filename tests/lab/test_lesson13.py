@@ -10,8 +10,9 @@ from lessons import lesson13 as lesson
 from tests.notebooks.cells import scenes
 from vtdkit.kernel.explored.exploring import ScenarioExploration, explore
 from vtdkit.lab.scenarios.catalogue import QUESTIONS, SCENARIOS
-from vtdkit.lab.variants import flush_before_free, free_after_grace_period, load_store_insert
-from vtdkit.lab.variants import test_addresses as addresses_tested
+from vtdkit.lab.variants.readers import free_after_grace_period
+from vtdkit.lab.variants.readers import test_addresses as addresses_tested
+from vtdkit.lab.variants.tables import flush_before_free, load_store_insert
 from vtdkit.series.catalogue import driver_at
 
 DRIVER = driver_at(0)

@@ -11,7 +11,7 @@ from vtdkit.iommu.dirty import DIRTY_BIT, intel_iommu_read_and_clear_dirty
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.lab.computer import Computer
-from vtdkit.lab.variants import load_store_dirty
+from vtdkit.lab.variants.tables import load_store_dirty
 
 from .base import Observer, Scenario, computer
 

@@ -1,0 +1,17 @@
+"""Drivers that never were: one thing changed in a real version, to see what depends on it.
+
+Each function takes a version of the driver and returns a class derived from it, in which what the name says
+is changed and nothing else. By theme: `tables.py` entries and tables, `readers.py` those who read meanwhile.
+"""
+
+from __future__ import annotations
+
+from vtdkit.face import face
+
+__getattr__, __dir__, __all__ = face(
+    __name__,
+    {
+        "readers": "free_after_grace_period test_addresses",
+        "tables": "flush_before_free load_store_dirty load_store_insert",
+    },
+)

@@ -1,0 +1,121 @@
+"""VT-d as a back-end: the driver and the unit that the rest of the kit has, behind the interface of all.
+
+Nothing of a table is done here. `map_pages` and the others are the driver's (`vtdkit.iommu.intel`), the walk
+is the unit's (`vtdkit.vtd`), dirty bits are read by `vtdkit.iommu.dirty`. Second stage in legacy mode, or
+first or second stage in scalable mode.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, cast
+
+from vtdkit.iommu.core import IommuCore, IommuDomain, IotlbGather
+from vtdkit.iommu.dirty import intel_iommu_read_and_clear_dirty, intel_iommu_set_dirty_tracking
+from vtdkit.iommu.hardware import RemappingHardware
+from vtdkit.iommu.intel.driver import IntelIommu
+from vtdkit.iommu.pci import PciBus, PciDevice
+from vtdkit.kernel.checkers.findings import KernelBug
+from vtdkit.kernel.machine.machine import Machine
+from vtdkit.vtd.capabilities import Capabilities
+from vtdkit.vtd.requests import Request, Translation
+
+from .backend import Access, Answer, Backend
+
+Stage = Literal["legacy", "second", "first"]
+UNITS: dict[Stage, Capabilities] = {
+    "legacy": Capabilities(),
+    "second": Capabilities(SMTS=1, SSTS=1, PASID=1, PSS=20, SMPWC=1, PT=1, SC=1, SSADS=1),
+    "first": Capabilities(SMTS=1, SSTS=1, FSTS=1, PASID=1, PSS=20, SMPWC=1, PT=1, SC=1, SRS=1),
+}
+
+
+class VtdWalker:
+    """The remapping unit, asked for one device."""
+
+    def __init__(self, hardware: RemappingHardware, sid: int) -> None:
+        self.hardware, self.sid = hardware, sid
+
+    async def translate(self, iova: int, kind: Access = "read") -> Answer:
+        """A DMA of 4 bytes, at most as many as are left of the page."""
+        request = Request(self.sid, iova, kind, length=min(4, 4096 - (iova & 0xFFF)))
+        walk = await self.hardware.dma(request)
+        if not isinstance(walk, Translation):
+            return Answer(None, why=walk.name)
+        return Answer(walk.address, walk.size, walk.readable, walk.writable)
+
+    async def invalidate(self, first: int, last: int, *, leaf: bool = False) -> None:
+        """Not offered: flushes of VT-d go through the driver (`qi_submit_sync`)."""
+        raise NotImplementedError("flush through the driver: iommu_flush_iotlb_all")
+
+
+class VtdTable:
+    """The driver's page tables of one domain, seen as an `IoPgtable`. Guards: see
+    `vtdkit.iommu.intel.pgtable`.
+    """
+
+    def __init__(self, core: IommuCore, domain: IommuDomain, walker: VtdWalker, stage: Stage) -> None:
+        self.core, self.domain, self.walker = core, domain, walker
+        self.title = f"Intel ({stage} stage)" if stage != "legacy" else "Intel (VT-d)"
+        self.label: str = domain.driver.label
+        self.pgsize_bitmap: int = domain.pgsize_bitmap
+        self.aperture_end: int = domain.aperture_end
+
+    async def map_pages(self, iova: int, paddr: int, pgsize: int, pgcount: int, prot: int) -> tuple[int, int]:
+        """`intel_iommu_map_pages`."""
+        return await self.core.driver.intel_iommu_map_pages(self.domain, iova, paddr, pgsize, pgcount, prot)
+
+    async def unmap_pages(self, iova: int, pgsize: int, pgcount: int, gather: IotlbGather) -> int:
+        """`intel_iommu_unmap_pages`."""
+        return await self.core.driver.intel_iommu_unmap_pages(self.domain, iova, pgsize, pgcount, gather)
+
+    async def iova_to_phys(self, iova: int) -> int:
+        """`intel_iommu_iova_to_phys`."""
+        return await self.core.driver.intel_iommu_iova_to_phys(self.domain, iova)
+
+    async def read_and_clear_dirty(
+        self, iova: int, size: int, gather: IotlbGather | None = None
+    ) -> list[int] | None:
+        """`intel_iommu_read_and_clear_dirty`; None unless these are second-stage tables of scalable mode."""
+        if not cast(IntelIommu, self.core.driver).intel_iommu_sm or self.domain.driver.use_first_level:
+            return None
+        dirty = await intel_iommu_read_and_clear_dirty(self.core, self.domain, iova, size)
+        if gather is not None:
+            for page in dirty:
+                gather.add(page, 4096)
+        return dirty
+
+    async def set_dirty_tracking(self, enable: bool) -> None:
+        """Have the unit set dirty bits, or stop it."""
+        await intel_iommu_set_dirty_tracking(self.core, self.domain, enable)
+
+    async def iotlb_sync(self, gather: IotlbGather) -> None:
+        """`intel_iommu_tlb_sync`."""
+        await self.core.driver.intel_iommu_tlb_sync(self.domain, gather)
+
+    async def free(self) -> None:
+        """`intel_iommu_domain_free`."""
+        await self.core.driver.intel_iommu_domain_free(self.domain)
+
+
+def intel(machine: Machine, stage: Stage = "legacy", driver: type[IntelIommu] = IntelIommu) -> Backend:
+    """A unit, a device behind it, and a domain of it. Raises KernelBug when the driver does not come up."""
+    hardware = RemappingHardware(machine, UNITS[stage])
+    bus = PciBus(machine)
+    driving = driver(machine, bus, [hardware], scalable=stage != "legacy")
+    core = IommuCore(machine, bus, driving)
+
+    async def start() -> IommuDomain | None:
+        dev = PciDevice(machine, "00:03.0")
+        await bus.add(dev)
+        if await driving.intel_iommu_init() or await core.iommu_probe_device(dev):
+            return None
+        # with both stages to be had, the DMA API's domains get the first
+        domain = await core.iommu_domain_alloc("dma" if stage == "first" else "unmanaged")
+        if domain is None or await core.iommu_attach_device(domain, dev):
+            return None
+        return domain
+
+    domain = machine.run(start())
+    if domain is None:
+        raise KernelBug("the Intel driver did not come up")
+    return Backend(VtdTable(core, domain, VtdWalker(hardware, 0x18), stage), core, domain)

@@ -1,0 +1,164 @@
+"""A simple driver's table: drivers/iommu/rockchip-iommu.c of v5.19, with one lock for each domain.
+
+Two levels, a directory of 1024 entries of 32 bits and tables of 1024 pages of 4 KiB, so addresses have
+32 bits. `rk_iommu_map` and `rk_iommu_unmap` hold `dt_lock` (irqsave) from first to last; pages for tables
+come from GFP_ATOMIC under it. A page that is mapped already is refused (-EADDRINUSE), and what this call
+had written before is taken out again. An unmap stops at the first page that is not there. Tables are
+never freed while the domain lives: none of the three cases.
+
+Page sizes of all powers of two from 4 KiB to 4 MiB are taken, but only so that one call reaches no further
+than one table: entries are of 4 KiB always. There are no dirty bits.
+"""
+
+from __future__ import annotations
+
+from vtdkit.iommu.core import IotlbGather
+from vtdkit.iommu.errno import EADDRINUSE, ENOMEM
+from vtdkit.kernel.machine.machine import Machine
+from vtdkit.kernel.memory.pages import Page
+
+from .driver import PgtableBase
+from .walker import Bad, Leaf, Next, TableWalker
+
+VALID, READABLE, WRITABLE = 1, 2, 4
+ADDRESS = 0xFFFF_F000
+PAGE = 4096
+
+
+class RkDomain(PgtableBase):
+    """`struct rk_iommu_domain`. Guards: `dt_lock`: the directory, the tables, and that the last page of a
+    range is flushed before another call begins.
+    """
+
+    title = "simple (Rockchip)"
+    pgsize_bitmap = 0x7F_F000
+    aperture_end = (1 << 32) - 1
+
+    def __init__(self, machine: Machine, label: str = "rk domain") -> None:
+        super().__init__(machine, label)
+        self.dt_lock = machine.spinlock("dt_lock")
+        self.dt: Page = machine.pages.take_run(1, -1, f"{label} directory", None)[0]
+        self.walker = RkWalker(machine, self.dt.address)
+
+    async def rk_dte_get_page_table(self, iova: int) -> Page | None:
+        """The table for an address, put in if there is none; None without memory. Caller holds `dt_lock`."""
+        self.dt_lock.assert_spin_locked()
+        dte = await self.dt.load32(iova >> 22)
+        if dte & VALID:
+            return self.deref(dte & ADDRESS)
+        page = await self.alloc_table(1)
+        if page is not None:
+            await self.dt.store32(iova >> 22, page.address | VALID)
+        return page
+
+    async def map_pages(self, iova: int, paddr: int, pgsize: int, pgcount: int, prot: int) -> tuple[int, int]:
+        """`rk_iommu_map`: one page of this size, and the core comes again for the next."""
+        error = await self.rk_iommu_map(iova, paddr, pgsize, prot)
+        return error, 0 if error else pgsize
+
+    async def rk_iommu_map(self, iova: int, paddr: int, size: int, prot: int) -> int:
+        """Map a range within one table. 0, -ENOMEM, -EADDRINUSE."""
+        async with self.dt_lock.irqsave():
+            page = await self.rk_dte_get_page_table(iova)
+            if page is None:
+                return -ENOMEM
+            first, bits = iova >> 12 & 1023, VALID | (prot & 1) * READABLE | (prot >> 1 & 1) * WRITABLE
+            for number in range(size // PAGE):
+                await self.machine.work(self.machine.costs.table_word)
+                if await page.load32(first + number) & VALID:
+                    await self.rk_iommu_unmap_iova(page, first, number)
+                    return -EADDRINUSE
+                await page.store32(first + number, paddr + number * PAGE & ADDRESS | bits)
+            # the unit may still hold what these entries were before: of the ends, it fetches lines of them
+            await self.rk_iommu_zap_iova(iova, PAGE)
+            if size > PAGE:
+                await self.rk_iommu_zap_iova(iova + size - PAGE, PAGE)
+        return 0
+
+    async def unmap_pages(self, iova: int, pgsize: int, pgcount: int, gather: IotlbGather) -> int:
+        """`rk_iommu_unmap`: one page of this size, and the core comes again."""
+        return await self.rk_iommu_unmap(iova, pgsize)
+
+    async def rk_iommu_unmap(self, iova: int, size: int) -> int:
+        """Unmap a range within one table; the bytes up to the first page that was not there."""
+        async with self.dt_lock.irqsave():
+            dte = await self.dt.load32(iova >> 22)
+            if not dte & VALID:
+                return 0
+            page = self.deref(dte & ADDRESS)
+            unmapped = PAGE * await self.rk_iommu_unmap_iova(page, iova >> 12 & 1023, size // PAGE)
+        await self.rk_iommu_zap_iova(iova, unmapped)
+        return unmapped
+
+    async def rk_iommu_unmap_iova(self, page: Page, first: int, count: int) -> int:
+        """Clear entries until one is not valid; how many were. Caller holds `dt_lock`."""
+        self.dt_lock.assert_spin_locked()
+        for number in range(count):
+            await self.machine.work(self.machine.costs.table_word)
+            pte = await page.load32(first + number)
+            if not pte & VALID:
+                return number
+            await page.store32(first + number, pte & ~VALID)
+        return count
+
+    async def rk_iommu_zap_iova(self, iova: int, size: int) -> None:
+        """Have the unit forget a range."""
+        if size:
+            await self.walker.invalidate(iova, iova + size - 1)
+
+    async def iova_to_phys(self, iova: int) -> int:
+        """`rk_iommu_iova_to_phys`, under the lock as well."""
+        async with self.dt_lock.irqsave():
+            dte = await self.dt.load32(iova >> 22)
+            pte = await self.deref(dte & ADDRESS).load32(iova >> 12 & 1023) if dte & VALID else 0
+        return pte & ADDRESS | iova & PAGE - 1 if pte & VALID else 0
+
+    async def read_and_clear_dirty(
+        self, iova: int, size: int, gather: IotlbGather | None = None
+    ) -> list[int] | None:
+        """There are no such bits."""
+        return None
+
+    async def iotlb_sync(self, gather: IotlbGather) -> None:
+        """Every unmap has flushed already."""
+
+    async def free(self) -> None:
+        """`rk_iommu_domain_free`: the tables, then the directory."""
+        for index in range(1024):
+            dte = await self.dt.load32(index)
+            if dte & VALID:
+                await self.machine.free_page(self.deref(dte & ADDRESS))
+        await self.machine.free_page(self.dt)
+
+
+class RkWalker(TableWalker):
+    """The unit: a directory of 1024 entries, tables of 1024; bit 0 valid, in a page's entry bit 1 readable,
+    bit 2 writable (as the head of rockchip-iommu.c tells it; there is no public specification).
+    """
+
+    def __init__(self, machine: Machine, directory: int) -> None:
+        super().__init__(machine, "Rockchip IOMMU")
+        self.directory = directory
+        self.wait = 0  # a register per line, and no queue
+
+    def root(self, iova: int) -> Next | Bad:
+        return Next(self.directory, 2) if iova < 1 << 32 else Bad("address of more than 32 bits")
+
+    def shift(self, level: int) -> int:
+        return 2 + 10 * level
+
+    def index_bits(self, level: int) -> int:
+        return 10
+
+    def at(self, table: Next, iova: int) -> int:
+        return table.table + 4 * (iova >> self.shift(table.level) & 1023)
+
+    def _read(self, address: int) -> int:
+        return self.memory.read64(address & ~7) >> 8 * (address & 4) & 0xFFFF_FFFF
+
+    def entry(self, level: int, raw: int, iova: int) -> Next | Leaf | Bad:
+        if not raw & VALID:
+            return Bad(f"entry of level {level} not valid")
+        if level == 2:
+            return Next(raw & ADDRESS, 1)
+        return Leaf(raw & ADDRESS, 12, bool(raw & READABLE), bool(raw & WRITABLE))

@@ -4,9 +4,6 @@ has a name, nothing asks the network.
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.notebooks.axe import violations
+from tests.notebooks.handed import handouts
 from tests.notebooks.labdriver import ROOT, LabPage, Server, Watched, lab_server, unnamed
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -29,26 +27,9 @@ def server(browser: Any) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def handouts(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def student(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The student edition of all notebooks."""
-    cache = ROOT / "build" / "npm"
-    if shutil.which("npm") is None and not any(cache.glob("*.tgz")):
-        pytest.skip("there is no npm here to fetch the widget manager with (Debian: apt-get install npm)")
-    out = tmp_path_factory.mktemp("handouts")
-    command = [
-        sys.executable,
-        "-m",
-        "vtdkit",
-        "handouts",
-        "--out",
-        str(out),
-        "--cache",
-        str(cache),
-        *map(str, NOTEBOOKS),
-    ]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False)
-    assert done.returncode == 0, done.stderr
-    return out / "student"
+    return handouts(tmp_path_factory.mktemp("handouts"), NOTEBOOKS)
 
 
 def steps(widget: Any) -> None:
@@ -81,9 +62,9 @@ def test_it_runs_in_jupyterlab_and_its_widgets_move_by_keyboard(
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
-def test_its_handout_moves_when_opened_from_disk(path: Path, browser: Any, handouts: Path) -> None:
+def test_its_handout_moves_when_opened_from_disk(path: Path, browser: Any, student: Path) -> None:
     with Watched(browser) as watched:
-        watched.page.goto((handouts / f"{path.stem}.html").as_uri())
+        watched.page.goto((student / f"{path.stem}.html").as_uri())
         shown = watched.page.locator(".jp-OutputArea-output.jupyter-widgets")
         for widget in shown.all():
             widget.locator(":scope > :not(script)").first.wait_for()

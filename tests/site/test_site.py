@@ -8,26 +8,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.notebooks.labdriver import ROOT, Watched
-from tests.site.sitepage import SITE, SitePage, site_server
+from tests.site.sitepage import SITE, SitePage
 
 pytestmark = pytest.mark.browser
 LESSONS = sorted(path.name for path in (ROOT / "notebooks").glob("[0-9]*.ipynb"))
 FEW = [name for name in LESSONS if name[:2] in ("00", "07", "12")]
-
-
-@pytest.fixture(scope="module")
-def base(browser: Any) -> Iterator[str]:
-    """Where the site is served."""
-    if not (SITE / "index.html").exists():
-        pytest.skip("the site is not built here (make site)")
-    with site_server(SITE) as address:
-        yield address
 
 
 def printed(cell: dict[str, Any]) -> str:

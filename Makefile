@@ -108,9 +108,9 @@ lesson: venv
 bench: venv
 	@for each in $(BENCHMARKS); do echo "== $$each"; $(PY) $$each || exit 1; done
 
-# Prints the seeds of programs that differ, and from which seed to go on.
+# Prints the seeds of programs that differ; begun anew it goes on where it stopped (build/soundness.jsonl).
 soundness: venv
-	$(PY) -m tests.kernel.explored.generated 20000 --seed $(SEED)
+	$(PY) -m tests.kernel.explored.soundness 20000 --seed $(SEED)
 
 # The newest allowed versions as of today, found in an environment of its own.
 lock:

@@ -1,21 +1,14 @@
 """Small random programs over every public primitive, and what three ways to run make of them.
 
     program = generate(seed)        a few threads, each of a few operations (see `operations`)
-    compare(program)                explored, in every order, in random orders, simulated: raises `Differs`
+    compare(program, effort)        explored, in every order, in random orders, simulated: raises `Differs`
 
-    python -m tests.kernel.explored.generated 20000 --seed 0 --jobs 2     the nightly job, `make soundness`
-
-A seed that differs is printed; the same seed gives the same program and the same comparison. Programs that
-took part are counted by primitive and by pair of primitives; a gap is a failure.
+The same seed gives the same program and the same comparison. `soundness` does it for many.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
@@ -23,7 +16,7 @@ from random import Random
 from typing import Any
 
 from tests.kernel.explored import naive
-from tests.kernel.explored.operations import MAKERS, NEEDS, OPERATIONS, World
+from tests.kernel.explored.operations import NEEDS, OPERATIONS, World
 from vtdkit.kernel.checkers.findings import Finding
 from vtdkit.kernel.explored.exploring import explore
 from vtdkit.kernel.machine.costs import IDEAL, Costs
@@ -84,6 +77,10 @@ class Differs(AssertionError):
     """Two ways to run a program do not agree."""
 
 
+class TooMany(Exception):
+    """A program has more executions than wanted."""
+
+
 @dataclass(frozen=True)
 class Compared:
     """How far a comparison went: `every`: each order of every operation was run; else `classes`: one order of
@@ -128,15 +125,35 @@ def vars_of(costs: Costs) -> dict[str, Any]:
     return {name: getattr(costs, name) for name in costs.__dataclass_fields__}
 
 
-def compare(program: Program, limit: int = 150, runs: int = 12, simulations: int = 3) -> Compared:
+@dataclass(frozen=True)
+class Effort:
+    """How far a comparison goes.
+
+    limit        orders of a program, and classes, that are run by hand
+    runs         random orders of one of which not all classes were
+    beside       random orders of one of which all classes were
+    simulations  under random costs
+    most         executions of the explorer; a program that has more is not compared
+    """
+
+    limit: int
+    runs: int
+    beside: int
+    simulations: int = 3
+    most: int | None = None
+
+
+def compare(program: Program, effort: Effort) -> Compared:
     """Run a program in all ways; raise `Differs` with what one of them shows and the others do not."""
     options: dict[str, Any] = {
         "cpus": CPUS,
         "checkers": ("races", "lockdep", "sleep", "kasan", "rcu", "lists"),
     }
     scenario = partial(_scenario, program)
-    found = explore(scenario, **options)
+    found = explore(scenario, limit=effort.most, **options)
     if not found.complete:
+        if effort.most is not None and found.executions + found.deadlocks >= effort.most:
+            raise TooMany(f"more than {effort.most} executions")
         raise Differs(f"{program}: not complete: {found.extent}")
     outcomes = _plain(found.outcomes)
     told = {(f.finding.kind, f.finding.where) for f in found.findings if isinstance(f.finding, Finding)}
@@ -156,18 +173,19 @@ def compare(program: Program, limit: int = 150, runs: int = 12, simulations: int
                     f"{program}: {thing}: only {what}: {lost or 'none'}; only explored: {more or 'none'}"
                 )
 
-    every = naive.every_order(scenario, limit)
+    every = naive.every_order(scenario, effort.limit)
     same(every, "in some order", every.ended)
     classes = every
     if not every.ended:
-        same(naive.random_orders(scenario, runs, program.seed), "in a random order", False)
-        classes = naive.explore(scenario, found.shared, limit)
+        classes = naive.explore(scenario, found.shared, effort.limit)
         same(classes, "in a class", classes.ended)
         if classes.ended and (classes.executions, classes.deadlocks) != (found.executions, found.deadlocks):
             raise Differs(f"{program}: {classes.executions}+{classes.deadlocks} classes, {found!r}")
-    if {"random", "tas"} <= program.primitives:
-        simulations = 0  # such a lock draws lots itself while it is simulated
-    for number in range(simulations):
+        runs = effort.beside if classes.ended else effort.runs
+        same(naive.random_orders(scenario, runs, program.seed), "in a random order", False)
+    # a test-and-set lock draws lots itself while it is simulated
+    draws = {"random", "tas"} <= program.primitives
+    for number in range(0 if draws else effort.simulations):
         outcome = simulated(program, number)
         if outcome not in outcomes and not freed:
             raise Differs(f"{program}: only simulated (costs {number}): {outcome}; explored: {outcomes}")
@@ -178,75 +196,8 @@ def _scenario(program: Program, machine: Machine) -> Any:
     return program.on(machine)
 
 
-# -- the nightly job ---------------------------------------------------------
-
-
-def _one(seed: int, size: int, limit: int, runs: int) -> tuple[int, str, Compared | None]:
-    try:
-        return seed, "", compare(generate(seed, size), limit, runs)
-    except Exception as error:
-        return seed, f"{type(error).__name__}: {error}", None
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Compare many programs; the table of what took part, and every seed that differs."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("programs", type=int, help="how many")
-    parser.add_argument(
-        "--seed", type=int, default=0, help="the first one: go on where an earlier run stopped"
-    )
-    parser.add_argument("--size", type=int, default=5, help="operations of each (default 5)")
-    parser.add_argument(
-        "--limit", type=int, default=300, help="orders, and classes, of each that are run by hand"
-    )
-    parser.add_argument("--runs", type=int, default=2000, help="random orders where that was not all")
-    parser.add_argument("--jobs", type=int, default=2, help="processes")
-    options = parser.parse_args(arguments)
-    seeds = range(options.seed, options.seed + options.programs)
-    bad, done, pairs = 0, Counter[str](), Counter[tuple[str, str]]()
-    print(f"programs of {options.size} operations, seeds {seeds[0]} to {seeds[-1]}")
-    with ProcessPoolExecutor(options.jobs) as executor:
-        work = partial(_one, size=options.size, limit=options.limit, runs=options.runs)
-        for seed, text, compared in executor.map(work, seeds, chunksize=10):
-            if compared is None:
-                bad += 1
-                print(f"seed {seed} differs: {text}", flush=True)
-            else:
-                done[
-                    "every order" if compared.every else "every class" if compared.classes else "random"
-                ] += 1
-            pairs.update(met(generate(seed, options.size)))
-            if not (seed + 1 - options.seed) % 500:
-                print(
-                    f"  up to seed {seed}: {bad} differ; {dict(done)}; go on with --seed {seed + 1}",
-                    flush=True,
-                )
-    print(*table(pairs), sep="\n")
-    gaps = [pair for pair in PAIRS if not pairs[pair]]
-    print(
-        f"{bad} programs differ; compared in {dict(done)}; "
-        f"pairs of primitives never generated: {gaps or 'none'}"
-    )
-    return int(bad > 0 or bool(gaps))
-
-
 def met(program: Program) -> Iterator[tuple[str, str]]:
     """The pairs of primitives that a program uses, and each primitive with itself."""
     used = sorted(program.primitives)
     yield from combinations(used, 2)
     yield from ((one, one) for one in used)
-
-
-def table(pairs: Counter[tuple[str, str]]) -> Iterator[str]:
-    """How often each primitive was generated, and each pair."""
-    width = max(map(len, PRIMITIVES))
-    yield f"{'':{width}} {'alone':>6} " + " ".join(f"{name[:6]:>6}" for name in PRIMITIVES)
-    for one in PRIMITIVES:
-        row = (pairs[tuple(sorted((one, other)))] if one != other else 0 for other in PRIMITIVES)  # type: ignore[index]
-        yield f"{one:{width}} {pairs[one, one]:>6} " + " ".join(f"{count:>6}" for count in row)
-
-
-__all__ = ["MAKERS", "Compared", "Differs", "Program", "compare", "generate", "main", "met", "table"]
-
-if __name__ == "__main__":
-    sys.exit(main())

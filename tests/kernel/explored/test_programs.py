@@ -5,10 +5,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
-from tests.kernel.explored.generated import PAIRS, Differs, Program, compare, generate, met, table
+from tests.kernel.explored.generated import PAIRS, Differs, Effort, Program, compare, generate, met
+from tests.kernel.explored.soundness import table
 from vtdkit.kernel.explored.machine import ExploredMachine
 from vtdkit.kernel.explored.process import Process
 from vtdkit.kernel.explored.touching import Touching
@@ -18,13 +20,14 @@ from vtdkit.kernel.explorer.footprint import Footprint
 from vtdkit.kernel.explorer.system import ACQUIRE, READ, RELEASE, SHARED_ACQUIRE, SHARED_RELEASE, WAIT, WRITE
 
 PROGRAMS, SIZE = 500, 3
-LIMIT, RUNS, SIMULATIONS = 80, 6, 2
+EFFORT = Effort(limit=80, runs=6, beside=6, simulations=2)
+HARDER = replace(EFFORT, simulations=20)
 
 
 @pytest.mark.parametrize("part", range(10))
 def test_all_ways_to_run_a_program_agree(part: int) -> None:
     for seed in range(part, PROGRAMS, 10):
-        compare(generate(seed, SIZE), LIMIT, RUNS, SIMULATIONS)
+        compare(generate(seed, SIZE), EFFORT)
 
 
 def test_every_pair_of_primitives_is_generated() -> None:
@@ -103,7 +106,7 @@ def test_an_explorer_without_a_rule_is_found_out(rule: str, monkeypatch: pytest.
     drop, threads = RULES[rule]
     cpus = (0, 0) if "CPU" in rule else (0, 1)
     program = Program(0, tuple(zip(cpus, threads, strict=True)))
-    compare(program, LIMIT, RUNS, simulations=20)
+    compare(program, HARDER)
     drop(monkeypatch)
     with pytest.raises((Differs, NotAStep, ValueError)):
-        compare(program, LIMIT, RUNS, simulations=20)
+        compare(program, HARDER)

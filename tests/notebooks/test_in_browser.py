@@ -58,6 +58,10 @@ def test_it_runs_in_jupyterlab_and_its_widgets_move_by_keyboard(
             steps(widget)
         page.wait_idle()
         assert page.errors() == []
+        for theme in ("dark", "light"):
+            page.set_theme(theme)
+            page.wait_idle()
+            assert violations(page.page, ".jp-OutputArea-output") == []
         assert (page.outside, page.page_errors, page.console_errors) == ([], [], [])
 
 

@@ -25,6 +25,9 @@ TIMES = {"ns": 1, "\u00b5s": 1_000, "us": 1_000, "ms": 1_000_000, "s": 1_000_000
 MOST_SHOWN = 80  # characters of a guess
 
 
+FIRST = "being wrong is how it sticks: guess first, in the cell above (then run both again) or on paper."
+
+
 @dataclass(frozen=True, slots=True)
 class Prediction:
     """A question answered before a run; `check` it with what the run showed."""
@@ -54,8 +57,7 @@ class Prediction:
         mine, theirs = self._with_unit(self.guess), self._with_unit(actual)
         came = f"it is {theirs}.\n{why}".strip()
         if not self.guessed:
-            how = "being wrong is how it sticks, so write a guess into the cell above and run both again."
-            return Said("No guess yet", how, folded=came[0].upper() + came[1:])
+            return Said("No guess yet", FIRST, folded=came[0].upper() + came[1:])
         if mine == theirs or same(self._read(actual), actual):
             return Said("As predicted", came, right=True)
         return Said("Surprise", f"you said {mine}, {came}")

@@ -51,7 +51,8 @@
   button.className = "walk-button";
   button.textContent = "Walk through (w)";
   button.addEventListener("click", () => (walking() ? leave() : enter(0)));
-  body.append(button, bar);
+  main.before(button);
+  body.append(bar);
 
   const walking = () => body.classList.contains("walk");
 

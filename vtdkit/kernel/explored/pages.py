@@ -146,3 +146,9 @@ class XPageAllocator(PageAllocator):
         life = page.base + LIFE  # type: ignore[attr-defined]
         yield from self.machine.stop(((life, WRITE),), Doing("free {}", page))
         self.give(page, place)
+
+    @coroutine
+    def reuse(self, page: Page, name: str) -> Steps:
+        life = page.base + LIFE  # type: ignore[attr-defined]
+        yield from self.machine.stop(((life, WRITE),), Doing(f"give {{}} to {name}", page))
+        self.renew(page, name)

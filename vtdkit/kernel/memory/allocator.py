@@ -138,6 +138,21 @@ class PageAllocator:
         self.freed[page.node].append(page.pfn)
         machine.stat.note(machine.sched.current, FREE, 0, place, page.pfn)
 
+    @coroutine
+    def reuse(self, page: Page, name: str) -> Generator[int | None, None, None]:
+        """A freed page gets its next owner at once, as on a machine without KASAN: whoever still has
+        its address reads what is written now.
+        """
+        self.renew(page, name)
+        return
+        yield
+
+    def renew(self, page: Page, name: str) -> None:
+        """The bookkeeping of `reuse`."""
+        self.freed[page.node].remove(page.pfn)
+        page.freed, page.name, page.words = None, name, [0] * WORDS
+        self.in_use += 1
+
     def page(self, address: int) -> Page | None:
         """The page frame that holds this physical address, live or freed; None where no page
         was ever handed out.

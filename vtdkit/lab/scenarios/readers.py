@@ -1,0 +1,147 @@
+"""Scenarios: tables are read, for the debug file or for dirty bits, while others take tables out and free them.
+
+These are not run for `findings`; each answers a question of the debate.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vtdkit.iommu.core import IommuDomain
+from vtdkit.iommu.dirty import intel_iommu_read_and_clear_dirty
+from vtdkit.iommu.intel.driver import IntelIommu
+from vtdkit.kernel.locks.sync import Completion
+from vtdkit.kernel.machine.machine import Machine
+from vtdkit.kernel.memory.pages import Page
+from vtdkit.kernel.memory.sections import MemoryMap
+from vtdkit.lab.computer import Computer
+
+from .base import Observer, Scenario, computer
+
+PAGE, BLOCK, GIB = 4096, 1 << 21, 1 << 30
+TARGET = 0x5001000
+SECRET = 0x5EC4E7_5EC4E7_003  # what the next owner's data has at a place: looks like an entry, leads nowhere
+
+
+def dump_superpage(driver: type[IntelIommu], machine: Machine) -> Observer:
+    """A dump while a large page is mapped where an empty table was, which is freed."""
+    pc = computer(driver, machine, devices=["00:03.0"])
+    domain = pc.new_domain(attach="00:03.0")
+    pc.map(domain, 0, TARGET)
+    pc.unmap(domain, 0, PAGE)  # an unmap of less than the whole table leaves the table
+    machine.spawn(pc.driver.domain_translation_struct_show(), cpu=0, name="cat")
+    large = machine.spawn(pc.core.iommu_map(domain, 0, GIB, BLOCK, 3), cpu=1, name="map 2M")
+    return lambda: large.result
+
+
+def reusing(driver: type[IntelIommu], words: dict[int, int]) -> type[IntelIommu]:
+    """A freed table has its next owner at once, who writes these words into it."""
+
+    class Reusing(driver):  # type: ignore[misc, valid-type]
+        async def free_pgtable_page(self, page: Page) -> None:
+            await super().free_pgtable_page(page)
+            await self.machine.pages.reuse(page, "a file's page")
+            for index, word in words.items():
+                await page.store(index, word)
+
+    return Reusing
+
+
+def dump_reuse(
+    driver: type[IntelIommu], machine: Machine, leads_to: int = SECRET, level: int = 2
+) -> Observer:
+    """A dump while a table of this level is unmapped and freed, and gets a new owner with data like entries.
+
+    `leads_to` is where the data would lead.
+    """
+    pc = computer(reusing(driver, {7: leads_to | 3}), machine, devices=["00:03.0"])
+    domain = pc.domain_of("00:03.0")
+    pc.map(domain, 0, TARGET)
+    cat = machine.spawn(pc.driver.domain_translation_struct_show(), cpu=0, name="cat")
+    machine.spawn(pc.core.iommu_unmap(domain, 0, BLOCK << 9 * (level - 1)), cpu=1, name="unmap")
+
+    def end() -> str:
+        text = str(cat.result)
+        if cat.error:
+            return "oops"
+        if f"{leads_to | 3:#018x}" in text:
+            return "prints what was never an entry"
+        return "prints the page" if f"{TARGET | 3:#018x}" in text else "prints nothing"
+
+    return end
+
+
+def sweep_unmap(driver: type[IntelIommu], machine: Machine) -> Observer:
+    """Dirty bits are read for a range that another CPU unmaps, tables and all. The rule is that callers never do this."""
+    pc = computer(driver, machine, devices=["00:03.0"])
+    domain = pc.new_domain(attach="00:03.0")
+    pc.map(domain, 0, TARGET)
+
+    async def sweep() -> None:
+        async with machine.rcu.read():
+            await intel_iommu_read_and_clear_dirty(pc.core, domain, 0, PAGE)
+
+    machine.spawn(sweep(), cpu=0, name="sweep")
+    unmap = machine.spawn(pc.core.iommu_unmap(domain, 0, BLOCK), cpu=1, name="unmap")
+    return lambda: unmap.result
+
+
+def dump_disk(driver: type[IntelIommu], machine: Machine, in_irq: bool = True) -> Observer:
+    """`cat domain_translation_struct > file`, the file on a disk behind the same unit.
+
+    The text becomes a dirty page, which a worker has written out: it maps a buffer, the disk reads it, and its
+    interrupt (with `in_irq`, as drivers of disks do; else the worker) unmaps it. `cat` waits until the file is written.
+    """
+    pc = computer(driver, machine, devices=["00:03.0"])
+    domain = pc.domain_of("00:03.0")
+    pc.map(domain, GIB, TARGET)
+    dirty, done = (machine.make(Completion, name) for name in ("dirty pages", "the page's writeback"))
+
+    async def completed() -> None:
+        await pc.core.iommu_unmap(domain, 0, PAGE)
+        await done.complete()
+
+    async def worker() -> None:
+        await dirty.wait()
+        await pc.core.iommu_map(domain, 0, TARGET + PAGE, PAGE, 3)
+        if in_irq:
+            machine.irq.interrupt(machine.cpus[1], "nvme_irq", completed)
+        else:
+            await completed()
+
+    async def write() -> None:
+        await dirty.complete()
+        await done.wait()
+
+    async def cat() -> None:
+        if hasattr(pc.driver, "cat"):
+            await pc.driver.cat(write)
+        else:
+            await pc.driver.domain_translation_struct_show()
+            await write()
+
+    threads = [machine.spawn(cat(), cpu=0, name="cat"), machine.spawn(worker(), cpu=1, name="kworker")]
+    return lambda: "written" if all(thread.done and not thread.error for thread in threads) else "crashed"
+
+
+#: a machine of 2020 whose kernel met such a page: its memory as the firmware told it (message
+#: 20200521014407.29690-1-bhe@redhat.com); the page was at 0x2a800000
+HOLES = MemoryMap(
+    (
+        (0x0, 0x8C000), (0x100000, 0x28329000), (0x28569000, 0x28D86000), (0x28EE6000, 0x29A05000),
+        (0x29A09000, 0x29EE5000), (0x29EF3000, 0x29F23000), (0x29F24000, 0x29F25000), (0x29F30000, 0x29FFE000),
+        (0x2A823000, 0x33A23000), (0x33A53000, 0x78000000), (0x100000000, 0x87F000000),
+    )
+)  # fmt: skip
+HOLE = 0x2A800000
+#: the same amount, more or less, in whole sections
+WHOLE = MemoryMap(((0, 0x78000000), (0x100000000, 0x878000000)))
+
+READERS = (
+    Scenario(
+        "dump-superpage", "debugfs is read while a large page takes the place of a table", dump_superpage
+    ),
+    Scenario("dump-reuse", "debugfs is read while a table is freed and gets a new owner", dump_reuse),
+    Scenario("sweep-unmap", "dirty bits are read while another CPU unmaps the range", sweep_unmap),
+    Scenario("dump-disk", "debugfs is read into a file on a disk behind the same unit", dump_disk),
+)

@@ -5,6 +5,7 @@ calls.
 `arm_lpae.py` (io-pgtable-arm.c), `amd_v1.py` (amd/io_pgtable.c), `simple.py` (rockchip-iommu.c); `intel.py`
 is an adapter to the driver next door. Hardware walkers, each after its public specification: `arm_walker.py`,
 `amd_walker.py`; what they share, `walker.py`. `driver.py` lies between the core and a table.
+`mm.py` is no IOMMU's: how a process's tables are kept.
 """
 
 from __future__ import annotations

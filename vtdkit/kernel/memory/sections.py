@@ -1,12 +1,12 @@
-"""Physical memory as the kernel sees it at boot: what is RAM, what has a `struct page`, what is directly mapped.
+"""Physical memory as the kernel finds it at boot: what is RAM, what has a `struct page`, what is mapped.
 
-`struct page`s are made for whole sections of 128 MiB (x86-64). `pfn_valid` says that there is one. A section that
-was there at boot is taken whole, holes and all; only in one that was plugged in later each sub-section of 2 MiB
-counts by itself. The direct map, through which the kernel follows a physical address, is made of RAM alone, and
-of the first MiB.
+`struct page`s are made for whole sections of 128 MiB (x86-64), and `pfn_valid` says that there is one. A
+section that was there at boot is taken whole, holes and all; of one that was plugged in later each
+sub-section of 2 MiB counts by itself. The direct map, through which the kernel follows a physical address,
+is made of RAM, and of the first MiB.
 
-Mirrors `pfn_valid` in include/linux/mmzone.h and `init_mem_mapping` in arch/x86/mm/init.c, v5.18, with SPARSEMEM_VMEMMAP.
-Addresses in bytes, ends excluded.
+Mirrors `pfn_valid` in include/linux/mmzone.h and `init_mem_mapping` in arch/x86/mm/init.c, v5.18, with
+SPARSEMEM_VMEMMAP. Addresses in bytes, ends excluded.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 SECTION_SIZE = 1 << 27
-SUBSECTION_SIZE = 1 << 21
 ISA_END = 1 << 20
 PAGE = 4096
 Range = tuple[int, int]
@@ -23,7 +22,7 @@ Range = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class MemoryMap:
-    """`ram`: ranges of usable memory at boot, in order; `plugged`: what was added later, whole sub-sections."""
+    """`ram`: ranges of usable memory at boot, in order; `plugged`: what came later, whole sub-sections."""
 
     ram: tuple[Range, ...]
     plugged: tuple[Range, ...] = ()
@@ -49,7 +48,7 @@ class MemoryMap:
         for number in self.sections():
             start = max(number * SECTION_SIZE, ISA_END)
             stop = (number + 1) * SECTION_SIZE
-            for first, end in (*self.ram, *self.plugged, (stop, stop)):
+            for first, end in sorted((*self.ram, *self.plugged, (stop, stop))):
                 if start < min(first, stop):
                     yield start, min(first, stop)
                 start = max(start, min(end, stop))

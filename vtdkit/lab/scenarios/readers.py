@@ -1,20 +1,21 @@
-"""Scenarios: tables are read, for the debug file or for dirty bits, while others take tables out and free them.
+"""Scenarios: tables are read, for the debug file or for dirty bits, while others take them out and free them.
 
 These are not run for `findings`; each answers a question of the debate.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
-from vtdkit.iommu.core import IommuDomain
+from vtdkit.iommu.backends.arm_lpae import ArmLpae
+from vtdkit.iommu.backends.driver import on_core
+from vtdkit.iommu.backends.mm import Mm
 from vtdkit.iommu.dirty import intel_iommu_read_and_clear_dirty
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.kernel.locks.sync import Completion
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.kernel.memory.pages import Page
 from vtdkit.kernel.memory.sections import MemoryMap
-from vtdkit.lab.computer import Computer
 
 from .base import Observer, Scenario, computer
 
@@ -72,7 +73,7 @@ def dump_reuse(
 
 
 def sweep_unmap(driver: type[IntelIommu], machine: Machine) -> Observer:
-    """Dirty bits are read for a range that another CPU unmaps, tables and all. The rule is that callers never do this."""
+    """Dirty bits are read for a range that another CPU unmaps, tables and all. Callers must not do this."""
     pc = computer(driver, machine, devices=["00:03.0"])
     domain = pc.new_domain(attach="00:03.0")
     pc.map(domain, 0, TARGET)
@@ -89,8 +90,8 @@ def sweep_unmap(driver: type[IntelIommu], machine: Machine) -> Observer:
 def dump_disk(driver: type[IntelIommu], machine: Machine, in_irq: bool = True) -> Observer:
     """`cat domain_translation_struct > file`, the file on a disk behind the same unit.
 
-    The text becomes a dirty page, which a worker has written out: it maps a buffer, the disk reads it, and its
-    interrupt (with `in_irq`, as drivers of disks do; else the worker) unmaps it. `cat` waits until the file is written.
+    The text becomes a dirty page, which a worker has written out: it maps the page, the disk reads it, and
+    the disk's interrupt (with `in_irq`, as in Linux; else the worker) unmaps it. `cat` waits for the write.
     """
     pc = computer(driver, machine, devices=["00:03.0"])
     domain = pc.domain_of("00:03.0")
@@ -129,15 +130,63 @@ def dump_disk(driver: type[IntelIommu], machine: Machine, in_irq: bool = True) -
 HOLES = MemoryMap(
     (
         (0x0, 0x8C000), (0x100000, 0x28329000), (0x28569000, 0x28D86000), (0x28EE6000, 0x29A05000),
-        (0x29A09000, 0x29EE5000), (0x29EF3000, 0x29F23000), (0x29F24000, 0x29F25000), (0x29F30000, 0x29FFE000),
-        (0x2A823000, 0x33A23000), (0x33A53000, 0x78000000), (0x100000000, 0x87F000000),
+        (0x29A09000, 0x29EE5000), (0x29EF3000, 0x29F23000), (0x29F24000, 0x29F25000),
+        (0x29F30000, 0x29FFE000), (0x2A823000, 0x33A23000), (0x33A53000, 0x78000000),
+        (0x100000000, 0x87F000000),
     )
 )  # fmt: skip
 HOLE = 0x2A800000
 #: the same amount, more or less, in whole sections
 WHOLE = MemoryMap(((0, 0x78000000), (0x100000000, 0x878000000)))
 
-READERS = (
+
+def mm_race(
+    machine: Machine,
+    reader: Literal["gup_fast", "fault"] = "gup_fast",
+    *,
+    irqs_off: bool = True,
+    frees: bool = True,
+    **options: Any,
+) -> Observer:
+    """A process's area is unmapped, tables and all (without `frees`: its pages only), while another CPU
+    looks a page of it up without a lock, or faults one in. `options` are `Mm`'s.
+    """
+    mm = Mm(machine, **options)
+    mm.mmap(0, BLOCK)
+    machine.run(mm.handle_mm_fault(PAGE, TARGET & -PAGE))
+    machine.spawn((mm.munmap if frees else mm.madvise_dontneed)(0, BLOCK), cpu=0, name="unmap")
+    look = (
+        mm.get_user_pages_fast(PAGE, irqs_off) if reader == "gup_fast" else mm.handle_mm_fault(2 * PAGE, GIB)
+    )
+    other = machine.spawn(look, cpu=1, name=reader)
+    return lambda: other.result
+
+
+def arm_sweep(machine: Machine, table: type[ArmLpae] = ArmLpae) -> Observer:
+    """Dirty bits of an Arm table are read while another CPU unmaps the range, table and all."""
+    back = on_core(machine, table(machine, hd=True))
+    back.run(back.map(0, TARGET, PAGE))
+
+    async def sweep() -> None:
+        async with machine.rcu.read():
+            await back.read_and_clear_dirty(0, PAGE)
+
+    machine.spawn(sweep(), cpu=0, name="sweep")
+    unmap = machine.spawn(back.unmap(0, BLOCK), cpu=1, name="unmap")
+    return lambda: unmap.result
+
+
+class ArmFreelist(ArmLpae):
+    """Arm's table as Robin Murphy has it half finished: tables go on a list, and wait for a grace period."""
+
+    async def _arm_lpae_free_pgtable(self, level: int, table: Page) -> None:
+        async def free() -> None:
+            await ArmLpae._arm_lpae_free_pgtable(self, level, table)
+
+        self.machine.rcu.call(free, "the gather's list")
+
+
+SCENARIOS = (
     Scenario(
         "dump-superpage", "debugfs is read while a large page takes the place of a table", dump_superpage
     ),

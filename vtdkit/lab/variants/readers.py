@@ -61,10 +61,11 @@ def free_after_grace_period(driver: type[IntelIommu]) -> type[IntelIommu]:
 
 @cache
 def concurrent_traversal(driver: type[IntelIommu], flag: bool = True) -> type[IntelIommu]:
-    """`iommu_free_pgtbl_pages`: where a domain's flag is set, one callback for each table that an unmap took out.
+    """`iommu_free_pgtbl_pages`: where a domain's flag is set, one callback for each table that an unmap took
+    out.
 
-    Lu Baolu's RFC of 9 June 2022 (20220609070811.902868), with the flag as it is for all domains. As posted nobody
-    sets it, and the dump is left as it was.
+    Lu Baolu's RFC of 9 June 2022 (20220609070811.902868); all domains have the same flag here. As posted,
+    nobody sets it, and the dump is left as it was.
     """
 
     class ConcurrentTraversal(driver):  # type: ignore[misc, valid-type]
@@ -83,33 +84,35 @@ def concurrent_traversal(driver: type[IntelIommu], flag: bool = True) -> type[In
 
 
 @cache
-def test_addresses(
-    driver: type[IntelIommu], memory: MemoryMap | None = None, ram: bool = False
-) -> type[IntelIommu]:
+def test_addresses(driver: type[IntelIommu]) -> type[IntelIommu]:
     """An address is followed only if there is memory: where there is none, an empty table is taken for it.
 
-    Lu Baolu's proposal of 31 May 2022 for the dump. With a memory map the test is `pfn_valid`, or with `ram`
-    whether the kernel can read there; without one, whether the driver ever had that page. A page that was freed is
-    memory still.
+    Lu Baolu's proposal of 31 May 2022 for the dump (`pfn_valid`). A page that was freed is memory still.
     """
 
     class TestAddresses(driver):  # type: ignore[misc, valid-type]
         def phys_to_virt(self, address: int) -> Page:
-            pfn = address >> PAGE_SHIFT
-            if pfn in self.frames:
+            if address >> PAGE_SHIFT in self.frames:
                 return super().phys_to_virt(address)  # type: ignore[no-any-return]
-            if memory is not None and (memory.mapped(pfn) if ram else memory.pfn_valid(pfn)):
-                return readable(self, memory, address)
             return Page(self.machine, 0, -1, "no memory here", None)
 
     return TestAddresses
 
 
-def readable(driver: Any, memory: MemoryMap, address: int) -> Page:
-    """What lies behind an address that nobody handed out: RAM of others, empty here, or no mapping: an oops."""
-    if memory.mapped(address >> PAGE_SHIFT):
-        return Page(driver.machine, address >> PAGE_SHIFT, -1, "somebody's memory", None)
-    raise Oops(f"unable to handle page fault: {address:#x} has a struct page and no mapping")
+@cache
+def ask_memory_map(driver: type[IntelIommu], memory: MemoryMap, mapped: bool = False) -> type[IntelIommu]:
+    """The same on a machine with this memory. The test is `pfn_valid`, or with `mapped` whether the kernel
+    can read there. RAM that the driver never had is empty; what passes and cannot be read is an oops.
+    """
+
+    class AskMemoryMap(test_addresses(driver)):  # type: ignore[misc]
+        def phys_to_virt(self, address: int) -> Page:
+            pfn = address >> PAGE_SHIFT
+            if not mapped and memory.pfn_valid(pfn) and not memory.mapped(pfn) and pfn not in self.frames:
+                raise Oops(f"unable to handle page fault: {address:#x} has a struct page and no mapping")
+            return super().phys_to_virt(address)  # type: ignore[no-any-return]
+
+    return AskMemoryMap
 
 
 def looks_bad(rules: Rules, entry: int, level: int) -> bool:
@@ -121,7 +124,10 @@ def looks_bad(rules: Rules, entry: int, level: int) -> bool:
 
 @cache
 def all_ones(driver: type[IntelIommu]) -> type[IntelIommu]:
-    """An entry that the hardware would refuse is printed as all ones and not followed; as Lu Baolu asks on 1 June."""
+    """An entry that the hardware would refuse is printed as all ones and not followed.
+
+    A question of Lu Baolu's, 1 June 2022.
+    """
 
     class AllOnes(test_addresses(driver)):  # type: ignore[misc]
         async def pgtable_walk_level(
@@ -151,7 +157,7 @@ def all_ones(driver: type[IntelIommu]) -> type[IntelIommu]:
 
 @cache
 def require_capability(driver: type[IntelIommu], capable: bool) -> type[IntelIommu]:
-    """The file can be read with CAP_SYS_RAWIO only; who reads has it, or not. Asked for by Jason Gunthorpe, 31 May."""
+    """The file can be read with CAP_SYS_RAWIO only; its reader has it or not. Jason Gunthorpe, 31 May."""
 
     class RequireCapability(driver):  # type: ignore[misc, valid-type]
         async def domain_translation_struct_show(self) -> SeqFile | int:
@@ -162,8 +168,8 @@ def require_capability(driver: type[IntelIommu], capable: bool) -> type[IntelIom
 
 @cache
 def rwsem(driver: type[IntelIommu], until_written: bool = False) -> type[IntelIommu]:
-    """Map and unmap take a semaphore as readers, the dump as a writer: while it makes its text, or until that is
-    written. Lu Baolu's trial of May 2022.
+    """Map and unmap take a semaphore as readers, the dump as a writer: while it makes its text, or until that
+    is written. Lu Baolu's trial of May 2022.
     """
 
     class Exclusive(driver):  # type: ignore[misc, valid-type]

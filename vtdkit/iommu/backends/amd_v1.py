@@ -31,6 +31,7 @@ from dataclasses import dataclass
 
 from vtdkit.iommu.core import IotlbGather
 from vtdkit.iommu.errno import EINVAL, ENOMEM
+from vtdkit.kernel.locks.sync import SeqCount
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.kernel.memory.objects import shared
 from vtdkit.kernel.memory.pages import Page
@@ -103,7 +104,7 @@ class AmdV1(PgtableBase):
     def __init__(self, machine: Machine, label: str = "amd domain", *, seqcount: bool = False) -> None:
         super().__init__(machine, label)
         self.lock = machine.spinlock("domain->lock")
-        self.seqcount = seqcount
+        self.sequence = machine.make(SeqCount, "seqcount") if seqcount else None
         root = machine.pages.take_run(1, -1, f"{label} root", None)[0]
         self.preset(root=root)
         self.walker = AmdWalker(machine, root.address, 3)
@@ -113,9 +114,10 @@ class AmdV1(PgtableBase):
     async def root_and_mode(self) -> tuple[Page, int]:
         """Both words, mode first, as `alloc_pte` and `fetch_pte` read them."""
         while True:
+            count = await self.sequence.read_begin() if self.sequence else 0
             mode = await self.read_once("mode")
             root = await self.read_once("root")
-            if not self.seqcount or mode == await self.read_once("mode"):
+            if not self.sequence or not await self.sequence.read_retry(count):
                 return root, mode
 
     async def increase_address_space(self, address: int) -> bool:
@@ -129,8 +131,12 @@ class AmdV1(PgtableBase):
             done = enough or not self.machine.warn_on(mode == MOST, "AMD-Vi: more than 6 levels")
             if done and not enough:
                 await page.store(0, self.pde(mode, root))
+                if self.sequence:
+                    await self.sequence.write_begin()
                 await self.write_once(root=page)
                 await self.write_once(mode=mode + 1)
+                if self.sequence:
+                    await self.sequence.write_end()
                 await self.walker.set_device_table(page.address, mode + 1)
                 return True
         await self.machine.free_page(page)

@@ -1,7 +1,7 @@
 """A simple driver's table: drivers/iommu/rockchip-iommu.c of v5.19, with one lock for each domain.
 
-Two levels, a directory of 1024 entries of 32 bits and tables of 1024 pages of 4 KiB, so addresses have
-32 bits. `rk_iommu_map` and `rk_iommu_unmap` hold `dt_lock` (irqsave) from first to last; pages for tables
+Two levels, a directory of 1024 entries of 32 bits and tables of 1024 pages of 4 KiB, so a device's addresses have
+32 bits; those of memory have 40 (the second form of entries, RK3568). `rk_iommu_map` and `rk_iommu_unmap` hold `dt_lock` (irqsave) from first to last; pages for tables
 come from GFP_ATOMIC under it. A page that is mapped already is refused (-EADDRINUSE), and what this call
 had written before is taken out again. An unmap stops at the first page that is not there. Tables are
 never freed while the domain lives: none of the three cases.
@@ -21,8 +21,17 @@ from .driver import PgtableBase
 from .walker import Bad, Leaf, Next, TableWalker
 
 VALID, READABLE, WRITABLE = 1, 2, 4
-ADDRESS = 0xFFFF_F000
 PAGE = 4096
+
+
+def rk_mk_dte_v2(address: int) -> int:
+    """An address in an entry: bits 35:32 stand in 11:8, bits 39:36 in 7:4."""
+    return address & 0xFFFF_F000 | address >> 24 & 0xF00 | address >> 32 & 0xF0
+
+
+def rk_dte_pt_address_v2(entry: int) -> int:
+    """And back."""
+    return entry & 0xFFFF_F000 | (entry & 0xF00) << 24 | (entry & 0xF0) << 32
 
 
 class RkDomain(PgtableBase):
@@ -45,10 +54,10 @@ class RkDomain(PgtableBase):
         self.dt_lock.assert_spin_locked()
         dte = await self.dt.load32(iova >> 22)
         if dte & VALID:
-            return self.deref(dte & ADDRESS)
+            return self.deref(rk_dte_pt_address_v2(dte))
         page = await self.alloc_table(1)
         if page is not None:
-            await self.dt.store32(iova >> 22, page.address | VALID)
+            await self.dt.store32(iova >> 22, rk_mk_dte_v2(page.address) | VALID)
         return page
 
     async def map_pages(self, iova: int, paddr: int, pgsize: int, pgcount: int, prot: int) -> tuple[int, int]:
@@ -68,7 +77,7 @@ class RkDomain(PgtableBase):
                 if await page.load32(first + number) & VALID:
                     await self.rk_iommu_unmap_iova(page, first, number)
                     return -EADDRINUSE
-                await page.store32(first + number, paddr + number * PAGE & ADDRESS | bits)
+                await page.store32(first + number, rk_mk_dte_v2(paddr + number * PAGE) | bits)
             # the unit may still hold what these entries were before: of the ends, it fetches lines of them
             await self.rk_iommu_zap_iova(iova, PAGE)
             if size > PAGE:
@@ -85,7 +94,7 @@ class RkDomain(PgtableBase):
             dte = await self.dt.load32(iova >> 22)
             if not dte & VALID:
                 return 0
-            page = self.deref(dte & ADDRESS)
+            page = self.deref(rk_dte_pt_address_v2(dte))
             unmapped = PAGE * await self.rk_iommu_unmap_iova(page, iova >> 12 & 1023, size // PAGE)
         await self.rk_iommu_zap_iova(iova, unmapped)
         return unmapped
@@ -110,8 +119,8 @@ class RkDomain(PgtableBase):
         """`rk_iommu_iova_to_phys`, under the lock as well."""
         async with self.dt_lock.irqsave():
             dte = await self.dt.load32(iova >> 22)
-            pte = await self.deref(dte & ADDRESS).load32(iova >> 12 & 1023) if dte & VALID else 0
-        return pte & ADDRESS | iova & PAGE - 1 if pte & VALID else 0
+            pte = await self.deref(rk_dte_pt_address_v2(dte)).load32(iova >> 12 & 1023) if dte & VALID else 0
+        return rk_dte_pt_address_v2(pte) | iova & PAGE - 1 if pte & VALID else 0
 
     async def read_and_clear_dirty(
         self, iova: int, size: int, gather: IotlbGather | None = None
@@ -127,7 +136,7 @@ class RkDomain(PgtableBase):
         for index in range(1024):
             dte = await self.dt.load32(index)
             if dte & VALID:
-                await self.machine.free_page(self.deref(dte & ADDRESS))
+                await self.machine.free_page(self.deref(rk_dte_pt_address_v2(dte)))
         await self.machine.free_page(self.dt)
 
 
@@ -160,5 +169,5 @@ class RkWalker(TableWalker):
         if not raw & VALID:
             return Bad(f"entry of level {level} not valid")
         if level == 2:
-            return Next(raw & ADDRESS, 1)
-        return Leaf(raw & ADDRESS, 12, bool(raw & READABLE), bool(raw & WRITABLE))
+            return Next(rk_dte_pt_address_v2(raw), 1)
+        return Leaf(rk_dte_pt_address_v2(raw), 12, bool(raw & READABLE), bool(raw & WRITABLE))

@@ -124,6 +124,19 @@ def test_inspect_shows_pasid_entries_in_scalable_mode(capsys: pytest.CaptureFixt
     assert device["pasid_entry"][0].endswith("89")
 
 
+def test_inspect_says_when_the_emulator_is_less_strict(capsys: pytest.CaptureFixture[str]) -> None:
+    """Linux writes AW where a unit has no second stage, and so reserves it; QEMU does not look."""
+    folder = str(REALITY / "k612_q10_firststage-s0-quiet")
+    assert run("inspect", folder, "--device", "00:02.0") == 0
+    letter = capsys.readouterr().out
+    assert "refused: SPT.3" in letter
+    assert letter.endswith("refused by the letter: 1; --qemu reads the tables as QEMU's unit does\n")
+    assert run("inspect", folder, "--device", "00:02.0", "--qemu") == 0
+    emulated = capsys.readouterr().out
+    assert "324 pages mapped" in emulated
+    assert "refused" not in emulated
+
+
 def test_inspect_refuses_devices_that_are_not_there(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("inspect", LAZY, "--device", "zebra") == 2
     assert "'zebra' is no bus address" in capsys.readouterr().err

@@ -47,12 +47,15 @@ def inspect(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--limit", type=int, default=16, metavar="N", help="ranges shown per device (default 16)"
     )
+    parser.add_argument(
+        "--qemu", action="store_true", help="read the tables as the QEMU that the machine ran on does"
+    )
     parser.add_argument("--json", action="store_true", help="print the same as data")
     options = parser.parse_args(arguments)
     if options.limit < 0:
         parser.error("--limit counts ranges; it cannot be negative")
     try:
-        found = inspect_folder(options.folder, options.device, options.limit)
+        found = inspect_folder(options.folder, options.device, options.limit, options.qemu)
     except ValueError as error:
         print(f"vtdkit inspect: {error}", file=sys.stderr)
         return 2

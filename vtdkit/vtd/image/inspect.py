@@ -39,11 +39,16 @@ class Inspection:
     mode: str
     root_table: int
     devices: tuple[Device, ...]
+    emulated: bool = False  # as QEMU's unit reads the tables, not by the letter
 
     def text(self) -> str:
         """The printed form."""
         head = f"{self.name}: {self.mode} mode, root table {self.root_table:#x}"
-        return "\n".join([head, *(line for device in self.devices for line in ("", *_device_lines(device)))])
+        lines = [head, *(line for device in self.devices for line in ("", *_device_lines(device)))]
+        refused = sum(bool(device.attached.refusal) for device in self.devices)
+        if refused and not self.emulated:
+            lines += ["", f"refused by the letter: {refused}; --qemu reads the tables as QEMU's unit does"]
+        return "\n".join(lines)
 
     def as_data(self) -> dict[str, Any]:
         """The same as plain data, for `--json`; addresses and entries as hex text."""
@@ -55,11 +60,15 @@ class Inspection:
         }
 
 
-def inspect_folder(folder: str | Path, device: str | None = None, limit: int = 16) -> Inspection:
-    """Survey a folder. Raises BadFile, BadImage, or BadRequest for a device that is none."""
+def inspect_folder(
+    folder: str | Path, device: str | None = None, limit: int = 16, emulated: bool = False
+) -> Inspection:
+    """Survey a folder, by the letter of the specification or as the QEMU it ran on reads tables. Raises
+    BadFile, BadImage, or BadRequest for a device that is none.
+    """
     image = Image.load(folder)
     wanted = None if device is None else sid(device)
-    unit = image.unit_as(cached=False)
+    unit = image.unit_as("qemu" if emulated else "specification", cached=False)
     survey = Survey(unit)
     try:
         devices = tuple(
@@ -71,7 +80,7 @@ def inspect_folder(folder: str | Path, device: str | None = None, limit: int = 1
         raise BadImage(f"{image.name}: {error}") from None
     if wanted is not None and not devices:
         raise BadImage(f"{image.name}: {bdf(wanted)} has no context entry")
-    return Inspection(image.name, _MODES[unit.mode], unit.root_table, devices)
+    return Inspection(image.name, _MODES[unit.mode], unit.root_table, devices, emulated)
 
 
 def _device(survey: Survey, found: Attached, driver: str, limit: int) -> Device:

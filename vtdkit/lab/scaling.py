@@ -214,7 +214,7 @@ def measure(
     load = closed_loop(machine, unmap, threads=cpus, think=think, until=began + lasting)
     machine.simulate()
     elapsed = machine.now - began
-    locks, waited = _waits(pc)
+    locks, waited = waits(pc)
     queue = max(hardware.busy - before for hardware, before in zip(pc.hardware, busy, strict=True))
     return ScalingPoint(
         version,
@@ -233,7 +233,7 @@ def _domain(pc: Computer, number: int, units: int, ats: bool) -> IommuDomain:
     return pc.new_domain(attach=address)
 
 
-def _waits(pc: Computer) -> tuple[tuple[LockWait, ...], int]:
+def waits(pc: Computer) -> tuple[tuple[LockWait, ...], int]:
     """The locks waited for, and the nanoseconds all together. (Setting up waits for none.)"""
     rows = [(row.write.wait_total + row.read.wait_total, row) for row in pc.machine.lock_stat()]
     total = sum(waited for waited, _ in rows)

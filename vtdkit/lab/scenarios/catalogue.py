@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import attach, dump, fault, hardware, hotplug, readers, tables, unmap, users
+from . import addresses, attach, dump, fault, hardware, hotplug, readers, tables, unmap, users
 from .base import MODES, Observer, Scenario
 
 SCENARIOS: dict[str, Scenario] = {
@@ -13,7 +13,7 @@ SCENARIOS: dict[str, Scenario] = {
 
 #: what is asked about page tables in the debate, and scenes that Linux excludes; not part of the findings
 QUESTIONS: dict[str, Scenario] = {
-    scenario.name: scenario for module in (tables, hotplug, readers) for scenario in module.SCENARIOS
+    scenario.name: scenario for module in (tables, hotplug, readers, addresses) for scenario in module.SCENARIOS
 }
 
 __all__ = ["MODES", "QUESTIONS", "SCENARIOS", "Observer", "Scenario"]

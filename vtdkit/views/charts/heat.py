@@ -1,0 +1,85 @@
+"""Which of a device's addresses are in use, as a map: `heat_figure(found)`.
+
+Each small square is a piece of the address space, 64 of them in a row, the lowest address at the left of the
+lowest row. The more of it is mapped, the larger and darker the square: size says the same as colour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from vtdkit.lab.addresses import Occupancy
+from vtdkit.views.shared.html import Html, tag
+from vtdkit.views.shared.palette import HUES, PAPER
+from vtdkit.views.shared.sheet import Picture, Sheet, coordinate, written
+from vtdkit.vtd.requests import size_name
+
+ROW, SIDE, LEFT = 64, 7, 90  # cells in a row; pixels of a cell; pixels left of the map
+SHADES = ("sky", "blue", "ink")
+
+
+def heat_figure(
+    found: Occupancy, marks: Mapping[str, tuple[int, int]] | None = None, title: str = ""
+) -> Picture:
+    """The map of one device. `marks`: ranges that are never given out, first and last address, by name."""
+    rows = len(found.cells) // ROW
+    sheet = Sheet(f"{title or 'Addresses in use'}: {found!r}")
+    sheet.heading(title or f"{found.device} ({found.driver})")
+    sheet.draw(
+        rows * SIDE + 26,
+        tag("rect", x=LEFT, y=0, width=ROW * SIDE, height=rows * SIDE, fill=PAPER["raised"]),
+        *_marks(found, rows, marks or {}),
+        *_cells(found, rows),
+        *_scale(found, rows),
+    )
+    more = (
+        "; the larger and darker, the more of it is mapped"
+        if found.cell > 1
+        else ", drawn where it is mapped"
+    )
+    sheet.text(f"each square {size_name(found.cell * 4096)}{more}", ink="soft", size=12)
+    return sheet.picture()
+
+
+def _place(cell: int, rows: int) -> tuple[float, float]:
+    """The upper left corner of a cell."""
+    return LEFT + cell % ROW * SIDE, (rows - 1 - cell // ROW) * SIDE
+
+
+def _cells(found: Occupancy, rows: int) -> Iterator[Html]:
+    for cell in found.used:
+        part = found.cells[cell] / found.cell
+        side = 3 + (SIDE - 4) * part**0.5
+        x, y = _place(cell, rows)
+        shade = SHADES[min(int(part * len(SHADES)), len(SHADES) - 1)]
+        at = {"x": coordinate(x + (SIDE - side) / 2), "y": coordinate(y + (SIDE - side) / 2)}
+        hue = PAPER[shade] if shade == "ink" else HUES[shade].light
+        yield tag("rect", **at, width=coordinate(side), height=coordinate(side), fill=hue)
+
+
+def _marks(found: Occupancy, rows: int, marks: Mapping[str, tuple[int, int]]) -> Iterator[Html]:
+    """Rows that are left free, hatched in grey, with their names beside them."""
+    for name, (first, last) in marks.items():
+        top, low = (
+            _place((address - found.first) // (found.cell * 4096), rows)[1] for address in (last, first)
+        )
+        height = low - top + SIDE
+        yield tag(
+            "rect",
+            x=LEFT,
+            y=coordinate(top),
+            width=ROW * SIDE,
+            height=coordinate(height),
+            fill=PAPER["faint"],
+        )
+        yield written(LEFT + ROW * SIDE + 8, top + height / 2 + 4, name, size=12)
+
+
+def _scale(found: Occupancy, rows: int) -> Iterator[Html]:
+    for quarter in range(5):
+        y = rows * (4 - quarter) / 4 * SIDE
+        address = found.first + quarter * len(found.cells) * found.cell * 1024
+        yield written(
+            LEFT - 8, y + (4 if quarter < 4 else 10), f"{address:#x}", size=12, anchor="end", mono=True
+        )
+        yield tag("path", d=f"M{LEFT - 5} {coordinate(y)}h5", stroke=PAPER["line"])

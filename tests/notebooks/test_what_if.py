@@ -212,3 +212,11 @@ def test_20_the_mask_fits_where_the_first_page_is_a_multiple_of_its_size() -> No
 
     assert fits("8") == ["0x40"]
     assert fits("4") == ["0x40", "0x44"]
+
+
+def test_18_from_33_pages_on_and_in_strict_mode_nobody_notices() -> None:
+    traffic = scenes("18").traffic
+    lazy = [traffic("magazines", pages=pages).length for pages in (1, 32, 33, 64)]
+    strict = [traffic("magazines", lazy=False, pages=pages).length for pages in (1, 32, 33, 64)]
+    assert max(lazy[:2]) * 1.5 < min(lazy[2:])
+    assert max(strict) < 1.1 * min(strict)

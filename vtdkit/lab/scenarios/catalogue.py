@@ -13,7 +13,9 @@ SCENARIOS: dict[str, Scenario] = {
 
 #: what is asked about page tables in the debate, and scenes that Linux excludes; not part of the findings
 QUESTIONS: dict[str, Scenario] = {
-    scenario.name: scenario for module in (tables, hotplug, readers, addresses) for scenario in module.SCENARIOS
+    scenario.name: scenario
+    for module in (tables, hotplug, readers, addresses)
+    for scenario in module.SCENARIOS
 }
 
 __all__ = ["MODES", "QUESTIONS", "SCENARIOS", "Observer", "Scenario"]

@@ -1,9 +1,9 @@
 """Scenes on page-table back-ends: two at work on one table, nobody holding a lock.
 
-Each takes `make`, which makes a back-end on a machine (`vtdkit.iommu.backends.kinds.BACKENDS`), and the machine, so
-that `explore(partial(scene, make))` tries every order. The three cases of freeing are Robin Murphy's of 31 May
-2022: `insert_race`, `block_over_table`, `unmap_of_a_block`. Who looks is the hardware, with what it remembers of upper
-entries; `reader` is software that breaks the rule and looks all the same.
+Each takes `make`, which makes a back-end on a machine (`vtdkit.iommu.backends.kinds.BACKENDS`), and the
+machine, so that `explore(partial(scene, make))` tries every order. The three cases of freeing are Robin
+Murphy's of 31 May 2022: `insert_race`, `block_over_table`, `unmap_of_a_block`. Who looks is the hardware,
+with what it remembers of upper entries; `reader` is software that breaks the rule and looks all the same.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def tables(machine: Machine) -> int:
 
 
 def insert_race(make: Make, machine: Machine) -> Observer:
-    """Case 1. Two CPUs map neighbouring pages of a region that has no last table yet; both want to put it in."""
+    """Case 1. Two CPUs map neighbouring pages where no last table is yet; both want to put it in."""
     back = make(machine)
     back.run(back.map(4 * BLOCK, LARGE + PAGE, PAGE))  # the upper tables are there
     before = tables(machine)
@@ -122,3 +122,14 @@ def grow(make: Make, machine: Machine) -> Observer:
     above = machine.spawn(back.map(1 << 39, ONE, PAGE), cpu=0, name="map above")
     below = machine.spawn(back.map(4 * BLOCK + PAGE, TWO, PAGE), cpu=1, name="map below")
     return lambda: (above.result, below.result, *reached(back, 1 << 39, 4 * BLOCK + PAGE))
+
+
+def unmap_and_map(make: Make, machine: Machine) -> Observer:
+    """One CPU unmaps the only page of a last-level table, another maps the page beside it: both keep the
+    rule.
+    """
+    back = make(machine)
+    back.run(back.map(0, ONE, PAGE))
+    unmapping = machine.spawn(back.unmap(0, PAGE), cpu=0, name="unmap")
+    mapping = machine.spawn(back.map(PAGE, TWO, PAGE), cpu=1, name="map")
+    return lambda: (unmapping.result, mapping.result, *reached(back, 0, PAGE))

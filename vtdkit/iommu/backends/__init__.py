@@ -16,7 +16,6 @@ __getattr__, __dir__, __all__ = face(
     __name__,
     {
         "backend": "Answer Backend IoPgtable Looked",
-        "kinds": "BACKENDS amd arm simple",
-        "intel": "intel",
+        "kinds": "BACKENDS amd arm",
     },
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from vtdkit.iommu.core import IommuCore, IommuDomain, IotlbGather
-from vtdkit.iommu.pci import PciBus, PciDevice
+from vtdkit.iommu.pci import PciBus
 from vtdkit.kernel.checkers.findings import Oops
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.kernel.memory.gfp import GFP_ATOMIC
@@ -55,24 +55,9 @@ class TableDriver:
         self.title = title
         self.log: list[str] = []
 
-    async def intel_iommu_domain_alloc(self, type: str) -> IommuDomain | None:
-        """There is the one that is there."""
-        return None
-
     async def intel_iommu_domain_free(self, domain: IommuDomain) -> None:
         """The table goes, and every page of it."""
         await domain.driver.free()
-
-    async def intel_iommu_attach_device(self, domain: IommuDomain, dev: PciDevice) -> int:
-        """The device is the walker, and always there."""
-        return 0
-
-    async def intel_iommu_detach_device(self, domain: IommuDomain, dev: PciDevice) -> None:
-        """As above."""
-
-    async def intel_iommu_enforce_cache_coherency(self, domain: IommuDomain) -> bool:
-        """Not told by these tables."""
-        return False
 
     async def intel_iommu_map_pages(
         self, domain: IommuDomain, iova: int, paddr: int, pgsize: int, pgcount: int, prot: int

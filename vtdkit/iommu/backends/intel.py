@@ -32,8 +32,8 @@ UNITS: dict[Stage, Capabilities] = {
 class VtdWalker:
     """The remapping unit, asked for one device."""
 
-    def __init__(self, hardware: RemappingHardware, sid: int) -> None:
-        self.hardware, self.sid = hardware, sid
+    def __init__(self, hardware: RemappingHardware, core: IommuCore, domain: IommuDomain, sid: int) -> None:
+        self.hardware, self.core, self.domain, self.sid = hardware, core, domain, sid
 
     async def translate(self, iova: int, kind: Access = "read") -> Answer:
         """A DMA of 4 bytes, at most as many as are left of the page."""
@@ -44,8 +44,8 @@ class VtdWalker:
         return Answer(walk.address, walk.size, walk.readable, walk.writable)
 
     async def invalidate(self, first: int, last: int, *, leaf: bool = False) -> None:
-        """Not offered: flushes of VT-d go through the driver (`qi_submit_sync`)."""
-        raise NotImplementedError("flush through the driver: iommu_flush_iotlb_all")
+        """All of the domain: flushes of VT-d go through the driver (`qi_submit_sync`)."""
+        await self.core.iommu_flush_iotlb_all(self.domain)
 
 
 class VtdTable:
@@ -118,4 +118,4 @@ def intel(machine: Machine, stage: Stage = "legacy", driver: type[IntelIommu] = 
     domain = machine.run(start())
     if domain is None:
         raise KernelBug("the Intel driver did not come up")
-    return Backend(VtdTable(core, domain, VtdWalker(hardware, 0x18), stage), core, domain)
+    return Backend(VtdTable(core, domain, VtdWalker(hardware, core, domain, 0x18), stage), core, domain)

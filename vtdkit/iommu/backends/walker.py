@@ -14,6 +14,7 @@ Guards: the caches are the unit's own; `commands` is filled by software in one s
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 
 from vtdkit.iommu.hardware import MachineMemory
@@ -54,7 +55,7 @@ class Bad:
     why: str
 
 
-class TableWalker:
+class TableWalker(ABC):
     """One unit in front of one domain's table. A kind says `root` and `entry`, and the others if its tables
     are not of 512 entries of 64 bits.
     """
@@ -72,13 +73,13 @@ class TableWalker:
 
     # -- what a kind says ----------------------------------------------------
 
+    @abstractmethod
     def root(self, iova: int) -> Next | Bad:
         """Where a walk begins."""
-        raise NotImplementedError
 
+    @abstractmethod
     def entry(self, level: int, raw: int, iova: int) -> Next | Leaf | Bad:
         """What an entry of a table of this level says."""
-        raise NotImplementedError
 
     def shift(self, level: int) -> int:
         """How many bytes one entry of a table of this level covers, as a power of two."""

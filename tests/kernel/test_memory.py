@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from vtdkit.kernel.locks.sync import PerCpuCounter, SeqCount, WaitQueue
 from vtdkit.kernel.machine.costs import IDEAL, NEAR
 from vtdkit.kernel.machine.machine import Machine
@@ -279,6 +281,22 @@ def test_a_list_keeps_order_and_notices_misuse() -> None:
 
     assert machine.run(use()) == ["info1", "info0", "info2"]
     assert [f.kind for f in machine.findings] == ["list_del corruption", "list_add double add"]
+
+
+@pytest.mark.parametrize(("copy", "found"), [(False, ["list walk"]), (True, [])])
+def test_who_deletes_what_the_walk_stands_on_walks_a_copy(copy: bool, found: list[str]) -> None:
+    """`list_for_each_entry` reads the next pointer of the entry that has gone, also of the last one."""
+    machine = Machine()
+    devices = machine.list_head("domain->devices")
+    info = Info(machine, "info")
+
+    async def use() -> None:
+        await devices.add(info)
+        for each in list(devices.entries()) if copy else devices.entries():
+            await devices.del_(each)
+
+    machine.run(use())
+    assert [f.kind for f in machine.findings] == found
 
 
 def test_a_reader_inside_delays_a_grace_period_and_a_later_one_does_not() -> None:

@@ -85,8 +85,23 @@ class ListHead(KObject):
             self._gone.append(entry)
 
     def entries(self) -> Iterator[Any]:
-        """Walk the list as it is now, in one step; hold its lock."""
-        return iter(self._access("items", False, False, here()))
+        """`list_for_each_entry`: walk the list; hold its lock. Who deletes the entry that the walk stands on
+        walks a copy (`list(lst.entries())`), as `list_for_each_entry_safe` does.
+        """
+        place = here()
+        return self._walk(self._access("items", False, False, place), place)
+
+    def _walk(self, items: tuple[Any, ...], place: Spot) -> Iterator[Any]:
+        for entry in items:
+            yield entry
+            now = self._access("items", False, False, place)
+            if now is not items and _position(now, entry) < 0:
+                self._walked_off(entry, place)
+                return
+
+    def _walked_off(self, entry: Any, place: Spot) -> None:
+        why = "the entry the walk stood on was deleted (LIST_POISON1)"
+        self.check.list_corruption(self, entry, "list walk", why, place)
 
     def empty(self) -> bool:
         """`list_empty`."""
@@ -99,9 +114,7 @@ class ListHead(KObject):
             items = await self.read("items")
             after = _position(items, entry) + 1 if entry is not None else 0
             if entry is not None and after == 0:
-                self.check.list_corruption(
-                    self, entry, "list walk", "the entry the walk stood on was deleted (LIST_POISON1)", here()
-                )
+                self._walked_off(entry, here())
                 return
             if after >= len(items) or id(items[after]) in seen:
                 return

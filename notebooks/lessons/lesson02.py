@@ -178,16 +178,17 @@ def _play(seed: int, function: Any) -> Table:
 def _asked(
     there: bool = True, probed: bool = True, bus: int = 3, segment: str = ""
 ) -> Callable[[Computer], Work]:
-    """Ask for the table of 03:00.0, which is there or not, known to the driver or not; or of another bus."""
+    """Ask for the table of 03:02.0, which is there or not, known to the driver or not; or of another bus."""
 
     def prepare(pc: Computer) -> Work:
-        other = pc.add_device("03:00.0", probe=probed) if there else None
+        other = pc.add_device("03:02.0", probe=probed) if there else None
+        pc.add_device("03:00.0")
         pc.add_device(SECOND)
-        asks = pc.add_device(f"{segment}03:00.1", probe=False, aliases=("03:00.0",))
+        asks = pc.add_device(f"{segment}03:02.1", probe=False, aliases=("03:02.0",))
         data = pasid_table_opaque()
 
         async def look() -> tuple[int, bool]:
-            found: int = await pc.driver.get_alias_pasid_table(asks, bus, 0, data)
+            found: int = await pc.driver.get_alias_pasid_table(asks, bus, 0x10, data)
             record = other.peek("iommu_priv") if other is not None else None
             return found, data.pasid_table is (
                 record.pasid_table if record is not None and bus == 3 and not segment else None

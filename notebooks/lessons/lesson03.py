@@ -300,7 +300,11 @@ WARN_AND_STOP = CodeExercise(
     why="One id is reserved in legacy mode and two in scalable mode. A unit that is still on must not "
     "outlive its root table.",
     base=driver_at(3),
-    scenes=[*_scenes("legacy mode", LEGACY, False), *_scenes("scalable mode", SCALABLE, True)],
+    scenes=[
+        *_scenes("legacy mode", LEGACY, False),
+        *_scenes("scalable mode", SCALABLE, True),
+        Scene("scalable mode, a unit without it", _gone(1), [SCALABLE, LEGACY], scalable=True),
+    ],
     forbids=("any",),
     play=_play,
 )

@@ -39,7 +39,7 @@ from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.requests import Request
 
 LOCK, K_LOCK = "device_domain_lock", "&k->k_lock"
-DISK, NETWORK, NEW = "00:03.0", "00:04.0", "00:05.0"
+DISK, NETWORK, NEW, FAR = "00:03.0", "00:04.0", "00:05.0", "07:02.0"
 UNMAPPED = 0xDEAD000
 RATE = 5_000_000_000  # ns: faults are rate limited, ten in five seconds
 
@@ -209,7 +209,7 @@ def _walked(
     """The fault interrupt has the tables on the way to an address printed; the context entry is `present`."""
 
     def prepare(pc: Computer) -> Work:
-        for each in (DISK, NETWORK):
+        for each in (DISK, NETWORK, FAR):
             pc.add_device(each, unit=unit)
             pc.map(pc.domain_of(each), 0x10000, 0x5000000)
             pc.map(pc.domain_of(each), 0x40000000, 0x40000000, 0x200000)
@@ -259,6 +259,7 @@ ASK_NOBODY = CodeExercise(
     scenes=[
         Scene("nothing mapped on the way", _walked()),
         Scene("the network card", _walked(NETWORK)),
+        Scene("a device on another bus", _walked(FAR)),
         Scene("a page that is mapped", _walked(iova=0x10000)),
         Scene("inside a large page", _walked(iova=0x40012000), Capabilities(SSLPS=1)),
         Scene("tables of three levels", _walked(iova=0x10000), Capabilities(SAGAW=0b00010, MGAW=39)),

@@ -362,6 +362,7 @@ def _set_up(
         domain = new_domain(pc)
         pc.run(pc.driver.intel_iommu_probe_device(dev))
         attach(pc, domain, dev)
+        pc.run(pc.driver.intel_iommu_enable_pasid(pc.iommu(unit), dev))
         if mapped:
             pc.map(domain, IOVA, 0x5000000)
         if entry == "in use":
@@ -395,6 +396,28 @@ def _two_set_ups(driver: type[IntelIommu], machine: Machine) -> Observer:
 TWO_SET_UPS = Scenario("two set-ups", "two CPUs fill in the entry of one PASID", _two_set_ups, cpus=2)
 
 
+def _dma_meanwhile(driver: type[IntelIommu], machine: Machine) -> Observer:
+    """The unit reads the entry of a PASID while it is filled in: it is not there yet, or whole."""
+    pc, dev, first, _ = _two_domains(driver, machine=machine, unit=SCALABLE)
+    pc.run(pc.driver.intel_pasid_tear_down_entry(pc.iommu(), dev, PASID, False))
+    request = Request(dev.sid, IOVA, "read", pasid=PASID)
+    dma = machine.spawn_device(pc.hardware[0].dma(request), f"DMA of {dev.name}")
+    machine.spawn(second_level(pc, first, dev), cpu=0, name="bind")
+
+    def end() -> tuple[str, int | None]:
+        answer = dma.result
+        return (
+            (f"{answer.address:#x}", answer.did) if isinstance(answer, Translation) else (answer.name, None)
+        )
+
+    return end
+
+
+DMA_MEANWHILE = Scenario(
+    "DMA meanwhile", "a device uses a PASID while its entry is filled in", _dma_meanwhile, cpus=1
+)
+
+
 BUSY_AGAIN = CodeExercise(
     "busy again",
     lambda seed: (
@@ -421,9 +444,10 @@ BUSY_AGAIN = CodeExercise(
         Scene("fewer levels, nothing mapped", _set_up("free", False, 1), CACHING, scalable=True),
         Scene("the second unit", _set_up("free", unit=1), [CACHING, CACHING], scalable=True),
         Scene("a unit without caching mode", _set_up("free"), SCALABLE, scalable=True),
+        Scene("a unit that sees no caches", _set_up("free"), replace(SCALABLE, SMPWC=0, C=0), scalable=True),
         Scene("a unit with first level only", _set_up("free"), FIRST_STAGE, scalable=True),
     ],
-    races=[BIND_UNBIND, TWO_SET_UPS],
+    races=[BIND_UNBIND, TWO_SET_UPS, DMA_MEANWHILE],
     play=_play,
 )
 

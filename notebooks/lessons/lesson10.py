@@ -185,6 +185,7 @@ EVERY_STEP_WORKS = CodeExercise(
         Scene("one of two devices", _leave(0)),
         Scene("one of two devices, behind two units", _leave(1), [LEGACY, LEGACY]),
         Scene("scalable mode", _leave(), SCALABLE, scalable=True),
+        Scene("scalable mode, a unit without it", _leave(), LEGACY, scalable=True),
         Scene("scalable mode, one of two devices", _leave(0), SCALABLE, scalable=True),
     ],
     races=[BESIDE],

@@ -29,6 +29,7 @@ from vtdkit.lab.operations import with_devices
 from vtdkit.lab.scenarios.catalogue import QUESTIONS
 from vtdkit.lab.steps.schedule import Steps, record_schedule
 from vtdkit.series.catalogue import driver_at
+from vtdkit.vtd.capabilities import Capabilities
 
 PAGE, BLOCK = 4096, 512 * 4096
 LARGE, SMALL = "0x40000000", "0x6000000"  # where the large page and the page inside it lead to
@@ -260,6 +261,7 @@ async def insert_table(self: Any, domain: Any, pte: Any, level: int) -> int:
     if found:
         await self.free_pgtable_page(page)
         return found
+    await self.domain_flush_cache(domain, 1)
     return value
 
 
@@ -295,7 +297,9 @@ PUT_IT_IN = CodeExercise(
         "Write insert_table(self, domain, pte, level): another CPU may put a table in at the same time. "
         "Return the value\n"
         "of the entry afterwards, whoever wrote it, or 0 if there is no memory. Two CPUs map, in every "
-        "order; nothing may be lost."
+        "order; nothing may be lost.\nSome units do not look into the CPU's caches. So that they never "
+        "read what was there before, the new table is written\nback to memory before anybody finds it, and "
+        "the entry afterwards: await self.domain_flush_cache(domain, number of entries)."
     ),
     lambda seed: insert_table,
     hints=[
@@ -312,6 +316,7 @@ PUT_IT_IN = CodeExercise(
     scenes=[
         Scene("an empty entry", _insert(4)),
         Scene("somebody was quicker", _insert(4, taken=True), fails=False),  # who looks first needs no memory
+        Scene("an empty entry, a unit that sees no caches", _insert(4), Capabilities(C=0)),
         Scene("a page is mapped", _map),
         Scene("a page is mapped, scalable mode", _map, SCALABLE, scalable=True),
     ],

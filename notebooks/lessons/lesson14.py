@@ -230,7 +230,7 @@ def _release(case: str = "attached") -> Callable[[Computer], Work]:
     """A device goes: one that is attached, one that never was, one nobody has looked at."""
 
     def prepare(pc: Computer) -> Work:
-        domain, dev = with_devices(pc, 0, ats=True)
+        domain, dev = with_devices(pc, 0, ats=case != "no ATS")
         if case == "two":
             attach(pc, domain, probed(pc, 4, ats=True))
         if case == "probed":
@@ -263,6 +263,7 @@ NEVER_ATTACHED = CodeExercise(
     base=mainline.RC5,
     scenes=[
         Scene("it is attached", _release()),
+        Scene("it is attached, and has no ATS", _release("no ATS")),
         Scene("it is attached, and another one too", _release("two")),
         Scene("it has been detached", _release("detached")),
         Scene("it was never attached", _release("probed")),

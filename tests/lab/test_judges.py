@@ -41,14 +41,15 @@ def right(number: str, name: str) -> dict[str, str]:
     return told[name]
 
 
-def changed(which: str) -> tuple[list[tuple[str, Any]], dict[str, str]]:
+def changed(which: str) -> tuple[list[tuple[str, Any]], list[tuple[str, Any]]]:
     """The mutants of an exercise that must be refused, and those that are right."""
     number, name, exercise = ALL[which]
     known = right(number, name)
     found = list(mutants(exercise.answer(0)))
     stale = set(known) - {what for what, _ in found}
     assert not stale, f"no such change any more: {sorted(stale)}"
-    return [(what, mutant) for what, mutant in found if what not in known], known
+    wrong = [each for each in found if each[0] not in known]
+    return wrong, [each for each in found if each[0] in known]
 
 
 @pytest.mark.parametrize("which", ALL)
@@ -56,10 +57,12 @@ def test_a_solution_with_one_thing_wrong_is_refused(which: str, monkeypatch: pyt
     monkeypatch.setattr(student, "PATIENCE", 1.0)
     exercise = ALL[which][2].seeded(0)
     assert exercise.check(exercise.answer(0)), "the solution itself"
-    wrong, _ = changed(which)
+    wrong, known = changed(which)
     assert len(wrong) >= LEAST
     accepted = [what for what, mutant in wrong if exercise.check(mutant)]
     assert not accepted, f"accepted although wrong, or right for a reason that is not told: {accepted}"
+    refused = [what for what, mutant in known if not exercise.check(mutant)]
+    assert not refused, f"refused although right for the reason that is told: {refused}"
 
 
 def test_there_are_enough_of_them() -> None:

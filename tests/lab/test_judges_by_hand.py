@@ -22,6 +22,17 @@ from .test_judges import ALL
 
 EARLY = "    info = self.dev_iommu_priv_get(found)"
 PUT = "    await self.bus.put(found)\n"
+FLUSH = "    await self.pasid_flush_caches"
+FILL = "await pte.fill(self.second_level_words(iommu, domain, pgd, agaw, did))"
+UPWARDS = """words = self.second_level_words(iommu, domain, pgd, agaw, did)
+        for number, word in enumerate(words):
+            await pte.store(number, word | (not number))"""
+COPY = "list(domain.devices.entries())"
+LOCKED = "    async with self.device_domain_lock.irqsave():\n"
+OFF, OUT = "        await self.iommu_disable_dev_iotlb(info)\n", "        await domain.devices.del_(info)\n"
+LAST = "        await self.domain_detach"
+CACHE = "    await self.domain_flush_cache(domain, 512)  # for units that do not see the CPU's caches\n"
+WON = "        return found\n"
 WARNING = '"domain_exit: devices are still attached"'
 
 #: exercise, why; then what stands there and what is put in its place
@@ -29,14 +40,33 @@ WRONG: list[tuple[str, str, dict[str, str]]] = [
     ("00 BE_THE_HARDWARE", "bits 63:52 are no address", {"entry & ADDRESS": "entry & ~4095"}),
     ("00 BE_THE_HARDWARE", "an absent entry is followed", {"if not entry": "if shift == 12 and not entry"}),
     ("02 BY_ADDRESS", "only segment 0", {"pdev.segment": "0"}),
+    ("02 BY_ADDRESS", "only device 0 of a bus", {"bus, devfn)\n    if": "bus, 0)\n    if"}),
     ("02 BY_ADDRESS", "asked after it was given back", {PUT: "", EARLY: PUT + EARLY}),
     (
         "03 WARN_AND_STOP",
         "a lock on the way to the hardware",
         {"    reserved =": "    async with iommu.register_lock.irqsave():\n        pass\n    reserved ="},
     ),
+    (
+        "03 WARN_AND_STOP",
+        "waits for all readers",
+        {"    reserved =": "    await self.machine.rcu.synchronize()\n    reserved ="},
+    ),
+    ("03 WARN_AND_STOP", "what was asked for", {"self.sm_supported(iommu)": "self.intel_iommu_sm"}),
+    ("04 ASK_NOBODY", "bits 63:39 are cut off", {"dma_pte_addr(low)": "low & 0x7FFFFFF000"}),
+    ("04 ASK_NOBODY", "only bus 0", {"iommu, bus, devfn": "iommu, 0, devfn"}),
+    ("04 ASK_NOBODY", "bit 1 says no faults, please", {"low & defs.CONTEXT_PRESENT": "low & 3"}),
     ("04 ASK_NOBODY", "any entry that is not 0", {"low & defs.CONTEXT_PRESENT": "high"}),
     ("07 BUSY_AGAIN", "the first unit's number", {"[iommu.seq_id]": "[0]"}),
+    ("05 TAKE_IT_AWAY_FIRST", "bits 63:32 are cut off", {"& ~0xFFF": "& 0xFFFFF000"}),
+    (
+        "07 BUSY_AGAIN",
+        "the unit is told in caching mode only: others do not see the caches",
+        {FLUSH: f"    if self.cap(iommu, defs.CAP_CACHING_MODE):\n    {FLUSH}"},
+    ),
+    ("07 BUSY_AGAIN", "the table of another width", {"domain, pgd,": "domain, domain.pgd,"}),
+    ("07 BUSY_AGAIN", "present before it is whole", {FILL: UPWARDS}),
+    ("08 NO_MORE_HANGING", "bit 1 says no faults, please", {"lo() & 1": "lo() & 3"}),
     ("08 NO_MORE_HANGING", "any entry that is not 0", {"context.lo() & 1": "context.lo()"}),
     (
         "08 NO_MORE_HANGING",
@@ -44,8 +74,26 @@ WRONG: list[tuple[str, str, dict[str, str]]] = [
         {"    async with": "    async with iommu.lock.irqsave():\n        pass\n    async with"},
     ),
     ("08 NO_MORE_HANGING", "never the upper half", {"bus, devfn,": "bus, devfn & 127,"}),
+    ("09 WARN_AND_BE_SAFE", "walks on from what was deleted", {COPY: "domain.devices.entries()"}),
+    (
+        "10 EVERY_STEP_WORKS",
+        "off the list, ATS on: unmap forgets it",
+        {OFF: OUT + LOCKED + OFF, OUT + LAST: LAST},
+    ),
+    ("10 EVERY_STEP_WORKS", "off the list before ATS is off, at once", {OFF: OUT + OFF, OUT + LAST: LAST}),
+    ("10 EVERY_STEP_WORKS", "off the list before the entry is cleared", {OFF: OFF + OUT, OUT + LAST: LAST}),
+    ("10 EVERY_STEP_WORKS", "what was asked for", {"self.sm_supported(iommu)": "self.intel_iommu_sm"}),
     ("12 HOW_TO_TAKE", "one page only", {"(info, addr, mask)": "(info, addr, 0)"}),
     ("13 PUT_IT_IN", "another node", {"domain.nid": "0"}),
+    ("13 PUT_IT_IN", "written again by a plain store", {WON: f"{WON}    await pte.store(value)\n"}),
+    ("13 PUT_IT_IN", "written back too late", {CACHE: "", WON: WON + CACHE}),
+    ("13 PUT_IT_IN", "the entry is not written back", {"(domain, 1)": "(domain, 0)"}),
+    (
+        "13 PUT_IT_IN",
+        "may sleep",
+        {'self.alloc_pgtable_page(domain.nid, "a table")': "self.machine.alloc_page(node=domain.nid)"},
+    ),
+    ("14 NEVER_ATTACHED", "only with ATS", {"if info.domain is not None": "if info.ats_enabled"}),
     (
         "14 NEVER_ATTACHED",
         "an oops is caught",
@@ -55,7 +103,43 @@ WRONG: list[tuple[str, str, dict[str, str]]] = [
         },
     ),
 ]
+ROOT, AGAIN = "iommu.root_entry", "    async with iommu.lock.irqsave():\n"
+READERS = "    async with self.machine.rcu.read():\n"
 RIGHT: list[tuple[str, str, dict[str, str]]] = [
+    (
+        "03 WARN_AND_STOP",
+        "RCU readers: no lock, nobody waits",
+        {"    reserved": f"{READERS}        pass\n    reserved"},
+    ),
+    ("04 ASK_NOBODY", "RCU readers: no lock, nobody waits", {"    context =": f"{READERS}        context ="}),
+    ("04 ASK_NOBODY", "no unit walks more than five levels", {"high & 7": "high & 3"}),
+    (
+        "05 TAKE_IT_AWAY_FIRST",
+        "two regions: a reader between them is done before a table goes",
+        {"root, iommu.root_entry = iommu.root_entry, None": f"root = {ROOT}\n{AGAIN}        {ROOT} = None"},
+    ),
+    (
+        "06 SWITCH_IDS",
+        "acquire and release",
+        {
+            "    async with iommu.lock:\n": "    await iommu.lock.acquire()\n    if True:\n",
+            "        return error": "    await iommu.lock.release()\n    return error",
+        },
+    ),
+    ("08 NO_MORE_HANGING", "its callers have interrupts on", {"irqsave()": "irq()"}),
+    (
+        "09 WARN_AND_BE_SAFE",
+        "the first one until there is none",
+        {f"for info in {COPY}:": f"while not domain.devices.empty():\n        info = {COPY}[0]"},
+    ),
+    ("10 EVERY_STEP_WORKS", "a region for each", {OUT: f"{OUT}{LOCKED}"}),
+    ("11 PUBLISH", "the order on the list does not matter", {"devices.add(": "devices.add_tail("}),
+    ("11 PUBLISH", "nobody can see it yet", {"await info.write(domain=domain)": "info.domain = domain"}),
+    (
+        "12 HOW_TO_TAKE",
+        "asks what is asked again",
+        {"            await": "            if info.ats_enabled:\n                await"},
+    ),
     ("09 WARN_AND_BE_SAFE", "a warning in other words", {WARNING: '"oh no"'}),
     (
         "13 PUT_IT_IN",

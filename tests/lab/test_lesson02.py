@@ -98,5 +98,5 @@ def test_by_address_wants_the_old_meaning_no_lock_and_every_reference_back() -> 
         return 1 // 0
 
     assert "line 2 of your function, `return 1 // 0`, raises Zero" in exercise.check(divides).text
-    assert "2 references to 03:00.0 not given back" in exercise.check(keeps_the_reference).text
+    assert "2 references to 03:02.0 not given back" in exercise.check(keeps_the_reference).text
     assert "it takes device_domain_lock" in exercise.check(takes_the_lock).text

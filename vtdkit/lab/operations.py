@@ -82,11 +82,14 @@ def with_devices(
 
 
 def without_present_bit(pc: Computer, dev: PciDevice, unit: int = 0) -> None:
-    """The device's context entry (legacy mode) loses its lowest bit; the rest of it stays."""
+    """The device's context entry (legacy mode) loses its lowest bit; the rest of it stays, and bit 1, which
+    has nothing to do with it (no faults, please), is set.
+    """
     hardware = pc.hardware[unit]
     frames = hardware.memory.frames
     root = frames[hardware.unit.root_table >> 12]
-    frames[root.words[2 * dev.bus] >> 12].words[2 * dev.devfn] &= ~1
+    entry = frames[root.words[2 * dev.bus] >> 12].words
+    entry[2 * dev.devfn] = entry[2 * dev.devfn] & ~1 | 2
 
 
 # -- the operations -----------------------------------------------------------

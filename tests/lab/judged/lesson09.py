@@ -2,8 +2,6 @@
 
 RIGHT = {
     "WARN_AND_BE_SAFE": {
-        "done twice: self.machine.warn_on(not domain.devices.empty(), 'domain_exit: devices are still "
-        "attached')": "who is warned twice is warned",
         "done twice: await self.free_domain_table(domain)": "the second time there is no table any more",
         "done twice: await info.write(domain=None)": "the same is written again",
     },

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from .watched import WARNING, Guards, Seen
+from .watched import REGISTER, WARNING, Guards, Seen
 
 
 def compare(
@@ -28,7 +28,7 @@ def compare(
         if seen.times[name] > ours.times[name]:
             yield f"it takes {name} {seen.times[name]} times; {ours.times[name]} is enough"
     seen = replace(seen, locks={taken for taken in seen.locks if taken[0] not in allows})
-    for part in (_returns, _findings, _commands, _locks, _under, _tables, _left, _state):
+    for part in (_returns, _findings, _commands, _locks, _under, _tables, _left, _stores, _state, _told):
         yield from part(ours, seen)
     if seen.allocations > ours.allocations:
         yield f"it allocates {seen.allocations} times; {ours.allocations} is enough"
@@ -90,17 +90,38 @@ def _under(ours: Seen, seen: Seen) -> Iterator[str]:
     for lock, what in sorted(seen.under - ours.under):
         done = what if what.startswith(("waits", "allocates", "frees")) else f"takes {what}"
         yield f"it {done} while it holds {lock}"
+    if seen.sleeps and not ours.sleeps:
+        yield "it may sleep, and it need not: nobody could call it where sleeping is forbidden"
 
 
 def _commands(ours: Seen, seen: Seen) -> Iterator[str]:
     if seen.commands == ours.commands:
         return
     if [each[:2] for each in seen.commands] == [each[:2] for each in ours.commands]:
-        yield "the unit is told too early or too late: its tables do not say then what they should"
+        yield "the unit is told too early or too late: tables and lists do not say then what they should"
     elif len(seen.commands) != len(ours.commands):
         yield f"it sends {len(seen.commands)} commands to the unit; {len(ours.commands)} is right"
     else:
         yield "it sends other commands to the unit, or in another order"
+
+
+def _told(ours: Seen, seen: Seen) -> Iterator[str]:
+    mine, theirs = ({each[:3] for each in told} for told in (ours.told, seen.told))
+    for each in sorted(ours.told ^ seen.told):
+        what, number, value = each[:3]
+        thing = f"the cache lines of {number} {'entry' if number == 1 else 'entries'} back to memory"
+        thing = f"{value:#x} to register {number:#x} of the unit" if what == REGISTER else thing
+        if each[:3] not in theirs:
+            yield f"it never writes {thing}"
+        elif each[:3] not in mine:
+            yield f"it writes {thing}, which is not needed here"
+        else:
+            yield f"it writes {thing} at another time: before what it changes, or after"
+
+
+def _stores(ours: Seen, seen: Seen) -> Iterator[str]:
+    for thing in sorted(seen.stored - ours.stored & ours.changed):
+        yield f"{thing} is written by a plain store: what another CPU puts there meanwhile is lost"
 
 
 def _tables(ours: Seen, seen: Seen) -> Iterator[str]:

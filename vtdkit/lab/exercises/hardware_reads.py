@@ -7,6 +7,7 @@ from typing import Any
 
 from vtdkit.iommu.hardware import RemappingHardware
 from vtdkit.kernel.memory.pages import Page
+from vtdkit.vtd.image.image import BadImage
 from vtdkit.vtd.image.survey import Survey
 
 TABLE_ADDRESS = 0xF_FFFF_FFFF_F000  # where an entry keeps an address: that of a table is not compared
@@ -20,7 +21,10 @@ def tables(hardware: RemappingHardware) -> Any:
     survey, found = Survey(unit), []
     for sid, pasid, words in _entries(frames, unit.root_table, scalable=unit.mode != 0):
         space, refusal = survey.space(sid, pasid)
-        ranges = tuple(map(repr, survey.ranges(space))) if space is not None else ()
+        try:
+            ranges = tuple(map(repr, survey.ranges(space))) if space is not None else ()
+        except BadImage:
+            ranges = ("the tables loop",)
         # a word with an odd number has no address of a table in it
         told = tuple(word if number % 2 else word & ~TABLE_ADDRESS for number, word in enumerate(words))
         found.append((sid, pasid, told, refusal, ranges))

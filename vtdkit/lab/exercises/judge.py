@@ -10,9 +10,12 @@ and in every order where threads meet (`races`). Each run is compared with the s
 | `locks` | another lock is taken, or one with interrupts on where ours has them off |
 | `unlocked` | a lock is not taken at all |
 | `under` | a wait, an allocation, another lock while a lock is held under which ours does no such thing |
+| `sleeps` | it may sleep, and ours never does |
 | `guards` | something shared is touched without the lock that ours, or the rest of the driver, holds for it |
 | `allocations` | more than ours |
-| `commands` | what the unit is told, in which order, and what its tables said at that moment |
+| `commands` | what the unit is told, in which order, and what tables and lists said at that moment |
+| `told` | a register that is written, cache lines that are written back; before or after entries are |
+| `stored` | an entry is written by a plain store, and ours changes it by an atomic operation |
 | `tables` | what the unit's tables say in the end, as the hardware reads them |
 | `state` | a field of a structure in the end |
 | `left` | pages, objects, references that are left over, or missing, whatever they are called |

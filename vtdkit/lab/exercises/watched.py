@@ -2,8 +2,9 @@
 
 `observe(scene, driver, function name)` runs one scene and returns a `Seen`: what the function returned, what
 the checkers found, which locks it took and what it did under them, which shared things it touched under which
-locks, what it allocated, which commands it sent to the unit, and in the end the tables as the hardware reads
-them, the fields of every object, pages, objects and references. Two runs of one scene, with the reference
+locks and how, what it allocated, which commands it sent to the unit, which registers it wrote and which cache
+lines it wrote back, and in the end the tables as the hardware reads them, the fields of every object, pages,
+objects and references. Two runs of one scene, with the reference
 solution and with a student's, are then laid side by side (`compare`).
 
 Only what happens inside the function under test (and in what it calls) counts as its doing; the end counts
@@ -21,14 +22,16 @@ from dataclasses import dataclass, field
 from types import CodeType, coroutine
 from typing import Any
 
+from vtdkit.iommu.hardware import QUEUE, RemappingHardware
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.iommu.pci import PciDevice
 from vtdkit.kernel.checkers.checks import CHECKERS, Checks
 from vtdkit.kernel.checkers.findings import KernelBug
 from vtdkit.kernel.machine.context import HARDIRQ
 from vtdkit.kernel.machine.machine import Machine
+from vtdkit.kernel.memory.lists import ListHead
 from vtdkit.kernel.memory.objects import KObject
-from vtdkit.kernel.memory.pages import Page
+from vtdkit.kernel.memory.pages import PAGE_SHIFT, Page
 from vtdkit.kernel.record.record import (
     ACQUIRE,
     ALLOC,
@@ -49,15 +52,19 @@ from .student import NeverEndsError
 
 Work = Callable[[], Coroutine[Any, Any, Any]]
 Locks = frozenset[str]
+Told = tuple[str, int, int, bool]  # register, its number, value; or cache lines, entries, 0; after a write?
 Guards = dict[tuple[str, bool], set[Locks]]  # what was touched, written or not: under which locks
 
+REGISTER, CACHE_LINES = "register", "cache lines"
 IN, OUT = "the function under test begins", "the function under test ends"
 WARNING = ("WARNING", "")
 #: locks inside the way to the hardware: who sends a command takes them, and commands are compared. They count
 #: where the function itself takes them
 INNER_LOCKS = ("&qi->q_lock", "&iommu->register_lock")
-GLOBAL_STATUS = 0x1C  # GSTS: what the unit does now
+GLOBAL_COMMAND, GLOBAL_STATUS = 0x18, 0x1C  # GCMD, and GSTS: what the unit does now
+ONE_SHOT = 1 << 30 | 1 << 29 | 1 << 27 | 1 << 24  # commands that are not a state: SRTP, SFL, WBF, SIRTP
 MOST_AWAITS = 20_000  # in one call
+HIGH = 1 << 41  # where memory begins: who cuts an address off is found
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +101,14 @@ class Seen:
     locks: set[tuple[str, bool]] = field(default_factory=set)  # taken: name, with interrupts off
     times: Counter[str] = field(default_factory=Counter)  # how often each lock was taken
     under: set[tuple[str, str]] = field(default_factory=set)  # a lock, and what was done while it was held
+    sleeps: bool = False  # or might
     guards: Guards = field(default_factory=lambda: defaultdict(set))  # inside the function
     elsewhere: Guards = field(default_factory=lambda: defaultdict(set))  # by the rest of the driver
+    stored: set[str] = field(default_factory=set)  # entries written by plain stores
+    changed: set[str] = field(default_factory=set)  # entries changed by atomic operations
     allocations: int = 0
     commands: list[Any] = field(default_factory=list)
+    told: set[Told] = field(default_factory=set)  # what else the hardware learns
     tables: list[Any] = field(default_factory=list)
     state: dict[str, Any] = field(default_factory=dict)
     left: Counter[tuple[str, str]] = field(default_factory=Counter)  # pages, objects, references
@@ -111,7 +122,7 @@ def _telling(name: str) -> Any:
     access = getattr(Page, name)
 
     def told(page: Any, *args: Any) -> Any:
-        page.machine.saw(page, page.name, not name.startswith("load"))
+        page.machine.saw(page, page.name, not name.startswith("load"), atomic=name == "_modify")
         return access(page, *args)
 
     return told
@@ -135,6 +146,10 @@ class _WatchedChecks(Checks):
             self.machine.own.add(id(obj))
         return super().new_object(obj)
 
+    def might_sleep(self, place: Any = None) -> None:
+        self.machine.seen.sleeps |= self.machine.inside
+        super().might_sleep(place)
+
     def touch_field(self, obj: Any, field: str, write: bool, place: Any, marked: bool) -> None:
         self.machine.saw(obj, obj.name_of_field(field), write)
         super().touch_field(obj, field, write, place, marked)
@@ -152,25 +167,36 @@ class WatchedMachine(Machine):
         self.objects: list[KObject] = []  # all there ever were
         self.own: set[int] = set()  # those that the function itself made
         self.last_page = 1 << 62  # pages with a higher serial were made inside the function
+        self.wrote = False  # has the function written an entry since it last wrote cache lines back?
         self.seen = Seen()
         checkers = [name for name in CHECKERS if name != "races"]
         super().__init__(
             cpus, sockets=1 + (cpus % 2 == 0), checkers=checkers
         )  # two nodes: who asks for which?
         self.pages.page_class = _WatchedPage
+        self.pages.FIRST_PFN = HIGH >> PAGE_SHIFT
 
     @property
     def inside(self) -> bool:
         """Is the scene ready, and the running context in the function under test?"""
         return self.armed and self.depth[self.sched.current] > 0
 
-    def saw(self, thing: Any, name: str, write: bool) -> None:
+    def saw(self, thing: Any, name: str, write: bool, atomic: bool = False) -> None:
         """Something shared is read or written, under the locks that the running context holds."""
-        own = thing.serial > self.last_page if isinstance(thing, Page) else id(thing) in self.own
-        if not own:  # what the function made, nobody else can have seen
-            locks = frozenset(hold.name for hold in self.sched.current.held)
-            guards = self.seen.guards if self.inside else self.seen.elsewhere
-            guards[_without_numbers(name), write].add(locks)
+        page = isinstance(thing, Page)
+        if thing.serial > self.last_page if page else id(thing) in self.own:
+            return  # what the function made, nobody else can have seen
+        locks, kind = frozenset(hold.name for hold in self.sched.current.held), _without_numbers(name)
+        guards = self.seen.guards if self.inside else self.seen.elsewhere
+        guards[kind, write].add(locks)
+        if page and write and self.inside:
+            self.wrote = True
+            (self.seen.changed if atomic else self.seen.stored).add(kind)
+
+    def tell(self, what: str, number: int, value: int = 0) -> None:
+        """The hardware learns something that is no command of the queue."""
+        if self.inside:
+            self.seen.told.add((what, number, value, self.wrote))
 
     @contextmanager
     def entering(self) -> Iterator[None]:
@@ -213,11 +239,42 @@ def watched(driver: type[IntelIommu], name: str) -> type[IntelIommu]:
 
     async def qi_submit_sync(self: Any, iommu: Any, descs: Any) -> int:
         if self.machine.inside:
-            self.machine.seen.commands.append((iommu.seq_id, plain(descs), tables(iommu.hardware)))
+            said = tables(iommu.hardware), _lists(self.machine.objects)
+            self.machine.seen.commands.append((iommu.seq_id, plain(descs), said))
         return await driver.qi_submit_sync(self, iommu, descs)
 
+    def clflush(self: Any, entries: int = 1) -> Any:
+        self.machine.tell(CACHE_LINES, entries)
+        if self.machine.inside:
+            self.machine.wrote = False
+        return driver.clflush(self, entries)
+
     call.__name__ = name  # what a report calls the thread that runs it
-    return type("Judged", (driver,), {name: call, "qi_submit_sync": qi_submit_sync, "title": driver.title})
+    spied = {name: call, "qi_submit_sync": qi_submit_sync, "clflush": clflush, "title": driver.title}
+    return type("Judged", (driver,), spied)
+
+
+def _listen(hardware: RemappingHardware, machine: WatchedMachine) -> None:
+    """The machine is told of every register that is written, but for the queue's: commands are compared."""
+    write, read = hardware.unit.write, hardware.unit.read
+
+    def told(offset: int, value: int, size: int) -> None:
+        same = offset == GLOBAL_COMMAND and value == read(GLOBAL_STATUS, 4) & ~ONE_SHOT
+        if offset not in QUEUE and not same:  # what is off may be switched off once more
+            machine.tell(REGISTER, offset, value)
+        write(offset, value, size)
+
+    vars(hardware.unit)["write"] = told
+
+
+def _lists(objects: Sequence[KObject]) -> tuple[Any, ...]:
+    """Who is on which of the driver's lists now."""
+    return tuple(_on(each) for each in objects if isinstance(each, ListHead) and each.freed is None)
+
+
+def _on(entries: ListHead) -> tuple[Any, ...]:
+    """Who is on a list: the order does not matter."""
+    return tuple(sorted(map(repr, entries.peek_entries())))
 
 
 @coroutine
@@ -248,6 +305,8 @@ def observe(scene: Scene, driver: type[IntelIommu], name: str, fail: int = 0) ->
     try:
         pc = scene.computer(watched(driver, name), machine)
         work = scene.prepare(pc)
+        for hardware in pc.hardware:
+            _listen(hardware, machine)
         machine.armed = True
         seen.returns.append(plain(pc.run(work())))
         machine.simulate()
@@ -308,7 +367,8 @@ def _at_the_end(pc: Computer, seen: Seen) -> None:
         names[obj.label] += 1
         number = f" ({names[obj.label]})" if names[obj.label] > 1 else ""
         for name in obj.cells:
-            seen.state[f"{obj.name_of_field(name)} of {obj.label}{number}"] = plain(obj.peek(name))
+            value = _on(obj) if isinstance(obj, ListHead) else plain(obj.peek(name))
+            seen.state[f"{obj.name_of_field(name)} of {obj.label}{number}"] = value
 
 
 def plain(value: Any) -> Any:

@@ -148,6 +148,29 @@ def test_a_host_address_width_that_cannot_be_is_kept_and_named(haw: int) -> None
         RemappingUnit(Memory(), caps)
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"cap": "0xd2"}, "CAP is a str, not a number such as 0xd2008c222f0686"),
+        ({"ecap": None}, "ECAP is None, not a number such as 0xd2008c222f0686"),
+        ({"ver": 1.0}, "VER is a float, not a number such as 0xd2008c222f0686"),
+        ({"haw": "39"}, "HAW is a str, not a number such as 0xd2008c222f0686"),
+        ({"cap": 1 << 64}, "CAP is 0x10000000000000000, which is no number of 64 bits"),
+        ({"ecap": -1}, "ECAP is -0x1, which is no number of 64 bits"),
+    ],
+)
+def test_what_is_no_register_is_one_clear_error(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(BadCapabilities) as caught:
+        Capabilities.from_registers(**{"cap": 0xD2008C222F0606, "ecap": 0xF00F5E, **given})
+    assert str(caught.value) == said
+
+
+def test_numpy_numbers_are_numbers() -> None:
+    np = pytest.importorskip("numpy")
+    given = np.uint64(0xD2008C222F0606), np.uint64(0xF00F5E)
+    assert Capabilities.from_registers(*given) == Capabilities.from_registers(*map(int, given))
+
+
 WORDS = st.integers(0, (1 << 64) - 1)
 
 

@@ -31,6 +31,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from operator import index
 from types import MappingProxyType
 from typing import Any
 
@@ -180,8 +181,10 @@ class Capabilities:
         """The capabilities that CAP and ECAP read from a machine stand for, whatever they are.
 
         `haw` is the host address width in bits, which no register tells (the DMAR table does); without it,
-        MGAW, as far as a table entry has room for it.
+        MGAW, as far as a table entry has room for it. Raises BadCapabilities for what is no register.
         """
+        cap, ecap, ver = _number("CAP", cap, 64), _number("ECAP", ecap, 64), _number("VER", ver, 32)
+        haw = None if haw is None else _number("HAW", haw, 16)
         values: dict[str, Any] = {**dict(CAP.decode(cap)), **dict(ECAP.decode(ecap))}
         values.update({name: values[name] + 1 for name in ("MGAW", "NFR", "PSS")})  # coded as less by one
         values.update(
@@ -282,6 +285,18 @@ _RANGES: dict[str, tuple[int, int]] = {
 }
 _SIZES = ("context_entries", "pasid_entries", "iotlb_entries", "structure_entries", "interrupt_entries")
 _NUMBERS = {*_RANGES, *_SIZES, "SAGAW", "SSLPS", "iotlb_page", "old_cap", "old_ecap"}
+
+
+def _number(name: str, value: Any, bits: int) -> int:
+    """A register's value, if it can be one."""
+    try:
+        number = index(value)
+    except TypeError:
+        told = "None" if value is None else f"a {type(value).__name__}"
+        raise BadCapabilities(f"{name} is {told}, not a number such as 0xd2008c222f0686") from None
+    if number >> bits:
+        raise BadCapabilities(f"{name} is {number:#x}, which is no number of {bits} bits")
+    return number
 
 
 def _problems(caps: Capabilities) -> list[str]:

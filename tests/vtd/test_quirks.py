@@ -297,6 +297,7 @@ def queued(
 
 IQE = 1 << 4
 scenario("narrow_queue_everywhere", IQE, 0)(lambda q: queued(q, 0x0005_0026).read(FSTS) & IQE)
+scenario("short_type", IQE, 0)(lambda q: queued(q, 1 << 9 | 4).read(FSTS) & IQE)
 scenario("pasid_cache_unchecked", IQE, 0)(lambda q: queued(q, 0x27, mode=1, wide=True).read(FSTS) & IQE)
 scenario("entry_cache_unchecked", IQE, 0)(lambda q: queued(q, 1 << 20 | 4).read(FSTS) & IQE)
 scenario("upper_half_unchecked", IQE, 0)(lambda q: queued_wide(q, 0x25 | 1 << 200).read(FSTS) & IQE)
@@ -383,6 +384,14 @@ scenario("compatibility_passes", 0x25, WINDOW)(lambda q: interrupt(q, write(0xFE
 scenario("reversed_bus_range", WINDOW, 0x26)(lambda q: interrupt(q, msi(), high=2 << 18 | 0x0005)[0])
 scenario("reserved_check_is_requester_fault", 0x24, 0x26)(lambda q: interrupt(q, msi(), high=3 << 18)[0])
 scenario("interrupt_faults_silent", 2, 0)(lambda q: interrupt(q, msi(), low=0)[1].read(FSTS))
+WRAPS = msi(0xFFFF, data=1, shv=1)
+scenario("handle_wraps", 0x21, WINDOW)(lambda q: interrupt(q, WRAPS)[0])
+scenario("interrupt_order", [0x26, 0x20], [0x24, 0x22])(
+    lambda q: [
+        interrupt(q, msi(sid=0x20), low=IRTE_LOW | 1 << 12)[0],
+        interrupt(q, msi(data=1 << 16, shv=1), low=0)[0],
+    ]
+)
 scenario("posted_is_remapped", 0x24, WINDOW)(lambda q: interrupt(q, msi(), low=IRTE_LOW | 1 << 15)[0])
 scenario("destination_unchecked", 0x24, WINDOW)(lambda q: interrupt(q, msi(), low=IRTE_LOW | 1 << 32)[0])
 scenario("page_event_unmasked", 1 << 31, 0)(
@@ -452,9 +461,10 @@ DESCRIPTOR_MASKS = {
     5: (0xFFFF_F180 | 3 << 64, 0xFFFF_F180 | 3 << 64 | UPPER),
     6: (0, 0xFFF0_0000_0000_F1C0 | 0xF80 << 64 | UPPER),
     7: (0, 0),
+    8: ((1 << 256) - 1, 0xFFF0_0000_0000_F000 | 0x7FE << 64 | UPPER),  # not there in 7.2
 }
 # A legal descriptor of each type, to flip bits in.
-LEGAL = {1: 0x11, 2: 0x12, 3: 0x3, 4: 0x4, 5: 0x25, 6: 0x26, 7: 0x37}
+LEGAL = {1: 0x11, 2: 0x12, 3: 0x3, 4: 0x4, 5: 0x25, 6: 0x26, 7: 0x37, 8: 0x8}
 TLBS = Capabilities.from_registers(0x80D2_008C_2226_0206, 0x0000_4800_80F0_0F5E, haw=39)
 
 
@@ -471,6 +481,25 @@ def test_reserved_bits_of_descriptors_are_qemus(kind: int, version: int) -> None
         refused = bool(unit.read(FSTS) & IQE)
         wanted = bool(DESCRIPTOR_MASKS[kind][version] >> bit & 1)
         assert refused is wanted, f"bit {bit}"
+
+
+@pytest.mark.parametrize("kind", LEGAL)
+def test_bits_11_to_9_belong_to_the_type_only_in_newer_versions(kind: int) -> None:
+    """§3.2, as its kind: 7.2 takes four bits for the type, and looks at the others for some types."""
+    for bit in (9, 10, 11):
+        old, new = (queued_wide(q, LEGAL[kind] | 1 << bit).read(FSTS) & IQE for q in (QEMU_7_2, QEMU_10))
+        assert bool(new), f"bit {bit}"
+        assert bool(old) is (kind not in (4, 6, 7)), f"bit {bit}"
+
+
+def test_reserved_bits_of_interrupt_entries_are_qemus() -> None:
+    """§3.2, as its kind: __reserved_0 to _2 of hw/i386/intel_iommu.h, the same in both versions."""
+    mask = 7 << 12 | 0xFF << 24 | ((1 << 44) - 1) << 84
+    for quirks in (QEMU_7_2, QEMU_10):
+        for bit in (*range(1, 64), *range(84, 128)):
+            raw = (IRTE_LOW | IRTE_HIGH << 64) ^ 1 << bit
+            found = interrupt(quirks, msi(), low=raw & ONES, high=raw >> 64)[0]
+            assert found == (0x24 if mask >> bit & 1 else WINDOW), f"bit {bit}"
 
 
 def queued_wide(q: Quirks, raw: int) -> RemappingUnit:

@@ -130,6 +130,10 @@ class Quirks:
         "The upper half of a 256-bit descriptor is never looked at (7.2 as released; a "
         "check came in November 2024)."
     )
+    short_type: bool = _quirk(
+        "A type is bits 3:0 alone and goes up to 7; bits 11:9 of interrupt-entry, PASID-cache and "
+        "PASID-based IOTLB invalidations are never looked at (7.2 as released)."
+    )
     narrow_queue_everywhere: bool = _quirk(
         "Descriptors of every type are accepted from a 128-bit queue, in legacy mode too (7.2)."
     )
@@ -161,6 +165,13 @@ class Quirks:
         "as a reserved field (24h)."
     )
     interrupt_faults_silent: bool = _quirk("A refused interrupt leaves no fault record (7.2).")
+    handle_wraps: bool = _quirk(
+        "Handle and subhandle of an interrupt are added in 16 bits: after index FFFFh comes index 0, not a "
+        "fault."
+    )
+    interrupt_order: bool = _quirk(
+        "Reserved fields of an interrupt entry are looked at before the requester, those of the message last."
+    )
     posted_is_remapped: bool = _quirk("IM=1 entries are treated as remapped format.")
     destination_unchecked: bool = _quirk("DST bits that xAPIC mode reserves are accepted.")
     page_event_unmasked: bool = _quirk("PECTL comes out of reset with the mask clear.")
@@ -177,6 +188,7 @@ _ONLY_7_2 = {
     "width_reads_zero",
     "interrupt_faults_silent",
     "narrow_queue_everywhere",
+    "short_type",
     "entry_cache_unchecked",
     "upper_half_unchecked",
     "transient_mapping",

@@ -58,14 +58,16 @@ def _deliver(job: Job) -> Steps[Translation]:
     if not message.FORMAT:
         job.insist("" if quirks.compatibility_passes else "IR.25")
         return _passed(job)
-    if message.SHV and request.data >> 16:
-        job.refuse("IR.20")
+    spoiled = "IR.20" if message.SHV and request.data >> 16 else ""
+    job.insist("" if quirks.interrupt_order else spoiled)
     index = (message.HANDLE | message.HANDLE_HIGH << 15) + (request.data & 0xFFFF if message.SHV else 0)
+    index &= 0xFFFF if quirks.handle_wraps else -1
     address = unit.interrupt_table + 16 * index
     if index >= unit.interrupt_table_size or address + 16 > job.rules.host_limit:
         job.refuse("IR.21")
     entry = yield from _entry(job, address, index)
     _check(job, entry)
+    job.insist(spoiled)
     if entry.IM and not quirks.posted_is_remapped:
         raise NotModelled(f"posted interrupt: {IRTE_POSTED.decode(entry.raw)!r}")
     return _passed(job, _remapped(job, entry))
@@ -93,12 +95,14 @@ def _check(job: Job, entry: Entry) -> None:
         ["DST"] if quirks.destination_unchecked else []
     )
     mask = (IRTE_POSTED if posted else IRTE).reserved_mask(job.unit.interrupt_environment)
+    reserved = entry.raw & mask & ~IRTE.mask(*unlooked_at)
     job.insist(
         first_met(
             ("IR.22", not entry.P),
+            ("IR.24", quirks.interrupt_order and reserved),
             ("IR.24", entry.SVT == _RESERVED_CHECK and not quirks.reserved_check_is_requester_fault),
             ("IR.26", entry.SVT == _RESERVED_CHECK or not _allowed(job, entry)),
-            ("IR.24", entry.raw & mask & ~IRTE.mask(*unlooked_at)),
+            ("IR.24", reserved),
         )
     )
 

@@ -168,9 +168,12 @@ class InvalidationQueue:
 
     def _check(self, raw: int, size: int, mode: int) -> tuple[Entry, int, Callable[[Queued, Entry], Outcome]]:
         """The descriptor `raw`, where it is executed and by what, if nothing is wrong with it."""
-        entry, kind = descriptors.decode(raw), descriptors.TYPES.get(descriptors.type_of(raw))
         caps, quirks = self.unit.capabilities, self.unit.quirks
+        if quirks.short_type and raw & 0xF in (4, 6, 7):
+            raw &= ~0xE00
+        entry, kind = descriptors.decode(raw), descriptors.TYPES.get(descriptors.type_of(raw))
         missing = kind is None or (kind.needs and not getattr(caps, kind.needs))
+        missing = missing or (quirks.short_type and raw & 0xF > 7)
         wrong_queue = kind is not None and kind.wide and not (size == 32 and mode in (1, 3))
         if entry is None or missing or (wrong_queue and not quirks.narrow_queue_everywhere):
             raise QueueError(INVALID_TYPE, f"descriptor type {descriptors.type_of(raw):X}h", entry)

@@ -2,7 +2,12 @@
 
 The handler runs in hard interrupt context, never in a thread. With CONFIG_DMAR_DEBUG it also prints every
 entry on the way to the address that faulted. It takes no lock for that, and before patch 04 it finds the
-device by walking the list of all probed devices, unlocked too. The texts are those of v5.19 and v6.0.
+device by walking the list of all probed devices, unlocked too.
+
+The texts are those of v5.19, v6.0 and every release up to v6.12. From v6.13 on (f1645676f25d, 6ceb93f952f6;
+stable kernels of 6.6, 6.11 and 6.12 have them since December 2024) each entry is asked whether it is present,
+"table entry is not present" has become "table is not present", page tables that are not there have lines of
+their own, and a large page is no longer called absent. They are not modelled; `vtdkit explain` reads both.
 """
 
 from __future__ import annotations

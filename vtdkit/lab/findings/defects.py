@@ -65,7 +65,8 @@ DEFECTS: tuple[Defect, ...] = (
         "BUG: NULL pointer dereference",
         ".*",
         "dump-unprobed",
-        "by reading: 01, and 983ebe57b3af in mainline, end it without a word",
+        "Xu Pengfei, October 2020, in find_domain(): 6097df457adf asked whether the core had probed the "
+        "device; 5.19 does not ask any more; 01, and 983ebe57b3af in mainline, end it without a word",
     ),
     Defect(
         "fault-list",
@@ -89,7 +90,8 @@ DEFECTS: tuple[Defect, ...] = (
         "unreferenced object",
         "PciDevice",
         ".*",
-        "by reading: 04, 8ac0b64b9735; went with 35bf49e05421 in 6.0-rc5, which does not mention it",
+        "by reading, searched for and not found elsewhere: 04, 8ac0b64b9735; went with 35bf49e05421 in "
+        "6.0-rc5, which does not mention it",
     ),
     Defect(
         "assert-unlocked",
@@ -114,8 +116,8 @@ DEFECTS: tuple[Defect, ...] = (
         "WARNING: possible circular locking dependency detected|deadlock",
         r".*iommu->lock.*",
         "enforce-.*",
-        "by reading: 11, 969aaefbaaf2, 6.0 too, but only behind a unit without second-level tables; a real "
-        "deadlock while either lock is shared by the two domains",
+        "by reading, searched for and not found elsewhere: 11, 969aaefbaaf2, 6.0 too, but only behind a unit "
+        "without second-level tables; a real deadlock while either lock is shared by the two domains",
     ),
     Defect(
         "publish-early",
@@ -140,7 +142,8 @@ DEFECTS: tuple[Defect, ...] = (
         "DMAR: .*",
         ".*pass-through",
         "passthrough-ats",
-        "by reading: 11, 969aaefbaaf2; ATS is left off there again since da37dddcf4ca (6.7-rc4)",
+        "by reading: 11, 969aaefbaaf2; Lu Baolu, 14 November 2023 (20231114011036.70142-3): da37dddcf4ca in "
+        "6.7-rc4 leaves ATS off there again",
     ),
     Defect(
         "sleep-atomic",
@@ -190,7 +193,9 @@ DEFECTS: tuple[Defect, ...] = (
         "IOMMU: use-after-free",
         "page table",
         "superpage-dma",
-        "by reading: switch_to_super_page flushes after dma_pte_free_pagetable has freed; every version",
+        "by reading, searched for and not found elsewhere: switch_to_super_page flushes after "
+        "dma_pte_free_pagetable has freed; every version (the repair of 2025, 20250826143816.38686, is of "
+        "the range, not of the order)",
     ),
     Defect(
         "failed-attach",
@@ -198,7 +203,8 @@ DEFECTS: tuple[Defect, ...] = (
         "list_del corruption",
         "domain->devices",
         "no-memory|id-exhaustion",
-        "by reading and fault injection; not in 6.0: db75c9573b08 sets info->domain to NULL",
+        "by reading and fault injection, searched for and not found elsewhere; not in 6.0: db75c9573b08 sets "
+        "info->domain to NULL",
     ),
     Defect(
         "release-unattached",
@@ -223,7 +229,8 @@ DEFECTS: tuple[Defect, ...] = (
         RACE,
         r"dmar_domain\.a?gaw",
         "attach-both",
-        "by reading: a group attaches under its own mutex alone; units of one kind both write the same",
+        "by reading, no report found: a group attaches under its own mutex alone; units of one kind both "
+        "write the same",
         real=False,
     ),
     Defect(
@@ -232,7 +239,7 @@ DEFECTS: tuple[Defect, ...] = (
         RACE,
         r"dmar_domain\.max_addr",
         ".*",
-        "by reading: every version; only a hint is lost",
+        "by reading, no report found: every version; only a hint is lost",
         real=False,
     ),
     Defect(
@@ -241,7 +248,7 @@ DEFECTS: tuple[Defect, ...] = (
         RACE,
         r"dmar_domain\.iommu_refcnt|.*iommu_refcnt.*",
         ".*",
-        "by reading: every version; the attach flushes for itself",
+        "by reading, no report found: every version; the attach flushes for itself",
         real=False,
     ),
     Defect(
@@ -251,7 +258,7 @@ DEFECTS: tuple[Defect, ...] = (
         RACE,
         r"dmar_domain\.has_iotlb_device",
         ".*",
-        "by reading: every version; the same window as ats-unlocked, for the first device",
+        "by reading, no report found: every version; the same window as ats-unlocked, for the first device",
     ),
 )
 

@@ -58,7 +58,7 @@ def test_an_area_is_reached_page_by_page_and_given_back(hardware: str) -> None:
         frame = ioas.mm.frame_of(0x3F_0000 + page * PAGE)
         assert frame is not None
         assert ioas.seen(0x1000_0000 + page * PAGE) == frame * PAGE
-    assert ioas.mm.pinned() == ioas.mm.peek("locked_vm") == 48
+    assert ioas.mm.pinned() == ioas.mm.user_locked_vm.value == 48
     assert ioas.unmap(0, 1 << 40) == (0, 48 * PAGE)
     assert ioas.seen(0x1000_0000) is None
     assert ioas.mm.pinned() == 0
@@ -93,9 +93,10 @@ def test_areas_below_the_one_that_is_cut_are_gone_when_the_error_comes() -> None
 def test_addresses_are_found_so_that_large_pages_fit() -> None:
     ioas = Ioas()
     assert ioas.map(0, 1) == PAGE
-    assert ioas.map(0, 1024) == 2 << 20
-    assert ioas.map(0, 3) == 2 * PAGE
-    answer = ioas.pc.dma("00:03.0", 2 << 20)
+    assert ioas.map(0, 1024) == 4 << 20
+    assert ioas.map(0, 3) == 4 * PAGE
+    assert ioas.map(6 * PAGE, 4) == 8 * PAGE  # no better aligned than the memory is
+    answer = ioas.pc.dma("00:03.0", 4 << 20)
     assert isinstance(answer, Translation)
     assert answer.size == 2 << 20
 
@@ -223,7 +224,7 @@ def test_every_allocation_fails_in_turn() -> None:
         errors.add(pc.run(ioas.table.iopt_table_add_domain(ioas.domains[0])))
         errors.add(min(ioas.map(0, 512, 0x20_0000), 0))
         ioas.unmap(0, 1 << 40)
-        assert ioas.mm.pinned() == ioas.mm.peek("locked_vm") == 0
+        assert ioas.mm.pinned() == ioas.mm.user_locked_vm.value == 0
         assert not [o for o in pc.machine.check.objects.values() if type(o).__name__.startswith("iopt")]
         assert isinstance(pc.dma("00:03.0", 0x10000), Fault)
         assert not pc.machine.findings

@@ -7,12 +7,15 @@ lock that another area's map needs, pins the pages and fills the domains; then m
 maps of different areas run side by side, and so do unmaps. The rules that make this safe: an area is unmapped
 whole or not at all (-ENOENT), and not while it is being filled (-EBUSY).
 
+Pinning one's own memory takes no lock where the pages are there, and the pages are charged to the user with
+one atomic, not to the address space under `mmap_lock` (that is left for VFIO's sake).
+
 Reading dirty bits shares `iova_rwsem` with every map that reserves or finishes: an area cannot come
 or go under it.
 
 Rules: threads only. Addresses and lengths are in bytes and whole pages. Not modelled: access by
 the kernel itself (`iopt_access`), areas that share pages, pages that more than one user pins,
-allowed and reserved ranges.
+allowed and reserved ranges. All pages of an area are pinned and then mapped; Linux goes batch by batch.
 """
 
 from __future__ import annotations
@@ -28,7 +31,6 @@ from .dirty import intel_iommu_read_and_clear_dirty
 from .errno import EBUSY, EEXIST, EINVAL, ENOENT, ENOMEM
 from .pinning import PAGE_SHIFT, PAGE_SIZE, mm_struct
 
-HPAGE_SIZE = 2 << 20
 BATCH = 512  # pages pinned at once
 
 
@@ -85,9 +87,11 @@ class io_pagetable(KObject):
         """The lowest area that overlaps a range."""
         return next((area for area in self.area_itree if area.iova <= last and start <= area.last), None)
 
-    def iopt_alloc_iova(self, length: int) -> int:
-        """The lowest free address for a range, aligned so that large pages fit if it is long enough."""
-        align = min(HPAGE_SIZE, 1 << length.bit_length() - 1)
+    def iopt_alloc_iova(self, uptr: int, length: int) -> int:
+        """The lowest free address for a range, as well aligned as the user's own, so that large pages fit."""
+        align = 1 << (length - 1).bit_length()
+        if uptr:
+            align = min(align, uptr & -uptr)
         iova = align  # not 0: nobody asked for it
         for area in self.area_itree:
             if iova + length <= area.iova:
@@ -95,7 +99,9 @@ class io_pagetable(KObject):
             iova = max(iova, area.last + align & -align)
         return iova
 
-    async def iopt_alloc_area_pages(self, iova: int | None, length: int, prot: int) -> iopt_area | int:
+    async def iopt_alloc_area_pages(
+        self, iova: int | None, uptr: int, length: int, prot: int
+    ) -> iopt_area | int:
         """Reserve a range with an area that is empty so far; -ENOMEM, -EINVAL, -EEXIST where there is one."""
         area: iopt_area | None = await self.machine.kmalloc(iopt_area, iova or 0, length, prot)
         if area is None:
@@ -103,7 +109,7 @@ class io_pagetable(KObject):
         async with self.iova_rwsem.write():
             error = -EINVAL if length <= 0 or length & PAGE_SIZE - 1 or (iova or 0) & PAGE_SIZE - 1 else 0
             if not error and iova is None:
-                area.iova = self.iopt_alloc_iova(length)
+                area.iova = self.iopt_alloc_iova(uptr, length)
                 area.last = area.iova + length - 1
             elif not error and self.iopt_area_iter_first(area.iova, area.last) is not None:
                 error = -EEXIST
@@ -135,7 +141,7 @@ class io_pagetable(KObject):
         pages = await self.machine.kmalloc(iopt_pages, mm, uptr, length >> PAGE_SHIFT)
         if pages is None:
             return -ENOMEM
-        area = await self.iopt_alloc_area_pages(iova, length, prot)
+        area = await self.iopt_alloc_area_pages(iova, uptr, length, prot)
         if isinstance(area, int):
             await self.machine.kfree(pages)
             return area
@@ -209,7 +215,7 @@ class io_pagetable(KObject):
             await self.core.iommu_unmap(domain, area.iova, area.last - area.iova + 1)
         if unpin and pages.frames:
             await pages.mm.unpin_user_pages(pages.frames)
-            await pages.mm.account_locked_vm(-pages.npages)
+            await pages.mm.incr_user_locked_vm(-pages.npages)
             pages.frames = ()
 
     async def _pin(self, pages: iopt_pages) -> int:
@@ -217,12 +223,12 @@ class io_pagetable(KObject):
         frames: list[int] = []
         while len(frames) < pages.npages:
             at = pages.uptr + (len(frames) << PAGE_SHIFT)
-            batch = await pages.mm.pin_user_pages_remote(at, min(pages.npages - len(frames), BATCH))
+            batch = await pages.mm.pin_user_pages_fast(at, min(pages.npages - len(frames), BATCH))
             if isinstance(batch, int):
                 await pages.mm.unpin_user_pages(frames)
                 return batch
             frames += batch
-        error = await pages.mm.account_locked_vm(pages.npages)
+        error = await pages.mm.incr_user_locked_vm(pages.npages)
         if error:
             await pages.mm.unpin_user_pages(frames)
         else:

@@ -13,6 +13,7 @@ in bytes and whole pages.
 from __future__ import annotations
 
 from bisect import insort
+from dataclasses import dataclass, field
 
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.kernel.memory.objects import KObject, shared
@@ -66,6 +67,16 @@ class vfio_iommu(KObject):
         self.dma_list: list[vfio_dma] = []  # by address; a tree in Linux
 
 
+@dataclass(slots=True)
+class vfio_batch:
+    """`struct vfio_batch`: frames that are pinned and come next; `lock_cache`: pages that are charged already
+    (RFC of January 2022; 0 in every release).
+    """
+
+    frames: list[int] = field(default_factory=list)
+    lock_cache: int = 0
+
+
 class VfioMappings:
     """Mapping and unmapping for the type 1 driver. Guards: nothing of its own; each
     container has a mutex.
@@ -117,20 +128,32 @@ class VfioMappings:
 
     async def vfio_pin_map_dma(self, iommu: vfio_iommu, dma: vfio_dma, size: int) -> int:
         """Pin and map `size` bytes piece by piece; `dma.size` says how far it came. 0 or an error."""
-        error, batch = 0, list[int]()
-        while dma.size < size and not error:
+        error, dma.size = await self.pin_map_pieces(iommu, dma, 0, size, vfio_batch())
+        return error
+
+    async def pin_map_pieces(
+        self, iommu: vfio_iommu, dma: vfio_dma, start: int, end: int, batch: vfio_batch
+    ) -> tuple[int, int]:
+        """The loop of `vfio_pin_map_dma`, from one offset in a mapping to another: 0 or an error, and how far
+        it came.
+        """
+        error = 0
+        while start < end and not error:
+            await self.refill(dma, batch, end - start >> PAGE_SHIFT)
             pfn, npage = await self.vfio_pin_pages_remote(
-                dma, dma.vaddr + dma.size, size - dma.size >> PAGE_SHIFT, batch
+                dma, dma.vaddr + start, end - start >> PAGE_SHIFT, batch
             )
-            error = min(npage, 0) or await self.vfio_iommu_map(
-                iommu, dma.iova + dma.size, pfn, npage, dma.prot
-            )
+            error = min(npage, 0) or await self.vfio_iommu_map(iommu, dma.iova + start, pfn, npage, dma.prot)
             if not error:
-                dma.size += npage << PAGE_SHIFT
+                start += npage << PAGE_SHIFT
             elif npage > 0:
                 await self.vfio_unpin_pages_remote(dma, pfn, npage, True)
-        await dma.mm.unpin_user_pages(batch)  # `vfio_batch_unpin`
-        return error
+        await dma.mm.unpin_user_pages(batch.frames)  # `vfio_batch_unpin`
+        batch.frames.clear()
+        return error, start
+
+    async def refill(self, dma: vfio_dma, batch: vfio_batch, npage: int) -> None:
+        """Charge pages in advance: no release of Linux does."""
 
     async def vfio_iommu_map(self, iommu: vfio_iommu, iova: int, pfn: int, npage: int, prot: int) -> int:
         """Map a piece in every domain; if one fails, unmap it in those before."""
@@ -145,33 +168,35 @@ class VfioMappings:
         return 0
 
     async def vfio_pin_pages_remote(
-        self, dma: vfio_dma, vaddr: int, npage: int, batch: list[int]
+        self, dma: vfio_dma, vaddr: int, npage: int, batch: vfio_batch
     ) -> tuple[int, int]:
         """Pin pages as long as they are contiguous in memory, and charge them: the first frame, and how
-        many (or an error).
-
-        `batch` holds frames that are pinned already and come next; what is left in it stays pinned
-        for the next call.
+        many; or an error, and then none of them is pinned.
         """
         first = count = error = 0
+        frames = batch.frames
         while count < npage:
-            if not batch:
+            if not frames:
                 at, most = vaddr + (count << PAGE_SHIFT), min(npage - count, VFIO_BATCH_MAX_CAPACITY)
                 pinned = await dma.mm.pin_user_pages_remote(at, most)
                 if isinstance(pinned, int):
                     error = pinned
                     break
-                batch += pinned
-            first = batch[0] if not count else first
-            run = next((i for i, frame in enumerate(batch) if frame != first + count + i), len(batch))
-            del batch[:run]
+                frames += pinned
+            first = frames[0] if not count else first
+            run = len(frames)
+            if frames != list(range(first + count, first + count + run)):  # quicker than to look at each
+                run = next(i for i, frame in enumerate(frames) if frame != first + count + i)
+            del frames[:run]
             count += run
-            if batch:
+            if frames:
                 break
-        if count:
-            error = await dma.mm.account_locked_vm(count)
-            if error:
-                await dma.mm.unpin_user_pages(range(first, first + count))
+        if not error:
+            drawn = min(batch.lock_cache, count)
+            batch.lock_cache -= drawn
+            error = await dma.mm.account_locked_vm(count - drawn)
+        if error:
+            await dma.mm.unpin_user_pages(range(first, first + count))
         return (0, error) if error else (first, count)
 
     async def vfio_unpin_pages_remote(self, dma: vfio_dma, pfn: int, npage: int, do_accounting: bool) -> int:
@@ -215,13 +240,17 @@ class VfioMappings:
             await self.vfio_remove_dma(iommu, iommu.dma_list[0])
 
     async def vfio_unmap_unpin(self, iommu: vfio_iommu, dma: vfio_dma) -> None:
-        """Unmap in every domain; the first one says where the pages are."""
-        if not dma.size or not iommu.domain_list:
+        """Unmap in every domain."""
+        await self.unmap_pieces(iommu, dma, dma.iova, dma.iova + dma.size)
+
+    async def unmap_pieces(self, iommu: vfio_iommu, dma: vfio_dma, iova: int, end: int) -> None:
+        """The body of `vfio_unmap_unpin`; the first domain says where the pages are."""
+        if iova == end or not iommu.domain_list:
             return
         domain, *others = iommu.domain_list
         for other in others:
-            await self.core.iommu_unmap(other.domain, dma.iova, dma.size)
-        iova, end, unlocked = dma.iova, dma.iova + dma.size, 0
+            await self.core.iommu_unmap(other.domain, iova, end - iova)
+        unlocked = 0
         gather, regions = IotlbGather(), list[range]()
         while iova < end:
             # where the IOMMU joins small pages by itself (fgsp) it finds out what belongs together

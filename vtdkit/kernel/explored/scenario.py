@@ -178,7 +178,8 @@ class MachineSystem:
         stuck = any(process.point is not None for process in machine.processes.values())
         if stuck:
             report_deadlock(machine)
-        machine.steps.exploring = False  # the observer may run things on the machine
+        machine.steps.exploring = False  # the observer may run things on the machine, and comes after all
+        machine.check.order.settle(machine.sched.boot, machine.sched.contexts)
         value = f"deadlock: {wait_cycle(machine)}" if stuck else self.observer()
         return Outcome(value, tuple(machine.findings))
 

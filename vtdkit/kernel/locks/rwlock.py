@@ -1,15 +1,17 @@
 """Locks that readers share: the reader-writer spin lock (`rwlock_t`) and the
 reader-writer semaphore (`rw_semaphore`).
 
-Both queue first come, first served: a reader that arrives behind a waiting writer waits too, and when the
-lock becomes free the head of the queue gets it, readers in one batch. One exception, as in Linux's queued
-rwlock: a reader in an interrupt handler goes straight in while readers have the lock, because it may have
-interrupted one of them.
+The spin lock's queue is first come, first served: a reader that arrives behind a waiting writer waits too,
+and when the lock becomes free the head of the queue gets it, readers in one batch. One exception, as in
+Linux's queued rwlock: a reader in an interrupt handler goes straight in while readers have the lock, because
+it may have interrupted one of them. The semaphore lets a thread that runs take the lock before one that
+sleeps.
 
 `async with lock.read():`, `async with lock.write():`, and for the spinning kind `.read_irqsave()`,
 `.write_irqsave()` and so on.
 
-Mirrors kernel/locking/qrwlock.c and kernel/locking/rwsem.c (writers' optimistic spinning is not modelled).
+Mirrors kernel/locking/qrwlock.c and kernel/locking/rwsem.c of v5.14 on (writers' optimistic spinning is not
+modelled).
 Guards: the fields are the lock's own and change only in its steps.
 """
 
@@ -118,14 +120,7 @@ class SharedLock(Lock):
         else:
             began, holder, bounced = self.waits(context, place, not writer)
             self.queue.append((context, writer))
-            if self.sleeps:
-                yield from sched.sleep_on(self)
-            else:
-                if any(other.cpu is context.cpu for other in self.holders):
-                    check.watchdog.spins_for_ever(context, self, place)
-                context.waiting = self
-                yield None
-                context.waiting = None
+            yield from self._wait(context, writer, place)
             self.side(writer).waited(sched.now - began, place, holder, bounced)
         self._note_taken(context, writer, place)
 
@@ -149,6 +144,15 @@ class SharedLock(Lock):
         if not self.sleeps and self.flags.preempt_on(context):
             yield from self.sched.opened()
 
+    @coroutine
+    def _wait(self, context: Context, writer: bool, place: Spot) -> Wait:
+        """Spin until the queue's order lets us in."""
+        if any(other.cpu is context.cpu for other in self.holders):
+            self.check.watchdog.spins_for_ever(context, self, place)
+        context.waiting = self
+        yield None
+        context.waiting = None
+
     def _may_enter(self, context: Context, writer: bool) -> bool:
         if self.owner is not None or (writer and self.readers):
             return False
@@ -171,12 +175,9 @@ class SharedLock(Lock):
                 break
             self.queue.popleft()
             self._enter(context, writer)
-            if self.sleeps:
-                self.sched.wake(context)
-            else:
-                cost = self.line_cost(context)
-                self.sched.at(context, cost)
-                longest = max(longest, cost)
+            cost = self.line_cost(context)
+            self.sched.at(context, cost)
+            longest = max(longest, cost)
         return longest
 
     def _forget(self, context: Context) -> Share:
@@ -244,7 +245,52 @@ class RwLock(SharedLock):
 class RwSemaphore(SharedLock):
     """`struct rw_semaphore`: waiters sleep. `down_read`, `down_write` and their ups
     are `read()` and `write()`.
+
+    A sleeping writer is woken when the lock becomes free, and competes for it; a thread that runs may be
+    faster ("lock stealing"). One that was first in the queue for 4 ms and still lost has the next turn kept
+    for it. Sleeping readers are all let in together when one of them is first in the queue.
     """
 
-    __slots__ = ()
+    __slots__ = ("handoff", "woken")
     sleeps = True
+    TIMEOUT = 4_000_000  # RWSEM_WAIT_TIMEOUT, in ns
+
+    def __init__(self, machine: Host, name: str, *, subclass: int = 0) -> None:
+        super().__init__(machine, name, subclass=subclass)
+        self.handoff: Context | None = None  # the writer whose turn is next
+        self.woken: Context | None = None  # the writer that is on its way
+
+    def _may_enter(self, context: Context, writer: bool) -> bool:
+        if self.owner is not None or self.handoff not in (None, context):
+            return False
+        return not self.readers or not (writer or self.queue)
+
+    @coroutine
+    def _wait(self, context: Context, writer: bool, place: Spot) -> Wait:
+        began = self.sched.now
+        while (context, writer) in self.queue:  # readers are let in, and taken off it, by `_grant`
+            yield from self.sched.sleep_on(self)
+            if not writer:
+                continue
+            self.woken = None
+            if self._may_enter(context, True):
+                self.queue.remove((context, True))
+                self._enter(context, True)
+                self.handoff = None
+            elif self.sched.now - began >= self.TIMEOUT and self.queue[0][0] is context:
+                self.handoff = context
+
+    def _grant(self) -> int:
+        if self.owner is not None or self.readers or not self.queue:
+            return 0
+        context, writer = self.queue[0]
+        if not writer:
+            sleepers = [reader for reader, writes in self.queue if not writes]
+            self.queue = deque(entry for entry in self.queue if entry[1])
+            for reader in sleepers:
+                self._enter(reader, False)
+                self.sched.wake(reader)
+        elif self.woken is None:
+            self.woken = context
+            self.sched.wake(context)
+        return 0

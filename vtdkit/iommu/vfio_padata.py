@@ -1,0 +1,153 @@
+"""VFIO that pins and maps with several CPUs at once: Daniel Jordan's RFC "padata, vfio, sched: Multithreaded
+VFIO page pinning" of 5 January 2022 (20220106004656.126790-1), patches 3, 7 and 8. It was never merged.
+
+One map request is cut into chunks; the thread that asked and some helpers each take the next chunk, pin its
+pages and map them, until there are none. Their ranges are disjoint, so the container's mutex, which the
+thread that asked holds meanwhile, is all the protection the table gets: several CPUs are in `iommu_map` of
+one domain at once. If a chunk fails, no more are begun, and those that are done are undone.
+
+Each thread charges pages in advance (`lock_cache`), because charging takes `mmap_lock` for writing, while all
+the others need it for reading. 0 means no such cache, as in patch 7 alone.
+
+Mirrors kernel/padata.c (`padata_do_multithreaded`) of v5.14. Left out: workqueues, niceness, CPU limits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from vtdkit.kernel.locks.sync import Completion
+from vtdkit.kernel.machine.machine import Machine
+
+from .core import IommuCore
+from .vfio import VfioType1
+from .vfio_dma import vfio_batch, vfio_dma, vfio_iommu
+
+PMD_SIZE = 2 << 20
+VFIO_MIN_CHUNK = 1 << 27
+VFIO_MAX_THREADS = 16
+LOCKED_VM_CACHE_PAGES = 65536
+LOAD_BALANCE = 4  # chunks for each thread, if they are long enough
+Chunk = Callable[[int, int], Awaitable[int]]
+
+
+@dataclass(slots=True)
+class padata_mt_job:
+    """`struct padata_mt_job`: a range of work, and how to cut it up. All in bytes but `max_threads`."""
+
+    start: int
+    size: int
+    align: int
+    min_chunk: int
+    max_threads: int
+
+
+class PadataState:
+    """A job under way. Guards: `lock` (spin): `at`, `error`, `running`, `done`."""
+
+    def __init__(self, machine: Machine, job: padata_mt_job, thread_fn: Chunk) -> None:
+        self.machine = machine
+        self.thread_fn = thread_fn
+        self.lock = machine.spinlock("&ps->lock")
+        self.at, self.end = job.start, job.start + job.size
+        self.threads = min(max(job.size // max(job.min_chunk, job.align), 1), job.max_threads)
+        self.chunk = (
+            -(-max(job.size // (self.threads * LOAD_BALANCE), job.min_chunk) // job.align) * job.align
+        )
+        self.error = 0
+        self.running = self.threads
+        self.done: list[tuple[int, int]] = []
+        self.completion = machine.make(Completion, "padata")
+
+    async def padata_mt_helper(self) -> None:
+        """One thread: chunk after chunk; whoever is last says so."""
+        while chunk := await self.next_chunk():
+            error = await self.thread_fn(*chunk)
+            async with self.lock:
+                if error:
+                    self.error = self.error or error
+                else:
+                    self.done.append(chunk)
+        async with self.lock:
+            self.running -= 1
+            last = not self.running
+        if last:
+            await self.completion.complete()
+
+    async def next_chunk(self) -> tuple[int, int] | None:
+        """What to do next: up to the next border of a chunk. None if there is nothing left, or no point in
+        it.
+        """
+        async with self.lock:
+            start = self.at
+            if start >= self.end or self.error:
+                return None
+            self.at = min(start - start % self.chunk + self.chunk, self.end)
+            return start, self.at
+
+
+async def padata_do_multithreaded(
+    machine: Machine, job: padata_mt_job, thread_fn: Chunk, undo_fn: Callable[[int, int], Awaitable[None]]
+) -> int:
+    """Do a job with some helpers; 0, or the first error, and then nothing is left of it."""
+    state = PadataState(machine, job, thread_fn)
+    here = machine.cpu()
+    for helper in range(1, state.threads):
+        machine.spawn(state.padata_mt_helper(), (here + helper) % len(machine.cpus), f"padata {helper}")
+    await state.padata_mt_helper()
+    await state.completion.wait()
+    if state.error:
+        for start, end in state.done:
+            await undo_fn(start, end)
+    return state.error
+
+
+class VfioPadata(VfioType1):
+    """Type 1 with helpers. Guards: as its parent; `iommu->lock` is held by the thread that asked, while
+    helpers work on its behalf.
+    """
+
+    def __init__(
+        self,
+        core: IommuCore,
+        max_threads: int = VFIO_MAX_THREADS,
+        min_chunk: int = VFIO_MIN_CHUNK,
+        lock_cache: int = LOCKED_VM_CACHE_PAGES,
+        align: int = PMD_SIZE,
+    ) -> None:
+        super().__init__(core)
+        self.max_threads, self.min_chunk, self.align = max_threads, min_chunk, align
+        self.lock_cache = lock_cache
+
+    async def vfio_pin_map_dma(self, iommu: vfio_iommu, dma: vfio_dma, size: int) -> int:
+        """Pin and map in chunks, several at once. 0, or an error, and nothing of it is mapped."""
+
+        async def chunk(start: int, end: int) -> int:
+            return await self.vfio_pin_map_dma_chunk(iommu, dma, start, end)
+
+        async def undo(start: int, end: int) -> None:
+            await self.unmap_pieces(iommu, dma, dma.iova + start, dma.iova + end)
+
+        job = padata_mt_job(0, size, self.align, self.min_chunk, self.max_threads)
+        error = await padata_do_multithreaded(self.machine, job, chunk, undo)
+        if not error:
+            dma.size += size
+        return error
+
+    async def vfio_pin_map_dma_chunk(self, iommu: vfio_iommu, dma: vfio_dma, start: int, end: int) -> int:
+        """One chunk, by offsets in the mapping."""
+        batch = vfio_batch()
+        error, at = await self.pin_map_pieces(iommu, dma, start, end, batch)
+        await dma.mm.account_locked_vm(-batch.lock_cache)
+        if error:
+            await self.unmap_pieces(iommu, dma, dma.iova + start, dma.iova + at)
+        return error
+
+    async def refill(self, dma: vfio_dma, batch: vfio_batch, npage: int) -> None:
+        """Charge pages in advance, once those before are used up. More may be charged than is needed, so a
+        limit that is reached is no error here.
+        """
+        wanted = min(npage, self.lock_cache)
+        if not batch.lock_cache and wanted and not await dma.mm.account_locked_vm(wanted):
+            batch.lock_cache = wanted

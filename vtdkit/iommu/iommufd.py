@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Sequence
+from functools import partial
 
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.kernel.memory.objects import KObject, shared
@@ -80,6 +81,7 @@ class io_pagetable(KObject):
         self.core = core
         self.iova_rwsem = core.machine.rwsem("&iopt->iova_rwsem")
         self.domains_rwsem = core.machine.rwsem("&iopt->domains_rwsem")
+        self.read_and_clear_dirty = partial(intel_iommu_read_and_clear_dirty, core)  # `domain->dirty_ops`
 
     # -- areas ---------------------------------------------------------------
 
@@ -306,7 +308,7 @@ class io_pagetable(KObject):
                     at = area.last + 1
             if at < iova + length:
                 return -EINVAL
-            dirty = await intel_iommu_read_and_clear_dirty(self.core, domain, iova, length)
+            dirty = await self.read_and_clear_dirty(domain, iova, length)
             if dirty:
                 # the IOTLB remembers that a page is dirty and would not say so again
                 await self.core.iommu_iotlb_sync(domain, IotlbGather(dirty[0], dirty[-1] + PAGE_SIZE - 1))

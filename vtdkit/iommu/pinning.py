@@ -130,7 +130,7 @@ class mm_struct(KObject):
         return 0
 
     async def incr_user_locked_vm(self, pages: int) -> int:
-        """Charge pages against the user's limit, by compare-and-exchange (negative: give back). 0, -ENOMEM."""
+        """Charge pages to the user, by compare-and-exchange (negative: give back). 0 or -ENOMEM."""
         limit = self.limit if pages > 0 else 1 << 62
         before, after = await self.user_locked_vm.modify(
             lambda charged: charged + pages if charged + pages <= limit else charged

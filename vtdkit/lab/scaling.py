@@ -34,7 +34,7 @@ from vtdkit.vtd.capabilities import Capabilities
 
 from .computer import Computer
 
-Version = int | str
+Version = int | str | type[IntelIommu]
 #: after which of the twelve patches (0: before), and the releases that came of them
 RELEASES: dict[str, type[IntelIommu]] = {
     "v5.19": mainline.driver_at(0),
@@ -143,7 +143,9 @@ class Scaling(tuple[ScalingPoint, ...]):
 
 
 def driver_of(version: Version) -> type[IntelIommu]:
-    """The driver of a version. Raises ValueError for one there is not."""
+    """The driver of a version; a class is one. Raises ValueError for one there is not."""
+    if isinstance(version, type):
+        return version
     if isinstance(version, str):
         if version not in RELEASES:
             raise ValueError(f"there is no release {version!r} here; there are {', '.join(RELEASES)}")
@@ -153,7 +155,7 @@ def driver_of(version: Version) -> type[IntelIommu]:
 
 def name_of(version: Version) -> str:
     """What a version is called in tables and figures."""
-    return version if isinstance(version, str) else catalogue.name_of(driver_at(version))
+    return version if isinstance(version, str) else catalogue.name_of(driver_of(version))
 
 
 def scaling(

@@ -7,6 +7,7 @@ from vtdkit.face import face
 __getattr__, __dir__, __all__ = face(
     __name__,
     {
+        "locktrace": "LockTrace",
         "maptrace": (
             "BadTrace HEADER MapEvent Mapping MapTrace MAX_CPUS MAX_FILE MAX_LINE MAX_META MAX_TEXT"
         ),

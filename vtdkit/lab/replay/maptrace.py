@@ -90,7 +90,7 @@ class MapTrace:
         """Read a `maps_*` folder, or a `maps.csv.gz` alone. Raises BadTrace."""
         path = Path(folder)
         path = path / "maps.csv.gz" if path.is_dir() else path
-        lines = _lines(path)
+        lines = lines_of(path)
         if next(lines, None) != HEADER:
             raise BadTrace(f"{path.name}: the first line must be {HEADER!r}")
         events = tuple(_events(path.name, lines))
@@ -136,19 +136,19 @@ class MapTrace:
 # -- reading ------------------------------------------------------------------
 
 
-def _lines(path: Path) -> Iterator[str]:
-    """The lines of a gzipped text, unpacked one at a time."""
+def lines_of(path: Path, longest: int = MAX_LINE) -> Iterator[str]:
+    """The lines of a gzipped text, unpacked one at a time. Raises BadTrace."""
     done = 0
     try:
         if path.stat().st_size > MAX_FILE:
             raise BadTrace(f"{path.name}: {path.stat().st_size} bytes; more than {MAX_FILE} are not read")
         with gzip.open(path) as file:
-            while line := file.readline(MAX_LINE + 2):
+            while line := file.readline(longest + 2):
                 done += len(line)
                 if done > MAX_TEXT:
                     raise BadTrace(f"{path.name}: unpacks to more than {MAX_TEXT} bytes")
-                if len(line) > MAX_LINE + 1:
-                    raise BadTrace(f"{path.name}: a line of more than {MAX_LINE} characters")
+                if len(line) > longest + 1:
+                    raise BadTrace(f"{path.name}: a line of more than {longest} characters")
                 yield line.decode("ascii", "replace").rstrip("\r\n")
     except EOFError:
         raise BadTrace(f"{path.name}: ends in the middle") from None

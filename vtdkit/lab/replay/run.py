@@ -23,10 +23,12 @@ from collections.abc import Mapping as ReadOnly
 from dataclasses import dataclass, field
 from typing import Any
 
+from vtdkit.iommu.contract import Contract
 from vtdkit.iommu.dma import DMA_MAPPING_ERROR, DmaApi, Segment
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.iommu.pinning import PAGE_SIZE as PAGE
 from vtdkit.kernel.checkers.findings import KernelBug
+from vtdkit.kernel.checkers.races import WordClock
 from vtdkit.kernel.locks.sync import Completion
 from vtdkit.lab.computer import Computer
 from vtdkit.vtd.capabilities import Capabilities
@@ -58,6 +60,7 @@ class Replayed:
       often each was taken
     - `pages` mapped at the end, `wrong` what is mapped otherwise than the trace leaves it (nothing,
       if all is well)
+    - `broken` findings of the contract checker, None if it was off
     - `computer` the computer as it stands now
     """
 
@@ -71,6 +74,7 @@ class Replayed:
     acquired: ReadOnly[str, int]
     pages: int
     wrong: tuple[str, ...]
+    broken: int | None
     computer: Computer = field(repr=False, compare=False)
 
     def waits(self, lock: str) -> int:
@@ -98,9 +102,11 @@ def replay(
     lazy: bool | None = None,
     units: Capabilities = GUEST_UNIT,
     record: bool = False,
+    contract: bool = False,
     **options: Any,
 ) -> Replayed:
-    """Replay a trace on a computer made for it; `lazy` decides how it flushes (None: as the guest did).
+    """Replay a trace on a computer made for it; `lazy` decides how it flushes (None: as the guest did); with
+    `contract`, calls on one range that nothing orders are found.
 
     `driver` is the version under test; `options` go to `Computer` and its `Machine` (costs, checkers,
     seed ...). Raises ValueError for a speed that is not above 0, `BadTrace` for a trace that contradicts
@@ -121,18 +127,22 @@ def replay(
         record=record,
         **options,
     )
-    return _Replay(trace, pc, speed, lazy).run()
+    return _Replay(trace, pc, speed, lazy, Contract(pc.core) if contract else None).run()
 
 
 class _Replay:
     """One replay under way."""
 
-    def __init__(self, trace: MapTrace, pc: Computer, speed: float | None, lazy: bool) -> None:
+    def __init__(
+        self, trace: MapTrace, pc: Computer, speed: float | None, lazy: bool, contract: Contract | None
+    ) -> None:
         self.trace = trace
         self.pc = pc
         self.machine = pc.machine
         self.speed = speed
         self.lazy = lazy
+        self.contract = contract
+        self.told: dict[int, WordClock] = {}  # a device's interrupt tells the CPU that unmaps of the map
         self.api = DmaApi(pc.core)
         self.mappings = trace.mappings()
         self.handles: dict[int, list[Segment]] = {}  # number of a mapping -> where it is for the device
@@ -161,6 +171,7 @@ class _Replay:
             dict(_taken(self.pc) - before),
             pages,
             wrong,
+            None if self.contract is None else len(self.machine.findings.of("contract")),
             self.pc,
         )
 
@@ -206,6 +217,9 @@ class _Replay:
         if not mapped:
             raise KernelBug(f"mapping {number} of {self.trace.name} failed: {self.mappings[number]!r}")
         self.handles[number] = mapped
+        if self.contract is not None:
+            told = self.told[number] = WordClock()
+            self.machine.check.order.publish(self.machine.sched.current, told)
         if number in self.awaited:
             await self.awaited[number].complete_all()
 
@@ -214,6 +228,8 @@ class _Replay:
         if number not in self.handles:
             waiting = self.awaited[number] = self.machine.make(Completion, f"mapping {number}")
             await waiting.wait()
+        if self.contract is not None:
+            self.machine.check.order.observe(self.machine.sched.current, self.told.pop(number))
         mapping, mapped = self.mappings[number], self.handles.pop(number)
         dev = self.pc.devices[mapping.device]
         if len(mapped) == 1:

@@ -2,7 +2,7 @@
 
 Each function takes a version of the driver and returns a class derived from it, in which what the name says
 is changed and nothing else. By theme: `tables.py` entries and tables, `readers.py` those who read meanwhile,
-`backends.py` tables of other makers.
+`backends.py` tables of other makers, `users.py` who may be in a table at once.
 """
 
 from __future__ import annotations
@@ -16,5 +16,6 @@ __getattr__, __dir__, __all__ = face(
         "readers": "all_ones ask_memory_map concurrent_traversal free_after_grace_period read_under_rcu "
         "require_capability rwsem test_addresses",
         "tables": "flush_before_free load_store_dirty load_store_insert",
+        "users": "domain_locked free_touched_tables",
     },
 )

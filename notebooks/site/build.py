@@ -4,10 +4,11 @@ JupyterLite draws JupyterLab from plain files, and Pyodide is Python for a brows
 npm, by version, and neither the build nor the site asks anything of other places. What is done here beyond
 `jupyter lite build` is what makes the first cell come soon:
 
-- every package the kernel needs, ours and our lessons among them, stands in Pyodide's own list (its lock
-  file), so that it loads them in one go and no installer runs in the browser;
-- each of them carries its byte code, made by the same Python that runs in the browser;
-- the landing page asks the browser to fetch all of it while the list of lessons is read.
+- Python starts from its memory as it is once everything is imported (`remember.mjs` keeps it, `kernel.mjs`
+  takes it up), so that no installer and no import runs in the browser;
+- it does so while JupyterLab is still loading (`early.js`);
+- the landing page asks the browser to fetch all of it while the list of lessons is read;
+- each lesson has a workspace of its own: JupyterLab would open, and start, those of the last visit with it.
 
 The environment that runs this has `requirements.txt` of this folder (`make site` makes it). Needs npm and
 node. Output: a folder for any static host. Raises SystemExit with a sentence where something cannot be had.
@@ -16,7 +17,6 @@ node. Output: a folder for any static host. Raises SystemExit with a sentence wh
 from __future__ import annotations
 
 import argparse
-import hashlib
 import html
 import json
 import re
@@ -33,8 +33,8 @@ from vtdkit.lab.handouts.vendor import Package, VendorError, fetched, unpack
 
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parents[1]
-KERNEL = Path(sys.prefix) / "share/jupyter/labextensions/@jupyterlite/pyodide-kernel-extension/static/pypi"
-EPOCH = (1980, 1, 1, 0, 0, 0)  # the date of every file in a wheel: same tree, same bytes
+EXTENSION = Path("@jupyterlite/pyodide-kernel-extension/static")
+KERNEL = Path(sys.prefix) / "share/jupyter/labextensions" / EXTENSION
 
 PYTHON_IN_BROWSER = {
     "pyodide.mjs",
@@ -55,6 +55,10 @@ PLATFORM = [
 ]
 #: JupyterLite's stand-ins for packages that make no sense in a browser, and its kernel
 STAND_INS = ("ipykernel", "piplite", "pyodide_kernel", "widgetsnbextension-4")
+#: there already, so JupyterLite must not install them
+IMPORTED = ("comm", "ipykernel", "ipython", "jedi", "micropip", "piplite", "pyodide-kernel")
+#: types of packages that no lesson uses, for completion: three quarters of all files
+STUBS = ("jedi/third_party/django-stubs/", "jedi/third_party/typeshed/stubs/")
 UNUSABLE = ("pexpect", "ptyprocess")  # asked for by IPython on systems that have terminals
 
 
@@ -101,6 +105,11 @@ def build(out: Path, work: Path, read: Path | None = None) -> None:
         "--no-libarchive",
         cwd=stage,  # where it remembers what it has done: the stage is new each time, so nothing is
     )
+    page = (out / "lab/index.html").read_text(encoding="utf-8")
+    if "<script" not in page:
+        raise SystemExit("make site: lab/index.html of JupyterLite has no script any more; see early.js")
+    early = page.replace("<script", '<script src="../static/pyodide/early.js"></script><script', 1)
+    (out / "lab/index.html").write_text(early, encoding="utf-8")
     if read:
         shutil.copytree(read, out / "read")
     (out / "index.html").write_text(_landing(out), encoding="utf-8")
@@ -128,7 +137,7 @@ def _downloaded(folder: Path) -> list[Path]:
         "download",
         "-qq",
         "--find-links",
-        KERNEL,
+        KERNEL / "pypi",
         *PLATFORM,
         "-d",
         folder,
@@ -140,7 +149,7 @@ def _downloaded(folder: Path) -> list[Path]:
 
 
 def _stand_ins() -> list[Path]:
-    return sorted(path for path in KERNEL.glob("*.whl") if path.name.startswith(STAND_INS))
+    return sorted(path for path in (KERNEL / "pypi").glob("*.whl") if path.name.startswith(STAND_INS))
 
 
 def _ours(folder: Path) -> Path:
@@ -162,53 +171,32 @@ def _ours(folder: Path) -> Path:
 
 
 def _place(name: str) -> str | None:
-    """Where a member of our wheel goes in the browser's: lessons' modules on top, notebooks nowhere."""
-    shipped = "vtdkit/shipped/notebooks/"
-    if not name.startswith(shipped):
-        return name
-    inner = name.removeprefix(shipped)
-    return inner if inner.startswith("lessons/") and inner.endswith(".py") else None
+    """Where a member of a wheel goes: lessons' modules on top; None if nothing in a browser reads it."""
+    inner = name.removeprefix("vtdkit/shipped/notebooks/")
+    if inner != name:
+        return inner if inner.startswith("lessons/") and inner.endswith(".py") else None
+    return None if name.endswith("/") or ".data/" in name or name.startswith(STUBS) else name
 
 
 def _install(wheels: Iterable[Path], pyodide: Path, scratch: Path) -> None:
-    """Put the wheels, with byte code, beside Pyodide and make its list say so."""
+    """Unpack the wheels, and put beside Pyodide what its memory is with all of them imported."""
     shutil.rmtree(scratch, ignore_errors=True)
     for wheel in wheels:
         with zipfile.ZipFile(wheel) as archive:
             for name in archive.namelist():
-                place = _place(name)
-                if place and not name.endswith("/"):
-                    target = scratch / wheel.name / place
+                if place := _place(name):
+                    target = scratch / place
                     target.parent.mkdir(parents=True, exist_ok=True)
                     target.write_bytes(archive.read(name))
-    _run("node", HERE / "compile.mjs", pyodide, scratch)
+    _run("node", HERE / "remember.mjs", pyodide, scratch, pyodide / "memory.gz")
     lock = pyodide / "pyodide-lock.json"
-    listed = json.loads(lock.read_text())
-    listed["packages"] = dict(_entry(folder, pyodide) for folder in sorted(scratch.iterdir()))
-    lock.write_text(json.dumps(listed, indent=1, sort_keys=True) + "\n")
-
-
-def _entry(folder: Path, pyodide: Path) -> tuple[str, dict[str, object]]:
-    """Pack one wheel again; its name and its entry in Pyodide's list."""
-    name, version = folder.name.split("-")[:2]
-    wheel = pyodide / f"{name}-{version}-py3-none-any.whl"
-    with zipfile.ZipFile(wheel, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-            member = zipfile.ZipInfo(path.relative_to(folder).as_posix(), EPOCH)
-            member.compress_type = zipfile.ZIP_DEFLATED
-            archive.writestr(member, path.read_bytes())
-    name = name.replace("_", "-").lower()
-    return name, {
-        "name": name,
-        "version": version,
-        "file_name": wheel.name,
-        "install_dir": "site",
-        "sha256": hashlib.sha256(wheel.read_bytes()).hexdigest(),
-        "package_type": "package",
-        "imports": [],
-        "depends": [],
-        "unvendored_tests": False,
-    }
+    lock.write_text(json.dumps(json.loads(lock.read_text()) | {"packages": {}}) + "\n")
+    (pyodide / "pyodide.mjs").rename(pyodide / "plain.mjs")
+    shutil.copy(HERE / "kernel.mjs", pyodide / "pyodide.mjs")  # the name that JupyterLite looks for
+    shutil.copy(HERE / "early.js", pyodide)
+    worker = next(KERNEL.glob("comlink.worker.*.js")).name
+    lines = [f'import "../../extensions/{EXTENSION.as_posix()}/{worker}";', 'import "./pyodide.mjs";', ""]
+    (pyodide / "worker.mjs").write_text("\n".join(lines))
 
 
 def _notebooks() -> Iterator[Path]:
@@ -234,11 +222,10 @@ def _lessons(folder: Path) -> None:
 
 
 def _settings(stage: Path) -> None:
-    """JupyterLite's configuration: Pyodide from here, all packages at once, no way to ask anywhere else."""
-    listed = json.loads((stage / "static/pyodide/pyodide-lock.json").read_text())["packages"]
+    """JupyterLite's configuration: Python from here, packages and all, no way to ask anywhere else."""
     kernel = {
         "disablePyPIFallback": True,
-        "loadPyodideOptions": {"packages": sorted(listed)},
+        "loadPyodideOptions": {"packages": IMPORTED},
         "pyodideUrl": "./static/pyodide/pyodide.mjs",
     }
     config = {
@@ -258,7 +245,7 @@ def _landing(out: Path) -> str:
     kernel = [
         path
         for path in sorted((out / "static/pyodide").iterdir())
-        if path.suffix in (".mjs", ".wasm", ".zip", ".whl")
+        if path.suffix in (".mjs", ".wasm", ".zip", ".gz")
     ]
     kinds = {".mjs": ' as="script" crossorigin'}
     prefetch = [
@@ -267,11 +254,15 @@ def _landing(out: Path) -> str:
     ]
     lessons = [path for path in _notebooks() if path.name[0].isdigit()]
     return Template((HERE / "landing.html").read_text(encoding="utf-8")).substitute(
-        first=lessons[0].name,
+        first=_run_it(lessons[0]),
         lessons="\n".join(_line(path, (out / "read").is_dir()) for path in lessons),
         megabytes=round(sum(path.stat().st_size for path in kernel) / 1e6),
         prefetch="\n".join(prefetch),
     )
+
+
+def _run_it(path: Path) -> str:
+    return f"lab/index.html?path={path.name}&amp;workspace={path.stem}"
 
 
 def _line(path: Path, read: bool) -> str:
@@ -280,7 +271,7 @@ def _line(path: Path, read: bool) -> str:
     title, about, *_ = [*(line for line in "".join(cells[0]["source"]).split("\n") if line.strip()), ""]
     title = html.escape(title.lstrip("# "))
     about = re.sub(r"\*\*|\*", "", about) if about.startswith("*") and not about.startswith("**") else ""
-    links = f'<a href="lab/index.html?path={path.name}" aria-label="Run {title}">Run</a>'
+    links = f'<a href="{_run_it(path)}" aria-label="Run {title}">Run</a>'
     if read:
         links += f' · <a href="read/{path.stem}.html" aria-label="Read {title}">Read</a>'
     return f"<li><strong>{title}</strong><p>{html.escape(about)}</p>{links}</li>"

@@ -61,7 +61,8 @@ class SitePage(LabPage):
     def open(self, path: str, *, timeout: float = 120) -> None:
         """Open a lesson and wait until its kernel is ready."""
         limit = timeout * 1000
-        self.page.goto(f"{self.server.base}/lab/index.html?path={path}", timeout=limit)
+        workspace = path.removesuffix(".ipynb")
+        self.page.goto(f"{self.server.base}/lab/index.html?path={path}&workspace={workspace}", timeout=limit)
         self.panel.wait_for(timeout=limit)
         self.page.wait_for_function(f"() => ({_KERNEL})?.status === 'idle'", timeout=limit)
 

@@ -57,6 +57,7 @@ def test_the_page_in_front_leads_to_every_lesson_and_asks_nobody_else(browser: A
     with Watched(browser) as page:
         page.page.goto(base + "/", wait_until="networkidle")
         links = page.page.locator("li a").evaluate_all("all => all.map(each => each.getAttribute('href'))")
-        assert [link.removeprefix("lab/index.html?path=") for link in links if "path=" in link] == LESSONS
+        run = [f"lab/index.html?path={name}&workspace={name.removesuffix('.ipynb')}" for name in LESSONS]
+        assert [link for link in links if "path=" in link] == run
         assert all((SITE / link).exists() for link in links if link.startswith("read/"))
         assert (page.outside, page.page_errors) == ([], [])

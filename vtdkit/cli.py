@@ -1,4 +1,4 @@
-"""The command line: `python -m vtdkit VERB [options]`.
+"""The command line: `vtdkit VERB [options]`, or `python -m vtdkit VERB [options]`.
 
 A verb is a line in `VERBS`: its name, what it does, and "module:function". The module is imported only when
 the verb is used, so that each verb costs what it needs and no more. The function takes the arguments after
@@ -12,6 +12,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from vtdkit import __version__
 from vtdkit.vtd.plain import quoted
 
 VERBS: dict[str, tuple[str, str]] = {
@@ -48,7 +49,7 @@ def usage() -> str:
     """The text of `--help`."""
     width = max(map(len, VERBS))
     verbs = "\n".join(f"  {name:<{width}}  {what}" for name, (what, _) in VERBS.items())
-    return f"usage: python -m vtdkit VERB [options]\n\n{verbs}\n\nEach verb has --help."
+    return f"usage: vtdkit VERB [options]\n\n{verbs}\n\nEach verb has --help; --version says which this is."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,6 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not words or words[0] in ("-h", "--help"):
         print(usage())
         return 0 if words else 2
+    if words[0] == "--version":
+        print(f"vtdkit {__version__}")
+        return 0
     if words[0] not in VERBS:
         print(f"vtdkit: there is no verb {quoted(words[0])}; try --help", file=sys.stderr)
         return 2

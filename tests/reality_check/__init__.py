@@ -1,4 +1,4 @@
-"""The model against what real machines did: `python -m vtdkit check`.
+"""The model against what real machines did: `vtdkit check`.
 
 `check` goes through a folder of `tests/reality` and prints its line of counts; `oracle` reads what QEMU and
 Linux said about it, as typed records; `compare` and `replay_queue` hold the model to that, one function for

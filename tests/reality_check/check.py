@@ -1,4 +1,4 @@
-"""`python -m vtdkit check FOLDER…`: does the model agree with what real machines did?
+"""`vtdkit check FOLDER…`: does the model agree with what real machines did?
 
 Each folder is an image with oracles (see `image`, `oracle`). One line per folder:
 
@@ -132,7 +132,7 @@ UNREADABLE = (BadFile, BadImage)
 def main(arguments: Sequence[str]) -> int:
     """Compare folders with the model."""
     parser = argparse.ArgumentParser(
-        prog="python -m vtdkit check",
+        prog="vtdkit check",
         description="Compare the model with every oracle in the folders. Verdicts by QEMU are compared in "
         "the qemu personality; each line says which. Exit status 1: something disagrees; 2: "
         "a folder cannot be read.",

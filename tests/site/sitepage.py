@@ -9,7 +9,6 @@ with site_server(SITE) as base, SitePage(browser, base) as page:
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -66,11 +65,14 @@ class SitePage(LabPage):
         self.panel.wait_for(timeout=limit)
         self.page.wait_for_function(f"() => ({_KERNEL})?.status === 'idle'", timeout=limit)
 
-    def first_cell(self, path: str) -> float:
-        """Seconds from the call for the page until the output of the lesson's first code cell is there."""
-        began = time.monotonic()
-        self.open(path)
+    def first_cell(self, path: str, *, same_tab: bool = False) -> None:
+        """Open a lesson, as a page or beside the one that is open; run it until its first output is there."""
+        if same_tab:
+            opened = "path => window.jupyterapp.commands.execute('docmanager:open', {path})"
+            self.page.evaluate(f"{opened}.then(() => undefined)", path)
+            self.page.wait_for_function(f"() => ({_KERNEL})?.status === 'idle'", timeout=120_000)
+        else:
+            self.open(path)
         for command in ("clear-all-cell-outputs", "run-all-cells"):
             self.page.evaluate("name => { window.jupyterapp.commands.execute(name); }", f"notebook:{command}")
         self.panel.locator(".jp-OutputArea-output").first.wait_for(timeout=120_000)
-        return time.monotonic() - began

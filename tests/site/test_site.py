@@ -53,6 +53,25 @@ def test_a_widget_is_drawn_and_takes_keys(browser: Any, base: str) -> None:
         assert (slider.get_attribute("aria-valuetext") or slider.get_attribute("aria-valuenow")) != before
 
 
+def test_a_widget_whose_kernel_is_gone_shows_its_still(browser: Any, base: str) -> None:
+    with SitePage(browser, base) as page:
+        page.open(FEW[0])
+        page.run_all(timeout=300)
+        page.page.evaluate("() => window.jupyterapp.shell.currentWidget.context.save()")
+        page.open(FEW[0])
+        page.widgets().first.get_by_role("img").first.wait_for(timeout=20_000)
+        assert page.panel.locator(".vtd").count() == 0  # no widget is alive
+        assert page.panel.get_by_text("Error displaying widget").count() == 0
+
+
+def test_a_lesson_is_opened_without_those_of_the_last_visit(browser: Any, base: str) -> None:
+    with SitePage(browser, base) as page:
+        for name in FEW[:2]:
+            page.open(name)
+        running = "() => [...window.jupyterapp.serviceManager.sessions.running()].map(each => each.path)"
+        assert page.page.evaluate(running) == [FEW[1]]
+
+
 def test_the_page_in_front_leads_to_every_lesson_and_asks_nobody_else(browser: Any, base: str) -> None:
     with Watched(browser) as page:
         page.page.goto(base + "/", wait_until="networkidle")

@@ -164,7 +164,7 @@ def test_help_and_unknown_verbs(capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit) as end:
             run(verb, "--help")
         assert end.value.code == 0
-        assert f"python -m vtdkit {verb}" in capsys.readouterr().out
+        assert f"vtdkit {verb}" in capsys.readouterr().out
 
 
 def test_the_module_runs_and_imports_no_numpy() -> None:

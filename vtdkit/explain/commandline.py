@@ -26,7 +26,7 @@ _LARGE = 8 << 20
 def main(arguments: Sequence[str]) -> int:
     """Explain files, or standard input."""
     parser = argparse.ArgumentParser(
-        prog="python -m vtdkit explain",
+        prog="vtdkit explain",
         description="Explain what a machine said about its remapping units: kernel logs, debugfs files, "
         "DMAR tables (binary, acpidump, .dsl), CAP/ECAP registers, lock_stat and perf lock tables, in any "
         "mixture.",

@@ -1,10 +1,11 @@
-"""`python -m vtdkit doctor`: what this installation has, what it lacks, and what to do about it.
+"""`vtdkit doctor`: what this installation has, what it lacks, and what to do about it.
 
 One line a check, in a fixed order: PASS, WARN (something optional is missing), FAIL (lessons or tests
 will not work). Nothing is changed, nothing is started, the network is not asked. Exit status 1 if a line
 says FAIL. `--json` prints the same as a list.
 
-Versions are compared with the ranges that the package declares. Lessons and guests' tables are looked for
+Versions are compared with the ranges that the package declares. What only tests and benchmarks need is looked
+for in a clone alone: an installed copy brings neither. Lessons and guests' tables are looked for
 where `vtdkit lab` takes them from.
 """
 
@@ -20,13 +21,14 @@ from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 
-from .classroom import GUESTS, NotShipped, shipped
+from .classroom import GUESTS, PACKAGE, NotShipped, shipped
 
 PYTHON = (3, 11)
 REQUIRED = "notebooks"
 """The extra without which no lesson runs; packages of the others are optional."""
 EXTENSIONS = {"anywidget": "anywidget", "@jupyter-widgets/jupyterlab-manager": "ipywidgets"}
 """JupyterLab extensions that widgets need, and the package that brings each."""
+CLONE = not (PACKAGE / "shipped").is_dir()
 PROGRAMS = {
     "chromium": (("chromium", "chromium-browser", "google-chrome"), "browser tests skip without it"),
     "npm": (("npm",), "make handouts fetches the widget manager with it, once"),
@@ -56,7 +58,8 @@ def examine() -> Iterator[Check]:
     yield kernel()
     yield from extensions()
     for what, (names, use) in PROGRAMS.items():
-        yield program(what, names, use)
+        if CLONE or what == "npm":
+            yield program(what, names, use)
     yield from lessons()
 
 
@@ -67,14 +70,14 @@ def python_version(version: tuple[int, ...]) -> Check:
 
 
 def requirements() -> dict[str, tuple[str, str]]:
-    """Each package of the extras once: the range that is declared, and the extra that needs it most."""
+    """Each package of the extras that count here: the range declared, and the extra that needs it most."""
     try:
         lines = metadata.requires("vtdkit") or []
     except metadata.PackageNotFoundError:
         return {}
     # the extras name each other as vtdkit[...], which is no package
     form = re.compile(r"([\w.-]+)([^;\[]*);.*extra\s*==\s*['\"](\w+)")
-    found = [match for line in lines if (match := form.match(line))]
+    found = [match for line in lines if (match := form.match(line)) and (CLONE or match[3] == REQUIRED)]
     found.sort(key=lambda match: match[3] == REQUIRED)
     return {match[1]: (match[2].strip(), match[3]) for match in found}  # the last one counts
 

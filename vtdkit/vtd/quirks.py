@@ -2,7 +2,7 @@
 
 The default `SPECIFICATION` has every switch off. `QEMU_7_2` and `QEMU_10` turn on what QEMU's emulated unit
 of that version does; they exist so that tables and faults recorded from QEMU guests can be compared bit for
-bit, and because each difference is a lesson. `python -m vtdkit quirks` lists them. Every switch was seen in a
+bit, and because each difference is a lesson. `vtdkit quirks` lists them. Every switch was seen in a
 real run or read in QEMU's source (hw/i386/intel_iommu.c), and the sentence beside it says what happens and
 why it matters.
 """

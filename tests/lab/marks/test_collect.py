@@ -133,6 +133,22 @@ def test_what_was_judged_is_kept_and_what_changed_is_judged_again(
     assert [(mark.student, mark.seed) for mark in read(out)] == [("anna", 5), ("bob", 0)]
 
 
+def test_a_call_that_never_comes_back_costs_no_other_exercise(tmp_path: Path) -> None:
+    path = handed_in(tmp_path, "anna", "sum(range(10**15))", RIGHT)
+    found = judge(path, "anna", "", "", 15, 2048)
+    assert [(each.exercise, each.result, each.message) for each in found] == [
+        ("DOES_IT_WARN", "timed out", "not done after 15 s"),
+        ("WARN_AND_STOP", "right", ""),
+    ]
+
+
+def test_a_file_that_cannot_be_read_still_has_its_lesson_from_its_name(tmp_path: Path) -> None:
+    for name, lesson in (("03-x.ipynb", "lesson03"), ("anna_03-x.ipynb", "lesson03"), ("x.ipynb", "")):
+        (tmp_path / name).write_text("{", encoding="utf-8")
+        (only,) = judge(tmp_path / name, "anna", "", "", 60, 2048)
+        assert (only.lesson, only.result) == (lesson, "broken")
+
+
 def test_a_seed_from_the_class_counts_more_than_the_one_in_the_notebook(tmp_path: Path) -> None:
     path = handed_in(tmp_path, "anna", answer(3), seed=7)
     first, _ = collect([path], tmp_path / "marks.csv", {"anna": "3"})

@@ -33,7 +33,7 @@ def text(one: Verdict) -> str:
 def main(arguments: Sequence[str]) -> int:
     """The verb. 0: done, 2: the arguments cannot be used."""
     parser = argparse.ArgumentParser(
-        "python -m vtdkit claims", description="run the claims of the thread and print their verdicts"
+        "vtdkit claims", description="run the claims of the thread and print their verdicts"
     )
     parser.add_argument("numbers", nargs="*", type=int, help="which claims; all if none")
     parser.add_argument("--json", action="store_true", help="the same for programs")

@@ -1,4 +1,4 @@
-"""`python -m vtdkit findings`: the table version × defect, or all of it as JSON."""
+"""`vtdkit findings`: the table version × defect, or all of it as JSON."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def legend(versions: Sequence[str]) -> str:
 def main(arguments: Sequence[str]) -> int:
     """The verb. 0: everything seen is explained, 1: something is not, 2: the arguments cannot be used."""
     parser = argparse.ArgumentParser(
-        "python -m vtdkit findings",
+        "vtdkit findings",
         description="run every version of the driver and list which has which defect",
     )
     parser.add_argument(

@@ -1,7 +1,7 @@
 """Handouts: every notebook as a page that moves with no kernel and no network, and as screens for a beamer.
 
-    python -m vtdkit handouts --out handouts notebooks/*.ipynb            # make handouts
-    python -m vtdkit handouts --out handouts --slides notebooks/*.ipynb   # make slides
+    vtdkit handouts --out handouts notebooks/*.ipynb            # make handouts
+    vtdkit handouts --out handouts --slides notebooks/*.ipynb   # make slides
 
 A notebook is run once from top to bottom. `student/` leaves out the solutions, `solutions/` has them folded,
 `slides/` is the student edition opened as a walkthrough: one step per screen, large type, arrow keys. Each

@@ -15,7 +15,7 @@ from .vendor import VendorError
 def main(arguments: Sequence[str] | None = None) -> int:
     """Build handouts, or slides, and print where they are."""
     parser = argparse.ArgumentParser(
-        prog="python -m vtdkit handouts", description="make pages that move with no kernel and no network"
+        prog="vtdkit handouts", description="make pages that move with no kernel and no network"
     )
     parser.add_argument("notebooks", nargs="*", type=Path)
     parser.add_argument("--out", type=Path, default=Path("handouts"), help="folder to write into (handouts)")

@@ -1,4 +1,4 @@
-"""The standard scenarios, by name: what `python -m vtdkit findings` tries on every version of the driver."""
+"""The standard scenarios, by name: what `vtdkit findings` tries on every version of the driver."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def inspect(arguments: Sequence[str]) -> int:
     from .inspect import inspect_folder
 
     parser = argparse.ArgumentParser(
-        prog="python -m vtdkit inspect",
+        prog="vtdkit inspect",
         description="Print root, context and PASID entries and the ranges they map, the way the kernel's "
         "debugfs files do: raw entries first, then what they mean. Neighbouring pages are merged.",
     )
@@ -69,7 +69,7 @@ def inspect(arguments: Sequence[str]) -> int:
 def quirks(arguments: Sequence[str]) -> int:
     """List the personalities and their switches."""
     parser = argparse.ArgumentParser(
-        prog="python -m vtdkit quirks",
+        prog="vtdkit quirks",
         description="List every difference between the specification and an emulator's behaviour that the "
         "model has a switch for: its name, which personalities have it on, and what it does.",
     )

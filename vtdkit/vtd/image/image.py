@@ -57,8 +57,9 @@ class Image:
     def load(cls, folder: str | Path) -> Image:
         """Read a folder. Raises BadFile or BadImage."""
         path = Path(folder)
-        if not os.path.isdir(path):  # says no to a name that is too long, where Path.is_dir raises
-            raise BadImage(f"{echo(path.name)}: there is no such folder")
+        if not os.path.isdir(path):  # false for a name too long, where Path.is_dir raises
+            what = "is a file, not a folder" if os.path.exists(path) else "there is no such folder"
+            raise BadImage(f"{echo(path.name)}: {what}")
         if (path / "maps.csv.gz").exists() and not (path / "pages.npz").exists():
             raise BadImage(
                 f"{echo(path.name)}: a workload folder (maps.csv.gz); it holds no tables to look at"

@@ -1,4 +1,6 @@
-"""Verdicts on the claims about entries and tables, word for word; each comes out the other way in its counter."""
+"""Verdicts on the claims about entries and tables, word for word; each comes out the other way in its
+counter.
+"""
 
 from __future__ import annotations
 

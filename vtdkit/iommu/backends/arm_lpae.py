@@ -13,14 +13,14 @@ Robin Murphy told on 31 May 2022:
    walk caches are invalidated, the table is freed.
 
 Neither assumption is tested. An unmap of less than a block splits it: a new table maps what is to stay, and
-takes the block's place (`arm_lpae_split_blk_unmap`; v6.12 took that out and refuses). Freed pages go at once,
-not onto the gather's list. Unmapping what is not mapped is a WARN, and 0.
+takes the block's place (`arm_lpae_split_blk_unmap`; 33729a5fc0ca of November 2024 took that out and refuses).
+Freed pages go at once, not onto the gather's list. Unmapping what is not mapped is a WARN, and 0.
 
 Not there in that version: the contiguous hint is never set (the C names the bit only to ignore it when a
 block is split), and dirty bits are not kept; with `hd=True` leaves are written and read as v6.12 does
 (IO_PGTABLE_QUIRK_ARM_HD). Left out here: granules of 16 and 64 KiB, stage 2, concatenated tables, units that
 do not snoop, addresses of the upper half (TTBR1). A map that allows neither reading nor writing is refused,
-as since v6.9; v5.19 says 0 and maps nothing.
+as later versions do; v5.19 says 0 and maps nothing.
 """
 
 from __future__ import annotations
@@ -183,15 +183,22 @@ class ArmLpae(PgtableBase):
             pte = await table.load(index + number)
             if self.machine.warn_on(not pte, "arm_lpae: unmap of what is not mapped"):
                 return number * size
-            await table.store(index + number, 0)
             at = iova + number * size
             if iopte_leaf(pte, level):
+                await table.store(index + number, 0)
                 if not gather.queued:
                     await self.tlb_add_page(gather, at, size)
-            else:  # case 3, and case 2 by way of `arm_lpae_init_pte`
-                await self.walker.invalidate(at, at + size - 1)
-                await self._arm_lpae_free_pgtable(level + 1, self.deref(pte & ADDR_MASK))
+            else:
+                await self.take_table_out(table, index + number, level, self.deref(pte & ADDR_MASK), at)
         return entries * size
+
+    async def take_table_out(self, table: Page, index: int, level: int, below: Page, iova: int) -> None:
+        """Case 3, and case 2 by way of `arm_lpae_init_pte`: clear, invalidate, free. (Part of
+        `__arm_lpae_unmap`.)
+        """
+        await table.store(index, 0)
+        await self.walker.invalidate(iova, iova + block_size(level) - 1)
+        await self._arm_lpae_free_pgtable(level + 1, below)
 
     async def arm_lpae_split_blk_unmap(
         self,

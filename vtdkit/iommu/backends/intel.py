@@ -19,7 +19,7 @@ from vtdkit.kernel.machine.machine import Machine
 from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.requests import Request, Translation
 
-from .backend import Access, Answer, Backend
+from .backend import Access, Answer, Backend, Looked
 
 Stage = Literal["legacy", "second", "first"]
 UNITS: dict[Stage, Capabilities] = {
@@ -41,7 +41,10 @@ class VtdWalker:
         walk = await self.hardware.dma(request)
         if not isinstance(walk, Translation):
             return Answer(None, why=walk.name)
-        return Answer(walk.address, walk.size, walk.readable, walk.writable)
+        exploring = self.hardware.machine.steps.exploring
+        steps = () if exploring else self.hardware.unit.walk(request).steps
+        looked = tuple(Looked(step.level, step.address, step.raw) for step in steps if step.level)
+        return Answer(walk.address, walk.size, walk.readable, walk.writable, looked=looked)
 
     async def invalidate(self, first: int, last: int, *, leaf: bool = False) -> None:
         """All of the domain: flushes of VT-d go through the driver (`qi_submit_sync`)."""

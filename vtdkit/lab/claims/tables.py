@@ -19,11 +19,9 @@ from vtdkit.iommu.core import IotlbGather
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.iommu.iommufd import io_pagetable
 from vtdkit.iommu.pinning import mm_struct
-from vtdkit.iommu.vfio import VfioType1
-from vtdkit.iommu.vfio_dma import vfio_domain
 from vtdkit.kernel.explored.exploring import ScenarioExploration, explore
 from vtdkit.kernel.machine.machine import Machine
-from vtdkit.lab.backend_matrix import CASES, answer, tables_freed
+from vtdkit.lab.backend_matrix import CASES, answer, fgsp, tables_freed
 from vtdkit.lab.scenarios.backends import (
     LARGE,
     ONE,
@@ -117,18 +115,6 @@ def partial_unmaps(*makes: Make) -> Measured:
     said = [answer(case, make) for make in makes]
     gone = sorted({each.gone for each in said})
     return Measured(len(gone) > 1, "gone: " + ", ".join(f"{each.gone // 1024} KiB" for each in said))
-
-
-def fgsp(make: Make) -> bool:
-    """`vfio_test_domain_fgsp`: does VFIO take this IOMMU for one that joins pages by itself?"""
-    machine = Machine(record=False)
-    back = make(machine)
-    while machine.pages.take_run(1, -1, "filler", None)[0].pfn & 1 == 0:
-        pass  # the probe's two pages, one allocation in Linux, begin at an even frame
-    domain = vfio_domain(machine)
-    domain.domain = back.domain
-    machine.run(VfioType1(back.core).vfio_test_domain_fgsp(domain))
-    return bool(domain.fgsp)
 
 
 def probe(*names: str) -> Measured:

@@ -150,19 +150,22 @@ HOW_MUCH = Exercise(
         "down, one after another",
     ],
     mistakes=[_other],
-    form=hex,
+    form=lambda value: f"{value:#x}" if isinstance(value, int) else repr(value),
     why="The page goes as a whole, with all its replicas: an entry does not say who asked for it, only its "
     "size.",
 )
 
 
-async def take_table_out(self: Any, table: Any, index: int, level: int, below: Any, iova: int) -> None:
-    """First nothing leads to the table any more, then the unit forgets that something did, then the table
-    goes.
-    """
+async def clear_entry(
+    self: Any, gather: Any, table: Any, index: int, level: int, below: Any, iova: int
+) -> None:
+    """Nothing leads there any more; then the unit forgets that something did; then the table goes."""
     await table.store(index, 0)
-    await self.walker.invalidate(iova, iova + 0x1FFFFF)
-    await self._arm_lpae_free_pgtable(level + 1, below)
+    if below is None:
+        await self.tlb_add_page(gather, iova, 0x1000 if level == 3 else 0x200000)
+    else:
+        await self.walker.invalidate(iova, iova + 0x1FFFFF)
+        await self._arm_lpae_free_pgtable(level + 1, below)
 
 
 def _scene(scene: Callable[..., Observer], version: Any, machine: Machine) -> Observer:
@@ -177,38 +180,43 @@ def _scene(scene: Callable[..., Observer], version: Any, machine: Machine) -> Ob
 
     def whole() -> tuple[Any, ...]:
         back, seen = kept[0], end()
-        answers = [back.run(back.walk(page * PAGE)).address for page in (0, 8)]
+        answers = [back.run(back.walk(page * PAGE)).address for page in (0, 1, 8, 511)]
         return seen, *answers, scenes.tables(machine)
 
     return whole
 
 
 def _play(seed: int, function: Any) -> Table:
-    version = version_with(cast(Any, ArmLpae), function, "take_table_out")
+    version = version_with(cast(Any, ArmLpae), function, "clear_entry")
     return in_table({race.name: explore(partial(race.build, version), limit=60) for race in RACES})
 
 
 RACES = [
     Scenario("case 2", "a block is mapped over an empty table", partial(_scene, scenes.block_over_table)),
     Scenario("case 3", "2 MiB of pages are unmapped at once", partial(_scene, scenes.unmap_of_a_block)),
+    Scenario("pages", "two pages are unmapped", partial(_scene, scenes.unmap_of_pages)),
 ]
 
 TAKE_IT_OUT = CodeExercise(
     "take it out",
     lambda seed: (
-        "Write take_table_out(self, table, index, level, below, iova) for Arm's table. Entry `index` of "
-        "`table` leads to\n`below`, a table for the 2 MiB from `iova` on. Take it out and free it. A device "
-        "reads there all the while,\nand the unit remembers the way."
+        "Write clear_entry(self, gather, table, index, level, below, iova) for Arm's table: entry `index` of "
+        "`table` maps\nfrom `iova` on and goes. At level 3 it maps 4 KiB. At level 2 it leads to the table "
+        "`below`, which goes too, or it is\na block of 2 MiB; for a page and a block `below` is None. A "
+        "device reads there all the while."
     ),
-    lambda seed: take_table_out,
+    lambda seed: clear_entry,
     hints=[
-        "await table.store(index, 0) clears the entry; await self.walker.invalidate(first, last) makes the "
-        "unit forget\nthese addresses, and waits until walks that had begun are over; "
+        "await table.store(index, 0) clears the entry; await self.tlb_add_page(gather, iova, size) adds a "
+        "page or block to what\nis flushed together, later; await self.walker.invalidate(first, last) makes "
+        "the "
+        "unit forget these addresses, upper entries\ntoo, and waits until walks that had begun are over; "
         "await self._arm_lpae_free_pgtable(level + 1, below) frees",
-        "a page may be given back when nobody can get there: neither by the entry, nor from memory of it",
+        "a table may be given back when nobody can get there: neither by the entry, nor from memory of it",
         "what the unit is told to forget it learns again, as long as the entry is there",
     ],
-    why="Clear, invalidate, free. Any other order leaves a moment in which the unit can reach a freed page.",
+    why="Clear, invalidate, free: any other order leaves a moment in which the unit can reach a freed page. "
+    "A leaf leads\nto no table, so its flush may wait for others.",
     base=cast(Any, ArmLpae),
     races=RACES,
     play=_play,

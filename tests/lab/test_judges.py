@@ -18,7 +18,7 @@ from vtdkit.lab.exercises.judge import CodeExercise
 
 from .mutants import mutants
 
-LESSONS = [f"{number:02}" for number in (*range(15), 18, 20)]
+LESSONS = [f"{number:02}" for number in (*range(16), 18, 20)]
 LEAST, LEAST_OF_ALL = 12, 350  # mutants of one exercise, and of all
 
 

@@ -20,7 +20,7 @@ from tests.notebooks.nbchecks import source, tags
 from vtdkit.series.catalogue import driver_at
 from vtdkit.series.mainline import versions as mainline
 
-LESSONS = [f"{number:02}" for number in (*range(15), 20)]
+LESSONS = [f"{number:02}" for number in (*range(16), 20)]
 #: what names a version and runs nothing: "old = driver_at(0)"
 CHEAP = re.compile(r"^[\w.]+ = (driver_at|mainline|variants)\b[\w.()]*$")
 
@@ -191,6 +191,20 @@ def test_13_two_mebibytes_apart_nothing_can_be_lost() -> None:
     careless = "look first, write then"
     lost = [">nothing<" in shown("13", tables=careless, apart=far)[0] for far in ("4 KiB", "1 MiB", "2 MiB")]
     assert lost == [True, True, False]
+
+
+def test_15_the_third_page_alone_and_intel_s_goes_astray_in_a_block() -> None:
+    gone = {
+        page: shown("15", table="AMD", mapped="12 KiB", page=page)[0] for page in ("first", "second", "third")
+    }
+    assert ["gone 4K" in gone[page] for page in gone] == [False, False, True]
+    astray = [
+        (mapped, page)
+        for mapped in ("64 KiB", "1 MiB", "2 MiB")
+        for page in ("first", "second")
+        if "follows the block" in shown("15", table="Intel", mapped=mapped, page=page)[0]
+    ]
+    assert astray == [("2 MiB", "second")]
 
 
 def test_14_eight_units_are_worth_a_quarter_to_the_old_driver_and_eight_times_to_the_new() -> None:

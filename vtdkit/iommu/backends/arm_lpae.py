@@ -183,22 +183,24 @@ class ArmLpae(PgtableBase):
             pte = await table.load(index + number)
             if self.machine.warn_on(not pte, "arm_lpae: unmap of what is not mapped"):
                 return number * size
-            at = iova + number * size
-            if iopte_leaf(pte, level):
-                await table.store(index + number, 0)
-                if not gather.queued:
-                    await self.tlb_add_page(gather, at, size)
-            else:
-                await self.take_table_out(table, index + number, level, self.deref(pte & ADDR_MASK), at)
+            below = None if iopte_leaf(pte, level) else self.deref(pte & ADDR_MASK)
+            await self.clear_entry(gather, table, index + number, level, below, iova + number * size)
         return entries * size
 
-    async def take_table_out(self, table: Page, index: int, level: int, below: Page, iova: int) -> None:
-        """Case 3, and case 2 by way of `arm_lpae_init_pte`: clear, invalidate, free. (Part of
-        `__arm_lpae_unmap`.)
+    async def clear_entry(
+        self, gather: IotlbGather, table: Page, index: int, level: int, below: Page | None, iova: int
+    ) -> None:
+        """Take one entry out. `below`: the table it leads to (case 3, and case 2 by way of
+        `arm_lpae_init_pte`), None for a leaf. (Part of `__arm_lpae_unmap`.)
         """
+        size = block_size(level)
         await table.store(index, 0)
-        await self.walker.invalidate(iova, iova + block_size(level) - 1)
-        await self._arm_lpae_free_pgtable(level + 1, below)
+        if below is None:
+            if not gather.queued:
+                await self.tlb_add_page(gather, iova, size)  # flushed later, with others
+        else:
+            await self.walker.invalidate(iova, iova + size - 1)
+            await self._arm_lpae_free_pgtable(level + 1, below)
 
     async def arm_lpae_split_blk_unmap(
         self,

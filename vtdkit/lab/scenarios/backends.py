@@ -77,6 +77,15 @@ def unmap_of_a_block(make: Make, machine: Machine) -> Observer:
     return lambda: (unmapping.result, device(), *reached(back, 0, 8 * PAGE))
 
 
+def unmap_of_pages(make: Make, machine: Machine) -> Observer:
+    """Two pages of three are unmapped, while a device still reads the first: no table goes."""
+    back = make(machine)
+    back.run(back.map(0, LARGE + PAGE, 3 * PAGE))
+    device = with_device(back, machine, 0)
+    unmapping = machine.spawn(back.unmap(0, 2 * PAGE), cpu=0, name="unmap")
+    return lambda: (unmapping.result, device(), *reached(back, 0, PAGE, 2 * PAGE))
+
+
 def unmap_of_unlike_parts(make: Make, machine: Machine) -> Observer:
     """Case 3 once more, the range a page longer at its beginning: the core unmaps it in two parts."""
     back = make(machine)

@@ -117,8 +117,8 @@ class WidgetPage:
         return self.root.get_by_role("slider", name=name)
 
     def status(self) -> str:
-        """The line that says what is shown."""
-        return str(self.root.locator(".vtd-status").text_content())
+        """The line that says what is shown (without the signs that keep names whole)."""
+        return str(self.root.locator(".vtd-status").text_content()).replace("\u2060", "")
 
     def aloud(self) -> str:
         """What of it is read out: what was not there before."""

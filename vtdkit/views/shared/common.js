@@ -199,7 +199,7 @@ export function frame(host, { title, hints = [], words = [] }) {
   let known = [];
   const say = (text, parts = text.split(/(?<=\.)\s+/)) => {
     aloud.textContent = parts.filter((part) => !known.includes(part)).join(" ") || text;
-    status.textContent = text;
+    status.textContent = unbroken(text);
     known = parts;
   };
   steady(status);
@@ -214,6 +214,9 @@ export function frame(host, { title, hints = [], words = [] }) {
   host.append(root);
   return { root, title: heading, controls, body, status, say };
 }
+
+// A name such as group->mutex is not broken after its hyphen.
+export const unbroken = (text) => text.replaceAll("->", "-\u2060>");
 
 // 64-bit numbers travel as text.
 export const big = (text) => BigInt(text);

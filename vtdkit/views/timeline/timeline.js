@@ -1,6 +1,6 @@
 // The lock timeline: one or two runs, one cursor. Traits: cursor, left, right (ns after the start), lock (a name, or ""), row (which lane).
 
-import { button, el, frame, legend, move, slider, there, watch } from "../shared/common.js";
+import { button, el, frame, legend, move, slider, there, unbroken, watch } from "../shared/common.js";
 import { linked, oneOf, whole } from "../shared/link.js";
 import {
   after, asleepAt, before, contentions, decode, doing, label, locksAt, nextChange, sentence, spanAt,
@@ -191,7 +191,7 @@ class View {
       needle.style.transform = `translateX(${GUTTER + x}px)`;
       names.forEach((name, cpu) => name.classList.toggle("vtd-chosen", number === chosen && cpu === lane));
     });
-    this.detail.textContent = this.describe(this.runs[chosen], lane, time);
+    this.detail.textContent = unbroken(this.describe(this.runs[chosen], lane, time));
     this.tell(time, `${duration(time)} of ${duration(this.length)}`);
     const lead = (run) => (this.runs.length > 1 ? `${run.label}, at ${duration(time)}` : `At ${duration(time)}`);
     const parts = this.runs.flatMap((run) => [`${lead(run)}:`, ...this.said(run, time).split(/(?<=\.)\s+/)]);

@@ -332,3 +332,11 @@ def test_a_report_that_was_unfolded_stays_so_while_one_steps(browser: Any) -> No
 def test_at_double_size_nothing_is_wider_than_the_page(browser: Any, theme: str) -> None:
     with WidgetPage(browser, Stepper(timer(), step=30), theme=theme, zoom=2) as page:
         assert page.complaints() == []
+
+
+@pytest.mark.browser
+def test_a_number_in_memory_is_on_one_line(browser: Any) -> None:
+    with WidgetPage(browser, Stepper(dump_unmap()), width=900) as page:
+        boxes = page.root.locator(".vtd-stepper-beside td .vtd-mono").all()
+        assert [box.inner_text() for box in boxes] == ["0x1008003", "0x5001003"]
+        assert all(box.bounding_box()["height"] < 25 for box in boxes)

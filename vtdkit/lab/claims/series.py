@@ -119,7 +119,9 @@ def users(driver: type, field: str) -> list[str]:
     return sorted(
         name
         for name, each in functions.items()
-        if inspect.isfunction(each) and field in names_in(inspect.unwrap(each).__code__) and name != "init_locks"
+        if inspect.isfunction(each)
+        and field in names_in(inspect.unwrap(each).__code__)
+        and name != "init_locks"
     )
 
 

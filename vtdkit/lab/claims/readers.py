@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from vtdkit.iommu.backends.arm_lpae import ArmLpae
@@ -58,8 +58,9 @@ class Tried:
         return f"{self.bad} of {self.executions}"
 
 
+@cache
 def orders(scene: Callable[..., Any], *subject: Any) -> ScenarioExploration:
-    """A scene on two CPUs, in every order."""
+    """A scene on two CPUs, in every order. Several claims ask the same one."""
     return explore(partial(scene, *subject), cpus=2)
 
 

@@ -186,8 +186,6 @@ def rwsem(driver: type[IntelIommu], until_written: bool = False) -> type[IntelIo
                 return await super().intel_iommu_unmap_pages(*args)  # type: ignore[no-any-return]
 
         async def domain_translation_struct_show(self) -> SeqFile:
-            if until_written:
-                return await super().domain_translation_struct_show()  # type: ignore[no-any-return]
             async with self.table_rwsem.write():
                 return await super().domain_translation_struct_show()  # type: ignore[no-any-return]
 
@@ -198,7 +196,7 @@ def rwsem(driver: type[IntelIommu], until_written: bool = False) -> type[IntelIo
                 await write()
                 return
             async with self.table_rwsem.write():
-                await self.domain_translation_struct_show()
+                await super().domain_translation_struct_show()
                 await write()
 
     return Exclusive

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import lessons
 from vtdkit.lab.exercises import student
 from vtdkit.lab.exercises.exercise import Exercise
 from vtdkit.lab.exercises.judge import CodeExercise
 
 from .mutants import mutants
 
-LESSONS = [f"{number:02}" for number in (*range(16), 18, 20)]
+LESSONS = sorted(path.stem[-2:] for path in Path(lessons.__file__).parent.glob("lesson[0-9][0-9].py"))
 LEAST, LEAST_OF_ALL = 12, 350  # mutants of one exercise, and of all
 
 

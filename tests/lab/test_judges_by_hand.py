@@ -18,7 +18,7 @@ from vtdkit.lab.exercises.judge import CodeExercise, version_with
 from vtdkit.lab.exercises.prediction import predict
 from vtdkit.lab.exercises.watched import observe
 
-from .test_judges import ALL
+from .test_judges import ALL, LESSONS
 
 EARLY = "    info = self.dev_iommu_priv_get(found)"
 PUT = "    await self.bus.put(found)\n"
@@ -222,9 +222,9 @@ ODD: list[Any] = [0, 1.5, True, "", "x" * 9999, b"x", (), (None, None), [None], 
 ODD += [{"a"}, 10**400, float("nan"), object(), int, Agrees(), (Agrees(), Agrees()), (1, [2]), ([1], {2})]
 #: exercises whose answer is a value
 VALUES = {
-    f"{number:02} {name}": found
-    for number in (*range(16), 20)
-    for name, found in vars(importlib.import_module(f"lessons.lesson{number:02}")).items()
+    f"{number} {name}": found
+    for number in LESSONS
+    for name, found in vars(importlib.import_module(f"lessons.lesson{number}")).items()
     if isinstance(found, Exercise) and not callable(found.answer(0))
 }
 

@@ -20,7 +20,7 @@ from tests.notebooks.nbchecks import source, tags
 from vtdkit.series.catalogue import driver_at
 from vtdkit.series.mainline import versions as mainline
 
-LESSONS = [f"{number:02}" for number in (*range(16), 20)]
+LESSONS = sorted(path.name[:2] for path in NOTEBOOKS.glob("[0-9][0-9]-*.ipynb"))
 #: what names a version and runs nothing: "old = driver_at(0)"
 CHEAP = re.compile(r"^[\w.]+ = (driver_at|mainline|variants)\b[\w.()]*$")
 
@@ -234,3 +234,11 @@ def test_18_from_33_pages_on_and_in_strict_mode_nobody_notices() -> None:
     strict = [traffic("magazines", lazy=False, pages=pages).length for pages in (1, 32, 33, 64)]
     assert max(lazy[:2]) * 1.5 < min(lazy[2:])
     assert max(strict) < 1.1 * min(strict)
+
+
+def test_16_a_grace_period_waits_for_who_reads() -> None:
+    most = [
+        re.findall(r">([\d,]+)</td>", shown("16", prints=prints, grace="10 µs")[0])[1]
+        for prints in ("16", "512")
+    ]
+    assert most == ["23", "145"]

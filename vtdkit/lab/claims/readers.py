@@ -149,7 +149,7 @@ def gate(capable: bool | None = False) -> Measured:
 
 
 def beyond_pfn_valid(mapped: bool = True) -> Measured:
-    driver = ways.ask_memory_map(DUMP, HOLES, mapped)
+    driver: Any = ways.ask_memory_map(DUMP, HOLES, mapped)
     found = orders(dump_hole, driver)
     oops, stale = times(found, OOPS), times(found)
     return Measured(not oops.bad, f"oops in {oops} executions; a freed table is still read in {stale}")

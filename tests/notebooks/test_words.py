@@ -27,6 +27,7 @@ OTHERWISE = {
     ("block", "04"): "a piece of a picture, a piece of memory",
     ("block", "11"): "the verb",
     ("bug", "06"): "an ordinary bug; the word is BUG",
+    ("capability", "11"): "a device's",
     ("page tables", "00"): "told in the next sentences",
     ("pasid entry", "04"): "named beside the entries it stands among; lesson 07 opens it",
 }

@@ -17,7 +17,7 @@ __getattr__, __dir__, __all__ = face(
     {
         "bits": "BitFieldCard",
         "charts": "heat_figure lock_order_figure scaling_figure",
-        "pagetables": "PageTableExplorer",
+        "pagetables": "BackendExplorer PageTableExplorer",
         "patch": "locks_taken PatchView",
         "shared": "BadRecord Widget",
         "stepper": "Stepper",

@@ -1,4 +1,4 @@
-"""The page-table explorer."""
+"""The page-table explorer: of VT-d's tables, and of other makers'."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from vtdkit.face import face
 __getattr__, __dir__, __all__ = face(
     __name__,
     {
+        "backends": "BackendExplorer",
         "widget": "PageTableExplorer",
     },
 )

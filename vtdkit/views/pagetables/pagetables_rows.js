@@ -1,6 +1,6 @@
 // What the explorer shows for one address, as plain data: a row for each table on the way, the answer, what the device gets instead. No DOM.
 
-import { shapeAt, shiftOf, walk, words } from "./pagewalk.js";
+import { leafShift, shapeAt, shiftOf, walk, words } from "./pagewalk.js";
 import { bytes, grouped, there } from "../shared/common.js";
 
 export const address = (value) => grouped(value, 4);
@@ -75,7 +75,7 @@ function levelRow(record, iova, found, stage, level) {
     fill: step.shape ? step.shape.look || null : null,
     at: step.at,
     guest: step.guest,
-    says: stopped ? stop(step) : step.leaf ? `maps ${bytes(1n << shiftOf(level))} at ${address(step.next)}` : `next table at ${address(step.next)}`,
+    says: stopped ? stop(step) : step.leaf ? `maps ${bytes(1n << BigInt(leafShift(step)))} at ${address(step.next)}` : `next table at ${address(step.next)}`,
     freed: record.pages[`0x${step.page.toString(16)}`]?.freed ?? false,
   };
 }
@@ -84,7 +84,7 @@ const stop = (step) => (step.gone ? "there is no memory here" : step.raw === 0n 
 
 function unreached(found, stage, level) {
   const leaf = found.steps.find((step) => step.stage === stage && step.leaf && step.level > level && step.done);
-  if (leaf) return { state: "skipped", says: `not used: the entry above maps ${bytes(1n << shiftOf(leaf.level))} at once` };
+  if (leaf) return { state: "skipped", says: `not used: the entry above maps ${bytes(1n << BigInt(leafShift(leaf)))} at once` };
   return { state: "away", says: "the walk does not get here" };
 }
 

@@ -50,6 +50,9 @@ const isLeftOut = (record, page) => record.left_out > 0 && !record.pages[nameOf(
 
 export const shiftOf = (level) => BigInt(3 + 9 * level);
 
+// What a leaf maps, as a power of two: its level's size, or what its shape says (other makers' tables).
+export const leafShift = (step) => step.shape?.shift ?? 3 + 9 * step.level;
+
 // The shape of an entry of a page that is used as a table.
 export function shapeAt(record, stage, level, page, index) {
   const runs = record.pages[nameOf(page)].cells[`${stage} ${level}`];
@@ -172,7 +175,7 @@ function follow(job, space, stage, address, ask, steps) {
     rights &= granted;
     step.next = step.raw & BigInt(step.shape.to);
     step.done = true;
-    if (step.leaf) return { base: step.next, shift: 3 + 9 * level, rights };
+    if (step.leaf) return { base: step.next, shift: leafShift(step), rights };
     table = step.next;
   }
 }

@@ -1,0 +1,341 @@
+"""The page-table explorer on other makers' tables: Arm's and AMD's, as their own hardware reads them.
+
+    BackendExplorer(back, iova=0x5000)      of `vtdkit.iommu.backends`
+
+The browser gets a record of the same form as for VT-d and follows it with the same code. What an entry says
+is asked of the walker (`entry`); no rule of a format is known here but the names of its bits. What the unit
+remembers, of translations and of upper entries, is in the record too, so that what is stale shows. Looking
+changes nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, cast
+
+import traitlets
+
+from vtdkit.iommu.backends.amd_walker import AmdWalker
+from vtdkit.iommu.backends.backend import Backend
+from vtdkit.iommu.backends.walker import Bad, Leaf, Next, TableWalker
+from vtdkit.views.shared.base import Address, Widget
+from vtdkit.views.shared.bundle import module, style
+from vtdkit.views.shared.record import Record
+from vtdkit.views.shared.sheet import Picture
+from vtdkit.vtd.requests import READ, WRITE, Fault, Request, Translation
+from vtdkit.vtd.tables.layout import Field, Structure, flag, ignored, reserved
+from vtdkit.vtd.walk.trace import Step, Walk
+
+from .pages import runs
+from .still import Shown, answer_text, page_table_still
+from .words import WORDS
+
+SID, ANY = 0x18, 0x000F_FFFF_FFFF_F000
+KINDS = ("read", "write")
+NOTHING, DENIED = "not there", "not allowed"
+WHY = {
+    NOTHING: "The entry does not lead on: nothing is mapped here.",
+    DENIED: "An entry on the way does not allow this kind of access.",
+}
+
+
+_OUT = Field("ADDR", 47, 12, "next table or page", address=True)
+_ARM_LEAF = (
+    Field("AttrIndx", 4, 2, "memory type"),
+    ignored(5),
+    flag("AP[1]", 6, "also for the unprivileged"),
+    flag("AP[2]", 7, "read-only"),
+    Field("SH", 9, 8, "shareability"),
+    flag("AF", 10, "accessed; 0: a fault"),
+    flag("nG", 11, "of this address space alone"),
+    _OUT,
+    reserved(50, 48),
+    flag("DBM", 51, "a write clears AP[2]: it marks the page"),
+    flag("Contiguous", 52, "16 neighbours map one range"),
+    Field("XN", 54, 53, "no execution"),
+    ignored(63, 55),
+)
+_AMD = (
+    flag("PR", 0, "present"),
+    ignored(4, 1),
+    flag("A", 5, "accessed"),
+    flag("D", 6, "dirty"),
+    ignored(8, 7),
+    Field("NextLevel", 11, 9, "level of the next table; 0: a page, 7: a page whose address tells its size"),
+    Field("ADDR", 51, 12, "next table or page", address=True),
+    ignored(59, 52),
+    flag("FC", 60, "force coherent"),
+    flag("IR", 61, "read"),
+    flag("IW", 62, "write"),
+    ignored(63),
+)
+_ENDS = (flag("VALID", 0, "present"), flag("TYPE", 1, "1: a table, or at the last level a page; 0: a block"))
+ARM = Structure("FS-descriptor", 64, (*_ENDS, *_ARM_LEAF), "Arm ARM, D8 (VMSAv8-64)")
+ARM_TABLE = Structure(
+    "FS-table descriptor",
+    64,
+    (*_ENDS, ignored(11, 2), _OUT, ignored(63, 48)),
+    "Arm ARM, D8 (VMSAv8-64)",
+)
+AMD = Structure("FS-PTE or PDE", 64, _AMD, "AMD IOMMU specification 48882, 2.2.3")
+
+
+class Part(NamedTuple):
+    """A mapped page: address, bytes, where it leads, rights as text."""
+
+    low: int
+    size: int
+    to: int
+    rights: str
+
+
+class Reading:
+    """All tables of a back-end, read once. `walker` says what entries mean; `words` are copies."""
+
+    def __init__(self, back: Backend) -> None:
+        self.walker = cast(TableWalker, back.table.walker)
+        self.frames = back.machine.pages
+        root = self.walker.root(0)
+        assert isinstance(root, Next)
+        self.top, self.made, self.known = root, list[dict[str, Any]](), dict[tuple[int, int], int]()
+        self.pages, self.parts = dict[str, Any](), list[Part]()
+        self.words = dict[int, list[int]]()
+        self.mapped(root, 0)
+
+    def shape(self, level: int, raw: int) -> int:
+        """The number of the shape that `pagewalk.js` follows for such an entry."""
+        found = self.walker.entry(level, raw, 0)
+        rights = 0
+        if not isinstance(found, Bad):
+            rights = (READ if found.readable else 0) | (WRITE if found.writable else 0)
+        leaf = isinstance(found, Leaf) or level == 1
+        look = "" if isinstance(found, Bad) else ("", "read", "write", "both")[rights] if leaf else "table"
+        made: dict[str, Any] = {"leaf": leaf, "to": f"{ANY:#x}", "look": look}
+        if isinstance(found, Leaf):
+            made |= {"to": f"{ANY & -(1 << found.shift):#x}", "shift": found.shift}
+        wanted = zip(KINDS, (READ, WRITE), strict=True)
+        made["says"] = {
+            f"now {kind}": [
+                NOTHING if isinstance(found, Bad) else "" if rights & bit else DENIED,
+                NOTHING if isinstance(found, Bad) else DENIED,
+                rights,
+            ]
+            for kind, bit in wanted
+        }
+        if made not in self.made:
+            self.made.append(made)
+        return self.made.index(made)
+
+    def mapped(self, table: Next, base: int) -> int:
+        """Read a table and all below it; how many 4 KiB pages it maps."""
+        page = self.frames.page(table.table)
+        words = self.words[table.table] = list(page.words) if page else [0] * 512
+        cells, under, total = list[list[int]](), dict[str, int](), 0
+        for index, raw in enumerate(words):
+            number = self.shape(table.level, raw)
+            if cells and cells[-1][2] == number:
+                cells[-1][1] += 1
+            else:
+                cells.append([index, 1, number])
+            at = base + (index << self.walker.shift(table.level))
+            found = self.walker.entry(table.level, raw, at) if raw else None
+            if isinstance(found, Next):
+                under[str(index)] = self.mapped(found, at)
+                total += under[str(index)]
+            elif isinstance(found, Leaf) and at & (1 << found.shift) - 1 == 0:
+                self.add(found, at)
+                total += 1 << found.shift - 12
+        name = f"first {table.level}"
+        self.pages[f"{table.table:#x}"] = {"runs": runs(words), "under": under, "cells": {name: cells}}
+        if page is not None and page.freed is not None:
+            self.pages[f"{table.table:#x}"]["freed"] = True
+        return total
+
+    def add(self, leaf: Leaf, at: int) -> None:
+        """A page more; with the one before it, if they are neighbours in both spaces."""
+        rights = ("r" if leaf.readable else "-") + ("w" if leaf.writable else "-")
+        new, last = Part(at, 1 << leaf.shift, leaf.base, rights), self.parts[-1] if self.parts else None
+        if last and (last.low + last.size, last.to + last.size, last.rights) == (new.low, new.to, new.rights):
+            self.parts[-1] = last._replace(size=last.size + new.size)
+        else:
+            self.parts.append(new)
+
+    def walk(self, iova: int, kind: str) -> Walk:
+        """The walk of one address from these copies, as the still shows it."""
+        request, steps = Request(SID, iova, kind), list[Step]()  # type: ignore[arg-type]
+        table: Next | Leaf | Bad = self.walker.root(iova)
+        readable = writable = True
+        while isinstance(table, Next):
+            index = iova >> self.walker.shift(table.level) & 511
+            raw, level = self.words[table.table][index], table.level
+            found = self.walker.entry(level, raw, iova)
+            layout = structure_of(self.walker, leaf=not isinstance(found, Next))
+            if not isinstance(found, Bad):
+                readable, writable = readable and found.readable, writable and found.writable
+            why = "empty" if not raw else "the way ends here"
+            if isinstance(found, Next):
+                why = f"next table at {found.table:#x}"
+            elif isinstance(found, Leaf):
+                why = f"maps {1 << found.shift:#x} bytes at {found.base:#x}"
+            label = NOTHING if isinstance(found, Bad) else ""
+            steps.append(Step(layout, table.table + 8 * index, index, raw, level, label=label, why=why))
+            table = found
+        allowed = writable if kind == "write" else readable
+        if isinstance(table, Bad) or not allowed:
+            label = NOTHING if isinstance(table, Bad) else DENIED
+            fault = Fault(label, None, WHY[label], "UR", False, request)
+            return Walk(request, tuple(steps), fault)
+        size = 1 << table.shift
+        answer = Translation(
+            request, table.base | iova & size - 1, size, readable, writable, "first stage", None, 1, 0
+        )
+        return Walk(request, tuple(steps), answer)
+
+
+def structure_of(walker: TableWalker, *, leaf: bool) -> Structure:
+    """The names of an entry's bits."""
+    return AMD if isinstance(walker, AmdWalker) else ARM if leaf else ARM_TABLE
+
+
+def _layout(walker: TableWalker, leaf: bool) -> Record:
+    structure = structure_of(walker, leaf=leaf)
+    rows = [
+        {"name": part.name, "high": part.high, "low": part.low, "state": part.role, "meaning": part.meaning}
+        | ({"address": True} if part.address else {})
+        for part in reversed(structure.fields)
+    ]
+    name = structure.name.removeprefix("FS-")
+    return {"name": name, "title": name, "width": 64, "source": structure.source, "rows": rows}
+
+
+def _held(read: Reading) -> dict[str, Any]:
+    """What the unit remembers, and whether the tables still say so."""
+    walker, nothing = read.walker, {"read": "", "write": ""}
+    iotlb = []
+    for (shift, page), leaf in sorted(walker.translations.items()):
+        now = read.walk(page << shift, "read").answer
+        same = isinstance(now, Translation) and now.address == leaf.base and now.writable == leaf.writable
+        rights = (READ if leaf.readable else 0) | (WRITE if leaf.writable else 0)
+        iotlb.append(
+            {
+                "low": f"{page << shift:#x}",
+                "shift": shift,
+                "refusal": "",
+                "base": f"{leaf.base:#x}",
+                "space": {"path": "FS", "fpd": False, "interrupt": ""},
+                "refuse": {"read": "" if leaf.readable else DENIED, "write": "" if leaf.writable else DENIED},
+                "rights": rights,
+                "marks": leaf.marked is not None,
+                "stale": not same,
+            }
+        )
+    structures = [
+        {
+            "stage": "first",
+            "did": 0,
+            "tag": None,
+            "level": level + 1,
+            "prefix": f"{prefix:#x}",
+            "raw": "0x0",
+            "table": f"{found.table:#x}",
+            "stale": f"{found.table:#x}" not in read.pages,
+            "refuse": {f"now {kind}": "" for kind in nothing},
+            "rights": READ | WRITE,
+        }
+        for (level, prefix), found in sorted(walker.uppers.items())
+        if f"{found.table:#x}" in read.pages
+    ]
+    return {"iotlb": iotlb, "structures": structures, "more": 0}
+
+
+def backend_record(read: Reading) -> Record:
+    """Everything that `pagewalk.js` needs to follow any address."""
+    way = {
+        "steps": [],
+        "refused": "",
+        "off": False,
+        "fpd": False,
+        "name": "now",
+        "space": {
+            "path": "FS",
+            "legacy": False,
+            "did": 0,
+            "tag": None,
+            "second_levels": 0,
+            "first_levels": read.top.level,
+            "second_root": "0x0",
+            "first_root": f"{read.top.table:#x}",
+            "outside": [f"{min(1 << 12 + 9 * read.top.level, 1 << 64):#x}", f"{1 << 64:#x}", NOTHING],
+            "interrupt": "",
+        },
+    }
+    asks = {f"now {kind}": (NOTHING, NOTHING) for kind in KINDS}
+    layouts = {
+        f"first {level} {'leaf' if leaf else 'table'}": _layout(read.walker, leaf)
+        for level in range(1, 7)
+        for leaf in (True, False)
+    }
+    faults = {
+        label: {"says": says, "name": label, "read": "", "write": "", "silenced": True}
+        for label, says in WHY.items()
+    }
+    return {
+        "device": "the device",
+        "sid": SID,
+        "pasid": None,
+        "driver": "",
+        "mode": "scalable",
+        "now": way,
+        "then": way,
+        "held": _held(read),
+        "ranges_out": {"interrupt": ["0x0", "0x0"], "whole_page": False, "protected": []},
+        "window": None,
+        "faults": faults,
+        "layouts": layouts,
+        "glossary": {},
+        "pages": read.pages,
+        "absent": [],
+        "left_out": 0,
+        "shapes": read.made,
+        "unreadable": {"first": asks, "second": asks},
+        "ranges": [[f"{p.low:#x}", f"{p.size:#x}", f"{p.to:#x}", p.rights] for p in read.parts],
+        "ranges_more": False,
+    }
+
+
+class BackendExplorer(Widget):
+    """One back-end's page tables, explored by address.
+
+    - `back`: a back-end of Arm or AMD (`vtdkit.iommu.backends.BACKENDS`); Intel's have `PageTableExplorer`
+    - `iova`: the address to begin with, without it the first mapped one
+
+    Position: `iova`, `kind`, `row`, as for `PageTableExplorer`. Raises TypeError for another kind of table.
+    """
+
+    _esm = module("pagetables/pagetables.js")
+    _css = style("pagetables/pagetables.css")
+    iova = Address().tag(sync=True)
+    kind = traitlets.Enum(KINDS, "read").tag(sync=True)
+    row = traitlets.Int(-1).tag(sync=True)
+    device = traitlets.Unicode("the device").tag(sync=True)
+
+    def __init__(self, back: Backend, *, iova: int | str | None = None, kind: str = "read") -> None:
+        walker = back.table.walker
+        if not isinstance(walker, TableWalker) or walker.index_bits(1) != 9:
+            raise TypeError(f"cannot explore {back.title}; give a back-end of Arm or AMD")
+        self._read = Reading(back)
+        title = f"{back.title}: page tables of {self._read.top.level} levels"
+        record: Record = {"title": title, "device": "the device", "words": WORDS, "names": ("",), "more": []}
+        record |= {"sides": [backend_record(self._read)]}
+        first = self._read.parts[0].low if self._read.parts else 0
+        super().__init__(record, iova=first if iova is None else iova, kind=kind)
+
+    def summary(self) -> str:
+        return answer_text(self._walk().answer).replace("00:03.0", "the device")
+
+    def _walk(self) -> Walk:
+        return self._read.walk(int(self.iova, 16), self.kind)
+
+    def still(self) -> Picture:
+        walk = self._walk()
+        shown = Shown("", walk, walk.answer, self.record["sides"][0])
+        return page_table_still(str(self.record["title"]), self.summary(), [shown])

@@ -23,7 +23,7 @@ from vtdkit.lab.exercises.watched import Scene, Work
 from vtdkit.lab.lesson.base import Table, duration, table
 from vtdkit.lab.operations import with_devices
 from vtdkit.lab.readers import HeldBack, held_back
-from vtdkit.lab.scenarios.catalogue import SCENARIOS
+from vtdkit.lab.scenarios.catalogue import QUESTIONS, SCENARIOS
 from vtdkit.lab.scenarios.readers import HOLES, dump_disk, mm_race
 from vtdkit.lab.steps.schedule import Steps, record_schedule
 from vtdkit.lab.variants.readers import read_under_rcu
@@ -90,6 +90,19 @@ def proposed(ways: Mapping[str, Any]) -> Table:
         disk = "deadlock" if stuck.bad else "an interrupt sleeps" if slept.bad else "written"
         rows.append((name, repr(tried(SCENARIOS["dump-unmap"].build, driver)), disk))
     return table(["the dump", "a freed table is read in", "into a file on the disk"], *rows)
+
+
+def waits(driver: Any) -> Table:
+    """The dump goes into a file on the disk, and nobody can go on: who waits for what, and who has it."""
+    scene = QUESTIONS["dump-disk"].on(driver)
+    found = explore(scene, cpus=2)
+    (stuck,) = found.findings
+    steps = record_schedule(scene, stuck.schedule, shared=found.shared, budget=0, cpus=2)
+    stands = [steps.stand(len(steps), number) for number in range(len(steps.threads))]
+    rows = zip(
+        steps.threads, (one.next for one in stands), (", ".join(one.held) for one in stands), strict=True
+    )
+    return table(["", "in the end", "holding"], *rows)
 
 
 def price(ways: Mapping[str, Any], **options: int) -> Table:

@@ -17,8 +17,7 @@ There is no third: `iommu_v1_unmap_page` writes zeros over leaves and frees no t
 version: a hole that is found on the way is taken for unmapped, in the size of the entry that was empty; above
 the top of the table there is no such size, and the address starts again from 0 (later versions stop at a
 hole). `alloc_pte` takes down a large page that is in the way of a small one, all of it. Mode and root are two
-words: who reads one before and one after the table grew goes astray (repaired in September 2025 for v6.17,
-CVE-2025-39961).
+words: who reads one before and one after the table grew goes astray (repaired in 2025, CVE-2025-39961).
 
 `read_and_clear_dirty` is that of v6.7: the unit may set the dirty bit in any one of the replicas.
 `seqcount=True` reads mode and root as the repair of 2025 does. Left out: levels that a walk may skip (the

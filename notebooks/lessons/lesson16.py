@@ -22,7 +22,7 @@ from vtdkit.lab.exercises.judge import CodeExercise, version_with
 from vtdkit.lab.exercises.watched import Scene, Work
 from vtdkit.lab.lesson.base import Table, duration, table
 from vtdkit.lab.operations import with_devices
-from vtdkit.lab.readers import HeldBack, held_back
+from vtdkit.lab.readers import HeldBack, held_back, stale
 from vtdkit.lab.scenarios.catalogue import QUESTIONS, SCENARIOS
 from vtdkit.lab.scenarios.readers import HOLES, dump_disk, mm_race
 from vtdkit.lab.steps.schedule import Steps, record_schedule
@@ -31,7 +31,7 @@ from vtdkit.series.catalogue import driver_at
 
 from .lesson13 import ends
 
-__all__ = ["HOLES", "ends", "seed"]
+__all__ = ["HOLES", "ends", "seed", "stale"]
 
 PAGE, BLOCK, MIB = 4096, 1 << 21, 1 << 20
 OOPS, KASAN = "unable to handle page fault", "use-after-free"

@@ -67,6 +67,12 @@ def test_a_full_table_is_read_for_long_with_nobody_holding_the_reader_up() -> No
     assert exposed(DRIVER, held_up=5_000) == 312_200
 
 
+def test_what_is_printed_may_be_out_of_date_but_with_rcu_nobody_elses() -> None:
+    assert lesson.stale(DRIVER) == (26, True)
+    assert lesson.stale(PATIENT) == (26, False)
+    assert lesson.stale(ways.rwsem(DRIVER)) == (0, False)
+
+
 def test_what_waiting_costs_and_whom() -> None:
     runs = {
         name: held_back(driver, cpus=2, pairs=100, leaves=512, grace_period=100_000)

@@ -15,7 +15,7 @@ from vtdkit.kernel.explored.exploring import ScenarioExploration, explore
 from vtdkit.kernel.memory.descriptors import IOMMU_PT_PAGE, PAGE, freed_by_one_callback
 from vtdkit.kernel.memory.sections import MemoryMap
 from vtdkit.lab.computer import Computer
-from vtdkit.lab.readers import caught, contents, exposed, held_back
+from vtdkit.lab.readers import caught, contents, exposed, held_back, stale
 from vtdkit.lab.scenarios.catalogue import SCENARIOS
 from vtdkit.lab.scenarios.readers import (
     HOLE,
@@ -188,11 +188,11 @@ def needs_rcu(flush: str = "instruction") -> Measured:
 def safe_and_free(driver: Any = RCU) -> Measured:
     read = tried(dump_unmap, driver)
     old, new = (held_back(each, cpus=2, pairs=50, tables=0, leaves=64).ns for each in (DUMP, driver))
-    busy = held_back(driver, cpus=2, pairs=500, leaves=64)
+    busy, (late, _) = held_back(driver, cpus=2, pairs=500, leaves=64), stale(driver)
     return as_said(
         not read.bad and old == new,
-        f"a freed table is read in {{0}} executions; a map with its unmap takes {new} ns, before {old}; "
-        f"where each unmap takes a table out {busy.peak} wait to be freed",
+        f"a freed table is read in {{0}} executions, {late} lines are out of date; a map with its unmap takes "
+        f"{new} ns, before {old}; where each unmap takes a table out {busy.peak} wait to be freed",
         read,
     )
 

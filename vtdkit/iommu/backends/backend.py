@@ -74,18 +74,31 @@ class Walker(Protocol):
         ...
 
 
-class IoPgtable(Protocol):
-    """A table of one domain, as the core's calls reach it. Names are those of `struct io_pgtable_ops`."""
+class Table(Protocol):
+    """The table of one domain, as far as it is more than what the core can ask for."""
 
     title: str
-    label: str
-    pgsize_bitmap: int  #: page sizes it takes, a bit each
-    aperture_end: int  #: the last address it takes
 
     @property
     def walker(self) -> Walker:
         """The hardware in front of it."""
         ...
+
+    async def read_and_clear_dirty(
+        self, iova: int, size: int, gather: IotlbGather | None = None
+    ) -> list[int] | None:
+        """The 4 KiB pages of a range that were written to since the last look; None where the hardware
+        keeps no such bits. What must be flushed for the bits to be set again goes into `gather`.
+        """
+        ...
+
+
+class IoPgtable(Table, Protocol):
+    """A table beneath a thin driver (`driver.py`). Names are those of `struct io_pgtable_ops`."""
+
+    label: str
+    pgsize_bitmap: int  #: page sizes it takes, a bit each
+    aperture_end: int  #: the last address it takes
 
     async def map_pages(self, iova: int, paddr: int, pgsize: int, pgcount: int, prot: int) -> tuple[int, int]:
         """0 or a negative error, and the bytes mapped."""
@@ -97,14 +110,6 @@ class IoPgtable(Protocol):
 
     async def iova_to_phys(self, iova: int) -> int:
         """The physical address, as the software reads the table; 0 if there is none."""
-        ...
-
-    async def read_and_clear_dirty(
-        self, iova: int, size: int, gather: IotlbGather | None = None
-    ) -> list[int] | None:
-        """The 4 KiB pages of a range that were written to since the last look; None where the hardware keeps
-        no such bits. What must be flushed for the bits to be set again goes into `gather`.
-        """
         ...
 
     async def iotlb_sync(self, gather: IotlbGather) -> None:
@@ -119,10 +124,10 @@ class IoPgtable(Protocol):
 class Backend:
     """One domain on one kind of table. Made by the functions of `BACKENDS` (`vtdkit.iommu.backends.kinds`).
 
-    `table` is the `IoPgtable`; for VT-d, whose driver has no such layer, an adapter. Guards: nothing here.
+    `table` is an `IoPgtable`; for VT-d, whose driver has no such layer, an adapter. Guards: nothing here.
     """
 
-    def __init__(self, table: IoPgtable, core: IommuCore, domain: IommuDomain) -> None:
+    def __init__(self, table: Table, core: IommuCore, domain: IommuDomain) -> None:
         self.machine: Machine = core.machine
         self.table, self.core, self.domain = table, core, domain
         self.title = table.title

@@ -1,6 +1,6 @@
 """VT-d as a back-end: the driver and the unit that the rest of the kit has, behind the interface of all.
 
-Nothing of a table is done here. `map_pages` and the others are the driver's (`vtdkit.iommu.intel`), the walk
+Nothing of a table is done here. The core calls the driver (`vtdkit.iommu.intel`), as everywhere; the walk
 is the unit's (`vtdkit.vtd`), dirty bits are read by `vtdkit.iommu.dirty`. Second stage in legacy mode, or
 first or second stage in scalable mode.
 """
@@ -52,28 +52,13 @@ class VtdWalker:
 
 
 class VtdTable:
-    """The driver's page tables of one domain, seen as an `IoPgtable`. Guards: see
+    """The driver's page tables of one domain, seen as a `Table`. Guards: see
     `vtdkit.iommu.intel.pgtable`.
     """
 
     def __init__(self, core: IommuCore, domain: IommuDomain, walker: VtdWalker, stage: Stage) -> None:
         self.core, self.domain, self.walker = core, domain, walker
         self.title = f"Intel ({stage} stage)" if stage != "legacy" else "Intel (VT-d)"
-        self.label: str = domain.driver.label
-        self.pgsize_bitmap: int = domain.pgsize_bitmap
-        self.aperture_end: int = domain.aperture_end
-
-    async def map_pages(self, iova: int, paddr: int, pgsize: int, pgcount: int, prot: int) -> tuple[int, int]:
-        """`intel_iommu_map_pages`."""
-        return await self.core.driver.intel_iommu_map_pages(self.domain, iova, paddr, pgsize, pgcount, prot)
-
-    async def unmap_pages(self, iova: int, pgsize: int, pgcount: int, gather: IotlbGather) -> int:
-        """`intel_iommu_unmap_pages`."""
-        return await self.core.driver.intel_iommu_unmap_pages(self.domain, iova, pgsize, pgcount, gather)
-
-    async def iova_to_phys(self, iova: int) -> int:
-        """`intel_iommu_iova_to_phys`."""
-        return await self.core.driver.intel_iommu_iova_to_phys(self.domain, iova)
 
     async def read_and_clear_dirty(
         self, iova: int, size: int, gather: IotlbGather | None = None
@@ -90,14 +75,6 @@ class VtdTable:
     async def set_dirty_tracking(self, enable: bool) -> None:
         """Have the unit set dirty bits, or stop it."""
         await intel_iommu_set_dirty_tracking(self.core, self.domain, enable)
-
-    async def iotlb_sync(self, gather: IotlbGather) -> None:
-        """`intel_iommu_tlb_sync`."""
-        await self.core.driver.intel_iommu_tlb_sync(self.domain, gather)
-
-    async def free(self) -> None:
-        """`intel_iommu_domain_free`."""
-        await self.core.driver.intel_iommu_domain_free(self.domain)
 
 
 def intel(machine: Machine, stage: Stage = "legacy", driver: type[IntelIommu] = IntelIommu) -> Backend:

@@ -73,6 +73,8 @@ def test_one_map_is_one_page_in_amd_s_table_and_sixteen_in_the_others() -> None:
             "-17, all as before, WARN",
             "-98, all as before",
         ],
+        "unmap nothing": ["0, gone 0"] * 4,
+        "map nothing": ["0, all as before"] * 4,
         "map a block over a page": ["0, 2M new", "0, 2M new", "0, 2M new", "-98, all as before"],
     }.items(),
 )

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.views.javascript import call
+from tests.views.widgetpage import WidgetPage
 from vtdkit.iommu.backends.backend import Backend
 from vtdkit.iommu.backends.kinds import BACKENDS
 from vtdkit.kernel.machine.machine import Machine
@@ -93,3 +94,24 @@ def test_it_says_what_it_shows_and_stands_still(kind: str, text: str) -> None:
 def test_other_tables_are_refused(kind: str) -> None:
     with pytest.raises(TypeError, match="give a back-end of Arm or AMD"):
         BackendExplorer(BACKENDS[kind](Machine()))
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("hosted", [False, True])
+def test_keys_move_by_entries_and_a_page_of_replicas_is_one_page(browser: Any, hosted: bool) -> None:
+    back = BACKENDS["amd"](Machine())
+    back.run(back.map(0, 0x4000_0000, 24 * PAGE))
+    back.run(back.walk(0xF000))
+    with WidgetPage(browser, BackendExplorer(back, iova=0xF000), hosted=hosted) as page:
+        assert page.status().startswith(
+            "the device reads 0xf000 → memory 0x4000_f000. 64 KiB page, read and write"
+        )
+        address = page.slider("DMA address")
+        address.press("ArrowRight")
+        assert page.position("iova") == "0x10000"
+        assert "32 KiB page" in page.status()
+        address.press("ArrowUp")
+        address.press("ArrowRight")
+        assert page.position("iova") == "0x210000"
+        assert "refused" in page.status()
+        assert page.complaints() == []

@@ -68,8 +68,8 @@ def test_a_full_table_is_read_for_long_with_nobody_holding_the_reader_up() -> No
 
 
 def test_what_is_printed_may_be_out_of_date_but_with_rcu_nobody_elses() -> None:
-    assert lesson.stale(DRIVER) == (26, True)
-    assert lesson.stale(PATIENT) == (26, False)
+    assert lesson.stale(DRIVER) == (18, True)
+    assert lesson.stale(PATIENT) == (18, False)
     assert lesson.stale(ways.rwsem(DRIVER)) == (0, False)
 
 

@@ -49,8 +49,8 @@ def exposed(driver: type[IntelIommu], leaves: int = 512, held_up: int = 0) -> in
 
 
 def stale(driver: type[IntelIommu], at: int = 10_000) -> tuple[int, bool]:
-    """A full table is unmapped `at` ns after a dump has begun: how many of its lines are printed when the unmap
-    is over already, and was a freed table read?
+    """A full table is unmapped `at` ns after a dump has begun: how many of its lines are printed when the
+    unmap is over already, and was a freed table read?
     """
     over, late = [False], [0]
 

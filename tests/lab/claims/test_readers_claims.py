@@ -42,7 +42,7 @@ EVIDENCE: dict[int, tuple[str, str]] = {
     ),
     52: (
         "holds",
-        "a freed table is read in 0 of 4 executions, 26 lines are out of date; a map with its unmap takes "
+        "a freed table is read in 0 of 4 executions, 18 lines are out of date; a map with its unmap takes "
         "1535 ns, before 1535; where each unmap takes a table out 1000 wait to be freed",
     ),
     53: (

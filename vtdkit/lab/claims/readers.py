@@ -191,8 +191,8 @@ def safe_and_free(driver: Any = RCU) -> Measured:
     busy, (late, _) = held_back(driver, cpus=2, pairs=500, leaves=64), stale(driver)
     return as_said(
         not read.bad and old == new,
-        f"a freed table is read in {{0}} executions, {late} lines are out of date; a map with its unmap takes "
-        f"{new} ns, before {old}; where each unmap takes a table out {busy.peak} wait to be freed",
+        f"a freed table is read in {{0}} executions, {late} lines are out of date; a map with its unmap "
+        f"takes {new} ns, before {old}; where each unmap takes a table out {busy.peak} wait to be freed",
         read,
     )
 

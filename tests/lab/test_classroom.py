@@ -20,7 +20,7 @@ def test_the_copy_has_lessons_modules_glossary_and_the_guests_tables(tmp_path: P
     there = {path.relative_to(done.folder).as_posix() for path in done.folder.rglob("*") if path.is_file()}
     assert there == {*done.written, classroom.MEMORY}
     assert {classroom.FIRST, "glossary.md", "lessons/lesson00.py", "lessons/__init__.py"} <= there
-    assert {f"reality/{guest}/pages.npz" for guest in classroom.GUESTS} <= there
+    assert {f"reality/{guest}/meta.json" for guest in classroom.GUESTS} <= there
     assert not [name for name in there if "__pycache__" in name or "checkpoints" in name]
     assert classroom.copy_to(done.folder).same == len(done.written)
 

@@ -242,3 +242,19 @@ def test_16_a_grace_period_waits_for_who_reads() -> None:
         for prints in ("16", "512")
     ]
     assert most == ["23", "145"]
+
+
+def test_17_chunks_of_one_mib_that_end_inside_large_pages_from_16_cpus_on() -> None:
+    tables = {
+        (cpus, chunk, border): shown("17", cpus=cpus, chunk=chunk, border=border)[0]
+        for cpus, chunk, border in (
+            ("4", "1 MiB", "4 KiB"),
+            ("16", "1 MiB", "2 MiB"),
+            ("16", "1 MiB", "4 KiB"),
+            ("16", "4 MiB", "4 KiB"),
+            ("32", "1 MiB", "4 KiB"),
+        )
+    }
+    many = {key for key, text in tables.items() if "33 tables" in text}
+    assert many == {("16", "1 MiB", "4 KiB"), ("32", "1 MiB", "4 KiB")}
+    assert all("1 tables" in text for key, text in tables.items() if key not in many)

@@ -81,7 +81,8 @@ class Contract:
 
         @wraps(function)
         async def watched(domain: Any, *args: Any) -> Any:
-            call = self.begin(domain, what, writes, *span(domain, *args))
+            place = caller(_getframe(1)) or ANYWHERE.spot(getattr(function, "func", function).__code__, 0)
+            call = self.begin(domain, what, writes, *span(domain, *args), place)
             try:
                 return await function(domain, *args)
             finally:
@@ -89,11 +90,11 @@ class Contract:
 
         setattr(thing, name, watched)
 
-    def begin(self, domain: Any, what: str, writes: bool, first: int, size: int) -> Call:
+    def begin(self, domain: Any, what: str, writes: bool, first: int, size: int, place: Spot) -> Call:
         """A call begins: is it ordered after all that it must not meet?"""
         self.watched += 1
         context = self.machine.sched.current
-        call = Call(what, writes, first, first + size - 1, context, caller(_getframe(2)))
+        call = Call(what, writes, first, first + size - 1, context, place)
         keep = [call]
         for other in self.calls.get(domain, ()):
             before = self.before(other, context)
@@ -129,13 +130,15 @@ class Contract:
         )
 
 
-def caller(frame: FrameType | None) -> Spot:
-    """Where a function of the core was called: the innermost place outside of it; in a thread that does
-    nothing else, the function itself.
+def caller(frame: FrameType | None) -> Spot | None:
+    """Where a function of the core was called: the innermost place outside of it. In a thread that does
+    nothing else, the core's own function, if it is one.
     """
-    place = frame
-    while frame is not None and frame.f_code.co_filename.endswith(("core.py", "contract.py")):
+    place = None
+    while frame is not None and frame.f_code.co_filename.endswith(("iommu/core.py", "iommu/contract.py")):
         place, frame = frame, frame.f_back
     outside = frame is not None and "/vtdkit/kernel/" not in frame.f_code.co_filename.replace("\\", "/")
-    assert place is not None
-    return ANYWHERE.at(frame if frame is not None and outside else place)
+    if outside:
+        place = frame
+    inside = place is None or place.f_code.co_filename.endswith("iommu/contract.py")
+    return None if inside or place is None else ANYWHERE.at(place)

@@ -29,8 +29,14 @@ PACKAGE = Path(__file__).resolve().parents[1]
 FIRST = "00-start-here.ipynb"
 MEMORY = ".vtdkit.json"
 LEFT_OUT = {"__pycache__", ".ipynb_checkpoints", "site"}
-#: the guests whose tables the lessons read
-GUESTS = ("legacy48_lazy-s0-busy", "scalable48-s0-quiet", "superpage_1g-s0-quiet")
+#: the guests whose tables and traces the lessons read
+GUESTS = (
+    "legacy48_lazy-s0-busy",
+    "maps_smp4_lazy-s0",
+    "maps_smp4_strict-s0",
+    "scalable48-s0-quiet",
+    "superpage_1g-s0-quiet",
+)
 
 
 class NotShipped(FileNotFoundError):

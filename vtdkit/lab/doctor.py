@@ -147,7 +147,7 @@ def lessons() -> Iterator[Check]:
     """Whether the lessons and the guests' tables they read are there."""
     try:
         names = list(shipped("notebooks").glob("*.ipynb"))
-        missing = [guest for guest in GUESTS if not (shipped("reality") / guest / "pages.npz").is_file()]
+        missing = [guest for guest in GUESTS if not (shipped("reality") / guest / "meta.json").is_file()]
     except NotShipped as error:
         yield Check("FAIL", "lessons", str(error))
         return

@@ -10,7 +10,7 @@ one mutex around their calls, as the rule asks of them.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -70,7 +70,7 @@ class Calls:
         """See `resize`."""
         return await promote(self.core, domain, iova)
 
-    def do(self, domain: IommuDomain, op: Op) -> Awaitable[Any]:
+    def do(self, domain: IommuDomain, op: Op) -> Coroutine[Any, Any, Any]:
         """Begin one. Raises ValueError for a call there is not."""
         core, where = self.core, (domain, op.iova, op.size)
         ways: dict[str, Any] = {
@@ -111,12 +111,15 @@ def pair(
         if rcu and op.what in ("look up", "dirty read"):
             async with machine.rcu.read():
                 return await calls.do(domain, op)
-        if not lock:
+        if not lock:  # a writer, where readers are in a read-side section
             return await calls.do(domain, op)
         async with mutex:
             return await calls.do(domain, op)
 
-    threads = [machine.spawn(one(op), cpu=cpu, name=repr(op)) for cpu, op in enumerate(ops)]
+    threads = [
+        machine.spawn(one(op) if lock or rcu else calls.do(domain, op), cpu=cpu, name=repr(op))
+        for cpu, op in enumerate(ops)
+    ]
     pages = sorted({op.iova for op in ops if op.what not in ("free", "demote", "promote", "dump")})
     return lambda: (
         *(thread.result for thread in threads),

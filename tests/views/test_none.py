@@ -14,6 +14,7 @@ import pytest
 
 from tests.lab.test_steps import dump_unmap
 from tests.views.javascript import call
+from tests.views.test_backend_explorer import made
 from tests.views.test_pagetables import mapped, pair
 from tests.views.timeline_runs import contended
 from tests.views.widgetpage import WidgetPage, without_none
@@ -21,6 +22,7 @@ from vtdkit.lab.scenarios.catalogue import SCENARIOS
 from vtdkit.lab.steps.schedule import record_schedule
 from vtdkit.series.catalogue import SERIES, driver_at
 from vtdkit.views.bits.widget import BitFieldCard
+from vtdkit.views.pagetables.backends import BackendExplorer
 from vtdkit.views.patch.widget import PatchView
 from vtdkit.views.shared.base import Widget
 from vtdkit.views.shared.bundle import VIEWS
@@ -49,6 +51,8 @@ MADE: dict[str, Callable[[], Widget]] = {
     "patch": lambda: PatchView(SERIES[1]),
     "page tables": pair,
     "card": card,
+    "AMD's tables": lambda: BackendExplorer(made("amd"), iova=0xF000),
+    "Arm's tables": lambda: BackendExplorer(made("arm"), iova=0xF000),
 }
 
 

@@ -66,7 +66,11 @@ def waits(points: Iterable[ScalingPoint]) -> Table:
     for point in points:
         rows.setdefault(str(point.version), []).append(point)
     return table(
-        ["", *(f"{point.cpus} CPUs" for point in next(iter(rows.values()))), "waiting for"],
+        [
+            "",
+            *(f"{point.cpus} CPU{'s' * (point.cpus > 1)}" for point in next(iter(rows.values()))),
+            "waiting for",
+        ],
         *(
             [
                 name,

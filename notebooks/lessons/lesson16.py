@@ -24,29 +24,19 @@ from vtdkit.lab.lesson.base import Table, duration, table
 from vtdkit.lab.operations import with_devices
 from vtdkit.lab.readers import HeldBack, held_back, stale
 from vtdkit.lab.scenarios.catalogue import QUESTIONS, SCENARIOS
-from vtdkit.lab.scenarios.readers import HOLES, dump_disk, mm_race
+from vtdkit.lab.scenarios.readers import HOLES, dump_disk, mm_race, told
 from vtdkit.lab.steps.schedule import Steps, record_schedule
 from vtdkit.lab.variants.readers import read_under_rcu
 from vtdkit.series.catalogue import driver_at
 
 from .lesson13 import ends
 
-__all__ = ["HOLES", "ends", "seed", "stale"]
+__all__ = ["HOLES", "ends", "seed", "stale", "told"]
 
 PAGE, BLOCK, MIB = 4096, 1 << 21, 1 << 20
 OOPS, KASAN = "unable to handle page fault", "use-after-free"
 
 # -- the scene ----------------------------------------------------------------
-
-
-def told(cat: Any, word: int) -> str:
-    """How the dump of the scene ended: `word` is what the next owner wrote where an entry was."""
-    if cat.error:
-        return "oops"
-    text = str(cat.result)
-    if f"{word:#018x}" in text:
-        return "prints what was never an entry"
-    return "prints the page" if "0x0000000005001003" in text else "prints nothing"
 
 
 def into(scene: Any, found: ScenarioExploration, end: str) -> Steps:

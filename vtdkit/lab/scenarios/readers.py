@@ -13,6 +13,7 @@ from vtdkit.iommu.backends.mm import Mm
 from vtdkit.iommu.dirty import intel_iommu_read_and_clear_dirty
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.kernel.locks.sync import Completion
+from vtdkit.kernel.machine.context import Context
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.kernel.memory.pages import Page
 from vtdkit.kernel.memory.sections import MemoryMap
@@ -48,28 +49,28 @@ def reusing(driver: type[IntelIommu], words: dict[int, int]) -> type[IntelIommu]
     return Reusing
 
 
-def dump_reuse(
-    driver: type[IntelIommu], machine: Machine, leads_to: int = SECRET, level: int = 2
-) -> Observer:
-    """A dump while a table of this level is unmapped and freed, and gets a new owner with data like entries.
+def told(cat: Context, word: int) -> str:
+    """How a dump ended in which a table became somebody's who wrote this word into it."""
+    if cat.error:
+        return "oops"
+    text = str(cat.result)
+    if f"{word:#018x}" in text:
+        return "prints what was never an entry"
+    return "prints the page" if f"{TARGET | 3:#018x}" in text else "prints nothing"
+
+
+def dump_reuse(driver: type[IntelIommu], machine: Machine, leads_to: int = SECRET) -> Observer:
+    """A dump while two tables are unmapped and freed, and get a new owner with data like entries.
 
     `leads_to` is where the data would lead.
     """
-    pc = computer(reusing(driver, {7: leads_to | 3}), machine, devices=["00:03.0"])
+    word = leads_to | 3
+    pc = computer(reusing(driver, {7: word}), machine, devices=["00:03.0"])
     domain = pc.domain_of("00:03.0")
     pc.map(domain, 0, TARGET)
     cat = machine.spawn(pc.driver.domain_translation_struct_show(), cpu=0, name="cat")
-    machine.spawn(pc.core.iommu_unmap(domain, 0, BLOCK << 9 * (level - 1)), cpu=1, name="unmap")
-
-    def end() -> str:
-        text = str(cat.result)
-        if cat.error:
-            return "oops"
-        if f"{leads_to | 3:#018x}" in text:
-            return "prints what was never an entry"
-        return "prints the page" if f"{TARGET | 3:#018x}" in text else "prints nothing"
-
-    return end
+    machine.spawn(pc.core.iommu_unmap(domain, 0, GIB), cpu=1, name="unmap")
+    return lambda: told(cat, word)
 
 
 def sweep_unmap(driver: type[IntelIommu], machine: Machine) -> Observer:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from vtdkit.kernel.checkers.findings import Deadlock
+from vtdkit.kernel.locks.rwlock import RwSemaphore
 from vtdkit.kernel.machine.costs import IDEAL, NEAR
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.kernel.memory.objects import KObject
@@ -177,6 +178,63 @@ def test_readers_share_and_a_waiting_writer_stops_later_readers() -> None:
     machine.spawn(reader("R3", 20), cpu=3)
     machine.simulate()
     assert log == [(0, "R1"), (5, "R2"), (105, "W"), (110, "R3")]
+
+
+def turns(work: int) -> tuple[list[int], list[int]]:
+    """Two threads that read for `work` ns and then write for a moment, again and again: in which order they
+    began to write, and when.
+    """
+    machine = Machine(cpus=2, checkers=())
+    sem = machine.rwsem("sem")
+    order: list[int] = []
+    began: list[int] = []
+
+    async def loop(number: int) -> None:
+        for _ in range(20):
+            async with sem.read():
+                await machine.work(work)
+            async with sem.write():
+                order.append(number)
+                began.append(machine.now)
+                await machine.work(10)
+
+    for number in range(2):
+        machine.spawn(loop(number), cpu=number)
+    machine.simulate()
+    return order, began
+
+
+def test_rwsem_is_stolen_from_a_sleeping_writer_until_it_has_waited_for_4_ms() -> None:
+    order, began = turns(500_000)
+    first = order[0]
+    alone = next(i for i, number in enumerate(order) if number != first)
+    assert began[alone] - began[0] == pytest.approx(RwSemaphore.TIMEOUT, rel=0.15)
+    assert alone >= 8  # so often it was taken before the sleeper got there
+    assert sorted(order) == [0] * 20 + [1] * 20
+
+
+def test_rwsem_that_is_held_longer_than_a_wake_up_takes_is_not_starved() -> None:
+    machine = Machine(cpus=3)
+    sem = machine.rwsem("sem")
+    done: list[str] = []
+
+    async def reader(name: str, begins: int) -> None:
+        await machine.work(begins)
+        async with sem.read():
+            await machine.work(1_000)
+        done.append(name)
+
+    async def writer() -> None:
+        await machine.work(100)
+        async with sem.write():
+            done.append("writer")
+
+    machine.spawn(reader("first", 0), cpu=0)
+    machine.spawn(writer(), cpu=1)
+    machine.spawn(reader("behind", 500), cpu=2)  # a reader has it, but somebody waits: it waits too
+    machine.simulate()
+    assert done == ["first", "writer", "behind"]
+    assert not machine.findings
 
 
 def test_rwsem_waiters_sleep_and_readers_go_in_one_batch() -> None:

@@ -53,9 +53,9 @@ def test_the_map_is_the_same_without_numpy(device: str, monkeypatch: pytest.Monk
 
 def test_the_picture_has_a_square_for_each_cell_in_use_and_names_what_is_never_given_out() -> None:
     found = occupancy(Image.load(reality("legacy48_lazy-s0-busy")), "00:1f.2")
-    picture = heat_figure(found, {"registers": (0xC000_0000, 0xFEBF_FFFF)}, title="Disks")
+    picture = heat_figure(found, [(0xC000_0000, 0xFEBF_FFFF)], title="Disks")
     assert picture.label == (
         "Disks: <00:1f.2 (ahci): 4,234 of 1,048,576 pages from 0x0 on, in 17 of 4,096 cells>"
     )
-    assert picture.svg.count("<rect") == 3 + 17  # the sheet, the map, the registers
-    assert ">registers</text>" in picture.svg
+    assert picture.svg.count("<rect") == 2 + 17 + 16  # the sheet, the map; in use; rows of registers
+    assert "Grey: never given out." in picture.svg

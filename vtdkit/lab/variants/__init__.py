@@ -13,6 +13,7 @@ __getattr__, __dir__, __all__ = face(
     __name__,
     {
         "backends": "FreeWhenEmpty",
+        "dirty": "FirstReplica compare_dirty write_back_dirty",
         "readers": "all_ones ask_memory_map concurrent_traversal free_after_grace_period read_under_rcu "
         "require_capability rwsem test_addresses",
         "tables": "flush_before_free load_store_dirty load_store_insert",

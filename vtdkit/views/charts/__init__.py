@@ -1,7 +1,8 @@
 """Charts, which do not move: the order of locks, throughput against CPUs, addresses in use.
 
 `lockgraph_order` is the graph and `lockgraph` draws it; `scaling_lines` has the lines and ticks that
-`scaling` draws, and `spread` keeps their names apart; `heat` is the map of addresses. All are stills.
+`scaling` draws, and `spread` keeps their names apart; `heat` is the map of addresses, `latency`
+how long calls took. All are stills.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ __getattr__, __dir__, __all__ = face(
     __name__,
     {
         "heat": "heat_figure",
+        "latency": "latency_figure",
         "lockgraph": "lock_order_figure",
         "scaling": "scaling_figure",
     },

@@ -6,7 +6,7 @@ lowest row. The more of it is mapped, the larger and darker the square: size say
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 
 from vtdkit.lab.addresses import Occupancy
 from vtdkit.views.shared.html import Html, tag
@@ -18,17 +18,15 @@ ROW, SIDE, LEFT = 64, 7, 90  # cells in a row; pixels of a cell; pixels left of 
 SHADES = ("sky", "blue", "ink")
 
 
-def heat_figure(
-    found: Occupancy, marks: Mapping[str, tuple[int, int]] | None = None, title: str = ""
-) -> Picture:
-    """The map of one device. `marks`: ranges that are never given out, first and last address, by name."""
+def heat_figure(found: Occupancy, never: Sequence[tuple[int, int]] = (), title: str = "") -> Picture:
+    """The map of one device. `never`: ranges that are never given out, first and last address."""
     rows = len(found.cells) // ROW
     sheet = Sheet(f"{title or 'Addresses in use'}: {found!r}")
     sheet.heading(title or f"{found.device} ({found.driver})")
     sheet.draw(
         rows * SIDE + 26,
         tag("rect", x=LEFT, y=0, width=ROW * SIDE, height=rows * SIDE, fill=PAPER["raised"]),
-        *_marks(found, rows, marks or {}),
+        *(part for span in never for part in _never(found, rows, *span)),
         *_cells(found, rows),
         *_scale(found, rows),
     )
@@ -37,7 +35,8 @@ def heat_figure(
         if found.cell > 1
         else ", drawn where it is mapped"
     )
-    sheet.text(f"each square {size_name(found.cell * 4096)}{more}", ink="soft", size=12)
+    grey = ". Grey: never given out" if never else ""
+    sheet.text(f"Each square {size_name(found.cell * 4096)}{more}{grey}.", ink="soft", size=12)
     return sheet.picture()
 
 
@@ -57,22 +56,14 @@ def _cells(found: Occupancy, rows: int) -> Iterator[Html]:
         yield tag("rect", **at, width=coordinate(side), height=coordinate(side), fill=hue)
 
 
-def _marks(found: Occupancy, rows: int, marks: Mapping[str, tuple[int, int]]) -> Iterator[Html]:
-    """Rows that are left free, hatched in grey, with their names beside them."""
-    for name, (first, last) in marks.items():
-        top, low = (
-            _place((address - found.first) // (found.cell * 4096), rows)[1] for address in (last, first)
-        )
-        height = low - top + SIDE
-        yield tag(
-            "rect",
-            x=LEFT,
-            y=coordinate(top),
-            width=ROW * SIDE,
-            height=coordinate(height),
-            fill=PAPER["faint"],
-        )
-        yield written(LEFT + ROW * SIDE + 8, top + height / 2 + 4, name, size=12)
+def _never(found: Occupancy, rows: int, first: int, last: int) -> Iterator[Html]:
+    """The cells of a range, row by row."""
+    low, high = ((address - found.first) // (found.cell * 4096) for address in (first, last))
+    for row in range(low // ROW, high // ROW + 1):
+        begin, end = max(low, row * ROW), min(high, row * ROW + ROW - 1)
+        x, y = _place(begin, rows)
+        at = {"x": coordinate(x), "y": coordinate(y), "width": (end - begin + 1) * SIDE, "height": SIDE}
+        yield tag("rect", **at, fill=PAPER["faint"])
 
 
 def _scale(found: Occupancy, rows: int) -> Iterator[Html]:

@@ -244,7 +244,7 @@ WHEN_IT_MAY_GO = CodeExercise(
     lambda seed: (
         "Write fq_ring_free(self, queue, fq): give back the addresses of a ring that no device can reach "
         "any more,\noldest first. The caller holds fq.lock. An entry of fq.entries is (pfn, pages, freelist, "
-        "started): `started` says\nhow many flushes had been begun when it was put in."
+        "started); the last says\nhow many flushes had been begun when it was put in."
     ),
     lambda seed: fq_ring_free,
     hints=[
@@ -255,7 +255,7 @@ WHEN_IT_MAY_GO = CodeExercise(
         "and move fq.head on",
     ],
     why="A flush that had begun when the entry was put in may have passed its address already; only one that "
-    "began later covers it, and only when it has ended. So `started` of an entry that may go is "
+    "began later covers it, and only when it has ended. So its last number is "
     "less than the number of flushes that ended.",
     base=Lazy,
     scenes=[

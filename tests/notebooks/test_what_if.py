@@ -258,3 +258,9 @@ def test_17_chunks_of_one_mib_that_end_inside_large_pages_from_16_cpus_on() -> N
     many = {key for key, text in tables.items() if "33 tables" in text}
     assert many == {("16", "1 MiB", "4 KiB"), ("32", "1 MiB", "4 KiB")}
     assert all("1 tables" in text for key, text in tables.items() if key not in many)
+
+
+def test_19_a_pause_longer_than_it_takes_to_wake_lets_others_in() -> None:
+    beside = scenes("19").beside
+    longest = [beside("area by area", areas=64, pause=pause).longest for pause in (0, 1_000, 2_000, 5_000)]
+    assert [each > 300_000 for each in longest] == [True, True, True, False]

@@ -51,12 +51,10 @@ class Tracked:
             self.notes.append("written")
 
     async def mark(self) -> None:
-        """The same where the unit remembers nothing, without its walk: the leaf is compared and exchanged."""
+        """The same where the unit remembers nothing, without its walk: the bit of the leaf is set."""
         pte, _ = await self.pc.driver.pfn_to_dma_pte(self.pc.dmar(self.domain), 0, 0)
         assert pte is not None
-        value = await pte.load()
-        while (found := await pte.cmpxchg(value, value | 1 << DIRTY_BIT)) != value:
-            value = found
+        await pte.page.test_and_set_bit(pte.index, DIRTY_BIT)
         self.notes.append("written")
 
     async def look(self, sweep: Sweep, size: int = PAGE, flush: bool = True) -> None:
@@ -131,9 +129,9 @@ def new_map(
     return end
 
 
-def last_look(machine: Machine, look: bool = True, beside: bool = False) -> Observer:
-    """A page is unmapped after the device has written to it, beside a sweep; or `beside` the write, and no
-    sweep. With `look`, the bits are read just before.
+def last_look(machine: Machine, look: bool = True) -> Observer:
+    """A page is unmapped after the device has written to it, beside a sweep. With `look`, the bits are read
+    just before.
     """
     scene = Tracked(machine)
     keep = partial(intel_iommu_read_and_clear_dirty, clear=False)
@@ -143,11 +141,8 @@ def last_look(machine: Machine, look: bool = True, beside: bool = False) -> Obse
             await scene.look(keep, flush=False)
         await scene.pc.core.iommu_unmap(scene.domain, 0, PAGE)
 
-    if beside:
-        machine.spawn_device(scene.write(), "device")
-    else:
-        machine.run(scene.write(), None)
-        machine.spawn(scene.look(intel_iommu_read_and_clear_dirty), cpu=1, name="sweep")
+    machine.run(scene.write(), None)
+    machine.spawn(scene.look(intel_iommu_read_and_clear_dirty), cpu=1, name="sweep")
     machine.spawn(unmap(), cpu=0, name="unmap")
     return lambda: scene.end(intel_iommu_read_and_clear_dirty)
 

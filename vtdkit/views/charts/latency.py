@@ -66,11 +66,12 @@ def _axes(low: float, decades: int, right: float, what: str) -> Iterator[Html]:
 def _lines(x: Place, calls: Mapping[str, Sequence[int]]) -> Iterator[Html]:
     for number, times in enumerate(calls.values()):
         ordered, hue = sorted(times), HUES[ORDER[number]].light
+        wide = 2 + 2 * (len(calls) - 1 - number)  # so that a line under another one is seen
         steps, part = [f"M{LEFT} {coordinate(_y(1))}"], 1.0
         for rank, ns in enumerate(ordered, 1):
             part = 1 - rank / len(ordered)
             steps.append(f"H{coordinate(x(ns))}V{coordinate(_y(part))}")
-        yield tag("path", d="".join(steps), stroke=hue, stroke_width=2, fill="none")
+        yield tag("path", d="".join(steps), stroke=hue, stroke_width=wide, fill="none")
         yield _mark(number, x(ordered[len(ordered) // 2]), _y(0.5))
 
 

@@ -6,8 +6,8 @@ is in the low bits of the address. So nearly every power of two is a page size. 
 levels and grows: `increase_address_space` puts a new root above the old one, under `domain->lock`. It never
 shrinks.
 
-Nothing else takes a lock. Tables go in by compare-and-exchange; leaves are stored plainly, whatever was
-there: a map over a map wins silently. Of Robin Murphy's three cases of freeing there are two:
+But for flushes, nothing else takes a lock. Tables go in by compare-and-exchange; leaves are stored plainly,
+whatever was there: a map over a map wins silently. Of Robin Murphy's three cases of freeing there are two:
 
 1. `alloc_pte`: who loses the race frees its own.
 2. `free_clear_pte`: a leaf takes the place of a table. The table's pages are collected, the leaf is written,

@@ -2,10 +2,10 @@
 
 Two levels, a directory of 1024 entries of 32 bits and tables of 1024 pages of 4 KiB, so a device's addresses
 have 32 bits; those of memory have 40 (the second form of entries, RK3568). `rk_iommu_map` and
-`rk_iommu_unmap` hold `dt_lock` (irqsave) from first to last; pages for tables come from GFP_ATOMIC under it.
-A page that is mapped already is refused (-EADDRINUSE), and what this call had written before is taken out
-again. An unmap stops at the first page that is not there. Tables are never freed while the domain lives: none
-of the three cases.
+`rk_iommu_unmap` hold `dt_lock` (irqsave) as long as they touch the tables; a map also while it flushes, an
+unmap flushes afterwards. Pages for tables come from GFP_ATOMIC under it. A page that is mapped already is
+refused (-EADDRINUSE), and what this call had written before is taken out again. An unmap stops at the first
+page that is not there. Tables are never freed while the domain lives: none of the three cases.
 
 Page sizes of all powers of two from 4 KiB to 4 MiB are taken, but only so that one call reaches no further
 than one table: entries are of 4 KiB always. There are no dirty bits.

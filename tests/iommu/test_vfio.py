@@ -228,3 +228,18 @@ def test_every_allocation_fails_in_turn(hardware: str) -> None:
         assert unexpected(pc.machine) == [] or "scalable" in hardware
     assert errors <= {0, -ENOMEM, -EIO, -19}
     assert {0, -ENOMEM, -EIO} <= errors
+
+
+def test_a_run_whose_end_cannot_be_pinned_is_not_mapped_in_part() -> None:
+    guest, mapped = Guest(), list[int]()
+    real = guest.pc.core.iommu_map
+
+    async def watched(domain: object, iova: int, *more: object) -> int:
+        mapped.append(iova)
+        return await real(domain, iova, *more)  # type: ignore[arg-type]
+
+    guest.pc.core.iommu_map = watched  # type: ignore[method-assign,assignment]
+    last = SCATTERED[-1][0]
+    assert guest.map(1 << 30, last, 17) == -EFAULT  # 16 pages in one piece, and no memory behind them
+    assert mapped == []
+    assert guest.mm.pinned() == guest.mm.peek("locked_vm") == 0

@@ -6,7 +6,10 @@ import pytest
 
 from vtdkit.lab.claims.series import CLAIMS
 
-GUARDED = "changed without iommu->lock while devices come and go: context entries no, PASID entries {}, domain ids no"
+GUARDED = (
+    "changed without iommu->lock while devices come and go: "
+    "context entries no, PASID entries {}, domain ids no"
+)
 EDITED = "changed without device_domain_lock: {}; the fault interrupt walks {}"
 USERS = "{} functions use it, outside iommu.c: {}; the debug file takes it {} times"
 HELD = "with 1, 2, 4 devices {} ATS the lock is held {} ns, interrupts are off {}"

@@ -4,7 +4,7 @@ put to the model.
 A claim is judged by what `vtdkit.kernel.explore` found in a scenario of `vtdkit.lab.scenarios` made for it:
 
     found = explore(QUESTIONS["maps-apart"].on(driver))
-    CLAIMS["no lock needed"].judged(found)
+    judged("no lock needed", found)
 
 A verdict is about our model of the driver before the series, in every order that matters or in as many as the
 exploration says, on a memory where one operation comes after the other.
@@ -13,13 +13,15 @@ exploration says, on a memory where one operation comes after the other.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.iommu.intel.structs import dma_pte
 from vtdkit.kernel.explored.exploring import ScenarioExploration, explore, shortest
+from vtdkit.lab.claims.catalogue import CLAIMS
+from vtdkit.lab.claims.claim import Measured, Verdict
+from vtdkit.lab.claims.report import Verdicts
 from vtdkit.lab.computer import SCALABLE, Computer
 from vtdkit.lab.exercises.exercise import Exercise, of_lesson
 from vtdkit.lab.exercises.judge import CodeExercise, version_with
@@ -40,61 +42,6 @@ KASAN = "use-after-free"
 Against = Callable[[ScenarioExploration], int]
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """A claim and what running says: in `against` of `executions` it was not so; `complete` if no
-    order was left out.
-    """
-
-    who: str
-    said: str
-    against: int
-    executions: int
-    complete: bool
-    driver: str = "as it was"
-
-    @property
-    def word(self) -> str:
-        """In a word."""
-        if self.against:
-            return "does not hold"
-        return "holds" if self.complete else "not seen to fail"
-
-    @property
-    def evidence(self) -> str:
-        """In figures."""
-        orders = f"{self.executions} executions, " + ("every order" if self.complete else "not every order")
-        return f"against it {self.against} of {orders}"
-
-    def __repr__(self) -> str:
-        return f"{self.who}: {self.said}\n{self.word}: {self.evidence}"
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """Something said in the thread, in our words: who, on which day of 2022, and how many
-    executions speak against it.
-    """
-
-    who: str
-    said: str
-    against: Against
-
-    def judged(self, found: ScenarioExploration, driver: str = "as it was") -> Verdict:
-        """The verdict of an exploration of the claim's scenario; `driver` says what was changed in it."""
-        return Verdict(
-            self.who,
-            self.said,
-            self.against(found),
-            found.executions + found.deadlocks,
-            found.complete,
-            driver,
-        )
-
-    def __repr__(self) -> str:
-        return f"{self.who}: {self.said}"
-
-
 def _ends(wrong: Callable[[Any], bool]) -> Against:
     return lambda found: sum(times for value, times in found.outcomes.items() if wrong(value))
 
@@ -111,43 +58,24 @@ def _unless(holds: Callable[[ScenarioExploration], bool]) -> Against:
     return lambda found: 0 if holds(found) else found.executions
 
 
-CLAIMS: dict[str, Claim] = {
-    "no lock needed": Claim(
-        "Lu Baolu, 31 May",
-        "maps of different pages only share upper tables, and compare-and-exchange is enough for those",
-        _ends(lambda end: end != (0, 0, "0x5000000", SMALL, 0)),
-    ),
-    "no promise": Claim(
-        "Robin Murphy, 31 May",
-        "requests that overlap may be made, but nothing is promised about what is mapped in the end",
-        _unless(lambda found: len(found.outcomes) > 1),
-    ),
-    "cannot guard freeing": Claim(
-        "Jason Gunthorpe, 31 May",
-        "compare-and-exchange can put tables in, but cannot protect against somebody who frees one",
-        _unless(lambda found: _findings(KASAN)(found) > 0),
-    ),
-    "block wins": Claim(
-        "Robin Murphy, 31 May, of the Arm tables",
-        "if a block and a page in it are mapped at once, the block is what is there in the end",
-        _ends(lambda end: end[2] != LARGE),
-    ),
-    "useless output": Claim(
-        "Lu Baolu, 31 May",
-        "if the dump tests addresses, the worst that a race with unmap does is to print useless lines",
-        _findings(KASAN),
-    ),
-    "invalidate, then free": Claim(
-        "Robin Murphy, 31 May, of the Arm tables",
-        "an empty table that makes room for a block is freed when no walk can reach it any more",
-        _findings(KASAN),
-    ),
-    "test and clear": Claim(
-        "Jason Gunthorpe, 1 June",
-        "dirty bits can be read and cleared with one atomic operation",
-        _ends(lambda end: not (end == "not written" or end.startswith("written, found"))),
-    ),
+#: the seven: number in the thread's catalogue, and how many executions of its scene speak against it
+SEVEN: dict[str, tuple[int, Against]] = {
+    "no lock needed": (14, _ends(lambda end: end != (0, 0, "0x5000000", SMALL, 0))),
+    "no promise": (36, _unless(lambda found: len(found.outcomes) > 1)),
+    "cannot guard freeing": (42, _unless(lambda found: _findings(KASAN)(found) > 0)),
+    "block wins": (49, _ends(lambda end: end[2] != LARGE)),
+    "useless output": (16, _findings(KASAN)),
+    "invalidate, then free": (44, _findings(KASAN)),
+    "test and clear": (62, _ends(lambda end: not (end == "not written" or end.startswith("written, found")))),
 }
+
+
+def judged(name: str, found: ScenarioExploration, driver: str = "as it was") -> Verdict:
+    """What an exploration says of one of the seven; `driver` says what was changed in it."""
+    number, against = SEVEN[name]
+    wrong, orders = against(found), "every order" if found.complete else "not every order"
+    said = f"against it {wrong} of {found.executions + found.deadlocks} executions, {orders}"
+    return CLAIMS[number].judged(Measured(not wrong, said, found.complete).word, said, on=driver)
 
 
 def ends(found: ScenarioExploration, *head: str) -> Table:
@@ -160,13 +88,18 @@ def ends(found: ScenarioExploration, *head: str) -> Table:
     )
 
 
-def summary(verdicts: Iterable[Verdict]) -> Table:
-    """All verdicts, one below the other."""
-    rows = [
-        (each.who, each.said, each.driver, each.word, f"{each.against} of {each.executions}")
-        for each in verdicts
-    ]
-    return table(["who", "said", "the driver", "in our model it", "executions against it"], *rows)
+#: these take the longest; the verb `claims` runs them too
+LONG = (4, 16, 19, 22, 51, 52, 69)
+
+
+def every_claim() -> Verdicts:
+    """All claims of the thread, run now, but for the longest."""
+    return Verdicts(
+        claim.judged("not run here", f"python -m vtdkit claims {number}")
+        if number in LONG
+        else claim.verdict(otherwise=False)
+        for number, claim in CLAIMS.items()
+    )
 
 
 # -- the page that wins -------------------------------------------------------

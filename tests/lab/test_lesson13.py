@@ -9,6 +9,7 @@ import pytest
 from lessons import lesson13 as lesson
 from tests.notebooks.cells import scenes
 from vtdkit.kernel.explored.exploring import ScenarioExploration, explore
+from vtdkit.lab.claims.catalogue import CLAIMS
 from vtdkit.lab.scenarios.catalogue import QUESTIONS, SCENARIOS
 from vtdkit.lab.variants.readers import free_after_grace_period
 from vtdkit.lab.variants.readers import test_addresses as addresses_tested
@@ -34,6 +35,7 @@ def found(name: str, driver: type = DRIVER, limit: int | None = None) -> Scenari
         ("block wins", "block-and-page", DRIVER, 1, 25),
         ("useless output", "dump-unmap", addresses_tested(DRIVER), 1, 3),
         ("useless output", "dump-unmap", free_after_grace_period(DRIVER), 0, 4),
+        ("invalidate, then free", "superpage-dma", flush_before_free(DRIVER), 0, 63),
         ("test and clear", "dirty-cmpxchg", DRIVER, 0, 23),
         ("test and clear", "dirty-store", DRIVER, 7, 23),
     ],
@@ -41,9 +43,15 @@ def found(name: str, driver: type = DRIVER, limit: int | None = None) -> Scenari
 def test_claims_are_judged_by_every_order(
     claim: str, scenario: str, driver: type, against: int, executions: int
 ) -> None:
-    verdict = lesson.CLAIMS[claim].judged(found(scenario, driver))
-    assert (verdict.against, verdict.executions, verdict.complete) == (against, executions, True)
+    verdict = lesson.judged(claim, found(scenario, driver))
+    assert verdict.evidence == f"against it {against} of {executions} executions, every order"
     assert verdict.word == ("does not hold" if against else "holds")
+
+
+def test_the_seven_are_claims_of_the_catalogue() -> None:
+    numbers = [number for number, _ in lesson.SEVEN.values()]
+    assert len(set(numbers)) == 7
+    assert {CLAIMS[number].lesson for number in numbers} <= {"13", "15", "16", "17", "19"}
 
 
 def test_the_scene_of_the_notebook_is_that_of_the_first_claim() -> None:
@@ -53,19 +61,24 @@ def test_the_scene_of_the_notebook_is_that_of_the_first_claim() -> None:
 
 
 def test_the_table_under_a_new_block_is_freed_too_early_unless_it_is_flushed_first() -> None:
-    claim = lesson.CLAIMS["invalidate, then free"]
-    early = claim.judged(found("superpage-dma", limit=20))
-    assert (early.against, early.complete) == (13, False)
-    assert "not every order" in early.evidence
-    late = claim.judged(found("superpage-dma", flush_before_free(DRIVER)))
-    assert (late.against, late.executions, late.word) == (0, 63, "holds")
+    early = lesson.judged("invalidate, then free", found("superpage-dma", limit=20))
+    assert (early.word, early.evidence) == (
+        "does not hold",
+        "against it 13 of 20 executions, not every order",
+    )
 
 
 def test_an_exploration_that_was_cut_short_never_says_that_a_claim_holds() -> None:
-    verdict = lesson.CLAIMS["invalidate, then free"].judged(
-        found("superpage-dma", flush_before_free(DRIVER), limit=3)
-    )
-    assert (verdict.word, verdict.complete) == ("not seen to fail", False)
+    short = found("superpage-dma", flush_before_free(DRIVER), limit=3)
+    assert lesson.judged("invalidate, then free", short).word == "not seen to fail"
+
+
+def test_the_last_table_has_every_claim_and_says_which_it_did_not_run() -> None:
+    rows = lesson.every_claim()
+    assert [one.number for one in rows] == list(CLAIMS)
+    assert [one.number for one in rows if one.word == "not run here"] == list(lesson.LONG)
+    assert rows[0].evidence == CLAIMS[1].verdict(otherwise=False).evidence
+    assert repr(rows).count("[lesson ") == len(CLAIMS)
 
 
 def test_the_page_wins_while_the_block_is_said_to_be_mapped() -> None:

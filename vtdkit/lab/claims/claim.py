@@ -35,7 +35,9 @@ Experiment = Callable[[], Measured]
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A claim with what running said of it; `counter` is what the variant said, if there is one."""
+    """A claim with what running said of it; `counter` is what the variant said, if it was run; `on` is what
+    was run, if that was not the claim's own experiment.
+    """
 
     number: int
     who: str
@@ -44,9 +46,11 @@ class Verdict:
     evidence: str
     lesson: str
     counter: Measured | None = None
+    on: str = ""
 
     def __repr__(self) -> str:
-        lines = [f"{self.number}. {self.who}: {self.said}", f"{self.word}: {self.evidence}"]
+        found = f"{self.word}: {self.evidence}" + (f" ({self.on})" if self.on else "")
+        lines = [f"{self.number}. {self.who}: {self.said}", found]
         return "\n".join([*lines, f"otherwise: {self.counter!r}"] if self.counter else lines)
 
 
@@ -75,15 +79,20 @@ class Claim:
                 f"claim {self.number} needs an experiment with its counter-experiment, or a reason why not"
             )
 
-    def verdict(self) -> Verdict:
-        """Run what decides the claim."""
+    def verdict(self, otherwise: bool = True) -> Verdict:
+        """Run what decides the claim; `otherwise`: and its counter-experiment."""
         if self.experiment is None:
             word = "opinion" if self.opinion else "not decided here"
             beside = self.beside() if self.beside else None
             evidence = self.why + (f"; measured: {beside.evidence}" if beside else "")
-            return Verdict(self.number, self.who, self.said, word, evidence, self.lesson)
-        found, counter = self.experiment(), self.counter() if self.counter else None
-        return Verdict(self.number, self.who, self.said, found.word, found.evidence, self.lesson, counter)
+            return self.judged(word, evidence)
+        found = self.experiment()
+        counter = self.counter() if self.counter and otherwise else None
+        return self.judged(found.word, found.evidence, counter)
+
+    def judged(self, word: str, evidence: str, counter: Measured | None = None, on: str = "") -> Verdict:
+        """A verdict on this claim, from whatever was run (`on`)."""
+        return Verdict(self.number, self.who, self.said, word, evidence, self.lesson, counter, on)
 
     def __repr__(self) -> str:
         return f"{self.number}. {self.who}: {self.said}"

@@ -1,4 +1,6 @@
-"""The verb `claims`: the claims of the thread with the verdicts that running gives them; or as JSON."""
+"""Verdicts as a table, and the verb `claims`: the claims of the thread with the verdicts that running gives
+them; or as JSON.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +14,8 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 
+from vtdkit.lab.lesson.shown import Table
+
 from .catalogue import claims, verdicts
 from .claim import Verdict
 
@@ -22,12 +26,39 @@ def text(one: Verdict) -> str:
     """A verdict in lines of at most `WIDTH` characters."""
     head, hang = f"{one.number:>3}  ", " " * 5
     lines = textwrap.wrap(f"{one.who}: {one.said}", WIDTH, initial_indent=head, subsequent_indent=hang)
-    said = [f"{one.word}: {one.evidence} [lesson {one.lesson}]"]
+    on = f"({one.on}) " if one.on else ""
+    said = [f"{one.word}: {one.evidence} {on}[lesson {one.lesson}]"]
     if one.counter:
         said.append(f"the other way: {one.counter!r}")
     for line in said:
         lines += textwrap.wrap(line, WIDTH, initial_indent=hang, subsequent_indent=hang + "  ")
     return "\n".join(lines)
+
+
+class Verdicts(tuple[Verdict, ...]):
+    """Verdicts, one below the other: a table in a notebook, lines in a terminal."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "\n".join(map(text, self))
+
+    def _repr_html_(self) -> str:
+        run = any(one.on for one in self)
+        head = ("no.", "who", "said", *(["the driver"] if run else []), "verdict", "evidence", "lesson")
+        rows = (
+            (
+                str(one.number),
+                one.who,
+                one.said,
+                *([one.on] if run else []),
+                one.word,
+                one.evidence,
+                one.lesson,
+            )
+            for one in self
+        )
+        return Table(head, tuple(rows))._repr_html_()
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -54,6 +85,6 @@ def main(arguments: Sequence[str]) -> int:
         print(json.dumps([asdict(one) for one in seen], indent=1))
         return 0
     words = Counter(one.word for one in seen)
-    print(*map(text, seen), sep="\n")
+    print(Verdicts(seen))
     print(f"\n{len(seen)} claims: " + ", ".join(f"{times} {word}" for word, times in words.most_common()))
     return 0

@@ -78,7 +78,7 @@ def test_the_last_table_has_every_claim_and_says_which_it_did_not_run() -> None:
     assert [one.number for one in rows] == list(CLAIMS)
     assert [one.number for one in rows if one.word == "not run here"] == list(lesson.LONG)
     assert rows[0].evidence == CLAIMS[1].verdict(otherwise=False).evidence
-    assert repr(rows).count("[lesson ") == len(CLAIMS)
+    assert repr(rows).count("[lesson") == len(CLAIMS)
 
 
 def test_the_page_wins_while_the_block_is_said_to_be_mapped() -> None:

@@ -98,8 +98,8 @@ def test_a_unit_with_a_numa_node_takes_the_lock_four_times_instead_of_two() -> N
 
 
 def test_the_dump_that_tests_addresses_reads_freed_memory_all_the_same() -> None:
-    """§1.15: claim 5 is judged on a dump that tests addresses, as it was proposed; "all claims" were seven: they
-    are called so, and the table of all is another one.
+    """§1.15: claim 5 is judged on a dump that tests addresses, as it was proposed; "all claims" were seven:
+    they are called so, and the table of all is another one.
     """
     tested = variants.test_addresses(driver_at(1))  # type: ignore[arg-type]
     found = explore(SCENARIOS["dump-unmap"].on(tested))

@@ -298,6 +298,16 @@ def queued(
 IQE = 1 << 4
 scenario("narrow_queue_everywhere", IQE, 0)(lambda q: queued(q, 0x0005_0026).read(FSTS) & IQE)
 scenario("short_type", IQE, 0)(lambda q: queued(q, 1 << 9 | 4).read(FSTS) & IQE)
+
+
+@scenario("odd_tail_ignored", IQE, 0)
+def _(q: Quirks) -> Any:
+    unit = queued_wide(q, 0x25)
+    unit.write(IQT, 32 + 16, 8)
+    unit.step()
+    return unit.read(FSTS) & IQE
+
+
 scenario("pasid_cache_unchecked", IQE, 0)(lambda q: queued(q, 0x27, mode=1, wide=True).read(FSTS) & IQE)
 scenario("entry_cache_unchecked", IQE, 0)(lambda q: queued(q, 1 << 20 | 4).read(FSTS) & IQE)
 scenario("upper_half_unchecked", IQE, 0)(lambda q: queued_wide(q, 0x25 | 1 << 200).read(FSTS) & IQE)

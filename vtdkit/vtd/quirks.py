@@ -134,6 +134,9 @@ class Quirks:
         "A type is bits 3:0 alone and goes up to 7; bits 11:9 of interrupt-entry, PASID-cache and "
         "PASID-based IOTLB invalidations are never looked at (7.2 as released)."
     )
+    odd_tail_ignored: bool = _quirk(
+        "A tail that is not aligned to a 256-bit descriptor is not acted on, and is no error (7.2 as released)."
+    )
     narrow_queue_everywhere: bool = _quirk(
         "Descriptors of every type are accepted from a 128-bit queue, in legacy mode too (7.2)."
     )
@@ -189,6 +192,7 @@ _ONLY_7_2 = {
     "interrupt_faults_silent",
     "narrow_queue_everywhere",
     "short_type",
+    "odd_tail_ignored",
     "entry_cache_unchecked",
     "upper_half_unchecked",
     "transient_mapping",

@@ -116,6 +116,7 @@ class InvalidationQueue:
             and registers["IQH"] != registers["IQT"]
             and not self.halted
             and not registers["FSTS"] & self._stopping
+            and not (self.unit.quirks.odd_tail_ignored and registers["IQT"] % self.slot_bytes)
         )
 
     def enable(self) -> None:

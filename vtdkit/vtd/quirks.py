@@ -135,7 +135,7 @@ class Quirks:
         "PASID-based IOTLB invalidations are never looked at (7.2 as released)."
     )
     odd_tail_ignored: bool = _quirk(
-        "A tail that is not aligned to a 256-bit descriptor is not acted on, and is no error (7.2 as released)."
+        "A tail that is not aligned to a 256-bit descriptor is not acted on, and no error (7.2 as released)."
     )
     narrow_queue_everywhere: bool = _quirk(
         "Descriptors of every type are accepted from a 128-bit queue, in legacy mode too (7.2)."

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -340,3 +341,16 @@ def test_a_number_in_memory_is_on_one_line(browser: Any) -> None:
         boxes = page.root.locator(".vtd-stepper-beside td .vtd-mono").all()
         assert [box.inner_text() for box in boxes] == ["0x1008003", "0x5001003"]
         assert all(box.bounding_box()["height"] < 25 for box in boxes)
+
+
+@pytest.mark.browser
+def test_long_names_and_an_early_mark_stay_beside_the_ribbon(browser: Any) -> None:
+    steps = replace(dump_unmap(), threads=("CPU0: promote 0x0 (0x200000 bytes)", "CPU1: unmap"), inevitable=0)
+    near = replace(steps.findings[0], step=2)
+    with WidgetPage(browser, Stepper(replace(steps, findings=(near,)))) as page:
+        box = page.root.locator(".vtd-stepper-ribbon svg").bounding_box()
+        names = page.root.locator(".vtd-stepper-who").all()
+        assert [name.text_content()[-1] for name in names] == ["…", "p"]
+        assert all(name.bounding_box()["x"] + name.bounding_box()["width"] < box["x"] + 150 for name in names)
+        mark = page.root.locator(".vtd-stepper-small").bounding_box()
+        assert mark["x"] >= box["x"]

@@ -130,7 +130,7 @@ class View {
     this.cell = Math.min((width - LEFT - 8) / Math.max(run.last, 1), 34);
     const x = (step) => LEFT + step * this.cell;
     const parts = run.threads.flatMap((name, thread) => [
-      svg("text", { x: 22, y: TOP + thread * ROW + 16, text: name.length > 18 ? `${name.slice(0, 17)}…` : name }),
+      svg("text", { x: 22, y: TOP + thread * ROW + 16, class: "vtd-stepper-who", text: name }),
       svg("rect", { x: 0, y: TOP + thread * ROW + 3, width: 17, height: 17, rx: 3, class: `vtd-stepper-cell vtd-stepper-${HUES[thread % 7]}` }),
       svg("text", { x: 8.5, y: TOP + thread * ROW + 16, "text-anchor": "middle", class: `vtd-stepper-on-${HUES[thread % 7]}`, text: String(thread) }),
       svg("path", { d: `M${LEFT} ${TOP + thread * ROW + 12}H${x(run.last)}`, class: "vtd-stepper-rule" }),
@@ -147,14 +147,15 @@ class View {
     if (there(run.inevitable)) {
       parts.push(svg("path", { d: `M${x(run.inevitable)} ${TOP - 4}V${bottom}`, class: "vtd-stepper-return" }));
       const crowded = run.findings.some(({ step }) => step >= run.inevitable && x(step) < x(run.inevitable) + ROOM && x(step) >= x(run.inevitable)) || x(run.inevitable) > width - ROOM;
-      const [anchor, off] = crowded ? ["end", -10] : ["start", 4];
-      parts.push(svg("text", { x: x(run.inevitable) + off, y: 11, "text-anchor": anchor, class: "vtd-stepper-small", text: MUST }));
+      const [anchor, at] = crowded ? ["end", Math.max(x(run.inevitable) - 10, ROOM)] : ["start", x(run.inevitable) + 4];
+      parts.push(svg("text", { x: at, y: 11, "text-anchor": anchor, class: "vtd-stepper-small", text: MUST }));
     }
     for (const { step, title } of run.findings) {
       parts.push(svg("path", { d: `M${x(step)} ${TOP - 12}l6 6l-6 6l-6-6zM${x(step)} ${TOP}V${bottom}`, class: "vtd-stepper-finding" }, svg("title", { text: title })));
     }
     this.needle = svg("g", { class: "vtd-stepper-needle" }, svg("path", { d: `M0 ${TOP - 2}V${bottom + 4}M-5 ${bottom + 5}H5` }));
     this.ribbon.replaceChildren(svg("svg", { width, height: tall, "aria-hidden": "true" }, parts, this.needle));
+    this.ribbon.querySelectorAll(".vtd-stepper-who").forEach(shorten);
     this.show();
   }
 
@@ -283,3 +284,8 @@ function codeOf(text) {
 }
 
 const bare = (name) => name.split(".").at(-1);
+
+// A name that would run into what is beside it.
+function shorten(text) {
+  for (let name = text.textContent; name && text.getComputedTextLength() > LEFT - 30; text.textContent = `${name}…`) name = name.slice(0, -1);
+}

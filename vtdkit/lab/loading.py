@@ -66,7 +66,7 @@ class Loading:
             else "no waiting"
         )
         return (
-            f"{self.way}, {self.threads} threads: {self.duration / 1e6:.1f} ms; {lock}; {self.tables} tables"
+            f"{self.way}, {self.threads} threads: {self.duration / 1e6:.1f} ms; {lock}; tables: {self.tables}"
         )
 
 

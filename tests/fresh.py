@@ -63,6 +63,7 @@ def main(scratch: Path) -> int:
     done("doctor", began, doctor)
     names = [line.partition(": ")[0] for line in doctor.stdout.splitlines()]
     assert len(names) == len(set(names)), doctor.stdout
+    assert "WARN  pytest" not in names, doctor.stdout
 
     def execute(notebook: Path) -> tuple[Path, float, str]:
         start = time.monotonic()

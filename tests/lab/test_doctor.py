@@ -90,6 +90,12 @@ def test_a_package_that_two_extras_need_is_one_line_and_counts_for_the_lessons(
     assert [check.what for check in doctor.packages(doctor.requirements())] == ["anywidget", "pytest"]
 
 
+def test_an_installed_copy_is_not_asked_for_what_only_tests_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "CLONE", False)
+    assert {extra for _, extra in doctor.requirements().values()} == {"notebooks"}
+    assert "chromium" not in [check.what for check in doctor.examine()]
+
+
 def test_not_installed_at_all_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> list[str]:
         raise doctor.metadata.PackageNotFoundError(name)

@@ -34,7 +34,7 @@ def test_a_lesson_runs_to_its_end_and_prints_what_it_prints_elsewhere(
     saved = json.loads((ROOT / "notebooks" / name).read_text(encoding="utf-8"))["cells"]
     with SitePage(browser, base) as page:
         page.open(name)
-        page.run_all(timeout=300)
+        page.run_all(timeout=900)
         found = page.cells()
         assert page.errors() == []
         assert (page.outside, page.page_errors) == ([], [])
@@ -45,7 +45,7 @@ def test_a_lesson_runs_to_its_end_and_prints_what_it_prints_elsewhere(
 def test_a_widget_is_drawn_and_takes_keys(browser: Any, base: str) -> None:
     with SitePage(browser, base) as page:
         page.open(FEW[0])
-        page.run_all(timeout=300)
+        page.run_all(timeout=900)
         slider = page.widgets().get_by_role("slider").first
         slider.scroll_into_view_if_needed()
         before = slider.get_attribute("aria-valuetext") or slider.get_attribute("aria-valuenow")
@@ -56,7 +56,7 @@ def test_a_widget_is_drawn_and_takes_keys(browser: Any, base: str) -> None:
 def test_a_widget_whose_kernel_is_gone_shows_its_still(browser: Any, base: str) -> None:
     with SitePage(browser, base) as page:
         page.open(FEW[0])
-        page.run_all(timeout=300)
+        page.run_all(timeout=900)
         page.page.evaluate("() => window.jupyterapp.shell.currentWidget.context.save()")
         page.open(FEW[0])
         page.widgets().first.get_by_role("img").first.wait_for(timeout=20_000)

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import fields
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -156,6 +157,8 @@ def test_quirks_lists_every_switch_with_its_sentence(capsys: pytest.CaptureFixtu
 def test_help_and_unknown_verbs(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--help") == 0
     assert "inspect" in capsys.readouterr().out
+    assert run("--version") == 0
+    assert capsys.readouterr().out == f"vtdkit {metadata.version('vtdkit')}\n"
     assert run() == 2
     capsys.readouterr()
     assert run("frobnicate") == 2

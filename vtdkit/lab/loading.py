@@ -13,7 +13,7 @@ Guards: none here; each load is a computer of its own. The same arguments give t
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from vtdkit.iommu.contract import Contract
@@ -52,7 +52,6 @@ class Loading:
     tables: int
     wrong: int
     broken: int | None
-    computer: Computer = field(repr=False, compare=False)
 
     @property
     def bottleneck(self) -> str:
@@ -126,7 +125,6 @@ def load(
         tables,
         sum(frame != pfn for frame, (_, pfn, _) in zip(found, looked_at, strict=True)),
         len(pc.machine.findings.of("contract")) if watch else None,
-        pc,
     )
 
 

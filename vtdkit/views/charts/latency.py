@@ -66,7 +66,7 @@ def _axes(low: float, decades: int, right: float, what: str) -> Iterator[Html]:
 def _lines(x: Place, calls: Mapping[str, Sequence[int]]) -> Iterator[Html]:
     for number, times in enumerate(calls.values()):
         ordered, hue = sorted(times), HUES[ORDER[number]].light
-        wide = 2 + 2 * (len(calls) - 1 - number)  # so that a line under another one is seen
+        wide = 2 + 1.5 * (len(calls) - 1 - number)  # so that a line under another one is seen
         steps, part = [f"M{LEFT} {coordinate(_y(1))}"], 1.0
         for rank, ns in enumerate(ordered, 1):
             part = 1 - rank / len(ordered)

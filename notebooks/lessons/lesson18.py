@@ -200,9 +200,9 @@ def under_a_flush(driver: type[IntelIommu], machine: Machine) -> Observer:
 REUSE = Scenario("ring-reuse", "a buffer is unmapped lazily while another CPU flushes", under_a_flush, cpus=2)
 
 
-def _unmapped(count: int, flush: bool, flushes: int = 0) -> Callable[[Computer], Work]:
+def _unmapped(count: int, flush: bool, flushes: int = 0, size: int = 1) -> Callable[[Computer], Work]:
     """So many addresses wait, the first and the last with a table; then a flush, or not; then one more comes.
-    `flushes`: how many there were in the morning.
+    `flushes`: how many there were in the morning; `size`: of how many pages each is.
     """
 
     def prepare(pc: Computer) -> Work:
@@ -210,7 +210,7 @@ def _unmapped(count: int, flush: bool, flushes: int = 0) -> Callable[[Computer],
         ring = queue.rings.of_cpu[0]
 
         async def one(pages: list[Any]) -> None:
-            await queue.queue_iova(await queue.iovad.alloc_iova_fast(1, LIMIT), 1, pages)
+            await queue.queue_iova(await queue.iovad.alloc_iova_fast(size, LIMIT), size, pages)
 
         async def work() -> Any:
             for _ in range(flushes):
@@ -225,6 +225,7 @@ def _unmapped(count: int, flush: bool, flushes: int = 0) -> Callable[[Computer],
                 [entry[:2] for entry in ring.queued()],
                 queue.iovad.cached(),
                 f"{len(pc.machine.pages)} pages",
+                await queue.iovad.alloc_iova_fast(size, LIMIT),  # one that came back, if it came back whole
             )
 
         return work
@@ -261,6 +262,7 @@ WHEN_IT_MAY_GO = CodeExercise(
     scenes=[
         Scene("three wait, no flush", _unmapped(3, False), options=LAZY_OPTIONS, fails=False),
         Scene("three wait, one flush", _unmapped(3, True, 2), options=LAZY_OPTIONS, fails=False),
+        Scene("four pages each", _unmapped(3, True, size=4), options=LAZY_OPTIONS, fails=False),
         Scene(
             "round the end of the ring", _unmapped(IOVA_FQ_SIZE + 30, True), options=LAZY_OPTIONS, fails=False
         ),

@@ -187,6 +187,7 @@ LOOK_AND_CLEAR = CodeExercise(
         Scene(
             "a large page and small ones", _marked(BLOCK + 3 * PAGE, [0, BLOCK], 5 * PAGE, BLOCK), fails=False
         ),
+        Scene("a part of a large page", _marked(BLOCK, [0], 5 * PAGE, 3 * PAGE), fails=False),
         Scene("nothing is dirty", _marked(3 * PAGE, [], 0, 4 * PAGE), fails=False),
         Scene("holes alone", _marked(PAGE, [], BLOCK, BLOCK), fails=False),
     ],

@@ -104,6 +104,10 @@ WRONG: list[tuple[str, str, dict[str, str]]] = [
     ),
 ]
 ROOT, AGAIN = "iommu.root_entry", "    async with iommu.lock.irqsave():\n"
+WRONG += [
+    ("18 WHEN_IT_MAY_GO", "one page of several", {"fast(pfn, pages)": "fast(pfn, 1)"}),
+    ("19 LOOK_AND_CLEAR", "beyond the end of the range", {"min(after, end)": "after"}),
+]
 READERS = "    async with self.machine.rcu.read():\n"
 RIGHT: list[tuple[str, str, dict[str, str]]] = [
     (

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import re
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -16,10 +17,14 @@ from typing import Any
 import pytest
 
 from vtdkit.kernel.checkers.findings import KernelBug
+from vtdkit.kernel.explored.exploring import explore
+from vtdkit.kernel.explored.watch import NotAStep
 from vtdkit.kernel.locks.sync import Completion, SeqCount
+from vtdkit.kernel.machine import patience
 from vtdkit.kernel.machine.costs import IDEAL, NEAR
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.kernel.machine.workload import closed_loop
+from vtdkit.kernel.memory.objects import KObject, shared
 
 HERE = r"test_misuse\.py:\d+"
 Wrong = Callable[[], Any]
@@ -64,7 +69,7 @@ async def forgets_help() -> None:
     helper()
 
 
-@raises(TypeError, rf"lock\.acquire\(\) without await does nothing, at thread \(.*{HERE}\); write `await")
+@raises(TypeError, rf"lock\.acquire\(\) without await does nothing, at thread \(.*{HERE}\); write")
 def acquire_without_await() -> None:
     machine = Machine()
     lock = machine.spinlock("lock")
@@ -199,13 +204,53 @@ OTHERS: dict[str, tuple[Callable[[Any], Any], Callable[[Machine], Any]]] = {
     "rwlock shared": (lambda lock: hold(lock.read()), lambda machine: machine.rwlock("shared")),
     "rwsem shared": (lambda lock: hold(lock.write()), lambda machine: machine.rwsem("shared")),
     "RCU": (hold, lambda machine: machine.rcu.read()),
+    "Atomic read": (lambda atomic: atomic.load(), lambda machine: machine.atomic("read")),
+    "Atomic set": (lambda atomic: atomic.store(1), lambda machine: machine.atomic("set")),
+    "Atomic changed": (lambda atomic: atomic.add_return(1), lambda machine: machine.atomic("changed")),
+    "Page read": (lambda page: page.load(3), lambda machine: a_page(machine, "read")),
+    "Page written": (lambda page: keep(page.store(3, 1)), lambda machine: a_page(machine, "written")),
+    "Page changed": (lambda page: page.cmpxchg(3, 0, 1), lambda machine: a_page(machine, "changed")),
+    "Pair a": (lambda pair: pair.read("one"), lambda machine: Pair(machine, "a")),
+    "ListHead list": (lambda head: head.add("x"), lambda machine: machine.list_head("list")),
+    "Completion done": (lambda done: done.complete(), lambda machine: machine.make(Completion, "done")),
+    "Completion never": (lambda done: done.wait(), lambda machine: machine.make(Completion, "never")),
 }
+
+
+class Pair(KObject):
+    """A driver object."""
+
+    one = shared(0)
+
+
+def a_page(machine: Machine, name: str) -> Any:
+    return machine.run(machine.alloc_page(name=name))
+
+
+async def keep(thing: Any) -> None:
+    await thing
 
 
 @pytest.mark.parametrize("what", OTHERS)
 def test_what_another_machine_made_is_refused(what: str) -> None:
     with pytest.raises(RuntimeError, match=rf"{what} is used by code of another machine, at .*{HERE}"):
         of_another(*OTHERS[what])()
+
+
+@raises(RuntimeError, rf"the Atomic theirs is used by code of another machine, at thread \(.*{HERE}\)")
+def an_atomic_of_another_machine_in_an_explored_thread() -> None:
+    def scene(machine: Machine) -> Callable[[], int]:
+        atomic = explored[0].atomic("theirs")
+        explored.append(machine)
+
+        async def thread() -> None:
+            await atomic.load()
+
+        machine.spawn(thread(), cpu=0)
+        return lambda: 0
+
+    explored = [Machine()]
+    explore(scene)
 
 
 @raises(RuntimeError, rf"the spinlock lock is used by the device dma, at dma \(.*{HERE}\)")
@@ -218,6 +263,96 @@ def a_device_that_takes_a_lock() -> None:
             pass
 
     machine.run(dma(), cpu=None, name="dma")
+
+
+# -- time that is not the machine's, and scenes without an end to tell ---------------
+
+
+@raises(
+    TypeError,
+    rf"asyncio\.sleep\(0\.1\) knows nothing of a machine's time, at thread \(.*{HERE}\); write `await",
+)
+def asyncio_sleep_in_a_thread() -> None:
+    async def thread() -> None:
+        await asyncio.sleep(0.1)
+
+    Machine().run(thread())
+
+
+@raises(TypeError, rf"time\.sleep\(1\) knows nothing of a machine's time, at thread \(.*{HERE}\)")
+def time_sleep_in_a_thread() -> None:
+    async def thread() -> None:
+        time.sleep(1)
+
+    Machine().spawn(thread(), cpu=0)
+
+
+def scene_of(observer: Any, body: Any = helper) -> Wrong:
+    """A scene of one thread, explored."""
+
+    def scene(machine: Machine) -> Any:
+        machine.spawn(body(), cpu=0, name="thread")
+        return observer
+
+    return lambda: explore(scene)
+
+
+async def at_the_end() -> int:
+    return 0
+
+
+async def another_loop() -> None:
+    loop = asyncio.new_event_loop()
+    future = loop.create_future()
+    loop.close()
+    await future
+
+
+async def does_nothing() -> None: ...
+
+
+SCENES: dict[str, tuple[Wrong, str]] = {
+    "no observer": (
+        scene_of(None, does_nothing),
+        r"the scenario returned None; return an observer",
+    ),
+    "a value": (scene_of("end", does_nothing), r"the scenario returned 'end'; return an observer"),
+    "an async one": (
+        scene_of(at_the_end, does_nothing),
+        r"the scenario returned an async function; r",
+    ),
+    "a list": (
+        scene_of(lambda: [1], does_nothing),
+        r"the observer returned \[1\], and outcomes",
+    ),
+    "a loop": (scene_of(int, another_loop), rf"awaits what is no primitive of this machine, at .*{HERE}"),
+}
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_a_scene_ends_in_something_that_can_be_counted(scene: str) -> None:
+    wrong, sentence = SCENES[scene]
+    with pytest.raises(TypeError, match=sentence):
+        wrong()
+
+
+def test_an_observer_looks_when_all_is_over() -> None:
+    """What it reads is no data race with the threads."""
+
+    def scene(machine: Machine) -> Callable[[], int]:
+        pair = Pair(machine, "pair")
+        lock = machine.spinlock("lock")
+
+        async def thread() -> None:
+            async with lock:
+                await pair.write(one=pair.one + 1)
+
+        for cpu in (0, 1):
+            machine.spawn(thread(), cpu=cpu)
+        return lambda: pair.one
+
+    found = explore(scene)
+    assert (found.outcomes, found.findings) == ({2: 2}, ())
 
 
 # -- the machine started where it runs ------------------------------------------
@@ -327,6 +462,25 @@ def test_so_is_one_that_runs_alone(loop: str) -> None:
 
     with pytest.raises(KernelBug, match=ENDLESS):
         machine.run(thread())
+
+
+async def computes() -> None:
+    while True:
+        pass
+
+
+@pytest.mark.parametrize(
+    "ways",
+    [
+        lambda: Machine().run(computes(), name="thread"),
+        scene_of(int, computes),
+    ],
+    ids=["run", "explore"],
+)
+def test_a_step_without_an_end_is_stopped_and_named(ways: Wrong, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "SECONDS", 0.05)
+    with pytest.raises((KernelBug, NotAStep), match=rf"thread computes for ever, at computes \(.*{HERE}\)"):
+        ways()
 
 
 def test_ten_million_steps_are_the_limit_unless_somebody_says_otherwise() -> None:

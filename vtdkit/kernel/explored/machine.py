@@ -17,10 +17,12 @@ from vtdkit.kernel.checkers.findings import KernelBug, Oops
 from vtdkit.kernel.locks.rcu import Rcu
 from vtdkit.kernel.machine.context import AGENT, HARD_OFF, HARDIRQ, SOFTIRQ, TASK, Context, Cpu
 from vtdkit.kernel.machine.costs import IDEAL
+from vtdkit.kernel.machine.engine import computes
 from vtdkit.kernel.machine.irqflags import IrqFlags
+from vtdkit.kernel.machine.patience import PATIENCE, TooLongError
 from vtdkit.kernel.machine.scheduling import Scheduler
 from vtdkit.kernel.machine.steps import Steps
-from vtdkit.kernel.record.sites import Spot
+from vtdkit.kernel.record.sites import Spot, raised_at, site, standing
 
 from .locations import ACQUIRE, RELEASE, WRITE, Access, Locations, Name
 from .parts import XChecks, XIrqFlags, XScheduler, XSteps
@@ -29,7 +31,7 @@ from .primitives import EXPLORED
 from .process import Process
 from .rcu import XRcu
 from .touching import Touching
-from .watch import XRandom
+from .watch import NotAStep, XRandom
 
 T = TypeVar("T")
 PASSES = {HARDIRQ: (HARDIRQ,), SOFTIRQ: (HARDIRQ, SOFTIRQ), TASK: (HARDIRQ, SOFTIRQ, TASK)}
@@ -218,6 +220,7 @@ class ExploredMachine(Touching):
 
     def _run_on(self, process: Process) -> None:
         context = process.context
+        PATIENCE.begin()
         try:
             point = process.coro.send(None)
         except StopIteration as stop:
@@ -233,11 +236,16 @@ class ExploredMachine(Touching):
             process.point, process.done = None, True
             context.done, context.error = True, bug
             context.held.clear()
+        except TooLongError as error:
+            raise NotAStep(computes(context.name, raised_at(error))) from None
         else:
             if not isinstance(point, Point):
-                raise TypeError(f"{context.name} waits in a way the explorer does not know ({point!r})")
+                place = site(standing(process.coro))
+                raise TypeError(f"{context.name} awaits what is no primitive of this machine, at {place}")
             process.point = point
             context.waiting = point.awaited
+        finally:
+            PATIENCE.end()
 
     def _crashed(self, context: Context, bug: Exception) -> None:
         """A thread did what no kernel survives. The others go on, so that what it leaves

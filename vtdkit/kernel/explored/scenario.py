@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from inspect import iscoroutinefunction
 from typing import Any
 
 from vtdkit.kernel.explorer.system import Outcome
@@ -61,6 +62,12 @@ class MachineSystem:
         self.machine = ExploredMachine(self.locations, **self.options)
         self.observer = self.scenario(self.machine)
         self.machine.begin()
+        if not callable(self.observer) or iscoroutinefunction(self.observer):
+            what = "an async function" if callable(self.observer) else repr(self.observer)[:80]
+            raise TypeError(
+                f"the scenario returned {what}; return an observer, a plain function without arguments that "
+                "says how it ended: return lambda: x.value"
+            )
         self.taken, self.births = list[Name](), dict[Any, int]()
         self.known = len(self.locations.shared)
         self._name_new()
@@ -181,6 +188,11 @@ class MachineSystem:
         machine.steps.exploring = False  # the observer may run things on the machine, and comes after all
         machine.check.order.settle(machine.sched.boot, machine.sched.contexts)
         value = f"deadlock: {wait_cycle(machine)}" if stuck else self.observer()
+        try:
+            hash(value)
+        except TypeError:
+            text = f"{repr(value)[:80]}, and outcomes are counted: return text, a number, or a tuple of these"
+            raise TypeError(f"the observer returned {text}") from None
         return Outcome(value, tuple(machine.findings))
 
 

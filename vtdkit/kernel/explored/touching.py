@@ -127,7 +127,8 @@ class Touching(Machine):
         if not self.steps.exploring:
             return
         process, locations = self.running, self.locations
-        assert process is not None
+        if process is None:
+            self.sched.mine(doing.thing)
         shared = changes = False
         for location, kind in accesses:
             shared |= locations.note(process.name, location, kind)

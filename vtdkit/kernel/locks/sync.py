@@ -33,6 +33,7 @@ class WaitQueue:
     def wait_event(self, condition: Callable[[], bool]) -> Wait:
         """Return when `condition()` is true; it is looked at first, and after each `wake_up`. Sleeps."""
         machine = self.machine
+        machine.sched.mine(self)
         machine.check.might_sleep(here())
         # nobody gets in between the look and the queue: no wake-up is lost
         while not condition():
@@ -49,6 +50,7 @@ class WaitQueue:
 
     def _wake(self, how_many: int) -> None:
         machine = self.machine
+        machine.sched.mine(self)
         machine.check.order.publish(machine.sched.current, self)
         woken, self.queue = self.queue[:how_many], self.queue[how_many:]
         for context in woken:
@@ -147,7 +149,7 @@ class Atomic:
     @coroutine
     def _pay(self, write: bool) -> Wait:
         sched = self.machine.sched
-        cost = sched.line(self.lines, 0, write, self.machine.costs.atomic if write else 0) or sched.beat()
+        cost = sched.line(self, 0, write, self.machine.costs.atomic if write else 0) or sched.beat()
         if cost:
             yield cost
 
@@ -197,7 +199,7 @@ class Atomic:
     def relax_while(self, seen: int) -> Wait:
         """`cpu_relax` in a loop while the value is `seen`; the CPU stays busy."""
         while self.value == seen:
-            self.machine.sched.line(self.lines, 0, False, 0)
+            self.machine.sched.line(self, 0, False, 0)
             self.watchers.append(self.machine.sched.current)
             yield from self.machine.sched.busy_wait(self.name)
 

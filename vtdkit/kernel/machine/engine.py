@@ -30,6 +30,7 @@ from vtdkit.kernel.record.sites import Spot, driver_here, raised_at, site, stand
 
 from .context import AGENT, Context
 from .host import Host
+from .patience import PATIENCE, TooLongError
 
 CHUNK = 8192  # steps between two rounds of housekeeping
 PAUSES = 4096  # lengths of time for which the thing to await is kept
@@ -231,9 +232,11 @@ class Engine:
     def run(self, context: Context | None) -> None:
         """Run until `context` has ended (it is alone then), or until nothing is left to do."""
         self.stop_at, self.stopped, self.alone, self.taken = context, False, context is not None, 0
+        PATIENCE.begin()
         try:
             self.loop()
         finally:
+            PATIENCE.end()
             self.current, self.alone = self.boot, False
             self.machine.check.order.settle(self.boot, self.contexts)
 
@@ -272,6 +275,7 @@ class Engine:
             if not chunk.__length_hint__():
                 chunk = repeat(None, CHUNK)
                 self.taken += CHUNK
+                PATIENCE.beats += 1
                 self.machine.stat.housekeeping()
                 if self.taken > self.limit:
                     raise self.endless(standing(self.current.coro))
@@ -325,6 +329,8 @@ class Engine:
         context.done = True
         context.error = error
         place, here = raised_at(error), error.__traceback__
+        if isinstance(error, TooLongError):
+            raise KernelBug(computes(context.name, place)) from None
         while here is not None and here.tb_next is not None:
             here = here.tb_next
         if here is not None and here.tb_frame.f_code is Engine._steps.__code__:  # it could not add the time
@@ -334,6 +340,11 @@ class Engine:
         if place is not None:
             error.add_note(f"raised in {context.kind} {context.name} at {self.now} ns, at {site(place)}")
         raise error
+
+
+def computes(name: str, place: Spot | None) -> str:
+    """What is said of a step that does not end."""
+    return f"{name} computes for ever, at {site(place)}: a loop without an `await` in it?"
 
 
 def length(ns: Any, what: str) -> int:

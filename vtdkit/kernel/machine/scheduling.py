@@ -53,12 +53,14 @@ class Scheduler(Engine):
             return self.costs.line_near
         return self.costs.line_far
 
-    def line(self, lines: dict[int, int], number: int, write: bool, cost: int) -> int:
-        """The running context reads or writes a cache line; `lines` has the CPUs that have a copy, as bit
-        masks. The ns that are still to be waited, `cost` with them.
+    def line(self, thing: Any, number: int, write: bool, cost: int) -> int:
+        """The running context reads or writes a cache line of a thing; its `lines` has the CPUs that have a
+        copy, as bit masks. The ns that are still to be waited, `cost` with them.
         """
+        lines = thing.lines
         cpu = self.current.cpu_id
         if cpu < 0:  # a device owns no cache lines, and what it writes is in nobody's cache any more
+            self.mine(thing)
             if write:
                 lines.pop(number, None)
             return 0
@@ -72,6 +74,12 @@ class Scheduler(Engine):
         """Record what becomes of a context; what is no CPU's work has no row in a timeline."""
         if context.cpu_id >= 0:
             self.machine.stat.note(context, kind, obj)
+
+    def mine(self, thing: Any) -> None:
+        """A thing of this machine is used. Raises RuntimeError if none of its threads is running."""
+        if self.current is self.boot:
+            name = getattr(thing, "name", "") or thing.label
+            self.no_cpu(f"the {type(thing).__name__.removeprefix('X')} {name}")
 
     def no_cpu(self, what: str) -> NoReturn:
         """Something is used that only code on a CPU of this machine can use. Raises RuntimeError."""

@@ -29,6 +29,7 @@ class Steps:
         """A field of an object (its life, for "") is about to be accessed; `words` say so if that is part of
         more ("add to {}").
         """
+        self.machine.sched.mine(obj)
         return
         yield
 

@@ -78,9 +78,11 @@ class Page:
         context = machine.sched.current
         cpu = context.cpu_id
         if cpu >= 0 and not self.lines.get(index >> 3, 0) >> cpu & 1:
-            cost = machine.sched.line(self.lines, index >> 3, False, 0)
+            cost = machine.sched.line(self, index >> 3, False, 0)
             if cost:
                 yield cost
+        elif cpu < 0:
+            machine.sched.mine(self)
         if self.freed is not None or index >> 9:
             page, index = self._stray(index, "read")
             return page.words[index]
@@ -98,7 +100,7 @@ class Page:
         """
         cpu = self.machine.sched.current.cpu_id
         if cpu < 0 or self.lines.get(index >> 3) != 1 << cpu:
-            cost = self.machine.sched.line(self.lines, index >> 3, True, 0)
+            cost = self.machine.sched.line(self, index >> 3, True, 0)
             if cost:
                 return self._store_after(cost, index, value, keep)
         if self.freed is not None or self.watchers or index >> 9:
@@ -167,7 +169,7 @@ class Page:
     def _modify(self, index: int, change: Callable[[int], int]) -> Generator[int | None, None, int]:
         """Any read-modify-write of one word in one step, fully ordered; returns what the word was before."""
         machine = self.machine
-        cost = machine.sched.line(self.lines, index >> 3, True, machine.costs.atomic)
+        cost = machine.sched.line(self, index >> 3, True, machine.costs.atomic)
         if cost:
             yield cost
         found = self._put(index, change)
@@ -217,7 +219,7 @@ class Page:
         `enough()`, if given, ends the wait too; it is looked at again when somebody calls `nudge`.
         """
         machine = self.machine
-        machine.sched.line(self.lines, index >> 3, False, 0)
+        machine.sched.line(self, index >> 3, False, 0)
         while self.words[index] == seen and not (enough is not None and enough()):
             self.watchers.setdefault(index, []).append(machine.sched.current)
             yield from machine.sched.busy_wait(f"{self.name}[{index}]")

@@ -64,6 +64,8 @@ class Dmar(DriverBase):
             return -ENOMEM
         qi.desc_status, qi.words = status, 2 * pages
         iommu.hardware.polled.append(qi.desc_status)
+        # two submissions differ only in the slots they take
+        self.machine.steps.swaps(qi.q_lock, qi, *qi.desc, qi.desc_status, iommu.hardware)
         iommu.qi = qi
         await self._dmar_enable_qi(iommu)
         return 0

@@ -218,12 +218,12 @@ class Checks:
 
     def touch_field(self, obj: KObject, field: str, write: bool, place: Spot, marked: bool) -> None:
         """A driver object's shared field is accessed."""
-        self.machine.steps.accessed(obj, field, write)
+        safe = self.machine.steps.accessed(obj, field, write)
         if obj.freed is not None:
             text = f"{'write' if write else 'read'} of field {field}, {_life(obj)}"
             self._says("kasan", "BUG: KASAN: slab-use-after-free", obj.label, (place, obj.freed), text)
         order = self.order
-        if order.on:
+        if order.on and not safe:
             context = self.machine.sched.current
             (order.write if write else order.read)(context, obj.cells[field], obj, field, place, marked)
 

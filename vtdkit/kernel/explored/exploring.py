@@ -30,6 +30,7 @@ from vtdkit.kernel.machine.machine import Machine
 
 from .locations import Grew
 from .scenario import NamedSystem
+from .sections import ASKED
 
 Scenario = Callable[[Machine], Callable[[], Hashable]]
 Factory = Callable[[], NamedSystem]
@@ -75,12 +76,14 @@ def explore(
     depth: int | None = None,
     limit: int | None = None,
     on_outcome: OnOutcome | None = None,
+    sections: bool = False,
     **options: Any,
 ) -> ScenarioExploration:
     """Run a scenario in every order that matters; `options` go to the machine (`cpus=4`, `checkers=...`).
 
-    The other arguments are those of `vtdkit.kernel.explorer.explore_system`. What is said to be complete is
-    complete for the memory model of the machine: one operation after the other.
+    `sections`: those of a lock that guards all it touches are single steps (see `sections.py`, also for what
+    the scenario must keep to). The other arguments are those of `vtdkit.kernel.explorer.explore_system`. What
+    is said to be complete is complete for the memory model of the machine: one operation after the other.
     """
     wanted: dict[str, Any] = {
         "preemptions": preemptions,
@@ -92,20 +95,21 @@ def explore(
     def attempt(factory: Factory, shared: frozenset[int]) -> Exploration:
         return explore_system(factory, **wanted)
 
-    found, shared = settled(scenario, attempt, **options)
+    found, shared = settled(scenario, attempt, sections, **options)
     return _of_scenario(found, shared)
 
 
 def settled(
     scenario: Scenario,
     attempt: Callable[[Factory, frozenset[int]], R],
+    sections: bool = False,
     **options: Any,
 ) -> tuple[R, frozenset[int]]:
     """What `attempt(factory, shared)` returns once it goes through, and with which locations.
 
     It is made anew, from the start, each time an execution shares a location that was not known to be shared.
     """
-    shared = shared_locations(scenario, **options)
+    shared = shared_locations(scenario, **options) | ({ASKED} if sections else set())
     while True:
         try:
             return attempt(partial(NamedSystem, scenario, shared=shared, **options), shared), shared

@@ -42,6 +42,7 @@ class Locations:
         self.known: dict[Hashable, int] = {}
         self.shared = set(shared)
         self.grew = False
+        self.guards: dict[int, tuple[tuple[int, ...], tuple[int, ...]]] = {}  # see `sections`
         # location → (who touched it so far, None if several did in one such way; how: see `note`)
         self.users: dict[int, tuple[Name | None, int]] = {}
 

@@ -30,6 +30,7 @@ from .points import Point
 from .primitives import EXPLORED
 from .process import Process
 from .rcu import XRcu
+from .sections import ASKED, Sections
 from .touching import Touching
 from .watch import NotAStep, XRandom
 
@@ -70,6 +71,7 @@ class ExploredMachine(Touching):
             int, int
         ] = {}  # id of a thing → its location; the thing is kept alive in `numbered`
         self.numbered: list[Any] = []
+        self.sections = Sections(self) if ASKED in locations.shared else None
         super().__init__(cpus, costs=IDEAL, checkers=checkers, record=False, **options)
         self.random = XRandom(self.seed)
         self.random.machine = self
@@ -188,7 +190,7 @@ class ExploredMachine(Touching):
         if not process.started:
             process.started = True
             self.enter_interrupt(process)
-        process.passed = process.unstopped = 0
+        process.passed = process.unstopped = process.outermost = 0
         process.irqs_open = not context.irqstate & HARD_OFF
         process.softirqs_open = not context.irqstate
         process.tasks_open = not (context.irqstate or context.preempt)
@@ -246,6 +248,10 @@ class ExploredMachine(Touching):
             context.waiting = point.awaited
         finally:
             PATIENCE.end()
+        if process.inside and self.sections is not None:  # it waits in there, or is over
+            for lock in process.inside:
+                self.sections.apart(lock)
+            process.inside = ()
 
     def _crashed(self, context: Context, bug: Exception) -> None:
         """A thread did what no kernel survives. The others go on, so that what it leaves

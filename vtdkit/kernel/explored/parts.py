@@ -18,6 +18,7 @@ from vtdkit.kernel.record.sites import Spot, here
 
 from .locations import LIFE, READ, WRITE, Access
 from .points import GO_ON, Doing, Point
+from .sections import XHappensBefore
 from .watch import XCell, XContext, XIrqLine, XTimer
 
 if TYPE_CHECKING:
@@ -127,11 +128,22 @@ class XSteps(Steps):
             accesses += (life,)
         yield from machine.stop(accesses, doing)
 
-    def accessed(self, obj: Any, field: str, write: bool) -> None:
+    def accessed(self, obj: Any, field: str, write: bool) -> bool:
         machine = self.machine
-        if machine.running is not None:
-            machine.touch(machine.field(obj, field), WRITE if write else READ)
-            machine.touch(machine.field(obj, "life"), READ)
+        if machine.running is None:
+            return False
+        location = machine.field(obj, field)
+        machine.touch(location, WRITE if write else READ)
+        machine.touch(machine.field(obj, "life"), READ)
+        return machine.sections is not None and machine.sections.guarded(location)
+
+    def swaps(self, lock: Any, *things: Any) -> None:
+        machine = self.machine
+        if machine.sections is not None:
+            for thing in things:
+                cells = [machine.field(thing, name) for name in getattr(thing, "cells", ())]
+                base = [getattr(thing, "base", None) or machine.location_of(thing)]
+                machine.sections.swaps(lock, cells or base)
 
     def hardware(self, thing: Any) -> None:
         machine = self.machine
@@ -167,6 +179,10 @@ class XChecks(Checks):
     """The checkers: objects are numbered by who makes them, and interrupts that come back on are noted."""
 
     machine: Touching
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.order = XHappensBefore(self)
 
     def new_object(self, obj: Any) -> Any:
         super().new_object(obj)

@@ -13,6 +13,7 @@ a page, a field, the readers of RCU ...), in one of the ways that `explorer.syst
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from functools import partial
 from sys import _getframe
 from types import coroutine
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,7 @@ from vtdkit.kernel.record.sites import Spot, here
 
 from .locations import ACQUIRE, READ, RELEASE, SHARED_ACQUIRE, SHARED_RELEASE, WAIT, WRITE
 from .pages import XPageAllocator
-from .points import Doing, Steps
+from .points import Doing, Point, Steps
 from .watch import XPerCpuCounter, watched
 
 if TYPE_CHECKING:
@@ -64,6 +65,29 @@ class _Owned(_Located):
     __slots__ = ()
 
     @coroutine
+    def come(self: Any) -> Steps:
+        """The point before it is taken."""
+        sections = self.machine.sections
+        if sections is not None and sections.whole(self):
+            if not self.machine.running.inside:
+                yield Point((), Doing("take {}", self))
+            if sections.whole(self):
+                sections.begin(self)
+                return
+        yield from self.point(ACQUIRE, "take {}", lambda: self.owner is None)
+
+    @coroutine
+    def going(self: Any, release: Callable[[], Any]) -> Steps:
+        """Give it up, with the point before that."""
+        sections = self.machine.sections
+        if sections is None or not sections.has(self):
+            yield from self.point(RELEASE, "let go of {}")
+            yield from release()
+        else:
+            yield from release()
+            sections.end(self)
+
+    @coroutine
     def trylock(self: Any) -> Generator[Any, None, bool]:
         machine: ExploredMachine = self.machine
         place = self.log.spots.at(_getframe(1))
@@ -87,7 +111,7 @@ class _SpinPoints(_Owned):
     def take(self: Any, place: Spot | None = None) -> Steps:
         place = place or self.log.spots.at(_getframe(1))
         self.told_twice(place)
-        yield from self.point(ACQUIRE, "take {}", lambda: self.owner is None)
+        yield from self.come()
         yield from super().take(place)  # type: ignore[misc]
 
     __aenter__ = acquire = take
@@ -96,8 +120,7 @@ class _SpinPoints(_Owned):
     def drop(self: Any, place: Spot | None = None) -> Steps:
         if self.machine.unwinding:
             return
-        yield from self.point(RELEASE, "let go of {}")
-        yield from super().__aexit__(place=place)  # type: ignore[misc]
+        yield from self.going(partial(super().__aexit__, place=place))  # type: ignore[misc]
         yield from self.machine.moment()  # preemption is on again
 
     release = drop
@@ -133,15 +156,14 @@ class XMutex(_Owned, Mutex):
     def acquire(self: Any, place: Spot | None = None) -> Steps:
         place = place or self.log.spots.at(_getframe(1))
         self.told_twice(place)
-        yield from self.point(ACQUIRE, "take {}", lambda: self.owner is None)
+        yield from self.come()
         yield from super().acquire(place)
 
     @coroutine
     def release(self: Any, place: Spot | None = None) -> Steps:
         if self.machine.unwinding:
             return
-        yield from self.point(RELEASE, "let go of {}")
-        yield from super().release(place)
+        yield from self.going(partial(super().release, place))
 
 
 class _SharedPoints(_Located):

@@ -26,13 +26,17 @@ class Process:
         "cpu",
         "done",
         "holds",
+        "inside",
         "irqs_open",
         "kind",
         "looked",
+        "loose",
         "name",
+        "outermost",
         "pages",
         "passed",
         "point",
+        "section",
         "softirqs_open",
         "started",
         "tasks_open",
@@ -54,6 +58,11 @@ class Process:
         self.pages = 0
         self.irqs_open = self.softirqs_open = self.tasks_open = True
         self.holds: tuple[str, ...] = ()
+        # the locks whose sections, single steps, it is in; what was touched there
+        self.inside: tuple[int, ...] = ()
+        self.outermost = 0  # the first of them in this step; see `Sections._free`
+        self.loose = 0
+        self.section: list[tuple[int, int]] = []
         self.passed = (
             0  # if others could have come in since its last point: what it had touched by then, or 1
         )
@@ -65,6 +74,10 @@ class Process:
     def doing(self) -> Doing:
         """What it is about to do."""
         return self.point.doing if self.point is not None else ENDED
+
+    def goes_past(self) -> None:
+        """In such a section it comes to where it would stop elsewhere."""
+        self.loose = self.loose and 2
 
     def shuts(self) -> tuple[str, ...]:
         """Which kinds of thread cannot come in on its CPU now, until it has taken another step."""

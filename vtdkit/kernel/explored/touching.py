@@ -17,6 +17,7 @@ from vtdkit.kernel.machine.machine import Machine
 from .locations import LIFE, READ, WAIT, Access, Locations
 from .points import GO_ON, Doing, Point
 from .process import Process
+from .sections import Sections
 from .watch import NotAStep
 
 T = TypeVar("T")
@@ -38,6 +39,7 @@ class Touching(Machine):
     running: Any
     process_of: dict[Context, Any]
     versions: dict[int, int]
+    sections: Sections | None
 
     # -- names ---------------------------------------------------------------
     def fresh_name(self, what: str) -> Hashable:
@@ -87,7 +89,9 @@ class Touching(Machine):
         if kind not in LOOKS:
             self.versions[location] = self.versions.get(location, 0) + 1
             process.looked.clear()
-        if self.locations.note(process.name, location, kind):
+        if self.locations.note(process.name, location, kind) and (
+            self.sections is None or self.sections.tells(process, location, kind)
+        ):
             self.touched.append((location, kind))
 
     def once(self, location: int, kind: int) -> bool:
@@ -114,7 +118,7 @@ class Touching(Machine):
         the thread does something without stopping after such a moment.
         """
         process = self.running
-        if process is not None:
+        if process is not None and not process.inside:
             process.tasks_open |= not (process.context.preempt or process.context.irqstate)
             if self.must_stop(process):
                 yield Point((), GO_ON)
@@ -138,6 +142,11 @@ class Touching(Machine):
         elif self.spins(process, accesses):
             yield self.until_changed(process, doing)
             return
+        if process.inside and (ready is None or self.unseen(ready)):
+            process.goes_past()
+            for location, kind in accesses:
+                self.touch(location, kind)
+            return
         if shared or (ready is not None and not self.unseen(ready)) or self.must_stop(process):
             yield Point(accesses, doing, ready)
 
@@ -150,9 +159,12 @@ class Touching(Machine):
         assert process is not None
         if self.spins(process, ((location, READ), *others)):
             yield self.until_changed(process, doing)
-        elif location in shared or any(other in shared for other, _ in others) or self.must_stop(process):
+        elif not process.inside and (
+            location in shared or any(other in shared for other, _ in others) or self.must_stop(process)
+        ):
             yield Point(others, doing)
         else:
+            process.goes_past()
             for other, other_kind in others:
                 self.touch(other, other_kind)
         self.touch(location, self.unseen(kind))
@@ -215,6 +227,11 @@ class Touching(Machine):
         accesses = ((word, READ), (life, READ))
         if self.spins(process, accesses):
             return self.until_changed(process, Doing("read {}", page, index))
+        if process.inside:
+            process.goes_past()
+            self.touch(word, READ)
+            self.touch(life, READ)
+            return None
         stops = note(process.name, word, READ) or (
             note(process.name, life, READ) and accesses[1] not in self.touched
         )

@@ -53,5 +53,9 @@ class Steps:
     def memory(self, address: int) -> None:
         """The running step makes hardware write memory."""
 
-    def accessed(self, obj: Any, field: str, write: bool) -> None:
-        """The running step accesses a watched field."""
+    def accessed(self, obj: Any, field: str, write: bool) -> bool:
+        """The running step accesses a watched field. True if that cannot race."""
+        return False
+
+    def swaps(self, lock: Any, *things: Any) -> None:
+        """Sections of this lock change these things in a way that comes to the same in either order."""

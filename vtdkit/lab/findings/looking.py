@@ -115,7 +115,9 @@ def look(version: str, scenario: str, limit: int = LIMIT, runs: int = RUNS) -> t
     known = SCENARIOS[scenario]
     build = known.on(VERSIONS[version])
     results = [
-        sample(build, runs=known.runs) if known.runs else explore(build, limit=limit if known.wide else None)
+        sample(build, runs=known.runs)
+        if known.runs
+        else explore(build, limit=limit if known.wide else None, sections=known.sections)
     ]
     if not known.runs and not results[0].complete:
         results.append(sample(build, runs=runs))

@@ -141,9 +141,12 @@ def release_unattached(driver: type[IntelIommu], machine: Machine) -> Observer:
 
 
 SCENARIOS = (
-    Scenario("attach-detach", "two CPUs each attach and detach a device", attach_detach, wide=True),
+    Scenario("attach-detach", "two CPUs each attach and detach a device", attach_detach, sections=True),
     Scenario(
-        "attach-detach-first-level", "the same in scalable mode, first level", attach_detach_first, runs=8
+        "attach-detach-first-level",
+        "the same in scalable mode, first level",
+        attach_detach_first,
+        sections=True,
     ),
     Scenario(
         "attach-same-domain", "a device is attached to a domain while a page of it is unmapped", attach_same
@@ -155,6 +158,7 @@ SCENARIOS = (
         "coherency is enforced on one domain while a device is attached to another; the unit "
         "has first-level tables only",
         enforce_attach,
+        sections=True,
     ),
     Scenario(
         "enforce-attach-both-levels",

@@ -34,6 +34,7 @@ class Scenario:
 
     `about` says in a sentence what happens at the same time. `runs` is 0 where every order is tried, else how
     many random orders are. `wide`: too many orders to be finished, so explored as far as a limit says.
+    `sections`: those of a lock that guards all it touches are single steps (`kernel.explored.sections`).
     """
 
     name: str
@@ -42,6 +43,7 @@ class Scenario:
     runs: int = 0
     cpus: int = 3
     wide: bool = False
+    sections: bool = False
 
     def on(self, driver: type[IntelIommu]) -> partial[Observer]:
         """The scenario with one version of the driver: a function of a machine."""

@@ -1,13 +1,15 @@
 """Small random programs over every public primitive, and what three ways to run make of them.
 
     program = generate(seed)        a few threads, each of a few operations (see `operations`)
-    compare(program, effort)        explored, in every order, in random orders, simulated: raises `Differs`
+    compare(program, effort)        explored, also by sections; in every order, in random ones; simulated: raises
+                                    `Differs`
 
 The same seed gives the same program and the same comparison. `soundness` does it for many.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +20,7 @@ from typing import Any
 from tests.kernel.explored import naive
 from tests.kernel.explored.operations import NEEDS, OPERATIONS, World
 from vtdkit.kernel.checkers.findings import Finding
-from vtdkit.kernel.explored.exploring import explore
+from vtdkit.kernel.explored.exploring import ScenarioExploration, explore
 from vtdkit.kernel.machine.costs import IDEAL, Costs
 from vtdkit.kernel.machine.machine import Machine
 
@@ -95,6 +97,11 @@ def _plain(outcomes: Iterable[Hashable]) -> set[Hashable]:
     return {"stuck" if str(outcome).startswith("deadlock") else outcome for outcome in outcomes}
 
 
+def _told(found: ScenarioExploration) -> set[tuple[str, str]]:
+    """Kinds and places of what was found."""
+    return {(f.finding.kind, f.finding.where) for f in found.findings if isinstance(f.finding, Finding)}
+
+
 def simulated(program: Program, seed: int) -> Hashable:
     """The outcome of one simulation under random costs."""
     random = Random(f"costs {seed}")
@@ -156,7 +163,7 @@ def compare(program: Program, effort: Effort) -> Compared:
             raise TooMany(f"more than {effort.most} executions")
         raise Differs(f"{program}: not complete: {found.extent}")
     outcomes = _plain(found.outcomes)
-    told = {(f.finding.kind, f.finding.where) for f in found.findings if isinstance(f.finding, Finding)}
+    told = _told(found)
 
     # What is read from a freed page is rubbish, and all of it is reported: a row of reads is one step
     # (`XPage`).
@@ -173,6 +180,8 @@ def compare(program: Program, effort: Effort) -> Compared:
                     f"{program}: {thing}: only {what}: {lost or 'none'}; only explored: {more or 'none'}"
                 )
 
+    coarse = explore(scenario, limit=effort.most, sections=True, **options)
+    same(naive.Result(outcomes=Counter(coarse.outcomes), findings=_told(coarse)), "with sections", True)
     every = naive.every_order(scenario, effort.limit)
     same(every, "in some order", every.ended)
     classes = every

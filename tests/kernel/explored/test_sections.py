@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import pytest
 
-from tests.kernel.explored.generated import _plain, _scenario, generate
-from vtdkit.kernel.checkers.findings import Finding
+from tests.kernel.explored.generated import _plain, _told
 from vtdkit.kernel.explored.exploring import ScenarioExploration, explore, replay
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.kernel.memory.objects import KObject, shared
@@ -45,17 +43,13 @@ def scene(*bodies: Body) -> Callable[[Machine], Callable[[], Any]]:
     return build
 
 
-def told(found: ScenarioExploration) -> set[tuple[str, str]]:
-    return {(f.finding.kind, f.finding.where) for f in found.findings if isinstance(f.finding, Finding)}
-
-
 def both(*bodies: Body) -> tuple[ScenarioExploration, ScenarioExploration]:
     """Step by step, and with sections: the same outcomes and findings."""
     one, other = explore(scene(*bodies)), explore(scene(*bodies), sections=True)
     assert one.complete
     assert other.complete
     assert _plain(one.outcomes) == _plain(other.outcomes)
-    assert told(one) == told(other)
+    assert _told(one) == _told(other)
     return one, other
 
 
@@ -202,11 +196,3 @@ def test_a_schedule_of_sections_is_replayed_as_sections() -> None:
     found = explore(build, sections=True)
     for outcome, schedule in found.examples.items():
         assert replay(build, schedule, shared=found.shared).outcome.value == outcome
-
-
-@pytest.mark.parametrize("part", range(5))
-def test_random_programs_come_to_the_same(part: int) -> None:
-    for seed in range(part, 300, 5):
-        build = partial(_scenario, generate(seed, 3))
-        one, other = explore(build, cpus=4), explore(build, cpus=4, sections=True)
-        assert (_plain(one.outcomes), told(one)) == (_plain(other.outcomes), told(other)), seed

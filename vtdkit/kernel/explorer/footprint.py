@@ -82,7 +82,6 @@ class Footprint:
         "clash",
         "locations",
         "places",
-        "single",
         "tag",
         "touch",
         "waits",
@@ -92,7 +91,6 @@ class Footprint:
         self.accesses = accesses
         self.locations = tuple(dict.fromkeys(location for location, _ in accesses))
         self.places = places
-        self.single = places[0] if len(places) == 1 else None
         self.waits = tuple(place for place in places if place.waits is not None)
         self.always = len(places) == 1 and places[0].waits in (ACQUIRE, SHARED_ACQUIRE)
         self.branches = sum(place.waits is None for place in places) > 1

@@ -210,59 +210,7 @@ class Path:
             self.spots.append([UNTOUCHED])
 
     def _touch(self, event: Event, seed: int, index: int) -> None:
-        footprint = event.footprint
-        bit = 1 << index
-        place = footprint.single
-        if place is None:
-            self._touch_all(event, seed, index)
-            return
-        spots = self.spots[place.number]
-        _, _, change_past, look_past, share_past, change, looks, shares, change_uid, shares_uid = spots[-1]
-        group = place.group
-        if group == LOOK:
-            direct = change | shares
-            past = event.known | change_past | share_past | bit
-            uid = hash((seed, footprint.tag, change_uid, shares_uid))
-            spot = (
-                index,
-                place.effects,
-                change_past,
-                look_past | past,
-                share_past,
-                change,
-                looks | bit,
-                shares,
-                change_uid,
-                shares_uid,
-            )
-        elif group == CHANGE:
-            direct = looks | shares or change
-            past = event.known | change_past | look_past | share_past | bit
-            uid = hash((seed, footprint.tag, change_uid, shares_uid))
-            spot = (index, place.effects, past, 0, 0, bit, 0, 0, uid, 0)
-        else:
-            direct = change | looks
-            past = event.known | change_past | look_past | bit
-            uid = hash((seed, footprint.tag, change_uid))
-            spot = (
-                index,
-                place.effects,
-                change_past,
-                look_past,
-                share_past | past,
-                change,
-                looks,
-                shares | bit,
-                change_uid,
-                (shares_uid + uid) & _UID_MASK,
-            )
-        spots.append(spot)
-        event.past = past
-        event.uid = uid
-        event.direct = direct
-
-    def _touch_all(self, event: Event, seed: int, index: int) -> None:
-        """The same for a step that touched several locations, or none."""
+        """Work out the causal past of a step from what was done to the locations it touches, and enter it."""
         footprint = event.footprint
         bit = 1 << index
         past = event.known | bit

@@ -1,8 +1,8 @@
 """Small random programs over every public primitive, and what three ways to run make of them.
 
     program = generate(seed)        a few threads, each of a few operations (see `operations`)
-    compare(program, effort)        explored, also by sections; in every order, in random ones; simulated: raises
-                                    `Differs`
+    compare(program, effort)        explored, also by sections; in every order; in random ones; simulated:
+                                    raises `Differs` where they do not agree
 
 The same seed gives the same program and the same comparison. `soundness` does it for many.
 """

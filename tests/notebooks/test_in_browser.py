@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from tests.handed.building import handouts
 from tests.notebooks.axe import violations
-from tests.notebooks.handed import handouts
 from tests.notebooks.labdriver import ROOT, LabPage, Server, Watched, lab_server, unnamed
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from lessons import lesson01
-from tests.notebooks.handed import handouts
+from tests.handed.building import handouts
 from tests.notebooks.labdriver import ROOT, LabPage, Watched, lab_server
 from tests.notebooks.nbchecks import source
 

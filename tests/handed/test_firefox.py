@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.notebooks.firefox import Firefox, why_no_firefox
-from tests.notebooks.handed import handouts
+from tests.handed.building import handouts
+from tests.handed.firefox import Firefox, why_no_firefox
 from tests.notebooks.labdriver import ROOT
 
 pytestmark = pytest.mark.browser

@@ -200,9 +200,9 @@ RACES = [
 TAKE_IT_OUT = CodeExercise(
     "take it out",
     lambda seed: (
-        "Write clear_entry(self, gather, table, index, level, below, iova) for Arm's table: entry `index` of "
-        "`table` maps\nfrom `iova` on and goes. At level 3 it maps 4 KiB. At level 2 it leads to the table "
-        "`below`, which goes too, or it is\na block of 2 MiB; for a page and a block `below` is None. A "
+        "Write clear_entry(self, gather, table, index, level, below, iova) for Arm's table: entry index of "
+        "table maps\nfrom iova on and goes. At level 3 it maps 4 KiB. At level 2 it leads to the table "
+        "below, which goes too, or it is\na block of 2 MiB; for a page and a block below is None. A "
         "device reads there all the while."
     ),
     lambda seed: clear_entry,

@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from lessons.calls import firmware, misaligned, not_flushed, silent, snooped, wrong_base
+from .calls import firmware, misaligned, not_flushed, silent, snooped, wrong_base
 from vtdkit.lab.exercises.exercise import Exercise, of_lesson
 from vtdkit.lab.lesson.shown import Table, table
 from vtdkit.vtd.requests import Fault, Translation, bdf

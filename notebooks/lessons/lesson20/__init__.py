@@ -8,10 +8,11 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .calls import firmware, misaligned, not_flushed, silent, snooped, wrong_base
 from vtdkit.lab.exercises.exercise import Exercise, of_lesson
 from vtdkit.lab.lesson.shown import Table, table
 from vtdkit.vtd.requests import Fault, Translation, bdf
+
+from .calls import firmware, misaligned, not_flushed, silent, snooped, wrong_base
 
 #: what to answer, right first; the order in which they are shown depends on the seed
 ADVICE: dict[str, tuple[str, ...]] = {

@@ -56,6 +56,7 @@ NAMES = frozenset(
         "add_tail",
         "del_",
         "put",
+        "reuse",
         "kmalloc",
         "kfree",
         "alloc_page",

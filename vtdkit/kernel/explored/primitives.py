@@ -65,7 +65,7 @@ class _Owned(_Located):
     __slots__ = ()
 
     @coroutine
-    def come(self: Any) -> Steps:
+    def _come(self: Any) -> Steps:
         """The point before it is taken."""
         sections = self.machine.sections
         if sections is not None and sections.whole(self):
@@ -77,7 +77,7 @@ class _Owned(_Located):
         yield from self.point(ACQUIRE, "take {}", lambda: self.owner is None)
 
     @coroutine
-    def going(self: Any, release: Callable[[], Any]) -> Steps:
+    def _going(self: Any, release: Callable[[], Any]) -> Steps:
         """Give it up, with the point before that."""
         sections = self.machine.sections
         if sections is None or not sections.has(self):
@@ -111,7 +111,7 @@ class _SpinPoints(_Owned):
     def take(self: Any, place: Spot | None = None) -> Steps:
         place = place or self.log.spots.at(_getframe(1))
         self.told_twice(place)
-        yield from self.come()
+        yield from self._come()
         yield from super().take(place)  # type: ignore[misc]
 
     __aenter__ = acquire = take
@@ -120,7 +120,7 @@ class _SpinPoints(_Owned):
     def drop(self: Any, place: Spot | None = None) -> Steps:
         if self.machine.unwinding:
             return
-        yield from self.going(partial(super().__aexit__, place=place))  # type: ignore[misc]
+        yield from self._going(partial(super().__aexit__, place=place))  # type: ignore[misc]
         yield from self.machine.moment()  # preemption is on again
 
     release = drop
@@ -156,14 +156,14 @@ class XMutex(_Owned, Mutex):
     def acquire(self: Any, place: Spot | None = None) -> Steps:
         place = place or self.log.spots.at(_getframe(1))
         self.told_twice(place)
-        yield from self.come()
+        yield from self._come()
         yield from super().acquire(place)
 
     @coroutine
     def release(self: Any, place: Spot | None = None) -> Steps:
         if self.machine.unwinding:
             return
-        yield from self.going(partial(super().release, place))
+        yield from self._going(partial(super().release, place))
 
 
 class _SharedPoints(_Located):

@@ -25,6 +25,7 @@ from vtdkit.kernel.record.sites import driver_here, site
 from .context import AGENT, HARD_OFF, HARDIRQ, SOFTIRQ, TASK, Context, Cpu
 from .engine import Engine
 from .host import Host
+from .patience import PATIENCE
 from .runnable import runnable
 
 Handler = Callable[[], Coroutine[Any, Any, Any]]
@@ -76,8 +77,10 @@ class Scheduler(Engine):
             self.machine.stat.note(context, kind, obj)
 
     def mine(self, thing: Any) -> None:
-        """A thing of this machine is used. Raises RuntimeError if none of its threads is running."""
-        if self.current is self.boot:
+        """A thing of this machine is used. Raises RuntimeError if it is another machine's thread that runs;
+        with none running it is set-up.
+        """
+        if self.current is self.boot and PATIENCE.busy:
             name = getattr(thing, "name", "") or thing.label
             self.no_cpu(f"the {type(thing).__name__.removeprefix('X')} {name}")
 

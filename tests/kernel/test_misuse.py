@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import Callable
 from functools import partial
+from time import process_time
 from typing import Any
 
 import pytest
@@ -481,6 +482,20 @@ def test_a_step_without_an_end_is_stopped_and_named(ways: Wrong, monkeypatch: py
     monkeypatch.setattr(patience, "SECONDS", 0.05)
     with pytest.raises((KernelBug, NotAStep), match=rf"thread computes for ever, at computes \(.*{HERE}\)"):
         ways()
+
+
+def test_a_thread_that_runs_alone_and_waits_now_and_then_may_take_its_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Alone it goes on without the loop of the engine, and yet each `work` is a step."""
+    monkeypatch.setattr(patience, "SECONDS", 0.05)
+    machine, until = Machine(checkers=(), record=False), process_time() + 2.5  # it looks once a second
+
+    async def goes_on() -> None:
+        while process_time() < until:
+            await machine.work(1)
+
+    machine.run(goes_on())
 
 
 def test_ten_million_steps_are_the_limit_unless_somebody_says_otherwise() -> None:

@@ -222,7 +222,7 @@ class ExploredMachine(Touching):
 
     def _run_on(self, process: Process) -> None:
         context = process.context
-        PATIENCE.begin()
+        PATIENCE.begin(self.sched)
         try:
             point = process.coro.send(None)
         except StopIteration as stop:

@@ -232,7 +232,7 @@ class Engine:
     def run(self, context: Context | None) -> None:
         """Run until `context` has ended (it is alone then), or until nothing is left to do."""
         self.stop_at, self.stopped, self.alone, self.taken = context, False, context is not None, 0
-        PATIENCE.begin()
+        PATIENCE.begin(self)
         try:
             self.loop()
         finally:
@@ -275,7 +275,6 @@ class Engine:
             if not chunk.__length_hint__():
                 chunk = repeat(None, CHUNK)
                 self.taken += CHUNK
-                PATIENCE.beats += 1
                 self.machine.stat.housekeeping()
                 if self.taken > self.limit:
                     raise self.endless(standing(self.current.coro))

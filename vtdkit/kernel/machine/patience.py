@@ -1,8 +1,8 @@
 """A step that computes for ever: `while True: pass` in a thread.
 
-The engine counts steps, and one that does not end is no step more. So whoever runs a step says so here
-(`PATIENCE.begin()`, `.beat()` for each bit of progress, `.end()`), and a thread of Python looks once a
-second whether anything goes on. When one step has computed for `SECONDS`, `TooLongError` is raised in it.
+The engine counts steps, and one that does not end is no step more. So whoever runs steps says so here
+(`PATIENCE.begin(engine)`, `.end()`), and a thread of Python looks once a second whether the engine has
+`taken` one more. When one step has computed for `SECONDS`, `TooLongError` is raised in it.
 Where no thread can be started, in a browser for instance, nothing is watched; code written in C is not
 interrupted.
 """
@@ -14,6 +14,7 @@ import os
 import threading
 from contextlib import suppress
 from time import process_time, sleep
+from typing import Protocol
 
 SECONDS = 20.0  # of this program's computing, not of the clock on the wall
 
@@ -22,21 +23,28 @@ class TooLongError(BaseException):
     """Raised in a step that does not end; whoever runs the step says which it was."""
 
 
+class Steps(Protocol):
+    """Who runs steps: `taken` grows with each."""
+
+    taken: int
+
+
 class Patience:
-    """Watches the steps of this program. Guards: `over` guards `busy` against the watching thread, so that
-    nothing is raised after the end.
+    """Watches the steps of this program. `running`: who runs them, innermost last. Guards: `over`
+    guards `running` against the watching thread, so that nothing is raised after the end.
     """
 
     def __init__(self) -> None:
         self.over = threading.Lock()
-        self.busy = self.beats = self.thread = 0
+        self.running: list[Steps] = []
+        self.begun = self.thread = 0
         self.watching = False
 
-    def begin(self) -> None:
+    def begin(self, steps: Steps) -> None:
         """Steps are run from now on."""
-        self.busy += 1
-        self.beats += 1
-        if self.busy == 1:
+        self.running.append(steps)
+        self.begun += 1
+        if len(self.running) == 1:
             self.thread = threading.get_ident()
             if not self.watching:
                 with suppress(RuntimeError):
@@ -46,15 +54,16 @@ class Patience:
     def end(self) -> None:
         """The last of them has ended."""
         with self.over:
-            self.busy -= 1
+            self.running.pop()
 
     def _watch(self) -> None:
-        seen, since = -1, 0.0
+        seen, since = (0, 0), 0.0
         while True:
             sleep(1)
             with self.over:
-                if not self.busy or self.beats != seen:
-                    seen, since = self.beats, process_time()
+                now = self.begun, self.running[-1].taken if self.running else 0
+                if not self.running or now != seen:
+                    seen, since = now, process_time()
                 elif process_time() - since > SECONDS:
                     thread, error = ctypes.c_ulong(self.thread), ctypes.py_object(TooLongError)
                     ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, error)

@@ -80,7 +80,7 @@ class Scheduler(Engine):
         """A thing of this machine is used. Raises RuntimeError if it is another machine's thread that runs;
         with none running it is set-up.
         """
-        if self.current is self.boot and PATIENCE.busy:
+        if self.current is self.boot and PATIENCE.running:
             name = getattr(thing, "name", "") or thing.label
             self.no_cpu(f"the {type(thing).__name__.removeprefix('X')} {name}")
 

@@ -47,11 +47,7 @@ def _ends(wrong: Callable[[Any], bool]) -> Against:
 
 
 def _findings(kind: str) -> Against:
-    # one defect may show at several places, in different executions of one scenario: at least so many,
-    # never too many
-    return lambda found: max(
-        (one.times for one in found.findings if kind in str(getattr(one.finding, "kind", ""))), default=0
-    )
+    return lambda found: found.times(kind)
 
 
 def _unless(holds: Callable[[ScenarioExploration], bool]) -> Against:

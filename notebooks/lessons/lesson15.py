@@ -53,13 +53,8 @@ def looked_at(backs: Mapping[str, Backend], iova: int) -> Table:
 
 def in_table(found: Mapping[str, ScenarioExploration], kind: str = UAF) -> Table:
     """For each exploration: executions, and in how many of them something freed was used."""
-    rows = [(name, each.executions, used(each, kind)) for name, each in found.items()]
+    rows = [(name, each.executions, each.times(kind)) for name, each in found.items()]
     return table(["", "orders", "a freed table is used in"], *rows)
-
-
-def used(found: ScenarioExploration, kind: str = UAF) -> int:
-    """In how many executions a checker said so."""
-    return sum(one.times for one in found.findings if kind in str(getattr(one.finding, "kind", "")))
 
 
 def freeing() -> Table:

@@ -95,13 +95,13 @@ def test_the_cases_of_freeing() -> None:
 def test_the_notebook_s_scene_of_a_block_over_a_table(kind: str, orders: int, wrong: int) -> None:
     found = explore(partial(SCENES.block_over_table, kind))
     assert found.complete
-    assert (found.executions, lesson.used(found)) == (orders, wrong)
+    assert (found.executions, found.times("use-after-free")) == (orders, wrong)
 
 
 @pytest.mark.parametrize(("kind", "orders", "wrong"), [("intel", 3, 1), ("amd", 2, 0), ("arm", 2, 0)])
 def test_an_unmap_of_parts_of_unlike_size(kind: str, orders: int, wrong: int) -> None:
     found = of(backends.unmap_of_unlike_parts, kind)
-    assert (found.executions, lesson.used(found), found.complete) == (orders, wrong, True)
+    assert (found.executions, found.times("use-after-free"), found.complete) == (orders, wrong, True)
     assert {end[0] for end in found.outcomes} == {(2 << 20) + 4096}  # type: ignore[index]
 
 
@@ -110,12 +110,12 @@ def test_the_other_scenes_hurt_nobody(kind: str) -> None:
     for scene in (backends.insert_race, backends.unmap_of_a_block, backends.unmap_and_map):
         found = of(scene, kind)
         assert found.complete
-        assert lesson.used(found) == 0
+        assert found.times("use-after-free") == 0
 
 
 def test_a_reader_who_keeps_no_rule_is_hurt_where_tables_are_freed() -> None:
-    times = [lesson.used(of(backends.reader, kind)) for kind in ("intel", "amd", "arm", "simple")]
-    assert times == [2, 0, 1, 0]
+    times = [of(backends.reader, kind).times("use-after-free") for kind in ("intel", "amd", "arm", "simple")]
+    assert times == [1, 0, 1, 0]  # Intel's one shows in two places
 
 
 def test_two_pages_of_one_block_unmapped_at_once() -> None:

@@ -22,7 +22,7 @@ EXPECTED = {
     41: ("holds", "0 of 6 unmaps cut through a map; 10 maps left"),
     42: (
         "holds",
-        f"inserts: {INSERT.format('0 of 8', '2 tables')}; a reader uses a freed table in 3 of 6",
+        f"inserts: {INSERT.format('0 of 8', '2 tables')}; a reader uses a freed table in 2 of 6",
     ),
     43: ("holds", INSERT.format("0 of 12", "3 tables")),
     44: ("holds", USED.format("0 of 5")),

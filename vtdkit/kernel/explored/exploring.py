@@ -54,6 +54,14 @@ class ScenarioExploration(Exploration):
             if isinstance(f, Finding) and kind in f"{f.kind}: {f.where}"
         ]
 
+    def times(self, kind: str) -> int:
+        """In how many executions, at least, a finding whose kind contains `kind` came up: one execution can
+        show several, so it is as often as the most frequent did.
+        """
+        return max(
+            (each.times for each in self.findings if kind in getattr(each.finding, "kind", "")), default=0
+        )
+
     def schedule_of(self, finding: Finding) -> Schedule:
         """The first schedule that showed a finding."""
         return next(found.schedule for found in self.findings if found.finding == finding)

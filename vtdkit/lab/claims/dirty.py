@@ -108,7 +108,7 @@ def three_races(sweep: Sweep) -> Measured:
 def freed_under(scene: Callable[..., Any]) -> Measured:
     """Does a sweep read a table that was freed?"""
     found = explore(scene, cpus=2)
-    bad = max((one.times for one in found.findings if KASAN in getattr(one.finding, "kind", "")), default=0)
+    bad = found.times(KASAN)
     return Measured(
         not bad, f"the sweep reads a freed table in {bad} of {found.executions} executions", found.complete
     )

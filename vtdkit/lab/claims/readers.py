@@ -66,8 +66,7 @@ def orders(scene: Callable[..., Any], *subject: Any) -> ScenarioExploration:
 
 def times(found: ScenarioExploration, kind: str = KASAN) -> Tried:
     """In how many of them `kind` was reported."""
-    bad = max((one.times for one in found.findings if kind in getattr(one.finding, "kind", "")), default=0)
-    return Tried(bad, found.executions + found.deadlocks, found.complete)
+    return Tried(found.times(kind), found.executions + found.deadlocks, found.complete)
 
 
 def tried(scene: Callable[..., Any], *subject: Any, kind: str = KASAN) -> Tried:

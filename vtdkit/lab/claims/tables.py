@@ -54,11 +54,6 @@ def orders(found: ScenarioExploration) -> str:
     return f"{found.executions + found.deadlocks} executions, {whole}"
 
 
-def used_after_free(found: ScenarioExploration) -> int:
-    """In how many executions something that was freed was used."""
-    return sum(one.times for one in found.findings if UAF in str(getattr(one.finding, "kind", "")))
-
-
 # -- 12 to 14: no lock -------------------------------------------------------------
 
 
@@ -86,7 +81,7 @@ def safe_inserts(*makes: Make) -> Measured:
     found = [explore(partial(insert_race, make)) for make in makes]
     wrong = sum(times for each in found for end, times in each.outcomes.items() if end != BOTH)
     runs = sum(each.executions for each in found)
-    hurt = sum(map(used_after_free, found))
+    hurt = sum(each.times(UAF) for each in found)
     whole = all(each.complete for each in found)
     return Measured(
         not wrong and not hurt,
@@ -176,7 +171,7 @@ def freeing_beside_a_reader(*makes: Make) -> Measured:
     """Are inserts safe, and a reader beside an unmap that frees tables not?"""
     inserts = safe_inserts(*makes)
     found = [explore(partial(reader, make)) for make in makes]
-    hurt, runs = sum(map(used_after_free, found)), sum(each.executions for each in found)
+    hurt, runs = sum(each.times(UAF) for each in found), sum(each.executions for each in found)
     complete = inserts.complete and all(each.complete for each in found)
     return Measured(
         inserts.holds and hurt > 0,
@@ -189,8 +184,8 @@ def harmless(scene: Callable[[Make, Machine], Observer], make: Make) -> Measured
     """Does the hardware never use a table that was freed, in a scene?"""
     found = explore(partial(scene, make))
     return Measured(
-        not used_after_free(found),
-        f"the hardware uses a freed table in {used_after_free(found)} of {orders(found)}",
+        not found.times(UAF),
+        f"the hardware uses a freed table in {found.times(UAF)} of {orders(found)}",
         found.complete,
     )
 

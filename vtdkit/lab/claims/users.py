@@ -42,11 +42,6 @@ APART_BY = (1 << 20) + 1  # from a page to its frame: never aligned alike, so no
 # -- looking at explorations ---------------------------------------------------
 
 
-def times(found: ScenarioExploration, kind: str) -> int:
-    """In how many executions a kind of finding came up, at least."""
-    return max((one.times for one in found.findings if kind in str(one.finding)), default=0)
-
-
 def objected(found: ScenarioExploration) -> int:
     """In how many executions the contract checker objected; one may show several pairs of calls."""
     return min(sum(one.times for one in found.findings if KIND in str(one.finding)), found.executions)
@@ -160,7 +155,7 @@ def harmed(scenes: Iterable[Scenario], driver: type[IntelIommu] = BEFORE) -> Mea
     found = tried(*scenes, driver=driver)
     runs = sum(one.executions for one in found)
     broken = sum(objected(one) for one in found)
-    freed = sum(times(one, "use-after-free") for one in found)
+    freed = sum(one.times("use-after-free") for one in found)
     several = sum(len(one.outcomes) > 1 for one in found)
     return Measured(
         not freed and not several,
@@ -184,7 +179,7 @@ def needs_a_lock(scenes: Iterable[Scenario]) -> Measured:
 def dump(driver: type[IntelIommu]) -> Measured:
     """Callers keep the rule, somebody reads debugfs, and a table is touched that is gone."""
     (found,) = tried(side_by_side(Op("dump"), Op("unmap", 0, BLOCK), before=(Op("map"),)), driver=driver)
-    bad, seen = times(found, "use-after-free"), objected(found)
+    bad, seen = found.times("use-after-free"), objected(found)
     return Measured(
         bad > 0 and not seen,
         f"a dump beside one honest unmap: freed tables read in {bad} of {found.executions} executions; "
@@ -231,7 +226,7 @@ def live_under_freed(driver: type[IntelIommu], rounds: int = 80, seed: int = 0) 
 def resized(lock: bool) -> Measured:
     """Small pages become a large one while the range is unmapped."""
     (found,) = tried(side_by_side(PROMOTE, Op("unmap", 0, BLOCK), before=SMALL, lock=lock))
-    bad, seen = times(found, "use-after-free"), objected(found)
+    bad, seen = found.times("use-after-free"), objected(found)
     by = "each under the callers' lock" if lock else "without a lock"
     return Measured(
         bad > 0 and seen == found.executions,

@@ -20,7 +20,7 @@ from vtdkit.kernel.explored.exploring import ScenarioExploration, explore, short
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.kernel.memory.pages import Page
 from vtdkit.lab.backend_matrix import tables_freed
-from vtdkit.lab.claims.catalogue import claims
+from vtdkit.lab.claims.report import decided
 from vtdkit.lab.exercises.exercise import Exercise, of_lesson
 from vtdkit.lab.exercises.judge import CodeExercise, version_with
 from vtdkit.lab.lesson.base import Table, table
@@ -82,9 +82,7 @@ def astray(found: ScenarioExploration) -> Steps:
 
 def verdicts() -> Table:
     """The claims of this lesson, run now."""
-    run = [(each, each.verdict()) for each in claims([12, *range(38, 42), *range(43, 51)])]
-    rows = [(f"{each.who}: {each.said}", one.word, one.evidence, one.counter) for each, one in run]
-    return table(["claim", "in our model it", "evidence", "otherwise"], *rows)
+    return decided([12, *range(38, 42), *range(43, 51)])
 
 
 # -- exercises ----------------------------------------------------------------

@@ -21,7 +21,7 @@ from vtdkit.iommu.iova_rcache import IOVA_MAG_SIZE
 from vtdkit.kernel.explored.exploring import ScenarioExploration, explore
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.lab.addresses import DISK
-from vtdkit.lab.claims.catalogue import claims
+from vtdkit.lab.claims.report import decided
 from vtdkit.lab.computer import Computer
 from vtdkit.lab.exercises.exercise import Exercise, of_lesson
 from vtdkit.lab.exercises.judge import CodeExercise, version_with
@@ -54,9 +54,7 @@ def rates(points: Scaling) -> Table:
 
 def verdicts() -> Table:
     """The claims of this lesson, run now."""
-    run = [(each, each.verdict()) for each in claims([29, 30, 31])]
-    rows = [(f"{each.who}: {each.said}", one.word, one.evidence, one.counter) for each, one in run]
-    return table(["claim", "in our model it", "evidence", "otherwise"], *rows)
+    return decided([29, 30, 31])
 
 
 def guarded() -> Table:

@@ -16,7 +16,7 @@ from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.kernel.explored.exploring import explore
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.kernel.record.units import duration
-from vtdkit.lab.claims.catalogue import claims
+from vtdkit.lab.claims.report import decided
 from vtdkit.lab.computer import Computer
 from vtdkit.lab.dirty import Latencies
 from vtdkit.lab.exercises.exercise import Exercise, of_lesson
@@ -47,9 +47,7 @@ def latencies(*found: Latencies) -> Table:
 
 def verdicts() -> Table:
     """The claims of this lesson, run now."""
-    run = [(each, each.verdict()) for each in claims(range(57, 66))]
-    rows = [(f"{each.who}: {each.said}", one.word, one.evidence) for each, one in run]
-    return table(["claim", "in our model it", "evidence"], *rows)
+    return decided(range(57, 66), otherwise=False)
 
 
 # -- exercises ----------------------------------------------------------------

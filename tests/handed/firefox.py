@@ -22,6 +22,8 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
 
+from tests.notebooks.labdriver import stop
+
 KEYS = {"ArrowLeft": "\ue012", "ArrowRight": "\ue014"}  # as WebDriver writes them
 PLACES = ("firefox-esr", "firefox")
 
@@ -55,7 +57,7 @@ class Firefox:
             process = subprocess.Popen(
                 command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, encoding="utf-8"
             )
-            stack.callback(_stop, process)
+            stack.callback(stop, process)
             said = next(filter(None, (re.search(r"ws://\S+", line) for line in process.stderr or ())), None)
             if said is None:
                 raise RuntimeError("Firefox did not start")
@@ -120,12 +122,3 @@ class Firefox:
         actions = [{"type": "keyDown", "value": value}, {"type": "keyUp", "value": value}]
         keyboard = {"type": "key", "id": "keyboard", "actions": actions}
         self.call("input.performActions", context=self.page, actions=[keyboard])
-
-
-def _stop(process: subprocess.Popen[str]) -> None:
-    process.terminate()
-    try:
-        process.wait(timeout=20)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()

@@ -116,7 +116,7 @@ def lab_server(folder: Path, *, timeout: float = 60, autosave: float | None = No
             _wait_until_it_answers(server, process, home / "log", timeout)
             yield server
         finally:
-            _stop(process)
+            stop(process)
 
 
 def _command(folder: Path, home: Path, port: int, token: str) -> list[str]:
@@ -178,7 +178,7 @@ def _wait_until_it_answers(
     )
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def stop(process: subprocess.Popen[Any]) -> None:
     """Ask; the server ends its kernels. Insist if it does not."""
     process.terminate()
     try:

@@ -36,7 +36,9 @@ class MemoryMap:
     def pfn_valid(self, pfn: int) -> bool:
         """Is there a `struct page`?"""
         address = pfn * PAGE
-        return address // SECTION_SIZE in self.sections() or _within(address, self.plugged)
+        section = address // SECTION_SIZE
+        early = any(first // SECTION_SIZE <= section < -(-end // SECTION_SIZE) for first, end in self.ram)
+        return early or _within(address, self.plugged)
 
     def mapped(self, pfn: int) -> bool:
         """Is it in the direct map, so that the kernel can read it?"""

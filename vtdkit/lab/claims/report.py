@@ -10,11 +10,11 @@ import os
 import sys
 import textwrap
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 
-from vtdkit.lab.lesson.shown import Table
+from vtdkit.lab.lesson.shown import Table, table
 
 from .catalogue import claims, verdicts
 from .claim import Verdict
@@ -59,6 +59,16 @@ class Verdicts(tuple[Verdict, ...]):
             for one in self
         )
         return Table(head, tuple(rows))._repr_html_()
+
+
+def decided(numbers: Iterable[int], otherwise: bool = True) -> Table:
+    """Some claims, run now, as a lesson shows its own; `otherwise`: with the variant in which each comes out
+    the other way.
+    """
+    run = [claim.verdict(otherwise) for claim in claims(numbers)]
+    head = ("claim", "in our model it", "evidence", "otherwise")
+    rows = [(f"{one.who}: {one.said}", one.word, one.evidence, one.counter) for one in run]
+    return table(head, *rows) if otherwise else table(head[:3], *(row[:3] for row in rows))
 
 
 def main(arguments: Sequence[str]) -> int:

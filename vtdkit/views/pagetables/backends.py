@@ -103,6 +103,11 @@ class Reading:
 
     def shape(self, level: int, raw: int) -> int:
         """The number of the shape that `pagewalk.js` follows for such an entry."""
+        if (level, raw) not in self.known:
+            self.known[level, raw] = self._shape(level, raw)
+        return self.known[level, raw]
+
+    def _shape(self, level: int, raw: int) -> int:
         found = self.walker.entry(level, raw, 0)
         rights = 0
         if not isinstance(found, Bad):

@@ -28,13 +28,14 @@ The choices the specification leaves open (and that are fixed here, once):
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import fields, make_dataclass, replace
 from functools import cached_property
 from operator import index
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from vtdkit.vtd.plain import told
 from vtdkit.vtd.registers.capability import CAP, ECAP, ECAP_NEEDS, VER
 
 
@@ -44,92 +45,54 @@ class BadCapabilities(ValueError):
     """
 
 
-@dataclass(frozen=True)
-class Capabilities:
-    """What one unit can do, or says it can."""
-
-    # widths, in bits
-    HAW: int = 46
-    MGAW: int = 48
-    # CAP, by register field
-    SAGAW: int = 0b00110
-    ND: int = 6
-    NFR: int = 4
-    MAMV: int = 18
-    SSLPS: int = 3
-    RWBF: int = 0
-    PLMR: int = 1
-    PHMR: int = 1
-    CM: int = 0
-    ZLR: int = 1
-    FRO: int = 0x22
-    PSI: int = 1
-    DWD: int = 1
-    DRD: int = 1
-    FS1GP: int = 1
-    PI: int = 0
-    FS5LP: int = 0
-    ECMDS: int = 0
-    ESIRTPS: int = 0
-    ESRTPS: int = 0
-    # ECAP, by register field
-    C: int = 1
-    QI: int = 1
-    DT: int = 1
-    IR: int = 1
-    EIM: int = 1
-    PT: int = 1
-    SC: int = 1
-    IRO: int = 0x0F
-    MHMV: int = 15
-    MTS: int = 0
-    NEST: int = 0
-    PRS: int = 0
-    ERS: int = 0
-    SRS: int = 0
-    NWFS: int = 0
-    EAFS: int = 0
-    PSS: int = 1
-    PASID: int = 0
-    DIT: int = 0
-    PDS: int = 0
-    SMTS: int = 0
-    VCS: int = 0
-    SSADS: int = 0
-    SSTS: int = 0
-    FSTS: int = 0
-    SMPWC: int = 0
-    RPS: int = 0
-    TDXIO: int = 0
-    PMS: int = 0
-    ADMS: int = 0
-    RPRIVS: int = 0
-    HPTS: int = 0
-    PTRS: int = 0
-    SSIRWS: int = 0
-    SMS: int = 0
-    HPT1GPS: int = 0
-    RDTS: int = 0
-    EIMER: int = 0
-    IRREQ: int = 0
+_DEFAULTS: dict[str, Any] = {
+    # host address width, in bits
+    "HAW": 46,
+    # every field of CAP and ECAP; what is not named here is 0
+    **dict.fromkeys((*CAP.names, *ECAP.names), 0),
+    **dict.fromkeys(("PLMR", "PHMR", "ZLR", "PSI", "DWD", "DRD", "FS1GP"), 1),
+    **dict.fromkeys(("C", "QI", "DT", "IR", "EIM", "PT", "SC", "PSS"), 1),
+    "ND": 6,
+    "SAGAW": 0b00110,
+    "MGAW": 48,
+    "FRO": 0x22,
+    "SSLPS": 3,
+    "NFR": 4,
+    "MAMV": 18,
+    "IRO": 0x0F,
+    "MHMV": 15,
     # bits that rev 5.10 no longer defines, as a machine reports them
-    old_cap: int = 0
-    old_ecap: int = 0
+    "old_cap": 0,
+    "old_ecap": 0,
     # VER: what changes with the major version is in the register and fault rules
-    major: int = 5
-    minor: int = 0
+    "major": 5,
+    "minor": 0,
     # protected memory: addresses are compared without their low bits, as many as this
-    pmr_bits: int = 21
+    "pmr_bits": 21,
     # sizes, in entries
-    context_entries: int = 16
-    pasid_entries: int = 16
-    iotlb_entries: int = 64
-    structure_entries: int = 16
-    interrupt_entries: int = 16
+    "context_entries": 16,
+    "pasid_entries": 16,
+    "iotlb_entries": 64,
+    "structure_entries": 16,
+    "interrupt_entries": 16,
     # the largest page, in bytes, that one IOTLB entry holds; larger ones are cached in pieces of this size
-    iotlb_page: int = 1 << 30
+    "iotlb_page": 1 << 30,
     # temperament
-    reserved_first: bool = False
+    "reserved_first": False,
+}
+_Fields: Any = make_dataclass(
+    "_Fields", [(name, type(value), value) for name, value in _DEFAULTS.items()], frozen=True
+)
+
+
+class Capabilities(_Fields):  # type: ignore[misc]
+    """What one unit can do, or says it can. Its fields are those of CAP and ECAP, and the others of
+    `_DEFAULTS`.
+    """
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> int: ...
 
     def check(self) -> None:
         """Raises BadCapabilities if no unit can be built with this."""
@@ -141,11 +104,62 @@ class Capabilities:
         """What is out of the ordinary: what no unit can be built with first, then bits of older revisions."""
         if self.ND == 7 and self.cap == self.ecap == _ALL_ONES:
             return ("CAP and ECAP are all ones: nobody answers at this address",)
-        return (*self._problems, *_old_bits(self))
+        return (
+            *self._problems,
+            *(
+                f"{register} bit {part.bits} is set: {part.meaning or 'reserved in rev 5.10'}"
+                for register, layout, value in (("CAP", CAP, self.old_cap), ("ECAP", ECAP, self.old_ecap))
+                for part in sorted(layout.fields, key=lambda part: part.low)
+                if part.role == "reserved" and value & part.mask
+                if not (self.extended_mode and part.low == 24)
+            ),
+        )
 
     @cached_property
     def _problems(self) -> tuple[str, ...]:
-        return tuple(_problems(self))
+        """What is wrong, most basic first."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        ranges = ((name, values[name], *limits) for name, limits in _RANGES.items())
+        return (
+            *(
+                f"{n}={v} is out of range: {low} to {high}"
+                for n, v, low, high in ranges
+                if not low <= v <= high
+            ),
+            *(f"{name} must be at least 1" for name in _SIZES if values[name] < 1),
+            *(
+                f"{name}={value} is a single bit: 0 or 1"
+                for name, value in values.items()
+                if name not in _NUMBERS and value not in (0, 1)
+            ),
+            *told(
+                (
+                    self.SAGAW & ~0b01110,
+                    f"SAGAW={self.SAGAW:#07b}: only bits 1 (39), 2 (48) and 3 (57) are defined",
+                ),
+                (
+                    self.SSLPS not in (0, 1, 3),
+                    f"SSLPS={self.SSLPS}: legal are 0 (none), 1 (2M), 3 (2M and 1G)",
+                ),
+                (
+                    self.iotlb_page not in (1 << 12, 1 << 21, 1 << 30),
+                    "iotlb_page must be 4K, 2M or 1G, in bytes",
+                ),
+                (self.RWBF and self.SMTS, "RWBF must be 0 when SMTS is 1"),
+                (
+                    self.extended_mode,
+                    "ECAP bit 24 (ECS) without SMTS: bits 25 to 40 speak of extended mode, which is not "
+                    "modelled",
+                ),
+            ),
+            *(
+                f"{name}={values[name]} needs {other}=1"
+                for name, needed in ECAP_NEEDS.items()
+                if values[name] and not (self.extended_mode and name in _EXTENDED)
+                for other in needed
+                if not values[other]
+            ),
+        )
 
     @cached_property
     def extended_mode(self) -> bool:
@@ -292,54 +306,8 @@ def _number(name: str, value: Any, bits: int) -> int:
     try:
         number = index(value)
     except TypeError:
-        told = "None" if value is None else f"a {type(value).__name__}"
-        raise BadCapabilities(f"{name} is {told}, not a number such as 0xd2008c222f0686") from None
+        what = "None" if value is None else f"a {type(value).__name__}"
+        raise BadCapabilities(f"{name} is {what}, not a number such as 0xd2008c222f0686") from None
     if number >> bits:
         raise BadCapabilities(f"{name} is {number:#x}, which is no number of {bits} bits")
     return number
-
-
-def _problems(caps: Capabilities) -> list[str]:
-    """What is wrong with `caps`, most basic first."""
-    problems = [
-        f"{name}={getattr(caps, name)} is out of range: {low} to {high}"
-        for name, (low, high) in _RANGES.items()
-        if not low <= getattr(caps, name) <= high
-    ]
-    problems += [f"{name} must be at least 1" for name in _SIZES if getattr(caps, name) < 1]
-    problems += [
-        f"{f.name}={getattr(caps, f.name)} is a single bit: 0 or 1"
-        for f in fields(caps)
-        if f.name not in _NUMBERS and getattr(caps, f.name) not in (0, 1)
-    ]
-    if caps.SAGAW & ~0b01110:
-        problems.append(f"SAGAW={caps.SAGAW:#07b}: only bits 1 (39), 2 (48) and 3 (57) are defined")
-    if caps.SSLPS not in (0, 1, 3):
-        problems.append(f"SSLPS={caps.SSLPS}: legal are 0 (none), 1 (2M), 3 (2M and 1G)")
-    if caps.iotlb_page not in (1 << 12, 1 << 21, 1 << 30):
-        problems.append("iotlb_page must be 4K, 2M or 1G, in bytes")
-    if caps.RWBF and caps.SMTS:
-        problems.append("RWBF must be 0 when SMTS is 1")
-    if caps.extended_mode:
-        problems.append(
-            "ECAP bit 24 (ECS) without SMTS: bits 25 to 40 speak of extended mode, which is not modelled"
-        )
-    for name, needed in ECAP_NEEDS.items():
-        if caps.extended_mode and name in _EXTENDED:
-            continue
-        problems += [
-            f"{name}={getattr(caps, name)} needs {other}=1"
-            for other in needed
-            if getattr(caps, name) and not getattr(caps, other)
-        ]
-    return problems
-
-
-def _old_bits(caps: Capabilities) -> Iterator[str]:
-    """Bits that are set and mean nothing in rev 5.10, with what they once were."""
-    for layout, value in ((CAP, caps.old_cap), (ECAP, caps.old_ecap)):
-        register = layout.name.removesuffix("_REG")
-        for part in sorted(layout.fields, key=lambda part: part.low):
-            told = caps.extended_mode and part.low == 24
-            if part.role == "reserved" and value & part.mask and not told:
-                yield f"{register} bit {part.bits} is set: {part.meaning or 'reserved in rev 5.10'}"

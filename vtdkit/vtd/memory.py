@@ -43,10 +43,7 @@ class MemoryPort(Protocol):
 
 def read_words(memory: MemoryPort, address: int, count: int) -> int:
     """`count` words from `address` on as one number, the first in its lowest bits."""
-    raw = 0
-    for word in range(count):
-        raw |= memory.read64(address + 8 * word) << 64 * word
-    return raw
+    return sum(memory.read64(address + 8 * word) << 64 * word for word in range(count))
 
 
 def read_page(memory: MemoryPort, pfn: int) -> Sequence[int | None] | None:

@@ -41,6 +41,11 @@ def _file(path: object) -> str:
     return echo(text if len(text) <= ECHO else "…" + text[1 - ECHO :])
 
 
+def told(*rules: tuple[object, str]) -> list[str]:
+    """The sentences of those rules that are broken."""
+    return [sentence for broken, sentence in rules if broken]
+
+
 def number(value: Any) -> str:
     """A value for people: numbers from 10 up in hex, text bounded, everything else as it is."""
     if isinstance(value, int) and not isinstance(value, bool) and value > 9:

@@ -7,10 +7,11 @@ crosses a 4 KiB boundary has been split before.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
-from .plain import echo, quoted, shown
+from .plain import echo, quoted, shown, told
 
 Kind: TypeAlias = Literal["read", "write", "atomic", "zero-length read"]
 AddressType: TypeAlias = Literal["untranslated", "translation", "translated"]
@@ -67,9 +68,11 @@ class Request:
 
 def _complaint(r: Request) -> str:
     """The first thing that is wrong with a request."""
-    asks = "a source id has 16 bits; sid('00:03.0') makes one from a bus address"
-    rules = (
-        (not 0 <= r.sid < 0x10000, f"sid={echo(hex(r.sid))}: {asks}"),
+    return told(
+        (
+            not 0 <= r.sid < 0x10000,
+            f"sid={echo(hex(r.sid))}: a source id has 16 bits; sid('00:03.0') makes one from a bus address",
+        ),
         (not 0 <= r.address < _LIMIT, f"address={echo(hex(r.address))} does not fit in 64 bits"),
         (r.kind not in NEEDS, f"kind={quoted(r.kind)}: it is one of {', '.join(NEEDS)}"),
         (
@@ -81,21 +84,18 @@ def _complaint(r: Request) -> str:
             "supervisor and execute come with a PASID; give pasid=",
         ),
         (not 0 <= (r.pasid or 0) < 1 << 20, f"pasid={echo(hex(r.pasid or 0))} has more than 20 bits"),
-    )
-    crosses = f"{echo(r.length)} bytes at {r.address:#x} cross a 4 KiB boundary; split the request"
-    return next((text for wrong, text in rules if wrong), crosses)
+        (True, f"{echo(r.length)} bytes at {r.address:#x} cross a 4 KiB boundary; split the request"),
+    )[0]
 
 
 def sid(text: str) -> int:
     """The source id of a bus address such as "00:03.0" or "0000:00:03.0". Raises BadRequest."""
-    try:
-        bus, device, function = text.replace(".", ":").split(":")[-3:]
-        value = int(bus, 16) << 8 | int(device, 16) << 3 | int(function)
-        if int(device, 16) < 32 and int(function) < 8 and value < 0x10000:
-            return value
-    except ValueError:
-        pass
-    raise BadRequest(f"{quoted(text)} is no bus address; write bus:device.function, as in 00:03.0")
+    found = re.fullmatch(
+        r"(?:[\da-f]+:)?([\da-f]{1,2}):([01]?[\da-f])[.:]([0-7])", text, re.ASCII | re.IGNORECASE
+    )
+    if not found:
+        raise BadRequest(f"{quoted(text)} is no bus address; write bus:device.function, as in 00:03.0")
+    return int(found[1], 16) << 8 | int(found[2], 16) << 3 | int(found[3])
 
 
 def bdf(source: int) -> str:
@@ -204,7 +204,5 @@ class Translation(NamedTuple):
 
 def size_name(size: int) -> str:
     """4096 as 4K, and so on."""
-    for unit, letter in ((1 << 40, "T"), (1 << 30, "G"), (1 << 20, "M"), (1 << 10, "K")):
-        if size >= unit and size % unit == 0:
-            return f"{size // unit}{letter}"
-    return str(size)
+    units = ((1 << 40, "T"), (1 << 30, "G"), (1 << 20, "M"), (1 << 10, "K"), (1, ""))
+    return next(f"{size // unit}{letter}" for unit, letter in units if size % unit == 0 and size >= unit)

@@ -13,6 +13,7 @@ from vtdkit.vtd.registers.events import Event
 from vtdkit.vtd.registers.file import RegisterFile
 from vtdkit.vtd.registers.register_map import FRCD
 from vtdkit.vtd.requests import AddressType, Fault, Kind
+from vtdkit.vtd.tables.interrupts import MSI_ADDRESS
 from vtdkit.vtd.tables.layout import Entry
 
 _STATUS = ("PFO", "PPF", "IQE", "ICE", "ITE")
@@ -29,8 +30,11 @@ def encode(fault: Fault, quirks: Quirks, widest: int = 64) -> int:
     """The 128-bit record of `fault`, F included. Address bits from `widest` up read 0."""
     request, pasid = fault.request, fault.request.pasid
     t1, t2 = _TYPES[request.kind]
-    index = interrupt_field(request.address, request.data)
-    page = index if fault.label.startswith("IR.") else request.address & ~0xFFF & (1 << widest) - 1
+    page = request.address & ~0xFFF & (1 << widest) - 1
+    if fault.label.startswith("IR."):  # FI has the index of the interrupt in bits 63:48
+        message = MSI_ADDRESS.decode(request.address & 0xFFFF_FFFF)
+        index = message.HANDLE + (message.HANDLE_HIGH << 15) + (request.data & 0xFFFF) * message.SHV
+        page = (index & 0xFFFF) << 48
     fields = {"FI": page, "SID": request.sid, "FR": fault.code or 0, "T1": t1, "F": 1}
     if quirks.plain_fault_record:
         return FRCD.encode(**{**fields, "T1": int(request.kind != "write")}) | _odd_pasid(fault, quirks)
@@ -38,13 +42,6 @@ def encode(fault: Fault, quirks: Quirks, widest: int = 64) -> int:
     if pasid is not None:
         fields.update(PP=1, PV=pasid, PRIV=int(request.supervisor), EXE=int(request.execute))
     return FRCD.encode(**fields)
-
-
-def interrupt_field(address: int, data: int) -> int:
-    """FI of an interrupt fault: the index in bits 63:48."""
-    handle = address >> 5 & 0x7FFF | (address >> 2 & 1) << 15
-    index = handle + (data & 0xFFFF if address >> 3 & 1 else 0)
-    return (index & 0xFFFF) << 48
 
 
 def _odd_pasid(fault: Fault, quirks: Quirks) -> int:

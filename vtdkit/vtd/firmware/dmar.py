@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, TypeAlias
 
-from vtdkit.vtd.plain import quoted, shown
+from vtdkit.vtd.plain import quoted, shown, told
 
 HEADER_BYTES, CHECKSUM_AT = 48, 9
 _HEADER = struct.Struct("<4sIBB6s8sI4sIBB10s")
@@ -250,11 +250,6 @@ class Dmar:
                 "INTR_REMAP, and no DRHD has an IOAPIC in its scope: its interrupts cannot be remapped",
             ),
         )
-
-
-def told(*rules: tuple[object, str]) -> list[str]:
-    """The sentences of those rules that are broken."""
-    return [sentence for broken, sentence in rules if broken]
 
 
 def _names(structures: tuple[Remapping, ...]) -> list[str]:

@@ -54,17 +54,16 @@ def _bit(name: str, bit: int, access: str, meaning: str) -> Field:
 
 
 def _commands(access: str, names: tuple[str, ...]) -> tuple[Field, ...]:
-    meanings = (
-        "DMA remapping",
-        "root table pointer",
-        "write buffer flush",
-        "queued invalidation",
-        "interrupt remapping",
-        "interrupt table pointer",
-        "compatibility-format interrupts",
-    )
-    bits = (31, 30, 27, 26, 25, 24, 23)
-    return tuple(_bit(n, b, access, m) for n, b, m in zip(names, bits, meanings, strict=True))
+    meanings = {
+        31: "DMA remapping",
+        30: "root table pointer",
+        27: "write buffer flush",
+        26: "queued invalidation",
+        25: "interrupt remapping",
+        24: "interrupt table pointer",
+        23: "compatibility-format interrupts",
+    }
+    return tuple(_bit(n, bit, access, what) for n, (bit, what) in zip(names, meanings.items(), strict=True))
 
 
 # A command and its answer: software writes a bit of GCMD, and polls the bit of the same place in GSTS.
@@ -241,12 +240,10 @@ def placed(caps: Capabilities) -> Iterator[tuple[int, str, Register]]:
     blocks = {"": 0, "IRO": 16 * caps.IRO}
     for register in REGISTERS:
         yield blocks[register.block] + register.offset, register.name, register
-    record = Register(0, FRCD, block="FRO")
     for i in range(caps.NFR):
-        yield 16 * (caps.FRO + i), f"FRCD{i}", record
+        yield 16 * (caps.FRO + i), f"FRCD{i}", Register(0, FRCD, block="FRO")
 
 
 def available(register: Register, caps: Capabilities) -> bool:
     """Whether the feature the register belongs to exists."""
-    groups = (group.split("|") for group in register.needs.split())
-    return all(any(getattr(caps, name) for name in group) for group in groups)
+    return all(any(getattr(caps, name) for name in group.split("|")) for group in register.needs.split())

@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import groupby
 from typing import Literal, NamedTuple
 
 Environment = Mapping[str, int]
@@ -219,32 +220,22 @@ class Entry:
 
         The part of a field above what the hardware implements gets a row of its own, marked reserved.
         """
-        rows: list[Row] = []
-        for part in sorted(self.structure.fields, key=lambda f: -f.low):
-            rows.extend(_rows(part, self.raw, environment, translation_type))
-        return rows
+        parts = sorted(self.structure.fields, key=lambda part: -part.low)
+        return [row for part in parts for row in _rows(part, self.raw, environment, translation_type)]
 
 
 def _rows(part: Field, raw: int, environment: Environment, translation_type: str) -> Iterator[Row]:
     """A row for each run of bits of one field that is wholly reserved or wholly not, high bits first."""
     state = part.state(environment, translation_type)
     unimplemented = part.reserved_mask(environment) if state != "reserved" else 0
-    if not unimplemented:
-        yield Row(part.name, part.bits, part.get(raw), part.text(part.get(raw)), state)
-        return
-    high = part.high
-    while high >= part.low:
-        missing = unimplemented >> high & 1
-        low = high
-        while low > part.low and unimplemented >> low - 1 & 1 == missing:
-            low -= 1
-        run = Field(part.name, high, low, address=part.address)
+    for missing, bits in groupby(range(part.high, part.low - 1, -1), lambda bit: unimplemented >> bit & 1):
+        found = list(bits)
+        run = Field(part.name, found[0], found[-1], address=part.address)
         if missing:
             note = f"not implemented in {part.name}"
-            yield Row("reserved", run.bits, (raw & run.mask) >> low, note, "reserved")
+            yield Row("reserved", run.bits, (raw & run.mask) >> run.low, note, "reserved")
         else:
             yield Row(part.name, run.bits, run.get(raw), part.text(run.get(raw)), state)
-        high = low - 1
 
 
 def flag(name: str, bit: int, meaning: str = "", **more: object) -> Field:

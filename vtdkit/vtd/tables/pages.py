@@ -108,13 +108,14 @@ def first_stage_entry(level: int, *, leaf: bool) -> Structure:
 
 def _slots(bits: int) -> tuple[Field, ...]:
     """4-bit permission slots PP0, PP1, … from bit 0 up to `bits`: bit 0 read, bit 1 write, two reserved."""
-    parts: list[Field] = []
-    for i in range(bits // 4):
-        parts += [
-            Field(f"PP{i}", 4 * i + 1, 4 * i, "1 read, 2 write, 3 both"),
-            reserved(4 * i + 3, 4 * i + 2),
-        ]
-    return tuple(parts)
+    return tuple(
+        part
+        for low in range(0, bits, 4)
+        for part in (
+            Field(f"PP{low // 4}", low + 1, low, "1 read, 2 write, 3 both"),
+            reserved(low + 3, low + 2),
+        )
+    )
 
 
 def _permission(name: str, slots: int) -> Structure:

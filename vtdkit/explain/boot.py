@@ -13,7 +13,7 @@ from vtdkit.vtd.tables import descriptors
 from vtdkit.vtd.tables.layout import Entry
 
 from .files import descriptor_text
-from .formats import Format, Group, Row, Text, either, number, pattern
+from .formats import Format, Group, Row, Text, either, holding, number, pattern
 from .lines import echo
 from .messages import ALL_ONES, CONSEQUENCES, FEATURES, GONE, IQEI, MESSAGES, NAMELESS, SOURCES
 from .report import Piece
@@ -24,16 +24,14 @@ _UNIT = pattern(r"(?:dmar\d{1,4}|[\da-f]{4}:BDF): (?=(?:DMAR: )?$)")
 
 def _message(group: Group, text: Text) -> Iterator[Piece]:
     kind, lesson, means = MESSAGES[group.first["literal"]]
-    said = list(
-        dict.fromkeys(echo(_unit(row) + row["literal"] + row.get("rest", "")) for _, row in group.rows)
-    )
-    yield group.piece(said[0], *(("and", each) for each in said[1:]), kind=kind, means=means, lesson=lesson)
+    first, *others = dict.fromkeys(_said(row) for _, row in group.rows)
+    yield group.piece(first, *(("and", each) for each in others), kind=kind, means=means, lesson=lesson)
 
 
-def _unit(row: Row) -> str:
-    """The unit or device that the line names before its message."""
+def _said(row: Row) -> str:
+    """A message, with the unit or device that its line names before it."""
     named = _UNIT.search(row.get("before", ""))
-    return named[0] if named else ""
+    return echo((named[0] if named else "") + row["literal"] + row.get("rest", ""))
 
 
 def _width(group: Group, text: Text) -> Iterator[Piece]:
@@ -43,18 +41,23 @@ def _width(group: Group, text: Text) -> Iterator[Piece]:
 
 
 def _feature(group: Group, text: Text) -> Iterator[Piece]:
-    name = FEATURES.get(group.first["name"], "")
-    title = f"feature {group.first['name']}{f' ({name})' if name else ''} is not the same in all units"
-    yield group.piece(title, means=CONSEQUENCES.get(name, "Each unit uses what it has."), lesson=6)
+    short = group.first["name"]
+    name = FEATURES.get(short, "")
+    yield group.piece(
+        f"feature {short}{f' ({name})' if name else ''} is not the same in all units",
+        means=CONSEQUENCES.get(name, "Each unit uses what it has."),
+        lesson=6,
+    )
 
 
 def _reason(group: Group, text: Text) -> Iterator[Piece]:
     reason = number(group.first["reason"])
     says = IQEI[reason] if reason < len(IQEI) else "no such reason in rev 5.10"
-    means = "The unit found a descriptor it cannot execute, left the head on it and stopped (IQE)."
-    notes = (ALL_ONES,) if reason == 0xF else ()
     yield group.piece(
-        f"invalidation queue error, reason {reason:X}h: {says}", means=means, lesson=12, notes=notes
+        f"invalidation queue error, reason {reason:X}h: {says}",
+        means="The unit found a descriptor it cannot execute, left the head on it and stopped (IQE).",
+        lesson=12,
+        notes=(ALL_ONES,) if reason == 0xF else (),
     )
 
 
@@ -71,31 +74,32 @@ def _descriptor(group: Group, text: Text) -> Iterator[Piece]:
     row = group.first
     raw = number(row["low"]) | number(row.get("high", "0")) << 64
     entry = descriptors.decode(raw)
-    place = "at the head of the queue" if row["place"] == "HEAD" else "before the head"
-    device = bdf(entry.SID) if entry and entry.structure.name.endswith("dev_tlb_inv_dsc") else ""
-    notes = list(oddities(entry)) if entry is not None else []
-    notes += ["all zero: an empty slot, or a head that reads as all ones"] if not raw else []
-    notes += ["the upper word is not in the text: unknown"] if "high" not in row else []
-    means = f"An invalidation of the TLB of device {device}" if device else ""
-    device = device if row["place"] == "PRIOR" else ""
-    means += ": after a time-out, it is the one that did not answer." if device else ""
-    bits = (entry.structure.name, raw) if entry is not None else None
-    cause, lesson = (GONE, 20) if device else ("", 12)
-    title = f"{place}: {descriptor_text(raw)}"
-    yield group.piece(title, means=means, cause=cause, lesson=lesson, notes=tuple(notes), bits=bits)
+    prior, means = row["place"] == "PRIOR", ""
+    asks_device = entry is not None and entry.structure.name.endswith("dev_tlb_inv_dsc")
+    if entry is not None and asks_device:
+        means = f"An invalidation of the TLB of device {bdf(entry.SID)}"
+        means += ": after a time-out, it is the one that did not answer." if prior else ""
+    cause, lesson = (GONE, 20) if asks_device and prior else ("", 12)
+    yield group.piece(
+        f"{'before the head' if prior else 'at the head of the queue'}: {descriptor_text(raw)}",
+        means=means, cause=cause, lesson=lesson,
+        notes=(*(_oddities(entry) if entry else ()), *holding({
+            "all zero: an empty slot, or a head that reads as all ones": not raw,
+            "the upper word is not in the text: unknown": "high" not in row,
+        })),
+        bits=(entry.structure.name, raw) if entry else None,
+    )  # fmt: skip
 
 
-def oddities(entry: Entry) -> Iterator[str]:
+def _oddities(entry: Entry) -> tuple[str, ...]:
     """What is odd about a descriptor, whatever unit it is for."""
     reserved = entry.raw & sum(part.mask for part in entry.structure.fields if part.role == "reserved")
-    if reserved:
-        yield f"reserved bits {reserved:#x} are set: a unit stops with IQE, reason 4"
-    if "AM" in entry.structure.names and entry.ADDR & (4096 << entry.AM) - 1 & ~0xFFF:
-        yield (
-            f"the address is not aligned to its mask (AM={entry.AM}: 2^{entry.AM} pages): the unit ignores "
-            f"its low bits, "
-            "so pages above the aligned range stay cached"
-        )
+    mask = entry.AM if "AM" in entry.structure.names else 0
+    return holding({
+        f"reserved bits {reserved:#x} are set: a unit stops with IQE, reason 4": reserved,
+        f"the address is not aligned to its mask (AM={mask}: 2^{mask} pages): the unit ignores its low bits, "
+        "so pages above the aligned range stay cached": mask and entry.ADDR & (4096 << mask) - 1 & ~0xFFF,
+    })  # fmt: skip
 
 
 FORMATS = (

@@ -62,8 +62,7 @@ def _explained(name: str, *, redact: bool, progress: bool) -> Explanation:
         return explain_chunks("standard input", _pieces(sys.stdin.buffer, 0, progress), redact=redact)
     path = Path(name)
     with path.open("rb") as file:
-        size = path.stat().st_size
-        return explain_chunks(path.name, _pieces(file, size, progress), redact=redact)
+        return explain_chunks(path.name, _pieces(file, path.stat().st_size, progress), redact=redact)
 
 
 def _pieces(file: BinaryIO, size: int, progress: bool) -> Iterator[bytes]:

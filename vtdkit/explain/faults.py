@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from vtdkit.views.pagetables.words import SENTENCES
 from vtdkit.vtd.faults.reasons import LINUX_REASONS, REASONS, linux_reason
 from vtdkit.vtd.registers.register_map import FSTS
-from vtdkit.vtd.requests import BadRequest, Request, bdf, sid
+from vtdkit.vtd.requests import BadRequest, Kind, Request, bdf, sid
 from vtdkit.vtd.tables.layout import Entry
 from vtdkit.vtd.tables.pages import second_stage_entry
 
 from .causes import ALSO, CAUSES, labels
-from .formats import Format, Group, Row, Text, number, pattern
+from .formats import Format, Group, Row, Text, holding, number, pattern
 from .report import Piece
 
 KIND = "fault"
@@ -42,12 +42,11 @@ def reason_code(row: Row) -> int | None:
     if "xen" in row or printed.lower().startswith("0x"):
         return number(row.get("xen", printed))
     readings = ([int(printed)] if printed.isdecimal() else []) + ([number(printed)] if printed else [])
-    return next(
-        (code for code in readings if agrees(linux_reason(code), says)), readings[0] if readings else None
-    )
+    fits = (code for code in readings if _agrees(linux_reason(code), says))
+    return next(fits, readings[0] if readings else None)
 
 
-def agrees(text: str, says: str) -> bool:
+def _agrees(text: str, says: str) -> bool:
     """Whether what stands beside a reason is this text, perhaps cut off, perhaps with more behind it."""
     return len(says) > 7 and (text.startswith(says) or says.startswith(text))
 
@@ -58,8 +57,8 @@ def request_of(row: Row) -> Request | None:
     tag = number(row.get("pasid") or row.get("old") or "ffffffff")
     address = number(row["where"]) & ~0xFFF & (1 << 64) - 1
     try:
-        pasid = None if tag == 0xFFFF_FFFF else tag
-        return Request(sid(source), address, "write" if row.get("kind") == "Write" else "read", pasid=pasid)
+        kind: Kind = "write" if row.get("kind") == "Write" else "read"
+        return Request(sid(source), address, kind, pasid=None if tag == 0xFFFF_FFFF else tag)
     except BadRequest:
         return None
 
@@ -69,7 +68,7 @@ def who_of(request: Request) -> str:
     return bdf(request.sid) + ("" if request.pasid is None else f" PASID {request.pasid:#x}")
 
 
-def sentence(label: str) -> str:
+def _sentence(label: str) -> str:
     """A sentence on a condition: one for newcomers, or its name."""
     name = REASONS[label].name
     return SENTENCES.get(label, f"{name[0].upper()}{name[1:]}.")
@@ -87,29 +86,26 @@ def _fault(group: Group, text: Text) -> Iterator[Piece]:
         yield group.piece(f"{who} {verb} {where}; the reason is not in the text", kind=kind)
         return
     printed = row.get("reason") or row.get("xen")
-    facts = (
+    lesson, cause = CAUSES.get(code, (4, ""))
+    yield group.piece(
+        f"{who} {verb} {where}; reason {code:02X}h",
         ("device", who),
         ("index" if interrupt else "address", where),
         ("reason", f"{code:02X}h (printed {printed}, {code} in decimal): {linux_reason(code)}"),
-    )
-    lesson, cause = CAUSES.get(code, (4, ""))
-    means = " ".join(dict.fromkeys(map(sentence, labels(code)))) or "No condition has this code in rev 5.10."
-    title, notes = f"{who} {verb} {where}; reason {code:02X}h", _notes(row, code)
-    yield group.piece(
-        title, *facts, kind=kind, means=means, checks=labels(code), cause=cause, lesson=lesson, notes=notes
-    )
+        kind=kind, checks=labels(code), cause=cause, lesson=lesson, notes=_notes(row, code),
+        means=" ".join(dict.fromkeys(map(_sentence, labels(code)))) or "No condition has this code in rev 5.10.",
+    )  # fmt: skip
 
 
 def _notes(row: Row, code: int) -> tuple[str, ...]:
     says, interrupt = row.get("says", "").strip(" $"), row["what"] == "INTR-REMAP"
-    other = len(says) > 7 and code in LINUX_REASONS and not agrees(LINUX_REASONS[code], says)
-    notes = {
+    return holding({
         "the number is an index into the interrupt remapping table, no address": interrupt,
         "address 0: often a device that was never told where its buffer is": (
             not interrupt and number(row["where"]) == 0
         ),
         "for this reason the specification leaves the index undefined": code in (0x20, 0x25, 0x29),
-        f"the text beside the reason is not the one Linux has for {code:02X}h": other,
+        f"the text beside the reason is not the one Linux has for {code:02X}h": (len(says) > 7 and code in LINUX_REASONS and not _agrees(LINUX_REASONS[code], says)),
         **{
             f"in scalable mode QEMU reports {ALSO[each]} with this code, too": True
             for each in labels(code)
@@ -118,8 +114,7 @@ def _notes(row: Row, code: int) -> tuple[str, ...]:
         "Linux's text is of an older revision; in rev 5.10 79h is: second-stage entry not present": (
             code == 0x79
         ),
-    }
-    return tuple(note for note, holds in notes.items() if holds)
+    })  # fmt: skip
 
 
 def _status(group: Group, text: Text) -> Iterator[Piece]:
@@ -128,9 +123,14 @@ def _status(group: Group, text: Text) -> Iterator[Piece]:
     says = [f"{name} ({FSTS.field(name).meaning})" for name in FSTS.names if name != "FRI" and entry[name]]
     says += ["PRO (page request overflow, before rev 5.10)"] if value & 0x80 else []
     facts = [("first record", str(entry.FRI))] if entry.PPF else []
-    means = "The fault interrupt came; these bits of FSTS said why."
     title = f"FSTS = {value:#x}: {', '.join(says) or 'nothing'}"
-    yield group.piece(title, *facts, means=means, lesson=4, bits=("FSTS", value & 0xFFFF_FFFF))
+    yield group.piece(
+        title,
+        *facts,
+        means="The fault interrupt came; these bits of FSTS said why.",
+        lesson=4,
+        bits=("FSTS", value & 0xFFFF_FFFF),
+    )
 
 
 def _value(text: str) -> int:
@@ -149,9 +149,8 @@ def _qemu(group: Group, text: Text) -> Iterator[Piece]:
     if raw >= 0 and 1 <= level <= 5:
         layout = second_stage_entry(level, leaf=level == 1 or bool(raw & 0x80 and level < 4))
         marked = [f for f in layout.fields if raw & f.mask and f.name != "ADDR" and f.role != "ignored"]
-        names = ", ".join(f.name for f in marked) or "all zero: nothing is mapped"
-        facts.append(("entry", f"{layout.name}: {names}"))
-        bits = layout.name, raw
+        bits, names = (layout.name, raw), ", ".join(f.name for f in marked)
+        facts.append(("entry", f"{layout.name}: {names or 'all zero: nothing is mapped'}"))
         notes = [
             f"{f.name} (bit {f.bits}) is reserved in a unit without {' and '.join(f.needs)}"
             for f in marked
@@ -161,7 +160,7 @@ def _qemu(group: Group, text: Text) -> Iterator[Piece]:
     lesson, cause = CAUSES.get(REASONS[label].code or 0 if label else 0, (4, ""))
     yield group.piece(
         f"{group.first['who']}: {says.split(' (')[0].split(' iova=')[0][:60].strip()}", *facts,
-        means=sentence(label) if label else "QEMU says why it refused a request.",
+        means=_sentence(label) if label else "QEMU says why it refused a request.",
         checks=(label,) if label else (), cause=cause, lesson=lesson, notes=tuple(notes), bits=bits,
     )  # fmt: skip
 

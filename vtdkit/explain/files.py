@@ -19,7 +19,7 @@ from vtdkit.vtd.tables.interrupts import IRTE, IRTE_POSTED
 from vtdkit.vtd.tables.layout import Entry
 from vtdkit.vtd.walk.rules import PAGE_MASK
 
-from .formats import Format, Group, Row, Text, number, pattern
+from .formats import Format, Group, Row, Text, holding, number, pattern
 from .machine import Tables
 from .report import Piece
 
@@ -37,6 +37,7 @@ _BUCKETS = (
     "max",
     "average",
 )
+_WANTED = ("CAP", "ECAP", "GSTS", "RTADDR")
 _STATUS = {0: "free", 1: "in use", 2: "done", 3: "aborted"}
 _SHOWN = 12
 
@@ -64,16 +65,15 @@ def descriptor_text(raw: int) -> str:
 
 def _translation(group: Group, text: Text) -> Iterator[Piece]:
     rows, unit = group.rows, group.first.get("unit")
-    pasids = [row for _, row in rows if int(row.get("pasid", -1)) >= 0]
-    tables = text.of(unit or "dmar?", scalable=bool(pasids))
+    tables = text.of(unit or "dmar?", scalable=any(int(row.get("pasid", -1)) >= 0 for _, row in rows))
     if "root" in group.first:
         tables.root = number(group.first["root"]) & PAGE_MASK
-        old = (
-            ("extended mode, which scalable mode replaced: its entries are not decoded",)
-            if "ext" in group.first
-            else ()
+        yield group.piece(
+            f"{unit}: root table at {tables.root:#x}",
+            lesson=1,
+            count=1,
+            notes=holding({_EXTENDED: "ext" in group.first}),
         )
-        yield group.piece(f"{unit}: root table at {tables.root:#x}", lesson=1, count=1, notes=old)
     for line, row in rows:
         if "bus" in row:
             tables.root_entry(int(row["bus"]) & 255, number(row["root_low"]), number(row["root_high"]))
@@ -81,7 +81,7 @@ def _translation(group: Group, text: Text) -> Iterator[Piece]:
             yield _entries(group, line, row, tables)
 
 
-def low_first(words: tuple[int, ...]) -> bool | None:
+def _low_first(words: tuple[int, ...]) -> bool | None:
     """Whether the first of three printed words of a PASID entry is word 0; None where both ends could be."""
     first, last = (bool(word & 1) and word >> 6 & 7 in PGTT_NAMES for word in (words[0], words[-1]))
     return None if first == last else first
@@ -92,7 +92,7 @@ def _entries(group: Group, line: int, row: Row, tables: Tables) -> Piece:
     source, pasid = sid(row["sid"]), int(row.get("pasid", -1))
     low, high = number(row["low"]), number(row["high"])
     words = tuple(number(row[name]) for name in ("w1", "w2", "w3")) if pasid >= 0 else ()
-    order = low_first(words) if words else True
+    order = _low_first(words) if words else True
     words = words[::-1] if order is False else words
     if tables.scalable == bool(words):
         if "row_root" in row:
@@ -110,17 +110,16 @@ def _entries(group: Group, line: int, row: Row, tables: Tables) -> Piece:
         decided = PASID_ENTRY.decode(sum(word << 64 * place for place, word in enumerate(words)))
         says, notes = _pasid_says(decided), _ORDERS[order]
         facts.append(("PASID entry", f"{decided!r}"))
-    early = [
-        f"{name} is set: rev 5.10 has it, and it is reserved in a unit without {needs}"
-        for name, needs in (("HPTE", "HPTS"), ("EPTR", "PTRS"))
-        if words and context[name]
-    ]
     return group.piece(
         f"{bdf(source)}{f' PASID {pasid}' if words else ''}: {says}", *facts, line=line, count=1,
-        lesson=7 if words else 1, notes=(*notes, *early), bits=(decided.structure.name, decided.raw),
+        lesson=7 if words else 1, notes=(*notes, *holding({
+        _EARLY.format(*names): words and context[names[0]] for names in (("HPTE", "HPTS"), ("EPTR", "PTRS"))
+    })), bits=(decided.structure.name, decided.raw),
     )  # fmt: skip
 
 
+_EARLY = "{} is set: rev 5.10 has it, and it is reserved in a unit without {}"
+_EXTENDED = "extended mode, which scalable mode replaced: its entries are not decoded"
 _ATS = ("translation type 01b allows a device TLB (ATS)",)
 _ORDERS = ("word 0 is printed last",), ("word 0 is printed first, not last as in mainline from 5.2 on",)
 
@@ -128,8 +127,8 @@ _ORDERS = ("word 0 is printed last",), ("word 0 is printed first, not last as in
 def _legacy_says(entry: Entry) -> str:
     """The translation that a context entry asks for, in words."""
     table = "" if entry.TT == 2 else f", table {entry.SSPTPTR:#x}, {entry.AW + 2} levels"
-    type_name = entry.structure.field("TT").text(entry.TT)
-    return f"legacy, translation type {entry.TT:02b}b, {type_name}{table}, DID {entry.DID}"
+    kind = entry.structure.field("TT").text(entry.TT)
+    return f"legacy, translation type {entry.TT:02b}b, {kind}{table}, DID {entry.DID}"
 
 
 def _pasid_says(entry: Entry) -> str:
@@ -148,25 +147,30 @@ def _page_table(group: Group, text: Text) -> Iterator[Piece]:
     first = group.first
     source = sid(first["device"]) if "device" in first else 0
     pasid = number(first["pasid"]) if "pasid" in first else None
-    leaves = [row for _, row in group.rows if "pfn" in row]
-    paths = [(number(row["pfn"]), [number(word) for word in row["path"].split()]) for row in leaves]
+    paths = [(number(row["pfn"]), _numbers(row["path"])) for _, row in group.rows if "pfn" in row]
     levels = max((5 - next((n for n, word in enumerate(path) if word), 5) for _, path in paths), default=0)
     # every entry of a first stage has US
     user = all(word & 5 == 5 for _, path in paths for word in path if word)
     ranges = _ranges(paths, levels)
     facts = [("range", f"{a << 12:#x}-{(b << 12) + 0xFFF:#x} -> {to << 12:#x}") for a, b, to in ranges[:8]]
     facts += [("ranges", f"{len(ranges) - 8:,} more")] if len(ranges) > 8 else []
-    who = "device not told" if "device" not in first else bdf(source)
-    who += "" if pasid is None else f" PASID {pasid:#x}"
-    where = f", table at {number(first['table']):#x}" if "table" in first else ""
-    title = f"{who}: {len(paths):,} entries, {levels} levels, {'first' if user else 'second'} stage{where}"
-    yield group.piece(title, *facts, count=1, lesson=1)
+    table = number(first.get("table", "0"))
+    who = (bdf(source) if "device" in first else "device not told") + (
+        "" if pasid is None else f" PASID {pasid:#x}"
+    )
+    what = f"{len(paths):,} entries, {levels} levels, {'first' if user else 'second'} stage"
+    where = f", table at {table:#x}" if "table" in first else ""
+    yield group.piece(f"{who}: {what}{where}", *facts, count=1, lesson=1)
     if "table" in first and levels:
-        table = number(first["table"]) & PAGE_MASK
+        table &= PAGE_MASK
         tables = _home(text, source, pasid, table, levels, user)
         tables.iova = tables.iova or paths[0][0] << 12
         for pfn, path in paths:
             tables.path(table, levels, pfn << 12, [word for word in path if word])
+
+
+def _numbers(words: str) -> list[int]:
+    return [number(word) for word in words.split()]
 
 
 def _ranges(paths: list[tuple[int, list[int]]], levels: int) -> list[list[int]]:
@@ -209,89 +213,79 @@ def _home(text: Text, source: int, pasid: int | None, table: int, levels: int, u
 
 
 def _registers(group: Group, text: Text) -> Iterator[Piece]:
-    unit, rows = (
-        group.first["unit"],
-        {row["name"]: number(row["value"]) for _, row in group.rows if "value" in row},
-    )
-    latencies = [(row["counter"], row["counts"].split()) for _, row in group.rows if "counter" in row]
+    unit, base = group.first["unit"], number(group.first["base"])
+    rows = {row["name"]: number(row["value"]) for _, row in group.rows if "value" in row}
+    latencies = {row["counter"]: row["counts"].split() for _, row in group.rows if "counter" in row}
+    if "CAP" in rows and "ECAP" in rows:
+        text.registers[unit] = rows["CAP"], rows["ECAP"], rows.get("VER", 0x10) & 0xFF
     if rows:
-        if "CAP" in rows and "ECAP" in rows:
-            text.registers[unit] = rows["CAP"], rows["ECAP"], rows.get("VER", 0x10) & 0xFF
-        known = [
-            (name, _LAYOUTS[name].decode(rows[name] & (1 << _LAYOUTS[name].width) - 1))
-            for name in rows
-            if name in _LAYOUTS
-        ]
-        facts = [(name, f"{entry.raw:#x}: {fields_of(entry)}") for name, entry in known]
-        notes = [
-            f"{name} is not in the text: unknown"
-            for name in ("CAP", "ECAP", "GSTS", "RTADDR")
-            if name not in rows
-        ]
-        notes += (
-            ["FSTS is not 0: a fault or a queue error waits to be handled"]
-            if rows.get("FSTS", 0) & 0x73
-            else []
-        )
-        bits = ("GSTS", rows["GSTS"] & 0xFFFF_FFFF) if "GSTS" in rows else None
-        title = f"{unit}: {len(rows)} registers, window at {number(group.first['base']):#x}"
-        yield group.piece(title, *facts, count=1, lesson=0, notes=tuple(notes), bits=bits)
-    if latencies:
-        # kernels that print fewer columns leave out some of the middle: only full rows have their names
-        says = [
-            (
-                name,
-                ", ".join(f"{bucket}: {n}" for bucket, n in zip(_BUCKETS, counts, strict=True) if n != "0")
-                or "nothing yet",
-            )
-            if len(counts) == len(_BUCKETS)
-            else (name, ", ".join(counts))
-            for name, counts in latencies
-        ]
-        means = "How long invalidations (inv_) and page requests (svm_prq) took, counted by duration (us)."
         yield group.piece(
-            f"{unit}: {', '.join(name for name, _ in latencies)}",
-            *says,
+            f"{unit}: {len(rows)} registers, window at {base:#x}",
+            *((name, _register(name, value)) for name, value in rows.items() if name in _LAYOUTS),
+            count=1,
+            lesson=0,
+            notes=holding(
+                {
+                    **{f"{name} is not in the text: unknown": name not in rows for name in _WANTED},
+                    "FSTS is not 0: a fault or a queue error waits to be handled": rows.get("FSTS", 0) & 0x73,
+                }
+            ),
+            bits=("GSTS", rows["GSTS"] & 0xFFFF_FFFF) if "GSTS" in rows else None,
+        )
+    if latencies:
+        yield group.piece(
+            f"{unit}: {', '.join(latencies)}",
+            *((name, _latency(counts)) for name, counts in latencies.items()),
             kind="latencies",
             count=1,
-            means=means,
+            means="How long invalidations (inv_) and page requests (svm_prq) took, counted by duration (us).",
             lesson=12,
         )
 
 
+def _register(name: str, value: int) -> str:
+    """A register that we know, and its fields."""
+    entry = _LAYOUTS[name].decode(value & (1 << _LAYOUTS[name].width) - 1)
+    return f"{entry.raw:#x}: {fields_of(entry)}"
+
+
+def _latency(counts: list[str]) -> str:
+    """A row of counts. Kernels that print fewer columns leave out some of the middle: only full rows have their
+    names.
+    """
+    if len(counts) != len(_BUCKETS):
+        return ", ".join(counts)
+    said = (f"{bucket}: {n}" for bucket, n in zip(_BUCKETS, counts, strict=True) if n != "0")
+    return ", ".join(said) or "nothing yet"
+
+
 def _queue(group: Group, text: Text) -> Iterator[Piece]:
     base = next((row for _, row in group.rows if "head" in row), None)
-    slots = {
-        int(row["slot"]): [number(word) for word in row["words"].split()]
-        for _, row in group.rows
-        if "slot" in row
-    }
+    slots = {int(row["slot"]): _numbers(row["words"]) for _, row in group.rows if "slot" in row}
     raw = {
         slot: sum(word << 64 * place for place, word in enumerate(words[:-1]))
         for slot, words in slots.items()
     }
-    entries = [descriptors.decode(value) for value in raw.values()]
-    kinds = Counter(entry.structure.name if entry else "unknown" for entry in entries)
+    entries = (descriptors.decode(value) for value in raw.values())
+    kinds = Counter(entry.structure.name if entry else "unknown" for entry in entries).most_common(8)
     facts = [("base", base["base"])] if base else []
-    facts.append(
-        (
-            "holds",
-            ", ".join(f"{count} x {name}" for name, count in kinds.most_common(8)) or "no slots in the text",
-        )
-    )
-    head, tail = (int(base["head"]), int(base["tail"])) if base else (0, 0)
-    waiting = (
-        list(range(head, tail)) if head <= tail else [*range(head, max(slots, default=0) + 1), *range(tail)]
-    )
+    facts.append(("holds", ", ".join(f"{count} x {name}" for name, count in kinds) or "no slots in the text"))
+    waiting, says = list[int](), "no head and tail in the text"
+    if base:
+        head, tail, end = int(base["head"]), int(base["tail"]), max(slots, default=0) + 1
+        waiting = [*range(head, tail)] if head <= tail else [*range(head, end), *range(tail)]
+        what = f"{len(waiting)} descriptors are" if waiting else "nothing is"
+        says = f"head {head}, tail {tail}, {what} waiting"
     for slot in [slot for slot in waiting or slots if slot in slots][:_SHOWN]:
         status = _STATUS.get(slots[slot][-1], f"status {slots[slot][-1]}")
         facts.append((f"slot {slot}", f"{descriptor_text(raw[slot])}; {status}"))
-    says = "no head and tail in the text"
-    if base:
-        what = f"{len(waiting)} descriptors are" if waiting else "nothing is"
-        says = f"head {head}, tail {tail}, {what} waiting"
-    means = "Descriptors from head to tail are still to be executed; slots behind keep what they held last."
-    yield group.piece(f"{group.first['unit']}: {says}", *facts, count=1, means=means, lesson=12)
+    yield group.piece(
+        f"{group.first['unit']}: {says}",
+        *facts,
+        count=1,
+        means="Descriptors from head to tail are still to be executed; slots behind keep what they held last.",
+        lesson=12,
+    )
 
 
 def _interrupts(group: Group, text: Text) -> Iterator[Piece]:
@@ -303,10 +297,14 @@ def _interrupts(group: Group, text: Text) -> Iterator[Piece]:
         check = entry.structure.field("SVT").text(entry.SVT)
         facts.append((f"entry {n}", f"{bdf(entry.SID)}: {what}; requester checked: {check}"))
     free = sum(not raw >> 82 & 3 for raw in rows.values())
-    notes = (f"{free} entries let any device send their interrupt (SVT=0)",) if free else ()
-    title = f"{group.first['unit']}: {len(rows):,} {group.first['which'].lower()} interrupts"
-    bits = ("IRTE", next(iter(rows.values()))) if rows else None
-    yield group.piece(title, *facts, count=1, lesson=4, notes=notes, bits=bits)
+    yield group.piece(
+        f"{group.first['unit']}: {len(rows):,} {group.first['which'].lower()} interrupts",
+        *facts,
+        count=1,
+        lesson=4,
+        notes=holding({f"{free} entries let any device send their interrupt (SVT=0)": free}),
+        bits=("IRTE", next(iter(rows.values()))) if rows else None,
+    )
 
 
 _W = r"0x[\da-fA-F]{16}"

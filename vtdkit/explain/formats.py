@@ -11,7 +11,7 @@ can do) is known to what comes later (a walk through its tables); `Text` is what
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,13 +40,18 @@ def either(words: Iterable[str]) -> str:
 
 
 def fields(row: re.Pattern[str] | None, text: str) -> list[Row]:
-    """What each match says, by name; alternatives that say the same have names that differ in "_" at the
-    end.
-    """
-    matches = row.finditer(text) if row else ()
-    return [
-        {name.rstrip("_"): value for name, value in match.groupdict().items() if value} for match in matches
-    ]
+    """What each row in a text says, by name."""
+    return [said(match) for match in (row.finditer(text) if row else ())]
+
+
+def said(match: re.Match[str]) -> Row:
+    """What a match says; alternatives that say the same have names that differ in "_" at the end."""
+    return {name.rstrip("_"): value for name, value in match.groupdict().items() if value}
+
+
+def holding(notes: Mapping[str, object]) -> tuple[str, ...]:
+    """Those notes that hold."""
+    return tuple(note for note, holds in notes.items() if holds)
 
 
 def number(text: str) -> int:

@@ -70,5 +70,4 @@ def host(line: str) -> str:
 
 def echo(text: str) -> str:
     """As much of a text as may be quoted, on one line, nothing in it that a terminal would obey."""
-    seen = "".join(c if c.isprintable() else " " for c in text[: 4 * plainly.ECHO]).strip()
-    return plainly.echo(seen)
+    return plainly.echo("".join(c if c.isprintable() else " " for c in text[: 4 * plainly.ECHO]).strip())

@@ -722,7 +722,7 @@ def run(body: Callable[[Machine, Any], Any], **options: Any) -> Machine:
 @finds("note: exited with irqs disabled", r"thread has ended; hard interrupts were switched off here")
 def interrupts_left_off() -> Machine:
     async def body(machine: Machine, lock: Any) -> None:
-        machine.irq.local_irq_disable()
+        machine.irq.local_irq_save()
 
     return run(body)
 

@@ -108,7 +108,9 @@ def _blocks() -> None:
 
         async def body(world: World, log: Log, lock: str = lock, way: str = way) -> None:
             thing = getattr(world, lock)
-            async with getattr(thing, way)() if way else thing:
+            for part in way.split("_") if way else ():  # read_irqsave is `.read().irqsave()`
+                thing = getattr(thing, part)()
+            async with thing:
                 if "read" in way:
                     log.append(await world.y.load())
                 else:

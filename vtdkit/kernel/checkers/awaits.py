@@ -63,7 +63,6 @@ NAMES = frozenset(
         "alloc_pages",
         "free_page",
         "local_irq_restore",
-        "local_irq_enable",
         "local_bh_enable",
         "preempt_enable",
         "work",

@@ -9,25 +9,21 @@ without it: `lockdep` (told by `locking`), `sleep` (sleeping function called fro
 from __future__ import annotations
 
 from sys import _getframe
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from vtdkit.kernel.machine.context import AGENT, TASK, Context
+from vtdkit.kernel.machine.context import AGENT, HARD_OFF, TASK, Context
+from vtdkit.kernel.machine.host import Host
+from vtdkit.kernel.memory.objects import KObject
+from vtdkit.kernel.memory.pages import Page
 from vtdkit.kernel.record.record import FOUND
 from vtdkit.kernel.record.sites import Site, Spot, driver_here, here, raised_at, site, stack
 
 from .findings import Finding, Findings
 from .leaks import Leak, Ledger
+from .lockdep.validator import Lockdep
 from .locking import Locking
-from .races import HappensBefore
+from .races import Access, HappensBefore
 from .watchdog import Watchdog
-
-if TYPE_CHECKING:
-    from vtdkit.kernel.machine.host import Host
-    from vtdkit.kernel.memory.objects import KObject
-    from vtdkit.kernel.memory.pages import Page
-
-    from .lockdep.validator import Lockdep
-    from .races import Access
 
 #: the checkers a machine can have; all are on unless the constructor says otherwise
 CHECKERS = ("lockdep", "sleep", "kasan", "races", "rcu", "lists", "leaks")
@@ -162,7 +158,11 @@ class Checks:
         if not context.preempt and not context.irqstate and context.kind == TASK and not context.rcu:
             return
         if context.kind != AGENT:
-            text = f"{context.why_atomic()}, RCU nest depth: {context.rcu}"
+            text = (  # the counters that Linux prints
+                f"in_atomic(): {int(context.preempt > 0 or context.kind != TASK)}, irqs_disabled(): "
+                f"{context.irqstate & HARD_OFF}, preempt_count: {context.preempt}, "
+                f"context: {context.kind}, RCU nest depth: {context.rcu}"
+            )
             places = (place or here(), *(hold.place for hold in reversed(context.held)))
             self._says(
                 "sleep", "BUG: sleeping function called from invalid context", _names(context), places, text

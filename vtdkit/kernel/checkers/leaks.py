@@ -12,13 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
+from vtdkit.kernel.machine.host import Host
 from vtdkit.kernel.record.sites import Site, Spot, site
-
-if TYPE_CHECKING:
-    from vtdkit.kernel.machine.host import Host
 
 T = TypeVar("T")
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from vtdkit.kernel.locks.base import Lock
 from vtdkit.kernel.machine.context import AGENT, HARD_OFF, HARDIRQ, SOFTIRQ, TASK, Context
 from vtdkit.kernel.record.sites import Site, Spot, driver_here, here, site
 
@@ -19,8 +20,6 @@ from .lockdep.report import Report
 from .lockdep.validator import Lockdep
 
 if TYPE_CHECKING:
-    from vtdkit.kernel.locks.base import Lock
-
     from .checks import Checks
 
 

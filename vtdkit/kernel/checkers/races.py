@@ -25,6 +25,7 @@ from vtdkit.kernel.record.sites import ANYWHERE, Spot
 if TYPE_CHECKING:
     from .checks import Checks
 
+
 Clock = dict[int, int]
 
 

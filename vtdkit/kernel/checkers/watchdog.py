@@ -11,14 +11,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vtdkit.kernel.locks.base import Lock
 from vtdkit.kernel.machine.context import AGENT, HARD_OFF, TASK, Context
+from vtdkit.kernel.machine.host import Host
 from vtdkit.kernel.record.sites import Spot
 
 if TYPE_CHECKING:
-    from vtdkit.kernel.locks.base import Lock
-    from vtdkit.kernel.machine.host import Host
-
     from .checks import Checks
+
 
 HARD_LOCKUP = "NMI watchdog: Watchdog detected hard LOCKUP"
 SOFT_LOCKUP = "watchdog: BUG: soft lockup"

@@ -9,7 +9,7 @@ from types import coroutine
 from typing import TYPE_CHECKING, Any
 
 from vtdkit.kernel.checkers.checks import Checks
-from vtdkit.kernel.machine.context import AGENT, HARDIRQ, SOFTIRQ, Context, Cpu
+from vtdkit.kernel.machine.context import AGENT, Context, Cpu
 from vtdkit.kernel.machine.irqflags import IrqFlags
 from vtdkit.kernel.machine.scheduling import Scheduler
 from vtdkit.kernel.machine.steps import Steps
@@ -31,17 +31,11 @@ class XScheduler(Scheduler):
 
     machine: ExploredMachine
 
-    def interrupt(self, cpu: Cpu, name: str, handler: Any) -> None:
+    def came_up(self, kind: str, cpu: Cpu, name: str, handler: Any) -> None:
         if self.machine.steps.exploring:
-            self.machine.new_process(handler(), name, HARDIRQ, cpu, Point())
+            self.machine.new_process(handler(), name, kind, cpu, Point())
         else:
-            super().interrupt(cpu, name, handler)
-
-    def raise_softirq(self, cpu: Cpu, name: str, handler: Any) -> None:
-        if self.machine.steps.exploring:
-            self.machine.new_process(handler(), name, SOFTIRQ, cpu, Point())
-        else:
-            super().raise_softirq(cpu, name, handler)
+            super().came_up(kind, cpu, name, handler)
 
     def call_in(self, ns: int, function: Callable[[], object], name: str = "timer") -> Callable[[], None]:
         machine = self.machine

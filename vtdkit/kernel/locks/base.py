@@ -11,18 +11,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Generator
 from sys import _getframe
 from types import coroutine
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vtdkit.kernel.checkers.lockdep.classes import LockClass
 from vtdkit.kernel.machine.context import Context
 from vtdkit.kernel.machine.engine import DONE
+from vtdkit.kernel.machine.host import Host, Wait
 from vtdkit.kernel.record.record import ACQUIRE, RELEASE, SPIN
 from vtdkit.kernel.record.sites import Spot, here
-
-if TYPE_CHECKING:
-    from vtdkit.kernel.machine.host import Host
-
-Wait = Generator[int | None, None, None]
 
 
 class Lock:
@@ -154,8 +150,10 @@ class Lock:
 
     def __repr__(self) -> str:
         who, waiting = (", ".join(c.name for c in them) for them in (self.holders, self.waiters))
-        waits = f", {len(self.waiters)} waiting: {waiting}" if waiting else ""
-        return f"<{self.kind} {self.name}: {f'held by {who}' if who else 'free'}{waits}>"
+        return (
+            f"<{self.kind} {self.name}: {f'held by {who}' if who else 'free'}"
+            f"{f', {len(self.waiters)} waiting: {waiting}' if waiting else ''}>"
+        )
 
 
 class OwnedLock(Lock):
@@ -213,8 +211,7 @@ class OwnedLock(Lock):
         """`spin_trylock`, `mutex_trylock`: take it if it is free, never wait. True if taken."""
         place = self.log.spots.at(_getframe(1))
         if self.owner is not None:
-            looked = self.sched.beat()
-            if looked:
+            if looked := self.sched.beat():
                 yield looked
             return False
         self.take_unwaited(self.sched.current, place)
@@ -254,26 +251,42 @@ class Block:
         if self.off == "bh":
             lock.flags.local_bh_disable(place)
         else:
-            saved = lock.flags.local_irq_save(place)
-            self.saved = saved if self.off == "irqsave" else 0
-        taking: Awaitable[None] = lock.take(place)
-        return taking
+            self.saved = lock.flags.local_irq_save(place)
+        return lock.take(place)  # type: ignore[no-any-return]
 
     def __aexit__(self, kind: object, *_: object) -> Awaitable[None]:
         if kind is GeneratorExit:  # nobody leaves the block: its thread is put away
             return DONE
-        place = here()
+        place, flags = here(), self.lock.flags
         rest = self.lock.drop(place)
-        return self._on(place) if rest is DONE else self._has_left(rest, place)
+        if self.off == "bh":
+            on = flags.local_bh_enable(place)
+        else:
+            on = flags.local_irq_restore(self.saved if self.off == "irqsave" else 0, place)
+        return on if rest is DONE else _both(rest, on)
 
-    @coroutine
-    def _has_left(self, rest: Any, place: Spot) -> Wait:
-        yield from rest
-        yield from self._on(place)
 
-    def _on(self, place: Spot) -> Any:
-        """Switch it on again."""
-        flags = self.lock.flags
-        return (
-            flags.local_bh_enable(place) if self.off == "bh" else flags.local_irq_restore(self.saved, place)
-        )
+@coroutine
+def _both(first: Any, then: Any) -> Wait:
+    yield from first
+    yield from then
+
+
+class Blocks:
+    """What can be held for the length of a block with something switched off meanwhile."""
+
+    __slots__ = ()
+
+    def irqsave(self) -> Block:
+        """`spin_lock_irqsave` … `spin_unlock_irqrestore` as a block: interrupts off, then
+        back as they were.
+        """
+        return Block(self, "irqsave")
+
+    def irq(self) -> Block:
+        """`spin_lock_irq` … `spin_unlock_irq` as a block: interrupts off, then on whatever they were."""
+        return Block(self, "irq")
+
+    def bh(self) -> Block:
+        """`spin_lock_bh` … `spin_unlock_bh` as a block: softirqs off."""
+        return Block(self, "bh")

@@ -16,15 +16,12 @@ from collections import deque
 from collections.abc import Awaitable, Generator
 from sys import _getframe
 from types import coroutine
-from typing import TYPE_CHECKING
 
 from vtdkit.kernel.machine.context import TASK, Context
+from vtdkit.kernel.machine.host import Host, Wait
 from vtdkit.kernel.record.sites import Spot
 
-from .base import OwnedLock, Wait
-
-if TYPE_CHECKING:
-    from vtdkit.kernel.machine.host import Host
+from .base import OwnedLock
 
 
 class Mutex(OwnedLock):

@@ -10,20 +10,16 @@ which are not modelled).
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine
 from types import coroutine
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from vtdkit.kernel.machine.context import Context
+from vtdkit.kernel.machine.context import SOFTIRQ, Context
 from vtdkit.kernel.machine.engine import DONE
+from vtdkit.kernel.machine.host import Host, Wait
 from vtdkit.kernel.machine.runnable import runnable
 from vtdkit.kernel.memory.pages import Page
 from vtdkit.kernel.record.sites import here
-
-if TYPE_CHECKING:
-    from vtdkit.kernel.machine.host import Host
-
-Wait = Generator[int | None, None, None]
 
 
 class GracePeriod:
@@ -34,9 +30,9 @@ class GracePeriod:
     def __init__(self, number: int, readers: set[Context]) -> None:
         self.number = number
         self.readers = readers
+        self.done = not readers
         self.waiters: list[Callable[[], None]] = []
         self.vc: dict[int, int] | None = None
-        self.done = False
 
     def __repr__(self) -> str:
         inside = ", ".join(sorted(reader.name for reader in self.readers))
@@ -101,7 +97,10 @@ class Rcu:
                 period.readers.discard(context)
                 self.machine.check.order.publish(context, period)
                 if not period.readers:
-                    self._over(period)
+                    self.open.remove(period)
+                    period.done = True
+                    for waiter in period.waiters:
+                        waiter()
 
     def dereference(self, value: Any) -> Any:
         """`rcu_dereference`: the value, and a report if no read-side section is open."""
@@ -115,43 +114,27 @@ class Rcu:
     def synchronize(self, expedited: bool = False) -> Wait:
         """`synchronize_rcu`: return when every reader that is inside now has left. Sleeps."""
         machine = self.machine
-        place = here()
         context = machine.sched.current
         if context.rcu:
             machine.check.rcu_misuse("Illegal synchronize_rcu() in RCU read-side critical section")
-        machine.check.might_sleep(place)
+        machine.check.might_sleep(here())
         period = self.begin()
         if not period.done:
             period.waiters.append(lambda: machine.sched.wake(context))
             yield from machine.sched.sleep_on(period)
-        yield from self._settle(expedited)
-        machine.check.order.observe(context, period)
-
-    @coroutine
-    def _settle(self, expedited: bool) -> Wait:
-        machine = self.machine
-        costs = machine.costs
-        ns = costs.grace_period_expedited if expedited else costs.grace_period
+        ns = machine.costs.grace_period_expedited if expedited else machine.costs.grace_period
         if ns:
-            context = machine.sched.current
             machine.sched.call_in(ns, lambda: machine.sched.wake(context), "rcu")
             yield from machine.sched.sleep_on("grace period")
+        machine.check.order.observe(context, period)
 
     def begin(self) -> GracePeriod:
         """Begin a grace period: note the readers inside now."""
         self.begun += 1
         period = GracePeriod(self.begun, set(self.inside))
-        if period.readers:
+        if not period.done:
             self.open.append(period)
-        else:
-            period.done = True
         return period
-
-    def _over(self, period: GracePeriod) -> None:
-        self.open.remove(period)
-        period.done = True
-        for waiter in period.waiters:
-            waiter()
 
     def call(self, function: Callable[[], Coroutine[Any, Any, Any]], name: str = "rcu callback") -> None:
         """`call_rcu`: run `function()` (a coroutine function) in softirq context after a
@@ -169,7 +152,7 @@ class Rcu:
 
         def later() -> None:
             machine.sched.call_in(
-                machine.costs.grace_period, lambda: machine.sched.raise_softirq(cpu, name, callback), "rcu"
+                machine.costs.grace_period, lambda: machine.sched.came_up(SOFTIRQ, cpu, name, callback), "rcu"
             )
 
         machine.check.order.publish(machine.sched.current, period)

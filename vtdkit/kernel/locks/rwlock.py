@@ -7,8 +7,8 @@ Linux's queued rwlock: a reader in an interrupt handler goes straight in while r
 it may have interrupted one of them. The semaphore lets a thread that runs take the lock before one that
 sleeps.
 
-`async with lock.read():`, `async with lock.write():`, and for the spinning kind `.read_irqsave()`,
-`.write_irqsave()` and so on.
+`async with lock.read():`, `async with lock.write():`, and for the spinning kind `.read().irqsave()`,
+`.write().irqsave()` and so on.
 
 Mirrors kernel/locking/qrwlock.c and kernel/locking/rwsem.c of v5.14 on (writers' optimistic spinning is not
 modelled).
@@ -21,34 +21,32 @@ from collections import deque
 from collections.abc import Awaitable
 from sys import _getframe
 from types import coroutine
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vtdkit.kernel.checkers.races import WordClock
 from vtdkit.kernel.machine.context import TASK, Context
+from vtdkit.kernel.machine.host import Host, Wait
 from vtdkit.kernel.record.record import ACQUIRE, RELEASE
 from vtdkit.kernel.record.sites import Spot, here
 
-from .base import Block, Lock, Wait
+from .base import Blocks, Lock
 from .log import LockLog
 
-if TYPE_CHECKING:
-    from vtdkit.kernel.machine.host import Host
 
-
-class Share:
+class Share(Blocks):
     """One side of a shared lock, to read or to write: as a block (`lock.read()`), and as what a context
     holds: where and when it was taken, what was held before it.
     """
 
     __slots__ = ("below", "flags", "lock", "log", "name", "place", "since", "writer")
 
-    def __init__(self, lock: SharedLock, writer: bool) -> None:
+    def __init__(self, lock: RwLock, writer: bool, place: Any = None, below: object = None) -> None:
         self.lock = lock
         self.name, self.flags, self.log = lock.name, lock.flags, lock.side(writer)
         self.writer = writer
-        self.place: Any = None
-        self.below: object = None
-        self.since = 0
+        self.place = place
+        self.below = below
+        self.since = lock.sched.now
 
     def take(self, place: Spot | None = None) -> Awaitable[None]:
         """Take it."""
@@ -64,8 +62,10 @@ class Share:
         return f"<share of {self.name} taken at {self.place}>"
 
 
-class SharedLock(Lock):
-    """What the two kinds have in common. `owner` is the writer; `readers` counts each reader's entries."""
+class RwLock(Lock):
+    """`rwlock_t`: waiters spin, preemption is off while it is held. `owner` is the writer; `readers` counts
+    each reader's entries.
+    """
 
     __slots__ = ("read_log", "readers", "vc_readers")
 
@@ -122,7 +122,15 @@ class SharedLock(Lock):
             self.queue.append((context, writer))
             yield from self._wait(context, writer, place)
             self.side(writer).waited(sched.now - began, place, holder, bounced)
-        self._note_taken(context, writer, place)
+        if context.cpu_id != self.last_cpu:
+            self.side(writer).acq_bounces += 1
+            self.last_cpu = context.cpu_id
+        context.innermost = Share(self, writer, place, context.innermost)
+        self.place = place
+        self.note(context, ACQUIRE, self.id, place, int(not writer))
+        self.order.acquire(context, self)
+        if writer:  # comes after the readers too; a reader only after the writers
+            self.order.observe(context, self.vc_readers)
 
     @coroutine
     def release(self, writer: bool) -> Wait:
@@ -131,15 +139,22 @@ class SharedLock(Lock):
         if (self.owner is not context) if writer else (context not in self.readers):
             self.check.locking.bad_unlock(context, self, here())
             return
-        self._note_given_up(context, writer, self._forget(context))
+        held = context.held
+        index = max(i for i, hold in enumerate(held) if hold.lock is self)  # the share taken last
+        if self.key >= 0:
+            self.check.locking.chain_without(context, index, None)
+        context.let_go(held[index])
+        held[index].place.holds.append(self.sched.now - held[index].since)
+        self.note(context, RELEASE, self.id, None, int(not writer))
         if writer:
+            self.order.release(context, self)
             self.owner = None
         else:
+            self.order.publish(context, self.vc_readers)
             self.readers[context] -= 1
             if not self.readers[context]:
                 del self.readers[context]
-        cost = self._grant()
-        if cost:
+        if cost := self._grant():
             yield cost
         if not self.sleeps and self.flags.preempt_on(context):
             yield from self.sched.opened()
@@ -157,8 +172,7 @@ class SharedLock(Lock):
         if self.owner is not None or (writer and self.readers):
             return False
         # in an interrupt a reader overtakes waiting writers: it may sit on top of a reader
-        jumps = not writer and not self.sleeps and context.kind != TASK
-        return not self.queue or jumps
+        return not self.queue or (not writer and context.kind != TASK)
 
     def _enter(self, context: Context, writer: bool) -> None:
         if writer:
@@ -168,81 +182,16 @@ class SharedLock(Lock):
 
     def _grant(self) -> int:
         """Let in whom the queue's order allows now; how long that takes the one who does it."""
-        longest = 0
-        while self.queue and self.owner is None:
-            context, writer = self.queue[0]
-            if writer and self.readers:
-                break
-            self.queue.popleft()
+        costs = [0]
+        while self.queue and self.owner is None and not (self.queue[0][1] and self.readers):
+            context, writer = self.queue.popleft()
             self._enter(context, writer)
-            cost = self.line_cost(context)
-            self.sched.at(context, cost)
-            longest = max(longest, cost)
-        return longest
-
-    def _forget(self, context: Context) -> Share:
-        """Take the share taken last out of what `context` holds."""
-        held = context.held
-        index = next(i for i in range(len(held) - 1, -1, -1) if held[i].lock is self)
-        if self.key >= 0:
-            self.check.locking.chain_without(context, index, None)
-        share: Share = held[index]
-        context.let_go(share)
-        return share
-
-    def _note_taken(self, context: Context, writer: bool, place: Spot) -> None:
-        if context.cpu_id != self.last_cpu:
-            self.side(writer).acq_bounces += 1
-            self.last_cpu = context.cpu_id
-        share = Share(self, writer)
-        share.place, share.below, share.since = place, context.innermost, self.sched.now
-        context.innermost = share
-        self.place = place
-        self.note(context, ACQUIRE, self.id, place, int(not writer))
-        self.order.acquire(context, self)
-        if writer:  # comes after the readers too; a reader only after the writers
-            self.order.observe(context, self.vc_readers)
-
-    def _note_given_up(self, context: Context, writer: bool, share: Share) -> None:
-        share.place.holds.append(self.sched.now - share.since)
-        self.note(context, RELEASE, self.id, None, int(not writer))
-        if writer:
-            self.order.release(context, self)
-        else:
-            self.order.publish(context, self.vc_readers)
+            costs.append(self.line_cost(context))
+            self.sched.at(context, costs[-1])
+        return max(costs)
 
 
-class RwLock(SharedLock):
-    """`rwlock_t`: waiters spin, preemption is off while it is held."""
-
-    __slots__ = ()
-
-    def read_irqsave(self) -> Block:
-        """Share it, interrupts off, then back as they were."""
-        return Block(self.read(), "irqsave")
-
-    def write_irqsave(self) -> Block:
-        """Have it alone, interrupts off, then back as they were."""
-        return Block(self.write(), "irqsave")
-
-    def read_irq(self) -> Block:
-        """Share it, interrupts off, then on whatever they were."""
-        return Block(self.read(), "irq")
-
-    def write_irq(self) -> Block:
-        """Have it alone, interrupts off, then on whatever they were."""
-        return Block(self.write(), "irq")
-
-    def read_bh(self) -> Block:
-        """Share it, softirqs off."""
-        return Block(self.read(), "bh")
-
-    def write_bh(self) -> Block:
-        """Have it alone, softirqs off."""
-        return Block(self.write(), "bh")
-
-
-class RwSemaphore(SharedLock):
+class RwSemaphore(RwLock):
     """`struct rw_semaphore`: waiters sleep. `down_read`, `down_write` and their ups
     are `read()` and `write()`.
 

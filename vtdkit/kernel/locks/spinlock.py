@@ -33,20 +33,17 @@ from collections import deque
 from collections.abc import Awaitable
 from sys import _getframe
 from types import TracebackType, coroutine
-from typing import TYPE_CHECKING
 
 from vtdkit.kernel.machine.context import Context
 from vtdkit.kernel.machine.engine import DONE, WAIT
+from vtdkit.kernel.machine.host import Host, Wait
 from vtdkit.kernel.record.record import ACQUIRE, RELEASE, SPIN
 from vtdkit.kernel.record.sites import Spot
 
-from .base import Block, OwnedLock, Wait
-
-if TYPE_CHECKING:
-    from vtdkit.kernel.machine.host import Host
+from .base import Blocks, OwnedLock
 
 
-class SpinLock(OwnedLock):
+class SpinLock(Blocks, OwnedLock):
     """Linux's spin lock. `raw=True` is a raw_spinlock_t: the same here, but it may be taken
     under another raw one.
     """
@@ -210,20 +207,6 @@ class SpinLock(OwnedLock):
         """`spin_unlock`."""
         yield from self.drop()  # type: ignore[misc]
 
-    def irqsave(self) -> Block:
-        """`spin_lock_irqsave` … `spin_unlock_irqrestore` as a block: interrupts off, then
-        back as they were.
-        """
-        return Block(self, "irqsave")
-
-    def irq(self) -> Block:
-        """`spin_lock_irq` … `spin_unlock_irq` as a block: interrupts off, then on whatever they were."""
-        return Block(self, "irq")
-
-    def bh(self) -> Block:
-        """`spin_lock_bh` … `spin_unlock_bh` as a block: softirqs off."""
-        return Block(self, "bh")
-
 
 class TicketLock(SpinLock):
     """The ticket lock Linux used from 2008 to 2015: fair, but every waiter re-reads one
@@ -248,7 +231,6 @@ class TestAndSetLock(SpinLock):
 
     def next_owner(self) -> tuple[Context, int]:
         waiting = len(self.queue)
-        index = self.machine.random.randrange(waiting)
-        heir = self.queue[index]
-        del self.queue[index]
+        heir = self.queue[self.machine.random.randrange(waiting)]
+        self.queue.remove(heir)
         return heir, self.line_cost(heir) * waiting

@@ -9,15 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from types import coroutine
-from typing import TYPE_CHECKING
 
 from vtdkit.kernel.machine.context import Context
+from vtdkit.kernel.machine.host import Host, Wait
 from vtdkit.kernel.record.sites import Spot, here
-
-if TYPE_CHECKING:
-    from vtdkit.kernel.machine.host import Host
-
-Wait = Generator[int | None, None, None]
 
 
 class WaitQueue:

@@ -12,13 +12,12 @@ changes its own record.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
 
+from vtdkit.kernel.checkers.lockdep.chain import Chain
 from vtdkit.kernel.record.sites import Spot
-
-if TYPE_CHECKING:
-    from vtdkit.kernel.checkers.lockdep.chain import Chain
 
 HARD_OFF = 1  #: bit of `Context.irqstate`: hard interrupts are off
 SOFT_OFF = 2  #: bit of `Context.irqstate`: softirqs are off (`_bh`), or we are in one
@@ -75,8 +74,8 @@ class Context:
         self.id = ident
         self.name = name
         self.kind = kind
-        self.coro: Coroutine[Any, Any, Any] | None = None
-        self.send: Callable[[None], int | None] = _not_started
+        self.coro: Any = None  # nobody's while it is set-up that runs, or a plain function
+        self.send: Callable[[None], int | None]  # there before its first step
         self.cpu: Cpu | None = None
         self.cpu_id = -1
         self.pinned = True
@@ -111,10 +110,8 @@ class Context:
 
     def __repr__(self) -> str:
         where = "" if self.cpu is None else f" on CPU{self.cpu_id}"
-        state = (
-            "done" if self.done else f"waiting for {self.waiting}" if self.waiting is not None else "runnable"
-        )
-        return f"<{self.kind} {self.name}{where}: {state}>"
+        alive = "runnable" if self.waiting is None else f"waiting for {self.waiting}"
+        return f"<{self.kind} {self.name}{where}: {'done' if self.done else alive}>"
 
     @property
     def held(self) -> list[Any]:
@@ -141,19 +138,8 @@ class Context:
             above.below = hold.below
         hold.below = None
 
-    def why_atomic(self) -> str:
-        """The counters Linux prints beside "sleeping function called from invalid context"."""
-        return (
-            f"in_atomic(): {int(self.preempt > 0 or self.kind != TASK)}, irqs_disabled(): "
-            f"{self.irqstate & HARD_OFF}, "
-            f"preempt_count: {self.preempt}, context: {self.kind}"
-        )
 
-
-def _not_started(_: None) -> int | None:
-    raise RuntimeError("a context ran before it was started")
-
-
+@dataclass(slots=True, eq=False, repr=False)
 class Cpu:
     """One CPU. `top` is the context that owns it now (an interrupt handler, or the task
     below), None when idle.
@@ -163,36 +149,18 @@ class Cpu:
     look at this one flag.
     """
 
-    __slots__ = (
-        "id",
-        "irqs",
-        "known_to",
-        "pending",
-        "queue",
-        "resched",
-        "slice_armed",
-        "socket",
-        "softirqs",
-        "task",
-        "top",
-        "vc",
-    )
-
-    def __init__(self, ident: int, socket: int) -> None:
-        self.id = ident
-        self.socket = socket
-        self.top: Context | None = None
-        self.task: Context | None = None
-        self.queue: deque[Context] = deque()
-        self.irqs: deque[Any] = deque()
-        self.softirqs: deque[Any] = deque()
-        self.resched = False
-        self.slice_armed = False
-        self.pending = False
-        self.vc: dict[int, int] | None = (
-            None  # what interrupts-off stretches and handlers here have published
-        )
-        self.known_to: dict[int, int] | None = None  # a clock that has all that in it
+    id: int
+    socket: int
+    top: Context | None = None
+    task: Context | None = None
+    queue: deque[Context] = field(default_factory=deque)
+    irqs: deque[Any] = field(default_factory=deque)
+    softirqs: deque[Any] = field(default_factory=deque)
+    resched: bool = False
+    slice_armed: bool = False
+    pending: bool = False
+    vc: dict[int, int] | None = None  # what interrupts-off stretches and handlers here have published
+    known_to: dict[int, int] | None = None  # a clock that has all that in it
 
     def update_pending(self) -> None:
         """Recompute `pending` from what waits."""

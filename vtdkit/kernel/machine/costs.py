@@ -82,8 +82,10 @@ class Costs:
             value = getattr(self, name)
             may_be_none = name in ("handover", "spin_limit")
             if not (value is None and may_be_none) and (type(value) is not int or value < 0):
-                wanted = "a whole number of nanoseconds, 0 or more" + (", or None" if may_be_none else "")
-                raise ValueError(f"Costs.{name} must be {wanted}; it is {value!r}")
+                raise ValueError(
+                    f"Costs.{name} must be a whole number of nanoseconds, 0 or more"
+                    f"{', or None' if may_be_none else ''}; it is {value!r}"
+                )
 
     def but(self, **changes: Any) -> Costs:
         """The same costs with some changed, e.g. `NEAR.but(iotlb_wait=5000)`."""

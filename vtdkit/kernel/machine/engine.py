@@ -43,12 +43,8 @@ def _nothing() -> Generator[int | None, None, None]:
     yield
 
 
-_exhausted = _nothing()
-for _ in _exhausted:
-    raise AssertionError("there is nothing to wait for")
-DONE: Awaitable[None] = (
-    _exhausted  #: something to await that takes no time and no step: an exhausted generator stays exhausted
-)
+DONE: Awaitable[None] = _nothing()  #: something to await that takes no time and no step,
+list(DONE)  # type: ignore[call-overload]  # because an exhausted generator stays exhausted
 
 
 class Pause(list[int | None]):
@@ -64,10 +60,6 @@ class Pause(list[int | None]):
 
 
 WAIT: Any = Pause((None,))  #: something to await that lasts until somebody wakes the context
-
-
-class Stop(Exception):
-    """Raised by an agent's step to end the loop now."""
 
 
 class Engine:
@@ -229,9 +221,9 @@ class Engine:
 
     # -- the loop ------------------------------------------------------------
 
-    def run(self, context: Context | None) -> None:
-        """Run until `context` has ended (it is alone then), or until nothing is left to do."""
-        self.stop_at, self.stopped, self.alone, self.taken = context, False, context is not None, 0
+    def run(self, context: Context | None, alone: bool = True) -> None:
+        """Run until `context` has ended, or until nothing is left to do. `alone`: no other runs beside it."""
+        self.stop_at, self.stopped, self.alone, self.taken = context, False, alone, 0
         PATIENCE.begin(self)
         try:
             self.loop()
@@ -246,11 +238,11 @@ class Engine:
         if until < self.now:
             raise ValueError(f"it is {self.now} ns already; {until} ns has passed")
         end = self.reuse("until", AGENT)
-        end.send = _stop
+        end.send = _end
         entry = (until, -1, end)  # before anything else that is due then
         heappush(self.heap, entry)
         try:
-            self.run(None)
+            self.run(end, alone=False)
         finally:
             if entry in self.heap:
                 self.heap.remove(entry)
@@ -264,14 +256,15 @@ class Engine:
             try:
                 self._steps(chunk)
             except StopIteration as stop:
-                self._drop_root()
-                self.finished(self.current, stop.value)
-            except Stop:
-                self._drop_root()
-                self.stopped = True
+                self.current.result = stop.value
+                self.stopped = self.current is self.stop_at
+                self._ended(self.current)
             except BaseException as error:
-                self._drop_root()
-                self.failed(self.current, error)
+                self.current.error = error
+                self.machine.check.failed(error)
+                self._ended(self.current)
+                self._say_who(self.current, error)
+                raise
             if not chunk.__length_hint__():
                 chunk = repeat(None, CHUNK)
                 self.taken += CHUNK
@@ -286,9 +279,15 @@ class Engine:
             f"at {site(place)}; does it wait for what never comes? (Machine(step_limit=...) allows more)"
         )
 
-    def _drop_root(self) -> None:
-        if self.heap and self.heap[0][2] is self.current:
+    def _ended(self, context: Context) -> None:
+        """The running coroutine has returned or raised."""
+        if self.heap and self.heap[0][2] is context:
             heappop(self.heap)
+        context.done = True
+        self.off(context)
+
+    def off(self, context: Context) -> None:
+        """An ended context leaves its CPU."""
 
     def _steps(self, chunk: repeat[None]) -> None:
         """Steps as long as `chunk` lasts: first whatever is ready now, then the next in time."""
@@ -315,30 +314,22 @@ class Engine:
                     if not heap and not ready:
                         return
 
-    def finished(self, context: Context, value: Any) -> None:
-        """A coroutine has returned `value`."""
-        context.done = True
-        context.result = value
-        self.stopped = context is self.stop_at
-
-    def failed(self, context: Context, error: BaseException) -> None:
+    def _say_who(self, context: Context, error: BaseException) -> None:
         """A coroutine has raised: the error goes to whoever called `run` or `simulate`, with a word on who
         raised it, and where.
         """
-        context.done = True
-        context.error = error
         place, here = raised_at(error), error.__traceback__
         if isinstance(error, TooLongError):
             raise KernelBug(computes(context.name, place)) from None
         while here is not None and here.tb_next is not None:
             here = here.tb_next
         if here is not None and here.tb_frame.f_code is Engine._steps.__code__:  # it could not add the time
-            place = standing(context.coro)
-            text = f"{context.name} awaits what is no primitive of this machine, at {site(place)}"
-            raise TypeError(text) from None
+            where = site(standing(context.coro))
+            raise TypeError(
+                f"{context.name} awaits what is no primitive of this machine, at {where}"
+            ) from None
         if place is not None:
             error.add_note(f"raised in {context.kind} {context.name} at {self.now} ns, at {site(place)}")
-        raise error
 
 
 def computes(name: str, place: Spot | None) -> str:
@@ -356,5 +347,5 @@ def length(ns: Any, what: str) -> int:
     return int(whole)
 
 
-def _stop(_: None) -> int | None:
-    raise Stop
+def _end(_: None) -> int | None:
+    raise StopIteration

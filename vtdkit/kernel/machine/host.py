@@ -6,7 +6,7 @@ The parts hold each other through this alone, so that the explorer can put other
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .steps import Steps
 
 T = TypeVar("T")
+Wait = Generator[int | None, None, None]  #: a primitive that is awaited for its effect alone
 
 
 class Host(Protocol):

@@ -10,7 +10,6 @@ Mirrors include/linux/irqflags.h, include/linux/preempt.h, kernel/softirq.c.
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from dataclasses import dataclass
 from sys import _getframe
 from types import coroutine
@@ -19,12 +18,10 @@ from typing import Any
 from vtdkit.kernel.record.record import IRQ_OFF, IRQ_ON
 from vtdkit.kernel.record.sites import ANYWHERE, NOWHERE, Site, Spot, here, site
 
-from .context import HARD_OFF, HARDIRQ, SOFT_OFF, TASK, Context, Cpu
-from .host import Host
+from .context import HARD_OFF, HARDIRQ, SOFT_OFF, SOFTIRQ, TASK, Context, Cpu
+from .host import Host, Wait
 from .scheduling import Handler
 from .timers import IrqLine, Timer
-
-Wait = Generator[int | None, None, None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +55,10 @@ class IrqFlags:
         rows = [row for name, row in self._off.items() if context in ("", name)]
         if not rows:
             return Latency()
-        _, _, longest, began, ended = max(rows, key=lambda row: row[2])
-        count, total = (sum(row[n] for row in rows) for n in (0, 1))
-        return Latency(count, total, longest, site(began), site(ended))
+        longest, began, ended = max(rows, key=lambda row: row[2])[2:]
+        return Latency(
+            sum(row[0] for row in rows), sum(row[1] for row in rows), longest, site(began), site(ended)
+        )
 
     # -- hard interrupts -----------------------------------------------------
 
@@ -98,15 +96,6 @@ class IrqFlags:
             if context.cpu is not None and context.cpu.pending:
                 yield from self.sched.opened()
 
-    def local_irq_disable(self) -> None:
-        """Switch hard interrupts off, whatever they were."""
-        self.local_irq_save(here())
-
-    @coroutine
-    def local_irq_enable(self) -> Wait:
-        """Switch hard interrupts on, whatever they were."""
-        yield from self.local_irq_restore(0, here())
-
     # -- softirqs ------------------------------------------------------------
 
     def local_bh_disable(self, where: Spot | None = None) -> None:
@@ -127,8 +116,9 @@ class IrqFlags:
         if not context.bh_count and context.kind == TASK:
             context.irqstate &= ~SOFT_OFF
             self.machine.check.softirqs_on(context, where or here())
-        pending = self.preempt_on(context)
-        if pending or (not context.bh_count and context.cpu is not None and context.cpu.pending):
+        if self.preempt_on(context) or (
+            not context.bh_count and context.cpu is not None and context.cpu.pending
+        ):
             yield from self.sched.opened()  # softirqs run here also under a spin lock
 
     # -- preemption ----------------------------------------------------------
@@ -158,13 +148,13 @@ class IrqFlags:
 
     def interrupt(self, cpu: Cpu, name: str, handler: Handler) -> None:
         """A hard interrupt reaches `cpu` now: it runs at once, or when interrupts come back on."""
-        self.sched.interrupt(cpu, name, handler)
+        self.sched.came_up(HARDIRQ, cpu, name, handler)
 
     def raise_softirq(self, cpu: Cpu, name: str, handler: Handler) -> None:
         """A softirq becomes pending on `cpu`: it runs after the present interrupt, or when
         bottom halves are on.
         """
-        self.sched.raise_softirq(cpu, name, handler)
+        self.sched.came_up(SOFTIRQ, cpu, name, handler)
 
     def line(self, name: str, handler: Handler, cpu: int = 0) -> IrqLine:
         """An interrupt line: `line.fire()` has `handler()` run in hard interrupt context on its CPU."""

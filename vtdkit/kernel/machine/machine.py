@@ -167,10 +167,11 @@ class Machine:
         Raises what the coroutine raises, and `Deadlock` if it can never end.
         """
         self._not_nested("run", coro)
-        if cpu is None:
-            context = self.spawn_device(coro, name or "device", once=True)
-        else:
-            context = self.spawn(coro, cpu, name, once=True)
+        context = (
+            self.spawn_device(coro, name or "device", once=True)
+            if cpu is None
+            else self.spawn(coro, cpu, name, once=True)
+        )
         self.sched.run(context)
         if not context.done:
             raise Deadlock(f"{context.name} cannot go on: {self.check.watchdog.why_stuck(context)}")
@@ -186,7 +187,7 @@ class Machine:
         """
         self._not_nested("simulate")
         if until is None:
-            self.sched.run(None)
+            self.sched.run(None, alone=False)
         else:
             self.sched.run_until(until)
         self.check.watchdog.look(all_over=not self.sched.stopped)
@@ -220,8 +221,7 @@ class Machine:
 
     def make(self, cls: Callable[..., T], *args: Any, **options: Any) -> T:
         """A primitive of this machine that has no method of its own here: `make(Completion, "done")`."""
-        made: T = self._made.get(cls, cls)(self, *args, **options)
-        return made
+        return self._made.get(cls, cls)(self, *args, **options)  # type: ignore[no-any-return]
 
     def spinlock(self, name: str, *, kind: str = "queued", subclass: int = 0) -> SpinLock:
         """A `spinlock_t`. `kind`: "queued" (Linux today), "ticket" or "test-and-set"."""
@@ -323,15 +323,27 @@ class Machine:
 
     def trace(self) -> Trace:
         """The record so far (a copy: the machine may go on)."""
-        return self.stat.trace()
+        stat, contexts = self.stat, self.sched.contexts
+        return Trace(
+            stat.recorder.copy(),
+            tuple(context.name for context in contexts),
+            tuple(stat.object_names),
+            tuple(stat.recorder.sites),
+            len(self.cpus),
+            self.now,
+            tuple(self.findings),
+            tuple(stat.marks),
+            tuple(stat.object_kinds),
+            tuple(context.kind for context in contexts),
+        )
 
     def lock_stat(self) -> LockStatTable:
         """Every lock class that was taken, as /proc/lock_stat has them; prints as that file does."""
-        return self.stat.lock_stat()
+        return LockStatTable(self.stat.classes())
 
     def __repr__(self) -> str:
-        threads = sum(not c.done and c.kind == TASK for c in self.sched.contexts)
         return (
-            f"Machine({len(self.cpus)} CPUs, {self.now} ns, {threads} threads alive, "
+            f"Machine({len(self.cpus)} CPUs, {self.now} ns, "
+            f"{sum(not c.done and c.kind == TASK for c in self.sched.contexts)} threads alive, "
             f"{len(self.findings)} findings)"
         )

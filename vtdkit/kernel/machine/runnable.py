@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
 from typing import Any
 
 from vtdkit.kernel.checkers.awaits import check_awaits
@@ -11,7 +10,7 @@ from vtdkit.kernel.record.sites import driver_here, site
 from .engine import Pause
 
 
-def runnable(coro: Any, what: str = "a thread") -> Coroutine[Any, Any, Any]:
+def runnable(coro: Any, what: str = "a thread") -> Any:
     """Something that can be run, made of what was given for it. Raises TypeError if it cannot be, or if
     an `await` is missing in it.
     """
@@ -28,8 +27,7 @@ def runnable(coro: Any, what: str = "a thread") -> Coroutine[Any, Any, Any]:
     except TypeError:
         coro.close()
         raise
-    made: Coroutine[Any, Any, Any] = coro
-    return made
+    return coro
 
 
 async def _only(pause: Any) -> None:

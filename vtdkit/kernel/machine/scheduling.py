@@ -81,8 +81,8 @@ class Scheduler(Engine):
         with none running it is set-up.
         """
         if self.current is self.boot and PATIENCE.running:
-            name = getattr(thing, "name", "") or thing.label
-            self.no_cpu(f"the {type(thing).__name__.removeprefix('X')} {name}")
+            kind = type(thing).__name__.removeprefix("X")
+            self.no_cpu(f"the {kind} {getattr(thing, 'name', '') or thing.label}")
 
     def no_cpu(self, what: str) -> NoReturn:
         """Something is used that only code on a CPU of this machine can use. Raises RuntimeError."""
@@ -92,12 +92,11 @@ class Scheduler(Engine):
             "that it was made by can use it"
         )
 
-    def cpu(self, number: Any) -> Cpu:
+    def cpu(self, number: int) -> Cpu:
         """The CPU of this number. Raises ValueError if there is none."""
         if number not in range(len(self.cpus)):
             raise ValueError(f"no CPU {number!r}; this machine has {len(self.cpus)}, numbered from 0")
-        cpu: Cpu = self.cpus[number]
-        return cpu
+        return self.cpus[number]
 
     # -- threads -------------------------------------------------------------
 
@@ -239,19 +238,10 @@ class Scheduler(Engine):
 
     # -- interrupts ----------------------------------------------------------
 
-    def interrupt(self, cpu: Cpu, name: str, handler: Handler) -> None:
-        """A hard interrupt reaches `cpu` now: it runs at once, or when interrupts come back on."""
-        cpu.irqs.append((name, handler, self.machine.check.order.snapshot(self.current)))
-        self._came_up(cpu)
-
-    def raise_softirq(self, cpu: Cpu, name: str, handler: Handler) -> None:
-        """A softirq becomes pending on `cpu`: it runs after the present interrupt, or when
-        bottom halves are on.
-        """
-        cpu.softirqs.append((name, handler, self.machine.check.order.snapshot(self.current)))
-        self._came_up(cpu)
-
-    def _came_up(self, cpu: Cpu) -> None:
+    def came_up(self, kind: str, cpu: Cpu, name: str, handler: Handler) -> None:
+        """A hard interrupt or a softirq is there for `cpu`: it runs at once, or when the CPU may take it."""
+        waiting = cpu.irqs if kind == HARDIRQ else cpu.softirqs
+        waiting.append((name, handler, self.machine.check.order.snapshot(self.current)))
         cpu.pending = True
         if cpu.top is self.current and cpu.top is not None:
             # The running step set it off on its own CPU: let that step end first.
@@ -303,9 +293,7 @@ class Scheduler(Engine):
         """The interrupt above has ended (or the CPU came back): go on, the work it was in
         the middle of shifted.
         """
-        assert context.coro is not None
         context.suspended = False
-        stood = self.now - context.stands_since
         if context.due is not None:
             owed = (
                 context.late
@@ -319,18 +307,16 @@ class Scheduler(Engine):
         elif context.waiting is not None:
             context.send = context.coro.send
         else:
-            context.late += stood
+            context.late += self.now - context.stands_since
             context.send = lambda _: self._pay_late(context)
 
     def _pay_late(self, context: Context) -> int:
-        assert context.coro is not None
         owed, context.late = context.late, 0
         context.send = context.coro.send
         return owed
 
     def _settle(self, context: Context) -> int | None:
         """Go on after a wait that ended while the context stood still."""
-        assert context.coro is not None
         lock, context.unsettled, context.send = context.unsettled, None, context.coro.send
         lock.settle(context)
         ns: int | None = context.send(None)
@@ -377,18 +363,7 @@ class Scheduler(Engine):
 
     # -- ends --------------------------------------------------------------
 
-    def finished(self, context: Context, value: Any) -> None:
-        super().finished(context, value)
-        self._off(context)
-
-    def failed(self, context: Context, error: BaseException) -> None:
-        self.machine.check.failed(error)
-        context.done, context.error = True, error
-        self._off(context)
-        super().failed(context, error)
-
-    def _off(self, context: Context) -> None:
-        """An ended context leaves its CPU."""
+    def off(self, context: Context) -> None:
         if context.kind == TASK:
             self._note(context, END)
             self.machine.check.ended(context)

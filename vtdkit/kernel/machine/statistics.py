@@ -6,21 +6,16 @@ Everything here is asked between runs and changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from vtdkit.kernel.locks.log import LockLog, class_stat
-from vtdkit.kernel.record.lockstat_report import LockStatTable
+from vtdkit.kernel.record.lockstat import LockStat
 from vtdkit.kernel.record.record import MARK, Recorder
-from vtdkit.kernel.record.sites import driver_here, site
-from vtdkit.kernel.record.trace import Trace
+from vtdkit.kernel.record.sites import Spot, driver_here, site
 
 from .context import Context
-
-if TYPE_CHECKING:
-    from vtdkit.kernel.record.sites import Spot
-
-    from .host import Host
+from .host import Host
 
 
 class Statistics:
@@ -63,10 +58,9 @@ class Statistics:
 
     def word(self, what: str) -> int:
         """The number in the record of something that is waited for and is no lock."""
-        number = self._words.get(what)
-        if number is None:
-            number = self._words[what] = self.register(what, "word")
-        return number
+        if what not in self._words:
+            self._words[what] = self.register(what, "word")
+        return self._words[what]
 
     def log_of(self, name: str, subclass: int, kind: str, read: bool = False) -> LockLog:
         """The log of a class of locks (one for readers, one for writers)."""
@@ -79,40 +73,16 @@ class Statistics:
         if len(self.recorder.rows) > Recorder.FOLD:
             self.recorder.fold()
 
-    # -- afterwards --------------------------------------------------------
-
-    def trace(self) -> Trace:
-        """The record so far (a copy: the machine may go on)."""
-        machine: Any = self.machine
-        contexts = machine.sched.contexts
-        return Trace(
-            self.recorder.copy(),
-            tuple(context.name for context in contexts),
-            tuple(self.object_names),
-            tuple(self.recorder.sites),
-            len(machine.sched.cpus),
-            machine.sched.now,
-            tuple(machine.check.findings),
-            tuple(self.marks),
-            tuple(self.object_kinds),
-            tuple(context.kind for context in contexts),
-        )
-
-    def lock_stat(self) -> LockStatTable:
-        """Every lock class that was taken, as /proc/lock_stat has them; prints as that file does.
-
-        Raises RuntimeError on a machine that keeps no statistics.
-        """
+    def classes(self) -> Iterator[LockStat]:
+        """Every lock class that was taken. Raises RuntimeError on a machine that keeps no statistics."""
         if not self.locks:
             raise RuntimeError("this machine keeps no lock statistics; make it with Machine(statistics=True)")
-        rows = []
         for (name, subclass, kind, read), log in self.lock_logs.items():
             if not read:
                 shared = self.lock_logs.get((name, subclass, kind, True))
-                rows.append(class_stat(name, subclass, kind, log, shared))
-        return LockStatTable(
-            row for row in rows if row.write.acquisitions or row.read.acquisitions or row.contentions
-        )
+                row = class_stat(name, subclass, kind, log, shared)
+                if row.write.acquisitions or row.read.acquisitions or row.contentions:
+                    yield row
 
 
 def _nothing(row: tuple[Any, ...]) -> None:

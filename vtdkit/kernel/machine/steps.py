@@ -7,13 +7,10 @@ touched what.
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from types import coroutine
 from typing import Any
 
-from .host import Host
-
-Wait = Generator[int | None, None, None]
+from .host import Host, Wait
 
 
 class Steps:

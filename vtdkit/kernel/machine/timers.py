@@ -8,16 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from types import coroutine
-from typing import TYPE_CHECKING
 
 from vtdkit.kernel.record.sites import Spot, here
 
+from .context import HARDIRQ, SOFTIRQ, Context, Cpu
 from .engine import length
 from .runnable import runnable
-
-if TYPE_CHECKING:
-    from .context import Context, Cpu
-    from .scheduling import Handler, Scheduler
+from .scheduling import Handler, Scheduler
 
 
 class IrqLine:
@@ -38,9 +35,11 @@ class IrqLine:
         CPU has interrupts off.
         """
         self.raised += 1
-        sched = self.sched
-        delay = length(ns, "fire") + sched.costs.irq
-        sched.call_in(delay, lambda: sched.interrupt(self.cpu, self.name, self._handle), self.name)
+        self.sched.call_in(
+            length(ns, "fire") + self.sched.costs.irq,
+            lambda: self.sched.came_up(HARDIRQ, self.cpu, self.name, self._handle),
+            self.name,
+        )
 
     async def _handle(self) -> None:
         try:
@@ -95,7 +94,7 @@ class Timer:
     def _expire(self, cpu: Cpu) -> None:
         self._cancel = None
         self.fired += 1
-        self.sched.raise_softirq(cpu, self.name, self.function)
+        self.sched.came_up(SOFTIRQ, cpu, self.name, self.function)
 
     def __repr__(self) -> str:
         return f"<timer {self.name}: {'pending' if self.pending else 'idle'}, fired {self.fired} times>"

@@ -25,10 +25,9 @@ from __future__ import annotations
 import random
 from array import array
 from collections.abc import Callable, Coroutine, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from .machine import Machine
+from .machine import Machine
 
 Body = Callable[[int], Coroutine[Any, Any, Any]]
 Draw = Callable[[random.Random], int]  #: a time in ns, drawn from a stream of random numbers
@@ -96,8 +95,9 @@ def closed_loop(
     load = Load(machine, threads)
     places = cpus or range(len(machine.cpus))
     for index in range(threads):
-        thread = _closed(load, body, index, think, count, until)
-        machine.spawn(thread, places[index % len(places)], f"{name}{index}")
+        machine.spawn(
+            _closed(load, body, index, think, count, until), places[index % len(places)], f"{name}{index}"
+        )
     return load
 
 

@@ -14,17 +14,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Generator, Iterator
 from types import coroutine
-from typing import TYPE_CHECKING
 
+from vtdkit.kernel.machine.host import Host
 from vtdkit.kernel.record.record import ALLOC, FREE
 from vtdkit.kernel.record.sites import Spot, here
 
 from .gfp import GFP, GFP_KERNEL
 from .injection import Faults
 from .pages import NUMA_NO_NODE, PAGE_SHIFT, POISON, WORDS, Page
-
-if TYPE_CHECKING:
-    from vtdkit.kernel.machine.host import Host
 
 
 class PageAllocator:

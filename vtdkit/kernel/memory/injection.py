@@ -6,12 +6,8 @@ mm/failslab.c. Guards: the allocator's own.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from vtdkit.kernel.machine.host import Host
 from vtdkit.kernel.record.sites import Spot
-
-if TYPE_CHECKING:
-    from vtdkit.kernel.machine.host import Host
 
 
 class Faults:

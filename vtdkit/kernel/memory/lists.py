@@ -17,14 +17,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncIterator, Generator, Iterable, Iterator
 from types import coroutine
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from vtdkit.kernel.machine.host import Host
 from vtdkit.kernel.record.sites import Spot, here
 
 from .objects import KObject, shared
-
-if TYPE_CHECKING:
-    from vtdkit.kernel.machine.host import Host
 
 
 class ListHead(KObject):

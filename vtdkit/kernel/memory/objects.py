@@ -23,13 +23,11 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from sys import _getframe
 from types import FunctionType, coroutine
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from vtdkit.kernel.checkers.races import Cell
+from vtdkit.kernel.machine.host import Host
 from vtdkit.kernel.record.sites import ANYWHERE, Spot, here
-
-if TYPE_CHECKING:
-    from vtdkit.kernel.machine.host import Host
 
 
 class shared(property):

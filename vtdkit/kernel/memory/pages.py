@@ -13,15 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from types import coroutine
-from typing import TYPE_CHECKING
 
 from vtdkit.kernel.checkers.races import WordClock
 from vtdkit.kernel.machine.context import Context
 from vtdkit.kernel.machine.engine import DONE
+from vtdkit.kernel.machine.host import Host
 from vtdkit.kernel.record.sites import Spot
-
-if TYPE_CHECKING:
-    from vtdkit.kernel.machine.host import Host
 
 PAGE_SHIFT = 12
 WORDS = 512  # `index >> 9` is not 0 for any other index

@@ -13,15 +13,14 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import Any, overload
+
+from vtdkit.kernel.checkers.findings import Finding
 
 from .perfetto import perfetto
 from .record import COLUMNS, KINDS, Columns
 from .sites import Site
 from .spans import Span, spans_of
-
-if TYPE_CHECKING:
-    from vtdkit.kernel.checkers.findings import Finding
 
 
 @dataclass(frozen=True, slots=True)

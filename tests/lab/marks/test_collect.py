@@ -6,6 +6,10 @@ from __future__ import annotations
 
 import csv
 import inspect
+import os
+import signal
+import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -106,6 +110,126 @@ def test_forty_notebooks_six_of_them_broken(tmp_path: Path, capsys: pytest.Captu
     assert "lesson    exercise       right  wrong  missing  timed out  broken" in said
     assert "lesson03  WARN_AND_STOP     17     11        9          0       1" in said
     assert f"{out}: 78 rows" in said
+
+
+TELLS = "import os\nfor fd in range(3, 30):\n    try: os.write(fd, {!r})\n    except OSError: pass\n"
+DENIED = "may not do this"
+HOSTILE = {  # what stands before the second answer: its result and what is said, once {place} is filled in
+    "kills": ("import os\nos.kill(os.getppid(), 9)", "wrong", DENIED),
+    "forks": ("import os\nwhile True: os.fork()", "wrong", DENIED),
+    "spawns": (
+        "import multiprocessing as m\nm.get_context('spawn').Process(target=print).start()",
+        "wrong",
+        "raises TypeError",
+    ),
+    "unlinks": ("import pathlib\npathlib.Path({place!r}).unlink()", "wrong", DENIED),
+    "by number": (
+        "import os\nos.unlink('kept', dir_fd=os.open(os.path.dirname({place!r}), 0))",
+        "wrong",
+        DENIED,
+    ),
+    "renames": ("import os\nopen('x', 'w').close()\nos.rename('x', {place!r})", "wrong", DENIED),
+    "empties": ("import os\nos.open({place!r}, os.O_TRUNC)", "wrong", DENIED),
+    "waits": (
+        "import threading, time\nthreading.Thread(target=time.sleep, args=(1e6,)).start()",
+        "right",
+        "",
+    ),
+    "odd": (
+        r"raise ValueError('=1+1 \udcff\0' + 'x' * 10**7)",
+        "wrong",
+        r"raises ValueError: =1+1 \udcff\x00xx",
+    ),
+    "hoards": ("hoard = []\nwhile True: hoard.append(bytes(1 << 20))", "wrong", "raises MemoryError"),
+}
+
+
+def test_hostile_notebooks_harm_nobody_else(tmp_path: Path) -> None:
+    place = tmp_path / "kept"
+    place.write_text("precious", encoding="utf-8")
+    for name, (body, *_) in HOSTILE.items():
+        handed_in(tmp_path / "class", name, answer(0), f"{body.format(place=str(place))}\n{RIGHT}")
+    for name, text in (("junk", b"\xff{junk\n"), ("null", b"[1]\n\n"), ("forged", b'{"exercise": 1}\n')):
+        handed_in(tmp_path / "class", name, answer(0), TELLS.format(text) + RIGHT)
+    for name in ("=1+1", "new\nline", os.fsdecode(b"M\xfcller")):
+        handed_in(tmp_path / "class", name, answer(0), RIGHT)
+    out = tmp_path / "marks.csv"
+    assert main(["collect", str(tmp_path / "class"), "--out", str(out), "--seconds", "60"]) == 0
+    found = rows(out)
+    assert place.read_text(encoding="utf-8") == "precious"
+    for name, (_, result, text) in HOSTILE.items():
+        assert found[name, "DOES_IT_WARN"]["result"] == "right", name
+        row = found[name, "WARN_AND_STOP"]
+        assert (row["result"], text in row["message"]) == (result, True), row
+    assert [found[each, ""]["result"] for each in ("junk", "null", "forged")] == ["broken"] * 3
+    for name in (" =1+1", r"new\x0aline", r"M\xdcfcller"):
+        assert found[name, "WARN_AND_STOP"]["result"] == "right"
+    assert found["kills", "WARN_AND_STOP"]["message"].startswith(
+        "line 2 of a cell, `os.kill(os.getppid(), 9)`"
+    )
+    assert len(found) == 2 * (len(HOSTILE) + 3) + 3
+    assert [mark for mark in read(out) if mark.student == "=1+1"], "and a second run knows whose it was"
+
+
+def test_what_is_no_file_is_a_row_and_editors_copies_are_not_judged(tmp_path: Path) -> None:
+    folder = tmp_path / "class"
+    path = handed_in(folder, "anna", answer(0), RIGHT)
+    for name in ("anna/.ipynb_checkpoints", "__MACOSX", "folder/03-x.ipynb", "gone", "large", "pipe"):
+        (folder / name).mkdir(parents=True)
+    for copied in (folder / "anna/.ipynb_checkpoints" / path.name, folder / "__MACOSX" / path.name):
+        copied.write_bytes(path.read_bytes())
+    (folder / "gone/03-x.ipynb").symlink_to("/nowhere")
+    (folder / "large/03-x.ipynb").write_bytes(b"[" * (21 << 20))
+    os.mkfifo(folder / "pipe/03-x.ipynb")
+    out = tmp_path / "marks.csv"
+    assert main(["collect", str(folder), str(path), "--out", str(out)]) == 0
+    found = rows(out)
+    assert {key: row["message"] for key, row in found.items() if row["result"] == "broken"} == {
+        ("folder", ""): "not a file",
+        ("gone", ""): "No such file or directory",
+        ("large", ""): "larger than 20 MiB (all outputs cleared, it is small)",
+        ("pipe", ""): "not a file",
+    }
+    assert [key for key, row in found.items() if row["result"] == "right"] == [
+        ("anna", "DOES_IT_WARN"),
+        ("anna", "WARN_AND_STOP"),
+    ]
+
+
+def test_who_handed_in_nothing_has_a_row_for_each_exercise(tmp_path: Path) -> None:
+    table = tmp_path / "class.csv"
+    table.write_text("student,seed\nanna,\nzoe,7\n", encoding="utf-8")
+    path = handed_in(tmp_path / "class", "anna", answer(0), RIGHT)
+    out = tmp_path / "marks.csv"
+    assert main(["collect", str(path), "--students", str(table), "--out", str(out)]) == 0
+    found = rows(out)
+    assert [
+        (row["result"], row["message"], row["seed"]) for (name, _), row in found.items() if name == "zoe"
+    ] == [("missing", "nothing was handed in", "7")] * 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such signal")
+def test_stopped_by_hand_it_begins_no_other_notebook(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from vtdkit.lab.marks import collect as module
+
+    judged: list[str] = []
+
+    def fake(path: Path, name: str, digest: str, seed: str, seconds: int, memory: int) -> list[Mark]:
+        judged.append(name)
+        if len(judged) == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.5)
+        return [Mark(name, "lesson03", "A", "right", "", 0, digest)]
+
+    monkeypatch.setattr(module, "judge", fake)
+    for number in range(30):
+        handed_in(tmp_path / "class", f"s{number}")
+    out = tmp_path / "marks.csv"
+    assert main(["collect", str(tmp_path / "class"), "--out", str(out)]) == 130
+    assert len(judged) < 30
+    assert capsys.readouterr().err == "vtdkit collect: stopped; the same command goes on from here\n"
 
 
 def test_what_was_judged_is_kept_and_what_changed_is_judged_again(

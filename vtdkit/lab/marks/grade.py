@@ -14,12 +14,14 @@ where a name is missing are the cells before run as well.
 from __future__ import annotations
 
 import ast
+import ctypes
 import faulthandler
 import json
 import linecache
 import os
 import re
 import sys
+import traceback
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -29,19 +31,45 @@ from vtdkit.lab.exercises import student
 from vtdkit.lab.exercises.exercise import Exercise
 
 MOST_BYTES = 20 << 20
+MOST_SAID = 10_000  # characters
+MOST_WRITTEN = 1 << 20  # bytes of a file, the answers to `collect` as well
 LESSON = re.compile(r"^from lessons import (lesson\d\d) as lesson$", re.M)
 SEED = re.compile(r"^lesson\.seed\((\d{1,9})\)", re.M)
 #: what no exercise needs, by the names of Python's audit events
-REFUSED = ("socket.", "subprocess.", "os.system", "os.exec", "os.fork", "os.posix_spawn", "os.startfile")
-CHANGES = ("os.remove", "os.rename", "os.rmdir", "os.truncate", "shutil.rmtree", "os.chmod", "os.symlink")
+REFUSED = (
+    *(
+        "socket.",
+        "subprocess.",
+        "os.system",
+        "os.exec",
+        "os.fork",
+        "os.posix_spawn",
+        "os.spawn",
+        "os.startfile",
+    ),
+    *("os.kill", "ctypes.dl"),
+)
+CHANGES = (
+    *("os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.truncate", "os.link", "os.symlink"),
+    *("os.chmod", "os.chown", "os.utime", "sqlite3.connect"),
+)
+WRITES = os.O_WRONLY | os.O_RDWR | os.O_TRUNC | os.O_CREAT
+
+
+def content(path: Path) -> bytes:
+    """The bytes of a notebook. Raises OSError; ValueError for what is no file, or too large."""
+    if path.exists() and not path.is_file():
+        raise ValueError("not a file")
+    if path.stat().st_size > MOST_BYTES:
+        raise ValueError(f"larger than {MOST_BYTES >> 20} MiB (all outputs cleared, it is small)")
+    return path.read_bytes()
 
 
 def cells_of(path: Path) -> list[str]:
     """The code of a notebook, solutions left out. Raises ValueError with what is wrong with it."""
-    if path.stat().st_size > MOST_BYTES:
-        raise ValueError(f"larger than {MOST_BYTES >> 20} MiB")
+    text = content(path).decode("utf-8", "replace")
     try:
-        cells = [each for each in json.loads(path.read_text("utf-8"))["cells"] if each["cell_type"] == "code"]
+        cells = [each for each in json.loads(text)["cells"] if each["cell_type"] == "code"]
         return [
             "".join(each["source"]) for each in cells if "solution" not in each["metadata"].get("tags", ())
         ]
@@ -117,10 +145,29 @@ class Run:
         return eval(compile(ast.Expression(check.args[0]), f"<cell {at}>", "eval"), self.space)
 
 
+def told(error: Exception) -> str:
+    """What went wrong in a student's cells, and in which of their lines."""
+    frames = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    where = ""
+    for file, line in frames:
+        if file.startswith("<cell "):
+            where = f"line {line} of a cell, `{linecache.getline(file, line).strip()}`, raises "
+    return f"{where}{type(error).__name__}: {error}".removesuffix(": ")
+
+
 def judge(run: Run, exercise: Exercise, name: str) -> tuple[str, str]:
     """`right`, `wrong`, `missing` or `timed out`, and what was said."""
+
+    def answer(dog: student.Watchdog) -> Any:
+        try:
+            return run.answer(name, dog)
+        except (student.WrongError, NotImplementedError, RecursionError):
+            raise
+        except Exception as error:
+            raise student.WrongError(told(error)) from None
+
     try:
-        given = student.attempt(lambda dog: run.answer(name, dog), run.answer)
+        given = student.attempt(answer, run.answer)
         student.answered(given)
         exercise.judged(given)
     except student.UnansweredError as nothing:
@@ -138,15 +185,27 @@ def fence(memory: int) -> None:
     with suppress(ImportError):  # Windows has none
         import resource as has
 
-        for limit, most in ((has.RLIMIT_AS, memory), (has.RLIMIT_FSIZE, 64 << 20)):
+        for limit, most in ((has.RLIMIT_AS, memory), (has.RLIMIT_FSIZE, MOST_WRITTEN)):
             has.setrlimit(limit, (most, most))
+    with suppress(ImportError):  # multiprocessing calls it past all audit
+        import _posixsubprocess
+
+        _posixsubprocess.fork_exec = None  # type: ignore[assignment]
+
+    def elsewhere(place: Any) -> bool:
+        path = os.path.realpath(os.fsdecode(place))
+        return not (path + os.sep).startswith(here) and path != os.devnull
 
     def audit(event: str, args: tuple[Any, ...]) -> None:
-        writes = event == "open" and isinstance(args[2], int) and args[2] & (os.O_WRONLY | os.O_RDWR)
-        place = args[0] if (writes or event in CHANGES) and isinstance(args[0], str | bytes) else here
-        if event.startswith(REFUSED) or not (os.path.realpath(os.fsdecode(place)) + os.sep).startswith(here):
+        if event == "open":  # also a folder, by whose number its files could be named
+            paths = args[:1] if (args[2] or 0) & WRITES or os.path.isdir(args[0]) else ()
+        else:
+            paths = args if event in CHANGES else ()
+        named = (each for each in paths if isinstance(each, str | bytes | os.PathLike))
+        if event.startswith(REFUSED) or any(map(elsewhere, named)):
             raise PermissionError(f"an exercise may not do this ({event})")
 
+    ctypes.pythonapi.PyThreadState_SetAsyncExc  # noqa: B018  # what the watchdog calls is looked up before
     sys.addaudithook(audit)
 
 
@@ -175,13 +234,13 @@ def main(arguments: list[str]) -> None:
     }
     print(json.dumps({"lesson": named[1], "seed": number, "exercises": list(ours)}), file=out)
     fence(int(memory))
-    run = Run(cells)
     for name, exercise in ours.items():
         if name in done:
             continue
         faulthandler.dump_traceback_later(int(seconds), exit=True)
-        result, message = judge(run, exercise, name)
-        print(json.dumps({"exercise": name, "result": result, "message": message}), file=out)
+        result, message = judge(Run(cells), exercise, name)  # what one hoards is not in the other's way
+        print(json.dumps({"exercise": name, "result": result, "message": message[:MOST_SAID]}), file=out)
+    os._exit(0)  # whatever threads are left
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from tests.notebooks.axe import violations
 from tests.notebooks.labdriver import ROOT, Watched
 from tests.notebooks.made import code, notebook, prose, save
 from tests.notebooks.tiny import WIDGET, tiny_notebook
+from vtdkit.lab.handouts import execute
 from vtdkit.lab.handouts.commandline import main
 from vtdkit.lab.handouts.page import index, page
 
@@ -287,3 +288,29 @@ def test_bad_input_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert lines[0] == "no notebooks to build handouts from"
     assert lines[1].endswith("gone.ipynb: no such notebook")
     assert len(lines) == 2
+
+
+def test_a_kernel_that_does_not_start_has_a_second_try_and_then_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from jupyter_client.asynchronous import AsyncKernelClient
+
+    path = save(tmp_path / "one.ipynb", notebook(code("1 + 1")))
+    ready, tries = AsyncKernelClient._async_wait_for_ready, list[float]()
+
+    async def late(client: Any, timeout: float | None = None) -> None:
+        tries.append(timeout or 0)
+        if len(tries) in late_at:
+            raise RuntimeError(f"Kernel didn't respond in {timeout} seconds")
+        await ready(client, timeout)
+
+    monkeypatch.setattr(AsyncKernelClient, "wait_for_ready", late)
+    late_at = {1}
+    cell = execute.execute(path)["cells"][0]
+    assert (len(tries), cell["outputs"][0]["data"]["text/plain"]) == (2, "2")
+    late_at = {3, 4}
+    with pytest.raises(
+        execute.NotebookFailed, match=r"^one.ipynb: Kernel didn't respond in 120 seconds \(twice\)$"
+    ):
+        execute.execute(path)
+    assert "one.ipynb: Kernel didn't respond in 120 seconds; trying once more" in capsys.readouterr().err

@@ -1,12 +1,13 @@
 """Run a notebook from top to bottom in a kernel of its own.
 
 A run in which widgets and the kernel talk to each other can hang for ever (nbclient's issue 312), so each
-cell has a time limit and a run that exceeds it is tried once more, which is reported. Cells tagged
-`raises-exception` may raise; any other error ends the run.
+cell has a time limit. A run that exceeds it, or whose kernel does not start or dies, is tried once more, and
+that is reported. Cells tagged `raises-exception` may raise; any other error ends the run.
 """
 
 from __future__ import annotations
 
+import atexit
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ def execute(path: Path, *, timeout: int = 120, widget_state: bool = True) -> Any
     `timeout` is in seconds and holds for each cell. With `widget_state` the state of all widgets is in the
     metadata, as pages without a kernel need it. Raises `NotebookFailed`.
     """
-    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError
 
     for attempt in (1, 2):
         try:
@@ -31,7 +32,7 @@ def execute(path: Path, *, timeout: int = 120, widget_state: bool = True) -> Any
             raise NotebookFailed(
                 f"{path.name}: {error.ename}: {error.evalue}, in the cell\n{error.traceback}"
             ) from None
-        except (CellTimeoutError, DeadKernelError) as error:
+        except (CellTimeoutError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             if attempt == 2:
                 raise NotebookFailed(f"{path.name}: {reason} (twice)") from None
@@ -54,4 +55,8 @@ def _run(path: Path, timeout: int, widget_state: bool) -> Any:
         store_widget_state=widget_state,
         resources={"metadata": {"path": str(path.resolve().parent)}},
     )
-    return client.execute()
+    try:
+        return client.execute()
+    except RuntimeError:
+        atexit.unregister(client._cleanup_kernel)  # of a kernel that is gone it would complain at the end
+        raise

@@ -4,8 +4,8 @@ Run `make site` first, then `python tests/benchmarks/reach.py` (a minute). *Cold
 opens a lesson and runs it. *After the page in front*: the landing page is read for a few seconds meanwhile.
 *Warm*: the same browser opens the next lesson, from the page in front or, *in the same tab*, by a link in
 the first. The peer is JupyterLab with a kernel of its own on this machine, opened on the same notebook in the
-same run. Budgets: 12 s cold, 4 s warm, where nothing else runs; the processor's seconds beside them (Linux;
-the browser's on all its processors) tell how far from that it was.
+same run. Budgets: 2 MB of data, 12 s cold, 4 s warm, where nothing else runs; the processor's seconds beside
+them (Linux; the browser's on all its processors) tell how far from that it was.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ sys.path.insert(0, str(ROOT))
 
 from tests.notebooks.labdriver import LabPage, chromium, lab_server, why_no_browser  # noqa: E402
 from tests.site.sitepage import SITE, SitePage, site_server  # noqa: E402
+from vtdkit.lab.classroom import GUESTS, shipped  # noqa: E402
 
 FIRST, NEXT, THIRD = "00-start-here.ipynb", "01-the-debugfs-dump.ipynb", "02-the-alias-search.ipynb"
 READING = 8  # seconds somebody spends on the page in front
@@ -39,18 +40,16 @@ def megabytes(*paths: Path) -> float:
 
 
 def sizes() -> dict[str, float]:
-    """Megabytes: our wheel, what of it is data, the site, and what of the site a first lesson loads."""
+    """Megabytes: our wheel, the data of it that lessons read, the site, and what of the site a first
+    lesson loads.
+    """
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", folder, str(ROOT)]
         subprocess.run(command, check=True, capture_output=True, timeout=300)
         wheel = megabytes(Path(folder))
-    guests = [ROOT / "tests/reality" / name for name in ("legacy48_lazy-s0-busy", "scalable48-s0-quiet")]
-    data = megabytes(
-        *guests, ROOT / "tests/reality/superpage_1g-s0-quiet", *(ROOT / "notebooks").glob("*.ipynb")
-    )
     return {
         "wheel": wheel,
-        "data in it": data,
+        "data that lessons read": megabytes(*(shipped("reality") / guest for guest in GUESTS)),
         "site": megabytes(SITE),
         "kernel": megabytes(SITE / "static/pyodide"),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import subprocess
 import sys
@@ -82,6 +83,20 @@ def test_a_wheel_carries_the_same_guests_as_a_copy() -> None:
     carried = tomllib.loads(text)["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
     guests = {f"tests/reality/{guest}": f"vtdkit/shipped/reality/{guest}" for guest in classroom.GUESTS}
     assert carried == {"notebooks": "vtdkit/shipped/notebooks", **guests}
+
+
+def test_what_the_lessons_read_is_small_and_all_of_it_is_read() -> None:
+    folder = classroom.shipped("reality")
+    files = [path for guest in classroom.GUESTS for path in (folder / guest).rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= 2_000_000
+    notebooks = classroom.shipped("notebooks").glob("*.ipynb")
+    text = "".join(path.read_text(encoding="utf-8") for path in notebooks)
+    read = {
+        name.format(mode=mode)
+        for name in re.findall(r'reality\(f?\\"(.*?)\\"\)', text)
+        for mode in ("strict", "lazy")
+    }
+    assert read == set(classroom.GUESTS)
 
 
 def test_jupyterlab_is_started_on_the_first_lesson(tmp_path: Path) -> None:

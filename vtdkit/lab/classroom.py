@@ -35,7 +35,6 @@ GUESTS = (
     "maps_smp4_lazy-s0",
     "maps_smp4_strict-s0",
     "scalable48-s0-quiet",
-    "superpage_1g-s0-quiet",
 )
 
 

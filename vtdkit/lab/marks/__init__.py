@@ -10,7 +10,7 @@ writing elsewhere. That keeps honest mistakes from harming the others. It is **n
 who does not trust a class runs this in a container.
 
 `marks.csv` has a row for each student and exercise: `right`, `wrong` with what was said, `missing`,
-`timed out`, or `broken` where a notebook cannot be read; `missing` as well for those of the class who handed in
+`timed out`, or `broken` where a notebook cannot be read; `missing` also for those of the class who handed in
 nothing. Called again, files that have not changed are not judged again. The judges are those of this copy of
 vtdkit, whatever a student's copy had.
 

@@ -1,7 +1,7 @@
 """Traces of a real guest's mappings: reading them, and working out which maps and unmaps belong together.
 
-`maps.csv.gz` is what the kernel's own tracepoints `iommu:map` and `iommu:unmap` said
-(tests/reality/README.md): one line for each piece of memory mapped and for each unmap, with CPU, time,
+`maps.csv.gz` is what the kernel's own tracepoints `iommu:map` and `iommu:unmap` said:
+one line for each piece of memory mapped and for each unmap, with CPU, time,
 address, device. One call of the DMA API may show as several maps and is undone by one unmap;
 `mappings` puts these together. What had been mapped before the trace began, or stays mapped at its
 end, has one half only.

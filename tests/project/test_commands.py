@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from vtdkit.cli import VERBS
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -95,6 +97,24 @@ def test_a_page_names_only_commands_that_exist(page: str) -> None:
     assert named
     for word in named:
         assert re.search(rf"^{word}:", makefile, re.M), word
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "notebooks/TEACHING.md"])
+def test_a_page_names_only_verbs_that_exist(page: str) -> None:
+    named = set(
+        re.findall(r"\bvtdkit ([a-z]+)", " ".join(re.findall(r"`[^`]+`", (ROOT / page).read_text("utf-8"))))
+    )
+    assert named
+    assert named <= set(VERBS)
+
+
+def test_the_readme_says_how_to_start_everywhere_as_the_teachers_page_does() -> None:
+    readme, teachers = ((ROOT / page).read_text("utf-8") for page in ("README.md", "notebooks/TEACHING.md"))
+    ways = re.findall(r"^- \*\*(\w[\w ]*)\*\*(.*(?:\n  .*)*)", readme.partition("## The same")[0], re.M)
+    assert [name for name, _ in ways] == ["Clone", "pip", "Conda", "VS Code", "Colab", "Browser"]
+    colab = re.findall(r"`([^`]+)`", dict(ways)["Colab"])
+    assert colab[0].startswith("%pip install vtdkit*.whl")
+    assert all(f"`{line}`" in teachers for line in colab)
 
 
 def test_the_example_of_the_readme_prints_what_it_says() -> None:

@@ -14,6 +14,7 @@ from vtdkit.vtd.quirks import (
     QEMU_7_2,
     QEMU_10,
     SPECIFICATION,
+    SWITCHES,
     Quirks,
     qemu,
     version_number,
@@ -424,7 +425,7 @@ def test_each_switch_makes_its_difference(name: str) -> None:
 def test_each_switch_is_on_in_some_emulator_and_says_why(name: str) -> None:
     assert getattr(QEMU_7_2, name) or getattr(QEMU_10, name)
     assert not getattr(SPECIFICATION, name)
-    (why,) = [str(f.metadata["why"]) for f in fields(Quirks) if f.name == name]
+    why = SWITCHES[name]
     assert why.endswith(".")
 
 

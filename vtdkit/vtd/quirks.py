@@ -9,179 +9,171 @@ why it matters.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import make_dataclass
+from typing import TYPE_CHECKING, Any
 
 from .plain import echo, quoted
 
-
-def _quirk(why: str) -> bool:
-    return field(default=False, metadata={"why": why})
-
-
-@dataclass(frozen=True, slots=True)
-class Quirks:
-    """One switch per difference; all off is the specification."""
-
-    legacy_codes: bool = _quirk(
+#: one switch per difference, and what it does
+SWITCHES: dict[str, str] = {
+    "legacy_codes": (
         "Root, context and second-stage faults in scalable mode carry the legacy codes (1, 2, 3 …), so "
         "software cannot tell the mode from the code."
-    )
-    one_pasid_code: bool = _quirk(
+    ),
+    "one_pasid_code": (
         "Every fault in the PASID directory or table is reported as 58h, access error "
         "(7.2; told apart in 10)."
-    )
-    pasid_reserved_ignored: bool = _quirk(
-        "Reserved bits of PASID directory and table entries are never looked at."
-    )
-    context_features_unchecked: bool = _quirk(
+    ),
+    "pasid_reserved_ignored": "Reserved bits of PASID directory and table entries are never looked at.",
+    "context_features_unchecked": (
         "DTE, PASIDE, PRE, RID_PASID and RID_PRIV of a scalable-mode context entry are accepted "
         "whatever ECAP says of them. RID_PASID is used, even beyond the size of the PASID directory; "
         "RID_PRIV is not looked at."
-    )
-    both_root_halves: bool = _quirk(
+    ),
+    "both_root_halves": (
         "The reserved bits of both halves of a scalable-mode root entry are checked, also of the "
         "half that is not present."
-    )
-    fpd_spares_not_code_b: bool = _quirk(
-        "FPD does not keep reserved-bit faults of context entries out of the records."
-    )
-    fpd_spares_not_pasid: bool = _quirk(
+    ),
+    "fpd_spares_not_code_b": "FPD does not keep reserved-bit faults of context entries out of the records.",
+    "fpd_spares_not_pasid": (
         "Code 58h is not qualified, so FPD never keeps faults in the PASID directory or table "
         "out of the records (7.2)."
-    )
-    type_before_present: bool = _quirk(
+    ),
+    "type_before_present": (
         "The translation type of a PASID table entry is checked before its P bit: an entry that is all "
         "zero is invalid "
         "(5Bh), not absent (59h)."
-    )
-    transient_mapping: bool = _quirk(
+    ),
+    "transient_mapping": (
         "Bit 62 of a second-stage leaf entry is accepted where device TLBs are supported; it was once the "
         "transient-mapping hint (7.2; an option since)."
-    )
-    snoop_bit_accepted: bool = _quirk(
+    ),
+    "snoop_bit_accepted": (
         "SNP (bit 11) of a second-stage leaf entry is accepted wherever scalable mode is "
         "supported, whatever ECAP.SC says."
-    )
-    huge_first_stage_accepted: bool = _quirk(
-        "First-stage entries that map 1G are accepted although CAP.FS1GP is 0."
-    )
-    first_stage_width_from_aw: bool = _quirk(
+    ),
+    "huge_first_stage_accepted": "First-stage entries that map 1G are accepted although CAP.FS1GP is 0.",
+    "first_stage_width_from_aw": (
         "Which first-stage addresses are canonical is told by AW of the PASID table entry, the field of the "
         "second stage, not by FSPM: with AW=1 bits 63:39 must repeat bit 38, though 4 levels are walked (10)."
-    )
-    all_ones_unreadable: bool = _quirk(
+    ),
+    "all_ones_unreadable": (
         "A page-table entry of 64 ones counts as one that could not be read, not as one with reserved bits."
-    )
-    pass_through_unchecked: bool = _quirk(
+    ),
+    "pass_through_unchecked": (
         "A pass-through context entry takes remapping out of the device's way altogether: no address is too "
         "wide, and in legacy mode AW may name any depth there is, not only the largest."
-    )
-    pass_through_width_checked: bool = _quirk(
+    ),
+    "pass_through_width_checked": (
         "AW of a pass-through PASID table entry must name a depth of tables that there is, "
         "although none are walked (7.2)."
-    )
-    interrupt_page: bool = _quirk(
+    ),
+    "interrupt_page": (
         "A page that overlaps FEEx_xxxx faults for every address in it (a whole 1G leaf), not only for "
         "addresses whose result lies there."
-    )
-    interrupt_code_by_capability: bool = _quirk(
+    ),
+    "interrupt_code_by_capability": (
         "A result in FEEx_xxxx is reported as 87h wherever scalable mode is supported, also while legacy "
         "mode is in force, whose code is 0Eh."
-    )
-    interrupt_window_silent: bool = _quirk(
+    ),
+    "interrupt_window_silent": (
         "Any request to FEEx_xxxx goes to the interrupt region without a remapping fault, "
         "whatever its size or direction."
-    )
-    first_stage_unknown: bool = _quirk(
+    ),
+    "first_stage_unknown": (
         "First-stage and nested PASID entries are walked as second stage (7.2, which knows no first stage)."
-    )
-    flags_without_snoop: bool = _quirk(
-        "Accessed and dirty flags are set even when page walks are not snooped."
-    )
-    odd_pasid_field: bool = _quirk(
+    ),
+    "flags_without_snoop": "Accessed and dirty flags are set even when page walks are not snooped.",
+    "odd_pasid_field": (
         "Faults of page walks for requests without PASID: the legacy ones carry PV=FFFF with PP=0, the "
         "scalable ones PP=1 with RID_PASID."
-    )
-    plain_fault_record: bool = _quirk("Fault records never set T2, AT, PRIV or EXE.")
-    compression: bool = _quirk(
-        "A second fault of the same source id is dropped while the first is still recorded."
-    )
-    hit_keeps_silent: bool = _quirk(
+    ),
+    "plain_fault_record": "Fault records never set T2, AT, PRIV or EXE.",
+    "compression": "A second fault of the same source id is dropped while the first is still recorded.",
+    "hit_keeps_silent": (
         "A write that hits a cached read-only translation is blocked and leaves no fault record."
-    )
-    index_restarts_early: bool = _quirk(
+    ),
+    "index_restarts_early": (
         "Fault recording begins at record 0 again whenever TE goes off, also while interrupt remapping is on."
-    )
-    mode_is_one_bit: bool = _quirk(
+    ),
+    "mode_is_one_bit": (
         "Bit 10 of RTADDR alone tells the mode, and only where scalable mode is supported: TTM=2 is legacy, "
         "TTM=3 scalable, and every TTM is legacy without SMTS."
-    )
-    message_addresses_short: bool = _quirk(
+    ),
+    "message_addresses_short": (
         "FEUADDR and IEUADDR cannot be written, also with EIM=1: event messages go to 32-bit addresses."
-    )
-    pasid_cache_unchecked: bool = _quirk(
+    ),
+    "pasid_cache_unchecked": (
         "PASID-cache invalidations are accepted whatever their granularity and reserved bits say."
-    )
-    entry_cache_unchecked: bool = _quirk(
+    ),
+    "entry_cache_unchecked": (
         "Reserved bits of interrupt-entry and of PASID-based IOTLB invalidations are never looked at (7.2 as "
         "released; a check came in November 2024)."
-    )
-    upper_half_unchecked: bool = _quirk(
+    ),
+    "upper_half_unchecked": (
         "The upper half of a 256-bit descriptor is never looked at (7.2 as released; a "
         "check came in November 2024)."
-    )
-    short_type: bool = _quirk(
+    ),
+    "short_type": (
         "A type is bits 3:0 alone and goes up to 7; bits 11:9 of interrupt-entry, PASID-cache and "
         "PASID-based IOTLB invalidations are never looked at (7.2 as released)."
-    )
-    odd_tail_ignored: bool = _quirk(
+    ),
+    "odd_tail_ignored": (
         "A tail that is not aligned to a 256-bit descriptor is not acted on, and no error (7.2 as released)."
-    )
-    narrow_queue_everywhere: bool = _quirk(
+    ),
+    "narrow_queue_everywhere": (
         "Descriptors of every type are accepted from a 128-bit queue, in legacy mode too (7.2)."
-    )
-    resume_by_tail: bool = _quirk(
-        "Clearing FSTS.IQE does not restart the invalidation queue; the next IQT write does."
-    )
-    empty_wait_is_error: bool = _quirk("A wait descriptor with IF=SW=FN=0 is an invalid descriptor.")
-    silent_queue_error: bool = _quirk("IQERCD, ICE and ITE do not exist; a queue error gives no cause.")
-    disable_needs_wait: bool = _quirk("QIE=0 is refused unless the last descriptor was a wait.")
-    width_needs_scalable: bool = _quirk(
+    ),
+    "resume_by_tail": "Clearing FSTS.IQE does not restart the invalidation queue; the next IQT write does.",
+    "empty_wait_is_error": "A wait descriptor with IF=SW=FN=0 is an invalid descriptor.",
+    "silent_queue_error": "IQERCD, ICE and ITE do not exist; a queue error gives no cause.",
+    "disable_needs_wait": "QIE=0 is refused unless the last descriptor was a wait.",
+    "width_needs_scalable": (
         "IQA.DW counts only where scalable mode is supported; elsewhere descriptors are 128 bits wide "
         "whatever it says, and the queue runs. The specification calls it an error (IQEI 5)."
-    )
-    width_reads_zero: bool = _quirk("IQA.DW reads back as 0 although descriptors are 256 bits wide (7.2).")
-    commands_stick: bool = _quirk(
-        "CCMD and IOTLB commands are ignored while the queue is on; ICC and IVT stay 1."
-    )
-    domain_is_global: bool = _quirk(
-        "A domain-selective context command is done, and reported, as a global one."
-    )
-    device_tlb_at_once: bool = _quirk("Device-TLB invalidations complete at once; no endpoint is waited for.")
-    compatibility_passes: bool = _quirk("Compatibility-format interrupts pass while interrupts are remapped.")
-    reversed_bus_range: bool = _quirk(
+    ),
+    "width_reads_zero": "IQA.DW reads back as 0 although descriptors are 256 bits wide (7.2).",
+    "commands_stick": "CCMD and IOTLB commands are ignored while the queue is on; ICC and IVT stay 1.",
+    "domain_is_global": "A domain-selective context command is done, and reported, as a global one.",
+    "device_tlb_at_once": "Device-TLB invalidations complete at once; no endpoint is waited for.",
+    "compatibility_passes": "Compatibility-format interrupts pass while interrupts are remapped.",
+    "reversed_bus_range": (
         "SVT=2 takes SID[15:8] as the last bus and SID[7:0] as the first; the specification has them the "
         "other way round."
-    )
-    reserved_check_is_requester_fault: bool = _quirk(
+    ),
+    "reserved_check_is_requester_fault": (
         "SVT=3, a reserved value, is reported as a failed requester check (26h), not "
         "as a reserved field (24h)."
-    )
-    interrupt_faults_silent: bool = _quirk("A refused interrupt leaves no fault record (7.2).")
-    handle_wraps: bool = _quirk(
+    ),
+    "interrupt_faults_silent": "A refused interrupt leaves no fault record (7.2).",
+    "handle_wraps": (
         "Handle and subhandle of an interrupt are added in 16 bits: after index FFFFh comes index 0, not a "
         "fault."
-    )
-    interrupt_order: bool = _quirk(
+    ),
+    "interrupt_order": (
         "Reserved fields of an interrupt entry are looked at before the requester, those of the message last."
-    )
-    posted_is_remapped: bool = _quirk("IM=1 entries are treated as remapped format.")
-    destination_unchecked: bool = _quirk("DST bits that xAPIC mode reserves are accepted.")
-    page_event_unmasked: bool = _quirk("PECTL comes out of reset with the mask clear.")
+    ),
+    "posted_is_remapped": "IM=1 entries are treated as remapped format.",
+    "destination_unchecked": "DST bits that xAPIC mode reserves are accepted.",
+    "page_event_unmasked": "PECTL comes out of reset with the mask clear.",
+}
+_Switches: Any = make_dataclass(
+    "_Switches", [(name, bool, False) for name in SWITCHES], frozen=True, slots=True
+)
+
+
+class Quirks(_Switches):  # type: ignore[misc]
+    """Which of `SWITCHES` are on, by keyword; all off is the specification."""
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> bool: ...
 
     def __repr__(self) -> str:
-        on = [f.name for f in fields(self) if getattr(self, f.name)]
-        return f"Quirks({', '.join(f'{name}=True' for name in on)})" if on else "Quirks()"
+        on = [name for name in SWITCHES if getattr(self, name)]
+        return f"Quirks({', '.join(f'{name}=True' for name in on)})"
 
 
 _ONLY_7_2 = {
@@ -199,8 +191,8 @@ _ONLY_7_2 = {
     "pass_through_width_checked",
 }
 SPECIFICATION = Quirks()
-QEMU_7_2 = Quirks(**{f.name: True for f in fields(Quirks)})
-QEMU_10 = Quirks(**{f.name: f.name not in _ONLY_7_2 for f in fields(Quirks)})
+QEMU_7_2 = Quirks(**dict.fromkeys(SWITCHES, True))
+QEMU_10 = Quirks(**{name: name not in _ONLY_7_2 for name in SWITCHES})
 PERSONALITIES = {"specification": SPECIFICATION, "qemu-7.2": QEMU_7_2, "qemu-10": QEMU_10}
 
 

@@ -12,10 +12,9 @@ import importlib
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 
-from vtdkit.vtd.quirks import PERSONALITIES, Quirks
+from vtdkit.vtd.quirks import PERSONALITIES, SWITCHES
 
 
 def check(arguments: Sequence[str]) -> int:
@@ -76,8 +75,8 @@ def quirks(arguments: Sequence[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print the same as data")
     options = parser.parse_args(arguments)
     rows = [
-        (f.name, [name for name, on in PERSONALITIES.items() if getattr(on, f.name)], str(f.metadata["why"]))
-        for f in fields(Quirks)
+        (switch, [name for name, on in PERSONALITIES.items() if getattr(on, switch)], why)
+        for switch, why in SWITCHES.items()
     ]
     if options.json:
         print(json.dumps([{"name": n, "on_in": p, "why": w} for n, p, w in rows], indent=1))

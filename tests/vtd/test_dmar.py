@@ -41,16 +41,20 @@ SCOPES = st.lists(
     max_size=3,
 ).map(tuple)
 SEGMENTS, ADDRESSES = st.integers(0, 0xFFFF), st.integers(0, (1 << 64) - 1)
+DWORDS = st.integers(0, (1 << 32) - 1)
 STRUCTURES: st.SearchStrategy[Remapping] = st.one_of(
-    st.builds(Drhd, ADDRESSES, SEGMENTS, BYTES, BYTES, SCOPES),
-    st.builds(Rmrr, ADDRESSES, ADDRESSES, SEGMENTS, SCOPES, SEGMENTS),
-    st.builds(Atsr, SEGMENTS, BYTES, SCOPES, BYTES),
-    st.builds(Rhsa, ADDRESSES, st.integers(0, (1 << 32) - 1), st.integers(0, (1 << 32) - 1)),
+    st.builds(Drhd, ADDRESSES, BYTES, segment=SEGMENTS, flags=BYTES, scopes=SCOPES),
+    st.builds(Rmrr, ADDRESSES, ADDRESSES, segment=SEGMENTS, scopes=SCOPES, reserved=SEGMENTS),
+    st.builds(Atsr, segment=SEGMENTS, flags=BYTES, scopes=SCOPES, reserved=BYTES),
+    st.builds(Rhsa, ADDRESSES, DWORDS, reserved=DWORDS),
     st.builds(
-        Andd, BYTES, st.binary(max_size=20).map(lambda b: b + b"\0"), st.binary(min_size=3, max_size=3)
+        Andd,
+        BYTES,
+        st.binary(max_size=20).map(lambda b: b + b"\0"),
+        reserved=st.binary(min_size=3, max_size=3),
     ),
-    st.builds(Satc, SEGMENTS, BYTES, SCOPES, BYTES),
-    st.builds(Sidp, SEGMENTS, SCOPES, SEGMENTS),
+    st.builds(Satc, segment=SEGMENTS, flags=BYTES, scopes=SCOPES, reserved=BYTES),
+    st.builds(Sidp, segment=SEGMENTS, scopes=SCOPES, reserved=SEGMENTS),
     st.builds(Unknown, st.integers(7, 0xFFFF), st.binary(max_size=20)),
 )
 TABLES = st.builds(Dmar, st.integers(1, 256), BYTES, st.lists(STRUCTURES, max_size=5).map(tuple))

@@ -54,10 +54,12 @@ def number(value: Any) -> str:
 
 
 def shown(record: Any) -> str:
-    """The `repr` of a dataclass: fields that still have their default are left out."""
+    """The `repr` of a dataclass, in the order of its arguments: fields that still have their default are left
+    out.
+    """
     parts = (
         f"{f.name}={number(getattr(record, f.name))}"
-        for f in fields(record)
+        for f in sorted(fields(record), key=lambda f: bool(f.kw_only))
         if f.repr and getattr(record, f.name) != f.default
     )
     return f"{type(record).__name__}({', '.join(parts)})"

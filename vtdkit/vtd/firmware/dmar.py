@@ -22,7 +22,7 @@ from vtdkit.vtd.plain import quoted, shown, told
 HEADER_BYTES, CHECKSUM_AT = 48, 9
 _HEADER = struct.Struct("<4sIBB6s8sI4sIBB10s")
 INTR_REMAP, X2APIC_OPT_OUT, DMA_CTRL_PLATFORM_OPT_IN = 1, 2, 4
-INCLUDE_PCI_ALL = ALL_PORTS = ATC_REQUIRED = 1
+INCLUDE_PCI_ALL = ALL_PORTS = 1
 SCOPE_NAMES = {1: "endpoint", 2: "bridge", 3: "IOAPIC", 4: "HPET", 5: "ACPI name"}
 IOAPIC, ACPI_NAME = 3, 5
 
@@ -62,17 +62,23 @@ class Scope:
 Scopes: TypeAlias = tuple[Scope, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Structure:
-    """A remapping structure: `LAYOUT` packs the fields named in `ORDER`, then come the scopes."""
+    """A remapping structure: `LAYOUT` packs the fields named in `ORDER`, then come the scopes. What
+    most kinds have is here.
+    """
 
-    __slots__ = ()
     TYPE: ClassVar[int]
     LAYOUT: ClassVar[struct.Struct]
     ORDER: ClassVar[tuple[str, ...]]
+    segment: int = 0
+    flags: int = 0
+    scopes: Scopes = ()
+    reserved: int | bytes = 0
 
     def body(self) -> bytes:
         fields = self.LAYOUT.pack(*(getattr(self, name) for name in self.ORDER))
-        return fields + b"".join(scope.to_bytes() for scope in getattr(self, "scopes", ()))
+        return fields + b"".join(scope.to_bytes() for scope in self.scopes)
 
     __repr__ = shown
 
@@ -83,10 +89,7 @@ class Drhd(_Structure):
 
     TYPE, LAYOUT, ORDER = 0, struct.Struct("<BBHQ"), ("flags", "size", "segment", "base")
     base: int
-    segment: int = 0
-    flags: int = 0
     size: int = 0
-    scopes: Scopes = ()
 
     @property
     def include_all(self) -> bool:
@@ -100,9 +103,6 @@ class Rmrr(_Structure):
     TYPE, LAYOUT, ORDER = 1, struct.Struct("<HHQQ"), ("reserved", "segment", "base", "limit")
     base: int
     limit: int
-    segment: int = 0
-    scopes: Scopes = ()
-    reserved: int = 0
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -110,10 +110,6 @@ class Atsr(_Structure):
     """Root ports that support device TLBs."""
 
     TYPE, LAYOUT, ORDER = 2, struct.Struct("<BBH"), ("flags", "reserved", "segment")
-    segment: int = 0
-    flags: int = 0
-    scopes: Scopes = ()
-    reserved: int = 0
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -123,7 +119,6 @@ class Rhsa(_Structure):
     TYPE, LAYOUT, ORDER = 3, struct.Struct("<IQI"), ("reserved", "base", "domain")
     base: int
     domain: int
-    reserved: int = 0
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -133,7 +128,7 @@ class Andd(_Structure):
     TYPE, LAYOUT, ORDER = 4, struct.Struct("<3sB"), ("reserved", "number")
     number: int
     name: bytes
-    reserved: bytes = bytes(3)
+    reserved: int | bytes = field(default=bytes(3), kw_only=True)
 
     def body(self) -> bytes:
         return _Structure.body(self) + self.name
@@ -144,10 +139,6 @@ class Satc(_Structure):
     """Integrated devices with an address translation cache."""
 
     TYPE, LAYOUT, ORDER = 5, struct.Struct("<BBH"), ("flags", "reserved", "segment")
-    segment: int = 0
-    flags: int = 0
-    scopes: Scopes = ()
-    reserved: int = 0
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -155,9 +146,6 @@ class Sidp(_Structure):
     """Properties of integrated devices, in the flags of their scopes."""
 
     TYPE, LAYOUT, ORDER = 6, struct.Struct("<HH"), ("reserved", "segment")
-    segment: int = 0
-    scopes: Scopes = ()
-    reserved: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,11 +185,8 @@ class Dmar:
 
     def to_bytes(self) -> bytes:
         """The table as firmware would lay it out, with its length and checksum."""
-        parts = []
-        for part in self.structures:
-            body = part.body()
-            parts.append(struct.pack("<HH", type_of(part), 4 + len(body)) + body)
-        body = b"".join(parts)
+        bodies = [(type_of(part), part.body()) for part in self.structures]
+        body = b"".join(struct.pack("<HH", kind, 4 + len(each)) + each for kind, each in bodies)
         header = _HEADER.pack(
             *(b"DMAR", HEADER_BYTES + len(body), self.revision, 0, self.oem_id, self.oem_table_id),
             *(self.oem_revision, self.creator_id, self.creator_revision),
@@ -255,8 +240,8 @@ class Dmar:
 def _names(structures: tuple[Remapping, ...]) -> list[str]:
     """Scopes by ACPI name and the ANDD structures that hold the names belong together."""
     named = {part.number for part in structures if isinstance(part, Andd)}
-    scopes = [s for part in structures if isinstance(part, Drhd) for s in part.scopes]
-    used = {scope.enumeration for scope in scopes if scope.type == ACPI_NAME}
+    units = [part for part in structures if isinstance(part, Drhd)]
+    used = {scope.enumeration for unit in units for scope in unit.scopes if scope.type == ACPI_NAME}
     return [
         *(f"a device scope names ACPI device {n}, and no ANDD does" for n in sorted(used - named)),
         *(f"ANDD names ACPI device {n}, and no DRHD has it in its scope" for n in sorted(named - used)),
@@ -265,19 +250,17 @@ def _names(structures: tuple[Remapping, ...]) -> list[str]:
 
 def _complaints(part: Remapping) -> list[str]:
     """Problems of one structure."""
-    types: list[int] = [scope.type for scope in getattr(part, "scopes", ())]
-    unknown = [
-        f"{type(part).__name__.upper()} has a device scope of type {kind}, which nobody knows"
-        for kind in types
-        if kind not in SCOPE_NAMES
+    if isinstance(part, Unknown):
+        return []
+    types = {scope.type for scope in part.scopes}
+    found = [
+        f"{type(part).__name__.upper()} has a device scope of type {scope.type}, which nobody knows"
+        for scope in part.scopes
+        if scope.type not in SCOPE_NAMES
     ]
-    return unknown + _own_complaints(part, set(types))
-
-
-def _own_complaints(part: Remapping, types: set[int]) -> list[str]:
     if isinstance(part, Drhd):
         window, at = 4096 << (part.size & 15), f"DRHD {part.base:#x}"
-        return told(
+        found += told(
             # Linux: "Your BIOS is broken; DMAR reported at address 0!", and the unit is not used
             (part.base == 0, "DRHD at address 0: no unit can be there, and none is used"),
             (part.base % window, f"{at} is not aligned to its window of {window:#x} bytes"),
@@ -285,21 +268,22 @@ def _own_complaints(part: Remapping, types: set[int]) -> list[str]:
         )
     if isinstance(part, Rmrr):
         ragged = part.base % 4096 or (part.limit + 1) % 4096 or part.limit <= part.base
-        return told((ragged, f"RMRR {part.base:#x} to {part.limit:#x} is not a range of whole pages"))
+        found += told((ragged, f"RMRR {part.base:#x} to {part.limit:#x} is not a range of whole pages"))
     if isinstance(part, Atsr):
-        return told(
+        found += told(
             (part.flags & ALL_PORTS and types, "ATSR covers all ports and still lists some"),
             (types - {2}, "ATSR lists something that is no root port"),
         )
     if isinstance(part, Andd):
         endless = not part.name.endswith(b"\0")
-        return told((endless, f"ANDD name of ACPI device {part.number} does not end in NUL"))
-    return told((isinstance(part, Satc) and types - {1}, "SATC lists something that is no endpoint"))
+        found += told((endless, f"ANDD name of ACPI device {part.number} does not end in NUL"))
+    return found + told((isinstance(part, Satc) and types - {1}, "SATC lists something that is no endpoint"))
 
 
 def parse(data: bytes) -> Dmar:
     """Read a table. Raises BadDmar."""
-    if _looks_like_text(data):
+    head = data[:HEADER_BYTES]
+    if len(data) > 8 and head.isascii() and not any(byte < 9 for byte in head):  # a table has zeros there
         raise BadDmar(0, "this is text, as acpidump prints it; the table itself is wanted (acpidump -b)")
     if len(data) < HEADER_BYTES:
         raise BadDmar(len(data), f"the table ends inside its header of {HEADER_BYTES} bytes")
@@ -322,11 +306,6 @@ def parse(data: bytes) -> Dmar:
         error.table = replace(table, structures=tuple(sound))
         raise
     return replace(table, structures=tuple(sound))
-
-
-def _looks_like_text(data: bytes) -> bool:
-    """A hex dump is ASCII throughout; a table has zeros in its header."""
-    return len(data) > 8 and data[:HEADER_BYTES].isascii() and not any(b < 9 for b in data[:HEADER_BYTES])
 
 
 def _structures(data: bytes) -> Iterator[Remapping]:

@@ -28,7 +28,7 @@ from vtdkit.vtd.memory import Memory
 from vtdkit.vtd.plain import echo, quoted
 from vtdkit.vtd.quirks import SPECIFICATION, Quirks, qemu
 from vtdkit.vtd.requests import BadRequest, sid
-from vtdkit.vtd.unit.unit import RemappingUnit
+from vtdkit.vtd.unit.unit import MODES, RemappingUnit
 
 from . import npz
 from .npz import BadFile
@@ -79,8 +79,7 @@ class Image:
     @cached_property
     def capabilities(self) -> Capabilities:
         """What the machine's unit could do, from its CAP and ECAP."""
-        cap, ecap = self.registers["CAP"], self.registers["ECAP"]
-        ver = self.registers.get("VER", 0x10)
+        cap, ecap, ver = self.registers["CAP"], self.registers["ECAP"], self.registers.get("VER", 0x10)
         return Capabilities.from_registers(cap, ecap, haw=self.dmar.host_address_width, ver=ver)
 
     @cached_property
@@ -103,12 +102,11 @@ class Image:
         the unit set flags in a copy of the tables; in the
         ranges `ram` what is not in the image reads 0. `changes` replace capabilities.
         """
-        quirks = self._quirks(personality)
         # Old machines report bits that mean something else now; their tables can be looked at all the same.
         capabilities = replace(self.capabilities.buildable(), **changes)
         memory = Memory(self.pages, writable=writable, ram=ram)
         try:
-            unit = RemappingUnit(memory, capabilities, quirks=quirks, cached=cached)
+            unit = RemappingUnit(memory, capabilities, quirks=self._quirks(personality), cached=cached)
         except BadCapabilities as error:
             raise BadImage(f"{self.name}/regs.json: {error}") from None
         unit.restore(self._state())
@@ -121,9 +119,8 @@ class Image:
             raise ValueError(f"personality {quoted(personality)}: it is specification, qemu, or a Quirks")
         if personality == "specification":
             return SPECIFICATION
-        version = str(self.meta.get("qemu_version"))
         try:
-            return qemu(version)
+            return qemu(str(self.meta.get("qemu_version")))
         except ValueError as error:
             raise BadFile(self.folder / "meta.json", str(error)) from None
 
@@ -134,9 +131,7 @@ class Image:
         state = dict(self.registers)
         if state.get("RTADDR", 0) >> 10 & 3:
             state["IQA"] = state.get("IQA", 0) | 1 << 11
-        for i, (low, high) in enumerate(self.records):
-            state[f"FRCD{i}"] = low | high << 64
-        return state
+        return state | {f"FRCD{i}": low | high << 64 for i, (low, high) in enumerate(self.records)}
 
     @cached_property
     def meta(self) -> Mapping[str, Any]:
@@ -160,7 +155,7 @@ class Image:
         return named
 
     def __repr__(self) -> str:
-        mode = ("legacy", "scalable", "reserved", "abort")[self.registers.get("RTADDR", 0) >> 10 & 3]
+        mode = MODES[self.registers.get("RTADDR", 0) >> 10 & 3]
         return f"<Image {self.name}: {mode} mode, {len(self.pages)} pages>"
 
 
@@ -170,9 +165,8 @@ def _registers(path: Path) -> tuple[dict[str, int], tuple[tuple[int, int], ...]]
         raise BadFile(path, "is not an object of register names and values")
     records = raw.pop("FRCD", [])
     registers = {name: _hex(path, name, value) for name, value in raw.items() if name[:1] != "_"}
-    for name in ("CAP", "ECAP", "GSTS", "RTADDR"):
-        if name not in registers:
-            raise BadFile(path, f"has no register {name}")
+    if missing := [name for name in ("CAP", "ECAP", "GSTS", "RTADDR") if name not in registers]:
+        raise BadFile(path, f"has no register {missing[0]}")
     if not isinstance(records, list) or len(records) > 256:
         raise BadFile(path, "FRCD is not a list of fault records")
     if not all(isinstance(record, list) and len(record) == 2 for record in records):

@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from vtdkit.vtd.requests import bdf, sid
+from vtdkit.vtd.unit.unit import MODES
 
 from .image import BadImage, Image
 from .survey import Attached, MappedRange, Survey, describe
-
-_MODES = ("legacy", "scalable", "reserved", "abort")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +42,8 @@ class Inspection:
 
     def text(self) -> str:
         """The printed form."""
-        head = f"{self.name}: {self.mode} mode, root table {self.root_table:#x}"
-        lines = [head, *(line for device in self.devices for line in ("", *_device_lines(device)))]
+        lines = [f"{self.name}: {self.mode} mode, root table {self.root_table:#x}"]
+        lines += (line for device in self.devices for line in ("", *_device_lines(device)))
         refused = sum(bool(device.attached.refusal) for device in self.devices)
         if refused and not self.emulated:
             lines += ["", f"refused by the letter: {refused}; --qemu reads the tables as QEMU's unit does"]
@@ -80,14 +79,12 @@ def inspect_folder(
         raise BadImage(f"{image.name}: {error}") from None
     if wanted is not None and not devices:
         raise BadImage(f"{image.name}: {bdf(wanted)} has no context entry")
-    return Inspection(image.name, _MODES[unit.mode], unit.root_table, devices, emulated)
+    return Inspection(image.name, MODES[unit.mode], unit.root_table, devices, emulated)
 
 
 def _device(survey: Survey, found: Attached, driver: str, limit: int) -> Device:
-    if found.space is None:
-        return Device(found, driver, (), False, 0)
-    pages = survey.pages(found.space)
-    ranges = tuple(islice(survey.ranges(found.space), limit + 1))
+    pages = survey.pages(found.space) if found.space else 0
+    ranges = tuple(islice(survey.ranges(found.space), limit + 1)) if found.space else ()
     return Device(found, driver, ranges[:limit], len(ranges) > limit, pages)
 
 
@@ -99,14 +96,12 @@ def _device_lines(device: Device) -> list[str]:
         f"  root entry     {_hex(found.root)}",
         f"  context entry  {_hex(found.context)}",
     ]
-    if found.pasid_entry:
-        lines.append(f"  PASID entry    {_hex(found.pasid_entry[:3])}")
+    lines += [f"  PASID entry    {_hex(found.pasid_entry[:3])}"] if found.pasid_entry else []
     lines += [f"  {part!r}" for part in device.ranges]
     if device.more:
         shown = sum(part.size for part in device.ranges) >> 12
         lines.append(f"  ... {device.pages - shown} more pages (--limit shows more)")
-    lines.append(f"  {device.pages} pages mapped")
-    return lines
+    return [*lines, f"  {device.pages} pages mapped"]
 
 
 def _hex(words: Sequence[int]) -> str:
@@ -115,7 +110,7 @@ def _hex(words: Sequence[int]) -> str:
 
 
 def _device_data(device: Device) -> dict[str, Any]:
-    found = device.attached
+    found, space = device.attached, device.attached.space
     return {
         "device": bdf(found.sid),
         "pasid": found.pasid,
@@ -123,8 +118,8 @@ def _device_data(device: Device) -> dict[str, Any]:
         "root_entry": [hex(word) for word in found.root],
         "context_entry": [hex(word) for word in found.context],
         "pasid_entry": [hex(word) for word in found.pasid_entry],
-        "path": found.space.path if found.space else None,
-        "did": found.space.did if found.space else None,
+        "path": space and space.path,
+        "did": space and space.did,
         "refused": found.refusal or None,
         "pages": device.pages,
         "more": device.more,
@@ -132,9 +127,7 @@ def _device_data(device: Device) -> dict[str, Any]:
             {
                 "iova": hex(part.iova),
                 "address": hex(part.address),
-                "size": part.size,
-                "page": part.page,
-                "permissions": part.permissions,
+                **{name: getattr(part, name) for name in ("size", "page", "permissions")},
             }
             for part in device.ranges
         ],

@@ -89,8 +89,7 @@ class StaleEntry:
         )
 
     def __repr__(self) -> str:
-        m = self.mapped
-        told = "once mapped, not now" if self.explained else "NOT explained"
+        m, told = self.mapped, "once mapped, not now" if self.explained else "NOT explained"
         return f"<StaleEntry {bdf(m.sid)} {m.iova:#x} -> {m.address:#x} DID {m.did}: {told}>"
 
 
@@ -127,11 +126,10 @@ def number(value: Any, bits: int = 64) -> int:
 
 
 def _explain(unit: RemappingUnit, entry: Mapped) -> StaleEntry:
-    request = entry.request()
+    request, memory = entry.request(), unit.memory
     walk = unit.walk(request)
-    now, last = walk.answer, walk.steps[-1] if walk.steps else None
-    once = cached = flushed = now
-    memory = unit.memory
+    last = walk.steps[-1] if walk.steps else None
+    now = once = cached = flushed = walk.answer
     assert isinstance(memory, Memory)
     if last and last.level == entry.level and last.address >> 12 in memory.pages:
         with memory.changed(last.address, entry.entry):
@@ -145,8 +143,11 @@ def _explain(unit: RemappingUnit, entry: Mapped) -> StaleEntry:
 
 
 def _same(answer: Translation | Fault, entry: Mapped) -> bool:
-    if isinstance(answer, Fault):
-        return False
-    permissions = answer.readable | answer.writable << 1
-    given = (answer.address, answer.size, answer.did, permissions, answer.level)
-    return given == (entry.address, entry.size, entry.did, entry.permissions, entry.level)
+    wanted = entry.address, entry.size, entry.did, entry.permissions, entry.level
+    return isinstance(answer, Translation) and wanted == (
+        answer.address,
+        answer.size,
+        answer.did,
+        answer.readable | answer.writable << 1,
+        answer.level,
+    )

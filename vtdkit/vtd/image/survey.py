@@ -10,8 +10,8 @@ tables are shared. Ranges are not listed where a page turns up as a table of two
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, replace
+from itertools import groupby, islice
 from typing import NamedTuple
 
 from vtdkit.vtd.memory import AccessError, read_page
@@ -138,22 +138,18 @@ class Survey:
 
     def _pasids(self, context: tuple[int, ...]) -> tuple[int, ...]:
         """The PASIDs with a present entry, as many as a survey may list."""
-        directory, size = context[0] & PAGE_MASK, context[0] >> 9 & 7
-        if (directory, size) not in self._directories:
-            found = islice(self._read_directory(directory, 1 << size + 7), MAX_ATTACHED + 1)
-            self._directories[directory, size] = tuple(found)
-        return self._directories[directory, size]
+        key = context[0] & PAGE_MASK, 1 << (context[0] >> 9 & 7) + 7
+        if key not in self._directories:
+            self._directories[key] = tuple(islice(self._read_directory(*key), MAX_ATTACHED + 1))
+        return self._directories[key]
 
     def _read_directory(self, directory: int, entries: int) -> Iterator[int]:
         for index in range(entries):
             entry = self._words(directory + 8 * index, 1)
             if not entry:
                 return
-            if not entry[0] & 1:
-                continue
-            for slot in range(_PASIDS_PER_TABLE):
-                words = self._words((entry[0] & PAGE_MASK) + 64 * slot, 1)
-                if words and words[0] & 1:
+            for slot in range(_PASIDS_PER_TABLE) if entry[0] & 1 else ():
+                if any(word & 1 for word in self._words((entry[0] & PAGE_MASK) + 64 * slot, 1)):
                     yield index * _PASIDS_PER_TABLE + slot
 
     def _pasid(self, sid: int, pasid: int, root: tuple[int, ...], context: tuple[int, ...]) -> Attached:
@@ -176,25 +172,21 @@ class Survey:
 
     def entries(self, table: Table) -> tuple[Lead, ...]:
         """The entries of a table that lead on."""
-        key = table[:3]
+        key, decode, rules = table[:3], DECODERS[table.stage], self.unit.rules
         if key not in self._entries:
-            self._entries[key] = tuple(self._read(table))
+            words = enumerate(self.words(table.page) or ())
+            said = ((slot, raw, *decode(rules, table.level, raw)) for slot, raw in words if raw)
+            self._entries[key] = tuple(
+                Lead(slot, raw, leaf, rights, address)
+                for slot, raw, leaf, rights, reserved, address in said
+                if rights and not reserved
+            )
         return self._entries[key]
-
-    def _read(self, table: Table) -> Iterator[Lead]:
-        decode, rules = DECODERS[table.stage], self.unit.rules
-        for index, raw in enumerate(self.words(table.page) or ()):
-            if raw:
-                leaf, rights, reserved, address = decode(rules, table.level, raw)
-                if rights and not reserved:
-                    yield Lead(index, raw, leaf, rights, address)
 
     def below(self, space: Space, table: Table) -> Iterator[Table]:
         """The tables that the entries of `table` lead to, in order."""
-        for lead in self.entries(table):
-            found = None if lead.leaf else self.next(space, table, lead)
-            if found:
-                yield found
+        leads = (lead for lead in self.entries(table) if not lead.leaf)
+        return filter(None, (self.next(space, table, lead) for lead in leads))
 
     def next(self, space: Space, table: Table, lead: Lead) -> Table | None:
         """The table that an entry leads to; None where the second stage has no place for it."""
@@ -253,14 +245,11 @@ class Survey:
         """
         if not self.pages(space):
             return
-        last: MappedRange | None = None
-        for part in self._leaves(space, self.root(space), ALL):
-            merged = _merge(last, part) if last else None
-            if last and not merged:
-                yield last
-            last = merged or part
-        if last:
-            yield last
+        leaves = enumerate(self._leaves(space, self.root(space), ALL))
+        # Pages of one range are alike but for their number in it.
+        for _, run in groupby(leaves, lambda each: _start(*each)):
+            _, first = next(run)
+            yield replace(first, size=first.page * (1 + sum(1 for _ in run)))  # noqa: B031 (each is used once)
 
     def _leaves(self, space: Space, table: Table, above: int) -> Iterator[MappedRange]:
         stage, size = self._asked(space, table.stage), 1 << table.step
@@ -292,12 +281,10 @@ def _signed(space: Space, iova: int) -> int:
     return iova | TOP - (1 << top) if space.path != "SS" and iova >> top - 1 else iova
 
 
-def _merge(a: MappedRange, b: MappedRange) -> MappedRange | None:
-    """One range in place of two neighbours, if they are."""
-    same = (a.page, a.readable, a.writable) == (b.page, b.readable, b.writable)
-    if not same or a.iova + a.size != b.iova or a.address + a.size != b.address:
-        return None
-    return MappedRange(a.iova, a.address, a.size + b.size, a.page, a.readable, a.writable)
+def _start(number: int, part: MappedRange) -> tuple[int, int, int, str]:
+    """Where page number 0 of a range would be, and of what kind, if this is its page of that number."""
+    before = number * part.page
+    return part.iova - before, part.address - before, part.page, part.permissions
 
 
 def describe(found: Attached) -> str:

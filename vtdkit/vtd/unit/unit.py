@@ -44,6 +44,8 @@ from .hooks import Hooks
 if TYPE_CHECKING:
     from vtdkit.vtd.walk.many import Addresses, Batch
 
+MODES = ("legacy", "scalable", "reserved", "abort")
+
 
 class RemappingUnit:
     """One unit. Mutable; one agent at a time, no locks.
@@ -149,9 +151,9 @@ class RemappingUnit:
         registers = self.registers.values
         if not registers["PMEN"] & 1:
             return []
-        there = [p for p in ("PLM", "PHM") if getattr(self.capabilities, f"{p}R")]
         low_bits = (1 << self.capabilities.pmr_bits) - 1
-        pairs = [(registers[f"{p}BASE"], (registers[f"{p}LIMIT"] | low_bits) + 1) for p in there]
+        there = (p for p in ("PLM", "PHM") if getattr(self.capabilities, f"{p}R"))
+        pairs = ((registers[f"{p}BASE"], (registers[f"{p}LIMIT"] | low_bits) + 1) for p in there)
         return [(start, end) for start, end in pairs if start < end]
 
     # requests
@@ -184,8 +186,7 @@ class RemappingUnit:
         """
         steps: list[Step] = []
         caches = self.caches.copy() if cached and self.caches else None
-        job = Job(self, request, caches, commit=False, trace=steps)
-        answer = self.finish(engine.answer(job))
+        answer = self.finish(engine.answer(Job(self, request, caches, commit=False, trace=steps)))
         return Walk(request, tuple(steps), answer)
 
     def translate_many(
@@ -217,6 +218,5 @@ class RemappingUnit:
         return endpoint
 
     def __repr__(self) -> str:
-        mode = ("legacy", "scalable", "reserved", "abort")[self.mode]
-        state = f"on, {mode} mode, root table {self.root_table:#x}" if self.translating else "off"
+        state = f"on, {MODES[self.mode]} mode, root table {self.root_table:#x}" if self.translating else "off"
         return f"<RemappingUnit {state}{'' if self.caches else ', no caches'}>"

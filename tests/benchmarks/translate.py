@@ -32,7 +32,7 @@ from vtdkit.vtd.requests import Request, sid
 from vtdkit.vtd.unit.unit import RemappingUnit
 from vtdkit.vtd.walk import legacy
 from vtdkit.vtd.walk.job import Job
-from vtdkit.vtd.walk.many import BLOCK, FRAME_SHIFT, ROW_SHIFT, Compiled, compile_stage, stages
+from vtdkit.vtd.walk.many import BLOCK, FRAME_SHIFT, ROW_SHIFT, Walker, compile_stage, stages
 
 REALITY = Path(__file__).parent.parent / "reality"
 MILLION = 1_000_000
@@ -86,7 +86,7 @@ def race(ours: Callable[[], object], peer: Callable[[], object]) -> tuple[float,
 class Floor:
     """The gathers alone."""
 
-    def __init__(self, stage: Compiled) -> None:
+    def __init__(self, stage: Walker) -> None:
         self.stage = stage
         self.index, self.row, self.cell = (np.empty(BLOCK, np.int64) for _ in range(3))
 

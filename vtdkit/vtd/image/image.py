@@ -119,8 +119,9 @@ class Image:
             raise ValueError(f"personality {quoted(personality)}: it is specification, qemu, or a Quirks")
         if personality == "specification":
             return SPECIFICATION
+        version = str(self.meta.get("qemu_version"))
         try:
-            return qemu(str(self.meta.get("qemu_version")))
+            return qemu(version)
         except ValueError as error:
             raise BadFile(self.folder / "meta.json", str(error)) from None
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -147,7 +147,7 @@ def translate_many(
     try:
         if unit.translating:
             space = job.finish(engine.find_space(job))
-            walkers = [Walker(compile_stage(stage)) for stage in stages(job, space)]
+            walkers = [compile_stage(stage) for stage in stages(job, space)]
     except Refused:
         told = _ALL_ALIKE
     for start in range(0, len(iova), BLOCK):
@@ -161,8 +161,9 @@ def translate_many(
 
 def stages(job: Job, space: Space) -> list[First | Second]:
     """The stages that a request of `space` goes through, in order."""
-    found: list[First | Second] = [First(job, space)] if space.path in ("FS", "NEST") else []
-    return [*found, second.asked(job, space)] if space.path in ("SS", "NEST") else found
+    first, other = First(job, space), second.asked(job, space)
+    every: dict[str, list[First | Second]] = {"FS": [first], "SS": [other], "NEST": [first, other]}
+    return every.get(space.path, [])
 
 
 def _follow(batch: Batch, part: slice, walkers: Sequence[Walker], keys: Addresses) -> None:
@@ -171,12 +172,10 @@ def _follow(batch: Batch, part: slice, walkers: Sequence[Walker], keys: Addresse
     address = iova.view(np.int64)
     for walker in walkers:
         cell, told, address = walker.run(address)
-        stopped = np.flatnonzero(told & STOP)
-        if len(stopped):
-            # Who stopped at one entry was refused alike. Under nesting every page has a way of its own.
-            level = cell[stopped] >> FRAME_SHIFT & 7 if flags is None else np.int64(1)
-            key = iova[stopped] >> (3 + 9 * level).astype(np.uint64) << 3 | np.uint64(level)
-            keys[stopped] = np.where(keys[stopped] == 0, key, keys[stopped])
+        stopped = np.flatnonzero((told & STOP != 0) & (keys == 0))
+        # Who stopped at one entry was refused alike. Under nesting every page has a way of its own.
+        level = cell[stopped] >> FRAME_SHIFT & 7 if flags is None else np.ones(len(stopped), np.int64)
+        keys[stopped] = iova[stopped] >> (3 + 9 * level).astype(np.uint64) << 3 | level.astype(np.uint64)
         flags = told if flags is None else np.minimum(flags & 12, told & 12) | flags & told & 3
     batch.address[part] = address.view(np.uint64)
     if flags is not None:
@@ -210,9 +209,9 @@ def _doubt(batch: Batch, part: slice, space: Space | None, keys: Addresses) -> N
 
 def _ask(batch: Batch, part: slice, keys: Addresses) -> None:
     """Ask the walk about the lanes that have a key, once for each key."""
-    if not keys.any():
-        return
     lanes = np.flatnonzero(keys)
+    if not len(lanes):
+        return
     _, firsts, which = np.unique(keys[lanes], return_index=True, return_inverse=True)
     told = [_told(batch, part.start + int(lanes[first])) for first in firsts]
     label, flags, moved = (np.array(column)[which] for column in zip(*told, strict=True))
@@ -233,32 +232,13 @@ def _told(batch: Batch, lane: int) -> tuple[int, int, np.uint64]:
     return 0, _SIZES[answer.size] | rights, np.uint64(answer.address - int(batch.iova[lane]) & WORD)
 
 
-@dataclass
-class Compiled:
-    """One stage: `cells` row by row, the row to start from.
-
-    Three things that most tables have and that save work: `largest` is the highest level with a leaf;
-    `uniform` says that only leaves restrict permissions; `compact` that a cell shifted right by 37 is its row
-    times 512.
-    """
-
-    cells: Signed
-    root: int
-    levels: int
-    largest: int
-    uniform: bool
-    compact: bool
-
-
-def compile_stage(stage: First | Second) -> Compiled:
+def compile_stage(stage: First | Second) -> Walker:
     """The cells of all tables of a stage, a level at a time. Raises TooLarge."""
     parts, count = [_FIXED], len(_FIXED)
     largest, uniform = 1, True
     root = _table(stage, stage.root, root=True)
-    start, tables = (count, [root]) if root else (3 + stage.levels, [])
-    for level in range(stage.levels, 0, -1):
-        if not tables:
-            break
+    start, tables, level = (count, [root], stage.levels) if root else (3 + stage.levels, [], 0)
+    while tables:
         words = np.stack([words for words, _ in tables])
         cells, leaf = _judged(stage, level, words, np.array([updatable for _, updatable in tables]))
         address, onward = words & np.uint64(ENTRY_ADDRESS), cells & STOP == 0
@@ -279,9 +259,10 @@ def compile_stage(stage: First | Second) -> Compiled:
         # A table that cannot be read refuses as each of its entries would.
         rows = np.array([next(numbers) if table else 2 + level for table in found], np.int64)
         cells[pointers] |= rows[which] << ROW_SHIFT
+        level -= 1
     flat = np.concatenate(parts).reshape(-1)
     compact = not (flat[flat >> ROW_SHIFT != 0] >> ROW_SHIFT - 9 & 511).any()
-    return Compiled(flat, start, stage.levels, largest, uniform, compact)
+    return Walker(flat, start, stage.levels, largest, uniform, compact)
 
 
 def _table(stage: First | Second, address: int, *, root: bool) -> tuple[Addresses, bool] | None:
@@ -289,20 +270,14 @@ def _table(stage: First | Second, address: int, *, root: bool) -> tuple[Addresse
     Where the first stage is nested, the second one says where in memory it is.
     """
     updatable = True
-    if stage.locate is not None:
-        try:
+    try:
+        if stage.locate is not None:
             address, updatable = stage.job.finish(stage.locate(address, root))
-        except Refused:
-            return None
-    page = read_page(stage.job.memory, address >> 12)
-    if page is None:
+    except Refused:
         return None
-    words = (
-        np.frombuffer(page, np.uint64)
-        if isinstance(page, array)
-        else np.array([word or 0 for word in page], np.uint64)
-    )
-    return words, updatable
+    page = read_page(stage.job.memory, address >> 12)
+    words = page if isinstance(page, array) else [word or 0 for word in page or ()]
+    return (np.asarray(words, np.uint64), updatable) if page is not None else None
 
 
 def _judged(
@@ -330,38 +305,47 @@ def _judged(
     return cells, leaf
 
 
+@dataclass(eq=False)
 class Walker:
-    """Walks blocks of addresses through one stage, in buffers of its own."""
+    """Walks blocks of addresses through one stage: `cells` row by row, the row to start from.
 
-    def __init__(self, stage: Compiled) -> None:
-        self.stage = stage
-        self.buffers = tuple(np.empty(BLOCK, np.int64) for _ in range(5))
+    Three things that most tables have and that save work: `largest` is the highest level with a leaf;
+    `uniform` says that only leaves restrict permissions; `compact` that a cell shifted right by 37 is its row
+    times 512.
+    """
+
+    cells: Signed
+    root: int
+    levels: int
+    largest: int
+    uniform: bool
+    compact: bool
+    buffers: Signed = field(default_factory=lambda: np.empty((5, BLOCK), np.int64), repr=False)
 
     def run(self, iova: Signed) -> tuple[Signed, Bytes, Signed]:
         """The last cell of each lane; STOP, size, and the permissions of the whole way; and the address it
         leads to. Cells and addresses are overwritten by the next run.
         """
-        stage, n = self.stage, len(iova)
-        index, row, cell, allowed, frames = (buffer[:n] for buffer in self.buffers)
+        index, row, cell, allowed, frames = self.buffers[:, : len(iova)]
         allowed.fill(3)
         frames.fill(0)
-        for level in range(stage.levels, 0, -1):
+        for level in range(self.levels, 0, -1):
             np.right_shift(iova, 3 + 9 * level, out=index)
             np.bitwise_and(index, 511, out=index)
-            if level == stage.levels:
-                np.add(index, stage.root << 9, out=index)
+            if level == self.levels:
+                np.add(index, self.root << 9, out=index)
             else:
                 np.right_shift(cell, ROW_SHIFT - 9, out=row)
-                if not stage.compact:
+                if not self.compact:
                     np.bitwise_and(row, ~511, out=row)
                 np.add(index, row, out=index)
-            np.take(stage.cells, index, out=cell, mode="clip")
-            if level == 1 or not stage.uniform or level <= stage.largest:
+            np.take(self.cells, index, out=cell, mode="clip")
+            if level == 1 or not self.uniform or level <= self.largest:
                 np.bitwise_and(allowed, cell, out=allowed)
-            if 1 < level <= stage.largest or (level == 1 and stage.largest > 1):
+            if level <= self.largest > 1:
                 np.bitwise_and(cell, _FRAMES, out=row)
                 np.add(frames, row, out=frames)
-        if stage.largest == 1:
+        if self.largest == 1:
             np.bitwise_and(cell, _FRAMES, out=frames)
         np.left_shift(frames, 12 - FRAME_SHIFT, out=frames)
         np.bitwise_and(iova, 0xFFF, out=row)

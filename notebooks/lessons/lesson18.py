@@ -172,7 +172,7 @@ def under_a_flush(driver: type[IntelIommu], machine: Machine) -> Observer:
     remembered, early, tables = {first, second}, list[int](), machine.atomic("the tables", 2)
     unmapped = {first}
 
-    async def intel_flush_iotlb_all(domain: Any) -> None:
+    async def flush_iotlb_all(domain: Any) -> None:
         await tables.load()
         reached = set(unmapped)
         await tables.load()
@@ -186,7 +186,7 @@ def under_a_flush(driver: type[IntelIommu], machine: Machine) -> Observer:
         unmapped.add(second)
         await queue.queue_iova(second, 1, [])
 
-    pc.driver.intel_flush_iotlb_all = intel_flush_iotlb_all  # type: ignore[method-assign]
+    pc.core.ops.flush_iotlb_all = flush_iotlb_all
     queue.iovad.free_iova_fast = free_iova_fast
     queue.fq_timer = SimpleNamespace(mod=lambda ns: None)  # it does not go off now
     pc.run(queue.queue_iova(first, 1, []), cpu=1)

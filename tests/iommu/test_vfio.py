@@ -135,12 +135,12 @@ def test_the_probe_finds_no_fine_grained_super_pages_here_and_would_elsewhere() 
     guest = Guest()
     (domain,) = guest.container.domain_list
     assert not domain.fgsp  # unmapping one of two pages unmaps one
-    real = guest.pc.core.driver.intel_iommu_unmap_pages
+    real = guest.pc.core.ops.unmap_pages
 
     async def joins_neighbours(generic: object, iova: int, pgsize: int, count: int, gather: object) -> int:
         return await real(generic, iova, pgsize, max(count, 2), gather)  # type: ignore[arg-type]
 
-    guest.pc.core.driver.intel_iommu_unmap_pages = joins_neighbours  # type: ignore[method-assign,assignment]
+    guest.pc.core.ops.unmap_pages = joins_neighbours  # type: ignore[assignment]
     probe = vfio_domain(guest.pc.machine)
     probe.domain = domain.domain
     guest.pc.run(guest.vfio.vfio_test_domain_fgsp(probe))

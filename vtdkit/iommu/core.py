@@ -18,7 +18,7 @@ from vtdkit.kernel.memory.pages import Page
 
 from .arguments import own, unsigned
 from .errno import EBUSY, EINVAL, ENODEV
-from .ops import iommu_ops
+from .ops import IommuDriver
 from .pci import PciBus, PciDevice
 
 if TYPE_CHECKING:
@@ -102,10 +102,11 @@ class IommuGroup(KObject):
 class IommuCore:
     """The core of one machine. `default_type` is the kind of default domain a device gets."""
 
-    def __init__(self, machine: Machine, bus: PciBus, driver: iommu_ops, default_type: str = "dma") -> None:
+    def __init__(self, machine: Machine, bus: PciBus, driver: IommuDriver, default_type: str = "dma") -> None:
         self.machine = machine
         self.bus = bus
         self.driver = driver
+        self.ops = driver.ops
         driver.core = self
         self.default_type = default_type
         self.groups: list[IommuGroup] = []
@@ -121,7 +122,7 @@ class IommuCore:
         A group for which no default domain can be had goes without, as in Linux. In a crash kernel the
         attach is left to `iommu_deferred_attach`. If attaching fails, the device is released.
         """
-        iommu = await self.driver.intel_iommu_probe_device(dev)
+        iommu = await self.ops.probe_device(dev)
         if isinstance(iommu, int):
             return iommu
         group = await self.iommu_group_get_for_dev(dev)
@@ -130,10 +131,10 @@ class IommuCore:
             if group.default_domain is None:
                 group.default_domain = await self.iommu_domain_alloc(self.default_type)
             if group.default_domain is not None:
-                if self.driver.intel_iommu_is_attach_deferred(dev):
+                if self.ops.is_attach_deferred(dev):
                     self.deferred_attach = True
                 else:
-                    error = await self.driver.intel_iommu_attach_device(group.default_domain, dev)
+                    error = await self.ops.attach_dev(group.default_domain, dev)
                 if not error and group.domain is None:
                     await group.write_once(domain=group.default_domain)
         if error:
@@ -144,8 +145,8 @@ class IommuCore:
 
     async def iommu_deferred_attach(self, dev: PciDevice, domain: IommuDomain) -> int:
         """What `iommu_probe_device` put off, before the first DMA mapping of a device. 0 or negative."""
-        if self.driver.intel_iommu_is_attach_deferred(dev):
-            return await self.driver.intel_iommu_attach_device(domain, dev)
+        if self.ops.is_attach_deferred(dev):
+            return await self.ops.attach_dev(domain, dev)
         return 0
 
     async def iommu_group_get_for_dev(self, dev: PciDevice) -> IommuGroup:
@@ -165,9 +166,9 @@ class IommuCore:
 
         A driver with a release domain (6.9) has the device attached to it first, if it ever was attached.
         """
-        if self.driver.release_domain and not self.driver.intel_iommu_is_attach_deferred(dev):
-            await self.driver.device_block_translation(dev)
-        await self.driver.intel_iommu_release_device(dev)
+        if self.ops.release_domain and not self.ops.is_attach_deferred(dev):
+            await self.ops.release_domain(dev)
+        await self.ops.release_device(dev)
         group: IommuGroup | None = dev.group
         if group is None:
             return
@@ -184,7 +185,7 @@ class IommuCore:
 
     async def iommu_domain_alloc(self, type: str) -> IommuDomain | None:
         """A domain of this type, or None."""
-        domain = await self.driver.intel_iommu_domain_alloc(type)
+        domain = await self.ops.domain_alloc(type)
         if (
             domain is not None
             and domain.is_dma
@@ -199,7 +200,7 @@ class IommuCore:
         """Free it. No device may be attached any more."""
         if domain.cookie is not None:
             await domain.cookie.put()
-        await self.driver.intel_iommu_domain_free(domain)
+        await self.ops.free(domain)
 
     async def iommu_attach_device(self, domain: IommuDomain, dev: PciDevice) -> int:
         """Attach a device that is alone in its group. 0, -ENODEV, -EINVAL, -EBUSY, or
@@ -224,7 +225,7 @@ class IommuCore:
         if group.domain is not None and group.domain is not group.default_domain:
             return -EBUSY
         for dev in group.devices:
-            error = await self.driver.intel_iommu_attach_device(domain, dev)
+            error = await self.ops.attach_dev(domain, dev)
             if error:
                 return error
         await group.write_once(domain=domain)
@@ -256,9 +257,9 @@ class IommuCore:
             return
         for dev in group.devices:
             if default is None:
-                await self.driver.intel_iommu_detach_device(group.domain, dev)
+                await self.ops.detach_dev(group.domain, dev)
             else:
-                error = await self.driver.intel_iommu_attach_device(default, dev)
+                error = await self.ops.attach_dev(default, dev)
                 self.machine.warn_on(error, "attaching the default domain failed")
         await group.write_once(domain=default)
 
@@ -309,7 +310,7 @@ class IommuCore:
         """Map `size` bytes at `iova` to `paddr`, all or nothing. 0, -EINVAL, -ENOMEM, -EFAULT."""
         error = await self._iommu_map(domain, iova, paddr, size, prot)
         if not error:
-            await self.driver.intel_iommu_iotlb_sync_map(domain, iova, size)
+            await self.ops.iotlb_sync_map(domain, iova, size)
         return error
 
     async def iommu_map_sg(
@@ -329,7 +330,7 @@ class IommuCore:
                     return error
                 mapped, length = mapped + length, 0
             start, length = start if length else phys, length + size
-        await self.driver.intel_iommu_iotlb_sync_map(domain, iova, mapped)
+        await self.ops.iotlb_sync_map(domain, iova, mapped)
         return mapped
 
     async def _iommu_map(self, domain: IommuDomain, iova: int, paddr: int, size: int, prot: int) -> int:
@@ -340,7 +341,7 @@ class IommuCore:
         at, to, left = iova, paddr, size
         while left:
             pgsize, count = self.iommu_pgsize(domain, at, to, left)
-            error, mapped = await self.driver.intel_iommu_map_pages(domain, at, to, pgsize, count, prot)
+            error, mapped = await self.ops.map_pages(domain, at, to, pgsize, count, prot)
             at, to, left = at + mapped, to + mapped, left - mapped
             if error:
                 if at > iova:
@@ -363,7 +364,7 @@ class IommuCore:
             return 0
         while unmapped < size:
             pgsize, count = self.iommu_pgsize(domain, iova, iova, size - unmapped)
-            done = await self.driver.intel_iommu_unmap_pages(domain, iova, pgsize, count, gather)
+            done = await self.ops.unmap_pages(domain, iova, pgsize, count, gather)
             if not done:
                 break
             iova += done
@@ -383,18 +384,18 @@ class IommuCore:
     async def iommu_iotlb_sync(self, domain: IommuDomain, gather: IotlbGather) -> None:
         """Flush what was gathered."""
         if gather.start <= gather.end:
-            await self.driver.intel_iommu_tlb_sync(domain, gather)
+            await self.ops.iotlb_sync(domain, gather)
         gather.start, gather.end, gather.pgsize = (1 << 64) - 1, 0, 0
 
     async def iommu_flush_iotlb_all(self, domain: IommuDomain) -> None:
         """Flush the whole domain."""
-        await self.driver.intel_flush_iotlb_all(domain)
+        await self.ops.flush_iotlb_all(domain)
 
     async def iommu_iova_to_phys(self, domain: IommuDomain, iova: int) -> int:
         """The physical address behind an address, 0 if there is none."""
         if domain.type == "identity":
             return iova
-        return await self.driver.intel_iommu_iova_to_phys(domain, iova)
+        return await self.ops.iova_to_phys(domain, iova)
 
     def __repr__(self) -> str:
         return f"<iommu core: {len(self.groups)} groups, driver {self.driver.title}>"

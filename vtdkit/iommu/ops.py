@@ -1,12 +1,12 @@
-"""`struct iommu_ops` and `iommu_domain_ops`: what the core and its users ask of a driver.
-
-Linux keeps them in tables of function pointers. Here the driver is the table, so an operation has the name
-of the function behind it; what each does and returns says the driver (`intel/iommu.py`, `intel/device.py`).
+"""`struct iommu_ops` and `iommu_domain_ops`: what the core and its users ask of a driver, a table of
+functions as in Linux. What each does and returns say the functions behind it (for VT-d `intel/iommu.py`,
+`intel/device.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .pci import PciDevice
@@ -14,41 +14,44 @@ from .pci import PciDevice
 if TYPE_CHECKING:
     from .core import IommuCore, IommuDomain, IotlbGather
 
+OfDevice = Callable[[PciDevice], Awaitable[Any]]
 
-class iommu_ops(Protocol):
+
+@dataclass(slots=True)
+class iommu_ops:
+    """The operations. A table without devices (`backends`) has none of those that are about devices."""
+
+    # mappings: no lock, any context
+    map_pages: Callable[[IommuDomain, int, int, int, int, int], Awaitable[tuple[int, int]]]
+    unmap_pages: Callable[[IommuDomain, int, int, int, IotlbGather], Awaitable[int]]
+    iotlb_sync_map: Callable[[IommuDomain, int, int], Awaitable[None]]
+    iotlb_sync: Callable[[IommuDomain, IotlbGather], Awaitable[None]]
+    flush_iotlb_all: Callable[[IommuDomain], Awaitable[None]]
+    iova_to_phys: Callable[[IommuDomain, int], Awaitable[int]]
+    free: Callable[[IommuDomain], Awaitable[None]]
+
+    # domains and devices
+    domain_alloc: Callable[[str], Awaitable[IommuDomain | None]] = None  # type: ignore[assignment]
+    attach_dev: Callable[[IommuDomain, PciDevice], Awaitable[int]] = None  # type: ignore[assignment]
+    detach_dev: Callable[[IommuDomain, PciDevice], Awaitable[None]] = None  # type: ignore[assignment]
+    enforce_cache_coherency: Callable[[IommuDomain], Awaitable[bool]] = None  # type: ignore[assignment]
+    probe_device: OfDevice = None  # type: ignore[assignment]
+    release_device: OfDevice = None  # type: ignore[assignment]
+    is_attach_deferred: Callable[[PciDevice], bool] = None  # type: ignore[assignment]
+    #: blocks a device's DMA before it is released, where the driver wants that (from 6.9 on)
+    release_domain: OfDevice | None = None
+
+
+class IommuDriver(Protocol):
     """A driver, as the core sees it. It is told of its core when it gets one."""
 
     title: str
     core: IommuCore
     log: list[str]  # what the kernel would print
-    #: has the core to block a device's DMA before it releases it? (`release_domain`, from 6.9 on)
-    release_domain: bool
 
-    # devices
-    async def intel_iommu_probe_device(self, dev: PciDevice) -> Any: ...
-    async def intel_iommu_release_device(self, dev: PciDevice) -> None: ...
-    def intel_iommu_is_attach_deferred(self, dev: PciDevice) -> bool: ...
-    async def device_block_translation(self, dev: PciDevice) -> None: ...
-
-    # domains
-    async def intel_iommu_domain_alloc(self, type: str) -> IommuDomain | None: ...
-    async def intel_iommu_domain_free(self, domain: IommuDomain) -> None: ...
-    async def intel_iommu_attach_device(self, domain: IommuDomain, dev: PciDevice) -> int: ...
-    async def intel_iommu_detach_device(self, domain: IommuDomain, dev: PciDevice) -> None: ...
-    async def intel_iommu_enforce_cache_coherency(self, domain: IommuDomain) -> bool: ...
-
-    # mappings: no lock, any context
-    async def intel_iommu_map_pages(
-        self, domain: IommuDomain, iova: int, paddr: int, pgsize: int, pgcount: int, prot: int
-    ) -> tuple[int, int]: ...
-    async def intel_iommu_unmap_pages(
-        self, domain: IommuDomain, iova: int, pgsize: int, pgcount: int, gather: IotlbGather
-    ) -> int: ...
-    async def intel_iommu_iotlb_sync_map(self, domain: IommuDomain, iova: int, size: int) -> None: ...
-    async def intel_iommu_tlb_sync(self, domain: IommuDomain, gather: IotlbGather) -> None: ...
-    async def intel_flush_iotlb_all(self, domain: IommuDomain) -> None: ...
-    async def intel_iommu_iova_to_phys(self, domain: IommuDomain, iova: int) -> int: ...
+    @property
+    def ops(self) -> iommu_ops:
+        """Its operations, bound to it."""
 
     def put_pages_list(self, freelist: list[Any]) -> Awaitable[None]:
         """Free the tables an unmap took out, once they are flushed."""
-        ...

@@ -64,9 +64,7 @@ class VfioType1(VfioMappings):
         domain.domain = generic
         error = await self.core.iommu_attach_group(generic, group)
         if not error:
-            domain.enforce_cache_coherency = await self.core.driver.intel_iommu_enforce_cache_coherency(
-                generic
-            )
+            domain.enforce_cache_coherency = await self.core.ops.enforce_cache_coherency(generic)
             joined = await self._join(iommu, group, domain)
             if joined is None:
                 await self.vfio_test_domain_fgsp(domain)

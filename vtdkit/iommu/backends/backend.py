@@ -65,13 +65,11 @@ class Walker(Protocol):
 
     async def translate(self, iova: int, kind: Access = "read") -> Answer:
         """One access of a device: the caches first, then memory."""
-        ...
 
     async def invalidate(self, first: int, last: int, *, leaf: bool = False) -> None:
         """Have it forget what it holds of these addresses, and wait until it has, and until walks that had
         begun are over. `leaf`: translations only, upper entries may stay.
         """
-        ...
 
 
 class Table(Protocol):
@@ -82,7 +80,6 @@ class Table(Protocol):
     @property
     def walker(self) -> Walker:
         """The hardware in front of it."""
-        ...
 
     async def read_and_clear_dirty(
         self, iova: int, size: int, gather: IotlbGather | None = None
@@ -90,7 +87,6 @@ class Table(Protocol):
         """The 4 KiB pages of a range that were written to since the last look; None where the hardware
         keeps no such bits. What must be flushed for the bits to be set again goes into `gather`.
         """
-        ...
 
 
 class IoPgtable(Table, Protocol):
@@ -102,23 +98,18 @@ class IoPgtable(Table, Protocol):
 
     async def map_pages(self, iova: int, paddr: int, pgsize: int, pgcount: int, prot: int) -> tuple[int, int]:
         """0 or a negative error, and the bytes mapped."""
-        ...
 
     async def unmap_pages(self, iova: int, pgsize: int, pgcount: int, gather: IotlbGather) -> int:
         """The bytes it calls unmapped. What is to be flushed goes into `gather`."""
-        ...
 
     async def iova_to_phys(self, iova: int) -> int:
         """The physical address, as the software reads the table; 0 if there is none."""
-        ...
 
     async def iotlb_sync(self, gather: IotlbGather) -> None:
         """Flush what an unmap gathered."""
-        ...
 
     async def free(self) -> None:
         """The domain ends: every page of the table goes."""
-        ...
 
 
 class Backend:

@@ -6,11 +6,15 @@ devices, domain types and probing are left out: a back-end is one domain, and it
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
-from vtdkit.iommu.core import IommuCore, IommuDomain, IotlbGather
+from vtdkit.iommu.core import IommuCore, IommuDomain
+from vtdkit.iommu.ops import iommu_ops
 from vtdkit.iommu.pci import PciBus
 from vtdkit.kernel.checkers.findings import Oops
+from vtdkit.kernel.machine.engine import DONE
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.kernel.memory.gfp import GFP_ATOMIC
 from vtdkit.kernel.memory.objects import KObject
@@ -45,52 +49,26 @@ class PgtableBase(KObject):
         freelist.clear()
 
 
-class TableDriver:
-    """`iommu_ops`, as far as one domain on an `IoPgtable` needs them (see `vtdkit.iommu.ops`)."""
-
-    release_domain = False
-    core: IommuCore
-
-    def __init__(self, title: str) -> None:
-        self.title = title
-        self.log: list[str] = []
-
-    async def intel_iommu_domain_free(self, domain: IommuDomain) -> None:
-        """The table goes, and every page of it."""
-        await domain.driver.free()
-
-    async def intel_iommu_map_pages(
-        self, domain: IommuDomain, iova: int, paddr: int, pgsize: int, pgcount: int, prot: int
-    ) -> tuple[int, int]:
-        """`map_pages` of the table."""
-        return await domain.driver.map_pages(iova, paddr, pgsize, pgcount, prot)  # type: ignore[no-any-return]
-
-    async def intel_iommu_unmap_pages(
-        self, domain: IommuDomain, iova: int, pgsize: int, pgcount: int, gather: IotlbGather
-    ) -> int:
-        """`unmap_pages` of the table."""
-        return await domain.driver.unmap_pages(iova, pgsize, pgcount, gather)  # type: ignore[no-any-return]
-
-    async def intel_iommu_iotlb_sync_map(self, domain: IommuDomain, iova: int, size: int) -> None:
-        """None of these units remembers that something was *not* there."""
-
-    async def intel_iommu_tlb_sync(self, domain: IommuDomain, gather: IotlbGather) -> None:
-        """Flush, and free what was collected."""
-        await domain.driver.iotlb_sync(gather)
-
-    async def intel_flush_iotlb_all(self, domain: IommuDomain) -> None:
-        """Flush the whole domain."""
-        await domain.driver.walker.invalidate(0, (1 << 64) - 1)
-
-    async def intel_iommu_iova_to_phys(self, domain: IommuDomain, iova: int) -> int:
-        """`iova_to_phys` of the table."""
-        return await domain.driver.iova_to_phys(iova)  # type: ignore[no-any-return]
-
-
 def on_core(machine: Machine, table: IoPgtable, type: str = "unmanaged") -> Backend:
-    """A back-end of this table, with a core of its own."""
-    driver: Any = TableDriver(table.title)
-    core = IommuCore(machine, PciBus(machine), driver)
+    """A back-end of this table, with a core of its own. The driver between them has one domain, so its
+    operations are those of the table, which is not told which domain is meant.
+    """
+
+    def of_table(function: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda domain, *arguments: function(*arguments)
+
+    ops = iommu_ops(
+        map_pages=of_table(table.map_pages),
+        unmap_pages=of_table(table.unmap_pages),
+        iotlb_sync_map=lambda domain, iova, size: (
+            DONE
+        ),  # no unit here remembers that something was *not* there
+        iotlb_sync=of_table(table.iotlb_sync),
+        flush_iotlb_all=lambda domain: table.walker.invalidate(0, (1 << 64) - 1),
+        iova_to_phys=of_table(table.iova_to_phys),
+        free=of_table(table.free),
+    )
+    driver: Any = SimpleNamespace(title=table.title, ops=ops, log=[])
     domain = IommuDomain(machine, type, table)
     domain.preset(pgsize_bitmap=table.pgsize_bitmap, aperture_end=table.aperture_end)
-    return Backend(table, core, domain)
+    return Backend(table, IommuCore(machine, PciBus(machine), driver), domain)

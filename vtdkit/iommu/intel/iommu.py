@@ -8,6 +8,7 @@ from collections.abc import Awaitable
 
 from vtdkit.iommu.core import IOMMU_READ, IOMMU_WRITE, IommuDomain, IotlbGather
 from vtdkit.iommu.errno import EFAULT, EINVAL
+from vtdkit.iommu.ops import iommu_ops
 from vtdkit.iommu.pci import PciDevice
 from vtdkit.kernel.machine.engine import DONE
 
@@ -17,7 +18,28 @@ from .structs import device_domain_info, dma_pte_addr, dma_pte_present, dmar_dom
 
 
 class IommuOps(Hotplug):
-    """`intel_iommu_ops`. Guards: none here; map and unmap take no lock."""
+    """The operations the core calls. Guards: none here; map and unmap take no lock."""
+
+    @property
+    def ops(self) -> iommu_ops:
+        """`intel_iommu_ops`, as the core gets it."""
+        return iommu_ops(
+            map_pages=self.intel_iommu_map_pages,
+            unmap_pages=self.intel_iommu_unmap_pages,
+            iotlb_sync_map=self.intel_iommu_iotlb_sync_map,
+            iotlb_sync=self.intel_iommu_tlb_sync,
+            flush_iotlb_all=self.intel_flush_iotlb_all,
+            iova_to_phys=self.intel_iommu_iova_to_phys,
+            free=self.intel_iommu_domain_free,
+            domain_alloc=self.intel_iommu_domain_alloc,
+            attach_dev=self.intel_iommu_attach_device,
+            detach_dev=self.intel_iommu_detach_device,
+            enforce_cache_coherency=self.intel_iommu_enforce_cache_coherency,
+            probe_device=self.intel_iommu_probe_device,
+            release_device=self.intel_iommu_release_device,
+            is_attach_deferred=self.intel_iommu_is_attach_deferred,
+            release_domain=self.device_block_translation if self.release_domain else None,
+        )
 
     async def intel_iommu_domain_alloc(self, type: str) -> IommuDomain | None:
         """A domain of this type ("dma", "dma-fq", "unmanaged", "identity"), or None. Identity

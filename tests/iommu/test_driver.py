@@ -186,8 +186,6 @@ def test_the_dumps_print_what_is_there() -> None:
     assert dump.lines[2].endswith("0x0000000005000003")
     roots = pc.run(pc.driver.dmar_translation_struct_show())
     assert roots.lines[2].startswith("00:03.0\t")
-    ring = pc.run(pc.driver.invalidation_queue_show())
-    assert len(ring.lines) == 3 + 256 + 1
 
 
 def test_a_unit_taken_away_is_cleaned_up() -> None:

@@ -167,31 +167,6 @@ def test_the_table_dump_has_the_columns_of_a_real_one(modes: dict[str, object]) 
     assert last == ""
 
 
-@pytest.mark.parametrize(("units", "words"), [({}, 2), ({"units": SCALABLE, "scalable": True}, 4)])
-def test_the_queue_dump_is_that_of_2020(units: dict[str, object], words: int) -> None:
-    """§1.8."""
-    pc = Computer(devices=["00:03.0"], **units)  # type: ignore[arg-type]
-    lines = pc.run(pc.driver.invalidation_queue_show()).lines
-    assert lines[0] == "Invalidation queue on IOMMU: dmar0"
-    assert re.fullmatch(r" Base: 0x[0-9a-f]+\tHead: (\d+)\tTail: \1", lines[1])
-    assert lines[2] == "Index\t\t" + "".join(f"qw{i}\t\t\t" for i in range(words)) + "status"
-    assert re.fullmatch(rf"    0(\t[0-9a-f]{{16}}){{{words + 1}}}", lines[3])
-    assert lines[4].startswith("    1\t0000000200000025\t")
-    assert len(lines) == 3 + 256 + 1
-
-
-def test_the_register_dump_names_every_register() -> None:
-    """§1.8."""
-    pc = Computer(devices=["00:03.0"])
-    lines = pc.run(pc.driver.iommu_regset_show()).lines
-    assert lines[:2] == ["IOMMU: dmar0 Register Base Address: fed90000", "Name\t\t\tOffset\t\tContents"]
-    assert lines[2] == "VER             \t0x00\t\t0x0000000000000050"
-    assert lines[19] == f"CAP             \t0x08\t\t{pc.iommu().cap:#018x}"
-    assert lines[-2:] == ["VCRSP           \t0xe10\t\t0x0000000000000000", ""]
-    assert len(lines) == 2 + 17 + 50 + 1
-    assert not pc.machine.findings
-
-
 @pytest.mark.parametrize("driver", [driver_at(0), driver_at(1), mainline.driver_at(1)])
 def test_a_text_that_does_not_fit_is_made_again_with_twice_the_room(driver: type) -> None:
     """§1.9: 512 lines are five complete dumps, and before the patch each is under the lock."""

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 from vtdkit.iommu.hardware import RemappingHardware
 from vtdkit.iommu.pci import PciBus, PciDevice
 from vtdkit.kernel.checkers.findings import Oops
-from vtdkit.kernel.machine.engine import DONE
 from vtdkit.kernel.machine.machine import Machine
+from vtdkit.kernel.memory.gfp import GFP_ATOMIC
 from vtdkit.kernel.memory.pages import Page
 from vtdkit.kernel.record.sites import here
 
@@ -118,19 +118,14 @@ class DriverBase:
 
     async def alloc_pgtable_page(self, node: int, name: str) -> Page | None:
         """One cleared page for a table; GFP_ATOMIC, so it may be called under a spin lock."""
-        from vtdkit.kernel.memory.gfp import GFP_ATOMIC
-
         return await self.machine.alloc_page(GFP_ATOMIC, node=node, name=name)
 
     async def free_pgtable_page(self, page: Page) -> None:
         """Give a table's page back, at once."""
         await self.machine.free_page(page)
 
-    def put_pages_list(self, freelist: list[Page]) -> Awaitable[None]:
+    async def put_pages_list(self, freelist: list[Page]) -> None:
         """Free the pages that were collected: mostly there are none."""
-        return self._put_pages(freelist) if freelist else DONE
-
-    async def _put_pages(self, freelist: list[Page]) -> None:
         for page in freelist:
             await self.free_pgtable_page(page)
         freelist.clear()
@@ -144,10 +139,6 @@ class DriverBase:
     def sm_supported(self, iommu: intel_iommu) -> bool:
         """Scalable mode: asked for, and there."""
         return self.intel_iommu_sm and self.ecap(iommu, defs.ECAP_SMTS)
-
-    def pasid_supported(self, iommu: intel_iommu) -> bool:
-        """PASIDs on top of scalable mode."""
-        return self.sm_supported(iommu) and self.ecap(iommu, defs.ECAP_PASID)
 
     def ecap(self, iommu: intel_iommu, bit: int) -> bool:
         """One bit of the extended capabilities."""
@@ -163,16 +154,15 @@ class DriverBase:
 
     def for_each_domain_iommu(self, domain: dmar_domain) -> Iterator[intel_iommu]:
         """The units a domain is attached to. The counts are read without a lock, as in Linux."""
-        counts: dict[int, int] = domain.iommu_refcnt
-        known = self.g_iommus
-        return iter([known[key] for key in sorted(counts) if counts[key] and key in known])
+        counts = sorted(domain.iommu_refcnt.items())
+        return iter([self.g_iommus[key] for key, count in counts if count and key in self.g_iommus])
 
     def device_to_iommu(self, dev: PciDevice) -> intel_iommu | None:
         """The unit that translates for a device; a scope that names it goes before
         one that includes everything.
         """
-        units = sorted(self.for_each_iommu(), key=lambda iommu: iommu.hardware.include_all)
-        return next((iommu for iommu in units if iommu.hardware.in_scope(dev)), None)
+        responsible = (iommu for iommu in self.for_each_iommu() if iommu.hardware.in_scope(dev))
+        return min(responsible, key=lambda iommu: iommu.hardware.include_all, default=None)
 
     def dev_iommu_priv_get(self, dev: PciDevice) -> device_domain_info | None:
         """The driver's record of a device, or None."""

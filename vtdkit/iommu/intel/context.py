@@ -171,13 +171,10 @@ class ContextTables(Pasid):
         """Write the entry, present bit last. False if the domain's table is too deep for the unit and
         empty at the top.
         """
-        if self.sm_supported(iommu):
-            words = self.scalable_words(table, info)
-        else:
-            found = await self.legacy_words(domain, iommu, info)
-            if found is None:
-                return False
-            words = found
+        scalable = self.sm_supported(iommu)
+        words = self.scalable_words(table, info) if scalable else await self.legacy_words(domain, iommu, info)
+        if words is None:
+            return False
         lo, hi = words
         # the unit may look at any time: the word with the present bit comes last
         await context.set_hi(hi)

@@ -1,6 +1,6 @@
-"""The driver's windows: drivers/iommu/intel/debugfs.c. Reading one dumps registers or tables, line by
-line, into a `seq_file`. The texts are those of v5.19 and v6.0 to the letter; from 6.7 on there is a file for
-each device and PASID instead of `domain_translation_struct`.
+"""The driver's windows: drivers/iommu/intel/debugfs.c. Reading one dumps tables, line by line, into a
+`seq_file`. The texts are those of v5.19 and v6.0 to the letter; from 6.7 on there is a file for
+each device and PASID instead of `domain_translation_struct`. Left out: `iommu_regset`, `invalidation_queue`.
 
 `domain_translation_struct` prints every page table of every device. Before the series it does so under
 `device_domain_lock`, interrupts off from the first line to the last; yet map and unmap take no lock, so
@@ -24,43 +24,9 @@ HEADER = "IOVA_PFN\t\tPML5E\t\t\tPML4E\t\t\tPDPE\t\t\tPDE\t\t\tPTE"
 COLUMNS = "B.D.F\tRoot_entry\t\t\t\tContext_entry\t\t\t\tPASID\tPASID_table_entry"
 NO_PASID = "-1    \t" + ":".join([f"{0:#018x}"] * 3)  # what legacy mode prints in the PASID columns
 
-#: `iommu_regs_32` and `iommu_regs_64`: name and offset, in the order they are printed
-REGS_32 = {
-    "VER": 0x00, "GCMD": 0x18, "GSTS": 0x1C, "FSTS": 0x34, "FECTL": 0x38, "FEDATA": 0x3C, "FEADDR": 0x40,
-    "FEUADDR": 0x44, "PMEN": 0x64, "PLMBASE": 0x68, "PLMLIMIT": 0x6C, "ICS": 0x9C, "PRS": 0xDC, "PECTL": 0xE0,
-    "PEDATA": 0xE4, "PEADDR": 0xE8, "PEUADDR": 0xEC,
-}  # fmt: skip
-REGS_64 = {
-    "CAP": 0x08, "ECAP": 0x10, "RTADDR": 0x20, "CCMD": 0x28, "AFLOG": 0x58, "PHMBASE": 0x70, "PHMLIMIT": 0x78,
-    "IQH": 0x80, "IQT": 0x88, "IQA": 0x90, "IRTA": 0xB8, "PQH": 0xC0, "PQT": 0xC8, "PQA": 0xD0,
-    "MTRRCAP": 0x100, "MTRRDEF": 0x108, "MTRR_FIX64K_00000": 0x120, "MTRR_FIX16K_80000": 0x128,
-    "MTRR_FIX16K_A0000": 0x130, "MTRR_FIX4K_C0000": 0x138, "MTRR_FIX4K_C8000": 0x140,
-    "MTRR_FIX4K_D0000": 0x148, "MTRR_FIX4K_D8000": 0x150, "MTRR_FIX4K_E0000": 0x158,
-    "MTRR_FIX4K_E8000": 0x160, "MTRR_FIX4K_F0000": 0x168, "MTRR_FIX4K_F8000": 0x170,
-    **{f"MTRR_PHYS{what}{n}": 0x180 + 16 * n + at
-       for n in range(10) for what, at in (("BASE", 0), ("MASK", 8))},
-    "VCCAP": 0xE30, "VCMD": 0xE00, "VCRSP": 0xE10,
-}  # fmt: skip
-
 
 class Debugfs(Svm):
     """Guards: what each dump takes says its docstring; none protects the page tables."""
-
-    # -- iommu_regset --------------------------------------------------------
-
-    @seq_file
-    async def iommu_regset_show(self, m: SeqFile) -> None:
-        """Read the file: every register of every unit, each unit under its `register_lock`."""
-        async with self.machine.rcu.read():
-            for iommu in self.for_each_iommu():
-                hardware = iommu.hardware
-                await m.printf(f"IOMMU: {iommu.name} Register Base Address: {hardware.address:x}")
-                await m.printf("Name\t\t\tOffset\t\tContents")
-                async with iommu.register_lock.irqsave():
-                    for read, registers in ((hardware.readl, REGS_32), (hardware.readq, REGS_64)):
-                        for name, offset in registers.items():
-                            await m.printf(f"{name:<16}\t{offset:#04x}\t\t{await read(offset):#018x}")
-                await m.printf()
 
     # -- domain_translation_struct -------------------------------------------
 
@@ -150,8 +116,10 @@ class Debugfs(Svm):
             low, high = await context.lo(), await context.hi()
             if not low & defs.CONTEXT_PRESENT:
                 continue
-            entry = f"{root.words[2 * bus + 1]:#018x}:{root.words[2 * bus]:#018x}\t{high:#018x}:{low:#018x}"
-            row = f"{bus:02x}:{devfn >> 3:02x}.{devfn & 7}\t{entry}\t"
+            row = (
+                f"{bus:02x}:{devfn >> 3:02x}.{devfn & 7}\t"
+                f"{root.words[2 * bus + 1]:#018x}:{root.words[2 * bus]:#018x}\t{high:#018x}:{low:#018x}\t"
+            )
             if await iommu.hardware.readq(defs.DMAR_RTADDR_REG) & defs.DMA_RTADDR_SMT:
                 await self.pasid_dir_walk(m, row, dma_pte_addr(low), 1 << (low >> 9 & 7) + 7)
             else:
@@ -174,32 +142,3 @@ class Debugfs(Svm):
             words += [await table.load(8 * index + i) for i in (1, 2)]
             number = (dir_index << defs.PASID_PDE_SHIFT) + index
             await m.printf(row + f"{number:<6}\t" + ":".join(f"{word:#018x}" for word in reversed(words)))
-
-    # -- invalidation_queue --------------------------------------------------
-
-    @seq_file
-    async def invalidation_queue_show(self, m: SeqFile) -> None:
-        """Read the file: head, tail and every slot of each ring, under its `q_lock`."""
-        async with self.machine.rcu.read():
-            for iommu in self.for_each_iommu():
-                if iommu.qi is None:
-                    continue
-                await m.printf(f"Invalidation queue on IOMMU: {iommu.name}")
-                async with iommu.qi.q_lock.irqsave():
-                    await self.print_queue(m, iommu)
-                await m.printf()
-
-    async def print_queue(self, m: SeqFile, iommu: intel_iommu) -> None:
-        """Base, head and tail, then (`invalidation_queue_entry_show`) words and status of each slot."""
-        qi, shift = iommu.qi, self.qi_shift(iommu)
-        assert qi is not None
-        head = await iommu.hardware.readq(defs.DMAR_IQH_REG) >> shift
-        tail = await iommu.hardware.readq(defs.DMAR_IQT_REG) >> shift
-        await m.printf(f" Base: {qi.desc[0].address:#x}\tHead: {head}\tTail: {tail}")
-        words = 1 << shift - 3
-        await m.printf("Index\t\t" + "\t\t\t".join([*(f"qw{i}" for i in range(words)), "status"]))
-        for index in range(qi.length):
-            first = words * index
-            slot = qi.desc[first // 512].words[first % 512 : first % 512 + words]
-            texts = [f"{word:016x}" for word in (*slot, await qi.desc_status.load32(index))]
-            await m.printf(f"{index:5}\t" + "\t".join(texts))

@@ -35,8 +35,7 @@ class Devices(Domains):
         if domain.type == "unmanaged" and dev.rmrr:
             return -EPERM
         # the core does not take it out of the default domain first: the driver does
-        mapped = await self.domain_context_mapped(dev)
-        if mapped:
+        if await self.domain_context_mapped(dev):
             info = self.dev_iommu_priv_get(dev)
             if info is not None and info.domain is not None:
                 await self.dmar_remove_one_dev_info(dev)
@@ -212,7 +211,7 @@ class Devices(Domains):
             return -ENOMEM
         info.ats_supported = dev.can["ats"] and self.ecap(iommu, defs.ECAP_DEV_IOTLB)
         if self.sm_supported(iommu):
-            info.pasid_supported = int(dev.can["pasid"] and self.pasid_supported(iommu))
+            info.pasid_supported = int(dev.can["pasid"] and self.ecap(iommu, defs.ECAP_PASID))
             info.pri_supported = info.ats_supported and dev.can["pri"] and self.ecap(iommu, defs.ECAP_PRS)
         dev.unit = iommu.hardware
         return info

@@ -94,8 +94,7 @@ class Dmar(DriverBase):
         if not self.ecap(iommu, defs.ECAP_QIS):
             return
         async with iommu.register_lock.irqsave():
-            status = await iommu.hardware.readl(defs.DMAR_GSTS_REG)
-            if not status & defs.DMA_GSTS_QIES:
+            if not await iommu.hardware.readl(defs.DMAR_GSTS_REG) & defs.DMA_GSTS_QIES:
                 return
             while await iommu.hardware.readl(defs.DMAR_IQT_REG) != await iommu.hardware.readl(
                 defs.DMAR_IQH_REG
@@ -192,8 +191,12 @@ class Dmar(DriverBase):
 
     def wait_desc(self, qi: q_inval, index: int) -> Desc:
         """A wait descriptor that writes DONE into the status of its own slot."""
-        low = QI_DONE << 32 | defs.QI_IWD_STATUS_WRITE | defs.QI_IWD_TYPE
-        return low, qi.desc_status.address + 4 * index, 0, 0
+        return (
+            QI_DONE << 32 | defs.QI_IWD_STATUS_WRITE | defs.QI_IWD_TYPE,
+            qi.desc_status.address + 4 * index,
+            0,
+            0,
+        )
 
     async def cpu_relax_for_status(self, iommu: intel_iommu, qi: q_inval, index: int) -> None:
         """Spin (`cpu_relax`) until the word with this slot's status is written, or the
@@ -213,15 +216,13 @@ class Dmar(DriverBase):
         fault = await hardware.readl(defs.DMAR_FSTS_REG)
         if fault & (defs.DMA_FSTS_IQE | defs.DMA_FSTS_ITE | defs.DMA_FSTS_ICE):
             await self.qi_dump_fault(iommu, qi, fault)
-        if fault & defs.DMA_FSTS_IQE:
-            head = await hardware.readl(defs.DMAR_IQH_REG)
-            if head >> shift == index:
-                # ours is the bad one: put the wait descriptor in its place, so that the queue can go on
-                first = index * qi.words
-                await qi.desc[first // 512].copy_in(first % 512, self.wait_desc(qi, wait_index)[: qi.words])
-                await hardware.writel(defs.DMAR_FSTS_REG, defs.DMA_FSTS_IQE)
-                self.pr("Invalidation Queue Error (IQE) cleared")
-                return -EINVAL
+        if fault & defs.DMA_FSTS_IQE and await hardware.readl(defs.DMAR_IQH_REG) >> shift == index:
+            # ours is the bad one: put the wait descriptor in its place, so that the queue can go on
+            first = index * qi.words
+            await qi.desc[first // 512].copy_in(first % 512, self.wait_desc(qi, wait_index)[: qi.words])
+            await hardware.writel(defs.DMAR_FSTS_REG, defs.DMA_FSTS_IQE)
+            self.pr("Invalidation Queue Error (IQE) cleared")
+            return -EINVAL
         if fault & defs.DMA_FSTS_ITE and await self._abort_in_flight(iommu, qi, wait_index):
             return -EAGAIN
         if fault & defs.DMA_FSTS_ICE:
@@ -243,8 +244,7 @@ class Dmar(DriverBase):
         for name, slot in (("HEAD", head), ("PRIOR", (head - 1) % qi.length)):
             page, word = divmod(slot * qi.words, 512)
             low, high = qi.desc[page].words[word : word + 2]
-            kind = TYPE_STRINGS.get(low & 0xF, "UNKNOWN")
-            self.pr(f"QI {name}: {kind} qw0 = {low:#x}, qw1 = {high:#x}")
+            self.pr(f"QI {name}: {TYPE_STRINGS.get(low & 0xF, 'UNKNOWN')} qw0 = {low:#x}, qw1 = {high:#x}")
 
     async def _abort_in_flight(self, iommu: intel_iommu, qi: q_inval, wait_index: int) -> bool:
         """A device did not answer in time: every wait descriptor in flight is marked aborted.
@@ -270,8 +270,7 @@ class Dmar(DriverBase):
 
     async def qi_flush_context(self, iommu: intel_iommu, did: int, sid: int, fm: int, type: int) -> None:
         """Context-cache invalidation; `type` is a DMA_CCMD_*_INVL value."""
-        granularity = type >> 61 & 3
-        low = fm << 48 | sid << 32 | did << 16 | granularity << 4 | defs.QI_CC_TYPE
+        low = fm << 48 | sid << 32 | did << 16 | (type >> 61 & 3) << 4 | defs.QI_CC_TYPE
         await self.qi_submit_sync(iommu, [(low, 0, 0, 0)])
 
     async def qi_flush_iotlb(
@@ -280,11 +279,8 @@ class Dmar(DriverBase):
         """IOTLB invalidation of a domain id, all of it or 2^size_order pages at `addr` (bit 6 of which
         is the hint IH).
         """
-        granularity = type >> 60 & 3
-        low = did << 16 | granularity << 4 | defs.QI_IOTLB_TYPE
-        low |= (
-            iommu.cap >> defs.CAP_WRITE_DRAIN & 3
-        ) << 6  # drain writes, drain reads: two bits side by side, there as here
+        drain = iommu.cap >> defs.CAP_WRITE_DRAIN & 3  # writes, reads: two bits side by side, there as here
+        low = did << 16 | drain << 6 | (type >> 60 & 3) << 4 | defs.QI_IOTLB_TYPE
         high = addr & defs.VTD_PAGE_MASK | addr & 1 << 6 | size_order
         await self.qi_submit_sync(iommu, [(low, high, 0, 0)])
 
@@ -294,9 +290,7 @@ class Dmar(DriverBase):
         """Invalidate 2^mask pages at `addr` in a device's own TLB."""
         if mask:
             addr |= (1 << defs.VTD_PAGE_SHIFT + mask - 1) - 1
-            high = addr & defs.VTD_PAGE_MASK | 1
-        else:
-            high = addr & defs.VTD_PAGE_MASK
+        high = addr & defs.VTD_PAGE_MASK | bool(mask)
         qdep = 0 if qdep >= 32 else qdep
         low = sid << 32 | qdep << 16 | (pfsid & 0xF) << 12 | (pfsid >> 4 & 0xFFF) << 52 | defs.QI_DIOTLB_TYPE
         await self.qi_submit_sync(iommu, [(low, high & (1 << 64) - 1, 0, 0)])

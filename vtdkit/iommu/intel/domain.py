@@ -26,8 +26,8 @@ class Domains(ContextTables):
 
     def domain_update_iommu_coherency(self, domain: dmar_domain) -> None:
         """All attached units snoop; with none attached, all units of the machine."""
-        units = list(self.for_each_domain_iommu(domain)) or list(self.for_each_iommu())
-        domain.iommu_coherency = all(self.iommu_paging_structure_coherency(iommu) for iommu in units)
+        units = [*self.for_each_domain_iommu(domain)] or self.for_each_iommu()
+        domain.iommu_coherency = all(map(self.iommu_paging_structure_coherency, units))
 
     def domain_update_iommu_superpage(self, domain: dmar_domain) -> int:
         """The largest leaf every active unit of the machine can do: 0 4 KiB, 1 2 MiB, 2 1 GiB."""
@@ -39,8 +39,6 @@ class Domains(ContextTables):
                 mask &= defs.cap_super_page_val(iommu.cap)
             elif not self.cap(iommu, defs.CAP_FL1GP):
                 mask = 1
-            if not mask:
-                break
         return mask.bit_length()
 
     async def domain_update_device_node(self, domain: dmar_domain) -> int:

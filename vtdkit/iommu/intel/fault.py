@@ -21,7 +21,6 @@ from .device import Devices
 from .pasid import WORDS
 from .structs import (
     device_domain_info,
-    dma_pte,
     dma_pte_addr,
     dma_pte_present,
     dma_pte_superpage,
@@ -57,15 +56,13 @@ class FaultHandler(Devices):
             top = await iommu.hardware.readl(record + 12)
             if not top & defs.DMA_FRCD_F:
                 break
-            words = (0, 0)
             if not limited:
-                sid = await iommu.hardware.readl(record + 8)
-                words = (await iommu.hardware.readq(record), sid)
+                sid, guest = await iommu.hardware.readl(record + 8), await iommu.hardware.readq(record)
             await iommu.hardware.writel(record + 12, defs.DMA_FRCD_F)
             # the record is ours and cleared: let others at the registers while it is printed
             await iommu.register_lock.release()
             if not limited:
-                await self.dmar_fault_do_one(iommu, *words, top)
+                await self.dmar_fault_do_one(iommu, guest, sid, top)
             await iommu.register_lock.acquire()
             index = (index + 1) % defs.cap_num_fault_regs(iommu.cap)
         await iommu.hardware.writel(
@@ -106,8 +103,7 @@ class FaultHandler(Devices):
         root: Page = iommu.root_entry
         low = await root.load(2 * bus)
         if self.sm_supported(iommu):
-            high = await root.load(2 * bus + 1)
-            self.pr(f"scalable mode root entry: hi {high:#018x}, low {low:#018x}")
+            self.pr(f"scalable mode root entry: hi {await root.load(2 * bus + 1):#018x}, low {low:#018x}")
         else:
             self.pr(f"root entry: {low:#018x}")
         context = await self.iommu_context_addr(iommu, bus, devfn, False)
@@ -159,8 +155,7 @@ class FaultHandler(Devices):
             self.pr("no page table setup")
             return
         while True:
-            pte = dma_pte(parent, defs.pfn_level_offset(pfn, level))
-            value = await pte.load()
+            value = await parent.load(defs.pfn_level_offset(pfn, level))
             if dma_pte_superpage(value) or not dma_pte_present(value):
                 self.pr(f"PTE not present at level {level}")  # said of a large page as well
                 return

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Awaitable
 
 from vtdkit.iommu.core import IommuDomain, IotlbGather
-from vtdkit.kernel.machine.engine import DONE
 
 from . import defs
 from .dmar import Dmar
@@ -35,11 +34,10 @@ class Flush(Dmar):
         """`iommu->flush.flush_iotlb`, a function pointer: the queue's function here."""
         return self.qi_flush_iotlb(iommu, did, addr, size_order, type)
 
-    def iommu_flush_write_buffer(self, iommu: intel_iommu) -> Awaitable[None]:
+    async def iommu_flush_write_buffer(self, iommu: intel_iommu) -> None:
         """Old units buffer table writes (RWBF): have them written out. Nothing to do on others."""
-        return self._flush_write_buffer(iommu) if self.cap(iommu, defs.CAP_RWBF) else DONE
-
-    async def _flush_write_buffer(self, iommu: intel_iommu) -> None:
+        if not self.cap(iommu, defs.CAP_RWBF):
+            return
         async with iommu.register_lock.irqsave():  # the command register is read, changed, written
             await iommu.hardware.writel(defs.DMAR_GCMD_REG, iommu.gcmd | defs.DMA_GCMD_WBF)
             await self.iommu_wait_op(iommu, defs.DMAR_GSTS_REG, defs.DMA_GSTS_WBFS, False)
@@ -210,11 +208,9 @@ def find_ats_device(
     domain: dmar_domain, iommu: intel_iommu, bus: int, devfn: int
 ) -> device_domain_info | None:
     """The attached device at this address if it can do ATS: one walk of the domain's list, in one step."""
-    for info in domain.devices.entries():
-        if info.iommu is iommu and (info.bus, info.devfn) == (bus, devfn):
-            found: device_domain_info | None = info if info.ats_supported else None
-            return found
-    return None
+    at = (iommu, bus, devfn)
+    infos = (info for info in domain.devices.entries() if (info.iommu, info.bus, info.devfn) == at)
+    return next((info for info in infos if info.ats_supported), None)
 
 
 def shared_mask(pfn: int, end_pfn: int, bitmask: int) -> int:

@@ -60,10 +60,7 @@ class Hotplug(FaultHandler):
 
     async def iommu_init_domains(self, iommu: intel_iommu) -> None:
         """The id bitmap: 0 is never used (it tags absent entries), 1 is reserved in scalable mode."""
-        ids = 1
-        if self.sm_supported(iommu):
-            ids |= 1 << defs.FLPT_DEFAULT_DID
-        iommu.domain_ids = ids
+        iommu.domain_ids = 1 | self.sm_supported(iommu) << defs.FLPT_DEFAULT_DID
 
     async def dmar_set_interrupt(self, iommu: intel_iommu) -> None:
         """Connect the fault event to an interrupt and unmask it."""

@@ -4,13 +4,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-
 from vtdkit.iommu.core import IOMMU_READ, IOMMU_WRITE, IommuDomain, IotlbGather
 from vtdkit.iommu.errno import EFAULT, EINVAL
 from vtdkit.iommu.ops import iommu_ops
 from vtdkit.iommu.pci import PciDevice
-from vtdkit.kernel.machine.engine import DONE
 
 from . import defs
 from .hotplug import Hotplug
@@ -125,17 +122,12 @@ class IommuOps(Hotplug):
         await self.iommu_iotlb_gather_add_page(domain, gather, iova, size)
         return size
 
-    def iommu_iotlb_gather_add_page(
+    async def iommu_iotlb_gather_add_page(
         self, domain: IommuDomain, gather: IotlbGather, iova: int, size: int
-    ) -> Awaitable[None]:
+    ) -> None:
         """Add a range to what is to be flushed; flush first if it does not join on, or is of another size."""
-        if gather.takes(iova, size):
-            gather.add(iova, size)
-            return DONE
-        return self._sync_and_add(domain, gather, iova, size)
-
-    async def _sync_and_add(self, domain: IommuDomain, gather: IotlbGather, iova: int, size: int) -> None:
-        await self.core.iommu_iotlb_sync(domain, gather)
+        if not gather.takes(iova, size):
+            await self.core.iommu_iotlb_sync(domain, gather)
         gather.add(iova, size)
 
     async def intel_iommu_unmap_pages(
@@ -212,15 +204,13 @@ class IommuOps(Hotplug):
         if not info.pasid_supported:
             return -EINVAL
         context = await self.iommu_context_addr(iommu, info.bus, info.devfn, False)
-        if self.machine.warn_on(context is None, "enable_pasid without a context entry"):
+        if self.machine.warn_on(context is None, "enable_pasid without a context entry") or context is None:
             return -EINVAL
-        assert context is not None
         low = await context.lo()
         if not low & defs.CONTEXT_PASIDE:
             # the entry is in use: the unit must look at it again before a request with a PASID comes
             await context.set_lo(low | defs.CONTEXT_PASIDE)
-            did = info.domain.iommu_did.get(iommu.seq_id, 0)
-            sid = info.bus << 8 | info.devfn
+            did, sid = info.domain.iommu_did.get(iommu.seq_id, 0), info.bus << 8 | info.devfn
             await self.flush_context(iommu, did, sid, defs.DMA_CCMD_MASK_NOBIT, defs.DMA_CCMD_DEVICE_INVL)
         if not info.pasid_enabled:
             await self.iommu_enable_dev_iotlb(info)

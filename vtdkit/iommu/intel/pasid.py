@@ -51,8 +51,7 @@ class Pasid(PasidTables):
         if pte is None:
             self.machine.warn_on(True, "intel_pasid_clear_entry: no entry")
             return
-        keep = 1 << 1 if fault_ignore and await pte.present() else 0
-        await pte.store(0, keep)
+        await pte.store(0, 1 << 1 if fault_ignore and await pte.present() else 0)
         for word in range(1, WORDS):
             await pte.store(word, 0)
 
@@ -74,9 +73,8 @@ class Pasid(PasidTables):
         own before the series.
         """
         pte = await self.intel_pasid_get_entry(dev, pasid)
-        if self.machine.warn_on(pte is None, "intel_pasid_tear_down_entry: no entry"):
+        if self.machine.warn_on(pte is None, "intel_pasid_tear_down_entry: no entry") or pte is None:
             return
-        assert pte is not None
         if not await pte.present():
             return
         did, pgtt = await self.pasid_did_and_type(pte)
@@ -137,9 +135,8 @@ class Pasid(PasidTables):
         if not self.ecap(iommu, defs.ECAP_FLTS):
             return -EINVAL
         pte = await self.intel_pasid_get_entry(dev, pasid)
-        if self.machine.warn_on(pte is None, "intel_pasid_setup_first_level: no entry"):
+        if self.machine.warn_on(pte is None, "intel_pasid_setup_first_level: no entry") or pte is None:
             return -EINVAL
-        assert pte is not None
         if await pte.present():
             return -EBUSY
         await pte.store(2, pgd.address)
@@ -205,8 +202,7 @@ class Pasid(PasidTables):
         self, iommu: intel_iommu, domain: dmar_domain, pgd: Page, agaw: int, did: int
     ) -> list[int]:
         """The eight words."""
-        low = pgd.address | defs.PASID_ENTRY_PGTT_SL_ONLY << 6 | agaw << 2
-        return self.pasid_words(iommu, low, did)
+        return self.pasid_words(iommu, pgd.address | defs.PASID_ENTRY_PGTT_SL_ONLY << 6 | agaw << 2, did)
 
     async def intel_pasid_setup_pass_through(
         self, iommu: intel_iommu, domain: dmar_domain, dev: PciDevice, pasid: int
@@ -232,9 +228,8 @@ class Pasid(PasidTables):
         """Switch page snooping on in a live entry; the lock is dropped before the flushes."""
         async with iommu.lock:
             pte = await self.intel_pasid_get_entry(dev, pasid)
-            if self.machine.warn_on(pte is None, "page snoop control without an entry"):
+            if self.machine.warn_on(pte is None, "page snoop control without an entry") or pte is None:
                 return
-            assert pte is not None
             if not await pte.present():
                 return
             await pte.store(1, await pte.load(1) | 1 << 24)

@@ -26,10 +26,6 @@ class pasid_entry(entry_pointer):
 
     __slots__ = ()
 
-    async def load(self, word: int) -> int:
-        """Read one word."""
-        return await self.page.load(self.index + word)
-
     async def store(self, word: int, value: int) -> None:
         """Write one word."""
         await self.page.store(self.index + word, value)
@@ -139,8 +135,9 @@ class PasidTables(PageTables):
         # a directory entry of eight bytes for each 64 PASIDs, in whole pages, their number a power of two
         size = max_pasid >> defs.PASID_PDE_SHIFT - 3
         pages = 1 << max(size - 1 >> defs.VTD_PAGE_SHIFT, 0).bit_length()
-        name = f"PASID directory of {info.dev.name}"
-        table.table = await self.machine.alloc_pages(pages, GFP_KERNEL, node=info.iommu.node, name=name)
+        table.table = await self.machine.alloc_pages(
+            pages, GFP_KERNEL, node=info.iommu.node, name=f"PASID directory of {info.dev.name}"
+        )
         if not table.table:
             await self.machine.kfree(table)
             return None

@@ -244,8 +244,11 @@ class PageTables(Flush):
         IOTLB has been flushed.
         """
         agaw, pgd = domain.agaw, domain.pgd
-        supported = defs.pfn_supported(agaw, start_pfn) and defs.pfn_supported(agaw, last_pfn)
-        self.machine.bug_on(not supported or start_pfn > last_pfn, "domain_unmap beyond the domain's width")
+        self.machine.bug_on(
+            not (defs.pfn_supported(agaw, start_pfn) and defs.pfn_supported(agaw, last_pfn))
+            or start_pfn > last_pfn,
+            "domain_unmap beyond the domain's width",
+        )
         await self.dma_pte_clear_level(
             domain, defs.agaw_to_level(agaw), pgd, 0, start_pfn, last_pfn, freelist
         )

@@ -34,6 +34,10 @@ class entry_pointer:
         self.page = page
         self.index = index
 
+    def load(self, word: int = 0) -> Awaitable[int]:
+        """Read the entry, or one word of a longer one."""
+        return self.page.load(self.index + word)
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.index} of {self.page.name} {self.page.pfn:#x}>"
 
@@ -42,10 +46,6 @@ class dma_pte(entry_pointer):
     """`struct dma_pte *`: a pointer to one entry of a page table; `next()` is pointer + 1."""
 
     __slots__ = ()
-
-    def load(self) -> Awaitable[int]:
-        """Read the entry."""
-        return self.page.load(self.index)
 
     def store(self, value: int) -> Awaitable[None]:
         """Write the entry."""

@@ -9,7 +9,7 @@ from users import PAGE, inventory, unexpected
 
 from vtdkit.iommu.errno import EFAULT, ENOMEM
 from vtdkit.iommu.pinning import FRESH, LANES, mm_struct
-from vtdkit.iommu.vfio_padata import PadataState, VfioPadata, padata_mt_job
+from vtdkit.iommu.vfio_padata import PadataState, VfioPadata
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.lab.computer import Computer
 from vtdkit.lab.loading import MIB, load
@@ -36,7 +36,8 @@ class Guest:
         return self.pc.run(self.vfio.vfio_dma_do_map(self.container, 1 << 30, 0, size, self.mm))
 
     def leads_to(self, offset: int) -> int:
-        domain = self.container.domain_list[0].domain
+        assert self.container.domain is not None
+        domain = self.container.domain.domain
         return self.pc.run(self.pc.core.iommu_iova_to_phys(domain, (1 << 30) + offset))
 
 
@@ -71,8 +72,7 @@ def test_a_chunk_that_fails_takes_all_of_them_back(lock_cache: int) -> None:
 
 def test_work_is_cut_at_multiples_of_chunks_four_for_each_thread() -> None:
     def cut(size: int, min_chunk: int, threads: int) -> tuple[int, int]:
-        job = padata_mt_job(0, size, BLOCK, min_chunk, threads)
-        state = PadataState(Machine(1), job, None)  # type: ignore[arg-type]
+        state = PadataState(Machine(1), size, BLOCK, min_chunk, threads, None)  # type: ignore[arg-type]
         return state.threads, state.chunk
 
     assert cut(64 * BLOCK, BLOCK, 4) == (4, 4 * BLOCK)

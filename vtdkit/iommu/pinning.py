@@ -77,25 +77,22 @@ class mm_struct(KObject):
             page = stop
         return frames
 
-    def frame_of(self, vaddr: int) -> int | None:
-        """The page frame behind an address; None where the process has no memory."""
-        return next(iter(self.frames_at(vaddr, 1)), None)
-
     async def pin_user_pages_remote(self, vaddr: int, npages: int) -> list[int] | int:
         """Pin up to `npages` pages; their frames, fewer than asked for where memory ends, or -EFAULT
         if it begins nowhere.
         """
         async with self.mmap_lock.read():
-            return await self._pin(vaddr, npages)
+            return await self._pin(self.frames_at(vaddr, npages))
 
     async def pin_user_pages_fast(self, vaddr: int, npages: int) -> list[int] | int:
         """The same by a process that pins its own memory: no lock, as long as the pages are there."""
-        if self.fresh and not self.touched.issuperset(self.frames_at(vaddr, npages)):
+        frames = self.frames_at(vaddr, npages)
+        if self.fresh and not self.touched.issuperset(frames):
             return await self.pin_user_pages_remote(vaddr, npages)
-        return await self._pin(vaddr, npages)
+        return await self._pin(frames)
 
-    async def _pin(self, vaddr: int, npages: int) -> list[int] | int:
-        frames, costs = self.frames_at(vaddr, npages), self.machine.costs
+    async def _pin(self, frames: list[int]) -> list[int] | int:
+        costs = self.machine.costs
         if self.fresh and not self.touched.issuperset(frames):
             await self._clear(set(frames) - self.touched)
         # a walk of the process's own tables and an atomic on the page, for each

@@ -1,13 +1,13 @@
 """VFIO's mapping user: drivers/vfio/vfio_iommu_type1.c around v5.19, as far as it matters to an IOMMU driver.
 
-A *container* holds the address space of, say, one virtual machine: groups of devices, the domains they are
+A *container* holds the address space of, say, one virtual machine: groups of devices, the domain they are
 attached to, and the user memory mapped for them (`vfio_dma`). One mutex guards all of it, also while
 thousands of pages are pinned, mapped, unmapped and flushed.
 
 Rules: threads only (everything sleeps).
 
-Left out: emulated devices (mdev), dirty tracking by VFIO itself, `vaddr` invalidation, reserved regions,
-nesting, API version 1.
+Left out: a second domain in one container, for devices whose units differ in coherency; emulated devices
+(mdev), dirty tracking by VFIO itself, `vaddr` invalidation, reserved regions, nesting, API version 1.
 """
 
 from __future__ import annotations
@@ -30,14 +30,10 @@ class VfioType1(VfioMappings):
         return await self.machine.kmalloc(vfio_iommu)
 
     async def vfio_iommu_type1_release(self, iommu: vfio_iommu) -> None:
-        """The container goes: mappings, then domains."""
+        """The container goes: mappings, then the domain with its groups."""
         await self.vfio_iommu_unmap_unpin_all(iommu)
-        for domain in iommu.domain_list:
-            for group in domain.groups:
-                await self.core.iommu_detach_group(domain.domain, group)
-            await self.core.iommu_domain_free(domain.domain)
-            await self.machine.kfree(domain)
-        iommu.domain_list.clear()
+        for group in list(iommu.domain.groups) if iommu.domain is not None else ():
+            await self.vfio_iommu_type1_detach_group(iommu, group)
         await self.machine.kfree(iommu)
 
     async def vfio_iommu_type1_attach_group(self, iommu: vfio_iommu, group: IommuGroup) -> int:
@@ -46,68 +42,49 @@ class VfioType1(VfioMappings):
         """
         # one mutex from the first look to the last page pinned: nobody else maps or unmaps in this container
         async with iommu.lock:
-            if any(group in domain.groups for domain in iommu.domain_list):
-                return -EINVAL
-            domain = await self.machine.kmalloc(vfio_domain)
-            if domain is None:
-                return -ENOMEM
-            error = await self._attach(iommu, group, domain)
-            if domain not in iommu.domain_list:
-                await self.machine.kfree(domain)
+            if iommu.domain is None:
+                return await self._attach_first(iommu, group)
+            # (Linux makes a domain first, and drops it where the one that is there is of its kind)
+            groups, generic = iommu.domain.groups, iommu.domain.domain
+            error = -EINVAL if group in groups else await self.core.iommu_attach_group(generic, group)
+            if not error:
+                groups.append(group)
             return error
 
-    async def _attach(self, iommu: vfio_iommu, group: IommuGroup, domain: vfio_domain) -> int:
-        """The middle of attaching: the group joins a domain of its kind, or the new one joins the list."""
-        generic = await self.core.iommu_domain_alloc("unmanaged")
-        if generic is None:
-            return -EIO
-        domain.domain = generic
-        error = await self.core.iommu_attach_group(generic, group)
-        if not error:
-            domain.enforce_cache_coherency = await self.core.ops.enforce_cache_coherency(generic)
-            joined = await self._join(iommu, group, domain)
-            if joined is None:
+    async def _attach_first(self, iommu: vfio_iommu, group: IommuGroup) -> int:
+        """The first group of a container gets it its domain. Caller holds `iommu->lock`."""
+        domain = await self.machine.kmalloc(vfio_domain)
+        if domain is None:
+            return -ENOMEM
+        generic, error = await self.core.iommu_domain_alloc("unmanaged"), -EIO
+        if generic is not None:
+            domain.domain = generic
+            error = await self.core.iommu_attach_group(generic, group)
+            if not error:
+                await self.core.ops.enforce_cache_coherency(generic)
                 await self.vfio_test_domain_fgsp(domain)
                 error = await self.vfio_iommu_replay(iommu, domain)
                 if not error:
                     domain.groups.append(group)
                     return 0
                 await self.core.iommu_detach_group(generic, group)
-            else:
-                error = joined
-        await self.core.iommu_domain_free(generic)
+            await self.core.iommu_domain_free(generic)
+        await self.machine.kfree(domain)
         return error
 
-    async def _join(self, iommu: vfio_iommu, group: IommuGroup, domain: vfio_domain) -> int | None:
-        """Rather use a domain of the same kind that is there: 0 if the group is in it now, None if it is in
-        its own, or an error, and then it is in none.
-        """
-        for other in iommu.domain_list:
-            if other.enforce_cache_coherency == domain.enforce_cache_coherency:
-                await self.core.iommu_detach_group(domain.domain, group)
-                if not await self.core.iommu_attach_group(other.domain, group):
-                    other.groups.append(group)
-                    return 0
-                error = await self.core.iommu_attach_group(domain.domain, group)
-                if error:
-                    return error
-        return None
-
     async def vfio_iommu_type1_detach_group(self, iommu: vfio_iommu, group: IommuGroup) -> None:
-        """Take a group out; the last of a domain takes the domain with it, the last of all the mappings."""
+        """Take a group out; the last one takes the mappings and the domain with it."""
         async with iommu.lock:
-            domain = next((domain for domain in iommu.domain_list if group in domain.groups), None)
-            if domain is None:
+            domain = iommu.domain
+            if domain is None or group not in domain.groups:
                 return
             await self.core.iommu_detach_group(domain.domain, group)
             domain.groups.remove(group)
-            if domain.groups:
-                return
-            if len(iommu.domain_list) == 1:
+            if not domain.groups:
                 await self.vfio_iommu_unmap_unpin_all(iommu)
-            await self.core.iommu_domain_free(domain.domain)
-            iommu.domain_list.remove(domain)
-            await self.machine.kfree(domain)
+                await self.core.iommu_domain_free(domain.domain)
+                iommu.domain = None
+                await self.machine.kfree(domain)
 
     async def vfio_test_domain_fgsp(self, domain: vfio_domain) -> None:
         """Does the IOMMU join neighbouring pages by itself? Map two, unmap one, look at
@@ -118,23 +95,17 @@ class VfioType1(VfioMappings):
             return
         generic, phys = domain.domain, pages[0].address
         if not await self.core.iommu_map(generic, 0, phys, 2 * PAGE_SIZE, IOMMU_READ | IOMMU_WRITE):
-            if await self.core.iommu_unmap(generic, 0, PAGE_SIZE) == PAGE_SIZE:
+            domain.fgsp = await self.core.iommu_unmap(generic, 0, PAGE_SIZE) != PAGE_SIZE
+            if not domain.fgsp:
                 await self.core.iommu_unmap(generic, PAGE_SIZE, PAGE_SIZE)
-            else:
-                domain.fgsp = True
         for page in pages:
             await self.machine.free_page(page)
 
     async def vfio_iommu_replay(self, iommu: vfio_iommu, domain: vfio_domain) -> int:
-        """A new domain joins the list, with everything the container has mapped. 0, or an error, and then
-        it is not in the list.
+        """The container has a domain now: everything the user has mapped so far is pinned and mapped in it.
+        0, or an error, and then it has none.
         """
-        if iommu.domain_list:
-            error = await self._copy(iommu, domain)
-            if not error:
-                iommu.domain_list.insert(0, domain)
-            return error
-        iommu.domain_list.append(domain)  # nothing is pinned so far
+        iommu.domain = domain
         for number, dma in enumerate(iommu.dma_list):
             size, dma.size = dma.size, 0
             error = await self.vfio_pin_map_dma(iommu, dma, size)
@@ -142,22 +113,8 @@ class VfioType1(VfioMappings):
                 for done in iommu.dma_list[: number + 1]:
                     await self.vfio_unmap_unpin(iommu, done)
                 dma.size = size
-                iommu.domain_list.clear()
+                iommu.domain = None
                 return error
-        return 0
-
-    async def _copy(self, iommu: vfio_iommu, domain: vfio_domain) -> int:
-        """Map everything into one more domain, at the addresses that the first one has. After an error the
-        caller frees the domain, and with it what was mapped.
-        """
-        for dma in iommu.dma_list:
-            iova, end = dma.iova, dma.iova + dma.size
-            while iova < end:
-                phys, size = await self.contiguous(iommu.domain_list[0].domain, iova, end)
-                error = await self.core.iommu_map(domain.domain, iova, phys, size, dma.prot)
-                if error:
-                    return error
-                iova += size
         return 0
 
     def __repr__(self) -> str:

@@ -1,7 +1,7 @@
 """VFIO's mappings: the half of drivers/vfio/vfio_iommu_type1.c (around v5.19) that maps
 and unmaps user memory.
 
-Mapping goes piece by piece: pin what is contiguous, charge it, map it in every domain. Unmapping asks the
+Mapping goes piece by piece: pin what is contiguous, charge it, map it. Unmapping asks the
 IOMMU where the pages are, since nobody else kept track, and puts off flushes so that one serves up to 512
 pieces; a page is unpinned after its flush. (Linux allocates a note for each piece, and flushes at once where
 there is no memory for one.)
@@ -47,13 +47,12 @@ class vfio_domain(KObject):
         self.domain: IommuDomain = None  # type: ignore[assignment]  # set as soon as it is allocated
         self.groups: list[IommuGroup] = []
         self.fgsp = False  # fine-grained super pages
-        self.enforce_cache_coherency = False
 
 
 class vfio_iommu(KObject):
     """`struct vfio_iommu`: a container.
 
-    Guards: `lock` (mutex): `domain_list`, `dma_list`, `dma_avail`, and everything in them. (The
+    Guards: `lock` (mutex): `domain`, `dma_list`, `dma_avail`, and everything in them. (The
     kernel's validator calls this lock `&iommu->lock`, as it does the one of the VT-d driver; the name
     here tells them apart.)
     """
@@ -63,7 +62,7 @@ class vfio_iommu(KObject):
     def __init__(self, machine: Machine) -> None:
         super().__init__(machine, "vfio_iommu")
         self.lock = machine.mutex("&vfio_iommu->lock")
-        self.domain_list: list[vfio_domain] = []
+        self.domain: vfio_domain | None = None  # a list in Linux
         self.dma_list: list[vfio_dma] = []  # by address; a tree in Linux
 
 
@@ -112,7 +111,7 @@ class VfioMappings:
                 return -ENOMEM
             iommu.dma_avail = iommu.dma_avail - 1
             insort(iommu.dma_list, dma, key=lambda other: other.iova)
-            if not iommu.domain_list:
+            if iommu.domain is None:
                 dma.size = size  # nobody to map it for yet: `vfio_iommu_replay` will
                 return 0
             error = await self.vfio_pin_map_dma(iommu, dma, size)
@@ -156,16 +155,11 @@ class VfioMappings:
         """Charge pages in advance: no release of Linux does."""
 
     async def vfio_iommu_map(self, iommu: vfio_iommu, iova: int, pfn: int, npage: int, prot: int) -> int:
-        """Map a piece in every domain; if one fails, unmap it in those before."""
-        for number, domain in enumerate(iommu.domain_list):
-            error = await self.core.iommu_map(
-                domain.domain, iova, pfn << PAGE_SHIFT, npage << PAGE_SHIFT, prot
-            )
-            if error:
-                for done in iommu.domain_list[:number][::-1]:
-                    await self.core.iommu_unmap(done.domain, iova, npage << PAGE_SHIFT)
-                return error
-        return 0
+        """Map a piece. The container has a domain."""
+        assert iommu.domain is not None
+        return await self.core.iommu_map(
+            iommu.domain.domain, iova, pfn << PAGE_SHIFT, npage << PAGE_SHIFT, prot
+        )
 
     async def vfio_pin_pages_remote(
         self, dma: vfio_dma, vaddr: int, npage: int, batch: vfio_batch
@@ -240,17 +234,14 @@ class VfioMappings:
             await self.vfio_remove_dma(iommu, iommu.dma_list[0])
 
     async def vfio_unmap_unpin(self, iommu: vfio_iommu, dma: vfio_dma) -> None:
-        """Unmap in every domain."""
+        """Unmap one mapping."""
         await self.unmap_pieces(iommu, dma, dma.iova, dma.iova + dma.size)
 
     async def unmap_pieces(self, iommu: vfio_iommu, dma: vfio_dma, iova: int, end: int) -> None:
-        """The body of `vfio_unmap_unpin`; the first domain says where the pages are."""
-        if iova == end or not iommu.domain_list:
+        """The body of `vfio_unmap_unpin`; the domain says where the pages are."""
+        domain, unlocked = iommu.domain, 0
+        if iova == end or domain is None:
             return
-        domain, *others = iommu.domain_list
-        for other in others:
-            await self.core.iommu_unmap(other.domain, iova, end - iova)
-        unlocked = 0
         gather, regions = IotlbGather(), list[range]()
         while iova < end:
             # where the IOMMU joins small pages by itself (fgsp) it finds out what belongs together

@@ -15,7 +15,7 @@ Mirrors kernel/padata.c (`padata_do_multithreaded`) of v5.14. Left out: workqueu
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from functools import partial
 
 from vtdkit.kernel.locks.sync import Completion
 from vtdkit.kernel.machine.machine import Machine
@@ -32,31 +32,21 @@ LOAD_BALANCE = 4  # chunks for each thread, if they are long enough
 Chunk = Callable[[int, int], Awaitable[int]]
 
 
-@dataclass(slots=True)
-class padata_mt_job:
-    """`struct padata_mt_job`: a range of work, and how to cut it up. All in bytes but `max_threads`."""
-
-    start: int
-    size: int
-    align: int
-    min_chunk: int
-    max_threads: int
-
-
 class PadataState:
-    """A job under way. Guards: `lock` (spin): `at`, `error`, `running`, `done`."""
+    """A job (`struct padata_mt_job`: `size` bytes to be cut up) under way.
 
-    def __init__(self, machine: Machine, job: padata_mt_job, thread_fn: Chunk) -> None:
-        self.machine = machine
+    Guards: `lock` (spin): `at`, `error`, `running`, `done`.
+    """
+
+    def __init__(
+        self, machine: Machine, size: int, align: int, min_chunk: int, max_threads: int, thread_fn: Chunk
+    ) -> None:
         self.thread_fn = thread_fn
         self.lock = machine.spinlock("&ps->lock")
-        self.at, self.end = job.start, job.start + job.size
-        self.threads = min(max(job.size // max(job.min_chunk, job.align), 1), job.max_threads)
-        self.chunk = (
-            -(-max(job.size // (self.threads * LOAD_BALANCE), job.min_chunk) // job.align) * job.align
-        )
+        self.at, self.end = 0, size
+        self.threads = self.running = min(max(size // max(min_chunk, align), 1), max_threads)
+        self.chunk = -(-max(size // (self.threads * LOAD_BALANCE), min_chunk) // align) * align
         self.error = 0
-        self.running = self.threads
         self.done: list[tuple[int, int]] = []
         self.completion = machine.make(Completion, "padata")
 
@@ -88,10 +78,9 @@ class PadataState:
 
 
 async def padata_do_multithreaded(
-    machine: Machine, job: padata_mt_job, thread_fn: Chunk, undo_fn: Callable[[int, int], Awaitable[None]]
+    machine: Machine, state: PadataState, undo_fn: Callable[[int, int], Awaitable[None]]
 ) -> int:
     """Do a job with some helpers; 0, or the first error, and then nothing is left of it."""
-    state = PadataState(machine, job, thread_fn)
     here = machine.cpu()
     for helper in range(1, state.threads):
         machine.spawn(state.padata_mt_helper(), (here + helper) % len(machine.cpus), f"padata {helper}")
@@ -123,14 +112,13 @@ class VfioPadata(VfioType1):
     async def vfio_pin_map_dma(self, iommu: vfio_iommu, dma: vfio_dma, size: int) -> int:
         """Pin and map in chunks, several at once. 0, or an error, and nothing of it is mapped."""
 
-        async def chunk(start: int, end: int) -> int:
-            return await self.vfio_pin_map_dma_chunk(iommu, dma, start, end)
+        chunk = partial(self.vfio_pin_map_dma_chunk, iommu, dma)
 
         async def undo(start: int, end: int) -> None:
             await self.unmap_pieces(iommu, dma, dma.iova + start, dma.iova + end)
 
-        job = padata_mt_job(0, size, self.align, self.min_chunk, self.max_threads)
-        error = await padata_do_multithreaded(self.machine, job, chunk, undo)
+        job = PadataState(self.machine, size, self.align, self.min_chunk, self.max_threads, chunk)
+        error = await padata_do_multithreaded(self.machine, job, undo)
         if not error:
             dma.size += size
         return error

@@ -145,11 +145,13 @@ def _work(
     container = pc.run(vfio.vfio_iommu_type1_open())
     assert container is not None
     pc.run(vfio.vfio_iommu_type1_attach_group(container, pc.devices[DEVICE].peek("group")))
+    filled = container.domain
+    assert filled is not None
     if way == "padata":
         part = size
     return [
         vfio.vfio_dma_do_map(container, BASE + at, at, part, mm) for at in range(0, size, part)
-    ], lambda: container.domain_list[0].domain
+    ], lambda: filled.domain
 
 
 async def _checked(work: Coroutine[Any, Any, int]) -> None:

@@ -45,16 +45,17 @@ class AmdWalker(TableWalker):
             return Bad(f"entry of level {level} not present")
         below, readable, writable = raw >> 9 & 7, bool(raw & READ), bool(raw & WRITE)
         if below in (0, 7):
+            marks = self.hd and not raw & DIRTY
             shift = 3 + 9 * level
             if below == 7:
                 shift = 12 + next(bit for bit in range(41) if not raw >> 12 + bit & 1) + 1
                 if not 3 + 9 * level < shift < 12 + 9 * level:
                     return Bad(f"page of 2^{shift} bytes in a table of level {level}")
-            marked = raw | DIRTY if self.hd and not raw & DIRTY else None
-            return Leaf(raw & TABLE & -(1 << shift), shift, readable, writable, marked)
+            return Leaf(
+                raw & TABLE & -(1 << shift), shift, readable, writable, raw | DIRTY if marks else None
+            )
         if below >= level:
             return Bad(f"level {below} below level {level}")
-        skipped = iova >> 12 + 9 * below & (1 << 9 * (level - 1 - below)) - 1
-        if skipped:
+        if iova >> 12 + 9 * below & (1 << 9 * (level - 1 - below)) - 1:
             return Bad(f"address bits of a level that is skipped below level {level}")
         return Next(raw & TABLE, below, readable, writable)

@@ -82,8 +82,8 @@ class ArmLpae(PgtableBase):
             return -ERANGE, 0
         if not prot & 3:
             return -EINVAL, 0
-        bits = self.arm_lpae_prot_to_pte(prot)
-        return await self._arm_lpae_map(iova, paddr, pgsize, pgcount, bits, START_LEVEL, self.pgd)
+        pte = self.arm_lpae_prot_to_pte(prot)
+        return await self._arm_lpae_map(iova, paddr, pgsize, pgcount, pte, START_LEVEL, self.pgd)
 
     def arm_lpae_prot_to_pte(self, prot: int) -> int:
         """A leaf's attributes: cacheable, not for the privileged alone, and whether it may be written."""
@@ -152,8 +152,8 @@ class ArmLpae(PgtableBase):
 
     async def unmap_pages(self, iova: int, pgsize: int, pgcount: int, gather: IotlbGather) -> int:
         """`arm_lpae_unmap_pages`: the bytes unmapped; one call empties one table at most."""
-        wrong = not pgsize or pgsize & self.pgsize_bitmap != pgsize or not pgcount
-        if self.machine.warn_on(wrong or iova >> IAS, "arm_lpae: unmap of no range of pages"):
+        pages = pgsize & self.pgsize_bitmap == pgsize and pgsize and pgcount
+        if self.machine.warn_on(not pages or iova >> IAS, "arm_lpae: unmap of no range of pages"):
             return 0
         return await self._arm_lpae_unmap(gather, iova, pgsize, pgcount, START_LEVEL, self.pgd)
 

@@ -33,17 +33,15 @@ class SmmuWalker(TableWalker):
 
     def entry(self, level: int, raw: int, iova: int) -> Next | Leaf | Bad:
         arm = 4 - level
-        table, block = raw & 3 == 3 and level > 1, raw & 3 == 1 and level in (2, 3)
-        if table:
+        if raw & 3 == 3 and level > 1:
             return Next(raw & OUTPUT, level - 1)
-        if not block and not (raw & 3 == 3 and level == 1):
+        if raw & 3 != (3 if level == 1 else 1) or level == 4:
             return Bad(f"translation fault, level {arm}")
         if not raw & ACCESS:
             return Bad(f"access flag fault, level {arm}")
         if not raw & AP1:
             return Bad(f"permission fault, level {arm}")
         shift = 3 + 9 * level + (4 if raw & CONTIGUOUS else 0)
-        writable, marked = not raw & AP2, None
-        if raw & DIRTY_MODIFIER and self.hd and not writable:
-            writable, marked = True, raw & ~AP2
-        return Leaf(raw & OUTPUT & -(1 << shift), shift, True, writable, marked)
+        marks = self.hd and raw & DIRTY_MODIFIER and raw & AP2
+        writable = bool(marks) or not raw & AP2
+        return Leaf(raw & OUTPUT & -(1 << shift), shift, True, writable, raw & ~AP2 if marks else None)

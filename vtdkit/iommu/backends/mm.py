@@ -17,6 +17,7 @@ mappings, `mmap_lock` made a read lock on the way, a TLB for each CPU.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Literal
 
 from vtdkit.iommu.errno import EFAULT, ENOMEM
@@ -114,9 +115,7 @@ class Mm(PgtableBase):
 
     async def handle_mm_fault(self, address: int, page: int) -> int:
         """Map one page there. 0, -EFAULT outside of all areas, -ENOMEM."""
-        if not self.area_lock:
-            return await self._handle_mm_fault(address, page)
-        async with self.mmap_lock.read():
+        async with self.mmap_lock.read() if self.area_lock else nullcontext():
             return await self._handle_mm_fault(address, page)
 
     async def _handle_mm_fault(self, address: int, page: int) -> int:
@@ -154,8 +153,8 @@ class Mm(PgtableBase):
         """Take a whole area out: `unmap_vmas`, `free_pgtables`, `tlb_finish_mmu`."""
         gather: list[Page] = []
         async with self.mmap_lock.write():
-            areas = await self.read("areas")
-            await self.write(areas=tuple(area for area in areas if area != (start, start + size)))
+            gone = (start, start + size)
+            await self.write(areas=tuple(area for area in await self.read("areas") if area != gone))
             await self.zap_page_range(self.pgd, PGD, 0, start, start + size)
             await self.free_pgd_range(self.pgd, PGD, 0, start, start + size, gather)
             await self.tlb_finish_mmu(start, start + size, gather)

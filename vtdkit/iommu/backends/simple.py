@@ -95,8 +95,8 @@ class RkDomain(PgtableBase):
             dte = await self.dt.load32(iova >> 22)
             if not dte & VALID:
                 return 0
-            page = self.deref(rk_dte_pt_address_v2(dte))
-            unmapped = PAGE * await self.rk_iommu_unmap_iova(page, iova >> 12 & 1023, size // PAGE)
+            page, first = self.deref(rk_dte_pt_address_v2(dte)), iova >> 12 & 1023
+            unmapped = PAGE * await self.rk_iommu_unmap_iova(page, first, size // PAGE)
         await self.rk_iommu_zap_iova(iova, unmapped)
         return unmapped
 
@@ -146,6 +146,8 @@ class RkWalker(TableWalker):
     bit 2 writable (as the head of rockchip-iommu.c tells it; there is no public specification).
     """
 
+    index_bits, entry_size = 10, 4
+
     def __init__(self, machine: Machine, directory: int) -> None:
         super().__init__(machine, "Rockchip IOMMU")
         self.directory = directory
@@ -153,18 +155,6 @@ class RkWalker(TableWalker):
 
     def root(self, iova: int) -> Next | Bad:
         return Next(self.directory, 2) if iova < 1 << 32 else Bad("address of more than 32 bits")
-
-    def shift(self, level: int) -> int:
-        return 2 + 10 * level
-
-    def index_bits(self, level: int) -> int:
-        return 10
-
-    def at(self, table: Next, iova: int) -> int:
-        return table.table + 4 * (iova >> self.shift(table.level) & 1023)
-
-    def _read(self, address: int) -> int:
-        return self.memory.read64(address & ~7) >> 8 * (address & 4) & 0xFFFF_FFFF
 
     def entry(self, level: int, raw: int, iova: int) -> Next | Leaf | Bad:
         if not raw & VALID:

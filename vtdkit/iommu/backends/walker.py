@@ -56,9 +56,12 @@ class Bad:
 
 
 class TableWalker(ABC):
-    """One unit in front of one domain's table. A kind says `root` and `entry`, and the others if its tables
-    are not of 512 entries of 64 bits.
+    """One unit in front of one domain's table. A kind says `root` and `entry`, and how its tables are made,
+    if not of 512 entries of 64 bits.
     """
+
+    index_bits = 9  #: of an address choose an entry of a table
+    entry_size = 8  #: bytes
 
     def __init__(self, machine: Machine, name: str) -> None:
         self.machine, self.name = machine, name
@@ -83,11 +86,7 @@ class TableWalker(ABC):
 
     def shift(self, level: int) -> int:
         """How many bytes one entry of a table of this level covers, as a power of two."""
-        return 3 + 9 * level
-
-    def at(self, table: Next, iova: int) -> int:
-        """The address of the entry for `iova`."""
-        return table.table + 8 * (iova >> self.shift(table.level) & 511)
+        return 12 + self.index_bits * (level - 1)
 
     # -- a device's access ---------------------------------------------------
 
@@ -104,13 +103,14 @@ class TableWalker(ABC):
                 self._drain()
 
     async def _translate(self, iova: int, kind: Access) -> Answer:
-        leaf, looked = self._remembered(iova, kind), list[Looked]()
-        table: Next | Leaf | Bad = leaf or self._start(iova)
+        looked = list[Looked]()
+        table: Next | Leaf | Bad = self._remembered(iova, kind) or self._start(iova)
         while isinstance(table, Next):
-            address = self.at(table, iova)
+            index = iova >> self.shift(table.level) & (1 << self.index_bits) - 1
+            address = table.table + self.entry_size * index
             await self.machine.steps.device(self, address)
             try:
-                raw = self._read(address)
+                raw = self.memory.read64(address & -8) >> 8 * (address & 7) & (1 << 8 * self.entry_size) - 1
             except AccessError:
                 return Answer(None, why="no memory there", looked=tuple(looked))
             looked.append(Looked(table.level, address, raw))
@@ -123,21 +123,16 @@ class TableWalker(ABC):
                     readable=found.readable and table.readable,
                     writable=found.writable and table.writable,
                 )
-                self.uppers[found.level, iova >> self.shift(found.level) + self.index_bits(found.level)] = (
-                    found
-                )
+                self.uppers[found.level, iova >> self.shift(found.level + 1)] = found
             table = found
         if isinstance(table, Bad):
             return Answer(None, why=table.why, looked=tuple(looked))
         if not (table.writable if kind == "write" else table.readable):
             return Answer(None, why=f"no {kind} access", looked=tuple(looked))
         size = 1 << table.shift
-        to = table.base | iova & size - 1
-        return Answer(to, size, table.readable, table.writable, looked=tuple(looked))
-
-    def index_bits(self, level: int) -> int:
-        """How many bits of an address choose an entry of a table."""
-        return 9
+        return Answer(
+            table.base | iova & size - 1, size, table.readable, table.writable, looked=tuple(looked)
+        )
 
     def _start(self, iova: int) -> Next | Bad:
         """The remembered table nearest the leaf, or the root."""
@@ -145,8 +140,7 @@ class TableWalker(ABC):
         if isinstance(root, Bad):
             return root
         for level in range(1, root.level):
-            known = self.uppers.get((level, iova >> self.shift(level) + self.index_bits(level)))
-            if known is not None:
+            if known := self.uppers.get((level, iova >> self.shift(level + 1))):
                 return known
         return root
 
@@ -174,9 +168,6 @@ class TableWalker(ABC):
         if leaf.readable or leaf.writable:
             self.translations[leaf.shift, iova >> leaf.shift] = leaf
         return leaf
-
-    def _read(self, address: int) -> int:
-        return self.memory.read64(address)
 
     # -- what software does to it --------------------------------------------
 
@@ -206,17 +197,13 @@ class TableWalker(ABC):
         self.memory.write64(self.status.address, self.done)
 
     def _forget(self, first: int, last: int, leaf: bool) -> None:
-        self.translations = {
-            key: kept
-            for key, kept in self.translations.items()
-            if not key[1] << key[0] <= last or not first <= (key[1] + 1 << key[0]) - 1
-        }
+        def stays(number: int, shift: int) -> bool:
+            return number << shift > last or first > (number + 1 << shift) - 1
+
+        self.translations = {key: kept for key, kept in self.translations.items() if stays(key[1], key[0])}
         if not leaf:
-            spans = {key: self.shift(key[0]) + self.index_bits(key[0]) for key in self.uppers}
             self.uppers = {
-                key: kept
-                for key, kept in self.uppers.items()
-                if key[1] << spans[key] > last or first > (key[1] + 1 << spans[key]) - 1
+                key: kept for key, kept in self.uppers.items() if stays(key[1], self.shift(key[0] + 1))
             }
 
     def __repr__(self) -> str:

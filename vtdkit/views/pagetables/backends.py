@@ -325,7 +325,7 @@ class BackendExplorer(Widget):
 
     def __init__(self, back: Backend, *, iova: int | str | None = None, kind: str = "read") -> None:
         walker = back.table.walker
-        if not isinstance(walker, TableWalker) or walker.index_bits(1) != 9:
+        if not isinstance(walker, TableWalker) or walker.index_bits != 9:
             raise TypeError(f"cannot explore {back.title}; give a back-end of Arm or AMD")
         self._read = Reading(back)
         title = f"{back.title}: page tables of {self._read.top.level} levels"

@@ -65,9 +65,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"vtdkit: there is no verb {quoted(words[0])}; try --help", file=sys.stderr)
         return 2
     module, function = VERBS[words[0]][1].split(":")
-    run = getattr(importlib.import_module(module), function)
     try:
-        return int(run(words[1:]))
+        return int(getattr(importlib.import_module(module), function)(words[1:]))
+    except ModuleNotFoundError as error:
+        if not error.name or error.name.startswith("vtdkit"):
+            raise
+        what = f"{error.name} is not installed; pip install 'vtdkit[notebooks]'"
+        print(f"vtdkit {words[0]}: {what}", file=sys.stderr)
+        return 2
     except BrokenPipeError:
         # The reader of our output went away (`… | head`); that is no error of ours.
         sys.stderr.close()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from vtdkit.cli import VERBS
+from vtdkit.cli import VERBS, main
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -126,6 +126,17 @@ def test_the_example_of_the_readme_prints_what_it_says() -> None:
 def test_the_readme_is_read_in_ninety_seconds() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert len(text.split()) <= 400
+
+
+def test_a_verb_that_needs_what_is_not_installed_says_so_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    monkeypatch.delitem(sys.modules, "vtdkit.lab.marks.collect", raising=False)
+    assert main(["collect", "class"]) == 2
+    assert capsys.readouterr().err == (
+        "vtdkit collect: tqdm is not installed; pip install 'vtdkit[notebooks]'\n"
+    )
 
 
 def test_ci_runs_every_stage_and_is_plain_sh() -> None:

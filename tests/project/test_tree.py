@@ -51,6 +51,13 @@ def tracked() -> list[Path]:
     return [ROOT / name for name in done.stdout.split("\0") if name and (ROOT / name).is_file()]
 
 
+def test_no_file_of_the_project_is_a_link() -> None:
+    done = subprocess.run(["git", "ls-files", "-s"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip("not a git checkout")
+    assert [line for line in done.stdout.splitlines() if line.startswith("120000")] == []
+
+
 def name_of(path: Path) -> str:
     return str(path.relative_to(ROOT))
 

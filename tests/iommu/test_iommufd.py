@@ -39,7 +39,7 @@ class Ioas:
         for domain in self.domains:
             assert self.pc.run(self.table.iopt_table_add_domain(domain)) == 0
 
-    def map(self, uptr: int, pages: int, iova: int | None = None) -> int:
+    def map(self, uptr: int, pages: int, iova: int) -> int:
         return self.pc.run(self.table.iopt_map_user_pages(self.mm, uptr, pages * PAGE, iova))
 
     def unmap(self, iova: int, length: int) -> tuple[int, int]:
@@ -87,17 +87,6 @@ def test_areas_below_the_one_that_is_cut_are_gone_when_the_error_comes() -> None
     ioas.map(0, 4, 0x20000)
     assert ioas.unmap(0x10000, 0x12000) == (-ENOENT, 4 * PAGE)
     assert [area.iova for area in ioas.table.area_itree] == [0x20000]
-
-
-def test_addresses_are_found_so_that_large_pages_fit() -> None:
-    ioas = Ioas()
-    assert ioas.map(0, 1) == PAGE
-    assert ioas.map(0, 1024) == 4 << 20
-    assert ioas.map(0, 3) == 4 * PAGE
-    assert ioas.map(6 * PAGE, 4) == 8 * PAGE  # no better aligned than the memory is
-    answer = ioas.pc.dma("00:03.0", 4 << 20)
-    assert isinstance(answer, Translation)
-    assert answer.size == 2 << 20
 
 
 def test_domains_join_and_leave_an_address_space_that_is_in_use() -> None:

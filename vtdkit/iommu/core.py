@@ -225,8 +225,7 @@ class IommuCore:
         if group.domain is not None and group.domain is not group.default_domain:
             return -EBUSY
         for dev in group.devices:
-            error = await self.ops.attach_dev(domain, dev)
-            if error:
+            if error := await self.ops.attach_dev(domain, dev):
                 return error
         await group.write_once(domain=domain)
         return 0
@@ -280,8 +279,7 @@ class IommuCore:
         """
         async with group.mutex:
             for dev in group.devices:
-                result = await visit(dev)
-                if result:
+                if result := await visit(dev):
                     return result
         return 0
 

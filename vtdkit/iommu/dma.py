@@ -9,7 +9,8 @@ Rules: any context may map and unmap, hard interrupts included (memory comes fro
 is unmapped with the address and size it was made with. Sizes are in bytes. `iommu_setup_dma_ops` comes
 first and may sleep.
 
-Left out: bounce buffers, non-coherent devices, coherent allocations (`dma_alloc_*`).
+Left out: bounce buffers, non-coherent devices, coherent allocations (`dma_alloc_*`),
+devices that drive fewer address lines than the domain has (`dma_set_mask`).
 """
 
 from __future__ import annotations
@@ -47,9 +48,8 @@ class iommu_dma_cookie(KObject):
     have locks of their own.
     """
 
-    def __init__(self, machine: Machine, api: DmaApi, domain: IommuDomain) -> None:
+    def __init__(self, machine: Machine, domain: IommuDomain) -> None:
         super().__init__(machine, "iommu_dma_cookie")
-        self.api = api
         self.domain = domain
         self.iovad: iova_domain = None  # type: ignore[assignment]  # until a device is set up
         self.fq: FlushQueue = None  # type: ignore[assignment]  # strict domains have none
@@ -75,7 +75,7 @@ class DmaApi:
     - `pci_windows`: bus address ranges, first and last, that the host bridge forwards to
       devices: never given out
 
-    Guards: nothing of its own is written after it was made, but `dma_masks` by `dma_set_mask`.
+    Guards: nothing of its own is written after it was made.
     """
 
     def __init__(
@@ -91,7 +91,6 @@ class DmaApi:
         self.mag_size = mag_size
         self.caches = caches
         self.pci_windows = tuple(pci_windows)
-        self.dma_masks: dict[str, int] = {}
         core.dma = self
 
     # -- domains -------------------------------------------------------------
@@ -101,7 +100,7 @@ class DmaApi:
         it allocates the domain.)
         """
         if domain.cookie is None:
-            domain.cookie = await self.machine.kmalloc(iommu_dma_cookie, self, domain)
+            domain.cookie = await self.machine.kmalloc(iommu_dma_cookie, domain)
         return 0 if domain.cookie is not None else -ENOMEM
 
     async def iommu_setup_dma_ops(self, dev: PciDevice) -> int:
@@ -135,8 +134,7 @@ class DmaApi:
     async def iommu_dma_init_fq(self, domain: IommuDomain) -> int:
         """Rings and timer of a lazy domain. 0 or -ENOMEM."""
         cookie: iommu_dma_cookie = domain.cookie
-        rings = await self.machine.kmalloc(percpu_fq)
-        if rings is None:
+        if (rings := await self.machine.kmalloc(percpu_fq)) is None:
             return -ENOMEM
         cookie.fq = FlushQueue(self.core, domain, cookie.iovad, rings)
         return 0
@@ -161,19 +159,11 @@ class DmaApi:
             )
         return cookie, cookie.iovad
 
-    def dma_set_mask(self, dev: PciDevice, mask: int) -> None:
-        """The highest address the device can drive, e.g. (1 << 32) - 1."""
-        self.dma_masks[dev.name] = mask
-
     # -- addresses -----------------------------------------------------------
 
-    async def iommu_dma_alloc_iova(
-        self, domain: IommuDomain, iovad: iova_domain, size: int, dev: PciDevice
-    ) -> int:
+    async def iommu_dma_alloc_iova(self, domain: IommuDomain, iovad: iova_domain, size: int) -> int:
         """An address range of `size` bytes, below 4 GiB if there is one; 0 when there is none."""
-        shift = iovad.shift
-        limit = min(self.dma_masks.get(dev.name, DMA_MAPPING_ERROR), domain.aperture_end)
-        pfn = 0
+        shift, limit, pfn = iovad.shift, domain.aperture_end, 0
         if limit > SAC_LIMIT:
             pfn = await iovad.alloc_iova_fast(size >> shift, SAC_LIMIT >> shift, False)
         if not pfn:
@@ -202,8 +192,7 @@ class DmaApi:
         cookie, iovad = self.cookie_of(dev, domain)
         offset = phys & (1 << iovad.shift) - 1
         size = granules(iovad, size + offset)
-        iova = await self.iommu_dma_alloc_iova(domain, iovad, size, dev)
-        if not iova:
+        if not (iova := await self.iommu_dma_alloc_iova(domain, iovad, size)):
             return DMA_MAPPING_ERROR
         if await self.core.iommu_map(domain, iova, phys - offset, size, _PROT[dir]):
             await self.iommu_dma_free_iova(cookie, iova, size, None)
@@ -214,8 +203,7 @@ class DmaApi:
         """Unmap it. (Linux looks up the physical address first, for the sake of bounce buffers; so the
         table is walked twice.)
         """
-        domain = self.iommu_get_dma_domain(dev)
-        phys = await self.core.iommu_iova_to_phys(domain, dma_handle)
+        phys = await self.core.iommu_iova_to_phys(self.iommu_get_dma_domain(dev), dma_handle)
         if self.machine.warn_on(not phys, "iommu_dma_unmap_page of an address that is not mapped"):
             return
         await self._iommu_dma_unmap(dev, dma_handle, size)
@@ -249,11 +237,9 @@ class DmaApi:
         cookie, iovad = self.cookie_of(dev, domain)
         mask = (1 << iovad.shift) - 1
         padded = [(phys & ~mask, granules(iovad, (phys & mask) + length)) for phys, length in sg]
-        total = sum(length for _, length in padded)
-        if not total:
+        if not (total := sum(length for _, length in padded)):
             return []
-        iova = await self.iommu_dma_alloc_iova(domain, iovad, total, dev)
-        if not iova:
+        if not (iova := await self.iommu_dma_alloc_iova(domain, iovad, total)):
             return []
         if await self.core.iommu_map_sg(domain, iova, padded, _PROT[dir]) < total:
             await self.iommu_dma_free_iova(cookie, iova, total, None)

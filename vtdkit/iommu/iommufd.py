@@ -14,13 +14,13 @@ Reading dirty bits shares `iova_rwsem` with every map that reserves or finishes:
 or go under it.
 
 Rules: threads only. Addresses and lengths are in bytes and whole pages. Not modelled: access by
-the kernel itself (`iopt_access`), areas that share pages, pages that more than one user pins,
-allowed and reserved ranges. All pages of an area are pinned and then mapped; Linux goes batch by batch.
+the kernel itself (`iopt_access`), areas that share pages, pages that more than one user pins, allowed and
+reserved ranges, addresses that the kernel chooses. All pages of an area are pinned and then mapped; Linux
+goes batch by batch.
 """
 
 from __future__ import annotations
 
-from bisect import insort
 from collections.abc import Sequence
 from functools import partial
 
@@ -89,36 +89,17 @@ class io_pagetable(KObject):
         """The lowest area that overlaps a range."""
         return next((area for area in self.area_itree if area.iova <= last and start <= area.last), None)
 
-    def iopt_alloc_iova(self, uptr: int, length: int) -> int:
-        """The lowest free address for a range, as well aligned as the user's own, so that large pages fit."""
-        align = 1 << (length - 1).bit_length()
-        if uptr:
-            align = min(align, uptr & -uptr)
-        iova = align  # not 0: nobody asked for it
-        for area in self.area_itree:
-            if iova + length <= area.iova:
-                break
-            iova = max(iova, area.last + align & -align)
-        return iova
-
-    async def iopt_alloc_area_pages(
-        self, iova: int | None, uptr: int, length: int, prot: int
-    ) -> iopt_area | int:
+    async def iopt_alloc_area_pages(self, iova: int, length: int, prot: int) -> iopt_area | int:
         """Reserve a range with an area that is empty so far; -ENOMEM, -EINVAL, -EEXIST where there is one."""
-        area: iopt_area | None = await self.machine.kmalloc(iopt_area, iova or 0, length, prot)
+        area: iopt_area | None = await self.machine.kmalloc(iopt_area, iova, length, prot)
         if area is None:
             return -ENOMEM
         async with self.iova_rwsem.write():
-            error = -EINVAL if length <= 0 or length & PAGE_SIZE - 1 or (iova or 0) & PAGE_SIZE - 1 else 0
-            if not error and iova is None:
-                area.iova = self.iopt_alloc_iova(uptr, length)
-                area.last = area.iova + length - 1
-            elif not error and self.iopt_area_iter_first(area.iova, area.last) is not None:
+            error = -EINVAL if length <= 0 or (length | iova) & PAGE_SIZE - 1 else 0
+            if not error and self.iopt_area_iter_first(area.iova, area.last) is not None:
                 error = -EEXIST
             if not error:
-                areas = list(self.area_itree)
-                insort(areas, area, key=lambda other: other.iova)
-                self.area_itree = tuple(areas)
+                self.area_itree = tuple(sorted((*self.area_itree, area), key=lambda each: each.iova))
                 return area
         await self.machine.kfree(area)
         return error
@@ -136,14 +117,13 @@ class io_pagetable(KObject):
         mm: mm_struct,
         uptr: int,
         length: int,
-        iova: int | None = None,
+        iova: int,
         prot: int = IOMMU_READ | IOMMU_WRITE,
     ) -> int:
-        """Map user memory at `iova` (None: anywhere); the address, or -ENOMEM, -EINVAL, -EEXIST, -EFAULT."""
-        pages = await self.machine.kmalloc(iopt_pages, mm, uptr, length >> PAGE_SHIFT)
-        if pages is None:
+        """Map user memory at `iova`; the address, or -ENOMEM, -EINVAL, -EEXIST, -EFAULT."""
+        if (pages := await self.machine.kmalloc(iopt_pages, mm, uptr, length >> PAGE_SHIFT)) is None:
             return -ENOMEM
-        area = await self.iopt_alloc_area_pages(iova, uptr, length, prot)
+        area = await self.iopt_alloc_area_pages(iova, length, prot)
         if isinstance(area, int):
             await self.machine.kfree(pages)
             return area

@@ -193,8 +193,7 @@ class iova_domain(KObject):
             size = 1 << cache.order_base_2(
                 size
             )  # so that what is freed into a size class fits whoever takes it out
-        pfn = await cache.iova_rcache_get(self, size, limit_pfn + 1)
-        if pfn:
+        if pfn := await cache.iova_rcache_get(self, size, limit_pfn + 1):
             return pfn
         new = await self.alloc_iova(size, limit_pfn)
         if new is None and flush_rcache and self.rcaches is not None:

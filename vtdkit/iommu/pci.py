@@ -200,8 +200,7 @@ class PciBus:
         for bus, devfn in dev.aliases:
             via = dev.alias_via.get((bus, devfn))
             owner = next((d for d in self.devices() if d.name == via), dev) if via else dev
-            result = await visit(owner, bus, devfn)
-            if result:
+            if result := await visit(owner, bus, devfn):
                 return result
         return 0
 

@@ -34,8 +34,7 @@ async def demote(core: IommuCore, domain: IommuDomain, iova: int) -> int:
     value = await pte.load() if pte else 0
     if pte is None or level < 2 or not value & defs.DMA_PTE_LARGE_PAGE:
         return -EINVAL
-    page = await driver.alloc_pgtable_page(dmar.nid, f"{dmar.label} level {level - 1} table")
-    if page is None:
+    if (page := await driver.alloc_pgtable_page(dmar.nid, f"{dmar.label} level {level - 1} table")) is None:
         return -ENOMEM
     small = value if level > 2 else value & ~defs.DMA_PTE_LARGE_PAGE
     step = defs.level_size(level - 1) << PAGE_SHIFT

@@ -53,8 +53,7 @@ class VfioType1(VfioMappings):
 
     async def _attach_first(self, iommu: vfio_iommu, group: IommuGroup) -> int:
         """The first group of a container gets it its domain. Caller holds `iommu->lock`."""
-        domain = await self.machine.kmalloc(vfio_domain)
-        if domain is None:
+        if (domain := await self.machine.kmalloc(vfio_domain)) is None:
             return -ENOMEM
         generic, error = await self.core.iommu_domain_alloc("unmanaged"), -EIO
         if generic is not None:
@@ -90,8 +89,7 @@ class VfioType1(VfioMappings):
         """Does the IOMMU join neighbouring pages by itself? Map two, unmap one, look at
         how much was unmapped.
         """
-        pages = await self.machine.alloc_pages(2, GFP_KERNEL, name="fgsp probe")
-        if not pages:
+        if not (pages := await self.machine.alloc_pages(2, GFP_KERNEL, name="fgsp probe")):
             return
         generic, phys = domain.domain, pages[0].address
         if not await self.core.iommu_map(generic, 0, phys, 2 * PAGE_SIZE, IOMMU_READ | IOMMU_WRITE):

@@ -106,8 +106,7 @@ class VfioMappings:
                 return -EEXIST
             if not iommu.dma_avail:
                 return -ENOSPC
-            dma = await self.machine.kmalloc(vfio_dma, iova, vaddr, prot, mm)
-            if dma is None:
+            if (dma := await self.machine.kmalloc(vfio_dma, iova, vaddr, prot, mm)) is None:
                 return -ENOMEM
             iommu.dma_avail = iommu.dma_avail - 1
             insort(iommu.dma_list, dma, key=lambda other: other.iova)

@@ -30,8 +30,9 @@ class Patch07(Patch06):
         """Take an entry out under `iommu->lock`; then, the lock let go, flush."""
         async with iommu.lock:
             pte = await self.intel_pasid_get_entry(dev, pasid)
-            if self.machine.warn_on(pte is None, "intel_pasid_tear_down_entry: no entry") or pte is None:
+            if self.machine.warn_on(pte is None, "intel_pasid_tear_down_entry: no entry"):
                 return
+            assert pte is not None
             if not await pte.present():
                 return
             did, pgtt = await self.pasid_did_and_type(pte)

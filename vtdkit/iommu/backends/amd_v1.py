@@ -121,8 +121,7 @@ class AmdV1(PgtableBase):
 
     async def increase_address_space(self, address: int) -> bool:
         """One level more, unless somebody else was quicker. False without memory, or above six levels."""
-        page = await self.alloc_table(self.peek("mode") + 1)
-        if page is None:
+        if (page := await self.alloc_table(self.peek("mode") + 1)) is None:
             return False
         async with self.lock.irqsave():
             root, mode = await self.read_once("root"), await self.read_once("mode")
@@ -195,8 +194,7 @@ class AmdV1(PgtableBase):
                 await self.clear_replicas(table, index, pte)
                 updated = True
             elif not pte & PR or next_level(pte) == NONE:
-                page = await self.alloc_table(level)
-                if page is None:
+                if (page := await self.alloc_table(level)) is None:
                     return None, updated
                 if await table.cmpxchg(index, pte, self.pde(level, page)) != pte:
                     await self.machine.free_page(page)  # case 1

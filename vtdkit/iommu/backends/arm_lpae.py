@@ -104,8 +104,7 @@ class ArmLpae(PgtableBase):
             return error, 0 if error else entries * size
         pte = await table.load(index)
         if not pte:
-            below = await self.alloc_table(level + 1)
-            if below is None:
+            if (below := await self.alloc_table(level + 1)) is None:
                 return -ENOMEM, 0
             pte = await self.arm_lpae_install_table(below, table, index, 0)
             if pte:
@@ -216,8 +215,7 @@ class ArmLpae(PgtableBase):
         """Unmap a part of a block: a table of `level` maps the rest, and takes the block's place. 0
         without memory.
         """
-        below = await self.alloc_table(level)
-        if below is None:
+        if (below := await self.alloc_table(level)) is None:
             return 0
         split, first, entries = block_size(level), -1, 0
         if size == split:
@@ -272,8 +270,7 @@ class ArmLpae(PgtableBase):
         table = self.pgd
         for level in range(START_LEVEL, MAX_LEVELS):
             index = level_index(iova, level)
-            pte = await table.load(index)
-            if not pte:
+            if not (pte := await table.load(index)):
                 return None
             if iopte_leaf(pte, level):
                 return table, index, pte, level

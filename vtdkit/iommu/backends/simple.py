@@ -69,8 +69,7 @@ class RkDomain(PgtableBase):
     async def rk_iommu_map(self, iova: int, paddr: int, size: int, prot: int) -> int:
         """Map a range within one table. 0, -ENOMEM, -EADDRINUSE."""
         async with self.dt_lock.irqsave():
-            page = await self.rk_dte_get_page_table(iova)
-            if page is None:
+            if (page := await self.rk_dte_get_page_table(iova)) is None:
                 return -ENOMEM
             first, bits = iova >> 12 & 1023, VALID | (prot & 1) * READABLE | (prot >> 1 & 1) * WRITABLE
             for number in range(size // PAGE):

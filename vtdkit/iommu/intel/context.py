@@ -89,8 +89,7 @@ class ContextTables(Pasid):
 
     async def domain_context_mapped(self, dev: PciDevice) -> bool | int:
         """Are the entries of all the device's aliases present? -ENODEV for a device without a unit."""
-        iommu = self.device_to_iommu(dev)
-        if iommu is None:
+        if (iommu := self.device_to_iommu(dev)) is None:
             return -ENODEV
 
         async def visit(_: PciDevice, bus: int, devfn: int) -> int:
@@ -230,8 +229,7 @@ class ContextTables(Pasid):
 
     async def domain_context_mapping(self, domain: dmar_domain, dev: PciDevice) -> int:
         """The entries of all the device's aliases."""
-        iommu = self.device_to_iommu(dev)
-        if iommu is None:
+        if (iommu := self.device_to_iommu(dev)) is None:
             return -ENODEV
         table = self.intel_pasid_get_table(dev)
 
@@ -253,8 +251,7 @@ class ContextTables(Pasid):
     async def clear_context_entry(self, info: device_domain_info, bus: int, devfn: int) -> int | None:
         """Under `iommu->lock`: clear the entry; the domain id it had, None if there is no table for it."""
         iommu = info.iommu
-        context = await self.iommu_context_addr(iommu, bus, devfn, False)
-        if context is None:
+        if (context := await self.iommu_context_addr(iommu, bus, devfn, False)) is None:
             return None
         if not self.sm_supported(iommu):
             did = (await context.hi()) >> 8 & 0xFFFF

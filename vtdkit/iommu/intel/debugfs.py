@@ -110,8 +110,7 @@ class Debugfs(Svm):
         """
         root: Page = iommu.root_entry
         for devfn in range(256):
-            context = await self.iommu_context_addr(iommu, bus, devfn, False)
-            if context is None:
+            if (context := await self.iommu_context_addr(iommu, bus, devfn, False)) is None:
                 return
             low, high = await context.lo(), await context.hi()
             if not low & defs.CONTEXT_PRESENT:

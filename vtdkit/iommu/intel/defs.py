@@ -70,6 +70,7 @@ DMAR_IQT_REG = 0x88
 DMAR_IQA_REG = 0x90
 DMAR_IQER_REG = 0xB0
 
+# each command has its answer in the same bit of the status register
 DMA_GCMD_TE = 1 << 31
 DMA_GCMD_SRTP = 1 << 30
 DMA_GCMD_WBF = 1 << 27

@@ -39,16 +39,14 @@ class Devices(Domains):
             info = self.dev_iommu_priv_get(dev)
             if info is not None and info.domain is not None:
                 await self.dmar_remove_one_dev_info(dev)
-        error = await self.prepare_domain_attach_device(domain, dev)
-        if error:
+        if error := await self.prepare_domain_attach_device(domain, dev):
             return error
         return await self.domain_add_dev_info(domain.driver, dev)
 
     async def prepare_domain_attach_device(self, domain: IommuDomain, dev: PciDevice) -> int:
         """Does the domain fit the device's unit? Levels the unit does not have are taken off the top."""
         dmar: dmar_domain = domain.driver
-        iommu = self.device_to_iommu(dev)
-        if iommu is None:
+        if (iommu := self.device_to_iommu(dev)) is None:
             return -ENODEV
         if dmar.force_snooping and not self.ecap(iommu, defs.ECAP_SC):
             return -EINVAL
@@ -117,8 +115,7 @@ class Devices(Domains):
         around the PASID entry, where its helpers do not lock for themselves.
         """
         if self.sm_supported(iommu):
-            error = await self.intel_pasid_alloc_table(dev)
-            if error:
+            if error := await self.intel_pasid_alloc_table(dev):
                 return await self.undo_attach(dev, error, "PASID table allocation failed")
             async with locked:
                 error = await self.setup_rid2pasid(iommu, domain, dev)
@@ -206,8 +203,7 @@ class Devices(Domains):
 
     async def new_device_info(self, dev: PciDevice, iommu: intel_iommu) -> device_domain_info | int:
         """The record of a device, with what it and its unit can do together; -ENOMEM."""
-        info = await self.machine.kmalloc(device_domain_info, dev, iommu)
-        if info is None:
+        if (info := await self.machine.kmalloc(device_domain_info, dev, iommu)) is None:
             return -ENOMEM
         info.ats_supported = dev.can["ats"] and self.ecap(iommu, defs.ECAP_DEV_IOTLB)
         if self.sm_supported(iommu):

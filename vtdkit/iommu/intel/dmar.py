@@ -51,8 +51,7 @@ class Dmar(DriverBase):
             return -ENOENT
         if iommu.qi is not None:
             return 0
-        qi = await self.machine.kmalloc(q_inval, iommu.name, defs.QI_LENGTH, gfp=GFP_ATOMIC)
-        if qi is None:
+        if (qi := await self.machine.kmalloc(q_inval, iommu.name, defs.QI_LENGTH, gfp=GFP_ATOMIC)) is None:
             return -ENOMEM
         pages = 2 if self.qi_shift(iommu) == 5 else 1
         qi.desc = await self.machine.alloc_pages(
@@ -85,9 +84,7 @@ class Dmar(DriverBase):
         async with iommu.register_lock.irqsave():
             await iommu.hardware.writel(defs.DMAR_IQT_REG, 0)
             await iommu.hardware.writeq(defs.DMAR_IQA_REG, value)
-            iommu.gcmd = iommu.gcmd | defs.DMA_GCMD_QIE
-            await iommu.hardware.writel(defs.DMAR_GCMD_REG, iommu.gcmd)
-            await self.iommu_wait_op(iommu, defs.DMAR_GSTS_REG, defs.DMA_GSTS_QIES, True)
+            await self.switch(iommu, defs.DMA_GCMD_QIE, True)
 
     async def dmar_disable_qi(self, iommu: intel_iommu) -> None:
         """Let the ring run empty and switch it off."""
@@ -100,16 +97,20 @@ class Dmar(DriverBase):
                 defs.DMAR_IQH_REG
             ):
                 await self.machine.work(self.machine.costs.mmio)
-            iommu.gcmd = iommu.gcmd & ~defs.DMA_GCMD_QIE
-            await iommu.hardware.writel(defs.DMAR_GCMD_REG, iommu.gcmd)
-            await self.iommu_wait_op(iommu, defs.DMAR_GSTS_REG, defs.DMA_GSTS_QIES, False)
+            await self.switch(iommu, defs.DMA_GCMD_QIE, False)
 
-    async def iommu_wait_op(self, iommu: intel_iommu, register: int, bits: int, on: bool) -> None:
-        """`IOMMU_WAIT_OP`: spin until register bits are as wanted. Linux panics after about ten
+    async def switch(self, iommu: intel_iommu, bit: int, on: bool) -> None:
+        """A bit of the command register on or off, and wait for its answer. Caller holds `register_lock`."""
+        iommu.gcmd = iommu.gcmd | bit if on else iommu.gcmd & ~bit
+        await iommu.hardware.writel(defs.DMAR_GCMD_REG, iommu.gcmd)
+        await self.iommu_wait_op(iommu, bit, on)
+
+    async def iommu_wait_op(self, iommu: intel_iommu, bits: int, on: bool) -> None:
+        """`IOMMU_WAIT_OP`: spin until status bits are as wanted. Linux panics after about ten
         seconds; so does this.
         """
         deadline = self.machine.now + 10_000_000_000
-        while bool(await iommu.hardware.readl(register) & bits) is not on:
+        while bool(await iommu.hardware.readl(defs.DMAR_GSTS_REG) & bits) is not on:
             self.machine.bug_on(self.machine.now > deadline, "DMAR hardware is malfunctioning")
             await self.machine.work(max(self.machine.costs.mmio, 1))
 
@@ -132,8 +133,7 @@ class Dmar(DriverBase):
         0, -EINVAL when a descriptor was bad, -EAGAIN is retried inside. Interrupts are off from the first
         slot to the last.
         """
-        qi = iommu.qi
-        if qi is None:
+        if (qi := iommu.qi) is None:
             return 0
         count, result = len(descs), -EAGAIN
         while result == -EAGAIN:

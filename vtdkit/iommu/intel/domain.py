@@ -157,8 +157,7 @@ class Domains(ContextTables):
         """
         if not all(self.ecap(iommu, defs.ECAP_PASS_THROUGH) for iommu in self.for_each_iommu()):
             return 0
-        domain = await self.alloc_domain("identity")
-        if domain is None:
+        if (domain := await self.alloc_domain("identity")) is None:
             return -ENOMEM
         if await self.md_domain_init(domain, defs.DEFAULT_DOMAIN_ADDRESS_WIDTH):
             await self.domain_exit(domain)

@@ -24,8 +24,7 @@ class IntelIommu(Debugfs):
                     await self.free_dmar_iommu(iommu)
                     await self.free_iommu(iommu)  # in Linux later, by dmar_free_unused_resources
                     return error
-            error = await self.si_domain_init()
-            if error:
+            if error := await self.si_domain_init():
                 return error
             if self.si_domain is not None:
                 self.embed(self.si_domain, "identity")

@@ -40,7 +40,7 @@ class Flush(Dmar):
             return
         async with iommu.register_lock.irqsave():  # the command register is read, changed, written
             await iommu.hardware.writel(defs.DMAR_GCMD_REG, iommu.gcmd | defs.DMA_GCMD_WBF)
-            await self.iommu_wait_op(iommu, defs.DMAR_GSTS_REG, defs.DMA_GSTS_WBFS, False)
+            await self.iommu_wait_op(iommu, defs.DMA_GSTS_WBFS, False)
 
     # -- device TLBs ---------------------------------------------------------
 

@@ -27,12 +27,10 @@ class Hotplug(FaultHandler):
         status = await iommu.hardware.readl(defs.DMAR_GSTS_REG)
         iommu.gcmd = status & (defs.DMA_GSTS_TES | defs.DMA_GSTS_QIES)
         iommu.translation_pre_enabled = bool(status & defs.DMA_GSTS_TES)
-        error = await self.intel_iommu_init_qi(iommu)
-        if error:
+        if error := await self.intel_iommu_init_qi(iommu):
             return error
         await self.iommu_init_domains(iommu)
-        error = await self.iommu_alloc_root_entry(iommu)
-        if error:
+        if error := await self.iommu_alloc_root_entry(iommu):
             return error
         if iommu.translation_pre_enabled:
             await self.copy_translation_tables(iommu)
@@ -77,7 +75,7 @@ class Hotplug(FaultHandler):
         async with iommu.register_lock.irqsave():
             await iommu.hardware.writeq(defs.DMAR_RTADDR_REG, addr)
             await iommu.hardware.writel(defs.DMAR_GCMD_REG, iommu.gcmd | defs.DMA_GCMD_SRTP)
-            await self.iommu_wait_op(iommu, defs.DMAR_GSTS_REG, defs.DMA_GSTS_RTPS, True)
+            await self.iommu_wait_op(iommu, defs.DMA_GSTS_RTPS, True)
         # what came from the old root goes top down: context, then PASID entries, then translations
         await self.flush_context(iommu, 0, 0, 0, defs.DMA_CCMD_GLOBAL_INVL)
         if self.sm_supported(iommu):
@@ -87,16 +85,12 @@ class Hotplug(FaultHandler):
     async def iommu_enable_translation(self, iommu: intel_iommu) -> None:
         """TE on."""
         async with iommu.register_lock.irqsave():
-            iommu.gcmd = iommu.gcmd | defs.DMA_GCMD_TE
-            await iommu.hardware.writel(defs.DMAR_GCMD_REG, iommu.gcmd)
-            await self.iommu_wait_op(iommu, defs.DMAR_GSTS_REG, defs.DMA_GSTS_TES, True)
+            await self.switch(iommu, defs.DMA_GCMD_TE, True)
 
     async def iommu_disable_translation(self, iommu: intel_iommu) -> None:
         """TE off."""
         async with iommu.register_lock.irqsave():
-            iommu.gcmd = iommu.gcmd & ~defs.DMA_GCMD_TE
-            await iommu.hardware.writel(defs.DMAR_GCMD_REG, iommu.gcmd)
-            await self.iommu_wait_op(iommu, defs.DMAR_GSTS_REG, defs.DMA_GSTS_TES, False)
+            await self.switch(iommu, defs.DMA_GCMD_TE, False)
 
     # -- one unit, taken away ------------------------------------------------
 
@@ -181,8 +175,7 @@ class Hotplug(FaultHandler):
             page = await self.alloc_pgtable_page(iommu.node, f"{iommu.name} copied context table {bus:#x}")
             if page is None:
                 return -ENOMEM
-            step = 4 if self.sm_supported(iommu) else 2
-            for index in range(0, 512, step):
+            for index in range(0, 512, 4 if self.sm_supported(iommu) else 2):
                 low, high = await source.load(index), await source.load(index + 1)
                 if not low & defs.CONTEXT_PRESENT:
                     continue

@@ -46,8 +46,7 @@ class IommuOps(Hotplug):
             return self.si_domain.domain if self.si_domain is not None else None
         if type not in ("dma", "dma-fq", "unmanaged"):
             return None
-        dmar = await self.alloc_domain(type)
-        if dmar is None:
+        if (dmar := await self.alloc_domain(type)) is None:
             return None
         if await self.md_domain_init(dmar, defs.DEFAULT_DOMAIN_ADDRESS_WIDTH):
             await self.domain_exit(dmar)

@@ -73,8 +73,9 @@ class Pasid(PasidTables):
         own before the series.
         """
         pte = await self.intel_pasid_get_entry(dev, pasid)
-        if self.machine.warn_on(pte is None, "intel_pasid_tear_down_entry: no entry") or pte is None:
+        if self.machine.warn_on(pte is None, "intel_pasid_tear_down_entry: no entry"):
             return
+        assert pte is not None
         if not await pte.present():
             return
         did, pgtt = await self.pasid_did_and_type(pte)
@@ -135,8 +136,9 @@ class Pasid(PasidTables):
         if not self.ecap(iommu, defs.ECAP_FLTS):
             return -EINVAL
         pte = await self.intel_pasid_get_entry(dev, pasid)
-        if self.machine.warn_on(pte is None, "intel_pasid_setup_first_level: no entry") or pte is None:
+        if self.machine.warn_on(pte is None, "intel_pasid_setup_first_level: no entry"):
             return -EINVAL
+        assert pte is not None
         if await pte.present():
             return -EBUSY
         await pte.store(2, pgd.address)

@@ -56,8 +56,7 @@ class PageTables(Flush):
             if not value & PRESENT:
                 if not target_level:
                     break
-                value = await self.insert_table(domain, dma_pte(parent, index), level)
-                if not value:
+                if not (value := await self.insert_table(domain, dma_pte(parent, index), level)):
                     return None, target_level
             elif value & DMA_PTE_LARGE_PAGE and not target_level:
                 break
@@ -95,19 +94,15 @@ class PageTables(Flush):
     ) -> tuple[dma_pte | None, int]:
         """The entry at `level`, and the level of the large page or hole found above it (1 if none)."""
         parent: Page = domain.pgd
-        total = defs.agaw_to_level(domain.agaw)
-        while level <= total:
-            pte = dma_pte(parent, pfn_level_offset(pfn, total))
-            if level == total:
-                return pte, 1
+        for above in range(defs.agaw_to_level(domain.agaw), level, -1):
+            pte = dma_pte(parent, pfn_level_offset(pfn, above))
             value = await pte.load()
             if not dma_pte_present(value):
-                return None, total
+                return None, above
             if dma_pte_superpage(value):
-                return pte, total
+                return pte, above
             parent = self.phys_to_virt(dma_pte_addr(value))
-            total -= 1
-        return None, 1
+        return dma_pte(parent, pfn_level_offset(pfn, level)), 1
 
     # -- taking out, the way of switch_to_super_page: leaves first, tables freed at once ---
 

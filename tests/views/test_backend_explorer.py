@@ -87,6 +87,7 @@ def test_it_says_what_it_shows_and_stands_still(kind: str, text: str) -> None:
     assert "bytes at 0x4000" in picture
     refused = BackendExplorer(back, iova=0x50000)
     assert "refused" in refused.summary()
+    assert "not there" in refused.still().svg
     assert refused.record["sides"][0]["ranges"] == [["0x0", "0x10000", "0x40000000", "rw"]]
 
 

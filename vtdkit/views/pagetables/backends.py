@@ -12,25 +12,22 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, cast
 
-import traitlets
-
 from vtdkit.iommu.backends.amd_walker import AmdWalker
 from vtdkit.iommu.backends.backend import Backend
 from vtdkit.iommu.backends.walker import Bad, Leaf, Next, TableWalker
-from vtdkit.views.shared.base import Address, Widget
-from vtdkit.views.shared.bundle import module, style
 from vtdkit.views.shared.record import Record
 from vtdkit.views.shared.sheet import Picture
-from vtdkit.vtd.requests import READ, WRITE, Fault, Request, Translation
+from vtdkit.vtd.requests import NEEDS, READ, WRITE, Fault, Request, Translation
 from vtdkit.vtd.tables.layout import Field, Structure, flag, ignored, reserved
 from vtdkit.vtd.walk.trace import Step, Walk
 
+from .cells import KINDS, LOOKS, equal_runs
+from .explorer import Explorer
 from .pages import runs
 from .still import Shown, answer_text, page_table_still
 from .words import WORDS
 
 SID, ANY = 0x18, 0x000F_FFFF_FFFF_F000
-KINDS = ("read", "write")
 NOTHING, DENIED = "not there", "not allowed"
 WHY = {
     NOTHING: "The entry does not lead on: nothing is mapped here.",
@@ -88,59 +85,48 @@ class Part(NamedTuple):
     rights: str
 
 
+def rights_of(found: Next | Leaf | Bad) -> int:
+    """READ and WRITE that an entry allows."""
+    return 0 if isinstance(found, Bad) else READ * found.readable | WRITE * found.writable
+
+
 class Reading:
     """All tables of a back-end, read once. `walker` says what entries mean; `words` are copies."""
 
     def __init__(self, back: Backend) -> None:
         self.walker = cast(TableWalker, back.table.walker)
         self.frames = back.machine.pages
-        root = self.walker.root(0)
-        assert isinstance(root, Next)
-        self.top, self.made, self.known = root, list[dict[str, Any]](), dict[tuple[int, int], int]()
-        self.pages, self.parts = dict[str, Any](), list[Part]()
-        self.words = dict[int, list[int]]()
-        self.mapped(root, 0)
+        self.made, self.known = list[dict[str, Any]](), dict[tuple[int, int], int]()
+        self.pages, self.parts, self.words = dict[str, Any](), list[Part](), dict[int, list[int]]()
+        self.top = cast(Next, self.walker.root(0))
+        self.mapped(self.top, 0)
 
     def shape(self, level: int, raw: int) -> int:
         """The number of the shape that `pagewalk.js` follows for such an entry."""
         if (level, raw) not in self.known:
-            self.known[level, raw] = self._shape(level, raw)
+            found = self.walker.entry(level, raw, 0)
+            rights, refused = rights_of(found), NOTHING if isinstance(found, Bad) else DENIED
+            leaf = isinstance(found, Leaf) or level == 1
+            made: dict[str, Any] = {
+                "leaf": leaf,
+                "to": f"{ANY & -(1 << found.shift) if isinstance(found, Leaf) else ANY:#x}",
+                "look": "" if refused == NOTHING else LOOKS[rights] if leaf else "table",
+            }
+            made |= {"shift": found.shift} if isinstance(found, Leaf) else {}
+            made["says"] = {
+                f"now {kind}": ["" if rights & NEEDS[kind] else refused, refused, rights] for kind in KINDS
+            }
+            if made not in self.made:
+                self.made.append(made)
+            self.known[level, raw] = self.made.index(made)
         return self.known[level, raw]
-
-    def _shape(self, level: int, raw: int) -> int:
-        found = self.walker.entry(level, raw, 0)
-        rights = 0
-        if not isinstance(found, Bad):
-            rights = (READ if found.readable else 0) | (WRITE if found.writable else 0)
-        leaf = isinstance(found, Leaf) or level == 1
-        look = "" if isinstance(found, Bad) else ("", "read", "write", "both")[rights] if leaf else "table"
-        made: dict[str, Any] = {"leaf": leaf, "to": f"{ANY:#x}", "look": look}
-        if isinstance(found, Leaf):
-            made |= {"to": f"{ANY & -(1 << found.shift):#x}", "shift": found.shift}
-        wanted = zip(KINDS, (READ, WRITE), strict=True)
-        made["says"] = {
-            f"now {kind}": [
-                NOTHING if isinstance(found, Bad) else "" if rights & bit else DENIED,
-                NOTHING if isinstance(found, Bad) else DENIED,
-                rights,
-            ]
-            for kind, bit in wanted
-        }
-        if made not in self.made:
-            self.made.append(made)
-        return self.made.index(made)
 
     def mapped(self, table: Next, base: int) -> int:
         """Read a table and all below it; how many 4 KiB pages it maps."""
         page = self.frames.page(table.table)
         words = self.words[table.table] = list(page.words) if page else [0] * 512
-        cells, under, total = list[list[int]](), dict[str, int](), 0
+        under, total = dict[str, int](), 0
         for index, raw in enumerate(words):
-            number = self.shape(table.level, raw)
-            if cells and cells[-1][2] == number:
-                cells[-1][1] += 1
-            else:
-                cells.append([index, 1, number])
             at = base + (index << self.walker.shift(table.level))
             found = self.walker.entry(table.level, raw, at) if raw else None
             if isinstance(found, Next):
@@ -149,10 +135,10 @@ class Reading:
             elif isinstance(found, Leaf) and at & (1 << found.shift) - 1 == 0:
                 self.add(found, at)
                 total += 1 << found.shift - 12
-        name = f"first {table.level}"
-        self.pages[f"{table.table:#x}"] = {"runs": runs(words), "under": under, "cells": {name: cells}}
-        if page is not None and page.freed is not None:
-            self.pages[f"{table.table:#x}"]["freed"] = True
+        cells = equal_runs(self.shape(table.level, raw) for raw in words)
+        made = {"runs": runs(words), "under": under, "cells": {f"first {table.level}": cells}}
+        freed = page is not None and page.freed is not None
+        self.pages[f"{table.table:#x}"] = made | ({"freed": True} if freed else {})
         return total
 
     def add(self, leaf: Leaf, at: int) -> None:
@@ -160,40 +146,37 @@ class Reading:
         rights = ("r" if leaf.readable else "-") + ("w" if leaf.writable else "-")
         new, last = Part(at, 1 << leaf.shift, leaf.base, rights), self.parts[-1] if self.parts else None
         if last and (last.low + last.size, last.to + last.size, last.rights) == (new.low, new.to, new.rights):
-            self.parts[-1] = last._replace(size=last.size + new.size)
-        else:
-            self.parts.append(new)
+            new = self.parts.pop()._replace(size=last.size + new.size)
+        self.parts.append(new)
 
     def walk(self, iova: int, kind: str) -> Walk:
         """The walk of one address from these copies, as the still shows it."""
         request, steps = Request(SID, iova, kind), list[Step]()  # type: ignore[arg-type]
         table: Next | Leaf | Bad = self.walker.root(iova)
-        readable = writable = True
+        rights = READ | WRITE
         while isinstance(table, Next):
-            index = iova >> self.walker.shift(table.level) & 511
-            raw, level = self.words[table.table][index], table.level
-            found = self.walker.entry(level, raw, iova)
-            layout = structure_of(self.walker, leaf=not isinstance(found, Next))
-            if not isinstance(found, Bad):
-                readable, writable = readable and found.readable, writable and found.writable
-            why = "empty" if not raw else "the way ends here"
-            if isinstance(found, Next):
-                why = f"next table at {found.table:#x}"
-            elif isinstance(found, Leaf):
-                why = f"maps {1 << found.shift:#x} bytes at {found.base:#x}"
-            label = NOTHING if isinstance(found, Bad) else ""
-            steps.append(Step(layout, table.table + 8 * index, index, raw, level, label=label, why=why))
-            table = found
-        allowed = writable if kind == "write" else readable
-        if isinstance(table, Bad) or not allowed:
+            index, level = iova >> self.walker.shift(table.level) & 511, table.level
+            at, raw = table.table + 8 * index, self.words[table.table][index]
+            table = self.walker.entry(level, raw, iova)
+            layout = structure_of(self.walker, leaf=not isinstance(table, Next))
+            label, why = "", f"next table at {table.table:#x}" if isinstance(table, Next) else ""
+            if isinstance(table, Leaf):
+                why = f"maps {1 << table.shift:#x} bytes at {table.base:#x}"
+            elif isinstance(table, Bad):
+                label, why = NOTHING, "the way ends here" if raw else "empty"
+            rights &= rights_of(table)
+            steps.append(Step(layout, at, index, raw, level, label=label, why=why))
+        if isinstance(table, Bad) or not rights & NEEDS[kind]:
             label = NOTHING if isinstance(table, Bad) else DENIED
-            fault = Fault(label, None, WHY[label], "UR", False, request)
-            return Walk(request, tuple(steps), fault)
+            return Walk(request, tuple(steps), Fault(label, None, WHY[label], "UR", False, request))
         size = 1 << table.shift
-        answer = Translation(
-            request, table.base | iova & size - 1, size, readable, writable, "first stage", None, 1, 0
+        allowed = bool(rights & READ), bool(rights & WRITE)
+        to = table.base | iova & size - 1
+        return Walk(
+            request,
+            tuple(steps),
+            Translation(request, to, size, *allowed, "first stage", None, 1, 0),
         )
-        return Walk(request, tuple(steps), answer)
 
 
 def structure_of(walker: TableWalker, *, leaf: bool) -> Structure:
@@ -214,25 +197,21 @@ def _layout(walker: TableWalker, leaf: bool) -> Record:
 
 def _held(read: Reading) -> dict[str, Any]:
     """What the unit remembers, and whether the tables still say so."""
-    walker, nothing = read.walker, {"read": "", "write": ""}
-    iotlb = []
-    for (shift, page), leaf in sorted(walker.translations.items()):
-        now = read.walk(page << shift, "read").answer
-        same = isinstance(now, Translation) and now.address == leaf.base and now.writable == leaf.writable
-        rights = (READ if leaf.readable else 0) | (WRITE if leaf.writable else 0)
-        iotlb.append(
-            {
-                "low": f"{page << shift:#x}",
-                "shift": shift,
-                "refusal": "",
-                "base": f"{leaf.base:#x}",
-                "space": {"path": "FS", "fpd": False, "interrupt": ""},
-                "refuse": {"read": "" if leaf.readable else DENIED, "write": "" if leaf.writable else DENIED},
-                "rights": rights,
-                "marks": leaf.marked is not None,
-                "stale": not same,
-            }
-        )
+    walker = read.walker
+    iotlb = [
+        {
+            "low": f"{page << shift:#x}",
+            "shift": shift,
+            "refusal": "",
+            "base": f"{leaf.base:#x}",
+            "space": {"path": "FS", "fpd": False, "interrupt": ""},
+            "refuse": {kind: "" if rights_of(leaf) & NEEDS[kind] else DENIED for kind in KINDS},
+            "rights": rights_of(leaf),
+            "marks": leaf.marked is not None,
+            "stale": not _same(read.walk(page << shift, "read").answer, leaf),
+        }
+        for (shift, page), leaf in sorted(walker.translations.items())
+    ]
     structures = [
         {
             "stage": "first",
@@ -243,13 +222,18 @@ def _held(read: Reading) -> dict[str, Any]:
             "raw": "0x0",
             "table": f"{found.table:#x}",
             "stale": f"{found.table:#x}" not in read.pages,
-            "refuse": {f"now {kind}": "" for kind in nothing},
+            "refuse": {f"now {kind}": "" for kind in KINDS},
             "rights": READ | WRITE,
         }
         for (level, prefix), found in sorted(walker.uppers.items())
         if f"{found.table:#x}" in read.pages
     ]
     return {"iotlb": iotlb, "structures": structures, "more": 0}
+
+
+def _same(now: Translation | Fault, leaf: Leaf) -> bool:
+    told = isinstance(now, Translation) and (now.address, now.writable)
+    return told == (leaf.base, leaf.writable)
 
 
 def backend_record(read: Reading) -> Record:
@@ -307,7 +291,7 @@ def backend_record(read: Reading) -> Record:
     }
 
 
-class BackendExplorer(Widget):
+class BackendExplorer(Explorer):
     """One back-end's page tables, explored by address.
 
     - `back`: a back-end of Arm or AMD (`vtdkit.iommu.backends.BACKENDS`); Intel's have `PageTableExplorer`
@@ -316,23 +300,22 @@ class BackendExplorer(Widget):
     Position: `iova`, `kind`, `row`, as for `PageTableExplorer`. Raises TypeError for another kind of table.
     """
 
-    _esm = module("pagetables/pagetables.js")
-    _css = style("pagetables/pagetables.css")
-    iova = Address().tag(sync=True)
-    kind = traitlets.Enum(KINDS, "read").tag(sync=True)
-    row = traitlets.Int(-1).tag(sync=True)
-    device = traitlets.Unicode("the device").tag(sync=True)
-
     def __init__(self, back: Backend, *, iova: int | str | None = None, kind: str = "read") -> None:
         walker = back.table.walker
         if not isinstance(walker, TableWalker) or walker.index_bits != 9:
             raise TypeError(f"cannot explore {back.title}; give a back-end of Arm or AMD")
         self._read = Reading(back)
         title = f"{back.title}: page tables of {self._read.top.level} levels"
-        record: Record = {"title": title, "device": "the device", "words": WORDS, "names": ("",), "more": []}
-        record |= {"sides": [backend_record(self._read)]}
+        record: Record = {
+            "title": title,
+            "device": "the device",
+            "words": WORDS,
+            "names": ("",),
+            "more": [],
+            "sides": [backend_record(self._read)],
+        }
         first = self._read.parts[0].low if self._read.parts else 0
-        super().__init__(record, iova=first if iova is None else iova, kind=kind)
+        super().__init__(record, iova=first if iova is None else iova, kind=kind, device="the device")
 
     def summary(self) -> str:
         return answer_text(self._walk().answer).replace("00:03.0", "the device")

@@ -8,8 +8,9 @@ all comes from `vtdkit.vtd.walk.stage.cell`; `pagewalk.js` combines and knows no
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import Any, TypeVar
 
 from vtdkit.vtd.caches.caches import IotlbTag, StructureTag
 from vtdkit.vtd.image.survey import DECODERS
@@ -26,7 +27,17 @@ from vtdkit.vtd.walk.space import Space
 from vtdkit.vtd.walk.stage import cell
 
 KINDS: tuple[Kind, ...] = ("read", "write")
-_LOOKS = ("", "read", "write", "both")
+LOOKS = ("", "read", "write", "both")
+T = TypeVar("T")
+
+
+def equal_runs(items: Iterable[T]) -> list[tuple[int, int, T]]:
+    """Neighbours that are alike: number of the first, how many, and what they are."""
+    found, index = list[tuple[int, int, T]](), 0
+    for item, run in groupby(items):
+        found.append((index, sum(1 for _ in run), item))
+        index += found[-1][1]
+    return found
 
 
 class Shapes:
@@ -44,13 +55,8 @@ class Shapes:
     def job(self, space: Space, kind: Kind) -> Job:
         """A request of that kind, as far as its space."""
         request = self.request
-        made = Job(
-            self.unit,
-            Request(request.sid, 0, kind, pasid=request.pasid),
-            None,
-            commit=False,
-            trace=None,
-        )
+        asked = Request(request.sid, 0, kind, pasid=request.pasid)
+        made = Job(self.unit, asked, None, commit=False, trace=None)
         made.path, made.supervisor = space.path, request.pasid is None and space.rid_priv
         return made
 
@@ -88,36 +94,26 @@ class Shapes:
 
     def _shape(self, stage: str, level: int, raw: int) -> dict[str, Any]:
         leaf, rights, reserved, _ = DECODERS[stage](self.unit.rules, level, raw)
-        look = "wrong" if rights and reserved else _LOOKS[rights & 3] if leaf or not rights else "table"
-        says = {}
-        for ask, (judge, updatable) in self.asks[stage].items():
-            label, nothing, _, granted = cell(judge, level, raw, updatable=updatable)
-            says[ask] = [label, nothing, granted]
+        look = "wrong" if rights and reserved else LOOKS[rights & 3] if leaf or not rights else "table"
+        asks = self.asks[stage].items()
+        cells = {ask: cell(judge, level, raw, updatable=updatable) for ask, (judge, updatable) in asks}
         return {
             "leaf": leaf,
             "to": f"{PAGES[level] if leaf else ENTRY_ADDRESS:#x}",
             "look": look,
-            "says": says,
+            "says": {ask: [each.label, each.nothing, each.rights] for ask, each in cells.items()},
         }
 
-    def runs(self, stage: str, level: int, words: Sequence[int | None]) -> list[list[int]]:
+    def runs(self, stage: str, level: int, words: Sequence[int | None]) -> list[tuple[int, int, int]]:
         """The shapes of a whole table as [first index, count, number]."""
-        found: list[list[int]] = []
-        for index, raw in enumerate(words):
-            number = self.number(stage, level, raw or 0)
-            if found and found[-1][2] == number:
-                found[-1][1] += 1
-            else:
-                found.append([index, 1, number])
-        return found
+        return equal_runs(self.number(stage, level, raw or 0) for raw in words)
 
     def structure(self, stage: str, tag: StructureTag, space: Space) -> dict[str, Any]:
         """What a remembered upper entry grants, and for which ask it is not enough."""
-        refuse, rights = {}, tag.allowed
-        for ask, (judge, _) in self.asks[stage].items():
-            refuse[ask] = judge.permitted(tag.allowed)
-            rights = judge.granted(tag.allowed) if judge.space == space else rights
-        return {"refuse": refuse, "rights": rights}
+        judges = {ask: judge for ask, (judge, _) in self.asks[stage].items()}
+        granted = [judge.granted(tag.allowed) for judge in judges.values() if judge.space == space]
+        refuse = {ask: judge.permitted(tag.allowed) for ask, judge in judges.items()}
+        return {"refuse": refuse, "rights": [tag.allowed, *granted][-1]}
 
     def remembered(self, tag: IotlbTag) -> dict[str, Any]:
         """What an IOTLB entry grants, why it refuses, and whether a write goes by the tables all the same

@@ -8,13 +8,12 @@ those of `pagetables_rows.js`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import groupby
 from math import log2
-from typing import Any
 
 from vtdkit.views.shared.record import Record
 from vtdkit.vtd.walk.trace import Step, Walk
 
+from .cells import equal_runs
 from .words import PURPOSE
 
 Block = tuple[int, int, str, float]
@@ -37,26 +36,20 @@ class Strip:
 
 def strips(record: Record, walk: Walk) -> tuple[Strip, ...]:
     """The tables of one walk from the top, second-stage walks on behalf of first-stage tables left out."""
-    fronts = {step["kind"]: step for step in record["now"]["steps"]}
-    return tuple(_strip(record, fronts, step) for step in walk.steps if not step.inner)
+    return tuple(_strip(record, step) for step in walk.steps if not step.inner)
 
 
-def _strip(record: Record, fronts: dict[str, Any], step: Step) -> Strip:
-    stopped = bool(step.label)
-    if not step.level:
-        front = fronts[step.structure.name]
-        blocks = tuple((index, 1, "table", 1.0) for index in front["present"])
-        return Strip(
-            PURPOSE[step.structure.name][0],
-            step.why,
-            front["entries"],
-            step.index - front["first"],
-            stopped,
-            blocks,
+def _strip(record: Record, step: Step) -> Strip:
+    kind, stopped = step.structure.name, bool(step.label)
+    if step.level:
+        found = blocks_of(
+            record, "second" if kind[:2] == "SS" else "first", step.level, step.address & ~0xFFF
         )
-    stage = "second" if step.structure.name.startswith("SS") else "first"
-    found = blocks_of(record, stage, step.level, step.address & ~0xFFF)
-    return Strip(f"Level {step.level}", step.why, 512, step.index, stopped, found)
+        return Strip(f"Level {step.level}", step.why, 512, step.index, stopped, found)
+    front = {each["kind"]: each for each in record["now"]["steps"]}[kind]
+    blocks = tuple((index, 1, "table", 1.0) for index in front["present"])
+    lit = step.index - front["first"]
+    return Strip(PURPOSE[kind][0], step.why, front["entries"], lit, stopped, blocks)
 
 
 def blocks_of(record: Record, stage: str, level: int, page: int) -> tuple[Block, ...]:
@@ -67,13 +60,7 @@ def blocks_of(record: Record, stage: str, level: int, page: int) -> tuple[Block,
         _cell(record["shapes"][number]["look"], level, kept["under"].get(str(index)))
         for index, number in enumerate(numbers)
     )
-    found, index = list[Block](), 0
-    for (kind, weight), run in groupby(cells):
-        count = len(list(run))
-        if kind:
-            found.append((index, count, kind, weight))
-        index += count
-    return tuple(found)
+    return tuple((index, count, *cell) for index, count, cell in equal_runs(cells) if cell[0])
 
 
 def _cell(look: str, level: int, under: int | None) -> tuple[str, float]:

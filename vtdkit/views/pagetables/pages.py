@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from vtdkit.vtd.image.survey import Survey, Table
+from vtdkit.vtd.memory import WORD
 from vtdkit.vtd.walk.space import Space
 
 from .cells import Shapes
 
-WORD = (1 << 64) - 1
 MOST = 20_000
 """Lines of a record: about 30 bytes each."""
 
@@ -37,25 +37,25 @@ def collect(
     heapq.heapify(wave)
     while wave and space:
         table = heapq.heappop(wave)[-1]
-        key = table[:3]
-        if key in seen:
+        place, words = f"{table.page:#x}", survey.words(table.page)
+        if table[:3] in seen:
             continue
-        seen.add(key)
-        made = pages.get(f"{table.page:#x}") or _page(survey, table)
-        if made is None:
-            absent.add(f"{table.page:#x}")
-        elif f"{table.page:#x}" not in pages and lines + len(made["runs"]) > most:
+        seen.add(table[:3])
+        if words is None:
+            absent.add(place)
+            continue
+        made = pages.get(place) or _page(survey, table, words)
+        more = 0 if place in pages else len(made["runs"])
+        if more and lines + more > most:
             left_out += 1
-        else:
-            if f"{table.page:#x}" not in pages:
-                lines += len(made["runs"])
-                pages[f"{table.page:#x}"] = made
-            made["cells"][f"{table.stage} {table.level}"] = shapes.runs(
-                table.stage, table.level, survey.words(table.page) or ()
-            )
-            _count_below(survey, space, table, made)
-            for below in survey.below(space, table):
-                heapq.heappush(wave, _turn(below, near))
+            continue
+        lines += more
+        pages[place] = made
+        made["cells"][f"{table.stage} {table.level}"] = shapes.runs(table.stage, table.level, words)
+        for below in survey.below(space, table):
+            # of each entry that leads to a table: how many 4 KiB pages are mapped below it
+            made["under"][str(below.base - table.base >> table.step)] = survey.mapped(space, below)
+            heapq.heappush(wave, _turn(below, near))
     return {"pages": pages, "absent": sorted(absent), "left_out": left_out}
 
 
@@ -63,28 +63,17 @@ def _turn(table: Table, near: int) -> tuple[bool, int, int, int, Table]:
     """What is read first: the way to the address of interest down to its page, then upper levels,
     then what is near.
     """
-    on_the_way = 0 <= near - table.base < 1 << 12 + 9 * table.level
-    return not on_the_way, -table.level, abs(table.base - near), table.page, table
+    off_the_way = not 0 <= near - table.base < 1 << 12 + 9 * table.level
+    return off_the_way, -table.level, abs(table.base - near), table.page, table
 
 
-def _page(survey: Survey, table: Table) -> dict[str, Any] | None:
-    words = survey.words(table.page)
-    if words is None:
-        return None
+def _page(survey: Survey, table: Table, words: Sequence[int | None]) -> dict[str, Any]:
     made: dict[str, Any] = {"runs": runs(words), "under": {}, "cells": {}}
-    broken = [index for index, word in enumerate(words) if word is None]
-    if broken:
+    if broken := [index for index, word in enumerate(words) if word is None]:
         made["broken"] = broken
     if table.page >> 12 in getattr(survey.unit.memory, "freed", ()):
         made["freed"] = True
     return made
-
-
-def _count_below(survey: Survey, space: Space, table: Table, made: dict[str, Any]) -> None:
-    """For each entry that leads to a table: how many 4 KiB pages are mapped below it."""
-    for below in survey.below(space, table):
-        index = below.base - table.base >> table.step
-        made["under"][str(index)] = survey.mapped(space, below)
 
 
 def runs(words: Sequence[int | None]) -> list[list[Any]]:

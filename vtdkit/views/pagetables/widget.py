@@ -26,8 +26,6 @@ import traitlets
 
 from vtdkit.iommu.hardware import RemappingHardware
 from vtdkit.lab.computer import Computer
-from vtdkit.views.shared.base import Address, Widget
-from vtdkit.views.shared.bundle import module, style
 from vtdkit.views.shared.record import Record
 from vtdkit.views.shared.sheet import Picture
 from vtdkit.vtd.image.image import BadImage, Image
@@ -38,6 +36,7 @@ from vtdkit.vtd.unit.unit import RemappingUnit
 from vtdkit.vtd.walk.space import Leaf
 from vtdkit.vtd.walk.trace import Walk
 
+from .explorer import Explorer
 from .pages import MOST
 from .record import page_table_record
 from .snapshot import twin
@@ -72,7 +71,7 @@ class Side:
         return next((str(low) for low, *_ in self.record["ranges"]), None)
 
 
-class PageTableExplorer(Widget):
+class PageTableExplorer(Explorer):
     """One device's page tables, explored by address.
 
     - `what`: a `RemappingUnit`, an `Image` of a real machine, a `Computer` or one of its `hardware`
@@ -86,13 +85,6 @@ class PageTableExplorer(Widget):
     text), `kind` ("read" or "write"), `row` (the chosen table, -1: the last one reached), `device` (one of
     `devices`). Raises ValueError when there is no such device.
     """
-
-    _esm = module("pagetables/pagetables.js")
-    _css = style("pagetables/pagetables.css")
-    iova = Address().tag(sync=True)
-    kind = traitlets.Enum(("read", "write"), "read").tag(sync=True)
-    row = traitlets.Int(-1).tag(sync=True)
-    device = traitlets.Unicode().tag(sync=True)
 
     def __init__(
         self,
@@ -108,24 +100,26 @@ class PageTableExplorer(Widget):
         near = int(iova, 16) if isinstance(iova, str) else iova or 0
         lead, *others = _sides(what, source, pasid, near)
         self._names = names if beside else ("",)
-        pairs: list[tuple[Side, ...]]
+        pairs: list[tuple[Side, ...]] = [(each,) for each in (lead, *others)]
         if beside:
             known = beside._choices
-            pairs = [
-                (beside._sides[-1], lead),
-                *((known[o.device][-1], o) for o in others if o.device in known),
-            ]
-        else:
-            pairs = [(each,) for each in (lead, *others)]
+            pairs = [(known[each.device][-1], each) for each in others if each.device in known]
+            pairs = [(beside._sides[-1], lead), *pairs]
         self._choices: Mapping[str, tuple[Side, ...]] = {sides[-1].device: sides for sides in pairs}
         words = WORDS if pasid is None and lead.unit.mode == 0 else (*WORDS, PASID_WORD)
         first = [each.record for each in pairs[0]]
         more = [
-            {"device": name, "title": _title(sides[-1]), "sides": _unlike(first, sides)}
+            {"device": name, "title": _title(sides[-1]), "sides": list(map(_unlike, first, sides))}
             for name, sides in list(self._choices.items())[1:]
         ]
-        record: Record = {"title": _title(lead), "device": lead.device, "words": words}
-        record |= {"sides": first, "names": self._names, "more": more}
+        record: Record = {
+            "title": _title(lead),
+            "device": lead.device,
+            "words": words,
+            "sides": first,
+            "names": self._names,
+            "more": more,
+        }
         place = iova if iova is not None else beside.iova if beside else lead.first or 0
         super().__init__(record, iova=place, kind=kind, device=lead.device)
 
@@ -148,9 +142,8 @@ class PageTableExplorer(Widget):
 
     def _request(self, side: Side) -> Request:
         """The DMA that is shown: 4 bytes, or as many as are left in the page."""
-        address = int(self.iova, 16)
-        kind: Any = self.kind
-        return Request(side.sid, address, kind, pasid=side.pasid, length=min(4, 4096 - (address & 0xFFF)))
+        address, length = int(self.iova, 16), min(4, 4096 - (int(self.iova, 16) & 0xFFF))
+        return Request(side.sid, address, self.kind, pasid=side.pasid, length=length)
 
     @property
     def walks(self) -> tuple[Walk, ...]:
@@ -158,10 +151,8 @@ class PageTableExplorer(Widget):
         return tuple(side.unit.walk(self._request(side)) for side in self._sides)
 
     def summary(self) -> str:
-        texts = [answer_text(walk.answer) for walk in self.walks]
-        return "; ".join(
-            f"{name}: {text}" if name else text for name, text in zip(self._names, texts, strict=True)
-        )
+        texts = zip(self._names, (answer_text(walk.answer) for walk in self.walks), strict=True)
+        return "; ".join(f"{name}: {text}" if name else text for name, text in texts)
 
     def still(self) -> Picture:
         shown = [
@@ -187,12 +178,9 @@ def _sides(what: Source, source: str | int | None, pasid: int | None, near: int)
     return made
 
 
-def _unlike(first: list[Record], sides: tuple[Side, ...]) -> list[Record]:
-    """What the records of a device have otherwise than those of the first one: most of it is the same."""
-    return [
-        {key: value for key, value in side.record.items() if value != lead[key]}
-        for lead, side in zip(first, sides, strict=True)
-    ]
+def _unlike(first: Record, side: Side) -> Record:
+    """What the record of a device has otherwise than that of the first one: most of it is the same."""
+    return {key: value for key, value in side.record.items() if value != first[key]}
 
 
 def _unit(what: Source, source: str | int | None) -> RemappingUnit:
@@ -248,7 +236,7 @@ def _title(side: Side) -> str:
         who += f", PASID {side.pasid}"
     space = record["now"]["space"]
     if space is None:
-        return f"{who}: remapping is off" if record["mode"] == "off" else f"{who}: no page tables"
+        return f"{who}: {'remapping is off' if record['mode'] == 'off' else 'no page tables'}"
     first, second = space["first_levels"], space["second_levels"]
     kinds = {
         "PT": "pass-through",

@@ -84,11 +84,9 @@ PASID_WORD = ("PASID", "a number a request may carry, so that one device can use
 
 
 def sentence(label: str) -> str:
-    """What condition `label` means, as a sentence."""
-    if label in SENTENCES:
-        return SENTENCES[label]
-    name = REASONS[label].name
-    return f"{name[0].upper()}{name[1:]}."
+    """What condition `label` means, as a sentence; nothing of one that is none of VT-d's."""
+    name = REASONS[label].name if label in REASONS else ""
+    return SENTENCES.get(label) or (name and f"{name[0].upper()}{name[1:]}.")
 
 
 #: what the tables before the page tables are for

@@ -146,6 +146,38 @@ async def spin_look(w: Any, log: Log) -> None:
     log.append(w.spin.owner is None)
 
 
+@operation("spin")
+async def spin_then_look(w: Any, log: Log) -> None:
+    async with w.spin:
+        log.append(await w.x.load())
+        await _bump(w)
+        log.append(w.x.value)
+
+
+@operation("mutex")
+async def mutex_then_look(w: Any, log: Log) -> None:
+    async with w.mutex:
+        await _bump(w)
+        log.append(w.x.value)
+    log.append(w.x.value)
+
+
+@operation("spin", "raw")
+async def spin_over_raw(w: Any, log: Log) -> None:
+    async with w.spin:
+        if await w.x.load() < 3:
+            async with w.raw:
+                await _bump(w)
+
+
+@operation("raw", "spin")
+async def raw_over_spin(w: Any, log: Log) -> None:
+    async with w.raw:
+        await _bump(w)
+        async with w.spin:
+            log.append(await w.y.load())
+
+
 @operation("rwlock")
 async def rwlock_look(w: Any, log: Log) -> None:
     log.append((w.rwlock.owner is None, len(w.rwlock.readers)))

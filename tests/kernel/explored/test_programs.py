@@ -11,6 +11,7 @@ import pytest
 
 from tests.kernel.explored.generated import PAIRS, Differs, Effort, Program, compare, generate, met
 from tests.kernel.explored.soundness import table
+from vtdkit.kernel.explored.locations import Locations
 from vtdkit.kernel.explored.machine import ExploredMachine
 from vtdkit.kernel.explored.process import Process
 from vtdkit.kernel.explored.touching import Touching
@@ -94,6 +95,10 @@ RULES: dict[str, tuple[Drop, tuple[tuple[str, ...], ...]]] = {
     "a plain look after others could come in is a step": (
         _unnoted("must_stop"),
         (("atomic_load", "page_look"), ("atomic_add", "page_cmpxchg")),
+    ),
+    "a plain access that races is a step": (
+        lambda patch: patch.setattr(Locations, "races", lambda *_: None),
+        (("atomic_store", "list_add_tail"), ("atomic_load", "users_get", "list_look")),
     ),
     "one interrupt or thread at a time on a CPU": (_gates, (("irq_off",), ("softirq_raise", "bh_off"))),
     "who waits is let go by somebody": (_waits, (("raw_plain",), ("raw_plain",))),

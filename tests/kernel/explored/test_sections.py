@@ -9,6 +9,9 @@ import pytest
 
 from tests.kernel.explored.generated import _plain, _told
 from vtdkit.kernel.explored.exploring import ScenarioExploration, explore, replay
+from vtdkit.kernel.explored.primitives import XSpinLock, _Located
+from vtdkit.kernel.explored.process import Process
+from vtdkit.kernel.explored.sections import Sections
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.kernel.memory.objects import KObject, shared
 
@@ -172,9 +175,54 @@ async def sets(world: World) -> None:
     await world.x.store(1)
 
 
-@pytest.mark.parametrize("other", [tries, dies_inside, never_lets_go], ids=lambda body: body.__name__)
+async def looks_at_the_lock(world: World) -> bool:
+    return world.outer.owner is None
+
+
+async def takes_it_twice(world: World) -> None:
+    async with world.outer:
+        await world.room.write(a=5)
+        async with world.outer:
+            await world.room.write(a=6)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [tries, dies_inside, never_lets_go, looks_at_the_lock, takes_it_twice],
+    ids=lambda body: body.__name__,
+)
 def test_who_can_meet_a_taken_lock_does(other: Body) -> None:
+    """Whether he comes first in the first order that is run, or last."""
     both(adds("a"), other)
+    both(other, adds("a"))
+
+
+async def looks_again(world: World) -> tuple[int, int]:
+    async with world.outer:
+        seen = await world.x.load()
+        await world.room.write(c=await world.room.read("c") + 1)
+        return seen, world.x.value
+
+
+def test_a_plain_look_in_a_section_has_a_moment_of_its_own() -> None:
+    _, other = both(looks_again, sets, adds("c"))
+    assert {outcome[0] for outcome in other.outcomes} == {(0, 0), (0, 1), (1, 1)}
+
+
+def if_not(field: str, first: str, second: str, then: str) -> Body:
+    async def body(world: World) -> None:
+        async with getattr(world, first):
+            if not await world.room.read(field):
+                async with getattr(world, second):
+                    await world.room.write(**{then: 1})
+
+    return body
+
+
+def test_two_orders_that_no_single_run_of_sections_shows() -> None:
+    """Who comes second finds what the first did, and takes but one lock."""
+    _, other = both(if_not("a", "outer", "inner", "b"), if_not("b", "inner", "outer", "a"))
+    assert other.deadlocks
 
 
 def test_who_waits_in_a_section_lets_others_see_it() -> None:
@@ -196,3 +244,48 @@ def test_a_schedule_of_sections_is_replayed_as_sections() -> None:
     found = explore(build, sections=True)
     for outcome, schedule in found.examples.items():
         assert replay(build, schedule, shared=found.shared).outcome.value == outcome
+
+
+# -- the tests themselves: sections with one rule less lose something --------
+
+
+def _dedupes(self: Process, touched: int) -> None:
+    self.loose = self.loose and 2
+
+
+def _first_met(self: Sections, lock: Any) -> bool:
+    self.locks.add(self.machine.location_of(lock))
+    return WHOLE(self, lock)
+
+
+WHOLE = Sections.whole
+
+#: rule → what it is replaced by, and threads that show it
+RULES: dict[str, tuple[tuple[tuple[type, str, Any], ...], tuple[Body, ...]]] = {
+    "a lock is known before its first section": (
+        ((XSpinLock, "__init__", _Located.__init__), (Sections, "whole", _first_met)),
+        (looks_at_the_lock, adds("a")),
+    ),
+    "a section's moments are told apart": (
+        ((Process, "goes_past", _dedupes),),
+        (looks_again, sets, adds("c")),
+    ),
+    "what others touch without the lock has one moment": (
+        ((Sections, "_free", lambda *_: None),),
+        (writes_twice, looks_without, looks_under),
+    ),
+    "locks in two orders are apart": (
+        ((Sections, "_under", lambda *_: set()),),
+        (nested("outer", "inner"), nested("inner", "outer")),
+    ),
+}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_sections_with_a_rule_less_are_found_out(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    replaced, bodies = RULES[rule]
+    both(*bodies)
+    for cls, name, instead in replaced:
+        monkeypatch.setattr(cls, name, instead)
+    with pytest.raises(AssertionError):
+        both(*bodies)

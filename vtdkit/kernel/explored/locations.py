@@ -43,6 +43,9 @@ class Locations:
         self.shared = set(shared)
         self.grew = False
         self.guards: dict[int, tuple[tuple[int, ...], tuple[int, ...]]] = {}  # see `sections`
+        # fields that race; field → what has to be shared if it does: see `hurries`
+        self.raced: set[int] = set()
+        self.late: dict[int, set[int]] = {}
         # location → (who touched it so far, None if several did in one such way; how: see `note`)
         self.users: dict[int, tuple[Name | None, int]] = {}
 
@@ -76,6 +79,20 @@ class Locations:
             self.shared.add(location)
             self.grew = True
         return True
+
+    def hurries(self, field: int, moment: int) -> None:
+        """A plain access was made after others could have come in. If nothing orders it with theirs, its
+        thread has to stop at such moments.
+        """
+        self.late.setdefault(field, set()).add(moment)
+        if field in self.raced:
+            self.share(moment)
+
+    def races(self, field: int) -> None:
+        """Nothing orders two accesses of a field."""
+        self.raced.add(field)
+        for moment in self.late.get(field, ()):
+            self.share(moment)
 
     def gate(self, cpu: int, kind: str) -> int:
         """The location that says whether threads of this kind can run on this CPU now."""

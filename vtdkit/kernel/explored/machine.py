@@ -190,7 +190,7 @@ class ExploredMachine(Touching):
         if not process.started:
             process.started = True
             self.enter_interrupt(process)
-        process.passed = process.unstopped = process.outermost = 0
+        process.passed = process.unstopped = process.outermost = process.went = 0
         process.irqs_open = not context.irqstate & HARD_OFF
         process.softirqs_open = not context.irqstate
         process.tasks_open = not (context.irqstate or context.preempt)

@@ -127,7 +127,8 @@ class XSteps(Steps):
         if machine.running is None:
             return False
         location = machine.field(obj, field)
-        machine.touch(location, WRITE if write else READ)
+        noted = machine.plain if machine.check.order.on else machine.look
+        noted(location, WRITE if write else READ)
         machine.touch(machine.field(obj, "life"), READ)
         return machine.sections is not None and machine.sections.guarded(location)
 
@@ -185,6 +186,10 @@ class XChecks(Checks):
         for name, cell in obj.cells.items():
             obj.cells[name] = XCell(machine, machine.field(obj, name), cell.value)
         return obj.serial
+
+    def data_race(self, obj: Any, field: str, *accesses: Any) -> None:
+        super().data_race(obj, field, *accesses)
+        self.machine.locations.races(self.machine.field(obj, field))
 
     def irqs_switched(self, context: Context, on: bool, place: Any) -> None:
         super().irqs_switched(context, on, place)

@@ -64,6 +64,11 @@ class _Owned(_Located):
 
     __slots__ = ()
 
+    def __init__(self: Any, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        if self.machine.sections is not None:
+            self.machine.sections.locks.add(self.machine.location_of(self))
+
     @coroutine
     def _come(self: Any) -> Steps:
         """The point before it is taken."""

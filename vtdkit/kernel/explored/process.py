@@ -31,6 +31,7 @@ class Process:
         "kind",
         "looked",
         "loose",
+        "moment",
         "name",
         "outermost",
         "pages",
@@ -41,6 +42,7 @@ class Process:
         "started",
         "tasks_open",
         "unstopped",
+        "went",
     )
 
     def __init__(
@@ -63,9 +65,11 @@ class Process:
         self.outermost = 0  # the first of them in this step; see `Sections._free`
         self.loose = 0
         self.section: list[tuple[int, int]] = []
+        self.went = 0  # what it had touched when it last came to where it would stop elsewhere
         self.passed = (
             0  # if others could have come in since its last point: what it had touched by then, or 1
         )
+        self.moment = 0  # the last of these moments, by name
         self.looked: dict[int, int] = {}  # what it has looked at since it last did more, see `Touching.spins`
         self.unstopped = 0  # what it has done since its last point
         self.again = 0  # how often in a row that was as before
@@ -75,9 +79,10 @@ class Process:
         """What it is about to do."""
         return self.point.doing if self.point is not None else ENDED
 
-    def goes_past(self) -> None:
-        """In such a section it comes to where it would stop elsewhere."""
+    def goes_past(self, touched: int) -> None:
+        """In such a section it comes to where it would stop elsewhere, having touched so much."""
         self.loose = self.loose and 2
+        self.went = touched
 
     def shuts(self) -> tuple[str, ...]:
         """Which kinds of thread cannot come in on its CPU now, until it has taken another step."""

@@ -51,7 +51,7 @@ class Sections:
         self.machine, self.locations = machine, machine.locations
         # shared location → the locks that it was always touched under, the outermost locks of those steps
         self.guards = self.locations.guards
-        self.locks: set[int] = set()
+        self.locks: set[int] = set()  # all there are, from when they are made: whoever looks at one is seen
         self.inner: dict[int, set[int]] = {}  # lock → those taken under it
         self.swapped: dict[int, int] = {}
         self.wrote: dict[int, Clock] = {}  # location → what the last section that changed it knew
@@ -64,20 +64,20 @@ class Sections:
         one?"""
         machine, process = self.machine, self.machine.running
         location = machine.location_of(lock)
-        self.locks.add(location)
         if process is None or not self.locations.note(process.name, location, ACQUIRE):
             return False  # nobody else takes it
         known = process.cpu is not None and machine.gates.get(process.cpu.id)
         owner: Any = machine.unseen(lambda: lock.owner)
         if known or owner is not None:
             self.apart(location)
+            return False  # even where the mark comes too late for this execution
         return not self.is_apart(location)
 
     def begin(self, lock: Any) -> None:
         """It begins."""
         process, location = self.machine.running, self.machine.location_of(lock)
         assert process is not None
-        process.goes_past()
+        process.goes_past(len(self.machine.touched))
         for outer in process.inside:
             self.inner.setdefault(outer, set()).add(location)
             if outer in self._under(location):
@@ -106,7 +106,7 @@ class Sections:
         """It has ended."""
         process, location = self.machine.running, self.machine.location_of(lock)
         assert process is not None
-        process.goes_past()
+        process.goes_past(len(self.machine.touched))
         if process.inside[-1] != location:
             self.apart(location)
         process.inside = tuple(other for other in process.inside if other != location)

@@ -99,7 +99,7 @@ class Touching(Machine):
         process = self.running
         if process is None:
             return False
-        for place, how in self.touched[process.passed :]:
+        for place, how in self.touched[max(process.passed, process.went) :]:
             if place == location and (kind == READ or how not in LOOKS):
                 return False
         self.touch(location, kind)
@@ -110,7 +110,13 @@ class Touching(Machine):
         point, it has to stop for it from now on.
         """
         if self.once(location, kind) and self.running.passed:
-            self.locations.share(self.locations.number(("moment", self.running.name)))
+            self.locations.share(self.running.moment)
+
+    def plain(self, location: int, kind: int) -> None:
+        """The same for a plain access of a field. In what order it comes matters only if it races."""
+        self.touch(location, kind)
+        if self.running.passed and location in self.locations.shared:
+            self.locations.hurries(location, self.running.moment)
 
     @coroutine
     def moment(self) -> Any:
@@ -143,7 +149,7 @@ class Touching(Machine):
             yield self.until_changed(process, doing)
             return
         if process.inside and (ready is None or self.unseen(ready)):
-            process.goes_past()
+            process.goes_past(len(self.touched))
             for location, kind in accesses:
                 self.touch(location, kind)
             return
@@ -164,7 +170,7 @@ class Touching(Machine):
         ):
             yield Point(others, doing)
         else:
-            process.goes_past()
+            process.goes_past(len(self.touched))
             for other, other_kind in others:
                 self.touch(other, other_kind)
         self.touch(location, self.unseen(kind))
@@ -188,7 +194,8 @@ class Touching(Machine):
                 f"{process.context.name} has done {ENDLESS} things in a row that concern no other thread: an "
                 "endless loop? Wait for what others do with wait_event, a completion, or relax_while"
             )
-        return self.locations.number(("moment", process.name)) in self.locations.shared
+        process.moment = self.locations.number(("moment", process.name, loop()))
+        return process.moment in self.locations.shared
 
     # -- who only looks, over and over ---------------------------------------
 
@@ -228,7 +235,7 @@ class Touching(Machine):
         if self.spins(process, accesses):
             return self.until_changed(process, Doing("read {}", page, index))
         if process.inside:
-            process.goes_past()
+            process.goes_past(len(self.touched))
             self.touch(word, READ)
             self.touch(life, READ)
             return None

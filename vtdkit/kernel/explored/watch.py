@@ -115,7 +115,7 @@ _VALUE: Any = vars(Cell)["value"]
 
 
 class XCell(Cell):
-    """A field of a driver object. Plain accesses are told by the race checker, so they need no stop."""
+    """A field of a driver object. Plain accesses are told beforehand, see `Touching.plain`."""
 
     __slots__ = ("location", "machine")
 
@@ -126,12 +126,12 @@ class XCell(Cell):
     @property
     def value(self) -> Any:
         """What is in it."""
-        self.machine.once(self.location, READ)
+        self.machine.look(self.location, READ)
         return _VALUE.__get__(self)
 
     @value.setter
     def value(self, value: Any) -> None:
-        self.machine.once(self.location, WRITE)
+        self.machine.look(self.location, WRITE)
         _VALUE.__set__(self, value)
 
 

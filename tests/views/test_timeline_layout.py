@@ -8,6 +8,7 @@ import random
 import shutil
 import zlib
 from base64 import b64decode
+from bisect import bisect_right
 from dataclasses import asdict
 from functools import cache
 from itertools import pairwise
@@ -29,8 +30,8 @@ from vtdkit.views.timeline.layout import (
     label,
     letters,
     locks_at,
+    looks_at,
     sentence,
-    span_at,
     ticks,
     totals,
 )
@@ -49,9 +50,9 @@ def real(version: int = 0) -> Timeline:
 
 def test_at_500_cpu_1_spins_on_device_domain_lock() -> None:
     timeline = timeline_of(contended())
-    span = span_at(timeline, 1, 500)
-    assert (STATES[span.look.state], label(timeline, span.look.object)) == ("spinning", "device_domain_lock")
-    assert (span.since, span.until) == (200, 1000)
+    look = looks_at(timeline, 500)[1]
+    assert (STATES[look.state], label(timeline, look.object)) == ("spinning", "device_domain_lock")
+    assert relative(timeline, 1, 500) == [200, 1000]
 
 
 @pytest.mark.parametrize(
@@ -307,8 +308,10 @@ def test_the_browser_says_the_same_from_the_record(version: int) -> None:
 
 
 def relative(timeline: Timeline, cpu: int, time: int) -> list[int]:
-    span = span_at(timeline, cpu, time)
-    return [span.since - timeline.start, span.until - timeline.start]
+    """When the span of a CPU at an instant begins and ends, after the start."""
+    stops = [*timeline.lanes[cpu].starts, timeline.end]
+    index = max(bisect_right(stops[:-1], time) - 1, 0)
+    return [stops[index] - timeline.start, stops[index + 1] - timeline.start]
 
 
 def jumps(stops: list[int], time: int) -> list[int | None]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from vtdkit.views.shared.html import Html, tag
 from vtdkit.views.shared.palette import HUES, PAPER
 from vtdkit.views.shared.record import Record
-from vtdkit.views.shared.sheet import Picture, Sheet, coordinate, legend, wide, written
+from vtdkit.views.shared.sheet import Picture, Sheet, coordinate, hatch, legend, wide, written
 
 from .layout import WORD, BitRow, Part, bit_rows, worth_a_line
 
@@ -112,12 +112,10 @@ def _fill(state: str, one: int) -> str:
 def _hatches() -> Html:
     """Grounds of bits that hardware does not look at: stripes where they must be 0, else dots."""
     lines = {"reserved": ("M-2 2L2-2M-2 10L10-2M6 10L10 6", 1), "ignored": ("M2 2h.01M6 6h.01", 1.8)}
-    made = []
-    for name, (path, pen) in lines.items():
-        ground = tag("rect", width=8, height=8, fill=PAPER["sunken"])
-        drawn = tag("path", d=path, stroke=PAPER["hatch"], stroke_width=pen, stroke_linecap="round")
-        made.append(tag("pattern", ground, drawn, id=name, width=8, height=8, patternUnits="userSpaceOnUse"))
-    return tag("defs", *made)
+    return tag(
+        "defs",
+        *(hatch(name, 8, path, pen, PAPER["hatch"], PAPER["sunken"]) for name, (path, pen) in lines.items()),
+    )
 
 
 def _signs() -> Iterator[tuple[Html, str]]:

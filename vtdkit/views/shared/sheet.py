@@ -241,6 +241,14 @@ def coordinate(number: float) -> str:
     return "0" if text == "-0" else text
 
 
+def hatch(name: str, size: int, path: str, pen: float, ink: str, ground: str) -> Html:
+    """A pattern to fill with, as `url(#name)`: a path drawn every `size` pixels on a ground."""
+    behind = tag("rect", width=size, height=size, fill=ground)
+    drawn = tag("path", d=path, stroke=ink, stroke_width=pen, stroke_linecap="round")
+    box = {"id": name, "width": size, "height": size, "patternUnits": "userSpaceOnUse"}
+    return tag("pattern", behind, drawn, **box)
+
+
 def legend(words: Iterable[tuple[Html, str]], swatch: int = 24) -> Iterator[Html]:
     """A legend in one line: swatches, each drawn at the origin and `swatch` wide, and what they stand for."""
     x = 0.0

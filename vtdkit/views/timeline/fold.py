@@ -139,9 +139,8 @@ class _Fold:
     def __init__(self, trace: Trace, start: int, end: int) -> None:
         self.trace, self.start, self.end = trace, start, end
         self.now = Following(len(trace.contexts), trace.cpus)
-        names = dict.fromkeys(trace.contexts)
-        self.names = tuple(names)
-        number = {name: i for i, name in enumerate(names)}
+        self.names = tuple(dict.fromkeys(trace.contexts))
+        number = {name: i for i, name in enumerate(self.names)}
         self.name_of = [number[name] for name in trace.contexts]
         self.lanes = [Lane(array("q", [start]), array("q", [0])) for _ in range(trace.cpus)]
         self.looks: dict[Look, int] = {IDLE_LOOK: 0}
@@ -156,24 +155,38 @@ class _Fold:
             if time > end:
                 break
             self.events += time >= start
-            if kind in (MARK, FOUND):
+            if kind in (MARK, FOUND) and time >= start:
                 self._note(time, cpu, kind, arg)
             if cpu >= 0:
                 ended = now.event(time, cpu, context, kind, obj, place)
                 if ended is not None and ended.object:
                     self._episode(context, ended, time)
                 self._show(time, cpu)
-        self._close()
-        return self._timeline()
+        for context, thread in enumerate(now.threads):
+            # what is still held, and who still waits
+            waits = [Hold(w.object, w.asked, end + 1, w.place, w.cpu) for w in (thread.wanted,) if w]
+            for hold in (*thread.held, *waits):
+                self._episode(context, hold, end + 1)
+        episodes = tuple(sorted(self.episodes, key=lambda e: (e.asked, e.got, e.cpu, e.object)))
+        objects, locks = _objects(self.trace.objects, {episode.object for episode in episodes})
+        return Timeline(
+            start,
+            end,
+            self.events,
+            tuple(self.lanes),
+            tuple(self.looks),
+            episodes,
+            locks,
+            objects,
+            self.names,
+            tuple(str(site) if site.line else "" for site in self.trace.sites),
+            tuple(self.notes),
+        )
 
     def _note(self, time: int, cpu: int, kind: int, arg: int) -> None:
-        if time < self.start:
-            return
-        if kind == FOUND:
-            finding = self.trace.findings[arg] if arg < len(self.trace.findings) else None
-            text = f"{finding.kind}: {finding.where}" if finding is not None else "a finding"
-        else:
-            text = self.trace.marks[arg] if arg < len(self.trace.marks) else "a mark"
+        found, marks = self.trace.findings[arg : arg + 1], self.trace.marks[arg : arg + 1]
+        texts = [f"{each.kind}: {each.where}" for each in found] if kind == FOUND else marks
+        text = next(iter(texts), "a finding" if kind == FOUND else "a mark")
         self.notes.append(Note(time, cpu, kind == FOUND, text))
 
     def _show(self, time: int, cpu: int) -> None:
@@ -216,35 +229,6 @@ class _Fold:
         obj, asked, got, place, cpu = hold
         if freed > self.start or got >= self.start:
             self.episodes.append(Episode(obj, self.name_of[context], cpu, asked, got, freed, place))
-
-    def _close(self) -> None:
-        """At the end: what is still held, and who still waits."""
-        never = self.end + 1
-        for context, thread in enumerate(self.now.threads):
-            for hold in thread.held:
-                self._episode(context, hold, never)
-            if thread.wanted is not None:
-                obj, asked, place, cpu = thread.wanted
-                self._episode(context, Hold(obj, asked, never, place, cpu), never)
-
-    def _timeline(self) -> Timeline:
-        trace = self.trace
-        episodes = tuple(sorted(self.episodes, key=lambda e: (e.asked, e.got, e.cpu, e.object)))
-        objects, locks = _objects(trace.objects, {episode.object for episode in episodes})
-        places = tuple("" if not site.line else str(site) for site in trace.sites)
-        return Timeline(
-            self.start,
-            self.end,
-            self.events,
-            tuple(self.lanes),
-            tuple(self.looks),
-            episodes,
-            locks,
-            objects,
-            self.names,
-            places,
-            tuple(self.notes),
-        )
 
 
 def _objects(names: Sequence[str], taken: set[int]) -> tuple[tuple[Object, ...], tuple[str, ...]]:

@@ -8,11 +8,11 @@ the browser from the same `Timeline`; tests hold the two together.
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import cycle, product
+from itertools import count, cycle, product
 from string import ascii_uppercase
-from typing import NamedTuple
 
 from vtdkit.kernel.record import units
 
@@ -41,10 +41,9 @@ def duration(ns: int) -> str:
 
 def letters(timelines: Iterable[Timeline]) -> dict[str, str]:
     """A letter for each lock class: A is the one waited for longest, over all the timelines together."""
-    waited: dict[str, int] = {}
+    waited = Counter[str]()
     for timeline in timelines:
-        for name, total in zip(timeline.locks, totals(timeline), strict=True):
-            waited[name] = waited.get(name, 0) + total.wait_total
+        waited.update({n: t.wait_total for n, t in zip(timeline.locks, totals(timeline), strict=True)})
     return dict(zip(sorted(waited, key=lambda name: (-waited[name], name)), cycle(LETTERS), strict=False))
 
 
@@ -57,50 +56,44 @@ class Totals:
     somebody had to wait, ns.
     """
 
-    taken: int = 0
-    waits: int = 0
-    wait_total: int = 0
-    wait_max: int = 0
-    hold_total: int = 0
-    hold_max: int = 0
+    taken: int
+    waits: int
+    wait_total: int
+    wait_max: int
+    hold_total: int
+    hold_max: int
 
 
 def totals(timeline: Timeline) -> tuple[Totals, ...]:
     """The totals of each lock class, in the order of `timeline.locks`. A wait that is not over counts up to
     the end, so that a deadlock has waits; a hold that is not over does not count.
     """
-    sums = [[0] * 6 for _ in timeline.locks]
+    episodes: list[list[Episode]] = [[] for _ in timeline.locks]
     for episode in timeline.episodes:
-        row = sums[timeline.objects[episode.object].lock]
-        waited = min(episode.got, timeline.end) - episode.asked
-        row[0] += episode.got <= timeline.end
-        row[1] += waited > 0
-        row[2] += waited
-        row[3] = max(row[3], waited)
-        if episode.freed <= timeline.end:
-            held = episode.freed - episode.got
-            row[4] += held
-            row[5] = max(row[5], held)
-    return tuple(Totals(*row) for row in sums)
+        episodes[timeline.objects[episode.object].lock].append(episode)
+    return tuple(_totals(each, timeline.end) for each in episodes)
+
+
+def _totals(episodes: Sequence[Episode], end: int) -> Totals:
+    waits = [min(e.got, end) - e.asked for e in episodes]
+    holds = [e.freed - e.got for e in episodes if e.freed <= end]
+    return Totals(
+        taken=sum(e.got <= end for e in episodes),
+        waits=sum(ns > 0 for ns in waits),
+        wait_total=sum(waits),
+        wait_max=max(waits, default=0),
+        hold_total=sum(holds),
+        hold_max=max(holds, default=0),
+    )
 
 
 # -- one instant --------------------------------------------------------------
 
 
-class Span(NamedTuple):
-    """What a CPU does at some instant, and from when to when."""
-
-    look: Look
-    since: int
-    until: int
-
-
-def span_at(timeline: Timeline, cpu: int, time: int) -> Span:
-    """The span of a CPU at an instant; the first or last one outside the timeline."""
-    lane = timeline.lanes[cpu]
-    index = max(bisect_right(lane.starts, time) - 1, 0)
-    until = lane.starts[index + 1] if index + 1 < len(lane.starts) else timeline.end
-    return Span(timeline.looks[lane.looks[index]], lane.starts[index], until)
+def looks_at(timeline: Timeline, time: int) -> list[Look]:
+    """What each CPU does at an instant; outside the timeline, what it did first or last."""
+    numbers = (lane.looks[max(bisect_right(lane.starts, time) - 1, 0)] for lane in timeline.lanes)
+    return [timeline.looks[number] for number in numbers]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,18 +107,14 @@ class LockNow:
 
 def locks_at(timeline: Timeline, time: int) -> tuple[LockNow, ...]:
     """Who has and who waits for each lock at an instant, in the order of `timeline.locks`."""
-    holders: list[list[Episode]] = [[] for _ in timeline.locks]
-    waiters: list[list[Episode]] = [[] for _ in timeline.locks]
-    for episode in timeline.episodes:
-        if episode.asked > time:
-            break
-        if time < episode.freed:
-            (holders if episode.got <= time else waiters)[timeline.objects[episode.object].lock].append(
-                episode
-            )
+    now = [e for e in timeline.episodes if e.asked <= time < e.freed]
+    found = (
+        (name, [e for e in now if timeline.objects[e.object].lock == number])
+        for number, name in enumerate(timeline.locks)
+    )
     return tuple(
-        LockNow(name, tuple(have), tuple(want))
-        for name, have, want in zip(timeline.locks, holders, waiters, strict=True)
+        LockNow(name, tuple(e for e in its if e.got <= time), tuple(e for e in its if e.got > time))
+        for name, its in found
     )
 
 
@@ -138,25 +127,21 @@ def label(timeline: Timeline, obj: int) -> str:
 def sentence(timeline: Timeline, time: int) -> str:
     """What every CPU does at an instant, in words; CPUs that do the same share a sentence."""
     groups: dict[tuple[int, str], list[str]] = {}
-    for cpu in range(len(timeline.lanes)):
-        look = span_at(timeline, cpu, time).look
+    looks = looks_at(timeline, time)
+    for cpu, look in enumerate(looks):
         who = f"CPU{cpu}" if look.context < 0 else f"CPU{cpu} ({timeline.contexts[look.context]})"
         groups.setdefault((ORDER.index(look.state), _doing(timeline, look)), []).append(who)
     parts = [
         f"{_list(who)} {doing}" for (_, doing), who in sorted(groups.items(), key=lambda item: item[0][0])
     ]
-    asleep = [
+    on_cpu = {look.context for look in looks}
+    parts += [
         f"{timeline.contexts[e.context]} sleeps until it gets {label(timeline, e.object)}"
-        for e in _asleep(timeline, time)
+        for now in locks_at(timeline, time)
+        for e in now.waiters
+        if e.context not in on_cpu
     ]
-    return ". ".join(parts + asleep) + "."
-
-
-def _asleep(timeline: Timeline, time: int) -> list[Episode]:
-    """Those who wait for a lock and are on no CPU."""
-    waiting = [e for now in locks_at(timeline, time) for e in now.waiters]
-    on_cpu = {span_at(timeline, cpu, time).look.context for cpu in range(len(timeline.lanes))}
-    return [episode for episode in waiting if episode.context not in on_cpu]
+    return ". ".join(parts) + "."
 
 
 def _doing(timeline: Timeline, look: Look) -> str:
@@ -256,9 +241,7 @@ def ticks(start: int, end: int, most: int) -> list[tuple[int, str]]:
     while (end - start) // step > most:
         step = step * 5 // 2 if str(step)[0] == "2" else step * 2
     unit, name = next((size, name) for name, size in UNITS[::-1] if end >= 10 * size or size == 1)
-    decimals = 0
-    while step * 10**decimals % unit:
-        decimals += 1
+    decimals = next(number for number in count() if step * 10**number % unit == 0)
     return [
         (at, f"{at / unit:,.{decimals}f} {name}") for at in range(-(-start // step) * step, end + 1, step)
     ]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import zlib
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import astuple
 from itertools import pairwise
 from typing import Any
 
@@ -49,15 +50,15 @@ def timeline_record(timelines: Sequence[Timeline], labels: Sequence[str]) -> dic
 
 
 def _run(timeline: Timeline, label: str, names: Mapping[str, str]) -> dict[str, Any]:
-    numbers, objects = _used(timeline)
-    rows = zip(timeline.locks, totals(timeline), strict=True)
+    numbers = _used(timeline)
+    objects = (timeline.objects[obj] for obj in numbers)
     return {
         "label": label,
         "length": timeline.end - timeline.start,
         "events": timeline.events,
         "locks": [[names[name], name] for name in timeline.locks],
-        "totals": [[t.taken, t.waits, t.wait_total, t.wait_max, t.hold_total, t.hold_max] for _, t in rows],
-        "objects": objects,
+        "totals": [list(astuple(each)) for each in totals(timeline)],
+        "objects": [[each.name, each.lock, each.number] for each in objects],
         "contexts": list(timeline.contexts),
         "places": list(timeline.places),
         "looks": [
@@ -81,16 +82,12 @@ def _run(timeline: Timeline, label: str, names: Mapping[str, str]) -> dict[str, 
     }
 
 
-def _used(timeline: Timeline) -> tuple[dict[int, int], list[list[Any]]]:
-    """New numbers for the objects that occur, and those objects: a machine may have thousands of
-    locks that nobody touched.
-    """
+def _used(timeline: Timeline) -> dict[int, int]:
+    """New numbers for the objects that occur: a machine may have thousands of locks that nobody touched."""
     seen = {episode.object for episode in timeline.episodes}
     for look in timeline.looks:
         seen.update(look.held, look.below, (look.object,))
-    numbers = {obj: i for i, obj in enumerate(sorted(seen - {-1}))}
-    table = [timeline.objects[obj] for obj in numbers]
-    return numbers, [[obj.name, obj.lock, obj.number] for obj in table]
+    return {obj: i for i, obj in enumerate(sorted(seen - {-1}))}
 
 
 def _columns(timeline: Timeline, numbers: Mapping[int, int]) -> Iterator[Sequence[int]]:
@@ -99,12 +96,8 @@ def _columns(timeline: Timeline, numbers: Mapping[int, int]) -> Iterator[Sequenc
     """
     all_of = timeline.episodes
     yield deltas([e.asked for e in all_of], all_of[0].asked if all_of else 0)
-    yield [e.got - e.asked for e in all_of]
-    yield [e.freed - e.got for e in all_of]
-    yield [numbers[e.object] for e in all_of]
-    yield [e.context for e in all_of]
-    yield [e.cpu for e in all_of]
-    yield [e.place for e in all_of]
+    rows = [(e.got - e.asked, e.freed - e.got, numbers[e.object], e.context, e.cpu, e.place) for e in all_of]
+    yield from ([row[column] for row in rows] for column in range(6))
     for lane in timeline.lanes:
         yield deltas(lane.starts, timeline.start)
         yield lane.looks

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from vtdkit.views.shared.html import Html, tag
 from vtdkit.views.shared.palette import HUES, PAPER
-from vtdkit.views.shared.sheet import Picture, Sheet, coordinate, legend, wide, written
+from vtdkit.views.shared.sheet import Picture, Sheet, coordinate, hatch, legend, wide, written
 
 from .fold import HARDWARE, HOLDING, IDLE, INTERRUPT, RUNNING, SPINNING, Timeline
 from .layout import LEGEND, Bar, bars, duration, label, letters, locks_at, sentence, ticks, totals
@@ -83,15 +83,15 @@ def _still(
 
 def _lock_table(sheet: Sheet, timeline: Timeline, names: Mapping[str, str], cursor: int) -> None:
     """Who has and who waits for each lock at the cursor, and the totals of the whole run."""
-    rows = []
-    for now, total in zip(locks_at(timeline, timeline.start + cursor), totals(timeline), strict=True):
-        have, wait = (
-            ", ".join(f"CPU{e.cpu}" for e in some[:8]) or "-" for some in (now.holders, now.waiters)
+    rows = [
+        (
+            f"{names[now.name]} {now.name}",
+            *(", ".join(f"CPU{e.cpu}" for e in some[:8]) or "-" for some in (now.holders, now.waiters)),
+            f"{total.waits:,} of {total.taken:,}",
+            *map(duration, (total.wait_total, total.wait_max, total.hold_total)),
         )
-        times = (duration(ns) for ns in (total.wait_total, total.wait_max, total.hold_total))
-        rows.append(
-            (f"{names[now.name]} {now.name}", have, wait, f"{total.waits:,} of {total.taken:,}", *times)
-        )
+        for now, total in zip(locks_at(timeline, timeline.start + cursor), totals(timeline), strict=True)
+    ]
     rows.sort(key=lambda row: (len(row[0].split()[0]), row[0]))
     sheet.table(
         ("lock", "has it now", "waits now", "waits", "waited in all", "longest wait", "held in all"), rows
@@ -215,10 +215,10 @@ def _fill(state: int) -> str:
 
 
 def _patterns() -> Html:
-    made = []
-    for state, (size, path, pen) in PATTERNS.items():
-        ground = tag("rect", width=size, height=size, fill=PAPER["paper"])
-        lines = tag("path", d=path, stroke=HUES[HUE[state]].light, stroke_width=pen, stroke_linecap="round")
-        box = {"id": f"state-{state}", "width": size, "height": size, "patternUnits": "userSpaceOnUse"}
-        made.append(tag("pattern", ground, lines, **box))
-    return tag("defs", *made)
+    return tag(
+        "defs",
+        *(
+            hatch(f"state-{state}", size, path, pen, HUES[HUE[state]].light, PAPER["paper"])
+            for state, (size, path, pen) in PATTERNS.items()
+        ),
+    )

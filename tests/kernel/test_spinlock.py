@@ -32,8 +32,7 @@ class PlainLock(SpinLock):
     def take(self, place: Any = None) -> Generator[int | None, None, None]:
         context, place = self.sched.current, place or self.log.spots.at(_getframe(1))
         context.preempt += 1
-        if self.key >= 0:
-            self.order_check(context, self.key, place)
+        self.comes(context, self.key, place)
         if self.owner is None:
             cost = self.fetch_cost(context.cpu_id)
             self.granted(context, place)

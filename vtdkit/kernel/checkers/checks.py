@@ -11,6 +11,7 @@ from __future__ import annotations
 from sys import _getframe
 from typing import Any
 
+from vtdkit.kernel.locks.base import Lock
 from vtdkit.kernel.machine.context import AGENT, HARD_OFF, TASK, Context
 from vtdkit.kernel.machine.host import Host
 from vtdkit.kernel.memory.objects import KObject
@@ -209,8 +210,10 @@ class Checks:
             self.double_free(obj, place)
             return
         for value in vars(obj).values():
-            if hasattr(value, "lockdep_class"):  # a lock
-                self.locking.lock_freed(value, place)
+            if isinstance(value, Lock):
+                for owner in value.holders:
+                    text = f"held by {owner.name}"
+                    self.locking.tell("held lock freed!", value, place, text, value.place)
         obj.freed = place
         for cell in obj.cells.values():
             cell.forget()

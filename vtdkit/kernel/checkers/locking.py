@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from vtdkit.kernel.locks.base import Lock
 from vtdkit.kernel.machine.context import AGENT, HARD_OFF, HARDIRQ, SOFTIRQ, TASK, Context
-from vtdkit.kernel.record.sites import Site, Spot, driver_here, here, site
+from vtdkit.kernel.record.sites import Site, Spot, driver_here, site
 
 from .lockdep.chain import Chain
-from .lockdep.keys import EXCLUSIVE, READ, queued_read
 from .lockdep.report import Report
 from .lockdep.validator import Lockdep
 
@@ -43,16 +42,7 @@ class Locking:
         """The validator's key for taking this lock; -1 when the validator is off."""
         if self.lockdep is None:
             return -1
-        lock.lockdep_class = self.lockdep.lock_class(lock.name, subclass=lock.subclass, kind=lock.kind)
-        return lock.lockdep_class.key(EXCLUSIVE)
-
-    def read_key(self, context: Context, lock: Any) -> int:
-        """The key for sharing it: a reader of a rwlock in an interrupt overtakes waiting writers."""
-        if self.lockdep is None:
-            return -1
-        read = READ if lock.sleeps else queued_read(context.kind != TASK, context.irqstate)
-        key: int = lock.lockdep_class.key(read)
-        return key
+        return self.lockdep.lock_class(lock.name, subclass=lock.subclass, kind=lock.kind).key()
 
     def chain_of(self, context: Context, key: int, place: Spot) -> Chain:
         """The slow path of taking a lock: a chain never seen before is checked."""
@@ -81,30 +71,12 @@ class Locking:
             return
         owner = next((other.name for other in lock.holders), "nobody")
         text = f"{context.name} releases {lock.name}, which {owner} holds"
-        self._tell("bad unlock balance detected!", lock, place or driver_here(), text)
-
-    def not_held(self, lock: Lock) -> None:
-        """A lock that the running context must hold here is not its own."""
-        self._tell(
-            "WARNING: lockdep_assert_held", lock, here(2), f"{lock.name} must be held here, and is not"
-        )
-
-    def held_by_nobody(self, lock: Lock) -> None:
-        """A spin lock that somebody must hold here is free: no checker's business, a BUG_ON. Linux stops
-        here; the run goes on.
-        """
-        text = f"{lock.name} must be held here, and is free; Linux would stop here"
-        self.check.report("kernel BUG: assert_spin_locked", lock.name, (here(2),), text=text)
-
-    def lock_freed(self, lock: Lock, place: Spot) -> None:
-        """The object a lock is in is freed while somebody holds the lock."""
-        for owner in lock.holders:
-            self._tell("held lock freed!", lock, place, f"held by {owner.name}", lock.place)
+        self.tell("bad unlock balance detected!", lock, place or driver_here(), text)
 
     def still_held(self, context: Context) -> None:
         """A thread or handler has ended: it should have let go of everything, and have on what was on."""
         for hold in context.held[-1:]:
-            self._tell("WARNING: still has locks held!", hold, hold.place, f"{context.name} has ended")
+            self.tell("WARNING: still has locks held!", hold, hold.place, f"{context.name} has ended")
             return  # what they keep off is off with them
         if context.kind == TASK and context.irqstate & HARD_OFF:
             self._left_off("irqs disabled", "hard interrupts were", context, context.off_since[1])
@@ -117,7 +89,8 @@ class Locking:
         text = f"{context.name} has ended; {what} switched off here and not on again"
         self.check.report(f"note: exited with {how}", context.name, (place,), text=text, about=context)
 
-    def _tell(self, kind: str, lock: Any, place: Spot | None, text: str, *earlier: Spot | None) -> None:
+    def tell(self, kind: str, lock: Any, place: Spot | None, text: str, *earlier: Spot | None) -> None:
+        """A rule of locks was broken; nothing is said if the validator is off."""
         if self.lockdep is not None:
             self.check.report(kind, lock.name, (place, *earlier), text=text)
 

@@ -141,14 +141,13 @@ class XPageAllocator(PageAllocator):
         return super().node_of(pfn) if pfn < self.FIRST_PFN + len(self.next) * self.per_node else 0
 
     @coroutine
-    def free(self, page: Page, place: Spot | None = None) -> Steps:
-        place = place or here()
+    def free(self, page: Page, place: Spot) -> Steps:
         life = page.base + LIFE  # type: ignore[attr-defined]
         yield from self.machine.stop(((life, WRITE),), Doing("free {}", page))
-        self.give(page, place)
+        yield from super().free(page, place)
 
     @coroutine
     def reuse(self, page: Page, name: str) -> Steps:
         life = page.base + LIFE  # type: ignore[attr-defined]
         yield from self.machine.stop(((life, WRITE),), Doing(f"give {{}} to {name}", page))
-        self.renew(page, name)
+        yield from super().reuse(page, name)

@@ -39,7 +39,7 @@ class XRcu(Rcu):
             yield from machine.stop(
                 ((machine.location_of("rcu"), READ),), Doing("enter an RCU read-side section")
             )
-        self.enter(machine.sched.current)
+        yield from super().read_lock()  # type: ignore[misc]  # a generator, see `DONE`
 
     @coroutine
     def read_unlock(self) -> Steps:
@@ -52,7 +52,7 @@ class XRcu(Rcu):
             for period in self.open:
                 if context in period.readers:
                     machine.touch(self._exit(period, context), WRITE)
-        self.leave(context)
+        yield from super().read_unlock()  # type: ignore[misc]
 
     def begin(self) -> GracePeriod:
         period = super().begin()

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Generator
 from sys import _getframe
 from types import coroutine
-from typing import Any
+from typing import Any, NoReturn
 
-from vtdkit.kernel.checkers.lockdep.classes import LockClass
+from vtdkit.kernel.checkers.lockdep.keys import TRYLOCK
 from vtdkit.kernel.machine.context import Context
 from vtdkit.kernel.machine.engine import DONE
 from vtdkit.kernel.machine.host import Host, Wait
@@ -38,7 +38,6 @@ class Lock:
         "kind",
         "known_to",
         "last_cpu",
-        "lockdep_class",
         "log",
         "machine",
         "name",
@@ -73,7 +72,7 @@ class Lock:
         self.vc: dict[int, int] | None = None  # what the holders so far have published
         self.known_to: dict[int, int] | None = None  # a clock that has all that in it
         self.log = machine.stat.log_of(name, subclass, kind)
-        self.lockdep_class: LockClass | None = None
+        # how the validator knows it taken alone; -1, whatever else is put into it, where there is none
         self.key = machine.check.locking.key(self)
         self.handover, self.cost_own = machine.costs.handover, machine.costs.lock
 
@@ -98,8 +97,6 @@ class Lock:
         """Nanoseconds to take the free lock on `cpu`: dearer when the line was last
         written on another CPU.
         """
-        if cpu < 0:
-            self.sched.no_cpu(f"the {self.kind} {self.name}")
         return self.cost_own + (cpu != self.last_cpu and self.sched.line_between(cpu, 1 << self.last_cpu))
 
     def line_cost(self, heir: Context) -> int:
@@ -112,16 +109,21 @@ class Lock:
 
     # -- bookkeeping ---------------------------------------------------------
 
-    def order_check(self, context: Context, key: int, place: Spot) -> None:
-        """Tell the validator, before waiting, that `context` takes this lock."""
-        node = context.chain.next[context.irqstate].get(key)
-        # a chain of locks seen before needs no check: one look-up is all
-        context.chain = node if node is not None else self.check.locking.chain_of(context, key, place)
+    def no_cpu(self) -> NoReturn:
+        """Something that is on no CPU of this machine wants it."""
+        self.sched.no_cpu(f"the {self.kind} {self.name}")
+
+    def comes(self, context: Context, key: int, place: Spot) -> None:
+        """`context` is about to take it: the validator is told before it waits."""
+        if context.cpu_id < 0:
+            self.no_cpu()
+        if key >= 0:
+            # a chain of locks seen before needs no check: one look-up is all
+            node = context.chain.next[context.irqstate].get(key)
+            context.chain = node if node is not None else self.check.locking.chain_of(context, key, place)
 
     def waits(self, context: Context, place: Spot, shared: bool = False) -> tuple[int, Spot | None, bool]:
         """`context` has to wait from now on; returns what `LockLog.waited` wants to know later."""
-        if context.cpu_id < 0:
-            self.sched.no_cpu(f"the {self.kind} {self.name}")
         context.since, context.spot = self.sched.now, place
         self.note(context, SPIN, self.id, place, int(shared))
         return self.sched.now, self.place, context.cpu_id != self.last_cpu
@@ -136,7 +138,8 @@ class Lock:
         either way will do, where it is shared).
         """
         if self.sched.current not in self.holders:
-            self.check.locking.not_held(self)
+            text = f"{self.name} must be held here, and is not"
+            self.check.locking.tell("WARNING: lockdep_assert_held", self, here(), text)
 
     def assert_spin_locked(self) -> None:
         """`assert_spin_locked`: a kernel BUG if nobody holds this lock (whoever holds it will do; that
@@ -146,7 +149,8 @@ class Lock:
         to show what follows.
         """
         if not self.holders:
-            self.check.locking.held_by_nobody(self)
+            text = f"{self.name} must be held here, and is free; Linux would stop here"
+            self.check.report("kernel BUG: assert_spin_locked", self.name, (here(),), text=text)
 
     def __repr__(self) -> str:
         who, waiting = (", ".join(c.name for c in them) for them in (self.holders, self.waiters))
@@ -219,13 +223,10 @@ class OwnedLock(Lock):
 
     def take_unwaited(self, context: Context, place: Spot) -> None:
         """The bookkeeping of an acquisition that did not wait and cost nothing (trylock)."""
-        if context.cpu_id < 0:
-            self.sched.no_cpu(f"the {self.kind} {self.name}")
+        # it cannot wait, so it closes no circle: the validator is told that it was a try
+        self.comes(context, self.key | TRYLOCK, place)
         if not self.sleeps:
             context.preempt += 1
-        if self.lockdep_class is not None:
-            # it cannot wait, so it closes no circle: the validator is told that it was a try
-            self.order_check(context, self.lockdep_class.key(trylock=True), place)
         self.granted(context, place)
         self.taken(context)
 

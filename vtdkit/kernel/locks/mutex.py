@@ -49,8 +49,7 @@ class Mutex(OwnedLock):
         if place is None:
             place = self.log.spots.at(_getframe(1))
         self.check.might_sleep(place)
-        if self.key >= 0:
-            self.order_check(context, self.key, place)
+        self.comes(context, self.key, place)
         if self.owner is None:
             cost = self.fetch_cost(context.cpu_id)
             self.granted(context, place)
@@ -108,27 +107,23 @@ class Mutex(OwnedLock):
     @coroutine
     def release(self, place: Spot | None = None) -> Wait:
         """`mutex_unlock`."""
-        if self.given_up(self.sched.current, place):
-            cost = self._pass_on()
-            if cost:
-                yield cost
-
-    def _pass_on(self) -> int:
-        """Who has it next; how long passing it to a spinning thread takes."""
+        if not self.given_up(self.sched.current, place):
+            return
         cost = 0
         self.owner = self.handoff
         if self.handoff is not None:
             self.queue.remove(self.handoff)
             self.sched.wake(self.handoff)
-            return cost
-        if self.spinners:
-            self.owner = heir = self.spinners.popleft()
-            cost = self.line_cost(heir)
-            self.sched.at(heir, cost)
-        if self.queue:
-            # also when a spinner has won: then it loses once, and gets the next one
-            self.sched.wake(self.queue.popleft())
-        return cost
+        else:
+            if self.spinners:
+                self.owner = heir = self.spinners.popleft()
+                cost = self.line_cost(heir)
+                self.sched.at(heir, cost)
+            if self.queue:
+                # also when a spinner has won: then it loses once, and gets the next one
+                self.sched.wake(self.queue.popleft())
+        if cost:
+            yield cost
 
     def __aenter__(self) -> Awaitable[None]:
         return self.acquire(self.log.spots.at(_getframe(1)))

@@ -61,36 +61,27 @@ class Rcu:
     def __aexit__(self, kind: object, *_: object) -> Awaitable[None]:
         return DONE if kind is GeneratorExit else self.read_unlock()  # see `locks.base.Block`
 
-    @coroutine
-    def read_lock(self) -> Wait:
+    def read_lock(self) -> Awaitable[None]:
         """Enter a read-side section."""
-        self.enter(self.machine.sched.current)
-        return
-        yield
-
-    @coroutine
-    def read_unlock(self) -> Wait:
-        """Leave it."""
-        self.leave(self.machine.sched.current)
-        return
-        yield
-
-    def enter(self, context: Context) -> None:
-        """The bookkeeping of `read_lock`."""
+        context = self.machine.sched.current
         if context.cpu_id < 0:
             self.machine.sched.no_cpu("RCU")
         context.rcu += 1
-        if context.rcu == 1:
-            self.inside[context] = None
+        self.inside[context] = None
+        return DONE
 
-    def leave(self, context: Context) -> None:
-        """The bookkeeping of `read_unlock`: the last one out ends the grace periods that waited for it."""
-        if context.rcu <= 0:
+    def read_unlock(self) -> Awaitable[None]:
+        """Leave it. The last one out ends the grace periods that waited for it."""
+        context = self.machine.sched.current
+        if context.rcu > 0:
+            context.rcu -= 1
+            if not context.rcu:
+                self._left(context)
+        else:
             self.machine.check.rcu_misuse("rcu_read_unlock without rcu_read_lock")
-            return
-        context.rcu -= 1
-        if context.rcu:
-            return
+        return DONE
+
+    def _left(self, context: Context) -> None:
         del self.inside[context]
         for period in list(self.open):
             if context in period.readers:

@@ -23,6 +23,7 @@ from sys import _getframe
 from types import coroutine
 from typing import Any
 
+from vtdkit.kernel.checkers.lockdep.keys import READ, queued_read
 from vtdkit.kernel.checkers.races import WordClock
 from vtdkit.kernel.machine.context import TASK, Context
 from vtdkit.kernel.machine.host import Host, Wait
@@ -100,17 +101,17 @@ class RwLock(Lock):
     @coroutine
     def acquire(self, writer: bool, place: Spot | None = None) -> Wait:
         """Take it, shared or alone."""
-        sched, check = self.sched, self.check
+        sched = self.sched
         context = sched.current
         if place is None:
             place = self.side(writer).spots.at(_getframe(1))
         if self.sleeps:
-            check.might_sleep(place)
+            self.check.might_sleep(place)
+            shared = READ
         else:
             context.preempt += 1
-        key = self.key if writer else check.locking.read_key(context, self)
-        if key >= 0:
-            self.order_check(context, key, place)
+            shared = queued_read(context.kind != TASK, context.irqstate)
+        self.comes(context, self.key if writer else self.key | shared, place)
         if self._may_enter(context, writer):
             cost = self.fetch_cost(context.cpu_id)
             self._enter(context, writer)

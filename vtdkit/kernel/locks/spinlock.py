@@ -79,7 +79,7 @@ class SpinLock(Blocks, OwnedLock):
         owner, cpu = self.owner, context.cpu_id
         if owner is not None:
             if cpu < 0:
-                sched.no_cpu(f"the {self.kind} {self.name}")
+                self.no_cpu()
             if owner.cpu_id == cpu:
                 self.check.watchdog.spins_for_ever(context, self, place)
             context.waiting = self
@@ -92,6 +92,8 @@ class SpinLock(Blocks, OwnedLock):
         self.owner, self.place = context, place
         cost = self.cost_own
         if cpu != self.last_cpu:
+            if cpu < 0:
+                self.no_cpu()
             cost = self.fetch_cost(cpu)
             self.last_cpu = cpu
             self.log.acq_bounces += 1

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from types import coroutine
+from typing import Any
 
 from vtdkit.kernel.machine.context import Context
+from vtdkit.kernel.machine.engine import DONE
 from vtdkit.kernel.machine.host import Host, Wait
 from vtdkit.kernel.record.sites import Spot, here
 
@@ -36,20 +38,18 @@ class WaitQueue:
             yield from machine.sched.sleep_on(self)
         machine.check.order.observe(machine.sched.current, self)
 
-    @coroutine
-    def wake_up(self) -> Wait:
-        """Wake every waiter."""
-        self._wake(len(self.queue))
-        return
-        yield
+    def wake_up(self) -> Any:
+        """Wake every waiter. Await it at once."""
+        return self._wake(len(self.queue))
 
-    def _wake(self, how_many: int) -> None:
+    def _wake(self, how_many: int) -> Any:
         machine = self.machine
         machine.sched.mine(self)
         machine.check.order.publish(machine.sched.current, self)
-        woken, self.queue = self.queue[:how_many], self.queue[how_many:]
-        for context in woken:
+        for context in self.queue[:how_many]:
             machine.sched.wake(context)
+        self.queue = self.queue[how_many:]
+        return DONE
 
     def __repr__(self) -> str:
         return f"<wait queue {self.name}: {len(self.queue)} waiting>"
@@ -72,25 +72,20 @@ class Completion(WaitQueue):
         if not self.all:
             self.count -= 1
 
-    @coroutine
-    def complete(self) -> Wait:
-        """Let one waiter go on (now or later). Allowed anywhere."""
+    def complete(self) -> Any:
+        """Let one waiter go on (now or later). Allowed anywhere. Await it at once."""
         self.count += 1
-        self._wake(1)
-        return
-        yield
+        return self._wake(1)
 
-    @coroutine
-    def complete_all(self) -> Wait:
-        """Let every waiter go on, now and later."""
+    def complete_all(self) -> Any:
+        """Let every waiter go on, now and later. Await it at once."""
         self.all = True
-        self._wake(len(self.queue))
-        return
-        yield
+        return self._wake(len(self.queue))
 
     def __repr__(self) -> str:
-        done = "all" if self.all else self.count
-        return f"<completion {self.name}: {done} done, {len(self.queue)} waiting>"
+        return (
+            f"<completion {self.name}: {'all' if self.all else self.count} done, {len(self.queue)} waiting>"
+        )
 
 
 class SeqCount:

@@ -7,42 +7,36 @@ touched what.
 
 from __future__ import annotations
 
-from types import coroutine
 from typing import Any
 
-from .host import Host, Wait
+from .engine import DONE
+from .host import Host
 
 
 class Steps:
-    """The places at which others may get in, beside those of locks and atomics."""
+    """The places at which others may get in, beside those of locks and atomics. Await the answers at once."""
 
     exploring = False  #: is every interleaving tried here?
 
     def __init__(self, machine: Host) -> None:
         self.machine = machine
 
-    @coroutine
-    def field(self, obj: Any, field: str, write: bool, words: str = "") -> Wait:
+    def field(self, obj: Any, field: str, write: bool, words: str = "") -> Any:
         """A field of an object (its life, for "") is about to be accessed; `words` say so if that is part of
         more ("add to {}").
         """
         self.machine.sched.mine(obj)
-        return
-        yield
+        return DONE
 
-    @coroutine
-    def device(self, thing: Any, address: int | None) -> Wait:
+    def device(self, thing: Any, address: int | None) -> Any:
         """A device or walker is about to do its next memory access, at `address` (None: to
         look into its caches).
         """
-        if address is not None:
-            yield from self.machine.sched.work(self.machine.costs.walk_read)
+        return DONE if address is None else self.machine.sched.work(self.machine.costs.walk_read)
 
-    @coroutine
-    def register(self, thing: Any, offset: int, write: bool) -> Wait:
+    def register(self, thing: Any, offset: int, write: bool) -> Any:
         """Software is about to read or write a register of a piece of hardware."""
-        return
-        yield
+        return DONE
 
     def hardware(self, thing: Any) -> None:
         """The running step changes the state of a piece of hardware."""

@@ -14,7 +14,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Generator, Iterator
 from types import coroutine
+from typing import Any
 
+from vtdkit.kernel.machine.engine import DONE
 from vtdkit.kernel.machine.host import Host
 from vtdkit.kernel.record.record import ALLOC, FREE
 from vtdkit.kernel.record.sites import Spot, here
@@ -116,39 +118,27 @@ class PageAllocator:
         """The NUMA node a page frame belongs to."""
         return (pfn - self.FIRST_PFN) // self.per_node
 
-    @coroutine
-    def free(self, page: Page, place: Spot | None = None) -> Generator[int | None, None, None]:
-        """Give a page back; freeing it twice is reported."""
-        self.give(page, place or here())
-        return
-        yield
-
-    def give(self, page: Page, place: Spot | None) -> None:
-        """The bookkeeping of `free`, at once."""
+    def free(self, page: Page, place: Spot) -> Any:
+        """Give a page back; freeing it twice is reported. Await it at once."""
         machine = self.machine
         if page.freed is not None:
             machine.check.double_free(page, place)
-            return
+            return DONE
         page.freed = place
         self.in_use -= 1
         page.words = [POISON] * WORDS
         self.freed[page.node].append(page.pfn)
         machine.stat.note(machine.sched.current, FREE, 0, place, page.pfn)
+        return DONE
 
-    @coroutine
-    def reuse(self, page: Page, name: str) -> Generator[int | None, None, None]:
+    def reuse(self, page: Page, name: str) -> Any:
         """A freed page gets its next owner at once, as on a machine without KASAN: whoever still has
-        its address reads what is written now.
+        its address reads what is written now. Await it at once.
         """
-        self.renew(page, name)
-        return
-        yield
-
-    def renew(self, page: Page, name: str) -> None:
-        """The bookkeeping of `reuse`."""
         self.freed[page.node].remove(page.pfn)
         page.freed, page.name, page.words = None, name, [0] * WORDS
         self.in_use += 1
+        return DONE
 
     def page(self, address: int) -> Page | None:
         """The page frame that holds this physical address, live or freed; None where no page

@@ -26,7 +26,8 @@ MAX_SUBCLASSES = 8
 MAX_DEPTH = 48
 """Locks that one context may hold at once (MAX_LOCK_DEPTH)."""
 
-_TRYLOCK = 4
+TRYLOCK = 4
+"""Beside any of the three: it never waits."""
 _CLASS_SHIFT = 3
 
 
@@ -40,12 +41,12 @@ class Taken(NamedTuple):
 
 def pack(class_id: int, read: int = EXCLUSIVE, *, trylock: bool = False) -> int:
     """The key for taking class `class_id` this way."""
-    return class_id << _CLASS_SHIFT | (_TRYLOCK if trylock else 0) | read
+    return class_id << _CLASS_SHIFT | (TRYLOCK if trylock else 0) | read
 
 
 def unpack(key: int) -> Taken:
     """The inverse of `pack`."""
-    return Taken(key >> _CLASS_SHIFT, key & 3, bool(key & _TRYLOCK))
+    return Taken(key >> _CLASS_SHIFT, key & 3, bool(key & TRYLOCK))
 
 
 def queued_read(in_irq: bool, irqstate: int) -> int:

@@ -94,7 +94,7 @@ def usage(driver: type[IntelIommu], mode: str = "legacy mode") -> Table:
     under. "-" for never."""
     lockdep = busy(driver, mode).machine.check.lockdep
     assert lockdep is not None
-    known = {state.name: dict(state.usage) for state in lockdep.classes()}
+    known = {lock.name: lock.uses() for lock in lockdep.classes()}
     names = [name for name in (DEVICES, "&domain->lock", LOCK) if known.get(name)]
     rows = []
     for name in names:

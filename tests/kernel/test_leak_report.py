@@ -71,7 +71,7 @@ def test_what_was_given_back_or_there_before_is_no_leak() -> None:
 
     machine.run(boots())
     assert len(rows(machine)) == 4
-    machine.check.leak_baseline()
+    machine.check.ledger.baseline()
     assert rows(machine) == []
 
     async def tidy() -> None:

@@ -15,6 +15,7 @@ from vtdkit.kernel.checkers.lockdep.chain import Chain
 from vtdkit.kernel.checkers.lockdep.classes import LockClass
 from vtdkit.kernel.checkers.lockdep.findings import Attempt, make_report
 from vtdkit.kernel.checkers.lockdep.keys import EXCLUSIVE, HARDIRQS_OFF, SOFTIRQS_OFF, unpack
+from vtdkit.kernel.checkers.lockdep.usage import HARD_STATE, SOFT_STATE
 from vtdkit.kernel.checkers.lockdep.validator import Lockdep
 
 BAD_UNLOCK = "bad unlock balance detected!"
@@ -40,7 +41,7 @@ class Context:
         self.lockdep = lockdep
         self.chain: Chain = lockdep.root(kind)
         self.sites: list[Hashable] = []
-        own = HARDIRQS_OFF * self.chain.context.in_hardirq | SOFTIRQS_OFF * self.chain.context.in_softirq
+        own = {HARD_STATE: HARDIRQS_OFF, SOFT_STATE: SOFTIRQS_OFF}.get(self.chain.context.irq, 0)
         self.irqstate = own if irqstate is None else irqstate
 
     def take(self, key: int, site: Hashable) -> None:
@@ -54,7 +55,7 @@ class Context:
     def drop(self, key: int, site: Hashable) -> None:
         """Let go of the innermost lock taken with this key; of one that is not held, that is a bad unlock."""
         chain = self.chain
-        keys = [node.key for node, _ in chain.upwards()]
+        keys = [node.key for node, _ in chain.nodes()[::-1]]
         if key not in keys:
             tell(self.lockdep, BAD_UNLOCK, chain, self.lockdep._classes[unpack(key).class_id], site)
             return
@@ -66,7 +67,7 @@ class Context:
 
     def holds(self, lock: LockClass) -> bool:
         """Whether a lock of this class is held."""
-        return any(held is lock for _, held in self.chain.upwards())
+        return any(held is lock for _, held in self.chain.nodes())
 
     def set_irqs(self, irqstate: int, site: Hashable) -> None:
         """Hard and soft interrupts are now as `irqstate` says."""

@@ -60,7 +60,7 @@ class Player:
         kind, read = KINDS[how]
         if how == "read" and self.queued:
             context = self.context.chain.context
-            read = queued_read(context.in_hardirq or context.in_softirq, self.context.irqstate)
+            read = queued_read(context.irq is not None, self.context.irqstate)
         return self.lockdep.lock_class(f"{kind} {name[0]}", kind=kind).key(read)
 
     def key_taken(self, words: tuple[str, ...]) -> int:

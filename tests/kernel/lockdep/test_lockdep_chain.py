@@ -227,7 +227,7 @@ for case in lockdep_cases.CASES:
     player = lockdep_player.Player(queued=case.kind == "queued")
     for report in player.play(case.steps):
         print(case.id, repr(report), report, report.sites, report.usage)
-    print(player.lockdep.edges(), player.lockdep.classes())
+    print(player.lockdep.edges(), [(lock, lock.uses()) for lock in player.lockdep.classes()])
 """
 
 

@@ -131,6 +131,6 @@ def test_the_order_graph_is_given_as_data_with_its_first_places() -> None:
     assert (edge.prev, edge.next, edge.kinds) == ("a", "b", ("SN", "EN"))
     assert (edge.held_at, edge.taken_at) == ("read a", "read b")
     first, second = lockdep.classes()
-    assert (first.name, first.kind, first.characters) == ("a", "rwsem", "++++")
-    assert dict(first.usage)["HARDIRQ-ON-R"] == "read a"
-    assert dict(second.usage) == dict.fromkeys(("HARDIRQ-ON-W", "SOFTIRQ-ON-W", "USED"), "read b")
+    assert (first.name, first.kind.name, first.characters) == ("a", "rwsem", "++++")
+    assert first.uses()["HARDIRQ-ON-R"] == "read a"
+    assert second.uses() == dict.fromkeys(("HARDIRQ-ON-W", "SOFTIRQ-ON-W", "USED"), "read b")

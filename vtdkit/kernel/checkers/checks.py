@@ -54,16 +54,7 @@ class Checks:
         """The lock validator, if it is on."""
         return self.locking.lockdep
 
-    @property
-    def exploring(self) -> bool:
-        """Is every interleaving tried here?"""
-        return self.machine.steps.exploring
-
     # -- what the machine tells in passing -------------------
-
-    def root_chain(self, kind: str) -> Any:
-        """The chain of locks that a context of this kind begins with."""
-        return self.locking.root_chain(kind)
 
     def irqs_switched(self, context: Context, on: bool, place: Spot) -> None:
         """Hard interrupts went off or on: a stretch with them off is ordered with the handlers of its CPU."""
@@ -97,11 +88,9 @@ class Checks:
         """A thread has failed: if it asked a driver object for a field that there is none of, that
         is a finding too.
         """
-        if isinstance(error, AttributeError) and hasattr(error.obj, "cells"):
-            place = raised_at(error)
-            if place is not None:
-                obj: Any = error.obj
-                self.no_such_field(obj, error.name or "?", place)
+        place = raised_at(error)
+        if isinstance(error, AttributeError) and isinstance(error.obj, KObject) and place is not None:
+            self.no_such_field(error.obj, error.name or "?", place)
 
     # -- making findings -----------------------------------------------------
 
@@ -141,11 +130,12 @@ class Checks:
         off = ""
         if context.irqstate and context.kind == TASK:
             off = ", irqs off" if context.irqstate & 1 else ", softirqs off"
-        place = f" on CPU{context.cpu_id}" if context.cpu_id >= 0 else ""
-        return f"{context.kind} {context.name}{place}{off}"
+        return (
+            f"{context.kind} {context.name}{f' on CPU{context.cpu_id}' if context.cpu_id >= 0 else ''}{off}"
+        )
 
     def _says(
-        self, checker: str, kind: str, where: str, places: tuple[Spot | None, ...], text: str = ""
+        self, checker: str, kind: str, where: str, places: tuple[Spot | Site | None, ...], text: str = ""
     ) -> None:
         """A finding of a checker, if that is on."""
         if checker in self.wanted:
@@ -164,16 +154,19 @@ class Checks:
                 f"{context.irqstate & HARD_OFF}, preempt_count: {context.preempt}, "
                 f"context: {context.kind}, RCU nest depth: {context.rcu}"
             )
-            places = (place or here(), *(hold.place for hold in reversed(context.held)))
             self._says(
-                "sleep", "BUG: sleeping function called from invalid context", _names(context), places, text
+                "sleep",
+                "BUG: sleeping function called from invalid context",
+                _names(context),
+                (place or here(), *(hold.place for hold in reversed(context.held))),
+                text,
             )
 
     def slept_in_interrupt(self, context: Context) -> None:
         """Something that is no thread wanted to sleep."""
         if context.kind != AGENT:
-            text = f"{context.name} is no thread"
-            self._says("sleep", "BUG: scheduling while atomic", _names(context), (driver_here(),), text)
+            kind = "BUG: scheduling while atomic"
+            self._says("sleep", kind, _names(context), (driver_here(),), f"{context.name} is no thread")
 
     # -- memory --------------------------------------------------------------
 
@@ -200,7 +193,7 @@ class Checks:
     def new_object(self, obj: KObject) -> int:
         """A watched object exists from now on: accesses are followed."""
         self.made += 1
-        self.watching = bool(self.wanted & {"kasan", "races"}) or self.exploring
+        self.watching = bool(self.wanted & {"kasan", "races"}) or self.machine.steps.exploring
         self.order.on = "races" in self.wanted
         return self.made
 
@@ -227,8 +220,9 @@ class Checks:
             self._says("kasan", "BUG: KASAN: slab-use-after-free", obj.label, (place, obj.freed), text)
         order = self.order
         if order.on and not safe:
-            context = self.machine.sched.current
-            (order.write if write else order.read)(context, obj.cells[field], obj, field, place, marked)
+            (order.write if write else order.read)(
+                self.machine.sched.current, obj.cells[field], obj, field, place, marked
+            )
 
     def data_race(self, obj: KObject, field: str, now: tuple[str, Spot], earlier: tuple[str, Access]) -> None:
         """Two accesses of a field are not ordered and at least one is a plain write (KCSAN)."""
@@ -243,19 +237,11 @@ class Checks:
         """A list operation found the list not as it should be (DEBUG_LIST)."""
         self._says("lists", kind, lst.label, (place,), f"{entry!r}: {why}")
 
-    def refcount_misuse(self, ref: Any, kind: str, place: Spot) -> None:
-        """A reference count went where it must not."""
-        self.report(kind, ref.name, (place,))
-
     def rcu_misuse(self, what: str) -> None:
         """A rule of RCU was broken."""
         self._says("rcu", "WARNING: suspicious RCU usage", what, (driver_here(),))
 
     # -- leaks ---------------------------------------------------------------
-
-    def leak_baseline(self) -> None:
-        """What exists now is no leak later."""
-        self.ledger.baseline()
 
     def leaks(self) -> tuple[Leak, ...]:
         """What exists now and did not at the last baseline (without one: at the start): pages, objects,
@@ -264,16 +250,14 @@ class Checks:
         found = self.ledger.leaks()
         for leak in found:
             kind = f"kmemleak: unreferenced {leak.kind}"
-            if "leaks" in self.wanted:
-                self.report(kind, leak.name, (leak.site,), text=str(leak))
+            self._says("leaks", kind, leak.name, (leak.site,), str(leak))
         return found
 
 
 def _life(thing: Page | KObject) -> str:
-    freed = f", freed at {site(thing.freed)}" if thing.freed is not None else ""
-    return f"allocated at {site(thing.allocated)}{freed}"
+    allocated = f"allocated at {site(thing.allocated)}"
+    return allocated if thing.freed is None else f"{allocated}, freed at {site(thing.freed)}"
 
 
 def _names(context: Context) -> str:
-    names = [hold.name for hold in context.held]
-    return ", ".join(names) if names else f"{context.kind} context"
+    return ", ".join(hold.name for hold in context.held) or f"{context.kind} context"

@@ -50,11 +50,6 @@ class Finding:
         """The functions of the places involved, in order, each once."""
         return tuple(dict.fromkeys(site.function for site in self.sites))
 
-    @property
-    def key(self) -> tuple[str, str, tuple[Site, ...]]:
-        """What makes two findings the same."""
-        return self.kind, self.where, self.sites
-
     def __repr__(self) -> str:
         return f"{self.kind}: {self.where} [{', '.join(self.functions)}]"
 
@@ -76,34 +71,29 @@ class Findings:
     """The findings of one machine, in order of first appearance. Behaves as a sequence of `Finding`."""
 
     def __init__(self) -> None:
-        self._found: dict[tuple[str, str, tuple[Site, ...]], Finding] = {}
-        self._count: Counter[tuple[str, str, tuple[Site, ...]]] = Counter()
+        self._count: Counter[Finding] = Counter()  # of equal ones it keeps the first
 
     def add(self, finding: Finding) -> bool:
         """Add one; True if it is new."""
-        self._count[finding.key] += 1
-        return self._found.setdefault(finding.key, finding) is finding
+        self._count[finding] += 1
+        return self._count[finding] == 1
 
     def count(self, finding: Finding) -> int:
         """How often this finding came up."""
-        return self._count[finding.key]
+        return self._count[finding]
 
     def of(self, kind: str) -> list[Finding]:
         """Those whose kind contains `kind`."""
         return [finding for finding in self if kind in finding.kind]
 
     def __iter__(self) -> Iterator[Finding]:
-        return iter(self._found.values())
+        return iter(self._count)
 
     def __len__(self) -> int:
-        return len(self._found)
+        return len(self._count)
 
     def __getitem__(self, index: int) -> Finding:
-        return list(self._found.values())[index]
+        return list(self._count)[index]
 
     def __repr__(self) -> str:
-        if not self._found:
-            return "no findings"
-        return "\n".join(
-            f"{self._count[f.key]} x {f.kind}: {f.where} [{', '.join(f.functions)}]" for f in self
-        )
+        return "\n".join(f"{times} x {found!r}" for found, times in self._count.items()) or "no findings"

@@ -1,6 +1,6 @@
 """What is left over: pages, objects, references, list entries, timers that nobody gave back.
 
-`machine.check.leaks()` lists what is there now and was not at the last `machine.check.leak_baseline()`
+`machine.check.leaks()` lists what is there now and was not at the last `machine.check.ledger.baseline()`
 (without one: what was made since the machine began). Each `Leak` names the thing and the place where it
 came from. The kernel's kmemleak finds memory that nothing points to any more; here the end of a scenario is
 known, so whatever is left is left over.
@@ -10,6 +10,7 @@ Mirrors, in purpose, mm/kmemleak.c. Guards: the engine's; a query between runs.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -58,11 +59,9 @@ class Ledger:
 
     def leaks(self) -> tuple[Leak, ...]:
         """What exists now and did not at the baseline, put together by kind, name and place."""
-        groups: dict[tuple[str, str, Site], int] = {}
-        for key, name, place in self.everything():
-            if key not in self.known:
-                group = key[0], name, site(place)
-                groups[group] = groups.get(group, 0) + 1
+        groups = Counter(
+            (key[0], name, site(place)) for key, name, place in self.everything() if key not in self.known
+        )
         return tuple(Leak(kind, name, n, place) for (kind, name, place), n in groups.items())
 
     def everything(self) -> Iterator[tuple[Any, str, Spot | None]]:

@@ -27,16 +27,13 @@ class Locking:
 
     def __init__(self, check: Checks, wanted: bool) -> None:
         self.check = check
-        self.lockdep = Lockdep(self._found, raw_nesting=False) if wanted else None
-        validator = self.lockdep or Lockdep(lambda _: None)
-        self._roots = {kind: validator.root(kind) for kind in (TASK, SOFTIRQ, HARDIRQ)}
-        self._roots[AGENT] = self._roots[TASK]
+        self.validator = Lockdep(self._found, raw_nesting=False)
+        self.lockdep = self.validator if wanted else None
+        #: the chain of a context that holds nothing, by its kind
+        self.roots = {kind: self.validator.root(kind) for kind in (TASK, SOFTIRQ, HARDIRQ)}
+        self.roots[AGENT] = self.roots[TASK]
 
     # -- keys and chains -----------------------------------------------------
-
-    def root_chain(self, kind: str) -> Chain:
-        """The chain of a context of this kind that holds nothing."""
-        return self._roots[kind]
 
     def key(self, lock: Lock) -> int:
         """The validator's key for taking this lock; -1 when the validator is off."""
@@ -46,19 +43,17 @@ class Locking:
 
     def chain_of(self, context: Context, key: int, place: Spot) -> Chain:
         """The slow path of taking a lock: a chain never seen before is checked."""
-        assert self.lockdep is not None
-        return self.lockdep.acquire(context.chain, context.irqstate, key, place.site, _places(context))
+        return self.validator.acquire(context.chain, context.irqstate, key, place.site, _places(context))
 
     def chain_without(self, context: Context, index: int, place: Spot | None) -> None:
         """A lock that was not the innermost one is being released; `index` is its place among those held."""
-        assert self.lockdep is not None
-        keys = [node.key for node, _ in context.chain.upwards()][::-1]
-        context.chain = self.lockdep.release(context.chain, keys[index], site(place), _places(context))
+        key = context.chain.nodes()[index][0].key
+        context.chain = self.validator.release(context.chain, key, site(place), _places(context))
 
     def irqs_on(self, context: Context, place: Spot) -> None:
         """Hard or soft interrupts came back on: whatever is held is now held with them on."""
-        if context.chain.lock is not None and self.lockdep is not None and not context.irqstate & HARD_OFF:
-            self.lockdep.irqs_on(context.chain, context.irqstate, site(place), _places(context))
+        if context.chain.lock is not None and not context.irqstate & HARD_OFF:
+            self.validator.irqs_on(context.chain, context.irqstate, site(place), _places(context))
 
     # -- what the locks themselves notice ------------------------------------
 
@@ -75,10 +70,10 @@ class Locking:
 
     def still_held(self, context: Context) -> None:
         """A thread or handler has ended: it should have let go of everything, and have on what was on."""
-        for hold in context.held[-1:]:
+        hold = context.innermost
+        if hold is not None:  # what it keeps off is off with it
             self.tell("WARNING: still has locks held!", hold, hold.place, f"{context.name} has ended")
-            return  # what they keep off is off with them
-        if context.kind == TASK and context.irqstate & HARD_OFF:
+        elif context.kind == TASK and context.irqstate & HARD_OFF:
             self._left_off("irqs disabled", "hard interrupts were", context, context.off_since[1])
         elif context.preempt:
             what = "softirqs were" if context.bh_count else "preemption was"
@@ -97,11 +92,12 @@ class Locking:
     def _found(self, found: Report) -> None:
         """The validator has found something."""
         own = found.kind.startswith(("WARNING", "BUG", "[ BUG"))
-        where = " -> ".join(found.classes) if found.cycle else ", ".join(found.classes)
+        where = (" -> " if found.cycle else ", ").join(found.classes)
         places = tuple(place for place in found.sites if isinstance(place, Site))
         held = tuple(str(each) for each in found.held)
-        kind = found.kind if own else f"WARNING: {found.kind}"
-        self.check.report(kind, where, places, text=found.text, held=held)
+        self.check.report(
+            found.kind if own else f"WARNING: {found.kind}", where, places, text=found.text, held=held
+        )
 
 
 def _places(context: Context) -> list[Site]:

@@ -17,6 +17,7 @@ between them are ordered through the scheduler.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from vtdkit.kernel.machine.context import Context
@@ -92,16 +93,13 @@ class Cell:
             self.last.count = self.base + self.tick
 
 
+@dataclass(slots=True, eq=False)
 class WordClock:
     """The vector clock of one word (see `races`)."""
 
-    __slots__ = ("known", "vc")
-
-    def __init__(self) -> None:
-        self.vc: dict[int, int] | None = None
-        self.known: dict[
-            int, dict[int, int] | None
-        ] = {}  # context -> its clock, if that has taken in what is published here
+    vc: Clock | None = None
+    #: context -> its clock, if that has taken in what is published here
+    known: dict[int, Clock | None] = field(default_factory=dict)
 
 
 class HappensBefore:
@@ -221,13 +219,9 @@ class HappensBefore:
             cell.writer = NOBODY
         if marked:
             cell.reader, cell.tick = NOBODY, -1
-        elif not self.check.exploring:
-            cell.reader, cell.tick, cell.last, cell.base = (
-                clock,
-                context.tick,
-                access,
-                access.count - context.tick,
-            )
+        elif not self.check.machine.steps.exploring:
+            cell.reader, cell.tick, cell.last = clock, context.tick, access
+            cell.base = access.count - context.tick
 
     def write(self, context: Context, cell: Cell, obj: Any, field: str, place: Spot, marked: bool) -> None:
         """A plain (or marked) write of a watched field."""
@@ -244,7 +238,9 @@ class HappensBefore:
         cell.tick = -1
         if cell.reader is not clock or obj.freed is not None:
             cell.reader = NOBODY
-        cell.writer = NOBODY if marked or obj.freed is not None or self.check.exploring else clock
+        cell.writer = (
+            NOBODY if marked or obj.freed is not None or self.check.machine.steps.exploring else clock
+        )
         if last is None or last.context != context.id:
             cell.write = Access(context, clock[context.id], place, marked)
         else:

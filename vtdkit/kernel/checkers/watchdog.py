@@ -39,11 +39,14 @@ class Watchdog:
         who = next(
             (self.check.describe(other) for other in lock.holders if other.cpu is context.cpu), "readers"
         )
-        text = (
-            f"CPU{context.cpu_id} spins for {lock.name}, which {who} holds; that context cannot run "
-            "until this one ends"
+        self.check.report(
+            _lockup(context),
+            lock.name,
+            (place, lock.place),
+            contexts=(who,),
+            text=f"CPU{context.cpu_id} spins for {lock.name}, which {who} holds; that context cannot run "
+            "until this one ends",
         )
-        self.check.report(_lockup(context), lock.name, (place, lock.place), contexts=(who,), text=text)
 
     def look(self, all_over: bool) -> None:
         """After a simulation: threads that still wait although nothing is left to happen (`all_over`), or
@@ -54,19 +57,17 @@ class Watchdog:
                 continue
             asleep = context.kind == TASK and (context.cpu is None or context.cpu.task is not context)
             kind = HUNG_TASK if asleep else _lockup(context)
-            if not all_over and now - context.since < PATIENCE[kind] and not _in_a_circle(context):
-                continue
             name = getattr(context.waiting, "name", str(context.waiting))
-            self._report(kind, name, context)
-
-    def _report(self, kind: str, name: str, context: Context) -> None:
-        said = {
-            found.where for lockup in (SOFT_LOCKUP, HARD_LOCKUP) for found in self.check.findings.of(lockup)
-        }
-        if name not in said:
-            held = tuple(hold.place for hold in context.held)
-            who = (self.check.describe(context),)
-            self.check.report(kind, name, held, contexts=who, text=self.why_stuck(context), about=context)
+            said = any(f.where == name and f.kind in (SOFT_LOCKUP, HARD_LOCKUP) for f in self.check.findings)
+            if not said and (all_over or now - context.since >= PATIENCE[kind] or _in_a_circle(context)):
+                self.check.report(
+                    kind,
+                    name,
+                    tuple(hold.place for hold in context.held),
+                    contexts=(self.check.describe(context),),
+                    text=self.why_stuck(context),
+                    about=context,
+                )
 
     def why_stuck(self, context: Context) -> str:
         """Who waits for whom, from `context` on."""

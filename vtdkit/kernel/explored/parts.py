@@ -61,7 +61,7 @@ class XScheduler(Scheduler):
         return self.machine.moment() if self.machine.steps.exploring else super().work(ns)
 
     def new_context(self, name: str, kind: str) -> Context:
-        context = XContext(len(self.contexts), name, kind, self.machine.check.root_chain(kind))
+        context = XContext(len(self.contexts), name, kind, self.machine.check.locking.roots[kind])
         context.machine = self.machine
         self.contexts.append(context)
         return context

@@ -217,8 +217,8 @@ class RefCount:
         self.last_get = here()
         before, _ = yield from self.count.modify(lambda value: value + 1)
         if before <= 0:
-            self.machine.check.refcount_misuse(
-                self, "refcount_t: addition on 0; use-after-free", self.last_get
+            self.machine.check.report(
+                "refcount_t: addition on 0; use-after-free", self.name, (self.last_get,)
             )
 
     @coroutine
@@ -226,7 +226,7 @@ class RefCount:
         """Give one back; True if it was the last."""
         before, after = yield from self.count.modify(lambda value: value - 1)
         if before <= 0:
-            self.machine.check.refcount_misuse(self, "refcount_t: underflow; use-after-free", here())
+            self.machine.check.report("refcount_t: underflow; use-after-free", self.name, (here(),))
         return after == 0
 
     @property

@@ -104,7 +104,7 @@ class Engine:
 
     def new_context(self, name: str, kind: str) -> Context:
         """Register a context; it does not run yet."""
-        context = Context(len(self.contexts), name, kind, self.machine.check.root_chain(kind))
+        context = Context(len(self.contexts), name, kind, self.machine.check.locking.roots[kind])
         self.contexts.append(context)
         return context
 
@@ -120,7 +120,7 @@ class Engine:
         if kind == AGENT:
             context.vc = None
         else:
-            Context.__init__(context, context.id, name, kind, self.machine.check.root_chain(kind))
+            Context.__init__(context, context.id, name, kind, self.machine.check.locking.roots[kind])
         context.epoch = epoch
         return context
 

@@ -11,6 +11,6 @@ __getattr__, __dir__, __all__ = face(
         "classes": "KINDS LockClass WaitType",
         "keys": "EXCLUSIVE HARDIRQS_OFF queued_read READ RECURSIVE SOFTIRQS_OFF",
         "report": "Held Link Report",
-        "validator": "ClassState Dependency Lockdep",
+        "validator": "Dependency Lockdep",
     },
 )

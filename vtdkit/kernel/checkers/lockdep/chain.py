@@ -15,31 +15,33 @@ Rules for the caller: a chain is read only; a context starts at `lockdep.root(ki
 interrupt is a context of its own and starts at its own root, whatever it interrupted.
 """
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 from .classes import LockClass, WaitType
 from .keys import IRQSTATES, Taken, how, unpack
 from .report import Held
+from .usage import HARD_STATE, SOFT_STATE
 
 
 class ContextKind(NamedTuple):
-    """The kind of context that starts a chain: which interrupt it is, if any, and how its locks may wait."""
+    """The kind of context that starts a chain: how its locks may wait; which interrupt it is (one of
+    `usage.STATES`), if any.
+    """
 
     name: str
     wait: WaitType
-    in_hardirq: bool = False
-    in_softirq: bool = False
+    irq: int | None = None
 
 
 CONTEXTS: dict[str, ContextKind] = {
     kind.name: kind
     for kind in (
         ContextKind("task", WaitType.MAX),
-        ContextKind("softirq", WaitType.CONFIG, in_softirq=True),
-        ContextKind("hardirq", WaitType.SPIN, in_hardirq=True),
+        ContextKind("softirq", WaitType.CONFIG, SOFT_STATE),
+        ContextKind("hardirq", WaitType.SPIN, HARD_STATE),
         # A handler that PREEMPT_RT would move to a thread, i.e. one requested without IRQF_NO_THREAD.
-        ContextKind("hardirq-threaded", WaitType.CONFIG, in_hardirq=True),
+        ContextKind("hardirq-threaded", WaitType.CONFIG, HARD_STATE),
     )
 }
 
@@ -84,25 +86,20 @@ class Chain:
         self.children: dict[int, Chain] = {}
         self.next: tuple[dict[int, Chain], ...] = tuple({} for _ in range(IRQSTATES))
 
-    def upwards(self) -> "Iterator[tuple[Chain, LockClass]]":
-        """The nodes that stand for a held lock, innermost first, each with its class."""
-        node = self
-        while node.lock is not None and node.parent is not None:
-            yield node, node.lock
-            node = node.parent
+    def nodes(self) -> "list[tuple[Chain, LockClass]]":
+        """The nodes that stand for a held lock, outermost first, each with its class."""
+        return [*self.parent.nodes(), (self, self.lock)] if self.parent and self.lock else []
 
     def places(self, sites: Sequence[Hashable] = ()) -> list[Hashable]:
         """Where each held lock was taken, outermost first.
 
         That is `sites` if there is one for each, else the first places of this chain.
         """
-        known = [node.site for node, _ in self.upwards()][::-1]
-        return list(sites) if len(sites) == len(known) else known
+        return list(sites) if len(sites) == self.depth else [node.site for node, _ in self.nodes()]
 
     def held(self, sites: Sequence[Hashable] = ()) -> tuple[Held, ...]:
         """The held locks, outermost first; `sites` as in `places`."""
-        nodes = list(self.upwards())[::-1]
         return tuple(
             Held(lock.name, how(node.taken.read, node.taken.trylock), place)
-            for (node, lock), place in zip(nodes, self.places(sites), strict=True)
+            for (node, lock), place in zip(self.nodes(), self.places(sites), strict=True)
         )

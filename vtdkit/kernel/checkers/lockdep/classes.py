@@ -66,7 +66,7 @@ KINDS: dict[str, Kind] = {
 
 
 class LockClass:
-    """One class. Written by the validator only; callers read `id`, `name`, `key()` and `characters`.
+    """One class. Written by the validator only; callers read all but its edges.
 
     No lock guards these fields: the validator runs inside one simulated machine, which is one Python thread.
     """
@@ -106,3 +106,10 @@ class LockClass:
     def characters(self) -> str:
         """The usage characters, e.g. `-.+.`; see `usage.characters`."""
         return usage.characters(self.usage)
+
+    def __repr__(self) -> str:
+        return f"<{self.kind.name} {self.name} {{{self.characters}}}>"
+
+    def uses(self) -> dict[str, Hashable]:
+        """The first place of each usage, by name."""
+        return {usage.NAMES[bit]: self.usage_sites[bit] for bit in sorted(self.usage_sites)}

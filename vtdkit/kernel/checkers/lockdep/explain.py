@@ -13,16 +13,14 @@ from .report import Held, Link
 
 def opening(attempt: Attempt) -> str:
     """Where, who, with which interrupts on, does what."""
-    irqs = "" if attempt.irqstate is None else f" ({irq_words(attempt.irqstate)})"
-    who = f"a {attempt.chain.context.name} context{irqs}"
-    return f"At {attempt.site}, {who} {attempt.doing} {attempt.lock.name} ({attempt.how})"
-
-
-def irq_words(irqstate: int) -> str:
-    """Which interrupts are on."""
-    hard = "off" if irqstate & HARDIRQS_OFF else "on"
-    soft = "off" if irqstate & SOFTIRQS_OFF else "on"
-    return f"hard irqs {hard}, soft irqs {soft}"
+    irqs = ""
+    if attempt.irqstate is not None:
+        hard, soft = ("off" if attempt.irqstate & bit else "on" for bit in (HARDIRQS_OFF, SOFTIRQS_OFF))
+        irqs = f" (hard irqs {hard}, soft irqs {soft})"
+    return (
+        f"At {attempt.site}, a {attempt.chain.context.name} context{irqs} {attempt.doing} "
+        f"{attempt.lock.name} ({attempt.how})"
+    )
 
 
 def table(steps: Sequence[tuple[int, str]]) -> list[str]:

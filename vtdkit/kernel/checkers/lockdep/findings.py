@@ -79,11 +79,13 @@ def make_report(
         cycle,
         held,
         attempt.chain.context.name,
-        "\n".join([kind, *lines, *_holding(held)]),
+        "\n".join(
+            [
+                kind,
+                *lines,
+                "",
+                "It holds, outermost first:" if held else "It holds nothing.",
+                *(f"  {lock}" for lock in held),
+            ]
+        ),
     )
-
-
-def _holding(held: tuple[Held, ...]) -> list[str]:
-    if not held:
-        return ["", "It holds nothing."]
-    return ["", "It holds, outermost first:", *(f"  {lock}" for lock in held)]

@@ -55,13 +55,14 @@ class Edge:
         return Link(self.prev.name, self.next.name, KIND_NAMES[kind], held_at, taken_at)
 
 
-def add_edge(prev: LockClass, next: LockClass, kind: int, held_at: Hashable, taken_at: Hashable) -> None:
+def add_edge(prev: LockClass, next: LockClass, kind: int, held_at: Hashable, taken_at: Hashable) -> Edge:
     """Note that `next` was taken under `prev`; the first places of a kind stay."""
-    edge = prev.after.get(next.id)
-    if edge is None:
-        edge = prev.after[next.id] = next.before[prev.id] = Edge(prev, next)
+    if next.id not in prev.after:
+        prev.after[next.id] = next.before[prev.id] = Edge(prev, next)
+    edge = prev.after[next.id]
     edge.kinds |= 1 << kind
     edge.places.setdefault(kind, (held_at, taken_at))
+    return edge
 
 
 Match = Callable[[LockClass, bool], bool]

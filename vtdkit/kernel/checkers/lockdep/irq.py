@@ -7,6 +7,8 @@ Mirrors mark_lock(), mark_lock_irq(), check_irq_usage() and mark_held_locks() in
 usage bits are explained in `usage`.
 """
 
+from functools import partial
+
 from . import explain
 from .classes import LockClass
 from .findings import Attempt, Findings, make_report
@@ -52,11 +54,9 @@ class IrqRules:
         """
         reader = READER if attempt.read != EXCLUSIVE else 0
         if attempt.lock.kind.checked:
-            context = attempt.chain.context
-            if context.in_hardirq and not attempt.trylock:
-                self._mark(attempt, HARD_STATE | reader)
-            if context.in_softirq and not attempt.trylock:
-                self._mark(attempt, SOFT_STATE | reader)
+            irq = attempt.chain.context.irq
+            if irq is not None and not attempt.trylock:
+                self._mark(attempt, irq | reader)
             self.mark_enabled(attempt, irqstate)
         self._mark(attempt, USED | reader)
 
@@ -83,7 +83,10 @@ class IrqRules:
                 continue
             after = find(attempt.lock, attempt.read == RECURSIVE, _uses(unsafe), locks_only=True)
             if after is not None:
-                self._report_edge(attempt, state, before, new, after)
+                self._findings.once(
+                    ("irq order", state, new.prev, new.next),
+                    partial(_bad_edge, attempt, state, before, new, after),
+                )
 
     def _mark(self, attempt: Attempt, bit: int) -> None:
         lock = attempt.lock
@@ -93,8 +96,7 @@ class IrqRules:
         lock.usage_sites[bit] = attempt.site
         self._seen |= 1 << bit
         if bit < USED and self._seen & opposites(bit):
-            clashes = self._check_consistent(attempt, bit)
-            self._check_inversion(attempt, bit, clashes)
+            self._check_inversion(attempt, bit, self._check_consistent(attempt, bit))
 
     def _check_consistent(self, attempt: Attempt, bit: int) -> bool:
         """Whether the class itself is now both safe and unsafe. Two readers get on with each other."""
@@ -103,8 +105,9 @@ class IrqRules:
             contrary = visible(contrary, True)
         if contrary:
             earlier = first_bit(contrary)
-            problem = (INCONSISTENT, attempt.lock.id, bit)
-            self._findings.once(problem, lambda: _inconsistent(attempt, earlier, bit))
+            self._findings.once(
+                (INCONSISTENT, attempt.lock.id, bit), lambda: _inconsistent(attempt, earlier, bit)
+            )
         return bool(contrary)
 
     def _check_inversion(self, attempt: Attempt, bit: int, clashes: bool) -> None:
@@ -125,12 +128,9 @@ class IrqRules:
         if path is None:
             return
         safe, unsafe = (path.end, attempt.lock) if becomes_unsafe else (attempt.lock, path.end)
-        problem = (INVERSION, safe.id, unsafe.id, bit & SOFT)
-        self._findings.once(problem, lambda: _inversion(attempt, bit, path))
-
-    def _report_edge(self, attempt: Attempt, state: int, before: Path, new: Link, after: Path) -> None:
-        problem = ("irq order", state, new.prev, new.next)
-        self._findings.once(problem, lambda: _bad_edge(attempt, state, before, new, after))
+        self._findings.once(
+            (INVERSION, safe.id, unsafe.id, bit & SOFT), lambda: _inversion(attempt, bit, path)
+        )
 
 
 def _end(lock: LockClass, mask: int) -> explain.End:

@@ -6,13 +6,12 @@ Mirrors check_deadlock(), check_prevs_add() and check_noncircular() in kernel/lo
 from collections.abc import Hashable
 
 from . import explain
-from .chain import Chain
 from .classes import LockClass
 from .findings import Attempt, Findings, make_report
-from .graph import KIND_NAMES, add_edge, edge_kind, find
+from .graph import KIND_NAMES, Edge, add_edge, edge_kind, find
 from .irq import IrqRules
 from .keys import EXCLUSIVE, RECURSIVE
-from .report import CIRCULAR, RECURSION, Link, Report
+from .report import CIRCULAR, RECURSION, Held, Link, Report
 
 
 class OrderRules:
@@ -24,11 +23,18 @@ class OrderRules:
     def __init__(self, findings: Findings, irq: IrqRules) -> None:
         self._findings = findings
         self._irq = irq
-        self.edges: list[tuple[LockClass, LockClass]] = []
+        self.edges: list[Edge] = []
 
     def check(self, attempt: Attempt) -> None:
         """All rules of order, for a lock that is waited for (no trylock)."""
-        twin = _equal_held(attempt)
+        twin = next(  # the outermost held lock of the same class that the new one cannot share with
+            (
+                held
+                for (node, lock), held in zip(attempt.chain.nodes(), attempt.held, strict=True)
+                if lock is attempt.lock and not (attempt.read == RECURSIVE and node.taken.read != EXCLUSIVE)
+            ),
+            None,
+        )
         if twin is None:
             self._add_edges(attempt)
         else:
@@ -41,8 +47,7 @@ class OrderRules:
         order (RCU) are looked through.
         """
         places = attempt.chain.places(attempt.sites)
-        for node, prev in attempt.chain.upwards():
-            held_at = places.pop()
+        for (node, prev), held_at in zip(attempt.chain.nodes()[::-1], places[::-1], strict=True):
             if prev.kind.checked:
                 self._add_edge(attempt, prev, node.taken.read, held_at)
                 if not node.taken.trylock:
@@ -57,9 +62,9 @@ class OrderRules:
         new = Link(prev.name, lock.name, KIND_NAMES[kind], held_at, attempt.site)
         self._check_circle(attempt, prev, prev_read, new)
         self._irq.check_edge(attempt, prev, prev_read, new)
+        edge = add_edge(prev, lock, kind, held_at, attempt.site)
         if known is None:
-            self.edges.append((prev, lock))
-        add_edge(prev, lock, kind, held_at, attempt.site)
+            self.edges.append(edge)
 
     def _check_circle(self, attempt: Attempt, prev: LockClass, prev_read: int, new: Link) -> None:
         """A circle is a strong path from the new lock back to the held one, without a gap where they meet."""
@@ -70,32 +75,20 @@ class OrderRules:
         )
         if path is not None:
             circle = (new, *path.links)
-            problem = (CIRCULAR, prev.id, attempt.lock.id)
-            self._findings.once(problem, lambda: _circular(attempt, circle))
+            self._findings.once((CIRCULAR, prev.id, attempt.lock.id), lambda: _circular(attempt, circle))
 
 
-def _equal_held(attempt: Attempt) -> Chain | None:
-    """The outermost held lock of the same class that the new one cannot share with."""
-    for node, lock in list(attempt.chain.upwards())[::-1]:
-        shares = attempt.read == RECURSIVE and node.taken.read != EXCLUSIVE
-        if lock is attempt.lock and not shares:
-            return node
-    return None
-
-
-def _recursion(attempt: Attempt, twin: Chain) -> Report:
-    held = attempt.held[len(list(twin.upwards())) - 1]
+def _recursion(attempt: Attempt, held: Held) -> Report:
     lines = explain.recursion(attempt, held)
     return make_report(RECURSION, attempt, lines, classes=(attempt.lock.name, held.lock), sites=(held.site,))
 
 
 def _circular(attempt: Attempt, circle: tuple[Link, ...]) -> Report:
     new, *known = circle
-    lines = explain.circular(attempt, circle)
     return make_report(
         CIRCULAR,
         attempt,
-        lines,
+        explain.circular(attempt, circle),
         classes=(new.next, new.prev),
         sites=(known[-1].taken_at, new.held_at),
         cycle=circle,

@@ -49,14 +49,12 @@ def first_bit(mask: int) -> int:
     return (mask & -mask).bit_length() - 1
 
 
-def _character(usage: int, bit: int) -> str:
-    inside, on = usage >> bit & 1, usage >> (bit | ENABLED) & 1
-    return ".-+?"[inside + 2 * on]
-
-
 def characters(usage: int) -> str:
     """The four characters reports print in braces: hard writer, hard reader, soft writer, soft reader.
 
     `.` never in the interrupt nor with it on; `-` taken in the interrupt; `+` held with it on; `?` both.
     """
-    return "".join(_character(usage, bit) for bit in (0, READER, SOFT, SOFT | READER))
+    return "".join(
+        ".-+?"[(usage >> bit & 1) + 2 * (usage >> (bit | ENABLED) & 1)]
+        for bit in (0, READER, SOFT, SOFT | READER)
+    )

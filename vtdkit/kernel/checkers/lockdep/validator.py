@@ -15,11 +15,11 @@ Rules for the caller:
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
-from . import explain, usage
+from . import explain
 from .chain import CONTEXTS, Chain
 from .classes import KINDS, LockClass, WaitType
 from .findings import KEEPS, TAKES, TURNS_ON, Attempt, Findings, make_report
-from .graph import KIND_NAMES, Edge
+from .graph import KIND_NAMES
 from .irq import IrqRules
 from .keys import HARDIRQS_OFF, MAX_CLASSES, MAX_DEPTH, MAX_SUBCLASSES, unpack
 from .order import OrderRules
@@ -35,17 +35,6 @@ class Dependency:
     kinds: tuple[str, ...]
     held_at: Hashable
     taken_at: Hashable
-
-
-@dataclass(frozen=True, slots=True)
-class ClassState:
-    """A class, for tables: its usage characters, and the first place of each usage by name."""
-
-    id: int
-    name: str
-    kind: str
-    characters: str
-    usage: tuple[tuple[str, Hashable], ...]
 
 
 class Lockdep:
@@ -74,14 +63,13 @@ class Lockdep:
         out of 0..7, a class asked for again as another kind, or more classes than the kernel has room for.
         """
         known = self._by_name.get((name, subclass))
-        if known is None:
-            return self._new_class(name, subclass, kind)
-        if known.kind.name != kind:
-            made = f"{known.kind.name}, not {kind}"
-            raise ValueError(f"lock class {known.name!r} exists as {made}; give another lock another name")
-        return known
-
-    def _new_class(self, name: str, subclass: int, kind: str) -> LockClass:
+        if known is not None:
+            if known.kind.name != kind:
+                made = f"{known.kind.name}, not {kind}"
+                raise ValueError(
+                    f"lock class {known.name!r} exists as {made}; give another lock another name"
+                )
+            return known
         if kind not in KINDS:
             raise ValueError(f"unknown kind of lock {kind!r} for class {name!r}; known: {', '.join(KINDS)}")
         if not 0 <= subclass < MAX_SUBCLASSES:
@@ -149,7 +137,7 @@ class Lockdep:
         if irqstate & HARDIRQS_OFF or chain.irqs_seen >> irqstate & 1:
             return
         chain.irqs_seen |= 1 << irqstate
-        for node, lock in list(chain.upwards())[::-1]:
+        for node, lock in chain.nodes():
             if lock.kind.checked:
                 taken = node.taken
                 attempt = Attempt(chain, irqstate, lock, taken.read, taken.trylock, site, sites, TURNS_ON)
@@ -188,14 +176,15 @@ class Lockdep:
         lock = attempt.lock
         allowed, limit = self._allowed(attempt)
         if lock.outer > allowed and not attempt.trylock:
-            problem = (WAIT_CONTEXT, lock.id, limit.lock if limit else "", attempt.chain.context.name)
-            self._findings.once(problem, lambda: _invalid_wait(attempt, allowed, limit))
+            self._findings.once(
+                (WAIT_CONTEXT, lock.id, limit.lock if limit else "", attempt.chain.context.name),
+                lambda: _invalid_wait(attempt, allowed, limit),
+            )
 
     def _allowed(self, attempt: Attempt) -> tuple[WaitType, Held | None]:
         """What a lock taken here may wait like, and the held lock that says so (None: the context)."""
         allowed, limit = self._level(attempt.chain.context.wait), None
-        nodes = list(attempt.chain.upwards())[::-1]
-        for (_, lock), held in zip(nodes, attempt.held, strict=True):
+        for (_, lock), held in zip(attempt.chain.nodes(), attempt.held, strict=True):
             if lock.inner < allowed:
                 allowed, limit = lock.inner, held
         return allowed, limit
@@ -204,31 +193,28 @@ class Lockdep:
 
     def edges(self) -> tuple[Dependency, ...]:
         """The order graph, in the order in which it was learnt."""
-        return tuple(_dependency(prev.after[lock.id]) for prev, lock in self._order.edges)
-
-    def classes(self) -> tuple[ClassState, ...]:
-        """All classes, by id, with what they were used for."""
         return tuple(
-            ClassState(lock.id, lock.name, lock.kind.name, lock.characters, _usage_by_name(lock))
-            for lock in self._classes
+            Dependency(
+                edge.prev.name,
+                edge.next.name,
+                tuple(KIND_NAMES[kind] for kind in sorted(edge.places)),
+                *next(iter(edge.places.values())),  # of the kind that was seen first
+            )
+            for edge in self._order.edges
         )
+
+    def classes(self) -> tuple[LockClass, ...]:
+        """All classes, by id, with what they were used for."""
+        return tuple(self._classes)
 
 
 def _invalid_wait(attempt: Attempt, allowed: WaitType, limit: Held | None) -> Report:
     name = attempt.lock.name
     by = f"a {attempt.chain.context.name} context" if limit is None else limit.lock
-    lines = explain.wait_context(attempt, attempt.lock.outer.name, allowed.name, by)
-    if limit is None:
-        return make_report(WAIT_CONTEXT, attempt, lines)
-    return make_report(WAIT_CONTEXT, attempt, lines, classes=(name, limit.lock), sites=(limit.site,))
-
-
-def _dependency(edge: Edge) -> Dependency:
-    """The places are those of the kind that was seen first."""
-    held_at, taken_at = next(iter(edge.places.values()))
-    names = tuple(name for kind, name in enumerate(KIND_NAMES) if edge.kinds >> kind & 1)
-    return Dependency(edge.prev.name, edge.next.name, names, held_at, taken_at)
-
-
-def _usage_by_name(lock: LockClass) -> tuple[tuple[str, Hashable], ...]:
-    return tuple((usage.NAMES[bit], lock.usage_sites[bit]) for bit in sorted(lock.usage_sites))
+    return make_report(
+        WAIT_CONTEXT,
+        attempt,
+        explain.wait_context(attempt, attempt.lock.outer.name, allowed.name, by),
+        classes=(name,) if limit is None else (name, limit.lock),
+        sites=() if limit is None else (limit.site,),
+    )

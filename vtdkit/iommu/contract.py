@@ -51,8 +51,7 @@ class Call:
 
     def meets(self, other: Call) -> bool:
         """May the two not run side by side?"""
-        overlap = self.first <= other.last and other.first <= self.last
-        return overlap and (self.writes or other.writes)
+        return self.first <= other.last and other.first <= self.last and (self.writes or other.writes)
 
     def covers(self, other: Call) -> bool:
         """Does whoever meets the other one meet this one too?"""

@@ -72,9 +72,8 @@ class IotlbGather:
         """Can a range be added: does it join on to what there is, and is it made of pages
         of the same size?
         """
-        if self.start > self.end:
-            return not self.pgsize or self.pgsize == size
-        return self.pgsize in (0, size) and iova <= self.end + 1 and iova + size >= self.start
+        joins = self.start > self.end or self.start - size <= iova <= self.end + 1
+        return joins and self.pgsize in (0, size)
 
     def add(self, iova: int, size: int) -> None:
         """Add a range."""

@@ -112,8 +112,7 @@ class DmaApi:
             return -EINVAL
         if not domain.is_dma:
             return 0
-        error = await self.iommu_get_dma_cookie(domain)
-        return error or await self.iommu_dma_init_domain(domain)
+        return await self.iommu_get_dma_cookie(domain) or await self.iommu_dma_init_domain(domain)
 
     async def iommu_dma_init_domain(self, domain: IommuDomain) -> int:
         """An allocator for the domain's addresses, with what must never be given out reserved. 0

@@ -79,10 +79,14 @@ class Change:
         )
         return "\n".join(lines)
 
+    @property
+    def diffstat(self) -> tuple[int, int]:
+        """Lines added and removed."""
+        first = [line[0] for line in self.diff(0).splitlines()[2:]]
+        return first.count("+"), first.count("-")
+
     def __repr__(self) -> str:
-        added = sum(line.startswith("+") for line in self.diff(0).splitlines()[2:])
-        gone = sum(line.startswith("-") for line in self.diff(0).splitlines()[2:])
-        return f"<{self.function}: +{added} -{gone}>"
+        return f"<{self.function}: +{self.diffstat[0]} -{self.diffstat[1]}>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +145,8 @@ class PatchInfo:
     @property
     def diffstat(self) -> tuple[int, int]:
         """Lines added and removed in our source."""
-        diffs = [line for change in self.changes.values() for line in change.diff(0).splitlines()[2:]]
-        return sum(line.startswith("+") for line in diffs), sum(line.startswith("-") for line in diffs)
+        stats = [change.diffstat for change in self.changes.values()]
+        return sum(added for added, _ in stats), sum(gone for _, gone in stats)
 
     def __repr__(self) -> str:
         added, gone = self.diffstat

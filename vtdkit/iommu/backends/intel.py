@@ -41,8 +41,7 @@ class VtdWalker:
         walk = await self.hardware.dma(request)
         if not isinstance(walk, Translation):
             return Answer(None, why=walk.name)
-        exploring = self.hardware.machine.steps.exploring
-        steps = () if exploring else self.hardware.unit.walk(request).steps
+        steps = () if self.hardware.machine.steps.exploring else self.hardware.unit.walk(request).steps
         looked = tuple(Looked(step.level, step.address, step.raw) for step in steps if step.level)
         return Answer(walk.address, walk.size, walk.readable, walk.writable, looked=looked)
 

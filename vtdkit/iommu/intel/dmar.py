@@ -8,8 +8,6 @@ trip to the hardware, whatever lock its caller holds.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-
 from vtdkit.iommu.errno import EAGAIN, EINVAL, ENOENT, ENOMEM
 from vtdkit.kernel.memory.gfp import GFP_ATOMIC
 
@@ -143,7 +141,7 @@ class Dmar(DriverBase):
                 # wait for room with everything let go, so that others can finish and interrupts come in
                 await qi.q_lock.release()
                 await self.machine.irq.local_irq_restore(flags)
-                await self.cpu_relax_for_slot(iommu, qi)
+                await self.cpu_relax_for_status(iommu, qi, qi.peek("free_tail"))  # the oldest submission
                 flags = self.machine.irq.local_irq_save()
                 await qi.q_lock.acquire()
             index, wait_index = await self.qi_fill(qi, descs)
@@ -206,10 +204,6 @@ class Dmar(DriverBase):
         if seen >> 32 * (index % 2) & 0xFFFF_FFFF == QI_IN_USE:
             await qi.desc_status.relax_until_written(index // 2, seen, iommu.hardware.queue_error)
 
-    def cpu_relax_for_slot(self, iommu: intel_iommu, qi: q_inval) -> Awaitable[None]:
-        """Spin until the oldest submission is over."""
-        return self.cpu_relax_for_status(iommu, qi, qi.peek("free_tail"))
-
     async def qi_check_fault(self, iommu: intel_iommu, qi: q_inval, index: int, wait_index: int) -> int:
         """What the hardware says of the queue while a submission waits: 0, -EINVAL, -EAGAIN."""
         hardware, shift = iommu.hardware, self.qi_shift(iommu)
@@ -270,8 +264,9 @@ class Dmar(DriverBase):
 
     async def qi_flush_context(self, iommu: intel_iommu, did: int, sid: int, fm: int, type: int) -> None:
         """Context-cache invalidation; `type` is a DMA_CCMD_*_INVL value."""
-        low = fm << 48 | sid << 32 | did << 16 | (type >> 61 & 3) << 4 | defs.QI_CC_TYPE
-        await self.qi_submit_sync(iommu, [(low, 0, 0, 0)])
+        await self.qi_submit_sync(
+            iommu, [(fm << 48 | sid << 32 | did << 16 | (type >> 61 & 3) << 4 | defs.QI_CC_TYPE, 0, 0, 0)]
+        )
 
     async def qi_flush_iotlb(
         self, iommu: intel_iommu, did: int, addr: int, size_order: int, type: int
@@ -340,5 +335,6 @@ class Dmar(DriverBase):
 
     async def qi_flush_pasid_cache(self, iommu: intel_iommu, did: int, granularity: int, pasid: int) -> None:
         """PASID-cache invalidation."""
-        low = pasid << 32 | did << 16 | granularity << 4 | defs.QI_PC_TYPE
-        await self.qi_submit_sync(iommu, [(low, 0, 0, 0)])
+        await self.qi_submit_sync(
+            iommu, [(pasid << 32 | did << 16 | granularity << 4 | defs.QI_PC_TYPE, 0, 0, 0)]
+        )

@@ -29,7 +29,8 @@ class Hotplug(FaultHandler):
         iommu.translation_pre_enabled = bool(status & defs.DMA_GSTS_TES)
         if error := await self.intel_iommu_init_qi(iommu):
             return error
-        await self.iommu_init_domains(iommu)
+        # `iommu_init_domains`: id 0 is never used (it tags absent entries), 1 is reserved in scalable mode
+        iommu.domain_ids = 1 | self.sm_supported(iommu) << defs.FLPT_DEFAULT_DID
         if error := await self.iommu_alloc_root_entry(iommu):
             return error
         if iommu.translation_pre_enabled:
@@ -55,10 +56,6 @@ class Hotplug(FaultHandler):
         while agaw >= 0 and not sagaw >> agaw & 1:
             agaw -= 1
         return agaw
-
-    async def iommu_init_domains(self, iommu: intel_iommu) -> None:
-        """The id bitmap: 0 is never used (it tags absent entries), 1 is reserved in scalable mode."""
-        iommu.domain_ids = 1 | self.sm_supported(iommu) << defs.FLPT_DEFAULT_DID
 
     async def dmar_set_interrupt(self, iommu: intel_iommu) -> None:
         """Connect the fault event to an interrupt and unmask it."""

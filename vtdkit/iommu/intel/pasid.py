@@ -89,7 +89,7 @@ class Pasid(PasidTables):
     async def flush_torn_down(
         self, iommu: intel_iommu, dev: PciDevice, pasid: int, did: int, pgtt: int
     ) -> None:
-        """The flushes after an entry was taken out."""
+        """The flushes after an entry was taken out (or, of first level, changed)."""
         if not self.ecap(iommu, defs.ECAP_COHERENT):
             await self.clflush(WORDS)
         await self.qi_flush_pasid_cache(iommu, did, defs.QI_PC_PASID_SEL, pasid)
@@ -236,10 +236,5 @@ class Pasid(PasidTables):
                 return
             await pte.store(1, await pte.load(1) | 1 << 24)
             did = await pte.load(1) & 0xFFFF
-        if not self.ecap(iommu, defs.ECAP_COHERENT):
-            await self.clflush(WORDS)
         # PASID cache, then the IOTLB of the PASID; the device TLB unless the unit caches absent entries
-        await self.qi_flush_pasid_cache(iommu, did, defs.QI_PC_PASID_SEL, pasid)
-        await self.qi_flush_piotlb(iommu, did, pasid, 0, -1, False)
-        if not self.cap(iommu, defs.CAP_CACHING_MODE):
-            await self.devtlb_invalidation_with_pasid(iommu, dev, pasid)
+        await self.flush_torn_down(iommu, dev, pasid, did, defs.PASID_ENTRY_PGTT_FL_ONLY)

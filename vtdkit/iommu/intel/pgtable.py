@@ -256,15 +256,11 @@ class PageTables(Flush):
     def hardware_largepage_caps(self, domain: dmar_domain, iov_pfn: int, phy_pfn: int, pages: int) -> int:
         """The highest level a leaf may have here: both addresses aligned, enough left, the hardware able."""
         support: int = domain.iommu_superpage
-        level = 1
-        merged = iov_pfn | phy_pfn
-        while support and not merged & defs.VTD_STRIDE_MASK:
-            pages >>= defs.VTD_STRIDE_SHIFT
-            if not pages:
-                break
-            merged >>= defs.VTD_STRIDE_SHIFT
+        level, merged = 1, iov_pfn | phy_pfn
+        while level <= support and not merged & 511 and pages >= 512:
+            pages >>= LEVEL_STRIDE
+            merged >>= LEVEL_STRIDE
             level += 1
-            support -= 1
         return level
 
     async def switch_to_super_page(

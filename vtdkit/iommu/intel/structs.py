@@ -118,10 +118,7 @@ class intel_iommu(KObject):
         self.hardware = hardware
         self.seq_id = seq_id
         self.name = f"dmar{seq_id}"
-        self.cap = 0
-        self.ecap = 0
-        self.agaw = 0
-        self.msagaw = 0
+        self.cap = self.ecap = self.agaw = self.msagaw = 0  # until `init_unit` has asked
         self.segment = hardware.segment
         self.node = hardware.node
         self.lock = machine.spinlock("&iommu->lock")

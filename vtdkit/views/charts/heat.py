@@ -30,13 +30,11 @@ def heat_figure(found: Occupancy, never: Sequence[tuple[int, int]] = (), title: 
         *_cells(found, rows),
         *_scale(found, rows),
     )
-    more = (
-        "; the larger and darker, the more of it is mapped"
-        if found.cell > 1
-        else ", drawn where it is mapped"
+    shades = "; the larger and darker, the more of it is mapped"
+    more = (shades if found.cell > 1 else ", drawn where it is mapped") + (
+        ". Grey: never given out" if never else ""
     )
-    grey = ". Grey: never given out" if never else ""
-    sheet.text(f"Each square {size_name(found.cell * 4096)}{more}{grey}.", ink="soft", size=12)
+    sheet.text(f"Each square {size_name(found.cell * 4096)}{more}.", ink="soft", size=12)
     return sheet.picture()
 
 

@@ -14,7 +14,7 @@ from vtdkit.views.shared.html import Html, tag
 from vtdkit.views.shared.palette import HUES, PAPER
 from vtdkit.views.shared.sheet import Picture, Sheet, coordinate, legend, written
 
-from .scaling import MARKERS, ORDER
+from .scaling import MARKERS, ORDER, grid
 
 Place = Callable[[float], float]
 LEFT, HIGH, HEAD, FOOT = 60, 230, 22, 40
@@ -40,10 +40,13 @@ def latency_figure(calls: Mapping[str, Sequence[int]], title: str = "", what: st
         return LEFT + math.log10(ns / low) / decades * (right - LEFT)
 
     sheet.draw(HEAD + HIGH + FOOT, *_axes(low, decades, right, what), *_lines(x, calls))
-    swatches = [
-        (_mark(number, 12, 8), f"{name}, longest {longest[name]}") for number, name in enumerate(calls)
-    ]
-    sheet.draw(20, *legend(swatches))
+    sheet.draw(
+        20,
+        *legend(
+            (_mark(number, 12, 8), f"{name}, longest {text}")
+            for number, (name, text) in enumerate(longest.items())
+        ),
+    )
     return sheet.picture()
 
 
@@ -52,11 +55,13 @@ def _y(part: float) -> float:
 
 
 def _axes(low: float, decades: int, right: float, what: str) -> Iterator[Html]:
-    yield written(LEFT, 12, f"share of {what} that took longer")
-    for part in (0, 0.25, 0.5, 0.75, 1):
-        y = coordinate(_y(part))
-        yield tag("path", d=f"M{LEFT} {y}H{coordinate(right)}", stroke=PAPER["faint"])
-        yield written(LEFT - 8, _y(part) + 4, f"{part:.0%}", size=12, anchor="end")
+    yield from grid(
+        LEFT,
+        right,
+        f"share of {what} that took longer",
+        [(_y(part), f"{part:.0%}") for part in (0, 0.25, 0.5, 0.75, 1)],
+        12,
+    )
     for decade in range(decades + 1):
         at = LEFT + decade / decades * (right - LEFT)
         yield tag("path", d=f"M{coordinate(at)} {coordinate(_y(0))}v6", stroke=PAPER["line"])
@@ -67,14 +72,15 @@ def _lines(x: Place, calls: Mapping[str, Sequence[int]]) -> Iterator[Html]:
     for number, times in enumerate(calls.values()):
         ordered, hue = sorted(times), HUES[ORDER[number]].light
         wide = 2 + 1.5 * (len(calls) - 1 - number)  # so that a line under another one is seen
-        steps, part = [f"M{LEFT} {coordinate(_y(1))}"], 1.0
-        for rank, ns in enumerate(ordered, 1):
-            part = 1 - rank / len(ordered)
-            steps.append(f"H{coordinate(x(ns))}V{coordinate(_y(part))}")
-        yield tag("path", d="".join(steps), stroke=hue, stroke_width=wide, fill="none")
+        steps = (
+            f"H{coordinate(x(ns))}V{coordinate(_y(1 - rank / len(ordered)))}"
+            for rank, ns in enumerate(ordered, 1)
+        )
+        d = f"M{LEFT} {coordinate(_y(1))}{''.join(steps)}"
+        yield tag("path", d=d, stroke=hue, stroke_width=wide, fill="none")
         yield _mark(number, x(ordered[len(ordered) // 2]), _y(0.5))
 
 
 def _mark(number: int, x: float, y: float) -> Html:
-    place = f"M{coordinate(x)} {coordinate(y)}{MARKERS[number]}"
-    return tag("path", d=place, fill=HUES[ORDER[number]].light)
+    d = f"M{coordinate(x)} {coordinate(y)}{MARKERS[number]}"
+    return tag("path", d=d, fill=HUES[ORDER[number]].light)

@@ -40,11 +40,17 @@ def lock_order_figure(source: Any, *, around: str = "", title: str = "") -> Pict
         sheet.text("No lock was taken while another was held.")
         return sheet.picture()
     _ladder(sheet, order)
-    says = "An arrow leads from a lock that was held to one that was taken meanwhile; on it stands where."
-    sheet.text(says + ("" if order.circles else " There is no circle."), size=TYPE, ink="soft")
+    sheet.text(
+        "An arrow leads from a lock that was held to one that was taken meanwhile; on it stands where."
+        + ("" if order.circles else " There is no circle."),
+        size=TYPE,
+        ink="soft",
+    )
     for circle in order.circles:
-        text = "Each thread can hold one and wait for the next: deadlock."
-        sheet.text(text, lead=f"◆ Circle: {' → '.join(circle)}.")
+        sheet.text(
+            "Each thread can hold one and wait for the next: deadlock.",
+            lead=f"◆ Circle: {' → '.join(circle)}.",
+        )
     return sheet.picture()
 
 
@@ -58,10 +64,8 @@ def spoken(order: LockOrder) -> str:
 def outer_first(order: LockOrder) -> list[str]:
     """The locks, each after those it was taken under; arrows of circles do not count."""
     rank = dict.fromkeys(order.locks, 0)
-    for _ in order.locks:
-        for edge in order.edges:
-            if not edge.circle:
-                rank[edge.next] = max(rank[edge.next], rank[edge.prev] + 1)
+    for edge in [edge for edge in order.edges if not edge.circle] * len(order.locks):
+        rank[edge.next] = max(rank[edge.next], rank[edge.prev] + 1)
     return sorted(order.locks, key=lambda lock: rank[lock])
 
 

@@ -53,8 +53,16 @@ def lock_order(source: Any, around: str = "") -> LockOrder:
     `around` keeps the edges from and to this lock, and all circles. Raises ValueError if the validator was
     off, or knows no such lock.
     """
-    links = [link for link in _learnt(source) if link.prev != link.next]
-    after = _after(links)
+    lockdep = source.check.lockdep if hasattr(source, "check") else source  # of a machine, or itself
+    if lockdep is None:
+        raise ValueError("this machine has no lock validator; make it with the checker 'lockdep'")
+    learnt: Iterable[Any] = lockdep.edges() if hasattr(lockdep, "edges") else lockdep
+    links = [link for link in learnt if link.prev != link.next]
+    after: dict[Arrival, list[Arrival]] = {}  # where strong paths lead from each arrival
+    for link in links:
+        for kind in link.kinds:
+            for start in _stands(link, kind):
+                after.setdefault(start, []).append((link.next, kind[1] == "R"))
     rings = [_ring(after, link) for link in links]
     edges = [
         LockEdge(one.prev, one.next, _place(one.held_at), _place(one.taken_at), bool(ring))
@@ -72,14 +80,6 @@ def lock_order(source: Any, around: str = "") -> LockOrder:
     return LockOrder(tuple(locks), tuple(edges), _circles(filter(None, rings)))
 
 
-def _learnt(source: Any) -> Iterable[Any]:
-    lockdep = source.check.lockdep if hasattr(source, "check") else source  # of a machine, or itself
-    if lockdep is None:
-        raise ValueError("this machine has no lock validator; make it with the checker 'lockdep'")
-    learnt: Iterable[Any] = lockdep.edges() if hasattr(lockdep, "edges") else lockdep
-    return learnt
-
-
 def _place(site: Any) -> str:
     """The function. Its line would change with every edit above it, and pictures are kept in notebooks."""
     return str(getattr(site, "function", site))
@@ -91,16 +91,6 @@ def _place(site: Any) -> str:
 def _stands(link: Any, kind: str) -> list[Arrival]:
     """Who may stand at the start of an edge: if it was held by a reader, no recursive reader."""
     return [(link.prev, weak) for weak in (False, True)[: 2 if kind[0] == "E" else 1]]
-
-
-def _after(links: Sequence[Any]) -> dict[Arrival, list[Arrival]]:
-    """Where strong paths lead from each arrival."""
-    after: dict[Arrival, list[Arrival]] = {}
-    for link in links:
-        for kind in link.kinds:
-            for start in _stands(link, kind):
-                after.setdefault(start, []).append((link.next, kind[1] == "R"))
-    return after
 
 
 def _ring(after: Mapping[Arrival, Sequence[Arrival]], link: Any) -> tuple[str, ...]:

@@ -84,8 +84,13 @@ def scaling_figure(
         lambda rate: math.log(rate / low) / math.log(most / low),
         ticks,
     )
-    quarters = [(part / 4, f"{part * 25} %") for part in range(5)]
-    right = Panel(middle + 60, sheet.inside - beside, "CPU time spent waiting for locks", float, quarters)
+    right = Panel(
+        middle + 60,
+        sheet.inside - beside,
+        "CPU time spent waiting for locks",
+        float,
+        [(part / 4, f"{part * 25} %") for part in range(5)],
+    )
     ends = [(left.x(cpus, counts), left.y(best(cpus))) for cpus in (counts[0], counts[-1])]
     sheet.draw(
         HEAD + TALL + FOOT,
@@ -115,14 +120,22 @@ def spoken(lines: Sequence[Line], what: str, title: str) -> str:
     return f"{f'{title}: ' if title else ''}{what} per second. {'; '.join(parts)}."
 
 
+def grid(
+    left: float, right: float, title: str, ticks: Iterable[tuple[float, str]], at: float
+) -> Iterator[Html]:
+    """The title of a chart, its letters on `at`, and a line for each tick of its upright axis."""
+    yield written(left, at, title)
+    for y, text in ticks:
+        d = f"M{coordinate(left)} {coordinate(y)}H{coordinate(right)}"
+        yield tag("path", d=d, stroke=PAPER["faint"])
+        yield written(left - 8, y + 4, text, size=TYPE, anchor="end")
+
+
 def _chart(
     panel: Panel, lines: Sequence[Line], values: Sequence[Sequence[float]], counts: Sequence[int]
 ) -> Iterator[Html]:
-    yield written(panel.left, 14, panel.title)
-    for value, text in panel.ticks:
-        y = coordinate(panel.y(value))
-        yield tag("path", d=f"M{coordinate(panel.left)} {y}H{coordinate(panel.right)}", stroke=PAPER["faint"])
-        yield written(panel.left - 8, panel.y(value) + 4, text, size=TYPE, anchor="end")
+    ticks = [(panel.y(value), text) for value, text in panel.ticks]
+    yield from grid(panel.left, panel.right, panel.title, ticks, 14)
     for count in counts:
         yield written(panel.x(count, counts), HEAD + TALL + 20, str(count), size=TYPE, anchor="middle")
     yield written((panel.left + panel.right) / 2, HEAD + TALL + 35, "CPUs", size=TYPE, anchor="middle")

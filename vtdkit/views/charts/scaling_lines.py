@@ -7,9 +7,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import count, takewhile
 from typing import Any
 
 from vtdkit.lab.scaling import ScalingPoint
+from vtdkit.vtd.plain import told
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +31,20 @@ def scaling_lines(points: Iterable[ScalingPoint], names: Mapping[Any, str] | Non
     """
     versions: dict[Any, dict[int, ScalingPoint]] = {}
     for point in points:
-        _check(point)
         known = versions.setdefault(point.version, {})
-        if point.cpus in known:
-            raise ValueError(
-                f"version {point.version!r} has two measurements with {point.cpus} CPUs; give one"
-            )
+        of = f"version {point.version!r}"
+        sound = math.isfinite(point.ops_per_second) and point.ops_per_second > 0
+        wrong = told(
+            (point.cpus < 1, f"{of} was measured with {point.cpus} CPUs; it takes one at least"),
+            (not sound, f"{of}, {point.cpus} CPUs: {point.ops_per_second} a second is no throughput"),
+            (
+                not 0 <= point.wait_share <= 1,
+                f"{of}, {point.cpus} CPUs: the share of waiting is 0 to 1, not {point.wait_share}",
+            ),
+            (point.cpus in known, f"{of} has two measurements with {point.cpus} CPUs; give one"),
+        )
+        if wrong:
+            raise ValueError(wrong[0])
         known[point.cpus] = point
     if not versions:
         raise ValueError("there are no measurements to draw")
@@ -47,22 +57,6 @@ def scaling_lines(points: Iterable[ScalingPoint], names: Mapping[Any, str] | Non
         )
         for version, known in versions.items()
     )
-
-
-def _check(point: ScalingPoint) -> None:
-    if point.cpus < 1:
-        raise ValueError(
-            f"version {point.version!r} was measured with {point.cpus} CPUs; it takes one at least"
-        )
-    if not (math.isfinite(point.ops_per_second) and point.ops_per_second > 0):
-        raise ValueError(
-            f"version {point.version!r}, {point.cpus} CPUs: {point.ops_per_second} a second is no throughput"
-        )
-    if not 0 <= point.wait_share <= 1:
-        raise ValueError(
-            f"version {point.version!r}, {point.cpus} CPUs: the share of waiting is 0 to 1, not "
-            f"{point.wait_share}"
-        )
 
 
 def ideal(lines: Iterable[Line]) -> Callable[[int], float]:
@@ -87,10 +81,5 @@ def doublings(low: float, high: float, most: int = 8) -> list[float]:
     on, if that were more than `most`."""
     power = 10.0 ** math.floor(math.log10(low))
     first = max((step * power for step in (1, 2, 5) if step * power <= low), default=power)
-    factor = 2
-    while first * factor**most < high:
-        factor *= 2
-    ticks = [first]
-    while ticks[-1] * factor <= high:
-        ticks.append(ticks[-1] * factor)
-    return ticks
+    factor = next(2**n for n in count(1) if first * (2**n) ** most >= high)
+    return list(takewhile(lambda tick: tick <= high, (first * factor**n for n in count())))

@@ -63,17 +63,16 @@ def roots_of(survey: Survey, space: Space) -> list[Table]:
 
 def _iotlb(unit: RemappingUnit, iotlb: Iotlb, tag: IotlbTag, shapes: Shapes) -> dict[str, Any]:
     space = tag.space
-    where = {
-        "path": space.path,
-        "fpd": space.fpd,
-        "interrupt": engine.interrupt_label(shapes.job(space, "read"), space),
-    }
     made: dict[str, Any] = {
         "low": f"{tag.low:#x}",
         "shift": tag.shift,
         "refusal": tag.refusal,
         "base": f"{tag.leaf.base:#x}",
-        "space": where,
+        "space": {
+            "path": space.path,
+            "fpd": space.fpd,
+            "interrupt": engine.interrupt_label(shapes.job(space, "read"), space),
+        },
         **shapes.remembered(tag),
         "stale": any(
             disagree(unit.from_memory(asked), unit.walk(asked, cached=True).answer)

@@ -69,12 +69,10 @@ def page_table_record(
     survey = Survey(unit)
     roots = [table for space in spaces for table in roots_of(survey, space)]
     layouts = _layouts(unit, fresh, then)
-    ways = {"now": fresh.space}
-    if then.space != fresh.space:
-        ways["then"] = then.space
-    reached = {name: space for name, space in ways.items() if space}
-    shapes = Shapes(unit, Request(sid, 0, pasid=pasid), reached)
-    held = held_record(unit, sid, pasid, spaces[: 1 + (fresh.space != then.space)], survey, shapes)
+    ways = {"now": fresh.space} | ({"then": then.space} if then.space != fresh.space else {})
+    request = Request(sid, 0, pasid=pasid)
+    shapes = Shapes(unit, request, {name: space for name, space in ways.items() if space})
+    held = held_record(unit, sid, pasid, spaces[: len(ways)], survey, shapes)
     roots += [
         Table(each["stage"], int(each["table"], 16), each["level"] - 1, 0) for each in held["structures"]
     ]
@@ -89,7 +87,7 @@ def page_table_record(
         "held": held,
         "ranges_out": _ranges_out(unit),
         "window": _window(unit, sid, pasid),
-        "faults": _faults(unit, Request(sid, 0, pasid=pasid), fresh, then),
+        "faults": _faults(unit, request, fresh, then),
         "layouts": layouts,
         "glossary": glossary_of(layouts.values()),
         **collect(survey, spaces[0] if spaces else None, roots, near, most, shapes),
@@ -101,11 +99,9 @@ def page_table_record(
 
 def _front(unit: RemappingUnit, sid: int, pasid: int | None, *, cached: bool) -> Front:
     """The way from a source id to a space, from memory or as the caches have it."""
-    steps: list[Step] = []
-    request = Request(sid, 0, pasid=pasid)
+    steps, space, refused = list[Step](), None, ""
     caches = unit.caches.copy() if cached and unit.caches else None
-    job = Job(unit, request, caches, commit=False, trace=steps)
-    space, refused = None, ""
+    job = Job(unit, Request(sid, 0, pasid=pasid), caches, commit=False, trace=steps)
     try:
         if unit.translating:
             space = unit.finish(engine.find_space(job))
@@ -129,7 +125,7 @@ def _way(unit: RemappingUnit, front: Front, name: str) -> dict[str, Any]:
 
 def _step(unit: RemappingUnit, step: Step) -> dict[str, Any]:
     name, purpose = PURPOSE[step.structure.name]
-    made = {
+    return {
         "name": name,
         "purpose": purpose,
         "kind": step.structure.name,
@@ -139,10 +135,8 @@ def _step(unit: RemappingUnit, step: Step) -> dict[str, Any]:
         "source": step.source,
         "label": step.label,
         "why": step.why,
+        **(_table_of(unit, step) if step.source == "memory" else {}),
     }
-    if step.source == "memory":
-        made |= _table_of(unit, step)
-    return made
 
 
 def _table_of(unit: RemappingUnit, step: Step) -> dict[str, Any]:
@@ -151,8 +145,11 @@ def _table_of(unit: RemappingUnit, step: Step) -> dict[str, Any]:
     count, telling = 4096 // size, 2 if step.structure.name == "scalable-mode root entry" else 1
     base = step.address - (step.index % count) * size
     words = (None if base % 4096 else unit.memory.page(base >> 12)) or ()  # type: ignore[attr-defined]
-    starts = range(0, len(words), size // 8)
-    present = [at * 8 // size for at in starts if any((word or 0) & 1 for word in words[at : at + telling])]
+    present = [
+        at * 8 // size
+        for at in range(0, len(words), size // 8)
+        if any((word or 0) & 1 for word in words[at : at + telling])
+    ]
     return {"entries": count, "first": step.index - step.index % count, "present": present}
 
 
@@ -188,51 +185,56 @@ def _window(unit: RemappingUnit, sid: int, pasid: int | None) -> dict[str, Any] 
     `refused` is about those that are no interrupts: the condition, empty if they pass, None if
     they are looked up.
     """
-    if pasid is not None:
-        return None
-    if unit.quirks.interrupt_window_silent:
-        return {"refused": ""}
-    return {"refused": "IR.29" if unit.translating or unit.interrupts_remapped else None}
+    told = "IR.29" if unit.translating or unit.interrupts_remapped else None
+    return {"refused": "" if unit.quirks.interrupt_window_silent else told} if pasid is None else None
 
 
 def _faults(unit: RemappingUnit, request: Request, *fronts: Front) -> dict[str, Any]:
     """For each condition: its code for each kind of access, its name and a sentence, and whether an FPD bit
     keeps it out of the fault records (`silenced`).
     """
-    path = next((front.space.path for front in fronts if front.space), "")
     jobs = {kind: Job(unit, replace(request, kind=kind), None, commit=False, trace=None) for kind in KINDS}
-    found: dict[str, Any] = {}
-    for label, reason in REASONS.items():
-        found[label] = {"says": sentence(label), "name": reason.name}
-        for kind, job in jobs.items():
-            job.path = path
-            fault: Any = job.fault(label)
-            found[label][kind] = "" if fault.code is None else f"{fault.code:X}h"
-            found[label]["silenced"] = job.silenced(label)
-    return found
+    for job in jobs.values():
+        job.path = _path(fronts)
+
+    def code(job: Job, label: str) -> str:
+        fault: Any = job.fault(label)
+        return "" if fault.code is None else f"{fault.code:X}h"
+
+    return {
+        label: {
+            "says": sentence(label),
+            "name": reason.name,
+            **{kind: code(job, label) for kind, job in jobs.items()},
+            "silenced": job.silenced(label),
+        }
+        for label, reason in REASONS.items()
+    }
+
+
+def _path(fronts: Iterable[Front]) -> str:
+    return next((front.space.path for front in fronts if front.space), "")
 
 
 def _layouts(unit: RemappingUnit, *fronts: Front) -> dict[str, Any]:
     """The layouts of all entries a walk can show, by the name `pagewalk.js` asks for."""
     environment = unit.rules.environment
-    path = next((front.space.path for front in fronts if front.space), "")
-    found = {
-        step.structure.name: layout_record(step.structure, environment, path)
+    paths = {front.space.path for front in fronts if front.space}
+    stages: Iterable[tuple[str, set[str], Any]] = (
+        ("second", {"SS", "NEST"}, second_stage_entry),
+        ("first", {"FS", "NEST"}, first_stage_entry),
+    )
+    return {
+        step.structure.name: layout_record(step.structure, environment, _path(fronts))
         for front in fronts
         for step in front.steps
+    } | {
+        f"{stage} {level} {'leaf' if leaf else 'table'}": layout_record(shape(level, leaf=leaf), environment)
+        for stage, walked, shape in stages
+        if walked & paths
+        for level in range(1, 6)
+        for leaf in (False, True)
     }
-    stages: Iterable[tuple[str, Any]] = (("second", second_stage_entry), ("first", first_stage_entry))
-    for stage, shape in stages:
-        if any(
-            front.space and (front.space.path == "NEST" or front.space.path[0] == stage[0].upper())
-            for front in fronts
-        ):
-            for level in range(1, 6):
-                for leaf in (False, True):
-                    found[f"{stage} {level} {'leaf' if leaf else 'table'}"] = layout_record(
-                        shape(level, leaf=leaf), environment
-                    )
-    return found
 
 
 def _ranges(survey: Survey, space: Space | None) -> dict[str, Any]:

@@ -8,6 +8,7 @@ every page it reads.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NoReturn
 
 from vtdkit.vtd.memory import AccessError, MemoryPort, read_page
 from vtdkit.vtd.unit.unit import RemappingUnit
@@ -29,19 +30,13 @@ class Snapshot:
     def page(self, pfn: int) -> Words | None:
         """The 512 words of a page frame, or None where there is no memory."""
         if pfn not in self._pages:
-            self._pages[pfn] = self._copy(pfn)
+            machine = getattr(self.memory, "machine", None)
+            # of a simulated machine, without its checkers hearing of it
+            page = machine.pages.page(pfn << 12) if machine else None
+            words = (page and page.words) if machine else read_page(self.memory, pfn)
+            self._pages[pfn] = None if words is None else tuple(words)
+            self.freed |= {pfn} if page and page.freed is not None else set()
         return self._pages[pfn]
-
-    def _copy(self, pfn: int) -> Words | None:
-        """The frame; one of a simulated machine without its checkers hearing of it."""
-        machine = getattr(self.memory, "machine", None)
-        if machine is None:
-            words = read_page(self.memory, pfn)
-            return None if words is None else tuple(words)
-        page = machine.pages.page(pfn << 12)
-        if page is not None and page.freed is not None:
-            self.freed.add(pfn)
-        return None if page is None else tuple(page.words)
 
     def put(self, address: int, value: int) -> None:
         """Change one word of the copy: what if it were so?"""
@@ -61,18 +56,16 @@ class Snapshot:
             raise AccessError(address)
         return word
 
-    def write64(self, address: int, value: int) -> None:
+    def write64(self, address: int, *values: int) -> NoReturn:
         raise AccessError(address, "a snapshot is read-only")
 
-    def cmpxchg64(self, address: int, expected: int, value: int) -> int:
-        raise AccessError(address, "a snapshot is read-only")
+    cmpxchg64 = write64
 
 
 def twin(unit: RemappingUnit) -> RemappingUnit:
     """A unit over a `Snapshot` that answers as `unit` would now."""
-    memory = unit.memory
     second = RemappingUnit(
-        Snapshot(memory), unit.capabilities, quirks=unit.quirks, cached=unit.caches is not None
+        Snapshot(unit.memory), unit.capabilities, quirks=unit.quirks, cached=unit.caches is not None
     )
     second.restore(unit.registers.values)
     second.queue.base = unit.queue.base

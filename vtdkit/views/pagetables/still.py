@@ -53,8 +53,7 @@ def page_table_still(title: str, said: str, sides: Sequence[Shown]) -> Picture:
             sheet.space(4)
             sheet.text("", lead=side.name)
         _strips(sheet, strips(side.record, side.walk))
-        rows = [_row(step) for step in side.walk.steps]
-        sheet.table(("table", "entry", "value", "what it says"), rows, mono=(1, 2))
+        sheet.table(("table", "entry", "value", "what it says"), map(_row, side.walk.steps), mono=(1, 2))
         answer = side.walk.answer
         sheet.text(sentence(answer.label) if isinstance(answer, Fault) else "", lead=answer_text(answer))
         if disagree(answer, side.device):
@@ -69,9 +68,9 @@ def page_table_still(title: str, said: str, sides: Sequence[Shown]) -> Picture:
 
 def _strips(sheet: Sheet, drawn: Sequence[Strip]) -> None:
     across = sheet.inside - LEFT
-    for number, strip in enumerate(drawn):
-        if number:
-            sheet.draw(GAP, _wedge(drawn[number - 1], across))
+    for above, strip in zip((None, *drawn), drawn, strict=False):
+        if above:
+            sheet.draw(GAP, _wedge(above, across))
         sheet.draw(TALL, *_strip(strip, across))
     sheet.space(8)
 
@@ -80,8 +79,8 @@ def _wedge(above: Strip, across: float) -> Html:
     """From the entry in use to the whole of the table it leads to."""
     unit = across / above.size
     left, right = LEFT + above.lit * unit, LEFT + (above.lit + 1) * unit
-    corners = f"M{coordinate(left)} 2L{coordinate(right)} 2L{LEFT + across} {GAP}L{LEFT} {GAP}z"
-    return tag("path", d=corners, fill=PAPER["tint"])
+    d = f"M{coordinate(left)} 2L{coordinate(right)} 2L{LEFT + across} {GAP}L{LEFT} {GAP}z"
+    return tag("path", d=d, fill=PAPER["tint"])
 
 
 def _strip(strip: Strip, across: float) -> Iterator[Html]:
@@ -133,11 +132,9 @@ def _swatch(kind: str) -> Html:
 
 def _row(step: Step) -> tuple[str, str, str, str]:
     name = f"level {step.level}" if step.level else PURPOSE[step.structure.name][0].lower()
-    if step.inner:
-        name = f"(guest address) {name}"
     digits = 16 if step.structure.width <= 64 else 32
-    low = step.raw & (1 << 128) - 1
-    return name, str(step.index), f"{low:0{digits}x}", step.why
+    value = f"{step.raw & (1 << 128) - 1:0{digits}x}"
+    return f"{'(guest address) ' if step.inner else ''}{name}", str(step.index), value, step.why
 
 
 def answer_text(answer: Translation | Fault) -> str:

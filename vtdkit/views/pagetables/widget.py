@@ -222,8 +222,7 @@ def _remember(unit: RemappingUnit, image: Image) -> None:
         return
     survey = Survey(unit)
     for entry in stale_translations(image):
-        space, _ = survey.space(entry.sid)
-        if space is not None:
+        if space := survey.space(entry.sid)[0]:
             shift, base = entry.size.bit_length() - 1, entry.address & -entry.size
             leaf = Leaf(base, shift, entry.entry, entry.level, second=entry.permissions)
             unit.caches.iotlb.keep(entry.sid, None, entry.iova, space, leaf)

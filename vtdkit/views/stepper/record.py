@@ -6,9 +6,11 @@ says the same words (`stepper_model.js`); tests hold the two together.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from vtdkit.lab.steps.schedule import DONE, WAITING, Steps
+from vtdkit.vtd.plain import told
 
 MOST_COLUMNS = 4
 """Threads shown with their source; if there are more, those that move most."""
@@ -60,29 +62,22 @@ def stepper_record(steps: Steps) -> dict[str, Any]:
 
 def columns(steps: Steps) -> list[int]:
     """The threads that get a column, in order."""
-    moves = [0] * len(steps.threads)
-    for step in steps.steps[1:]:
-        moves[step.thread] += 1
-    busiest = sorted(range(len(moves)), key=lambda thread: -moves[thread])[:MOST_COLUMNS]
-    return sorted(busiest)
+    moves = Counter(step.thread for step in steps.steps[1:])
+    return sorted(sorted(range(len(steps.threads)), key=lambda thread: -moves[thread])[:MOST_COLUMNS])
 
 
 def says(steps: Steps, at: int) -> str:
     """One line on a position: what just happened, what comes next, what was found."""
     last, done = len(steps), steps.steps[at]
-    parts = [f"Step {at} of {last}"]
-    if at:
-        parts.append(f"{steps.threads[done.thread]} did: {done.did}")
-    if done.freed:
-        parts.append(f"Freed: {', '.join(done.freed)}")
-    parts += [f"FOUND: {found.title}" for found in steps.findings if found.step == at > 0]
-    if at == steps.inevitable:
-        parts.append("From here it must go wrong")
-    if at < last:
-        mover = steps.steps[at + 1]
-        parts.append(f"Next: {steps.threads[mover.thread]} will {mover.did}")
-    else:
-        parts.append(f"The end; what came of it: {steps.outcome}")
+    parts = told(
+        (True, f"Step {at} of {last}"),
+        (at, f"{steps.threads[done.thread]} did: {done.did}"),
+        (done.freed, f"Freed: {', '.join(done.freed)}"),
+        *((found.step == at > 0, f"FOUND: {found.title}") for found in steps.findings),
+        (at == steps.inevitable, "From here it must go wrong"),
+        *((True, f"Next: {steps.threads[s.thread]} will {s.did}") for s in steps.steps[at + 1 : at + 2]),
+        (at == last, f"The end; what came of it: {steps.outcome}"),
+    )
     return ". ".join(parts) + "."
 
 

@@ -83,14 +83,11 @@ def _ribbon(sheet: Sheet, steps: Steps, at: int) -> None:
     if steps.inevitable is not None:
         line = f"M{_x(steps.inevitable, cell)} {TOP - 4}V{bottom}"
         parts.append(tag("path", d=line, stroke=RED, stroke_width=2, stroke_dasharray="4 3"))
-    for found in (each for each in steps.findings if each.step):
-        x = _x(found.step, cell)
-        parts.append(
-            tag("path", d=f"M{x} {TOP - 12}l6 6l-6 6l-6-6zM{x} {TOP}V{bottom}", fill=RED, stroke=RED)
-        )
-    x = _x(at, cell)
-    parts.append(tag("path", d=f"M{x} {TOP - 2}V{bottom + 5}", stroke=PAPER["ink"], stroke_width=3))
-    sheet.draw(bottom + 8, *parts)
+    for x in (_x(each.step, cell) for each in steps.findings if each.step):
+        diamond = f"M{x} {TOP - 12}l6 6l-6 6l-6-6zM{x} {TOP}V{bottom}"
+        parts.append(tag("path", d=diamond, fill=RED, stroke=RED))
+    needle = f"M{_x(at, cell)} {TOP - 2}V{bottom + 5}"
+    sheet.draw(bottom + 8, *parts, tag("path", d=needle, stroke=PAPER["ink"], stroke_width=3))
 
 
 def _moves(steps: Steps, thread: int, cell: float) -> list[Html]:
@@ -135,10 +132,9 @@ def rows(steps: Steps, last: int) -> list[Row]:
     made: list[Row] = []
     for (thread, loud), run in groupby(range(1, last + 1), belongs):
         numbers = list(run)
-        if loud or len(numbers) <= 3:
-            made += [Row(i, thread, steps.steps[i].did, tuple(_came(steps, i))) for i in numbers]
-        else:
-            made.append(Row(numbers[-1], thread, f"… {len(numbers)} steps …"))
+        each = [Row(i, thread, steps.steps[i].did, tuple(_came(steps, i))) for i in numbers]
+        few = loud or len(numbers) <= 3
+        made += each if few else [Row(numbers[-1], thread, f"… {len(numbers)} steps …")]
     return made if len(made) <= MOST else [Row(made[-MOST].step, -1, "⋮"), *made[1 - MOST :]]
 
 
@@ -158,8 +154,12 @@ def _eventful(steps: Steps, number: int, last: int) -> bool:
 
 def _list(sheet: Sheet, steps: Steps, at: int) -> None:
     names = [f"{thread}  {name}" for thread, name in enumerate(steps.threads)]
-    body = []
-    for row in rows(steps, at):
-        did = (row.text if thread == row.thread else "" for thread in range(len(names)))
-        body.append((str(row.step), *did, "; ".join(row.came)))
+    body = (
+        (
+            str(row.step),
+            *(row.text if thread == row.thread else "" for thread in range(len(names))),
+            "; ".join(row.came),
+        )
+        for row in rows(steps, at)
+    )
     sheet.table(("step", *names, "what came of it"), body)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import builtins
+import codeop
+import inspect
+import textwrap
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lessons import lesson00, lesson07, lesson15
 from vtdkit.lab.exercises.exercise import Exercise, Said, of_lesson
 from vtdkit.lab.exercises.prediction import Prediction, predict
 
@@ -160,3 +166,18 @@ def test_a_lesson_tells_how_many_are_right_and_gives_all_other_numbers() -> None
     assert second.seeded(7).check(12), "a copy counts for the same exercise"
     assert repr(progress()) == "2 of 2 exercises right."
     assert progress()
+
+
+@pytest.mark.parametrize("exercise", [lesson00.BE_THE_HARDWARE, lesson07.BUSY_AGAIN, lesson15.TAKE_IT_OUT])
+def test_code_of_a_patch_runs_in_a_cell_as_it_was_copied(
+    exercise: Exercise, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Annotations and constants are named there that no notebook imports."""
+    shell = SimpleNamespace(compile=codeop.Compile())
+    monkeypatch.setattr(builtins, "get_ipython", lambda: shell, raising=False)
+    mine = exercise.seeded(0)
+    mine.show()
+    ours = mine.answer(0)
+    space: dict[str, Any] = {}
+    exec(shell.compile(textwrap.dedent(inspect.getsource(ours)), "<cell>", "exec"), space)
+    assert mine.check(space[ours.__name__])

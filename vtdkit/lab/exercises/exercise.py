@@ -26,6 +26,7 @@ right is known as long as the kernel runs, and nobody is told.
 
 from __future__ import annotations
 
+import builtins
 import html
 import inspect
 import os
@@ -106,7 +107,11 @@ class Exercise:
         return replace(self, seed=seed, tries=0)
 
     def show(self) -> Said:
-        """The question."""
+        """The question. From now on annotations in a cell are not evaluated, as in files from which one may copy
+        code.
+        """
+        if shell := getattr(builtins, "get_ipython", None):
+            shell().compile.flags |= annotations.compiler_flag
         return Said(f"Exercise {self.name}", self.prompt(self.seed))
 
     def check(self, given: Any) -> Said:
@@ -154,6 +159,7 @@ class Exercise:
             self._compare(given, right)
             return
         student.readable(given, right)
+        given = student.with_names(given, right.__globals__)
         for arguments in self.cases(self.seed):
             call = f"{getattr(given, '__name__', 'your function')}({', '.join(map(self.form, arguments))}): "
             result = student.attempt(lambda _, a=arguments: given(*a), given, call)  # type: ignore[misc]

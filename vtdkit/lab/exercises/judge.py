@@ -84,7 +84,7 @@ class CodeExercise(Exercise):
         """Run the code once and show what it does; if it cannot be run, say why."""
         try:
             self._readable(given)
-            return student.attempt(lambda _: self.play(self.seed, given), given)
+            return student.attempt(lambda _: self.play(self.seed, self._at_home(given)), given)
         except WrongError as wrong:
             return Said("Not yet", wrong.text)
 
@@ -92,6 +92,12 @@ class CodeExercise(Exercise):
         student.answered(given)
         student.readable(given, self.answer(self.seed), self.base)
         student.catches_nothing(given)
+
+    def _at_home(self, given: Any) -> Any:
+        """The function with the names that it would find where our solution stands, and the driver's own."""
+        ours = self.answer(self.seed)
+        driver = getattr(self.base, ours.__name__, ours)
+        return student.with_names(given, getattr(driver, "__globals__", {}) | ours.__globals__)
 
     def version(self, function: Any) -> type[IntelIommu]:
         """The driver with this function in it."""
@@ -102,6 +108,7 @@ class CodeExercise(Exercise):
     def judged(self, given: Any) -> None:
         """Raise `WrongError` for the first difference that is found."""
         self._readable(given)
+        given = self._at_home(given)
         runs = [self._in_scene(scene, fail, given) for scene in self.scenes for fail in self._failures(scene)]
         for race in self.races:
             ours = self._ours(race.name, partial(self._orders, race, self.answer(self.seed)))

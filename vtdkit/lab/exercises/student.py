@@ -16,6 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from difflib import get_close_matches
 from time import monotonic, process_time
+from types import FunctionType
 from typing import Any
 
 PATIENCE = 5.0  # seconds of computing that a student's code may take in one scene
@@ -67,6 +68,18 @@ def tree_of(function: Any) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
     except (OSError, TypeError, SyntaxError, IndexError):
         return None
     return found if isinstance(found, ast.FunctionDef | ast.AsyncFunctionDef) else None
+
+
+def with_names(given: Any, names: dict[str, Any]) -> Any:
+    """A function that finds these names where it knows none of its own: code of a patch runs as it was
+    copied into a notebook.
+    """
+    if not isinstance(given, FunctionType):
+        return given
+    known = names | given.__globals__
+    copied = FunctionType(given.__code__, known, given.__name__, given.__defaults__, given.__closure__)
+    copied.__kwdefaults__ = given.__kwdefaults__
+    return copied
 
 
 def answered(given: Any) -> None:

@@ -107,8 +107,8 @@ class Exercise:
         return replace(self, seed=seed, tries=0)
 
     def show(self) -> Said:
-        """The question. From now on annotations in a cell are not evaluated, as in files from which one may copy
-        code.
+        """The question. From now on annotations in a cell are not evaluated, just as in the files that code
+        may be copied from.
         """
         if shell := getattr(builtins, "get_ipython", None):
             shell().compile.flags |= annotations.compiler_flag

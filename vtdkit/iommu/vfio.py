@@ -7,7 +7,8 @@ thousands of pages are pinned, mapped, unmapped and flushed.
 Rules: threads only (everything sleeps).
 
 Left out: a second domain in one container, for devices whose units differ in coherency; emulated devices
-(mdev), dirty tracking by VFIO itself, `vaddr` invalidation, reserved regions, nesting, API version 1.
+(mdev), for which memory is mapped and not pinned; dirty tracking by VFIO itself, `vaddr` invalidation,
+reserved regions, nesting, API version 1.
 """
 
 from __future__ import annotations
@@ -62,11 +63,9 @@ class VfioType1(VfioMappings):
             if not error:
                 await self.core.ops.enforce_cache_coherency(generic)
                 await self.vfio_test_domain_fgsp(domain)
-                error = await self.vfio_iommu_replay(iommu, domain)
-                if not error:
-                    domain.groups.append(group)
-                    return 0
-                await self.core.iommu_detach_group(generic, group)
+                domain.groups.append(group)
+                iommu.domain = domain
+                return 0
             await self.core.iommu_domain_free(generic)
         await self.machine.kfree(domain)
         return error
@@ -98,22 +97,6 @@ class VfioType1(VfioMappings):
                 await self.core.iommu_unmap(generic, PAGE_SIZE, PAGE_SIZE)
         for page in pages:
             await self.machine.free_page(page)
-
-    async def vfio_iommu_replay(self, iommu: vfio_iommu, domain: vfio_domain) -> int:
-        """The container has a domain now: everything the user has mapped so far is pinned and mapped in it.
-        0, or an error, and then it has none.
-        """
-        iommu.domain = domain
-        for number, dma in enumerate(iommu.dma_list):
-            size, dma.size = dma.size, 0
-            error = await self.vfio_pin_map_dma(iommu, dma, size)
-            if error:
-                for done in iommu.dma_list[: number + 1]:
-                    await self.vfio_unmap_unpin(iommu, done)
-                dma.size = size
-                iommu.domain = None
-                return error
-        return 0
 
     def __repr__(self) -> str:
         return f"<VFIO type 1 on {self.core!r}>"

@@ -102,6 +102,8 @@ class VfioMappings:
         if not prot or size <= 0 or (size | iova | vaddr) & PAGE_SIZE - 1 or iova + size > 1 << 64:
             return -EINVAL
         async with iommu.lock:
+            if iommu.domain is None:
+                return -EINVAL  # the container's type is set once it has a group
             if self.vfio_find_dma(iommu, iova, size) is not None:
                 return -EEXIST
             if not iommu.dma_avail:
@@ -110,9 +112,6 @@ class VfioMappings:
                 return -ENOMEM
             iommu.dma_avail = iommu.dma_avail - 1
             insort(iommu.dma_list, dma, key=lambda other: other.iova)
-            if iommu.domain is None:
-                dma.size = size  # nobody to map it for yet: `vfio_iommu_replay` will
-                return 0
             error = await self.vfio_pin_map_dma(iommu, dma, size)
             if error:
                 await self.vfio_remove_dma(iommu, dma)

@@ -37,6 +37,7 @@ from typing import TYPE_CHECKING, Any
 
 from vtdkit.vtd.plain import told
 from vtdkit.vtd.registers.capability import CAP, ECAP, ECAP_NEEDS, VER
+from vtdkit.vtd.tables.layout import Structure
 
 
 class BadCapabilities(ValueError):
@@ -80,6 +81,7 @@ _DEFAULTS: dict[str, Any] = {
     # temperament
     "reserved_first": False,
 }
+_LESS_BY_ONE = ("MGAW", "NFR", "PSS")  # in the register
 _Fields: Any = make_dataclass(
     "_Fields", [(name, type(value), value) for name, value in _DEFAULTS.items()], frozen=True
 )
@@ -173,9 +175,8 @@ class Capabilities(_Fields):  # type: ignore[misc]
         changes: dict[str, Any] = {
             "HAW": min(self.HAW, _WIDEST),
             "old_ecap": self.old_ecap & ~_EXTENDED_BITS,
+            **(dict.fromkeys(_EXTENDED, 0) if self.extended_mode else {}),
         }
-        if self.extended_mode:
-            changes.update(dict.fromkeys(_EXTENDED, 0))
         names = [name for name in ECAP_NEEDS if name not in changes]
         for _ in names:  # one bit may take another with it
             have = {**{name: getattr(self, name) for name in ECAP.names}, **changes}
@@ -198,11 +199,10 @@ class Capabilities(_Fields):  # type: ignore[misc]
         MGAW, as far as a table entry has room for it. Raises BadCapabilities for what is no register.
         """
         cap, ecap, ver = _number("CAP", cap, 64), _number("ECAP", ecap, 64), _number("VER", ver, 32)
-        haw = None if haw is None else _number("HAW", haw, 16)
-        values: dict[str, Any] = {**dict(CAP.decode(cap)), **dict(ECAP.decode(ecap))}
-        values.update({name: values[name] + 1 for name in ("MGAW", "NFR", "PSS")})  # coded as less by one
+        read = (*CAP.decode(cap), *ECAP.decode(ecap))
+        values: dict[str, Any] = {name: value + (name in _LESS_BY_ONE) for name, value in read}
         values.update(
-            HAW=min(values["MGAW"], _WIDEST) if haw is None else haw,
+            HAW=min(values["MGAW"], _WIDEST) if haw is None else _number("HAW", haw, 16),
             major=ver >> 4 & 15,
             minor=ver & 15,
             old_cap=cap & CAP.reserved_mask({}),
@@ -213,14 +213,15 @@ class Capabilities(_Fields):  # type: ignore[misc]
     @cached_property
     def cap(self) -> int:
         """The CAP register."""
-        values = {name: int(getattr(self, name)) for name in CAP.names}
-        return CAP.encode(**{**values, "MGAW": self.MGAW - 1, "NFR": self.NFR - 1}) | self.old_cap
+        return self._coded(CAP) | self.old_cap
 
     @cached_property
     def ecap(self) -> int:
         """The ECAP register."""
-        values = {name: int(getattr(self, name)) for name in ECAP.names}
-        return ECAP.encode(**{**values, "PSS": self.PSS - 1}) | self.old_ecap
+        return self._coded(ECAP) | self.old_ecap
+
+    def _coded(self, layout: Structure) -> int:
+        return layout.encode(**{n: int(getattr(self, n)) - (n in _LESS_BY_ONE) for n in layout.names})
 
     @cached_property
     def ver(self) -> int:

@@ -244,6 +244,5 @@ class Caches:
             cache.clear()
 
     def __repr__(self) -> str:
-        names = ("context", "PASID", "first stage", "second stage", "IOTLB")
-        sizes = zip(names, self, strict=True)
+        sizes = zip(("context", "PASID", "first stage", "second stage", "IOTLB"), self, strict=True)
         return f"<Caches {', '.join(f'{name} {len(cache)}/{cache.capacity}' for name, cache in sizes)}>"

@@ -92,17 +92,16 @@ class Endpoint:
 
     def respond(self) -> None:
         """Obey the oldest invalidation in the inbox and send its completion."""
-        if not self.inbox:
-            return
-        request = self.inbox.pop(0)
-        self.tlb.drop(
-            lambda e: (
-                (request.everywhere or e.pasid == request.pasid)
-                and e.low < request.high
-                and e.high > request.low
+        if self.inbox:
+            request = self.inbox.pop(0)
+            self.tlb.drop(
+                lambda e: (
+                    (request.everywhere or e.pasid == request.pasid)
+                    and e.low < request.high
+                    and e.high > request.low
+                )
             )
-        )
-        self.answered(self.sid, 1 << request.itag, 1)
+            self.answered(self.sid, 1 << request.itag, 1)
 
 
 class DeviceTlbs:
@@ -142,13 +141,12 @@ class DeviceTlbs:
         """A completion message: a vector of ITags, each done after `count` such messages (0 means 8)."""
         for itag in (tag for tag in range(ITAGS) if itags >> tag & 1):
             asked, answers = self._pending.get(itag, (None, 0))
-            if asked != sid:
-                if not self.unit.quirks.silent_queue_error:
-                    self._error("ICE", sid)  # nobody waits for it
-                continue
-            self._pending[itag] = sid, answers + 1
-            if answers + 1 == (count or 8):  # a field of 3 bits: 0 stands for 8
-                del self._pending[itag]
+            if asked == sid:
+                self._pending[itag] = sid, answers + 1
+                if answers + 1 == (count or 8):  # a field of 3 bits: 0 stands for 8
+                    del self._pending[itag]
+            elif not self.unit.quirks.silent_queue_error:
+                self._error("ICE", sid)  # nobody waits for it
         self.unit.queue.settle()
 
     def time_out(self) -> int | None:
@@ -157,8 +155,7 @@ class DeviceTlbs:
         """
         if not self._pending:
             return None
-        itag = next(iter(self._pending))  # the oldest: dictionaries keep their order
-        sid, _ = self._pending.pop(itag)
+        sid, _ = self._pending.pop(next(iter(self._pending)))  # the oldest: dictionaries keep their order
         self._error("ITE", sid)
         self.unit.queue.waits.clear()  # software has to submit what waited again
         return sid

@@ -46,13 +46,13 @@ def encode(fault: Fault, quirks: Quirks, widest: int = 64) -> int:
 
 def _odd_pasid(fault: Fault, quirks: Quirks) -> int:
     """PV and PP as QEMU leaves them: 16 bits of PASID, and odd values for requests without one."""
-    told, legacy = fault.request.pasid, fault.label.startswith(("LGN", "LSS", "LCT.4"))
-    scalable = fault.label.startswith(("SGN", "SSS", "SFS"))
-    if told is None and not (quirks.odd_pasid_field and (legacy or scalable)):
-        return 0
-    if told is None and legacy:
+    told, odd = fault.request.pasid, quirks.odd_pasid_field
+    if told is not None:
+        return FRCD.encode(PV=told & 0xFFFF, PP=1)
+    if odd and fault.label.startswith(("LGN", "LSS", "LCT.4")):
         return FRCD.encode(PV=0xFFFF)
-    return FRCD.encode(PV=((fault.pasid or 0) if told is None else told) & 0xFFFF, PP=1)
+    walked = odd and fault.label.startswith(("SGN", "SSS", "SFS"))
+    return FRCD.encode(PV=(fault.pasid or 0) & 0xFFFF, PP=1) if walked else 0
 
 
 class FaultLog:

@@ -67,9 +67,8 @@ class MappedRange:
         return ("r" if self.readable else "-") + ("w" if self.writable else "-")
 
     def __repr__(self) -> str:
-        last = self.iova + self.size - 1
-        pages = f"{self.size // self.page} x {size_name(self.page)}"
-        return f"{self.iova:#014x}-{last:#014x} -> {self.address:#014x}  {self.permissions}  {pages}"
+        ends, pages = f"{self.iova:#014x}-{self.iova + self.size - 1:#014x}", self.size // self.page
+        return f"{ends} -> {self.address:#014x}  {self.permissions}  {pages} x {size_name(self.page)}"
 
 
 class Table(NamedTuple):
@@ -293,8 +292,6 @@ def describe(found: Attached) -> str:
     who = bdf(found.sid) + ("" if found.pasid is None else f" PASID {found.pasid:#x}")
     if space is None:
         return f"{who}  refused: {found.refusal}"
-    if space.path == "PT":
-        return f"{who}  DID {space.did}, pass-through"
-    names = {"SS": "second stage", "FS": "first stage", "NEST": "nested"}
     _, root, levels = _stage(space)
-    return f"{who}  DID {space.did}, {names[space.path]}, {levels} levels at {root:#x}"
+    tables = "" if space.path == "PT" else f", {levels} levels at {root:#x}"
+    return f"{who}  DID {space.did}, {engine.PATHS[space.path]}{tables}"

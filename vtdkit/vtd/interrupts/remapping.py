@@ -32,8 +32,7 @@ def window(job: Job) -> Steps[Translation | Fault | None]:
     if request.at == "translation":
         return ats.interrupt_range(job) if unit.translating else None
     if request.kind == "write" and request.length == 4 and request.address & 3 == 0:
-        answer = yield from _deliver(job)
-        return answer
+        return (yield from _deliver(job))
     if request.kind == "zero-length read" or job.rules.quirks.interrupt_window_silent:
         return _passed(job)
     job.insist("IR.29" if unit.translating or unit.interrupts_remapped else "")
@@ -75,12 +74,10 @@ def _deliver(job: Job) -> Steps[Translation]:
 
 def _entry(job: Job, address: int, index: int) -> Steps[Entry]:
     cache = job.unit.interrupt_cache if job.caches else None
-    cached = cache.get(index) if cache is not None else None
-    if cached:
+    if cache is not None and (cached := cache.get(index)):
         job.mark(IRTE, 0, index, cached.entry.raw, source="interrupt entry cache")
         return cached.entry
-    raw = yield from job.read(IRTE, address, index, "IR.23")
-    entry = Entry(IRTE, raw)
+    entry = Entry(IRTE, (yield from job.read(IRTE, address, index, "IR.23")))
     if cache is not None and entry.P:
         cache.put(index, CachedIrte(index, entry))
     return entry
@@ -91,11 +88,9 @@ def _check(job: Job, entry: Entry) -> None:
     quirks = job.rules.quirks
     job.fpd = bool(entry.FPD)
     posted = entry.IM and not quirks.posted_is_remapped
-    unlooked_at = (["IM"] if quirks.posted_is_remapped else []) + (
-        ["DST"] if quirks.destination_unchecked else []
-    )
     mask = (IRTE_POSTED if posted else IRTE).reserved_mask(job.unit.interrupt_environment)
-    reserved = entry.raw & mask & ~IRTE.mask(*unlooked_at)
+    looked_at = {"IM": not quirks.posted_is_remapped, "DST": not quirks.destination_unchecked}
+    reserved = entry.raw & mask & ~IRTE.mask(*(name for name, looked in looked_at.items() if not looked))
     job.insist(
         first_met(
             ("IR.22", not entry.P),
@@ -108,15 +103,11 @@ def _check(job: Job, entry: Entry) -> None:
 
 
 def _allowed(job: Job, entry: Entry) -> bool:
-    requester = job.request.sid
+    requester, buses = job.request.sid, (entry.SID >> 8, entry.SID & 0xFF)
     if entry.SVT == _BY_SID:
         return same_function(requester, entry.SID, entry.SQ)
-    if entry.SVT == _BY_BUS:
-        first, last = entry.SID >> 8, entry.SID & 0xFF
-        if job.rules.quirks.reversed_bus_range:
-            first, last = last, first
-        return first <= requester >> 8 <= last
-    return True
+    first, last = reversed(buses) if job.rules.quirks.reversed_bus_range else buses
+    return entry.SVT != _BY_BUS or first <= requester >> 8 <= last
 
 
 def _remapped(job: Job, entry: Entry) -> Interrupt:

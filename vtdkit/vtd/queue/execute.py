@@ -39,9 +39,9 @@ def _iotlb(unit: Queued, entry: Entry) -> Outcome:
 
 
 def _piotlb(unit: Queued, entry: Entry) -> Outcome:
-    did = entry.DID & unit.capabilities.did_mask
+    did, pasid = entry.DID & unit.capabilities.did_mask, entry.PASID
     invalidate.piotlb(
-        *(unit.caches, entry.G == 2, did, entry.PASID, entry.ADDR, entry.AM), keep_structures=bool(entry.IH)
+        unit.caches, entry.G == 2, did, pasid, entry.ADDR, entry.AM, keep_structures=bool(entry.IH)
     )
     return "done"
 
@@ -59,13 +59,9 @@ def _interrupt(unit: Queued, entry: Entry) -> Outcome:
 
 
 def _device(unit: Queued, entry: Entry) -> Outcome:
-    return "pending" if unit.device_tlbs.send(entry.SID, entry.ADDR, entry.S) else "done"
-
-
-def _device_pasid(unit: Queued, entry: Entry) -> Outcome:
-    pending = unit.device_tlbs.send(
-        entry.SID, entry.ADDR, entry.S, pasid=entry.PASID, everywhere=bool(entry.GI)
-    )
+    named = dict(entry)  # without PASID in the one, with it in the other
+    pasid, everywhere = named.get("PASID"), bool(named.get("GI"))
+    pending = unit.device_tlbs.send(entry.SID, entry.ADDR, entry.S, pasid=pasid, everywhere=everywhere)
     return "pending" if pending else "done"
 
 
@@ -81,5 +77,5 @@ EXECUTORS: dict[str, Callable[[Queued, Entry], Outcome]] = {
     descriptors.IEC_INV.name: _interrupt,
     descriptors.P_IOTLB_INV.name: _piotlb,
     descriptors.PC_INV.name: _pasid,
-    descriptors.P_DEV_TLB_INV.name: _device_pasid,
+    descriptors.P_DEV_TLB_INV.name: _device,
 }

@@ -16,12 +16,14 @@ The order of the checks of one descriptor: width of the queue, tail, fetch, type
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import NamedTuple
 
 from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.memory import AccessError, read_words
+from vtdkit.vtd.plain import told
 from vtdkit.vtd.quirks import Quirks
 from vtdkit.vtd.state import Queued
 from vtdkit.vtd.tables import descriptors
@@ -35,8 +37,12 @@ NO_INFO, INVALID_TAIL, FETCH_ERROR, INVALID_TYPE, RESERVED_FIELD, BAD_WIDTH, TAI
     range(8)
 )
 _WAIT_FIELDS = descriptors.INV_WAIT.picker("SW", "ADDR", "DATA", "IF")
-_TO_DEVICES = frozenset((descriptors.DEV_TLB_INV.name, descriptors.P_DEV_TLB_INV.name))
 _IN_UNIT, _IN_QUEUE, _TO_DEVICE = range(3)  # where a descriptor is executed
+_PLACES = {
+    descriptors.INV_WAIT.name: _IN_QUEUE,
+    descriptors.DEV_TLB_INV.name: _TO_DEVICE,
+    descriptors.P_DEV_TLB_INV.name: _TO_DEVICE,
+}
 
 
 class QueueStep(NamedTuple):
@@ -59,8 +65,8 @@ class QueueStep(NamedTuple):
         return self.outcome in ("done", "pending")
 
     def __repr__(self) -> str:
-        what = "nothing" if self.descriptor is None else repr(self.descriptor)
-        return f"<QueueStep {self.slot}: {what} {self.outcome}{': ' + self.note if self.note else ''}>"
+        note = f": {self.note}" if self.note else ""
+        return f"<QueueStep {self.slot}: {self.descriptor or 'nothing'} {self.outcome}{note}>"
 
 
 class Wait(NamedTuple):
@@ -185,8 +191,7 @@ class InvalidationQueue:
             problem = f"reserved bits {reserved:#x} set" if reserved else _value_problem(entry, caps, quirks)
             if problem:
                 raise QueueError(RESERVED_FIELD, problem, entry)
-        place = _IN_QUEUE if layout is descriptors.INV_WAIT else _IN_UNIT
-        place = _TO_DEVICE if layout.name in _TO_DEVICES else place
+        place = _PLACES.get(layout.name, _IN_UNIT)
         return entry, place, execute.EXECUTORS.get(layout.name, execute.nothing)
 
     def _fail(self, index: int, error: QueueError) -> QueueStep:
@@ -239,13 +244,17 @@ _GRANULARITIES = {
 
 def _value_problem(entry: Entry, caps: Capabilities, quirks: Quirks) -> str:
     """A field whose bits are legal but whose value is not. Reported like a reserved field."""
-    layout = entry.structure
-    if layout in _GRANULARITIES and entry.G not in _GRANULARITIES[layout]:
-        return f"granularity {entry.G}"
-    if layout in (descriptors.IOTLB_INV, descriptors.P_IOTLB_INV) and entry.G == 3:
-        if not caps.PSI and layout is descriptors.IOTLB_INV:
-            return "page granularity without PSI"
-        if entry.AM > caps.MAMV:
-            return f"address mask {entry.AM} beyond MAMV {caps.MAMV}"
-    idle = layout is descriptors.INV_WAIT and not (entry.IF or entry.SW or entry.FN)
-    return "a wait that does nothing" if idle and quirks.empty_wait_is_error else ""
+    layout, said = entry.structure, defaultdict(int, entry)
+    by_page = layout in (descriptors.IOTLB_INV, descriptors.P_IOTLB_INV) and said["G"] == 3
+    idle = layout is descriptors.INV_WAIT and not (said["IF"] or said["SW"] or said["FN"])
+    return "".join(
+        told(
+            (said["G"] not in _GRANULARITIES.get(layout, (said["G"],)), f"granularity {said['G']}"),
+            (
+                by_page and not caps.PSI and layout is descriptors.IOTLB_INV,
+                "page granularity without PSI",
+            ),
+            (by_page and said["AM"] > caps.MAMV, f"address mask {said['AM']} beyond MAMV {caps.MAMV}"),
+            (idle and quirks.empty_wait_is_error, "a wait that does nothing"),
+        )[:1]
+    )

@@ -152,8 +152,11 @@ class RemappingUnit:
         if not registers["PMEN"] & 1:
             return []
         low_bits = (1 << self.capabilities.pmr_bits) - 1
-        there = (p for p in ("PLM", "PHM") if getattr(self.capabilities, f"{p}R"))
-        pairs = ((registers[f"{p}BASE"], (registers[f"{p}LIMIT"] | low_bits) + 1) for p in there)
+        pairs = (
+            (registers[f"{name}BASE"], (registers[f"{name}LIMIT"] | low_bits) + 1)
+            for name in ("PLM", "PHM")
+            if getattr(self.capabilities, f"{name}R")
+        )
         return [(start, end) for start, end in pairs if start < end]
 
     # requests

@@ -25,7 +25,7 @@ from .space import ALL, Leaf, Space
 from .stage import walk
 
 LEGACY_MODE, SCALABLE_MODE, RESERVED_MODE, ABORT_MODE = range(4)
-_PATHS = {"FS": "first stage", "SS": "second stage", "NEST": "nested", "PT": "pass-through"}
+PATHS = {"FS": "first stage", "SS": "second stage", "NEST": "nested", "PT": "pass-through"}
 
 
 def answer(job: Job) -> Steps[Translation | Fault]:
@@ -102,8 +102,7 @@ def root_table_register(job: Job) -> None:
 def find_space(job: Job) -> Steps[Space]:
     """The way of a request that carries an address of its own, as far as the page tables."""
     root_table_register(job)
-    space: Space = yield from (legacy if job.unit.mode == LEGACY_MODE else scalable).find(job)
-    return space
+    return (yield from (legacy.find if job.unit.mode == LEGACY_MODE else scalable.find)(job))
 
 
 def _translated(job: Job) -> Steps[None]:
@@ -179,8 +178,7 @@ def _from_iotlb(job: Job, hit: IotlbTag) -> Translation | Fault:
 
 def granted(job: Job, space: Space, leaf: Leaf) -> int:
     """The permissions of the request's privilege, as READ and WRITE bits."""
-    first = First(job, space).granted(leaf.first) if space.path in ("FS", "NEST") else ALL
-    return leaf.second & first
+    return leaf.second & (First(job, space).granted(leaf.first) if space.path in ("FS", "NEST") else ALL)
 
 
 def insist(job: Job, space: Space, leaf: Leaf) -> int:
@@ -212,7 +210,7 @@ def _finish(job: Job, space: Space, leaf: Leaf, *, cached: bool) -> Translation:
         size,
         bool(rights & READ),
         bool(rights & WRITE),
-        _PATHS[space.path],
+        PATHS[space.path],
         space.did,
         leaf.level,
         leaf.entry,

@@ -69,14 +69,13 @@ def context(job: Job) -> Steps[Entry]:
 def _read_context(job: Job, sid: int) -> Steps[Entry]:
     rules, upper = job.rules, bool(sid & 0x80)
     raw = yield from job.read(SM_ROOT_ENTRY, job.unit.root_table + 16 * (sid >> 8), sid >> 8, "SRT.1")
-    root = Entry(SM_ROOT_ENTRY, raw)
-    half = _HALF << 64 if upper else _HALF
+    root, half = Entry(SM_ROOT_ENTRY, raw), _HALF << 64 if upper else _HALF
     reserved = raw & rules.sm_root & (-1 if rules.quirks.both_root_halves else half)
     job.insist(first_met(("SRT.2", not (root.UP if upper else root.LP)), ("SRT.3", reserved)))
     table = root.UCTP if upper else root.LCTP
     job.remark("context table of the {} half at {:#x}", "upper" if upper else "lower", table)
-    raw = yield from job.read(SM_CONTEXT_ENTRY, table + 32 * (sid & 127), sid & 127, "SCT.1")
-    return Entry(SM_CONTEXT_ENTRY, raw)
+    at = table + 32 * (sid & 127)
+    return Entry(SM_CONTEXT_ENTRY, (yield from job.read(SM_CONTEXT_ENTRY, at, sid & 127, "SCT.1")))
 
 
 def _context_complaint(rules: Rules, entry: Entry) -> str:
@@ -127,10 +126,8 @@ def pasid_entry(job: Job, context_entry: Entry) -> Steps[Entry]:
         job.mark(PASID_ENTRY, 0, pasid & 63, entry.raw, source="PASID cache")
     else:
         directory = yield from _directory(job, context_entry.PASIDDIRPTR, pasid)
-        directory_fpd = bool(directory.FPD)
-        slot = directory.SMPTBLPTR + 64 * (pasid & 63)
-        raw = yield from job.read(PASID_ENTRY, slot, pasid & 63, "SPT.1")
-        entry = Entry(PASID_ENTRY, raw)
+        directory_fpd, slot = bool(directory.FPD), directory.SMPTBLPTR + 64 * (pasid & 63)
+        entry = Entry(PASID_ENTRY, (yield from job.read(PASID_ENTRY, slot, pasid & 63, "SPT.1")))
     job.fpd |= directory_fpd or bool(entry.FPD)
     label = _entry_complaint(rules, entry)
     if job.caches and not cached and (not label or rules.caps.CM):
@@ -142,10 +139,10 @@ def pasid_entry(job: Job, context_entry: Entry) -> Steps[Entry]:
 
 def _directory(job: Job, directory: int, pasid: int) -> Steps[Entry]:
     """The PASID directory entry, checked."""
-    raw = yield from job.read(PASID_DIR_ENTRY, directory + 8 * (pasid >> 6), pasid >> 6, "SPD.1")
-    entry = Entry(PASID_DIR_ENTRY, raw)
+    at = directory + 8 * (pasid >> 6)
+    entry = Entry(PASID_DIR_ENTRY, (yield from job.read(PASID_DIR_ENTRY, at, pasid >> 6, "SPD.1")))
     job.fpd |= bool(entry.FPD)
-    reserved = 0 if job.rules.quirks.pasid_reserved_ignored else raw & job.rules.directory
+    reserved = not job.rules.quirks.pasid_reserved_ignored and entry.raw & job.rules.directory
     job.insist(first_met(("SPD.2", not entry.P), ("SPD.3", reserved)))
     job.remark("PASID table at {:#x}", entry.SMPTBLPTR)
     return entry
@@ -206,11 +203,8 @@ def space_of(job: Job, entry: Entry, context_entry: Entry) -> Space:
 
 def _outside(rules: Rules, path: str, entry: Entry) -> tuple[int, int, str]:
     """The input addresses that are refused before any table is looked at."""
-    if path == "SS":
-        return rules.input_limit(entry.AW), TOP, "SGN.5"
-    if path == "PT":
-        return rules.beyond_host("SGN.4.2")
-    width = 57 if entry.FSPM else 48
-    if rules.quirks.first_stage_width_from_aw:
-        width = min(rules.caps.MGAW, 30 + 9 * entry.AW)
-    return first.hole(width)
+    second = rules.input_limit(entry.AW)
+    by_aw = rules.quirks.first_stage_width_from_aw
+    width = second.bit_length() - 1 if by_aw else 57 if entry.FSPM else 48
+    others = {"SS": (second, TOP, "SGN.5"), "PT": rules.beyond_host("SGN.4.2")}
+    return others.get(path) or first.hole(width)

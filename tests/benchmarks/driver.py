@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -27,11 +28,14 @@ from vtdkit.iommu.backends.kinds import BACKENDS
 from vtdkit.kernel.machine.costs import NEAR
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.lab.computer import Computer
-from vtdkit.lab.replay.maptrace import MapTrace
-from vtdkit.lab.replay.run import replay
 from vtdkit.series.mainline import versions as mainline
 
 REALITY = Path(__file__).parent.parent / "reality"
+sys.path.append(str(Path(__file__).parents[2] / "notebooks"))  # the replay is lesson 17's
+
+from lessons.lesson17.replay import replay  # noqa: E402
+from lessons.lesson17.traces import MapTrace  # noqa: E402
+
 DRIVER_LOCKS = (
     "device_domain_lock",
     "&iommu->lock",

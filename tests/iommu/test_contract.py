@@ -7,6 +7,7 @@ from __future__ import annotations
 import pytest
 from users import recorded
 
+from lessons.lesson17.replay import replay
 from vtdkit.iommu.contract import KIND, Contract
 from vtdkit.iommu.dma import DmaApi
 from vtdkit.iommu.intel.driver import IntelIommu
@@ -15,7 +16,6 @@ from vtdkit.kernel.explored.exploring import explore
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.lab.computer import Computer
 from vtdkit.lab.loading import MIB, WAYS, load
-from vtdkit.lab.replay.run import replay
 from vtdkit.lab.scenarios import base
 from vtdkit.lab.scenarios.catalogue import QUESTIONS, SCENARIOS
 from vtdkit.lab.scenarios.pairs import BLOCK, LARGE, PAGE, Op, side_by_side

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from users import REALITY
 
-from vtdkit.lab.replay.locktrace import HEADER, LINE, LockTrace
-from vtdkit.lab.replay.maptrace import BadTrace
+from lessons.lesson17.traces import LINE, WAITS_HEADER, BadTrace, LockTrace
 
 
 def load(folder: Path, *lines: str) -> LockTrace:
@@ -30,7 +29,7 @@ def test_the_counts_are_those_the_recorder_kept(mode: str, queue: int, all_of_th
 def test_who_waited_is_the_first_frame_that_is_no_locks_own(tmp_path: Path) -> None:
     trace = load(
         tmp_path,
-        HEADER,
+        WAITS_HEADER,
         "000,1.5,begin,ffff,SPIN,native_queued_spin_lock_slowpath < _raw_spin_lock_irqsave < f < g",
         "000,1.6,end,ffff,0,",
         "001,1.7,begin,ffff,READ,",
@@ -42,9 +41,9 @@ def test_who_waited_is_the_first_frame_that_is_no_locks_own(tmp_path: Path) -> N
     ("lines", "says"),
     [
         (("cpu,t", "1,2"), "the first line must be"),
-        ((HEADER, "0,1,begin"), "line 2: want cpu"),
-        ((HEADER, "0,1,wait,f,SPIN,"), "line 2: want cpu"),
-        ((HEADER, "x" * (LINE + 9)), f"a line of more than {LINE} characters"),
+        ((WAITS_HEADER, "0,1,begin"), "line 2: want cpu"),
+        ((WAITS_HEADER, "0,1,wait,f,SPIN,"), "line 2: want cpu"),
+        ((WAITS_HEADER, "x" * (LINE + 9)), f"a line of more than {LINE} characters"),
     ],
 )
 def test_other_files_get_one_clear_error(tmp_path: Path, lines: tuple[str, ...], says: str) -> None:

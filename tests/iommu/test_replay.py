@@ -7,9 +7,9 @@ from __future__ import annotations
 import pytest
 from users import recorded, unexpected
 
+from lessons.lesson17.replay import GUEST_UNIT, Replayed, replay
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.kernel.machine.costs import NEAR
-from vtdkit.lab.replay.run import GUEST_UNIT, Replayed, replay
 from vtdkit.series.catalogue import driver_at
 from vtdkit.series.mainline import versions as mainline
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from users import REALITY, recorded
 
+from lessons.lesson17.traces import HEADER, MAX_LINE, BadTrace, MapTrace
 from vtdkit.iommu.dma import MSI_RANGE, PCI_WINDOW
-from vtdkit.lab.replay.maptrace import HEADER, MAX_LINE, BadTrace, MapTrace
 
 
 def trace_of(folder: Path, *lines: str, header: str = HEADER) -> MapTrace:
@@ -126,13 +126,13 @@ def test_a_file_that_is_not_there_or_unpacks_without_end_is_refused(
 ) -> None:
     with pytest.raises(BadTrace, match="cannot be read"):
         MapTrace.load(tmp_path)
-    monkeypatch.setattr("vtdkit.lab.replay.maptrace.MAX_TEXT", 1 << 20)
+    monkeypatch.setattr("lessons.lesson17.traces.MAX_TEXT", 1 << 20)
     (tmp_path / "maps.csv.gz").write_bytes(
         gzip.compress((HEADER + "\n").encode() + (GOOD + "\n").encode() * 50_000)
     )
     with pytest.raises(BadTrace, match="unpacks to more than"):
         MapTrace.load(tmp_path)
-    monkeypatch.setattr("vtdkit.lab.replay.maptrace.MAX_FILE", 100)
+    monkeypatch.setattr("lessons.lesson17.traces.MAX_FILE", 100)
     with pytest.raises(BadTrace, match="more than 100 are not read"):
         MapTrace.load(tmp_path)
 

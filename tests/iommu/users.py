@@ -9,13 +9,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from lessons.lesson17.traces import MapTrace
 from vtdkit.iommu.dma import DmaApi, iommu_dma_cookie
 from vtdkit.iommu.intel.base import ADDRESS_0
 from vtdkit.iommu.pci import PciDevice
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.kernel.record.lockstat import Side
 from vtdkit.lab.computer import BOTH_STAGES, LEGACY, SCALABLE, Computer
-from vtdkit.lab.replay.maptrace import MapTrace
 from vtdkit.vtd.capabilities import Capabilities
 
 PAGE = 4096

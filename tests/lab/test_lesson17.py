@@ -9,14 +9,13 @@ from typing import Any
 import pytest
 
 from lessons import lesson17 as lesson
+from lessons.lesson17.replay import replay
+from lessons.lesson17.traces import LockTrace, MapTrace
 from tests.notebooks.cells import scenes
 from vtdkit.iommu.iommufd import io_pagetable
 from vtdkit.kernel.explored.exploring import explore
 from vtdkit.lab.lesson.base import reality
 from vtdkit.lab.loading import MIB, load
-from vtdkit.lab.replay.locktrace import LockTrace
-from vtdkit.lab.replay.maptrace import MapTrace
-from vtdkit.lab.replay.run import replay
 from vtdkit.lab.scenarios.pairs import Unlocked, ioas
 from vtdkit.series.catalogue import driver_at
 

@@ -1,10 +1,14 @@
-"""Traces of a real guest's mappings: reading them, and working out which maps and unmaps belong together.
+"""Traces of a real guest: what it mapped, which maps and unmaps belong together, what its kernel waited for.
 
 `maps.csv.gz` is what the kernel's own tracepoints `iommu:map` and `iommu:unmap` said:
 one line for each piece of memory mapped and for each unmap, with CPU, time,
 address, device. One call of the DMA API may show as several maps and is undone by one unmap;
 `mappings` puts these together. What had been mapped before the trace began, or stays mapped at its
 end, has one half only.
+
+`contention.csv.gz` is what the kernel's tracepoints `lock:contention_begin` and `contention_end` said, with
+stacks, while that trace was taken. How often is worth comparing with a replay; how long is not: the guest's
+CPUs were emulated, and one that held a lock could lose the real one. Some events have lost their stack.
 
 Files are hostile until read: bounded in size, every field checked, one clear error (`BadTrace`) that says
 which line. Times are in ns, addresses and sizes in bytes.
@@ -18,6 +22,7 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from collections.abc import Mapping as ReadOnly
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -263,3 +268,44 @@ def _covered(
     if at != end:
         raise BadTrace(f"{where} up to {end:#x} in the middle of a piece that was mapped whole")
     return parts
+
+
+# -- what the guest's kernel waited for ---------------------------------------
+
+WAITS_HEADER = "cpu,t_s,op,lock,flags_or_ret,stack"
+LINE = 2000  # stacks are long
+#: frames of the locks themselves: who waited is the one that called them
+SLOW_PATHS = ("native_queued_", "_raw_", "rwsem_", "down_", "up_", "__mutex", "mutex_", "queued_")
+
+
+@dataclass(frozen=True, slots=True)
+class LockTrace:
+    """`waits`: function that waited for a lock -> how often; `lost`: waits whose stack is not there."""
+
+    name: str
+    waits: ReadOnly[str, int]
+    lost: int
+
+    @staticmethod
+    def load(folder: str | Path) -> LockTrace:
+        """Read a `maps_*` folder's `contention.csv.gz`. Raises BadTrace."""
+        path = Path(folder) / "contention.csv.gz"
+        lines = lines_of(path, LINE)
+        if next(lines, None) != WAITS_HEADER:
+            raise BadTrace(f"{path.name}: the first line must be {WAITS_HEADER!r}")
+        waits: Counter[str] = Counter()
+        for number, line in enumerate(lines, 2):
+            fields = line.split(",")
+            if len(fields) != 6 or fields[2] not in ("begin", "end"):
+                raise BadTrace(f"{path.name}, line {number}: want {WAITS_HEADER}, with op begin or end")
+            if fields[2] == "begin":
+                frames = (frame.strip() for frame in fields[5].split("<"))
+                waits[next((frame for frame in frames if not frame.startswith(SLOW_PATHS)), "")] += 1
+        return LockTrace(path.parent.name, waits, waits.pop("", 0))
+
+    def __repr__(self) -> str:
+        most = sorted(self.waits.items(), key=lambda item: (-item[1], item[0]))[:4]
+        rows = [f"{count:>8} waits in {function}" for function, count in most]
+        return "\n".join(
+            [f"{self.name}: {sum(self.waits.values())} waits, and {self.lost} without a stack", *rows]
+        )

@@ -3,7 +3,8 @@ wait for, by which rule they may, and who checks it.
 
 The scene, a VFIO container that is filled, stands in the notebook; `pieces` is the guest's memory. `curve`
 measures the same with up to 64 CPUs, `met` puts pairs of calls before the contract checker, `compared` lays
-what real kernels waited for beside a replay of what they did.
+what real kernels waited for beside a replay of what they did: `traces` reads what was recorded of them,
+`replay` makes the same calls on a simulated computer.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ from vtdkit.lab.claims.catalogue import claims
 from vtdkit.lab.exercises.exercise import Exercise, of_lesson
 from vtdkit.lab.lesson.base import Table, table
 from vtdkit.lab.loading import MIB, load
-from vtdkit.lab.replay.locktrace import LockTrace
-from vtdkit.lab.replay.run import Replayed
 from vtdkit.lab.scaling import ScalingPoint
 from vtdkit.lab.scenarios.base import Scenario
 from vtdkit.lab.scenarios.pairs import BLOCK, LARGE, PAGE, Op, side_by_side
 from vtdkit.lab.steps.schedule import Steps, record_schedule
+
+from .replay import Replayed
+from .traces import LockTrace
 
 CPUS = (1, 4, 16, 64)
 HALF = BLOCK // 2

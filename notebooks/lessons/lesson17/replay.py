@@ -1,7 +1,7 @@
 """Replaying a real guest's maps and unmaps through the DMA API of a simulated computer: every call on its
 CPU, in its order.
 
-What is kept of the trace (`maptrace`): which CPU made which call, the order of the calls of each CPU,
+What is kept of the trace (`traces`): which CPU made which call, the order of the calls of each CPU,
 that no buffer is unmapped before it is mapped, sizes, devices, and the pieces each buffer has. What is
 not: the guest's addresses; our allocator gives its own, and a table leads from one to the other.
 
@@ -34,7 +34,7 @@ from vtdkit.lab.computer import Computer
 from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.image.survey import Survey
 
-from .maptrace import Mapping, MapTrace
+from .traces import Mapping, MapTrace
 
 #: the unit of the recorded guests, as far as it matters: legacy mode, three levels
 GUEST_UNIT = Capabilities(SAGAW=0b10, MGAW=39)

@@ -36,7 +36,7 @@ from vtdkit.vtd.image.survey import Survey
 from vtdkit.vtd.requests import sid
 
 from .computer import Computer
-from .scaling import Scaling, ScalingPoint, waits
+from .scaling import Scaling, ScalingPoint, point
 
 HOW = ("one lock", "tree", "magazines")
 DISK = "00:03.0"
@@ -114,7 +114,7 @@ def use(
     what one has mapped. `buffers` for each CPU (0: as many as it takes). `options` go to the machine.
     """
     pc, api = disk(how, cpus, lazy, **{"checkers": (), "record": False, **options})
-    dev, machine, hardware = pc.devices[DISK], pc.machine, pc.hardware[0]
+    dev, machine = pc.devices[DISK], pc.machine
     buffers = buffers or max(LEAST, (IOVA_FQ_SIZE if lazy else 0) // cpus)
     midday(pc, buffers, pages)
     mapped = [deque[int]() for _ in range(cpus)]
@@ -126,19 +126,7 @@ def use(
             await api.iommu_dma_unmap_page(dev, mapped[index].popleft(), pages * PAGE)
 
     machine.advance(1)
-    began, busy, before = machine.now, hardware.busy, waits(pc)[1]
-    load = closed_loop(machine, buffer, threads=cpus, count=buffers)
-    machine.simulate()
-    elapsed = load.ended - began
-    locks, waited = waits(pc)
-    return ScalingPoint(
-        how,
-        cpus,
-        load.throughput,
-        min(1.0, (waited - before) / (elapsed * cpus)),
-        min(1.0, (hardware.busy - busy) / elapsed),
-        locks,
-    )
+    return point(how, pc, lambda: closed_loop(machine, buffer, threads=cpus, count=buffers))
 
 
 def curves(cpus: tuple[int, ...] = (1, 4, 16, 64), how: tuple[str, ...] = HOW, **options: Any) -> Scaling:

@@ -42,6 +42,12 @@ BOTH_STAGES = Capabilities(SMTS=1, SSTS=1, FSTS=1, PASID=1, PSS=20, SMPWC=1, PT=
 FIRST_STAGE = Capabilities(SMTS=1, FSTS=1, PASID=1, PSS=20, SMPWC=1, PT=1, SC=1)
 
 
+def _well(error: int, what: str, *why: str) -> None:
+    """Raise KernelBug if something failed."""
+    if error:
+        raise KernelBug(": ".join((f"{what} failed with {error}", *why)))
+
+
 class Computer:
     """A machine with its IOMMUs switched on.
 
@@ -104,9 +110,7 @@ class Computer:
         self.devices[address] = dev
         self.run(self.bus.add(dev))
         if probe:
-            error = self.run(self.core.iommu_probe_device(dev))
-            if error:
-                raise KernelBug(f"probing {address} failed with {error}")
+            _well(self.run(self.core.iommu_probe_device(dev)), f"probing {address}")
         return dev
 
     def new_device(self, address: str, **options: Any) -> PciDevice:
@@ -139,18 +143,15 @@ class Computer:
         """The kernel dies, and another one is started over it. The hardware goes on, with translation on;
         driver, core and bus are new, and no device has been found yet.
         """
-        kind, core = type(self.driver), self.core
+        kind, scalable = type(self.driver), self.driver.intel_iommu_sm
         self.bus, self.devices = PciBus(self.machine), {}
-        self.driver = kind(self.machine, self.bus, self.hardware, scalable=self.driver.intel_iommu_sm)
-        self.core = IommuCore(self.machine, self.bus, self.driver, core.default_type)
+        self.driver = kind(self.machine, self.bus, self.hardware, scalable=scalable)
+        self.core = IommuCore(self.machine, self.bus, self.driver, self.core.default_type)
         self._start()
 
     def _start(self) -> None:
         """The driver comes up."""
-        error = self.run(self.driver.intel_iommu_init())
-        if error:
-            why = f": {self.driver.log[-1]}" if self.driver.log else ""
-            raise KernelBug(f"intel_iommu_init failed with {error}{why}")
+        _well(self.run(self.driver.intel_iommu_init()), "intel_iommu_init", *self.driver.log[-1:])
 
     def new_domain(self, type: str = "unmanaged", attach: str | None = None) -> IommuDomain:
         """A new domain, attached to a device if one is named."""
@@ -158,9 +159,7 @@ class Computer:
         if domain is None:
             raise KernelBug(f"no domain of type {type} could be allocated")
         if attach is not None:
-            error = self.run(self.core.iommu_attach_device(domain, self.device(attach)))
-            if error:
-                raise KernelBug(f"attaching {attach} failed with {error}")
+            _well(self.run(self.core.iommu_attach_device(domain, self.device(attach))), f"attaching {attach}")
         return domain
 
     def device(self, address: str) -> PciDevice:
@@ -208,8 +207,7 @@ class Computer:
 
     def hardware_of(self, address: str) -> RemappingHardware:
         """The unit a device is behind."""
-        dev = self.device(address)
-        return next(hardware for hardware in self.hardware if hardware.in_scope(dev))
+        return next(hardware for hardware in self.hardware if hardware.in_scope(self.device(address)))
 
     def iommu(self, number: int = 0) -> intel_iommu:
         """The driver's record of a unit."""

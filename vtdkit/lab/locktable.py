@@ -152,13 +152,11 @@ def lock_table(
 
     Raises ValueError for a version or an operation there is not.
     """
-    wanted = list(operations)
-    unknown = [name for name in wanted if name not in [operation.name for operation in OPERATIONS]]
-    if unknown:
-        raise ValueError(
-            f"no operation {unknown[0]!r}; there are {', '.join(operation.name for operation in OPERATIONS)}"
-        )
-    chosen = [operation for operation in OPERATIONS if not wanted or operation.name in wanted]
+    wanted, known = list(operations), {each.name: each for each in OPERATIONS}
+    for name in wanted:
+        if name not in known:
+            raise ValueError(f"no operation {name!r}; there are {', '.join(known)}")
+    chosen = [each for name, each in known.items() if not wanted or name in wanted]
     return LockTable(measure(version, operation, **options) for version in versions for operation in chosen)
 
 

@@ -19,14 +19,15 @@ Guards: none here; each point is a computer of its own. The same arguments give 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 from vtdkit.iommu.core import IommuDomain
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.iommu.pinning import PAGE_SIZE as PAGE
-from vtdkit.kernel.machine.workload import closed_loop
+from vtdkit.kernel.machine.workload import Load, closed_loop
 from vtdkit.series import catalogue
 from vtdkit.series.catalogue import SERIES, driver_at
 from vtdkit.series.mainline import versions as mainline
@@ -121,36 +122,25 @@ class Scaling(tuple[ScalingPoint, ...]):
 
     def __repr__(self) -> str:
         counts = sorted({point.cpus for point in self})
-        lines = [
-            f"{'thousand unmaps/s on':<22}"
-            + "".join(f"{cpus:>7}" for cpus in counts)
-            + "  CPUs, which wait most for"
-        ]
+        head = "".join(f"{cpus:>7}" for cpus in counts)
+        lines = [f"{'thousand unmaps/s on':<22}{head}  CPUs, which wait most for"]
         for version in dict.fromkeys(point.version for point in self):
-            curve = {point.cpus: point for point in self.curve(version)}
-            cells = "".join(
-                f"{curve[cpus].ops_per_second / 1e3:>7.0f}" if cpus in curve else f"{'':>7}"
-                for cpus in counts
-            )
-            last = curve[max(curve)]
-            lock = (
-                f"{last.bottleneck} ({last.wait_share:.0%} of the time)"
-                if last.wait_share >= 0.005
-                else "nothing"
-            )
+            curve = {point.cpus: f"{point.ops_per_second / 1e3:>7.0f}" for point in self.curve(version)}
+            last = self.curve(version)[-1]
+            share = f"{last.bottleneck} ({last.wait_share:.0%} of the time)"
+            lock = share if last.wait_share >= 0.005 else "nothing"
+            cells = "".join(curve.get(cpus, f"{'':>7}") for cpus in counts)
             lines.append(f"{name_of(version):<22}{cells}  {lock}")
         return "\n".join(lines)
 
 
 def driver_of(version: Version) -> type[IntelIommu]:
     """The driver of a version; a class is one. Raises ValueError for one there is not."""
-    if isinstance(version, type):
-        return version
-    if isinstance(version, str):
-        if version not in RELEASES:
-            raise ValueError(f"there is no release {version!r} here; there are {', '.join(RELEASES)}")
-        return RELEASES[version]
-    return driver_at(version)
+    if isinstance(version, str) and version not in RELEASES:
+        raise ValueError(f"there is no release {version!r} here; there are {', '.join(RELEASES)}")
+    if isinstance(version, int):
+        return driver_at(version)
+    return RELEASES[version] if isinstance(version, str) else version
 
 
 def name_of(version: Version) -> str:
@@ -164,8 +154,7 @@ def scaling(
     **workload: Any,
 ) -> Scaling:
     """The curves of some versions: each on each number of CPUs. `workload`: see `measure`."""
-    counts = list(cpus)
-    return Scaling(measure(version, count, **workload) for version in versions for count in counts)
+    return Scaling(measure(version, count, **workload) for version, count in product(versions, cpus))
 
 
 def measure(
@@ -212,17 +201,27 @@ def measure(
 
     for index in range(cpus):
         pc.run(unmap(index), cpu=index)  # the tables are there when the clock starts
-    began, busy = machine.now, [hardware.busy for hardware in pc.hardware]
-    load = closed_loop(machine, unmap, threads=cpus, think=think, until=began + lasting)
+    return point(
+        version,
+        pc,
+        lambda: closed_loop(machine, unmap, threads=cpus, think=think, until=machine.now + lasting),
+    )
+
+
+def point(version: Version, pc: Computer, start: Callable[[], Load]) -> ScalingPoint:
+    """What a load comes to that `start` begins and that ends by itself."""
+    machine, busy = pc.machine, [hardware.busy for hardware in pc.hardware]
+    _, before = waits(pc)
+    load = start()
     machine.simulate()
-    elapsed = machine.now - began
+    elapsed, cpus = load.elapsed, len(machine.cpus)
     locks, waited = waits(pc)
-    queue = max(hardware.busy - before for hardware, before in zip(pc.hardware, busy, strict=True))
+    queue = max(hardware.busy - earlier for hardware, earlier in zip(pc.hardware, busy, strict=True))
     return ScalingPoint(
         version,
         cpus,
         load.throughput,
-        min(1.0, waited / (elapsed * cpus)),
+        min(1.0, (waited - before) / (elapsed * cpus)),
         min(1.0, queue / elapsed),
         locks,
     )
@@ -238,11 +237,9 @@ def _domain(pc: Computer, number: int, units: int, ats: bool) -> IommuDomain:
 def waits(pc: Computer) -> tuple[tuple[LockWait, ...], int]:
     """The locks waited for, and the nanoseconds all together. (Setting up waits for none.)"""
     rows = [(row.write.wait_total + row.read.wait_total, row) for row in pc.machine.lock_stat()]
-    total = sum(waited for waited, _ in rows)
-    found = []
+    total, found = sum(waited for waited, _ in rows), []
     for waited, row in sorted(rows, key=lambda pair: (-pair[0], pair[1].name)):
         if waited:
-            function = max(row.points, key=lambda point: (point[1], str(point[0])))[0].function  # type: ignore[attr-defined]  # a Site
-            count = row.write.contentions + row.read.contentions
-            found.append(LockWait(row.name, function, count, waited / total))
+            place: Any = max(row.points, key=lambda point: (point[1], str(point[0])))[0]  # a Site
+            found.append(LockWait(row.name, place.function, row.contentions, waited / total))
     return tuple(found), total

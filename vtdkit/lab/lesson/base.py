@@ -93,9 +93,6 @@ async def later(pc: Computer, ns: int, coro: Coroutine[Any, Any, Any]) -> Any:
     return await coro
 
 
-#: the name of `later` in lessons that were written before notebooks had their scenes
-
-
 async def in_turn(*coros: Coroutine[Any, Any, Any]) -> list[Any]:
     """Run several coroutines one after the other in one thread."""
     return [await coro for coro in coros]
@@ -152,14 +149,12 @@ class Run:
             and thread in ("", span.context)
         ]
 
-    def _sum(self, spans: list[Span]) -> int:
-        return sum(span.end - max(span.start, self.start) for span in spans)
+    def _longest(self, state: str, **of: str) -> int:
+        return max((span.end - span.start for span in self.spans(state, **of)), default=0)
 
     def held(self, lock: str, thread: str = "") -> int:
         """The longest time a lock was held without a break, ns."""
-        return max(
-            (span.end - span.start for span in self.spans("holding", lock=lock, thread=thread)), default=0
-        )
+        return self._longest("holding", lock=lock, thread=thread)
 
     def taken(self, lock: str, thread: str = "") -> int:
         """How often a lock was taken."""
@@ -167,11 +162,12 @@ class Run:
 
     def waited(self, thread: str, lock: str = "") -> int:
         """How long a thread spun for a lock (or for any) in all, ns."""
-        return self._sum(self.spans("spinning", lock=lock, thread=thread))
+        spans = self.spans("spinning", lock=lock, thread=thread)
+        return sum(span.end - max(span.start, self.start) for span in spans)
 
     def irqs_off(self, thread: str = "") -> int:
         """The longest stretch with interrupts off, in a thread or in any, ns."""
-        return max((span.end - span.start for span in self.spans("irqs off", thread=thread)), default=0)
+        return self._longest("irqs off", thread=thread)
 
     def took(self, thread: str) -> int:
         """From the beginning of the scene to the end of a thread, ns."""
@@ -183,16 +179,18 @@ class Run:
         """Lock by lock: times taken, times waited for, the longest wait, the longest
         hold. Longest hold first.
         """
-        names = sorted(
-            {span.object for span in self.spans("holding")}, key=lambda name: (-self.held(name), name)
+        names = {span.object for span in self.spans("holding")}
+        rows = (
+            (
+                name,
+                self.taken(name),
+                len(self.spans("spinning", lock=name)),
+                duration(self._longest("spinning", lock=name)),
+                duration(self.held(name)),
+            )
+            for name in sorted(names, key=lambda name: (-self.held(name), name))
         )
-        return table(
-            ["lock", "taken", "waits", "longest wait", "longest hold"], *(self._row(name) for name in names)
-        )
-
-    def _row(self, lock: str) -> tuple[object, ...]:
-        waits = [span.end - span.start for span in self.spans("spinning", lock=lock)]
-        return lock, self.taken(lock), len(waits), duration(max(waits, default=0)), duration(self.held(lock))
+        return table(["lock", "taken", "waits", "longest wait", "longest hold"], *rows)
 
     def __repr__(self) -> str:
         return f"<{self.title}: {', '.join(self.results)}, over after {duration(self.length)}>"
@@ -260,11 +258,29 @@ def tried(
     build = scene.on(driver)
 
     def attempt(factory: Factory, _shared: frozenset[int]) -> Tried:
-        count = _Count(wanted)
-        result = explore_system(factory, limit=limit, preemptions=preemptions, on_outcome=count.meet)
-        total = result.executions + result.deadlocks
-        return count.tried(
-            scene.name, name_of(driver), total, "complete" if result.complete else result.extent
+        times, bad = Counter[tuple[str, str]](), 0
+        best: dict[tuple[str, str], Schedule] = {}
+
+        def meet(outcome: Outcome, schedule: Schedule) -> None:
+            nonlocal bad
+            # a deadlock is told twice; the machine's own finding has the names
+            known = [each for each in outcome.findings if isinstance(each, Finding)]
+            found = sorted({(each.kind, each.where) for each in known if wanted in each.kind})
+            bad += bool(found)
+            times.update(found)
+            for key in found:
+                best[key] = min(best.get(key, schedule), schedule, key=_weight)
+
+        result = explore_system(factory, limit=limit, preemptions=preemptions, on_outcome=meet)
+        found = sorted(times, key=lambda key: (-times[key], key))  # the most frequent first
+        return Tried(
+            scene.name,
+            name_of(driver),
+            result.executions + result.deadlocks,
+            "complete" if result.complete else result.extent,
+            bad,
+            tuple((*key, times[key]) for key in found),
+            tuple(best[found[0]].steps) if found else (),
         )
 
     return settled(build, attempt, cpus=scene.cpus)[0]
@@ -283,35 +299,6 @@ def shown_by(scene: Scenario, driver: type[IntelIommu], kind: str, title: str) -
         raise LookupError(f"in no order of {scene.name!r} a {kind} is found, {name_of(driver)}")
     schedule = shortest(build, found.schedule_of(wanted[0]), wanted[0], shared=found.shared, cpus=scene.cpus)
     return record_schedule(build, schedule, shared=found.shared, cpus=scene.cpus, title=title)
-
-
-class _Count:
-    """Counts findings while an exploration goes on. Guards: one exploration, one thread."""
-
-    def __init__(self, wanted: str) -> None:
-        self.wanted = wanted
-        self.bad = 0
-        self.times: Counter[tuple[str, str]] = Counter()
-        self.best: dict[tuple[str, str], Schedule] = {}
-
-    def meet(self, outcome: Outcome, schedule: Schedule) -> None:
-        """One execution has ended."""
-        # a deadlock is told twice; the machine's own finding has the names
-        known = [each for each in outcome.findings if isinstance(each, Finding)]
-        found = sorted({(each.kind, each.where) for each in known if self.wanted in each.kind})
-        self.bad += bool(found)
-        self.times.update(found)
-        for key in found:
-            if key not in self.best or _weight(schedule) < _weight(self.best[key]):
-                self.best[key] = schedule
-
-    def tried(self, scenario: str, title: str, executions: int, extent: str) -> Tried:
-        """What came of it, the most frequent finding first."""
-        rows = tuple(
-            (*key, count) for key, count in sorted(self.times.items(), key=lambda item: (-item[1], item[0]))
-        )
-        steps: Any = self.best[rows[0][:2]].steps if rows else ()
-        return Tried(scenario, title, executions, extent, self.bad, rows, tuple(steps))
 
 
 def _weight(schedule: Schedule) -> tuple[int, int]:

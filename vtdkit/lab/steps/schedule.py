@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vtdkit.kernel.explored.exploring import shared_locations
@@ -175,14 +175,14 @@ def record_schedule(
     inevitable, how = None, "nothing was found"
     first = next((i for i, found in enumerate(recorder.findings) if found.step), None)
     if first is not None:
-        inevitable, how = first_inevitable(
-            system, order, recorder.signs[first], recorder.findings[first].step, budget
-        )
+        finding = list(recorder.system.machine.findings)[first]
+        sign, appears = (finding.kind, finding.where), recorder.findings[first].step
+        inevitable, how = first_inevitable(system, order, sign, appears, budget)
     shown = watched.telling([step.values for step in recorder.steps])
     return Steps(
         title or getattr(getattr(scenario, "func", scenario), "__name__", "a scenario"),
         Schedule(tuple(order)).text,
-        tuple(recorder.labels),
+        tuple(recorder.labels.values()),
         tuple(recorder.sources.shown.values()),
         tuple(recorder.stands),
         tuple(watched.labels[i] for i in shown),
@@ -234,13 +234,10 @@ class _Recorder:
         self.system = system
         self.watched = watched
         self.sources = Sources(scenario)
-        self.names: list[str] = []
-        self.labels: list[str] = []
-        self.stands: list[Stand] = [Stand(-1, 0, "has not begun", READY)]
-        self.numbers: dict[Stand, int] = {self.stands[0]: 0}
+        self.labels: dict[str, str] = {}  # of the threads, by name
+        self.stands: dict[Stand, int] = {Stand(-1, 0, "has not begun", READY): 0}  # with their numbers
         self.steps: list[Step] = []
         self.findings: list[Shown] = []
-        self.signs: list[tuple[str, str]] = []
         self.ran: dict[str, tuple[tuple[Any, int], ...]] = {}
         self.last: dict[str, int] = {}  # the function each thread was seen in last
         self.outcome = ""
@@ -265,34 +262,30 @@ class _Recorder:
 
     def filled(self, shown: Sequence[int]) -> list[Step]:
         """The steps, with the values that are shown, and threads that came later standing nowhere before."""
-        late = len(self.names)
+        threads = len(self.labels)
         return [
-            Step(
-                s.thread,
-                s.did,
-                s.stands + (0,) * (late - len(s.stands)),
-                tuple(s.values[i] for i in shown),
-                s.freed,
+            replace(
+                step,
+                stands=step.stands + (0,) * (threads - len(step.stands)),
+                values=tuple(step.values[i] for i in shown),
             )
-            for s in self.steps
+            for step in self.steps
         ]
 
     def _process(self, name: str) -> Any:
         return self.system.machine.processes[self.system.named[name]]
 
     def _thread(self, name: str) -> int:
-        if name not in self.names:
-            context = self._process(name).context
-            place = f"CPU{context.cpu_id}" if context.cpu_id >= 0 else "device"
-            self.names.append(name)
-            self.labels.append(f"{place}: {context.name}")
-        return self.names.index(name)
+        context = self._process(name).context
+        place = f"CPU{context.cpu_id}" if context.cpu_id >= 0 else "device"
+        self.labels.setdefault(name, f"{place}: {context.name}")
+        return list(self.labels).index(name)
 
     def _note(self, thread: int, did: str) -> None:
         enabled = set(self.system.enabled())
         for name in self.system.named:
             self._thread(name)
-        stands = tuple(self._stand(name, name in enabled) for name in self.names)
+        stands = tuple(self._stand(name, name in enabled) for name in self.labels)
         self.steps.append(Step(thread, did, stands, self.watched.values(), self.watched.freed()))
         self._collect()
 
@@ -303,7 +296,6 @@ class _Recorder:
             self.findings.append(
                 Shown(len(self.steps) - 1, f"{finding.kind}: {finding.where}", str(finding), places)
             )
-            self.signs.append((finding.kind, finding.where))
 
     def _stand(self, name: str, enabled: bool) -> int:
         process = self._process(name)
@@ -317,16 +309,10 @@ class _Recorder:
             before = self.system.machine.in_the_way(process)
             words, state = (str(process.doing), READY) if enabled else (_why(process, before), WAITING)
             self.last[name] = function
-        made = Stand(function, line, words, state, held, path, self._ran(name, function))
-        number = self.numbers.setdefault(made, len(self.numbers))
-        if number == len(self.stands):
-            self.stands.append(made)
-        return number
-
-    def _ran(self, name: str, function: int) -> tuple[int, ...]:
-        """The lines of a function that the thread's last step ran."""
+        # the lines of the function that the thread's last step ran
         code = self.sources.codes[function] if function >= 0 else None
-        return tuple(sorted({line for seen, line in self.ran.get(name, ()) if seen is code}))
+        ran = tuple(sorted({line for seen, line in self.ran.get(name, ()) if seen is code}))
+        return self.stands.setdefault(Stand(function, line, words, state, held, path, ran), len(self.stands))
 
 
 def _why(process: Any, before: Any) -> str:

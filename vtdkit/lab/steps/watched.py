@@ -92,34 +92,27 @@ class Watched:
 
     def freed(self) -> tuple[str, ...]:
         """Pages and objects freed since the last question."""
-        pages = [
-            page
-            for pfn, page in self.machine.pages.frames.items()
-            if page.freed is not None and pfn not in self.gone
-        ]
-        things = [
-            (serial, obj)
-            for serial, obj in self.objects.items()
-            if obj.freed is not None and serial not in self.gone
-        ]
-        self.gone.update(page.pfn for page in pages)
-        self.gone.update(serial for serial, _ in things)
-        return (
-            *(f"page {page.name} at {page.address:#x}" for page in pages),
-            *(obj.label for _, obj in things),
+        pages = [("page", pfn, page) for pfn, page in self.machine.pages.frames.items()]
+        things = [("object", serial, obj) for serial, obj in self.objects.items()]
+        gone = {(kind, key): thing for kind, key, thing in (*pages, *things) if thing.freed is not None}
+        new = [thing for key, thing in gone.items() if key not in self.gone]
+        self.gone.update(gone)
+        return tuple(
+            f"page {each.name} at {each.address:#x}" if isinstance(each, Page) else each.label for each in new
         )
 
 
 def value_text(value: object) -> str:
     """A value as a person reads it: NULL, hex for large numbers, objects by their label."""
-    if value is None:
-        return "NULL"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int):
-        return f"{value:#x}" if abs(value) > 9 else str(value)
-    if isinstance(value, tuple | list):
-        return "[" + ", ".join(map(value_text, value)) + "]"
-    if isinstance(value, KObject):
-        return value.label
+    match value:
+        case None:
+            return "NULL"
+        case bool():
+            return str(value).lower()
+        case int():
+            return f"{value:#x}" if abs(value) > 9 else str(value)
+        case tuple() | list():
+            return f"[{', '.join(map(value_text, value))}]"
+        case KObject():
+            return value.label
     return str(getattr(value, "name", value))

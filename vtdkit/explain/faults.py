@@ -87,13 +87,14 @@ def _fault(group: Group, text: Text) -> Iterator[Piece]:
         return
     printed = row.get("reason") or row.get("xen")
     lesson, cause = CAUSES.get(code, (4, ""))
+    means = " ".join(dict.fromkeys(map(_sentence, labels(code))))
     yield group.piece(
         f"{who} {verb} {where}; reason {code:02X}h",
         ("device", who),
         ("index" if interrupt else "address", where),
         ("reason", f"{code:02X}h (printed {printed}, {code} in decimal): {linux_reason(code)}"),
         kind=kind, checks=labels(code), cause=cause, lesson=lesson, notes=_notes(row, code),
-        means=" ".join(dict.fromkeys(map(_sentence, labels(code)))) or "No condition has this code in rev 5.10.",
+        means=means or "No condition has this code in rev 5.10.",
     )  # fmt: skip
 
 
@@ -105,7 +106,9 @@ def _notes(row: Row, code: int) -> tuple[str, ...]:
             not interrupt and number(row["where"]) == 0
         ),
         "for this reason the specification leaves the index undefined": code in (0x20, 0x25, 0x29),
-        f"the text beside the reason is not the one Linux has for {code:02X}h": (len(says) > 7 and code in LINUX_REASONS and not _agrees(LINUX_REASONS[code], says)),
+        f"the text beside the reason is not the one Linux has for {code:02X}h": (
+            len(says) > 7 and code in LINUX_REASONS and not _agrees(LINUX_REASONS[code], says)
+        ),
         **{
             f"in scalable mode QEMU reports {ALSO[each]} with this code, too": True
             for each in labels(code)

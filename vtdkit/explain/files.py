@@ -250,9 +250,7 @@ def _register(name: str, value: int) -> str:
 
 
 def _latency(counts: list[str]) -> str:
-    """A row of counts. Kernels that print fewer columns leave out some of the middle: only full rows have their
-    names.
-    """
+    """A row of counts. Kernels that print fewer leave out some of the middle: only full rows have names."""
     if len(counts) != len(_BUCKETS):
         return ", ".join(counts)
     said = (f"{bucket}: {n}" for bucket, n in zip(_BUCKETS, counts, strict=True) if n != "0")
@@ -283,7 +281,8 @@ def _queue(group: Group, text: Text) -> Iterator[Piece]:
         f"{group.first['unit']}: {says}",
         *facts,
         count=1,
-        means="Descriptors from head to tail are still to be executed; slots behind keep what they held last.",
+        means="Descriptors from head to tail are still to be executed; "
+        "slots behind keep what they held last.",
         lesson=12,
     )
 

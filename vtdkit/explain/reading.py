@@ -152,11 +152,18 @@ class Reading:
         text = Text()
         order = {id(form): place for place, form in enumerate(FORMATS)}
         groups = sorted(self.groups.values(), key=lambda group: order[id(group.format)])
+        pieces = sorted(chain.from_iterable(_told(g, text) for g in groups), key=lambda piece: piece.line)
         return Explanation(
-            name, self.lines, self.understood, tuple(sorted(chain.from_iterable(_told(g, text) for g in groups), key=lambda piece: piece.line)),
+            name,
+            self.lines,
+            self.understood,
+            tuple(pieces),
             tuple(unit for unit in text.tables.values() if unit.words),
-            LockStatTable(text.locks), tuple(text.waits), self.full or len(self.groups) >= MOST_GROUPS, redactor(self.hosts) if redact else str,
-        )  # fmt: skip
+            LockStatTable(text.locks),
+            tuple(text.waits),
+            cut=self.full or len(self.groups) >= MOST_GROUPS,
+            hide=redactor(self.hosts) if redact else str,
+        )
 
 
 def _told(group: Group, text: Text) -> Iterator[Piece]:

@@ -67,10 +67,9 @@ def _short(value: Any) -> str:
 
 def _findings(ours: Seen, seen: Seen) -> Iterator[str]:
     for key, (text, times) in seen.findings.items():
-        known = ours.findings.get(key)
-        if known is None:
+        if key not in ours.findings:
             yield text
-        elif key == WARNING and times > known[1]:
+        elif key == WARNING and times > ours.findings[key][1]:
             yield f"it warns {times} times: {text}"
     for key, (text, _) in ours.findings.items():
         if key not in seen.findings:
@@ -95,25 +94,22 @@ def _under(ours: Seen, seen: Seen) -> Iterator[str]:
 
 
 def _commands(ours: Seen, seen: Seen) -> Iterator[str]:
-    if seen.commands == ours.commands:
-        return
-    if [each[:2] for each in seen.commands] == [each[:2] for each in ours.commands]:
-        yield "the unit is told too early or too late: tables and lists do not say then what they should"
-    elif len(seen.commands) != len(ours.commands):
+    if len(seen.commands) != len(ours.commands):
         yield f"it sends {len(seen.commands)} commands to the unit; {len(ours.commands)} is right"
-    else:
+    elif [each[:2] for each in seen.commands] != [each[:2] for each in ours.commands]:
         yield "it sends other commands to the unit, or in another order"
+    elif seen.commands != ours.commands:
+        yield "the unit is told too early or too late: tables and lists do not say then what they should"
 
 
 def _told(ours: Seen, seen: Seen) -> Iterator[str]:
     mine, theirs = ({each[:3] for each in told} for told in (ours.told, seen.told))
-    for each in sorted(ours.told ^ seen.told):
-        what, number, value = each[:3]
+    for what, number, value, _ in sorted(ours.told ^ seen.told):
         thing = f"the cache lines of {number} {'entry' if number == 1 else 'entries'} back to memory"
         thing = f"{value:#x} to register {number:#x} of the unit" if what == REGISTER else thing
-        if each[:3] not in theirs:
+        if (what, number, value) not in theirs:
             yield f"it never writes {thing}"
-        elif each[:3] not in mine:
+        elif (what, number, value) not in mine:
             yield f"it writes {thing}, which is not needed here"
         else:
             yield f"it writes {thing} at another time: before what it changes, or after"

@@ -62,12 +62,12 @@ class Said:
         return f"{self.word}: {self.text}" if self.text else f"{self.word}."
 
     def _repr_html_(self) -> str:
-        word = f"<strong>{html.escape(self.word)}</strong>"
+        word, (text, more) = html.escape(self.word), map(html.escape, (self.text, self.folded))
         if self.code:
-            return f'<div role="status">{word}:<pre>{html.escape(self.text)}</pre></div>'
-        lines, more = (html.escape(each).replace("\n", "<br>") for each in (self.text, self.folded))
+            return f'<div role="status"><strong>{word}</strong>:<pre>{text}</pre></div>'
         more = f"<details><summary>Reveal</summary>{more}</details>" if more else ""
-        return f'<div role="status">{word}{": " if lines else "."}{lines}{more}</div>'
+        said = f"<strong>{word}</strong>{': ' if text else '.'}{text}{more}".replace("\n", "<br>")
+        return f'<div role="status">{said}</div>'
 
 
 @dataclass(slots=True)
@@ -130,14 +130,11 @@ class Exercise:
             student.answered(given)
             self.judged(given)
         except student.WrongError as wrong:
-            return Said("Not yet", wrong.text + (self._hint() if wrong.costs else ""))
+            hints = self.hints if wrong.costs else ()
+            hint = f"\nHint: {hints[min(self.tries, len(hints) - 1)]}" if hints else ""
+            self.tries += wrong.costs
+            return Said("Not yet", wrong.text + hint)
         return Said("Right", "", right=True)
-
-    def _hint(self) -> str:
-        """The next one, on a line of its own."""
-        hint = f"\nHint: {self.hints[min(self.tries, len(self.hints) - 1)]}" if self.hints else ""
-        self.tries += 1
-        return hint
 
     def solution(self) -> Said:
         """The answer, checked as any answer is, and why it is that."""
@@ -149,7 +146,7 @@ class Exercise:
             shown = f"{{{', '.join(sorted(map(self.form, answer)))}}}"
         else:
             shown = self.form(answer)
-        text = "\n\n".join(each for each in (shown, self.why, repr(verdict)) if each)
+        text = "\n\n".join(filter(None, (shown, self.why, repr(verdict))))
         return Said("Solution", text, right=bool(verdict), code=callable(answer))
 
     def judged(self, given: Any) -> None:
@@ -172,25 +169,26 @@ class Exercise:
         if not same(meant, right):
             # a misconception is an answer of the right kind
             known = (mistake(self.seed, meant) for mistake in self.mistakes if alike(meant, right))
-            said = next(filter(None, known), None) or difference(meant, right, self.form)
-            raise student.WrongError(call + said)
+            raise student.WrongError(
+                call + (next(filter(None, known), "") or difference(meant, right, self.form))
+            )
 
 
 def of_lesson(names: Mapping[str, Any]) -> tuple[Callable[[], Said], Callable[[int], None]]:
     """What a lesson's module offers for all its exercises, the names in it: `progress` and `seed`."""
 
-    def exercises() -> dict[str, Exercise]:
-        return {name: each for name, each in names.items() if isinstance(each, Exercise)}
+    def exercises() -> list[Exercise]:
+        return [each for each in names.values() if isinstance(each, Exercise)]
 
     def progress() -> Said:
         """How many exercises of this lesson are right, since the kernel was started."""
-        count, left = len(exercises()), [each.name for each in exercises().values() if not each.solved]
+        count, left = len(exercises()), [each.name for each in exercises() if not each.solved]
         word = f"{count - len(left)} of {count} exercises right"
         return Said(word, f"still open: {', '.join(left)}" if left else "", right=not left)
 
     def seed(number: int) -> None:
         """Give every exercise of this lesson the numbers of this seed, from the start."""
-        for each in exercises().values():
+        for each in exercises():
             each.seed, each.tries = number, 0
 
     return progress, seed

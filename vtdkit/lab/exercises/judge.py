@@ -112,8 +112,7 @@ class CodeExercise(Exercise):
         runs = [self._in_scene(scene, fail, given) for scene in self.scenes for fail in self._failures(scene)]
         for race in self.races:
             ours = self._ours(race.name, partial(self._orders, race, self.answer(self.seed)))
-            work = partial(self._orders, race, given, ours)
-            student.attempt(work, given, f"{race.about}: ")
+            student.attempt(partial(self._orders, race, given, ours), given, f"{race.about}: ")
         said = student.attempt(
             lambda _: self.judge(self.seed, given), given, seconds=MANY_RUNS * student.PATIENCE
         )
@@ -153,8 +152,7 @@ class CodeExercise(Exercise):
         for _, ours, _ in runs:  # what ours touches without a lock in one scene, it may in another
             for thing, held in ours.guards.items():
                 guards.setdefault(thing, set()).update(held)
-        told = (when + each for when, ours, seen in runs for each in unlocked(ours, seen, guards))
-        return next(told, "")
+        return next((when + each for when, ours, seen in runs for each in unlocked(ours, seen, guards)), "")
 
     # -- in every order
 
@@ -172,12 +170,7 @@ class CodeExercise(Exercise):
         def look(outcome: Outcome, schedule: Schedule) -> None:
             nonlocal tried
             tried += 1
-            found = {
-                (getattr(each, "kind", type(each).__name__), getattr(each, "where", ""))
-                for each in outcome.findings
-            }
-            # what a warning says is up to its author
-            found = {WARNING if each[0] == WARNING[0] else each for each in found}
+            found = set(map(_sign, outcome.findings))
             if ours is not None:
                 for kind, where in sorted(found - ours.findings):
                     raise WrongError(f"in order number {tried} of those tried, {kind}: {where}")
@@ -188,6 +181,12 @@ class CodeExercise(Exercise):
 
         explore(build, cpus=scene.cpus, limit=self.most_orders, on_outcome=look)
         return shown
+
+
+def _sign(finding: Any) -> tuple[str, str]:
+    """Kind and place of a finding; what a warning says is up to its author."""
+    kind = getattr(finding, "kind", type(finding).__name__)
+    return WARNING if kind == WARNING[0] else (kind, getattr(finding, "where", ""))
 
 
 def version_with(driver: type[IntelIommu], function: Any, name: str = "") -> type[IntelIommu]:

@@ -22,6 +22,7 @@ from typing import Any
 PATIENCE = 5.0  # seconds of computing that a student's code may take in one scene
 ASLEEP = 12  # so many times as long may go by, however little is computed
 
+CAUGHT = "a driver cannot catch an oops: ask before you follow a pointer, instead of `except`"
 NOT_WRITTEN, NO_ANSWER = "the function is not written yet", "there is no answer yet"
 
 
@@ -62,12 +63,10 @@ class TooLongError(BaseException):
 
 def tree_of(function: Any) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
     """The function as a syntax tree; None where its source is not to be had."""
-    try:
-        text = textwrap.dedent(inspect.getsource(function))
-        found = ast.parse(text).body[0]
-    except (OSError, TypeError, SyntaxError, IndexError):
-        return None
-    return found if isinstance(found, ast.FunctionDef | ast.AsyncFunctionDef) else None
+    with suppress(OSError, TypeError, SyntaxError, IndexError):
+        found = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
+        return found if isinstance(found, ast.FunctionDef | ast.AsyncFunctionDef) else None
+    return None
 
 
 def with_names(given: Any, names: dict[str, Any]) -> Any:
@@ -114,14 +113,12 @@ def readable(given: Any, reference: Any, driver: type = object) -> None:
 
 def catches_nothing(given: Any) -> None:
     """Raise `WrongError` for driver code that catches exceptions: what they tell is an oops."""
-    tree = tree_of(given)
-    for node in ast.walk(tree) if tree is not None else ():
+    for node in ast.walk(tree_of(given) or ast.Pass()):
         match node:
             case (
                 ast.ExceptHandler() | ast.Call(func=ast.Name(id="suppress") | ast.Attribute(attr="suppress"))
             ):
-                said = "a driver cannot catch an oops: ask before you follow a pointer, instead of `except`"
-                raise WrongError(said, costs=False)
+                raise WrongError(CAUGHT, costs=False)
 
 
 def _another_kind(given: Any, reference: Any) -> str:
@@ -134,12 +131,11 @@ def _another_kind(given: Any, reference: Any) -> str:
     if got and not wanted:
         return f"it is called like a plain function: write `def {name}`, not `async def`"
     names = list(inspect.signature(reference).parameters)
-    try:
-        inspect.signature(given).bind(*names)
-    except TypeError as error:
-        return f"it is called with ({', '.join(names)}): {error}"
-    except ValueError:  # made in C: it has no signature
-        return ""
+    with suppress(ValueError):  # made in C: it has no signature
+        try:
+            inspect.signature(given).bind(*names)
+        except TypeError as error:
+            return f"it is called with ({', '.join(names)}): {error}"
     return ""
 
 
@@ -148,10 +144,8 @@ def _forgotten_await(given: Any, reference: Any, driver: type) -> str:
 
     Known to need it: coroutines of the driver, and whatever the reference solution awaits.
     """
-    tree, ours = tree_of(given), tree_of(reference)
-    if tree is None:
-        return ""
-    calls = [each for each in _awaited(ours) if isinstance(each, ast.Call)]
+    tree = tree_of(given) or ast.Pass()
+    calls = [each for each in _awaited(tree_of(reference) or ast.Pass()) if isinstance(each, ast.Call)]
     needs = {call.func.attr for call in calls if isinstance(call.func, ast.Attribute)}
     seen_to = _seen_to(tree)
     for node in ast.walk(tree):
@@ -165,9 +159,8 @@ def _forgotten_await(given: Any, reference: Any, driver: type) -> str:
     return ""
 
 
-def _awaited(tree: ast.AST | None) -> list[ast.expr]:
-    nodes = ast.walk(tree) if tree is not None else ()
-    return [node.value for node in nodes if isinstance(node, ast.Await)]
+def _awaited(tree: ast.AST) -> list[ast.expr]:
+    return [node.value for node in ast.walk(tree) if isinstance(node, ast.Await)]
 
 
 def _seen_to(tree: ast.AST) -> set[int]:
@@ -206,17 +199,17 @@ def told(function: Any, error: BaseException) -> str:
 
 def _suggestion(local: tuple[str, ...], function: Any, error: BaseException) -> str:
     """What a name that is not there may have been meant to be."""
-    name = getattr(error, "name", None)
-    if not isinstance(error, AttributeError | NameError) or not name or "Did you mean" in str(error):
-        return ""
-    if isinstance(error, NameError):
-        known = [*local, *function.__globals__, *vars(builtins)]
-    elif inspect.iscoroutine(error.obj):
-        return ". A coroutine gives its value only to `await`"
-    else:
-        known = [each for each in dir(error.obj) if not each.startswith("__")]
-    close = get_close_matches(name, known, 1)
-    return f". Did you mean `{close[0]}`?" if close else ""
+    match error:
+        case NameError():
+            known = [*local, *function.__globals__, *vars(builtins)]
+        case AttributeError() if inspect.iscoroutine(error.obj):
+            return ". A coroutine gives its value only to `await`"
+        case AttributeError():
+            known = [each for each in dir(error.obj) if not each.startswith("__")]
+        case _:
+            return ""
+    close = get_close_matches(error.name or "", known, 1)
+    return f". Did you mean `{close[0]}`?" if close and "Did you mean" not in str(error) else ""
 
 
 def _is_typo(error: BaseException) -> bool:

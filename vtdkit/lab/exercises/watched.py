@@ -82,15 +82,6 @@ class Scene:
     fails: bool = True
     options: dict[str, Any] = field(default_factory=dict)
 
-    def computer(self, driver: type[IntelIommu], machine: Machine) -> Computer:
-        """The computer of the scene, not yet prepared."""
-        options = {"devices": (), **self.options}
-        options.pop("cpus", None)  # the machine has them
-        return Computer(driver=driver, machine=machine, units=self.units, scalable=self.scalable, **options)
-
-    def __repr__(self) -> str:
-        return f"<scene {self.name}>"
-
 
 @dataclass(slots=True)
 class Seen:
@@ -239,7 +230,10 @@ def watched(driver: type[IntelIommu], name: str) -> type[IntelIommu]:
 
     async def qi_submit_sync(self: Any, iommu: Any, descs: Any) -> int:
         if self.machine.inside:
-            said = tables(iommu.hardware), _lists(self.machine.objects)
+            lists = (
+                each for each in self.machine.objects if isinstance(each, ListHead) and each.freed is None
+            )
+            said = tables(iommu.hardware), tuple(map(_on, lists))
             self.machine.seen.commands.append((iommu.seq_id, plain(descs), said))
         return await driver.qi_submit_sync(self, iommu, descs)
 
@@ -265,11 +259,6 @@ def _listen(hardware: RemappingHardware, machine: WatchedMachine) -> None:
         write(offset, value, size)
 
     vars(hardware.unit)["write"] = told
-
-
-def _lists(objects: Sequence[KObject]) -> tuple[Any, ...]:
-    """Who is on which of the driver's lists now."""
-    return tuple(_on(each) for each in objects if isinstance(each, ListHead) and each.freed is None)
 
 
 def _on(entries: ListHead) -> tuple[Any, ...]:
@@ -303,7 +292,13 @@ def observe(scene: Scene, driver: type[IntelIommu], name: str, fail: int = 0) ->
     machine = WatchedMachine(scene.options.get("cpus", 2), fail)
     seen = machine.seen
     try:
-        pc = scene.computer(watched(driver, name), machine)
+        pc = Computer(
+            driver=watched(driver, name),
+            machine=machine,
+            units=scene.units,
+            scalable=scene.scalable,
+            **{"devices": (), **scene.options},
+        )
         work = scene.prepare(pc)
         for hardware in pc.hardware:
             _listen(hardware, machine)
@@ -358,9 +353,7 @@ def _at_the_end(pc: Computer, seen: Seen) -> None:
     nodes = Counter(page.node for page in machine.pages.live())
     seen.state["the count of pages by NUMA node"] = plain(dict(sorted(nodes.items())))
     names: Counter[str] = Counter()
-    for obj in machine.objects:
-        if obj.freed is not None:
-            continue
+    for obj in (each for each in machine.objects if each.freed is None):
         seen.left[type(obj).__name__, ""] += 1
         if isinstance(obj, PciDevice):
             seen.left["reference", f" to {obj.name}"] = obj.kref.value
@@ -373,14 +366,15 @@ def _at_the_end(pc: Computer, seen: Seen) -> None:
 
 def plain(value: Any) -> Any:
     """A value that can be compared between two machines."""
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, Page):
-        return "a page" if value.freed is None else "a freed page"
-    if isinstance(value, KObject):
-        return repr(value)
-    if isinstance(value, dict):
-        return tuple((plain(key), plain(each)) for key, each in value.items())
-    if isinstance(value, tuple | list | set | frozenset):
-        return tuple(map(plain, value))
+    match value:
+        case None | bool() | int() | float() | str():
+            return value
+        case Page():
+            return "a page" if value.freed is None else "a freed page"
+        case KObject():
+            return repr(value)
+        case dict():
+            return tuple((plain(key), plain(each)) for key, each in value.items())
+        case tuple() | list() | set() | frozenset():
+            return tuple(map(plain, value))
     return type(value).__name__

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from .page import ASSETS, HERE, index, markdown_page, page
 from .tidy import keep_shown_widgets, shorten_tracebacks
 from .vendor import vendor
 
-TEACHERS = {"TEACHING.md"}
+TEACHERS = ("TEACHING.md",)
 """Pages beside the notebooks that only the solution edition has."""
 
 
@@ -34,65 +34,46 @@ SOLUTIONS = Edition("solutions", "Lessons with solutions", solutions=True)
 SLIDES = Edition("slides", "Lessons, one step per screen", walking=True)
 
 
-@dataclass(slots=True)
-class Sources:
-    """What pages are made from: notebooks that have been run, and pages of prose; by file name, in order.
-    Used by one thread.
+def run(
+    paths: Sequence[Path], *, timeout: int = 120, say: Callable[[str], None] = lambda text: None
+) -> dict[str, Any]:
+    """What pages are made from, by file name: every notebook, run, telling `say` which, then the .md files of
+    their folders. Raises `NotebookFailed`.
     """
-
-    notebooks: dict[str, Any] = field(default_factory=dict)
-    prose: dict[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def run(
-        cls, paths: Sequence[Path], *, timeout: int = 120, say: Callable[[str], None] = lambda text: None
-    ) -> Sources:
-        """Run every notebook, telling `say` which; take the .md files of their folders
-        along. Raises `NotebookFailed`.
-        """
-        found = cls()
-        for path in paths:
-            say(f"running {path.name}")
-            found.notebooks[path.name] = execute(path, timeout=timeout)
-            shorten_tracebacks(found.notebooks[path.name])
-        for folder in sorted({path.parent for path in paths}):
-            for prose in sorted(folder.glob("*.md")):
-                found.prose[prose.name] = markdown_page(prose.read_text(encoding="utf-8"))
-        return found
-
-    def of(self, edition: Edition) -> dict[str, Any]:
-        """The notebooks and pages of an edition, ready to be written."""
-        chosen = dict(self.notebooks)
-        if not edition.walking:
-            chosen |= {
-                name: text for name, text in self.prose.items() if edition.solutions or name not in TEACHERS
-            }
-        ready = {
-            name: copy.deepcopy(each) if edition.solutions else student(each) for name, each in chosen.items()
-        }
-        for each in ready.values():
-            keep_shown_widgets(each)
-            relink(each, ready)
-        return ready
+    found = {}
+    for path in paths:
+        say(f"running {path.name}")
+        found[path.name] = execute(path, timeout=timeout)
+        shorten_tracebacks(found[path.name])
+    prose = [
+        each for folder in sorted({path.parent for path in paths}) for each in sorted(folder.glob("*.md"))
+    ]
+    return found | {each.name: markdown_page(each.read_text(encoding="utf-8")) for each in prose}
 
 
-def build(sources: Sources, editions: Sequence[Edition], out: Path, cache: Path) -> list[Path]:
-    """Write the editions below `out`, replacing what was built there before; returns the
-    folders. Raises `VendorError`.
-    """
-    return [_build(sources.of(edition), edition, out / edition.folder, cache) for edition in editions]
+def cut(sources: dict[str, Any], edition: Edition) -> dict[str, Any]:
+    """The notebooks and pages of an edition, ready to be written."""
+    out = (".md",) if edition.walking else () if edition.solutions else TEACHERS
+    chosen = {name: each for name, each in sources.items() if not name.endswith(out)}
+    ready = {
+        name: copy.deepcopy(each) if edition.solutions else student(each) for name, each in chosen.items()
+    }
+    for each in ready.values():
+        keep_shown_widgets(each)
+        relink(each, ready)
+    return ready
 
 
-def _build(chosen: dict[str, Any], edition: Edition, folder: Path, cache: Path) -> Path:
+def build(sources: dict[str, Any], edition: Edition, folder: Path, cache: Path) -> None:
+    """Write an edition into a folder, replacing what was built there before. Raises `VendorError`."""
     shutil.rmtree(folder, ignore_errors=True)
     vendor(folder / "vendor", cache)
     for asset in ASSETS:
         shutil.copy(HERE / "static" / asset, folder / "vendor" / asset)
     listed = []
-    for name, notebook in chosen.items():
+    for name, notebook in cut(sources, edition).items():
         stem = Path(name).stem
         text = page(notebook, stem, walking=edition.walking)
         (folder / f"{stem}.html").write_text(text, encoding="utf-8", newline="\n")
         listed.append((f"{stem}.html", title(notebook, stem)))
     (folder / "index.html").write_text(index(edition.heading, listed), encoding="utf-8", newline="\n")
-    return folder

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from .build import SLIDES, SOLUTIONS, STUDENT, Sources, build
+from .build import SLIDES, SOLUTIONS, STUDENT, build, run
 from .execute import NotebookFailed
 from .vendor import VendorError
 
@@ -25,24 +25,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--slides", action="store_true", help="screens for a beamer instead of pages to read")
     parser.add_argument("--timeout", type=int, default=120, help="seconds a cell may take (120)")
     options = parser.parse_args(arguments)
-    if not options.notebooks:
-        print("no notebooks to build handouts from", file=sys.stderr)
+    missing = [f"{path}: no such notebook" for path in options.notebooks if not path.is_file()]
+    if missing or not options.notebooks:
+        print((missing or ["no notebooks to build handouts from"])[0], file=sys.stderr)
         return 2
-    for path in options.notebooks:
-        if not path.is_file():
-            print(f"{path}: no such notebook", file=sys.stderr)
-            return 2
+    editions = [SLIDES] if options.slides else [STUDENT, SOLUTIONS]
     try:
-        sources = Sources.run(options.notebooks, timeout=options.timeout, say=print)
-        folders = build(
-            sources, [SLIDES] if options.slides else [STUDENT, SOLUTIONS], options.out, options.cache
-        )
+        sources = run(options.notebooks, timeout=options.timeout, say=print)
+        for edition in editions:
+            build(sources, edition, options.out / edition.folder, options.cache)
     except NotebookFailed as error:
         print(error, file=sys.stderr)
         return 1
     except (VendorError, OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
-    for folder in folders:
-        print(f"{folder / 'index.html'}: {len(options.notebooks)} notebooks")
+    for edition in editions:
+        print(f"{options.out / edition.folder / 'index.html'}: {len(options.notebooks)} notebooks")
     return 0

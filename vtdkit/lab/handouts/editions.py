@@ -44,9 +44,6 @@ def _relinked(text: str, target: str, built: Collection[str]) -> str:
 
 def title(notebook: Any, default: str) -> str:
     """The text of the first heading."""
-    for cell in notebook["cells"]:
-        if cell["cell_type"] == "markdown" and (
-            match := re.search(r"^#+\s+(.+?)\s*#*$", cell["source"], re.M)
-        ):
-            return re.sub(r"[`*]", "", match[1])
-    return default
+    prose = "\n".join(cell["source"] for cell in notebook["cells"] if cell["cell_type"] == "markdown")
+    match = re.search(r"^#+\s+(.+?)\s*#*$", prose, re.M)
+    return re.sub(r"[`*]", "", match[1]) if match else default

@@ -42,8 +42,9 @@ def page(notebook: Any, name: str, *, walking: bool = False) -> str:
         require_js_url="vendor/require.js",
     )
     notebook["metadata"]["title"] = title(notebook, name)
-    resources = {"handout": {"walking": walking}, "metadata": {"name": name}}
-    body, _ = exporter.from_notebook_node(notebook, resources=resources)
+    body, _ = exporter.from_notebook_node(
+        notebook, resources={"handout": {"walking": walking}, "metadata": {"name": name}}
+    )
     return re.sub(r"<th(?: [^>]*)?></th>", "<td></td>", str(body))  # an empty heading of a table is none
 
 
@@ -51,8 +52,7 @@ def markdown_page(text: str) -> Any:
     """A page of prose (the glossary) as a notebook of one cell, so that it goes the same way."""
     from nbformat.v4 import new_markdown_cell, new_notebook
 
-    cell = new_markdown_cell(text, id="page")  # type: ignore[no-untyped-call]
-    return new_notebook(cells=[cell])  # type: ignore[no-untyped-call]
+    return new_notebook(cells=[new_markdown_cell(text, id="page")])  # type: ignore[no-untyped-call]
 
 
 def index(heading: str, pages: Iterable[tuple[str, str]]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import accumulate
 from typing import Any
 
 from vtdkit.vtd.firmware.dmar import (
@@ -26,7 +27,7 @@ from vtdkit.vtd.firmware.dmar import (
     parse,
 )
 
-from .formats import Format, Group, Row, Text, pattern
+from .formats import Format, Group, Row, Text, holding, pattern
 from .lines import echo
 from .report import Piece
 
@@ -44,6 +45,7 @@ _LINUX = {
     "which nobody knows": "Linux warns of an unsupported device scope and leaves it out",
     "names no remapping unit": "Linux has no unit to use: DMA is not remapped",
 }
+_UNKNOWN = "what follows is unknown, the checksum too"
 _STOPS = 'Linux stops there too ("Record passes table end"): parsing fails and no unit is used'
 _ZERO = "Linux stops reading at a structure of length 0 and uses what came before"
 _FLAGS = ("INTR_REMAP", "X2APIC_OPT_OUT", "DMA_CTRL_PLATFORM_OPT_IN")
@@ -90,13 +92,10 @@ def _bytes(row: Row) -> bytes:
 
 def table_pieces(line: int, data: bytes) -> Iterator[Piece]:
     """A whole table: the header with everything odd about it, then a piece for each structure."""
-    notes, said = [], int.from_bytes(data[4:8], "little")
+    said = int.from_bytes(data[4:8], "little")
     cut = len(data) < said
-    if cut:
-        notes.append(
-            f"the text ends after {len(data)} of {said} bytes: what follows is unknown, the checksum too"
-        )
-        data = data[:4] + len(data).to_bytes(4, "little") + data[8:]
+    notes = [*holding({f"the text ends after {len(data)} of {said} bytes: {_UNKNOWN}": cut})]
+    data = data[:4] + len(data).to_bytes(4, "little") + data[8:] if cut else data
     try:
         table: Dmar | None = parse(data)
     except BadDmar as error:
@@ -104,36 +103,32 @@ def table_pieces(line: int, data: bytes) -> Iterator[Piece]:
         zero = data[at : at + 2] == bytes(2)
         notes.append(f"reading stopped: {error}" + ("" if cut else f". {_ZERO if zero else _STOPS}"))
     if table is None:
-        yield Piece(
-            "DMAR table", line, f"{len(data)} bytes that cannot be read", notes=tuple(notes), lesson=20
-        )
+        title = f"{len(data)} bytes that cannot be read"
+        yield Piece("DMAR table", line, title, notes=tuple(notes), lesson=20)
         return
-    offsets = [HEADER_BYTES]
-    for part in table.structures:
-        offsets.append(offsets[-1] + 4 + len(part.body()))
-    parts = zip(offsets, table.structures, strict=False)
+    offsets = accumulate((4 + len(part.body()) for part in table.structures), initial=HEADER_BYTES)
+    parts = list(zip(offsets, table.structures, strict=False))
     own = {problem: at for at, part in parts for problem in replace(table, structures=(part,)).problems()}
     own |= dict.fromkeys(replace(table, structures=()).problems(), 0)
     for problem in replace(table, wrong_checksum=None if cut else table.wrong_checksum).problems():
         at = own.get(problem, 0)
         linux = next((says for words, says in _LINUX.items() if words in problem), "Linux reads on")
         notes.append(f"offset {at:#x}: {problem}: {linux}")
-    facts: tuple[tuple[str, str], ...] = (
-        ("made by", f"{_text(table.oem_id)} {_text(table.oem_table_id)}, revision {table.revision}"),
-        ("width", f"host addresses of {table.host_address_width} bits"),
-        ("flags", ", ".join(name for bit, name in enumerate(_FLAGS) if table.flags >> bit & 1) or "none"),
-        ("length", f"{said} bytes by its header, {len(data)} there"),
-    )
     kinds = ", ".join(type(part).__name__.upper() for part in table.structures)
     yield Piece(
         "DMAR table",
         line,
         f"{len(table.structures)} structures: {kinds or 'none'}",
-        facts,
+        (
+            ("made by", f"{_text(table.oem_id)} {_text(table.oem_table_id)}, revision {table.revision}"),
+            ("width", f"host addresses of {table.host_address_width} bits"),
+            ("flags", ", ".join(name for bit, name in enumerate(_FLAGS) if table.flags >> bit & 1) or "none"),
+            ("length", f"{said} bytes by its header, {len(data)} there"),
+        ),
         lesson=20,
         notes=tuple(notes),
     )
-    for at, part in zip(offsets, table.structures, strict=False):
+    for at, part in parts:
         scopes = getattr(part, "scopes", ())[:32]
         says = _SAYS.get(type(part), lambda part: f"{len(part.body())} bytes")(part)
         facts = tuple((SCOPE_NAMES.get(scope.type, f"type {scope.type}"), _scope(scope)) for scope in scopes)

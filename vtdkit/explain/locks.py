@@ -15,7 +15,7 @@ from vtdkit.kernel.record.lockstat import ContentionRow, LockStat, Side
 from vtdkit.kernel.record.units import duration
 
 from .causes import lesson_of
-from .formats import Format, Group, Text, pattern
+from .formats import Format, Group, Text, holding, pattern
 from .report import Piece
 
 _UNITS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
@@ -112,10 +112,14 @@ def _stat_piece(group: Group, rows: list[LockStat]) -> Piece:
         says += f"{row.contentions:,} had to wait, {duration(waited)} in all"
         told.append((waited, row.name, says + (f", {duration(longest)} at most" if row.contentions else "")))
     facts, lesson = _most_waited(told, 6)
-    notes = () if lesson else ("none of these locks is the driver's",)
-    means = "Who had to wait for which lock, all CPUs together. Waiting of no time is not counted."
-    title = f"/proc/lock_stat, {len(rows)} classes"
-    return group.piece(title, *facts, count=1, means=means, lesson=lesson or 12, notes=notes)
+    return group.piece(
+        f"/proc/lock_stat, {len(rows)} classes",
+        *facts,
+        count=1,
+        means="Who had to wait for which lock, all CPUs together. Waiting of no time is not counted.",
+        lesson=lesson or 12,
+        notes=holding({"none of these locks is the driver's": not lesson}),
+    )
 
 
 def _perf(group: Group, text: Text) -> Iterator[Piece]:
@@ -137,8 +141,13 @@ def _perf(group: Group, text: Text) -> Iterator[Piece]:
         says = f"{int(row['count']):,} waits{kind}, {duration(total)} in all"
         told.append((total, row["what"], says + ("" if most is None else f", {duration(most)} at most")))
     facts, lesson = _most_waited(told, 8)
-    means = "Waits for locks, put together by caller, lock or thread."
-    yield group.piece(f"perf lock, {len(told)} rows", *facts, count=1, means=means, lesson=lesson or 12)
+    yield group.piece(
+        f"perf lock, {len(told)} rows",
+        *facts,
+        count=1,
+        means="Waits for locks, put together by caller, lock or thread.",
+        lesson=lesson or 12,
+    )
 
 
 _COUNT, _MICROSECONDS = r"\d{1,15}", r"\d{1,15}(?:\.\d{1,3})?"

@@ -125,12 +125,11 @@ class Tables:
     def ask(self, request: Request) -> tuple[Walk, int | None]:
         """The walk of a request, and the address of the word it ended at for want of knowledge."""
         walk = self.unit().walk(request)
-        last = walk.steps[-1] if walk.steps else None
-        page = self.memory.page(last.address >> 12) if last else None
-        unknown = last is not None and (
-            page is None or None in page[last.address >> 3 & 511 :][: last.structure.width // 64]
-        )
-        return walk, last.address if last and unknown else None
+        for last in walk.steps[-1:]:
+            words = (self.memory.page(last.address >> 12) or [None] * 512)[last.address >> 3 & 511 :]
+            if None in words[: last.structure.width // 64]:
+                return walk, last.address
+        return walk, None
 
     def devices(self) -> list[str]:
         """A line for each device whose tables are known, as far as they can be followed."""
@@ -142,6 +141,3 @@ class Tables:
     def as_data(self) -> dict[str, Any]:
         mode = "scalable" if self.scalable else "legacy"
         return {"name": self.name, "mode": mode, "devices": self.devices(), "assumed": list(self.assumed)}
-
-    def __repr__(self) -> str:
-        return f"<Tables of {self.name}: {self.words} words known>"

@@ -12,7 +12,7 @@ from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.registers.capability import CAP, ECAP
 
 from .files import fields_of
-from .formats import Format, Group, Row, Text, number, pattern
+from .formats import Format, Group, Row, Text, holding, number, pattern
 from .messages import CONSEQUENCES
 from .report import Piece
 
@@ -57,13 +57,18 @@ def _pair(
     facts = [] if dead else [("can", _says(caps))]
     facts += [("CAP", f"{cap:#x}: {fields_of(CAP.decode(cap))}"), ("ECAP", f"{ecap:#x}: {_with_old(ecap)}")]
     facts += [("version", f"{ver >> 4}.{ver & 15}")] if ver is not None else []
-    notes = [f"odd: {each}" for each in caps.odd]
-    notes += [_EXTENDED] if caps.extended_mode and not dead else []
-    means = "nobody answers at this address: Linux says so and does not use the unit" if dead else ""
-    title = f"{name}: CAP {cap:x}, ECAP {ecap:x}"
-    count = group.count if group.format.row is None else 1
     yield group.piece(
-        title, *facts, line=line, count=count, means=means, lesson=0, notes=tuple(notes), bits=("CAP", cap)
+        f"{name}: CAP {cap:x}, ECAP {ecap:x}",
+        *facts,
+        line=line,
+        count=group.count if group.format.row is None else 1,
+        means="nobody answers at this address: Linux says so and does not use the unit" if dead else "",
+        lesson=0,
+        notes=(
+            *(f"odd: {each}" for each in caps.odd),
+            *holding({_EXTENDED: caps.extended_mode and not dead}),
+        ),
+        bits=("CAP", cap),
     )
     if compare and others and (cap, ecap) not in others and len(others) < _MOST_COMPARED:
         (one_cap, one_ecap), one = next(iter(others.items()))
@@ -99,7 +104,7 @@ def _difference(
     group: Group, line: int, names: tuple[str, str], caps: tuple[int, int], ecaps: tuple[int, int]
 ) -> Piece:
     """Where two units differ, and what Linux does about it."""
-    parts = [(CAP, part, caps) for part in CAP.fields] + [(ECAP, part, ecaps) for part in ECAP.fields]
+    parts = ((layout, part, pair) for layout, pair in ((CAP, caps), (ECAP, ecaps)) for part in layout.fields)
     facts = [
         (
             part.name if part.role == "used" else f"{layout.name.removesuffix('_REG')} bit {part.bits}",
@@ -108,10 +113,15 @@ def _difference(
         for layout, part, values in parts
         if (values[0] ^ values[1]) & part.mask
     ]
-    notes = tuple(f"{name}: {CONSEQUENCES[name]}" for name, _ in facts if name in CONSEQUENCES)
-    title = f"{names[0]} and {names[1]} differ in {', '.join(name for name, _ in facts)}"
-    means = "Fields that only name places or sizes inside a unit (FRO, IRO, NFR) may differ freely."
-    return group.piece(title, *facts, kind="two units", line=line, means=means, lesson=6, notes=notes)
+    return group.piece(
+        f"{' and '.join(names)} differ in {', '.join(name for name, _ in facts)}",
+        *facts,
+        kind="two units",
+        line=line,
+        means="Fields that only name places or sizes inside a unit (FRO, IRO, NFR) may differ freely.",
+        lesson=6,
+        notes=tuple(f"{name}: {CONSEQUENCES[name]}" for name, _ in facts if name in CONSEQUENCES),
+    )
 
 
 _SINGLE = r"(?P<what>cap|ecap|CAP|ECAP)(?:_REG)?"

@@ -162,10 +162,11 @@ def _card(piece: Piece, hide: Callable[[str], str]) -> Html:
 
 def _hidden(value: Any, hide: Callable[[str], str]) -> Any:
     """Plain data with every text in it hidden; keys are ours."""
-    if isinstance(value, dict):
-        return {key: _hidden(each, hide) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_hidden(each, hide) for each in value]
+    match value:
+        case dict():
+            return {key: _hidden(each, hide) for key, each in value.items()}
+        case list() | tuple():
+            return [_hidden(each, hide) for each in value]
     return hide(value) if isinstance(value, str) else value
 
 

@@ -19,6 +19,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -59,11 +60,11 @@ def files() -> Iterator[tuple[str, Path]]:
         for guest in GUESTS
         for path in (reality / guest).rglob("*")
     ]
-    yield from sorted((place, path) for place, path in found if _is_ours(path))
-
-
-def _is_ours(path: Path) -> bool:
-    return path.is_file() and LEFT_OUT.isdisjoint(path.parts) and path.suffix != ".pyc"
+    yield from sorted(
+        (place, path)
+        for place, path in found
+        if path.is_file() and LEFT_OUT.isdisjoint(path.parts) and path.suffix != ".pyc"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,16 +93,16 @@ def copy_to(folder: Path) -> Copied:
     for name, source in files():
         target, data = folder / name, source.read_bytes()
         there = _sum(target.read_bytes()) if target.exists() else None
-        if there == _sum(data):
-            same += 1
-        elif there is not None and there != ours.get(name):
+        if there not in (None, _sum(data), ours.get(name)):
             kept.append(name)
             continue
+        ours[name] = _sum(data)
+        if there == ours[name]:
+            same += 1
         else:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(data)
             written.append(name)
-        ours[name] = _sum(data)
     memory.write_text(json.dumps(ours, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     return Copied(folder, tuple(written), same, tuple(kept))
 
@@ -112,11 +113,9 @@ def _sum(data: bytes) -> str:
 
 def _remembered(memory: Path) -> dict[str, str]:
     """Sums of what we wrote before; none if the file is not there or not ours."""
-    try:
-        known = json.loads(memory.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return {k: v for k, v in known.items() if isinstance(v, str)} if isinstance(known, dict) else {}
+    with suppress(OSError, ValueError, AttributeError):
+        return {k: v for k, v in json.loads(memory.read_text("utf-8")).items() if isinstance(v, str)}
+    return {}
 
 
 def command(folder: Path, port: int | None, browser: bool) -> list[str]:
@@ -134,11 +133,10 @@ def _free(port: int) -> bool:
         # Elsewhere it only ignores closed connections; on Windows it would let two servers have one port.
         if os.name == "posix":
             trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
+        with suppress(OSError, OverflowError):
             trial.bind(("127.0.0.1", port))
-        except (OSError, OverflowError):
-            return False
-    return True
+            return True
+    return False
 
 
 def main(arguments: list[str]) -> int:
@@ -156,14 +154,13 @@ def main(arguments: list[str]) -> int:
         return 2
     if given.copy_only:
         return 0
+    wrong = ""
     if find_spec("jupyterlab") is None:
-        print("vtdkit lab: JupyterLab is not installed; pip install 'vtdkit[notebooks]'", file=sys.stderr)
-        return 2
-    if given.port is not None and not _free(given.port):
-        print(
-            f"vtdkit lab: port {given.port} is taken (or not a port); choose another: --port 8889",
-            file=sys.stderr,
-        )
+        wrong = "JupyterLab is not installed; pip install 'vtdkit[notebooks]'"
+    elif given.port is not None and not _free(given.port):
+        wrong = f"port {given.port} is taken (or not a port); choose another: --port 8889"
+    if wrong:
+        print(f"vtdkit lab: {wrong}", file=sys.stderr)
         return 2
     try:
         return subprocess.call(command(given.folder, given.port, not given.no_browser))

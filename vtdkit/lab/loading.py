@@ -12,11 +12,12 @@ Guards: none here; each load is a computer of its own. The same arguments give t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any
 
 from vtdkit.iommu.contract import Contract
+from vtdkit.iommu.core import IommuDomain
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.iommu.iommufd import io_pagetable
 from vtdkit.iommu.pinning import FRESH, PAGE_SIZE, mm_struct
@@ -59,13 +60,10 @@ class Loading:
         return self.locks[0].lock if self.locks and self.share >= 0.01 else ""
 
     def __repr__(self) -> str:
-        lock = (
-            f"CPUs wait for {self.bottleneck} {self.share:.0%} of the time"
-            if self.bottleneck
-            else "no waiting"
-        )
+        waits = f"CPUs wait for {self.bottleneck} {self.share:.0%} of the time"
         return (
-            f"{self.way}, {self.threads} threads: {self.duration / 1e6:.1f} ms; {lock}; tables: {self.tables}"
+            f"{self.way}, {self.threads} threads: {self.duration / 1e6:.1f} ms; "
+            f"{waits if self.bottleneck else 'no waiting'}; tables: {self.tables}"
         )
 
 
@@ -110,11 +108,10 @@ def load(
     for cpu, part in enumerate(work):
         pc.machine.spawn(_checked(part), cpu, f"loader {cpu}")
     pc.machine.simulate()
-    duration = pc.machine.now - began
+    duration, tables = pc.machine.now - began, len(pc.machine.pages) - before
     locks, waited = waits(pc)
-    tables = len(pc.machine.pages) - before
     looked_at = extents[:: -(-len(extents) // 64)]
-    found = [pc.run(pc.core.iommu_iova_to_phys(domain(), BASE + at)) >> 12 for at, _, _ in looked_at]
+    found = [pc.run(pc.core.iommu_iova_to_phys(domain, BASE + at)) >> 12 for at, _, _ in looked_at]
     return Loading(
         way,
         threads,
@@ -133,25 +130,20 @@ Work = list[Coroutine[Any, Any, int]]
 
 def _work(
     pc: Computer, mm: mm_struct, way: str, threads: int, size: int, padata: VfioPadata
-) -> tuple[Work, Callable[[], Any]]:
+) -> tuple[Work, IommuDomain]:
     """What each thread does, and the domain it fills."""
     part = size // threads
     if way == "iommufd":
         table, domain = io_pagetable(pc.core), pc.new_domain(attach=DEVICE)
         pc.run(table.iopt_table_add_domain(domain))
         maps: Work = [table.iopt_map_user_pages(mm, at, part, BASE + at) for at in range(0, size, part)]
-        return maps, lambda: domain
+        return maps, domain
     vfio = padata if way == "padata" else VfioType1(pc.core)
-    container = pc.run(vfio.vfio_iommu_type1_open())
-    assert container is not None
+    container: Any = pc.run(vfio.vfio_iommu_type1_open())
     pc.run(vfio.vfio_iommu_type1_attach_group(container, pc.devices[DEVICE].peek("group")))
-    filled = container.domain
-    assert filled is not None
-    if way == "padata":
-        part = size
-    return [
-        vfio.vfio_dma_do_map(container, BASE + at, at, part, mm) for at in range(0, size, part)
-    ], lambda: filled.domain
+    part = size if way == "padata" else part
+    work = [vfio.vfio_dma_do_map(container, BASE + at, at, part, mm) for at in range(0, size, part)]
+    return work, container.domain.domain
 
 
 async def _checked(work: Coroutine[Any, Any, int]) -> None:

@@ -8,6 +8,7 @@ kernel's own function name. A table of spots that belongs to one lock class also
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from types import CodeType, FrameType
@@ -113,12 +114,19 @@ def raised_at(error: BaseException) -> Spot | None:
 def standing(coro: Any) -> Spot | None:
     """The place where a coroutine stands: the innermost one that it awaits and that is not this room's."""
     place = None
+    for frame in frames(coro):
+        if not _ours(frame.f_code):
+            place = ANYWHERE.at(frame)
+    return place
+
+
+def frames(coro: Any) -> Iterator[FrameType]:
+    """The frames of a suspended coroutine and of those that it awaits, outermost first."""
     while coro is not None:
         frame = getattr(coro, "cr_frame", None) or getattr(coro, "gi_frame", None)
-        if frame is not None and not _ours(frame.f_code):
-            place = ANYWHERE.at(frame)
+        if frame is not None:
+            yield frame
         coro = getattr(coro, "cr_await", None) or getattr(coro, "gi_yieldfrom", None)
-    return place
 
 
 def _ours(code: CodeType) -> bool:

@@ -37,13 +37,8 @@ class Prediction:
     unit: str = ""
     options: tuple[Any, ...] = ()
 
-    @property
-    def guessed(self) -> bool:
-        """Is there a guess?"""
-        return _is_guess(self.guess)
-
     def __repr__(self) -> str:
-        said = f"Your guess: {self._with_unit(self.guess)}" if self.guessed else "(no guess yet)"
+        said = f"Your guess: {self._with_unit(self.guess)}" if _is_guess(self.guess) else "(no guess yet)"
         return f"{self.question} {said}"
 
     def _repr_html_(self) -> str:
@@ -56,7 +51,7 @@ class Prediction:
         """
         mine, theirs = self._with_unit(self.guess), self._with_unit(actual)
         came = f"it is {theirs}.\n{why}".strip()
-        if not self.guessed:
+        if not _is_guess(self.guess):
             return Said("No guess yet", FIRST, folded=came[0].upper() + came[1:])
         if mine == theirs or same(self._read(actual), actual):
             return Said("As predicted", came, right=True)

@@ -32,11 +32,7 @@ class Listing:
 
     def _repr_html_(self) -> str:
         lines = "\n".join(self._line(line) for line in self.text.splitlines())
-        style = (
-            "margin:0;padding:4px "
-            "8px;line-height:1.35;overflow-x:auto;font-family:var(--jp-code-font-family,monospace)"
-        )
-        return f'<div><strong>{html.escape(self.title)}</strong><pre style="{style}">{lines}</pre></div>'
+        return f'<div><strong>{html.escape(self.title)}</strong><pre style="{_PRE}">{lines}</pre></div>'
 
     def _line(self, line: str) -> str:
         style = _SIGNS.get(line[:1]) if self.signs else None
@@ -44,6 +40,10 @@ class Listing:
         return f'<span style="{style}">{text}</span>' if style else text
 
 
+_PRE = (
+    "margin:0;padding:4px 8px;line-height:1.35;overflow-x:auto;"
+    "font-family:var(--jp-code-font-family,monospace)"
+)
 _SIGNS = {
     "+": "background:rgba(0,114,178,.18);border-left:3px solid #0072b2;padding-left:4px",
     "-": "background:rgba(213,94,0,.18);border-left:3px dashed #d55e00;padding-left:4px",
@@ -55,16 +55,14 @@ def source(driver: type, *functions: str) -> Listing:
     """Our source of these methods as a driver version has them. Raises AttributeError for one the
     version does not have.
     """
-    texts = []
-    for name in functions:
-        text = source_of(driver, name)
+    texts = {name: source_of(driver, name).rstrip() for name in functions}
+    for name, text in texts.items():
         if not text:
             raise AttributeError(
                 f"{driver.__name__} has no function {name}; look in the notebook for how it is written"
             )
-        texts.append(text.rstrip())
     files = dict.fromkeys(_file(driver, name) for name in functions)
-    return Listing(f"{name_of(driver)}: {', '.join(files)}", "\n\n".join(texts))
+    return Listing(f"{name_of(driver)}: {', '.join(files)}", "\n\n".join(texts.values()))
 
 
 def _file(driver: type, name: str) -> str:
@@ -78,9 +76,8 @@ def patch_diff(patch: int | PatchInfo, *functions: str, context: int = 30) -> Li
     """
     info = SERIES[patch] if isinstance(patch, int) else patch
     changes = info.changes
-    return Listing(
-        info.title, "\n\n".join(_diff(changes[name], context) for name in functions or changes), signs=True
-    )
+    diffs = (_diff(changes[name], context) for name in functions or changes)
+    return Listing(info.title, "\n\n".join(diffs), signs=True)
 
 
 def _diff(change: Change, context: int) -> str:
@@ -103,13 +100,11 @@ class Table:
 
     def __repr__(self) -> str:
         cells = [self.head, *(tuple(map(_cell, row)) for row in self.rows)]
-        widths = [max(len(row[column]) for row in cells) for column in range(len(self.head))]
-        right = self._right()
-        lines = (
-            [t.rjust(n) if r else t.ljust(n) for t, n, r in zip(row, widths, right, strict=True)]
-            for row in cells
-        )
-        return "\n".join("  ".join(line).rstrip() for line in lines)
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        form = [
+            f"{{:{'>' if right else '<'}{width}}}" for right, width in zip(self._right(), widths, strict=True)
+        ]
+        return "\n".join("  ".join(form).format(*row).rstrip() for row in cells)
 
     def _repr_html_(self) -> str:
         head = self._html_row(self.head, "th")

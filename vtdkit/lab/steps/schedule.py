@@ -28,7 +28,7 @@ from vtdkit.kernel.explorer.schedule import VERSION, Schedule
 from vtdkit.kernel.machine.machine import Machine
 
 from .inevitable import BUDGET, first_inevitable
-from .standing import Lines, Source, Sources, standing
+from .standing import Source, Sources, lines_run, standing
 from .watched import Watched
 
 Plan = str | Schedule | Sequence[str]
@@ -238,7 +238,7 @@ class _Recorder:
         self.stands: dict[Stand, int] = {Stand(-1, 0, "has not begun", READY): 0}  # with their numbers
         self.steps: list[Step] = []
         self.findings: list[Shown] = []
-        self.ran: dict[str, tuple[tuple[Any, int], ...]] = {}
+        self.ran: dict[str, list[tuple[Any, int]]] = {}  # by each thread's last step
         self.last: dict[str, int] = {}  # the function each thread was seen in last
         self.outcome = ""
 
@@ -251,9 +251,8 @@ class _Recorder:
             self._note(-1, "")
             for name in order:
                 did = str(self._process(name).doing)
-                with Lines(self.sources) as lines:
+                with lines_run(self.sources) as self.ran[name]:
                     self.system.step(name)
-                self.ran[name] = tuple(dict.fromkeys(lines.seen))
                 self._note(self._thread(name), did)
             self.outcome = str(self.system.finish().value)
             self._collect()  # a deadlock is found when nobody can go on

@@ -9,26 +9,15 @@ import inspect
 import linecache
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from types import CodeType, FrameType, TracebackType
+from types import CodeType, FrameType
 from typing import Any
 
-from vtdkit.kernel.record.sites import short_path
+from vtdkit.kernel.record.sites import frames, short_path
 
 SHOWN = ("vtdkit/iommu/", "vtdkit/series/", "vtdkit/lab/scenarios/", "<cell>")
 LONGEST = 200  # lines of one function
-
-
-def frames(coro: Any) -> Iterator[FrameType]:
-    """The frames of a suspended coroutine, outermost first."""
-    while coro is not None:
-        kind = next((kind for kind in ("cr", "gi", "ag") if hasattr(coro, f"{kind}_frame")), None)
-        if kind is None:
-            return
-        frame = getattr(coro, f"{kind}_frame")
-        if frame is not None:
-            yield frame
-        coro = getattr(coro, "gi_yieldfrom" if kind == "gi" else f"{kind}_await")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,27 +83,19 @@ def standing(process: Any, sources: Sources) -> tuple[int, int, tuple[str, ...]]
     return sources.number(inner.f_code), line, tuple(_shown_name(frame.f_code) for frame in shown)
 
 
-class Lines:
-    """While it is open, notes which lines of shown functions run; `seen` are (code, line) in order."""
+@contextmanager
+def lines_run(sources: Sources) -> Iterator[list[tuple[CodeType, int]]]:
+    """While it is open, the list gets which lines of shown functions run: (code, line), in order."""
+    seen: list[tuple[CodeType, int]] = []
 
-    def __init__(self, sources: Sources) -> None:
-        self.sources = sources
-        self.seen: list[tuple[CodeType, int]] = []
-
-    def __enter__(self) -> Lines:
-        self.before = sys.gettrace()
-        sys.settrace(self._called)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        sys.settrace(self.before)
-
-    def _called(self, frame: FrameType, event: str, arg: Any) -> Any:
-        return self._line if self.sources.shows(frame.f_code) else None
-
-    def _line(self, frame: FrameType, event: str, arg: Any) -> Any:
+    def line(frame: FrameType, event: str, arg: Any) -> Any:
         if event == "line":
-            self.seen.append((frame.f_code, frame.f_lineno))
-        return self._line
+            seen.append((frame.f_code, frame.f_lineno))
+        return line
+
+    before = sys.gettrace()
+    sys.settrace(lambda frame, event, arg: line if sources.shows(frame.f_code) else None)
+    try:
+        yield seen
+    finally:
+        sys.settrace(before)

@@ -19,7 +19,7 @@ from vtdkit.iommu.backends.kinds import BACKENDS, amd
 from vtdkit.kernel.explored.exploring import ScenarioExploration, explore, shortest
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.kernel.memory.pages import Page
-from vtdkit.lab.backend_matrix import tables_freed
+from vtdkit.lab.backend_matrix import CASES, answer, tables_freed
 from vtdkit.lab.claims.report import decided
 from vtdkit.lab.exercises.exercise import Exercise, of_lesson
 from vtdkit.lab.exercises.judge import CodeExercise, version_with
@@ -55,6 +55,13 @@ def in_table(found: Mapping[str, ScenarioExploration], kind: str = UAF) -> Table
     """For each exploration: executions, and in how many of them something freed was used."""
     rows = [(name, each.executions, each.times(kind)) for name, each in found.items()]
     return table(["", "orders", "a freed table is used in"], *rows)
+
+
+def matrix(*names: str) -> Table:
+    """These cases of `CASES` on every back-end, a row each."""
+    kinds = {**THREE, "simple": "simple"}
+    rows = [(name, *(repr(answer(CASES[name], BACKENDS[kind])) for kind in kinds.values())) for name in names]
+    return table(["one call", *kinds], *rows)
 
 
 def freeing() -> Table:

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from vtdkit.lab.addresses import HOW, curves, disk, occupancy, use
+from lessons.lesson18.occupancy import heat_figure, occupancy
+from vtdkit.lab.addresses import HOW, curves, disk, use
 from vtdkit.lab.lesson.base import reality
-from vtdkit.views.charts.heat import heat_figure
 from vtdkit.vtd.image.image import Image
 
 

@@ -22,7 +22,6 @@ Guards: none here; each measurement is a computer of its own. The same arguments
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from typing import Any
 
 from vtdkit.iommu.dma import DMA_BIDIRECTIONAL, SAC_LIMIT, DmaApi
@@ -31,9 +30,6 @@ from vtdkit.iommu.pci import PciDevice
 from vtdkit.iommu.pinning import PAGE_SHIFT
 from vtdkit.iommu.pinning import PAGE_SIZE as PAGE
 from vtdkit.kernel.machine.workload import closed_loop
-from vtdkit.vtd.image.image import Image
-from vtdkit.vtd.image.survey import Survey
-from vtdkit.vtd.requests import sid
 
 from .computer import Computer
 from .scaling import Scaling, ScalingPoint, point
@@ -132,61 +128,3 @@ def use(
 def curves(cpus: tuple[int, ...] = (1, 4, 16, 64), how: tuple[str, ...] = HOW, **options: Any) -> Scaling:
     """The curves of several ways to give addresses out."""
     return Scaling(use(each, count, **options) for each in how for count in cpus)
-
-
-# -- a guest's addresses ------------------------------------------------------
-
-CELLS = 4096  # of a map
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Occupancy:
-    """Which addresses of a device lead somewhere: how many pages of each of 4,096 cells, from address `first`
-    on, a cell being `cell` pages.
-    """
-
-    device: str
-    driver: str
-    first: int
-    cell: int
-    cells: tuple[int, ...]
-
-    @property
-    def used(self) -> list[int]:
-        """The numbers of the cells that are not empty."""
-        return [number for number, pages in enumerate(self.cells) if pages]
-
-    def __repr__(self) -> str:
-        asked = f"{sum(self.cells):,} of {CELLS * self.cell:,} pages from {self.first:#x} on"
-        return f"<{self.device} ({self.driver}): {asked}, in {len(self.used)} of {CELLS:,} cells>"
-
-
-def occupancy(image: Image, device: str, first: int = 0, cell: int = 256) -> Occupancy:
-    """Ask whether a device of a real machine may read or write a page, for all pages below 4 GiB: a million
-    translations. A smaller `cell`, from `first` on, looks closer. Without numpy the tables are read instead
-    of asked; the answer is the same.
-    """
-    source = sid(device)
-    try:
-        counts = _translated(image, source, first, cell)
-    except ModuleNotFoundError:
-        counts = _surveyed(image, source, first, cell)
-    return Occupancy(device, image.drivers.get(source, "none"), first, cell, tuple(counts))
-
-
-def _translated(image: Image, source: int, first: int, cell: int) -> list[int]:
-    import numpy as np
-
-    pages = np.uint64(first) + (np.arange(CELLS * cell, dtype=np.uint64) << np.uint64(PAGE_SHIFT))
-    reads, writes = (image.unit.translate_many(source, pages, kind).granted for kind in ("read", "write"))
-    return [int(count) for count in (reads | writes).reshape(CELLS, cell).sum(axis=1)]
-
-
-def _surveyed(image: Image, source: int, first: int, cell: int) -> list[int]:
-    survey, counts = Survey(image.unit), [0] * CELLS
-    space, _ = survey.space(source)
-    for found in survey.ranges(space) if space is not None else ():
-        for page in range(found.iova - first >> PAGE_SHIFT, found.iova - first + found.size >> PAGE_SHIFT):
-            if 0 <= page < CELLS * cell:
-                counts[page // cell] += 1
-    return counts

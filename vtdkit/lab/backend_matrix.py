@@ -2,17 +2,15 @@
 maps of what is mapped.
 
 `answer(case, make)` does one case on a fresh machine and says what was returned, what is gone and what the
-kernel would print; `matrix()` does all on all. Nothing here is written down: each cell is a run. Sizes in
-bytes.
+kernel would print. Nothing here is written down: each answer is a run. Sizes in bytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from vtdkit.iommu.backends.backend import Backend
-from vtdkit.iommu.backends.kinds import BACKENDS
 from vtdkit.iommu.vfio import VfioType1
 from vtdkit.iommu.vfio_dma import vfio_domain
 from vtdkit.kernel.checkers.findings import Oops
@@ -20,10 +18,7 @@ from vtdkit.kernel.explored.exploring import explore
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.vtd.requests import size_name
 
-from .lesson.shown import Table, table
 from .scenarios.backends import BLOCK, LARGE, ONE, PAGE, TWO, Make, insert_race
-
-THREE = {"Intel": "intel", "AMD": "amd", "Arm": "arm", "simple": "simple"}  # columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,15 +100,6 @@ def answer(case: Case, make: Make) -> Outcome:
     new = sum(before.get(page) != to for page, to in after.items())
     warned = any(each.kind == "WARNING" for each in list(machine.findings)[known:])
     return Outcome(returned, gone * PAGE, new * PAGE, warned, case.target is None)
-
-
-def matrix(*names: str, kinds: Mapping[str, str] = THREE) -> Table:
-    """These cases (all, if none is named) on every back-end, a row each."""
-    rows = [
-        (name, *(repr(answer(CASES[name], BACKENDS[kind])) for kind in kinds.values()))
-        for name in names or CASES
-    ]
-    return table(["one call", *kinds], *rows)
 
 
 def tables_freed(make: Make) -> tuple[int, int, int]:

@@ -16,7 +16,7 @@ __getattr__, __dir__, __all__ = face(
     __name__,
     {
         "bits": "BitFieldCard",
-        "charts": "heat_figure latency_figure lock_order_figure scaling_figure",
+        "charts": "latency_figure lock_order_figure scaling_figure",
         "pagetables": "BackendExplorer PageTableExplorer",
         "patch": "locks_taken PatchView",
         "shared": "BadRecord Widget",

@@ -1,4 +1,5 @@
-"""Which of a device's addresses are in use, as a map: `heat_figure(found)`.
+"""Which of a device's addresses are in use: `occupancy(image, device)` asks a guest's unit, and
+`heat_figure(found)` draws the answer as a map.
 
 Each small square is a piece of the address space, 64 of them in a row, the lowest address at the left of the
 lowest row. The more of it is mapped, the larger and darker the square: size says the same as colour.
@@ -7,15 +8,75 @@ lowest row. The more of it is mapped, the larger and darker the square: size say
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
-from vtdkit.lab.addresses import Occupancy
+from vtdkit.iommu.pinning import PAGE_SHIFT
 from vtdkit.views.shared.html import Html, tag
 from vtdkit.views.shared.palette import HUES, PAPER
 from vtdkit.views.shared.sheet import Picture, Sheet, coordinate, written
-from vtdkit.vtd.requests import size_name
+from vtdkit.vtd.image.image import Image
+from vtdkit.vtd.image.survey import Survey
+from vtdkit.vtd.requests import sid, size_name
 
 ROW, SIDE, LEFT = 64, 7, 90  # cells in a row; pixels of a cell; pixels left of the map
 SHADES = ("sky", "blue", "ink")
+CELLS = 4096  # of a map
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Occupancy:
+    """Which addresses of a device lead somewhere: how many pages of each of 4,096 cells, from address `first`
+    on, a cell being `cell` pages.
+    """
+
+    device: str
+    driver: str
+    first: int
+    cell: int
+    cells: tuple[int, ...]
+
+    @property
+    def used(self) -> list[int]:
+        """The numbers of the cells that are not empty."""
+        return [number for number, pages in enumerate(self.cells) if pages]
+
+    def __repr__(self) -> str:
+        asked = f"{sum(self.cells):,} of {CELLS * self.cell:,} pages from {self.first:#x} on"
+        return f"<{self.device} ({self.driver}): {asked}, in {len(self.used)} of {CELLS:,} cells>"
+
+
+def occupancy(image: Image, device: str, first: int = 0, cell: int = 256) -> Occupancy:
+    """Ask whether a device of a real machine may read or write a page, for all pages below 4 GiB: a million
+    translations. A smaller `cell`, from `first` on, looks closer. Without numpy the tables are read instead
+    of asked; the answer is the same.
+    """
+    source = sid(device)
+    try:
+        counts = _translated(image, source, first, cell)
+    except ModuleNotFoundError:
+        counts = _surveyed(image, source, first, cell)
+    return Occupancy(device, image.drivers.get(source, "none"), first, cell, tuple(counts))
+
+
+def _translated(image: Image, source: int, first: int, cell: int) -> list[int]:
+    import numpy as np
+
+    pages = np.uint64(first) + (np.arange(CELLS * cell, dtype=np.uint64) << np.uint64(PAGE_SHIFT))
+    reads, writes = (image.unit.translate_many(source, pages, kind).granted for kind in ("read", "write"))
+    return [int(count) for count in (reads | writes).reshape(CELLS, cell).sum(axis=1)]
+
+
+def _surveyed(image: Image, source: int, first: int, cell: int) -> list[int]:
+    survey, counts = Survey(image.unit), [0] * CELLS
+    space, _ = survey.space(source)
+    for found in survey.ranges(space) if space is not None else ():
+        for page in range(found.iova - first >> PAGE_SHIFT, found.iova - first + found.size >> PAGE_SHIFT):
+            if 0 <= page < CELLS * cell:
+                counts[page // cell] += 1
+    return counts
+
+
+# -- the map --------------------------------------------------------------------
 
 
 def heat_figure(found: Occupancy, never: Sequence[tuple[int, int]] = (), title: str = "") -> Picture:

@@ -14,8 +14,10 @@ from typing import Any
 from vtdkit.kernel.explored.exploring import ScenarioExploration, explore, shortest
 from vtdkit.kernel.memory.pages import Page
 from vtdkit.kernel.memory.sections import SECTION_SIZE, MemoryMap
+from vtdkit.lab.claims import catalogue
 from vtdkit.lab.claims.claim import Verdict
 from vtdkit.lab.claims.readers import CLAIMS, times, tried
+from vtdkit.lab.claims.report import in_words
 from vtdkit.lab.computer import Computer
 from vtdkit.lab.exercises.exercise import Exercise, of_lesson
 from vtdkit.lab.exercises.judge import CodeExercise, version_with
@@ -54,19 +56,12 @@ def into(scene: Any, found: ScenarioExploration, end: str) -> Steps:
 @cache
 def claim(number: int) -> Verdict:
     """A claim of the thread, run with its counter-experiment."""
-    return next(each for each in CLAIMS if each.number == number).verdict()
+    return catalogue.CLAIMS[number].verdict()
 
 
 def claims() -> Table:
     """All claims of this lesson."""
-    rows = [claim(each.number) for each in CLAIMS]
-    return table(
-        ["", "who", "said", "in our model it", "otherwise"],
-        *(
-            (one.number, one.who, one.said, one.word, one.counter.word if one.counter else "-")
-            for one in rows
-        ),
-    )
+    return in_words(claim(each.number) for each in CLAIMS)
 
 
 # -- what was proposed --------------------------------------------------------

@@ -15,7 +15,9 @@ from typing import Any
 
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.kernel.explored.exploring import ScenarioExploration, explore
-from vtdkit.lab.claims.catalogue import claims
+from vtdkit.lab.claims import catalogue
+from vtdkit.lab.claims.report import in_words
+from vtdkit.lab.claims.users import FREED, MEET, PROMOTE, SAME, SMALL
 from vtdkit.lab.exercises.exercise import Exercise, of_lesson
 from vtdkit.lab.lesson.base import Table, table
 from vtdkit.lab.loading import MIB, load
@@ -86,22 +88,17 @@ def waits(points: Iterable[ScalingPoint]) -> Table:
 
 # -- the rule -----------------------------------------------------------------------
 
-SMALL = (Op("map", 0, HALF, LARGE), Op("map", HALF, HALF, LARGE + HALF))
 PAIRS: dict[str, Scenario] = {
     "map a page, unmap the one beside it": side_by_side(
         Op("map", PAGE), Op("unmap"), before=[Op("map"), Op("map", 2 * PAGE)]
     ),
-    "map a page, map the same page": side_by_side(
-        Op("map"), Op("map", to=0x6000000), before=[Op("map", PAGE)]
-    ),
-    "map a page, unmap the 2 MiB around it": side_by_side(
-        Op("map"), Op("unmap", 0, BLOCK), before=[Op("map", PAGE)]
-    ),
+    "map a page, map the same page": SAME,
+    "map a page, unmap the 2 MiB around it": MEET,
     "look a page up, look it up": side_by_side(Op("look up"), Op("look up"), before=[Op("map")]),
     "look a page up, unmap the 2 MiB around it": side_by_side(
         Op("look up"), Op("unmap", 0, BLOCK), before=[Op("map")]
     ),
-    "map a page, free the domain": side_by_side(Op("map"), Op("free")),
+    "map a page, free the domain": FREED,
     "dump the tables, unmap 2 MiB": side_by_side(Op("dump"), Op("unmap", 0, BLOCK), before=[Op("map")]),
 }
 
@@ -122,7 +119,7 @@ def promoted(driver: type[IntelIommu], lock: bool = False) -> ScenarioExploratio
 
 
 def _promote(lock: bool) -> Scenario:
-    return side_by_side(Op("promote", 0, BLOCK), Op("unmap", 5 * PAGE), before=SMALL, lock=lock)
+    return side_by_side(PROMOTE, Op("unmap", 5 * PAGE), before=SMALL, lock=lock)
 
 
 def comes_back(driver: type[IntelIommu], found: ScenarioExploration) -> Steps:
@@ -157,14 +154,7 @@ def compared(seen: Mapping[str, LockTrace], done: Mapping[str, Replayed], events
 
 def verdicts(*numbers: int) -> Table:
     """What running says of some claims, and what the experiment in which it comes out the other way says."""
-    found = [claim.verdict() for claim in claims(numbers)]
-    return table(
-        ["claim", "who", "said", "in our model it", "the other way"],
-        *(
-            (one.number, one.who.split(",")[0], one.said, one.word, one.counter.word if one.counter else "-")
-            for one in found
-        ),
-    )
+    return in_words(catalogue.verdicts(numbers))
 
 
 # -- exercises ------------------------------------------------------------------------

@@ -71,6 +71,14 @@ def decided(numbers: Iterable[int], otherwise: bool = True) -> Table:
     return table(head, *rows) if otherwise else table(head[:3], *(row[:3] for row in rows))
 
 
+def in_words(found: Iterable[Verdict]) -> Table:
+    """Verdicts in a word each, where a lesson has told the rest."""
+    rows = (
+        (one.number, one.who, one.said, one.word, one.counter.word if one.counter else "-") for one in found
+    )
+    return table(["", "who", "said", "in our model it", "otherwise"], *rows)
+
+
 def main(arguments: Sequence[str]) -> int:
     """The verb. 0: done, 2: the arguments cannot be used."""
     parser = argparse.ArgumentParser(

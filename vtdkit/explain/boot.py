@@ -74,11 +74,10 @@ def _descriptor(group: Group, text: Text) -> Iterator[Piece]:
     row = group.first
     raw = number(row["low"]) | number(row.get("high", "0")) << 64
     entry = descriptors.decode(raw)
-    prior, means = row["place"] == "PRIOR", ""
+    prior = row["place"] == "PRIOR"
     asks_device = entry is not None and entry.structure.name.endswith("dev_tlb_inv_dsc")
-    if entry is not None and asks_device:
-        means = f"An invalidation of the TLB of device {bdf(entry.SID)}"
-        means += ": after a time-out, it is the one that did not answer." if prior else ""
+    means = f"An invalidation of the TLB of device {bdf(entry.SID)}" if entry and asks_device else ""
+    means += ": after a time-out, it is the one that did not answer." if asks_device and prior else ""
     cause, lesson = (GONE, 20) if asks_device and prior else ("", 12)
     yield group.piece(
         f"{'before the head' if prior else 'at the head of the queue'}: {descriptor_text(raw)}",

@@ -152,7 +152,8 @@ def _qemu(group: Group, text: Text) -> Iterator[Piece]:
     if raw >= 0 and 1 <= level <= 5:
         layout = second_stage_entry(level, leaf=level == 1 or bool(raw & 0x80 and level < 4))
         marked = [f for f in layout.fields if raw & f.mask and f.name != "ADDR" and f.role != "ignored"]
-        bits, names = (layout.name, raw), ", ".join(f.name for f in marked)
+        bits = layout.name, raw
+        names = ", ".join(f.name for f in marked)
         facts.append(("entry", f"{layout.name}: {names or 'all zero: nothing is mapped'}"))
         notes = [
             f"{f.name} (bit {f.bits}) is reserved in a unit without {' and '.join(f.needs)}"

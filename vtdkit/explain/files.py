@@ -268,7 +268,8 @@ def _queue(group: Group, text: Text) -> Iterator[Piece]:
     kinds = Counter(entry.structure.name if entry else "unknown" for entry in entries).most_common(8)
     facts = [("base", base["base"])] if base else []
     facts.append(("holds", ", ".join(f"{count} x {name}" for name, count in kinds) or "no slots in the text"))
-    waiting, says = list[int](), "no head and tail in the text"
+    waiting: list[int] = []
+    says = "no head and tail in the text"
     if base:
         head, tail, end = int(base["head"]), int(base["tail"]), max(slots, default=0) + 1
         waiting = [*range(head, tail)] if head <= tail else [*range(head, end), *range(tail)]

@@ -108,7 +108,8 @@ def load(
     for cpu, part in enumerate(work):
         pc.machine.spawn(_checked(part), cpu, f"loader {cpu}")
     pc.machine.simulate()
-    duration, tables = pc.machine.now - began, len(pc.machine.pages) - before
+    duration = pc.machine.now - began
+    tables = len(pc.machine.pages) - before
     locks, waited = waits(pc)
     looked_at = extents[:: -(-len(extents) // 64)]
     found = [pc.run(pc.core.iommu_iova_to_phys(domain, BASE + at)) >> 12 for at, _, _ in looked_at]

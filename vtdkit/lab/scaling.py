@@ -24,7 +24,6 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from vtdkit.iommu.core import IommuDomain
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.iommu.pinning import PAGE_SIZE as PAGE
 from vtdkit.kernel.machine.workload import Load, closed_loop
@@ -191,7 +190,11 @@ def measure(
         seed=seed,
         **options,
     )
-    spaces = [_domain(pc, number, min(units, domains), ats) for number in range(domains)]
+    spaces = []
+    for number in range(domains):  # a device behind one of the units, and a domain of its own
+        address = f"{number // 32 + 1:02x}:{number % 32:02x}.0"
+        pc.add_device(address, unit=number % min(units, domains), ats=ats)
+        spaces.append(pc.new_domain(attach=address))
     machine, core = pc.machine, pc.core
 
     async def unmap(index: int) -> None:
@@ -225,13 +228,6 @@ def point(version: Version, pc: Computer, start: Callable[[], Load]) -> ScalingP
         min(1.0, queue / elapsed),
         locks,
     )
-
-
-def _domain(pc: Computer, number: int, units: int, ats: bool) -> IommuDomain:
-    """A device behind one of the units, and a domain of its own that it is attached to."""
-    address = f"{number // 32 + 1:02x}:{number % 32:02x}.0"
-    pc.add_device(address, unit=number % units, ats=ats)
-    return pc.new_domain(attach=address)
 
 
 def waits(pc: Computer) -> tuple[tuple[LockWait, ...], int]:

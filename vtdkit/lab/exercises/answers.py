@@ -71,7 +71,8 @@ def _number(given: Any) -> Any:
 
 
 def _word(given: str, right: Sequence[str], words: Sequence[str]) -> str:
-    known, mine = {same_word(word): word for word in (*right, *words)}, same_word(given)
+    known = {same_word(word): word for word in (*right, *words)}
+    mine = same_word(given)
     if mine in known:
         return known[mine]
     # a slip is forgiven only where it is known what else could have been meant

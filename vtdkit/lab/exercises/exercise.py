@@ -62,7 +62,7 @@ class Said:
         return f"{self.word}: {self.text}" if self.text else f"{self.word}."
 
     def _repr_html_(self) -> str:
-        word, (text, more) = html.escape(self.word), map(html.escape, (self.text, self.folded))
+        word, text, more = map(html.escape, (self.word, self.text, self.folded))
         if self.code:
             return f'<div role="status"><strong>{word}</strong>:<pre>{text}</pre></div>'
         more = f"<details><summary>Reveal</summary>{more}</details>" if more else ""

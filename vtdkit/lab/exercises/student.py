@@ -236,8 +236,7 @@ class Watchdog:
 
     def pet(self) -> None:
         """Another `seconds` from now."""
-        self.until = process_time() + self.seconds
-        self.latest = monotonic() + ASLEEP * self.seconds
+        self.until, self.latest = process_time() + self.seconds, monotonic() + ASLEEP * self.seconds
 
     def __enter__(self) -> Watchdog:
         with suppress(RuntimeError):

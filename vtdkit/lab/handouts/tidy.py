@@ -42,7 +42,10 @@ def keep_shown_widgets(notebook: Any) -> None:
     if stored is None:
         return
     state = stored["state"]
-    references = {model: _references(content) & set(state) for model, content in state.items()}
+    references = {
+        model: set(re.findall(r"IPY_MODEL_([0-9a-f]+)", json.dumps(content["state"]))) & set(state)
+        for model, content in state.items()
+    }
     kept: set[str] = set()
     todo = {
         output["data"][WIDGET_VIEW]["model_id"]
@@ -61,7 +64,3 @@ def keep_shown_widgets(notebook: Any) -> None:
     stored["state"] = {model: content for model, content in state.items() if model in kept}
     if not kept:
         del notebook["metadata"]["widgets"]
-
-
-def _references(content: Any) -> set[str]:
-    return set(re.findall(r"IPY_MODEL_([0-9a-f]+)", json.dumps(content["state"])))

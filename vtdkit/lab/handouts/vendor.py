@@ -96,7 +96,8 @@ def fetched(package: Package, cache: Path) -> Path:
 
 
 def _fetch(package: Package, cache: Path) -> None:
-    npm, wanted = shutil.which("npm"), f"{package.name}@{package.version}"
+    npm = shutil.which("npm")
+    wanted = f"{package.name}@{package.version}"
     if npm is None:
         raise VendorError(
             f"npm is needed once, to fetch {wanted}: install Node.js, or put {package.archive} into {cache}"

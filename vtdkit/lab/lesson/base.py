@@ -258,7 +258,8 @@ def tried(
     build = scene.on(driver)
 
     def attempt(factory: Factory, _shared: frozenset[int]) -> Tried:
-        times, bad = Counter[tuple[str, str]](), 0
+        times: Counter[tuple[str, str]] = Counter()
+        bad = 0
         best: dict[tuple[str, str], Schedule] = {}
 
         def meet(outcome: Outcome, schedule: Schedule) -> None:

@@ -23,8 +23,7 @@ class Watched:
     """The things watched in one schedule. Guards: used by one thread."""
 
     def __init__(self) -> None:
-        self.things: dict[tuple[Any, ...], str] = {}
-        self.users: dict[tuple[Any, ...], set[Any]] = {}
+        self.things: dict[tuple[Any, ...], tuple[str, set[Any]]] = {}  # its name, and who stops at it
         self.machine: Any = None
         self.objects: dict[Any, KObject] = {}
         self.gone: set[Any] = set()
@@ -32,7 +31,7 @@ class Watched:
     @property
     def labels(self) -> tuple[str, ...]:
         """The names of what is watched, in the order of `values`."""
-        return tuple(self.things.values())
+        return tuple(name for name, _ in self.things.values())
 
     def notice(self, thread: Any, doing: Doing) -> None:
         """A thread stops at this."""
@@ -41,15 +40,14 @@ class Watched:
             return
         key = ("page", thing.address, part) if isinstance(thing, Page) else ("field", thing.serial, part)
         if len(self.things) < MOST_NOTICED:
-            self.things.setdefault(key, doing.target)
-            self.users.setdefault(key, set()).add(thread)
+            self.things.setdefault(key, (doing.target, set()))[1].add(thread)
 
     def telling(self, rows: Sequence[tuple[str, ...]]) -> list[int]:
         """Which columns of `values` are worth showing: what changed; what two threads touched."""
-        users = list(self.users.values())
         changed = [len(set(column)) > 1 for column in zip(*rows, strict=True)]
+        several = [len(users) > 1 for _, users in self.things.values()]
         ranked = sorted(range(len(changed)), key=lambda i: not changed[i])
-        return sorted([i for i in ranked if changed[i] or len(users[i]) > 1][:MOST])
+        return sorted([i for i in ranked if changed[i] or several[i]][:MOST])
 
     def follow(self, scenario: Callable[[Any], Any]) -> Callable[[Any], Any]:
         """The scenario, with every object that is made on its machine noted."""
@@ -78,17 +76,13 @@ class Watched:
         return tuple(self._value(*key) for key in self.things)
 
     def _value(self, kind: str, where: Any, what: Any) -> str:
-        if kind == "page":
-            page = self.machine.pages.page(where)
-            if page is None:
-                return "not allocated yet"
-            return (
-                "freed" if page.freed is not None or page.words[what] == POISON else f"{page.words[what]:#x}"
-            )
-        obj = self.objects.get(where)
-        if obj is None:
-            return "not made yet"
-        return "freed" if obj.freed is not None else value_text(obj.peek(what))
+        thing: Any = self.machine.pages.page(where) if kind == "page" else self.objects.get(where)
+        if thing is None:
+            return "not allocated yet" if kind == "page" else "not made yet"
+        word = thing.words[what] if kind == "page" else None
+        if thing.freed is not None or word == POISON:
+            return "freed"
+        return value_text(thing.peek(what)) if word is None else f"{word:#x}"
 
     def freed(self) -> tuple[str, ...]:
         """Pages and objects freed since the last question."""

@@ -34,12 +34,11 @@ class Answers:
         memory: Snapshot = self.unit.memory  # type: ignore[assignment]
         for at in range(0, self.step.structure.width, 64):
             memory.put(self.step.address + at // 8, value >> at & _WORD)
-        answers = [self.unit.from_memory(request) for request in self.requests]
         return [
             {
                 "good": bool(each),
                 "head": answer_text(each)[2:].rstrip("."),
                 "detail": sentence(each.label) if isinstance(each, Fault) else "",
             }
-            for each in answers
+            for each in map(self.unit.from_memory, self.requests)
         ]

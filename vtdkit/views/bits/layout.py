@@ -66,19 +66,14 @@ def field_value(field: Mapping[str, Any], raw: int) -> int:
 def meaning(field: Mapping[str, Any], value: int) -> str:
     """What a field of that value means."""
     if field["state"] == "reserved":
-        return (
-            str(field["meaning"])
-            if field["meaning"].startswith("must be 0")
-            else f"must be 0: {field['meaning'] or 'reserved'}"
-        )
+        return f"must be 0: {field['meaning'].removeprefix('must be 0: ') or 'reserved'}"
     return ": ".join(filter(None, (field["meaning"], field.get("values", {}).get(str(value), ""))))
 
 
 def worth_a_line(layout: Record, raw: int) -> list[tuple[str, str, int, str]]:
     """Bits, name, value and meaning of each field that is used or not 0, high bits first."""
-    shown = [(field, field_value(field, raw)) for field in layout["rows"]]
     return [
-        (bits_text(f), f["name"], value, meaning(f, value))
-        for f, value in shown
-        if value or f["state"] == "used"
+        (bits_text(field), field["name"], value, meaning(field, value))
+        for field in layout["rows"]
+        if (value := field_value(field, raw)) or field["state"] == "used"
     ]

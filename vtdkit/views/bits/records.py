@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from vtdkit.views.shared.record import Record
-from vtdkit.vtd.tables.layout import Environment, Field, Row, Structure
+from vtdkit.vtd.tables.layout import Environment, Row, Structure
 
 from .words import TITLES, glossary
 
@@ -34,7 +34,7 @@ def _row(structure: Structure, row: Row, environment: Environment) -> dict[str, 
     high, _, low = row.bits.partition(":")
     made: dict[str, Any] = {"name": row.name, "high": int(high), "low": int(low or high), "state": row.state}
     made["meaning"] = row.meaning
-    field = _field(structure, made["low"])
+    field = next(field for field in structure.fields if field.low <= made["low"] <= field.high)
     if row.name != field.name:
         return made
     missing = [name for name in field.needs if not environment[name]]
@@ -50,11 +50,5 @@ def _row(structure: Structure, row: Row, environment: Environment) -> dict[str, 
 
 def glossary_of(layouts: Iterable[Record]) -> dict[str, str]:
     """What the abbreviations in the rows of some layouts stand for."""
-    texts = [
-        [row["meaning"], *row.get("values", {}).values()] for layout in layouts for row in layout["rows"]
-    ]
-    return glossary(text for row in texts for text in row)
-
-
-def _field(structure: Structure, bit: int) -> Field:
-    return next(field for field in structure.fields if field.low <= bit <= field.high)
+    rows = (row for layout in layouts for row in layout["rows"])
+    return glossary(text for row in rows for text in (row["meaning"], *row.get("values", {}).values()))

@@ -29,8 +29,11 @@ def bits_still(record: Record, layout: Record, value: int, answers: Sequence[Rec
         _row(sheet, row, value, start)
     sheet.space(6)
     sheet.draw(22, *legend(_signs(), swatch=18))
-    lines = [(bits, name, f"{number:#x}", means) for bits, name, number, means in worth_a_line(layout, value)]
-    sheet.table(("bits", "field", "value", "meaning"), lines, mono=(0, 1, 2))
+    sheet.table(
+        ("bits", "field", "value", "meaning"),
+        ((bits, name, f"{number:#x}", means) for bits, name, number, means in worth_a_line(layout, value)),
+        mono=(0, 1, 2),
+    )
     for head, answer in zip(said, answers, strict=True):
         sheet.text(answer["detail"], lead=head)
     return sheet.picture()
@@ -43,7 +46,7 @@ def _row(sheet: Sheet, row: BitRow, value: int, start: int) -> None:
         return
     pitch = sheet.inside / WORD
     above = max(LIES, *(wide(_name(each), LETTERS) + 6 for each in row.parts if _stands(each, pitch)), 0)
-    names = [part for each in row.parts for part in _label(each, row.high, pitch, above)]
+    names = (part for each in row.parts for part in _label(each, row.high, pitch, above))
     sheet.draw(above + TALL + 6, *names, *_boxes(row, value, start, pitch, above))
 
 
@@ -119,11 +122,10 @@ def _hatches() -> Html:
 
 
 def _signs() -> Iterator[tuple[Html, str]]:
-    grounds = (
+    for word, fill in (
         ("hardware looks at it", PAPER["paper"]),
         ("reserved: must be 0", "url(#reserved)"),
         ("ignored: may be anything", "url(#ignored)"),
-    )
-    for word, fill in grounds:
+    ):
         yield tag("rect", y=2, width=18, height=12, fill=fill, stroke=PAPER["line"]), word
     yield tag("rect", y=6, width=18, height=4, fill=HUES["orange"].light), "differs from the starting value"

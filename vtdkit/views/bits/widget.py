@@ -29,6 +29,7 @@ from vtdkit.vtd.requests import Kind, Request
 from vtdkit.vtd.tables.entries import CONTEXT_ENTRY, PASID_ENTRY, PGTT_NAMES
 from vtdkit.vtd.tables.layout import Structure
 from vtdkit.vtd.unit.unit import RemappingUnit
+from vtdkit.vtd.walk.rules import in_interrupt_range
 from vtdkit.vtd.walk.trace import Step
 
 from .answers import Answers
@@ -78,7 +79,8 @@ class BitFieldCard(Widget):
         self._layout_shown, self._start = layout, start
         self._answers: Answers | None = None
         if unit and request and isinstance(what, Step) and what.source == "memory":
-            kinds: tuple[Kind, ...] = ("write",) if _interrupt(request) else ("read", "write")
+            interrupt = request.pasid is None and in_interrupt_range(request.address, request.address + 1)
+            kinds: tuple[Kind, ...] = ("write",) if interrupt else ("read", "write")
             self._answers = Answers(unit, what, [replace(request, kind=kind) for kind in kinds])
         super().__init__(_record(layout, unit, start, self._answers), value=start, bit=0)
         self.observe(self._ask, "value")
@@ -108,39 +110,33 @@ class BitFieldCard(Widget):
         return f"{self.record['name']} = {self.value}{': ' if heads else ''}{heads}"
 
     def still(self) -> Picture:
-        return bits_still(self.record, self._layout_in_force(), int(self.value, 16), self.answers)
-
-    def _layout_in_force(self) -> Record:
-        """Which bits are ignored may depend on a field of the value itself."""
-        made: Record = self.record["layouts"][_type_of(self._layout_shown, int(self.value, 16))]
-        return made
+        value = int(self.value, 16)
+        # Which bits are ignored may depend on a field of the value itself.
+        name, types = _CHOOSERS.get(self._layout_shown, _NO_CHOICE)
+        kind = types.get(self._layout_shown.field(name).get(value), "") if name else ""
+        return bits_still(self.record, self.record["layouts"][kind], value, self.answers)
 
 
 def _layout(what: Structure | Step | str) -> Structure:
-    if isinstance(what, Step):
-        return what.structure
-    if isinstance(what, Structure):
-        return what
-    try:
-        return layouts()[what]
-    except KeyError:
-        raise ValueError(f"there is no layout called {what!r}; there are {', '.join(layouts())}") from None
-
-
-def _interrupt(request: Request) -> bool:
-    return request.pasid is None and 0xFEE0_0000 <= request.address < 0xFEF0_0000
+    if not isinstance(what, str):
+        return what.structure if isinstance(what, Step) else what
+    if what not in layouts():
+        raise ValueError(f"there is no layout called {what!r}; there are {', '.join(layouts())}")
+    return layouts()[what]
 
 
 def _record(layout: Structure, unit: RemappingUnit | None, start: int, answers: Answers | None) -> Record:
     environment = unit.rules.environment if unit else Capabilities.scalable().environment
-    chooser, types = _chooser(layout)
+    chooser, types = _CHOOSERS.get(layout, _NO_CHOICE)
     made = {kind: layout_record(layout, environment, kind) for kind in dict.fromkeys(("", *types.values()))}
     flips = {str(bit): answers.ask(start ^ 1 << bit) for bit in range(layout.width)} if answers else {}
     first = answers.ask(start) if answers else []
     said = [
         text for each in [first, *flips.values()] for line in each for text in (line["head"], line["detail"])
     ]
-    distinct, numbers = _distinct(flips)
+    # Each different answer once, and for each bit which one it is: most bits make no difference.
+    texts = {bit: json.dumps(answer) for bit, answer in flips.items()}
+    distinct = list(dict.fromkeys(texts.values()))
     return {
         "name": layout.name.removesuffix("_REG"),
         "title": TITLES[layout.name.removesuffix("_REG")],
@@ -151,18 +147,11 @@ def _record(layout: Structure, unit: RemappingUnit | None, start: int, answers: 
         "chooser": {"field": chooser, "types": {str(value): kind for value, kind in types.items()}},
         "asks": answers is not None,
         "first": first,
-        "distinct": distinct,
-        "flips": numbers,
+        "distinct": [json.loads(text) for text in distinct],
+        "flips": {bit: distinct.index(text) for bit, text in texts.items()},
         "glossary": glossary_of(made.values()) | glossary(said),
         "words": [word for word in WORDS if word[0] in ("DMA", "domain", "IOTLB", "reserved bit")],
     }
-
-
-def _distinct(flips: Mapping[str, list[Record]]) -> tuple[list[list[Record]], dict[str, int]]:
-    """Each different answer once, and for each bit which one it is: most bits make no difference."""
-    texts = {bit: json.dumps(answer) for bit, answer in flips.items()}
-    distinct = list(dict.fromkeys(texts.values()))
-    return [json.loads(text) for text in distinct], {bit: distinct.index(text) for bit, text in texts.items()}
 
 
 _CHOOSERS: dict[Structure, tuple[str, Mapping[int, str]]] = {
@@ -170,12 +159,4 @@ _CHOOSERS: dict[Structure, tuple[str, Mapping[int, str]]] = {
     CONTEXT_ENTRY: ("TT", {2: "PT"}),
 }
 """Entries that say themselves how they are used: by which field, and its values → translation type."""
-
-
-def _chooser(layout: Structure) -> tuple[str, Mapping[int, str]]:
-    return _CHOOSERS.get(layout, ("", {}))
-
-
-def _type_of(layout: Structure, raw: int) -> str:
-    name, types = _chooser(layout)
-    return types.get(layout.field(name).get(raw), "") if name else ""
+_NO_CHOICE: tuple[str, Mapping[int, str]] = ("", {})

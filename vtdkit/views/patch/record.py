@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
 
 from vtdkit.series.patch import Change, PatchInfo
 from vtdkit.views.shared.record import Record
@@ -26,15 +25,20 @@ def patch_record(patch: PatchInfo, before: Locks | None, after: Locks | None) ->
         raise ValueError(
             f"{patch.title!r} is where the series starts and changes nothing; take SERIES[1] or later"
         )
-    functions = [_function(change, before, after) for change in changes.values()]
     added, gone = patch.diffstat
+    facts = (
+        ("kernel file", files_of(patch)),
+        ("posted", patch.posted),
+        ("commit", patch.commit),
+        ("what became of it", patch.fate),
+    )
     return {
         "title": f"{name_of(patch)}: {patch.title.removeprefix('iommu/vt-d: ')}",
         "claim": f"{patch.claim[0].upper()}{patch.claim[1:]}.",
-        "facts": _facts(patch),
+        "facts": [fact for fact in facts if fact[1]],
         "added": added,
         "gone": gone,
-        "functions": functions,
+        "functions": [_function(change, before, after) for change in changes.values()],
         "measured": [before is not None, after is not None],
     }
 
@@ -46,18 +50,11 @@ def name_of(patch: PatchInfo) -> str:
     )
 
 
-def _facts(patch: PatchInfo) -> list[list[str]]:
-    facts = [("kernel file", files_of(patch)), ("posted", patch.posted), ("commit", patch.commit)]
-    facts += [("what became of it", patch.fate)]
-    return [[name, text] for name, text in facts if text]
-
-
 def files_of(patch: PatchInfo) -> str:
     """The kernel's files a patch changed, as its module names them; empty for a commit whose
     module does not say.
     """
-    document = sys.modules[patch.driver.__module__].__doc__ or ""
-    found = _FILES.search(document)
+    found = _FILES.search(sys.modules[patch.driver.__module__].__doc__ or "")
     return found.group() if found else ""
 
 
@@ -84,8 +81,7 @@ def _locks(measured: Locks | None, function: str) -> list[Record]:
     groups: dict[tuple[str, str], list[int]] = {}
     for lock, how, held in (measured or {}).get(function, ()):
         groups.setdefault((lock, how), []).append(held)
-    return [_lock(*key, held) for key, held in groups.items()]
-
-
-def _lock(lock: str, how: str, held: Sequence[int]) -> Record:
-    return {"lock": lock, "how": how, "times": len(held), "longest": max(held), "total": sum(held)}
+    return [
+        {"lock": lock, "how": how, "times": len(held), "longest": max(held), "total": sum(held)}
+        for (lock, how), held in groups.items()
+    ]

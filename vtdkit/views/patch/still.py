@@ -23,11 +23,13 @@ def patch_still(record: Record, function: Record, said: str) -> Picture:
     sheet.text("; ".join(f"{name}: {text}" for name, text in record["facts"]), size=11, ink="soft")
     sheet.space(6)
     sheet.text(f"({function['kind']})", lead=function["name"])
-    lines = near_changes(diff_lines(function))
-    sheet.source((f"{sign.replace('-', '−')} ", text, GROUND[sign]) for sign, text in lines)
+    sheet.source(
+        (f"{sign.replace('-', '−')} ", text, GROUND[sign])
+        for sign, text in near_changes(diff_lines(function))
+    )
     sheet.space(8)
-    measured = [when for when, there in zip(("before", "after"), record["measured"], strict=True) if there]
-    head = ["function", "lines", *(f"locks {when}" for when in measured)]
+    locks = zip(("locks before", "locks after"), record["measured"], strict=True)
+    head = ["function", "lines", *(name for name, there in locks if there)]
     sheet.table(head, [_row(each, record["measured"]) for each in record["functions"]], mono=(0,))
     return sheet.picture()
 
@@ -55,8 +57,12 @@ def text_of(line: Sequence[Sequence[str]]) -> str:
 
 def near_changes(lines: Sequence[tuple[str, str]], around: int = _AROUND) -> Iterator[tuple[str, str]]:
     """The changed lines with a few around them; a line of "…" stands for what is left out."""
-    changed = [number for number, (sign, _) in enumerate(lines) if sign != " "]
-    kept = {near for number in changed for near in range(number - around, number + around + 1)}
+    kept = {
+        near
+        for number, (sign, _) in enumerate(lines)
+        if sign != " "
+        for near in range(number - around, number + around + 1)
+    }
     for here, run in groupby(range(len(lines)), lambda number: number in kept):
         yield from (lines[number] for number in run) if here else [(" ", "…")]
 

@@ -52,14 +52,6 @@ class Picture:
     @property
     def svg(self) -> Html:
         """The whole drawing."""
-        more = {"xmlns": "http://www.w3.org/2000/svg", "viewBox": f"0 0 {self.width} {self.height}"}
-        look = {
-            "role": "img",
-            "aria_label": self.label,
-            "font_family": "sans-serif",
-            "font_size": SIZE,
-            "fill": PAPER["ink"],
-        }
         ground = tag(
             "rect",
             x=0.5,
@@ -70,13 +62,32 @@ class Picture:
             fill=PAPER["paper"],
             stroke=PAPER["faint"],
         )
-        return tag("svg", ground, *self.parts, width=self.width, height=self.height, **more, **look)
+        return tag(
+            "svg",
+            ground,
+            *self.parts,
+            width=self.width,
+            height=self.height,
+            xmlns="http://www.w3.org/2000/svg",
+            viewBox=f"0 0 {self.width} {self.height}",
+            role="img",
+            aria_label=self.label,
+            font_family="sans-serif",
+            font_size=SIZE,
+            fill=PAPER["ink"],
+        )
 
     @property
     def img(self) -> Html:
         """The picture as an element that shows wherever pictures do."""
-        source = f"data:image/svg+xml;base64,{b64encode(self.svg.encode()).decode()}"
-        return tag("img", src=source, alt=self.label, width=self.width, style="max-width:100%")
+        coded = b64encode(self.svg.encode()).decode()
+        return tag(
+            "img",
+            src=f"data:image/svg+xml;base64,{coded}",
+            alt=self.label,
+            width=self.width,
+            style="max-width:100%",
+        )
 
     def save(self, path: str | Path) -> None:
         """Write it as an SVG file."""
@@ -130,15 +141,10 @@ class Sheet:
         pitch, letters = round(size * LINE), int(self.inside / (size * MONO_WIDE))
         for sign, line, ground in lines:
             indent = " " * (len(line) - len(line.lstrip()) + 8)
-            for number, part in enumerate(
-                wrap(line, letters - len(sign), subsequent_indent=indent, drop_whitespace=False) or [""]
-            ):
-                behind = (
-                    tag("rect", width=self.inside, height=pitch, fill=PAPER[ground]) if ground else Html()
-                )
-                shown = (part if number else sign + part).replace(
-                    " ", "\N{NO-BREAK SPACE}"
-                )  # others would be drawn together
+            parts = wrap(line, letters - len(sign), subsequent_indent=indent, drop_whitespace=False) or [""]
+            behind = tag("rect", width=self.inside, height=pitch, fill=PAPER[ground]) if ground else Html()
+            for part in (sign + parts[0], *parts[1:]):
+                shown = part.replace(" ", "\N{NO-BREAK SPACE}")  # others would be drawn together
                 self.draw(pitch, behind, written(2, size, shown, size=size, mono=True))
 
     def table(self, head: Sequence[str], rows: Iterable[Sequence[str]], *, mono: Sequence[int] = ()) -> None:
@@ -179,16 +185,17 @@ def written(
     anchor: str | None = None,
 ) -> Html:
     """One line of text whose letters stand on `y`; `ink` is a grey of `PAPER`, or a colour."""
-    family = "monospace" if mono else None
-    fill = None if ink == "ink" else PAPER.get(ink, ink)
-    place = {"x": coordinate(x), "y": coordinate(y), "text_anchor": anchor}
-    look = {
-        "font_size": None if size == SIZE else size,
-        "font_family": family,
-        "font_weight": weight,
-        "fill": fill,
-    }
-    return tag("text", *words, **place, **look)
+    return tag(
+        "text",
+        *words,
+        x=coordinate(x),
+        y=coordinate(y),
+        text_anchor=anchor,
+        font_size=None if size == SIZE else size,
+        font_family="monospace" if mono else None,
+        font_weight=weight,
+        fill=None if ink == "ink" else PAPER.get(ink, ink),
+    )
 
 
 def wide(text: str, size: float = SIZE, mono: bool = False) -> float:
@@ -221,18 +228,13 @@ def column_widths(
         for column, name in enumerate(head)
     ]
     room -= GAP * (len(head) - 1)
-    limit = max(_limit(sorted(wanted), room), 0)
-    return [min(each, limit) for each in wanted]
-
-
-def _limit(wanted: Sequence[float], room: float) -> float:
-    """The most a column may have, so that all fit: narrow ones keep theirs, the rest share equally."""
-    for number, each in enumerate(wanted):
-        share = room / (len(wanted) - number)
-        if each > share:
-            return share
-        room -= each
-    return max(wanted, default=0.0)
+    limit = max(wanted, default=0.0)  # narrow columns keep what they want, the others share the rest equally
+    for number, each in enumerate(sorted(wanted)):
+        limit = room / (len(wanted) - number)
+        if each > limit:
+            break
+        room, limit = room - each, each
+    return [min(each, max(limit, 0)) for each in wanted]
 
 
 def coordinate(number: float) -> str:

@@ -189,16 +189,16 @@ def _span(timeline: Timeline, number: int, top: int) -> Iterator[tuple[str, floa
 
 def _box(box: _Box) -> str:
     left, right, y, tall = box
-    x, across = coordinate(GUTTER + left), coordinate(right - left)
-    return f"M{x} {coordinate(y)}h{across}v{coordinate(tall)}h-{across}z"
+    across = coordinate(right - left)
+    return f"M{coordinate(GUTTER + left)} {coordinate(y)}h{across}v{coordinate(tall)}h-{across}z"
 
 
 def _letter(letter: str, state: int, x: float, top: int) -> list[Html]:
     """Which lock it is; where the ground is hatched, with an edge of paper round it."""
     if state == HOLDING:
         return [written(x + 2, top + 14, letter, size=12, ink=HUES["blue"].on_light, weight="bold")]
-    edge = {"stroke": PAPER["paper"], "stroke_width": 5, "paint_order": "stroke"}
-    return [tag("g", written(x + 2, top + 14, letter, size=12, weight="bold"), **edge)]
+    bold = written(x + 2, top + 14, letter, size=12, weight="bold")
+    return [tag("g", bold, stroke=PAPER["paper"], stroke_width=5, paint_order="stroke")]
 
 
 def _swatch(state: str) -> Html:

@@ -79,6 +79,11 @@ class LockTimeline(Widget):
 
     def still(self) -> Picture:
         """Lanes and lock tables at the cursor."""
-        window = (self.left, self.right)
-        title = self.record["title"]
-        return timeline_still(title, self.summary(), self.timelines, self.labels, self.cursor, window)
+        return timeline_still(
+            self.record["title"],
+            self.summary(),
+            self.timelines,
+            self.labels,
+            self.cursor,
+            (self.left, self.right),
+        )

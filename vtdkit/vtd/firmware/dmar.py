@@ -50,9 +50,8 @@ class Scope:
     reserved: int = 0
 
     def to_bytes(self) -> bytes:
-        length = 6 + 2 * len(self.path)
-        head = bytes((self.type, length, self.flags, self.reserved, self.enumeration, self.bus))
-        return head + b"".join(bytes(pair) for pair in self.path)
+        head = self.type, 6 + 2 * len(self.path), self.flags, self.reserved, self.enumeration, self.bus
+        return bytes((*head, *(number for pair in self.path for number in pair)))
 
     def __repr__(self) -> str:
         path = "/".join(f"{device:02x}.{function}" for device, function in self.path)
@@ -348,15 +347,13 @@ def _structure(number: int, body: bytes, offset: int) -> Remapping:
 
 
 def _read_scopes(data: bytes, offset: int) -> Scopes:
-    scopes = []
-    at = 0
+    scopes, at = list[Scope](), 0
     while at < len(data):
         length = data[at + 1] if at + 1 < len(data) else 0
         if length < 6 or length % 2 or at + length > len(data):
             raise BadDmar(offset + at, f"device scope says it is {length} bytes long")
         kind, _, flags, reserved, enumeration, bus = data[at : at + 6]
-        pairs = data[at + 6 : at + length]
-        path = tuple(zip(pairs[::2], pairs[1::2], strict=True))
+        path = tuple(zip(data[at + 6 : at + length : 2], data[at + 7 : at + length : 2], strict=True))
         scopes.append(Scope(kind, bus, path, enumeration, flags, reserved))
         at += length
     return tuple(scopes)

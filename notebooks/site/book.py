@@ -3,8 +3,9 @@
     python notebooks/site/book.py handouts/student handouts/book
 
 Writes `book.html` (it needs `vendor/` beside it, which is copied) and `book.pdf`, printed by chromium: a page
-of contents with page numbers, each lesson on a new page, a number on every page. Links from lesson to lesson
-lead to their place in the book. Needs playwright and a chromium; raises SystemExit with a sentence without.
+of contents with page numbers, each lesson on a new page, a number on every page, bookmarks. Links from lesson
+to lesson lead to their place in the book. What a page folds away under a guess, paper has at the end of the
+lesson. Needs playwright and a chromium; raises SystemExit with a sentence without.
 """
 
 from __future__ import annotations
@@ -17,11 +18,14 @@ from pathlib import Path
 from typing import Any
 
 STATE = re.compile(r'<script type="application/vnd\.jupyter\.widget-state\+json">.*?</script>', re.S)
-CONTENTS = 1  # pages that the list of lessons takes
+TRIES = 6
+FOLDED = re.compile(r"<details><summary>Reveal</summary>(.*?)</details>", re.S)
 STYLE = """<style>
   section.part, .contents { break-before: page; }
   .contents { font: 1.05rem/1.9 system-ui, sans-serif; padding: 2rem 0; }
   .contents li { display: flex; justify-content: space-between; border-bottom: 1px dotted #888; }
+  .answers { font: 0.9rem/1.5 system-ui, sans-serif; padding: 0 0.5rem; }
+  .answers li { break-inside: avoid; }
   .walk-button { display: none; }
 </style>"""
 FOOT = '<div style="font:9px sans-serif;width:100%;text-align:center"><span class="pageNumber"></span></div>'
@@ -49,6 +53,17 @@ def bound(folder: Path) -> str:
     def inner(match: re.Match[str]) -> str:
         return f'href="#{match[1]}"' if match[1] in names else match[0]
 
+    def unfolded(content: str) -> str:
+        answers: list[str] = []
+
+        def moved(match: re.Match[str]) -> str:
+            answers.append(f"<li>{match[1]}</li>")
+            return f"<div>The answer: number {len(answers)} at the end of this lesson.</div>"
+
+        content = FOLDED.sub(moved, content)
+        listed = f'<div class="answers"><h2>What you could guess</h2><ol>{"".join(answers)}</ol></div>'
+        return content + listed if answers else content
+
     lines = "".join(
         f'<li><a href="#{n}">{html.escape(t)}</a><span data-part="{n}"></span></li>' for n, t, _ in found
     )
@@ -56,10 +71,10 @@ def bound(folder: Path) -> str:
     for name, _, text in found:
         main = re.search(r"<main>(.*)</main>", text, re.S)
         content = re.sub(r'href="([\w-]+)\.html(?:#[^"]*)?"', inner, main[1] if main else "")
-        body.append(f'<section class="part" id="{name}">{content}</section>')
+        body.append(f'<section class="part" id="{name}">{unfolded(content)}</section>')
         body += [state for state in STATE.findall(text) if state not in content]
     head = found[0][2].partition("<main>")[0]
-    head = re.sub(r"<title>.*?</title>", "<title>Lessons</title>", head, flags=re.S)
+    head = re.sub(r"<title>.*?</title>", "<title>vtdkit: the lessons</title>", head, flags=re.S)
     return f"{head.replace('</head>', STYLE + '</head>')}<main>{''.join(body)}</main></body></html>"
 
 
@@ -75,21 +90,29 @@ def count(paper: bytes) -> int:
     return len(re.findall(rb"/Type\s*/Page\b", paper))
 
 
-def number(page: Any, names: list[str]) -> None:
-    """Write into the contents on which page each part begins: each is printed alone, and counted."""
-    start = 1 + CONTENTS
-    for name in names:
-        show = "name => { for (const each of document.querySelectorAll('section.part, .contents'))"
-        page.evaluate(f"{show} each.style.display = each.id === name ? '' : 'none'; }}", name)
-        length = count(printed(page))
-        page.evaluate(
-            "([name, start]) => { document.querySelector(`[data-part='${name}']`).textContent = start; }",
-            [name, start],
-        )
-        start += length
-    page.evaluate(
-        "() => { for (const each of document.querySelectorAll('main > *')) each.style.display = ''; }"
-    )
+def starts(paper: bytes, names: list[str]) -> list[int]:
+    """On which page of a PDF that chromium wrote each part begins: where links to it lead."""
+    pages = re.findall(rb"(\d+) 0 obj\s*<<\s*/Type\s*/Page\b", paper)
+    found = (re.search(rb"/%b \[(\d+) 0 R" % name.encode(), paper) for name in names)
+    return [pages.index(place[1]) + 1 if place else 0 for place in found]
+
+
+def numbered(page: Any, names: list[str]) -> bytes:
+    """The book as PDF, with the page on which each part begins in its contents. Widgets draw themselves anew
+    at the width of the paper, so it is printed until all pages stay where they are.
+    """
+    options = {"display_header_footer": True, "header_template": "<div></div>", "footer_template": FOOT}
+    fill = "([name, start]) => { document.querySelector(`[data-part='${name}']`).textContent = start; }"
+    told: list[int] = []
+    for _ in range(TRIES):
+        paper = printed(page, tagged=True, outline=True, **options)
+        found = starts(paper, names)
+        if found == told:
+            return paper
+        for each in zip(names, found, strict=True):
+            page.evaluate(fill, each)
+        told = found
+    raise SystemExit(f"the pages of the book are others each time ({TRIES} times)")
 
 
 def main(folder: Path, out: Path) -> None:
@@ -113,7 +136,7 @@ def main(folder: Path, out: Path) -> None:
         widgets = "[...document.querySelectorAll('.jupyter-widgets')]"
         page.wait_for_function(f"() => {widgets}.every((each) => each.childElementCount > 1)")
         page.emulate_media(media="print")
-        number(page, names)
+        paper = numbered(page, names)
         (out / "book.html").write_text(
             re.sub(
                 r'<span data-part="([^"]+)"></span>',
@@ -123,7 +146,6 @@ def main(folder: Path, out: Path) -> None:
             encoding="utf-8",
             newline="\n",
         )
-        paper = printed(page, display_header_footer=True, header_template="<div></div>", footer_template=FOOT)
         browser.close()
     (out / "book.pdf").write_bytes(paper)
     print(f"{out / 'book.pdf'}: {len(names)} parts, {count(paper)} pages, {len(paper) / 1e6:.1f} MB")

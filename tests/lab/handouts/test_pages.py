@@ -260,6 +260,12 @@ def test_all_pages_are_bound_to_a_book_with_page_numbers(built: Path, browser: A
     assert starts == sorted(set(starts))
     assert starts[-1] == int(told[1]), "the glossary is the last page"
     assert 'href="#02-walk">the other</a>' in text
+    assert "<summary>" not in text.partition("<main>")[2].partition("<script")[0], (
+        "nothing is folded on paper"
+    )
+    assert "The answer: number 1 at the end of this lesson." in text
+    assert "What you could guess" in text
+    assert b"/Outlines" in (tmp_path / "book.pdf").read_bytes()
 
 
 def test_a_page_loads_nothing_from_elsewhere() -> None:

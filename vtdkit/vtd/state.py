@@ -76,11 +76,9 @@ class Queued(State, Protocol):
     def hooks(self) -> Outgoing: ...
 
 
-class Asked(State, Protocol):
+class Asked(Queued, Protocol):
     """The unit as an endpoint sees it: who translates for it, and who waits for its answers."""
 
-    registers: RegisterFile
-    faults: FaultLog
     queue: InvalidationQueue
 
     def translate(self, request: Request) -> Translation | Fault: ...

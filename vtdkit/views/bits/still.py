@@ -95,10 +95,16 @@ def _boxes(row: BitRow, value: int, start: int, pitch: float, top: float) -> Ite
         yield tag("path", d=line, stroke=HUES["orange"].light, stroke_width=4)
     for digit, ink, weight in ((0, PAPER["ink"], None), (1, HUES["blue"].on_light, "bold")):
         if places := _places(row, value, digit):
-            xs = " ".join(coordinate((place + 0.5) * pitch) for place in places)
-            look = {"font_weight": weight, "text_anchor": "middle", "font_size": 12}
-            y = coordinate(top + TALL - 5)
-            yield tag("text", str(digit) * len(places), x=xs, y=y, fill=ink, **look)
+            yield tag(
+                "text",
+                str(digit) * len(places),
+                x=" ".join(coordinate((place + 0.5) * pitch) for place in places),
+                y=coordinate(top + TALL - 5),
+                fill=ink,
+                font_weight=weight,
+                text_anchor="middle",
+                font_size=12,
+            )
 
 
 def _places(row: BitRow, value: int, digit: int) -> list[int]:

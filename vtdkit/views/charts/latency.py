@@ -82,5 +82,5 @@ def _lines(x: Place, calls: Mapping[str, Sequence[int]]) -> Iterator[Html]:
 
 
 def _mark(number: int, x: float, y: float) -> Html:
-    d = f"M{coordinate(x)} {coordinate(y)}{MARKERS[number]}"
-    return tag("path", d=d, fill=HUES[ORDER[number]].light)
+    place = f"M{coordinate(x)} {coordinate(y)}"
+    return tag("path", d=place + MARKERS[number], fill=HUES[ORDER[number]].light)

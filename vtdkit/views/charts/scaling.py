@@ -126,8 +126,7 @@ def grid(
     """The title of a chart, its letters on `at`, and a line for each tick of its upright axis."""
     yield written(left, at, title)
     for y, text in ticks:
-        d = f"M{coordinate(left)} {coordinate(y)}H{coordinate(right)}"
-        yield tag("path", d=d, stroke=PAPER["faint"])
+        yield tag("path", d=_path([(left, y)]) + f"H{coordinate(right)}", stroke=PAPER["faint"])
         yield written(left - 8, y + 4, text, size=TYPE, anchor="end")
 
 
@@ -145,9 +144,7 @@ def _chart(
         places = [
             (panel.x(cpus, counts), panel.y(value)) for cpus, value in zip(line.cpus, found, strict=True)
         ]
-        marks = "".join(
-            f"M{coordinate(x)} {coordinate(y)}{MARKERS[number % len(MARKERS)]}" for x, y in places
-        )
+        marks = "".join(_path([place]) + MARKERS[number % len(MARKERS)] for place in places)
         yield tag("path", d=_path(places), stroke=hue, stroke_width=2, fill="none")
         yield tag("path", d=marks, fill=hue)
         ends.append((*places[-1], line.name, hue))

@@ -82,4 +82,4 @@ def doublings(low: float, high: float, most: int = 8) -> list[float]:
     power = 10.0 ** math.floor(math.log10(low))
     first = max((step * power for step in (1, 2, 5) if step * power <= low), default=power)
     factor = next(2**n for n in count(1) if first * (2**n) ** most >= high)
-    return list(takewhile(lambda tick: tick <= high, (first * factor**n for n in count())))
+    return [first, *takewhile(lambda tick: tick <= high, (first * factor**n for n in count(1)))]

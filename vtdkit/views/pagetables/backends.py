@@ -25,7 +25,6 @@ from .cells import KINDS, LOOKS, equal_runs
 from .explorer import Explorer
 from .pages import runs
 from .still import Shown, answer_text, page_table_still
-from .words import WORDS
 
 SID, ANY = 0x18, 0x000F_FFFF_FFFF_F000
 NOTHING, DENIED = "not there", "not allowed"
@@ -136,9 +135,10 @@ class Reading:
                 self.add(found, at)
                 total += 1 << found.shift - 12
         cells = equal_runs(self.shape(table.level, raw) for raw in words)
-        made = {"runs": runs(words), "under": under, "cells": {f"first {table.level}": cells}}
-        freed = page is not None and page.freed is not None
-        self.pages[f"{table.table:#x}"] = made | ({"freed": True} if freed else {})
+        made: dict[str, Any] = {"runs": runs(words), "under": under, "cells": {f"first {table.level}": cells}}
+        self.pages[f"{table.table:#x}"] = made
+        if page is not None and page.freed is not None:
+            made["freed"] = True
         return total
 
     def add(self, leaf: Leaf, at: int) -> None:
@@ -169,13 +169,10 @@ class Reading:
         if isinstance(table, Bad) or not rights & NEEDS[kind]:
             label = NOTHING if isinstance(table, Bad) else DENIED
             return Walk(request, tuple(steps), Fault(label, None, WHY[label], "UR", False, request))
-        size = 1 << table.shift
-        allowed = bool(rights & READ), bool(rights & WRITE)
+        size, allowed = 1 << table.shift, (bool(rights & READ), bool(rights & WRITE))
         to = table.base | iova & size - 1
         return Walk(
-            request,
-            tuple(steps),
-            Translation(request, to, size, *allowed, "first stage", None, 1, 0),
+            request, tuple(steps), Translation(request, to, size, *allowed, "first stage", None, 1, 0)
         )
 
 
@@ -197,38 +194,39 @@ def _layout(walker: TableWalker, leaf: bool) -> Record:
 
 def _held(read: Reading) -> dict[str, Any]:
     """What the unit remembers, and whether the tables still say so."""
-    walker = read.walker
-    iotlb = [
-        {
-            "low": f"{page << shift:#x}",
-            "shift": shift,
-            "refusal": "",
-            "base": f"{leaf.base:#x}",
-            "space": {"path": "FS", "fpd": False, "interrupt": ""},
-            "refuse": {kind: "" if rights_of(leaf) & NEEDS[kind] else DENIED for kind in KINDS},
-            "rights": rights_of(leaf),
-            "marks": leaf.marked is not None,
-            "stale": not _same(read.walk(page << shift, "read").answer, leaf),
-        }
-        for (shift, page), leaf in sorted(walker.translations.items())
-    ]
-    structures = [
-        {
-            "stage": "first",
-            "did": 0,
-            "tag": None,
-            "level": level + 1,
-            "prefix": f"{prefix:#x}",
-            "raw": "0x0",
-            "table": f"{found.table:#x}",
-            "stale": f"{found.table:#x}" not in read.pages,
-            "refuse": {f"now {kind}": "" for kind in KINDS},
-            "rights": READ | WRITE,
-        }
-        for (level, prefix), found in sorted(walker.uppers.items())
-        if f"{found.table:#x}" in read.pages
-    ]
-    return {"iotlb": iotlb, "structures": structures, "more": 0}
+    return {
+        "more": 0,
+        "iotlb": [
+            {
+                "low": f"{page << shift:#x}",
+                "shift": shift,
+                "refusal": "",
+                "base": f"{leaf.base:#x}",
+                "space": {"path": "FS", "fpd": False, "interrupt": ""},
+                "refuse": {kind: "" if rights_of(leaf) & NEEDS[kind] else DENIED for kind in KINDS},
+                "rights": rights_of(leaf),
+                "marks": leaf.marked is not None,
+                "stale": not _same(read.walk(page << shift, "read").answer, leaf),
+            }
+            for (shift, page), leaf in sorted(read.walker.translations.items())
+        ],
+        "structures": [
+            {
+                "stage": "first",
+                "did": 0,
+                "tag": None,
+                "level": level + 1,
+                "prefix": f"{prefix:#x}",
+                "raw": "0x0",
+                "table": f"{found.table:#x}",
+                "stale": f"{found.table:#x}" not in read.pages,
+                "refuse": {f"now {kind}": "" for kind in KINDS},
+                "rights": READ | WRITE,
+            }
+            for (level, prefix), found in sorted(read.walker.uppers.items())
+            if f"{found.table:#x}" in read.pages
+        ],
+    }
 
 
 def _same(now: Translation | Fault, leaf: Leaf) -> bool:
@@ -258,15 +256,6 @@ def backend_record(read: Reading) -> Record:
         },
     }
     asks = {f"now {kind}": (NOTHING, NOTHING) for kind in KINDS}
-    layouts = {
-        f"first {level} {'leaf' if leaf else 'table'}": _layout(read.walker, leaf)
-        for level in range(1, 7)
-        for leaf in (True, False)
-    }
-    faults = {
-        label: {"says": says, "name": label, "read": "", "write": "", "silenced": True}
-        for label, says in WHY.items()
-    }
     return {
         "device": "the device",
         "sid": SID,
@@ -278,8 +267,15 @@ def backend_record(read: Reading) -> Record:
         "held": _held(read),
         "ranges_out": {"interrupt": ["0x0", "0x0"], "whole_page": False, "protected": []},
         "window": None,
-        "faults": faults,
-        "layouts": layouts,
+        "faults": {
+            label: {"says": says, "name": label, "read": "", "write": "", "silenced": True}
+            for label, says in WHY.items()
+        },
+        "layouts": {
+            f"first {level} {'leaf' if leaf else 'table'}": _layout(read.walker, leaf)
+            for level in range(1, 7)
+            for leaf in (True, False)
+        },
         "glossary": {},
         "pages": read.pages,
         "absent": [],
@@ -305,17 +301,14 @@ class BackendExplorer(Explorer):
         if not isinstance(walker, TableWalker) or walker.index_bits != 9:
             raise TypeError(f"cannot explore {back.title}; give a back-end of Arm or AMD")
         self._read = Reading(back)
-        title = f"{back.title}: page tables of {self._read.top.level} levels"
-        record: Record = {
-            "title": title,
-            "device": "the device",
-            "words": WORDS,
-            "names": ("",),
-            "more": [],
-            "sides": [backend_record(self._read)],
-        }
         first = self._read.parts[0].low if self._read.parts else 0
-        super().__init__(record, iova=first if iova is None else iova, kind=kind, device="the device")
+        super().__init__(
+            f"{back.title}: page tables of {self._read.top.level} levels",
+            "the device",
+            [backend_record(self._read)],
+            iova=first if iova is None else iova,
+            kind=kind,
+        )
 
     def summary(self) -> str:
         return answer_text(self._walk().answer).replace("00:03.0", "the device")
@@ -324,6 +317,7 @@ class BackendExplorer(Explorer):
         return self._read.walk(int(self.iova, 16), self.kind)
 
     def still(self) -> Picture:
-        walk = self._walk()
-        shown = Shown("", walk, walk.answer, self.record["sides"][0])
-        return page_table_still(str(self.record["title"]), self.summary(), [shown])
+        walk, side = self._walk(), self.record["sides"][0]
+        return page_table_still(
+            str(self.record["title"]), self.summary(), [Shown("", walk, walk.answer, side)]
+        )

@@ -95,8 +95,10 @@ class Shapes:
     def _shape(self, stage: str, level: int, raw: int) -> dict[str, Any]:
         leaf, rights, reserved, _ = DECODERS[stage](self.unit.rules, level, raw)
         look = "wrong" if rights and reserved else LOOKS[rights & 3] if leaf or not rights else "table"
-        asks = self.asks[stage].items()
-        cells = {ask: cell(judge, level, raw, updatable=updatable) for ask, (judge, updatable) in asks}
+        cells = {
+            ask: cell(judge, level, raw, updatable=updatable)
+            for ask, (judge, updatable) in self.asks[stage].items()
+        }
         return {
             "leaf": leaf,
             "to": f"{PAGES[level] if leaf else ENTRY_ADDRESS:#x}",
@@ -112,8 +114,10 @@ class Shapes:
         """What a remembered upper entry grants, and for which ask it is not enough."""
         judges = {ask: judge for ask, (judge, _) in self.asks[stage].items()}
         granted = [judge.granted(tag.allowed) for judge in judges.values() if judge.space == space]
-        refuse = {ask: judge.permitted(tag.allowed) for ask, judge in judges.items()}
-        return {"refuse": refuse, "rights": [tag.allowed, *granted][-1]}
+        return {
+            "refuse": {ask: judge.permitted(tag.allowed) for ask, judge in judges.items()},
+            "rights": [tag.allowed, *granted][-1],
+        }
 
     def remembered(self, tag: IotlbTag) -> dict[str, Any]:
         """What an IOTLB entry grants, why it refuses, and whether a write goes by the tables all the same
@@ -128,5 +132,8 @@ class Shapes:
                     engine.insist(job, tag.space, tag.leaf)
             except Refused as refusal:
                 refuse[kind] = refusal.label
-        rights = engine.granted(job, tag.space, tag.leaf)
-        return {"refuse": refuse, "rights": rights, "marks": engine.needs_dirty(job, tag)}
+        return {
+            "refuse": refuse,
+            "rights": engine.granted(job, tag.space, tag.leaf),
+            "marks": engine.needs_dirty(job, tag),
+        }

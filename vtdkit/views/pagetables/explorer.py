@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
 import traitlets
 
 from vtdkit.views.shared.base import Address, Widget
 from vtdkit.views.shared.bundle import module, style
+from vtdkit.views.shared.record import Record
 
 from .cells import KINDS
+from .words import WORDS
+
+Words: TypeAlias = Sequence[tuple[str, str]]
 
 
 class Explorer(Widget):
@@ -21,3 +28,18 @@ class Explorer(Widget):
     kind = traitlets.Enum(KINDS, "read").tag(sync=True)
     row = traitlets.Int(-1).tag(sync=True)
     device = traitlets.Unicode().tag(sync=True)
+
+    def __init__(
+        self,
+        title: str,
+        device: str,
+        sides: Sequence[Record],
+        *,
+        words: Words = WORDS,
+        names: Sequence[str] = ("",),
+        more: Sequence[Record] = (),
+        **position: Any,
+    ) -> None:
+        """`sides` are shown beside each other under `names`; `more` are the other devices."""
+        record = {"title": title, "device": device, "words": words, "sides": sides, "names": names}
+        super().__init__(record | {"more": more}, device=device, **position)

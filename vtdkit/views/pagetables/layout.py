@@ -42,9 +42,8 @@ def strips(record: Record, walk: Walk) -> tuple[Strip, ...]:
 def _strip(record: Record, step: Step) -> Strip:
     kind, stopped = step.structure.name, bool(step.label)
     if step.level:
-        found = blocks_of(
-            record, "second" if kind[:2] == "SS" else "first", step.level, step.address & ~0xFFF
-        )
+        stage = "second" if kind.startswith("SS") else "first"
+        found = blocks_of(record, stage, step.level, step.address & ~0xFFF)
         return Strip(f"Level {step.level}", step.why, 512, step.index, stopped, found)
     front = {each["kind"]: each for each in record["now"]["steps"]}[kind]
     blocks = tuple((index, 1, "table", 1.0) for index in front["present"])

@@ -245,8 +245,10 @@ def _ranges(survey: Survey, space: Space | None) -> dict[str, Any]:
         found = list(islice(survey.ranges(space), MOST_RANGES + 1))
     except BadImage:
         found = []  # tables that loop: the walk still tells the truth for each address
-    listed = [
-        [f"{part.iova:#x}", f"{part.size:#x}", f"{part.address:#x}", part.permissions]
-        for part in found[:MOST_RANGES]
-    ]
-    return {"ranges": listed, "ranges_more": len(found) > MOST_RANGES}
+    return {
+        "ranges": [
+            [f"{part.iova:#x}", f"{part.size:#x}", f"{part.address:#x}", part.permissions]
+            for part in found[:MOST_RANGES]
+        ],
+        "ranges_more": len(found) > MOST_RANGES,
+    }

@@ -98,9 +98,16 @@ def _strip(strip: Strip, across: float) -> Iterator[Html]:
         )
         yield tag("path", d="".join(boxes), fill=HUES[COLOURS[kind]].light)
     place = LEFT + strip.lit * unit
-    edge = HUES["red"].light if strip.stopped else PAPER["ink"]
-    mark = {"x": coordinate(place - 1), "y": -1, "width": coordinate(max(unit, 4) + 2), "height": TALL + 2}
-    yield tag("rect", **mark, fill="none", stroke=edge, stroke_width=2)
+    yield tag(
+        "rect",
+        x=coordinate(place - 1),
+        y=-1,
+        width=coordinate(max(unit, 4) + 2),
+        height=TALL + 2,
+        fill="none",
+        stroke=HUES["red"].light if strip.stopped else PAPER["ink"],
+        stroke_width=2,
+    )
     yield _label(strip, place, unit, across)
 
 

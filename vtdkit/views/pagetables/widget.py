@@ -108,20 +108,19 @@ class PageTableExplorer(Explorer):
         self._choices: Mapping[str, tuple[Side, ...]] = {sides[-1].device: sides for sides in pairs}
         words = WORDS if pasid is None and lead.unit.mode == 0 else (*WORDS, PASID_WORD)
         first = [each.record for each in pairs[0]]
-        more = [
-            {"device": name, "title": _title(sides[-1]), "sides": list(map(_unlike, first, sides))}
-            for name, sides in list(self._choices.items())[1:]
-        ]
-        record: Record = {
-            "title": _title(lead),
-            "device": lead.device,
-            "words": words,
-            "sides": first,
-            "names": self._names,
-            "more": more,
-        }
-        place = iova if iova is not None else beside.iova if beside else lead.first or 0
-        super().__init__(record, iova=place, kind=kind, device=lead.device)
+        super().__init__(
+            _title(lead),
+            lead.device,
+            first,
+            words=words,
+            names=self._names,
+            more=[
+                {"device": name, "title": _title(sides[-1]), "sides": list(map(_unlike, first, sides))}
+                for name, sides in list(self._choices.items())[1:]
+            ],
+            iova=iova if iova is not None else beside.iova if beside else lead.first or 0,
+            kind=kind,
+        )
 
     @property
     def devices(self) -> tuple[str, ...]:
@@ -155,11 +154,14 @@ class PageTableExplorer(Explorer):
         return "; ".join(f"{name}: {text}" if name else text for name, text in texts)
 
     def still(self) -> Picture:
-        shown = [
-            Shown(name, walk, side.unit.walk(self._request(side), cached=True).answer, side.record)
-            for name, side, walk in zip(self._names, self._sides, self.walks, strict=True)
-        ]
-        return page_table_still(_title(self._sides[-1]), self.summary(), shown)
+        return page_table_still(
+            _title(self._sides[-1]),
+            self.summary(),
+            [
+                Shown(name, walk, side.unit.walk(self._request(side), cached=True).answer, side.record)
+                for name, side, walk in zip(self._names, self._sides, self.walks, strict=True)
+            ],
+        )
 
 
 def _sides(what: Source, source: str | int | None, pasid: int | None, near: int) -> list[Side]:

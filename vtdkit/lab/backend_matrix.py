@@ -90,16 +90,17 @@ def answer(case: Case, make: Make) -> Outcome:
     for iova, to, size in case.first:
         assert back.run(back.map(iova, to, size)) == 0
     before, known = mapped(back), len(machine.findings)
-    call = back.unmap(case.iova, case.size) if case.target is None else None
+    unmap = case.target is None
+    call = back.unmap(case.iova, case.size) if unmap else back.map(case.iova, case.target or 0, case.size)
     try:
-        returned = back.run(call or back.map(case.iova, case.target or 0, case.size))
+        returned = back.run(call)
     except Oops:
         returned = None
-    after = mapped(back) if returned is not None else {}
-    gone = sum(page not in after for page in before) if returned is not None else 0
+    after = before if returned is None else mapped(back)
+    gone = sum(page not in after for page in before)
     new = sum(before.get(page) != to for page, to in after.items())
     warned = any(each.kind == "WARNING" for each in list(machine.findings)[known:])
-    return Outcome(returned, gone * PAGE, new * PAGE, warned, case.target is None)
+    return Outcome(returned, gone * PAGE, new * PAGE, warned, unmap)
 
 
 def tables_freed(make: Make) -> tuple[int, int, int]:

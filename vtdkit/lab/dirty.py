@@ -93,21 +93,19 @@ def beside(
     pc.run(table.iopt_table_add_domain(domain))
     for number in range(areas):
         pc.run(table.iopt_map_user_pages(mm, PAGE_SIZE, size, FIRST + number * size))
-    spent: dict[str, list[int]] = {"map": [], "unmap": []}
-    swept = [0]
+    spent: list[tuple[int, int]] = []
 
-    async def look() -> None:
+    async def look() -> int:
         began = machine.now
         if sweep == "RCU":
             async with machine.rcu.read():
                 await intel_iommu_read_and_clear_dirty(pc.core, domain, FIRST, areas * size)
         else:
-            parts = areas if sweep == "area by area" else 1
-            part = areas * size // parts
-            for number in range(parts):
-                await table.iopt_read_and_clear_dirty_data(domain, FIRST + number * part, part)
+            part = size if sweep == "area by area" else areas * size
+            for at in range(FIRST, FIRST + areas * size, part):
+                await table.iopt_read_and_clear_dirty_data(domain, at, part)
                 await machine.work(pause)
-        swept[0] = machine.now - began
+        return int(machine.now - began)
 
     async def request(number: int, after: int) -> None:
         await machine.work(after)
@@ -116,15 +114,13 @@ def beside(
         await table.iopt_map_user_pages(mm, PAGE_SIZE, SMALL * PAGE_SIZE, iova)
         mapped = machine.now
         await table.iopt_unmap_iova(iova, SMALL * PAGE_SIZE)
-        spent["map"].append(mapped - began)
-        spent["unmap"].append(machine.now - mapped)
+        spent.append((mapped - began, machine.now - mapped))
 
-    if sweep != "none":
-        machine.spawn(look(), cpu=0, name="sweep")
+    sweeping = machine.spawn(look(), cpu=0, name="sweep") if sweep != "none" else None
     pages = areas * size // PAGE_SIZE
     for number in range(requests):
         after = pages * 4 * machine.costs.table_word * (number + 1) // requests
         machine.spawn(request(number, after), cpu=1 + number, name=f"request {number}")
     machine.simulate()
     name = f"{sweep}, pauses of {pause:,} ns" if pause else sweep
-    return Latencies(name, swept[0], tuple(spent["map"]), tuple(spent["unmap"]))
+    return Latencies(name, sweeping.result if sweeping else 0, *zip(*spent, strict=True))

@@ -9,6 +9,7 @@ are the same in every execution; `follow` wraps the scenario so that every objec
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any
 
 from vtdkit.kernel.explored.points import Doing
@@ -86,11 +87,10 @@ class Watched:
 
     def freed(self) -> tuple[str, ...]:
         """Pages and objects freed since the last question."""
-        pages = [("page", pfn, page) for pfn, page in self.machine.pages.frames.items()]
-        things = [("object", serial, obj) for serial, obj in self.objects.items()]
-        gone = {(kind, key): thing for kind, key, thing in (*pages, *things) if thing.freed is not None}
-        new = [thing for key, thing in gone.items() if key not in self.gone]
-        self.gone.update(gone)
+        everything = chain(self.machine.pages.frames.items(), self.objects.items())
+        freed = {(type(each), key): each for key, each in everything if each.freed is not None}
+        new = [each for key, each in freed.items() if key not in self.gone]
+        self.gone.update(freed)
         return tuple(
             f"page {each.name} at {each.address:#x}" if isinstance(each, Page) else each.label for each in new
         )

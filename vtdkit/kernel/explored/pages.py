@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from vtdkit.kernel.memory.allocator import PageAllocator
 from vtdkit.kernel.memory.gfp import GFP, GFP_KERNEL
-from vtdkit.kernel.memory.pages import NUMA_NO_NODE, Page
-from vtdkit.kernel.record.sites import Spot, here
+from vtdkit.kernel.memory.pages import Page
+from vtdkit.kernel.record.sites import Spot
 
 from .locations import LIFE, READ, WAIT, WRITE, Access
 from .points import GO_ON, Doing, Steps
@@ -121,18 +121,12 @@ class XPageAllocator(PageAllocator):
 
     @coroutine
     def alloc(
-        self,
-        gfp: GFP = GFP_KERNEL,
-        *,
-        node: int = NUMA_NO_NODE,
-        name: str = "page",
-        place: Spot | None = None,
-    ) -> Generator[Any, None, Page | None]:
-        place = place or here()
+        self, count: int, gfp: GFP = GFP_KERNEL, *, node: int, name: str, place: Spot
+    ) -> Generator[Any, None, list[Page]]:
         if self.faults.nth is not None or self.faults.probability:
             counted = self.machine.locations.number((self.machine.location_of(self.faults), "count"))
             yield from self.machine.stop(((counted, WRITE),), GO_ON)
-        return (yield from super().alloc(gfp, node=node, name=name, place=place))
+        return (yield from super().alloc(count, gfp, node=node, name=name, place=place))
 
     def _frame(self, node: int) -> int | None:
         return self.machine.frame_for() if self.machine.steps.exploring else super()._frame(node)

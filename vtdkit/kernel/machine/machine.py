@@ -289,14 +289,15 @@ class Machine:
         self, gfp: GFP = GFP_KERNEL, *, node: int = -1, name: str = "page"
     ) -> Generator[int | None, None, Page | None]:
         """A cleared page, or None."""
-        return (yield from self.pages.alloc(gfp, node=node, name=name, place=here()))
+        pages = yield from self.pages.alloc(1, gfp, node=node, name=name, place=here())
+        return pages[0] if pages else None
 
     @coroutine
     def alloc_pages(
         self, count: int, gfp: GFP = GFP_KERNEL, *, node: int = -1, name: str = "pages"
     ) -> Generator[int | None, None, list[Page]]:
         """Cleared pages in a row (`alloc_pages` of higher order), or an empty list."""
-        return (yield from self.pages.alloc_run(count, gfp, node=node, name=name, place=here()))
+        return (yield from self.pages.alloc(count, gfp, node=node, name=name, place=here()))
 
     @coroutine
     def free_page(self, page: Page) -> Generator[int | None, None, None]:

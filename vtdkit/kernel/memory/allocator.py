@@ -19,11 +19,11 @@ from typing import Any
 from vtdkit.kernel.machine.engine import DONE
 from vtdkit.kernel.machine.host import Host
 from vtdkit.kernel.record.record import ALLOC, FREE
-from vtdkit.kernel.record.sites import Spot, here
+from vtdkit.kernel.record.sites import Spot
 
 from .gfp import GFP, GFP_KERNEL
 from .injection import Faults
-from .pages import NUMA_NO_NODE, PAGE_SHIFT, POISON, WORDS, Page
+from .pages import PAGE_SHIFT, POISON, WORDS, Page
 
 
 class PageAllocator:
@@ -49,19 +49,6 @@ class PageAllocator:
 
     @coroutine
     def alloc(
-        self,
-        gfp: GFP = GFP_KERNEL,
-        *,
-        node: int = NUMA_NO_NODE,
-        name: str = "page",
-        place: Spot | None = None,
-    ) -> Generator[int | None, None, Page | None]:
-        """One cleared page, or None when there is none to be had. `node`: the NUMA node to prefer."""
-        pages = yield from self.alloc_run(1, gfp, node=node, name=name, place=place or here())
-        return pages[0] if pages else None
-
-    @coroutine
-    def alloc_run(
         self, count: int, gfp: GFP = GFP_KERNEL, *, node: int, name: str, place: Spot
     ) -> Generator[int | None, None, list[Page]]:
         """Cleared pages in a row, or an empty list when there is no such row to be had."""
@@ -75,7 +62,9 @@ class PageAllocator:
 
     def take_run(self, count: int, node: int, name: str, place: Spot | None) -> list[Page]:
         """The bookkeeping of an allocation, at once and free of charge: `count` frames in a row, or none."""
-        node = max(self._preferred(node), 0)
+        if node < 0:  # NUMA_NO_NODE: the running CPU's
+            cpu = self.machine.sched.current.cpu
+            node = cpu.socket if cpu is not None else 0
         if count == 1:
             return self._take(node, name, place)
         if self.next[node] + count > self.per_node:
@@ -97,11 +86,6 @@ class PageAllocator:
         self.in_use += 1
         machine.stat.note(machine.sched.current, ALLOC, 0, place, pfn)
         return [page]
-
-    def _preferred(self, node: int) -> int:
-        """The node asked for; NUMA_NO_NODE means the running CPU's."""
-        cpu = self.machine.sched.current.cpu
-        return cpu.socket if node == NUMA_NO_NODE and cpu is not None else node
 
     def _frame(self, node: int) -> int | None:
         """A page frame of this node if there is one, else of another."""

@@ -35,8 +35,9 @@ class Descriptor:
 
     def __repr__(self) -> str:
         rows = sorted((offset, length, name) for name, (offset, length) in self.fields.items())
-        lines = [f"  {offset:>2}..{offset + length - 1:<2} {name}" for offset, length, name in rows]
-        return "\n".join([f"{self.name}: {self.size} bytes", *lines])
+        return f"{self.name}: {self.size} bytes" + "".join(
+            f"\n  {offset:>2}..{offset + length - 1:<2} {name}" for offset, length, name in rows
+        )
 
 
 _REST = {"flags": (0, 8), "index": (32, 8), "private": (40, 8), "_refcount": (52, 4), "memcg_data": (56, 8)}
@@ -56,18 +57,12 @@ def freed_by_one_callback(layout: Descriptor, link: str, pages: int) -> int:
     The pages are linked by `link`; `call_rcu` writes the `rcu_head`; when the grace period is over, the
     callback finds the first page and goes from page to page.
     """
-    memory = bytearray(SIZE * pages)
-
-    def write(page: int, field: str, *words: int) -> None:
-        at = SIZE * page + layout.fields[field][0]
-        memory[at : at + 8 * len(words)] = b"".join(word.to_bytes(8, "little") for word in words)
-
-    for page in range(pages):
-        write(page, link, (page + 1) % pages + 1, (page - 1) % pages + 1)  # page n is called n + 1; 0 is NULL
-    write(0, "rcu_head", 0, 0xFFFF_FFFF_8123_4560)  # no callback after this one; the function
-    freed, at = 1, layout.fields[link][0]
-    following = int.from_bytes(memory[at : at + 8], "little")
+    words, at, rcu_head = (n // 8 for n in (SIZE, layout.fields[link][0], layout.fields["rcu_head"][0]))
+    memory = [0] * words * pages
+    for page in range(pages):  # page n is called n + 1; 0 is NULL
+        memory[words * page + at : words * page + at + 2] = (page + 1) % pages + 1, (page - 1) % pages + 1
+    memory[rcu_head : rcu_head + 2] = 0, 0xFFFF_FFFF_8123_4560  # no callback after this one; the function
+    freed, following = 1, memory[at]
     while 1 < following <= pages:
-        start = SIZE * (following - 1) + at
-        freed, following = freed + 1, int.from_bytes(memory[start : start + 8], "little")
+        freed, following = freed + 1, memory[words * (following - 1) + at]
     return freed

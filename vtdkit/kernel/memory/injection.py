@@ -25,7 +25,7 @@ class Faults:
     def should_fail(self, place: Spot | None) -> bool:
         """Count one allocation and say whether it is to fail."""
         self.count += 1
-        fail = self.nth is not None and self.count == self.nth
+        fail = self.count == self.nth
         if self.probability and not fail:
             fail = self.machine.random.random() < self.probability
         if fail:

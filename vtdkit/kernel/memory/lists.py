@@ -54,8 +54,9 @@ class ListHead(KObject):
     @coroutine
     def del_(self, entry: Any) -> Generator[int | None, None, None]:
         """`list_del`: take `entry` out and poison it."""
-        rest = lambda items: tuple(item for item in items if item is not entry)  # noqa: E731
-        yield from self._edit(entry, False, rest, here())
+        yield from self._edit(
+            entry, False, lambda items: tuple(item for item in items if item is not entry), here()
+        )
 
     @coroutine
     def _edit(self, entry: Any, adds: bool, change: Any, place: Spot) -> Generator[int | None, None, None]:
@@ -68,9 +69,9 @@ class ListHead(KObject):
             self.check.list_corruption(self, entry, f"{what} double add", "it is on the list already", place)
             return
         if not adds and _position(seen, entry) < 0:
-            gone = _position(self._gone, entry) >= 0
-            poison = "its next pointer is LIST_POISON1: it was deleted before"
-            why = poison if gone else "it is not on this list"
+            why = "it is not on this list"
+            if _position(self._gone, entry) >= 0:
+                why = "its next pointer is LIST_POISON1: it was deleted before"
             self.check.list_corruption(self, entry, f"{what} corruption", why, place)
             return
         yield from machine.steps.field(self, "items", True, words)
@@ -98,8 +99,9 @@ class ListHead(KObject):
                 return
 
     def _walked_off(self, entry: Any, place: Spot) -> None:
-        why = "the entry the walk stood on was deleted (LIST_POISON1)"
-        self.check.list_corruption(self, entry, "list walk", why, place)
+        self.check.list_corruption(
+            self, entry, "list walk", "the entry the walk stood on was deleted (LIST_POISON1)", place
+        )
 
     def empty(self) -> bool:
         """`list_empty`."""

@@ -141,8 +141,10 @@ class KObject:
     def _access(self, field: str, write: bool, marked: bool, place: Spot) -> Any:
         if field not in self.__shared__:
             self.check.no_such_field(self, field, place)
-            known = ", ".join(self.__shared__) or "none"
-            raise AttributeError(f"{type(self).__name__} has no shared field {field!r}; it has {known}")
+            raise AttributeError(
+                f"{type(self).__name__} has no shared field {field!r}; "
+                f"it has {', '.join(self.__shared__) or 'none'}"
+            )
         if self.check.watching:
             self.check.touch_field(self, field, write, place, marked)
         return self.cells[field].value

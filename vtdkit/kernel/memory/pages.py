@@ -12,6 +12,7 @@ and unguarded, as in hardware.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator, Sequence
+from dataclasses import dataclass, field
 from types import coroutine
 
 from vtdkit.kernel.checkers.races import WordClock
@@ -27,6 +28,7 @@ MASK32, MASK64 = (1 << 32) - 1, (1 << 64) - 1
 NUMA_NO_NODE = -1
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Page:
     """One page frame in use. `freed` is None while it lives, then the place that freed it.
 
@@ -34,32 +36,17 @@ class Page:
     compare-and-exchange, no lock).
     """
 
-    __slots__ = (
-        "allocated",
-        "clocks",
-        "freed",
-        "lines",
-        "machine",
-        "name",
-        "node",
-        "pfn",
-        "serial",
-        "watchers",
-        "words",
-    )
-
-    def __init__(self, machine: Host, pfn: int, node: int, name: str, allocated: Spot | None) -> None:
-        self.machine = machine
-        self.pfn = pfn
-        self.node = node
-        self.name = name
-        self.serial = 0  # how many pages had been handed out by then
-        self.words = [0] * WORDS
-        self.allocated = allocated
-        self.freed: Spot | None = None
-        self.lines: dict[int, int] = {}  # cache line -> bit mask of the CPUs that have a copy
-        self.watchers: dict[int, list[Context]] = {}  # word -> contexts that spin on it
-        self.clocks: dict[int, WordClock] = {}  # for the race detector: words written by atomics
+    machine: Host
+    pfn: int
+    node: int
+    name: str
+    allocated: Spot | None
+    serial: int = 0  # how many pages had been handed out by then
+    words: list[int] = field(default_factory=lambda: [0] * WORDS)
+    freed: Spot | None = None
+    lines: dict[int, int] = field(default_factory=dict)  # cache line -> bit mask of the CPUs that have a copy
+    watchers: dict[int, list[Context]] = field(default_factory=dict)  # word -> contexts that spin on it
+    clocks: dict[int, WordClock] = field(default_factory=dict)  # for races: words written by atomics
 
     @property
     def address(self) -> int:
@@ -126,9 +113,7 @@ class Page:
     def copy_in(self, index: int, values: Sequence[int]) -> Generator[int | None, None, None]:
         """`memcpy` of a few words to `index` and on, within one page. Each word is written by itself."""
         for i, value in enumerate(values, index):
-            rest = self.store(i, value)
-            if rest is not DONE:
-                yield from rest  # type: ignore[misc]  # a generator of ours
+            yield from self.store(i, value)  # type: ignore[misc]  # a generator of ours
 
     @coroutine
     def cmpxchg_local(self, index: int, old: int, new: int) -> Generator[int | None, None, int]:
@@ -153,14 +138,12 @@ class Page:
     @coroutine
     def test_and_set_bit(self, index: int, bit: int) -> Generator[int | None, None, bool]:
         """Set one bit of a word; returns whether it was set before."""
-        found = yield from self._modify(index, lambda word: word | 1 << bit)
-        return bool(found >> bit & 1)
+        return bool((yield from self._modify(index, lambda word: word | 1 << bit)) >> bit & 1)
 
     @coroutine
     def test_and_clear_bit(self, index: int, bit: int) -> Generator[int | None, None, bool]:
         """Clear one bit of a word; returns whether it was set before."""
-        found = yield from self._modify(index, lambda word: word & ~(1 << bit))
-        return bool(found >> bit & 1)
+        return bool((yield from self._modify(index, lambda word: word & ~(1 << bit))) >> bit & 1)
 
     @coroutine
     def _modify(self, index: int, change: Callable[[int], int]) -> Generator[int | None, None, int]:
@@ -198,10 +181,8 @@ class Page:
             self.machine.check.use_after_free(self, index, what)
             return self, index % WORDS
         self.machine.check.out_of_bounds(self, index, what)
-        there = self.machine.pages.frames.get(self.pfn + index // WORDS)
-        return there if there is not None else Page(
-            self.machine, 0, self.node, "nowhere", None
-        ), index % WORDS
+        nowhere = Page(self.machine, 0, self.node, "nowhere", None)
+        return self.machine.pages.frames.get(self.pfn + index // WORDS, nowhere), index % WORDS
 
     @coroutine
     def relax_until_written(
@@ -233,6 +214,6 @@ class Page:
             self.changed(index)
 
     def __repr__(self) -> str:
-        used = sum(word != 0 for word in self.words)
-        state = "freed" if self.freed is not None else f"{used} of {WORDS} words set"
+        used = f"{sum(word != 0 for word in self.words)} of {WORDS} words set"
+        state = used if self.freed is None else "freed"
         return f"<page {self.pfn:#x} {self.name}: {state}>"

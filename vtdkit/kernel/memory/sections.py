@@ -36,9 +36,7 @@ class MemoryMap:
     def pfn_valid(self, pfn: int) -> bool:
         """Is there a `struct page`?"""
         address = pfn * PAGE
-        section = address // SECTION_SIZE
-        early = any(first // SECTION_SIZE <= section < -(-end // SECTION_SIZE) for first, end in self.ram)
-        return early or _within(address, self.plugged)
+        return address // SECTION_SIZE in self.sections() or _within(address, self.plugged)
 
     def mapped(self, pfn: int) -> bool:
         """Is it in the direct map, so that the kernel can read it?"""
@@ -56,9 +54,10 @@ class MemoryMap:
                 start = max(start, min(end, stop))
 
     def __repr__(self) -> str:
-        size = sum(end - first for first, end in self.ram + self.plugged)
-        trap = sum(end - first for first, end in self.traps())
-        return f"<memory map: {size >> 20} MiB of RAM; {trap >> 10} KiB have a struct page and no mapping>"
+        ram, traps = (
+            sum(end - first for first, end in ranges) for ranges in (self.ram + self.plugged, self.traps())
+        )
+        return f"<memory map: {ram >> 20} MiB of RAM; {traps >> 10} KiB have a struct page and no mapping>"
 
 
 def _within(address: int, ranges: tuple[Range, ...]) -> bool:

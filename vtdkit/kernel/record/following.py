@@ -10,6 +10,7 @@ was taken before the cut is unknown.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from .record import (
@@ -52,20 +53,18 @@ class Hold(NamedTuple):
     cpu: int
 
 
+@dataclass(slots=True, eq=False)
 class Thread:
     """A context: `held` are its locks, outermost first, `keys` their objects; `wanted` the lock it waits for
     (asleep if `slept`), `word` the word in memory it spins on (-1: none), `off` since when its interrupts are
     off."""
 
-    __slots__ = ("held", "keys", "off", "slept", "wanted", "word")
-
-    def __init__(self) -> None:
-        self.held: list[Hold] = []
-        self.keys: tuple[int, ...] = ()
-        self.wanted: Wanted | None = None
-        self.slept = False
-        self.word = -1
-        self.off: Hold | None = None
+    held: list[Hold] = field(default_factory=list)
+    keys: tuple[int, ...] = ()
+    wanted: Wanted | None = None
+    slept: bool = False
+    word: int = -1
+    off: Hold | None = None
 
     def waits_for(self) -> tuple[int, int, int] | None:
         """WAIT or SPIN, the word or lock it is about, and where, if the thread spins; None if it does not."""
@@ -136,5 +135,4 @@ class Following:
 
     def on(self, cpu: int) -> int:
         """The context that has a CPU: the innermost handler, or the thread; NOBODY if it is idle."""
-        handlers = self.handlers[cpu]
-        return handlers[-1] if handlers else self.tasks[cpu]
+        return [self.tasks[cpu], *self.handlers[cpu]][-1]

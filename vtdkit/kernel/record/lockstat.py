@@ -95,6 +95,9 @@ def contention_rows(classes: Iterable[LockStat]) -> tuple[ContentionRow, ...]:
         for side, letter in ((stat.write, "W"), (stat.read, "R")):
             if side.contentions:
                 kind = f"{stat.kind}:{letter}" if shared else stat.kind
-                waits = (side.contentions, side.wait_total, side.wait_max, side.wait_min)
-                rows.append(ContentionRow(stat.name, kind, *waits))
+                rows.append(
+                    ContentionRow(
+                        stat.name, kind, side.contentions, side.wait_total, side.wait_max, side.wait_min
+                    )
+                )
     return tuple(sorted(rows, key=lambda row: -row.wait_total))

@@ -30,8 +30,13 @@ _POINTS = 4
 
 def lock_stat(rows: Iterable[LockStat]) -> str:
     """The text of /proc/lock_stat: the classes with most contentions first, times in us."""
-    header = f"{'class name':>40} " + " ".join(f"{column:>14}" for column in _COLUMNS)
-    lines = ["lock_stat version 0.4", "-" * _WIDTH, header, "-" * _WIDTH, ""]
+    lines = [
+        "lock_stat version 0.4",
+        "-" * _WIDTH,
+        f"{'class name':>40} " + " ".join(f"{column:>14}" for column in _COLUMNS),
+        "-" * _WIDTH,
+        "",
+    ]
     numbers: dict[Hashable, int] = {}
     for row in sorted(rows, key=lambda row: -row.contentions):
         lines += _class_lines(row, numbers)
@@ -48,36 +53,28 @@ def _class_lines(row: LockStat, numbers: dict[Hashable, int]) -> list[str]:
         lines.append(_side_line(f"{name:>38}-R:", row.read))
     if not row.contentions:
         return lines
-    rule = f"{'-' * (len(name) + 2 * readers):>40}"
     for places in (row.points, row.holders):
         if places:
-            lines.append(rule)
-        lines += [_place_line(name, place, count, numbers) for place, count in places[:_POINTS]]
+            lines.append(f"{'-' * (len(name) + 2 * readers):>40}")
+        for place, count in places[:_POINTS]:
+            number = numbers.setdefault(place, len(numbers) + 1)
+            lines.append(f"{name:>40} {count:>14} {f'[<{number}>]':>29} {place}")
     return [*lines, "", "." * _WIDTH, ""] if row.holders else lines
 
 
 def _side_line(label: str, side: Side) -> str:
-    waits = (side.wait_min, side.wait_max, side.wait_total, side.wait_avg)
-    holds = (side.hold_min, side.hold_max, side.hold_total, side.hold_avg)
     return (
-        f"{label}{side.con_bounces:>14} {_timed(side.contentions, waits)}"
-        f" {side.acq_bounces:>14} {_timed(side.acquisitions, holds)}"
+        f"{label}{side.con_bounces:>14} {side.contentions:>14}"
+        f"{_timed(side.wait_min, side.wait_max, side.wait_total, side.wait_avg)}"
+        f" {side.acq_bounces:>14} {side.acquisitions:>14}"
+        f"{_timed(side.hold_min, side.hold_max, side.hold_total, side.hold_avg)}"
     )
 
 
-def _timed(count: int, times: tuple[int, ...]) -> str:
-    return f"{count:>14}" + "".join(f" {_microseconds(time):>14}" for time in times)
-
-
-def _microseconds(ns: int) -> str:
-    """Two decimals, halves rounded up."""
-    hundredths = (ns + 5) // 10
-    return f"{hundredths // 100}.{hundredths % 100:02}"
-
-
-def _place_line(name: str, place: Hashable, count: int, numbers: dict[Hashable, int]) -> str:
-    number = numbers.setdefault(place, len(numbers) + 1)
-    return f"{name:>40} {count:>14} {f'[<{number}>]':>29} {place}"
+def _timed(*times: int) -> str:
+    """Times in us with two decimals, halves rounded up."""
+    hundredths = ((ns + 5) // 10 for ns in times)
+    return "".join(f" {f'{each // 100}.{each % 100:02}':>14}" for each in hundredths)
 
 
 class LockStatTable(tuple[LockStat, ...]):
@@ -91,13 +88,16 @@ class LockStatTable(tuple[LockStat, ...]):
         return lock_contention(contention_rows(self))
 
 
+#: in the largest unit of which there is one
 _UNITS = ((3600 * 10**9, "h "), (60 * 10**9, "m "), (10**9, "s "), (10**6, "ms"), (10**3, "us"))
 
 
 def lock_contention(rows: Iterable[ContentionRow], what: str = "lock") -> str:
     """The text of `perf lock contention`; `what` the rows are put together by: "lock", "caller"."""
-    head = f"{'contended':>10} {'total wait':>12} {'max wait':>12} {'avg wait':>12} "
-    lines = [f"{head}  {'type':>10}   {what}", ""]
+    lines = [
+        f"{'contended':>10} {'total wait':>12} {'max wait':>12} {'avg wait':>12}   {'type':>10}   {what}",
+        "",
+    ]
     for row in rows:
         times = " ".join(_scaled(time) for time in (row.wait_total, row.wait_max, row.avg_wait))
         lines.append(f"{row.contended:>10} {times}   {row.kind:>10}   {row.what}")
@@ -105,8 +105,5 @@ def lock_contention(rows: Iterable[ContentionRow], what: str = "lock") -> str:
 
 
 def _scaled(ns: int) -> str:
-    """A time in the largest unit of which it has one, 12 columns wide."""
-    for base, unit in _UNITS:
-        if ns >= base:
-            return f"{ns / base:>9.2f} {unit}"
-    return f"{ns:>9} ns"
+    """A time, 12 columns wide."""
+    return next((f"{ns / base:>9.2f} {unit}" for base, unit in _UNITS if ns >= base), f"{ns:>9} ns")

@@ -59,8 +59,9 @@ def _events(trace: Trace) -> Iterator[Json]:
             name = f"{who}: {STATES[state]} {trace.objects[obj]}" if obj else who
             yield _event(CPUS, cpu, start, name, STATES[state], dur=long)
     for context, lock, start, end in waits_of(trace):
-        what = f"waits for {trace.objects[lock]}"
-        yield _event(THREADS, context, start, what, "wait", dur=(end - start) / 1000)
+        yield _event(
+            THREADS, context, start, f"waits for {trace.objects[lock]}", "wait", dur=(end - start) / 1000
+        )
     slept: dict[int, int] = {}
     for time, cpu, context, kind, _, _, arg in trace.rows():
         if kind == SLEEP:

@@ -115,15 +115,12 @@ class Trace:
             raise ValueError(
                 f"no kind of event {', '.join(map(repr, unknown))}; there are {', '.join(KINDS)}"
             )
-        wanted: dict[str, Container[int]] = {}
-        if kinds:
-            wanted["kind"] = {KINDS.index(name) for name in kinds}
-        if cpu is not None:
-            wanted["cpu"] = {cpu}
-        if object:
-            wanted["object"] = {i for i, name in enumerate(self.objects) if object in name}
-        if context:
-            wanted["context"] = {i for i, name in enumerate(self.contexts) if context in name}
+        wanted: dict[str, Container[int]] = {
+            "kind": {KINDS.index(name) for name in kinds or KINDS},
+            "cpu": set(self.column("cpu")) if cpu is None else {cpu},
+            "object": {i for i, name in enumerate(self.objects) if object in name},
+            "context": {i for i, name in enumerate(self.contexts) if context in name},
+        }
         keep = [True] * len(self)
         for name, allowed in wanted.items():
             keep = [kept and value in allowed for kept, value in zip(keep, self.column(name), strict=True)]

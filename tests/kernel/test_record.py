@@ -82,7 +82,7 @@ def test_the_run_has_every_sort_of_event_that_matters_here(trace: Trace) -> None
     assert any("bad unlock balance" in finding.kind for finding in trace.findings)
 
 
-def test_where_and_between_pick_the_same_events_as_looking_at_each(trace: Trace) -> None:
+def test_where_picks_the_same_events_as_looking_at_each(trace: Trace) -> None:
     def picked(part: Trace) -> list[Any]:
         return list(part)
 
@@ -94,7 +94,6 @@ def test_where_and_between_pick_the_same_events_as_looking_at_each(trace: Trace)
     assert picked(trace.where(object="lock", context="thread3")) == [
         e for e in events if "lock" in e.object and "thread3" in e.context
     ]
-    assert picked(trace.between(400, 900)) == [e for e in events if 400 <= e.time < 900]
     assert picked(trace[10:20:3]) == events[10:20:3]
     assert trace[-1] == events[-1]
     assert picked(trace.where()) == events

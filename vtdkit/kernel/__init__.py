@@ -15,7 +15,7 @@ __getattr__, __dir__, __all__ = face(
         "explored": "explore replay sample ScenarioExploration shortest",
         "explorer": "Exploration Schedule",
         "machine": "closed_loop Costs IDEAL Machine NEAR TWO_SOCKET",
-        "memory": "GFP_ATOMIC GFP_KERNEL GFP_ZERO KObject Page shared",
+        "memory": "GFP_ATOMIC GFP_KERNEL KObject Page shared",
         "record": "Event LockStat Site Span Trace",
     },
 )

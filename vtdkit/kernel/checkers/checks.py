@@ -21,7 +21,6 @@ from vtdkit.kernel.record.sites import Site, Spot, driver_here, here, raised_at,
 
 from .findings import Finding, Findings
 from .leaks import Leak, Ledger
-from .lockdep.validator import Lockdep
 from .locking import Locking
 from .races import Access, HappensBefore
 from .watchdog import Watchdog
@@ -46,13 +45,9 @@ class Checks:
         self.watching = False  # is there any object whose accesses are followed?
         self.order = HappensBefore(self)
         self.locking = Locking(self, "lockdep" in wanted)
+        self.lockdep = self.locking.lockdep  # the lock validator, if it is on
         self.watchdog = Watchdog(machine, self)
         self.ledger = Ledger(machine)
-
-    @property
-    def lockdep(self) -> Lockdep | None:
-        """The lock validator, if it is on."""
-        return self.locking.lockdep
 
     # -- what the machine tells in passing -------------------
 

@@ -9,6 +9,7 @@ initialised at one place are in Linux. A lock can only be taken by what runs on 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Generator
+from dataclasses import dataclass
 from sys import _getframe
 from types import coroutine
 from typing import Any, NoReturn
@@ -231,6 +232,7 @@ class OwnedLock(Lock):
         self.taken(context)
 
 
+@dataclass(slots=True, eq=False)
 class Block:
     """A lock for the length of an `async with`, used once, with something switched off around it: hard
     interrupts ("irqsave": then back as they were; "irq": then on, whatever they were) or softirqs ("bh").
@@ -239,12 +241,9 @@ class Block:
     lock on the very CPU that holds it.
     """
 
-    __slots__ = ("lock", "off", "saved")
-
-    def __init__(self, lock: Any, off: str) -> None:
-        self.lock = lock
-        self.off = off
-        self.saved = 0
+    lock: Any
+    off: str
+    saved: int = 0
 
     def __aenter__(self) -> Awaitable[None]:
         lock = self.lock

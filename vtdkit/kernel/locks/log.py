@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable
+from dataclasses import dataclass, field
 
 from vtdkit.kernel.record.lockstat import LockStat, Side
 from vtdkit.kernel.record.sites import Spot, Spots
@@ -15,17 +16,15 @@ from vtdkit.kernel.record.sites import Spot, Spots
 Sums = tuple[int, int, int, int]  # how many, the least, the greatest, their sum
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class LockLog:
     """What the locks of one class and side (readers, writers) did. Guards: only their steps change it."""
 
-    __slots__ = ("acq_bounces", "con_bounces", "holds", "spots", "waits")
-
-    def __init__(self) -> None:
-        self.spots = Spots()
-        self.waits: Sums = (0, 0, 0, 0)
-        self.holds: Sums = (0, 0, 0, 0)
-        self.acq_bounces = 0
-        self.con_bounces = 0
+    spots: Spots = field(default_factory=Spots)
+    waits: Sums = (0, 0, 0, 0)
+    holds: Sums = (0, 0, 0, 0)
+    acq_bounces: int = 0
+    con_bounces: int = 0
 
     def fold(self) -> Side:
         """Sum up what was appended since; the counters as they stand now."""
@@ -51,15 +50,15 @@ class LockLog:
 def _added(sums: Sums, times: list[int]) -> Sums:
     """The sums with these times in them; the list is emptied."""
     count, least, most, total = sums
-    least = min(least, min(times)) if count else min(times)
-    sums = count + len(times), least, max(most, max(times)), total + sum(times)
+    least = min(*times, least if count else times[0])
+    sums = count + len(times), least, max(*times, most), total + sum(times)
     times.clear()
     return sums
 
 
 def class_stat(name: str, subclass: int, kind: str, write: LockLog, read: LockLog | None) -> LockStat:
     """The record of one lock class: both its sides, and its places."""
-    logs = [write] if read is None else [write, read]
+    logs = [write, read or LockLog()]
     sides = [log.fold() for log in logs]  # first: it moves waits from the lists to the counts
     points: Counter[Hashable] = Counter()
     holders: Counter[Hashable] = Counter()
@@ -67,5 +66,4 @@ def class_stat(name: str, subclass: int, kind: str, write: LockLog, read: LockLo
         points[spot.site] += spot.waited
         holders[spot.site] += spot.blocked
     found = [tuple((site, n) for site, n in places.items() if n) for places in (points, holders)]
-    shared = Side() if read is None else sides[1]
-    return LockStat(name, subclass, sides[0], shared, found[0], found[1], kind)
+    return LockStat(name, subclass, sides[0], sides[1], found[0], found[1], kind)

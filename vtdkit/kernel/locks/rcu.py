@@ -11,6 +11,7 @@ which are not modelled).
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field
 from types import coroutine
 from typing import Any
 
@@ -22,17 +23,15 @@ from vtdkit.kernel.memory.pages import Page
 from vtdkit.kernel.record.sites import here
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class GracePeriod:
     """One grace period: the readers it still waits for, and the clock of those that have left."""
 
-    __slots__ = ("done", "number", "readers", "vc", "waiters")
-
-    def __init__(self, number: int, readers: set[Context]) -> None:
-        self.number = number
-        self.readers = readers
-        self.done = not readers
-        self.waiters: list[Callable[[], None]] = []
-        self.vc: dict[int, int] | None = None
+    number: int
+    readers: set[Context]
+    done: bool
+    waiters: list[Callable[[], None]] = field(default_factory=list)
+    vc: dict[int, int] | None = None
 
     def __repr__(self) -> str:
         inside = ", ".join(sorted(reader.name for reader in self.readers))
@@ -122,7 +121,7 @@ class Rcu:
     def begin(self) -> GracePeriod:
         """Begin a grace period: note the readers inside now."""
         self.begun += 1
-        period = GracePeriod(self.begun, set(self.inside))
+        period = GracePeriod(self.begun, set(self.inside), done=not self.inside)
         if not period.done:
             self.open.append(period)
         return period

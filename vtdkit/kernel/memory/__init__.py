@@ -7,7 +7,7 @@ from vtdkit.face import face
 __getattr__, __dir__, __all__ = face(
     __name__,
     {
-        "gfp": "GFP_ATOMIC GFP_KERNEL GFP_ZERO",
+        "gfp": "GFP_ATOMIC GFP_KERNEL",
         "objects": "KObject shared",
         "pages": "Page",
     },

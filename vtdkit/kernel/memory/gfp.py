@@ -1,4 +1,4 @@
-"""Allocation flags, those two that matter here: may the caller sleep, must the memory be cleared. Mirrors
+"""Allocation flags, those two that matter here: may the caller sleep. (Memory is always cleared.) Mirrors
 include/linux/gfp_types.h.
 """
 
@@ -7,4 +7,3 @@ from __future__ import annotations
 GFP = int
 GFP_ATOMIC: GFP = 0
 GFP_KERNEL: GFP = 1  #: may sleep
-GFP_ZERO: GFP = 2  #: memory is always cleared here

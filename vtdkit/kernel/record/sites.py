@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from types import CodeType, FrameType
 from typing import Any
@@ -32,6 +32,7 @@ class Site:
 NOWHERE = Site("?", "?", 0)
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Spot:
     """One place: the code object and the offset of the instruction.
 
@@ -40,15 +41,12 @@ class Spot:
     the waits before that, `blocked` those who waited for a lock taken here.
     """
 
-    __slots__ = ("blocked", "code", "holds", "offset", "waited", "waits")
-
-    def __init__(self, code: CodeType, offset: int) -> None:
-        self.code = code
-        self.offset = offset
-        self.waits: list[int] = []
-        self.holds: list[int] = []
-        self.waited = 0
-        self.blocked = 0
+    code: CodeType
+    offset: int
+    waits: list[int] = field(default_factory=list)
+    holds: list[int] = field(default_factory=list)
+    waited: int = 0
+    blocked: int = 0
 
     @property
     def site(self) -> Site:
@@ -59,17 +57,15 @@ class Spot:
         return str(self.site)
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Spots:
     """A table of spots, by one number made of code object and offset (a spot keeps its code object alive, so
     the number stays its own). Each lock class has one of its own, for its statistics. `first`: the first spot
     met at an offset, whatever its code, for who looks there first (measured: 3 % of a lock cycle).
     """
 
-    __slots__ = ("first", "table")
-
-    def __init__(self) -> None:
-        self.table: dict[int, Spot] = {}
-        self.first: dict[int, Spot] = {}
+    table: dict[int, Spot] = field(default_factory=dict)
+    first: dict[int, Spot] = field(default_factory=dict)
 
     def at(self, frame: FrameType) -> Spot:
         """The spot where `frame` is now."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from array import array
-from bisect import bisect_left
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
@@ -125,11 +124,6 @@ class Trace:
         for name, allowed in wanted.items():
             keep = [kept and value in allowed for kept, value in zip(keep, self.column(name), strict=True)]
         return replace(self, columns=tuple(array(c.typecode, compress(c, keep)) for c in self.columns))
-
-    def between(self, start: int, end: int) -> Trace:
-        """The events with `start <= time < end` (nanoseconds)."""
-        times = self.columns[0]
-        return self[bisect_left(times, start) : bisect_left(times, end)]
 
     # -- other forms ---------------------------------------------------------------
 

@@ -18,6 +18,7 @@ was reported when it closed. Source of the rules: Documentation/locking/lockdep-
 
 from collections import deque
 from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from .classes import LockClass
@@ -34,19 +35,17 @@ def edge_kind(prev_read: int, next_read: int) -> int:
     return (prev_read == EXCLUSIVE) + 2 * (next_read != RECURSIVE)
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Edge:
     """All the times that `next` was taken under `prev`.
 
     `places[kind]`: the first two places of that kind, where `prev` had been taken and where `next` was.
     """
 
-    __slots__ = ("kinds", "next", "places", "prev")
-
-    def __init__(self, prev: LockClass, next: LockClass) -> None:
-        self.prev = prev
-        self.next = next
-        self.kinds = 0
-        self.places: dict[int, tuple[Hashable, Hashable]] = {}
+    prev: LockClass
+    next: LockClass
+    kinds: int = 0
+    places: dict[int, tuple[Hashable, Hashable]] = field(default_factory=dict)
 
     def link(self, kinds: int) -> Link:
         """This edge as a record, in the strongest of the given kinds."""

@@ -14,7 +14,7 @@ from .classes import LockClass
 from .findings import Attempt, Findings, make_report
 from .graph import Match, Path, find
 from .keys import EXCLUSIVE, HARDIRQS_OFF, RECURSIVE, SOFTIRQS_OFF
-from .report import INCONSISTENT, INVERSION, Link, Report, safe_unsafe
+from .report import INCONSISTENT, INVERSION, Link, Report
 from .usage import (
     ENABLED,
     HARD_STATE,
@@ -174,8 +174,9 @@ def _bad_edge(attempt: Attempt, state: int, before: Path, new: Link, after: Path
         f"while it holds {new.prev}. The new order {new.prev} -> {new.next} joins safe to unsafe:",
         *explain.irq_path(safe, path, unsafe, bool(state & SOFT)),
     ]
+    kind = safe.usage.removeprefix("IN-").removesuffix("-W").replace("-R", "-READ")
     return make_report(
-        safe_unsafe(safe.usage),
+        f"{kind}-safe -> {kind}-unsafe lock order detected",
         attempt,
         lines,
         classes=(safe.lock, unsafe.lock),

@@ -15,12 +15,6 @@ WAIT_CONTEXT = "[ BUG: Invalid wait context ]"
 TOO_DEEP = "BUG: MAX_LOCK_DEPTH too low!"
 
 
-def safe_unsafe(usage: str) -> str:
-    """The kind of a report on an order from a safe to an unsafe class, after the usage of the safe one."""
-    state = usage.removeprefix("IN-").removesuffix("-W").replace("-R", "-READ")
-    return f"{state}-safe -> {state}-unsafe lock order detected"
-
-
 @dataclass(frozen=True, slots=True)
 class Held:
     """A lock that the context holds: its class, how it was taken, and where."""
@@ -44,8 +38,10 @@ class Link:
     taken_at: Hashable
 
     def __str__(self) -> str:
-        where = f"{self.prev} taken at {self.held_at}, then {self.next} at {self.taken_at}"
-        return f"{self.prev} -> {self.next}: {where}"
+        return (
+            f"{self.prev} -> {self.next}: "
+            f"{self.prev} taken at {self.held_at}, then {self.next} at {self.taken_at}"
+        )
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -72,12 +68,8 @@ class Report:
     text: str
 
     def __repr__(self) -> str:
-        way = (
-            " -> ".join([link.prev for link in self.cycle] + [self.cycle[-1].next])
-            if self.cycle
-            else ", ".join(self.classes)
-        )
-        return f"<Report {self.kind}: {way}>"
+        circle = " -> ".join([link.prev for link in self.cycle] + [link.next for link in self.cycle[-1:]])
+        return f"<Report {self.kind}: {circle or ', '.join(self.classes)}>"
 
     def __str__(self) -> str:
         return self.text

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from vtdkit.iommu.intel.driver import IntelIommu
-from vtdkit.iommu.intel.pasid import pasid_table_opaque
+from vtdkit.iommu.intel.pasid_table import pasid_table_opaque
 from vtdkit.iommu.pci import PciDevice
 from vtdkit.kernel.checkers.findings import KernelBug
 from vtdkit.kernel.machine.machine import Machine

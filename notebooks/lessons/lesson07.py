@@ -16,7 +16,7 @@ from typing import Any
 from vtdkit.iommu.core import IommuDomain
 from vtdkit.iommu.intel import defs
 from vtdkit.iommu.intel.driver import IntelIommu
-from vtdkit.iommu.intel.pasid import pasid_entry
+from vtdkit.iommu.intel.pasid_table import pasid_entry
 from vtdkit.iommu.intel.structs import dmar_domain, intel_iommu
 from vtdkit.iommu.pci import PciDevice
 from vtdkit.kernel.explored.exploring import ScenarioExploration, explore

@@ -108,9 +108,6 @@ class RemappingHardware(Hooks):
         self.machine = machine
         self.name = name
         self.segment = segment
-        self.address = (
-            0xFED9_0000  # of its registers; who makes a machine of several units says where each is
-        )
         self.node = node
         self.memory = MachineMemory(machine, name)
         self.unit = RemappingUnit(self.memory, capabilities, hooks=self)

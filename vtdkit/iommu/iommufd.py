@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import groupby
 
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.kernel.memory.objects import KObject, shared
@@ -221,20 +222,13 @@ class io_pagetable(KObject):
         """Map an area in one domain, each piece that is contiguous in memory at
         once. Caller holds `pages->mutex`.
         """
-        frames: tuple[int, ...] = pages.frames
-        at = 0
-        while at < len(frames):
-            run = 1
-            while at + run < len(frames) and frames[at + run] == frames[at] + run:
-                run += 1
-            iova = area.iova + (at << PAGE_SHIFT)
-            error = await self.core.iommu_map(
-                domain, iova, frames[at] << PAGE_SHIFT, run << PAGE_SHIFT, area.iommu_prot
-            )
+        for _, run in groupby(enumerate(pages.frames), lambda each: each[1] - each[0]):
+            (at, frame), *more = run
+            iova, size = area.iova + (at << PAGE_SHIFT), len(more) + 1 << PAGE_SHIFT
+            error = await self.core.iommu_map(domain, iova, frame << PAGE_SHIFT, size, area.iommu_prot)
             if error:
                 await self.core.iommu_unmap(domain, area.iova, at << PAGE_SHIFT)
                 return error
-            at += run
         return 0
 
     # -- domains -------------------------------------------------------------

@@ -190,12 +190,12 @@ class PciBus:
             await self.machine.kfree(dev)
 
     async def for_each_dma_alias(
-        self, dev: PciDevice, visit: Callable[[PciDevice, int, int], Awaitable[int]]
+        self, dev: PciDevice, visit: Callable[[PciDevice, int, int], Awaitable[int | None]]
     ) -> int:
         """`pci_for_each_dma_alias`: every (bus, devfn) the device's requests may carry, with the function
         that makes them so.
 
-        Stops at a result other than 0 and returns it.
+        Stops at a result other than 0 (or None) and returns it.
         """
         for bus, devfn in dev.aliases:
             via = dev.alias_via.get((bus, devfn))

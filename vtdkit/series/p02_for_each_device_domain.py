@@ -7,7 +7,7 @@ PASID-table sharing itself went away in v5.19 (4140d77a0221).
 from __future__ import annotations
 
 from vtdkit.iommu.errno import EINVAL, ENOMEM
-from vtdkit.iommu.intel.pasid import pasid_table_opaque
+from vtdkit.iommu.intel.pasid_table import pasid_table_opaque
 from vtdkit.iommu.pci import PciDevice
 
 from .p01_debugfs import Patch01

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from vtdkit.iommu.errno import EINVAL, ENODEV, ENOMEM
 from vtdkit.iommu.intel import defs
-from vtdkit.iommu.intel.pasid import pasid_entry
+from vtdkit.iommu.intel.pasid_table import pasid_entry
 from vtdkit.iommu.intel.structs import dmar_domain, intel_iommu
 from vtdkit.iommu.pci import PciDevice
 from vtdkit.kernel.memory.pages import Page

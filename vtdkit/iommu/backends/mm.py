@@ -116,22 +116,18 @@ class Mm(PgtableBase):
     async def handle_mm_fault(self, address: int, page: int) -> int:
         """Map one page there. 0, -EFAULT outside of all areas, -ENOMEM."""
         async with self.mmap_lock.read() if self.area_lock else nullcontext():
-            return await self._handle_mm_fault(address, page)
-
-    async def _handle_mm_fault(self, address: int, page: int) -> int:
-        """`__handle_mm_fault`, and `do_anonymous_page`."""
-        if not any(start <= address < end for start, end in await self.read("areas")):
-            return -EFAULT
-        table = self.pgd
-        for level in (PGD, PUD, PMD):
-            index = address // span(level) % 512
-            if not await table.load(index) & PRESENT and not await self.alloc(table, index, level):
-                return -ENOMEM
-            table = self.deref(await table.load(index) & ADDRESS)
-        async with self.ptl(table, PTE):
-            index = address // span(PTE) % 512
-            if not await table.load(index):  # else another thread has had the same fault
-                await table.store(index, page | PRESENT | RW | USER | ACCESSED)
+            if not any(start <= address < end for start, end in await self.read("areas")):
+                return -EFAULT
+            table = self.pgd
+            for level in (PGD, PUD, PMD):  # `__handle_mm_fault`
+                index = address // span(level) % 512
+                if not await table.load(index) & PRESENT and not await self.alloc(table, index, level):
+                    return -ENOMEM
+                table = self.deref(await table.load(index) & ADDRESS)
+            async with self.ptl(table, PTE):  # `do_anonymous_page`
+                index = address // span(PTE) % 512
+                if not await table.load(index):  # else another thread has had the same fault
+                    await table.store(index, page | PRESENT | RW | USER | ACCESSED)
         return 0
 
     async def alloc(self, table: Page, index: int, level: int) -> bool:

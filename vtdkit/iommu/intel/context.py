@@ -232,11 +232,9 @@ class ContextTables(Pasid):
         if (iommu := self.device_to_iommu(dev)) is None:
             return -ENODEV
         table = self.intel_pasid_get_table(dev)
-
-        async def visit(_: PciDevice, bus: int, devfn: int) -> int:
-            return await self.domain_context_mapping_one(domain, iommu, table, bus, devfn)
-
-        return await self.bus.for_each_dma_alias(dev, visit)
+        return await self.bus.for_each_dma_alias(
+            dev, lambda _, bus, devfn: self.domain_context_mapping_one(domain, iommu, table, bus, devfn)
+        )
 
     # -- clearing ------------------------------------------------------------
 
@@ -278,12 +276,9 @@ class ContextTables(Pasid):
 
     async def domain_context_clear(self, info: device_domain_info) -> None:
         """The entries of all the device's aliases."""
-
-        async def visit(_: PciDevice, bus: int, devfn: int) -> int:
-            await self.domain_context_clear_one(info, bus, devfn)
-            return 0
-
-        await self.bus.for_each_dma_alias(info.dev, visit)
+        await self.bus.for_each_dma_alias(
+            info.dev, lambda _, bus, devfn: self.domain_context_clear_one(info, bus, devfn)
+        )
 
     # -- whole tables --------------------------------------------------------
 

@@ -207,7 +207,7 @@ class Devices(Domains):
             return -ENOMEM
         info.ats_supported = dev.can["ats"] and self.ecap(iommu, defs.ECAP_DEV_IOTLB)
         if self.sm_supported(iommu):
-            info.pasid_supported = int(dev.can["pasid"] and self.ecap(iommu, defs.ECAP_PASID))
+            info.pasid_supported = dev.can["pasid"] and self.ecap(iommu, defs.ECAP_PASID)
             info.pri_supported = info.ats_supported and dev.can["pri"] and self.ecap(iommu, defs.ECAP_PRS)
         dev.unit = iommu.hardware
         return info

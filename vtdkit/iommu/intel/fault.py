@@ -18,7 +18,7 @@ from vtdkit.vtd.faults.reasons import linux_reason
 from . import defs
 from .context import context_entry
 from .device import Devices
-from .pasid import WORDS
+from .pasid_table import WORDS
 from .structs import (
     device_domain_info,
     dma_pte_addr,

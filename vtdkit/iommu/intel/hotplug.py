@@ -156,9 +156,8 @@ class Hotplug(FaultHandler):
 
     async def install_copied_tables(self, iommu: intel_iommu, tables: dict[int, Page]) -> None:
         """The copied context tables go into the new root table."""
-        for word in range(2 * defs.ROOT_ENTRY_NR):
-            if word in tables:
-                await iommu.root_entry.store(word, tables[word].address | 1)
+        for word, page in sorted(tables.items()):
+            await iommu.root_entry.store(word, page.address | 1)
 
     async def copy_context_table(
         self, iommu: intel_iommu, old: Page, tables: dict[int, Page], bus: int

@@ -12,10 +12,8 @@ from vtdkit.kernel.memory.gfp import GFP_ATOMIC
 from vtdkit.kernel.memory.pages import Page
 
 from . import defs
-from .pasid_table import WORDS, PasidTables, pasid_entry, pasid_table_opaque
+from .pasid_table import WORDS, PasidTables, pasid_entry
 from .structs import dma_pte_addr, dma_pte_present, dmar_domain, intel_iommu
-
-__all__ = ["WORDS", "Pasid", "PasidTables", "pasid_entry", "pasid_table_opaque"]
 
 
 class Pasid(PasidTables):

@@ -116,14 +116,12 @@ class PageTables(Flush):
             if pte is None:
                 start_pfn = defs.align_to_level(start_pfn + 1, large_page + 1)
                 continue
-            count = 0
-            while True:
-                await pte.store(0)
-                count += 1
-                start_pfn += level_size(large_page)
-                pte = pte.next()
-                if start_pfn > last_pfn or pte.first_in_page:
-                    break
+            # as many as the range has, to the end of this table
+            size = level_size(large_page)
+            count = min(-(-(last_pfn + 1 - start_pfn) // size), 512 - pte.index)
+            for index in range(pte.index, pte.index + count):
+                await pte.page.store(index, 0)
+            start_pfn += count * size
             await self.domain_flush_cache(domain, count)
 
     async def dma_pte_free_level(
@@ -138,9 +136,8 @@ class PageTables(Flush):
     ) -> None:
         """Unlink and free, at once, every table below `retain_level` that lies wholly in the range."""
         pfn = max(start_pfn, pfn)
-        pte = dma_pte(table, pfn_level_offset(pfn, level))
-        while True:
-            value = await pte.load()
+        for index in range(pfn_level_offset(pfn, level), 512):
+            value = await table.load(index)
             if dma_pte_present(value) and not dma_pte_superpage(value):
                 level_pfn = pfn & defs.level_mask(level)
                 below = self.phys_to_virt(dma_pte_addr(value))
@@ -153,12 +150,11 @@ class PageTables(Flush):
                     and start_pfn <= level_pfn
                     and last_pfn >= level_pfn + level_size(level) - 1
                 ):
-                    await pte.store(0)
+                    await table.store(index, 0)
                     await self.domain_flush_cache(domain, 1)
                     await self.free_pgtable_page(below)
             pfn += level_size(level)
-            pte = pte.next()
-            if pte.first_in_page or pfn > last_pfn:
+            if pfn > last_pfn:
                 return
 
     async def dma_pte_free_pagetable(
@@ -207,10 +203,9 @@ class PageTables(Flush):
         """Clear what a range covers in one table, and below: an entry wholly inside goes,
         with all under it.
         """
-        size = level_size(level)
+        size, cleared = level_size(level), 0
         pfn = max(start_pfn, pfn)
-        index, cleared = pfn_level_offset(pfn, level), 0
-        while True:
+        for index in range(pfn_level_offset(pfn, level), 512):
             level_pfn = pfn & -size
             value = await table.load(index)
             if value & PRESENT:
@@ -226,8 +221,7 @@ class PageTables(Flush):
                         domain, level - 1, below, level_pfn, start_pfn, last_pfn, freelist
                     )
             pfn = level_pfn + size
-            index += 1
-            if index == 512 or pfn > last_pfn:
+            if pfn > last_pfn:
                 break
         if cleared:
             await self.domain_flush_cache(domain, cleared)
@@ -279,10 +273,8 @@ class PageTables(Flush):
                 await self.dma_pte_free_pagetable(domain, start_pfn, start_pfn + pages - 1, level + 1)
                 for iommu in self.for_each_domain_iommu(domain):
                     await self.iommu_flush_iotlb_psi(iommu, domain, start_pfn, pages, False, False)
-            pte = pte.next()
+            pte = dma_pte(pte.page, pte.index + 1) if pte.index < 511 else None
             start_pfn += pages
-            if pte.first_in_page:
-                pte = None
 
     async def _domain_mapping(
         self, domain: dmar_domain, iov_pfn: int, phys_pfn: int, nr_pages: int, prot: int

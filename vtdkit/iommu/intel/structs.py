@@ -43,7 +43,7 @@ class entry_pointer:
 
 
 class dma_pte(entry_pointer):
-    """`struct dma_pte *`: a pointer to one entry of a page table; `next()` is pointer + 1."""
+    """`struct dma_pte *`: a pointer to one entry of a page table."""
 
     __slots__ = ()
 
@@ -54,15 +54,6 @@ class dma_pte(entry_pointer):
     def cmpxchg(self, old: int, new: int) -> Awaitable[int]:
         """`cmpxchg64`."""
         return self.page.cmpxchg(self.index, old, new)
-
-    def next(self) -> dma_pte:
-        """The entry after this one."""
-        return dma_pte(self.page, self.index + 1)
-
-    @property
-    def first_in_page(self) -> bool:
-        """`first_pte_in_page`: has the pointer run into the next page?"""
-        return self.index % 512 == 0
 
 
 def dma_pte_present(value: int) -> bool:
@@ -182,11 +173,8 @@ class device_domain_info(KObject):
         self.segment = dev.segment
         self.bus = dev.bus
         self.devfn = dev.devfn
-        self.pfsid = 0
-        self.ats_supported = False
-        self.ats_qdep = 0
-        self.pri_supported = False
-        self.pasid_supported = 0
+        self.ats_supported = self.pri_supported = self.pasid_supported = False
+        self.pfsid = self.ats_qdep = 0
 
 
 class pasid_table(KObject):

@@ -29,7 +29,7 @@ from vtdkit.vtd.plain import said
 PACKAGE = Path(__file__).resolve().parents[1]
 FIRST = "00-start-here.ipynb"
 MEMORY = ".vtdkit.json"
-LEFT_OUT = {"__pycache__", ".ipynb_checkpoints", "site"}
+LEFT_OUT = {"__pycache__", ".ipynb_checkpoints", "site", "run.json"}  # the last is what a lesson writes
 #: the guests whose tables and traces the lessons read
 GUESTS = (
     "legacy48_lazy-s0-busy",

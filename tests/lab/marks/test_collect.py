@@ -7,7 +7,9 @@ from __future__ import annotations
 import csv
 import inspect
 import os
+import shlex
 import signal
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -206,6 +208,23 @@ def test_who_handed_in_nothing_has_a_row_for_each_exercise(tmp_path: Path) -> No
     assert [
         (row["result"], row["message"], row["seed"]) for (name, _), row in found.items() if name == "zoe"
     ] == [("missing", "nothing was handed in", "7")] * 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such limit")
+def test_where_a_limit_cannot_be_set_notebooks_are_judged_all_the_same(tmp_path: Path) -> None:
+    path = handed_in(tmp_path, "anna", answer(0), RIGHT)
+    collecting = [sys.executable, "-m", "vtdkit", "collect", str(path), "--out", str(tmp_path / "marks.csv")]
+    lower = "ulimit -f 400 && exec " + shlex.join(collecting)
+    done = subprocess.run(
+        ["sh", "-c", lower],
+        env={"PYTHONPATH": os.pathsep.join(map(os.path.abspath, filter(None, sys.path)))},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {row["result"] for row in rows(tmp_path / "marks.csv").values()} == {"right"}
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such signal")

@@ -186,7 +186,8 @@ def fence(memory: int) -> None:
         import resource as has
 
         for limit, most in ((has.RLIMIT_AS, memory), (has.RLIMIT_FSIZE, MOST_WRITTEN)):
-            has.setrlimit(limit, (most, most))
+            with suppress(ValueError, OSError):  # macOS limits no memory; or there is a lower limit already
+                has.setrlimit(limit, (most, most))
     with suppress(ImportError):  # multiprocessing calls it past all audit
         import _posixsubprocess
 

@@ -25,7 +25,7 @@ HELD_FREED = "held lock freed!"
 def tell(lockdep: Lockdep, kind: str, chain: Chain, lock: LockClass, site: Hashable) -> None:
     """Report what the validator cannot see: it knows classes, not the very lock."""
     attempt = Attempt(chain, None, lock, EXCLUSIVE, False, site)
-    lockdep._findings.once((kind, lock.id, site), lambda: make_report(kind, attempt, [kind]))
+    lockdep._findings.once((kind, lock.id, site), make_report(kind, attempt, [kind]))
 
 
 class Context:

@@ -144,17 +144,15 @@ class Checks:
         if not context.preempt and not context.irqstate and context.kind == TASK and not context.rcu:
             return
         if context.kind != AGENT:
-            text = (  # the counters that Linux prints
-                f"in_atomic(): {int(context.preempt > 0 or context.kind != TASK)}, irqs_disabled(): "
-                f"{context.irqstate & HARD_OFF}, preempt_count: {context.preempt}, "
-                f"context: {context.kind}, RCU nest depth: {context.rcu}"
-            )
             self._says(
                 "sleep",
                 "BUG: sleeping function called from invalid context",
                 _names(context),
                 (place or here(), *(hold.place for hold in reversed(context.held))),
-                text,
+                # the counters that Linux prints
+                f"in_atomic(): {int(context.preempt > 0 or context.kind != TASK)}, irqs_disabled(): "
+                f"{context.irqstate & HARD_OFF}, preempt_count: {context.preempt}, "
+                f"context: {context.kind}, RCU nest depth: {context.rcu}",
             )
 
     def slept_in_interrupt(self, context: Context) -> None:
@@ -167,13 +165,23 @@ class Checks:
 
     def use_after_free(self, page: Page, index: int, what: str) -> None:
         """A freed page was read or written."""
-        text = f"{what} of word {index} of page {page.pfn:#x}, {_life(page)}"
-        self._says("kasan", "BUG: KASAN: use-after-free", page.name, (driver_here(), page.freed), text)
+        self._says(
+            "kasan",
+            "BUG: KASAN: use-after-free",
+            page.name,
+            (driver_here(), page.freed),
+            f"{what} of word {index} of page {page.pfn:#x}, {_life(page)}",
+        )
 
     def out_of_bounds(self, page: Page, index: int, what: str) -> None:
         """A word before or after a page was read or written through it."""
-        text = f"{what} of word {index} of page {page.pfn:#x}, which has words 0 to 511, {_life(page)}"
-        self._says("kasan", "BUG: KASAN: out-of-bounds", page.name, (driver_here(), page.allocated), text)
+        self._says(
+            "kasan",
+            "BUG: KASAN: out-of-bounds",
+            page.name,
+            (driver_here(), page.allocated),
+            f"{what} of word {index} of page {page.pfn:#x}, which has words 0 to 511, {_life(page)}",
+        )
 
     def double_free(self, what: Any, place: Spot | None) -> None:
         """A page or object was freed that had been freed before."""
@@ -182,8 +190,13 @@ class Checks:
 
     def no_such_field(self, obj: KObject, field: str, place: Spot) -> None:
         """A field was accessed that the object does not have: memory beyond it, or another kind of object."""
-        text = f"{type(obj).__name__} has no shared field {field!r}, {_life(obj)}"
-        self._says("kasan", "BUG: KASAN: slab-out-of-bounds", obj.label, (place,), text)
+        self._says(
+            "kasan",
+            "BUG: KASAN: slab-out-of-bounds",
+            obj.label,
+            (place,),
+            f"{type(obj).__name__} has no shared field {field!r}, {_life(obj)}",
+        )
 
     def new_object(self, obj: KObject) -> int:
         """A watched object exists from now on: accesses are followed."""
@@ -213,11 +226,8 @@ class Checks:
         if obj.freed is not None:
             text = f"{'write' if write else 'read'} of field {field}, {_life(obj)}"
             self._says("kasan", "BUG: KASAN: slab-use-after-free", obj.label, (place, obj.freed), text)
-        order = self.order
-        if order.on and not safe:
-            (order.write if write else order.read)(
-                self.machine.sched.current, obj.cells[field], obj, field, place, marked
-            )
+        if self.order.on and not safe:
+            self.order.accessed(obj, field, write, place, marked)
 
     def data_race(self, obj: KObject, field: str, now: tuple[str, Spot], earlier: tuple[str, Access]) -> None:
         """Two accesses of a field are not ordered and at least one is a plain write (KCSAN)."""

@@ -202,47 +202,33 @@ class HappensBefore:
 
     # -- accesses ------------------------------------------------------------
 
-    def read(self, context: Context, cell: Cell, obj: Any, field: str, place: Spot, marked: bool) -> None:
-        """A plain (or marked) read of a watched field."""
+    def accessed(self, obj: Any, field: str, write: bool, place: Spot, marked: bool) -> None:
+        """The running context reads or writes a watched field: it races with what it does not come after."""
+        context, cell = self.check.machine.sched.current, obj.cells[field]
         cell.catch_up()
-        clock = context.vc if context.vc is not None else self.clock(context)
-        last = cell.write
-        if last is not None and clock.get(last.context, 0) < last.count and not (marked and last.marked):
-            self.check.data_race(obj, field, ("read", place), ("write", last))
-        access = cell.reads.get(context.id)
-        if access is None:
-            access = cell.reads[context.id] = Access(context, clock[context.id], place, marked)
-        else:
-            access.count, access.marked, access.name = clock[context.id], marked, context.name
-            access.code, access.offset = place.code, place.offset
-        if cell.writer is not clock or marked:
-            cell.writer = NOBODY
-        if marked:
-            cell.reader, cell.tick = NOBODY, -1
-        elif not self.check.machine.steps.exploring:
-            cell.reader, cell.tick, cell.last = clock, context.tick, access
-            cell.base = access.count - context.tick
-
-    def write(self, context: Context, cell: Cell, obj: Any, field: str, place: Spot, marked: bool) -> None:
-        """A plain (or marked) write of a watched field."""
-        cell.catch_up()
-        clock = context.vc if context.vc is not None else self.clock(context)
-        last = cell.write
-        if last is not None and clock.get(last.context, 0) < last.count and not (marked and last.marked):
-            self.check.data_race(obj, field, ("write", place), ("write", last))
-        if cell.reads:
-            for earlier in cell.reads.values():
-                if clock.get(earlier.context, 0) < earlier.count and not (marked and earlier.marked):
-                    self.check.data_race(obj, field, ("write", place), ("read", earlier))
+        clock = self.clock(context)
+        earlier = [] if cell.write is None else [("write", cell.write)]
+        if write:
+            earlier += [("read", access) for access in cell.reads.values()]
+        for what, access in earlier:
+            if clock.get(access.context, 0) < access.count and not (marked and access.marked):
+                now = "write" if write else "read", place
+                self.check.data_race(obj, field, now, (what, access))
+        access = Access(context, clock[context.id], place, marked)
+        plain = not marked and not self.check.machine.steps.exploring
+        if write:
+            cell.write = access
             cell.reads.clear()
-        cell.tick = -1
-        if cell.reader is not clock or obj.freed is not None:
-            cell.reader = NOBODY
-        cell.writer = (
-            NOBODY if marked or obj.freed is not None or self.check.machine.steps.exploring else clock
-        )
-        if last is None or last.context != context.id:
-            cell.write = Access(context, clock[context.id], place, marked)
+            cell.tick = -1
+            cell.writer = clock if plain and obj.freed is None else NOBODY
+            if cell.reader is not clock or obj.freed is not None:
+                cell.reader = NOBODY
         else:
-            last.count, last.marked, last.name = clock[context.id], marked, context.name
-            last.code, last.offset = place.code, place.offset
+            cell.reads[context.id] = access
+            if cell.writer is not clock or marked:
+                cell.writer = NOBODY
+            if marked:
+                cell.reader, cell.tick = NOBODY, -1
+            elif plain:
+                cell.reader, cell.tick, cell.last = clock, context.tick, access
+                cell.base = access.count - context.tick

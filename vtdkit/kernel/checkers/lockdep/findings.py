@@ -52,11 +52,11 @@ class Findings:
         self._sink = sink
         self._seen: set[tuple[Hashable, ...]] = set()
 
-    def once(self, problem: tuple[Hashable, ...], build: Callable[[], Report]) -> None:
-        """Report what `build` makes, unless `problem` was reported before."""
+    def once(self, problem: tuple[Hashable, ...], report: Report) -> None:
+        """Hand the report on, unless `problem` was reported before."""
         if problem not in self._seen:
             self._seen.add(problem)
-            self._sink(build())
+            self._sink(report)
 
 
 def make_report(

@@ -7,14 +7,12 @@ Mirrors mark_lock(), mark_lock_irq(), check_irq_usage() and mark_held_locks() in
 usage bits are explained in `usage`.
 """
 
-from functools import partial
-
 from . import explain
 from .classes import LockClass
 from .findings import Attempt, Findings, make_report
 from .graph import Match, Path, find
 from .keys import EXCLUSIVE, HARDIRQS_OFF, RECURSIVE, SOFTIRQS_OFF
-from .report import INCONSISTENT, INVERSION, Link, Report
+from .report import INCONSISTENT, INVERSION, Link
 from .usage import (
     ENABLED,
     HARD_STATE,
@@ -83,10 +81,27 @@ class IrqRules:
                 continue
             after = find(attempt.lock, attempt.read == RECURSIVE, _uses(unsafe), locks_only=True)
             if after is not None:
-                self._findings.once(
-                    ("irq order", state, new.prev, new.next),
-                    partial(_bad_edge, attempt, state, before, new, after),
-                )
+                self._report_edge(attempt, state, before, new, after)
+
+    def _report_edge(self, attempt: Attempt, state: int, before: Path, new: Link, after: Path) -> None:
+        safe = _end(before.end, _EITHER << state)
+        unsafe = _end(after.end, _EITHER << (state | ENABLED))
+        path = (*before.links, new, *after.links)
+        kind = safe.usage.removeprefix("IN-").removesuffix("-W").replace("-R", "-READ")
+        report = make_report(
+            f"{kind}-safe -> {kind}-unsafe lock order detected",
+            attempt,
+            [
+                f"{explain.opening(attempt)},",
+                f"while it holds {new.prev}. The new order {new.prev} -> {new.next} joins safe to unsafe:",
+                *explain.irq_path(safe, path, unsafe, bool(state & SOFT)),
+            ],
+            classes=(safe.lock, unsafe.lock),
+            sites=(safe.site, unsafe.site),
+            usage=(safe.usage, unsafe.usage),
+            cycle=path,
+        )
+        self._findings.once(("irq order", state, new.prev, new.next), report)
 
     def _mark(self, attempt: Attempt, bit: int) -> None:
         lock = attempt.lock
@@ -105,9 +120,10 @@ class IrqRules:
             contrary = visible(contrary, True)
         if contrary:
             earlier = first_bit(contrary)
-            self._findings.once(
-                (INCONSISTENT, attempt.lock.id, bit), lambda: _inconsistent(attempt, earlier, bit)
-            )
+            site, usage = attempt.lock.usage_sites[earlier], (NAMES[earlier], NAMES[bit])
+            lines = explain.inconsistent(attempt, NAMES[earlier], site, NAMES[bit], bool(bit & SOFT))
+            report = make_report(INCONSISTENT, attempt, lines, sites=(site,), usage=usage)
+            self._findings.once((INCONSISTENT, attempt.lock.id, bit), report)
         return bool(contrary)
 
     def _check_inversion(self, attempt: Attempt, bit: int, clashes: bool) -> None:
@@ -117,70 +133,37 @@ class IrqRules:
         """
         becomes_unsafe = bool(bit & ENABLED)
         weak = attempt.read != EXCLUSIVE if becomes_unsafe else attempt.read == RECURSIVE
-        uses = _uses(opposites(bit))
         path = find(
             attempt.lock,
             weak,
-            lambda here, weak: not (clashes and here is attempt.lock) and uses(here, weak),
+            lambda here, weak: (
+                bool(visible(here.usage & opposites(bit), weak)) and not (clashes and here is attempt.lock)
+            ),
             backward=becomes_unsafe,
             locks_only=True,
         )
         if path is None:
             return
-        safe, unsafe = (path.end, attempt.lock) if becomes_unsafe else (attempt.lock, path.end)
-        self._findings.once(
-            (INVERSION, safe.id, unsafe.id, bit & SOFT), lambda: _inversion(attempt, bit, path)
+        now = explain.End(attempt.lock.name, NAMES[bit], attempt.site)
+        earlier = _end(path.end, opposites(bit))
+        safe, unsafe = (earlier, now) if becomes_unsafe else (now, earlier)
+        report = make_report(
+            INVERSION,
+            attempt,
+            [
+                f"{explain.opening(attempt)}: {{{NAMES[bit]}}}.",
+                f"By that, {safe.lock} -> {unsafe.lock} is an order that interrupts can turn round:",
+                *explain.irq_path(safe, path.links, unsafe, bool(bit & SOFT)),
+            ],
+            classes=(safe.lock, unsafe.lock),
+            sites=(earlier.site,),
+            usage=(earlier.usage, now.usage),
+            cycle=path.links,
         )
+        self._findings.once((INVERSION, safe.lock, unsafe.lock, bit & SOFT), report)
 
 
 def _end(lock: LockClass, mask: int) -> explain.End:
     """The usage of `mask` that the class has, and where it got it; writers before readers."""
     bit = first_bit(lock.usage & mask)
     return explain.End(lock.name, NAMES[bit], lock.usage_sites[bit])
-
-
-def _inconsistent(attempt: Attempt, earlier: int, now: int) -> Report:
-    site = attempt.lock.usage_sites[earlier]
-    lines = explain.inconsistent(attempt, NAMES[earlier], site, NAMES[now], bool(now & SOFT))
-    return make_report(INCONSISTENT, attempt, lines, sites=(site,), usage=(NAMES[earlier], NAMES[now]))
-
-
-def _inversion(attempt: Attempt, bit: int, path: Path) -> Report:
-    now = explain.End(attempt.lock.name, NAMES[bit], attempt.site)
-    earlier = _end(path.end, opposites(bit))
-    safe, unsafe = (earlier, now) if bit & ENABLED else (now, earlier)
-    lines = [
-        f"{explain.opening(attempt)}: {{{NAMES[bit]}}}.",
-        f"By that, {safe.lock} -> {unsafe.lock} is an order that interrupts can turn round:",
-        *explain.irq_path(safe, path.links, unsafe, bool(bit & SOFT)),
-    ]
-    return make_report(
-        INVERSION,
-        attempt,
-        lines,
-        classes=(safe.lock, unsafe.lock),
-        sites=(earlier.site,),
-        usage=(earlier.usage, now.usage),
-        cycle=path.links,
-    )
-
-
-def _bad_edge(attempt: Attempt, state: int, before: Path, new: Link, after: Path) -> Report:
-    safe = _end(before.end, _EITHER << state)
-    unsafe = _end(after.end, _EITHER << (state | ENABLED))
-    path = (*before.links, new, *after.links)
-    lines = [
-        f"{explain.opening(attempt)},",
-        f"while it holds {new.prev}. The new order {new.prev} -> {new.next} joins safe to unsafe:",
-        *explain.irq_path(safe, path, unsafe, bool(state & SOFT)),
-    ]
-    kind = safe.usage.removeprefix("IN-").removesuffix("-W").replace("-R", "-READ")
-    return make_report(
-        f"{kind}-safe -> {kind}-unsafe lock order detected",
-        attempt,
-        lines,
-        classes=(safe.lock, unsafe.lock),
-        sites=(safe.site, unsafe.site),
-        usage=(safe.usage, unsafe.usage),
-        cycle=path,
-    )

@@ -11,7 +11,7 @@ from .findings import Attempt, Findings, make_report
 from .graph import KIND_NAMES, Edge, add_edge, edge_kind, find
 from .irq import IrqRules
 from .keys import EXCLUSIVE, RECURSIVE
-from .report import CIRCULAR, RECURSION, Held, Link, Report
+from .report import CIRCULAR, RECURSION, Link
 
 
 class OrderRules:
@@ -38,7 +38,14 @@ class OrderRules:
         if twin is None:
             self._add_edges(attempt)
         else:
-            self._findings.once((RECURSION, attempt.lock.id), lambda: _recursion(attempt, twin))
+            report = make_report(
+                RECURSION,
+                attempt,
+                explain.recursion(attempt, twin),
+                classes=(attempt.lock.name, twin.lock),
+                sites=(twin.site,),
+            )
+            self._findings.once((RECURSION, attempt.lock.id), report)
 
     def _add_edges(self, attempt: Attempt) -> None:
         """An edge from the innermost lock, and from those outside it up to the first that is no trylock.
@@ -46,10 +53,9 @@ class OrderRules:
         A trylock got no edge of its own, so the order behind it would be lost. Marks that take part in no
         order (RCU) are looked through.
         """
-        places = attempt.chain.places(attempt.sites)
-        for (node, prev), held_at in zip(attempt.chain.nodes()[::-1], places[::-1], strict=True):
+        for (node, prev), held in zip(attempt.chain.nodes()[::-1], attempt.held[::-1], strict=True):
             if prev.kind.checked:
-                self._add_edge(attempt, prev, node.taken.read, held_at)
+                self._add_edge(attempt, prev, node.taken.read, held.site)
                 if not node.taken.trylock:
                     return
 
@@ -75,21 +81,12 @@ class OrderRules:
         )
         if path is not None:
             circle = (new, *path.links)
-            self._findings.once((CIRCULAR, prev.id, attempt.lock.id), lambda: _circular(attempt, circle))
-
-
-def _recursion(attempt: Attempt, held: Held) -> Report:
-    lines = explain.recursion(attempt, held)
-    return make_report(RECURSION, attempt, lines, classes=(attempt.lock.name, held.lock), sites=(held.site,))
-
-
-def _circular(attempt: Attempt, circle: tuple[Link, ...]) -> Report:
-    new, *known = circle
-    return make_report(
-        CIRCULAR,
-        attempt,
-        explain.circular(attempt, circle),
-        classes=(new.next, new.prev),
-        sites=(known[-1].taken_at, new.held_at),
-        cycle=circle,
-    )
+            report = make_report(
+                CIRCULAR,
+                attempt,
+                explain.circular(attempt, circle),
+                classes=(new.next, new.prev),
+                sites=(circle[-1].taken_at, new.held_at),
+                cycle=circle,
+            )
+            self._findings.once((CIRCULAR, prev.id, attempt.lock.id), report)

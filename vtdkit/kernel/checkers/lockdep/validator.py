@@ -168,18 +168,23 @@ class Lockdep:
         self.chains += 1
         if child.depth == MAX_DEPTH and chain.depth < MAX_DEPTH:
             lines = [f"{explain.opening(attempt)} and then holds {MAX_DEPTH} locks."]
-            self._findings.once((TOO_DEEP, attempt.lock.id), lambda: make_report(TOO_DEEP, attempt, lines))
+            self._findings.once((TOO_DEEP, attempt.lock.id), make_report(TOO_DEEP, attempt, lines))
         return child
 
     def _check_wait_context(self, attempt: Attempt) -> None:
         """A lock must not wait more laxly than what it is taken inside (check_wait_context())."""
-        lock = attempt.lock
+        lock, context = attempt.lock, attempt.chain.context
         allowed, limit = self._allowed(attempt)
         if lock.outer > allowed and not attempt.trylock:
-            self._findings.once(
-                (WAIT_CONTEXT, lock.id, limit.lock if limit else "", attempt.chain.context.name),
-                lambda: _invalid_wait(attempt, allowed, limit),
+            by = f"a {context.name} context" if limit is None else limit.lock
+            report = make_report(
+                WAIT_CONTEXT,
+                attempt,
+                explain.wait_context(attempt, lock.outer.name, allowed.name, by),
+                classes=(lock.name,) if limit is None else (lock.name, limit.lock),
+                sites=() if limit is None else (limit.site,),
             )
+            self._findings.once((WAIT_CONTEXT, lock.id, by, context.name), report)
 
     def _allowed(self, attempt: Attempt) -> tuple[WaitType, Held | None]:
         """What a lock taken here may wait like, and the held lock that says so (None: the context)."""
@@ -206,15 +211,3 @@ class Lockdep:
     def classes(self) -> tuple[LockClass, ...]:
         """All classes, by id, with what they were used for."""
         return tuple(self._classes)
-
-
-def _invalid_wait(attempt: Attempt, allowed: WaitType, limit: Held | None) -> Report:
-    name = attempt.lock.name
-    by = f"a {attempt.chain.context.name} context" if limit is None else limit.lock
-    return make_report(
-        WAIT_CONTEXT,
-        attempt,
-        explain.wait_context(attempt, attempt.lock.outer.name, allowed.name, by),
-        classes=(name,) if limit is None else (name, limit.lock),
-        sites=() if limit is None else (limit.site,),
-    )

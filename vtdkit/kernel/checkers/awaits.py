@@ -75,8 +75,7 @@ def check_awaits(coro: Any) -> None:
     """Read what a coroutine is about to run. Raises TypeError for the first `await` that is missing, and
     for `asyncio.sleep` and `time.sleep`.
     """
-    frame = getattr(coro, "cr_frame", None)
-    if frame is not None:
+    if (frame := getattr(coro, "cr_frame", None)) is not None:
         _check(frame.f_code, frame.f_globals)
 
 

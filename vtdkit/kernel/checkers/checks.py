@@ -33,8 +33,7 @@ class Checks:
     """The checkers of one machine. Raises ValueError for one that there is not."""
 
     def __init__(self, machine: Host, wanted: frozenset[str]) -> None:
-        unknown = sorted(wanted - set(CHECKERS))
-        if unknown:
+        if unknown := sorted(wanted - set(CHECKERS)):
             raise ValueError(f"no checker {', '.join(unknown)}; there are {', '.join(CHECKERS)}")
         self.machine = machine
         self.wanted = wanted
@@ -64,14 +63,12 @@ class Checks:
 
     def entered(self, context: Context) -> None:
         """An interrupt handler starts."""
-        if context.cpu is not None:
-            self.order.acquire(context, context.cpu)
+        self.order.acquire(context, context.cpu)
 
     def left(self, context: Context) -> None:
         """An interrupt handler has ended."""
         self.ended(context)
-        if context.cpu is not None:
-            self.order.release(context, context.cpu)
+        self.order.release(context, context.cpu)
 
     def ended(self, context: Context) -> None:
         """A thread or handler has ended."""
@@ -185,8 +182,12 @@ class Checks:
 
     def double_free(self, what: Any, place: Spot | None) -> None:
         """A page or object was freed that had been freed before."""
-        name = getattr(what, "label", None) or what.name
-        self._says("kasan", "BUG: KASAN: double-free", name, (place, what.freed))
+        self._says(
+            "kasan",
+            "BUG: KASAN: double-free",
+            getattr(what, "label", None) or what.name,
+            (place, what.freed),
+        )
 
     def no_such_field(self, obj: KObject, field: str, place: Spot) -> None:
         """A field was accessed that the object does not have: memory beyond it, or another kind of object."""
@@ -224,17 +225,26 @@ class Checks:
         """A driver object's shared field is accessed."""
         safe = self.machine.steps.accessed(obj, field, write)
         if obj.freed is not None:
-            text = f"{'write' if write else 'read'} of field {field}, {_life(obj)}"
-            self._says("kasan", "BUG: KASAN: slab-use-after-free", obj.label, (place, obj.freed), text)
+            self._says(
+                "kasan",
+                "BUG: KASAN: slab-use-after-free",
+                obj.label,
+                (place, obj.freed),
+                f"{'write' if write else 'read'} of field {field}, {_life(obj)}",
+            )
         if self.order.on and not safe:
             self.order.accessed(obj, field, write, place, marked)
 
     def data_race(self, obj: KObject, field: str, now: tuple[str, Spot], earlier: tuple[str, Access]) -> None:
         """Two accesses of a field are not ordered and at least one is a plain write (KCSAN)."""
         what, access = earlier
-        text = f"{now[0]} here, {what} by {access.name}, with nothing that orders them"
-        where, places = obj.name_of_field(field), (now[1], access.place)
-        self.report("BUG: KCSAN: data-race", where, places, contexts=(access.name,), text=text)
+        self.report(
+            "BUG: KCSAN: data-race",
+            obj.name_of_field(field),
+            (now[1], access.place),
+            contexts=(access.name,),
+            text=f"{now[0]} here, {what} by {access.name}, with nothing that orders them",
+        )
 
     # -- lists, references, RCU ----------------------------------------------
 
@@ -254,8 +264,7 @@ class Checks:
         """
         found = self.ledger.leaks()
         for leak in found:
-            kind = f"kmemleak: unreferenced {leak.kind}"
-            self._says("leaks", kind, leak.name, (leak.site,), str(leak))
+            self._says("leaks", f"kmemleak: unreferenced {leak.kind}", leak.name, (leak.site,), str(leak))
         return found
 
 

@@ -65,8 +65,12 @@ class Locking:
                 self.check.machine.sched.no_cpu(f"the {lock.kind} {lock.name}")
             return
         owner = next((other.name for other in lock.holders), "nobody")
-        text = f"{context.name} releases {lock.name}, which {owner} holds"
-        self.tell("bad unlock balance detected!", lock, place or driver_here(), text)
+        self.tell(
+            "bad unlock balance detected!",
+            lock,
+            place or driver_here(),
+            f"{context.name} releases {lock.name}, which {owner} holds",
+        )
 
     def still_held(self, context: Context) -> None:
         """A thread or handler has ended: it should have let go of everything, and have on what was on."""
@@ -81,8 +85,13 @@ class Locking:
 
     def _left_off(self, how: str, what: str, context: Context, place: Spot | None) -> None:
         """The kernel's own words (make_task_dead() in kernel/exit.c)."""
-        text = f"{context.name} has ended; {what} switched off here and not on again"
-        self.check.report(f"note: exited with {how}", context.name, (place,), text=text, about=context)
+        self.check.report(
+            f"note: exited with {how}",
+            context.name,
+            (place,),
+            text=f"{context.name} has ended; {what} switched off here and not on again",
+            about=context,
+        )
 
     def tell(self, kind: str, lock: Any, place: Spot | None, text: str, *earlier: Spot | None) -> None:
         """A rule of locks was broken; nothing is said if the validator is off."""
@@ -94,9 +103,12 @@ class Locking:
         own = found.kind.startswith(("WARNING", "BUG", "[ BUG"))
         where = (" -> " if found.cycle else ", ").join(found.classes)
         places = tuple(place for place in found.sites if isinstance(place, Site))
-        held = tuple(str(each) for each in found.held)
         self.check.report(
-            found.kind if own else f"WARNING: {found.kind}", where, places, text=found.text, held=held
+            found.kind if own else f"WARNING: {found.kind}",
+            where,
+            places,
+            text=found.text,
+            held=tuple(str(each) for each in found.held),
         )
 
 

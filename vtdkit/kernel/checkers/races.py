@@ -212,8 +212,7 @@ class HappensBefore:
             earlier += [("read", access) for access in cell.reads.values()]
         for what, access in earlier:
             if clock.get(access.context, 0) < access.count and not (marked and access.marked):
-                now = "write" if write else "read", place
-                self.check.data_race(obj, field, now, (what, access))
+                self.check.data_race(obj, field, ("write" if write else "read", place), (what, access))
         access = Access(context, clock[context.id], place, marked)
         plain = not marked and not self.check.machine.steps.exploring
         if write:

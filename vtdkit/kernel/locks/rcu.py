@@ -112,8 +112,7 @@ class Rcu:
         if not period.done:
             period.waiters.append(lambda: machine.sched.wake(context))
             yield from machine.sched.sleep_on(period)
-        ns = machine.costs.grace_period_expedited if expedited else machine.costs.grace_period
-        if ns:
+        if ns := machine.costs.grace_period_expedited if expedited else machine.costs.grace_period:
             machine.sched.call_in(ns, lambda: machine.sched.wake(context), "rcu")
             yield from machine.sched.sleep_on("grace period")
         machine.check.order.observe(context, period)

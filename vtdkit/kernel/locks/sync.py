@@ -139,8 +139,7 @@ class Atomic:
     @coroutine
     def _pay(self, write: bool) -> Wait:
         sched = self.machine.sched
-        cost = sched.line(self, 0, write, self.machine.costs.atomic if write else 0) or sched.beat()
-        if cost:
+        if cost := sched.line(self, 0, write, self.machine.costs.atomic if write else 0) or sched.beat():
             yield cost
 
     @coroutine

@@ -41,8 +41,7 @@ class Scheduler(Engine):
         self.costs = machine.costs
         self.preempt = preempt
         self.movable = 0  # unpinned threads on all run queues together
-        per_socket = -(-cpus // sockets)
-        self.cpus = [Cpu(i, i // per_socket) for i in range(cpus)]
+        self.cpus = [Cpu(i, i // -(-cpus // sockets)) for i in range(cpus)]
         self.socket_of = [cpu.socket for cpu in self.cpus] if sockets > 1 else None
         self.socket_masks = [
             sum(1 << cpu.id for cpu in self.cpus if cpu.socket == number) for number in range(sockets)
@@ -117,9 +116,8 @@ class Scheduler(Engine):
             self.at(context, 0)  # it only spun, see `sleep_on`
             return
         if not context.pinned and context.cpu is not None and context.cpu.task is not None:
-            idle = next((cpu for cpu in self.cpus if cpu.task is None), None)
-            if idle is not None:
-                context.cpu, context.cpu_id = idle, idle.id
+            cpu = next((cpu for cpu in self.cpus if cpu.task is None), context.cpu)
+            context.cpu, context.cpu_id = cpu, cpu.id
         self._enqueue(context, self.costs.wake)
 
     def _enqueue(self, context: Context, ns: int) -> None:
@@ -199,13 +197,12 @@ class Scheduler(Engine):
         context.waiting = what
         context.since = self.now
         self._note(context, SLEEP)
-        if context.kind != TASK:
+        if context.kind == TASK:
+            for hold in context.held:
+                hold.lock.owner_sleeps()
+            self.leave_cpu(context)
+        else:
             self.machine.check.slept_in_interrupt(context)
-            yield None
-            return
-        for hold in context.held:
-            hold.lock.owner_sleeps()
-        self.leave_cpu(context)
         yield None
 
     def _arm_slice(self, cpu: Cpu, ns: int = 0) -> None:
@@ -240,8 +237,9 @@ class Scheduler(Engine):
 
     def came_up(self, kind: str, cpu: Cpu, name: str, handler: Handler) -> None:
         """A hard interrupt or a softirq is there for `cpu`: it runs at once, or when the CPU may take it."""
-        waiting = cpu.irqs if kind == HARDIRQ else cpu.softirqs
-        waiting.append((name, handler, self.machine.check.order.snapshot(self.current)))
+        (cpu.irqs if kind == HARDIRQ else cpu.softirqs).append(
+            (name, handler, self.machine.check.order.snapshot(self.current))
+        )
         cpu.pending = True
         if cpu.top is self.current and cpu.top is not None:
             # The running step set it off on its own CPU: let that step end first.
@@ -344,8 +342,7 @@ class Scheduler(Engine):
         """The running context has just switched something back on and its CPU has work pending:
         let that run first.
         """
-        cpu = self.current.cpu
-        if cpu is not None and self.open_cpu(cpu):
+        if (cpu := self.current.cpu) is not None and self.open_cpu(cpu):
             yield None
 
     @coroutine

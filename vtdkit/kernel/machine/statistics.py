@@ -79,8 +79,7 @@ class Statistics:
             raise RuntimeError("this machine keeps no lock statistics; make it with Machine(statistics=True)")
         for (name, subclass, kind, read), log in self.lock_logs.items():
             if not read:
-                shared = self.lock_logs.get((name, subclass, kind, True))
-                row = class_stat(name, subclass, kind, log, shared)
+                row = class_stat(name, subclass, kind, log, self.lock_logs.get((name, subclass, kind, True)))
                 if row.write.acquisitions or row.read.acquisitions or row.contentions:
                     yield row
 

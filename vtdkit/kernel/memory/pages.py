@@ -62,8 +62,7 @@ class Page:
         context = machine.sched.current
         cpu = context.cpu_id
         if cpu >= 0 and not self.lines.get(index >> 3, 0) >> cpu & 1:
-            cost = machine.sched.line(self, index >> 3, False, 0)
-            if cost:
+            if cost := machine.sched.line(self, index >> 3, False, 0):
                 yield cost
         elif cpu < 0:
             machine.sched.mine(self)
@@ -83,10 +82,10 @@ class Page:
         may be written already.
         """
         cpu = self.machine.sched.current.cpu_id
-        if cpu < 0 or self.lines.get(index >> 3) != 1 << cpu:
-            cost = self.machine.sched.line(self, index >> 3, True, 0)
-            if cost:
-                return self._store_after(cost, index, value, keep)
+        if (cpu < 0 or self.lines.get(index >> 3) != 1 << cpu) and (
+            cost := self.machine.sched.line(self, index >> 3, True, 0)
+        ):
+            return self._store_after(cost, index, value, keep)
         if self.freed is not None or self.watchers or index >> 9:
             self._put(index, lambda word: word & keep | value)
         else:
@@ -149,8 +148,7 @@ class Page:
     def _modify(self, index: int, change: Callable[[int], int]) -> Generator[int | None, None, int]:
         """Any read-modify-write of one word in one step, fully ordered; returns what the word was before."""
         machine = self.machine
-        cost = machine.sched.line(self, index >> 3, True, machine.costs.atomic)
-        if cost:
+        if cost := machine.sched.line(self, index >> 3, True, machine.costs.atomic):
             yield cost
         found = self._put(index, change)
         order = machine.check.order

@@ -62,8 +62,7 @@ def stretches(trace: Trace) -> Iterator[Stretch]:
     for time, cpu, context, kind, obj, place, _ in trace.rows():
         if cpu < 0:
             continue
-        ended = now.event(time, cpu, context, kind, obj, place)
-        if ended is not None:
+        if (ended := now.event(time, cpu, context, kind, obj, place)) is not None:
             yield ended.got, ended.cpu, HOLDING if ended.object else IRQS_OFF, time, ended.object, context
         does = _does(now, cpu)
         if does != doing[cpu]:
@@ -94,7 +93,6 @@ def _does(now: Following, cpu: int) -> tuple[int, int, int]:
     context = now.on(cpu)
     if context == NOBODY:
         return IDLE, 0, NOBODY
-    waits = now.threads[context].waits_for()
-    if waits is not None:
+    if (waits := now.threads[context].waits_for()) is not None:
         return SPINNING if waits[0] == SPIN else WAITING, waits[1], context
     return IN_INTERRUPT if now.handlers[cpu] else RUNNING, 0, context

@@ -109,8 +109,7 @@ class Trace:
         contains the given text.
         """
         kinds = (kind,) if isinstance(kind, str) else tuple(kind)
-        unknown = [name for name in kinds if name not in KINDS]
-        if unknown:
+        if unknown := [name for name in kinds if name not in KINDS]:
             raise ValueError(
                 f"no kind of event {', '.join(map(repr, unknown))}; there are {', '.join(KINDS)}"
             )

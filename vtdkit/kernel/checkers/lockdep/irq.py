@@ -52,8 +52,7 @@ class IrqRules:
         """
         reader = READER if attempt.read != EXCLUSIVE else 0
         if attempt.lock.kind.checked:
-            irq = attempt.chain.context.irq
-            if irq is not None and not attempt.trylock:
+            if (irq := attempt.chain.context.irq) is not None and not attempt.trylock:
                 self._mark(attempt, irq | reader)
             self.mark_enabled(attempt, irqstate)
         self._mark(attempt, USED | reader)

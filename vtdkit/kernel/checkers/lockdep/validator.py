@@ -62,12 +62,11 @@ class Lockdep:
         `kind` names the primitive (see `classes.KINDS`). Raises ValueError for an unknown kind, a subclass
         out of 0..7, a class asked for again as another kind, or more classes than the kernel has room for.
         """
-        known = self._by_name.get((name, subclass))
-        if known is not None:
+        if (known := self._by_name.get((name, subclass))) is not None:
             if known.kind.name != kind:
-                made = f"{known.kind.name}, not {kind}"
                 raise ValueError(
-                    f"lock class {known.name!r} exists as {made}; give another lock another name"
+                    f"lock class {known.name!r} exists as {known.kind.name}, not {kind}; "
+                    "give another lock another name"
                 )
             return known
         if kind not in KINDS:
@@ -125,8 +124,7 @@ class Lockdep:
         assert rest is not None
         del places[-1 - len(later)]
         for left, kept in zip(range(len(later), 0, -1), reversed(later), strict=True):
-            attempt = self._attempt(rest, None, kept, places[-left], places[:-left], KEEPS)
-            rest = self._extended(attempt, kept)
+            rest = self._extended(self._attempt(rest, None, kept, places[-left], places[:-left], KEEPS), kept)
         return rest
 
     def irqs_on(self, chain: Chain, irqstate: int, site: Hashable, sites: Sequence[Hashable] = ()) -> None:
@@ -152,15 +150,13 @@ class Lockdep:
         sites: Sequence[Hashable] = (),
         doing: str = TAKES,
     ) -> Attempt:
-        taken = unpack(key)
-        lock = self._classes[taken.class_id]
-        return Attempt(chain, irqstate, lock, taken.read, taken.trylock, site, sites, doing)
+        class_id, read, trylock = unpack(key)
+        return Attempt(chain, irqstate, self._classes[class_id], read, trylock, site, sites, doing)
 
     def _extended(self, attempt: Attempt, key: int) -> Chain:
         """The chain with one more lock; where it was never seen, the order is checked first."""
         chain = attempt.chain
-        known = chain.children.get(key)
-        if known is not None:
+        if (known := chain.children.get(key)) is not None:
             return known
         if not attempt.trylock and attempt.lock.kind.checked:
             self._order.check(attempt)

@@ -106,7 +106,7 @@ class ArmLpae(PgtableBase):
         if not pte:
             if (below := await self.alloc_table(level + 1)) is None:
                 return -ENOMEM, 0
-            pte = await self.arm_lpae_install_table(below, table, index, 0)
+            pte = await table.cmpxchg(index, 0, below.address | TYPE_TABLE)  # `arm_lpae_install_table`
             if pte:
                 await self.machine.free_page(below)  # case 1: somebody was quicker
             else:
@@ -117,10 +117,6 @@ class ArmLpae(PgtableBase):
         return await self._arm_lpae_map(
             iova, paddr, size, count, prot, level + 1, self.deref(pte & ADDR_MASK)
         )
-
-    async def arm_lpae_install_table(self, below: Page, table: Page, index: int, current: int) -> int:
-        """Put a table in if the entry is still `current`; what it was."""
-        return await table.cmpxchg(index, current, below.address | TYPE_TABLE)
 
     async def arm_lpae_init_pte(
         self, iova: int, paddr: int, prot: int, level: int, entries: int, table: Page
@@ -227,7 +223,7 @@ class ArmLpae(PgtableBase):
                 await self._arm_lpae_init_pte(
                     base + number * split, block & ATTRIBUTES, level, 1, below, number
                 )
-        pte = await self.arm_lpae_install_table(below, table, index, block)
+        pte = await table.cmpxchg(index, block, below.address | TYPE_TABLE)  # `arm_lpae_install_table`
         if pte != block:
             # somebody unmaps another part of this block, and was quicker; anything else breaks the rule
             await self.machine.free_page(below)

@@ -6,7 +6,7 @@ that a patch, which is one commit over several files, is one class too. It has n
 driver keeps in static variables are fields of `DriverBase`, and two machines can live side by side.
 
 `iommu.c` is 5,000 lines; its parts here are `pgtable`, `flush`, `context`, `domain`, `device`, `fault`,
-`hotplug`, `kdump` and `iommu`.
+`hotplug` and `iommu`.
 
 Names are the kernel's. Where the kernel has two functions `name` and `__name`, the second is `_name` here:
 Python has a use of its own for two underscores. Methods that no kernel function corresponds to say so, or

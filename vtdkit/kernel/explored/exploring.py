@@ -67,12 +67,20 @@ class ScenarioExploration(Exploration):
         return next(found.schedule for found in self.findings if found.finding == finding)
 
 
-def shared_locations(scenario: Scenario, **options: Any) -> frozenset[int]:
-    """The locations that several threads touch in a few random runs, the same ones every time."""
+def shared_locations(scenario: Scenario, briefly: bool = False, **options: Any) -> frozenset[int]:
+    """The locations that several threads touch in a few random runs, the same ones every time; `briefly`:
+    until one finds nothing new, for whoever goes on to find the rest.
+    """
     system = NamedSystem(scenario, grow=True, **options)
     system.start()
+    known = [0]
+
+    def nothing_new(*_: object) -> bool:
+        known.append(len(system.locations.shared))
+        return briefly and known[-1] == known[-2]
+
     if len(system.machine.processes) > 1:  # alone, a thread shares nothing
-        random_walk(lambda: system, runs=TRIED, seed=0)
+        random_walk(lambda: system, runs=TRIED, seed=0, on_outcome=nothing_new)
     system.close()
     return frozenset(system.locations.shared)
 
@@ -111,13 +119,15 @@ def settled(
     scenario: Scenario,
     attempt: Callable[[Factory, frozenset[int]], R],
     sections: bool = False,
+    shared: frozenset[int] | None = None,
     **options: Any,
 ) -> tuple[R, frozenset[int]]:
     """What `attempt(factory, shared)` returns once it goes through, and with which locations.
 
     It is made anew, from the start, each time an execution shares a location that was not known to be shared.
     """
-    shared = shared_locations(scenario, **options) | ({ASKED} if sections else set())
+    if shared is None:
+        shared = shared_locations(scenario, briefly=True, **options) | ({ASKED} if sections else set())
     while True:
         try:
             return attempt(partial(NamedSystem, scenario, shared=shared, **options), shared), shared
@@ -132,10 +142,11 @@ def sample(
     seed: int = 0,
     depth: int | None = None,
     on_outcome: OnOutcome | None = None,
+    shared: frozenset[int] | None = None,
     **options: Any,
 ) -> ScenarioExploration:
     """Run a scenario under random schedules; with `depth`, under those of the PCT scheduler for
-    bugs of that depth.
+    bugs of that depth. `shared`: that of an exploration of it, if there was one.
     """
 
     def attempt(factory: Factory, shared: frozenset[int]) -> Exploration:
@@ -143,7 +154,7 @@ def sample(
             return random_walk(factory, runs=runs, seed=seed, on_outcome=on_outcome)
         return pct(factory, runs=runs, depth=depth, seed=seed, on_outcome=on_outcome)
 
-    found, shared = settled(scenario, attempt, **options)
+    found, shared = settled(scenario, attempt, shared=shared, **options)
     return _of_scenario(found, shared)
 
 

@@ -18,6 +18,7 @@ from hashlib import blake2b
 
 READ, WRITE, ACQUIRE, RELEASE, SHARED_ACQUIRE, SHARED_RELEASE, WAIT = range(7)
 COUNT = SHARED_RELEASE  # one more or one less: two who count are in no order, who looks is
+HOW = READ, WRITE, WRITE, WRITE, WRITE, COUNT, READ  # kind → does it look, change, or count?
 Access = tuple[int, int]
 Name = tuple[int, ...]
 LIFE = 512  # offset of the location that stands for a page's being allocated
@@ -62,8 +63,8 @@ class Locations:
         count."""
         if location in self.shared:
             return True
-        how = READ if kind == WAIT else kind if kind in (READ, COUNT) else WRITE
-        user, known = self.users.setdefault(location, (who, how))
+        how = HOW[kind]
+        user, known = self.users.get(location) or (who, how)
         if known != how:
             how = WRITE
         if user != who:

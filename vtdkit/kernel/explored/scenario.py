@@ -26,6 +26,7 @@ from .watch import NotAStep
 
 Observer = Callable[[], Hashable]
 MOST = 100_000  # steps of one execution
+FURTHER = 5_000  # and of one that shared something new: its threads may be in endless loops
 
 
 class MachineSystem:
@@ -84,7 +85,13 @@ class MachineSystem:
             self.machine.dispose()
 
     def _check(self) -> None:
+        """Locations turned out to be shared: begin anew, with all that the rest of this execution shares."""
         if self.locations.grew and not self.grow:
+            self.grow = True
+            for _ in range(FURTHER):
+                if not (able := MachineSystem.enabled(self)):
+                    break
+                MachineSystem.step(self, able[0])
             raise Grew(frozenset(self.locations.shared))
 
     def __del__(self) -> None:

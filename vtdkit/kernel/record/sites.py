@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from types import CodeType, FrameType
 from typing import Any
 
@@ -135,6 +135,7 @@ def site(place: Spot | Site | None) -> Site:
     return NOWHERE if place is None else place if isinstance(place, Site) else place.site
 
 
+@cache
 def short_path(filename: str) -> str:
     """The part of a path that means something on another machine."""
     parts = filename.replace("\\", "/").split("/")

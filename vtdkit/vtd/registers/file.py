@@ -13,6 +13,7 @@ No locks: the hardware serialises accesses to its registers.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 from vtdkit.vtd.capabilities import Capabilities
@@ -36,28 +37,33 @@ class _Slot(NamedTuple):
     hidden: int
 
 
+@lru_cache(maxsize=64)
+def _made(caps: Capabilities) -> tuple[dict[str, _Slot], dict[str, int], dict[int, str]]:
+    """The registers of such a unit, what is in them at first, and which one each four bytes belong to."""
+    slots, values, dwords = dict[str, _Slot](), dict[str, int](), dict[int, str]()
+    for offset, name, register in placed(caps):
+        layout, live = register.layout, available(register, caps)
+        usable = (1 << layout.width) - 1 & ~layout.reserved_mask(caps.environment) if live else 0
+        slots[name] = _Slot(
+            name,
+            offset,
+            register,
+            layout.access_mask("RW", "WO") & usable,
+            layout.access_mask("RW1C", "RW1CS") & usable,
+            layout.access_mask("WO"),
+        )
+        values[name] = register.reset if live else 0
+        dwords.update(dict.fromkeys(range(offset, offset + register.size, 4), name))
+    values.update(VER=caps.ver, CAP=caps.cap, ECAP=caps.ecap)
+    return slots, values, dwords
+
+
 class RegisterFile:
     """The registers of one unit, by name and by offset. Single threaded; one instance per unit."""
 
     def __init__(self, caps: Capabilities) -> None:
-        self.values: dict[str, int] = {}
-        self._slots: dict[str, _Slot] = {}
-        self._dwords: dict[int, str] = {}
-        for offset, name, register in placed(caps):
-            layout, live = register.layout, available(register, caps)
-            usable = (1 << layout.width) - 1 & ~layout.reserved_mask(caps.environment) if live else 0
-            self._slots[name] = _Slot(
-                name,
-                offset,
-                register,
-                layout.access_mask("RW", "WO") & usable,
-                layout.access_mask("RW1C", "RW1CS") & usable,
-                layout.access_mask("WO"),
-            )
-            self.values[name] = register.reset if live else 0
-            self._dwords.update(dict.fromkeys(range(offset, offset + register.size, 4), name))
-        self.values.update(VER=caps.ver, CAP=caps.cap, ECAP=caps.ecap)
-        self._fresh = dict(self.values)
+        slots, self._fresh, self._dwords = _made(caps)
+        self._slots, self.values = dict(slots), dict(self._fresh)
 
     def __getitem__(self, name: str) -> int:
         return self.values[name]

@@ -1,9 +1,9 @@
 """`findings`: every version of the driver in the standard scenarios, with every checker on; which
 version has which defect.
 
-Each scenario is explored completely, in at most 300 executions; the few that are too wide for that are
-explored as far as `limit` says, and then sampled at random. What is reported is what the checkers of the
-kernel room said, named by `defects`. Same arguments, same answer.
+Each scenario is tried in every order; the few that have too many are explored as far as their `bound` says,
+and then sampled at random. What is reported is what the checkers of the kernel room said, named by `defects`.
+Of the versions that do the same in a scenario one is run (`alike`). Same arguments, same answer.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -22,11 +22,10 @@ from vtdkit.lab.scenarios.catalogue import SCENARIOS
 from vtdkit.series.catalogue import SERIES
 from vtdkit.series.mainline import versions as mainline
 
+from .alike import alike, noting
 from .defects import Defect, explain
 
-LIMIT, RUNS = 40, 8
-#: executions where sections are single steps: 70 are all, but for v10 and m9, which do not end in a minute
-ENOUGH = 100
+RUNS = 8  # random orders, where not every order is tried
 
 #: name → driver: v1 of the series, then mainline
 VERSIONS: dict[str, type[IntelIommu]] = {
@@ -112,23 +111,41 @@ def number(version: str) -> str:
     return name
 
 
-def look(version: str, scenario: str, limit: int = LIMIT, runs: int = RUNS) -> tuple[Seen, ...]:
-    """What shows up in one scenario of one version."""
+def look(version: str, scenario: str, limit: int | None = None, runs: int = RUNS) -> tuple[Seen, ...]:
+    """What shows up in one scenario of one version; `limit` in place of the scenario's `bound`."""
+    return _look(VERSIONS[version], version, scenario, limit, runs)
+
+
+def _look(
+    driver: type[IntelIommu], version: str, scenario: str, limit: int | None, runs: int
+) -> tuple[Seen, ...]:
     known = SCENARIOS[scenario]
-    build = known.on(VERSIONS[version])
-    bound = ENOUGH if known.sections else None
-    results = [
-        sample(build, runs=known.runs)
-        if known.runs
-        else explore(build, limit=limit if known.wide else bound, sections=known.sections)
-    ]
-    if not known.runs and not results[0].complete:
-        results.append(sample(build, runs=runs))
+    build = known.on(driver)
+    bound = known.bound and (limit or known.bound)
+    results = [explore(build, limit=bound, sections=known.sections)]
+    if not results[0].complete:
+        results.append(sample(build, runs=runs, shared=results[0].shared))
     found: dict[tuple[str, str], Seen] = {}
     for result in results:
         for seen in _seen(version, scenario, result):
             found.setdefault((seen.kind, seen.where), seen)
     return tuple(found.values())
+
+
+def _row(task: tuple[str, Sequence[str], int | None, int]) -> list[tuple[Seen, ...]]:
+    """One scenario in some versions; of those that do the same in it, one is run."""
+    scenario, versions, limit, runs = task
+    ran: list[tuple[type[IntelIommu], set[str], tuple[Seen, ...]]] = []
+    row = []
+    for version in versions:
+        driver = VERSIONS[version]
+        seen = next((seen for other, used, seen in ran if alike(driver, other, used)), None)
+        if seen is None:
+            noted, used = noting(driver)
+            seen = _look(noted, version, scenario, limit, runs)
+            ran.append((driver, used, seen))
+        row.append(tuple(replace(one, version=version) for one in seen))
+    return row
 
 
 def _seen(version: str, scenario: str, result: ScenarioExploration) -> Iterable[Seen]:
@@ -153,17 +170,13 @@ def _seen(version: str, scenario: str, result: ScenarioExploration) -> Iterable[
         )
 
 
-def _look(task: tuple[str, str, int, int]) -> tuple[Seen, ...]:
-    return look(*task)
-
-
 @cache
-def findings(version: str, limit: int = LIMIT, runs: int = RUNS) -> tuple[Seen, ...]:
+def findings(version: str, limit: int | None = None, runs: int = RUNS) -> tuple[Seen, ...]:
     """Everything found in one version ("v4", "m13", "6.0-rc1"), over all scenarios."""
     return all_findings((version,), limit=limit, runs=runs)
 
 
-def defects(version: str, limit: int = LIMIT, runs: int = RUNS) -> tuple[str, ...]:
+def defects(version: str, limit: int | None = None, runs: int = RUNS) -> tuple[str, ...]:
     """The names of the real defects of one version, sorted."""
     return tuple(
         sorted(
@@ -176,13 +189,14 @@ def all_findings(
     versions: Sequence[str] = tuple(VERSIONS),
     scenarios: Sequence[str] = tuple(SCENARIOS),
     *,
-    limit: int = LIMIT,
+    limit: int | None = None,
     runs: int = RUNS,
     executor: Executor | None = None,
 ) -> tuple[Seen, ...]:
-    """Everything found in some versions and scenarios; with an executor, spread over its workers,
-    in the same order.
+    """Everything found in some versions and scenarios, version by version; with an executor, the scenarios
+    are spread over its workers.
     """
-    tasks = [(number(version), scenario, limit, runs) for version in versions for scenario in scenarios]
-    results = executor.map(_look, tasks) if executor is not None else map(_look, tasks)
-    return tuple(seen for result in results for seen in result)
+    names = [number(version) for version in versions]
+    tasks = [(scenario, names, limit, runs) for scenario in scenarios]
+    rows = list(executor.map(_row, tasks) if executor is not None else map(_row, tasks))
+    return tuple(seen for column in zip(*rows, strict=True) for found in column for seen in found)

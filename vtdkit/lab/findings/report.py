@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import sys
@@ -14,7 +15,7 @@ from vtdkit.series.catalogue import SERIES
 from vtdkit.series.mainline import versions as mainline
 
 from .defects import DEFECTS
-from .looking import LIMIT, RUNS, VERSIONS, Seen, all_findings, number
+from .looking import RUNS, VERSIONS, Seen, all_findings, number
 
 
 def table(seen: Sequence[Seen], versions: Sequence[str]) -> str:
@@ -73,8 +74,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--limit",
         type=int,
-        default=LIMIT,
-        help=f"executions to explore of what is too wide to be finished (default {LIMIT})",
+        help="executions to explore of what has too many orders (default: what the scenario says)",
     )
     parser.add_argument(
         "--runs", type=int, default=RUNS, help=f"random runs where that was not all (default {RUNS})"
@@ -85,12 +85,13 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     try:
         versions = [number(version) for version in options.versions] or list(VERSIONS)
-        if min(options.limit, options.runs, options.jobs) < 1:
+        if min(options.limit or 1, options.runs, options.jobs) < 1 or options.limit == 0:
             raise KeyError("--limit, --runs and --jobs must be 1 or more")
     except KeyError as error:
         print(f"vtdkit findings: {error.args[0]}", file=sys.stderr)
         return 2
-    with ProcessPoolExecutor(min(options.jobs, os.cpu_count() or 1)) as executor:
+    # what is loaded by now stays: no collection of garbage need go through it again
+    with ProcessPoolExecutor(min(options.jobs, os.cpu_count() or 1), initializer=gc.freeze) as executor:
         seen = all_findings(
             versions,
             options.scenario or tuple(SCENARIOS),

@@ -140,19 +140,37 @@ def release_unattached(driver: type[IntelIommu], machine: Machine) -> Observer:
     return lambda: outcome(pull)
 
 
+#: in all others 70 executions are all
+ASSERTED = "v10 and m9 look at the device lock without having it, so its sections are no single steps"
+
 SCENARIOS = (
-    Scenario("attach-detach", "two CPUs each attach and detach a device", attach_detach, sections=True),
+    Scenario(
+        "attach-detach",
+        "two CPUs each attach and detach a device",
+        attach_detach,
+        sections=True,
+        bound=80,
+        why=ASSERTED,
+    ),
     Scenario(
         "attach-detach-first-level",
         "the same in scalable mode, first level",
         attach_detach_first,
         sections=True,
+        bound=80,
+        why=ASSERTED,
     ),
     Scenario(
         "attach-same-domain", "a device is attached to a domain while a page of it is unmapped", attach_same
     ),
-    Scenario("attach-both", "two CPUs attach a device each to one domain", attach_both, wide=True),
-    Scenario("probe-probe", "two devices appear at once on a new bus", probe_probe),
+    Scenario(
+        "attach-both",
+        "two CPUs attach a device each to one domain",
+        attach_both,
+        bound=40,
+        why="a domain's id and width are read without the lock that guards them, so sections are no steps",
+    ),
+    Scenario("probe-probe", "two devices appear at once on a new bus", probe_probe, sections=True),
     Scenario(
         "enforce-attach",
         "coherency is enforced on one domain while a device is attached to another; the unit "
@@ -164,12 +182,23 @@ SCENARIOS = (
         "enforce-attach-both-levels",
         "the same on a unit that has second-level tables too",
         partial(enforce_attach, mode="first level"),
+        sections=True,
     ),
-    Scenario("publish", "a device is attached while somebody reads the device list under its lock", publish),
+    Scenario(
+        "publish",
+        "a device is attached while somebody reads the device list under its lock",
+        publish,
+        sections=True,
+    ),
     Scenario(
         "release-unattached",
         "a crash kernel releases a device whose attach was still put off",
         release_unattached,
     ),
-    Scenario("probe-remove", "one virtual function is plugged in while another is pulled out", probe_remove),
+    Scenario(
+        "probe-remove",
+        "one virtual function is plugged in while another is pulled out",
+        probe_remove,
+        sections=True,
+    ),
 )

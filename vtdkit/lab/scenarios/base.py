@@ -32,18 +32,18 @@ MODES: dict[str, dict[str, Any]] = {
 class Scenario:
     """One scenario: `build(driver, machine)` sets it up and returns the observer.
 
-    `about` says in a sentence what happens at the same time. `runs` is 0 where every order is tried, else how
-    many random orders are. `wide`: too many orders to be finished, so explored as far as a limit says.
-    `sections`: those of a lock that guards all it touches are single steps (`kernel.explored.sections`).
+    `about` says in a sentence what happens at the same time. `bound` is None where every order is tried, else
+    how many are before random ones are; `why` says why not all. `sections`: those of a lock that guards all
+    it touches are single steps (`kernel.explored.sections`).
     """
 
     name: str
     about: str
     build: Build
-    runs: int = 0
     cpus: int = 3
-    wide: bool = False
     sections: bool = False
+    bound: int | None = None
+    why: str = ""
 
     def on(self, driver: type[IntelIommu]) -> partial[Observer]:
         """The scenario with one version of the driver: a function of a machine."""

@@ -219,9 +219,9 @@ def _next(asked: Sequence[str], order: Sequence[str], enabled: Sequence[str]) ->
     if len(order) < len(asked):
         name = asked[len(order)]
         if name not in enabled:
-            able = f"those that can are {', '.join(enabled)}"
             raise ValueError(
-                f"step {len(order) + 1} of the schedule moves thread {name}, which cannot: {able}"
+                f"step {len(order) + 1} of the schedule moves thread {name}, which cannot: "
+                f"those that can are {', '.join(enabled)}"
             )
         return name
     return order[-1] if order and order[-1] in enabled else enabled[0]
@@ -246,8 +246,7 @@ class _Recorder:
         """The whole order, from the start to what the observer says."""
         self.system.start()
         try:
-            machine = self.system.machine
-            self.watched.begin(machine)
+            self.watched.begin(self.system.machine)
             self._note(-1, "")
             for name in order:
                 did = str(self._process(name).doing)
@@ -261,11 +260,10 @@ class _Recorder:
 
     def filled(self, shown: Sequence[int]) -> list[Step]:
         """The steps, with the values that are shown, and threads that came later standing nowhere before."""
-        threads = len(self.labels)
         return [
             replace(
                 step,
-                stands=step.stands + (0,) * (threads - len(step.stands)),
+                stands=step.stands + (0,) * (len(self.labels) - len(step.stands)),
                 values=tuple(step.values[i] for i in shown),
             )
             for step in self.steps
@@ -291,9 +289,13 @@ class _Recorder:
     def _collect(self) -> None:
         """What the checkers found since they were asked last."""
         for finding in list(self.system.machine.findings)[len(self.findings) :]:
-            places = tuple((site.file, site.line) for site in finding.sites)
             self.findings.append(
-                Shown(len(self.steps) - 1, f"{finding.kind}: {finding.where}", str(finding), places)
+                Shown(
+                    len(self.steps) - 1,
+                    f"{finding.kind}: {finding.where}",
+                    str(finding),
+                    tuple((site.file, site.line) for site in finding.sites),
+                )
             )
 
     def _stand(self, name: str, enabled: bool) -> int:
@@ -309,7 +311,7 @@ class _Recorder:
             words, state = (str(process.doing), READY) if enabled else (_why(process, before), WAITING)
             self.last[name] = function
         # the lines of the function that the thread's last step ran
-        code = self.sources.codes[function] if function >= 0 else None
+        code = list(self.sources.shown)[function] if function >= 0 else None
         ran = tuple(sorted({line for seen, line in self.ran.get(name, ()) if seen is code}))
         return self.stands.setdefault(Stand(function, line, words, state, held, path, ran), len(self.stands))
 

@@ -40,11 +40,6 @@ class Sources:
         self.own = code.co_filename if code is not None else ""
         self.shown: dict[CodeType, Source] = {}
 
-    @property
-    def codes(self) -> list[CodeType]:
-        """Their code, by number."""
-        return list(self.shown)
-
     def shows(self, code: CodeType) -> bool:
         """Is a function's source shown?"""
         return code.co_filename == self.own or short_path(code.co_filename).startswith(SHOWN)
@@ -78,9 +73,12 @@ def standing(process: Any, sources: Sources) -> tuple[int, int, tuple[str, ...]]
     shown = [frame for frame in frames(process.coro) if sources.shows(frame.f_code)]
     if not shown:
         return -1, 0, ()
-    inner = shown[-1]
-    line = inner.f_lineno or inner.f_code.co_firstlineno
-    return sources.number(inner.f_code), line, tuple(_shown_name(frame.f_code) for frame in shown)
+    code, line = shown[-1].f_code, shown[-1].f_lineno
+    return (
+        sources.number(code),
+        line or code.co_firstlineno,
+        tuple(_shown_name(frame.f_code) for frame in shown),
+    )
 
 
 @contextmanager

@@ -47,8 +47,8 @@ class Watched:
         """Which columns of `values` are worth showing: what changed; what two threads touched."""
         changed = [len(set(column)) > 1 for column in zip(*rows, strict=True)]
         several = [len(users) > 1 for _, users in self.things.values()]
-        ranked = sorted(range(len(changed)), key=lambda i: not changed[i])
-        return sorted([i for i in ranked if changed[i] or several[i]][:MOST])
+        worth = [i for i in range(len(changed)) if changed[i] or several[i]]
+        return sorted(sorted(worth, key=lambda i: not changed[i])[:MOST])
 
     def follow(self, scenario: Callable[[Any], Any]) -> Callable[[Any], Any]:
         """The scenario, with every object that is made on its machine noted."""
@@ -87,8 +87,11 @@ class Watched:
 
     def freed(self) -> tuple[str, ...]:
         """Pages and objects freed since the last question."""
-        everything = chain(self.machine.pages.frames.items(), self.objects.items())
-        freed = {(type(each), key): each for key, each in everything if each.freed is not None}
+        freed = {
+            (type(each), key): each
+            for key, each in chain(self.machine.pages.frames.items(), self.objects.items())
+            if each.freed is not None
+        }
         new = [each for key, each in freed.items() if key not in self.gone]
         self.gone.update(freed)
         return tuple(

@@ -13,11 +13,10 @@ import inspect
 import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, TypeVar
 
 from vtdkit.iommu.intel.driver import IntelIommu
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -41,7 +40,7 @@ class removed:
         return f"<{kernel_name(self.name)} removed: {self.why}>"
 
 
-def as_in_v1(function: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[Any, P], T]:
+def as_in_v1(function: Callable[..., T]) -> Callable[..., T]:
     """Marks a function that a mainline commit has exactly as a patch of v1 has it."""
     return function
 

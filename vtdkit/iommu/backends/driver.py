@@ -26,9 +26,6 @@ from .backend import Backend, IoPgtable
 class PgtableBase(KObject):
     """What every software table needs of its machine. Guards: nothing; subclasses say for their fields."""
 
-    title = ""
-    pgsize_bitmap = 0
-
     async def alloc_table(self, level: int) -> Page | None:
         """One cleared page for a table; it may be asked for in atomic context."""
         return await self.machine.alloc_page(  # type: ignore[no-any-return]

@@ -22,7 +22,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -159,9 +159,13 @@ def _told(words: Sequence[str], seconds: int, until: float) -> tuple[list[str], 
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch,
         tempfile.TemporaryFile() as output,
     ):
-        settings = {key: os.environ[key] for key in ("PATH", "SYSTEMROOT") if key in os.environ}
-        settings |= {"HOME": scratch, "MPLCONFIGDIR": scratch, "PYTHONDONTWRITEBYTECODE": "1"}
-        settings |= {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, filter(None, sys.path)))}
+        settings = {
+            **{key: os.environ[key] for key in ("PATH", "SYSTEMROOT") if key in os.environ},
+            "HOME": scratch,
+            "MPLCONFIGDIR": scratch,
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONPATH": os.pathsep.join(map(os.path.abspath, filter(None, sys.path))),
+        }
         judging = subprocess.Popen(
             [sys.executable, "-m", grade.__name__, *words],
             cwd=scratch,
@@ -192,10 +196,11 @@ def write(path: Path, marks: Iterable[Mark]) -> None:
     with tempfile.NamedTemporaryFile(
         "w", dir=path.parent, delete=False, newline="", encoding="utf-8"
     ) as file:
-        rows = csv.DictWriter(file, FIELDS)
-        rows.writeheader()
-        for mark in marks:
-            rows.writerow({key: re.sub(f"^(?={FORMULA})", " ", str(v)) for key, v in asdict(mark).items()})
+        rows = csv.writer(file)
+        rows.writerow(FIELDS)
+        rows.writerows(
+            [re.sub(f"^(?={FORMULA})", " ", str(each)) for each in astuple(mark)] for mark in marks
+        )
     os.replace(file.name, path)  # all of it or nothing
 
 
@@ -214,7 +219,7 @@ def read(path: Path) -> list[Mark]:
 def summary(marks: Sequence[Mark]) -> Table:
     """How each exercise went."""
     counts = Counter((mark.lesson, mark.exercise, mark.result) for mark in marks)
-    exercises = sorted({(mark.lesson, mark.exercise) for mark in marks})
+    exercises = sorted({key[:2] for key in counts})
     rows = [(*each, *(counts[*each, result] for result in RESULTS)) for each in exercises]
     return table(["lesson", "exercise", *RESULTS], *rows)
 

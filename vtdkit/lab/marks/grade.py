@@ -69,23 +69,17 @@ def cells_of(path: Path) -> list[str]:
     """The code of a notebook, solutions left out. Raises ValueError with what is wrong with it."""
     text = content(path).decode("utf-8", "replace")
     try:
-        cells = [each for each in json.loads(text)["cells"] if each["cell_type"] == "code"]
         return [
-            "".join(each["source"]) for each in cells if "solution" not in each["metadata"].get("tags", ())
+            "".join(each["source"])
+            for each in json.loads(text)["cells"]
+            if each["cell_type"] == "code" and "solution" not in each["metadata"].get("tags", ())
         ]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"not a notebook ({type(error).__name__})") from None
 
 
 def parsed(text: str) -> ast.Module:
-    """A cell as a syntax tree, without lines that are no Python; empty if it cannot be read."""
-    with suppress(SyntaxError, ValueError, RecursionError, MemoryError):
-        return python(text)
-    return ast.Module([], [])
-
-
-def python(text: str) -> ast.Module:
-    """The same; raises what is wrong with the cell."""
+    """A cell as a syntax tree, without lines that are no Python. Raises what is wrong with it."""
     return ast.parse(re.sub(r"^\s*[%!?].*$", "pass", text, flags=re.M))
 
 
@@ -94,15 +88,14 @@ class Run:
 
     def __init__(self, cells: list[str]) -> None:
         self.texts = cells
-        self.trees = [parsed(text) for text in cells]
+        self.trees = [ast.Module([], []) for _ in cells]  # empty for a cell that cannot be read
         self.space: dict[str, Any] = {"__name__": "__main__"}
         for at, text in enumerate(cells):
             linecache.cache[f"<cell {at}>"] = len(text), None, text.splitlines(keepends=True), f"<cell {at}>"
             with suppress(Exception):  # who needs the name will miss it
-                self.cell(
-                    at,
-                    [each for each in self.trees[at].body if isinstance(each, ast.Import | ast.ImportFrom)],
-                )
+                self.trees[at] = parsed(text)
+                imports = (ast.Import, ast.ImportFrom)
+                self.cell(at, [each for each in self.trees[at].body if isinstance(each, imports)])
 
     def cell(self, at: int, body: list[ast.stmt]) -> None:
         """Run some of a cell's statements."""
@@ -135,24 +128,23 @@ class Run:
     def _answer(self, first: int, at: int, check: ast.Call) -> Any:
         for cell in range(first, at + 1):
             try:
-                python(self.texts[cell])
+                parsed(self.texts[cell])
             except (SyntaxError, ValueError) as error:
                 line = f"line {error.lineno} of " if isinstance(error, SyntaxError) else ""
                 said = error.msg if isinstance(error, SyntaxError) else error
                 raise student.WrongError(f"{line}the cell with the answer is not Python: {said}") from None
-            body = [each for each in self.trees[cell].body if check not in ast.walk(each)]
-            self.cell(cell, body)
+            self.cell(cell, [each for each in self.trees[cell].body if check not in ast.walk(each)])
         return eval(compile(ast.Expression(check.args[0]), f"<cell {at}>", "eval"), self.space)
 
 
 def told(error: Exception) -> str:
     """What went wrong in a student's cells, and in which of their lines."""
     frames = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
-    where = ""
-    for file, line in frames:
+    what = f"{type(error).__name__}: {error}".removesuffix(": ")
+    for file, line in reversed(frames):
         if file.startswith("<cell "):
-            where = f"line {line} of a cell, `{linecache.getline(file, line).strip()}`, raises "
-    return f"{where}{type(error).__name__}: {error}".removesuffix(": ")
+            return f"line {line} of a cell, `{linecache.getline(file, line).strip()}`, raises {what}"
+    return what
 
 
 def judge(run: Run, exercise: Exercise, name: str) -> tuple[str, str]:
@@ -235,11 +227,9 @@ def main(arguments: list[str]) -> None:
     }
     print(json.dumps({"lesson": named[1], "seed": number, "exercises": list(ours)}), file=out)
     fence(int(memory))
-    for name, exercise in ours.items():
-        if name in done:
-            continue
+    for name in [name for name in ours if name not in done]:
         faulthandler.dump_traceback_later(int(seconds), exit=True)
-        result, message = judge(Run(cells), exercise, name)  # what one hoards is not in the other's way
+        result, message = judge(Run(cells), ours[name], name)  # what one hoards is not in the other's way
         print(json.dumps({"exercise": name, "result": result, "message": message[:MOST_SAID]}), file=out)
     os._exit(0)  # whatever threads are left
 

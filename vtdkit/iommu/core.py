@@ -144,9 +144,7 @@ class IommuCore:
 
     async def iommu_deferred_attach(self, dev: PciDevice, domain: IommuDomain) -> int:
         """What `iommu_probe_device` put off, before the first DMA mapping of a device. 0 or negative."""
-        if self.ops.is_attach_deferred(dev):
-            return await self.ops.attach_dev(domain, dev)
-        return 0
+        return await self.ops.attach_dev(domain, dev) if self.ops.is_attach_deferred(dev) else 0
 
     async def iommu_group_get_for_dev(self, dev: PciDevice) -> IommuGroup:
         """The group of a device: that of a device it shares an alias with, or a new one."""
@@ -266,9 +264,7 @@ class IommuCore:
         meanwhile: nothing is held.
         """
         group: IommuGroup | None = dev.group
-        if group is None:
-            return None
-        return await group.read_once("domain")  # type: ignore[no-any-return]
+        return await group.read_once("domain") if group is not None else None
 
     async def iommu_group_for_each_dev(
         self, group: IommuGroup, visit: Callable[[PciDevice], Awaitable[int]]
@@ -390,9 +386,7 @@ class IommuCore:
 
     async def iommu_iova_to_phys(self, domain: IommuDomain, iova: int) -> int:
         """The physical address behind an address, 0 if there is none."""
-        if domain.type == "identity":
-            return iova
-        return await self.ops.iova_to_phys(domain, iova)
+        return iova if domain.type == "identity" else await self.ops.iova_to_phys(domain, iova)
 
     def __repr__(self) -> str:
         return f"<iommu core: {len(self.groups)} groups, driver {self.driver.title}>"

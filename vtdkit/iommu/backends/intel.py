@@ -90,9 +90,7 @@ def intel(machine: Machine, stage: Stage = "legacy", driver: type[IntelIommu] = 
             return None
         # with both stages to be had, the DMA API's domains get the first
         domain = await core.iommu_domain_alloc("dma" if stage == "first" else "unmanaged")
-        if domain is None or await core.iommu_attach_device(domain, dev):
-            return None
-        return domain
+        return None if domain is None or await core.iommu_attach_device(domain, dev) else domain
 
     domain = machine.run(start())
     if domain is None:

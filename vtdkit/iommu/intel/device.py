@@ -39,9 +39,8 @@ class Devices(Domains):
             info = self.dev_iommu_priv_get(dev)
             if info is not None and info.domain is not None:
                 await self.dmar_remove_one_dev_info(dev)
-        if error := await self.prepare_domain_attach_device(domain, dev):
-            return error
-        return await self.domain_add_dev_info(domain.driver, dev)
+        error = await self.prepare_domain_attach_device(domain, dev)
+        return error or await self.domain_add_dev_info(domain.driver, dev)
 
     async def prepare_domain_attach_device(self, domain: IommuDomain, dev: PciDevice) -> int:
         """Does the domain fit the device's unit? Levels the unit does not have are taken off the top."""

@@ -48,13 +48,11 @@ def read_words(memory: MemoryPort, address: int, count: int) -> int:
 
 def read_page(memory: MemoryPort, pfn: int) -> Sequence[int | None] | None:
     """The 512 words of a page frame: None for a word that cannot be read, and for a page without any."""
-    bulk = getattr(memory, "read_page", None)
-    words: Sequence[int | None] | None = bulk(pfn) if bulk else None
-    if words is None:
-        words = [_word(memory, pfn << 12 | offset) for offset in range(0, 4096, 8)]
-        if words.count(None) == len(words):
-            return None
-    return words
+    words: Sequence[int | None] | None = getattr(memory, "read_page", lambda pfn: None)(pfn)
+    if words is not None:
+        return words
+    single = [_word(memory, pfn << 12 | offset) for offset in range(0, 4096, 8)]
+    return None if single.count(None) == len(single) else single
 
 
 def _word(memory: MemoryPort, address: int) -> int | None:

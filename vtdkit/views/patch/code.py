@@ -47,8 +47,9 @@ def coloured(source: str) -> list[list[Piece]]:
         for number, part in enumerate(text.split("\n")):
             if number:
                 lines.append([])
-            if part:
-                _add(lines[-1], kind, part)
+            if lines[-1] and lines[-1][-1][0] == kind:
+                part = lines[-1].pop()[1] + part
+            lines[-1] += [(kind, part)] if part else []
     return lines if source else []
 
 
@@ -61,12 +62,6 @@ def words(source: str) -> set[int]:
             first, last = node.body[0].lineno, node.body[0].end_lineno or 0
             found.update(range(first - 1, last))
     return found
-
-
-def _add(line: list[Piece], kind: str, text: str) -> None:
-    if line and line[-1][0] == kind:
-        text = line.pop()[1] + text
-    line.append((kind, text))
 
 
 def _pieces(source: str) -> Iterator[Piece]:
@@ -85,9 +80,9 @@ def side_by_side(before: str, after: str) -> list[Row]:
     """Which lines stand beside each other: equal ones, then changed ones in order, then what is
     on one side alone.
     """
-    old, new = before.splitlines(), after.splitlines()
-    rows = []
-    for kind, a, b, c, d in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
-        pairs = zip_longest(range(a, b), range(c, d), fillvalue=-1)
-        rows += [Row(left, right, kind == "equal") for left, right in pairs]
-    return rows
+    compared = SequenceMatcher(None, before.splitlines(), after.splitlines(), autojunk=False)
+    return [
+        Row(left, right, kind == "equal")
+        for kind, a, b, c, d in compared.get_opcodes()
+        for left, right in zip_longest(range(a, b), range(c, d), fillvalue=-1)
+    ]

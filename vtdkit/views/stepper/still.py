@@ -92,9 +92,9 @@ def _ribbon(sheet: Sheet, steps: Steps, at: int) -> None:
 
 def _moves(steps: Steps, thread: int, cell: float) -> list[Html]:
     name, hue, y = steps.threads[thread], HUES[ORDER[thread % len(ORDER)]], TOP + thread * ROW + 3
-    moves = [number for number, step in enumerate(steps.steps) if number and step.thread == thread]
+    moves = (number for number, step in enumerate(steps.steps[1:]) if step.thread == thread)
     size = coordinate(max(cell - 1, 0.8))
-    cells = "".join(f"M{_x(number - 1, cell)} {y}h{size}v18h-{size}z" for number in moves)
+    cells = "".join(f"M{_x(number, cell)} {y}h{size}v18h-{size}z" for number in moves)
     return [
         tag("rect", x=0, y=y, width=17, height=17, fill=hue.light),
         written(8.5, y + 13, str(thread), size=12, ink=hue.on_light, anchor="middle"),
@@ -148,8 +148,8 @@ def _came(steps: Steps, number: int) -> Iterator[str]:
 
 def _eventful(steps: Steps, number: int, last: int) -> bool:
     """Something came of it, or another thread goes on."""
-    switch = steps.steps[number - 1].thread != steps.steps[number].thread
-    return number in (1, last) or switch or any(_came(steps, number))
+    before, now = steps.steps[number - 1 : number + 1]
+    return number in (1, last) or before.thread != now.thread or any(_came(steps, number))
 
 
 def _list(sheet: Sheet, steps: Steps, at: int) -> None:

@@ -191,28 +191,23 @@ class _Fold:
 
     def _show(self, time: int, cpu: int) -> None:
         """Begin a new span if the CPU looks different now."""
-        look = self._look(cpu)
-        number = self.looks.setdefault(look, len(self.looks))
-        lane = self.lanes[cpu]
-        if lane.looks[-1] == number:
+        number = self.looks.setdefault(self._look(cpu), len(self.looks))
+        starts, looks = self.lanes[cpu].starts, self.lanes[cpu].looks
+        if looks[-1] == number:
             return
-        if time <= lane.starts[-1]:
-            lane.looks[-1] = number
-            if len(lane.looks) > 1 and lane.looks[-2] == number:
-                lane.looks.pop()
-                lane.starts.pop()
-        else:
-            lane.starts.append(time)
-            lane.looks.append(number)
+        if time <= starts[-1]:  # the span before took no time: this one is in its place
+            looks.pop()
+            time = starts.pop()
+        if not looks or looks[-1] != number:
+            starts.append(time)
+            looks.append(number)
 
     def _look(self, cpu: int) -> Look:
-        now = self.now
-        context = now.on(cpu)
+        now, context = self.now, self.now.on(cpu)
         if context < 0:
             return IDLE_LOOK
         thread = now.threads[context]
-        waits = thread.waits_for()
-        if waits is not None:
+        if (waits := thread.waits_for()) is not None:
             state, obj, place = SPINNING if waits[0] == SPIN else HARDWARE, *waits[1:]
         elif thread.held:
             state, obj, place = HOLDING, thread.held[-1].object, thread.held[-1].place
@@ -235,10 +230,10 @@ def _objects(names: Sequence[str], taken: set[int]) -> tuple[tuple[Object, ...],
     """Every object with its lock class and its number in it, and the names of the classes in
     order of first use.
     """
-    classes = {name: i for i, name in enumerate(dict.fromkeys(names[obj] for obj in sorted(taken)))}
-    members: dict[str, list[int]] = {name: [] for name in classes}
+    members: dict[str, list[int]] = {}
     for obj in sorted(taken):
-        members[names[obj]].append(obj)
+        members.setdefault(names[obj], []).append(obj)
+    classes = {name: i for i, name in enumerate(members)}
     number = {obj: i for each in members.values() if len(each) > 1 for i, obj in enumerate(each, 1)}
     objects = (
         Object(name, classes[name] if obj in taken else -1, number.get(obj, 0))

@@ -15,6 +15,7 @@ from itertools import count, cycle, product
 from string import ascii_uppercase
 
 from vtdkit.kernel.record import units
+from vtdkit.vtd.plain import told
 
 from .fold import HARDWARE, HOLDING, IDLE, INTERRUPT, RUNNING, SPINNING, STATES, Episode, Lane, Look, Timeline
 
@@ -155,13 +156,14 @@ def _doing(timeline: Timeline, look: Look) -> str:
         HARDWARE: f"waiting for hardware ({what})",
         INTERRUPT: "in an interrupt",
     }[look.state]
-    if held and look.state in (SPINNING, HARDWARE):
-        words += f" while holding {held}"
-    if look.in_interrupt and look.state != INTERRUPT:
-        words += ", in an interrupt"
-    if look.below:
-        words += f", on top of a thread that holds {_list([label(timeline, obj) for obj in look.below])}"
-    return words + (", interrupts off" if look.irqs_off else "")
+    words += f" while holding {held}" if held and look.state in (SPINNING, HARDWARE) else ""
+    below = _list([label(timeline, obj) for obj in look.below])
+    more = told(
+        (look.in_interrupt and look.state != INTERRUPT, "in an interrupt"),
+        (below, f"on top of a thread that holds {below}"),
+        (look.irqs_off, "interrupts off"),
+    )
+    return ", ".join([words, *more])
 
 
 def _list(words: Sequence[str]) -> str:
@@ -201,8 +203,7 @@ def bars(
     found: list[Bar] = []
     crowd: list[tuple[int, int]] = []  # look, ns: short spans not yet drawn
     left = 0.0
-    first = max(bisect_right(starts, start) - 1, 0)
-    for i in range(first, len(starts)):
+    for i in range(max(bisect_right(starts, start) - 1, 0), len(starts)):
         begin, stop = max(starts[i], start), min(starts[i + 1] if i + 1 < len(starts) else timeline.end, end)
         if begin >= end:
             break

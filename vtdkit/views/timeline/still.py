@@ -125,12 +125,10 @@ def _lanes(
         parts.append(
             tag("path", d=f"M{coordinate(x(cursor))} 0v{bottom}", stroke=PAPER["ink"], stroke_width=2)
         )
-    for note in timeline.notes:
-        if note.finding and left <= note.time - timeline.start <= right:
-            at = coordinate(x(note.time - timeline.start))
-            parts.append(
-                tag("path", d=f"M{at} {bottom - 7}l7 7l-7 7l-7-7zM{at} 0V{bottom}", fill=RED, stroke=RED)
-            )
+    found = (note.time - timeline.start for note in timeline.notes if note.finding)
+    for at in (coordinate(x(time)) for time in found if left <= time <= right):
+        diamond = f"M{at} {bottom - 7}l7 7l-7 7l-7-7zM{at} 0V{bottom}"
+        parts.append(tag("path", d=diamond, fill=RED, stroke=RED))
     sheet.draw(bottom + AXIS, *parts)
     if len(timeline.lanes) > MOST_LANES:
         sheet.text(f"The first {MOST_LANES} of {len(timeline.lanes)} CPUs.", size=11, ink="soft")

@@ -203,12 +203,9 @@ class InvalidationQueue:
         return QueueStep(index, error.entry, "error", cause, error.note)
 
     def _wait(self, entry: Entry) -> Outcome:
-        outstanding = self.unit.device_tlbs.outstanding
-        if outstanding or self.waits:
-            self.waits.append(Wait(entry, outstanding))
-            return "pending"
-        self._complete(entry)
-        return "done"
+        self.waits.append(Wait(entry, self.unit.device_tlbs.outstanding))
+        self.settle()
+        return "pending" if self.waits else "done"
 
     def settle(self) -> None:
         """Complete the waits whose endpoints have all answered, oldest first. Called after each answer."""

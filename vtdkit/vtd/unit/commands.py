@@ -125,9 +125,8 @@ def _invalidation(register: str, start: str, done: str, act: Callable[[Commanded
     """
 
     def react(unit: Commanded, old: int, value: int) -> None:
-        if not value & unit.registers.mask(register, start):
-            return
-        if unit.queue.enabled and unit.quirks.commands_stick:
+        stuck = unit.queue.enabled and unit.quirks.commands_stick
+        if stuck or not value & unit.registers.mask(register, start):
             return
         # By register only in legacy mode, and from major version 6 on not at all: granularity 0 says so.
         rejected = unit.mode != 0 or unit.capabilities.major >= 6

@@ -34,27 +34,21 @@ def coded_range(address: int, s: int) -> tuple[int, int]:
 
 def completed(job: Job, space: Space, leaf: Leaf, answer: Translation) -> Translation:
     """`answer` with the completion that goes to the device."""
-    request, caps = job.request, job.rules.caps
+    request = job.request
     if space.path == "PT":
         answer = _largest_region(job, answer)
-    writable = answer.writable and not (request.no_write and caps.NWFS)
+    writable = answer.writable and job.wants_write
     address, s = size_code(answer.address, answer.size)
     completion = Completion(
         R=int(answer.readable),
         W=int(writable),
         S=s,
-        N=int(_not_snooped(space, leaf)),
+        # whether the device must clear No-Snoop in requests with this translation
+        N=int(leaf.snoop or space.pgsnp),
         PRIV=int(request.pasid is not None and request.supervisor),
         address=address,
     )
     return answer._replace(writable=writable, completion=completion)
-
-
-def _not_snooped(space: Space, leaf: Leaf) -> bool:
-    """Whether the device must clear No-Snoop in requests with this translation."""
-    if space.legacy:
-        return leaf.snoop
-    return space.pgsnp or (leaf.snoop and space.path in ("SS", "NEST"))
 
 
 def _largest_region(job: Job, answer: Translation) -> Translation:
@@ -70,17 +64,9 @@ def _largest_region(job: Job, answer: Translation) -> Translation:
 def interrupt_range(job: Job) -> Translation:
     """A translation request for FEEx_xxxx: no fault, but nothing a device could read or cache as memory."""
     request = job.request
+    writable = job.wants_write
     write_only = Completion(0, 1, U=1, address=request.address & ~0xFFF)
-    completion = Completion(0, 0) if request.no_write and job.rules.caps.NWFS else write_only
     return Translation(
-        request,
-        request.address,
-        4096,
-        False,
-        bool(completion.W),
-        "interrupt window",
-        None,
-        0,
-        0,
-        completion=completion,
+        *(request, request.address, 4096, False, writable, "interrupt window", None, 0, 0),
+        completion=write_only if writable else Completion(0, 0),
     )

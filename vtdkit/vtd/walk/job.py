@@ -107,9 +107,8 @@ class Job:
     @property
     def wants_write(self) -> bool:
         """Whether the answer may be used to write, so that dirty flags must be set before it is given."""
-        if self.translation_request:
-            return not (self.request.no_write and self.rules.caps.NWFS)
-        return self.request.writes
+        unless = self.request.no_write and self.rules.caps.NWFS
+        return not unless if self.translation_request else self.request.writes
 
     @staticmethod
     def finish(steps: Steps[T]) -> T:
@@ -192,10 +191,9 @@ class Job:
         fault = Fault(label, code, reason.name, response, recorded, request, self.pasid, cached)
         if not empty_success:
             return fault
-        privileged = int(request.pasid is not None and request.supervisor)
         return Translation(
             *(request, 0, 4096, False, False, "refused", None, 0, 0, cached),
-            completion=Completion(0, 0, PRIV=privileged),
+            completion=Completion(0, 0, PRIV=int(request.pasid is not None and request.supervisor)),
             why=fault,
         )
 

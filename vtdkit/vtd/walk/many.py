@@ -246,7 +246,7 @@ def compile_stage(stage: First | Second) -> Walker:
         if maps.any():
             largest = max(largest, level)
             frames = (address & np.uint64(-(8 << 9 * level) & WORD)).astype(np.int64) >> 12
-            np.copyto(cells, cells | frames << FRAME_SHIFT | _INSIDE[level] << ROW_SHIFT, where=maps)
+            cells[maps] |= (frames << FRAME_SHIFT | _INSIDE[level] << ROW_SHIFT)[maps]
         uniform = uniform and bool((cells[pointers] & 3 == 3).all())
         parts.append(cells)
         count += len(cells)

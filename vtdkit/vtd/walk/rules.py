@@ -44,8 +44,7 @@ class Rules:
         self.sm_root = reserved(tables.SM_ROOT_ENTRY)
         self.sm_context = reserved(tables.SM_CONTEXT_ENTRY)
         if quirks.context_features_unchecked:
-            looked_at = tables.SM_CONTEXT_ENTRY.mask("DTE", "PASIDE", "PRE", "RID_PASID", "RID_PRIV")
-            self.sm_context &= ~looked_at
+            self.sm_context &= ~tables.SM_CONTEXT_ENTRY.mask("DTE", "PASIDE", "PRE", "RID_PASID", "RID_PRIV")
         self.directory = reserved(tables.PASID_DIR_ENTRY)
         self.pasid = reserved(tables.PASID_ENTRY)
         self.second_table = by_level(second=True, leaf=False)

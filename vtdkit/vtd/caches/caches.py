@@ -26,7 +26,7 @@ from typing import Any, Generic, TypeVar, final
 
 from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.plain import shown
-from vtdkit.vtd.requests import bdf, size_name
+from vtdkit.vtd.requests import Request, bdf, size_name
 from vtdkit.vtd.tables.layout import Entry
 from vtdkit.vtd.walk.space import Leaf, Space
 
@@ -198,11 +198,10 @@ class Iotlb(Lru[IotlbTag]):
             IotlbTag(sid, pasid, space.tag, space.did, page, shift, space, leaf),
         )
 
-    def keep_refusal(
-        self, sid: int, pasid: int | None, address: int, space: Space, kind: str, label: str
-    ) -> None:
-        tag = IotlbTag(sid, pasid, space.tag, space.did, address >> 12, 12, space, _NOWHERE, label)
-        self.put((sid, pasid, 12, address >> 12, kind), tag)
+    def keep_refusal(self, request: Request, space: Space, label: str) -> None:
+        sid, pasid, page = request.sid, request.pasid, request.address >> 12
+        tag = IotlbTag(sid, pasid, space.tag, space.did, page, 12, space, _NOWHERE, label)
+        self.put((sid, pasid, 12, page, request.kind), tag)
 
 
 _NOWHERE = Leaf(0, 12, 0, 0, first=0, second=0, dirty=False)

@@ -39,8 +39,10 @@ def answer(job: Job) -> Steps[Translation | Fault]:
             special = yield from interrupts.window(job)
             if special is not None:
                 return special
-        if not unit.translating:
-            return _untouched(job)
+        if not unit.translating:  # remapping is off: untranslated requests go through as they are
+            job.insist("" if request.at == "untranslated" else "TES")
+            _protected(job, request.address, job.end)
+            return Translation(request, request.address, 4096, True, True, "off", None, 0, 0)
         root_table_register(job)
         # A hit in the IOTLB answers without a look at any table (chapter 6): that is how it goes stale.
         if job.caches and request.at == "untranslated":
@@ -63,7 +65,10 @@ def answer(job: Job) -> Steps[Translation | Fault]:
         try:
             leaf = yield from _WALKS[space.path](job, space)
         except Refused as refusal:
-            _remember(job, space, refusal.label)
+            # With caching mode, second-stage walks that end in a fault are cached too, first-stage ones never.
+            caching = job.rules.caps.CM and space.path == "SS" and not job.translation_request
+            if job.caches and caching:
+                job.caches.iotlb.keep_refusal(request, space, refusal.label)
             raise
         result = _finish(job, space, leaf, cached=False)
         if job.caches:
@@ -71,14 +76,6 @@ def answer(job: Job) -> Steps[Translation | Fault]:
         return result
     except Refused as refusal:
         return job.fault(refusal.label)
-
-
-def _untouched(job: Job) -> Translation:
-    """Remapping is off: untranslated requests go through as they are."""
-    request = job.request
-    job.insist("" if request.at == "untranslated" else "TES")
-    _protected(job, request.address, job.end)
-    return Translation(request, request.address, 4096, True, True, "off", None, 0, 0)
 
 
 def root_table_register(job: Job) -> None:
@@ -136,15 +133,6 @@ _WALKS: dict[str, Callable[[Job, Space], Steps[Leaf]]] = {
     "NEST": nested,
     "PT": _through,
 }
-
-
-def _remember(job: Job, space: Space, label: str) -> None:
-    """With caching mode, a second-stage walk that ends in a fault is cached too. First-stage faults never
-    are.
-    """
-    request = job.request
-    if job.caches and job.rules.caps.CM and space.path == "SS" and not job.translation_request:
-        job.caches.iotlb.keep_refusal(request.sid, request.pasid, request.address, space, request.kind, label)
 
 
 def needs_dirty(job: Job, hit: IotlbTag) -> bool:

@@ -155,13 +155,12 @@ def _entry_complaint(rules: Rules, entry: Entry) -> str:
     caps, quirks, path = rules.caps, rules.quirks, _path(rules, entry)
     walked = path in ("SS", "NEST") or (path == "PT" and quirks.pass_through_width_checked)
     supported = {"FS": caps.FSTS, "SS": caps.SSTS, "NEST": caps.NEST, "PT": caps.PT}.get(path)
-    first_stage = path in ("FS", "NEST")
     return first_met(
         ("SPT.2", not entry.P and not quirks.type_before_present),
         ("SPT.3", entry.raw & rules.pasid and not quirks.pasid_reserved_ignored),
         ("SPT.4.1", walked and not rules.width_supported(entry.AW)),
         ("SPT.4.2", not supported),
-        ("SPT.4.3", first_stage and (1 if caps.FS5LP else 0) < entry.FSPM),
+        ("SPT.4.3", path in ("FS", "NEST") and (1 if caps.FS5LP else 0) < entry.FSPM),
         ("SPT.4.4", path == "NEST" and rules.input_limit(entry.AW) <= entry.FSPTPTR),
         ("SPT.2", not entry.P),
     )

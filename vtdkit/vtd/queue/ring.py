@@ -126,6 +126,8 @@ class InvalidationQueue:
         )
 
     def enable(self) -> None:
+        """QIE went on: the address is latched, so that a later write of IQA does not move the queue."""
+        self.base = self._registers["IQA"] & ~0xFFF
         self.enabled, self.halted, self.last_was_wait = True, False, True
 
     def disable(self) -> None:

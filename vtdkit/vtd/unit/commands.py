@@ -86,8 +86,6 @@ def _queue(unit: Commanded, on: bool) -> None:
     if refused or not unit.capabilities.QI:
         return
     if on:
-        # Latched here: a later write of IQA does not move a queue that is on.
-        queue.base = unit.registers["IQA"] & ~0xFFF
         queue.enable()
     else:
         queue.disable()

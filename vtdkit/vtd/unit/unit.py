@@ -144,7 +144,6 @@ class RemappingUnit:
         self.interrupts_remapped = bool(status.IRES)
         if status.QIES:
             self.queue.enable()
-            self.queue.base = self.registers["IQA"] & ~0xFFF
 
     def protected_regions(self) -> list[tuple[int, int]]:
         """The protected memory regions in force: first address, first after."""

@@ -65,7 +65,7 @@ def answer(job: Job) -> Steps[Translation | Fault]:
         try:
             leaf = yield from _WALKS[space.path](job, space)
         except Refused as refusal:
-            # With caching mode, second-stage walks that end in a fault are cached too, first-stage ones never.
+            # Caching mode: second-stage walks that end in a fault are cached too, first-stage ones never.
             caching = job.rules.caps.CM and space.path == "SS" and not job.translation_request
             if job.caches and caching:
                 job.caches.iotlb.keep_refusal(request, space, refusal.label)

@@ -18,7 +18,7 @@ from vtdkit.vtd.tables.pages import FS_PTE, first_stage_entry
 
 from . import second_stage as second
 from .job import Job, Steps
-from .rules import ENTRY_ADDRESS, PAGES, Rules
+from .rules import ENTRY_ADDRESS, PAGES, Rules, first_met
 from .space import ALL, TOP, Leaf, Reading, Space
 from .stage import Sites, walk
 
@@ -61,15 +61,16 @@ class First:
             return self.sites.absent
         # Between permission and reserved bits the specification leaves the order open.
         checks = [self.permitted(left), self.sites.reserved if reserved else ""]
-        label = next(filter(None, checks[:: -1 if self.rules.caps.reserved_first else 1]), "")
-        if not label and self.flagged(raw, leaf, left) != raw:
-            if not self.space.snooped and not self.rules.quirks.flags_without_snoop:
-                label = self.sites.unsnooped  # SFS.9: flags are set in a snooped walk only
-            elif not updatable:
-                label = "SFS.8"
-        if not label and self.space.path == "NEST" and raw & ENTRY_ADDRESS >= self.space.second_limit:
-            label = "SFS.5"
-        return label
+        to_flag = self.flagged(raw, leaf, left) != raw
+        # SFS.9: flags are set in a snooped walk only
+        silent = not self.space.snooped and not self.rules.quirks.flags_without_snoop
+        outside = self.space.path == "NEST" and raw & ENTRY_ADDRESS >= self.space.second_limit
+        return first_met(
+            *((label, label) for label in checks[:: -1 if self.rules.caps.reserved_first else 1]),
+            (self.sites.unsnooped, to_flag and silent),
+            ("SFS.8", to_flag and not updatable),
+            ("SFS.5", outside),
+        )
 
     def permitted(self, rights: int) -> str:
         """The condition that rights are too few for the request; "" when they are enough."""

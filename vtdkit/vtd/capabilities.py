@@ -83,7 +83,7 @@ _DEFAULTS: dict[str, Any] = {
 }
 _LESS_BY_ONE = ("MGAW", "NFR", "PSS")  # in the register
 _Fields: Any = make_dataclass(
-    "_Fields", [(name, type(value), value) for name, value in _DEFAULTS.items()], frozen=True
+    "Capabilities", [(name, type(value), value) for name, value in _DEFAULTS.items()], frozen=True
 )
 
 

@@ -157,9 +157,7 @@ SWITCHES: dict[str, str] = {
     "destination_unchecked": "DST bits that xAPIC mode reserves are accepted.",
     "page_event_unmasked": "PECTL comes out of reset with the mask clear.",
 }
-_Switches: Any = make_dataclass(
-    "_Switches", [(name, bool, False) for name in SWITCHES], frozen=True, slots=True
-)
+_Switches: Any = make_dataclass("Quirks", [(name, bool, False) for name in SWITCHES], frozen=True, slots=True)
 
 
 class Quirks(_Switches):  # type: ignore[misc]

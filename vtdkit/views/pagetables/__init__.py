@@ -1,4 +1,4 @@
-"""The page-table explorer: of VT-d's tables, and of other makers'."""
+"""The page-table explorer: of VT-d's tables (`widget`), and of other makers' (`backends`); `explorer` has what both share."""
 
 from __future__ import annotations
 

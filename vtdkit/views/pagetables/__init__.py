@@ -1,4 +1,6 @@
-"""The page-table explorer: of VT-d's tables (`widget`), and of other makers' (`backends`); `explorer` has what both share."""
+"""The page-table explorer: of VT-d's tables (`widget`) and of other makers' (`backends`); `explorer` has what
+both share.
+"""
 
 from __future__ import annotations
 

@@ -53,12 +53,8 @@ def held_record(
 
 def roots_of(survey: Survey, space: Space) -> list[Table]:
     """The tables that walks in `space` start from."""
-    found = []
-    if space.path in ("FS", "NEST"):
-        found.append(survey.root(space))
-    if space.path in ("SS", "NEST"):
-        found.append(Table("second", space.second_root, space.second_levels))
-    return found
+    outer = Table("second", space.second_root, space.second_levels)
+    return [survey.root(space), *([outer] if space.path == "NEST" else [])]
 
 
 def _iotlb(unit: RemappingUnit, iotlb: Iotlb, tag: IotlbTag, shapes: Shapes) -> dict[str, Any]:

@@ -36,15 +36,11 @@ def locks_taken(trace: Trace, *, start: int = 0) -> dict[str, list[Taken]]:
         elif kind == IRQ_ON:
             quiet.discard(context)
         elif kind == ACQUIRE:
-            how = _how(context in quiet, [trace.objects[other] for other in mine])
+            others = " and ".join(dict.fromkeys(trace.objects[other] for other in mine))
+            how = f"interrupts {'off' if context in quiet else 'on'}{f', inside {others}' if others else ''}"
             mine[lock] = time, kernel_name(trace.sites[site].function), how
         elif kind == RELEASE and lock in mine:
             since, function, how = mine.pop(lock)
             if since >= start:
                 found.setdefault(function, []).append((trace.objects[lock], how, time - since))
     return found
-
-
-def _how(off: bool, others: Sequence[str]) -> str:
-    inside = f", inside {' and '.join(dict.fromkeys(others))}" if others else ""
-    return f"interrupts {'off' if off else 'on'}{inside}"

@@ -47,8 +47,8 @@ class Step:
 
     def __repr__(self) -> str:
         place = f"{self.address:#014x}[{self.index}]" if self.source == "memory" else self.source
-        digits = max(16, self.structure.width // 4) if self.structure.width <= 128 else 16
-        raw = f"{self.raw:0{digits}x}" if self.structure.width <= 128 else f"{self.raw & (1 << 64) - 1:016x}…"
+        width = self.structure.width
+        raw = f"{self.raw:0{max(16, width // 4)}x}" if width <= 128 else f"{self.raw & (1 << 64) - 1:016x}…"
         end = f"  {self.label}: {self.why}" if self.label else f"  {self.why}"
         return f"{'  ' if self.inner else ''}{self.kind:<28} {place:<22} {raw}{end}"
 

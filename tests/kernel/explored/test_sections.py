@@ -12,6 +12,7 @@ from vtdkit.kernel.explored.exploring import ScenarioExploration, explore, repla
 from vtdkit.kernel.explored.primitives import XSpinLock, _Located
 from vtdkit.kernel.explored.process import Process
 from vtdkit.kernel.explored.sections import Sections
+from vtdkit.kernel.explored.watch import NotAStep
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.kernel.memory.objects import KObject, shared
 
@@ -287,5 +288,5 @@ def test_sections_with_a_rule_less_are_found_out(rule: str, monkeypatch: pytest.
     both(*bodies)
     for cls, name, instead in replaced:
         monkeypatch.setattr(cls, name, instead)
-    with pytest.raises(AssertionError):
+    with pytest.raises((AssertionError, NotAStep)):  # it may be refused as one that shares a Python list
         both(*bodies)

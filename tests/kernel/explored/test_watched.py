@@ -294,3 +294,80 @@ def test_a_completion_nobody_completes_is_a_deadlock() -> None:
         return lambda: None
 
     assert set(explore(scenario).outcomes) == {"deadlock: waits waits for done"}
+
+
+# -- what is no cell at all: Python's own lists and variables -----------------
+
+
+def _log(lock: bool, own: bool, wait: bool) -> Callable[[Machine], Callable[[], object]]:
+    """Two threads write down what they do, twice each; each in a list of its own, or not."""
+
+    def build(machine: Machine) -> Callable[[], object]:
+        spin, logs = machine.spinlock("log"), ([], []) if own else ([],) * 2
+
+        async def body(number: int) -> None:
+            for _ in range(2):
+                if lock:
+                    async with spin:
+                        logs[number].append(number)
+                else:
+                    logs[number].append(number)
+                if wait:
+                    await machine.work(10)
+
+        for cpu in (0, 1):
+            machine.spawn(body(cpu), cpu=cpu, name=f"t{cpu}")
+        return lambda: tuple(map(tuple, logs))
+
+    return build
+
+
+@pytest.mark.parametrize("wait", [True, False], ids=["taking time", "at once"])
+def test_a_list_that_threads_share_is_refused_with_what_to_write_instead(wait: bool) -> None:
+    with pytest.raises(NotAStep, match=r"a list or a variable of Python's\. Make it"):
+        explore(_log(lock=False, own=False, wait=wait))
+
+
+def test_a_list_under_a_lock_is_explored_unless_its_sections_are_taken_for_steps() -> None:
+    scenario = _log(lock=True, own=False, wait=True)
+    assert len(explore(scenario).outcomes) == 6
+    with pytest.raises(NotAStep, match="as no explored one does"):
+        explore(scenario, sections=True)
+
+
+def test_a_list_of_each_thread_is_its_own_business() -> None:
+    assert explore(_log(lock=False, own=True, wait=True)).executions == 1
+
+
+def test_an_outcome_that_equals_no_other_says_nothing() -> None:
+    def build(machine: Machine) -> Callable[[], object]:
+        async def body() -> None:
+            await machine.work(5)
+
+        for cpu in (0, 1):
+            machine.spawn(body(), cpu=cpu, name=f"t{cpu}")
+        return object
+
+    assert explore(build).complete
+
+
+def _lost(machine: Machine) -> Callable[[], object]:
+    """Two threads count in a variable of Python's: whoever comes second counts on, unless they meet."""
+    count = 0
+
+    async def body() -> None:
+        nonlocal count
+        seen = count
+        await machine.work(10)
+        count = seen + 1
+
+    for cpu in (0, 1):
+        machine.spawn(body(), cpu=cpu, name=f"t{cpu}")
+    return lambda: count
+
+
+def test_where_time_passes_threads_stop_while_it_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(NotAStep, match="ends in 1, as no explored one does"):
+        explore(_lost)
+    monkeypatch.setattr(Locations, "everywhere", property(lambda _: False, lambda *_: None), raising=False)
+    assert set(explore(_lost).outcomes) == {2}

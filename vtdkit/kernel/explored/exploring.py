@@ -25,12 +25,14 @@ from vtdkit.kernel.explorer.result import Exploration
 from vtdkit.kernel.explorer.schedule import Replay, Schedule
 from vtdkit.kernel.explorer.schedule import replay as replay_system
 from vtdkit.kernel.explorer.search import OnOutcome, explore_system, pct, random_walk
+from vtdkit.kernel.explorer.system import Outcome
 from vtdkit.kernel.explorer.tally import Deadlock
 from vtdkit.kernel.machine.machine import Machine
 
 from .locations import Grew
 from .scenario import NamedSystem
 from .sections import ASKED
+from .watch import NotAStep
 
 Scenario = Callable[[Machine], Callable[[], Hashable]]
 Factory = Callable[[], NamedSystem]
@@ -112,7 +114,37 @@ def explore(
         return explore_system(factory, **wanted)
 
     found, shared = settled(scenario, attempt, sections, **options)
-    return _of_scenario(found, shared)
+    explored = _of_scenario(found, shared)
+    if explored.complete and not explored.of("use-after-free"):  # what is read there is rubbish
+        _nothing_unseen(scenario, explored, options)
+    return explored
+
+
+def _nothing_unseen(scenario: Scenario, found: ScenarioExploration, options: dict[str, Any]) -> None:
+    """NotAStep if one of a few random orders, with a stop wherever time passes, ends as no explored one did:
+    then the threads share what is neither field nor page nor primitive.
+    """
+    system = NamedSystem(scenario, shared=found.shared - {ASKED}, grow=True, tries=False, **options)
+    system.locations.everywhere = True
+    system.start()
+
+    def known(outcome: Outcome, _: object) -> None:
+        if outcome.value in found.outcomes or str(outcome.value).startswith("deadlock"):
+            return
+        value, schedule = next(iter(found.examples.items()))
+        if (
+            replay(scenario, schedule, shared=found.shared, **options).outcome.value == value
+        ):  # it has an equal
+            raise NotAStep(
+                f"a random order ends in {repr(outcome.value)[:80]}, as no explored one does: the threads "
+                "share something that the explorer does not see, such as a list or a variable of Python's. "
+                "Make it a shared() field of a KObject, an atomic or a list_head, or let each thread return "
+                "its own"
+            )
+
+    if len(system.machine.processes) > 1:
+        random_walk(lambda: system, runs=TRIED, seed=0, on_outcome=known)
+    system.close()
 
 
 def settled(

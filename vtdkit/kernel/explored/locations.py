@@ -43,6 +43,7 @@ class Locations:
         self.known: dict[Hashable, int] = {}
         self.shared = set(shared)
         self.grew = False
+        self.everywhere = False  # does every thread stop wherever others could come in?
         self.guards: dict[int, tuple[tuple[int, ...], tuple[int, ...]]] = {}  # see `sections`
         # fields that race; field → what has to be shared if it does: see `hurries`
         self.raced: set[int] = set()

@@ -194,8 +194,8 @@ class Touching(Machine):
                 f"{process.context.name} has done {ENDLESS} things in a row that concern no other thread: an "
                 "endless loop? Wait for what others do with wait_event, a completion, or relax_while"
             )
-        process.moment = self.locations.number(("moment", process.name, loop()))
-        return process.moment in self.locations.shared
+        process.moment = self.locations.number(("moment", process.name, loop(), process.unstopped))
+        return self.locations.everywhere or process.moment in self.locations.shared
 
     # -- who only looks, over and over ---------------------------------------
 

@@ -194,8 +194,12 @@ class Touching(Machine):
                 f"{process.context.name} has done {ENDLESS} things in a row that concern no other thread: an "
                 "endless loop? Wait for what others do with wait_event, a completion, or relax_while"
             )
-        process.moment = self.locations.number(("moment", process.name, loop(), process.unstopped))
-        return self.locations.everywhere or process.moment in self.locations.shared
+        number, shared = self.locations.number, self.locations.shared
+        process.moment = number(("moment", process.name))
+        if process.moment in shared:  # it has to at some of them: this one by place, and how many were before
+            process.moment = number(("moment", process.name, loop(), process.unstopped))
+            return self.locations.everywhere or process.moment in shared
+        return self.locations.everywhere
 
     # -- who only looks, over and over ---------------------------------------
 

@@ -11,6 +11,14 @@ from typing import Any
 import pytest
 import traitlets
 
+from vtdkit.views import (
+    BackendExplorer,
+    BitFieldCard,
+    LockTimeline,
+    PageTableExplorer,
+    PatchView,
+    Stepper,
+)
 from vtdkit.views.shared import bundle, palette, record
 from vtdkit.views.shared.base import Address, Widget
 from vtdkit.views.shared.html import Html, join, tag
@@ -243,3 +251,12 @@ def test_text_on_every_grey_can_be_read_in_both_themes() -> None:
         assert contrast(greys["line"], greys["paper"]) >= 3
     assert contrast(palette.PAPER["warning"], light["paper"]) >= 4.5
     assert contrast(palette.PAPER["ink"], palette.PAPER["hatch"]) >= 4.5
+
+
+@pytest.mark.parametrize(
+    "kind", [BackendExplorer, BitFieldCard, LockTimeline, PageTableExplorer, PatchView, Stepper]
+)
+def test_no_position_is_echoed_since_an_old_one_would_undo_the_next_key(kind: type[Widget]) -> None:
+    moved = set(kind.class_trait_names(sync=True)) - set(Widget.class_trait_names()) - {"answered"}
+    assert moved
+    assert moved == set(kind.class_trait_names(echo_update=False))

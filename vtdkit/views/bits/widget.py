@@ -20,7 +20,7 @@ from typing import Any
 import traitlets
 
 from vtdkit.views.pagetables.words import WORDS
-from vtdkit.views.shared.base import Address, Widget
+from vtdkit.views.shared.base import POSITION, Address, Widget
 from vtdkit.views.shared.bundle import module, style
 from vtdkit.views.shared.record import Record
 from vtdkit.views.shared.sheet import Picture
@@ -60,8 +60,8 @@ class BitFieldCard(Widget):
 
     _esm = module("bits/bitfield.js")
     _css = style("bits/bitfield.css")
-    value = Value().tag(sync=True)
-    bit = traitlets.Int(0).tag(sync=True)
+    value = Value().tag(**POSITION)
+    bit = traitlets.Int(0).tag(**POSITION)
     answered: dict[str, Any] = traitlets.Dict().tag(sync=True)  # type: ignore[assignment]
 
     def __init__(

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import traitlets
 
-from vtdkit.views.shared.base import Address, Widget
+from vtdkit.views.shared.base import POSITION, Address, Widget
 from vtdkit.views.shared.bundle import module, style
 from vtdkit.views.shared.record import Record
 
@@ -24,10 +24,10 @@ class Explorer(Widget):
 
     _esm = module("pagetables/pagetables.js")
     _css = style("pagetables/pagetables.css")
-    iova = Address().tag(sync=True)
-    kind = traitlets.Enum(KINDS, "read").tag(sync=True)
-    row = traitlets.Int(-1).tag(sync=True)
-    device = traitlets.Unicode().tag(sync=True)
+    iova = Address().tag(**POSITION)
+    kind = traitlets.Enum(KINDS, "read").tag(**POSITION)
+    row = traitlets.Int(-1).tag(**POSITION)
+    device = traitlets.Unicode().tag(**POSITION)
 
     def __init__(
         self,

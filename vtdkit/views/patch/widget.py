@@ -13,7 +13,7 @@ from __future__ import annotations
 import traitlets
 
 from vtdkit.series.patch import PatchInfo
-from vtdkit.views.shared.base import Widget
+from vtdkit.views.shared.base import POSITION, Widget
 from vtdkit.views.shared.bundle import module, style
 from vtdkit.views.shared.record import Record
 from vtdkit.views.shared.sheet import Picture
@@ -56,8 +56,8 @@ class PatchView(Widget):
 
     _esm = module("patch/patch.js")
     _css = style("patch/patch.css")
-    function = traitlets.Unicode("").tag(sync=True)
-    shown = traitlets.Enum(("before", "both", "after"), "both").tag(sync=True)
+    function = traitlets.Unicode("").tag(**POSITION)
+    shown = traitlets.Enum(("before", "both", "after"), "both").tag(**POSITION)
 
     def __init__(
         self,

@@ -10,7 +10,7 @@ To make one:
         '''What it shows, and its keys.'''
         _esm = module("steps.js")            # an ES module beside this one: export default { render }
         _css = style("steps.css")
-        step = traitlets.Int(0).tag(sync=True)
+        step = traitlets.Int(0).tag(**POSITION)
 
         def __init__(self, trace): super().__init__(steps_record(trace))
         def summary(self): return f"step {self.step} of {self.record['last']}"
@@ -45,6 +45,10 @@ from .record import LIMIT, Record, checked
 from .sheet import Picture, Sheet
 
 MOVE = "A picture. Run the cell, and it moves."
+POSITION: dict[str, Any] = {"sync": True, "echo_update": False}
+"""Tags of a trait that the browser changes. Without an echo of what it sent: by the time that came back, the
+keys may have moved on, and it would move them back.
+"""
 
 
 class Widget(anywidget.AnyWidget):

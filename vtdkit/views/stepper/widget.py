@@ -11,7 +11,7 @@ from typing import Any
 import traitlets
 
 from vtdkit.lab.steps.schedule import Steps
-from vtdkit.views.shared.base import Widget
+from vtdkit.views.shared.base import POSITION, Widget
 from vtdkit.views.shared.bundle import module, style
 from vtdkit.views.shared.sheet import Picture
 
@@ -26,7 +26,7 @@ class Stepper(Widget):
 
     _esm = module("stepper/stepper.js")
     _css = style("stepper/stepper.css")
-    step = traitlets.Int(0).tag(sync=True)
+    step = traitlets.Int(0).tag(**POSITION)
 
     def __init__(self, steps: Steps, **position: Any) -> None:
         self.steps = steps

@@ -15,7 +15,7 @@ from typing import Any
 import traitlets
 
 from vtdkit.kernel.record.trace import Trace
-from vtdkit.views.shared.base import Widget
+from vtdkit.views.shared.base import POSITION, Widget
 from vtdkit.views.shared.bundle import module, style
 from vtdkit.views.shared.sheet import Picture
 
@@ -39,11 +39,11 @@ class LockTimeline(Widget):
     _esm = module("timeline/timeline.js")
     _css = style("timeline/timeline.css")
     largest_record = 4 << 20
-    cursor = traitlets.Int(0).tag(sync=True)
-    left = traitlets.Int(0).tag(sync=True)
-    right = traitlets.Int(0).tag(sync=True)
-    lock = traitlets.Unicode("").tag(sync=True)
-    row = traitlets.Int(0).tag(sync=True)
+    cursor = traitlets.Int(0).tag(**POSITION)
+    left = traitlets.Int(0).tag(**POSITION)
+    right = traitlets.Int(0).tag(**POSITION)
+    lock = traitlets.Unicode("").tag(**POSITION)
+    row = traitlets.Int(0).tag(**POSITION)
 
     def __init__(
         self,

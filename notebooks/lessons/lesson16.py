@@ -131,7 +131,7 @@ def memory_of(seed: int) -> tuple[MemoryMap, int, int, int]:
     rng = random.Random(seed)
     end = 128 * rng.randrange(9, 15) + rng.randrange(8, 120)
     hole, size = 128 * rng.randrange(2, 7) + rng.randrange(8, 60), rng.randrange(3, 40)
-    ram = ((1, hole), (hole + size, end))
+    ram = ((0, hole), (hole + size, end))
     return MemoryMap(tuple((first * MIB, last * MIB) for first, last in ram)), end, hole, size
 
 
@@ -152,7 +152,7 @@ def _memory_mistake(seed: int, given: Any) -> str | None:
 PASSES = Exercise(
     "passes and cannot be read",
     lambda seed: (
-        "At boot a machine has RAM from 1 MiB to {1} MiB, but for a hole of {3} MiB at {2} MiB. Sections "
+        "At boot a machine has RAM from 0 to {1} MiB, but for a hole of {3} MiB at {2} MiB. Sections "
         "are of 128 MiB.\nHow many MiB pass pfn_valid and cannot be read?".format(*memory_of(seed))
     ),
     trapped,
@@ -237,13 +237,15 @@ FREE_LATER = CodeExercise(
     lambda seed: (
         "Write put_pages_list(self, freelist): free the tables of a list, all by one callback, when "
         "everybody who reads now is done.\nThe list is empty afterwards; an empty list costs nothing. "
-        "self.waiting is the number of tables that wait."
+        "self.waiting is the number of tables that wait.\n"
+        "self.machine.rcu.call(function, 'a name') has `await function()` run after a grace period; "
+        "await self.free_pgtable_page(page) gives one back."
     ),
     lambda seed: put_pages_list,
     hints=[
-        "self.machine.rcu.call(function, 'a name') has `await function()` run after a grace period",
+        "one function for all of them: define it inside of yours, and hand it over once",
         "the caller goes on and uses its list again: keep the pages in a list of your own",
-        "await self.free_pgtable_page(page) gives one page back; self.waiting goes up before, down after",
+        "self.waiting goes up before, and down when the pages have been given back",
     ],
     why="One callback for a list needs a place for the list while RCU has it: that is why the list and RCU "
     "must not share bytes of a struct page.",

@@ -6,6 +6,7 @@ import builtins
 import codeop
 import inspect
 import textwrap
+from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
 
@@ -181,3 +182,26 @@ def test_code_of_a_patch_runs_in_a_cell_as_it_was_copied(
     space: dict[str, Any] = {}
     exec(shell.compile(textwrap.dedent(inspect.getsource(ours)), "<cell>", "exec"), space)
     assert mine.check(space[ours.__name__])
+
+
+def test_words_in_backticks_are_shown_as_code() -> None:
+    said = Said("Not yet", "write `a < b`, not `a`", folded="`f()`")
+    assert repr(said) == "Not yet: write 'a < b', not 'a'"
+    shown = said._repr_html_()
+    assert "write <code>a &lt; b</code>, not <code>a</code>" in shown
+    assert "<code>f()</code></details>" in shown
+    assert (
+        "<pre>&quot;&quot;&quot;`f`&quot;&quot;&quot;</pre>"
+        in Said("Solution", '"""`f`"""', code=True)._repr_html_()
+    )
+
+
+@pytest.mark.parametrize("number", range(21))
+def test_no_exercise_shows_a_backtick(number: int) -> None:
+    lesson = import_module(f"lessons.lesson{number:02d}")
+    for exercise in (each for each in vars(lesson).values() if isinstance(each, Exercise)):
+        source = callable(exercise.answer(0))  # which may have them
+        for text in (exercise.prompt(0), exercise.why, *exercise.hints):
+            said = Said("", text)
+            assert "`" not in repr(said) + said._repr_html_(), (exercise.name, text)
+            assert not (source and text == exercise.why and "`" in text), exercise.name

@@ -127,8 +127,9 @@ def comes_back(driver: type[IntelIommu], found: ScenarioExploration) -> Steps:
     KeyError if there is none.
     """
     schedule = found.examples[0, PAGE, f"{LARGE + 5 * PAGE:#x}"]
+    # No search for a point of no return: the contract is broken in every order, the page comes back in some.
     return record_schedule(
-        _promote(False).on(driver), schedule, shared=found.shared, title="A page comes back"
+        _promote(False).on(driver), schedule, shared=found.shared, title="A page comes back", budget=0
     )
 
 

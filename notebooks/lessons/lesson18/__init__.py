@@ -243,15 +243,15 @@ WHEN_IT_MAY_GO = CodeExercise(
     lambda seed: (
         "Write fq_ring_free(self, queue, fq): give back the addresses of a ring that no device can reach "
         "any more,\noldest first. The caller holds fq.lock. An entry of fq.entries is (pfn, pages, freelist, "
-        "started); the last says\nhow many flushes had been begun when it was put in."
+        "started); the last says\nhow many flushes had been begun when it was put in. "
+        "await queue.fq_flush_finish_cnt.load() says how many have ended.\n"
+        "await self.put_pages_list(freelist) and await queue.iovad.free_iova_fast(pfn, pages) give back."
     ),
     lambda seed: fq_ring_free,
     hints=[
         "the oldest entry is fq.entries[fq.head]; with fq.head == fq.tail there is none; after 255 comes 0",
-        "await queue.fq_flush_finish_cnt.load() says how many flushes have ended; which of them began after "
-        "the entry was put in?",
-        "for each entry: await self.put_pages_list(freelist), await queue.iovad.free_iova_fast(pfn, pages), "
-        "and move fq.head on",
+        "which of the flushes that have ended began after the entry was put in?",
+        "for each entry: give back the tables of its freelist, then its addresses, and move fq.head on",
     ],
     why="A flush that had begun when the entry was put in may have passed its address already; only one that "
     "began later covers it, and only when it has ended. So its last number is "

@@ -30,6 +30,7 @@ import builtins
 import html
 import inspect
 import os
+import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
@@ -39,12 +40,14 @@ from . import student
 from .answers import alike, difference, read, same
 
 Hint = Callable[[int, Any], str | None]
+CODE = re.compile(r"`([^`\n]+)`")
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
     """Something said to a student, fit for a notebook cell: a word in front (`Right`, `Not yet`), a text,
     whether it was right; `code` if the text is source; `folded` what is shown on demand only, as text never.
+    Words in backticks, but in source, are shown as code.
     """
 
     word: str
@@ -59,14 +62,16 @@ class Said:
     def __repr__(self) -> str:
         if self.code:
             return f"{self.word}:\n\n{self.text}"
-        return f"{self.word}: {self.text}" if self.text else f"{self.word}."
+        text = CODE.sub(r"'\1'", self.text)
+        return f"{self.word}: {text}" if text else f"{self.word}."
 
     def _repr_html_(self) -> str:
         word, text, more = map(html.escape, (self.word, self.text, self.folded))
         if self.code:
             return f'<div role="status"><strong>{word}</strong>:<pre>{text}</pre></div>'
         more = f"<details><summary>Reveal</summary>{more}</details>" if more else ""
-        said = f"<strong>{word}</strong>{': ' if text else '.'}{text}{more}".replace("\n", "<br>")
+        said = f"<strong>{word}</strong>{': ' if text else '.'}{text}{more}"
+        said = CODE.sub(r"<code>\1</code>", said).replace("\n", "<br>")
         return f'<div role="status">{said}</div>'
 
 

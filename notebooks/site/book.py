@@ -20,6 +20,7 @@ from typing import Any
 STATE = re.compile(r'<script type="application/vnd\.jupyter\.widget-state\+json">.*?</script>', re.S)
 TRIES = 6
 FOLDED = re.compile(r"<details><summary>Reveal</summary>(.*?)</details>", re.S)
+WIDE = 688  # pixels between the margins of A4: widgets are drawn for the width they have when it is printed
 STYLE = """<style>
   section.part, .contents { break-before: page; }
   .contents { font: 1.05rem/1.9 system-ui, sans-serif; padding: 2rem 0; }
@@ -130,11 +131,11 @@ def main(folder: Path, out: Path) -> None:
     names = [name for name, _, _ in parts(folder)]
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page = browser.new_page(viewport={"width": WIDE, "height": 900})
         page.set_default_timeout(120_000)
         page.goto((out / "book.html").absolute().as_uri())
-        widgets = "[...document.querySelectorAll('.jupyter-widgets')]"
-        page.wait_for_function(f"() => {widgets}.every((each) => each.childElementCount > 1)")
+        widgets = "[...document.querySelectorAll('.jp-OutputArea-output.jupyter-widgets')]"
+        page.wait_for_function(f"() => {widgets}.every((each) => each.querySelector('.lm-Widget > *'))")
         page.emulate_media(media="print")
         paper = numbered(page, names)
         (out / "book.html").write_text(

@@ -93,7 +93,7 @@ def test_the_plain_lock_can_be_inverted_from_this_patch_on() -> None:
     found = tried(lesson.UNMAP_IRQ, NEW, wanted="inversion")
     assert found.complete
     assert [(where, times) for _, where, times in found.findings] == [
-        ("device_domain_lock -> &iommu->lock", 4)
+        ("device_domain_lock -> &iommu->lock", 5)
     ]
 
 

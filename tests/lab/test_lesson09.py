@@ -57,7 +57,7 @@ def test_with_dma_meanwhile_each_version_shows_what_it_leaves_behind() -> None:
     )
     assert {kind for kind, _, _ in old.findings} == {"BUG: KASAN: slab-use-after-free"}
     assert (new.complete, new.findings) == (True, ())
-    assert (merged.complete, merged.short) == (True, "in 10 of 16")
+    assert (merged.complete, merged.short) == (True, "in 10 of 17")
     assert {kind for kind, _, _ in merged.findings} == {"IOMMU: use-after-free"}
 
 

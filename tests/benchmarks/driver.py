@@ -23,10 +23,8 @@ from typing import Any
 import simpy
 from _timing import best
 
-from vtdkit.iommu.backends.backend import Backend
-from vtdkit.iommu.backends.kinds import BACKENDS
 from vtdkit.kernel.machine.costs import NEAR
-from vtdkit.kernel.machine.machine import Machine
+from vtdkit.lab.claims.users import maps
 from vtdkit.lab.computer import Computer
 from vtdkit.series.mainline import versions as mainline
 
@@ -118,29 +116,13 @@ def simpy_replay(trace: MapTrace) -> Callable[[], object]:
 # -- the back-ends ------------------------------------------------------------
 
 
-def rate(make: Callable[[Machine], Backend], cpus: int, maps: int) -> float:
-    """Million maps of a page a second of virtual time; each CPU has a range of its own, of 16 MiB."""
-    machine = Machine(cpus, checkers=(), record=False, statistics=False)
-    back = make(machine)
-
-    async def cpu(number: int) -> None:
-        for turn in range(maps):
-            await back.map(number << 24 | turn << 12, 0x5000000, 4096)
-
-    for number in range(cpus):
-        machine.spawn(cpu(number), cpu=number)
-    begun = machine.now
-    machine.simulate()
-    return cpus * maps * 1e3 / (machine.now - begun)
-
-
-def backends(counts: Sequence[int], maps: int) -> dict[str, list[float]]:
-    """Throughput of each back-end by CPUs: those that lock nothing against the one that does."""
+def backends(counts: Sequence[int], pages: int) -> dict[str, list[float]]:
+    """Throughput of each back-end by CPUs, each in addresses of its own: those that lock nothing against the one that does."""
     print(f"maps of a page on each back-end, million a second of virtual time\n  {'CPUs':<12}", end="")
     print(*(f"{count:>7}" for count in counts))
     rates = {}
     for name in ("intel", "arm", "amd", "simple"):
-        rates[name] = [rate(BACKENDS[name], count, maps) for count in counts]
+        rates[name] = [maps(name, count, pages=pages) for count in counts]
         print(f"  {name:<12}", *(f"{each:>7.2f}" for each in rates[name]))
     return rates
 

@@ -17,6 +17,7 @@ from vtdkit.iommu.dma import DmaApi
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.iommu.iommufd import io_pagetable
 from vtdkit.iommu.pci import PciDevice
+from vtdkit.kernel.explored.exploring import Scenario as Build
 from vtdkit.kernel.explored.exploring import ScenarioExploration, explore
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.kernel.machine.workload import closed_loop
@@ -42,19 +43,13 @@ APART_BY = (1 << 20) + 1  # from a page to its frame: never aligned alike, so no
 # -- looking at explorations ---------------------------------------------------
 
 
-def objected(found: ScenarioExploration) -> int:
-    """In how many executions the contract checker objected; one may show several pairs of calls."""
-    return min(sum(one.times for one in found.findings if KIND in str(one.finding)), found.executions)
-
-
-def ends(found: ScenarioExploration, *wrong: object) -> int:
-    """In how many executions the end was one of these."""
-    return sum(count for end, count in found.outcomes.items() if end in wrong)
-
-
-def tried(*scenes: Scenario, driver: type[IntelIommu] = BEFORE) -> list[ScenarioExploration]:
-    """Each in every order."""
-    return [explore(scene.on(driver)) for scene in scenes]
+def tried(build: Build, limit: int | None = None) -> tuple[ScenarioExploration, int]:
+    """A scene in every order, and in how many executions the contract checker objected."""
+    told = list[bool]()
+    found = explore(
+        build, limit=limit, on_outcome=lambda end, _: told.append(KIND in " ".join(map(str, end.findings)))
+    )
+    return found, sum(told[-found.executions :])  # those before are of an exploration that began anew
 
 
 # -- loading a guest: 23, 24, 26, 27, 33 -----------------------------------------
@@ -85,14 +80,14 @@ def lock_costs(threads: int) -> Measured:
     )
 
 
-def maps(kind: str, cpus: int, domains: int = 1) -> float:
+def maps(kind: str, cpus: int, domains: int = 1, pages: int = 64) -> float:
     """Pages mapped in a microsecond, each CPU in addresses of its own, over some domains of a kind."""
     machine = Machine(cpus, checkers=(), record=False)
     tables = [BACKENDS[kind](machine) for _ in range(domains)]
 
     async def work(cpu: int) -> None:
         table = tables[cpu % domains]
-        for page in range(64):
+        for page in range(pages):
             await table.core.iommu_map(
                 table.domain, (cpu << 22) + page * PAGE, ONE + page * 2 * PAGE, PAGE, 3
             )
@@ -101,7 +96,7 @@ def maps(kind: str, cpus: int, domains: int = 1) -> float:
     for cpu in range(cpus):
         machine.spawn(work(cpu), cpu)
     machine.simulate()
-    return 64e3 * cpus / (machine.now - began)
+    return pages * 1e3 * cpus / (machine.now - began)
 
 
 def kinds_scale(domains: int = 1) -> Measured:
@@ -148,19 +143,19 @@ APART = tuple(
 MEET = side_by_side(Op("map"), Op("unmap", 0, BLOCK), before=NEXT)
 SAME = side_by_side(Op("map"), Op("map", to=2 * ONE), before=NEXT)
 FREED = side_by_side(Op("map"), Op("free"))
+DUMPED = side_by_side(Op("dump"), Op("unmap", 0, BLOCK), before=(Op("map"),))
 
 
 def harmed(scenes: Iterable[Scenario], driver: type[IntelIommu] = BEFORE) -> Measured:
     """Is every end the same, and no table touched that is gone?"""
-    found = tried(*scenes, driver=driver)
+    found, objections = zip(*(tried(scene.on(driver)) for scene in scenes), strict=True)
     runs = sum(one.executions for one in found)
-    broken = sum(objected(one) for one in found)
     freed = sum(one.times("use-after-free") for one in found)
     several = sum(len(one.outcomes) > 1 for one in found)
     return Measured(
         not freed and not several,
         f"pairs of calls: {len(found)}, executions: {runs}, of which touch what is freed: {freed}; pairs "
-        f"with more than one end: {several}; the contract checker objects in {broken}",
+        f"with more than one end: {several}; the contract checker objects in {sum(objections)}",
         all(one.complete for one in found),
     )
 
@@ -178,8 +173,8 @@ def needs_a_lock(scenes: Iterable[Scenario]) -> Measured:
 
 def dump(driver: type[IntelIommu]) -> Measured:
     """Callers keep the rule, somebody reads debugfs, and a table is touched that is gone."""
-    (found,) = tried(side_by_side(Op("dump"), Op("unmap", 0, BLOCK), before=(Op("map"),)), driver=driver)
-    bad, seen = found.times("use-after-free"), objected(found)
+    found, seen = tried(DUMPED.on(driver))
+    bad = found.times("use-after-free")
     return Measured(
         bad > 0 and not seen,
         f"a dump beside one honest unmap: freed tables read in {bad} of {found.executions} executions; "
@@ -190,7 +185,7 @@ def dump(driver: type[IntelIommu]) -> Measured:
 
 def undefined(*ops: Op) -> Measured:
     """How many ends two maps have, in VT-d's table."""
-    (found,) = tried(side_by_side(*ops, before=NEXT))
+    found = explore(side_by_side(*ops, before=NEXT).on(BEFORE))
     told = sum(count for end, count in found.outcomes.items() if isinstance(end, tuple) and any(end[:2]))
     return Measured(
         len(found.outcomes) > 1,
@@ -225,8 +220,8 @@ def live_under_freed(driver: type[IntelIommu], rounds: int = 80, seed: int = 0) 
 
 def resized(lock: bool) -> Measured:
     """Small pages become a large one while the range is unmapped."""
-    (found,) = tried(side_by_side(PROMOTE, Op("unmap", 0, BLOCK), before=SMALL, lock=lock))
-    bad, seen = found.times("use-after-free"), objected(found)
+    found, seen = tried(side_by_side(PROMOTE, Op("unmap", 0, BLOCK), before=SMALL, lock=lock).on(BEFORE))
+    bad = found.times("use-after-free")
     by = "each under the callers' lock" if lock else "without a lock"
     return Measured(
         bad > 0 and seen == found.executions,
@@ -238,8 +233,7 @@ def resized(lock: bool) -> Measured:
 
 def range_locks(table: type[io_pagetable] = io_pagetable, limit: int | None = None) -> Measured:
     """iommufd: an area is unmapped, its dirty bits are read, and an area is mapped in the same place."""
-    found = explore(partial(ioas, BEFORE, table=table), limit=limit)
-    broken = objected(found)
+    found, broken = tried(partial(ioas, BEFORE, table=table), limit)
     return Measured(
         not broken,
         f"iommufd, unmap, dirty read and map of one range: two calls at once on it in {broken} of "
@@ -251,8 +245,8 @@ def range_locks(table: type[io_pagetable] = io_pagetable, limit: int | None = No
 def rcu_is_enough(lock: bool) -> Measured:
     """Tables are freed by RCU: does an unmapped page come back when its table becomes a large page?"""
     scene = side_by_side(PROMOTE, Op("unmap", 5 * PAGE), before=SMALL, rcu=True, lock=lock)
-    (found,) = tried(scene, driver=free_after_grace_period(BEFORE))
-    wrong = ends(found, (0, PAGE, f"{LARGE + 5 * PAGE:#x}"))
+    found = explore(scene.on(free_after_grace_period(BEFORE)))
+    wrong = found.outcomes.get((0, PAGE, f"{LARGE + 5 * PAGE:#x}"), 0)
     return Measured(
         wrong > 0,
         f"tables freed by RCU{', calls under a lock' if lock else ''}: the unmap says a page is gone, and it "

@@ -117,7 +117,7 @@ def simpy_replay(trace: MapTrace) -> Callable[[], object]:
 
 
 def backends(counts: Sequence[int], pages: int) -> dict[str, list[float]]:
-    """Throughput of each back-end by CPUs, each in addresses of its own: those that lock nothing against the one that does."""
+    """Throughput of each back-end by CPUs: those that lock nothing against the one that does."""
     print(f"maps of a page on each back-end, million a second of virtual time\n  {'CPUs':<12}", end="")
     print(*(f"{count:>7}" for count in counts))
     rates = {}

@@ -8,7 +8,7 @@ from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.vtd.requests import Request
 
-from .base import Observer, Scenario, computer, outcome
+from .base import Observer, Scenario, computer, together
 
 
 def attach_detach(driver: type[IntelIommu], machine: Machine, mode: str = "legacy") -> Observer:
@@ -22,11 +22,7 @@ def attach_detach(driver: type[IntelIommu], machine: Machine, mode: str = "legac
         return error
 
     domains = {address: pc.new_domain() for address in pc.devices}
-    threads = [
-        machine.spawn(move(address), cpu=cpu, name=f"attach {address}")
-        for cpu, address in enumerate(pc.devices)
-    ]
-    return lambda: outcome(*threads)
+    return together(machine, {f"attach {address}": move(address) for address in pc.devices})
 
 
 def attach_detach_first(driver: type[IntelIommu], machine: Machine) -> Observer:
@@ -39,9 +35,8 @@ def attach_same(driver: type[IntelIommu], machine: Machine) -> Observer:
     pc = computer(driver, machine)
     domain = pc.new_domain(attach="00:03.0")
     pc.map(domain, 0x10000, 0x5000000)
-    attach = machine.spawn(pc.core.iommu_attach_device(domain, pc.devices["00:04.0"]), cpu=0, name="attach")
-    unmap = machine.spawn(pc.core.iommu_unmap(domain, 0x10000, 4096), cpu=1, name="unmap")
-    return lambda: outcome(attach, unmap)
+    attach = pc.core.iommu_attach_device(domain, pc.devices["00:04.0"])
+    return together(machine, {"attach": attach, "unmap": pc.core.iommu_unmap(domain, 0x10000, 4096)})
 
 
 def enforce_attach(driver: type[IntelIommu], machine: Machine, mode: str = "first level only") -> Observer:
@@ -52,9 +47,9 @@ def enforce_attach(driver: type[IntelIommu], machine: Machine, mode: str = "firs
     """
     pc = computer(driver, machine, mode)
     domain, other = pc.new_domain(attach="00:03.0"), pc.new_domain()
-    attach = machine.spawn(pc.core.iommu_attach_device(other, pc.devices["00:04.0"]), cpu=0, name="attach")
-    enforce = machine.spawn(pc.driver.intel_iommu_enforce_cache_coherency(domain), cpu=1, name="enforce")
-    return lambda: outcome(attach, enforce)
+    attach = pc.core.iommu_attach_device(other, pc.devices["00:04.0"])
+    enforce = pc.driver.intel_iommu_enforce_cache_coherency(domain)
+    return together(machine, {"attach": attach, "enforce": enforce})
 
 
 def publish(driver: type[IntelIommu], machine: Machine) -> Observer:
@@ -69,9 +64,8 @@ def publish(driver: type[IntelIommu], machine: Machine) -> Observer:
         async with lock:
             return all(info.domain is dmar for info in dmar.devices.entries())
 
-    attach = machine.spawn(pc.core.iommu_attach_device(domain, pc.devices["00:03.0"]), cpu=0, name="attach")
-    reader = machine.spawn(look(), cpu=1, name="reader")
-    return lambda: outcome(attach, reader)
+    attach = pc.core.iommu_attach_device(domain, pc.devices["00:03.0"])
+    return together(machine, {"attach": attach, "reader": look()})
 
 
 def probe_remove(driver: type[IntelIommu], machine: Machine) -> Observer:
@@ -90,8 +84,7 @@ def probe_remove(driver: type[IntelIommu], machine: Machine) -> Observer:
         await pc.core.iommu_release_device(pc.devices["00:04.0"])
         await pc.bus.remove(pc.devices["00:04.0"])
 
-    threads = machine.spawn(plug(), cpu=0, name="plug"), machine.spawn(pull(), cpu=1, name="pull")
-    return lambda: outcome(*threads)
+    return together(machine, {"plug": plug(), "pull": pull()})
 
 
 def attach_both(driver: type[IntelIommu], machine: Machine) -> Observer:
@@ -104,30 +97,20 @@ def attach_both(driver: type[IntelIommu], machine: Machine) -> Observer:
         await pc.core.iommu_detach_device(domain, pc.devices[address])
         return error
 
-    threads = [
-        machine.spawn(move(address), cpu=cpu, name=f"attach {address}")
-        for cpu, address in enumerate(pc.devices)
-    ]
-    return lambda: outcome(*threads)
+    return together(machine, {f"attach {address}": move(address) for address in pc.devices})
 
 
 def probe_probe(driver: type[IntelIommu], machine: Machine) -> Observer:
     """Two devices appear at once on a bus where there was none, so that its context table is missing."""
     pc = computer(driver, machine, devices=[])
     late = [pc.add_device(address, probe=False) for address in ("01:00.0", "01:01.0")]
-    threads = [
-        machine.spawn(pc.core.iommu_probe_device(dev), cpu=cpu, name=f"probe {dev.name}")
-        for cpu, dev in enumerate(late)
-    ]
 
-    def end() -> tuple[object, ...]:
-        answers = [pc.hardware_of(dev.name).unit.from_memory(Request(dev.sid, 0x1000)) for dev in late]
-        return (
-            *(thread.result for thread in threads),
-            *(str(getattr(answer, "label", "allowed")) for answer in answers),
-        )
+    def answers() -> tuple[str, ...]:
+        walks = (pc.hardware_of(dev.name).unit.from_memory(Request(dev.sid, 0x1000)) for dev in late)
+        return tuple(str(getattr(walk, "label", "allowed")) for walk in walks)
 
-    return end
+    probes = {f"probe {dev.name}": pc.core.iommu_probe_device(dev) for dev in late}
+    return together(machine, probes, answers)
 
 
 def release_unattached(driver: type[IntelIommu], machine: Machine) -> Observer:
@@ -136,8 +119,7 @@ def release_unattached(driver: type[IntelIommu], machine: Machine) -> Observer:
     pc.map(pc.domain_of("00:03.0"), 0, 0x5000000)
     pc.crash_kernel()
     pc.add_device("00:03.0")
-    pull = machine.spawn(pc.core.iommu_release_device(pc.devices["00:03.0"]), cpu=0, name="pull")
-    return lambda: outcome(pull)
+    return together(machine, {"pull": pc.core.iommu_release_device(pc.devices["00:03.0"])})
 
 
 #: in all others 70 executions are all

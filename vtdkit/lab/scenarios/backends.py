@@ -13,7 +13,7 @@ from collections.abc import Callable
 from vtdkit.iommu.backends.backend import Backend
 from vtdkit.kernel.machine.machine import Machine
 
-from .base import Observer
+from .base import Observer, together
 
 Make = Callable[[Machine], Backend]
 PAGE, BLOCK = 1 << 12, 1 << 21
@@ -36,14 +36,9 @@ def insert_race(make: Make, machine: Machine) -> Observer:
     back = make(machine)
     back.run(back.map(4 * BLOCK, LARGE + PAGE, PAGE))  # the upper tables are there
     before = tables(machine)
-    threads = [
-        machine.spawn(back.map(cpu * PAGE, to, PAGE), cpu=cpu, name=f"map {cpu * PAGE:#x}")
-        for cpu, to in enumerate((ONE, TWO))
-    ]
-    return lambda: (
-        *(thread.result for thread in threads),
-        *reached(back, 0, PAGE),
-        f"{tables(machine) - before} table more",
+    maps = {f"map {iova:#x}": back.map(iova, to, PAGE) for iova, to in ((0, ONE), (PAGE, TWO))}
+    return together(
+        machine, maps, lambda: (*reached(back, 0, PAGE), f"{tables(machine) - before} table more")
     )
 
 
@@ -64,8 +59,7 @@ def block_over_table(make: Make, machine: Machine) -> Observer:
     back.run(back.unmap(0, PAGE))
     back.run(back.unmap(PAGE, PAGE))
     device = with_device(back, machine, 0)
-    mapping = machine.spawn(back.map(0, LARGE, BLOCK), cpu=0, name="map 2M")
-    return lambda: (mapping.result, device(), *reached(back, 0))
+    return together(machine, {"map 2M": back.map(0, LARGE, BLOCK)}, lambda: (device(), *reached(back, 0)))
 
 
 def unmap_of_a_block(make: Make, machine: Machine) -> Observer:
@@ -73,8 +67,8 @@ def unmap_of_a_block(make: Make, machine: Machine) -> Observer:
     back = make(machine)
     back.run(back.map(0, LARGE + PAGE, BLOCK))
     device = with_device(back, machine, 8 * PAGE)
-    unmapping = machine.spawn(back.unmap(0, BLOCK), cpu=0, name="unmap 2M")
-    return lambda: (unmapping.result, device(), *reached(back, 0, 8 * PAGE))
+    unmap = {"unmap 2M": back.unmap(0, BLOCK)}
+    return together(machine, unmap, lambda: (device(), *reached(back, 0, 8 * PAGE)))
 
 
 def unmap_of_pages(make: Make, machine: Machine) -> Observer:
@@ -82,8 +76,8 @@ def unmap_of_pages(make: Make, machine: Machine) -> Observer:
     back = make(machine)
     back.run(back.map(0, LARGE + PAGE, 3 * PAGE))
     device = with_device(back, machine, 0)
-    unmapping = machine.spawn(back.unmap(0, 2 * PAGE), cpu=0, name="unmap")
-    return lambda: (unmapping.result, device(), *reached(back, 0, PAGE, 2 * PAGE))
+    unmap = {"unmap": back.unmap(0, 2 * PAGE)}
+    return together(machine, unmap, lambda: (device(), *reached(back, 0, PAGE, 2 * PAGE)))
 
 
 def unmap_of_unlike_parts(make: Make, machine: Machine) -> Observer:
@@ -91,8 +85,8 @@ def unmap_of_unlike_parts(make: Make, machine: Machine) -> Observer:
     back = make(machine)
     back.run(back.map(BLOCK - PAGE, LARGE, BLOCK + PAGE))
     device = with_device(back, machine, BLOCK + 8 * PAGE)
-    unmapping = machine.spawn(back.unmap(BLOCK - PAGE, BLOCK + PAGE), cpu=0, name="unmap")
-    return lambda: (unmapping.result, device(), *reached(back, BLOCK - PAGE, BLOCK + 8 * PAGE))
+    unmap = {"unmap": back.unmap(BLOCK - PAGE, BLOCK + PAGE)}
+    return together(machine, unmap, lambda: (device(), *reached(back, BLOCK - PAGE, BLOCK + 8 * PAGE)))
 
 
 def reader(make: Make, machine: Machine) -> Observer:
@@ -108,29 +102,27 @@ def block_and_page(make: Make, machine: Machine) -> Observer:
     """A block and a page inside it are mapped at once. Nobody may."""
     back = make(machine)
     back.run(back.map(4 * BLOCK, LARGE + PAGE, PAGE))  # the upper tables are there
-    block = machine.spawn(back.map(0, LARGE, BLOCK), cpu=0, name="map 2M")
-    page = machine.spawn(back.map(3 * PAGE, TWO, PAGE), cpu=1, name="map page")
-    return lambda: (block.result, page.result, *reached(back, 0, 3 * PAGE))
+    maps = {"map 2M": back.map(0, LARGE, BLOCK), "map page": back.map(3 * PAGE, TWO, PAGE)}
+    return together(machine, maps, lambda: reached(back, 0, 3 * PAGE))
 
 
 def split_at_once(make: Make, machine: Machine) -> Observer:
     """Two CPUs unmap one page each of one block. Whether a part may be unmapped is for the driver to say."""
     back = make(machine)
     back.run(back.map(0, LARGE, BLOCK))
-    threads = [
-        machine.spawn(back.unmap(page * PAGE, PAGE), cpu=cpu, name=f"unmap {page * PAGE:#x}")
-        for cpu, page in enumerate((3, 5))
-    ]
-    return lambda: (*(thread.result for thread in threads), *reached(back, 0, 3 * PAGE, 5 * PAGE))
+    unmaps = {f"unmap {iova:#x}": back.unmap(iova, PAGE) for iova in (3 * PAGE, 5 * PAGE)}
+    return together(machine, unmaps, lambda: reached(back, 0, 3 * PAGE, 5 * PAGE))
 
 
 def grow(make: Make, machine: Machine) -> Observer:
     """One CPU maps above 512 GiB, so that AMD's table needs a level more; another maps a page below."""
     back = make(machine)
     back.run(back.map(4 * BLOCK, LARGE + PAGE, PAGE))
-    above = machine.spawn(back.map(1 << 39, ONE, PAGE), cpu=0, name="map above")
-    below = machine.spawn(back.map(4 * BLOCK + PAGE, TWO, PAGE), cpu=1, name="map below")
-    return lambda: (above.result, below.result, *reached(back, 1 << 39, 4 * BLOCK + PAGE))
+    maps = {
+        "map above": back.map(1 << 39, ONE, PAGE),
+        "map below": back.map(4 * BLOCK + PAGE, TWO, PAGE),
+    }
+    return together(machine, maps, lambda: reached(back, 1 << 39, 4 * BLOCK + PAGE))
 
 
 def unmap_and_map(make: Make, machine: Machine) -> Observer:
@@ -139,6 +131,5 @@ def unmap_and_map(make: Make, machine: Machine) -> Observer:
     """
     back = make(machine)
     back.run(back.map(0, ONE, PAGE))
-    unmapping = machine.spawn(back.unmap(0, PAGE), cpu=0, name="unmap")
-    mapping = machine.spawn(back.map(PAGE, TWO, PAGE), cpu=1, name="map")
-    return lambda: (unmapping.result, mapping.result, *reached(back, 0, PAGE))
+    calls = {"unmap": back.unmap(0, PAGE), "map": back.map(PAGE, TWO, PAGE)}
+    return together(machine, calls, lambda: reached(back, 0, PAGE))

@@ -8,7 +8,7 @@ kernel room can know is reported by `audit`: faults nobody asked for, things tha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Coroutine, Hashable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -60,9 +60,16 @@ def computer(driver: type[IntelIommu], machine: Machine, mode: str = "legacy", *
     return Computer(driver=driver, machine=machine, devices=devices, **options)
 
 
-def outcome(*contexts: Any) -> Hashable:
-    """What the threads returned, for the histogram."""
-    return tuple(context.result for context in contexts)
+def together(
+    machine: Machine,
+    calls: Mapping[str, Coroutine[Any, Any, Any]],
+    more: Callable[[], tuple[Hashable, ...]] = tuple,
+) -> Observer:
+    """Each call at the same time, under its name, on a CPU of its own from 0 on. The outcome is what each
+    returned, and `more`, asked when all is over.
+    """
+    threads = [machine.spawn(call, cpu=cpu, name=name) for cpu, (name, call) in enumerate(calls.items())]
+    return lambda: (*(thread.result for thread in threads), *more())
 
 
 @dataclass(frozen=True, slots=True)

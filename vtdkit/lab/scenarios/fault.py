@@ -7,7 +7,7 @@ from vtdkit.kernel.machine.machine import Machine
 from vtdkit.lab.computer import Computer
 from vtdkit.vtd.requests import Request
 
-from .base import Inventory, Observer, Scenario, audit, computer, outcome
+from .base import Inventory, Observer, Scenario, audit, computer
 
 UNMAPPED = 0xDEAD000
 
@@ -29,7 +29,7 @@ def fault_probe(driver: type[IntelIommu], machine: Machine) -> Observer:
 
     bad_dma(pc, "00:03.0")
     thread = machine.spawn(plug(), cpu=1, name="plug")
-    return lambda: outcome(thread)
+    return lambda: (thread.result,)
 
 
 def fault_remove(driver: type[IntelIommu], machine: Machine) -> Observer:

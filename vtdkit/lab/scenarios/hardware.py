@@ -6,7 +6,7 @@ from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.vtd.requests import Fault, Request
 
-from .base import Observer, Scenario, computer, outcome
+from .base import Observer, Scenario, computer, together
 
 BLOCK = 512 * 4096
 
@@ -21,9 +21,9 @@ def superpage(driver: type[IntelIommu], machine: Machine) -> Observer:
     pc.map(domain, 4096, 0x5000000)
     pc.dma("00:03.0", 4096)
     pc.unmap(domain, 4096)
-    change = machine.spawn(pc.core.iommu_map(domain, 0, 0x40000000, BLOCK, 3), cpu=0, name="map")
+    end = together(machine, {"map": pc.core.iommu_map(domain, 0, 0x40000000, BLOCK, 3)})
     machine.spawn_device(pc.hardware_of("00:03.0").dma(Request(dev.sid, 0x3000)), "DMA")
-    return lambda: outcome(change)
+    return end
 
 
 def unmap_dma(driver: type[IntelIommu], machine: Machine) -> Observer:
@@ -32,9 +32,9 @@ def unmap_dma(driver: type[IntelIommu], machine: Machine) -> Observer:
     domain, dev = pc.domain_of("00:03.0"), pc.devices["00:03.0"]
     pc.map(domain, 0, 0x5001000, BLOCK)
     pc.dma("00:03.0", 0)  # the unit has the upper entries in its caches now
-    unmap = machine.spawn(pc.core.iommu_unmap(domain, 0, BLOCK), cpu=0, name="unmap")
+    end = together(machine, {"unmap": pc.core.iommu_unmap(domain, 0, BLOCK)})
     machine.spawn_device(pc.hardware_of("00:03.0").dma(Request(dev.sid, 0x3000)), "DMA")
-    return lambda: outcome(unmap)
+    return end
 
 
 def passthrough(driver: type[IntelIommu], machine: Machine) -> Observer:

@@ -14,7 +14,7 @@ from typing import Any
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.kernel.machine.machine import Machine
 
-from .base import Observer, Scenario, computer, outcome
+from .base import Observer, Scenario, computer
 
 #: what is pulled out, what is plugged in with which options
 PAIRS: dict[str, tuple[str, str, Mapping[str, Any]]] = {
@@ -33,7 +33,7 @@ def plug_unplug(pair: str, excluded: bool, driver: type[IntelIommu], machine: Ma
     locked = pc.bus.rescan_or_remove
     plug = machine.spawn(locked(probe) if excluded else probe(), cpu=0, name="plug in")
     machine.spawn(locked(release) if excluded else release(), cpu=1, name="pull out")
-    return lambda: outcome(plug)
+    return lambda: (plug.result,)
 
 
 SCENARIOS = tuple(

@@ -6,6 +6,8 @@ question of the debate.
 
 from __future__ import annotations
 
+from functools import partial
+
 from vtdkit.iommu.core import IommuDomain
 from vtdkit.iommu.dirty import DIRTY_BIT, intel_iommu_read_and_clear_dirty
 from vtdkit.iommu.intel.driver import IntelIommu
@@ -13,7 +15,7 @@ from vtdkit.kernel.machine.machine import Machine
 from vtdkit.lab.computer import Computer
 from vtdkit.lab.variants.tables import load_store_dirty
 
-from .base import Observer, Scenario, computer
+from .base import Observer, Scenario, computer, together
 
 PAGE, BLOCK = 4096, 512 * 4096
 ONE, TWO = 0x5000000, 0x6000000  # where two maps lead to
@@ -57,15 +59,11 @@ def two_maps(
     pc = computer(driver, machine, devices=["00:03.0"])
     domain = pc.new_domain(attach="00:03.0")
     pc.map(domain, 4 * BLOCK, ONE)  # the upper tables are there
-    threads = [
-        machine.spawn(pc.core.iommu_map(domain, iova, target, length, 3), cpu=cpu, name=f"map {iova:#x}")
-        for cpu, (iova, target, length) in enumerate(((first, ONE, PAGE), (second, TWO, size)))
-    ]
-    return lambda: (
-        *(thread.result for thread in threads),
-        *reached(pc, domain, first, second),
-        lost(pc, domain),
-    )
+    maps = {
+        f"map {iova:#x}": pc.core.iommu_map(domain, iova, target, length, 3)
+        for iova, target, length in ((first, ONE, PAGE), (second, TWO, size))
+    }
+    return together(machine, maps, lambda: (*reached(pc, domain, first, second), lost(pc, domain)))
 
 
 def overlapping(driver: type[IntelIommu], machine: Machine) -> Observer:
@@ -73,11 +71,8 @@ def overlapping(driver: type[IntelIommu], machine: Machine) -> Observer:
     pc = computer(driver, machine, devices=["00:03.0"])
     domain = pc.new_domain(attach="00:03.0")
     pc.map(domain, PAGE, ONE)  # the tables are there
-    threads = [
-        machine.spawn(pc.core.iommu_map(domain, 0, target, PAGE, 3), cpu=i, name=f"map to {target:#x}")
-        for i, target in enumerate((ONE, TWO))
-    ]
-    return lambda: (*(thread.result for thread in threads), *reached(pc, domain, 0))
+    maps = {f"map to {to:#x}": pc.core.iommu_map(domain, 0, to, PAGE, 3) for to in (ONE, TWO)}
+    return together(machine, maps, lambda: reached(pc, domain, 0))
 
 
 def overlapping_unmap(driver: type[IntelIommu], machine: Machine) -> Observer:
@@ -85,9 +80,11 @@ def overlapping_unmap(driver: type[IntelIommu], machine: Machine) -> Observer:
     pc = computer(driver, machine, devices=["00:03.0"])
     domain = pc.new_domain(attach="00:03.0")
     pc.map(domain, PAGE, ONE)
-    unmap = machine.spawn(pc.core.iommu_unmap(domain, 0, BLOCK), cpu=0, name="unmap")
-    map_ = machine.spawn(pc.core.iommu_map(domain, 0, TWO, PAGE, 3), cpu=1, name="map")
-    return lambda: (unmap.result, map_.result, *reached(pc, domain, 0))
+    calls = {
+        "unmap": pc.core.iommu_unmap(domain, 0, BLOCK),
+        "map": pc.core.iommu_map(domain, 0, TWO, PAGE, 3),
+    }
+    return together(machine, calls, lambda: reached(pc, domain, 0))
 
 
 def block_and_page(driver: type[IntelIommu], machine: Machine) -> Observer:
@@ -97,18 +94,16 @@ def block_and_page(driver: type[IntelIommu], machine: Machine) -> Observer:
     pc = computer(driver, machine, devices=["00:03.0"])
     domain = pc.new_domain(attach="00:03.0")
     pc.map(domain, 4 * BLOCK, ONE)  # the upper tables are there
-    large = machine.spawn(pc.core.iommu_map(domain, 0, 0x40000000, BLOCK, 3), cpu=0, name="block")
-    page = machine.spawn(pc.core.iommu_map(domain, 3 * PAGE, TWO, PAGE, 3), cpu=1, name="page")
-    return lambda: (
-        large.result,
-        page.result,
-        *reached(pc, domain, 0, 3 * PAGE),
-        lost(pc, domain),
-    )
+    maps = {
+        "block": pc.core.iommu_map(domain, 0, 0x40000000, BLOCK, 3),
+        "page": pc.core.iommu_map(domain, 3 * PAGE, TWO, PAGE, 3),
+    }
+    return together(machine, maps, lambda: (*reached(pc, domain, 0, 3 * PAGE), lost(pc, domain)))
 
 
 def dirty(driver: type[IntelIommu], machine: Machine, careful: bool = True) -> Observer:
-    """Software looks whether a page was written to, and clears the mark, while the hardware sets it.
+    """Software looks whether a page was written to, and clears the mark, while the hardware sets it; if not
+    `careful`, it writes the entry back with a plain store.
 
     A write is told of if the bit is found set now or later.
     """
@@ -153,11 +148,6 @@ def dirty(driver: type[IntelIommu], machine: Machine, careful: bool = True) -> O
     return end
 
 
-def dirty_plain(driver: type[IntelIommu], machine: Machine) -> Observer:
-    """The same, software writing the entry back with a plain store."""
-    return dirty(driver, machine, careful=False)
-
-
 SCENARIOS = (
     Scenario("maps-apart", "two CPUs map pages that need the same new table", two_maps),
     Scenario("maps-same-page", "two CPUs map the same page to different places", overlapping),
@@ -173,6 +163,6 @@ SCENARIOS = (
     Scenario(
         "dirty-store",
         "dirty bits are read and cleared by a load and a store while hardware sets them",
-        dirty_plain,
+        partial(dirty, careful=False),
     ),
 )

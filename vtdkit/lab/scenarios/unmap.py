@@ -9,7 +9,7 @@ from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.lab.computer import Computer
 
-from .base import Observer, Scenario, computer, outcome
+from .base import Observer, Scenario, computer
 
 FIRST, SECOND = 0x10000, 0x20000
 
@@ -31,7 +31,7 @@ def unmap_two(driver: type[IntelIommu], machine: Machine) -> Observer:
         machine.spawn(pc.core.iommu_unmap(domain, iova, 4096), cpu=cpu)
         for cpu, iova in enumerate((FIRST, SECOND))
     ]
-    return lambda: outcome(*threads)
+    return lambda: tuple(thread.result for thread in threads)
 
 
 def unmap_irq(driver: type[IntelIommu], machine: Machine) -> Observer:
@@ -48,7 +48,7 @@ def unmap_irq(driver: type[IntelIommu], machine: Machine) -> Observer:
 
     thread = machine.spawn(pc.core.iommu_unmap(domain, FIRST, 4096), cpu=0, name="unmap")
     machine.spawn(transfer(), cpu=1, name="device")
-    return lambda: outcome(thread)
+    return lambda: (thread.result,)
 
 
 def unmap_timer(driver: type[IntelIommu], machine: Machine) -> Observer:
@@ -63,7 +63,7 @@ def unmap_timer(driver: type[IntelIommu], machine: Machine) -> Observer:
 
     thread = machine.spawn(pc.core.iommu_unmap(domain, FIRST, 4096), cpu=0, name="unmap")
     machine.spawn(tick(), cpu=1, name="clock")
-    return lambda: outcome(thread)
+    return lambda: (thread.result,)
 
 
 def enforce_irq(driver: type[IntelIommu], machine: Machine, mode: str = "first level only") -> Observer:
@@ -83,7 +83,7 @@ def enforce_irq(driver: type[IntelIommu], machine: Machine, mode: str = "first l
 
     machine.spawn(transfer(), cpu=1, name="device")
     enforce = machine.spawn(pc.driver.intel_iommu_enforce_cache_coherency(domain), cpu=2, name="enforce")
-    return lambda: outcome(enforce)
+    return lambda: (enforce.result,)
 
 
 SCENARIOS = (

@@ -197,8 +197,8 @@ class RwSemaphore(RwLock):
     are `read()` and `write()`.
 
     A sleeping writer is woken when the lock becomes free, and competes for it; a thread that runs may be
-    faster ("lock stealing"). One that was first in the queue for 4 ms and still lost has the next turn kept
-    for it. Sleeping readers are all let in together when one of them is first in the queue.
+    faster ("lock stealing"). One that has waited for 4 ms and loses once more has the next turn kept for
+    it. Sleeping readers are all let in together when one of them is first in the queue.
     """
 
     __slots__ = ("handoff", "woken")

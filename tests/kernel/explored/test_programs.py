@@ -101,6 +101,10 @@ RULES: dict[str, tuple[Drop, tuple[tuple[str, ...], ...]]] = {
         (("atomic_store", "list_add_tail"), ("atomic_load", "users_get", "list_look")),
     ),
     "one interrupt or thread at a time on a CPU": (_gates, (("irq_off",), ("softirq_raise", "bh_off"))),
+    "a lock keeps other threads off its CPU": (
+        _unnoted("keeps_its_cpu"),
+        (("raw_over_spin", "spin_over_raw"), ("spin_try", "raw_plain")),
+    ),
     "who waits is let go by somebody": (_waits, (("raw_plain",), ("raw_plain",))),
     "who spins waits": (_unnoted("spins"), (("preempt_off",), ("spin_by_hand",))),
 }

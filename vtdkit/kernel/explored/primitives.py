@@ -104,6 +104,7 @@ class _Owned(_Located):
         if self.owner is not None:
             return False
         self.take_unwaited(machine.sched.current, place)
+        machine.keeps_its_cpu()
         return True
 
 
@@ -118,6 +119,7 @@ class _SpinPoints(_Owned):
         self.told_twice(place)
         yield from self._come()
         yield from super().take(place)  # type: ignore[misc]
+        self.machine.keeps_its_cpu()
 
     __aenter__ = acquire = take
 
@@ -186,6 +188,7 @@ class _SharedPoints(_Located):
             kind, "take {}", lambda: self._may_enter(self.machine.sched.current, writer), side
         )
         yield from super().acquire(writer, place)  # type: ignore[misc]
+        self.machine.keeps_its_cpu()
 
     @coroutine
     def release(self: Any, writer: bool) -> Steps:

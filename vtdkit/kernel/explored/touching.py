@@ -129,6 +129,14 @@ class Touching(Machine):
             if self.must_stop(process):
                 yield Point((), GO_ON)
 
+    def keeps_its_cpu(self) -> None:
+        """The running process has taken a lock. If that is what this step was for, nobody comes in on its CPU
+        between the two: preemption went off before.
+        """
+        process = self.running
+        if process is not None and not process.passed and process.context.preempt:
+            process.tasks_open = False
+
     @coroutine
     def stop(
         self, accesses: tuple[Access, ...], doing: Doing, ready: Callable[[], bool] | None = None

@@ -36,10 +36,10 @@ def orders(driver: type[IntelIommu], name: str) -> tuple[int, int]:
 @pytest.mark.parametrize(
     ("name", "driver", "expected"),
     [
-        ("plug-alias", driver_at(1), (113, 149)),
-        ("plug-alias", driver_at(2), (8, 35)),
+        ("plug-alias", driver_at(1), (125, 161)),
+        ("plug-alias", driver_at(2), (16, 43)),
         ("plug-bridge", driver_at(1), (0, 138)),
-        ("plug-bridge", driver_at(2), (203, 248)),
+        ("plug-bridge", driver_at(2), (230, 275)),
         ("plug-bridge", V519, (0, 67)),
     ],
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator
-from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any
 
 import pytest
@@ -20,7 +20,7 @@ from vtdkit.lab.exercises.judge import CodeExercise
 
 from .mutants import mutants
 
-LESSONS = sorted(path.stem[-2:] for path in Path(lessons.__file__).parent.glob("lesson[0-9][0-9].py"))
+LESSONS = sorted(name[-2:] for _, name, _ in iter_modules(lessons.__path__) if name.startswith("lesson"))
 LEAST, LEAST_OF_ALL = 12, 350  # mutants of one exercise, and of all
 
 

@@ -44,18 +44,23 @@ class Tracked:
         pc.run(intel_iommu_set_dirty_tracking(pc.core, self.domain, True))
         self.notes: list[str] = []
 
+    def note(self, what: str) -> None:
+        """Both sides' notes are in one order, which an exploration has to know of."""
+        self.pc.machine.steps.hardware(self)
+        self.notes.append(what)
+
     async def write(self, iova: int = 0) -> None:
         """The device writes a word."""
         answer = await self.pc.hardware[0].dma(Request(self.pc.devices[DISK].sid, iova, "write"))
         if isinstance(answer, Translation):
-            self.notes.append("written")
+            self.note("written")
 
     async def mark(self) -> None:
         """The same where the unit remembers nothing, without its walk: the bit of the leaf is set."""
         pte, _ = await self.pc.driver.pfn_to_dma_pte(self.pc.dmar(self.domain), 0, 0)
         assert pte is not None
         await pte.page.test_and_set_bit(pte.index, DIRTY_BIT)
-        self.notes.append("written")
+        self.note("written")
 
     async def look(self, sweep: Sweep, size: int = PAGE, flush: bool = True) -> None:
         """One look, and the flush that has the unit set the bits again."""
@@ -63,7 +68,7 @@ class Tracked:
         if found and flush:
             await self.pc.core.iommu_iotlb_sync(self.domain, IotlbGather(found[0], found[-1] + PAGE - 1))
         if 0 in found:
-            self.notes.append("told")
+            self.note("told")
 
     def end(self, sweep: Sweep, size: int = PAGE) -> str:
         """One more look, when all is over, and what came of it."""

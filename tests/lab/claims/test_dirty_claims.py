@@ -9,10 +9,10 @@ from vtdkit.lab.claims.catalogue import claims
 SAID = {
     57: "longest map or unmap beside a sweep of 8 MiB: 371 µs; without one 5 µs",
     58: "longest map or unmap beside a sweep of 4 MiB 189 µs, of 16 MiB 734 µs",
-    59: "a write is lost at unmap in 0 of 13 orders, in three races elsewhere in 0 of 38",
+    59: "a write is lost at unmap in 0 of 13 orders, in three races elsewhere in 0 of 41",
     60: "a page of 16 KiB, written through each of its 4 replicas in turn, is found 4 times",
     62: "a write is lost, or an old page comes back, in: an entry not yet seen 0 of 2, a split 0 of 9, a new "
-    "map 0 of 27",
+    "map 0 of 30",
     63: "the sweep reads a freed table in 0 of 6 executions",
     64: "the sweep reads a freed table in 0 of 4 executions",
 }

@@ -29,6 +29,7 @@ from typing import Any
 from vtdkit.lab.classroom import shipped
 from vtdkit.lab.exercises import student
 from vtdkit.lab.exercises.exercise import Exercise
+from vtdkit.vtd.plain import echo
 
 MOST_BYTES = 20 << 20
 MOST_SAID = 10_000  # characters
@@ -143,7 +144,7 @@ def told(error: Exception) -> str:
     what = f"{type(error).__name__}: {error}".removesuffix(": ")
     for file, line in reversed(frames):
         if file.startswith("<cell "):
-            return f"line {line} of a cell, `{linecache.getline(file, line).strip()}`, raises {what}"
+            return f"line {line} of a cell, `{echo(linecache.getline(file, line).strip())}`, raises {what}"
     return what
 
 

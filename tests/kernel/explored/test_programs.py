@@ -105,6 +105,12 @@ RULES: dict[str, tuple[Drop, tuple[tuple[str, ...], ...]]] = {
         _unnoted("keeps_its_cpu"),
         (("raw_over_spin", "spin_over_raw"), ("spin_try", "raw_plain")),
     ),
+    "what a step sets off may free what it looked at before": (
+        lambda patch: patch.setattr(
+            ExploredMachine, "set_off", property(lambda _: 0, lambda *_: None), raising=False
+        ),
+        (("field_acquire", "thing_free_rcu", "field_release"), ("done_look",)),
+    ),
     "who waits is let go by somebody": (_waits, (("raw_plain",), ("raw_plain",))),
     "who spins waits": (_unnoted("spins"), (("preempt_off",), ("spin_by_hand",))),
 }

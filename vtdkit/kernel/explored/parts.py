@@ -118,7 +118,7 @@ class XSteps(Steps):
         doing = Doing(words or ("write {}" if write else "read {}"), obj, field or None)
         accesses: tuple[Access, ...] = ((machine.field(obj, field or "life"), WRITE if write else READ),)
         life = machine.field(obj, "life"), READ
-        if field and life not in machine.touched:
+        if field and life not in machine.touched[machine.set_off :]:  # what was set off may free it
             accesses += (life,)
         yield from machine.stop(accesses, doing)
 

@@ -252,7 +252,7 @@ class Touching(Machine):
             self.touch(life, READ)
             return None
         stops = note(process.name, word, READ) or (
-            note(process.name, life, READ) and accesses[1] not in self.touched
+            note(process.name, life, READ) and accesses[1] not in self.touched[self.set_off :]
         )
         return Point(accesses, Doing("read {}", page, index)) if stops or self.must_stop(process) else None
 

@@ -32,6 +32,7 @@ class Touching(Machine):
 
     locations: Locations
     touched: list[Access]
+    set_off: int
     dead: bool
     made_before: int
     numbers: dict[int, int]  # id of a thing → its location; `numbered` keeps the thing alive

@@ -16,14 +16,12 @@ The order of the checks of one descriptor: width of the queue, tail, fetch, type
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import NamedTuple
 
 from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.memory import AccessError, read_words
-from vtdkit.vtd.plain import told
 from vtdkit.vtd.quirks import Quirks
 from vtdkit.vtd.state import Queued
 from vtdkit.vtd.tables import descriptors
@@ -243,17 +241,13 @@ _GRANULARITIES = {
 
 def _value_problem(entry: Entry, caps: Capabilities, quirks: Quirks) -> str:
     """A field whose bits are legal but whose value is not. Reported like a reserved field."""
-    layout, said = entry.structure, defaultdict(int, entry)
-    by_page = layout in (descriptors.IOTLB_INV, descriptors.P_IOTLB_INV) and said["G"] == 3
-    idle = layout is descriptors.INV_WAIT and not (said["IF"] or said["SW"] or said["FN"])
-    return "".join(
-        told(
-            (said["G"] not in _GRANULARITIES.get(layout, (said["G"],)), f"granularity {said['G']}"),
-            (
-                by_page and not caps.PSI and layout is descriptors.IOTLB_INV,
-                "page granularity without PSI",
-            ),
-            (by_page and said["AM"] > caps.MAMV, f"address mask {said['AM']} beyond MAMV {caps.MAMV}"),
-            (idle and quirks.empty_wait_is_error, "a wait that does nothing"),
-        )[:1]
-    )
+    layout = entry.structure
+    if layout in _GRANULARITIES and entry.G not in _GRANULARITIES[layout]:
+        return f"granularity {entry.G}"
+    if layout in (descriptors.IOTLB_INV, descriptors.P_IOTLB_INV) and entry.G == 3:
+        if not caps.PSI and layout is descriptors.IOTLB_INV:
+            return "page granularity without PSI"
+        if entry.AM > caps.MAMV:
+            return f"address mask {entry.AM} beyond MAMV {caps.MAMV}"
+    idle = layout is descriptors.INV_WAIT and not (entry.IF or entry.SW or entry.FN)
+    return "a wait that does nothing" if idle and quirks.empty_wait_is_error else ""

@@ -10,8 +10,8 @@ import pytest
 from tests.kernel.explored.generated import _plain, _told
 from vtdkit.kernel.explored.exploring import ScenarioExploration, explore, replay
 from vtdkit.kernel.explored.primitives import XSpinLock, _Located
-from vtdkit.kernel.explored.process import Process
 from vtdkit.kernel.explored.sections import Sections
+from vtdkit.kernel.explored.touching import Touching
 from vtdkit.kernel.explored.watch import NotAStep
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.kernel.memory.objects import KObject, shared
@@ -250,8 +250,8 @@ def test_a_schedule_of_sections_is_replayed_as_sections() -> None:
 # -- the tests themselves: sections with one rule less lose something --------
 
 
-def _dedupes(self: Process, touched: int) -> None:
-    self.loose = self.loose and 2
+def _dedupes(self: Touching) -> None:
+    self.running.loose = self.running.loose and 2
 
 
 def _first_met(self: Sections, lock: Any) -> bool:
@@ -268,7 +268,7 @@ RULES: dict[str, tuple[tuple[tuple[type, str, Any], ...], tuple[Body, ...]]] = {
         (looks_at_the_lock, adds("a")),
     ),
     "a section's moments are told apart": (
-        ((Process, "goes_past", _dedupes),),
+        ((Touching, "goes_past", _dedupes),),
         (looks_again, sets, adds("c")),
     ),
     "what others touch without the lock has one moment": (

@@ -79,11 +79,6 @@ class Process:
         """What it is about to do."""
         return self.point.doing if self.point is not None else ENDED
 
-    def goes_past(self, touched: int) -> None:
-        """In such a section it comes to where it would stop elsewhere, having touched so much."""
-        self.loose = self.loose and 2
-        self.went = touched
-
     def shuts(self) -> tuple[str, ...]:
         """Which kinds of thread cannot come in on its CPU now, until it has taken another step."""
         if self.done:

@@ -77,7 +77,7 @@ class Sections:
         """It begins."""
         process, location = self.machine.running, self.machine.location_of(lock)
         assert process is not None
-        process.goes_past(len(self.machine.touched))
+        self.machine.goes_past()
         for outer in process.inside:
             self.inner.setdefault(outer, set()).add(location)
             if outer in self._under(location):
@@ -106,7 +106,7 @@ class Sections:
         """It has ended."""
         process, location = self.machine.running, self.machine.location_of(lock)
         assert process is not None
-        process.goes_past(len(self.machine.touched))
+        self.machine.goes_past()
         if process.inside[-1] != location:
             self.apart(location)
         process.inside = tuple(other for other in process.inside if other != location)

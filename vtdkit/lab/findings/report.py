@@ -85,7 +85,7 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     try:
         versions = [number(version) for version in options.versions] or list(VERSIONS)
-        if min(options.limit or 1, options.runs, options.jobs) < 1 or options.limit == 0:
+        if any(value is not None and value < 1 for value in (options.limit, options.runs, options.jobs)):
             raise KeyError("--limit, --runs and --jobs must be 1 or more")
     except KeyError as error:
         print(f"vtdkit findings: {error.args[0]}", file=sys.stderr)

@@ -12,13 +12,14 @@ from collections import Counter
 from collections.abc import Iterator
 
 from vtdkit.vtd.registers.register_map import REGISTERS
-from vtdkit.vtd.requests import bdf, sid
+from vtdkit.vtd.requests import Request, bdf, sid
 from vtdkit.vtd.tables import descriptors
 from vtdkit.vtd.tables.entries import CONTEXT_ENTRY, PASID_ENTRY, PGTT_NAMES, SM_CONTEXT_ENTRY
 from vtdkit.vtd.tables.interrupts import IRTE, IRTE_POSTED
 from vtdkit.vtd.tables.layout import Entry
 from vtdkit.vtd.walk.rules import PAGE_MASK
 
+from .faults import who_of
 from .formats import Format, Group, Row, Text, holding, number, pattern
 from .machine import Tables
 from .report import Piece
@@ -81,35 +82,30 @@ def _translation(group: Group, text: Text) -> Iterator[Piece]:
             yield _entries(group, line, row, tables)
 
 
-def _low_first(words: tuple[int, ...]) -> bool | None:
-    """Whether the first of three printed words of a PASID entry is word 0; None where both ends could be."""
-    first, last = (bool(word & 1) and word >> 6 & 7 in PGTT_NAMES for word in (words[0], words[-1]))
-    return None if first == last else first
-
-
 def _entries(group: Group, line: int, row: Row, tables: Tables) -> Piece:
     """What a row says of a device, and its entries put in their places."""
     source, pasid = sid(row["sid"]), int(row.get("pasid", -1))
     low, high = number(row["low"]), number(row["high"])
     words = tuple(number(row[name]) for name in ("w1", "w2", "w3")) if pasid >= 0 else ()
-    order = _low_first(words) if words else True
-    words = words[::-1] if order is False else words
     if tables.scalable == bool(words):
         if "row_root" in row:
             tables.root_entry(source >> 8, number(row["row_root"]), number(row["row_root_high"]))
         tables.context_entry(source, low, high)
-        if order is not None and words:
-            tables.pasid_entry(low, pasid, words)
-    context = (SM_CONTEXT_ENTRY if words else CONTEXT_ENTRY).decode(low | high << 64)
-    facts, decided = [("context", f"{context!r}")], context
+    context = decided = (SM_CONTEXT_ENTRY if words else CONTEXT_ENTRY).decode(low | high << 64)
+    facts = [("context", f"{context!r}")]
+    orders = [
+        each for each in (words, words[::-1]) if words and each[0] & 1 and each[0] >> 6 & 7 in PGTT_NAMES
+    ]
     if not words:
         says, notes = _legacy_says(context), _ATS if context.TT == 1 else ()
-    elif order is None:
+    elif len(orders) != 1:
         says, notes = "which end of the PASID entry is word 0 cannot be told: both, or neither, could be", ()
     else:
-        decided = PASID_ENTRY.decode(sum(word << 64 * place for place, word in enumerate(words)))
-        says, notes = _pasid_says(decided), _ORDERS[order]
+        decided = PASID_ENTRY.decode(sum(word << 64 * place for place, word in enumerate(orders[0])))
+        says, notes = _pasid_says(decided), _ORDERS[orders[0] == words]
         facts.append(("PASID entry", f"{decided!r}"))
+        if tables.scalable:
+            tables.pasid_entry(low, pasid, orders[0])
     return group.piece(
         f"{bdf(source)}{f' PASID {pasid}' if words else ''}: {says}", *facts, line=line, count=1,
         lesson=7 if words else 1, notes=(*notes, *holding({
@@ -145,8 +141,6 @@ def _pasid_says(entry: Entry) -> str:
 
 def _page_table(group: Group, text: Text) -> Iterator[Piece]:
     first = group.first
-    source = sid(first["device"]) if "device" in first else 0
-    pasid = number(first["pasid"]) if "pasid" in first else None
     paths = [(number(row["pfn"]), _numbers(row["path"])) for _, row in group.rows if "pfn" in row]
     levels = max((5 - next((n for n, word in enumerate(path) if word), 5) for _, path in paths), default=0)
     # every entry of a first stage has US
@@ -154,19 +148,18 @@ def _page_table(group: Group, text: Text) -> Iterator[Piece]:
     ranges = _ranges(paths, levels)
     facts = [("range", f"{a << 12:#x}-{(b << 12) + 0xFFF:#x} -> {to << 12:#x}") for a, b, to in ranges[:8]]
     facts += [("ranges", f"{len(ranges) - 8:,} more")] if len(ranges) > 8 else []
-    table = number(first.get("table", "0"))
-    who = (bdf(source) if "device" in first else "device not told") + (
-        "" if pasid is None else f" PASID {pasid:#x}"
-    )
-    what = f"{len(paths):,} entries, {levels} levels, {'first' if user else 'second'} stage"
-    where = f", table at {table:#x}" if "table" in first else ""
-    yield group.piece(f"{who}: {what}{where}", *facts, count=1, lesson=1)
-    if "table" in first and levels:
-        table &= PAGE_MASK
-        tables = _home(text, source, pasid, table, levels, user)
+    title = f"{len(paths):,} entries, {levels} levels, {'first' if user else 'second'} stage"
+    if "device" not in first:  # rows whose heading is not in the text
+        yield group.piece(f"device not told: {title}", *facts, count=1, lesson=1)
+        return
+    table, tag = number(first["table"]), first.get("pasid")
+    request = Request(sid(first["device"]), 0, pasid=number(tag) if tag else None)
+    yield group.piece(f"{who_of(request)}: {title}, table at {table:#x}", *facts, count=1, lesson=1)
+    if levels:
+        tables = _home(text, request, table & PAGE_MASK, levels, user)
         tables.iova = tables.iova or paths[0][0] << 12
         for pfn, path in paths:
-            tables.path(table, levels, pfn << 12, [word for word in path if word])
+            tables.path(table & PAGE_MASK, levels, pfn << 12, [word for word in path if word])
 
 
 def _numbers(words: str) -> list[int]:
@@ -186,8 +179,9 @@ def _ranges(paths: list[tuple[int, list[int]]], levels: int) -> list[list[int]]:
     return ranges
 
 
-def _home(text: Text, source: int, pasid: int | None, table: int, levels: int, user: bool) -> Tables:
+def _home(text: Text, request: Request, table: int, levels: int, user: bool) -> Tables:
     """The unit that has the device's context entry, or one in which entries stand in that lead to `table`."""
+    source, pasid, depth = request.sid, request.pasid, levels - 2
     for tables in text.tables.values():
         if tables.words and tables.device == source:
             return tables
@@ -196,16 +190,17 @@ def _home(text: Text, source: int, pasid: int | None, table: int, levels: int, u
         None
     )
     tables.pasid = pasid
-    page, depth = tables.free(), levels - 2
-    tables.put(page, 0)
+    page = tables.free()
     tables.root_entry(source >> 8, page | 1, page | 1 if tables.scalable else 0)
-    if not tables.scalable:
+    if tables.scalable:
+        directory = tables.free()
+        words = (
+            (1 | 1 << 6, 1, table | (levels == 5) << 2) if user else (table | 1 | depth << 2 | 2 << 6, 1, 0)
+        )
+        tables.context_entry(source, directory | 8 | 7 << 9 | 1, 0)
+        tables.pasid_entry(directory, pasid or 0, words)
+    else:
         tables.context_entry(source, table | 1, 1 << 8 | depth)
-        return tables
-    directory = tables.free()
-    tables.context_entry(source, directory | 8 | 7 << 9 | 1, 0)
-    words = (1 | 1 << 6, 1, table | (levels == 5) << 2) if user else (table | 1 | depth << 2 | 2 << 6, 1, 0)
-    tables.pasid_entry(directory, pasid or 0, words)
     return tables
 
 
@@ -219,9 +214,14 @@ def _registers(group: Group, text: Text) -> Iterator[Piece]:
     if "CAP" in rows and "ECAP" in rows:
         text.registers[unit] = rows["CAP"], rows["ECAP"], rows.get("VER", 0x10) & 0xFF
     if rows:
+        entries = {
+            name: _LAYOUTS[name].decode(value & (1 << _LAYOUTS[name].width) - 1)
+            for name, value in rows.items()
+            if name in _LAYOUTS
+        }
         yield group.piece(
             f"{unit}: {len(rows)} registers, window at {base:#x}",
-            *((name, _register(name, value)) for name, value in rows.items() if name in _LAYOUTS),
+            *((name, f"{entry.raw:#x}: {fields_of(entry)}") for name, entry in entries.items()),
             count=1,
             lesson=0,
             notes=holding(
@@ -243,12 +243,6 @@ def _registers(group: Group, text: Text) -> Iterator[Piece]:
         )
 
 
-def _register(name: str, value: int) -> str:
-    """A register that we know, and its fields."""
-    entry = _LAYOUTS[name].decode(value & (1 << _LAYOUTS[name].width) - 1)
-    return f"{entry.raw:#x}: {fields_of(entry)}"
-
-
 def _latency(counts: list[str]) -> str:
     """A row of counts. Kernels that print fewer leave out some of the middle: only full rows have names."""
     if len(counts) != len(_BUCKETS):
@@ -258,7 +252,6 @@ def _latency(counts: list[str]) -> str:
 
 
 def _queue(group: Group, text: Text) -> Iterator[Piece]:
-    base = next((row for _, row in group.rows if "head" in row), None)
     slots = {int(row["slot"]): _numbers(row["words"]) for _, row in group.rows if "slot" in row}
     raw = {
         slot: sum(word << 64 * place for place, word in enumerate(words[:-1]))
@@ -266,18 +259,20 @@ def _queue(group: Group, text: Text) -> Iterator[Piece]:
     }
     entries = (descriptors.decode(value) for value in raw.values())
     kinds = Counter(entry.structure.name if entry else "unknown" for entry in entries).most_common(8)
-    facts = [("base", base["base"])] if base else []
-    facts.append(("holds", ", ".join(f"{count} x {name}" for name, count in kinds) or "no slots in the text"))
+    facts = [("holds", ", ".join(f"{count} x {name}" for name, count in kinds) or "no slots in the text")]
     waiting: list[int] = []
     says = "no head and tail in the text"
-    if base:
+    for base in [row for _, row in group.rows if "head" in row][:1]:
+        facts.insert(0, ("base", base["base"]))
         head, tail, end = int(base["head"]), int(base["tail"]), max(slots, default=0) + 1
         waiting = [*range(head, tail)] if head <= tail else [*range(head, end), *range(tail)]
         what = f"{len(waiting)} descriptors are" if waiting else "nothing is"
         says = f"head {head}, tail {tail}, {what} waiting"
-    for slot in [slot for slot in waiting or slots if slot in slots][:_SHOWN]:
-        status = _STATUS.get(slots[slot][-1], f"status {slots[slot][-1]}")
-        facts.append((f"slot {slot}", f"{descriptor_text(raw[slot])}; {status}"))
+    facts += [
+        (f"slot {slot}", f"{descriptor_text(raw[slot])}; {_STATUS.get(status, f'status {status}')}")
+        for slot in [slot for slot in waiting or slots if slot in slots][:_SHOWN]
+        for status in slots[slot][-1:]
+    ]
     yield group.piece(
         f"{group.first['unit']}: {says}",
         *facts,

@@ -15,7 +15,7 @@ from vtdkit.kernel.record.lockstat import ContentionRow, LockStat, Side
 from vtdkit.kernel.record.units import duration
 
 from .causes import lesson_of
-from .formats import Format, Group, Text, holding, pattern
+from .formats import Format, Group, Text, pattern
 from .report import Piece
 
 _UNITS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
@@ -26,62 +26,50 @@ def _lock_stat(group: Group, text: Text) -> Iterator[Piece]:
     (second).
     """
     sides: dict[str, dict[str, Side]] = {}
-    places: dict[str, tuple[list[tuple[Hashable, int]], list[tuple[Hashable, int]]]] = {}
+    places: dict[str, tuple[list[tuple[Hashable, int]], ...]] = {}
     marked = {row["name"] for _, row in group.rows if "name" in row}
     name, dashes = "", 0
     for _, row in group.rows:
         if "numbers" in row and len(row["numbers"].split()) in (10, 12):
             side = row["name"][-1] if row["name"][-2:] in ("-W", "-R") else "W"
             name, dashes = row["name"].removesuffix(f"-{side}"), 0
-            sides.setdefault(name, {})[side] = side_of(row["numbers"].split())
+            sides.setdefault(name, {})[side] = Side(*_counts(row["numbers"].split()))
             places.setdefault(name, ([], []))
         elif "dashes" in row:
             dashes += 1
         elif "place" in row and name and dashes in (1, 2):
             places[name][dashes - 1].append((row["place"], int(row["times"])))
-    # a lone row of writers whose readers' row is cut off keeps its mark: how often they took it is unknown
-    cut = {name for name, each in sides.items() if set(each) == {"W"} and f"{name}-W" in marked}
-    rows = [
-        _record(f"{name}-W" if name in cut else name, each, *places[name]) for name, each in sides.items()
-    ]
+    rows = []
+    for name, each in sides.items():
+        # a lone row of writers whose readers' row is cut off keeps its mark: how often those took it is
+        # unknown
+        cut = "-W" if set(each) == {"W"} and f"{name}-W" in marked else ""
+        whole, subclass, *_ = [*re.split(r"(?<=.)/(\d{1,2})$", name + cut), "0"]
+        waited, held = map(tuple, places[name])
+        write, read = each.get("W", Side()), each.get("R", Side())
+        rows.append(LockStat(whole, int(subclass), write, read, waited, held))
     text.locks += rows
     if rows:
-        yield _stat_piece(group, rows)
+        means = "Who had to wait for which lock, all CPUs together. Waiting of no time is not counted."
+        title, strange = f"/proc/lock_stat, {len(rows)} classes", "none of these locks is the driver's"
+        yield _most_waited(group, title, list(map(_stat, rows)), 6, means, strange)
 
 
-def _record(name: str, sides: dict[str, Side], *places: list[tuple[Hashable, int]]) -> LockStat:
-    numbered = re.fullmatch(r"(.{1,60})/(\d{1,2})", name)
-    name, subclass = (numbered[1], int(numbered[2])) if numbered else (name, 0)
-    waited, held = map(tuple, places)
-    return LockStat(name, subclass, sides.get("W", Side()), sides.get("R", Side()), waited, held)
+def _counts(numbers: list[str]) -> Iterator[int]:
+    """A row's ten or twelve numbers as the fields of a `Side`, in ns."""
+    half = len(numbers) // 2
+    for bounces, count, least, most, total, *mean in (numbers[:half], numbers[half:]):
+        yield from (int(bounces), int(count))
+        yield from (wait_ns(f"{least} us"), wait_ns(f"{most} us"))
+        yield _total(int(count), wait_ns(f"{total} us"), [wait_ns(f"{each} us") for each in mean])
 
 
-def side_of(numbers: list[str]) -> Side:
-    """A row's ten or twelve numbers as a record, in ns."""
-    if len(numbers) == 10:
-        numbers = [*numbers[:5], "", *numbers[5:], ""]
-    waits, holds = numbers[1:6], numbers[7:12]
-    return Side(
-        int(numbers[0]), int(waits[0]), _ns(waits[1]), _ns(waits[2]), _total(waits),
-        int(numbers[6]), int(holds[0]), _ns(holds[1]), _ns(holds[2]), _total(holds),
-    )  # fmt: skip
-
-
-def _ns(text: str) -> int:
-    """Microseconds with decimals as ns."""
-    return wait_ns(f"{text} us")
-
-
-def _total(row: list[str]) -> int:
-    """The total of a side whose count, least, most, total and average were printed: see the module's text."""
-    count, total = int(row[0]), _ns(row[3])
-    if not count or not row[4]:
-        return total
-    mean = _ns(row[4])
+def _total(count: int, total: int, mean: list[int]) -> int:
+    """The total of a side, made exact by the average where one was printed: see the module's text."""
     fits = (
         t
         for t in sorted(range(total - 5, total + 5), key=lambda t: abs(t - total))
-        if (t // count + 5) // 10 * 10 == mean
+        if count and [(t // count + 5) // 10 * 10] == mean
     )
     return next(fits, total)
 
@@ -94,32 +82,28 @@ def wait_ns(text: str) -> int:
     return int(int(whole) * scale + int(part or 0) * scale // 10 ** len(part))
 
 
-def _most_waited(facts: list[tuple[int, str, str]], shown: int) -> tuple[list[tuple[str, str]], int | None]:
-    """Time, name and words of each: those most waited for and the driver's; the lesson about the first."""
+def _most_waited(
+    group: Group, title: str, facts: list[tuple[int, str, str]], shown: int, means: str, strange: str = ""
+) -> Piece:
+    """Time, name and words of each: those most waited for are shown, and the driver's; `strange` is said if
+    none is the driver's.
+    """
     facts.sort(key=lambda fact: -fact[0])
     chosen = [*facts[:shown], *(fact for fact in facts[shown:] if lesson_of(fact[1]))][:24]
     lesson = next((found for fact in facts if (found := lesson_of(fact[1]))), None)
-    return [(name[:40], says) for _, name, says in chosen], lesson
+    notes = (strange,) if strange and not lesson else ()
+    told = ((name[:40], says) for _, name, says in chosen)
+    return group.piece(title, *told, count=1, means=means, lesson=lesson or 12, notes=notes)
 
 
-def _stat_piece(group: Group, rows: list[LockStat]) -> Piece:
-    told = []
-    for row in rows:
-        both = row.write, row.read
-        waited, held = sum(side.wait_total for side in both), sum(side.hold_total for side in both)
-        longest, taken = max(side.wait_max for side in both), sum(side.acquisitions for side in both)
-        says = f"taken {taken:,} times, held {duration(held)} in all; "
-        says += f"{row.contentions:,} had to wait, {duration(waited)} in all"
-        told.append((waited, row.name, says + (f", {duration(longest)} at most" if row.contentions else "")))
-    facts, lesson = _most_waited(told, 6)
-    return group.piece(
-        f"/proc/lock_stat, {len(rows)} classes",
-        *facts,
-        count=1,
-        means="Who had to wait for which lock, all CPUs together. Waiting of no time is not counted.",
-        lesson=lesson or 12,
-        notes=holding({"none of these locks is the driver's": not lesson}),
-    )
+def _stat(row: LockStat) -> tuple[int, str, str]:
+    """Time waited, name, and what is told of a class, readers and writers together."""
+    both = row.write, row.read
+    waited, held = sum(side.wait_total for side in both), sum(side.hold_total for side in both)
+    longest, taken = max(side.wait_max for side in both), sum(side.acquisitions for side in both)
+    says = f"taken {taken:,} times, held {duration(held)} in all; "
+    says += f"{row.contentions:,} had to wait, {duration(waited)} in all"
+    return waited, row.name, says + (f", {duration(longest)} at most" if row.contentions else "")
 
 
 def _perf(group: Group, text: Text) -> Iterator[Piece]:
@@ -140,14 +124,8 @@ def _perf(group: Group, text: Text) -> Iterator[Piece]:
         kind = f" for a {row['kind']}" if "kind" in row else ""
         says = f"{int(row['count']):,} waits{kind}, {duration(total)} in all"
         told.append((total, row["what"], says + ("" if most is None else f", {duration(most)} at most")))
-    facts, lesson = _most_waited(told, 8)
-    yield group.piece(
-        f"perf lock, {len(told)} rows",
-        *facts,
-        count=1,
-        means="Waits for locks, put together by caller, lock or thread.",
-        lesson=lesson or 12,
-    )
+    means = "Waits for locks, put together by caller, lock or thread."
+    yield _most_waited(group, f"perf lock, {len(told)} rows", told, 8, means)
 
 
 _COUNT, _MICROSECONDS = r"\d{1,15}", r"\d{1,15}(?:\.\d{1,3})?"

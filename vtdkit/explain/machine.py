@@ -22,7 +22,6 @@ from vtdkit.vtd.walk.rules import ENTRY_ADDRESS, PAGE_MASK
 from vtdkit.vtd.walk.trace import Walk
 
 WIDEST = 52
-MOST_WORDS = 400_000  #: of one unit that are kept
 _ON = 0xC000_0000  # GSTS: TES and RTPS
 #: a unit whose capabilities the text does not show: everything a table may ask for, so that no bit of it is
 #: called reserved for want of knowledge
@@ -46,19 +45,18 @@ class Tables:
         self.assumed: dict[str, None] = {}  # in the order in which it was assumed
         self.memory = Snapshot(Memory())  # knows nothing but what is put there
         self.words = 0
-        self._free = 0xFFFFF
+        self._free = 1 << 20
         self._roots: dict[int, tuple[int, int]] = {}
 
     def put(self, address: int, *words: int) -> None:
         """Words that the text shows, from `address` on."""
         for place, word in enumerate(words):
-            if self.words < MOST_WORDS:
-                self.memory.put(address + 8 * place, word)
-                self.words += 1
+            self.memory.put(address + 8 * place, word)
+        self.words += len(words)
 
     def free(self) -> int:
-        """A page of which nothing is known, below 4 GiB, for a table whose place is not told."""
-        self._free = next(page for page in range(self._free, 0, -1) if self.memory.page(page) is None)
+        """Another page of which nothing is known, below 4 GiB, for a table whose place is not told."""
+        self._free = next(page for page in range(self._free - 1, 0, -1) if self.memory.page(page) is None)
         return self._free << 12
 
     def root_entry(self, bus: int, low: int, high: int) -> None:

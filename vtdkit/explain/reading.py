@@ -16,7 +16,7 @@ from pathlib import Path
 from vtdkit.kernel.record.lockstat_report import LockStatTable
 
 from . import boot, dumps, faults, files, firmware, locks, registers, splats
-from .formats import Format, Group, Text, fields
+from .formats import Format, Group, Text, fields, said
 from .lines import bare, chunks, echo, host, plain
 from .messages import SECOND
 from .report import Explanation, Piece, redactor
@@ -57,27 +57,21 @@ class Reading:
 
     def feed(self, text: str, *, last: bool = False) -> None:
         """More lines; until the `last`, a few are kept back until it is known what follows them."""
-        text = self._waiting + text
-        lines = text.split("\n")[:-1]
+        lines = (self._waiting + text).split("\n")[:-1]
         count = len(lines) if last else max(len(lines) - AHEAD, 0)
         self._waiting = "\n".join([*lines[count:], ""])
-        gated = _gated(_GATE_WHEN_FULL if self.full else _GATE, text)
-        begins, place, before = next(gated, count), 0, self.lines
-        while place < count:
-            if self.block is None and not self._touched:
-                place = max(place, min(begins, count))  # nothing of interest up to there
-            if place < count:
-                self.lines = before + place + 1
+        gate = _GATE_WHEN_FULL if self.full else _GATE
+        for place, line in enumerate(lines[:count]):
+            self.lines += 1
+            begins = gate.search(line)
+            if begins or self._touched or self.block is not None:
                 known = [self.lines in self._touched]
                 self._touched.discard(self.lines)
-                if place == begins:
+                if begins:
                     known.append(self._look(lines, place))
-                    begins = next(gated, count)
                 if self.block is not None:
                     known.append(self._row(self.block, lines, place))
                 self.understood += any(known)
-            place += 1
-        self.lines = before + count
 
     def _look(self, lines: Sequence[str], place: int) -> bool:
         """Every format that begins in this line, in the order in which they stand in it."""
@@ -108,25 +102,24 @@ class Reading:
 
     def _add(self, form: Format, match: re.Match[str]) -> None:
         """A line that begins something, or says once more what was said before."""
-        said = {name.rstrip("_"): value for name, value in match.groupdict().items() if value}
+        words = said(match)
         if not form.literal:
-            said["before"] = match.string[max(match.start() - 30, 0) : match.start()]
+            words["before"] = match.string[max(match.start() - 30, 0) : match.start()]
         opened = self.block
-        if opened and opened.format is form and self.lines - opened.line < 3 and said.get("head") in SECOND:
-            opened.rows.append((self.lines, said))
+        if opened and opened.format is form and self.lines - opened.line < 3 and words.get("head") in SECOND:
+            opened.rows.append((self.lines, words))
             return
-        key = (form.kind, self.lines if form.row else None, *(said.get(name) for name in form.same))
+        key = (form.kind, self.lines if form.row else None, *(words.get(name) for name in form.same))
         group = self.groups.get(key)
         if group is not None:
             group.count += 1
-            if len(group.rows) < KEPT:
-                group.rows.append((self.lines, said))
+            group.rows += [(self.lines, words)] if len(group.rows) < KEPT else []
         elif len(self.groups) < MOST_GROUPS and not (form.row and self.full):
             self._blocks += form.row is not None and form.kind != splats.KIND  # warnings of others are many
-            group = self.groups[key] = Group(form, self.lines, [(self.lines, said)], fault=self.fault)
+            group = self.groups[key] = Group(form, self.lines, [(self.lines, words)], fault=self.fault)
         if form.row is not None:
             self.block, self._idle = group, 0
-        self.fault = said if form.kind == faults.KIND else self.fault
+        self.fault = words if form.kind == faults.KIND else self.fault
 
     def _row(self, block: Group, lines: Sequence[str], place: int) -> bool:
         """Whether a line is a row, or several, of the block that is open."""
@@ -150,8 +143,7 @@ class Reading:
         """What is told, in the order of the text."""
         self.feed("", last=True)
         text = Text()
-        order = {id(form): place for place, form in enumerate(FORMATS)}
-        groups = sorted(self.groups.values(), key=lambda group: order[id(group.format)])
+        groups = [group for form in FORMATS for group in self.groups.values() if group.format is form]
         pieces = sorted(chain.from_iterable(_told(g, text) for g in groups), key=lambda piece: piece.line)
         return Explanation(
             name,
@@ -172,15 +164,6 @@ def _told(group: Group, text: Text) -> Iterator[Piece]:
         yield from group.format.tell(group, text)
     except ValueError as error:
         yield group.piece("no machine has such numbers", notes=(echo(str(error)),))
-
-
-def _gated(gate: re.Pattern[str], text: str) -> Iterator[int]:
-    """The lines of a text that have a word of the gate, by number."""
-    at = place = 0
-    while match := gate.search(text, at):
-        place += text.count("\n", at, match.start())
-        yield place
-        at, place = text.index("\n", match.start()) + 1, place + 1
 
 
 def _joined(flat: str, more: Sequence[str]) -> tuple[str, list[int]]:

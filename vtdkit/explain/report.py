@@ -125,14 +125,6 @@ class Explanation:
 
         return [BitFieldCard(*piece.bits) for piece in self.pieces if piece.bits]
 
-    def figure(self, *, simulated: bool = True) -> Any:
-        """The locks of the text as a chart, beside a simulated run of the nearest version. Raises
-        ValueError where the text shows no locks.
-        """
-        from .picture import locks_figure
-
-        return locks_figure(self.locks, self.waits, simulated=simulated)
-
     def _repr_html_(self) -> str:
         shown = self.pieces[:SHOWN]
         return str(tag("div", tag("p", self.summary()), *(_card(piece, self.hide) for piece in shown)))
@@ -143,8 +135,6 @@ class Explanation:
         display(HTML(self._repr_html_()))  # type: ignore[no-untyped-call]
         for widget in (*self.cards()[:2], *([self.explorer()] if self.units else [])):
             display(widget)  # type: ignore[no-untyped-call]
-        if self.locks or self.waits:
-            display(self.figure())  # type: ignore[no-untyped-call]
 
 
 def _card(piece: Piece, hide: Callable[[str], str]) -> Html:
@@ -186,11 +176,10 @@ _PERSONAL = (
 def redactor(hosts: Iterable[str]) -> Callable[[str], str]:
     """A function that replaces serials, MAC and other addresses, and these host names, in what is printed."""
     names = sorted({name for name in hosts if len(name) > 1}, key=len, reverse=True)[:100]
-    known = re.compile("|".join(rf"(?<![\w.]){re.escape(name)}(?![\w])" for name in names)) if names else None
+    known = [(re.compile(rf"(?<![\w.]){re.escape(name)}(?![\w])"), "HOST") for name in names]
 
     def hide(text: str) -> str:
-        text = known.sub("HOST", text) if known else text
-        for pattern, instead in _PERSONAL:
+        for pattern, instead in (*known, *_PERSONAL):
             text = pattern.sub(instead, text)
         return text
 

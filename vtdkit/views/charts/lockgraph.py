@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any
 
+from vtdkit.kernel.machine.machine import Machine
 from vtdkit.views.shared.html import Html, tag
 from vtdkit.views.shared.palette import HUES, PAPER
 from vtdkit.views.shared.sheet import Picture, Sheet, coordinate, wide, written
@@ -26,13 +26,13 @@ WIDEST = 250  # from one lock to the next
 RED = HUES["red"].light
 
 
-def lock_order_figure(source: Any, *, around: str = "", title: str = "") -> Picture:
-    """The order of a machine's locks, of its `lockdep`, of lockdep's records, or a `LockOrder`.
+def lock_order_figure(machine: Machine, *, around: str = "", title: str = "") -> Picture:
+    """The order of a machine's locks.
 
     `around` shows only the arrows of that lock (and circles). Raises ValueError for a machine without the
     validator, or a lock that it does not know.
     """
-    order = source if isinstance(source, LockOrder) else lock_order(source, around)
+    order = lock_order(machine, around)
     sheet = Sheet(f"{title or 'The order in which locks are taken'}: {spoken(order)}")
     if title:
         sheet.heading(title)

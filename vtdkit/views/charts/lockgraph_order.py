@@ -9,24 +9,26 @@ lock validator learnt.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
-Arrival = tuple[str, bool]  #: a lock, and whether a recursive reader arrives there
+from vtdkit.kernel.checkers.lockdep.classes import LockClass
+from vtdkit.kernel.checkers.lockdep.graph import Match, find
+from vtdkit.kernel.checkers.lockdep.validator import Dependency
+from vtdkit.kernel.machine.machine import Machine
 
 
 @dataclass(frozen=True, slots=True)
 class LockEdge:
-    """`next` was taken while `prev` was held; first by these functions. `circle`: it is part of one."""
+    """`next` was taken while `prev` was held, first in the function `taken_at`. `circle`: it is part of
+    one.
+    """
 
     prev: str
     next: str
-    held_at: str
     taken_at: str
-    circle: bool = False
+    circle: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,33 +41,22 @@ class LockOrder:
     edges: tuple[LockEdge, ...]
     circles: tuple[tuple[str, ...], ...]
 
-    def __repr__(self) -> str:
-        ways = "; ".join(" -> ".join(circle) for circle in self.circles)
-        return (
-            f"<lock order: {len(self.locks)} locks, {len(self.edges)} edges, "
-            f"{f'circle {ways}' if ways else 'no circle'}>"
-        )
 
-
-def lock_order(source: Any, around: str = "") -> LockOrder:
-    """The graph of a machine, its `lockdep`, or an iterable of lockdep's `Dependency` records.
+def lock_order(machine: Machine, around: str = "") -> LockOrder:
+    """The graph of a machine's locks.
 
     `around` keeps the edges from and to this lock, and all circles. Raises ValueError if the validator was
     off, or knows no such lock.
     """
-    lockdep = source.check.lockdep if hasattr(source, "check") else source  # of a machine, or itself
+    lockdep = machine.check.lockdep
     if lockdep is None:
         raise ValueError("this machine has no lock validator; make it with the checker 'lockdep'")
-    learnt: Iterable[Any] = lockdep.edges() if hasattr(lockdep, "edges") else lockdep
-    links = [link for link in learnt if link.prev != link.next]
-    after: dict[Arrival, list[Arrival]] = {}  # where strong paths lead from each arrival
-    for link in links:
-        for kind in link.kinds:
-            for start in _stands(link, kind):
-                after.setdefault(start, []).append((link.next, kind[1] == "R"))
-    rings = [_ring(after, link) for link in links]
+    links = [link for link in lockdep.edges() if link.prev != link.next]
+    classes = {lock.name: lock for lock in lockdep.classes()}
+    rings = [_ring(classes, link) for link in links]
     edges = [
-        LockEdge(one.prev, one.next, _place(one.held_at), _place(one.taken_at), bool(ring))
+        # Its function: a line would change with every edit above it, and pictures are kept in notebooks.
+        LockEdge(one.prev, one.next, str(getattr(one.taken_at, "function", one.taken_at)), bool(ring))
         for one, ring in zip(links, rings, strict=True)
     ]
     if around:
@@ -80,39 +71,17 @@ def lock_order(source: Any, around: str = "") -> LockOrder:
     return LockOrder(tuple(locks), tuple(edges), _circles(filter(None, rings)))
 
 
-def _place(site: Any) -> str:
-    """The function. Its line would change with every edit above it, and pictures are kept in notebooks."""
-    return str(getattr(site, "function", site))
-
-
-# -- circles ------------------------------------------------------------------
-
-
-def _stands(link: Any, kind: str) -> list[Arrival]:
-    """Who may stand at the start of an edge: if it was held by a reader, no recursive reader."""
-    return [(link.prev, weak) for weak in (False, True)[: 2 if kind[0] == "E" else 1]]
-
-
-def _ring(after: Mapping[Arrival, Sequence[Arrival]], link: Any) -> tuple[str, ...]:
+def _ring(classes: Mapping[str, LockClass], link: Dependency) -> tuple[str, ...]:
     """The shortest strong way round through an edge, from its start back to it; empty if there is none."""
-    ways = [_way(after, (link.next, kind[1] == "R"), _stands(link, kind)) for kind in link.kinds]
-    return min(((link.prev, *way) for way in ways if way), key=len, default=())
+    start, end = classes[link.next], classes[link.prev]
 
+    def closes(held: str) -> Match:
+        """Whether a path ends: where the lock was held by a reader, no recursive reader may arrive."""
+        return lambda here, weak: here is end and (held == "E" or not weak)
 
-def _way(
-    after: Mapping[Arrival, Sequence[Arrival]], start: Arrival, ends: Collection[Arrival]
-) -> tuple[str, ...]:
-    """The locks on the shortest path from `start` to one of `ends`."""
-    ways: dict[Arrival, tuple[str, ...]] = {start: (start[0],)}
-    queue = deque([start])
-    while queue:
-        here = queue.popleft()
-        if here in ends:
-            return ways[here]
-        fresh = [there for there in after.get(here, ()) if there not in ways]
-        ways |= {there: (*ways[here], there[0]) for there in fresh}
-        queue += dict.fromkeys(fresh)
-    return ()
+    ways = [find(start, taken == "R", closes(held)) for held, taken in link.kinds]
+    rings = ((link.prev, *(step.prev for step in way.links), link.prev) for way in ways if way)
+    return min(rings, key=len, default=())
 
 
 def _circles(rings: Iterable[tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:

@@ -13,7 +13,7 @@ from collections.abc import Hashable
 
 from vtdkit.kernel.checkers.lockdep.chain import Chain
 from vtdkit.kernel.checkers.lockdep.classes import LockClass
-from vtdkit.kernel.checkers.lockdep.findings import Attempt, make_report
+from vtdkit.kernel.checkers.lockdep.findings import Attempt
 from vtdkit.kernel.checkers.lockdep.keys import EXCLUSIVE, HARDIRQS_OFF, SOFTIRQS_OFF, unpack
 from vtdkit.kernel.checkers.lockdep.usage import HARD_STATE, SOFT_STATE
 from vtdkit.kernel.checkers.lockdep.validator import Lockdep
@@ -25,7 +25,7 @@ HELD_FREED = "held lock freed!"
 def tell(lockdep: Lockdep, kind: str, chain: Chain, lock: LockClass, site: Hashable) -> None:
     """Report what the validator cannot see: it knows classes, not the very lock."""
     attempt = Attempt(chain, None, lock, EXCLUSIVE, False, site)
-    lockdep._findings.once((kind, lock.id, site), make_report(kind, attempt, [kind]))
+    lockdep._once((kind, lock.id, site), kind, attempt, [kind])
 
 
 class Context:

@@ -88,7 +88,7 @@ def test_remembering_chains_changes_no_answer(ops: list[Op]) -> None:
     run(other, ops)
     assert remembered == forgotten
     assert one.edges() == other.edges()
-    learnt = ([(repr(lock), lock.uses()) for lock in each.classes()] for each in (one, other))
+    learnt = ([(lock.name, lock.usage, lock.uses()) for lock in each.classes()] for each in (one, other))
     assert next(learnt) == next(learnt)
 
 

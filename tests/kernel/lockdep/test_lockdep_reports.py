@@ -66,7 +66,6 @@ def test_a_circle_names_both_places_and_every_link(bench: Bench) -> None:
     )
     assert [str(lock) for lock in report.held] == ["c (exclusive), taken at h:c"]
     assert report.context == "task"
-    assert repr(report) == "<Report possible circular locking dependency detected: c -> a -> b -> c>"
     assert (
         str(report)
         == report.text
@@ -116,7 +115,7 @@ def test_an_inconsistent_state_names_both_usages_and_both_places(bench: Bench) -
     assert (report.classes, report.sites) == (("a",), ("task:a", "irq:a"))
     assert report.usage == ("IN-HARDIRQ-W", "HARDIRQ-ON-W")
     assert "<hard interrupt>" in report.text
-    assert bench.lock("a").characters == "?.+."
+    assert set(report.usage) < set(bench.lock("a").uses())
 
 
 def test_interrupts_that_come_back_on_too_early_are_reported_where_they_do(bench: Bench) -> None:

@@ -16,10 +16,11 @@ interrupt is a context of its own and starts at its own root, whatever it interr
 """
 
 from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from .classes import LockClass, WaitType
-from .keys import IRQSTATES, Taken, how, unpack
+from .keys import IRQSTATES, how, unpack
 from .report import Held
 from .usage import HARD_STATE, SOFT_STATE
 
@@ -46,45 +47,23 @@ CONTEXTS: dict[str, ContextKind] = {
 }
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Chain:
     """A node: the locks from the root down to here are held, this one innermost. The root holds nothing.
 
     `next[irqstate][key]` is the node after taking `key`; `irqs_seen` has a bit for each interrupt state in
-    which `irqs_on` has looked at this node; `site` is the first place that made this chain; `depth` counts
-    the locks. Guarded by nothing: one machine is one Python thread.
+    which `irqs_on` has looked at this node; `site` is the first place that made this chain. Guarded by
+    nothing: one machine is one Python thread.
     """
 
-    __slots__ = (
-        "children",
-        "context",
-        "depth",
-        "irqs_seen",
-        "key",
-        "lock",
-        "next",
-        "parent",
-        "site",
-        "taken",
-    )
-
-    def __init__(
-        self,
-        context: ContextKind,
-        parent: "Chain | None" = None,
-        lock: LockClass | None = None,
-        key: int = -1,
-        site: Hashable = None,
-    ) -> None:
-        self.context = context
-        self.parent = parent
-        self.lock = lock
-        self.key = key
-        self.site = site
-        self.taken: Taken = unpack(key)  # of the root: nothing that exists
-        self.depth: int = parent.depth + 1 if parent else 0
-        self.irqs_seen = 0
-        self.children: dict[int, Chain] = {}
-        self.next: tuple[dict[int, Chain], ...] = tuple({} for _ in range(IRQSTATES))
+    context: ContextKind
+    parent: "Chain | None" = None
+    lock: LockClass | None = None
+    key: int = -1  # of the root: nothing that exists
+    site: Hashable = None
+    irqs_seen: int = 0
+    children: "dict[int, Chain]" = field(default_factory=dict)
+    next: "tuple[dict[int, Chain], ...]" = field(default_factory=lambda: tuple({} for _ in range(IRQSTATES)))
 
     def nodes(self) -> "list[tuple[Chain, LockClass]]":
         """The nodes that stand for a held lock, outermost first, each with its class."""
@@ -95,11 +74,12 @@ class Chain:
 
         That is `sites` if there is one for each, else the first places of this chain.
         """
-        return list(sites) if len(sites) == self.depth else [node.site for node, _ in self.nodes()]
+        nodes = self.nodes()
+        return list(sites) if len(sites) == len(nodes) else [node.site for node, _ in nodes]
 
     def held(self, sites: Sequence[Hashable] = ()) -> tuple[Held, ...]:
         """The held locks, outermost first; `sites` as in `places`."""
         return tuple(
-            Held(lock.name, how(node.taken.read, node.taken.trylock), place)
+            Held(lock.name, how(*unpack(node.key)[1:]), place)
             for (node, lock), place in zip(self.nodes(), self.places(sites), strict=True)
         )

@@ -7,12 +7,12 @@ spinlock_types.h, mutex.h, rwsem.h, local_lock_internal.h; RCU's maps in kernel/
 """
 
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from . import usage
-from .keys import EXCLUSIVE, pack
+from .keys import CLASS_SHIFT, EXCLUSIVE, TRYLOCK
 
 if TYPE_CHECKING:
     from .graph import Edge
@@ -65,50 +65,27 @@ KINDS: dict[str, Kind] = {
 }
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class LockClass:
-    """One class. Written by the validator only; callers read all but its edges.
+    """One class; `name` ends in its subclass, if that is not 0. Written by the validator only; callers read
+    all but its edges.
 
     No lock guards these fields: the validator runs inside one simulated machine, which is one Python thread.
     """
 
-    __slots__ = (
-        "after",
-        "before",
-        "id",
-        "inner",
-        "kind",
-        "name",
-        "outer",
-        "subclass",
-        "usage",
-        "usage_sites",
-    )
-
-    def __init__(
-        self, class_id: int, name: str, subclass: int, kind: Kind, inner: WaitType, outer: WaitType
-    ) -> None:
-        self.id = class_id
-        self.name = name if subclass == 0 else f"{name}/{subclass}"
-        self.subclass = subclass
-        self.kind = kind
-        self.inner = inner
-        self.outer = outer
-        self.usage = 0
-        self.usage_sites: dict[int, Hashable] = {}
-        self.after: dict[int, Edge] = {}
-        self.before: dict[int, Edge] = {}
+    id: int
+    name: str
+    kind: Kind
+    inner: WaitType
+    outer: WaitType
+    usage: int = 0
+    usage_sites: dict[int, Hashable] = field(default_factory=dict)
+    after: "dict[int, Edge]" = field(default_factory=dict)
+    before: "dict[int, Edge]" = field(default_factory=dict)
 
     def key(self, read: int = EXCLUSIVE, *, trylock: bool = False) -> int:
         """The key for taking a lock of this class this way."""
-        return pack(self.id, read, trylock=trylock)
-
-    @property
-    def characters(self) -> str:
-        """The usage characters, e.g. `-.+.`; see `usage.characters`."""
-        return usage.characters(self.usage)
-
-    def __repr__(self) -> str:
-        return f"<{self.kind.name} {self.name} {{{self.characters}}}>"
+        return self.id << CLASS_SHIFT | (TRYLOCK if trylock else 0) | read
 
     def uses(self) -> dict[str, Hashable]:
         """The first place of each usage, by name."""

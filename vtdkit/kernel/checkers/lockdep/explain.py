@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from .findings import Attempt
-from .keys import EXCLUSIVE, HARDIRQS_OFF, HOW, SOFTIRQS_OFF
+from .keys import EXCLUSIVE, HARDIRQS_OFF, HOW, SOFTIRQS_OFF, how
 from .report import Held, Link
 
 
@@ -19,7 +19,7 @@ def opening(attempt: Attempt) -> str:
         irqs = f" (hard irqs {hard}, soft irqs {soft})"
     return (
         f"At {attempt.site}, a {attempt.chain.context.name} context{irqs} {attempt.doing} "
-        f"{attempt.lock.name} ({attempt.how})"
+        f"{attempt.lock.name} ({how(attempt.read, attempt.trylock)})"
     )
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from .chain import Chain
 from .classes import LockClass
-from .keys import how
 from .report import Held, Link, Report
 
 TAKES = "takes"
@@ -39,53 +38,43 @@ class Attempt:
         """What the context holds, outermost first."""
         return self.chain.held(self.sites)
 
-    @property
-    def how(self) -> str:
-        """How the lock is taken, in words."""
-        return how(self.read, self.trylock)
-
 
 class Findings:
-    """Hands each distinct problem to `sink` once."""
+    """Hands each distinct problem to `sink`, once. The rules of the validator are built on this."""
 
     def __init__(self, sink: Callable[[Report], None]) -> None:
         self._sink = sink
         self._seen: set[tuple[Hashable, ...]] = set()
 
-    def once(self, problem: tuple[Hashable, ...], report: Report) -> None:
-        """Hand the report on, unless `problem` was reported before."""
-        if problem not in self._seen:
-            self._seen.add(problem)
-            self._sink(report)
-
-
-def make_report(
-    kind: str,
-    attempt: Attempt,
-    lines: Sequence[str],
-    *,
-    classes: tuple[str, ...] = (),
-    sites: tuple[Hashable, ...] = (),
-    usage: tuple[str, ...] = (),
-    cycle: tuple[Link, ...] = (),
-) -> Report:
-    """A report on `attempt`; its site comes first, `sites` are the earlier ones that it clashes with."""
-    held = attempt.held
-    return Report(
-        kind,
-        classes or (attempt.lock.name,),
-        (attempt.site, *sites),
-        usage,
-        cycle,
-        held,
-        attempt.chain.context.name,
-        "\n".join(
-            [
+    def _once(
+        self,
+        problem: tuple[Hashable, ...],
+        kind: str,
+        attempt: Attempt,
+        lines: Sequence[str],
+        *,
+        classes: tuple[str, ...] = (),
+        sites: tuple[Hashable, ...] = (),
+        usage: tuple[str, ...] = (),
+        cycle: tuple[Link, ...] = (),
+    ) -> None:
+        """Report on `attempt`, unless `problem` was reported before; its site comes first, `sites` are the
+        earlier ones that it clashes with.
+        """
+        if problem in self._seen:
+            return
+        self._seen.add(problem)
+        held = attempt.held
+        ends = ["", "It holds, outermost first:" if held else "It holds nothing."]
+        self._sink(
+            Report(
                 kind,
-                *lines,
-                "",
-                "It holds, outermost first:" if held else "It holds nothing.",
-                *(f"  {lock}" for lock in held),
-            ]
-        ),
-    )
+                classes or (attempt.lock.name,),
+                (attempt.site, *sites),
+                usage,
+                cycle,
+                held,
+                attempt.chain.context.name,
+                "\n".join([kind, *lines, *ends, *(f"  {lock}" for lock in held)]),
+            )
+        )

@@ -9,7 +9,7 @@ usage bits are explained in `usage`.
 
 from . import explain
 from .classes import LockClass
-from .findings import Attempt, Findings, make_report
+from .findings import Attempt, Findings
 from .graph import Match, Path, find
 from .keys import EXCLUSIVE, HARDIRQS_OFF, RECURSIVE, SOFTIRQS_OFF
 from .report import INCONSISTENT, INVERSION, Link
@@ -35,17 +35,15 @@ def _uses(mask: int) -> Match:
     return lambda here, weak: bool(visible(here.usage & mask, weak))
 
 
-class IrqRules:
+class IrqRules(Findings):
     """Marks classes and checks what a new mark, or a new edge, brings together.
 
-    `_seen` has every usage bit that any class ever got: nothing is searched for that nobody has.
+    `_used` has every usage bit that any class ever got: nothing is searched for that nobody has.
     """
 
-    def __init__(self, findings: Findings) -> None:
-        self._findings = findings
-        self._seen = 0
+    _used = 0
 
-    def mark_taken(self, attempt: Attempt, irqstate: int) -> None:
+    def _mark_taken(self, attempt: Attempt, irqstate: int) -> None:
         """The marks of a lock being taken.
 
         A trylock cannot wait, so it is not marked as used inside an interrupt.
@@ -54,10 +52,10 @@ class IrqRules:
         if attempt.lock.kind.checked:
             if (irq := attempt.chain.context.irq) is not None and not attempt.trylock:
                 self._mark(attempt, irq | reader)
-            self.mark_enabled(attempt, irqstate)
+            self._mark_enabled(attempt, irqstate)
         self._mark(attempt, USED | reader)
 
-    def mark_enabled(self, attempt: Attempt, irqstate: int) -> None:
+    def _mark_enabled(self, attempt: Attempt, irqstate: int) -> None:
         """The marks of a lock that is held with these interrupts on.
 
         Soft interrupts cannot run while hard ones are off.
@@ -69,11 +67,11 @@ class IrqRules:
         if not irqstate & SOFTIRQS_OFF:
             self._mark(attempt, SOFT_STATE | ENABLED | reader)
 
-    def check_edge(self, attempt: Attempt, prev: LockClass, prev_read: int, new: Link) -> None:
+    def _check_edge(self, attempt: Attempt, prev: LockClass, prev_read: int, new: Link) -> None:
         """Does the edge `prev -> attempt.lock` complete a path from a safe class to an unsafe one?"""
         for state in STATES:
             safe, unsafe = _EITHER << state, _EITHER << (state | ENABLED)
-            if not (self._seen & safe and self._seen & unsafe):
+            if not (self._used & safe and self._used & unsafe):
                 continue
             before = find(prev, prev_read != EXCLUSIVE, _uses(safe), backward=True, locks_only=True)
             if before is None:
@@ -87,7 +85,8 @@ class IrqRules:
         unsafe = _end(after.end, _EITHER << (state | ENABLED))
         path = (*before.links, new, *after.links)
         kind = safe.usage.removeprefix("IN-").removesuffix("-W").replace("-R", "-READ")
-        report = make_report(
+        self._once(
+            ("irq order", state, new.prev, new.next),
             f"{kind}-safe -> {kind}-unsafe lock order detected",
             attempt,
             [
@@ -100,7 +99,6 @@ class IrqRules:
             usage=(safe.usage, unsafe.usage),
             cycle=path,
         )
-        self._findings.once(("irq order", state, new.prev, new.next), report)
 
     def _mark(self, attempt: Attempt, bit: int) -> None:
         lock = attempt.lock
@@ -108,8 +106,8 @@ class IrqRules:
             return
         lock.usage |= 1 << bit
         lock.usage_sites[bit] = attempt.site
-        self._seen |= 1 << bit
-        if bit < USED and self._seen & opposites(bit):
+        self._used |= 1 << bit
+        if bit < USED and self._used & opposites(bit):
             self._check_inversion(attempt, bit, self._check_consistent(attempt, bit))
 
     def _check_consistent(self, attempt: Attempt, bit: int) -> bool:
@@ -121,8 +119,8 @@ class IrqRules:
             earlier = first_bit(contrary)
             site, usage = attempt.lock.usage_sites[earlier], (NAMES[earlier], NAMES[bit])
             lines = explain.inconsistent(attempt, NAMES[earlier], site, NAMES[bit], bool(bit & SOFT))
-            report = make_report(INCONSISTENT, attempt, lines, sites=(site,), usage=usage)
-            self._findings.once((INCONSISTENT, attempt.lock.id, bit), report)
+            problem = INCONSISTENT, attempt.lock.id, bit
+            self._once(problem, INCONSISTENT, attempt, lines, sites=(site,), usage=usage)
         return bool(contrary)
 
     def _check_inversion(self, attempt: Attempt, bit: int, clashes: bool) -> None:
@@ -146,7 +144,8 @@ class IrqRules:
         now = explain.End(attempt.lock.name, NAMES[bit], attempt.site)
         earlier = _end(path.end, opposites(bit))
         safe, unsafe = (earlier, now) if becomes_unsafe else (now, earlier)
-        report = make_report(
+        self._once(
+            (INVERSION, safe.lock, unsafe.lock, bit & SOFT),
             INVERSION,
             attempt,
             [
@@ -159,7 +158,6 @@ class IrqRules:
             usage=(earlier.usage, now.usage),
             cycle=path.links,
         )
-        self._findings.once((INVERSION, safe.lock, unsafe.lock, bit & SOFT), report)
 
 
 def _end(lock: LockClass, mask: int) -> explain.End:

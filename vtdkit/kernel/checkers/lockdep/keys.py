@@ -20,15 +20,11 @@ SOFTIRQS_OFF = 2
 """Bit 1 of an interrupt state: this CPU runs no soft interrupts (bottom halves are off)."""
 IRQSTATES = 4
 
-MAX_CLASSES = 1 << 13
-"""As many classes as the kernel has room for (MAX_LOCKDEP_KEYS)."""
 MAX_SUBCLASSES = 8
-MAX_DEPTH = 48
-"""Locks that one context may hold at once (MAX_LOCK_DEPTH)."""
 
 TRYLOCK = 4
 """Beside any of the three: it never waits."""
-_CLASS_SHIFT = 3
+CLASS_SHIFT = 3
 
 
 class Taken(NamedTuple):
@@ -39,14 +35,9 @@ class Taken(NamedTuple):
     trylock: bool
 
 
-def pack(class_id: int, read: int = EXCLUSIVE, *, trylock: bool = False) -> int:
-    """The key for taking class `class_id` this way."""
-    return class_id << _CLASS_SHIFT | (TRYLOCK if trylock else 0) | read
-
-
 def unpack(key: int) -> Taken:
-    """The inverse of `pack`."""
-    return Taken(key >> _CLASS_SHIFT, key & 3, bool(key & TRYLOCK))
+    """What a key says; see `LockClass.key`."""
+    return Taken(key >> CLASS_SHIFT, key & 3, bool(key & TRYLOCK))
 
 
 def queued_read(in_irq: bool, irqstate: int) -> int:

@@ -7,45 +7,43 @@ from collections.abc import Hashable
 
 from . import explain
 from .classes import LockClass
-from .findings import Attempt, Findings, make_report
+from .findings import Attempt
 from .graph import KIND_NAMES, Edge, add_edge, edge_kind, find
 from .irq import IrqRules
-from .keys import EXCLUSIVE, RECURSIVE
+from .keys import EXCLUSIVE, RECURSIVE, unpack
 from .report import CIRCULAR, RECURSION, Link
 
 
-class OrderRules:
+class OrderRules(IrqRules):
     """Checks a lock being taken against what is held, and keeps the graph.
 
-    `edges` is every edge in the order of its making.
+    `_edges` is every edge in the order of its making.
     """
 
-    def __init__(self, findings: Findings, irq: IrqRules) -> None:
-        self._findings = findings
-        self._irq = irq
-        self.edges: list[Edge] = []
+    _edges: list[Edge]
 
-    def check(self, attempt: Attempt) -> None:
+    def _check_order(self, attempt: Attempt) -> None:
         """All rules of order, for a lock that is waited for (no trylock)."""
         twin = next(  # the outermost held lock of the same class that the new one cannot share with
             (
                 held
                 for (node, lock), held in zip(attempt.chain.nodes(), attempt.held, strict=True)
-                if lock is attempt.lock and not (attempt.read == RECURSIVE and node.taken.read != EXCLUSIVE)
+                if lock is attempt.lock
+                and not (attempt.read == RECURSIVE and unpack(node.key).read != EXCLUSIVE)
             ),
             None,
         )
         if twin is None:
             self._add_edges(attempt)
         else:
-            report = make_report(
+            self._once(
+                (RECURSION, attempt.lock.id),
                 RECURSION,
                 attempt,
                 explain.recursion(attempt, twin),
                 classes=(attempt.lock.name, twin.lock),
                 sites=(twin.site,),
             )
-            self._findings.once((RECURSION, attempt.lock.id), report)
 
     def _add_edges(self, attempt: Attempt) -> None:
         """An edge from the innermost lock, and from those outside it up to the first that is no trylock.
@@ -55,8 +53,9 @@ class OrderRules:
         """
         for (node, prev), held in zip(attempt.chain.nodes()[::-1], attempt.held[::-1], strict=True):
             if prev.kind.checked:
-                self._add_edge(attempt, prev, node.taken.read, held.site)
-                if not node.taken.trylock:
+                taken = unpack(node.key)
+                self._add_edge(attempt, prev, taken.read, held.site)
+                if not taken.trylock:
                     return
 
     def _add_edge(self, attempt: Attempt, prev: LockClass, prev_read: int, held_at: Hashable) -> None:
@@ -67,10 +66,10 @@ class OrderRules:
             return  # a reader inside a reader; or an edge that was checked when it came
         new = Link(prev.name, lock.name, KIND_NAMES[kind], held_at, attempt.site)
         self._check_circle(attempt, prev, prev_read, new)
-        self._irq.check_edge(attempt, prev, prev_read, new)
+        self._check_edge(attempt, prev, prev_read, new)
         edge = add_edge(prev, lock, kind, held_at, attempt.site)
         if known is None:
-            self.edges.append(edge)
+            self._edges.append(edge)
 
     def _check_circle(self, attempt: Attempt, prev: LockClass, prev_read: int, new: Link) -> None:
         """A circle is a strong path from the new lock back to the held one, without a gap where they meet."""
@@ -81,7 +80,8 @@ class OrderRules:
         )
         if path is not None:
             circle = (new, *path.links)
-            report = make_report(
+            self._once(
+                (CIRCULAR, prev.id, attempt.lock.id),
                 CIRCULAR,
                 attempt,
                 explain.circular(attempt, circle),
@@ -89,4 +89,3 @@ class OrderRules:
                 sites=(circle[-1].taken_at, new.held_at),
                 cycle=circle,
             )
-            self._findings.once((CIRCULAR, prev.id, attempt.lock.id), report)

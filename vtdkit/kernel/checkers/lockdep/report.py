@@ -12,7 +12,6 @@ CIRCULAR = "possible circular locking dependency detected"
 INCONSISTENT = "inconsistent lock state"
 INVERSION = "possible irq lock inversion dependency detected"
 WAIT_CONTEXT = "[ BUG: Invalid wait context ]"
-TOO_DEEP = "BUG: MAX_LOCK_DEPTH too low!"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +67,4 @@ class Report:
     text: str
 
     def __repr__(self) -> str:
-        circle = " -> ".join([link.prev for link in self.cycle] + [link.next for link in self.cycle[-1:]])
-        return f"<Report {self.kind}: {circle or ', '.join(self.classes)}>"
-
-    def __str__(self) -> str:
         return self.text

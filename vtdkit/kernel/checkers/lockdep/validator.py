@@ -18,12 +18,11 @@ from dataclasses import dataclass
 from . import explain
 from .chain import CONTEXTS, Chain
 from .classes import KINDS, LockClass, WaitType
-from .findings import KEEPS, TAKES, TURNS_ON, Attempt, Findings, make_report
+from .findings import KEEPS, TAKES, TURNS_ON, Attempt
 from .graph import KIND_NAMES
-from .irq import IrqRules
-from .keys import HARDIRQS_OFF, MAX_CLASSES, MAX_DEPTH, MAX_SUBCLASSES, unpack
+from .keys import HARDIRQS_OFF, MAX_SUBCLASSES, unpack
 from .order import OrderRules
-from .report import TOO_DEEP, WAIT_CONTEXT, Held, Report
+from .report import WAIT_CONTEXT, Held, Report
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +36,7 @@ class Dependency:
     taken_at: Hashable
 
 
-class Lockdep:
+class Lockdep(OrderRules):
     """The validator of one machine. `report` is called once for each distinct problem.
 
     `raw_nesting`: whether spinlocks count as sleeping locks where PREEMPT_RT would make them so
@@ -46,21 +45,18 @@ class Lockdep:
     """
 
     def __init__(self, report: Callable[[Report], None], *, raw_nesting: bool = True) -> None:
-        self._findings = Findings(report)
-        self._irq = IrqRules(self._findings)
-        self._order = OrderRules(self._findings, self._irq)
+        super().__init__(report)
+        self._edges = []
         self._strictest = WaitType.CONFIG if raw_nesting else WaitType.SPIN
         self._classes: list[LockClass] = []
         self._by_name: dict[tuple[str, int], LockClass] = {}
         self._roots = {name: Chain(context) for name, context in CONTEXTS.items()}
-        self.chains = 0
-        """How many different chains were seen: so often, and no more, was the order of locks checked."""
 
     def lock_class(self, name: str, *, subclass: int = 0, kind: str = "spinlock") -> LockClass:
         """The class of this name and subclass, made when first asked for.
 
         `kind` names the primitive (see `classes.KINDS`). Raises ValueError for an unknown kind, a subclass
-        out of 0..7, a class asked for again as another kind, or more classes than the kernel has room for.
+        out of 0..7, or a class asked for again as another kind.
         """
         if (known := self._by_name.get((name, subclass))) is not None:
             if known.kind.name != kind:
@@ -73,13 +69,10 @@ class Lockdep:
             raise ValueError(f"unknown kind of lock {kind!r} for class {name!r}; known: {', '.join(KINDS)}")
         if not 0 <= subclass < MAX_SUBCLASSES:
             raise ValueError(f"subclass of {name!r} must be 0..{MAX_SUBCLASSES - 1}, not {subclass}")
-        if len(self._classes) == MAX_CLASSES:
-            raise ValueError(
-                f"no room for class {name!r}: {MAX_CLASSES} exist; name them by kind, not instance"
-            )
         primitive = KINDS[kind]
         inner, outer = self._level(primitive.inner), self._level(primitive.outer)
-        lock = LockClass(len(self._classes), name, subclass, primitive, inner, outer)
+        named = f"{name}/{subclass}" if subclass else name
+        lock = LockClass(len(self._classes), named, primitive, inner, outer)
         self._classes.append(lock)
         self._by_name[name, subclass] = lock
         return lock
@@ -108,7 +101,7 @@ class Lockdep:
         """
         attempt = self._attempt(chain, irqstate, key, site, sites)
         self._check_wait_context(attempt)
-        self._irq.mark_taken(attempt, irqstate)
+        self._mark_taken(attempt, irqstate)
         child = self._extended(attempt, key)
         chain.next[irqstate][key] = child
         return child
@@ -137,9 +130,8 @@ class Lockdep:
         chain.irqs_seen |= 1 << irqstate
         for node, lock in chain.nodes():
             if lock.kind.checked:
-                taken = node.taken
-                attempt = Attempt(chain, irqstate, lock, taken.read, taken.trylock, site, sites, TURNS_ON)
-                self._irq.mark_enabled(attempt, irqstate)
+                attempt = self._attempt(chain, irqstate, node.key, site, sites, TURNS_ON)
+                self._mark_enabled(attempt, irqstate)
 
     def _attempt(
         self,
@@ -159,12 +151,8 @@ class Lockdep:
         if (known := chain.children.get(key)) is not None:
             return known
         if not attempt.trylock and attempt.lock.kind.checked:
-            self._order.check(attempt)
+            self._check_order(attempt)
         child = chain.children[key] = Chain(chain.context, chain, attempt.lock, key, attempt.site)
-        self.chains += 1
-        if child.depth == MAX_DEPTH and chain.depth < MAX_DEPTH:
-            lines = [f"{explain.opening(attempt)} and then holds {MAX_DEPTH} locks."]
-            self._findings.once((TOO_DEEP, attempt.lock.id), make_report(TOO_DEEP, attempt, lines))
         return child
 
     def _check_wait_context(self, attempt: Attempt) -> None:
@@ -173,14 +161,14 @@ class Lockdep:
         allowed, limit = self._allowed(attempt)
         if lock.outer > allowed and not attempt.trylock:
             by = f"a {context.name} context" if limit is None else limit.lock
-            report = make_report(
+            self._once(
+                (WAIT_CONTEXT, lock.id, by, context.name),
                 WAIT_CONTEXT,
                 attempt,
                 explain.wait_context(attempt, lock.outer.name, allowed.name, by),
                 classes=(lock.name,) if limit is None else (lock.name, limit.lock),
                 sites=() if limit is None else (limit.site,),
             )
-            self._findings.once((WAIT_CONTEXT, lock.id, by, context.name), report)
 
     def _allowed(self, attempt: Attempt) -> tuple[WaitType, Held | None]:
         """What a lock taken here may wait like, and the held lock that says so (None: the context)."""
@@ -201,7 +189,7 @@ class Lockdep:
                 tuple(KIND_NAMES[kind] for kind in sorted(edge.places)),
                 *next(iter(edge.places.values())),  # of the kind that was seen first
             )
-            for edge in self._order.edges
+            for edge in self._edges
         )
 
     def classes(self) -> tuple[LockClass, ...]:

@@ -96,7 +96,7 @@ def test_the_names_are_those_of_the_primitives() -> None:
         "stop_then",
         "register",
     }
-    plain = {"work", "store", "store32", "copy_in"}
+    plain = {"work", "store", "store32", "copy_in", "read_once", "write_once"}
     assert awaited_names() - OTHERS - inner - awaits.NAMES == set()
     assert awaits.NAMES - awaited_names() - plain == set()
 

@@ -271,8 +271,6 @@ def test_a_list_keeps_order_and_notices_misuse() -> None:
         await devices.add(infos[1])
         await devices.add_tail(infos[2])
         order = [info.label for info in devices.entries()]
-        walked = [info.label async for info in devices]
-        assert walked == order
         await devices.del_(infos[0])
         assert not machine.findings
         await devices.del_(infos[0])

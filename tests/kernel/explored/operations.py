@@ -541,8 +541,9 @@ async def list_del(w: Any, log: Log) -> None:
 
 @operation("shelf")
 async def list_walk(w: Any, log: Log) -> None:
-    async for entry in w.shelf:
+    for entry in w.shelf.entries():
         log.append(entry)
+        await w.machine.work(1)
 
 
 @operation("shelf")

@@ -8,10 +8,13 @@ without it: `lockdep` (told by `locking`), `sleep` (sleeping function called fro
 
 from __future__ import annotations
 
+from collections import Counter
 from sys import _getframe
 from typing import Any
+from weakref import WeakSet
 
 from vtdkit.kernel.locks.base import Lock
+from vtdkit.kernel.locks.sync import RefCount
 from vtdkit.kernel.machine.context import AGENT, HARD_OFF, TASK, Context
 from vtdkit.kernel.machine.host import Host
 from vtdkit.kernel.memory.objects import KObject
@@ -20,7 +23,7 @@ from vtdkit.kernel.record.record import FOUND
 from vtdkit.kernel.record.sites import Site, Spot, driver_here, here, raised_at, site, stack
 
 from .findings import Finding, Findings
-from .leaks import Leak, Ledger
+from .leaks import Leak, Thing, held_now
 from .locking import Locking
 from .races import Access, HappensBefore
 from .watchdog import Watchdog
@@ -46,7 +49,8 @@ class Checks:
         self.locking = Locking(self, "lockdep" in wanted)
         self.lockdep = self.locking.lockdep  # the lock validator, if it is on
         self.watchdog = Watchdog(machine, self)
-        self.ledger = Ledger(machine)
+        self.counts: WeakSet[RefCount] = WeakSet()  # what nobody keeps has left nothing behind
+        self.known: Counter[Thing] = Counter()  # what is no leak, see `baseline`
 
     # -- what the machine tells in passing -------------------
 
@@ -258,11 +262,17 @@ class Checks:
 
     # -- leaks ---------------------------------------------------------------
 
+    def baseline(self) -> None:
+        """What exists now is no leak later."""
+        for count in self.counts:
+            count.initial = count.value
+        self.known = held_now(self.machine)
+
     def leaks(self) -> tuple[Leak, ...]:
         """What exists now and did not at the last baseline (without one: at the start): pages, objects,
-        references, list entries, timers, callbacks; reported too.
+        references; reported too.
         """
-        found = self.ledger.leaks()
+        found = tuple(Leak(*what, n) for what, n in (held_now(self.machine) - self.known).items())
         for leak in found:
             self._says("leaks", f"kmemleak: unreferenced {leak.kind}", leak.name, (leak.site,), str(leak))
         return found

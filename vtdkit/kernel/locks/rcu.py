@@ -46,7 +46,6 @@ class Rcu:
         self.inside: dict[Context, None] = {}  # readers now, in order of entry
         self.open: list[GracePeriod] = []
         self.begun = 0
-        self.pending_callbacks = 0
 
     # -- readers -------------------------------------------------------------
 
@@ -131,12 +130,10 @@ class Rcu:
         """
         machine = self.machine
         cpu = machine.sched.current.cpu or machine.sched.cpus[0]
-        self.pending_callbacks += 1
         period = self.begin()
 
         async def callback() -> None:
             machine.check.order.observe(machine.sched.current, period)
-            self.pending_callbacks -= 1
             await runnable(function(), f"the handler of {name}")
 
         def later() -> None:

@@ -207,6 +207,7 @@ class RefCount:
         self.initial = value
         self.count = machine.make(Atomic, name, value)
         self.last_get: Spot | None = None  # for the leak report
+        machine.check.counts.add(self)
 
     @coroutine
     def get(self) -> Wait:
@@ -232,9 +233,6 @@ class RefCount:
     def value(self) -> int:
         """The count now: for observers."""
         return self.count.value
-
-    def __repr__(self) -> str:
-        return f"<refcount {self.name} = {self.value}>"
 
 
 class PerCpuCounter:

@@ -45,7 +45,6 @@ class IrqFlags:
     def __init__(self, machine: Host) -> None:
         self.machine = machine
         self.sched = machine.sched
-        self.timers: list[Timer] = []
         self._off: dict[str, list[Any]] = {}  # by context name: the values of a `Latency`, spots for sites
 
     def irqsoff(self, context: str = "") -> Latency:
@@ -162,6 +161,4 @@ class IrqFlags:
 
     def timer(self, name: str, function: Handler, cpu: int | None = None) -> Timer:
         """A `struct timer_list`: `timer.mod(ns)` has `function()` run in softirq context that much later."""
-        timer = Timer(self.sched, name, function, cpu)
-        self.timers.append(timer)
-        return timer
+        return Timer(self.sched, name, function, cpu)

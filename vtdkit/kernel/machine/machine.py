@@ -253,11 +253,11 @@ class Machine:
 
     def refcount(self, name: str, value: int = 1) -> RefCount:
         """A `refcount_t`."""
-        return self.check.ledger.enter(self.make(RefCount, name, value))
+        return self.make(RefCount, name, value)
 
     def list_head(self, name: str) -> ListHead:
         """A `struct list_head` that anchors a list."""
-        return self.check.ledger.enter(self.make(ListHead, name))
+        return self.make(ListHead, name)
 
     # -- memory --------------------------------------------------------------
 

@@ -6,8 +6,7 @@ each (look at the neighbours, then link), so that two of them without a lock bet
 the kernel, and the list's own check says so in the kernel's words. `del_` poisons the entry: walking on from
 it, or deleting it again, is found.
 
-Walking is an ordinary `for` over `lst.entries()` when a lock is held throughout, or `async for entry in lst`
-where every step is one of its own.
+Walking is an ordinary `for` over `lst.entries()`.
 
 Guards: whatever the owner says; the list has no lock. Mirrors include/linux/list.h, lib/list_debug.c.
 """
@@ -15,7 +14,7 @@ Guards: whatever the owner says; the list has no lock. Mirrors include/linux/lis
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from types import coroutine
 from typing import Any
 
@@ -95,32 +94,13 @@ class ListHead(KObject):
             yield entry
             now = self._access("items", False, False, place)
             if now is not items and _position(now, entry) < 0:
-                self._walked_off(entry, place)
+                why = "the entry the walk stood on was deleted (LIST_POISON1)"
+                self.check.list_corruption(self, entry, "list walk", why, place)
                 return
-
-    def _walked_off(self, entry: Any, place: Spot) -> None:
-        self.check.list_corruption(
-            self, entry, "list walk", "the entry the walk stood on was deleted (LIST_POISON1)", place
-        )
 
     def empty(self) -> bool:
         """`list_empty`."""
         return not self._access("items", False, False, here())
-
-    async def __aiter__(self) -> AsyncIterator[Any]:
-        seen: set[int] = set()
-        entry: Any = None
-        while True:
-            items = await self.read("items")
-            after = _position(items, entry) + 1 if entry is not None else 0
-            if entry is not None and after == 0:
-                self._walked_off(entry, here())
-                return
-            if after >= len(items) or id(items[after]) in seen:
-                return
-            entry = items[after]
-            seen.add(id(entry))
-            yield entry
 
     def peek_entries(self) -> tuple[Any, ...]:
         """The entries without any check: for observers and pictures."""

@@ -20,7 +20,7 @@ Example::
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from sys import _getframe
 from types import FunctionType, coroutine
 from typing import Any, ClassVar
@@ -111,31 +111,28 @@ class KObject:
     # -- accesses that are steps of their own --------------------------------
 
     @coroutine
-    def read(self, field: str) -> Generator[int | None, None, Any]:
+    def read(self, field: str, marked: bool = False) -> Generator[int | None, None, Any]:
         """A plain read as a step of its own: another thread may run just before it."""
         yield from self.machine.steps.field(self, field, False)
-        return self._access(field, False, False, here())
+        return self._access(field, False, marked, here())
 
-    @coroutine
-    def read_once(self, field: str) -> Generator[int | None, None, Any]:
+    def read_once(self, field: str) -> Awaitable[Any]:
         """READ_ONCE: a marked read, a step of its own."""
-        yield from self.machine.steps.field(self, field, False)
-        return self._access(field, False, True, here())
+        return self.read(field, marked=True)
 
-    @coroutine
-    def write(self, **values: Any) -> Generator[int | None, None, None]:
+    def write(self, **values: Any) -> Awaitable[None]:
         """A plain write as a step of its own (one for each field, in the order given)."""
-        for field, value in values.items():
-            yield from self.machine.steps.field(self, field, True)
-            self._access(field, True, False, here())
-            self.cells[field].value = value
+        return self._write(values, marked=False)
+
+    def write_once(self, **values: Any) -> Awaitable[None]:
+        """WRITE_ONCE: a marked write, a step of its own."""
+        return self._write(values, marked=True)
 
     @coroutine
-    def write_once(self, **values: Any) -> Generator[int | None, None, None]:
-        """WRITE_ONCE: a marked write, a step of its own."""
+    def _write(self, values: dict[str, Any], marked: bool) -> Generator[int | None, None, None]:
         for field, value in values.items():
             yield from self.machine.steps.field(self, field, True)
-            self._access(field, True, True, here())
+            self._access(field, True, marked, here())
             self.cells[field].value = value
 
     def _access(self, field: str, write: bool, marked: bool, place: Spot) -> Any:

@@ -65,11 +65,11 @@ def test_an_interrupt_waits_until_interrupts_are_back_on() -> None:
         log.append((machine.now, "thread"))
 
     machine.irq.line("nic", handler).fire(10)
-    machine.spawn(thread(), cpu=0)
+    machine.spawn(thread(), cpu=0, name="thread")
     machine.simulate()
     assert log == [(100, "irq"), (100, "thread")]
-    assert machine.irq.irqsoff().longest == 100
-    assert machine.irq.irqsoff().began.function == "thread"
+    assert machine.irq.irqsoff("thread").longest == 100
+    assert machine.irq.irqsoff("thread").began.function == "thread"
 
 
 def test_a_spinning_thread_below_an_interrupt_gets_the_lock_but_goes_on_later() -> None:

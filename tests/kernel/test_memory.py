@@ -349,9 +349,8 @@ def test_rcu_rules_are_checked() -> None:
     machine = Machine()
 
     async def wrong() -> None:
-        machine.rcu.dereference(1)
+        await machine.rcu.read_unlock()
         async with machine.rcu.read():
-            machine.rcu.dereference(1)
             machine.might_sleep()
 
     machine.run(wrong())

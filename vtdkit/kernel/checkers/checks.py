@@ -26,7 +26,6 @@ from .findings import Finding, Findings
 from .leaks import Leak, Thing, held_now
 from .locking import Locking
 from .races import Access, HappensBefore
-from .watchdog import Watchdog
 
 #: the checkers a machine can have; all are on unless the constructor says otherwise
 CHECKERS = ("lockdep", "sleep", "kasan", "races", "rcu", "lists", "leaks")
@@ -48,7 +47,6 @@ class Checks:
         self.order = HappensBefore(self)
         self.locking = Locking(self, "lockdep" in wanted)
         self.lockdep = self.locking.lockdep  # the lock validator, if it is on
-        self.watchdog = Watchdog(machine, self)
         self.counts: WeakSet[RefCount] = WeakSet()  # what nobody keeps has left nothing behind
         self.known: Counter[Thing] = Counter()  # what is no leak, see `baseline`
 

@@ -9,14 +9,15 @@ Mirrors, in purpose, kernel/watchdog.c, kernel/watchdog_hld.c and kernel/hung_ta
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from vtdkit.kernel.locks.base import Lock
 from vtdkit.kernel.machine.context import AGENT, HARD_OFF, TASK, Context
-from vtdkit.kernel.machine.host import Host
 from vtdkit.kernel.record.sites import Spot
 
 if TYPE_CHECKING:
+    from vtdkit.kernel.locks.base import Lock
+    from vtdkit.kernel.machine.scheduling import Scheduler
+
     from .checks import Checks
 
 
@@ -27,78 +28,63 @@ HUNG_TASK = "INFO: task blocked for more than 120 seconds"
 PATIENCE = {HARD_LOCKUP: 10_000_000_000, SOFT_LOCKUP: 20_000_000_000, HUNG_TASK: 120_000_000_000}
 
 
-class Watchdog:
-    """All three, on one machine."""
-
-    def __init__(self, machine: Host, check: Checks) -> None:
-        self.machine = machine
-        self.check = check
-
-    def spins_for_ever(self, context: Context, lock: Lock, place: Spot) -> None:
-        """A context spins for a lock that its own CPU holds below it: that cannot end."""
-        who = next(
-            (self.check.describe(other) for other in lock.holders if other.cpu is context.cpu), "readers"
-        )
-        self.check.report(
-            _lockup(context),
-            lock.name,
-            (place, lock.place),
-            contexts=(who,),
-            text=f"CPU{context.cpu_id} spins for {lock.name}, which {who} holds; that context cannot run "
-            "until this one ends",
-        )
-
-    def look(self, all_over: bool) -> None:
-        """After a simulation: threads that still wait although nothing is left to happen (`all_over`), or
-        wait in a circle, or have waited for longer than the kernel's watchdogs allow."""
-        now = self.machine.sched.now
-        for context in self.machine.sched.contexts:
-            if context.done or context.kind == AGENT or context.waiting is None:
-                continue
-            asleep = context.kind == TASK and (context.cpu is None or context.cpu.task is not context)
-            kind = HUNG_TASK if asleep else _lockup(context)
-            name = getattr(context.waiting, "name", str(context.waiting))
-            said = any(f.where == name and f.kind in (SOFT_LOCKUP, HARD_LOCKUP) for f in self.check.findings)
-            if not said and (all_over or now - context.since >= PATIENCE[kind] or _in_a_circle(context)):
-                self.check.report(
-                    kind,
-                    name,
-                    tuple(hold.place for hold in context.held),
-                    contexts=(self.check.describe(context),),
-                    text=self.why_stuck(context),
-                    about=context,
-                )
-
-    def why_stuck(self, context: Context) -> str:
-        """Who waits for whom, from `context` on."""
-        chain: list[str] = []
-        seen: list[Context] = []
-        at: Context | None = context
-        while at is not None and at not in seen:
-            seen.append(at)
-            what = getattr(at.waiting, "name", at.waiting)
-            owner = _owner(at)
-            if at.waiting is None and at.cpu is not None and at.cpu.task not in (None, at):
-                owner, what = at.cpu.task, f"CPU{at.cpu_id}"
-            chain.append(f"{at.name} waits for {what}" + (f" held by {owner.name}" if owner else ""))
-            at = owner
-        return ", ".join(chain)
+def spins_for_ever(check: Checks, context: Context, lock: Lock, place: Spot) -> None:
+    """A context spins for a lock that its own CPU holds below it: that cannot end."""
+    who = next((check.describe(other) for other in lock.holders if other.cpu is context.cpu), "readers")
+    check.report(
+        _lockup(context),
+        lock.name,
+        (place, lock.place),
+        contexts=(who,),
+        text=f"CPU{context.cpu_id} spins for {lock.name}, which {who} holds; that context cannot run "
+        "until this one ends",
+    )
 
 
-def _owner(context: Context) -> Context | None:
-    """Whom `context` waits for: who holds the lock it wants (the first, if it is shared)."""
-    holders: list[Context] = getattr(context.waiting, "holders", [])
-    return holders[0] if holders else None
+def look(check: Checks, sched: Scheduler, all_over: bool) -> None:
+    """After a simulation: threads that still wait although nothing is left to happen (`all_over`), or
+    wait in a circle, or have waited for longer than the kernel's watchdogs allow."""
+    for context in sched.contexts:
+        if context.done or context.kind == AGENT or context.waiting is None:
+            continue
+        asleep = context.kind == TASK and (context.cpu is None or context.cpu.task is not context)
+        kind = HUNG_TASK if asleep else _lockup(context)
+        name = getattr(context.waiting, "name", str(context.waiting))
+        said = any(f.where == name and f.kind in (SOFT_LOCKUP, HARD_LOCKUP) for f in check.findings)
+        chain = _waits(context)
+        circle = chain[-1][2] is context and all(waits.waiting is not None for waits, *_ in chain)
+        if not said and (all_over or sched.now - context.since >= PATIENCE[kind] or circle):
+            check.report(
+                kind,
+                name,
+                tuple(hold.place for hold in context.held),
+                contexts=(check.describe(context),),
+                text=why_stuck(context),
+                about=context,
+            )
 
 
-def _in_a_circle(context: Context) -> bool:
-    """Does `context` wait for something whose owner waits ... for `context`?"""
-    seen: list[Context] = []
-    owner: Context | None = context
-    while owner is not None and owner not in seen:
-        seen.append(owner)
-        owner = _owner(owner)
-    return owner is context
+def why_stuck(context: Context) -> str:
+    """Who waits for whom, from `context` on."""
+    return ", ".join(
+        f"{waits.name} waits for {what}" + (f" held by {owner.name}" if owner else "")
+        for waits, what, owner in _waits(context)
+    )
+
+
+def _waits(context: Context) -> list[tuple[Context, Any, Context | None]]:
+    """Who waits, for what, and who has that, from `context` on; to the end, or until it comes round."""
+    chain: list[tuple[Context, Any, Context | None]] = []
+    at: Context | None = context
+    while at is not None and all(at is not waits for waits, *_ in chain):
+        # of a lock that is shared, the first
+        owner = next(iter(getattr(at.waiting, "holders", ())), None)
+        what = getattr(at.waiting, "name", at.waiting)
+        if at.waiting is None and at.cpu is not None and at.cpu.task not in (None, at):
+            owner, what = at.cpu.task, f"CPU{at.cpu_id}"
+        chain.append((at, what, owner))
+        at = owner
+    return chain
 
 
 def _lockup(context: Context) -> str:

@@ -129,6 +129,12 @@ class Lock:
         self.note(context, SPIN, self.id, place, int(shared))
         return self.sched.now, self.place, context.cpu_id != self.last_cpu
 
+    def let_go(self, context: Context, hold: Any, place: Spot | None) -> None:
+        """Take a hold of this lock out of what `context` has, wherever it is in it."""
+        if self.key >= 0:
+            self.check.locking.chain_without(context, context.held.index(hold), place)
+        context.let_go(hold)
+
     def owner_sleeps(self) -> None:
         """The owner loses its CPU with the lock held: it sleeps, or another thread's turn has come."""
 
@@ -206,9 +212,7 @@ class OwnedLock(Lock):
         if self.owner is not context or self not in context.held:  # a record may be a later thread's by now
             self.check.locking.bad_unlock(context, self, place)
             return False
-        if self.key >= 0:
-            self.check.locking.chain_without(context, context.held.index(self), place)
-        context.let_go(self)
+        self.let_go(context, self, place)
         return True
 
     @coroutine

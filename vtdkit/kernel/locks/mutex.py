@@ -46,8 +46,7 @@ class Mutex(OwnedLock):
         """`mutex_lock`: returns when this thread owns the mutex."""
         sched = self.sched
         context = sched.current
-        if place is None:
-            place = self.log.spots.at(_getframe(1))
+        place = place or self.log.spots.at(_getframe(1))
         self.check.might_sleep(place)
         self.comes(context, self.key, place)
         if self.owner is None:

@@ -25,6 +25,7 @@ from typing import Any
 
 from vtdkit.kernel.checkers.lockdep.keys import READ, queued_read
 from vtdkit.kernel.checkers.races import WordClock
+from vtdkit.kernel.checkers.watchdog import spins_for_ever
 from vtdkit.kernel.machine.context import TASK, Context
 from vtdkit.kernel.machine.host import Host, Wait
 from vtdkit.kernel.record.record import ACQUIRE, RELEASE
@@ -58,9 +59,6 @@ class Share(Blocks):
         return self.lock.release(self.writer)
 
     __aenter__, __aexit__ = take, drop
-
-    def __repr__(self) -> str:
-        return f"<share of {self.name} taken at {self.place}>"
 
 
 class RwLock(Lock):
@@ -103,8 +101,7 @@ class RwLock(Lock):
         """Take it, shared or alone."""
         sched = self.sched
         context = sched.current
-        if place is None:
-            place = self.side(writer).spots.at(_getframe(1))
+        place = place or self.side(writer).spots.at(_getframe(1))
         if self.sleeps:
             self.check.might_sleep(place)
             shared = READ
@@ -140,12 +137,9 @@ class RwLock(Lock):
         if (self.owner is not context) if writer else (context not in self.readers):
             self.check.locking.bad_unlock(context, self, here())
             return
-        held = context.held
-        index = max(i for i, hold in enumerate(held) if hold.lock is self)  # the share taken last
-        if self.key >= 0:
-            self.check.locking.chain_without(context, index, None)
-        context.let_go(held[index])
-        held[index].place.holds.append(self.sched.now - held[index].since)
+        share = next(hold for hold in reversed(context.held) if hold.lock is self)  # the one taken last
+        self.let_go(context, share, None)
+        share.place.holds.append(self.sched.now - share.since)
         self.note(context, RELEASE, self.id, None, int(not writer))
         if writer:
             self.order.release(context, self)
@@ -164,7 +158,7 @@ class RwLock(Lock):
     def _wait(self, context: Context, writer: bool, place: Spot) -> Wait:
         """Spin until the queue's order lets us in."""
         if any(other.cpu is context.cpu for other in self.holders):
-            self.check.watchdog.spins_for_ever(context, self, place)
+            spins_for_ever(self.check, context, self, place)
         context.waiting = self
         yield None
         context.waiting = None

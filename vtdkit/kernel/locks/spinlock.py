@@ -1,4 +1,4 @@
-"""Spin locks: the queued lock of today's Linux, and the two it replaced, each with the hand-over
+"""Spin locks: the queued lock of today's Linux, and the ticket lock it replaced, each with the hand-over
 cost of its kind.
 
 A waiter keeps its CPU and spins. What differs is who is next and what passing the lock on costs. That is
@@ -10,7 +10,6 @@ hand-over is part of the service), and `tests/benchmarks/validate.py` meets it.
   its own): one line transfer however many wait. First come, first served.
 - `TicketLock`: all waiters re-read one line; the next owner's answer comes half way through: `line
   * waiting / 2`.
-- `TestAndSetLock`: all waiters fight for the line, anybody may win (drawn from the machine's seed).
 
 Use: `async with lock:`, `async with lock.irqsave():` (also `.irq()`, `.bh()`), or `await
 lock.acquire()` and `await lock.release()` where the kernel's code is not a block. Taking a lock
@@ -34,6 +33,7 @@ from collections.abc import Awaitable
 from sys import _getframe
 from types import TracebackType, coroutine
 
+from vtdkit.kernel.checkers.watchdog import spins_for_ever
 from vtdkit.kernel.machine.context import Context
 from vtdkit.kernel.machine.engine import DONE, WAIT
 from vtdkit.kernel.machine.host import Host, Wait
@@ -49,13 +49,12 @@ class SpinLock(Blocks, OwnedLock):
     """
 
     __slots__ = ("direct", "spots")
-    fair = True  #: first come, first served
 
     def __init__(self, machine: Host, name: str, *, raw: bool = False, subclass: int = 0) -> None:
         super().__init__(machine, name, "raw_spinlock" if raw else "spinlock", subclass)
         self.queue: deque[Context] = deque()
         self.spots = self.log.spots.first
-        self.direct = self.handover == 0 and self.fair  # pass it on at once, to the first in the queue
+        self.direct = self.handover == 0  # pass it on at once
 
     # -- taking it -----------------------------------------------------------
 
@@ -81,7 +80,7 @@ class SpinLock(Blocks, OwnedLock):
             if cpu < 0:
                 self.no_cpu()
             if owner.cpu_id == cpu:
-                self.check.watchdog.spins_for_ever(context, self, place)
+                spins_for_ever(self.check, context, self, place)
             context.waiting = self
             context.since, context.spot = sched.now, place
             context.blocker, context.bounced = self.place, cpu != self.last_cpu
@@ -220,19 +219,3 @@ class TicketLock(SpinLock):
     def next_owner(self) -> tuple[Context, int]:
         waiting, heir = len(self.queue), self.queue.popleft()
         return heir, self.line_cost(heir) * waiting // 2
-
-
-class TestAndSetLock(SpinLock):
-    """The oldest lock: one word, everybody tries to set it. Unfair, and the release has to fight
-    for the line too.
-    """
-
-    __slots__ = ()
-    fair = False
-    __test__ = False  # not a test, whatever pytest thinks of the name
-
-    def next_owner(self) -> tuple[Context, int]:
-        waiting = len(self.queue)
-        heir = self.queue[self.machine.random.randrange(waiting)]
-        self.queue.remove(heir)
-        return heir, self.line_cost(heir) * waiting

@@ -51,9 +51,6 @@ class WaitQueue:
         self.queue = self.queue[how_many:]
         return DONE
 
-    def __repr__(self) -> str:
-        return f"<wait queue {self.name}: {len(self.queue)} waiting>"
-
 
 class Completion(WaitQueue):
     """`struct completion`: threads sleep in `wait` until somebody says `complete` (once
@@ -81,11 +78,6 @@ class Completion(WaitQueue):
         """Let every waiter go on, now and later. Await it at once."""
         self.all = True
         return self._wake(len(self.queue))
-
-    def __repr__(self) -> str:
-        return (
-            f"<completion {self.name}: {'all' if self.all else self.count} done, {len(self.queue)} waiting>"
-        )
 
 
 class SeqCount:
@@ -191,9 +183,6 @@ class Atomic:
             self.machine.sched.line(self, 0, False, 0)
             self.watchers.append(self.machine.sched.current)
             yield from self.machine.sched.busy_wait(self.name)
-
-    def __repr__(self) -> str:
-        return f"<atomic {self.name} = {self.value}>"
 
 
 class RefCount:

@@ -2,7 +2,7 @@
 `local_bh_disable`, `preempt_disable`.
 
 Switching off never waits. Switching on may: what was pending on the CPU runs first, so those are awaited.
-How long interrupts were kept off is summed up by context name, with the places of the longest stretch (the
+How long interrupts were kept off is summed up by context name, with the place of the longest stretch (the
 kernel's irqsoff tracer keeps the longest). A thread that ends with any of the three off is reported.
 
 Mirrors include/linux/irqflags.h, include/linux/preempt.h, kernel/softirq.c.
@@ -13,7 +13,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from sys import _getframe
 from types import coroutine
-from typing import Any
 
 from vtdkit.kernel.record.record import IRQ_OFF, IRQ_ON
 from vtdkit.kernel.record.sites import ANYWHERE, NOWHERE, Site, Spot, here, site
@@ -24,17 +23,13 @@ from .scheduling import Handler
 from .timers import IrqLine, Timer
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Latency:
-    """How long hard interrupts were kept off, in ns: how often, in all, the longest, and where that
-    one began and ended.
-    """
+    """How long hard interrupts were kept off, in ns: in all, the longest, and where that one began."""
 
-    count: int = 0
     total: int = 0
     longest: int = 0
     began: Site = NOWHERE
-    ended: Site = NOWHERE
 
 
 class IrqFlags:
@@ -45,19 +40,11 @@ class IrqFlags:
     def __init__(self, machine: Host) -> None:
         self.machine = machine
         self.sched = machine.sched
-        self._off: dict[str, list[Any]] = {}  # by context name: the values of a `Latency`, spots for sites
+        self._off: dict[str, Latency] = {}  # by context name
 
-    def irqsoff(self, context: str = "") -> Latency:
-        """How long hard interrupts were off, over all contexts or in the one of that
-        name (handlers not counted).
-        """
-        rows = [row for name, row in self._off.items() if context in ("", name)]
-        if not rows:
-            return Latency()
-        longest, began, ended = max(rows, key=lambda row: row[2])[2:]
-        return Latency(
-            sum(row[0] for row in rows), sum(row[1] for row in rows), longest, site(began), site(ended)
-        )
+    def irqsoff(self, context: str) -> Latency:
+        """How long hard interrupts were off in the contexts of that name (handlers not counted)."""
+        return self._off.get(context, Latency())
 
     # -- hard interrupts -----------------------------------------------------
 
@@ -83,12 +70,10 @@ class IrqFlags:
             place = where or ANYWHERE.at(_getframe(1))
             if context.kind != HARDIRQ:
                 since, began = context.off_since
-                row = self._off.setdefault(context.name, [0, 0, -1, None, None])
-                ns = self.sched.now - since
-                row[0] += 1
-                row[1] += ns
-                if ns > row[2]:
-                    row[2:] = ns, began, place
+                off, ns = self._off.setdefault(context.name, Latency()), self.sched.now - since
+                off.total += ns
+                if ns > off.longest:
+                    off.longest, off.began = ns, site(began)
             context.irqstate &= ~HARD_OFF
             self.machine.check.irqs_switched(context, True, place)
             self.machine.stat.note(context, IRQ_ON)

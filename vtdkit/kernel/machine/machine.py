@@ -30,10 +30,11 @@ from typing import Any, TypeVar
 
 from vtdkit.kernel.checkers.checks import CHECKERS, Checks
 from vtdkit.kernel.checkers.findings import Deadlock, KernelBug
+from vtdkit.kernel.checkers.watchdog import look, why_stuck
 from vtdkit.kernel.locks.mutex import Mutex
 from vtdkit.kernel.locks.rcu import Rcu
 from vtdkit.kernel.locks.rwlock import RwLock, RwSemaphore
-from vtdkit.kernel.locks.spinlock import SpinLock, TestAndSetLock, TicketLock
+from vtdkit.kernel.locks.spinlock import SpinLock, TicketLock
 from vtdkit.kernel.locks.sync import Atomic, RefCount
 from vtdkit.kernel.memory.allocator import PageAllocator
 from vtdkit.kernel.memory.gfp import GFP, GFP_KERNEL
@@ -54,7 +55,7 @@ from .steps import Steps
 
 T = TypeVar("T")
 K = TypeVar("K", bound=KObject)
-SPIN_KINDS = {"queued": SpinLock, "ticket": TicketLock, "test-and-set": TestAndSetLock}
+SPIN_KINDS = {"queued": SpinLock, "ticket": TicketLock}
 
 
 class Machine:
@@ -128,9 +129,9 @@ class Machine:
         name: str | None = None,
         once: bool = False,
     ) -> Context:
-        """Start a thread; it runs when the machine does. `cpu` pins it; else it starts on the next
-        CPU and may migrate. `once`: nobody asks about it later, so its record is used again, and
-        there may be millions of such threads.
+        """Start a thread; it runs when the machine does. `cpu` pins it; else it starts on the emptiest
+        CPU, and when it is woken it goes to an idle one. `once`: nobody asks about it later, so its record is
+        used again, and there may be millions of such threads.
         """
         sched = self.sched
         coro = runnable(coro)
@@ -174,7 +175,7 @@ class Machine:
         )
         self.sched.run(context)
         if not context.done:
-            raise Deadlock(f"{context.name} cannot go on: {self.check.watchdog.why_stuck(context)}")
+            raise Deadlock(f"{context.name} cannot go on: {why_stuck(context)}")
         return context.result  # type: ignore[no-any-return]
 
     def simulate(self, until: int | None = None) -> Trace:
@@ -190,7 +191,7 @@ class Machine:
             self.sched.run(None, alone=False)
         else:
             self.sched.run_until(until)
-        self.check.watchdog.look(all_over=not self.sched.stopped)
+        look(self.check, self.sched, all_over=not self.sched.stopped)
         return self.trace()
 
     def advance(self, ns: int) -> None:
@@ -224,7 +225,7 @@ class Machine:
         return self._made.get(cls, cls)(self, *args, **options)  # type: ignore[no-any-return]
 
     def spinlock(self, name: str, *, kind: str = "queued", subclass: int = 0) -> SpinLock:
-        """A `spinlock_t`. `kind`: "queued" (Linux today), "ticket" or "test-and-set"."""
+        """A `spinlock_t`. `kind`: "queued" (Linux today) or "ticket"."""
         if kind not in SPIN_KINDS:
             raise ValueError(f"no spin lock of kind {kind!r}; there are {', '.join(SPIN_KINDS)}")
         return self.make(SPIN_KINDS[kind], name, subclass=subclass)

@@ -2,13 +2,13 @@
 while they are off.
 
 What is modelled: one run queue a CPU, first come first served with a time slice; a woken thread goes to
-its own CPU if it is pinned, else to an idle one if there is any; a CPU that runs dry takes the first
-unpinned thread from the longest queue. Hard interrupts run at once on a CPU that has them on, softirqs
-when no interrupt is being handled and bottom halves are on; both wait otherwise (`Cpu.pending`). A thread
-that gives up its CPU in atomic context is reported, then sleeps all the same, as in Linux; a handler that
-would sleep is reported and keeps its CPU, since there is nobody to switch to.
+its own CPU if it is pinned, else to an idle one if there is any. Hard interrupts run at once on a CPU that
+has them on, softirqs when no interrupt is being handled and bottom halves are on; both wait otherwise
+(`Cpu.pending`). A thread that gives up its CPU in atomic context is reported, then sleeps all the same, as in
+Linux; a handler that would sleep is reported and keeps its CPU, since there is nobody to switch to. What is
+not: a CPU that runs dry takes nothing from the queue of another.
 
-Mirrors, in outline: kernel/sched/core.c (`schedule`, `try_to_wake_up`, `newidle_balance`),
+Mirrors, in outline: kernel/sched/core.c (`schedule`, `try_to_wake_up`),
 kernel/softirq.c (`irq_exit`, `__do_softirq`).
 """
 
@@ -34,13 +34,12 @@ Handler = Callable[[], Coroutine[Any, Any, Any]]
 class Scheduler(Engine):
     """The engine plus CPUs. `preempt=False`: a thread keeps its CPU until it sleeps."""
 
-    __slots__ = ("costs", "cpus", "movable", "preempt", "socket_masks", "socket_of")
+    __slots__ = ("costs", "cpus", "preempt", "socket_masks", "socket_of")
 
     def __init__(self, machine: Host, cpus: int, sockets: int, preempt: bool) -> None:
         super().__init__(machine)
         self.costs = machine.costs
         self.preempt = preempt
-        self.movable = 0  # unpinned threads on all run queues together
         self.cpus = [Cpu(i, i // -(-cpus // sockets)) for i in range(cpus)]
         self.socket_of = [cpu.socket for cpu in self.cpus] if sockets > 1 else None
         self.socket_masks = [
@@ -126,12 +125,8 @@ class Scheduler(Engine):
         if cpu.task is None:
             self._dispatch(cpu, context, ns)
         else:
-            self._append(cpu, context)
+            cpu.queue.append(context)
             self._arm_slice(cpu)
-
-    def _append(self, cpu: Cpu, context: Context) -> None:
-        cpu.queue.append(context)
-        self.movable += not context.pinned
 
     def _dispatch(self, cpu: Cpu, context: Context, ns: int) -> None:
         """Give the CPU to a thread; if an interrupt sits on the CPU the thread starts below it."""
@@ -166,29 +161,12 @@ class Scheduler(Engine):
             self.open_cpu(cpu)
 
     def _next_thread(self, cpu: Cpu) -> None:
-        if not cpu.queue and self.movable:
-            self._pull(cpu)
         if cpu.queue:
-            context = cpu.queue.popleft()
-            self.movable -= not context.pinned
-            self._dispatch(cpu, context, self.costs.switch)
+            self._dispatch(cpu, cpu.queue.popleft(), self.costs.switch)
             if cpu.queue:
                 self._arm_slice(
                     cpu, self.costs.switch
                 )  # the slice begins after the switch: however short, it gets the thread on
-
-    def _pull(self, cpu: Cpu) -> None:
-        """Move the first thread that may move here, from the longest queue
-        that has one (`newidle_balance`).
-        """
-        for other in sorted(self.cpus, key=lambda other: -len(other.queue)):
-            context = next((context for context in other.queue if not context.pinned), None)
-            if context is not None:
-                break
-        assert context is not None  # `movable` says that there is one
-        other.queue.remove(context)
-        context.cpu, context.cpu_id = cpu, cpu.id
-        cpu.queue.append(context)
 
     @coroutine
     def sleep_on(self, what: Any) -> Generator[int | None, None, None]:
@@ -230,7 +208,7 @@ class Scheduler(Engine):
         if hasattr(task.waiting, "stop_spinning"):
             task.waiting.stop_spinning(task)
         cpu.task = cpu.top = None
-        self._append(cpu, task)
+        cpu.queue.append(task)
         self._next_thread(cpu)
 
     # -- interrupts ----------------------------------------------------------

@@ -106,9 +106,6 @@ class ListHead(KObject):
         """The entries without any check: for observers and pictures."""
         return tuple(self.cells["items"].value)
 
-    def __repr__(self) -> str:
-        return f"<list {self.label}: {len(self.cells['items'].value)} entries>"
-
 
 def _position(items: Iterable[Any], entry: Any) -> int:
     return next((i for i, item in enumerate(items) if item is entry), -1)

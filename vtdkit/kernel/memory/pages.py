@@ -211,6 +211,4 @@ class Page:
             self.changed(index)
 
     def __repr__(self) -> str:
-        used = f"{sum(word != 0 for word in self.words)} of {WORDS} words set"
-        state = used if self.freed is None else "freed"
-        return f"<page {self.pfn:#x} {self.name}: {state}>"
+        return f"<page {self.pfn:#x} {self.name}{' (freed)' if self.freed is not None else ''}>"

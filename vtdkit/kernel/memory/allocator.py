@@ -45,6 +45,7 @@ class PageAllocator:
         self.frames: dict[int, Page] = {}
         self.faults = Faults(machine)
         self.in_use = 0
+        self.allocated = 0  # ever
 
     @coroutine
     def alloc(
@@ -80,6 +81,8 @@ class PageAllocator:
             return []
         machine = self.machine
         page = self.frames[pfn] = self.page_class(machine, pfn, self.node_of(pfn), name, place)
+        self.allocated += 1
+        page.serial = self.allocated
         self.in_use += 1
         machine.stat.note(machine.sched.current, ALLOC, 0, place, pfn)
         return [page]

@@ -41,6 +41,7 @@ class Page:
     node: int
     name: str
     allocated: Spot | None
+    serial: int = 0  # how many pages had been handed out by then
     words: list[int] = field(default_factory=lambda: [0] * WORDS)
     freed: Spot | None = None
     lines: dict[int, int] = field(default_factory=dict)  # cache line -> bit mask of the CPUs that have a copy

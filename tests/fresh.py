@@ -59,6 +59,7 @@ def main(scratch: Path) -> int:
 
     began, lessons = time.monotonic(), scratch / "lessons"
     done("copy", began, run(programs / "vtdkit", "lab", "--copy-only", lessons, cwd=scratch))
+    done("claims", began, run(programs / "vtdkit", "claims", "7", cwd=scratch))
     doctor = run(programs / "vtdkit", "doctor", cwd=scratch)
     done("doctor", began, doctor)
     names = [line.partition(": ")[0] for line in doctor.stdout.splitlines()]

@@ -1,9 +1,9 @@
 """The command line: `vtdkit VERB [options]`, or `python -m vtdkit VERB [options]`.
 
 A verb is a line in `VERBS`: its name, what it does, and "module:function". The module is imported only when
-the verb is used, so that each verb costs what it needs and no more. The function takes the arguments after
-the verb and returns the exit status: 0 all is well, 1 something was found, 2 the input cannot be used (with
-one line on standard error).
+the verb is used, so that each verb costs what it needs and no more. One of `lessons` stands beside the
+notebooks, wherever this copy has them. The function takes the arguments after the verb and returns the exit
+status: 0 all is well, 1 something was found, 2 the input cannot be used (with one line on standard error).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ VERBS: dict[str, tuple[str, str]] = {
     ),
     "claims": (
         "run the claims of the thread and print their verdicts",
-        "vtdkit.lab.claims.report:main",
+        "lessons.claims.report:main",
     ),
     "handouts": (
         "make pages of notebooks that move with no kernel and no network, or slides",
@@ -65,6 +65,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"vtdkit: there is no verb {quoted(words[0])}; try --help", file=sys.stderr)
         return 2
     module, function = VERBS[words[0]][1].split(":")
+    if module.startswith("lessons."):
+        from vtdkit.lab.classroom import shipped
+
+        try:
+            sys.path.insert(0, str(shipped("notebooks")))
+        except FileNotFoundError as error:
+            print(f"vtdkit {words[0]}: {error}", file=sys.stderr)
+            return 2
     try:
         return int(getattr(importlib.import_module(module), function)(words[1:]))
     except ModuleNotFoundError as error:

@@ -1,3 +1,3 @@
-"""What the notebooks call: one module a lesson (experiments and exercises), `base` and `shown`
-for what several need.
+"""What the notebooks call: one module a lesson, with its exercises; what several lessons, or claims of the
+thread, need is in `claims`, `experiments`, `scenes` and `variants`. `README.md` is a map.
 """

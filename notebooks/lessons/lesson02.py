@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from lessons.scenes import QUESTIONS
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.iommu.intel.pasid_table import pasid_table_opaque
 from vtdkit.iommu.pci import PciDevice
@@ -31,7 +32,6 @@ from vtdkit.lab.lesson.base import (
     version_with,
 )
 from vtdkit.lab.scenarios.base import Observer, Scenario
-from vtdkit.lab.scenarios.catalogue import QUESTIONS
 from vtdkit.series.catalogue import driver_at
 from vtdkit.vtd.requests import Fault, Request
 

@@ -16,19 +16,19 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+from lessons.claims.catalogue import CLAIMS
+from lessons.claims.claim import Measured, Verdict
+from lessons.claims.report import Verdicts
+from lessons.scenes import QUESTIONS
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.iommu.intel.structs import dma_pte
 from vtdkit.kernel.explored.exploring import ScenarioExploration, explore, shortest
-from vtdkit.lab.claims.catalogue import CLAIMS
-from vtdkit.lab.claims.claim import Measured, Verdict
-from vtdkit.lab.claims.report import Verdicts
 from vtdkit.lab.computer import SCALABLE, Computer
 from vtdkit.lab.exercises.exercise import Exercise, of_lesson
 from vtdkit.lab.exercises.judge import CodeExercise, version_with
 from vtdkit.lab.exercises.watched import Scene, Work
 from vtdkit.lab.lesson.base import NO_RACES, Table, table
 from vtdkit.lab.operations import with_devices
-from vtdkit.lab.scenarios.catalogue import QUESTIONS
 from vtdkit.lab.steps.schedule import Steps, record_schedule
 from vtdkit.series.catalogue import driver_at
 from vtdkit.vtd.capabilities import Capabilities

@@ -1,7 +1,7 @@
 """Lesson 15: three back-ends. What Intel's, AMD's and Arm's page tables make of the same calls, and who frees
 what.
 
-The scenes stand in the notebook and in `vtdkit.lab.scenarios.backends`; what is here says what came of them,
+The scenes stand in the notebook and in `lessons.scenes.backends`; what is here says what came of them,
 and declares the exercises.
 """
 
@@ -12,6 +12,9 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, cast
 
+from lessons.claims.report import decided
+from lessons.experiments.backend_matrix import CASES, answer, tables_freed
+from lessons.scenes import backends as scenes
 from vtdkit.iommu.backends.arm_lpae import ArmLpae
 from vtdkit.iommu.backends.backend import Backend
 from vtdkit.iommu.backends.driver import on_core
@@ -19,12 +22,9 @@ from vtdkit.iommu.backends.kinds import BACKENDS, amd
 from vtdkit.kernel.explored.exploring import ScenarioExploration, explore, shortest
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.kernel.memory.pages import Page
-from vtdkit.lab.backend_matrix import CASES, answer, tables_freed
-from vtdkit.lab.claims.report import decided
 from vtdkit.lab.exercises.exercise import Exercise, of_lesson
 from vtdkit.lab.exercises.judge import CodeExercise, version_with
 from vtdkit.lab.lesson.base import Table, table
-from vtdkit.lab.scenarios import backends as scenes
 from vtdkit.lab.scenarios.base import Observer, Scenario
 from vtdkit.lab.steps.schedule import Steps, record_schedule
 

@@ -1,7 +1,7 @@
 """Lesson 16: who may walk page tables while others free them.
 
 What the scenes of the lesson come to; claims of the thread with their verdicts (the experiments are in
-`vtdkit.lab.claims.readers`); what each way to make the dump safe costs.
+`lessons.claims.readers`); what each way to make the dump safe costs.
 """
 
 from __future__ import annotations
@@ -11,24 +11,25 @@ from collections.abc import Callable, Mapping
 from functools import cache, partial
 from typing import Any
 
+from lessons.claims import catalogue
+from lessons.claims.claim import Verdict
+from lessons.claims.readers import CLAIMS, times, tried
+from lessons.claims.report import in_words
+from lessons.experiments.readers import HeldBack, held_back, stale
+from lessons.scenes import QUESTIONS
+from lessons.scenes.readers import HOLES, dump_disk, mm_race, told
+from lessons.variants.readers import read_under_rcu
 from vtdkit.kernel.explored.exploring import ScenarioExploration, explore, shortest
 from vtdkit.kernel.memory.pages import Page
 from vtdkit.kernel.memory.sections import SECTION_SIZE, MemoryMap
-from vtdkit.lab.claims import catalogue
-from vtdkit.lab.claims.claim import Verdict
-from vtdkit.lab.claims.readers import CLAIMS, times, tried
-from vtdkit.lab.claims.report import in_words
 from vtdkit.lab.computer import Computer
 from vtdkit.lab.exercises.exercise import Exercise, of_lesson
 from vtdkit.lab.exercises.judge import CodeExercise, version_with
 from vtdkit.lab.exercises.watched import Scene, Work
 from vtdkit.lab.lesson.base import Table, duration, table
 from vtdkit.lab.operations import with_devices
-from vtdkit.lab.readers import HeldBack, held_back, stale
-from vtdkit.lab.scenarios.catalogue import QUESTIONS, SCENARIOS
-from vtdkit.lab.scenarios.readers import HOLES, dump_disk, mm_race, told
+from vtdkit.lab.scenarios.catalogue import SCENARIOS
 from vtdkit.lab.steps.schedule import Steps, record_schedule
-from vtdkit.lab.variants.readers import read_under_rcu
 from vtdkit.series.catalogue import driver_at
 
 from .lesson13 import ends

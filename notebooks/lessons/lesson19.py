@@ -1,7 +1,7 @@
 """Lesson 19: which pages were written. Dirty bits that hardware sets and software clears, and who waits while
 it looks.
 
-What is run is in `vtdkit.lab.dirty` (who waits) and `vtdkit.lab.scenarios.dirty` (what is missed). What is
+What is run is in `lessons.experiments.dirty` (who waits) and `lessons.scenes.dirty` (what is missed). What is
 here says what came of it and declares the exercises.
 """
 
@@ -11,20 +11,20 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+from lessons.claims.report import decided
+from lessons.experiments.dirty import Latencies
+from lessons.scenes import dirty as scenes
 from vtdkit.iommu.dirty import DIRTY_BIT, intel_iommu_read_and_clear_dirty
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.kernel.explored.exploring import explore
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.kernel.record.units import duration
-from vtdkit.lab.claims.report import decided
 from vtdkit.lab.computer import Computer
-from vtdkit.lab.dirty import Latencies
 from vtdkit.lab.exercises.exercise import Exercise, of_lesson
 from vtdkit.lab.exercises.judge import CodeExercise, version_with
 from vtdkit.lab.exercises.watched import Scene, Work
 from vtdkit.lab.lesson.shown import Table, table
 from vtdkit.lab.operations import with_devices
-from vtdkit.lab.scenarios import dirty as scenes
 from vtdkit.lab.scenarios.base import Observer, Scenario
 
 PAGE, BLOCK = 4096, 1 << 21

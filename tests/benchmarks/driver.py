@@ -23,8 +23,8 @@ from typing import Any
 import simpy
 from _timing import best
 
+from lessons.claims.users import maps
 from vtdkit.kernel.machine.costs import NEAR
-from vtdkit.lab.claims.users import maps
 from vtdkit.lab.computer import Computer
 from vtdkit.series.mainline import versions as mainline
 

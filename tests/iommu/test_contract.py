@@ -7,7 +7,10 @@ from __future__ import annotations
 import pytest
 from users import recorded
 
+from lessons.experiments.loading import MIB, WAYS, load
 from lessons.lesson17.replay import replay
+from lessons.scenes import QUESTIONS
+from lessons.scenes.pairs import BLOCK, LARGE, PAGE, Op, side_by_side
 from vtdkit.iommu.contract import KIND, Contract
 from vtdkit.iommu.dma import DmaApi
 from vtdkit.iommu.intel.driver import IntelIommu
@@ -15,10 +18,8 @@ from vtdkit.kernel.checkers.findings import Finding
 from vtdkit.kernel.explored.exploring import explore
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.lab.computer import Computer
-from vtdkit.lab.loading import MIB, WAYS, load
 from vtdkit.lab.scenarios import base
-from vtdkit.lab.scenarios.catalogue import QUESTIONS, SCENARIOS
-from vtdkit.lab.scenarios.pairs import BLOCK, LARGE, PAGE, Op, side_by_side
+from vtdkit.lab.scenarios.catalogue import SCENARIOS
 
 HALF = BLOCK // 2
 SMALL = (Op("map", 0, HALF, LARGE), Op("map", HALF, HALF, LARGE + HALF))

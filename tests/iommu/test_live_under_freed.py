@@ -7,11 +7,11 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lessons.scenes.pairs import BLOCK, PAGE, Op, side_by_side
+from lessons.variants.users import free_touched_tables
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.kernel.explored.exploring import explore
 from vtdkit.lab.computer import Computer
-from vtdkit.lab.scenarios.pairs import BLOCK, PAGE, Op, side_by_side
-from vtdkit.lab.variants.users import free_touched_tables
 
 RUNS = st.tuples(st.integers(0, 1300), st.sampled_from((1, 2, 99, 511, 512, 513, 1024)), st.booleans())
 HALF = BLOCK // 2

@@ -9,10 +9,11 @@ from functools import cache
 import pytest
 from mutants import mutant, mutants
 
+from lessons.scenes import QUESTIONS
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.kernel.explored.exploring import explore, sample
 from vtdkit.lab.findings.looking import VERSIONS, place
-from vtdkit.lab.scenarios.catalogue import QUESTIONS, SCENARIOS
+from vtdkit.lab.scenarios.catalogue import SCENARIOS
 
 RACE = "BUG: KCSAN: data-race"
 IRQ = "WARNING: inconsistent lock state"

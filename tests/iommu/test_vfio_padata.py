@@ -7,12 +7,12 @@ from __future__ import annotations
 import pytest
 from users import PAGE, inventory, unexpected
 
+from lessons.experiments.loading import MIB, load
 from vtdkit.iommu.errno import EFAULT, ENOMEM
 from vtdkit.iommu.pinning import FRESH, LANES, mm_struct
 from vtdkit.iommu.vfio_padata import PadataState, VfioPadata
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.lab.computer import Computer
-from vtdkit.lab.loading import MIB, load
 
 BLOCK = 512 * PAGE
 

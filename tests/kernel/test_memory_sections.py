@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lessons.scenes.readers import HOLE, HOLES, WHOLE
 from vtdkit.kernel.memory.descriptors import IOMMU_PT_PAGE, IOPTDESC, PAGE, SIZE, freed_by_one_callback
 from vtdkit.kernel.memory.sections import SECTION_SIZE, MemoryMap
-from vtdkit.lab.scenarios.readers import HOLE, HOLES, WHOLE
 
 BLOCK = 1 << 21
 

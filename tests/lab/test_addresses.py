@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from lessons.experiments.addresses import HOW, curves, disk, use
 from lessons.lesson18.occupancy import heat_figure, occupancy
-from vtdkit.lab.addresses import HOW, curves, disk, use
 from vtdkit.lab.lesson.base import reality
 from vtdkit.vtd.image.image import Image
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from vtdkit import cli
 from vtdkit.lab import classroom
 
 LESSON = "03-a-unit-is-taken-out.ipynb"
@@ -76,6 +77,15 @@ def test_a_copy_without_lessons_says_what_to_do(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(classroom, "PACKAGE", tmp_path / "vtdkit")
     with pytest.raises(classroom.NotShipped, match="came without its notebooks; pip install"):
         classroom.shipped("notebooks")
+
+
+def test_claims_say_in_one_line_that_the_lessons_are_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(classroom, "PACKAGE", tmp_path / "vtdkit")
+    assert cli.main(["claims", "7"]) == 2
+    said = "this copy of vtdkit came without its notebooks; pip install --force-reinstall vtdkit"
+    assert capsys.readouterr().err == f"vtdkit claims: {said}\n"
 
 
 def test_a_wheel_carries_the_same_guests_as_a_copy() -> None:

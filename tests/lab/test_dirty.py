@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from lessons.experiments.dirty import SWEEPS, beside
+from lessons.scenes.dirty import DISK, ENDS, Tracked, area_goes, last_look, new_map, not_seen, split
 from vtdkit.iommu.dirty import intel_iommu_read_and_clear_dirty
 from vtdkit.kernel import Machine, explore
-from vtdkit.lab.dirty import SWEEPS, beside
-from vtdkit.lab.scenarios.dirty import DISK, ENDS, Tracked, area_goes, last_look, new_map, not_seen, split
 from vtdkit.views.charts.latency import latency_figure
 
 

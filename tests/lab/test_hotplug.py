@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from lessons.scenes import QUESTIONS
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.kernel.explored.exploring import explore, settled
 from vtdkit.kernel.explorer.search import explore_system
 from vtdkit.kernel.explorer.system import Outcome
 from vtdkit.lab.computer import Computer
-from vtdkit.lab.scenarios.catalogue import QUESTIONS
 from vtdkit.series.catalogue import driver_at
 from vtdkit.series.mainline import versions as mainline
 

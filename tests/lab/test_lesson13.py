@@ -7,13 +7,14 @@ from __future__ import annotations
 import pytest
 
 from lessons import lesson13 as lesson
+from lessons.claims.catalogue import CLAIMS
+from lessons.scenes import QUESTIONS
+from lessons.variants.readers import free_after_grace_period
+from lessons.variants.readers import test_addresses as addresses_tested
+from lessons.variants.tables import flush_before_free, load_store_insert
 from tests.notebooks.cells import scenes
 from vtdkit.kernel.explored.exploring import ScenarioExploration, explore
-from vtdkit.lab.claims.catalogue import CLAIMS
-from vtdkit.lab.scenarios.catalogue import QUESTIONS, SCENARIOS
-from vtdkit.lab.variants.readers import free_after_grace_period
-from vtdkit.lab.variants.readers import test_addresses as addresses_tested
-from vtdkit.lab.variants.tables import flush_before_free, load_store_insert
+from vtdkit.lab.scenarios.catalogue import SCENARIOS
 from vtdkit.series.catalogue import driver_at
 
 DRIVER = driver_at(0)

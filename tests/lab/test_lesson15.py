@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from lessons import lesson15 as lesson
+from lessons.experiments.backend_matrix import CASES, answer, fgsp
+from lessons.scenes import backends
 from tests.notebooks.cells import scenes
 from vtdkit.iommu.backends.kinds import BACKENDS, amd
 from vtdkit.kernel.explored.exploring import ScenarioExploration, explore
-from vtdkit.lab.backend_matrix import CASES, answer, fgsp
-from vtdkit.lab.scenarios import backends
 
 SCENES = scenes("15")
 THREE = pytest.mark.parametrize("kind", ["intel", "amd", "arm"])

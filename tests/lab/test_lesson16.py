@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from lessons import lesson16 as lesson
+from lessons.experiments.readers import exposed, held_back
+from lessons.scenes.readers import HOLES, dump_reuse
+from lessons.variants import readers as ways
+from lessons.variants.tables import flush_before_free
 from tests.notebooks.cells import scenes
 from vtdkit.kernel.explored.exploring import explore
-from vtdkit.lab.readers import exposed, held_back
-from vtdkit.lab.scenarios.readers import HOLES, dump_reuse
-from vtdkit.lab.variants import readers as ways
-from vtdkit.lab.variants.tables import flush_before_free
 from vtdkit.series.catalogue import driver_at
 
 DRIVER = driver_at(1)

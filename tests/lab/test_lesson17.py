@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from lessons import lesson17 as lesson
+from lessons.experiments.loading import MIB, load
 from lessons.lesson17.replay import replay
 from lessons.lesson17.traces import LockTrace, MapTrace
+from lessons.scenes.pairs import Unlocked, ioas
 from tests.notebooks.cells import scenes
 from vtdkit.iommu.iommufd import io_pagetable
 from vtdkit.kernel.explored.exploring import explore
 from vtdkit.lab.lesson.base import reality
-from vtdkit.lab.loading import MIB, load
-from vtdkit.lab.scenarios.pairs import Unlocked, ioas
 from vtdkit.series.catalogue import driver_at
 
 DRIVER = driver_at(0)

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from lessons import lesson19 as lesson
+from lessons.experiments.dirty import beside
 from tests.notebooks.cells import scenes
 from vtdkit.kernel import Machine, explore
-from vtdkit.lab.dirty import beside
 
 SCENES = scenes("19")
 PAGE = 4096

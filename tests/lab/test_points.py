@@ -14,10 +14,10 @@ from typing import Any, cast
 
 import pytest
 
+from lessons import variants
 from vtdkit.iommu.pci import PciBus
 from vtdkit.kernel import explore
 from vtdkit.kernel.machine.machine import Machine
-from vtdkit.lab import variants
 from vtdkit.lab.computer import BOTH_STAGES, Computer
 from vtdkit.lab.locktable import lock_table
 from vtdkit.lab.scenarios import SCENARIOS

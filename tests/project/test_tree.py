@@ -13,7 +13,7 @@ from statistics import median
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-MODULES = sorted((ROOT / "vtdkit").rglob("*.py"))
+MODULES = sorted([*(ROOT / "vtdkit").rglob("*.py"), *ROOT.glob("notebooks/lessons/*/*.py")])
 TEXT = {
     ".py",
     ".md",
@@ -81,6 +81,7 @@ def test_a_room_imports_only_from_the_rooms_before_it(room: str) -> None:
     for path in sorted((ROOT / "vtdkit" / room).rglob("*.py")):
         for module in imports(path):
             parts = module.split(".")
+            assert parts[0] != "lessons", f"{name_of(path)} imports {module}"
             if parts[0] == "vtdkit" and len(parts) > 1 and parts[1] in MAY_IMPORT:
                 assert parts[1] in MAY_IMPORT[room] | {room}, f"{name_of(path)} imports {module}"
 

@@ -13,17 +13,17 @@ import random
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from lessons.claims import catalogue
+from lessons.claims.report import in_words
+from lessons.claims.users import FREED, MEET, PROMOTE, SAME, SMALL
+from lessons.experiments.loading import MIB, load
+from lessons.scenes.pairs import BLOCK, LARGE, PAGE, Op, side_by_side
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.kernel.explored.exploring import ScenarioExploration, explore
-from vtdkit.lab.claims import catalogue
-from vtdkit.lab.claims.report import in_words
-from vtdkit.lab.claims.users import FREED, MEET, PROMOTE, SAME, SMALL
 from vtdkit.lab.exercises.exercise import Exercise, of_lesson
 from vtdkit.lab.lesson.base import Table, table
-from vtdkit.lab.loading import MIB, load
 from vtdkit.lab.scaling import ScalingPoint
 from vtdkit.lab.scenarios.base import Scenario
-from vtdkit.lab.scenarios.pairs import BLOCK, LARGE, PAGE, Op, side_by_side
 from vtdkit.lab.steps.schedule import Steps, record_schedule
 
 from .replay import Replayed

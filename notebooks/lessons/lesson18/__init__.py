@@ -1,8 +1,8 @@
 """Lesson 18: addresses from a cache. Where the DMA API takes the addresses from that it maps, and why no lock
 is in the way.
 
-The scene stands in the notebook; `vtdkit.lab.addresses` makes its computer. What is here says what came of a
-run and declares the exercises.
+The scene stands in the notebook; `lessons.experiments.addresses` makes its computer. What is here says what
+came of a run and declares the exercises.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
+from lessons.claims.report import decided
+from lessons.experiments.addresses import DISK
+from lessons.scenes import QUESTIONS
 from vtdkit.iommu.dma import DmaApi
 from vtdkit.iommu.dma_fq import IOVA_FQ_SIZE, FlushQueue
 from vtdkit.iommu.intel.driver import IntelIommu
@@ -20,8 +23,6 @@ from vtdkit.iommu.iova import iova_domain
 from vtdkit.iommu.iova_rcache import IOVA_MAG_SIZE
 from vtdkit.kernel.explored.exploring import ScenarioExploration, explore
 from vtdkit.kernel.machine.machine import Machine
-from vtdkit.lab.addresses import DISK
-from vtdkit.lab.claims.report import decided
 from vtdkit.lab.computer import Computer
 from vtdkit.lab.exercises.exercise import Exercise, of_lesson
 from vtdkit.lab.exercises.judge import CodeExercise, version_with
@@ -30,7 +31,6 @@ from vtdkit.lab.lesson.base import Run
 from vtdkit.lab.lesson.shown import Table, table
 from vtdkit.lab.scaling import Scaling
 from vtdkit.lab.scenarios.base import Observer, Scenario, computer
-from vtdkit.lab.scenarios.catalogue import QUESTIONS
 from vtdkit.series.catalogue import driver_at
 
 LIMIT = (1 << 20) - 1  # the last page below 4 GiB

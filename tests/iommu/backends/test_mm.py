@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lessons.scenes.readers import mm_race
 from vtdkit.iommu.backends.mm import BATCH, Mm
 from vtdkit.iommu.errno import EFAULT
 from vtdkit.kernel.explored.exploring import explore
 from vtdkit.kernel.machine.machine import Machine
-from vtdkit.lab.scenarios.readers import mm_race
 
 PAGE, BLOCK = 4096, 1 << 21
 AREAS = [(0, 2 * BLOCK), (BLOCK * 512, 3 * BLOCK), (3 << 39, BLOCK)]  # some share upper tables, some do not

@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import pytest
 
+from lessons.scenes import QUESTIONS
 from tests.kernel.explored import naive
 from vtdkit.kernel.explored.exploring import explore, replay, shortest
 from vtdkit.kernel.explored.scenario import MachineSystem
 from vtdkit.kernel.locks.sync import Completion
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.lab.findings.looking import VERSIONS
-from vtdkit.lab.scenarios.catalogue import QUESTIONS, SCENARIOS
+from vtdkit.lab.scenarios.catalogue import SCENARIOS
 
 SMALL = [
     ("fault-bus", "v0"),

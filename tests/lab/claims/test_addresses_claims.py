@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vtdkit.lab.claims.catalogue import claims
+from lessons.claims.catalogue import claims
 
 SAID = {
     29: (

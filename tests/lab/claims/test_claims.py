@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from vtdkit.lab.claims.catalogue import claims
-from vtdkit.lab.claims.claim import Claim, Measured
-from vtdkit.lab.claims.report import main, text
+from lessons.claims.catalogue import claims
+from lessons.claims.claim import Claim, Measured
+from lessons.claims.report import main, text
 
 
 def test_a_claim_has_an_experiment_with_its_counter_or_says_why_not():

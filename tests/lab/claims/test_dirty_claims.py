@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vtdkit.lab.claims.catalogue import claims
+from lessons.claims.catalogue import claims
 
 SAID = {
     57: "longest map or unmap beside a sweep of 8 MiB: 371 µs; without one 5 µs",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vtdkit.lab.claims.readers import CLAIMS
+from lessons.claims.readers import CLAIMS
 
 EVIDENCE: dict[int, tuple[str, str]] = {
     4: ("does not hold", "the dump reads a domain that was freed in 10 of 15 executions"),

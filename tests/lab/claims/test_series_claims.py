@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vtdkit.lab.claims.series import CLAIMS
+from lessons.claims.series import CLAIMS
 
 GUARDED = (
     "changed without iommu->lock while devices come and go: "

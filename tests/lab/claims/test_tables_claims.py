@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from vtdkit.lab.claims.tables import CLAIMS
+from lessons.claims.tables import CLAIMS
 
 EVERY = "every order"
 INSERT = "mappings lost in {} executions on {}, every order; uses after free 0"

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import pytest
 
-from vtdkit.lab.claims.claim import Claim
-from vtdkit.lab.claims.users import CLAIMS
+from lessons.claims.claim import Claim
+from lessons.claims.users import CLAIMS
 
 BY_NUMBER = {claim.number: claim for claim in CLAIMS}
 #: word, evidence, evidence of the counter-experiment

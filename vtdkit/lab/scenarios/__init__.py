@@ -8,6 +8,6 @@ __getattr__, __dir__, __all__ = face(
     __name__,
     {
         "base": "MODES Observer Scenario",
-        "catalogue": "QUESTIONS SCENARIOS",
+        "catalogue": "SCENARIOS",
     },
 )

@@ -16,7 +16,7 @@ from typing import Any
 
 from vtdkit.kernel.record.sites import frames, short_path
 
-SHOWN = ("vtdkit/iommu/", "vtdkit/series/", "vtdkit/lab/scenarios/", "<cell>")
+SHOWN = ("vtdkit/iommu/", "vtdkit/series/", "vtdkit/lab/scenarios/", "lessons/scenes/", "<cell>")
 LONGEST = 200  # lines of one function
 
 

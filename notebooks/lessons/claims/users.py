@@ -11,6 +11,10 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
+from lessons.experiments.loading import MIB, load
+from lessons.scenes.pairs import BLOCK, LARGE, ONE, PAGE, Op, Unlocked, ioas, side_by_side
+from lessons.variants.readers import free_after_grace_period
+from lessons.variants.users import domain_locked, free_touched_tables
 from vtdkit.iommu.backends.kinds import BACKENDS
 from vtdkit.iommu.contract import KIND
 from vtdkit.iommu.dma import DmaApi
@@ -22,12 +26,8 @@ from vtdkit.kernel.explored.exploring import ScenarioExploration, explore
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.kernel.machine.workload import closed_loop
 from vtdkit.lab.computer import Computer
-from vtdkit.lab.loading import MIB, load
 from vtdkit.lab.scaling import waits
 from vtdkit.lab.scenarios.base import Scenario
-from vtdkit.lab.scenarios.pairs import BLOCK, LARGE, ONE, PAGE, Op, Unlocked, ioas, side_by_side
-from vtdkit.lab.variants.readers import free_after_grace_period
-from vtdkit.lab.variants.users import domain_locked, free_touched_tables
 from vtdkit.series.catalogue import driver_at
 
 from .claim import Claim, Measured

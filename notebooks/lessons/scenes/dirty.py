@@ -20,9 +20,8 @@ from vtdkit.iommu.pinning import mm_struct
 from vtdkit.iommu.resize import demote
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.lab.computer import SCALABLE, Computer
+from vtdkit.lab.scenarios.base import Observer
 from vtdkit.vtd.requests import Request, Translation
-
-from .base import Observer
 
 PAGE, BLOCK = 4096, 1 << 21
 TARGET, OTHER = 0x4000_0000, 0x6000_0000

@@ -1,7 +1,7 @@
 """Entries and tables that nobody locks: insert, overlap, partial unmaps, three cases of freeing.
 
-Claims 12 to 14, 38 to 50. What decides them: the scenes of `vtdkit.lab.scenarios.backends` in every order, on
-Intel's, AMD's and Arm's tables as v5.19 has them, and the matrix of `vtdkit.lab.backend_matrix`.
+Claims 12 to 14, 38 to 50. What decides them: the scenes of `lessons.scenes.backends` in every order, on
+Intel's, AMD's and Arm's tables as v5.19 has them, and the matrix of `lessons.experiments.backend_matrix`.
 """
 
 from __future__ import annotations
@@ -11,18 +11,8 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
-from vtdkit.iommu.backends.backend import Backend
-from vtdkit.iommu.backends.driver import on_core
-from vtdkit.iommu.backends.intel import intel
-from vtdkit.iommu.backends.kinds import BACKENDS, amd, arm, simple
-from vtdkit.iommu.core import IotlbGather
-from vtdkit.iommu.intel.driver import IntelIommu
-from vtdkit.iommu.iommufd import io_pagetable
-from vtdkit.iommu.pinning import mm_struct
-from vtdkit.kernel.explored.exploring import ScenarioExploration, explore
-from vtdkit.kernel.machine.machine import Machine
-from vtdkit.lab.backend_matrix import CASES, answer, fgsp, tables_freed
-from vtdkit.lab.scenarios.backends import (
+from lessons.experiments.backend_matrix import CASES, answer, fgsp, tables_freed
+from lessons.scenes.backends import (
     LARGE,
     ONE,
     PAGE,
@@ -36,10 +26,20 @@ from vtdkit.lab.scenarios.backends import (
     unmap_of_a_block,
     unmap_of_unlike_parts,
 )
+from lessons.scenes.tables import overlapping
+from lessons.variants.backends import FreeWhenEmpty
+from lessons.variants.tables import load_store_insert
+from vtdkit.iommu.backends.backend import Backend
+from vtdkit.iommu.backends.driver import on_core
+from vtdkit.iommu.backends.intel import intel
+from vtdkit.iommu.backends.kinds import BACKENDS, amd, arm, simple
+from vtdkit.iommu.core import IotlbGather
+from vtdkit.iommu.intel.driver import IntelIommu
+from vtdkit.iommu.iommufd import io_pagetable
+from vtdkit.iommu.pinning import mm_struct
+from vtdkit.kernel.explored.exploring import ScenarioExploration, explore
+from vtdkit.kernel.machine.machine import Machine
 from vtdkit.lab.scenarios.base import Observer
-from vtdkit.lab.scenarios.tables import overlapping
-from vtdkit.lab.variants.backends import FreeWhenEmpty
-from vtdkit.lab.variants.tables import load_store_insert
 
 from .claim import Claim, Experiment, Measured
 

@@ -1,6 +1,6 @@
 """Which pages devices wrote, and who waits while one looks.
 
-Claims 57 to 65. The scenes are in `vtdkit.lab.dirty` and `vtdkit.lab.scenarios.dirty`.
+Claims 57 to 65. The scenes are in `lessons.experiments.dirty` and `lessons.scenes.dirty`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,11 @@ from collections.abc import Callable
 from functools import cache, partial
 from typing import Any
 
+from lessons.experiments.dirty import beside
+from lessons.scenes.dirty import PAGE, Sweep, area_goes, last_look, new_map, not_seen, split
+from lessons.scenes.readers import sweep_unmap
+from lessons.variants.dirty import FirstReplica, write_back_dirty
+from lessons.variants.readers import free_after_grace_period
 from vtdkit.iommu.backends.amd_v1 import AmdV1, pte_count
 from vtdkit.iommu.backends.backend import Backend
 from vtdkit.iommu.backends.driver import on_core
@@ -16,11 +21,6 @@ from vtdkit.iommu.backends.intel import intel
 from vtdkit.iommu.dirty import intel_iommu_read_and_clear_dirty
 from vtdkit.kernel.explored.exploring import explore
 from vtdkit.kernel.machine.machine import Machine
-from vtdkit.lab.dirty import beside
-from vtdkit.lab.scenarios.dirty import PAGE, Sweep, area_goes, last_look, new_map, not_seen, split
-from vtdkit.lab.scenarios.readers import sweep_unmap
-from vtdkit.lab.variants.dirty import FirstReplica, write_back_dirty
-from vtdkit.lab.variants.readers import free_after_grace_period
 from vtdkit.series.catalogue import driver_at
 
 from .claim import Claim, Measured

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from lessons.scenes.backends import BLOCK, LARGE, ONE, PAGE, TWO, Make, insert_race
 from vtdkit.iommu.backends.backend import Backend
 from vtdkit.iommu.vfio import VfioType1
 from vtdkit.iommu.vfio_dma import vfio_domain
@@ -17,8 +18,6 @@ from vtdkit.kernel.checkers.findings import Oops
 from vtdkit.kernel.explored.exploring import explore
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.vtd.requests import size_name
-
-from .scenarios.backends import BLOCK, LARGE, ONE, PAGE, TWO, Make, insert_race
 
 
 @dataclass(frozen=True, slots=True)

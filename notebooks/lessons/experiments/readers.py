@@ -14,12 +14,12 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
+from lessons.variants.readers import looks_bad
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.iommu.intel.structs import dma_pte_present
 from vtdkit.kernel.machine.costs import NEAR
 from vtdkit.kernel.memory.pages import POISON, Page
 from vtdkit.lab.computer import Computer
-from vtdkit.lab.variants.readers import looks_bad
 from vtdkit.vtd.walk.rules import Rules
 
 PAGE, BLOCK = 4096, 1 << 21

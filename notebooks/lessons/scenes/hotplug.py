@@ -13,8 +13,7 @@ from typing import Any
 
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.kernel.machine.machine import Machine
-
-from .base import Observer, Scenario, computer
+from vtdkit.lab.scenarios.base import Observer, Scenario, computer
 
 #: what is pulled out, what is plugged in with which options
 PAIRS: dict[str, tuple[str, str, Mapping[str, Any]]] = {

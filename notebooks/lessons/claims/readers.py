@@ -10,14 +10,8 @@ from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
 
-from vtdkit.iommu.backends.arm_lpae import ArmLpae
-from vtdkit.kernel.explored.exploring import ScenarioExploration, explore
-from vtdkit.kernel.memory.descriptors import IOMMU_PT_PAGE, PAGE, freed_by_one_callback
-from vtdkit.kernel.memory.sections import MemoryMap
-from vtdkit.lab.computer import Computer
-from vtdkit.lab.readers import caught, contents, exposed, held_back, stale
-from vtdkit.lab.scenarios.catalogue import SCENARIOS
-from vtdkit.lab.scenarios.readers import (
+from lessons.experiments.readers import caught, contents, exposed, held_back, stale
+from lessons.scenes.readers import (
     HOLE,
     HOLES,
     WHOLE,
@@ -29,8 +23,14 @@ from vtdkit.lab.scenarios.readers import (
     mm_race,
     sweep_unmap,
 )
-from vtdkit.lab.variants import readers as ways
-from vtdkit.lab.variants.tables import flush_before_free
+from lessons.variants import readers as ways
+from lessons.variants.tables import flush_before_free
+from vtdkit.iommu.backends.arm_lpae import ArmLpae
+from vtdkit.kernel.explored.exploring import ScenarioExploration, explore
+from vtdkit.kernel.memory.descriptors import IOMMU_PT_PAGE, PAGE, freed_by_one_callback
+from vtdkit.kernel.memory.sections import MemoryMap
+from vtdkit.lab.computer import Computer
+from vtdkit.lab.scenarios.catalogue import SCENARIOS
 from vtdkit.series.catalogue import driver_at
 from vtdkit.series.mainline import versions as mainline
 

@@ -24,13 +24,12 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from lessons.variants.readers import free_after_grace_period
 from vtdkit.iommu.dirty import intel_iommu_read_and_clear_dirty
 from vtdkit.iommu.iommufd import io_pagetable
 from vtdkit.iommu.pinning import PAGE_SIZE, mm_struct
+from vtdkit.lab.computer import Computer
 from vtdkit.series.catalogue import driver_at
-
-from .computer import Computer
-from .variants.readers import free_after_grace_period
 
 SWEEPS = ("iova_rwsem", "area by area", "RCU", "none")
 MIB, SMALL = 1 << 20, 16  # pages of what is mapped meanwhile

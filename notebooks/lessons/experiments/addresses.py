@@ -30,9 +30,8 @@ from vtdkit.iommu.pci import PciDevice
 from vtdkit.iommu.pinning import PAGE_SHIFT
 from vtdkit.iommu.pinning import PAGE_SIZE as PAGE
 from vtdkit.kernel.machine.workload import closed_loop
-
-from .computer import Computer
-from .scaling import Scaling, ScalingPoint, point
+from vtdkit.lab.computer import Computer
+from vtdkit.lab.scaling import Scaling, ScalingPoint, point
 
 HOW = ("one lock", "tree", "magazines")
 DISK = "00:03.0"

@@ -17,8 +17,7 @@ from vtdkit.kernel.machine.context import Context
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.kernel.memory.pages import Page
 from vtdkit.kernel.memory.sections import MemoryMap
-
-from .base import Observer, Scenario, computer
+from vtdkit.lab.scenarios.base import Observer, Scenario, computer
 
 PAGE, BLOCK, GIB = 4096, 1 << 21, 1 << 30
 TARGET = 0x5001000

@@ -23,8 +23,8 @@ from vtdkit.iommu.iommufd import io_pagetable
 from vtdkit.iommu.pinning import mm_struct
 from vtdkit.iommu.resize import demote, promote
 from vtdkit.kernel.machine.machine import Machine
+from vtdkit.lab.scenarios.base import Observer, Scenario, computer
 
-from .base import Observer, Scenario, computer
 from .tables import reached
 
 PAGE, BLOCK = 4096, 512 * 4096

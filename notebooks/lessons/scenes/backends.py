@@ -12,8 +12,7 @@ from collections.abc import Callable
 
 from vtdkit.iommu.backends.backend import Backend
 from vtdkit.kernel.machine.machine import Machine
-
-from .base import Observer, together
+from vtdkit.lab.scenarios.base import Observer, together
 
 Make = Callable[[Machine], Backend]
 PAGE, BLOCK = 1 << 12, 1 << 21

@@ -14,8 +14,7 @@ from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.iommu.iova import iova_domain
 from vtdkit.iommu.iova_rcache import iova_rcache
 from vtdkit.kernel.machine.machine import Machine
-
-from .base import Observer, Scenario
+from vtdkit.lab.scenarios.base import Observer, Scenario
 
 LIMIT = (1 << 20) - 1
 

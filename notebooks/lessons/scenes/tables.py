@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from functools import partial
 
+from lessons.variants.tables import load_store_dirty
 from vtdkit.iommu.core import IommuDomain
 from vtdkit.iommu.dirty import DIRTY_BIT, intel_iommu_read_and_clear_dirty
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.lab.computer import Computer
-from vtdkit.lab.variants.tables import load_store_dirty
-
-from .base import Observer, Scenario, computer, together
+from vtdkit.lab.scenarios.base import Observer, Scenario, computer, together
 
 PAGE, BLOCK = 4096, 512 * 4096
 ONE, TWO = 0x5000000, 0x6000000  # where two maps lead to

@@ -1,6 +1,6 @@
 """Where DMA addresses come from, and who waits for them.
 
-Claims 29 to 31. The scenes are in `vtdkit.lab.addresses` and `vtdkit.lab.scenarios.addresses`.
+Claims 29 to 31. The scenes are in `lessons.experiments.addresses` and `lessons.scenes.addresses`.
 """
 
 from __future__ import annotations
@@ -8,13 +8,13 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from lessons.experiments.addresses import DISK, MEMORY, disk, midday, use
+from lessons.scenes import QUESTIONS
 from vtdkit.iommu.core import IommuDomain
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.iommu.pinning import PAGE_SIZE
 from vtdkit.kernel.explored.exploring import explore
 from vtdkit.kernel.machine.workload import closed_loop
-from vtdkit.lab.addresses import DISK, MEMORY, disk, midday, use
-from vtdkit.lab.scenarios.catalogue import QUESTIONS
 from vtdkit.series.catalogue import driver_at
 
 from .claim import Claim, Measured

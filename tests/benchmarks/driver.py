@@ -23,7 +23,6 @@ from typing import Any
 import simpy
 from _timing import best
 
-from lessons.claims.users import maps
 from vtdkit.kernel.machine.costs import NEAR
 from vtdkit.lab.computer import Computer
 from vtdkit.series.mainline import versions as mainline
@@ -31,6 +30,7 @@ from vtdkit.series.mainline import versions as mainline
 REALITY = Path(__file__).parent.parent / "reality"
 sys.path.append(str(Path(__file__).parents[2] / "notebooks"))  # the replay is lesson 17's
 
+from lessons.claims.users import maps  # noqa: E402
 from lessons.lesson17.replay import replay  # noqa: E402
 from lessons.lesson17.traces import MapTrace  # noqa: E402
 

@@ -31,8 +31,9 @@ from vtdkit.vtd.image.survey import Survey
 from vtdkit.vtd.requests import Request, sid
 from vtdkit.vtd.unit.unit import RemappingUnit
 from vtdkit.vtd.walk import legacy
+from vtdkit.vtd.walk import second_stage as second
 from vtdkit.vtd.walk.job import Job
-from vtdkit.vtd.walk.many import BLOCK, FRAME_SHIFT, ROW_SHIFT, Walker, compile_stage, stages
+from vtdkit.vtd.walk.many import BLOCK, FRAME_SHIFT, ROOT, ROWS, Walker
 
 REALITY = Path(__file__).parent.parent / "reality"
 MILLION = 1_000_000
@@ -45,8 +46,7 @@ def main(arguments: list[str]) -> int:
     unit = image.unit_as(cached=False)
     iovas = addresses(unit)
     job = Job(unit, Request(DEVICE, 0), None, commit=False, trace=None)
-    (stage,) = stages(job, job.finish(legacy.find(job)))
-    floor = Floor(compile_stage(stage))
+    floor = Floor(Walker(second.asked(job, job.finish(legacy.find(job))), [""]))
     check(unit, iovas, floor)
     ours, peer = race(lambda: unit.translate_many(DEVICE, iovas), lambda: floor.run(iovas))
     scalar = scalar_rate(Image.load(REALITY / "legacy48_lazy-s0-busy"))
@@ -96,13 +96,13 @@ class Floor:
         for start in range(0, len(signed), BLOCK):
             iova = signed[start : start + BLOCK]
             index, row, cell = (buffer[: len(iova)] for buffer in (self.index, self.row, self.cell))
-            row.fill(stage.root << 9)
-            for level in range(stage.levels, 0, -1):
+            row.fill(ROOT)
+            for level in range(stage.stage.levels, 0, -1):
                 np.right_shift(iova, 3 + 9 * level, out=index)
                 np.bitwise_and(index, 511, out=index)
                 np.add(index, row, out=index)
                 np.take(stage.cells, index, out=cell, mode="clip")
-                np.right_shift(cell, ROW_SHIFT - 9, out=row)
+                np.bitwise_and(cell, ROWS, out=row)
             result[start : start + len(iova)] = cell
         return result
 
@@ -111,7 +111,6 @@ def check(unit: RemappingUnit, iovas: np.ndarray, floor: Floor) -> None:
     """Both must have walked the same way: the last cell holds the low part of the page's number."""
     batch = unit.translate_many(DEVICE, iovas)
     assert batch.granted.all()
-    assert floor.stage.compact
     inner = floor.run(iovas) >> FRAME_SHIFT & 511
     assert (inner == (batch.address >> np.uint64(12) & np.uint64(511)).astype(np.int64)).all()
 

@@ -6,8 +6,8 @@ with it for this request) and `flagged` (the flags hardware sets when it uses it
 ends at the first entry that fails. A translation request goes on as long as one permission is left, since its
 answer carries both.
 
-`cell` asks the same without walking: one cell an entry. `many` (arrays) and the page-table explorer (a
-browser) follow cells and know no rule, so they follow the walk.
+`objection` and `cell` ask the same without walking. `many` (arrays) and the page-table explorer (a browser)
+make a cell of each entry with them, and follow cells: they know no rule, so they follow the walk.
 """
 
 from __future__ import annotations

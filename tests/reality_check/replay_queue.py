@@ -49,7 +49,7 @@ class _Rig:
         for request in self.requests:
             if iotlb.find(request.sid, None, request.address) is None:
                 self.unit.translate(request)
-        return {(tag.sid, tag.page): tag for tag in iotlb}
+        return {(tag.sid, tag.page): tag for tag in iotlb.values()}
 
 
 def compare(image: Image, oracle: Oracle) -> Tally:
@@ -100,7 +100,7 @@ def _problem(rig: _Rig, record: Executed) -> str:
     if problem or not watched:
         return problem
     assert rig.unit.caches is not None
-    after = {(tag.sid, tag.page) for tag in rig.unit.caches.iotlb}
+    after = {(tag.sid, tag.page) for tag in rig.unit.caches.iotlb.values()}
     kept = {key for key, tag in before.items() if not _covers(record, tag)}
     return (
         "" if after == kept else f"left {len(after)} of {len(before)} translations, should leave {len(kept)}"

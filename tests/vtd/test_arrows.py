@@ -36,4 +36,4 @@ def test_no_part_of_a_unit_imports_the_unit(path: Path) -> None:
 
 def test_the_test_sees_an_import_of_the_unit() -> None:
     assert "vtdkit.vtd.unit.unit.RemappingUnit" in imported(ROOM / "image" / "image.py")
-    assert "vtdkit.vtd.unit.hooks.Hooks" in imported(ROOM / "unit" / "unit.py")
+    assert "vtdkit.vtd.unit.commands" in imported(ROOM / "unit" / "unit.py")

@@ -267,9 +267,9 @@ def test_invalidations_by_pasid_reach_that_pasid_or_all() -> None:
         endpoint.access(0x1000, pasid=pasid)
     assert len(endpoint.tlb) == 3
     unit.device_tlbs.send(SID, 0x1000, 0, pasid=3)
-    assert [entry.pasid for entry in endpoint.tlb] == [None, 4]
+    assert [pasid for pasid, _, _ in endpoint.tlb] == [None, 4]
     unit.device_tlbs.send(SID, 0x1000, 0)
-    assert [entry.pasid for entry in endpoint.tlb] == [4]
+    assert [pasid for pasid, _, _ in endpoint.tlb] == [4]
     unit.device_tlbs.send(SID, 0x7FFF_FFFF_FFFF_F000, 1, pasid=0, everywhere=True)
     assert len(endpoint.tlb) == 0
 

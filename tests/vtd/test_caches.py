@@ -29,12 +29,12 @@ def test_the_entry_used_longest_ago_goes_first() -> None:
     cache: Lru[str] = Lru(3)
     for name in "abc":
         cache.put(name, name)
-    assert cache.get("a") == "a"
+    assert cache.use("a") == "a"
     cache.put("d", "d")
     assert list(cache) == ["c", "a", "d"]
     cache.put("c", "C")
-    assert list(cache) == ["a", "d", "C"]
-    cache.drop(lambda e: e in "aC")
+    assert list(cache.values()) == ["a", "d", "C"]
+    cache.drop(lambda _, e: e in "aC")
     assert len(cache) == 1
 
 

@@ -120,7 +120,7 @@ def test_fpd_of_the_entry_silences_qualified_faults() -> None:
         (IRTE_LOW | 1 << 12, False),
     ):
         tables.memory[table], tables.memory[table + 8] = low, IRTE_HIGH
-        unit.interrupt_cache.drop(lambda e: True)
+        unit.interrupt_cache.drop(lambda _, e: True)
         answer = unit.translate(msi())
         assert isinstance(answer, Fault)
         assert answer.recorded is not quiet

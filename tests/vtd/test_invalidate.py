@@ -54,18 +54,19 @@ def run(tables: Tables, unit: RemappingUnit, raw: int) -> None:
 
 def translations(unit: RemappingUnit) -> set[tuple[int | None, int]]:
     assert unit.caches is not None
-    return {(tag.pasid, tag.low) for tag in unit.caches.iotlb}
+    return {(tag.pasid, tag.low) for tag in unit.caches.iotlb.values()}
 
 
 def pasids(unit: RemappingUnit) -> set[int]:
     assert unit.caches is not None
-    return {tag.pasid for tag in unit.caches.pasid}
+    return {pasid for _, pasid in unit.caches.pasid}
 
 
 def structures(unit: RemappingUnit) -> tuple[set[int | None], set[int]]:
     """PASIDs in the first-stage structure cache, domain ids in the second-stage one."""
     assert unit.caches is not None
-    return {tag.pasid for tag in unit.caches.first}, {tag.did for tag in unit.caches.second}
+    caches = unit.caches
+    return {tag.pasid for tag in caches.first.values()}, {tag.did for tag in caches.second.values()}
 
 
 def iotlb(g: int, did: int = 0, page: int = 0, am: int = 0, ih: int = 0) -> int:
@@ -133,12 +134,12 @@ def test_a_page_command_drops_only_the_structures_on_the_way_to_its_page(
     tables, unit = filled()
     assert unit.caches is not None
     cache = unit.caches.second if pasid is None else unit.caches.first
-    before = {tag for tag in cache if (tag.did, tag.pasid) == (did, pasid)}
-    others = set(cache) - before
+    before = {tag for tag in cache.values() if (tag.did, tag.pasid) == (did, pasid)}
+    others = set(cache.values()) - before
     run(tables, unit, raw)
     on_the_way = {tag for tag in before if tag.prefix == NEAR >> 3 + 9 * tag.level}
     assert {tag.level for tag in on_the_way} == {2, 3, 4}
-    assert set(cache) == others | before - on_the_way
+    assert set(cache.values()) == others | before - on_the_way
     assert before - on_the_way, "the entry on the way to the other page"
 
 
@@ -195,7 +196,7 @@ def test_in_legacy_mode_context_commands_go_by_domain_and_source(raw: int, left:
     unit.write(IQT, 16, 8)
     drain(unit)
     assert unit.caches is not None
-    assert {tag.sid for tag in unit.caches.context} == left
+    assert set(unit.caches.context) == left
 
 
 @pytest.mark.parametrize(
@@ -225,7 +226,7 @@ def test_one_page_beside_the_range_is_left_alone() -> None:
         unit.write(0xF0, 16 << 12 | am, 8)
         unit.write(0xF8, 1 << 63 | 3 << 60 | 5 << 32, 8)
         assert unit.caches is not None
-        assert {tag.low for tag in unit.caches.iotlb} == {pages[0], pages[3]}
+        assert {tag.low for tag in unit.caches.iotlb.values()} == {pages[0], pages[3]}
 
 
 def test_a_table_that_ends_where_the_range_begins_is_left_alone() -> None:
@@ -239,7 +240,7 @@ def test_a_table_that_ends_where_the_range_begins_is_left_alone() -> None:
         unit.write(0xF0, page, 8)
         unit.write(0xF8, 1 << 63 | 3 << 60 | 5 << 32, 8)
         assert unit.caches is not None
-        assert {tag.prefix for tag in unit.caches.second if tag.level == 2} == left
+        assert {tag.prefix for tag in unit.caches.second.values() if tag.level == 2} == left
 
 
 def test_function_masks() -> None:

@@ -411,7 +411,7 @@ def test_the_qemu_personality_refuses_to_stop_after_anything_but_a_wait() -> Non
 
 
 def test_the_owner_hears_of_a_moved_tail() -> None:
-    from vtdkit.vtd.unit.hooks import Hooks
+    from vtdkit.vtd.hooks import Hooks
 
     class Bell(Hooks):
         rings = 0

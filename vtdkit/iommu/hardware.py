@@ -20,10 +20,10 @@ from vtdkit.kernel.memory.pages import Page
 from vtdkit.kernel.record.sites import site
 from vtdkit.vtd.caches.device_tlb import Endpoint
 from vtdkit.vtd.capabilities import Capabilities
+from vtdkit.vtd.hooks import Hooks
 from vtdkit.vtd.memory import AccessError, read_words
 from vtdkit.vtd.registers.events import Message
 from vtdkit.vtd.requests import Fault, Request, Translation
-from vtdkit.vtd.unit.hooks import Hooks
 from vtdkit.vtd.unit.unit import RemappingUnit
 
 from .pinning import PAGE_SHIFT

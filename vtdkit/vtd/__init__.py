@@ -7,8 +7,9 @@ and records), `caches`, `walk` (the translation algorithm), `interrupts`, `queue
 of it put together); beside them `firmware` (the DMAR table) and `image` (tables of real machines).
 
 What everybody names stands in leaf files: `requests.py`, `memory.py`, `capabilities.py` (what a unit can do),
-`quirks.py` (where emulators differ), `state.py` (what parts see of the unit), `plain.py` (how records show
-themselves). `README.md` says more, and what is not modelled. A name below is fetched when it is first used.
+`quirks.py` (where emulators differ), `state.py` (what the parts of a unit see of it), `hooks.py` (what leaves
+it), `plain.py` (how records show themselves). `README.md` says more, and what is not modelled. A name below
+is fetched when it is first used.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ __getattr__, __dir__, __all__ = face(
         "capabilities": "BadCapabilities Capabilities",
         "faults": "Reason REASONS",
         "firmware": "BadDmar Dmar",
+        "hooks": "Hooks",
         "image": ("BadFile BadImage explain Image MappedRange StaleEntry Survey"),
         "interrupts": "NotModelled",
         "memory": "AccessError Memory MemoryPort",
@@ -30,7 +32,7 @@ __getattr__, __dir__, __all__ = face(
         "registers": "BadRegisterAccess Message",
         "requests": "BadRequest bdf Completion Fault Interrupt Request sid Translation",
         "tables": "Entry Field Structure",
-        "unit": "Hooks RemappingUnit",
+        "unit": "RemappingUnit",
         "walk": "Access Step Walk",
     },
 )

@@ -31,13 +31,15 @@ def held_record(
     if caches is None:
         return {"iotlb": [], "structures": [], "more": 0}
     tags = sorted(
-        (tag for tag in caches.iotlb if (tag.sid, tag.pasid) == (sid, pasid)),
+        (tag for tag in caches.iotlb.values() if (tag.sid, tag.pasid) == (sid, pasid)),
         key=lambda tag: (tag.low, tag.shift),
     )
-    pairs = [("second", tag, space) for tag in caches.second for space in spaces if tag.did == space.did]
+    pairs = [
+        ("second", tag, space) for tag in caches.second.values() for space in spaces if tag.did == space.did
+    ]
     pairs += [
         ("first", tag, space)
-        for tag in caches.first
+        for tag in caches.first.values()
         for space in spaces
         if (tag.did, tag.pasid) == (space.did, space.tag)
     ]

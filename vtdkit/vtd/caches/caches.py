@@ -21,80 +21,51 @@ a time.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar, final
+from typing import Any, NamedTuple, TypeVar, final
 
 from vtdkit.vtd.capabilities import Capabilities
-from vtdkit.vtd.plain import shown
-from vtdkit.vtd.requests import Request, bdf, size_name
+from vtdkit.vtd.requests import Request
 from vtdkit.vtd.tables.layout import Entry
 from vtdkit.vtd.walk.space import Leaf, Space
 
 E = TypeVar("E")
 
 
-class Lru(Generic[E]):
-    """A bounded table that forgets the entry used longest ago."""
+class Lru(dict[Any, E]):
+    """A bounded table that forgets the entry used longest ago: a dictionary keeps the order of insertion."""
 
     def __init__(self, capacity: int) -> None:
+        super().__init__()
         self.capacity = capacity
-        self._entries: dict[Hashable, E] = {}
 
-    def get(self, key: Hashable) -> E | None:
-        # Taken out and put back, an entry is the youngest: a dictionary keeps the order of insertion.
-        entry = self._entries.pop(key, None)
+    def use(self, key: Hashable) -> E | None:
+        """The entry for `key`, which is now the youngest."""
+        entry = self.pop(key, None)
         if entry is not None:
-            self._entries[key] = entry
+            self[key] = entry
         return entry
 
     def put(self, key: Hashable, entry: E) -> None:
-        self._entries.pop(key, None)
-        if len(self._entries) >= self.capacity:
-            del self._entries[next(iter(self._entries))]
-        self._entries[key] = entry
+        self.pop(key, None)
+        if len(self) >= self.capacity:
+            del self[next(iter(self))]
+        self[key] = entry
 
-    def drop(self, hit: Callable[[E], bool]) -> None:
-        """Forget every entry for which `hit` is true."""
-        for key in [key for key, entry in self._entries.items() if hit(entry)]:
-            del self._entries[key]
-
-    def clear(self) -> None:
-        self._entries.clear()
-
-    def __iter__(self) -> Iterator[E]:
-        """The entries, used longest ago first."""
-        return iter(list(self._entries.values()))
-
-    def __len__(self) -> int:
-        return len(self._entries)
+    def drop(self, hit: Callable[[Any, E], bool]) -> None:
+        """Forget every entry for which `hit(key, entry)` is true."""
+        for key in [key for key, entry in self.items() if hit(key, entry)]:
+            del self[key]
 
 
-@dataclass(frozen=True, slots=True)
-class ContextTag:
-    """A cached context entry."""
+class TableTag(NamedTuple):
+    """A cached context or PASID table entry, by source id and PASID. `fpd` is that of the PASID directory."""
 
-    sid: int
     did: int | None
     entry: Entry
-
-    __repr__ = shown
-
-
-@dataclass(frozen=True, slots=True)
-class PasidTag:
-    """A cached PASID table entry; `fpd` is that of the directory entry."""
-
-    sid: int
-    pasid: int
-    did: int
-    entry: Entry
-    fpd: bool
-
-    __repr__ = shown
+    fpd: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class StructureTag:
+class StructureTag(NamedTuple):
     """A cached non-leaf entry at `level`: where the next table is and what the way to it allows."""
 
     did: int
@@ -105,11 +76,8 @@ class StructureTag:
     table: int
     allowed: int
 
-    __repr__ = shown
 
-
-@dataclass(frozen=True, slots=True)
-class IotlbTag:
+class IotlbTag(NamedTuple):
     """A cached translation of the page of size 2^shift at `page << shift`.
 
     `pasid` is the PASID of the requests it serves (None: those without one), `tag` the one invalidations
@@ -126,14 +94,6 @@ class IotlbTag:
     space: Space
     leaf: Leaf
     refusal: str = ""
-
-    def __repr__(self) -> str:
-        who = bdf(self.sid) + ("" if self.pasid is None else f" PASID {self.pasid:#x}")
-        leads = f"refused {self.refusal}" if self.refusal else f"-> {self.leaf.base:#x}"
-        return (
-            f"<IOTLB {who} {self.low:#x} {leads} {size_name(1 << self.shift)} "
-            f"{self.space.path} DID {self.did}>"
-        )
 
     @property
     def low(self) -> int:
@@ -159,7 +119,7 @@ class StructureCache(Lru[StructureTag]):
         """The entry nearest the leaf that is on the way to `address`."""
         # Level 2 first: the nearer to the leaf, the fewer accesses are left of the walk.
         for level in (2, 3, 4, 5):
-            entry = self.get((did, pasid, level, address >> 3 + 9 * level))
+            entry = self.use((did, pasid, level, address >> 3 + 9 * level))
             if entry:
                 return entry
         return None
@@ -181,10 +141,10 @@ class Iotlb(Lru[IotlbTag]):
     def find(self, sid: int, pasid: int | None, address: int, kind: str = "") -> IotlbTag | None:
         """The entry that covers `address`; with `kind`, also a refusal cached for that kind of access."""
         for shift in self.shifts:
-            entry = self.get((sid, pasid, shift, address >> shift, ""))
+            entry = self.use((sid, pasid, shift, address >> shift, ""))
             if entry:
                 return entry
-        return self.get((sid, pasid, 12, address >> 12, kind)) if kind else None
+        return self.use((sid, pasid, 12, address >> 12, kind)) if kind else None
 
     def keep(self, sid: int, pasid: int | None, address: int, space: Space, leaf: Leaf) -> None:
         shift = max(s for s in self.shifts if s <= leaf.shift)
@@ -207,22 +167,14 @@ class Iotlb(Lru[IotlbTag]):
 _NOWHERE = Leaf(0, 12, 0, 0, first=0, second=0, dirty=False)
 
 
-@dataclass(frozen=True, slots=True)
-class CachedIrte:
-    """One entry of the interrupt entry cache."""
-
-    index: int
-    entry: Entry
-
-
 @final
 class Caches:
     """All caches of one unit that serve DMA requests."""
 
     def __init__(self, caps: Capabilities) -> None:
         self.caps = caps
-        self.context = Lru[ContextTag](caps.context_entries)
-        self.pasid = Lru[PasidTag](caps.pasid_entries)
+        self.context = Lru[TableTag](caps.context_entries)
+        self.pasid = Lru[TableTag](caps.pasid_entries)
         self.first = StructureCache(caps.structure_entries)
         self.second = StructureCache(caps.structure_entries)
         self.iotlb = Iotlb(caps.iotlb_entries, caps.iotlb_page)
@@ -234,14 +186,10 @@ class Caches:
         """A second set with the same contents, for looking without touching."""
         twin = Caches(self.caps)
         for mine, others in zip(self, twin, strict=True):
-            others._entries = dict(mine._entries)  # entries are immutable: the two can go separate ways
+            others.update(mine)  # entries are immutable: the two can go separate ways
         return twin
 
     def clear(self) -> None:
         """Drop everything, as SRTP with ESRTPS does."""
         for cache in self:
             cache.clear()
-
-    def __repr__(self) -> str:
-        sizes = zip(("context", "PASID", "first stage", "second stage", "IOTLB"), self, strict=True)
-        return f"<Caches {', '.join(f'{name} {len(cache)}/{cache.capacity}' for name, cache in sizes)}>"

@@ -12,17 +12,17 @@ The unit serialises every call; no locks.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from vtdkit.vtd.requests import Fault, Kind, Request, Translation
-from vtdkit.vtd.state import Asked
 from vtdkit.vtd.walk.ats import coded_range
 
 from .caches import Lru
 
+if TYPE_CHECKING:
+    from vtdkit.vtd.state import State
+
 ITAGS = 32
-Answered = Callable[[int, int, int], None]
-"""Who is told of a completion: its source id, the ITags as a vector, how many such messages each takes."""
 
 
 class InvalidationRequest(NamedTuple):
@@ -36,26 +36,23 @@ class InvalidationRequest(NamedTuple):
     everywhere: bool = False
 
 
-class DeviceTlbEntry(NamedTuple):
-    """A translation an endpoint keeps."""
-
-    pasid: int | None
-    low: int
-    high: int
-    translation: Translation
-
-
 class Endpoint:
     """One device function with a device TLB."""
 
     def __init__(
-        self, unit: Asked, answered: Answered, sid: int, *, capacity: int = 32, prompt: bool = True
+        self,
+        translate: Callable[[Request], Translation | Fault],
+        tlbs: DeviceTlbs,
+        sid: int,
+        *,
+        capacity: int = 32,
+        prompt: bool = True,
     ) -> None:
-        self.unit = unit
-        self.answered = answered
+        self.translate = translate
+        self.tlbs = tlbs
         self.sid = sid
         self.prompt = prompt
-        self.tlb: Lru[DeviceTlbEntry] = Lru(capacity)
+        self.tlb = Lru[Translation](capacity)  # by PASID, first address, size
         self.inbox: list[InvalidationRequest] = []
 
     def access(self, address: int, kind: Kind = "read", pasid: int | None = None) -> Translation | Fault:
@@ -64,25 +61,21 @@ class Endpoint:
         Where the translation does not allow the access, or may not be used as one (U=1), the request goes out
         untranslated and remapping decides.
         """
-        entry = self.find(address, pasid)
-        if entry is None:
-            answer = self.unit.translate(Request(self.sid, address & ~0xFFF, "read", "translation", pasid))
-            if isinstance(answer, Fault):
-                return answer
-            low = address & -answer.size
-            entry = DeviceTlbEntry(pasid, low, low + answer.size, answer)
-            if (answer.readable or answer.writable) and answer.completion and not answer.completion.U:
-                self.tlb.put((pasid, low, answer.size), entry)
-        granted = entry.translation
-        allowed = granted.writable if kind in ("write", "atomic") else granted.readable
-        if not allowed or granted.completion is None or granted.completion.U:
-            return self.unit.translate(Request(self.sid, address, kind, pasid=pasid))
-        target = granted.address & -granted.size | address & granted.size - 1
-        return self.unit.translate(Request(self.sid, target, kind, "translated"))
+        held = self.find(address, pasid)
+        answer = held or self.translate(Request(self.sid, address & ~0xFFF, "read", "translation", pasid))
+        if isinstance(answer, Fault):
+            return answer
+        memory = answer.completion is not None and not answer.completion.U
+        if memory and held is None and (answer.readable or answer.writable):
+            self.tlb.put((pasid, address & -answer.size, answer.size), answer)
+        if not memory or not (answer.writable if kind in ("write", "atomic") else answer.readable):
+            return self.translate(Request(self.sid, address, kind, pasid=pasid))
+        target = answer.address & -answer.size | address & answer.size - 1
+        return self.translate(Request(self.sid, target, kind, "translated"))
 
-    def find(self, address: int, pasid: int | None = None) -> DeviceTlbEntry | None:
+    def find(self, address: int, pasid: int | None = None) -> Translation | None:
         """What the TLB holds for `address`."""
-        return next((e for e in self.tlb if e.pasid == pasid and e.low <= address < e.high), None)
+        return next((held for key, held in self.tlb.items() if _hit(key, address, address + 1, pasid)), None)
 
     def receive(self, request: InvalidationRequest) -> None:
         """An invalidation arrives: obeyed at once, or kept in the inbox until `respond`."""
@@ -95,19 +88,22 @@ class Endpoint:
         if self.inbox:
             request = self.inbox.pop(0)
             self.tlb.drop(
-                lambda e: (
-                    (request.everywhere or e.pasid == request.pasid)
-                    and e.low < request.high
-                    and e.high > request.low
+                lambda key, _: _hit(
+                    key, request.low, request.high, key[0] if request.everywhere else request.pasid
                 )
             )
-            self.answered(self.sid, 1 << request.itag, 1)
+            self.tlbs.completed(self.sid, 1 << request.itag, 1)
+
+
+def _hit(key: tuple[int | None, int, int], low: int, high: int, pasid: int | None) -> bool:
+    """Whether an entry of a device TLB is of that PASID, and of an address in that range."""
+    return key[0] == pasid and key[1] < high and key[1] + key[2] > low
 
 
 class DeviceTlbs:
     """The endpoints of one unit and the ITags that are in use."""
 
-    def __init__(self, unit: Asked) -> None:
+    def __init__(self, unit: State) -> None:
         self.unit = unit
         self.endpoints: dict[int, Endpoint] = {}
         self._pending: dict[int, tuple[int, int]] = {}  # ITag: source id, answers so far

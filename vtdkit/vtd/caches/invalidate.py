@@ -34,9 +34,11 @@ def context(caches: Caches | None, granularity: int, did: int | None, sid: int, 
     by_device = granularity not in (GLOBAL, DOMAIN)
     if caches is not None:
         caches.context.drop(
-            lambda e: (
+            lambda source, e: (
                 everything
-                or ((did is None or e.did == did) and (not by_device or same_function(e.sid, sid, mask_code)))
+                or (
+                    (did is None or e.did == did) and (not by_device or same_function(source, sid, mask_code))
+                )
             )
         )
 
@@ -45,7 +47,7 @@ def pasid_entries(caches: Caches | None, granularity: int, did: int, pasid: int)
     """PASID table entries: all (3), of a domain (0), or one PASID of it (1)."""
     if caches is not None:
         caches.pasid.drop(
-            lambda e: granularity == 3 or (e.did == did and (granularity == 0 or e.pasid == pasid))
+            lambda key, e: granularity == 3 or (e.did == did and (granularity == 0 or key[1] == pasid))
         )
 
 
@@ -61,11 +63,15 @@ def iotlb(
     low, high = page_range(address, am)
     everything, by_page = granularity == GLOBAL, granularity not in (GLOBAL, DOMAIN)
     caches.iotlb.drop(
-        lambda e: everything or (e.did == did and (not by_page or e.first_stage or _overlaps(e, low, high)))
+        lambda _, e: (
+            everything or (e.did == did and (not by_page or e.first_stage or _overlaps(e, low, high)))
+        )
     )
-    caches.first.drop(lambda e: everything or e.did == did)
+    caches.first.drop(lambda _, e: everything or e.did == did)
     if not (by_page and keep_structures):
-        caches.second.drop(lambda e: everything or (e.did == did and (not by_page or _covers(e, low, high))))
+        caches.second.drop(
+            lambda _, e: everything or (e.did == did and (not by_page or _covers(e, low, high)))
+        )
 
 
 def piotlb(
@@ -78,12 +84,14 @@ def piotlb(
         return
     low, high = page_range(address, am)
     if whole:
-        caches.iotlb.drop(lambda e: e.did == did and e.tag == pasid)
-        caches.first.drop(lambda e: e.did == did and e.pasid == pasid)
+        caches.iotlb.drop(lambda _, e: e.did == did and e.tag == pasid)
+        caches.first.drop(lambda _, e: e.did == did and e.pasid == pasid)
         return
-    caches.iotlb.drop(lambda e: e.did == did and e.tag == pasid and e.first_stage and _overlaps(e, low, high))
+    caches.iotlb.drop(
+        lambda _, e: e.did == did and e.tag == pasid and e.first_stage and _overlaps(e, low, high)
+    )
     if not keep_structures:
-        caches.first.drop(lambda e: e.did == did and e.pasid == pasid and _covers(e, low, high))
+        caches.first.drop(lambda _, e: e.did == did and e.pasid == pasid and _covers(e, low, high))
 
 
 def page_range(address: int, am: int) -> tuple[int, int]:

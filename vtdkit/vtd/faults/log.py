@@ -8,6 +8,7 @@ records from FRI on, writes 1 to each F, then clears PFO.
 
 from __future__ import annotations
 
+from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.quirks import Quirks
 from vtdkit.vtd.registers.events import Event
 from vtdkit.vtd.registers.file import RegisterFile
@@ -62,16 +63,14 @@ class FaultLog:
         self,
         registers: RegisterFile,
         event: Event,
+        caps: Capabilities,
         quirks: Quirks,
-        count: int,
-        *,
-        widest: int = 64,
     ) -> None:
         self.registers = registers
         self.event = event
         self.quirks = quirks
-        self.count = count
-        self.widest = widest  # address bits from here up are recorded as 0
+        self.count = caps.NFR
+        self.widest = max(caps.widths, default=64)  # address bits from here up are recorded as 0
         self.index = 0  # the record that the next fault goes to
 
     def add(self, fault: Fault) -> bool:

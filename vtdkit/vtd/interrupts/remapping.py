@@ -10,7 +10,6 @@ modelled). An entry in posted format raises `NotModelled`; its layout is in `tab
 
 from __future__ import annotations
 
-from vtdkit.vtd.caches.caches import CachedIrte
 from vtdkit.vtd.caches.invalidate import same_function
 from vtdkit.vtd.requests import Fault, Interrupt, Translation
 from vtdkit.vtd.tables.interrupts import IRTE, IRTE_POSTED, MSI_ADDRESS
@@ -74,12 +73,12 @@ def _deliver(job: Job) -> Steps[Translation]:
 
 def _entry(job: Job, address: int, index: int) -> Steps[Entry]:
     cache = job.unit.interrupt_cache if job.caches else None
-    if cache is not None and (cached := cache.get(index)):
-        job.mark(IRTE, 0, index, cached.entry.raw, source="interrupt entry cache")
-        return cached.entry
+    if cache is not None and (cached := cache.use(index)):
+        job.mark(IRTE, 0, index, cached.raw, source="interrupt entry cache")
+        return cached
     entry = Entry(IRTE, (yield from job.read(IRTE, address, index, "IR.23")))
     if cache is not None and entry.P:
-        cache.put(index, CachedIrte(index, entry))
+        cache.put(index, entry)
     return entry
 
 

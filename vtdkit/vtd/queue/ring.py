@@ -18,17 +18,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache, partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.memory import AccessError, read_words
 from vtdkit.vtd.quirks import Quirks
-from vtdkit.vtd.state import Queued
 from vtdkit.vtd.tables import descriptors
 from vtdkit.vtd.tables.layout import Entry, Structure
 
 from . import execute
 from .execute import Outcome
+
+if TYPE_CHECKING:
+    from vtdkit.vtd.state import State
 
 # IQERCD.IQEI: what was wrong.
 NO_INFO, INVALID_TAIL, FETCH_ERROR, INVALID_TYPE, RESERVED_FIELD, BAD_WIDTH, TAIL_UNALIGNED, INVALID_MODE = (
@@ -85,7 +87,7 @@ class QueueError(Exception):
 class InvalidationQueue:
     """The queue of one unit. Everything is private to the unit, which serialises calls; no locks."""
 
-    def __init__(self, unit: Queued) -> None:
+    def __init__(self, unit: State) -> None:
         self.unit = unit
         self.base = 0
         self.enabled = False
@@ -173,7 +175,7 @@ class InvalidationQueue:
         if tail >= size * self.slots:
             raise QueueError(INVALID_TAIL, f"tail {tail:#x} is beyond the queue")
 
-    def _check(self, raw: int, size: int, mode: int) -> tuple[Entry, int, Callable[[Queued, Entry], Outcome]]:
+    def _check(self, raw: int, size: int, mode: int) -> tuple[Entry, int, Callable[[State, Entry], Outcome]]:
         """The descriptor `raw`, where it is executed and by what, if nothing is wrong with it."""
         caps, quirks = self.unit.capabilities, self.unit.quirks
         if quirks.short_type and raw & 0xF in (4, 6, 7):

@@ -2,7 +2,6 @@
 
 unit.py      what it is made of, and everything it can be asked
 commands.py  what writing a register sets off
-hooks.py     what leaves it other than answers: messages, status writes
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ from vtdkit.face import face
 __getattr__, __dir__, __all__ = face(
     __name__,
     {
-        "hooks": "Hooks",
         "unit": "RemappingUnit",
     },
 )

@@ -12,34 +12,17 @@ a write, so WBFS is 0 whenever it is read.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
 from vtdkit.vtd.caches import invalidate
 from vtdkit.vtd.caches.invalidate import DOMAIN, GLOBAL
-from vtdkit.vtd.queue.ring import InvalidationQueue
-from vtdkit.vtd.registers.events import Event
 from vtdkit.vtd.registers.register_map import FSTS, GCMD, IVA
-from vtdkit.vtd.state import Queued
+from vtdkit.vtd.state import State
 
-from .hooks import Hooks
-
-
-class Commanded(Queued, Protocol):
-    """The unit as its commands see it: they may change everything that is in force."""
-
-    fault_event: Event
-    queue: InvalidationQueue
-    hooks: Hooks
-
-    def latch_root(self, table: int, mode: int, ssirwe: int) -> None: ...
-    def latch_interrupts(self, table: int, entries: int, extended: bool) -> None: ...
-
-
-Reaction = Callable[[Commanded, int, int], None]
+Reaction = Callable[[State, int, int], None]
 _PAGE = 3
 
 
-def written(unit: Commanded, name: str, old: int, value: int) -> None:
+def written(unit: State, name: str, old: int, value: int) -> None:
     """Register `name` held `old` and software wrote `value` (shifted into place, one dword)."""
     reaction = _REACTIONS.get(name)
     if reaction:
@@ -48,7 +31,7 @@ def written(unit: Commanded, name: str, old: int, value: int) -> None:
         unit.faults.written()
 
 
-def _global_command(unit: Commanded, old: int, value: int) -> None:
+def _global_command(unit: State, old: int, value: int) -> None:
     command = GCMD.decode(value)
     for name, status, act in _COMMANDS:
         # With a status bit it is a level, and does something when it differs; without one, a one-shot.
@@ -56,7 +39,7 @@ def _global_command(unit: Commanded, old: int, value: int) -> None:
             act(unit, bool(command[name]))
 
 
-def _set_root_pointer(unit: Commanded, on: bool) -> None:
+def _set_root_pointer(unit: State, on: bool) -> None:
     entry = unit.registers.entry("RTADDR")
     mode = entry.TTM & unit.capabilities.SMTS if unit.quirks.mode_is_one_bit else entry.TTM
     unit.latch_root(entry.RTA, mode, entry.SSIRWE)
@@ -66,7 +49,7 @@ def _set_root_pointer(unit: Commanded, on: bool) -> None:
         unit.caches.clear()
 
 
-def _translation(unit: Commanded, on: bool) -> None:
+def _translation(unit: State, on: bool) -> None:
     unit.registers.set_field("GSTS", "TES", int(on))
     unit.translating = on
     # Units with scalable mode drop their caches when translation goes off; older ones keep them.
@@ -75,12 +58,12 @@ def _translation(unit: Commanded, on: bool) -> None:
     _restart_records(unit)
 
 
-def _restart_records(unit: Commanded) -> None:
+def _restart_records(unit: State) -> None:
     if not unit.translating and (not unit.interrupts_remapped or unit.quirks.index_restarts_early):
         unit.faults.index = 0  # fault recording begins at record 0 again
 
 
-def _queue(unit: Commanded, on: bool) -> None:
+def _queue(unit: State, on: bool) -> None:
     queue = unit.queue
     refused = not on and unit.quirks.disable_needs_wait and not queue.last_was_wait
     if refused or not unit.capabilities.QI:
@@ -92,7 +75,7 @@ def _queue(unit: Commanded, on: bool) -> None:
     unit.registers.set_field("GSTS", "QIES", int(on))
 
 
-def _set_interrupt_pointer(unit: Commanded, on: bool) -> None:
+def _set_interrupt_pointer(unit: State, on: bool) -> None:
     if unit.capabilities.IR:
         entry = unit.registers.entry("IRTA")
         unit.latch_interrupts(entry.IRTA, 2 << entry.S, bool(entry.EIME))
@@ -101,14 +84,14 @@ def _set_interrupt_pointer(unit: Commanded, on: bool) -> None:
             unit.interrupt_cache.clear()
 
 
-def _interrupts(unit: Commanded, on: bool) -> None:
+def _interrupts(unit: State, on: bool) -> None:
     if unit.capabilities.IR:
         unit.interrupts_remapped = on
         unit.registers.set_field("GSTS", "IRES", int(on))
         _restart_records(unit)
 
 
-_COMMANDS: tuple[tuple[str, str, Callable[[Commanded, bool], None]], ...] = (
+_COMMANDS: tuple[tuple[str, str, Callable[[State, bool], None]], ...] = (
     ("SRTP", "", _set_root_pointer),
     ("TE", "TES", _translation),
     ("QIE", "QIES", _queue),
@@ -117,12 +100,12 @@ _COMMANDS: tuple[tuple[str, str, Callable[[Commanded, bool], None]], ...] = (
 )
 
 
-def _invalidation(register: str, start: str, done: str, act: Callable[[Commanded], int]) -> Reaction:
+def _invalidation(register: str, start: str, done: str, act: Callable[[State], int]) -> Reaction:
     """A command register: software sets `start`, which is cleared when all is over; `done` then tells the
     granularity done.
     """
 
-    def react(unit: Commanded, old: int, value: int) -> None:
+    def react(unit: State, old: int, value: int) -> None:
         stuck = unit.queue.enabled and unit.quirks.commands_stick
         if stuck or not value & unit.registers.mask(register, start):
             return
@@ -134,7 +117,7 @@ def _invalidation(register: str, start: str, done: str, act: Callable[[Commanded
     return react
 
 
-def _invalidate_context(unit: Commanded) -> int:
+def _invalidate_context(unit: State) -> int:
     """Do what CCMD asks; returns the granularity done, 0 when it is rejected."""
     command = unit.registers.entry("CCMD")
     granularity = GLOBAL if command.CIRG == DOMAIN and unit.quirks.domain_is_global else command.CIRG
@@ -144,7 +127,7 @@ def _invalidate_context(unit: Commanded) -> int:
     return granularity
 
 
-def _invalidate_iotlb(unit: Commanded) -> int:
+def _invalidate_iotlb(unit: State) -> int:
     """Do what the IOTLB register asks; returns the granularity done, 0 when it is rejected."""
     command, address = unit.registers.entry("IOTLB"), IVA.decode(unit.registers["IVA"])
     caps, granularity = unit.capabilities, command.IIRG
@@ -158,7 +141,7 @@ def _invalidate_iotlb(unit: Commanded) -> int:
     return granularity
 
 
-def _fault_status(unit: Commanded, old: int, value: int) -> None:
+def _fault_status(unit: State, old: int, value: int) -> None:
     before, after = FSTS.decode(old), unit.registers.entry("FSTS")
     unit.faults.written()
     if before.IQE and not after.IQE:
@@ -168,30 +151,30 @@ def _fault_status(unit: Commanded, old: int, value: int) -> None:
         unit.hooks.doorbell()
 
 
-def _tail(unit: Commanded, old: int, value: int) -> None:
+def _tail(unit: State, old: int, value: int) -> None:
     unit.queue.halted = False
     unit.hooks.doorbell()
 
 
-def _queue_address(unit: Commanded, old: int, value: int) -> None:
+def _queue_address(unit: State, old: int, value: int) -> None:
     """The queue's base does not move while it is on."""
     if unit.queue.enabled:
         unit.registers["IQA"] = old
 
 
-def _completion_status(unit: Commanded, old: int, value: int) -> None:
+def _completion_status(unit: State, old: int, value: int) -> None:
     if not unit.registers["ICS"]:
         unit.invalidation_event.acknowledged()
 
 
-def _protected_memory(unit: Commanded, old: int, value: int) -> None:
+def _protected_memory(unit: State, old: int, value: int) -> None:
     unit.registers.set_field("PMEN", "PRS", unit.registers.field("PMEN", "EPM"))
 
 
 def _region(name: str) -> Reaction:
     """Bounds of a protected region: low bits do not exist, and nothing changes while protection is on."""
 
-    def react(unit: Commanded, old: int, value: int) -> None:
+    def react(unit: State, old: int, value: int) -> None:
         if unit.registers.field("PMEN", "PRS"):
             unit.registers[name] = old
         unit.registers[name] &= -(1 << unit.capabilities.pmr_bits)

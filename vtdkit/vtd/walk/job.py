@@ -27,7 +27,7 @@ from .trace import Step
 
 if TYPE_CHECKING:
     from vtdkit.vtd.caches.caches import Caches
-    from vtdkit.vtd.state import Walked
+    from vtdkit.vtd.state import State
 
 T = TypeVar("T")
 
@@ -79,7 +79,7 @@ class Job:
 
     def __init__(
         self,
-        unit: Walked,
+        unit: State,
         request: Request,
         caches: Caches | None,
         *,

@@ -14,7 +14,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
-from vtdkit.vtd.caches.caches import ContextTag
+from vtdkit.vtd.caches.caches import TableTag
 from vtdkit.vtd.tables.entries import CONTEXT_ENTRY, ROOT_ENTRY
 from vtdkit.vtd.tables.layout import Entry
 
@@ -36,7 +36,7 @@ class Meaning(NamedTuple):
 def find(job: Job) -> Steps[Space]:
     """The page table of the request's source id, and what the context entry says about it."""
     sid = job.request.sid
-    cached = job.caches and job.caches.context.get(sid)
+    cached = job.caches and job.caches.context.use(sid)
     if cached:
         raw = cached.entry.raw
         job.mark(CONTEXT_ENTRY, 0, sid & 255, raw, source="context cache")
@@ -45,7 +45,7 @@ def find(job: Job) -> Steps[Space]:
     label, job.fpd, space = context(job.rules, raw)
     if job.caches and not cached and (not label or job.rules.caps.CM):
         # With caching mode a faulting entry is cached as well, under domain id 0 (chapter 6).
-        tag = ContextTag(sid, 0 if label else space.did, Entry(CONTEXT_ENTRY, raw))
+        tag = TableTag(0 if label else space.did, Entry(CONTEXT_ENTRY, raw))
         job.caches.context.put(sid, tag)
     job.insist(label)
     job.path = space.path

@@ -24,14 +24,13 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from vtdkit.vtd.memory import WORD, read_page
 from vtdkit.vtd.requests import Fault, Kind, Request, Translation
-from vtdkit.vtd.state import Walked
 
 from . import engine
 from . import second_stage as second
@@ -41,6 +40,9 @@ from .rules import ENTRY_ADDRESS, INTERRUPT_HIGH, INTERRUPT_LOW
 from .second_stage import Second
 from .space import ALL, Space
 from .stage import objection
+
+if TYPE_CHECKING:
+    from vtdkit.vtd.state import State
 
 Addresses = npt.NDArray[np.uint64]
 Signed = npt.NDArray[np.int64]
@@ -81,7 +83,7 @@ class Batch:
     the condition that refused. `flags` packs permissions and page size as a cell does.
     """
 
-    unit: Walked
+    unit: State
     request: Request
     iova: Addresses
     address: Addresses
@@ -100,7 +102,7 @@ class Batch:
 
 
 def translate_many(
-    unit: Walked,
+    unit: State,
     sid: int,
     iovas: Sequence[int] | Addresses,
     kind: Kind = "read",

@@ -12,7 +12,7 @@ the context entry's RID_PASID.
 
 from __future__ import annotations
 
-from vtdkit.vtd.caches.caches import ContextTag, PasidTag
+from vtdkit.vtd.caches.caches import TableTag
 from vtdkit.vtd.requests import Request
 from vtdkit.vtd.tables.entries import (
     PASID_DIR_ENTRY,
@@ -49,7 +49,7 @@ def context(job: Job) -> Steps[Entry]:
     request, rules = job.request, job.rules
     if request.pasid is not None and request.pasid >> rules.caps.PSS:
         job.refuse("SGN.10")
-    cached = job.caches and job.caches.context.get(request.sid)
+    cached = job.caches and job.caches.context.use(request.sid)
     if cached:
         entry = cached.entry
         job.mark(SM_CONTEXT_ENTRY, 0, request.sid & 127, entry.raw, source="context cache")
@@ -58,7 +58,7 @@ def context(job: Job) -> Steps[Entry]:
     job.fpd = bool(entry.FPD)
     label = _context_complaint(rules, entry)
     if job.caches and not cached and (not label or rules.caps.CM):
-        job.caches.context.put(request.sid, ContextTag(request.sid, None, entry))
+        job.caches.context.put(request.sid, TableTag(None, entry))
     job.insist(label or _request_complaint(rules, entry, request))
     if request.pasid is None:
         job.pasid, job.supervisor = _rid_pasid(rules, entry), _rid_priv(rules, entry)
@@ -120,7 +120,7 @@ def pasid_entry(job: Job, context_entry: Entry) -> Steps[Entry]:
     """The PASID table entry for `job.pasid`, checked."""
     assert job.pasid is not None
     sid, pasid, rules = job.request.sid, job.pasid, job.rules
-    cached = job.caches and job.caches.pasid.get((sid, pasid))
+    cached = job.caches and job.caches.pasid.use((sid, pasid))
     if cached:
         entry, directory_fpd = cached.entry, cached.fpd
         job.mark(PASID_ENTRY, 0, pasid & 63, entry.raw, source="PASID cache")
@@ -132,7 +132,7 @@ def pasid_entry(job: Job, context_entry: Entry) -> Steps[Entry]:
     label = _entry_complaint(rules, entry)
     if job.caches and not cached and (not label or rules.caps.CM):
         did = 0 if label else entry.DID & rules.did_mask
-        job.caches.pasid.put((sid, pasid), PasidTag(sid, pasid, did, entry, directory_fpd))
+        job.caches.pasid.put((sid, pasid), TableTag(did, entry, directory_fpd))
     job.insist(label)
     return entry
 

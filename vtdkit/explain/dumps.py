@@ -13,7 +13,7 @@ from vtdkit.vtd.walk.job import NotModelled
 from vtdkit.vtd.walk.trace import Step, Walk
 
 from .faults import reason_code, request_of, who_of
-from .formats import Format, Group, Row, Text, number, pattern
+from .formats import Format, Group, Row, Text, holding, number, pattern
 from .machine import EVERYTHING, Tables
 from .report import Piece
 
@@ -22,15 +22,13 @@ def _dump(group: Group, text: Text) -> Iterator[Piece]:
     rows = [row for _, row in group.rows[1:]]
     said = {name: value for row in reversed(rows) for name, value in row.items()}  # the first of each
     iova, unit = number(group.first["iova"]) & (1 << 64) - 1, group.first["unit"]
-    request, code = Request(0, iova & ~0xFFF), None
+    request, code, who = Request(0, iova & ~0xFFF), None, "device not told"
     asked = request_of(group.fault) if group.fault else None
-    told = asked is not None and asked.address >> 12 == iova >> 12
-    if group.fault and asked and told:
-        request, code = asked, reason_code(group.fault)
-    tables = _put(
-        text.of(unit, scalable="directory" in said or "root_high" in said), rows, said, request, iova
-    )
-    title = f"{unit}, {who_of(request) if told else 'device not told'}, address {iova:#x}"
+    if group.fault and asked and asked.address >> 12 == iova >> 12:
+        request, code, who = asked, reason_code(group.fault), who_of(asked)
+    tables = text.of(unit, scalable="directory" in said or "root_high" in said)
+    _put(tables, rows, said, request, iova)
+    title = f"{unit}, {who}, address {iova:#x}"
     try:
         walk, missing = tables.ask(request)
     except NotModelled as error:
@@ -38,10 +36,7 @@ def _dump(group: Group, text: Text) -> Iterator[Piece]:
         return
     known = [step for step in walk.steps if step.address != missing]
     verdict, notes = _verdict(walk, missing, code, said.get("end", ""))
-    if tables.capabilities is EVERYTHING:
-        notes.append(
-            "what this unit can do is not in the text: the model lets every bit pass that some unit has"
-        )
+    notes += holding({_ALL_BITS: tables.capabilities is EVERYTHING})
     shown = [(step.kind.replace("scalable-mode ", "").replace(" entry", ""), _shown(step)) for step in known]
     decided = next((step for step in known if step.label), known[-1] if known else None)
     yield group.piece(
@@ -51,25 +46,22 @@ def _dump(group: Group, text: Text) -> Iterator[Piece]:
     )  # fmt: skip
 
 
-def _put(tables: Tables, rows: list[Row], said: Row, request: Request, iova: int) -> Tables:
+def _put(tables: Tables, rows: list[Row], said: Row, request: Request, iova: int) -> None:
     """The entries of a dump in their places."""
     tables.device, tables.pasid, tables.iova = request.sid, request.pasid, iova
     if "root" in said:
         tables.root_entry(request.sid >> 8, number(said["root"]), number(said.get("root_high", "0")))
-    if "context" not in said:
-        return tables
-    low, high = number(said["context"]), number(said["context_high"])
-    tables.context_entry(request.sid, low, high)
-    if "directory" in said:
-        words = [number(row["word"]) for row in rows if "word" in row][:8]
-        pasid = high & 0xFFFFF if request.pasid is None else request.pasid
-        tables.pasid_entry(low, pasid, tuple(words), number(said["directory"]))
-        first_stage = len(words) > 2 and words[0] >> 6 & 7 in (1, 3)
-        low = words[2] if first_stage else words[0] if words else 0
-    entries = [(int(row["level"]), number(row["pte"])) for row in rows if "pte" in row]
-    if entries:
-        tables.path(low & ~0xFFF, entries[0][0], iova, [value for _, value in entries])
-    return tables
+    if "context" in said:
+        low, high = number(said["context"]), number(said["context_high"])
+        tables.context_entry(request.sid, low, high)
+        if "directory" in said:
+            words = [number(row["word"]) for row in rows if "word" in row][:8]
+            pasid = high & 0xFFFFF if request.pasid is None else request.pasid
+            tables.pasid_entry(low, pasid, tuple(words), number(said["directory"]))
+            first_stage = len(words) > 2 and words[0] >> 6 & 7 in (1, 3)
+            low = words[2] if first_stage else words[0] if words else 0
+        entries = [number(row["pte"]) for row in rows if "pte" in row]
+        tables.path(low & ~0xFFF, int(said.get("level", 0)), iova, entries)
 
 
 def _shown(step: Step) -> str:
@@ -93,18 +85,17 @@ def _verdict(walk: Walk, missing: int | None, code: int | None, end: str) -> tup
     told = (f"({answer.path}", answer.permissions, size_name(answer.size), f"DID {answer.did})")
     if code is not None:
         notes.insert(0, _STALE.format(code) + (_PASID_DIRECTORY if code == 0x51 else ""))
-    if answer.path == "pass-through" and "level" in end:
-        notes.append(
-            "the entry is pass-through: there is no page table, and the kernel's last line means nothing"
-        )
+    notes += holding({_NO_TABLE: answer.path == "pass-through" and "level" in end})
     return f"memory as printed translates: {answer.address:#x} {', '.join(told)}", notes
 
 
+_ALL_BITS = "what this unit can do is not in the text: the model lets every bit pass that some unit has"
 _STALE = (
     "the printed fault is {:02X}h and the printed memory allows the request: the unit answered from an "
     "entry that it had cached, or that had not yet been written back when it looked, or the tables were "
     "changed before they were printed. The change was not flushed in time."
 )
+_NO_TABLE = "the entry is pass-through: there is no page table, and the kernel's last line means nothing"
 _PASID_DIRECTORY = (
     " This is what Linux before 6.3 (194b3348bdbb; 6.2.y has it, too) did after it set a PASID directory "
     "entry on a unit whose walks are not coherent."

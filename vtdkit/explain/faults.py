@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from vtdkit.views.pagetables.words import SENTENCES
+from vtdkit.views.pagetables.words import sentence
 from vtdkit.vtd.faults.reasons import LINUX_REASONS, REASONS, linux_reason
 from vtdkit.vtd.registers.register_map import FSTS
 from vtdkit.vtd.requests import BadRequest, Kind, Request, bdf, sid
@@ -38,10 +38,10 @@ def reason_code(row: Row) -> int | None:
     """The fault reason. Kernels up to 5.12 print it in decimal, later ones in hex with 0x, Xen in hex; the
     text beside it says which, where the two differ.
     """
-    printed, says = row.get("reason", ""), row.get("says", "").strip(" $")
-    if "xen" in row or printed.lower().startswith("0x"):
-        return number(row.get("xen", printed))
-    readings = ([int(printed)] if printed.isdecimal() else []) + ([number(printed)] if printed else [])
+    printed, says = row.get("xen") or row.get("reason", ""), row.get("says", "").strip(" $")
+    readings = [number(printed)] if printed else []
+    if printed.isdecimal() and "xen" not in row:
+        readings.insert(0, int(printed))
     fits = (code for code in readings if _agrees(linux_reason(code), says))
     return next(fits, readings[0] if readings else None)
 
@@ -68,12 +68,6 @@ def who_of(request: Request) -> str:
     return bdf(request.sid) + ("" if request.pasid is None else f" PASID {request.pasid:#x}")
 
 
-def _sentence(label: str) -> str:
-    """A sentence on a condition: one for newcomers, or its name."""
-    name = REASONS[label].name
-    return SENTENCES.get(label, f"{name[0].upper()}{name[1:]}.")
-
-
 def _fault(group: Group, text: Text) -> Iterator[Piece]:
     row, code, request = group.first, reason_code(group.first), request_of(group.first)
     interrupt = row["what"] == "INTR-REMAP"
@@ -87,7 +81,7 @@ def _fault(group: Group, text: Text) -> Iterator[Piece]:
         return
     printed = row.get("reason") or row.get("xen")
     lesson, cause = CAUSES.get(code, (4, ""))
-    means = " ".join(dict.fromkeys(map(_sentence, labels(code))))
+    means = " ".join(dict.fromkeys(map(sentence, labels(code))))
     yield group.piece(
         f"{who} {verb} {where}; reason {code:02X}h",
         ("device", who),
@@ -125,11 +119,9 @@ def _status(group: Group, text: Text) -> Iterator[Piece]:
     entry = Entry(FSTS, value)
     says = [f"{name} ({FSTS.field(name).meaning})" for name in FSTS.names if name != "FRI" and entry[name]]
     says += ["PRO (page request overflow, before rev 5.10)"] if value & 0x80 else []
-    facts = [("first record", str(entry.FRI))] if entry.PPF else []
-    title = f"FSTS = {value:#x}: {', '.join(says) or 'nothing'}"
     yield group.piece(
-        title,
-        *facts,
+        f"FSTS = {value:#x}: {', '.join(says) or 'nothing'}",
+        *([("first record", str(entry.FRI))] if entry.PPF else []),
         means="The fault interrupt came; these bits of FSTS said why.",
         lesson=4,
         bits=("FSTS", value & 0xFFFF_FFFF),
@@ -164,7 +156,7 @@ def _qemu(group: Group, text: Text) -> Iterator[Piece]:
     lesson, cause = CAUSES.get(REASONS[label].code or 0 if label else 0, (4, ""))
     yield group.piece(
         f"{group.first['who']}: {says.split(' (')[0].split(' iova=')[0][:60].strip()}", *facts,
-        means=_sentence(label) if label else "QEMU says why it refused a request.",
+        means=sentence(label) if label else "QEMU says why it refused a request.",
         checks=(label,) if label else (), cause=cause, lesson=lesson, notes=tuple(notes), bits=bits,
     )  # fmt: skip
 

@@ -142,7 +142,7 @@ def test_what_is_held_or_wanted_at_the_end_never_ends() -> None:
         trace_of([(0, 0, 1, "acquire", 1), (5, 1, 2, "spin", 1), (80, 0, 1, "alloc", 0)], end=100)
     )
     assert [(e.asked, e.got, e.freed) for e in timeline.episodes] == [(0, 0, 101), (5, 101, 101)]
-    assert totals(timeline)[0].taken == 1
+    assert totals(timeline)[0].acquisitions == 1
     assert totals(timeline)[0].hold_total == 0
 
 
@@ -205,7 +205,7 @@ def test_the_totals_are_those_of_the_machine_s_own_statistics(version: int) -> N
             )
             row[:] = [max(pair) if i in (2, 4) else sum(pair) for i, pair in enumerate(sums)]
     shown = zip(timeline.locks, totals(timeline), strict=True)
-    ours = {name: [t.taken, t.wait_total, t.wait_max, t.hold_total, t.hold_max] for name, t in shown}
+    ours = {name: [t.acquisitions, t.wait_total, t.wait_max, t.hold_total, t.hold_max] for name, t in shown}
     assert ours == {name: row for name, row in counted.items() if row[0]}
 
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from vtdkit.kernel.checkers.findings import Finding
 from vtdkit.kernel.machine.costs import IDEAL
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.kernel.record.record import KINDS, TYPES
@@ -88,7 +89,7 @@ def trace_of(
         sites,
         cpus,
         rows[-1][0] if end is None else end,
-        **more,
+        **{"marks": ["here"], "findings": [Finding("BUG", "here", ())], **more},
     )
 
 

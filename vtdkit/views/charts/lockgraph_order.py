@@ -79,7 +79,7 @@ def _ring(classes: Mapping[str, LockClass], link: Dependency) -> tuple[str, ...]
         """Whether a path ends: where the lock was held by a reader, no recursive reader may arrive."""
         return lambda here, weak: here is end and (held == "E" or not weak)
 
-    ways = [find(start, taken == "R", closes(held)) for held, taken in link.kinds]
+    ways = [find(start, kind[1] == "R", closes(kind[0])) for kind in link.kinds]
     rings = ((link.prev, *(step.prev for step in way.links), link.prev) for way in ways if way)
     return min(rings, key=len, default=())
 

@@ -10,7 +10,7 @@ changes nothing.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 from vtdkit.iommu.backends.amd_walker import AmdWalker
 from vtdkit.iommu.backends.backend import Backend
@@ -21,7 +21,7 @@ from vtdkit.vtd.requests import NEEDS, READ, WRITE, Fault, Request, Translation
 from vtdkit.vtd.tables.layout import Field, Structure, flag, ignored, reserved
 from vtdkit.vtd.walk.trace import Step, Walk
 
-from .cells import KINDS, LOOKS, equal_runs
+from .cells import KINDS, LOOKS, equal_runs, numbered
 from .explorer import Explorer
 from .pages import runs
 from .still import Shown, answer_text, page_table_still
@@ -75,15 +75,6 @@ ARM_TABLE = Structure(
 AMD = Structure("FS-PTE or PDE", 64, _AMD, "AMD IOMMU specification 48882, 2.2.3")
 
 
-class Part(NamedTuple):
-    """A mapped page: address, bytes, where it leads, rights as text."""
-
-    low: int
-    size: int
-    to: int
-    rights: str
-
-
 def rights_of(found: Next | Leaf | Bad) -> int:
     """READ and WRITE that an entry allows."""
     return 0 if isinstance(found, Bad) else READ * found.readable | WRITE * found.writable
@@ -96,7 +87,9 @@ class Reading:
         self.walker = cast(TableWalker, back.table.walker)
         self.frames = back.machine.pages
         self.made, self.known = list[dict[str, Any]](), dict[tuple[int, int], int]()
-        self.pages, self.parts, self.words = dict[str, Any](), list[Part](), dict[int, list[int]]()
+        self.pages, self.words = dict[str, Any](), dict[int, list[int]]()
+        self.parts = list[tuple[int, int, int, str]]()
+        """What is mapped: address, bytes, where it leads, rights as text."""
         self.top = cast(Next, self.walker.root(0))
         self.mapped(self.top, 0)
 
@@ -110,44 +103,45 @@ class Reading:
                 "leaf": leaf,
                 "to": f"{ANY & -(1 << found.shift) if isinstance(found, Leaf) else ANY:#x}",
                 "look": "" if refused == NOTHING else LOOKS[rights] if leaf else "table",
+                **({"shift": found.shift} if isinstance(found, Leaf) else {}),
+                "says": {
+                    f"now {kind}": ["" if rights & NEEDS[kind] else refused, refused, rights]
+                    for kind in KINDS
+                },
             }
-            made |= {"shift": found.shift} if isinstance(found, Leaf) else {}
-            made["says"] = {
-                f"now {kind}": ["" if rights & NEEDS[kind] else refused, refused, rights] for kind in KINDS
-            }
-            if made not in self.made:
-                self.made.append(made)
-            self.known[level, raw] = self.made.index(made)
+            self.known[level, raw] = numbered(self.made, made)
         return self.known[level, raw]
 
     def mapped(self, table: Next, base: int) -> int:
         """Read a table and all below it; how many 4 KiB pages it maps."""
         page = self.frames.page(table.table)
         words = self.words[table.table] = list(page.words) if page else [0] * 512
-        under, total = dict[str, int](), 0
+        under, pages = dict[str, int](), 0
         for index, raw in enumerate(words):
             at = base + (index << self.walker.shift(table.level))
             found = self.walker.entry(table.level, raw, at) if raw else None
             if isinstance(found, Next):
                 under[str(index)] = self.mapped(found, at)
-                total += under[str(index)]
             elif isinstance(found, Leaf) and at & (1 << found.shift) - 1 == 0:
                 self.add(found, at)
-                total += 1 << found.shift - 12
+                pages += 1 << found.shift - 12
         cells = equal_runs(self.shape(table.level, raw) for raw in words)
-        made: dict[str, Any] = {"runs": runs(words), "under": under, "cells": {f"first {table.level}": cells}}
-        self.pages[f"{table.table:#x}"] = made
-        if page is not None and page.freed is not None:
-            made["freed"] = True
-        return total
+        self.pages[f"{table.table:#x}"] = {
+            "runs": runs(words),
+            "under": under,
+            "cells": {f"first {table.level}": cells},
+            **({"freed": True} if page is not None and page.freed is not None else {}),
+        }
+        return pages + sum(under.values())
 
     def add(self, leaf: Leaf, at: int) -> None:
         """A page more; with the one before it, if they are neighbours in both spaces."""
         rights = ("r" if leaf.readable else "-") + ("w" if leaf.writable else "-")
-        new, last = Part(at, 1 << leaf.shift, leaf.base, rights), self.parts[-1] if self.parts else None
-        if last and (last.low + last.size, last.to + last.size, last.rights) == (new.low, new.to, new.rights):
-            new = self.parts.pop()._replace(size=last.size + new.size)
-        self.parts.append(new)
+        low, size, to, before = self.parts[-1] if self.parts else (0, 0, 0, "")
+        if (low + size, to + size, before) == (at, leaf.base, rights):
+            self.parts[-1] = low, size + (1 << leaf.shift), to, rights
+        else:
+            self.parts.append((at, 1 << leaf.shift, leaf.base, rights))
 
     def walk(self, iova: int, kind: str) -> Walk:
         """The walk of one address from these copies, as the still shows it."""
@@ -158,13 +152,14 @@ class Reading:
             index, level = iova >> self.walker.shift(table.level) & 511, table.level
             at, raw = table.table + 8 * index, self.words[table.table][index]
             table = self.walker.entry(level, raw, iova)
-            layout = structure_of(self.walker, leaf=not isinstance(table, Next))
-            label, why = "", f"next table at {table.table:#x}" if isinstance(table, Next) else ""
+            why = "the way ends here" if raw else "empty"
             if isinstance(table, Leaf):
                 why = f"maps {1 << table.shift:#x} bytes at {table.base:#x}"
-            elif isinstance(table, Bad):
-                label, why = NOTHING, "the way ends here" if raw else "empty"
+            elif isinstance(table, Next):
+                why = f"next table at {table.table:#x}"
             rights &= rights_of(table)
+            label = NOTHING if isinstance(table, Bad) else ""
+            layout = structure_of(self.walker, leaf=not isinstance(table, Next))
             steps.append(Step(layout, at, index, raw, level, label=label, why=why))
         if isinstance(table, Bad) or not rights & NEEDS[kind]:
             label = NOTHING if isinstance(table, Bad) else DENIED
@@ -282,7 +277,7 @@ def backend_record(read: Reading) -> Record:
         "left_out": 0,
         "shapes": read.made,
         "unreadable": {"first": asks, "second": asks},
-        "ranges": [[f"{p.low:#x}", f"{p.size:#x}", f"{p.to:#x}", p.rights] for p in read.parts],
+        "ranges": [[f"{low:#x}", f"{size:#x}", f"{to:#x}", rights] for low, size, to, rights in read.parts],
         "ranges_more": False,
     }
 
@@ -301,7 +296,7 @@ class BackendExplorer(Explorer):
         if not isinstance(walker, TableWalker) or walker.index_bits != 9:
             raise TypeError(f"cannot explore {back.title}; give a back-end of Arm or AMD")
         self._read = Reading(back)
-        first = self._read.parts[0].low if self._read.parts else 0
+        first = self._read.parts[0][0] if self._read.parts else 0
         super().__init__(
             f"{back.title}: page tables of {self._read.top.level} levels",
             "the device",

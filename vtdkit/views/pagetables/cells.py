@@ -9,6 +9,7 @@ all comes from `vtdkit.vtd.walk.stage.cell`; `pagewalk.js` combines and knows no
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import Any, TypeVar
 
@@ -40,6 +41,13 @@ def equal_runs(items: Iterable[T]) -> list[tuple[int, int, T]]:
     return found
 
 
+def numbered(known: list[T], item: T) -> int:
+    """The number of an item among those that are known; a new one becomes the last."""
+    if item not in known:
+        known.append(item)
+    return known.index(item)
+
+
 class Shapes:
     """The shapes of one record, numbered as they turn up. `spaces`: by the name of the way to them."""
 
@@ -48,28 +56,24 @@ class Shapes:
         self.asks: dict[str, dict[str, tuple[First | Second, bool]]] = {"first": {}, "second": {}}
         for name, space in spaces.items():
             for kind in KINDS:
-                self._add(name, space, kind)
+                job = self.job(space, kind)
+                if space.path in ("FS", "NEST"):
+                    self.asks["first"][f"{name} {kind}"] = First(job, space), True
+                if space.path in ("SS", "NEST"):
+                    self.asks["second"][f"{name} {kind}"] = second.asked(job, space), True
+                if space.path == "NEST":
+                    self.asks["first"][f"{name} {kind} fixed"] = First(job, space), False
+                    for root, place in ((True, "root"), (False, "table")):
+                        judge = second.asked_for_table(job, space, root=root)
+                        self.asks["second"][f"{name} {place}"] = judge, True
         self.made: list[dict[str, Any]] = []
         self._known: dict[tuple[str, int, int], int] = {}
 
     def job(self, space: Space, kind: Kind) -> Job:
         """A request of that kind, as far as its space."""
-        request = self.request
-        asked = Request(request.sid, 0, kind, pasid=request.pasid)
-        made = Job(self.unit, asked, None, commit=False, trace=None)
-        made.path, made.supervisor = space.path, request.pasid is None and space.rid_priv
+        made = Job(self.unit, replace(self.request, kind=kind), None, commit=False, trace=None)
+        made.path, made.supervisor = space.path, self.request.pasid is None and space.rid_priv
         return made
-
-    def _add(self, name: str, space: Space, kind: Kind) -> None:
-        job = self.job(space, kind)
-        if space.path in ("FS", "NEST"):
-            self.asks["first"][f"{name} {kind}"] = First(job, space), True
-        if space.path in ("SS", "NEST"):
-            self.asks["second"][f"{name} {kind}"] = second.asked(job, space), True
-        if space.path == "NEST":
-            self.asks["first"][f"{name} {kind} fixed"] = First(job, space), False
-            for root, place in ((True, "root"), (False, "table")):
-                self.asks["second"][f"{name} {place}"] = second.asked_for_table(job, space, root=root), True
 
     def unreadable(self) -> dict[str, dict[str, tuple[str, str]]]:
         """For each stage and ask, the conditions of a table that cannot be read: topmost, and any other."""
@@ -86,10 +90,7 @@ class Shapes:
                 alike &= ~judge.indifferent(level, sized=bool(raw & 0x80))
         key = stage, level, alike
         if key not in self._known:
-            shape = self._shape(stage, level, raw)
-            if shape not in self.made:
-                self.made.append(shape)
-            self._known[key] = self.made.index(shape)
+            self._known[key] = numbered(self.made, self._shape(stage, level, raw))
         return self._known[key]
 
     def _shape(self, stage: str, level: int, raw: int) -> dict[str, Any]:

@@ -63,11 +63,10 @@ def blocks_of(record: Record, stage: str, level: int, page: int) -> tuple[Block,
 
 
 def _cell(look: str, level: int, under: int | None) -> tuple[str, float]:
+    """The kind of an entry and how full it is: how much of what it covers is mapped, on a scale on which one
+    page can still be seen.
+    """
     if look != "table":
         return look, 1.0
-    return ("out", 0.0) if under is None else ("table", fullness(under, level))
-
-
-def fullness(pages: int, level: int) -> float:
-    """How much of what a table entry covers is mapped, on a scale on which one page can still be seen."""
-    return (1 + log2(pages)) / (1 + 9 * (level - 1)) if pages else 0.0
+    full = (1 + log2(under)) / (1 + 9 * (level - 1)) if under else 0.0
+    return "out" if under is None else "table", full

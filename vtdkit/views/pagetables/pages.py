@@ -33,8 +33,7 @@ def collect(
     absent: set[str] = set()
     seen: set[tuple[str, int, int]] = set()
     lines = left_out = 0
-    wave = [_turn(table, near) for table in roots]
-    heapq.heapify(wave)
+    wave = sorted(_turn(table, near) for table in roots)  # a heap
     while wave and space:
         table = heapq.heappop(wave)[-1]
         place, words = f"{table.page:#x}", survey.words(table.page)
@@ -68,12 +67,10 @@ def _turn(table: Table, near: int) -> tuple[bool, int, int, int, Table]:
 
 
 def _page(survey: Survey, table: Table, words: Sequence[int | None]) -> dict[str, Any]:
-    made: dict[str, Any] = {"runs": runs(words), "under": {}, "cells": {}}
-    if broken := [index for index, word in enumerate(words) if word is None]:
-        made["broken"] = broken
-    if table.page >> 12 in getattr(survey.unit.memory, "freed", ()):
-        made["freed"] = True
-    return made
+    broken = [index for index, word in enumerate(words) if word is None]
+    freed = table.page >> 12 in getattr(survey.unit.memory, "freed", ())
+    seldom = {"broken": broken, "freed": freed}
+    return {"runs": runs(words), "under": {}, "cells": {}} | {name: it for name, it in seldom.items() if it}
 
 
 def runs(words: Sequence[int | None]) -> list[list[Any]]:

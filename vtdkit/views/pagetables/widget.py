@@ -18,6 +18,7 @@ their PASIDs, as far as there is room, to be chosen in the browser.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -30,7 +31,7 @@ from vtdkit.views.shared.record import Record
 from vtdkit.views.shared.sheet import Picture
 from vtdkit.vtd.image.image import BadImage, Image
 from vtdkit.vtd.image.stale import stale_translations
-from vtdkit.vtd.image.survey import Survey
+from vtdkit.vtd.image.survey import Attached, Survey
 from vtdkit.vtd.requests import Request, bdf, sid
 from vtdkit.vtd.unit.unit import RemappingUnit
 from vtdkit.vtd.walk.space import Leaf
@@ -65,11 +66,6 @@ class Side:
         driver, pasid = self.record["driver"], f"PASID {self.pasid}" if self.pasid is not None else ""
         return " ".join(filter(None, (bdf(self.sid), driver, pasid)))
 
-    @property
-    def first(self) -> str | None:
-        """The first address that is mapped."""
-        return next((str(low) for low, *_ in self.record["ranges"]), None)
-
 
 class PageTableExplorer(Explorer):
     """One device's page tables, explored by address.
@@ -83,7 +79,7 @@ class PageTableExplorer(Explorer):
 
     Looking changes nothing, and what happens to the unit later does not show. Position: `iova` (kept as hex
     text), `kind` ("read" or "write"), `row` (the chosen table, -1: the last one reached), `device` (one of
-    `devices`). Raises ValueError when there is no such device.
+    those in the record). Raises ValueError when there is no such device.
     """
 
     def __init__(
@@ -108,6 +104,7 @@ class PageTableExplorer(Explorer):
         self._choices: Mapping[str, tuple[Side, ...]] = {sides[-1].device: sides for sides in pairs}
         words = WORDS if pasid is None and lead.unit.mode == 0 else (*WORDS, PASID_WORD)
         first = [each.record for each in pairs[0]]
+        mapped = [low for low, *_ in lead.record["ranges"][:1]]
         super().__init__(
             _title(lead),
             lead.device,
@@ -118,14 +115,9 @@ class PageTableExplorer(Explorer):
                 {"device": name, "title": _title(sides[-1]), "sides": list(map(_unlike, first, sides))}
                 for name, sides in list(self._choices.items())[1:]
             ],
-            iova=iova if iova is not None else beside.iova if beside else lead.first or 0,
+            iova=iova if iova is not None else beside.iova if beside else [*mapped, 0][0],
             kind=kind,
         )
-
-    @property
-    def devices(self) -> tuple[str, ...]:
-        """What may be chosen: devices and their PASIDs."""
-        return tuple(self._choices)
 
     @traitlets.validate("device")
     def _known(self, proposal: Mapping[str, Any]) -> str:
@@ -186,17 +178,17 @@ def _unlike(first: Record, side: Side) -> Record:
 
 
 def _unit(what: Source, source: str | int | None) -> RemappingUnit:
-    if isinstance(what, RemappingUnit):
-        return what
     if isinstance(what, Image):
         return what.unit_as("specification", iotlb_entries=_IOTLB)
-    if isinstance(what, RemappingHardware):
-        return what.unit
     if isinstance(what, Computer):
-        return what.hardware_of(source).unit if isinstance(source, str) else what.hardware[0].unit
-    raise TypeError(
-        f"cannot explore a {type(what).__name__}; give a RemappingUnit, an Image, a Computer or its hardware"
-    )
+        what = what.hardware_of(source) if isinstance(source, str) else what.hardware[0]
+    unit = what.unit if isinstance(what, RemappingHardware) else what
+    if not isinstance(unit, RemappingUnit):
+        raise TypeError(
+            f"cannot explore a {type(what).__name__}; give a RemappingUnit, an Image, a Computer or its "
+            "hardware"
+        )
+    return unit
 
 
 def _devices(
@@ -204,15 +196,14 @@ def _devices(
 ) -> list[tuple[int, int | None]]:
     """Source ids and PASIDs, the one that is meant first: without `source`, one that maps something."""
     survey = Survey(unit)
-    try:
+    found: list[Attached] = []
+    with suppress(BadImage):  # tables that loop: what is asked for can be shown all the same
         found = list(islice(survey.attached(), 4 * MOST_DEVICES))
-    except BadImage:
-        found = []  # tables that loop: what is asked for can be shown all the same
+    if source is None and not found:
+        raise ValueError('no device is attached to this unit; name one: source="00:03.0"')
     if source is None:
-        maps = [each for each in found if each.space and each.space.path != "PT" and survey.pages(each.space)]
-        if not found:
-            raise ValueError('no device is attached to this unit; name one: source="00:03.0"')
-        source = (maps or found[-1:])[0].sid
+        maps = (each for each in found if each.space and each.space.path != "PT" and survey.pages(each.space))
+        source = next(maps, found[-1]).sid
     first = (sid(source) if isinstance(source, str) else source, pasid)
     every = [(each.sid, number) for each in found for number in dict.fromkeys((None, each.pasid or None))]
     return list(dict.fromkeys([first, *every]))[:MOST_DEVICES]
@@ -220,22 +211,18 @@ def _devices(
 
 def _remember(unit: RemappingUnit, image: Image) -> None:
     """Put into the unit's IOTLB what the machine's still held although its tables no longer said so."""
-    if unit.caches is None or not (image.folder / "oracle.json.gz").exists():
-        return
-    survey = Survey(unit)
-    for entry in stale_translations(image):
-        if space := survey.space(entry.sid)[0]:
-            shift, base = entry.size.bit_length() - 1, entry.address & -entry.size
-            leaf = Leaf(base, shift, entry.entry, entry.level, second=entry.permissions)
-            unit.caches.iotlb.keep(entry.sid, None, entry.iova, space, leaf)
+    if unit.caches is not None and (image.folder / "oracle.json.gz").exists():
+        for entry in stale_translations(image):
+            if space := Survey(unit).space(entry.sid)[0]:
+                shift, base = entry.size.bit_length() - 1, entry.address & -entry.size
+                leaf = Leaf(base, shift, entry.entry, entry.level, second=entry.permissions)
+                unit.caches.iotlb.keep(entry.sid, None, entry.iova, space, leaf)
 
 
 def _title(side: Side) -> str:
-    record = side.record
+    record, space = side.record, side.record["now"]["space"]
     who = f"{bdf(side.sid)} ({record['driver']})" if record["driver"] else bdf(side.sid)
-    if side.pasid is not None:
-        who += f", PASID {side.pasid}"
-    space = record["now"]["space"]
+    who += f", PASID {side.pasid}" if side.pasid is not None else ""
     if space is None:
         return f"{who}: {'remapping is off' if record['mode'] == 'off' else 'no page tables'}"
     first, second = space["first_levels"], space["second_levels"]

@@ -89,7 +89,7 @@ class Lane:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Timeline:
+class Timeline:  # its repr would be as long as the run
     """A run, as a timeline shows it: from `start` to `end` (virtual ns). `locks` are the names
     of the lock classes.
     """
@@ -105,10 +105,6 @@ class Timeline:
     contexts: tuple[str, ...]
     places: tuple[str, ...]
     notes: tuple[Note, ...]
-
-    def __repr__(self) -> str:
-        lanes, taken = len(self.lanes), len(self.episodes)
-        return f"<timeline: {lanes} CPUs, {self.end - self.start} ns, {taken} locks taken>"
 
 
 def timeline_of(trace: Trace, start: int | None = None, end: int | None = None) -> Timeline:
@@ -155,8 +151,11 @@ class _Fold:
             if time > end:
                 break
             self.events += time >= start
-            if kind in (MARK, FOUND) and time >= start:
-                self._note(time, cpu, kind, arg)
+            if kind == MARK and time >= start:
+                self.notes.append(Note(time, cpu, False, self.trace.marks[arg]))
+            if kind == FOUND and time >= start:
+                found = self.trace.findings[arg]
+                self.notes.append(Note(time, cpu, True, f"{found.kind}: {found.where}"))
             if cpu >= 0:
                 ended = now.event(time, cpu, context, kind, obj, place)
                 if ended is not None and ended.object:
@@ -182,12 +181,6 @@ class _Fold:
             tuple(str(site) if site.line else "" for site in self.trace.sites),
             tuple(self.notes),
         )
-
-    def _note(self, time: int, cpu: int, kind: int, arg: int) -> None:
-        found, marks = self.trace.findings[arg : arg + 1], self.trace.marks[arg : arg + 1]
-        texts = [f"{each.kind}: {each.where}" for each in found] if kind == FOUND else marks
-        text = next(iter(texts), "a finding" if kind == FOUND else "a mark")
-        self.notes.append(Note(time, cpu, kind == FOUND, text))
 
     def _show(self, time: int, cpu: int) -> None:
         """Begin a new span if the CPU looks different now."""

@@ -15,6 +15,7 @@ from itertools import count, cycle, product
 from string import ascii_uppercase
 
 from vtdkit.kernel.record import units
+from vtdkit.kernel.record.lockstat import Side
 from vtdkit.vtd.plain import told
 
 from .fold import HARDWARE, HOLDING, IDLE, INTERRUPT, RUNNING, SPINNING, STATES, Episode, Lane, Look, Timeline
@@ -51,23 +52,9 @@ def letters(timelines: Iterable[Timeline]) -> dict[str, str]:
 # -- totals -------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """A lock class over the whole timeline, as /proc/lock_stat counts: how often taken, how often
-    somebody had to wait, ns.
-    """
-
-    taken: int
-    waits: int
-    wait_total: int
-    wait_max: int
-    hold_total: int
-    hold_max: int
-
-
-def totals(timeline: Timeline) -> tuple[Totals, ...]:
-    """The totals of each lock class, in the order of `timeline.locks`. A wait that is not over counts up to
-    the end, so that a deadlock has waits; a hold that is not over does not count.
+def totals(timeline: Timeline) -> tuple[Side, ...]:
+    """Each lock class over the whole timeline, in the order of `timeline.locks`. A wait that is not over
+    counts up to the end, so that a deadlock has waits; a hold that is not over does not count.
     """
     episodes: list[list[Episode]] = [[] for _ in timeline.locks]
     for episode in timeline.episodes:
@@ -75,12 +62,12 @@ def totals(timeline: Timeline) -> tuple[Totals, ...]:
     return tuple(_totals(each, timeline.end) for each in episodes)
 
 
-def _totals(episodes: Sequence[Episode], end: int) -> Totals:
+def _totals(episodes: Sequence[Episode], end: int) -> Side:
     waits = [min(e.got, end) - e.asked for e in episodes]
     holds = [e.freed - e.got for e in episodes if e.freed <= end]
-    return Totals(
-        taken=sum(e.got <= end for e in episodes),
-        waits=sum(ns > 0 for ns in waits),
+    return Side(
+        acquisitions=sum(e.got <= end for e in episodes),
+        contentions=sum(ns > 0 for ns in waits),
         wait_total=sum(waits),
         wait_max=max(waits, default=0),
         hold_total=sum(holds),
@@ -97,26 +84,13 @@ def looks_at(timeline: Timeline, time: int) -> list[Look]:
     return [timeline.looks[number] for number in numbers]
 
 
-@dataclass(frozen=True, slots=True)
-class LockNow:
-    """A lock class at one instant: the episodes of those who have it and of those who wait."""
-
-    name: str
-    holders: tuple[Episode, ...]
-    waiters: tuple[Episode, ...]
-
-
-def locks_at(timeline: Timeline, time: int) -> tuple[LockNow, ...]:
+def locks_at(timeline: Timeline, time: int) -> list[tuple[list[Episode], list[Episode]]]:
     """Who has and who waits for each lock at an instant, in the order of `timeline.locks`."""
-    now = [e for e in timeline.episodes if e.asked <= time < e.freed]
-    found = (
-        (name, [e for e in now if timeline.objects[e.object].lock == number])
-        for number, name in enumerate(timeline.locks)
-    )
-    return tuple(
-        LockNow(name, tuple(e for e in its if e.got <= time), tuple(e for e in its if e.got > time))
-        for name, its in found
-    )
+    now: list[tuple[list[Episode], list[Episode]]] = [([], []) for _ in timeline.locks]
+    for e in timeline.episodes:
+        if e.asked <= time < e.freed:
+            now[timeline.objects[e.object].lock][e.got > time].append(e)
+    return now
 
 
 def label(timeline: Timeline, obj: int) -> str:
@@ -138,8 +112,8 @@ def sentence(timeline: Timeline, time: int) -> str:
     on_cpu = {look.context for look in looks}
     parts += [
         f"{timeline.contexts[e.context]} sleeps until it gets {label(timeline, e.object)}"
-        for now in locks_at(timeline, time)
-        for e in now.waiters
+        for _, waiters in locks_at(timeline, time)
+        for e in waiters
         if e.context not in on_cpu
     ]
     return ". ".join(parts) + "."
@@ -180,16 +154,16 @@ def _list(words: Sequence[str]) -> str:
 class Bar:
     """A piece of a lane, `left` and `right` in the units of the picture's width.
 
-    One span: `look` is its number. Several that are too short to tell apart: `look` is -1 and
-    `shares` says which part of the time each state had, in the order of `STATES`; `irqs_off` is the
-    part with interrupts off.
+    One span: `look` is its number. Several that are too short to tell apart: `look` is -1. `shares` says
+    which part of the time each state had, in the order of `STATES`; `irqs_off` is the part with interrupts
+    off.
     """
 
     left: float
     right: float
     look: int
-    shares: tuple[float, ...] = ()
-    irqs_off: float = 0.0
+    shares: tuple[float, ...]
+    irqs_off: float
 
 
 def bars(
@@ -212,7 +186,9 @@ def bars(
             if crowd:
                 found.append(_crowd(timeline, left, (begin - start) * scale, crowd))
                 crowd = []
-            found.append(Bar((begin - start) * scale, right, looks[i]))
+            found.append(
+                _crowd(timeline, (begin - start) * scale, right, [(looks[i], stop - begin)], looks[i])
+            )
             left = right
         else:
             crowd.append((looks[i], stop - begin))
@@ -224,14 +200,16 @@ def bars(
     return found
 
 
-def _crowd(timeline: Timeline, left: float, right: float, spans: Sequence[tuple[int, int]]) -> Bar:
+def _crowd(
+    timeline: Timeline, left: float, right: float, spans: Sequence[tuple[int, int]], look: int = -1
+) -> Bar:
+    """The bar of one or several spans, each its look and its length."""
     parts, off = [0] * len(STATES), 0
     for number, ns in spans:
-        look = timeline.looks[number]
-        parts[look.state] += ns
-        off += ns * look.irqs_off
+        parts[timeline.looks[number].state] += ns
+        off += ns * timeline.looks[number].irqs_off
     whole = sum(parts) or 1
-    return Bar(left, right, -1, tuple(part / whole for part in parts), off / whole)
+    return Bar(left, right, look, tuple(part / whole for part in parts), off / whole)
 
 
 def ticks(start: int, end: int, most: int) -> list[tuple[int, str]]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import zlib
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import astuple
 from itertools import pairwise
 from typing import Any
 
@@ -32,7 +31,7 @@ def pack(columns: Iterable[Sequence[int]]) -> str:
     return b64encode(zlib.compress(out, 9)).decode("ascii")
 
 
-def deltas(numbers: Iterable[int], first: int = 0) -> list[int]:
+def deltas(numbers: Iterable[int], first: int) -> list[int]:
     """Each number less the one before it; the first less `first`."""
     return [number - before for before, number in pairwise((first, *numbers))]
 
@@ -57,7 +56,10 @@ def _run(timeline: Timeline, label: str, names: Mapping[str, str]) -> dict[str, 
         "length": timeline.end - timeline.start,
         "events": timeline.events,
         "locks": [[names[name], name] for name in timeline.locks],
-        "totals": [list(astuple(each)) for each in totals(timeline)],
+        "totals": [
+            [it.acquisitions, it.contentions, it.wait_total, it.wait_max, it.hold_total, it.hold_max]
+            for it in totals(timeline)
+        ],
         "objects": [[each.name, each.lock, each.number] for each in objects],
         "contexts": list(timeline.contexts),
         "places": list(timeline.places),

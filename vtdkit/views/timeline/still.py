@@ -12,7 +12,7 @@ from vtdkit.views.shared.html import Html, tag
 from vtdkit.views.shared.palette import HUES, PAPER
 from vtdkit.views.shared.sheet import Picture, Sheet, coordinate, hatch, legend, wide, written
 
-from .fold import HARDWARE, HOLDING, IDLE, INTERRUPT, RUNNING, SPINNING, Timeline
+from .fold import HARDWARE, HOLDING, IDLE_LOOK, INTERRUPT, RUNNING, SPINNING, Timeline
 from .layout import LEGEND, Bar, bars, duration, label, letters, locks_at, sentence, ticks, totals
 
 GUTTER, ROW, BAND, AXIS = 52, 30, 18, 24  # pixels: before the lanes, from lane to lane, a lane, below them
@@ -85,12 +85,14 @@ def _lock_table(sheet: Sheet, timeline: Timeline, names: Mapping[str, str], curs
     """Who has and who waits for each lock at the cursor, and the totals of the whole run."""
     rows = [
         (
-            f"{names[now.name]} {now.name}",
-            *(", ".join(f"CPU{e.cpu}" for e in some[:8]) or "-" for some in (now.holders, now.waiters)),
-            f"{total.waits:,} of {total.taken:,}",
+            f"{names[name]} {name}",
+            *(", ".join(f"CPU{e.cpu}" for e in some[:8]) or "-" for some in now),
+            f"{total.contentions:,} of {total.acquisitions:,}",
             *map(duration, (total.wait_total, total.wait_max, total.hold_total)),
         )
-        for now, total in zip(locks_at(timeline, timeline.start + cursor), totals(timeline), strict=True)
+        for name, now, total in zip(
+            timeline.locks, locks_at(timeline, timeline.start + cursor), totals(timeline), strict=True
+        )
     ]
     rows.sort(key=lambda row: (len(row[0].split()[0]), row[0]))
     sheet.table(
@@ -151,7 +153,7 @@ def _lane(timeline: Timeline, shown: Sequence[Bar], top: int, names: Mapping[str
     areas: dict[str, list[_Box]] = {}
     words: list[Html] = []
     for bar in shown:
-        for fill, y, tall in _crowd(bar, top) if bar.look < 0 else _span(timeline, bar.look, top):
+        for fill, y, tall in _parts(timeline, bar, top):
             boxes = areas.setdefault(fill, [])
             # One that goes on where the last one ended makes that longer.
             start = boxes.pop()[0] if boxes and boxes[-1][1:] == (bar.left, y, tall) else bar.left
@@ -162,26 +164,18 @@ def _lane(timeline: Timeline, shown: Sequence[Bar], top: int, names: Mapping[str
     return [*(tag("path", d="".join(map(_box, boxes)), fill=fill) for fill, boxes in areas.items()), *words]
 
 
-def _crowd(bar: Bar, top: int) -> Iterator[tuple[str, float, float]]:
-    """Spans too short to tell apart: fill, top and height of each state's share, from below."""
+def _parts(timeline: Timeline, bar: Bar, top: int) -> Iterator[tuple[str, float, float]]:
+    """Fill, top and height of what a bar is made of: each state's share, from below; then the edges."""
     bottom = top + float(BAND)
     for state in STACKED:
         tall = bar.shares[state] * BAND
         bottom -= tall
         if tall >= 0.5:
             yield _fill(state), bottom, tall
-    if bar.irqs_off > 0.5:
-        yield PAPER["ink"], top + BAND + 2, 3
-
-
-def _span(timeline: Timeline, number: int, top: int) -> Iterator[tuple[str, float, float]]:
-    """One span: fill, top and height of what it is made of."""
-    look = timeline.looks[number]
-    if look.state != IDLE:
-        yield _fill(look.state), top, BAND
+    look = timeline.looks[bar.look] if bar.look >= 0 else IDLE_LOOK
     if look.state != HOLDING and (look.held or look.below):
         yield HUES["blue"].light, top, 3
-    if look.irqs_off:
+    if bar.irqs_off > 0.5:
         yield PAPER["ink"], top + BAND + 2, 3
 
 

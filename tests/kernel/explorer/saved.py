@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path as File
 
-from vtdkit.kernel.explorer.schedule import MOST_BYTES, Replay, Schedule, ScheduleError, replay
+from vtdkit.kernel.explorer.replaying import Replay, replay
+from vtdkit.kernel.explorer.schedule import Schedule, ScheduleError
 from vtdkit.kernel.explorer.system import System
 
 _KEYS = ("name", "finding", "schedule")
@@ -60,8 +61,6 @@ class Saved:
 def load_saved(file: str | File) -> list[Saved]:
     """Read a file of kept schedules. ScheduleError names the file and the line that is wrong."""
     path = File(file)
-    if path.stat().st_size > MOST_BYTES:
-        raise ScheduleError(f"{path.name} has {path.stat().st_size} bytes; at most {MOST_BYTES} are read")
     return list(_entries(path.name, path.read_text(encoding="utf-8")))
 
 

@@ -77,16 +77,22 @@ class Small:
         self.send: dict[Any, Any] = {}
         self.next: dict[Any, tuple[Any, ...]] = {}
         self.movable: tuple[Any, ...] | None = None
+        self.taken = 0
+        self.births: dict[Any, int] = {}
         for name, thread in self.threads.items():
             self._launch(name, thread)
 
     def _launch(self, name: Any, thread: Thread) -> None:
         generator = thread()
+        self.births[name] = self.taken
         try:
             self.next[name] = next(generator)
             self.send[name] = generator.send
         except StopIteration:
             self.ended.add(name)
+
+    def born(self, name: Any) -> int:
+        return self.births[name]
 
     def enabled(self) -> tuple[Any, ...]:
         if self.movable is None:
@@ -113,6 +119,7 @@ class Small:
         return bool(self.running.get(cpu, name) == name)
 
     def step(self, name: Any) -> Accesses:
+        self.taken += 1
         op = self.next[name]
         before = self._enter(name) if self.on else ()
         accesses, result = self.does[op[0]](name, op)

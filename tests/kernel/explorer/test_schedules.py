@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vtdkit.kernel.explorer.minimising import minimise
-from vtdkit.kernel.explorer.schedule import Schedule, ScheduleError, replay
+from vtdkit.kernel.explorer.replaying import replay
+from vtdkit.kernel.explorer.schedule import Schedule, ScheduleError
 from vtdkit.kernel.explorer.search import explore_system
 from vtdkit.kernel.explorer.system import Outcome
 
@@ -17,52 +18,34 @@ from .families import Family, straight
 from .saved import Saved, load_saved
 from .small import Small
 
-NAMES = st.recursive(
-    st.integers(-5, 999)
-    | st.text(max_size=4)
-    | st.sampled_from(["dump", "unmap_2", "it's", "a b", "\\", "(", "0*4"]),
-    lambda inner: st.lists(inner, min_size=1, max_size=3).map(tuple),
-    max_leaves=4,
+NAMES = (
+    st.integers(0, 999)
+    | st.sampled_from(["dump", "unmap_2", "device.nvme_irq#2"])
+    | st.lists(st.integers(0, 20), min_size=1, max_size=3).map(tuple)
 )
 
 
 @given(st.lists(st.tuples(NAMES, st.integers(1, 3)), max_size=6))
 def test_what_is_written_is_read_back(runs: list[tuple[object, int]]) -> None:
     schedule = Schedule(tuple(name for name, count in runs for _ in range(count)))
-    try:
-        text = schedule.text
-    except ScheduleError:
-        return  # a name that cannot be written, and said so
-    assert Schedule.parse(text) == schedule
+    assert Schedule.parse(schedule.text) == schedule
 
 
 def test_a_schedule_is_a_short_text() -> None:
-    schedule = Schedule((0, 0, 0, 0, 1, 1, ("irq", 0), "dump"))
-    assert schedule.text == "v1: 0*4 1*2 (irq,0) dump"
-    assert (schedule.switches, len(schedule)) == (3, 8)
-    assert repr(schedule) == "Schedule('v1: 0*4 1*2 (irq,0) dump')"
+    schedule = Schedule((0, 0, 0, 0, 1, 1, (2, 0), "dump"))
+    assert schedule.text == "v1: 0*4 1*2 (2,0) dump"
+    assert schedule.switches == 3
+    assert repr(schedule) == "Schedule('v1: 0*4 1*2 (2,0) dump')"
+    assert Schedule.parse("0*4 1*2 (2,0) dump") == schedule
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
-    [
-        ("", "begins with"),
-        ("0*4 1*2", "begins with 'v1:'"),
-        ("v2: 0", "begins with 'v1:'"),
-        ("v1: 0*0", "word 1 of the schedule, '0*0', should be NAME or NAME*COUNT"),
-        ("v1: 0 1*x", "word 2"),
-        ("v1: 0 *3", "names no process at character 1"),
-        ("v1: (0", "'(' without its ')'"),
-        ("v1: ()", "'(' without its ')'"),
-        ("v1: (0,1)x", "should be NAME"),
-        ("v1: 0*999999999", "more than 1000000 steps"),
-        ("v1: " + "(" * 40 + "0" + ")" * 40, "names no process"),
-    ],
+    "part", ["v2:", "0*0", "1*x", "*3", "(0", "()", "(0,1)x", "007", "0*999999999", "it's"]
 )
-def test_bad_text_gets_one_clear_error(text: str, told: str) -> None:
+def test_bad_text_gets_one_clear_error(part: str) -> None:
     with pytest.raises(ScheduleError) as caught:
-        Schedule.parse(text)
-    assert told in str(caught.value)
+        Schedule.parse(f"v1: 0 {part}")
+    assert str(caught.value).startswith(f"{part!r} is no part of a schedule; write cat*4 unmap: ")
 
 
 def abba() -> Small:
@@ -77,13 +60,11 @@ def abba() -> Small:
 
 def test_replay_runs_the_schedule_and_then_on_to_the_end() -> None:
     result = replay(abba(), "v1: 0*2 1*2")
-    assert result.end == "deadlock"
     assert result.schedule.text == "v1: 0*2 1*2 2*4"
-    assert result.outcome.findings[0].cycle == (0, 1)  # type: ignore[attr-defined]
     assert (
         repr(result.outcome.findings[0]) == "deadlock: 0 waits for 'B' held by 1; 1 waits for 'A' held by 0"
     )
-    assert replay(abba(), "v1:").end == "complete"
+    assert replay(abba(), "v1:").outcome.findings == ()
 
 
 def test_replay_says_which_step_does_not_fit() -> None:
@@ -136,7 +117,7 @@ def test_kept_schedules_are_read_and_checked(tmp_path: Path) -> None:
     )
     first, second = load_saved(file)
     assert first == kept
-    assert first.check(abba()).end == "deadlock"
+    assert len(first.check(abba()).outcome.findings) == 1
     with pytest.raises(ScheduleError):
         second.check(abba())
     Saved("fine", "none", Schedule.parse("v1:")).check(abba())
@@ -152,7 +133,7 @@ def test_kept_schedules_are_read_and_checked(tmp_path: Path) -> None:
         ("name: a\nfinding: b\n", "entry at line 1: no schedule"),
         ("nonsense\n", "line 1: expected one of name, finding, schedule"),
         ("name: a\nname: b\n", "line 2"),
-        ("name: a\nfinding: b\nschedule: v1: *\n", "entry at line 1: word 1 of the schedule"),
+        ("name: a\nfinding: b\nschedule: v1: *\n", "entry at line 1: '*' is no part of a schedule"),
     ],
 )
 def test_a_bad_file_of_kept_schedules_is_named_with_its_line(tmp_path: Path, text: str, told: str) -> None:
@@ -166,4 +147,5 @@ def test_a_bad_file_of_kept_schedules_is_named_with_its_line(tmp_path: Path, tex
 
 def test_the_philosophers_deadlock_has_its_ring() -> None:
     found = explore_system(Family("philosophers(N) deadlock", 4))
-    assert found.findings[0].finding.cycle == (0, 1, 2, 3)  # type: ignore[attr-defined]
+    told = repr(found.findings[0].finding)
+    assert [f"{one} waits for" in told and f"held by {one}" in told for one in range(4)] == [True] * 4

@@ -14,8 +14,9 @@ __getattr__, __dir__, __all__ = face(
         "engine": "NotRepeatable",
         "minimising": "minimise",
         "result": "Coverage Exploration Found Operation",
-        "schedule": "Replay replay Schedule ScheduleError",
-        "search": "explore_system pct random_walk",
+        "replaying": "Replay replay",
+        "schedule": "Schedule ScheduleError",
+        "search": "explore_system random_walk",
         "system": (
             "Access ACQUIRE Outcome Process READ RELEASE SHARED_ACQUIRE SHARED_RELEASE System "
             "SystemFactory WAIT WRITE"

@@ -14,7 +14,7 @@ optimal dynamic partial-order reduction as in Abdulla, Aronis, Jonsson, Sagonas 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 
 from .footprint import Footprint, Footprints
@@ -32,30 +32,26 @@ class NotRepeatable(RuntimeError):
 class Engine:
     """Explores a system from its start. No locks: one engine, one thread.
 
-    system      what is explored
-    footprints  shared by all that compare footprints with this engine's
-    tally       what was found so far
+    system  what is explored
+    tally   what was found so far
+    depth   how many steps a process may take, or None
     """
 
-    def __init__(self, system: System, footprints: Footprints, tally: Tally) -> None:
-        self.system = system
-        self.footprints = footprints
+    def __init__(self, system: System, tally: Tally, depth: int | None) -> None:
         self.tally = tally
-        self.path = Path(self.system)
+        self.path = Path(system, Footprints(), depth)
         self.nodes = [Node({})]  # nodes[i] is the state before step i of the path
         self._fresh = 0  # steps of the path before this one were taken, and counted, before
 
-    def run(self, go_on: Callable[[Tally], bool]) -> bool:
+    def run(self, go_on: Callable[[], bool]) -> bool:
         """Explore until all is done (True) or until `go_on`, asked after each execution, says no (False)."""
-        self.system.start()
-        self.path.enabled.append(self.system.enabled())
         while True:
             enough = False
             while (process := self._choose(self.nodes[-1])) is not None:
                 self._step(process)
             if not self.nodes[-1].explored:
                 self._end()
-                enough = not go_on(self.tally)
+                enough = not go_on()
             if not self._backtrack():
                 return True
             if enough:
@@ -77,61 +73,46 @@ class Engine:
             del node.pending[0]
         if node.explored:
             return None
-        sleep = node.sleep
         events = self.path.events
-        if events:
-            last = events[-1].process
-            if last in enabled and last not in sleep:
-                return last
-        for process in enabled:
-            if process not in sleep:
-                return process
-        return None
+        last = events[-1].process if events else None
+        if last in enabled and last not in node.sleep:
+            return last
+        return next((process for process in enabled if process not in node.sleep), None)
 
     def _step(self, process: Process) -> None:
         node = self.nodes[-1]
-        taken = node.take_along(process) if node.pending else None
-        footprint = self.footprints.of(self.system.step(process))
-        self.path.extend(process, footprint)
-        sleep = node.sleep
-        if sleep:
-            touch = footprint.touch
-            sleep = {
-                sleeper: touched
-                for sleeper, touched in sleep.items()
-                if not touched.clash & touch and sleeper != process
-            }
+        taken = node.take_along(process) if node.pending else ()
+        touch = self.path.take(process).touch
+        sleep = node.sleep and {
+            sleeper: touched
+            for sleeper, touched in node.sleep.items()
+            if not touched.clash & touch and sleeper != process
+        }
         child = Node(sleep)
-        for reversal in taken or ():
+        for reversal in taken:
             child.add(reversal)
         self.nodes.append(child)
-        self.path.enabled.append(self.system.enabled())
 
     def _end(self) -> None:
         """Count the execution that has come to its end, and look for the other orders of its races."""
         events = self.path.events
-        stuck: dict[Process, Footprint] = {}
+        stuck = self.path.stuck()
         self.nodes[-1].explored = True
         self.tally.steps += len(events) - self._fresh
         self.tally.meet(self.path, self._fresh)
-        for process, wanted in self.system.blocked().items():
-            stuck[process] = self.footprints.of(wanted)
         if self.path.enabled[-1]:
             self.tally.blocked += 1
         else:
-            self.tally.count(self.path, self.system, stuck)
+            self.tally.count(self.path, stuck)
         reversible: dict[tuple[int, int], list[tuple[int, Event]]] = {}
         after = self.path.followers()
-        for limit, late in chain(enumerate(events), self._next_of(stuck)):
+        nexts = [(len(events), self.path.next_event(process, wanted)) for process, wanted in stuck.items()]
+        for limit, late in chain(enumerate(events), nexts):
             if late.direct & ~late.known and late.races != ():
                 for race in races_of(self.path, after, late, limit):
                     reversible.setdefault(race, []).append((limit, late))
         for (index, rest), lates in reversible.items():
             self._consider(index, rest, lates)
-
-    def _next_of(self, stuck: Mapping[Process, Footprint]) -> Iterator[tuple[int, Event]]:
-        for process, footprint in stuck.items():
-            yield len(self.path.events), self.path.next_event(process, footprint)
 
     # -- races
 
@@ -144,7 +125,7 @@ class Engine:
         first = events[index]
         node = self.nodes[index]
         steps = [events[number] for number in bits(rest)]
-        if node.doubtful is not None:
+        if node.doubtful:
             self._note_rivals(node.doubtful, index, rest, lates)
         left: list[tuple[Process, Footprint]] | None = []
         if node.sleep:
@@ -155,7 +136,7 @@ class Engine:
             exact, met = foresight(path, late, limit, index, rest)
             if left and covered_before(left, late.process, late.footprint, exact):
                 continue
-            reversal = Reversal(steps, late.process, late.footprint, exact, path.seed_of(late))
+            reversal = Reversal(tuple(steps), late.process, late.footprint, exact, path.seed_of(late))
             if met:
                 reversal.rivals.add(first.process)
             node.add(reversal)
@@ -200,28 +181,21 @@ class Engine:
         """Go back to the deepest node with something to run, and bring the system there. False
         if there is none.
         """
-        events = self.path.events
-        while events:
-            node = self._leave()
-            if node.pending and self._choose(node) is not None:
-                self._replay()
-                return True
+        while self.path.events:
+            event = self.path.retract()
+            self.nodes.pop()
+            node = self.nodes[-1]
+            node.explored = True
+            if node.pending:  # all executions in which this process goes first from here are taken care of
+                node.sleep = {**node.sleep, event.process: event.footprint}
+                if self._choose(node) is not None:
+                    self._replay()
+                    return True
         return False
-
-    def _leave(self) -> Node:
-        """Step back from the last node; what was run from the one above sleeps there if more will be."""
-        event = self.path.retract()
-        self.path.enabled.pop()
-        self.nodes.pop()
-        node = self.nodes[-1]
-        node.explored = True
-        if node.pending:
-            node.put_to_sleep(event.process, event.footprint)
-        return node
 
     def _replay(self) -> None:
         """Bring the system to the end of the path."""
-        system = self.system
+        system = self.path.system
         system.start()
         self._fresh = len(self.path.events)
         for number, event in enumerate(self.path.events):
@@ -229,6 +203,6 @@ class Engine:
             if accesses != event.footprint.accesses and tuple(accesses) != event.footprint.accesses:
                 raise NotRepeatable(
                     f"step {number}, by process {event.process!r}, touched "
-                    f"{self.footprints.of(accesses)!r} when replayed, but {event.footprint!r} before: the "
-                    "system must do the same at every start"
+                    f"{self.path.footprints.of(accesses)!r} when replayed, but {event.footprint!r} before: "
+                    "the system must do the same at every start"
                 )

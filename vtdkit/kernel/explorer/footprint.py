@@ -11,18 +11,32 @@ executions are made from (see `path.py`), so they must be the same in every run 
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from functools import lru_cache
+from hashlib import blake2b
 from typing import Final
 
-from .system import ACQUIRE, KIND_NAMES, READ, SHARED_ACQUIRE, SHARED_RELEASE, WAIT, WAITING_KINDS, Access
+from .system import (
+    ACQUIRE,
+    KIND_NAMES,
+    READ,
+    SHARED_ACQUIRE,
+    SHARED_RELEASE,
+    WAIT,
+    WAITING_KINDS,
+    Access,
+    access_text,
+)
 
 LOOK: Final = 0
 SHARE: Final = 1
 CHANGE: Final = 2
+_CLASH: Final = (1 << SHARE | 1 << CHANGE, 1 << LOOK | 1 << CHANGE, 1 << LOOK | 1 << SHARE | 1 << CHANGE)
 _GROUP: Final = {READ: LOOK, WAIT: LOOK, SHARED_ACQUIRE: SHARE, SHARED_RELEASE: SHARE}
 
 
-def text_tag(thing: object) -> int:
-    """Return a 62-bit number made from `repr(thing)`: the same in every run, unlike the `hash` of a text.
+@lru_cache(maxsize=4096)
+def text_tag(thing: Hashable) -> int:
+    """Return a 56-bit number made from `repr(thing)`: the same in every run, unlike the `hash` of a text.
 
     ValueError if the `repr` is an address in memory.
     """
@@ -32,10 +46,7 @@ def text_tag(thing: object) -> int:
             f"{text} names a process or a location by its address in memory, which differs from run to run; "
             "use a number, a text or a tuple of these"
         )
-    tag = 0xCBF29CE484222325  # Fowler, Noll, Vo: FNV-1a, 64 bits
-    for byte in text.encode():
-        tag = (tag ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
-    return tag >> 2
+    return int.from_bytes(blake2b(text.encode(), digest_size=7).digest(), "big")
 
 
 class Place:
@@ -46,8 +57,6 @@ class Place:
     effects  the kinds of access in order, for working out who holds the lock afterwards
     waits    the kind that makes the step wait here, or None
     """
-
-    __slots__ = ("effects", "group", "number", "waits")
 
     def __init__(self, number: int, kinds: Sequence[int]) -> None:
         groups = {_GROUP.get(kind, CHANGE) for kind in kinds}
@@ -74,19 +83,6 @@ class Footprint:
     tag       stable number of the accesses
     """
 
-    __slots__ = (
-        "accesses",
-        "always",
-        "branches",
-        "changes",
-        "clash",
-        "locations",
-        "places",
-        "tag",
-        "touch",
-        "waits",
-    )
-
     def __init__(self, accesses: tuple[Access, ...], places: tuple[Place, ...]) -> None:
         self.accesses = accesses
         self.locations = tuple(dict.fromkeys(location for location, _ in accesses))
@@ -97,25 +93,18 @@ class Footprint:
         self.tag = text_tag(accesses)
         self.touch = self.clash = self.changes = 0
         for place in places:
-            look, share, change = (1 << 3 * place.number + group for group in (LOOK, SHARE, CHANGE))
-            if place.group == LOOK:
-                self.touch |= look
-                self.clash |= share | change
-            elif place.group == SHARE:
-                self.touch |= share
-                self.changes |= share
-                self.clash |= look | change
-            else:
-                self.touch |= change
-                self.changes |= change
-                self.clash |= look | share | change
+            bit = 1 << 3 * place.number + place.group
+            self.touch |= bit
+            self.clash |= _CLASH[place.group] << 3 * place.number
+            if place.group != LOOK:
+                self.changes |= bit
 
     def conflicts_at(self, place: Place) -> bool:
         """Say whether this conflicts with what another step did at one place."""
         return bool(self.clash >> 3 * place.number & 1 << place.group)
 
     def __repr__(self) -> str:
-        return "{" + ", ".join(f"{KIND_NAMES[kind]} {location!r}" for location, kind in self.accesses) + "}"
+        return f"{{{access_text(self.accesses)}}}"
 
 
 class Footprints:

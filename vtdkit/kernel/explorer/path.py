@@ -13,9 +13,12 @@ the same uid with a chance of about one in 2**60.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
-from .footprint import CHANGE, LOOK, Footprint, Place, text_tag
+from .footprint import CHANGE, LOOK, Footprint, Footprints, Place, text_tag
+from .schedule import Schedule
 from .system import Process, System
 
 
@@ -27,6 +30,7 @@ def bits(mask: int) -> Iterator[int]:
         mask ^= low
 
 
+@dataclass(slots=True, eq=False)
 class Event:
     """One executed step.
 
@@ -38,20 +42,14 @@ class Event:
     races   the steps it races with, latest first; None if not worked out (see `races.py`)
     """
 
-    __slots__ = ("before", "direct", "footprint", "known", "past", "process", "races", "uid")
-
-    def __init__(self, process: Process, footprint: Footprint, before: int, known: int) -> None:
-        self.process = process
-        self.footprint = footprint
-        self.before = before
-        self.known = known
-        self.direct = 0
-        self.past = known
-        self.uid = 0
-        self.races: tuple[int, ...] | None = None
-
-    def __repr__(self) -> str:
-        return f"{self.process}: {self.footprint!r}"
+    process: Process
+    footprint: Footprint
+    before: int
+    known: int
+    direct: int = 0
+    past: int = 0
+    uid: int = 0
+    races: tuple[int, ...] | None = None
 
 
 Spot = tuple[int, tuple[int, ...], int, int, int, int, int, int, int, int]
@@ -64,48 +62,65 @@ _UID_MASK = (1 << 61) - 1
 
 
 class Path:
-    """A stack of steps with their causal order. `enabled[i]` is who could move just before step i.
+    """A stack of steps with their causal order, from the system's start, which is called first of all.
+    `enabled[i]` is who could move just before step i; `spots` what happened to each location, oldest first.
 
-    `events` and `enabled` may be read by anybody; only `extend`, `retract` and the owner of `enabled`
-    change them.
+    With a `depth` no process takes more steps than that, which makes endless loops explorable. It is a bound
+    for each process, not for the execution, on purpose: a process that has taken its last step simply stands
+    still, which takes nothing from the others, so that exploration stays complete, and optimal, for the
+    system so curtailed. `cut` says that somebody could go on at the end of the path, but for the bound.
+
+    All may be read by anybody; only `take` and `retract` change them.
     """
 
-    def __init__(self, system: System | None = None) -> None:
-        self._born: Callable[[Process], int] | None = getattr(system, "born", None)
+    def __init__(self, system: System, footprints: Footprints, depth: int | None = None) -> None:
+        self.system = system
+        self.footprints = footprints
+        self.depth = depth
+        self.cut = False
         self.events: list[Event] = []
-        self.enabled: list[Sequence[Process]] = []
-        self.spots: list[list[Spot]] = []
+        self.spots: dict[int, list[Spot]] = defaultdict(lambda: [UNTOUCHED])
         self._last: dict[Process, int] = {}
-        self._seeds: dict[Process, int] = {}
+        self._able = system.enabled if depth is None else self._with_steps_left
+        system.start()
+        self.enabled = [self._able()]
 
-    def extend(self, process: Process, footprint: Footprint) -> Event:
-        """Push a step of a process that touched this, and return it with its causal past."""
-        before = self._last.get(process, -1)
-        if before >= 0:
-            previous = self.events[before]
-            known, seed = previous.past, previous.uid
-        else:
-            known, seed = self._origin(process)
+    @property
+    def last(self) -> Process | None:
+        """Who moved last; None at the start."""
+        return self.events[-1].process if self.events else None
+
+    def take(self, process: Process) -> Footprint:
+        """Have a process take a step, and push it with its causal past; what it touched."""
+        footprint = self.footprints.of(self.system.step(process))
+        before, known, seed = self._before(process)
         event = Event(process, footprint, before, known)
         self._last[process] = len(self.events)
-        try:
-            self._touch(event, seed, len(self.events))
-        except IndexError:
-            self._grow(footprint)
-            self._touch(event, seed, len(self.events))
+        self._touch(event, seed, len(self.events))
         self.events.append(event)
-        return event
+        self.enabled.append(self._able())
+        return footprint
+
+    def _with_steps_left(self) -> Sequence[Process]:
+        """Who can move, and has steps left."""
+        able = self.system.enabled()
+        taken = Counter(event.process for event in self.events)
+        left = tuple(process for process in able if taken[process] < (self.depth or 0))
+        self.cut = len(left) < len(able)
+        return left
 
     def retract(self) -> Event:
-        """Pop the last step and return it."""
+        """Pop the last step and return it. The system is to be brought there by the caller."""
         event = self.events.pop()
+        self.enabled.pop()
         for place in event.footprint.places:
             self.spots[place.number].pop()
-        if event.before >= 0:
-            self._last[event.process] = event.before
-        else:
-            del self._last[event.process]
+        self._last[event.process] = event.before
         return event
+
+    def stuck(self) -> dict[Process, Footprint]:
+        """Return the processes that cannot move, with what they would touch."""
+        return {process: self.footprints.of(wanted) for process, wanted in self.system.blocked().items()}
 
     def next_event(self, process: Process, footprint: Footprint) -> Event:
         """Return the step that a process waits to take, as if it came next. It is not pushed.
@@ -117,29 +132,24 @@ class Path:
                 f"process {process!r} cannot move, but is said to touch {footprint!r} next, where nothing "
                 "makes it wait; blocked() must list an ACQUIRE, a SHARED_ACQUIRE or a WAIT"
             )
-        self._grow(footprint)
-        before = self._last.get(process, -1)
-        event = Event(
-            process, footprint, before, self.events[before].past if before >= 0 else self._origin(process)[0]
-        )
-        event.direct = -1
-        return event
+        before, known, _ = self._before(process)
+        return Event(process, footprint, before, known, direct=-1)
 
     def seed_of(self, event: Event) -> int:
         """Return the uid of the step before, which tells the process's local state; its own
         tag at the start.
         """
-        return self.events[event.before].uid if event.before >= 0 else self._origin(event.process)[1]
+        return self.events[event.before].uid if event.before >= 0 else text_tag(event.process)
 
-    def schedule(self) -> tuple[Process, ...]:
+    def schedule(self) -> Schedule:
         """Return who moved, step by step."""
-        return tuple([event.process for event in self.events])
+        return Schedule(tuple([event.process for event in self.events]))
 
     def trace_uids(self) -> tuple[int, ...]:
         """Return what names the equivalence class of the path: the uids of the
         processes' last steps, sorted.
         """
-        return tuple(sorted(self.events[index].uid for index in self._last.values()))
+        return tuple(sorted(self.events[index].uid for index in self._last.values() if index >= 0))
 
     def followers(self) -> list[int]:
         """Return for every step the steps that happened after it (bits)."""
@@ -148,24 +158,17 @@ class Path:
             event = self.events[index]
             reach = after[index] | 1 << index
             mask = event.direct
-            if event.before >= 0:
-                mask |= 1 << event.before
-            else:
-                mask |= event.known
+            mask |= 1 << event.before if event.before >= 0 else event.known
             while mask:
                 low = mask & -mask
                 after[low.bit_length() - 1] |= reach
                 mask ^= low
         return after
 
-    def history(self, number: int) -> list[Spot]:
-        """Return what happened to a location, oldest first; the first entry stands for the start."""
-        return self.spots[number] if number < len(self.spots) else [UNTOUCHED]
-
     def content(self, number: int, start: int, mask: int) -> tuple[int, int]:
         """Return what names the content of a location after the steps before `start` and those in `mask`."""
         change = shares = 0
-        for spot in self.history(number)[1:]:
+        for spot in self.spots[number][1:]:
             index = spot[0]
             if index < start or mask >> index & 1:
                 if spot[5] == 1 << index:
@@ -185,29 +188,15 @@ class Path:
                 shares = (shares + step.uid) & _UID_MASK
         return change, shares
 
-    def _origin(self, process: Process) -> tuple[int, int]:
-        """Return the past of a process that has not moved yet, and its seed for uids.
-
-        The system may say after how many steps a process came to be (`born`). If it does not, one that
-        could not move at the start was created, or let go, by the step after which it first could.
+    def _before(self, process: Process) -> tuple[int, int, int]:
+        """Return a process's last step (-1: none), all steps that it has seen (bits), and what names its
+        local state: the uid of that step, or its own tag.
         """
-        seed = self._seeds.get(process)
-        if seed is None:
-            seed = self._seeds[process] = text_tag(process)
-        if self._born is not None:
-            steps = self._born(process)
-            return (self.events[steps - 1].past if steps else 0), seed
-        enabled = self.enabled
-        if not enabled or process in enabled[0]:
-            return 0, seed
-        for index, processes in enumerate(enabled):
-            if process in processes:
-                return self.events[index - 1].past, seed
-        return 0, seed
-
-    def _grow(self, footprint: Footprint) -> None:
-        while len(self.spots) <= max(place.number for place in footprint.places):
-            self.spots.append([UNTOUCHED])
+        before = self._last.get(process, -1)
+        if before >= 0:
+            return before, self.events[before].past, self.events[before].uid
+        born = self.system.born(process)
+        return before, self.events[born - 1].past if born else 0, text_tag(process)
 
     def _touch(self, event: Event, seed: int, index: int) -> None:
         """Work out the causal past of a step from what was done to the locations it touches, and enter it."""

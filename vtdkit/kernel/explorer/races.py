@@ -87,7 +87,7 @@ def _simple_races(path: Path, late: Event, limit: int) -> tuple[int, ...] | None
         return _uncovered(path, late.direct & ~late.known)
     if not footprint.always:
         return None
-    for spot in reversed(path.history(footprint.places[0].number)):
+    for spot in reversed(path.spots[footprint.places[0].number]):
         index, effects = spot[0], spot[1]
         changed = spot[5] == 1 << index if index >= 0 else True
         known = index < 0 or late.known >> index & 1
@@ -116,7 +116,7 @@ def _conflicting(path: Path, late: Event, limit: int) -> int:
     """Return all steps (bits) that conflict with a step that waits and that its process had not seen."""
     found = 0
     for place in late.footprint.places:
-        for spot in reversed(path.history(place.number)):
+        for spot in reversed(path.spots[place.number]):
             index = spot[0]
             if index < 0 or (late.known >> index & 1 and spot[5] == 1 << index):
                 break
@@ -152,7 +152,7 @@ def holder_of(path: Path, place: Place, start: int, rest: int = 0) -> int | None
     """
     alone: int | None = None
     sharing: dict[Process, int] = {}
-    for spot in path.history(place.number)[1:]:
+    for spot in path.spots[place.number][1:]:
         index = spot[0]
         if index >= start and not rest >> index & 1:
             continue
@@ -172,7 +172,7 @@ def holder_of(path: Path, place: Place, start: int, rest: int = 0) -> int | None
 
 def _is_lock(path: Path, place: Place) -> bool:
     """Say whether a location that somebody waits at is held and released, rather than written."""
-    return any(effect in (ACQUIRE, RELEASE) for spot in path.history(place.number) for effect in spot[1])
+    return any(effect in (ACQUIRE, RELEASE) for spot in path.spots[place.number] for effect in spot[1])
 
 
 def _word_verdict(path: Path, late: Event, place: Place, start: int, rest: int, limit: int) -> int:
@@ -181,7 +181,7 @@ def _word_verdict(path: Path, late: Event, place: Place, start: int, rest: int, 
 
     Known only where the process was seen waiting at that very content.
     """
-    changes = [spot[0] for spot in path.history(place.number)[1:] if spot[5] == 1 << spot[0]]
+    changes = [spot[0] for spot in path.spots[place.number][1:] if spot[5] == 1 << spot[0]]
     content = max((index for index in changes if index < start or rest >> index & 1), default=-1)
     replaced = min((index for index in changes if index > content), default=limit)
     seen = max(content, late.before) + 1

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 
 from .footprint import Footprint
-from .schedule import Schedule, name_text
-from .system import ACQUIRE, KIND_NAMES, RELEASE, SHARED_ACQUIRE, SHARED_RELEASE, Access, Process
+from .schedule import Schedule
+from .system import ACQUIRE, RELEASE, SHARED_ACQUIRE, SHARED_RELEASE, Access, Process, access_text
 from .tally import Tally
 
 SHOWN = 12
@@ -27,8 +28,7 @@ class Operation:
     accesses: tuple[Access, ...]
 
     def __repr__(self) -> str:
-        did = ", ".join(f"{KIND_NAMES[kind]} {location!r}" for location, kind in self.accesses)
-        return f"{name_text(self.process)}: {did}"
+        return f"{self.process}: {access_text(self.accesses)}"
 
 
 Pair = tuple[Operation, Operation]
@@ -47,7 +47,7 @@ class Coverage:
     one_order: tuple[Pair, ...]
 
     def __repr__(self) -> str:
-        pairs = _count(len(self.both_orders), "pair")
+        pairs = count_text(len(self.both_orders), "pair")
         return f"{pairs} of dependent operations in both orders, {len(self.one_order)} in one only"
 
 
@@ -65,7 +65,7 @@ class Found:
     schedule: Schedule
 
     def __repr__(self) -> str:
-        return f"{self.finding!r}  (in {_count(self.times, 'execution')}; {self.schedule.text})"
+        return f"{self.finding!r}  (in {count_text(self.times, 'execution')}; {self.schedule.text})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,19 +99,18 @@ class Exploration:
     extent: str
 
     def __repr__(self) -> str:
-        told = [_count(self.executions, "execution")]
-        for number, noun in (
+        told = [count_text(self.executions, "execution")]
+        rarer = (
             (self.deadlocks, "deadlock"),
             (self.cut, "cut execution"),
             (self.blocked, "blocked execution"),
-        ):
-            if number:
-                told.append(_count(number, noun))
+        )
+        told += [count_text(number, noun) for number, noun in rarer if number]
         lines = [f"{', '.join(told)}: {self.extent}"]
         lines += [f"  {times:>7} x  {value!r}" for value, times in list(self.outcomes.items())[:SHOWN]]
         if len(self.outcomes) > SHOWN:
             lines.append(f"  and {len(self.outcomes) - SHOWN} other outcomes")
-        lines.append(f"  findings: {'none' if not self.findings else len(self.findings)}")
+        lines.append(f"  findings: {len(self.findings) or 'none'}")
         lines += [f"    {found!r}" for found in self.findings[:SHOWN]]
         if len(self.findings) > SHOWN:
             lines.append(f"    and {len(self.findings) - SHOWN} others")
@@ -119,37 +118,32 @@ class Exploration:
         return "\n".join(lines)
 
 
-def exploration_of(tally: Tally, complete: bool, extent: str) -> Exploration:
+def exploration_of(tally: Tally, extent: str) -> Exploration:
     """Make the record of a tally."""
-    outcomes = sorted(tally.outcomes, key=lambda value: (-tally.outcomes[value], repr(value)))
-    findings = [
-        Found(finding, times, Schedule(tally.shown[finding])) for finding, times in tally.findings.items()
-    ]
+    outcomes = sorted(tally.outcomes.items(), key=lambda each: (-each[1].times, repr(each[0])))
+    findings = [Found(finding, met.times, met.schedule) for finding, met in tally.findings.items()]
     return Exploration(
         executions=tally.executions,
         deadlocks=tally.deadlocks,
         cut=tally.cut,
         blocked=tally.blocked,
         steps=tally.steps,
-        outcomes={value: tally.outcomes[value] for value in outcomes},
-        examples={value: Schedule(tally.first[value]) for value in outcomes},
+        outcomes={value: met.times for value, met in outcomes},
+        examples={value: met.schedule for value, met in outcomes},
         findings=tuple(sorted(findings, key=lambda found: repr(found.finding))),
         coverage=coverage_of(tally),
-        complete=complete,
+        complete=extent == "complete",
         extent=extent,
     )
 
 
 def coverage_of(tally: Tally) -> Coverage:
     """Sort out in which orders conflicting steps were seen."""
-    operations: dict[tuple[Process, Footprint], Operation] = {}
 
+    @cache
     def operation(process: Process, footprint: Footprint) -> Operation:
-        known = operations.get((process, footprint))
-        if known is None:
-            accesses = tuple((location, _TAKES.get(kind, kind)) for location, kind in footprint.accesses)
-            known = operations[process, footprint] = Operation(process, accesses)
-        return known
+        accesses = tuple((location, _TAKES.get(kind, kind)) for location, kind in footprint.accesses)
+        return Operation(process, accesses)
 
     seen = {(operation(p, f), operation(q, g)) for p, f, q, g in tally.meetings}
     order = sorted(seen, key=repr)
@@ -157,5 +151,6 @@ def coverage_of(tally: Tally) -> Coverage:
     return Coverage(both, tuple((one, two) for one, two in order if (two, one) not in seen))
 
 
-def _count(number: int, noun: str) -> str:
+def count_text(number: int, noun: str) -> str:
+    """`1 execution`, `2 executions`."""
     return f"{number} {noun}{'' if number == 1 else 's'}"

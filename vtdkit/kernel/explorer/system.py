@@ -47,10 +47,16 @@ KIND_NAMES = ("read", "write", "acquire", "release", "shared acquire", "shared r
 WAITING_KINDS = frozenset({ACQUIRE, SHARED_ACQUIRE, WAIT})
 
 Process = Any
-"""The name of a process: a number, text, or a tuple of these."""
+"""The name of a process: a number, a word, or a tuple of these (of numbers, if schedules are to be read
+from text)."""
 
 Access = tuple[Hashable, int]
 """(location, kind): one location that a step touched, and how."""
+
+
+def access_text(accesses: Sequence[Access]) -> str:
+    """Accesses as a person reads them."""
+    return ", ".join(f"{KIND_NAMES[kind]} {location!r}" for location, kind in accesses)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +74,15 @@ class Outcome:
 class System(Protocol):
     """A set of processes that can be started again and again, and driven step by
     step (rules: module docstring).
-
-    A system whose processes can come to be while others cannot let them move yet also has
-    `born(process)`: the number of steps that had been taken in this execution when the process came to
-    be, 0 for one that is there from the start.
     """
 
     def start(self) -> None:
         """Bring the system to its initial state."""
+
+    def born(self, process: Process) -> int:
+        """Return how many steps had been taken in this execution when a process came to be: 0 for one that
+        is there from the start.
+        """
 
     def enabled(self) -> Sequence[Process]:
         """Return the processes that can take a step now, in a fixed order (a sequence that
@@ -91,9 +98,7 @@ class System(Protocol):
         """Return the unfinished processes that cannot move now, with what their next step would touch."""
 
     def finish(self) -> Outcome:
-        """Say what came of the execution, at its end: all processes done, or the rest stuck, or stopped
-        by a depth bound.
-        """
+        """Say what came of the execution, at its end: all processes done, or the rest stuck."""
 
 
 SystemFactory = Callable[[], System]

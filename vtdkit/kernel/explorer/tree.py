@@ -18,6 +18,7 @@ by `exact` and `rivals`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import chain, islice
 
 from .footprint import Footprint
@@ -27,6 +28,7 @@ from .system import Process
 Sleepers = Iterable[tuple[Process, Footprint]]
 
 
+@dataclass(slots=True, eq=False)
 class Reversal:
     """Steps to be run from a node, the last one by a process that came too late for it before.
 
@@ -41,34 +43,25 @@ class Reversal:
     touch      all that `steps` touch (bits)
     """
 
-    __slots__ = ("born", "exact", "footprint", "process", "rivals", "seed", "steps", "touch")
+    steps: tuple[Event, ...]
+    process: Process
+    footprint: Footprint
+    exact: bool
+    seed: int
+    rivals: set[Process] = field(default_factory=set)
+    born: int = 0
+    touch: int = 0
 
-    def __init__(
-        self, steps: Sequence[Event], process: Process, footprint: Footprint, exact: bool, seed: int
-    ) -> None:
-        self.steps = tuple(steps)
-        self.process = process
-        self.footprint = footprint
-        self.exact = exact
-        self.seed = seed
-        self.born = 0
-        self.rivals: set[Process] = set()
-        self.touch = 0
-        for step in steps:
-            self.touch |= step.footprint.touch
-
-    def __repr__(self) -> str:
-        return " ".join(str(step.process) for step in self.steps) + f" {self.process}!"
+    def __post_init__(self) -> None:
+        touch = 0
+        for step in self.steps:
+            touch |= step.footprint.touch
+        self.touch = touch
 
     @property
     def first(self) -> Process:
         """The process that moves first."""
         return self.steps[0].process if self.steps else self.process
-
-    @property
-    def key(self) -> tuple[Process, tuple[int, ...]]:
-        """What makes two reversals of one node the same."""
-        return self.process, tuple([step.uid for step in self.steps])
 
     def place_of(self, process: Process) -> int | None:
         """Return where among `steps` a process moves first, if it could as well have moved
@@ -98,6 +91,7 @@ class Reversal:
         return process not in self.rivals
 
 
+@dataclass(slots=True, eq=False)
 class Doubts:
     """The inexact reversals of a node whose last steps are one process's from one local state.
 
@@ -106,13 +100,9 @@ class Doubts:
     know are not asked again.
     """
 
-    __slots__ = ("_untold", "reversals")
-
-    def __init__(self) -> None:
-        self.reversals: list[Reversal] = []
-        self._untold: dict[
-            Process, tuple[int, list[Reversal]]
-        ] = {}  # how many were looked through, those of them not told
+    reversals: list[Reversal] = field(default_factory=list)
+    #: how many were looked through, those of them not told
+    _untold: dict[Process, tuple[int, list[Reversal]]] = field(default_factory=dict)
 
     def untold(self, rival: Process) -> list[Reversal]:
         """Return those that do not count a process among their `rivals`. The caller may change that."""
@@ -124,6 +114,7 @@ class Doubts:
         return found
 
 
+@dataclass(slots=True, eq=False)
 class Node:
     """A state in the tree of executions.
 
@@ -131,37 +122,26 @@ class Node:
                that went first from here (the one under way is added when it is done)
     pending    the reversals still to be run from here
     explored   True once some execution has been run from here
-    seen       keys of all reversals ever put here, so that none is put twice
+    seen       process and steps of all reversals ever put here, so that none is put twice
     doubtful   (process, seed) -> reversals ever put here whose last step is not exact
     """
 
-    __slots__ = ("doubtful", "explored", "pending", "seen", "sleep")
-
-    def __init__(self, sleep: Mapping[Process, Footprint]) -> None:
-        self.sleep = sleep
-        self.pending: list[Reversal] = []
-        self.explored = False
-        self.seen: set[tuple[Process, tuple[int, ...]]] | None = None
-        self.doubtful: dict[tuple[Process, int], Doubts] | None = None
+    sleep: Mapping[Process, Footprint]
+    pending: list[Reversal] = field(default_factory=list, init=False)
+    explored: bool = False
+    seen: set[tuple[Process, tuple[int, ...]]] = field(default_factory=set, init=False)
+    doubtful: dict[tuple[Process, int], Doubts] = field(default_factory=dict, init=False)
 
     def add(self, reversal: Reversal) -> None:
         """Put a reversal here, unless it has been here before."""
-        if self.seen is None:
-            self.seen = set()
-        key = reversal.key
+        key = reversal.process, tuple([step.uid for step in reversal.steps])
         if key in self.seen:
             return
         self.seen.add(key)
         reversal.born = len(self.sleep)
         self.pending.append(reversal)
         if not reversal.exact:
-            if self.doubtful is None:
-                self.doubtful = {}
             self.doubtful.setdefault((reversal.process, reversal.seed), Doubts()).reversals.append(reversal)
-
-    def put_to_sleep(self, process: Process, footprint: Footprint) -> None:
-        """Note that all executions in which a process goes first from here are taken care of."""
-        self.sleep = {**self.sleep, process: footprint}
 
     def is_covered(self, reversal: Reversal) -> bool:
         """Say whether what went first from here since a reversal was put here has made it superfluous."""

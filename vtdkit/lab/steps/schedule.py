@@ -17,14 +17,13 @@ set that `replay` takes.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from vtdkit.kernel.explored.exploring import shared_locations
 from vtdkit.kernel.explored.scenario import NamedSystem, Observer
-from vtdkit.kernel.explorer.schedule import VERSION, Schedule
+from vtdkit.kernel.explorer.schedule import Schedule
 from vtdkit.kernel.machine.machine import Machine
 
 from .inevitable import BUDGET, first_inevitable
@@ -34,7 +33,6 @@ from .watched import Watched
 Plan = str | Schedule | Sequence[str]
 Scenario = Callable[[Machine], Observer]
 MOST_STEPS = 2000
-_PART = re.compile(r"([A-Za-z_][A-Za-z0-9_./#@-]*)(?:\*([0-9]{1,6}))?")
 READY, WAITING, DONE = "ready", "waiting", "done"
 
 
@@ -133,18 +131,9 @@ def parse(schedule: Plan) -> list[str]:
     """The threads that take the steps of a schedule, by name, one by one. Raises ValueError for text that
     is none.
     """
-    if not isinstance(schedule, str):
-        return list(schedule.steps if isinstance(schedule, Schedule) else schedule)
-    found: list[str] = []
-    for word in schedule.removeprefix(VERSION).split():
-        match = _PART.fullmatch(word)
-        if match is None:
-            raise ValueError(
-                f"{word!r} is no part of a schedule; write cat*4 unmap: a thread's name, "
-                "and how many steps it takes"
-            )
-        found += [match[1]] * int(match[2] or 1)
-    return found
+    if isinstance(schedule, str):
+        schedule = Schedule.parse(schedule)
+    return list(schedule.steps if isinstance(schedule, Schedule) else schedule)
 
 
 def record_schedule(

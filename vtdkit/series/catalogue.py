@@ -132,6 +132,16 @@ SERIES: tuple[PatchInfo, ...] = (
 )
 
 
+NAMES: dict[type, str] = {
+    **{info.driver: f"after patch {info.number:02}" for info in SERIES},
+    **{info.driver: f"mainline after {info.commit}" for info in mainline.SERIES},
+    IntelIommu: "before the series",
+    mainline.SERIES[0].driver: "5.19",
+    mainline.RC1: "6.0-rc1",
+    mainline.RC5: "6.0-rc5",
+}
+
+
 def driver_at(n: int) -> type[IntelIommu]:
     """The driver after patch `n` of v1; 0 is the driver before the series. Raises ValueError for a
     version there is not.
@@ -148,11 +158,4 @@ def name_of(driver: type) -> str:
     """What a version is called in a sentence: "after patch 03", "6.0-rc5". A class that is no version: its
     own title or name.
     """
-    if driver in (mainline.RC1, mainline.RC5):
-        return "6.0-rc1" if driver is mainline.RC1 else "6.0-rc5"
-    for info in (*SERIES, *mainline.SERIES):
-        if info.driver is driver:
-            if not info.number:
-                return "before the series" if driver is SERIES[0].driver else "5.19"
-            return f"after patch {info.number:02}" if info in SERIES else f"mainline after {info.commit}"
-    return str(vars(driver).get("title", driver.__name__))
+    return NAMES.get(driver) or str(vars(driver).get("title", driver.__name__))

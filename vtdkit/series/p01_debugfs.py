@@ -14,8 +14,6 @@ from vtdkit.iommu.seq_file import SeqFile, seq_file
 class Patch01(IntelIommu):
     """iommu/vt-d: Use iommu_get_domain_for_dev() in debugfs"""
 
-    title = "iommu/vt-d: Use iommu_get_domain_for_dev() in debugfs"
-
     async def show_device_domain_translation(self, m: SeqFile, dev: PciDevice) -> int:
         """One device of the bus: the table of the domain the core says it is attached to."""
         domain = await self.core.iommu_get_domain_for_dev(dev)

@@ -17,8 +17,6 @@ from .patch import removed
 class Patch02(Patch01):
     """iommu/vt-d: Remove for_each_device_domain()"""
 
-    title = "iommu/vt-d: Remove for_each_device_domain()"
-
     for_each_device_domain = removed("patch 02: its one user asks the device itself")
     search_pasid_table = removed("patch 02: there is no list to search any more")
 

@@ -15,8 +15,6 @@ from .p02_for_each_device_domain import Patch02
 class Patch03(Patch02):
     """iommu/vt-d: Remove clearing translation data in disable_dmar_iommu()"""
 
-    title = "iommu/vt-d: Remove clearing translation data in disable_dmar_iommu()"
-
     async def disable_dmar_iommu(self, iommu: intel_iommu) -> None:
         """Translation off. The unit's devices went before it, so there is nothing to detach."""
         if not iommu.domain_ids:

@@ -19,8 +19,6 @@ from .patch import removed
 class Patch04(Patch03):
     """iommu/vt-d: Use pci_get_domain_bus_and_slot() in pgtable_walk()"""
 
-    title = "iommu/vt-d: Use pci_get_domain_bus_and_slot() in pgtable_walk()"
-
     dmar_search_domain_by_dev_info = removed("patch 04: the PCI core is asked instead")
 
     def init_locks(self) -> None:

@@ -15,8 +15,6 @@ from .p04_pgtable_walk import Patch04
 class Patch05(Patch04):
     """iommu/vt-d: Unncessary spinlock for root table alloc and free"""
 
-    title = "iommu/vt-d: Unncessary spinlock for root table alloc and free"
-
     async def iommu_alloc_root_entry(self, iommu: intel_iommu) -> int:
         """Give a unit its root table. Nobody else knows the unit yet."""
         root = await self.alloc_pgtable_page(iommu.node, f"{iommu.name} root table")

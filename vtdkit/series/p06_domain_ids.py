@@ -16,8 +16,6 @@ from .p05_root_table import Patch05
 class Patch06(Patch05):
     """iommu/vt-d: Acquiring lock in domain ID allocation helpers"""
 
-    title = "iommu/vt-d: Acquiring lock in domain ID allocation helpers"
-
     async def domain_attach_iommu(self, domain: dmar_domain, iommu: intel_iommu) -> int:
         """One more device of this unit; the first one gets the domain its id there. -ENOSPC."""
         async with iommu.lock:

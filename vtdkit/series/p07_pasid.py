@@ -20,8 +20,6 @@ from .patch import removed
 class Patch07(Patch06):
     """iommu/vt-d: Acquiring lock in pasid manipulation helpers"""
 
-    title = "iommu/vt-d: Acquiring lock in pasid manipulation helpers"
-
     pasid_enable_wpe = removed("patch 07: checked before anything is written")
 
     async def intel_pasid_tear_down_entry(

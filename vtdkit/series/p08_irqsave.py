@@ -19,8 +19,6 @@ from .p07_pasid import Patch07
 class Patch08(Patch07):
     """iommu/vt-d: Replace spin_lock_irqsave() with spin_lock()"""
 
-    title = "iommu/vt-d: Replace spin_lock_irqsave() with spin_lock()"
-
     async def root_tbl_walk(self, m: SeqFile, iommu: intel_iommu) -> None:
         """One unit, under `iommu->lock`, interrupts as they are."""
         async with iommu.lock:

@@ -15,8 +15,6 @@ from .patch import removed
 class Patch09(Patch08):
     """iommu/vt-d: Check device list of domain in domain free path"""
 
-    title = "iommu/vt-d: Check device list of domain in domain free path"
-
     domain_remove_dev_info = removed("patch 09: a domain that is freed has no devices")
 
     async def domain_exit(self, domain: dmar_domain) -> None:

@@ -15,8 +15,6 @@ from .patch import removed
 class Patch10(Patch09):
     """iommu/vt-d: Fold __dmar_remove_one_dev_info() into its caller"""
 
-    title = "iommu/vt-d: Fold __dmar_remove_one_dev_info() into its caller"
-
     _dmar_remove_one_dev_info = removed("patch 10: folded into dmar_remove_one_dev_info")
 
     async def dmar_remove_one_dev_info(self, dev: PciDevice) -> None:

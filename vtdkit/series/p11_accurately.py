@@ -20,8 +20,6 @@ from .p10_fold import Patch10
 class Patch11(Patch10):
     """iommu/vt-d: Use device_domain_lock accurately"""
 
-    title = "iommu/vt-d: Use device_domain_lock accurately"
-
     async def domain_update_device_node(self, domain: dmar_domain) -> int:
         """The NUMA node of the first device that has one."""
         async with self.device_domain_lock.irqsave():

@@ -20,8 +20,6 @@ from .p11_accurately import Patch11
 class Patch12(Patch11):
     """iommu/vt-d: Convert device_domain_lock into per-domain mutex"""
 
-    title = "iommu/vt-d: Convert device_domain_lock into per-domain mutex"
-
     def init_locks(self) -> None:
         super().init_locks()
         del self.device_domain_lock

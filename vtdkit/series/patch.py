@@ -115,13 +115,11 @@ class PatchInfo:
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """Python names of what the class body holds, in order."""
-        if self.number == 0:
-            return ()
+        """Python names of what the class body holds, in order; nothing before the first patch."""
         return tuple(
             name
             for name, value in vars(self.driver).items()
-            if inspect.isfunction(value) or isinstance(value, removed)
+            if self.number and (inspect.isfunction(value) or isinstance(value, removed))
         )
 
     @property

@@ -11,6 +11,12 @@ from .structs import intel_iommu
 class IntelIommu(Debugfs):
     """The whole driver before the series."""
 
+    def __init_subclass__(cls) -> None:
+        """A patch is called what its class's docstring says first: the subject line of the commit."""
+        subject = (cls.__doc__ or "").partition("\n")[0]
+        if subject.startswith("iommu/vt-d: "):
+            cls.title = subject
+
     async def intel_iommu_init(self) -> int:
         """`intel_iommu_init` and `init_dmars`: every unit gets its queue, its ids, its root table;
         then translation goes on.

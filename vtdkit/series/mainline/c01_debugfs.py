@@ -12,8 +12,6 @@ from .v519 import V519
 class Commit01(V519):
     """iommu/vt-d: debugfs: Remove device_domain_lock usage"""
 
-    title = "iommu/vt-d: debugfs: Remove device_domain_lock usage"
-
     async def _show_device_domain_translation(self, m: SeqFile, dev: PciDevice) -> int:
         """`__show_device_domain_translation`: the first device of a group, under
         `group->mutex`; then no other.

@@ -11,8 +11,6 @@ from .c01_debugfs import Commit01
 class Commit02(Commit01):
     """iommu/vt-d: Remove clearing translation data in disable_dmar_iommu()"""
 
-    title = "iommu/vt-d: Remove clearing translation data in disable_dmar_iommu()"
-
     async def disable_dmar_iommu(self, iommu: intel_iommu) -> None:
         """Translation off. Domain ids still in use mean devices still attached: a warning, and
         nothing is switched off.

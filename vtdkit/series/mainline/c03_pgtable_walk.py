@@ -11,8 +11,6 @@ from .c02_disable_dmar_iommu import Commit02
 class Commit03(Commit02):
     """iommu/vt-d: Use pci_get_domain_bus_and_slot() in pgtable_walk()"""
 
-    title = "iommu/vt-d: Use pci_get_domain_bus_and_slot() in pgtable_walk()"
-
     dmar_search_domain_by_dev_info = removed("8ac0b64b9735: the PCI core is asked instead")
     pgtable_walk = as_in_v1(Patch04.pgtable_walk)
     intel_iommu_probe_device = as_in_v1(Patch04.intel_iommu_probe_device)

@@ -11,7 +11,5 @@ from .c03_pgtable_walk import Commit03
 class Commit04(Commit03):
     """iommu/vt-d: Unnecessary spinlock for root table alloc and free"""
 
-    title = "iommu/vt-d: Unnecessary spinlock for root table alloc and free"
-
     iommu_alloc_root_entry = as_in_v1(Patch05.iommu_alloc_root_entry)
     free_context_table = as_in_v1(Patch05.free_context_table)

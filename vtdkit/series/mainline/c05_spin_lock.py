@@ -19,8 +19,6 @@ class Commit05(Commit04):
     Widened in v4: `device_domain_lock` too is taken with interrupts as they are. That half is the bug.
     """
 
-    title = "iommu/vt-d: Replace spin_lock_irqsave() with spin_lock()"
-
     root_tbl_walk = as_in_v1(Patch08.root_tbl_walk)
     device_context_mapped = as_in_v1(Patch08.device_context_mapped)
     domain_context_clear_one = as_in_v1(Patch08.domain_context_clear_one)

@@ -13,8 +13,6 @@ from .c05_spin_lock import Commit05
 class Commit06(Commit05):
     """iommu/vt-d: Acquiring lock in domain ID allocation helpers"""
 
-    title = "iommu/vt-d: Acquiring lock in domain ID allocation helpers"
-
     domain_attach_iommu = as_in_v1(Patch06.domain_attach_iommu)
     domain_detach_iommu = as_in_v1(Patch06.domain_detach_iommu)
     _dmar_remove_one_dev_info = as_in_v1(Patch06._dmar_remove_one_dev_info)

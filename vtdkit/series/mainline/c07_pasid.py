@@ -19,8 +19,6 @@ class Commit07(Commit06):
     Without v1's helper: an entry that is in use is -EBUSY again.
     """
 
-    title = "iommu/vt-d: Acquiring lock in pasid manipulation helpers"
-
     pasid_enable_wpe = removed("8430fd3f3287: checked before anything is written")
     intel_pasid_tear_down_entry = as_in_v1(Patch07.intel_pasid_tear_down_entry)
     intel_svm_bind_mm = as_in_v1(Patch07.intel_svm_bind_mm)

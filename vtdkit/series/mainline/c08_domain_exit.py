@@ -11,8 +11,6 @@ from .c07_pasid import Commit07
 class Commit08(Commit07):
     """iommu/vt-d: Check device list of domain in domain free path"""
 
-    title = "iommu/vt-d: Check device list of domain in domain free path"
-
     domain_remove_dev_info = removed("79d82ce4027f: a domain that is freed has no devices")
 
     async def domain_exit(self, domain: dmar_domain) -> None:

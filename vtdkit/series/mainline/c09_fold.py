@@ -11,8 +11,6 @@ from .c08_domain_exit import Commit08
 class Commit09(Commit08):
     """iommu/vt-d: Fold __dmar_remove_one_dev_info() into its caller"""
 
-    title = "iommu/vt-d: Fold __dmar_remove_one_dev_info() into its caller"
-
     _dmar_remove_one_dev_info = removed("db75c9573b08: folded into dmar_remove_one_dev_info")
 
     async def dmar_remove_one_dev_info(self, dev: PciDevice) -> None:

@@ -18,8 +18,6 @@ class Commit10(Commit09):
     `info->domain` is set before the device is on the list.
     """
 
-    title = "iommu/vt-d: Use device_domain_lock accurately"
-
     iommu_enable_dev_iotlb = as_in_v1(Patch11.iommu_enable_dev_iotlb)
     iommu_disable_dev_iotlb = as_in_v1(Patch11.iommu_disable_dev_iotlb)
     domain_context_mapping_one = as_in_v1(Patch11.domain_context_mapping_one)

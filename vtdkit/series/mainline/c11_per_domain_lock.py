@@ -15,8 +15,6 @@ from .c10_accurately import Commit10
 class Commit11(Commit10):
     """iommu/vt-d: Convert global spinlock into per domain lock"""
 
-    title = "iommu/vt-d: Convert global spinlock into per domain lock"
-
     def init_locks(self) -> None:
         super().init_locks()
         del self.device_domain_lock

@@ -18,8 +18,6 @@ class Fix1(Commit11):
     `domain->lock` has interrupts off.
     """
 
-    title = "iommu/vt-d: Fix recursive lock issue in iommu_flush_dev_iotlb()"
-
     async def domain_update_device_node(self, domain: dmar_domain) -> int:
         """The NUMA node of the first device that has one."""
         async with domain.lock.irqsave():

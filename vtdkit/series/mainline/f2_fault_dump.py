@@ -16,8 +16,6 @@ class Fix2(Fix1):
     itself and asks nobody.
     """
 
-    title = "iommu/vt-d: Fix lockdep splat due to klist iteration in atomic context"
-
     async def pgtable_walk(  # type: ignore[override]
         self,
         iommu: intel_iommu,

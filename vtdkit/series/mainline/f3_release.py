@@ -19,7 +19,6 @@ class Fix3(Fix2):
     undoes what probe did, and nothing else.
     """
 
-    title = "iommu/vt-d: Fix NULL domain on device release"
     release_domain = True
 
     async def intel_iommu_release_device(self, dev: PciDevice) -> None:

@@ -53,9 +53,8 @@ def kernel_name(name: str) -> str:
 def source_of(cls: type, name: str) -> str:
     """The source of a method as class `cls` has it, dedented; empty if there is none or it was removed."""
     found = inspect.getattr_static(cls, name, None)
-    if found is None or isinstance(found, removed):
-        return ""
-    return textwrap.dedent(inspect.getsource(found))
+    gone = found is None or isinstance(found, removed)
+    return "" if gone else textwrap.dedent(inspect.getsource(found))
 
 
 @dataclass(frozen=True, slots=True)

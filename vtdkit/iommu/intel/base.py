@@ -53,8 +53,6 @@ class DriverBase:
         units: Iterable[RemappingHardware],
         *,
         scalable: bool = False,
-        superpage: bool = True,
-        no_first_level: bool = False,
         dmar_debug: bool = True,
     ) -> None:
         """`dmar_debug`: CONFIG_DMAR_DEBUG, with which a fault's report has the tables on the way as well."""
@@ -63,10 +61,7 @@ class DriverBase:
         self.bus = bus
         self.units = list(units)
         self.intel_iommu_sm = scalable
-        self.intel_iommu_superpage = superpage
-        self.no_first_level = no_first_level
         self.dmar_debug = dmar_debug
-        self.intel_pasid_max_id = 1 << defs.MAX_NR_PASID_BITS
         self.dmar_global_lock = machine.rwsem("dmar_global_lock")
         self.g_iommus: dict[int, intel_iommu] = {}
         self.si_domain: dmar_domain | None = None
@@ -86,10 +81,6 @@ class DriverBase:
     def pr(self, text: str) -> None:
         """`pr_info` and its sisters: a line in the kernel log, with the prefix of these files."""
         self.log.append(f"DMAR: {text}")
-
-    def dev_err(self, dev: PciDevice, text: str) -> None:
-        """`dev_err`: a line about a device."""
-        self.log.append(f"pci {dev.dev_name}: {text}")
 
     def ratelimit(self, name: str) -> bool:
         """`__ratelimit` with the kernel's defaults: may one more message be printed? Ten in five seconds."""
@@ -180,9 +171,9 @@ class DriverBase:
         for domains users manage.
         """
         units = list(self.for_each_iommu())
-        if not self.intel_iommu_sm or not units or not all(self.sm_supported(iommu) for iommu in units):
+        if not units or not all(self.sm_supported(iommu) for iommu in units):
             return False
-        first = all(self.ecap(iommu, defs.ECAP_FLTS) for iommu in units) and not self.no_first_level
+        first = all(self.ecap(iommu, defs.ECAP_FLTS) for iommu in units)
         second = all(self.ecap(iommu, defs.ECAP_SLTS) for iommu in units)
         return first if first != second else type != "unmanaged"
 

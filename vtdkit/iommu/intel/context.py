@@ -31,25 +31,21 @@ class context_entry(entry_pointer):
     __slots__ = ()
 
     def lo(self) -> Awaitable[int]:
-        """Read the low word."""
+        """Read the low word: present bit, type, root."""
         return self.page.load(self.index)
 
     def hi(self) -> Awaitable[int]:
-        """Read the high word."""
+        """Read the high word: width, domain id."""
         return self.page.load(self.index + 1)
 
-    def set_lo(self, value: int) -> Awaitable[None]:
-        """Write the low word: present bit, type, root."""
-        return self.page.store(self.index, value)
-
-    def set_hi(self, value: int) -> Awaitable[None]:
-        """Write the high word: width, domain id."""
-        return self.page.store(self.index + 1, value)
+    def store(self, word: int, value: int) -> Awaitable[None]:
+        """Write the low word (0) or the high one (1)."""
+        return self.page.store(self.index + word, value)
 
     async def clear(self) -> None:
         """`context_clear_entry`."""
-        await self.set_lo(0)
-        await self.set_hi(0)
+        await self.store(0, 0)
+        await self.store(1, 0)
 
 
 class ContextTables(Pasid):
@@ -150,10 +146,8 @@ class ContextTables(Pasid):
     ) -> None:
         """An entry taken over from a crashed kernel may be cached: flush what it stood for."""
         hi = await context.hi()
-        if not hi & defs.CONTEXT_COPIED:
-            return
         did = hi >> 8 & 0xFFFF
-        if did < defs.cap_ndoms(iommu.cap):
+        if hi & defs.CONTEXT_COPIED and did < defs.cap_ndoms(iommu.cap):
             await self.flush_context(
                 iommu, did, bus << 8 | devfn, defs.DMA_CCMD_MASK_NOBIT, defs.DMA_CCMD_DEVICE_INVL
             )
@@ -176,23 +170,20 @@ class ContextTables(Pasid):
             return False
         lo, hi = words
         # the unit may look at any time: the word with the present bit comes last
-        await context.set_hi(hi)
-        await context.set_lo(lo | defs.CONTEXT_PRESENT)
+        await context.store(1, hi)
+        await context.store(0, lo | defs.CONTEXT_PRESENT)
         if not self.ecap(iommu, defs.ECAP_COHERENT):
             await self.clflush(2)
         return True
 
     def scalable_words(self, table: pasid_table | None, info: device_domain_info | None) -> tuple[int, int]:
         """Low and high word in scalable mode: the PASID directory, its size, what the device may do."""
-        self.machine.warn_on(table is None, "scalable mode without a PASID table")
-        assert table is not None
+        assert table is not None  # whoever attaches a device has given it one
         entries = table.max_pasid >> defs.PASID_PDE_SHIFT
         size = max((entries & -entries).bit_length() - 1 - 7, 0) & 7
         lo = table.table[0].address | size << 9
-        if info is not None and info.ats_supported:
-            lo |= defs.CONTEXT_DTE
-        if info is not None and info.pri_supported:
-            lo |= defs.CONTEXT_PRE
+        if info is not None:
+            lo |= defs.CONTEXT_DTE * info.ats_supported | defs.CONTEXT_PRE * info.pri_supported
         return lo, defs.PASID_RID2PASID
 
     async def legacy_words(
@@ -253,10 +244,12 @@ class ContextTables(Pasid):
             return None
         if not self.sm_supported(iommu):
             did = (await context.hi()) >> 8 & 0xFFFF
-        elif self.domain_type_is_si(info.domain):
-            did = defs.FLPT_DEFAULT_DID
         else:
-            did = info.domain.iommu_did.get(iommu.seq_id, 0)
+            did = (
+                defs.FLPT_DEFAULT_DID
+                if self.domain_type_is_si(info.domain)
+                else info.domain.iommu_did.get(iommu.seq_id, 0)
+            )
         # from here on new requests are refused; those under way may still end with what the caches know
         await context.clear()
         if not self.ecap(iommu, defs.ECAP_COHERENT):

@@ -127,17 +127,14 @@ class Debugfs(Svm):
     async def pasid_dir_walk(self, m: SeqFile, row: str, address: int, size: int) -> None:
         """One PASID directory: every present entry of every table."""
         for index in range(size):
-            page = self.machine.pages.page(address + 8 * index)
-            entry = await page.load(index % 512) if page is not None else 0
+            entry = await self.phys_to_virt(address + 8 * index).load(index % 512)
             if entry & 1:
                 await self.pasid_tbl_walk(m, row, self.phys_to_virt(dma_pte_addr(entry)), index)
 
     async def pasid_tbl_walk(self, m: SeqFile, row: str, table: Page, dir_index: int) -> None:
         """One PASID table: words 2, 1 and 0 of every present entry, behind what leads to it."""
         for index in range(defs.PASID_TBL_ENTRIES):
-            words = [await table.load(8 * index)]
-            if not words[0] & 1:
-                continue
-            words += [await table.load(8 * index + i) for i in (1, 2)]
-            number = (dir_index << defs.PASID_PDE_SHIFT) + index
-            await m.printf(row + f"{number:<6}\t" + ":".join(f"{word:#018x}" for word in reversed(words)))
+            words = [await table.load(8 * index + word) for word in (2, 1, 0)]
+            if words[-1] & 1:
+                number = (dir_index << defs.PASID_PDE_SHIFT) + index
+                await m.printf(row + f"{number:<6}\t" + ":".join(f"{word:#018x}" for word in words))

@@ -46,7 +46,7 @@ PASID_RID2PASID = 0
 PASID_PDE_SHIFT = 6
 PASID_TBL_ENTRIES = 64
 PASID_PTE_MASK = 0x3F
-MAX_NR_PASID_BITS = 20
+PASID_MAX = 0x100000
 PASID_ENTRY_PGTT_FL_ONLY = 1
 PASID_ENTRY_PGTT_SL_ONLY = 2
 PASID_ENTRY_PGTT_PT = 4
@@ -90,14 +90,12 @@ DMA_TLB_PSI_FLUSH = 3 << 60
 DMA_FSTS_PFO = 1 << 0
 DMA_FSTS_PPF = 1 << 1
 DMA_FSTS_IQE = 1 << 4
-DMA_FSTS_ICE = 1 << 5
-DMA_FSTS_ITE = 1 << 6
 DMA_FSTS_PRO = 1 << 7
 DMA_FRCD_F = 1 << 31  # top word of a fault record: there is one
 
 # queued invalidation
 QI_LENGTH = 256
-QI_FREE, QI_IN_USE, QI_DONE, QI_ABORT = range(4)
+QI_FREE, QI_IN_USE, QI_DONE = range(3)  # and QI_ABORT, left out
 QI_CC_TYPE = 0x1
 QI_IOTLB_TYPE = 0x2
 QI_DIOTLB_TYPE = 0x3
@@ -126,11 +124,6 @@ def width_to_agaw(width: int) -> int:
     return -(-(width - 30) // LEVEL_STRIDE)
 
 
-def level_to_offset_bits(level: int) -> int:
-    """Page-frame bits below the index of this level."""
-    return (level - 1) * LEVEL_STRIDE
-
-
 def pfn_level_offset(pfn: int, level: int) -> int:
     """Index of a page frame number in a table of this level."""
     return pfn >> (level - 1) * LEVEL_STRIDE & 511
@@ -141,19 +134,9 @@ def level_size(level: int) -> int:
     return 1 << (level - 1) * LEVEL_STRIDE
 
 
-def level_mask(level: int) -> int:
-    """Mask that aligns a page frame number to this level."""
-    return -1 << level_to_offset_bits(level)
-
-
 def pfn_supported(agaw: int, pfn: int) -> bool:
     """Does a page frame lie within this width?"""
     return not pfn >> (30 + agaw * LEVEL_STRIDE if agaw < 4 else MAX_AGAW_WIDTH) - VTD_PAGE_SHIFT
-
-
-def align_to_level(pfn: int, level: int) -> int:
-    """The first page frame at or after `pfn` that begins an entry of this level."""
-    return pfn + level_size(level) - 1 & level_mask(level)
 
 
 def domain_max_addr(gaw: int) -> int:

@@ -66,18 +66,14 @@ class Devices(Domains):
     async def domain_setup_first_level(
         self, iommu: intel_iommu, domain: dmar_domain, dev: PciDevice, pasid: int
     ) -> int:
-        """A first-level PASID entry for the domain's table."""
+        """A first-level PASID entry for the domain's table, for requests without a PASID."""
         pgd, agaw = await self.iommu_skip_agaw(domain, iommu)
         level = defs.agaw_to_level(agaw)
         if pgd is None or level not in (4, 5):
             return -EINVAL
-        flags = 0
-        if pasid != defs.PASID_RID2PASID:
-            flags |= defs.PASID_FLAG_SUPERVISOR_MODE
-        if level == 5:
-            flags |= defs.PASID_FLAG_FL5LP
-        if domain.force_snooping:
-            flags |= defs.PASID_FLAG_PAGE_SNOOP
+        flags = (
+            defs.PASID_FLAG_FL5LP * (level == 5) | defs.PASID_FLAG_PAGE_SNOOP * domain.force_snooping
+        )  # supervisor mode only where there is a PASID
         return await self.intel_pasid_setup_first_level(
             iommu, dev, pgd, pasid, domain.iommu_did[iommu.seq_id], flags
         )
@@ -125,7 +121,7 @@ class Devices(Domains):
 
     async def undo_attach(self, dev: PciDevice, error: int, what: str) -> int:
         """The unwinding of `domain_add_dev_info`: say what failed, detach again, return the error."""
-        self.dev_err(dev, what)
+        self.log.append(f"pci {dev.dev_name}: {what}")  # `dev_err`
         await self.dmar_remove_one_dev_info(dev)
         return error
 

@@ -8,12 +8,12 @@ trip to the hardware, whatever lock its caller holds.
 
 from __future__ import annotations
 
-from vtdkit.iommu.errno import EAGAIN, EINVAL, ENOENT, ENOMEM
+from vtdkit.iommu.errno import EINVAL, ENOENT, ENOMEM
 from vtdkit.kernel.memory.gfp import GFP_ATOMIC
 
 from . import defs
 from .base import DriverBase
-from .defs import QI_ABORT, QI_DONE, QI_FREE, QI_IN_USE
+from .defs import QI_DONE, QI_FREE, QI_IN_USE
 from .structs import intel_iommu, q_inval
 
 HANGS = 10_000  # looks at a stopped queue before the watchdog speaks (own choice)
@@ -42,13 +42,11 @@ class Dmar(DriverBase):
     # -- on and off ----------------------------------------------------------
 
     async def dmar_enable_qi(self, iommu: intel_iommu) -> int:
-        """Allocate the ring and switch it on. -ENOENT where there is no queued
+        """Allocate the ring and switch it on (`__dmar_enable_qi`, in line). -ENOENT where there is no queued
         invalidation, -ENOMEM without memory.
         """
         if not self.ecap(iommu, defs.ECAP_QIS):
             return -ENOENT
-        if iommu.qi is not None:
-            return 0
         if (qi := await self.machine.kmalloc(q_inval, iommu.name, defs.QI_LENGTH, gfp=GFP_ATOMIC)) is None:
             return -ENOMEM
         pages = 2 if self.qi_shift(iommu) == 5 else 1
@@ -64,7 +62,12 @@ class Dmar(DriverBase):
         # two submissions differ only in the slots they take
         self.machine.steps.swaps(qi.q_lock, qi, *qi.desc, qi.desc_status, iommu.hardware)
         iommu.qi = qi
-        await self._dmar_enable_qi(iommu)
+        # where descriptors are of 32 bytes the register says so (DW), and that the ring has two pages (QS)
+        wide = 1 << 11 | 1 if self.qi_shift(iommu) == 5 else 0
+        async with iommu.register_lock.irqsave():
+            await iommu.hardware.writel(defs.DMAR_IQT_REG, 0)
+            await iommu.hardware.writeq(defs.DMAR_IQA_REG, qi.desc[0].address | wide)
+            await self.switch(iommu, defs.DMA_GCMD_QIE, True)
         return 0
 
     async def _free_queue(self, qi: q_inval) -> None:
@@ -72,30 +75,15 @@ class Dmar(DriverBase):
             await self.free_pgtable_page(page)
         await self.machine.kfree(qi)
 
-    async def _dmar_enable_qi(self, iommu: intel_iommu) -> None:
-        qi = iommu.qi
-        assert qi is not None
-        qi.free_head, qi.free_tail, qi.free_cnt = 0, 0, qi.length
-        value = qi.desc[0].address
-        if self.qi_shift(iommu) == 5:
-            value |= 1 << 11 | 1
-        async with iommu.register_lock.irqsave():
-            await iommu.hardware.writel(defs.DMAR_IQT_REG, 0)
-            await iommu.hardware.writeq(defs.DMAR_IQA_REG, value)
-            await self.switch(iommu, defs.DMA_GCMD_QIE, True)
-
     async def dmar_disable_qi(self, iommu: intel_iommu) -> None:
         """Let the ring run empty and switch it off."""
-        if not self.ecap(iommu, defs.ECAP_QIS):
-            return
         async with iommu.register_lock.irqsave():
-            if not await iommu.hardware.readl(defs.DMAR_GSTS_REG) & defs.DMA_GSTS_QIES:
-                return
-            while await iommu.hardware.readl(defs.DMAR_IQT_REG) != await iommu.hardware.readl(
-                defs.DMAR_IQH_REG
-            ):
-                await self.machine.work(self.machine.costs.mmio)
-            await self.switch(iommu, defs.DMA_GCMD_QIE, False)
+            if await iommu.hardware.readl(defs.DMAR_GSTS_REG) & defs.DMA_GSTS_QIES:
+                while await iommu.hardware.readl(defs.DMAR_IQT_REG) != await iommu.hardware.readl(
+                    defs.DMAR_IQH_REG
+                ):
+                    await self.machine.work(self.machine.costs.mmio)
+                await self.switch(iommu, defs.DMA_GCMD_QIE, False)
 
     async def switch(self, iommu: intel_iommu, bit: int, on: bool) -> None:
         """A bit of the command register on or off, and wait for its answer. Caller holds `register_lock`."""
@@ -117,7 +105,7 @@ class Dmar(DriverBase):
     async def reclaim_free_desc(self, qi: q_inval) -> None:
         """Slots at the tail whose submissions are over become free. Caller holds `q_lock`."""
         status, length, tail, freed = qi.desc_status, qi.length, qi.free_tail, 0
-        while await status.load32(tail) in (QI_DONE, QI_ABORT):
+        while await status.load32(tail) == QI_DONE:
             await status.store32(tail, QI_FREE)
             tail = (tail + 1) % length
             freed += 1
@@ -128,47 +116,41 @@ class Dmar(DriverBase):
         """Put descriptors and a wait descriptor into the ring, tell the hardware, spin until
         the wait is done.
 
-        0, -EINVAL when a descriptor was bad, -EAGAIN is retried inside. Interrupts are off from the first
-        slot to the last.
+        0, or -EINVAL when a descriptor was bad. Interrupts are off from the first slot to the last. Left out:
+        the second try after a time-out of a device TLB (-EAGAIN, QI_ABORT).
         """
         if (qi := iommu.qi) is None:
             return 0
-        count, result = len(descs), -EAGAIN
-        while result == -EAGAIN:
-            flags = self.machine.irq.local_irq_save()
-            await qi.q_lock.acquire()
-            while qi.free_cnt < count + 2:
-                # wait for room with everything let go, so that others can finish and interrupts come in
-                await qi.q_lock.release()
-                await self.machine.irq.local_irq_restore(flags)
-                await self.cpu_relax_for_status(iommu, qi, qi.peek("free_tail"))  # the oldest submission
-                flags = self.machine.irq.local_irq_save()
-                await qi.q_lock.acquire()
-            index, wait_index = await self.qi_fill(qi, descs)
-            await iommu.hardware.writel(
-                defs.DMAR_IQT_REG, (wait_index + 1) % qi.length << self.qi_shift(iommu)
-            )
-            result = rounds = 0
-            while not result and (status := await qi.desc_status.load32(wait_index)) != QI_DONE:
-                result = (
-                    await self.qi_check_fault(iommu, qi, index, wait_index) if status != QI_ABORT else -EAGAIN
-                )
-                if not result:
-                    # Linux has no time-out here: a queue that stopped for somebody else's error would
-                    # hang this CPU
-                    rounds += iommu.hardware.queue_error()
-                    self.machine.bug_on(
-                        rounds > HANGS, "qi_submit_sync waits for a queue that has stopped (hard LOCKUP)"
-                    )
-                    # the lock is let go, the interrupts stay off
-                    await qi.q_lock.release()
-                    await self.cpu_relax_for_status(iommu, qi, wait_index)
-                    await qi.q_lock.acquire()
-            for i in range(count):
-                await qi.desc_status.store32((index + i) % qi.length, QI_DONE)
-            await self.reclaim_free_desc(qi)
+        count = len(descs)
+        flags = self.machine.irq.local_irq_save()
+        await qi.q_lock.acquire()
+        while qi.free_cnt < count + 2:
+            # wait for room with everything let go, so that others can finish and interrupts come in
             await qi.q_lock.release()
             await self.machine.irq.local_irq_restore(flags)
+            await self.cpu_relax_for_status(iommu, qi, qi.peek("free_tail"))  # the oldest submission
+            flags = self.machine.irq.local_irq_save()
+            await qi.q_lock.acquire()
+        index, wait_index = await self.qi_fill(qi, descs)
+        await iommu.hardware.writel(defs.DMAR_IQT_REG, (wait_index + 1) % qi.length << self.qi_shift(iommu))
+        result = rounds = 0
+        while await qi.desc_status.load32(wait_index) != QI_DONE:
+            if result := await self.qi_check_fault(iommu, qi, index, wait_index):
+                break
+            # Linux has no time-out here: a queue that stopped for somebody else's error would hang this CPU
+            rounds += iommu.hardware.queue_error()
+            self.machine.bug_on(
+                rounds > HANGS, "qi_submit_sync waits for a queue that has stopped (hard LOCKUP)"
+            )
+            # the lock is let go, the interrupts stay off
+            await qi.q_lock.release()
+            await self.cpu_relax_for_status(iommu, qi, wait_index)
+            await qi.q_lock.acquire()
+        for i in range(count):
+            await qi.desc_status.store32((index + i) % qi.length, QI_DONE)
+        await self.reclaim_free_desc(qi)
+        await qi.q_lock.release()
+        await self.machine.irq.local_irq_restore(flags)
         return result
 
     async def qi_fill(self, qi: q_inval, descs: list[Desc]) -> tuple[int, int]:
@@ -205,60 +187,30 @@ class Dmar(DriverBase):
             await qi.desc_status.relax_until_written(index // 2, seen, iommu.hardware.queue_error)
 
     async def qi_check_fault(self, iommu: intel_iommu, qi: q_inval, index: int, wait_index: int) -> int:
-        """What the hardware says of the queue while a submission waits: 0, -EINVAL, -EAGAIN."""
-        hardware, shift = iommu.hardware, self.qi_shift(iommu)
-        fault = await hardware.readl(defs.DMAR_FSTS_REG)
-        if fault & (defs.DMA_FSTS_IQE | defs.DMA_FSTS_ITE | defs.DMA_FSTS_ICE):
-            await self.qi_dump_fault(iommu, qi, fault)
-        if fault & defs.DMA_FSTS_IQE and await hardware.readl(defs.DMAR_IQH_REG) >> shift == index:
-            # ours is the bad one: put the wait descriptor in its place, so that the queue can go on
-            first = index * qi.words
-            await qi.desc[first // 512].copy_in(first % 512, self.wait_desc(qi, wait_index)[: qi.words])
-            await hardware.writel(defs.DMAR_FSTS_REG, defs.DMA_FSTS_IQE)
-            self.pr("Invalidation Queue Error (IQE) cleared")
-            return -EINVAL
-        if fault & defs.DMA_FSTS_ITE and await self._abort_in_flight(iommu, qi, wait_index):
-            return -EAGAIN
-        if fault & defs.DMA_FSTS_ICE:
-            await hardware.writel(defs.DMAR_FSTS_REG, defs.DMA_FSTS_ICE)
-            self.pr("Invalidation Completion Error (ICE) cleared")
+        """What the hardware says of the queue while a submission waits: 0, or -EINVAL. Left out: time-outs
+        and completions nobody waits for (ITE, ICE).
+        """
+        hardware = iommu.hardware
+        if await hardware.readl(defs.DMAR_FSTS_REG) & defs.DMA_FSTS_IQE:
+            await self.qi_dump_fault(iommu, qi)
+            if await hardware.readl(defs.DMAR_IQH_REG) >> self.qi_shift(iommu) == index:
+                # ours is the bad one: put the wait descriptor in its place, so that the queue can go on
+                page, word = divmod(index * qi.words, 512)
+                await qi.desc[page].copy_in(word, self.wait_desc(qi, wait_index)[: qi.words])
+                await hardware.writel(defs.DMAR_FSTS_REG, defs.DMA_FSTS_IQE)
+                self.pr("Invalidation Queue Error (IQE) cleared")
+                return -EINVAL
         return 0
 
-    async def qi_dump_fault(self, iommu: intel_iommu, qi: q_inval, fault: int) -> None:
+    async def qi_dump_fault(self, iommu: intel_iommu, qi: q_inval) -> None:
         """What is wrong with the queue, the descriptor at its head, and the one before."""
         details = await iommu.hardware.readq(defs.DMAR_IQER_REG)
-        for bit, error, what, value in (
-            (defs.DMA_FSTS_IQE, "Queue", "Reason", details & 0xF),
-            (defs.DMA_FSTS_ITE, "Time-out", "SID", details >> 32 & 0xFFFF),
-            (defs.DMA_FSTS_ICE, "Completion", "SID", details >> 48),
-        ):
-            if fault & bit:
-                self.pr(f"VT-d detected Invalidation {error} Error: {what} {value:x}")
+        self.pr(f"VT-d detected Invalidation Queue Error: Reason {details & 0xF:x}")
         head = await iommu.hardware.readl(defs.DMAR_IQH_REG) >> self.qi_shift(iommu)
         for name, slot in (("HEAD", head), ("PRIOR", (head - 1) % qi.length)):
             page, word = divmod(slot * qi.words, 512)
             low, high = qi.desc[page].words[word : word + 2]
             self.pr(f"QI {name}: {TYPE_STRINGS.get(low & 0xF, 'UNKNOWN')} qw0 = {low:#x}, qw1 = {high:#x}")
-
-    async def _abort_in_flight(self, iommu: intel_iommu, qi: q_inval, wait_index: int) -> bool:
-        """A device did not answer in time: every wait descriptor in flight is marked aborted.
-        True if ours was.
-
-        The arithmetic goes back from the head in steps of two and takes odd slots for wait descriptors, which
-        holds for submissions of one descriptor and its wait.
-        """
-        hardware, shift = iommu.hardware, self.qi_shift(iommu)
-        head = (((await hardware.readl(defs.DMAR_IQH_REG)) >> shift) - 1) % qi.length | 1
-        tail = (((await hardware.readl(defs.DMAR_IQT_REG)) >> shift) - 1) % qi.length | 1
-        await hardware.writel(defs.DMAR_FSTS_REG, defs.DMA_FSTS_ITE)
-        self.pr("Invalidation Time-out Error (ITE) cleared")
-        while True:
-            if await qi.desc_status.load32(head) == QI_IN_USE:
-                await qi.desc_status.store32(head, QI_ABORT)
-            head = (head - 2) % qi.length
-            if head == tail:
-                break
-        return await qi.desc_status.load32(wait_index) == QI_ABORT
 
     # -- the kinds of flush --------------------------------------------------
 
@@ -279,6 +231,10 @@ class Dmar(DriverBase):
         high = addr & defs.VTD_PAGE_MASK | addr & 1 << 6 | size_order
         await self.qi_submit_sync(iommu, [(low, high, 0, 0)])
 
+    # `iommu->flush` has function pointers of these names: here they lead to the queue's functions
+    flush_context = qi_flush_context
+    flush_iotlb = qi_flush_iotlb
+
     async def qi_flush_dev_iotlb(
         self, iommu: intel_iommu, sid: int, pfsid: int, qdep: int, addr: int, mask: int
     ) -> None:
@@ -286,8 +242,13 @@ class Dmar(DriverBase):
         if mask:
             addr |= (1 << defs.VTD_PAGE_SHIFT + mask - 1) - 1
         high = addr & defs.VTD_PAGE_MASK | bool(mask)
-        qdep = 0 if qdep >= 32 else qdep
-        low = sid << 32 | qdep << 16 | (pfsid & 0xF) << 12 | (pfsid >> 4 & 0xFFF) << 52 | defs.QI_DIOTLB_TYPE
+        low = (
+            sid << 32
+            | (qdep & 0x1F) << 16  # 32 is written as 0
+            | (pfsid & 0xF) << 12
+            | (pfsid >> 4 & 0xFFF) << 52
+            | defs.QI_DIOTLB_TYPE
+        )
         await self.qi_submit_sync(iommu, [(low, high & (1 << 64) - 1, 0, 0)])
 
     async def qi_flush_piotlb(
@@ -302,9 +263,8 @@ class Dmar(DriverBase):
         # an address that is not aligned to the mask is rounded down, with a warning: the end of the range is
         # then not flushed
         align = 1 << defs.VTD_PAGE_SHIFT + mask
-        if self.machine.warn_on(addr & align - 1, "qi_flush_piotlb: address not aligned"):
-            addr &= ~(align - 1)
-        high = addr & defs.VTD_PAGE_MASK | ih << 6 | mask
+        self.machine.warn_on(addr & align - 1, "qi_flush_piotlb: address not aligned")
+        high = addr & -align | ih << 6 | mask
         await self.qi_submit_sync(iommu, [(low | defs.QI_GRAN_PSI_PASID << 4, high, 0, 0)])
 
     async def qi_flush_dev_iotlb_pasid(
@@ -317,7 +277,7 @@ class Dmar(DriverBase):
         addr: int,
         order: int,
     ) -> None:
-        """Invalidate 2^order pages of one PASID in a device's own TLB."""
+        """Invalidate 2^order pages of one PASID in a device's own TLB; `order` is 1 at least."""
         low = (
             pasid << 32
             | sid << 16
@@ -326,11 +286,9 @@ class Dmar(DriverBase):
             | (pfsid >> 4 & 0xFFF) << 52
             | defs.QI_DEIOTLB_TYPE
         )
-        high = addr & defs.VTD_PAGE_MASK
-        if order:
-            high = (addr | (1 << defs.VTD_PAGE_SHIFT + order - 1) - 1) & defs.VTD_PAGE_MASK & ~(
-                1 << 12 + order - 1
-            ) | 1 << 11
+        # the size bit, and the lowest 0 from bit 12 on, say how many pages: all bits below that one are 1
+        top = 1 << defs.VTD_PAGE_SHIFT + order - 1
+        high = (addr | top - 1) & defs.VTD_PAGE_MASK & ~top | 1 << 11
         await self.qi_submit_sync(iommu, [(low, high & (1 << 64) - 1, 0, 0)])
 
     async def qi_flush_pasid_cache(self, iommu: intel_iommu, did: int, granularity: int, pasid: int) -> None:

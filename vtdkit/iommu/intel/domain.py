@@ -7,6 +7,7 @@ when it gains or loses one.
 
 from __future__ import annotations
 
+from vtdkit.iommu.core import IommuDomain
 from vtdkit.iommu.errno import ENOMEM, ENOSPC
 from vtdkit.kernel.memory.pages import Page
 
@@ -31,14 +32,13 @@ class Domains(ContextTables):
 
     def domain_update_iommu_superpage(self, domain: dmar_domain) -> int:
         """The largest leaf every active unit of the machine can do: 0 4 KiB, 1 2 MiB, 2 1 GiB."""
-        if not self.intel_iommu_superpage:
-            return 0
         mask = 3
         for iommu in self.for_each_iommu():
-            if not domain.use_first_level:
-                mask &= defs.cap_super_page_val(iommu.cap)
-            elif not self.cap(iommu, defs.CAP_FL1GP):
-                mask = 1
+            mask &= (
+                1 | self.cap(iommu, defs.CAP_FL1GP) << 1
+                if domain.use_first_level
+                else defs.cap_super_page_val(iommu.cap)
+            )
         return mask.bit_length()
 
     async def domain_update_device_node(self, domain: dmar_domain) -> int:
@@ -53,11 +53,8 @@ class Domains(ContextTables):
         if domain.nid == -1:
             domain.nid = await self.domain_update_device_node(domain)
         generic = domain.domain
-        if generic is not None:
-            generic.aperture_end = defs.domain_max_addr(
-                domain.gaw - 1 if domain.use_first_level else domain.gaw
-            )
-            generic.pgsize_bitmap |= (0, 1 << 21, 1 << 21 | 1 << 30)[domain.iommu_superpage]
+        generic.aperture_end = defs.domain_max_addr(domain.gaw - 1 if domain.use_first_level else domain.gaw)
+        generic.pgsize_bitmap |= (0, 1 << 21, 1 << 21 | 1 << 30)[domain.iommu_superpage]
         await self.domain_update_iotlb(domain)
 
     # -- ids -----------------------------------------------------------------
@@ -130,6 +127,19 @@ class Domains(ContextTables):
         await self.domain_flush_cache(domain, 512)
         return 0
 
+    async def new_domain(self, type: str) -> dmar_domain | None:
+        """A domain with its top table and the generic domain inside it; None when memory is out. (In line in
+        `intel_iommu_domain_alloc` and `si_domain_init`.)
+        """
+        if (dmar := await self.alloc_domain(type)) is None:
+            return None
+        if await self.md_domain_init(dmar, defs.DEFAULT_DOMAIN_ADDRESS_WIDTH):
+            await self.domain_exit(dmar)
+            return None
+        dmar.domain = IommuDomain(self.machine, type, dmar)
+        dmar.domain.aperture_end = defs.domain_max_addr(dmar.gaw)
+        return dmar
+
     async def domain_remove_dev_info(self, domain: dmar_domain) -> None:
         """Detach every device that is still attached, under the global lock throughout."""
         async with self.device_domain_lock.irqsave():
@@ -157,13 +167,8 @@ class Domains(ContextTables):
         """
         if not all(self.ecap(iommu, defs.ECAP_PASS_THROUGH) for iommu in self.for_each_iommu()):
             return 0
-        if (domain := await self.alloc_domain("identity")) is None:
-            return -ENOMEM
-        if await self.md_domain_init(domain, defs.DEFAULT_DOMAIN_ADDRESS_WIDTH):
-            await self.domain_exit(domain)
-            return -ENOMEM
-        self.si_domain = domain
-        return 0
+        self.si_domain = await self.new_domain("identity")
+        return -ENOMEM if self.si_domain is None else 0
 
 
 def first_node(domain: dmar_domain) -> int:

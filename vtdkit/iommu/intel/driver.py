@@ -32,8 +32,6 @@ class IntelIommu(Debugfs):
                     return error
             if error := await self.si_domain_init():
                 return error
-            if self.si_domain is not None:
-                self.embed(self.si_domain, "identity")
             for iommu in self.for_each_iommu():
                 await self.iommu_set_root_entry(iommu)
         async with self.dmar_global_lock.read():

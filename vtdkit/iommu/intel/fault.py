@@ -36,15 +36,12 @@ class FaultHandler(Devices):
 
     async def dmar_fault(self, iommu: intel_iommu) -> None:
         """The interrupt handler: read and clear every fault record; print as many as the rate limit lets."""
-        flags = self.machine.irq.local_irq_save()
-        await iommu.register_lock.acquire()
-        status = await iommu.hardware.readl(defs.DMAR_FSTS_REG)
-        if status and self.ratelimit("dmar_fault"):
-            self.pr(f"DRHD: handling fault status reg {status:x}")
-        if status & defs.DMA_FSTS_PPF:
-            await self.dmar_fault_records(iommu, status >> 8 & 0xFF)
-        await iommu.register_lock.release()
-        await self.machine.irq.local_irq_restore(flags)
+        async with iommu.register_lock.irqsave():
+            status = await iommu.hardware.readl(defs.DMAR_FSTS_REG)
+            if status and self.ratelimit("dmar_fault"):
+                self.pr(f"DRHD: handling fault status reg {status:x}")
+            if status & defs.DMA_FSTS_PPF:
+                await self.dmar_fault_records(iommu, status >> 8 & 0xFF)
 
     async def dmar_fault_records(self, iommu: intel_iommu, index: int) -> None:
         """The loop of `dmar_fault`: from the first record on, until one is empty. `register_lock` is held."""
@@ -154,13 +151,11 @@ class FaultHandler(Devices):
         if parent is None:
             self.pr("no page table setup")
             return
-        while True:
-            value = await parent.load(defs.pfn_level_offset(pfn, level))
+        for at in range(level, 0, -1):
+            value = await parent.load(defs.pfn_level_offset(pfn, at))
             if dma_pte_superpage(value) or not dma_pte_present(value):
-                self.pr(f"PTE not present at level {level}")  # said of a large page as well
+                self.pr(f"PTE not present at level {at}")  # said of a large page as well
                 return
-            self.pr(f"pte level: {level}, pte value: {value:#018x}")
-            if level == 1:
-                return
-            parent = self.phys_to_virt(dma_pte_addr(value))
-            level -= 1
+            self.pr(f"pte level: {at}, pte value: {value:#018x}")
+            if at > 1:
+                parent = self.phys_to_virt(dma_pte_addr(value))

@@ -20,27 +20,12 @@ from .structs import device_domain_info, dmar_domain, intel_iommu
 class Flush(Dmar):
     """Guards: `domain->devices` by `device_domain_lock`; register sequences by `register_lock`."""
 
-    # -- what came from context entries --------------------------------------
-
-    def flush_context(
-        self, iommu: intel_iommu, did: int, source_id: int, function_mask: int, type: int
-    ) -> Awaitable[None]:
-        """`iommu->flush.flush_context`, a function pointer: the queue's function here."""
-        return self.qi_flush_context(iommu, did, source_id, function_mask, type)
-
-    def flush_iotlb(
-        self, iommu: intel_iommu, did: int, addr: int, size_order: int, type: int
-    ) -> Awaitable[None]:
-        """`iommu->flush.flush_iotlb`, a function pointer: the queue's function here."""
-        return self.qi_flush_iotlb(iommu, did, addr, size_order, type)
-
     async def iommu_flush_write_buffer(self, iommu: intel_iommu) -> None:
         """Old units buffer table writes (RWBF): have them written out. Nothing to do on others."""
-        if not self.cap(iommu, defs.CAP_RWBF):
-            return
-        async with iommu.register_lock.irqsave():  # the command register is read, changed, written
-            await iommu.hardware.writel(defs.DMAR_GCMD_REG, iommu.gcmd | defs.DMA_GCMD_WBF)
-            await self.iommu_wait_op(iommu, defs.DMA_GSTS_WBFS, False)
+        if self.cap(iommu, defs.CAP_RWBF):
+            async with iommu.register_lock.irqsave():  # the command register is read, changed, written
+                await iommu.hardware.writel(defs.DMAR_GCMD_REG, iommu.gcmd | defs.DMA_GCMD_WBF)
+                await self.iommu_wait_op(iommu, defs.DMA_GSTS_WBFS, False)
 
     # -- device TLBs ---------------------------------------------------------
 
@@ -107,11 +92,10 @@ class Flush(Dmar):
 
     async def _iommu_flush_dev_iotlb(self, info: device_domain_info, addr: int, mask: int) -> None:
         """`__iommu_flush_dev_iotlb`: one device, if it has ATS on."""
-        if not info.ats_enabled:
-            return
-        await self.qi_flush_dev_iotlb(
-            info.iommu, info.bus << 8 | info.devfn, info.pfsid, info.ats_qdep, addr, mask
-        )
+        if info.ats_enabled:
+            await self.qi_flush_dev_iotlb(
+                info.iommu, info.bus << 8 | info.devfn, info.pfsid, info.ats_qdep, addr, mask
+            )
 
     async def iommu_flush_dev_iotlb(self, domain: dmar_domain, addr: int, mask: int) -> None:
         """Every device TLB of the domain, one wait for the hardware each, under the global
@@ -146,7 +130,9 @@ class Flush(Dmar):
             await self.qi_flush_piotlb(iommu, did, defs.PASID_RID2PASID, addr, pages, ih)
         else:
             if aligned - 1 & pfn:
-                mask = shared_mask(pfn, pfn + pages - 1, aligned - 1)
+                # not aligned to its own size: the smallest mask whose aligned block holds both ends
+                shared = ~(pfn ^ (pfn + pages - 1)) & ~(aligned - 1) & (1 << 64) - 1
+                mask = (shared & -shared).bit_length() - 1 if shared else 64
             if not self.cap(iommu, defs.CAP_PGSEL_INV) or mask > defs.cap_max_amask_val(iommu.cap):
                 await self.flush_iotlb(iommu, did, 0, 0, defs.DMA_TLB_DSI_FLUSH)
             else:
@@ -208,14 +194,7 @@ def find_ats_device(
     domain: dmar_domain, iommu: intel_iommu, bus: int, devfn: int
 ) -> device_domain_info | None:
     """The attached device at this address if it can do ATS: one walk of the domain's list, in one step."""
-    at = (iommu, bus, devfn)
-    infos = (info for info in domain.devices.entries() if (info.iommu, info.bus, info.devfn) == at)
-    return next((info for info in infos if info.ats_supported), None)
-
-
-def shared_mask(pfn: int, end_pfn: int, bitmask: int) -> int:
-    """The smallest mask whose aligned block holds both ends of a range that is not aligned
-    to its own size.
-    """
-    shared = ~(pfn ^ end_pfn) & ~bitmask & (1 << 64) - 1
-    return (shared & -shared).bit_length() - 1 if shared else 64
+    wanted = (iommu, bus, devfn, True)
+    return next(
+        (i for i in domain.devices.entries() if (i.iommu, i.bus, i.devfn, i.ats_supported) == wanted), None
+    )

@@ -40,10 +40,9 @@ class Hotplug(FaultHandler):
 
     async def intel_iommu_init_qi(self, iommu: intel_iommu) -> int:
         """Start from a sane state, whoever used the unit before; then the queue. 0, -ENOENT, -ENOMEM."""
-        if iommu.qi is None:
-            # firmware, or a kernel that crashed, may have left fault records and a queue of its own
-            await self.dmar_fault(iommu)
-            await self.dmar_disable_qi(iommu)
+        # firmware, or a kernel that crashed, may have left fault records and a queue of its own
+        await self.dmar_fault(iommu)
+        await self.dmar_disable_qi(iommu)
         error = await self.dmar_enable_qi(iommu)
         if error:
             self.pr(f"{iommu.name}: no queued invalidation ({error}); this driver needs it")
@@ -51,11 +50,8 @@ class Hotplug(FaultHandler):
 
     def iommu_calculate_agaw(self, iommu: intel_iommu, max_gaw: int) -> int:
         """`__iommu_calculate_agaw`: the widest supported agaw that is not wider than asked for."""
-        sagaw = defs.cap_sagaw(iommu.cap)
-        agaw = defs.width_to_agaw(max_gaw)
-        while agaw >= 0 and not sagaw >> agaw & 1:
-            agaw -= 1
-        return agaw
+        widest = defs.width_to_agaw(max_gaw)
+        return next((agaw for agaw in range(widest, -1, -1) if defs.cap_sagaw(iommu.cap) >> agaw & 1), -1)
 
     async def dmar_set_interrupt(self, iommu: intel_iommu) -> None:
         """Connect the fault event to an interrupt and unmask it."""

@@ -46,19 +46,8 @@ class IommuOps(Hotplug):
             return self.si_domain.domain if self.si_domain is not None else None
         if type not in ("dma", "dma-fq", "unmanaged"):
             return None
-        if (dmar := await self.alloc_domain(type)) is None:
-            return None
-        if await self.md_domain_init(dmar, defs.DEFAULT_DOMAIN_ADDRESS_WIDTH):
-            await self.domain_exit(dmar)
-            return None
-        return self.embed(dmar, type)
-
-    def embed(self, dmar: dmar_domain, type: str) -> IommuDomain:
-        """The generic domain inside ours, with its geometry."""
-        domain = IommuDomain(self.machine, type, dmar)
-        domain.aperture_end = defs.domain_max_addr(dmar.gaw)
-        dmar.domain = domain
-        return domain
+        dmar = await self.new_domain(type)
+        return dmar.domain if dmar is not None else None
 
     async def intel_iommu_domain_free(self, domain: IommuDomain) -> None:
         """Free a domain; the shared identity domain stays."""
@@ -113,7 +102,7 @@ class IommuOps(Hotplug):
         pte, level = await self.pfn_to_dma_pte(dmar, iova >> defs.VTD_PAGE_SHIFT, 0)
         self.machine.bug_on(pte is None, "unmap beyond the domain's width")
         # callers may ask for less than the leaf they mapped: the whole leaf goes. The start stays as it is
-        size = max(size, defs.VTD_PAGE_SIZE << defs.level_to_offset_bits(level))
+        size = max(size, defs.VTD_PAGE_SIZE * defs.level_size(level))
         start, last = iova >> defs.VTD_PAGE_SHIFT, iova + size - 1 >> defs.VTD_PAGE_SHIFT
         await self.domain_unmap(dmar, start, last, gather.freelist)
         if dmar.max_addr == iova + size:
@@ -146,9 +135,7 @@ class IommuOps(Hotplug):
         value = await pte.load() if pte is not None else 0
         if not dma_pte_present(value):
             return 0
-        return dma_pte_addr(value) + (
-            iova & (1 << defs.level_to_offset_bits(level) + defs.VTD_PAGE_SHIFT) - 1
-        )
+        return dma_pte_addr(value) + (iova & defs.VTD_PAGE_SIZE * defs.level_size(level) - 1)
 
     # -- cache coherency -----------------------------------------------------
 
@@ -208,7 +195,7 @@ class IommuOps(Hotplug):
         low = await context.lo()
         if not low & defs.CONTEXT_PASIDE:
             # the entry is in use: the unit must look at it again before a request with a PASID comes
-            await context.set_lo(low | defs.CONTEXT_PASIDE)
+            await context.store(0, low | defs.CONTEXT_PASIDE)
             did, sid = info.domain.iommu_did.get(iommu.seq_id, 0), info.bus << 8 | info.devfn
             await self.flush_context(iommu, did, sid, defs.DMA_CCMD_MASK_NOBIT, defs.DMA_CCMD_DEVICE_INVL)
         if not info.pasid_enabled:

@@ -46,9 +46,7 @@ class Pasid(PasidTables):
     async def intel_pasid_clear_entry(self, dev: PciDevice, pasid: int, fault_ignore: bool) -> None:
         """Zero an entry; for a dying address space, leave it so that faults are not reported."""
         pte = await self.intel_pasid_get_entry(dev, pasid)
-        if pte is None:
-            self.machine.warn_on(True, "intel_pasid_clear_entry: no entry")
-            return
+        assert pte is not None  # whoever clears it has had it
         await pte.store(0, 1 << 1 if fault_ignore and await pte.present() else 0)
         for word in range(1, WORDS):
             await pte.store(word, 0)
@@ -159,11 +157,9 @@ class Pasid(PasidTables):
 
     def first_level_words(self, iommu: intel_iommu, pgd: Page, did: int, flags: int) -> list[int]:
         """The eight words of a first-level entry."""
-        third = pgd.address
-        if flags & defs.PASID_FLAG_SUPERVISOR_MODE:
-            third |= 1 << 0 | 1 << 4  # supervisor requests, and write protection as the CPU has it
-        if flags & defs.PASID_FLAG_FL5LP:
-            third |= 1 << 2
+        # supervisor requests, and write protection as the CPU has it; five levels
+        supervisor = (1 << 0 | 1 << 4) * bool(flags & defs.PASID_FLAG_SUPERVISOR_MODE)
+        third = pgd.address | supervisor | bool(flags & defs.PASID_FLAG_FL5LP) << 2
         did |= bool(flags & defs.PASID_FLAG_PAGE_SNOOP) << 24
         return self.pasid_words(iommu, defs.PASID_ENTRY_PGTT_FL_ONLY << 6 | iommu.agaw << 2, did, third)
 
@@ -228,9 +224,8 @@ class Pasid(PasidTables):
         """Switch page snooping on in a live entry; the lock is dropped before the flushes."""
         async with iommu.lock:
             pte = await self.intel_pasid_get_entry(dev, pasid)
-            if self.machine.warn_on(pte is None, "page snoop control without an entry") or pte is None:
-                return
-            if not await pte.present():
+            present = pte is not None and await pte.present()
+            if self.machine.warn_on(not present, "page snoop control without an entry") or pte is None:
                 return
             await pte.store(1, await pte.load(1) | 1 << 24)
             did = await pte.load(1) & 0xFFFF

@@ -124,24 +124,19 @@ class PasidTables(PageTables):
 
     async def new_pasid_table(self, info: device_domain_info) -> pasid_table | None:
         """A directory large enough for the device's PASIDs."""
-        max_pasid = defs.PASID_TBL_ENTRIES
-        if info.pasid_supported:
-            max_pasid = min(info.dev.max_pasids, self.intel_pasid_max_id)
-        table = await self.machine.kmalloc(
-            pasid_table, f"PASID table of {info.dev.name}", max_pasid, gfp=GFP_KERNEL
-        )
+        own = min(info.dev.max_pasids, defs.PASID_MAX) if info.pasid_supported else defs.PASID_TBL_ENTRIES
+        # a directory entry of eight bytes for each 64 PASIDs, in whole pages, their number a power of two
+        order = (max(own >> defs.PASID_PDE_SHIFT - 3, 1) - 1 >> defs.VTD_PAGE_SHIFT).bit_length()
+        max_pasid = 1 << order + defs.VTD_PAGE_SHIFT + defs.PASID_PDE_SHIFT - 3
+        table = await self.machine.kmalloc(pasid_table, f"PASID table of {info.dev.name}", max_pasid)
         if table is None:
             return None
-        # a directory entry of eight bytes for each 64 PASIDs, in whole pages, their number a power of two
-        size = max_pasid >> defs.PASID_PDE_SHIFT - 3
-        pages = 1 << max(size - 1 >> defs.VTD_PAGE_SHIFT, 0).bit_length()
         table.table = await self.machine.alloc_pages(
-            pages, GFP_KERNEL, node=info.iommu.node, name=f"PASID directory of {info.dev.name}"
+            1 << order, GFP_KERNEL, node=info.iommu.node, name=f"PASID directory of {info.dev.name}"
         )
         if not table.table:
             await self.machine.kfree(table)
             return None
-        table.max_pasid = 1 << defs.VTD_PAGE_SHIFT + pages.bit_length() - 1 + defs.PASID_PDE_SHIFT - 3
         return table
 
     async def intel_pasid_free_table(self, dev: PciDevice) -> None:

@@ -114,7 +114,8 @@ class PageTables(Flush):
         while start_pfn <= last_pfn:
             pte, large_page = await self.dma_pfn_level_pte(domain, start_pfn, 1)
             if pte is None:
-                start_pfn = defs.align_to_level(start_pfn + 1, large_page + 1)
+                above = level_size(large_page + 1)
+                start_pfn = start_pfn + above & -above  # `align_to_level`: on to where the next table begins
                 continue
             # as many as the range has, to the end of this table
             size = level_size(large_page)
@@ -139,7 +140,7 @@ class PageTables(Flush):
         for index in range(pfn_level_offset(pfn, level), 512):
             value = await table.load(index)
             if dma_pte_present(value) and not dma_pte_superpage(value):
-                level_pfn = pfn & defs.level_mask(level)
+                level_pfn = pfn & -level_size(level)
                 below = self.phys_to_virt(dma_pte_addr(value))
                 if level > 2:
                     await self.dma_pte_free_level(
@@ -160,7 +161,9 @@ class PageTables(Flush):
     async def dma_pte_free_pagetable(
         self, domain: dmar_domain, start_pfn: int, last_pfn: int, retain_level: int
     ) -> None:
-        """Clear the leaves of a range and free the tables below `retain_level`."""
+        """Clear the leaves of a range and free the tables below `retain_level`. (C frees the top table too
+        where a range is the whole domain, which no caller has.)
+        """
         await self.dma_pte_clear_range(domain, start_pfn, last_pfn)
         await self.dma_pte_free_level(
             domain,
@@ -171,9 +174,6 @@ class PageTables(Flush):
             start_pfn,
             last_pfn,
         )
-        if start_pfn == 0 and last_pfn == defs.domain_max_pfn(domain.gaw):
-            await self.free_pgtable_page(domain.pgd)
-            domain.pgd = None
 
     # -- taking out, the way of unmap: one entry cleared, tables collected ---
 
@@ -183,9 +183,7 @@ class PageTables(Flush):
         """Put a table and every table below it on the list. Their entries are left as they are."""
         page = self.phys_to_virt(dma_pte_addr(value))
         freelist.append(page)
-        if level == 1:
-            return
-        for index in range(512):
+        for index in range(512 if level > 1 else 0):
             entry = await page.load(index)
             if dma_pte_present(entry) and not dma_pte_superpage(entry):
                 await self.dma_pte_list_pagetables(domain, level - 1, entry, freelist)

@@ -9,6 +9,7 @@ which lock guards which field.
 from __future__ import annotations
 
 from collections.abc import Awaitable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vtdkit.kernel.machine.machine import Machine
@@ -25,21 +26,16 @@ if TYPE_CHECKING:
     from vtdkit.kernel.locks.spinlock import SpinLock
 
 
+@dataclass(slots=True, eq=False)
 class entry_pointer:
     """A pointer to an entry of a table: a page, and the index of the entry's first word in it."""
 
-    __slots__ = ("index", "page")
-
-    def __init__(self, page: Page, index: int) -> None:
-        self.page = page
-        self.index = index
+    page: Page
+    index: int
 
     def load(self, word: int = 0) -> Awaitable[int]:
         """Read the entry, or one word of a longer one."""
         return self.page.load(self.index + word)
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.index} of {self.page.name} {self.page.pfn:#x}>"
 
 
 class dma_pte(entry_pointer):

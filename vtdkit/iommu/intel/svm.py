@@ -7,7 +7,7 @@ the process that ends while it is bound.
 
 from __future__ import annotations
 
-from vtdkit.iommu.errno import EINVAL, ENOMEM
+from vtdkit.iommu.errno import ENOMEM
 from vtdkit.iommu.pci import PciDevice
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.kernel.memory.gfp import GFP_KERNEL
@@ -16,7 +16,7 @@ from vtdkit.kernel.memory.pages import Page
 
 from . import defs
 from .iommu import IommuOps
-from .structs import device_domain_info, intel_iommu
+from .structs import intel_iommu
 
 
 class intel_svm(KObject):
@@ -41,14 +41,12 @@ class Svm(IommuOps):
 
     async def intel_svm_bind(self, dev: PciDevice, pasid: int) -> int:
         """Put a process's page table behind a PASID of the device. 0, -EINVAL, -ENOMEM."""
-        info: device_domain_info | None = self.dev_iommu_priv_get(dev)
-        if info is None or info.domain is None:
-            return -EINVAL
-        error: int = await self.intel_iommu_enable_pasid(info.iommu, dev)
+        _, iommu = self.info_and_unit(dev)
+        error = await self.intel_iommu_enable_pasid(iommu, dev)
         if error:
             return error
         async with self.pasid_mutex:
-            return await self.intel_svm_bind_mm(info.iommu, dev, pasid)
+            return await self.intel_svm_bind_mm(iommu, dev, pasid)
 
     async def intel_svm_bind_mm(self, iommu: intel_iommu, dev: PciDevice, pasid: int) -> int:
         """The record of the binding, then the PASID entry. Caller holds `pasid_mutex`."""
@@ -73,10 +71,11 @@ class Svm(IommuOps):
     async def new_svm(self, pasid: int) -> intel_svm | None:
         """The record of a binding, and (standing in for the process's page table) its top table."""
         pgd = await self.machine.alloc_page(GFP_KERNEL, name=f"process page table, PASID {pasid:#x}")
-        svm = await self.machine.kmalloc(intel_svm, pasid, pgd) if pgd is not None else None
-        if svm is None and pgd is not None:
+        if pgd is None:
+            return None
+        if (svm := await self.machine.kmalloc(intel_svm, pasid, pgd)) is None:
             await self.machine.free_page(pgd)
-        if svm is not None:
+        else:
             self.svms[pasid] = svm
         return svm
 
@@ -88,12 +87,10 @@ class Svm(IommuOps):
             await self.machine.kfree(svm)
 
     async def intel_svm_unbind_mm(self, dev: PciDevice, pasid: int) -> None:
-        """Take it back: the entry is torn down under `pasid_mutex`, before the series under no other."""
+        """Take back what was bound: torn down under `pasid_mutex`, before the series under no other lock."""
+        _, iommu = self.info_and_unit(dev)
         async with self.pasid_mutex:
-            svm = self.svms.get(pasid)
-            info: device_domain_info | None = self.dev_iommu_priv_get(dev)
-            if svm is None or info is None or dev not in svm.devs:
-                return
+            svm = self.svms[pasid]
             svm.devs.remove(dev)
-            await self.intel_pasid_tear_down_entry(info.iommu, dev, pasid, False)
+            await self.intel_pasid_tear_down_entry(iommu, dev, pasid, False)
             await self.drop_svm(svm)

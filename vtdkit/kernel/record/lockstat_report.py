@@ -28,21 +28,6 @@ _POINTS = 4
 """Places that the kernel keeps per class and kind: the first ones, not the most frequent."""
 
 
-def lock_stat(rows: Iterable[LockStat]) -> str:
-    """The text of /proc/lock_stat: the classes with most contentions first, times in us."""
-    lines = [
-        "lock_stat version 0.4",
-        "-" * _WIDTH,
-        f"{'class name':>40} " + " ".join(f"{column:>14}" for column in _COLUMNS),
-        "-" * _WIDTH,
-        "",
-    ]
-    numbers: dict[Hashable, int] = {}
-    for row in sorted(rows, key=lambda row: -row.contentions):
-        lines += _class_lines(row, numbers)
-    return "\n".join(lines) + "\n"
-
-
 def _class_lines(row: LockStat, numbers: dict[Hashable, int]) -> list[str]:
     name = row.name[: 35 if row.subclass else 37] + (f"/{row.subclass}" if row.subclass else "")
     readers = row.read.acquisitions > 0
@@ -65,15 +50,15 @@ def _class_lines(row: LockStat, numbers: dict[Hashable, int]) -> list[str]:
 def _side_line(label: str, side: Side) -> str:
     return (
         f"{label}{side.con_bounces:>14} {side.contentions:>14}"
-        f"{_timed(side.wait_min, side.wait_max, side.wait_total, side.wait_avg)}"
+        f"{_timed(side.wait_min, side.wait_max, side.wait_total, side.contentions)}"
         f" {side.acq_bounces:>14} {side.acquisitions:>14}"
-        f"{_timed(side.hold_min, side.hold_max, side.hold_total, side.hold_avg)}"
+        f"{_timed(side.hold_min, side.hold_max, side.hold_total, side.acquisitions)}"
     )
 
 
-def _timed(*times: int) -> str:
-    """Times in us with two decimals, halves rounded up."""
-    hundredths = ((ns + 5) // 10 for ns in times)
+def _timed(least: int, most: int, total: int, times: int) -> str:
+    """Times in us with two decimals, halves rounded up; the average, as the kernel divides, in whole ns."""
+    hundredths = ((ns + 5) // 10 for ns in (least, most, total, total // max(times, 1)))
     return "".join(f" {f'{each // 100}.{each % 100:02}':>14}" for each in hundredths)
 
 
@@ -81,7 +66,17 @@ class LockStatTable(tuple[LockStat, ...]):
     """Lock classes; a tuple of `LockStat`. Prints as /proc/lock_stat does, most contentions first."""
 
     def __repr__(self) -> str:
-        return lock_stat(self)
+        lines = [
+            "lock_stat version 0.4",
+            "-" * _WIDTH,
+            f"{'class name':>40} " + " ".join(f"{column:>14}" for column in _COLUMNS),
+            "-" * _WIDTH,
+            "",
+        ]
+        numbers: dict[Hashable, int] = {}
+        for row in sorted(self, key=lambda row: -row.contentions):
+            lines += _class_lines(row, numbers)
+        return "\n".join(lines) + "\n"
 
     def contention(self) -> str:
         """The same waits as `perf lock contention -l` prints them."""
@@ -92,14 +87,15 @@ class LockStatTable(tuple[LockStat, ...]):
 _UNITS = ((3600 * 10**9, "h "), (60 * 10**9, "m "), (10**9, "s "), (10**6, "ms"), (10**3, "us"))
 
 
-def lock_contention(rows: Iterable[ContentionRow], what: str = "lock") -> str:
-    """The text of `perf lock contention`; `what` the rows are put together by: "lock", "caller"."""
+def lock_contention(rows: Iterable[ContentionRow]) -> str:
+    """The text of `perf lock contention`."""
     lines = [
-        f"{'contended':>10} {'total wait':>12} {'max wait':>12} {'avg wait':>12}   {'type':>10}   {what}",
+        f"{'contended':>10} {'total wait':>12} {'max wait':>12} {'avg wait':>12}   {'type':>10}   lock",
         "",
     ]
     for row in rows:
-        times = " ".join(_scaled(time) for time in (row.wait_total, row.wait_max, row.avg_wait))
+        average = row.wait_total // row.contended  # in whole ns
+        times = " ".join(_scaled(time) for time in (row.wait_total, row.wait_max, average))
         lines.append(f"{row.contended:>10} {times}   {row.kind:>10}   {row.what}")
     return "\n".join(lines) + "\n"
 

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
+from traceback import walk_stack
 from types import CodeType, FrameType
 from typing import Any
 
@@ -33,7 +34,7 @@ class Site:
 NOWHERE = Site("?", "?", 0)
 
 
-@dataclass(slots=True, eq=False, repr=False)
+@dataclass(slots=True, eq=False)
 class Spot:
     """One place: the code object and the offset of the instruction.
 
@@ -53,9 +54,6 @@ class Spot:
     def site(self) -> Site:
         """The readable form."""
         return _site(self.code, self.offset)
-
-    def __repr__(self) -> str:
-        return str(self.site)
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -90,12 +88,8 @@ def here(depth: int = 1) -> Spot:
 
 def driver_here() -> Spot | None:
     """The place in the innermost frame that is not this room's: the line of whoever uses the kernel."""
-    frame: FrameType | None = sys._getframe(2)
-    while frame is not None:
-        if not _ours(frame.f_code):
-            return ANYWHERE.at(frame)
-        frame = frame.f_back
-    return None
+    callers = (frame for frame, _ in walk_stack(sys._getframe(2)) if not _ours(frame.f_code))
+    return next(map(ANYWHERE.at, callers), None)
 
 
 def raised_at(error: BaseException) -> Spot | None:
@@ -110,11 +104,8 @@ def raised_at(error: BaseException) -> Spot | None:
 
 def standing(coro: Any) -> Spot | None:
     """The place where a coroutine stands: the innermost one that it awaits and that is not this room's."""
-    place = None
-    for frame in frames(coro):
-        if not _ours(frame.f_code):
-            place = ANYWHERE.at(frame)
-    return place
+    places = [ANYWHERE.at(frame) for frame in frames(coro) if not _ours(frame.f_code)]
+    return places[-1] if places else None
 
 
 def frames(coro: Any) -> Iterator[FrameType]:
@@ -147,23 +138,18 @@ def short_path(filename: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _site(code: CodeType, offset: int) -> Site:
-    line = code.co_firstlineno
-    for start, end, number in code.co_lines():
-        if start <= offset < end and number is not None:
-            line = number
-            break
-    return Site(code.co_name, short_path(code.co_filename), line)
+    lines = (line for start, end, line in code.co_lines() if start <= offset < end and line is not None)
+    return Site(code.co_name, short_path(code.co_filename), next(lines, code.co_firstlineno))
 
 
-def stack(frame: FrameType | None, limit: int = 12) -> tuple[Site, ...]:
-    """The call chain from `frame` outwards, innermost first, as far as it is driver
+def stack(innermost: FrameType, limit: int = 12) -> tuple[Site, ...]:
+    """The call chain from a frame outwards, innermost first, as far as it is driver
     code (not the engine's).
     """
     chain: list[Site] = []
-    while frame is not None and len(chain) < limit:
+    for frame, _ in walk_stack(innermost):
         if "/kernel/" not in short_path(frame.f_code.co_filename):
             chain.append(_site(frame.f_code, frame.f_lasti))
         elif frame.f_code.co_name in ("_steps", "step"):
             break
-        frame = frame.f_back
-    return tuple(chain)
+    return tuple(chain[:limit])

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from vtdkit.kernel.checkers.findings import Oops
 from vtdkit.kernel.machine.costs import IDEAL
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.kernel.memory.gfp import GFP_ATOMIC
 from vtdkit.kernel.memory.objects import KObject, shared
-from vtdkit.kernel.memory.pages import POISON
 
 
 class device(KObject):
@@ -94,42 +94,32 @@ def test_without_the_checker_leaks_are_listed_and_not_reported() -> None:
 
 
 @pytest.mark.parametrize("index", [-1, 512, 10**9])
-def test_a_word_outside_of_its_page_is_reported_and_is_somebody_elses(index: int) -> None:
+@pytest.mark.parametrize("write", [False, True])
+def test_a_word_outside_of_its_page_is_refused(index: int, write: bool) -> None:
     machine = Machine(costs=IDEAL)
 
-    async def thread() -> int:
+    async def thread() -> None:
         page = await machine.alloc_page(name="root table")
         assert page is not None
-        await page.store(index, 5)
-        return await page.load(index)
+        await (page.store(index, 5) if write else page.load(index))
 
-    value = machine.run(thread())
-    (found,) = {finding.kind for finding in machine.findings}
-    assert found == "BUG: KASAN: out-of-bounds"
-    assert machine.findings[0].where == "root table"
-    assert machine.findings[0].functions == ("thread",)
-    assert f"write of word {index} of page" in machine.findings[0].text
-    assert value in (5, 0, POISON)
+    what = "write" if write else "read"
+    with pytest.raises(
+        Oops, match=f"KASAN: out-of-bounds: {what} of word {index} of <page 0x1000 root table>"
+    ):
+        machine.run(thread())
 
 
-def test_a_field_that_is_not_there_is_reported() -> None:
+def test_a_field_that_is_not_there_is_refused() -> None:
     machine = Machine(costs=IDEAL)
 
     async def follows_a_wrong_pointer() -> None:
         obj = await machine.kmalloc(device, "00:02.0")
         assert obj is not None
-        with pytest.raises(AttributeError, match="device has no shared field 'pgd'; it has domain"):
-            await obj.read("pgd")
-        obj.iommu  # noqa: B018
+        await obj.read("pgd")
 
-    with pytest.raises(AttributeError, match="'device' object has no attribute 'iommu'"):
+    with pytest.raises(AttributeError, match="device has no shared field 'pgd'; it has domain"):
         machine.run(follows_a_wrong_pointer())
-    assert {finding.kind for finding in machine.findings} == {"BUG: KASAN: slab-out-of-bounds"}
-    assert [finding.text.split(",")[0] for finding in machine.findings] == [
-        "device has no shared field 'pgd'",
-        "device has no shared field 'iommu'",
-    ]
-    assert {finding.functions for finding in machine.findings} == {("follows_a_wrong_pointer",)}
 
 
 def test_every_finding_says_how_to_get_it_again() -> None:

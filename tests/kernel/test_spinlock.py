@@ -18,6 +18,7 @@ from vtdkit.kernel.locks.spinlock import SpinLock
 from vtdkit.kernel.machine.costs import IDEAL, NEAR
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.kernel.record.lockstat import LockStat
+from vtdkit.kernel.record.record import RELEASE
 
 QUIET: dict[str, Any] = {"record": False, "checkers": ("lockdep",)}
 BARE: dict[str, Any] = {"record": False, "checkers": (), "statistics": False}
@@ -56,8 +57,16 @@ class PlainLock(SpinLock):
     @coroutine
     def drop(self, place: Any = None) -> Generator[int | None, None, None]:
         context = self.sched.current
-        if not self.given_up(context, place):
+        if context.innermost is self:
+            context.innermost = self.below
+            if self.key >= 0:
+                context.chain = context.chain.parent  # type: ignore[assignment]
+        elif not self.release_out_of_order(context, place):
             return
+        assert self.place is not None
+        self.place.holds.append(self.sched.now - self.since)
+        self.note(context, RELEASE, self.id)
+        self.order.release(context, self)
         if not self.queue:
             self.owner = None
         else:

@@ -20,7 +20,7 @@ from vtdkit.kernel.machine.host import Host
 from vtdkit.kernel.memory.objects import KObject
 from vtdkit.kernel.memory.pages import Page
 from vtdkit.kernel.record.record import FOUND
-from vtdkit.kernel.record.sites import Site, Spot, driver_here, here, raised_at, site, stack
+from vtdkit.kernel.record.sites import Site, Spot, driver_here, here, site, stack
 
 from .findings import Finding, Findings
 from .leaks import Leak, Thing, held_now
@@ -77,14 +77,6 @@ class Checks:
         self.locking.still_held(context)
         if context.rcu:
             self.rcu_misuse("a read-side section was left open")
-
-    def failed(self, error: BaseException) -> None:
-        """A thread has failed: if it asked a driver object for a field that there is none of, that
-        is a finding too.
-        """
-        place = raised_at(error)
-        if isinstance(error, AttributeError) and isinstance(error.obj, KObject) and place is not None:
-            self.no_such_field(error.obj, error.name or "?", place)
 
     # -- making findings -----------------------------------------------------
 
@@ -154,12 +146,6 @@ class Checks:
                 f"context: {context.kind}, RCU nest depth: {context.rcu}",
             )
 
-    def slept_in_interrupt(self, context: Context) -> None:
-        """Something that is no thread wanted to sleep."""
-        if context.kind != AGENT:
-            kind = "BUG: scheduling while atomic"
-            self._says("sleep", kind, _names(context), (driver_here(),), f"{context.name} is no thread")
-
     # -- memory --------------------------------------------------------------
 
     def use_after_free(self, page: Page, index: int, what: str) -> None:
@@ -172,16 +158,6 @@ class Checks:
             f"{what} of word {index} of page {page.pfn:#x}, {_life(page)}",
         )
 
-    def out_of_bounds(self, page: Page, index: int, what: str) -> None:
-        """A word before or after a page was read or written through it."""
-        self._says(
-            "kasan",
-            "BUG: KASAN: out-of-bounds",
-            page.name,
-            (driver_here(), page.allocated),
-            f"{what} of word {index} of page {page.pfn:#x}, which has words 0 to 511, {_life(page)}",
-        )
-
     def double_free(self, what: Any, place: Spot | None) -> None:
         """A page or object was freed that had been freed before."""
         self._says(
@@ -189,16 +165,6 @@ class Checks:
             "BUG: KASAN: double-free",
             getattr(what, "label", None) or what.name,
             (place, what.freed),
-        )
-
-    def no_such_field(self, obj: KObject, field: str, place: Spot) -> None:
-        """A field was accessed that the object does not have: memory beyond it, or another kind of object."""
-        self._says(
-            "kasan",
-            "BUG: KASAN: slab-out-of-bounds",
-            obj.label,
-            (place,),
-            f"{type(obj).__name__} has no shared field {field!r}, {_life(obj)}",
         )
 
     def new_object(self, obj: KObject) -> int:

@@ -54,17 +54,14 @@ class Finding:
         return f"{self.kind}: {self.where} [{', '.join(self.functions)}]"
 
     def __str__(self) -> str:
-        lines = [f"{self.kind}: {self.where}"]
-        lines += [f"  at {site}" for site in self.sites]
-        if self.contexts:
-            lines.append("  in " + ", then ".join(self.contexts))
-        if self.held:
-            lines.append("  holding " + ", ".join(self.held))
-        if self.text:
-            lines += ["  " + line for line in self.text.splitlines()]
-        if self.replay:
-            lines.append(f"  replay: {self.replay}")
-        return "\n".join(lines)
+        lines = [f"{self.kind}: {self.where}", *(f"  at {site}" for site in self.sites)]
+        details = (
+            ("in ", ", then ".join(self.contexts)),
+            ("holding ", ", ".join(self.held)),
+            ("", self.text.replace("\n", "\n  ")),
+            ("replay: ", self.replay),
+        )
+        return "\n".join([*lines, *(f"  {word}{what}" for word, what in details if what)])
 
 
 class Findings:

@@ -18,6 +18,7 @@ between them are ordered through the scheduler.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 from vtdkit.kernel.machine.context import Context
@@ -41,18 +42,18 @@ def join(into: Clock, other: Clock) -> None:
             into[key] = count
 
 
+@dataclass(slots=True, eq=False)
 class Access:
-    """One remembered access: by whom, at which of its steps, where, marked or plain."""
+    """One remembered access: by whom (the number, and the name), at which of its steps, where, marked or
+    plain.
+    """
 
-    __slots__ = ("code", "context", "count", "marked", "name", "offset")
-
-    def __init__(self, context: Context, count: int, place: Spot, marked: bool) -> None:
-        self.context = context.id
-        self.count = count
-        self.code = place.code
-        self.offset = place.offset
-        self.name = context.name
-        self.marked = marked
+    context: int
+    name: str
+    count: int
+    code: CodeType
+    offset: int
+    marked: bool
 
     @property
     def place(self) -> Spot:
@@ -213,7 +214,7 @@ class HappensBefore:
         for what, access in earlier:
             if clock.get(access.context, 0) < access.count and not (marked and access.marked):
                 self.check.data_race(obj, field, ("write" if write else "read", place), (what, access))
-        access = Access(context, clock[context.id], place, marked)
+        access = Access(context.id, context.name, clock[context.id], place.code, place.offset, marked)
         plain = not marked and not self.check.machine.steps.exploring
         if write:
             cell.write = access

@@ -235,7 +235,6 @@ class ExploredMachine(Touching):
             self._ended(process)
         except (KernelBug, AttributeError, TypeError) as bug:
             if not isinstance(bug, KernelBug) and "'NoneType' object" not in str(bug):
-                self.check.failed(bug)
                 raise
             self._crashed(context, bug)
             process.point, process.done = None, True

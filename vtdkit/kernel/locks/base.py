@@ -18,7 +18,7 @@ from vtdkit.kernel.checkers.lockdep.keys import TRYLOCK
 from vtdkit.kernel.machine.context import Context
 from vtdkit.kernel.machine.engine import DONE
 from vtdkit.kernel.machine.host import Host, Wait
-from vtdkit.kernel.record.record import ACQUIRE, RELEASE, SPIN
+from vtdkit.kernel.record.record import ACQUIRE, SPIN
 from vtdkit.kernel.record.sites import Spot, here
 
 
@@ -188,22 +188,6 @@ class OwnedLock(Lock):
             self.note(context, ACQUIRE, self.id, self.place)
         if self.vc is not None and self.known_to is not context.vc:
             self.order.acquire(context, self)
-
-    def given_up(self, context: Context, place: Spot | None) -> bool:
-        """`context` is giving the lock up. False: it was not its own, which is reported; nothing is done."""
-        if context.innermost is self:
-            context.innermost = self.below
-            if self.key >= 0:
-                context.chain = context.chain.parent  # type: ignore[assignment]
-        elif not self.release_out_of_order(context, place):
-            return False
-        # the place was set when the lock was granted
-        self.place.holds.append(self.sched.now - self.since)  # type: ignore[union-attr]
-        if self.recording:
-            self.note(context, RELEASE, self.id)
-        if self.order.on:
-            self.order.release(context, self)
-        return True
 
     def release_out_of_order(self, context: Context, place: Spot | None) -> bool:
         """Release of a lock that is not the innermost one, or not held at all. False: it was not

@@ -19,6 +19,7 @@ from types import coroutine
 
 from vtdkit.kernel.machine.context import TASK, Context
 from vtdkit.kernel.machine.host import Host, Wait
+from vtdkit.kernel.record.record import RELEASE
 from vtdkit.kernel.record.sites import Spot
 
 from .base import OwnedLock
@@ -106,8 +107,17 @@ class Mutex(OwnedLock):
     @coroutine
     def release(self, place: Spot | None = None) -> Wait:
         """`mutex_unlock`."""
-        if not self.given_up(self.sched.current, place):
+        context = self.sched.current
+        if context.innermost is self:
+            context.innermost = self.below
+            if self.key >= 0:
+                context.chain = context.chain.parent  # type: ignore[assignment]
+        elif not self.release_out_of_order(context, place):
             return
+        # the place was set when the lock was granted
+        self.place.holds.append(self.sched.now - self.since)  # type: ignore[union-attr]
+        self.note(context, RELEASE, self.id)
+        self.order.release(context, self)
         cost = 0
         self.owner = self.handoff
         if self.handoff is not None:

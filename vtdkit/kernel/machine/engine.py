@@ -22,6 +22,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Generator
 from heapq import heapify, heappop, heappush, heapreplace
 from itertools import repeat
+from traceback import walk_tb
 from types import coroutine
 from typing import Any
 
@@ -149,15 +150,20 @@ class Engine:
 
         def cancel() -> None:
             nonlocal live
-            if live and entry in self.heap:
-                self.heap.remove(entry)  # so that time does not run on to a moment at which nothing happens
-                heapify(self.heap)
-                self.retire(context)
-            live = False
+            if live:
+                live = False
+                self._withdraw(entry)
 
         context.send = step
         heappush(self.heap, entry)
         return cancel
+
+    def _withdraw(self, entry: tuple[int, int, Context]) -> None:
+        """What was to be called is over, or not wanted any more."""
+        if entry in self.heap:
+            self.heap.remove(entry)  # so that time does not run on to a moment at which nothing happens
+            heapify(self.heap)
+        self.retire(entry[2])
 
     def at(self, context: Context, ns: int) -> None:
         """Let `context` go on in `ns` nanoseconds (0: at this instant, after those already ready)."""
@@ -244,10 +250,7 @@ class Engine:
         try:
             self.run(end, alone=False)
         finally:
-            if entry in self.heap:
-                self.heap.remove(entry)
-                heapify(self.heap)
-            self.retire(end)
+            self._withdraw(entry)
 
     def loop(self) -> None:
         """Run until nothing is left to do, or until `stopped`. Raises `KernelBug` after `limit` steps."""
@@ -261,7 +264,6 @@ class Engine:
                 self._ended(self.current)
             except BaseException as error:
                 self.current.error = error
-                self.machine.check.failed(error)
                 self._ended(self.current)
                 self._say_who(self.current, error)
                 raise
@@ -318,12 +320,11 @@ class Engine:
         """A coroutine has raised: the error goes to whoever called `run` or `simulate`, with a word on who
         raised it, and where.
         """
-        place, here = raised_at(error), error.__traceback__
+        place = raised_at(error)
         if isinstance(error, TooLongError):
             raise KernelBug(computes(context.name, place)) from None
-        while here is not None and here.tb_next is not None:
-            here = here.tb_next
-        if here is not None and here.tb_frame.f_code is Engine._steps.__code__:  # it could not add the time
+        *_, (innermost, _) = walk_tb(error.__traceback__)
+        if innermost.f_code is Engine._steps.__code__:  # it could not add the time
             where = site(standing(context.coro))
             raise TypeError(
                 f"{context.name} awaits what is no primitive of this machine, at {where}"

@@ -129,8 +129,8 @@ class Machine:
         name: str | None = None,
         once: bool = False,
     ) -> Context:
-        """Start a thread; it runs when the machine does. `cpu` pins it; else it starts on the emptiest
-        CPU, and when it is woken it goes to an idle one. `once`: nobody asks about it later, so its record is
+        """Start a thread; it runs when the machine does. It stays on `cpu`, or on the one that is emptiest
+        now. `once`: nobody asks about it later, so its record is
         used again, and there may be millions of such threads.
         """
         sched = self.sched
@@ -143,7 +143,6 @@ class Machine:
         name = name or getattr(coro, "__name__", "task") + ("" if once else f"/{len(sched.contexts)}")
         context = sched.reuse(name, TASK) if once else sched.new_context(name, TASK)
         context.disposable = once
-        context.pinned = cpu is not None
         self.check.order.fork(sched.current, context)
         sched.start(context, coro, place)
         return context

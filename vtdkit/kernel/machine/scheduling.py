@@ -1,12 +1,11 @@
 """CPUs under the engine: threads on run queues, interrupts on top of whatever runs, what waits
 while they are off.
 
-What is modelled: one run queue a CPU, first come first served with a time slice; a woken thread goes to
-its own CPU if it is pinned, else to an idle one if there is any. Hard interrupts run at once on a CPU that
-has them on, softirqs when no interrupt is being handled and bottom halves are on; both wait otherwise
-(`Cpu.pending`). A thread that gives up its CPU in atomic context is reported, then sleeps all the same, as in
-Linux; a handler that would sleep is reported and keeps its CPU, since there is nobody to switch to. What is
-not: a CPU that runs dry takes nothing from the queue of another.
+What is modelled: one run queue a CPU, first come first served with a time slice; a thread stays on the CPU
+that it was put on when it began. Hard interrupts run at once on a CPU that has them on, softirqs when no
+interrupt is being handled and bottom halves are on; both wait otherwise (`Cpu.pending`). A thread that gives
+up its CPU in atomic context is reported, then sleeps all the same, as in Linux; a handler that would sleep is
+reported and keeps its CPU, since there is nobody to switch to.
 
 Mirrors, in outline: kernel/sched/core.c (`schedule`, `try_to_wake_up`),
 kernel/softirq.c (`irq_exit`, `__do_softirq`).
@@ -114,9 +113,6 @@ class Scheduler(Engine):
         if context.kind != TASK:
             self.at(context, 0)  # it only spun, see `sleep_on`
             return
-        if not context.pinned and context.cpu is not None and context.cpu.task is not None:
-            cpu = next((cpu for cpu in self.cpus if cpu.task is None), context.cpu)
-            context.cpu, context.cpu_id = cpu, cpu.id
         self._enqueue(context, self.costs.wake)
 
     def _enqueue(self, context: Context, ns: int) -> None:
@@ -179,8 +175,6 @@ class Scheduler(Engine):
             for hold in context.held:
                 hold.lock.owner_sleeps()
             self.leave_cpu(context)
-        else:
-            self.machine.check.slept_in_interrupt(context)
         yield None
 
     def _arm_slice(self, cpu: Cpu, ns: int = 0) -> None:

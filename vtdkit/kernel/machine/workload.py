@@ -37,15 +37,14 @@ class Load:
     """A load on a machine, and what it has done so far; times in ns. Guards: changed by its own threads only.
 
     `responses` how long each piece of work took, in order of completion; `think_total` the pauses;
-    `thread_time` how long the threads existed, all together; `by_thread` pieces done by each.
+    `thread_time` how long the threads existed, all together.
     """
 
-    def __init__(self, machine: Machine, threads: int) -> None:
+    def __init__(self, machine: Machine) -> None:
         self.machine = machine
         self.began = self.ended = machine.now
         self.responses = array("q")
         self.think_total = self.thread_time = 0
-        self.by_thread = [0] * threads
 
     @property
     def elapsed(self) -> int:
@@ -92,7 +91,7 @@ def closed_loop(
         raise ValueError(
             f"a closed load has 1 thread or more, not {threads}, and a count of 0 or more, not {count}"
         )
-    load = Load(machine, threads)
+    load = Load(machine)
     places = cpus or range(len(machine.cpus))
     for index in range(threads):
         machine.spawn(
@@ -114,7 +113,6 @@ async def _closed(
         load.think_total += began - paused
         await body(index)
         load.responses.append(machine.now - began)
-        load.by_thread[index] += 1
         left -= 1
     load.thread_time += machine.now - started
     load.ended = machine.now

@@ -44,7 +44,6 @@ class PageAllocator:
         self.freed: list[deque[int]] = [deque() for _ in range(nodes)]
         self.frames: dict[int, Page] = {}
         self.faults = Faults(machine)
-        self.in_use = 0
         self.allocated = 0  # ever
 
     @coroutine
@@ -83,7 +82,6 @@ class PageAllocator:
         page = self.frames[pfn] = self.page_class(machine, pfn, self.node_of(pfn), name, place)
         self.allocated += 1
         page.serial = self.allocated
-        self.in_use += 1
         machine.stat.note(machine.sched.current, ALLOC, 0, place, pfn)
         return [page]
 
@@ -109,7 +107,6 @@ class PageAllocator:
             machine.check.double_free(page, place)
             return DONE
         page.freed = place
-        self.in_use -= 1
         page.words = [POISON] * WORDS
         self.freed[page.node].append(page.pfn)
         machine.stat.note(machine.sched.current, FREE, 0, place, page.pfn)
@@ -121,7 +118,6 @@ class PageAllocator:
         """
         self.freed[page.node].remove(page.pfn)
         page.freed, page.name, page.words = None, name, [0] * WORDS
-        self.in_use += 1
         return DONE
 
     def page(self, address: int) -> Page | None:
@@ -135,4 +131,4 @@ class PageAllocator:
         return (page for _, page in sorted(self.frames.items()) if page.freed is None)
 
     def __len__(self) -> int:
-        return self.in_use
+        return sum(page.freed is None for page in self.frames.values())

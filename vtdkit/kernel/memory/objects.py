@@ -137,7 +137,6 @@ class KObject:
 
     def _access(self, field: str, write: bool, marked: bool, place: Spot) -> Any:
         if field not in self.__shared__:
-            self.check.no_such_field(self, field, place)
             raise AttributeError(
                 f"{type(self).__name__} has no shared field {field!r}; "
                 f"it has {', '.join(self.__shared__) or 'none'}"

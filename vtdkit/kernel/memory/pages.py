@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from types import coroutine
 
+from vtdkit.kernel.checkers.findings import Oops
 from vtdkit.kernel.checkers.races import WordClock
 from vtdkit.kernel.machine.context import Context
 from vtdkit.kernel.machine.engine import DONE
@@ -67,8 +68,7 @@ class Page:
         elif cpu < 0:
             machine.sched.mine(self)
         if self.freed is not None or index >> 9:
-            page, index = self._stray(index, "read")
-            return page.words[index]
+            self._stray(index, "read")
         if index in self.clocks:
             # what was done before the word was put there by an atomic is seen by who follows it
             clock = self.clocks[index]
@@ -162,25 +162,19 @@ class Page:
         """Make a new word of the old one; returns what it was before. Spinning contexts see a
         write that changes something.
         """
-        page = self
         if self.freed is not None or index >> 9:
-            page, index = self._stray(index, "write")
-        found, word = page.words[index], change(page.words[index]) & MASK64
-        page.words[index] = word
-        if page.watchers and word != found:
-            page.changed(index)
+            self._stray(index, "write")
+        found, word = self.words[index], change(self.words[index]) & MASK64
+        self.words[index] = word
+        if self.watchers and word != found:
+            self.changed(index)
         return found
 
-    def _stray(self, index: int, what: str) -> tuple[Page, int]:
-        """An access to a freed page, or beyond the end of one: reported; the page and word
-        that it really hits.
-        """
-        if self.freed is not None:
-            self.machine.check.use_after_free(self, index, what)
-            return self, index % WORDS
-        self.machine.check.out_of_bounds(self, index, what)
-        nowhere = Page(self.machine, 0, self.node, "nowhere", None)
-        return self.machine.pages.frames.get(self.pfn + index // WORDS, nowhere), index % WORDS
+    def _stray(self, index: int, what: str) -> None:
+        """An access to a freed page is reported. Raises `Oops` for one beyond the end of a page."""
+        if index >> 9:
+            raise Oops(f"KASAN: out-of-bounds: {what} of word {index} of {self!r}, which has words 0 to 511")
+        self.machine.check.use_after_free(self, index, what)
 
     @coroutine
     def relax_until_written(

@@ -10,13 +10,12 @@ The kit's own code is not read here: its tests do that.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from types import CodeType
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 if TYPE_CHECKING:
-    import ast
+    pass
 
 NAMES = frozenset(
     [
@@ -92,25 +91,16 @@ def _check(code: CodeType, scope: dict[str, Any]) -> None:
         return
     used = {node.id: scope.get(node.id) for node in ast.walk(tree) if isinstance(node, ast.Name)}
     helpers = {name: each for name, each in used.items() if inspect.iscoroutinefunction(each)}
-    for call in _unkept(tree):
-        name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
-        if name in (NAMES if isinstance(call.func, ast.Attribute) else helpers):
+    for node in ast.walk(tree):
+        # what an Expr, an If or While or Assert, a `not` is about: nobody keeps it
+        call = getattr(node, "operand", getattr(node, "test", getattr(node, "value", None)))
+        alone = isinstance(node, ast.Expr | ast.If | ast.While | ast.Assert | ast.UnaryOp)
+        function = getattr(call, "func", None)
+        method = getattr(function, "attr", "") in NAMES
+        if alone and (method or getattr(function, "id", "") in helpers):
             _read.discard(code)
             place = Site(code.co_name, short_path(code.co_filename), code.co_firstlineno + call.lineno - 1)
             what = ast.unparse(call)[:80]
             raise TypeError(f"{what} without await does nothing, at {place}; write `await {what}`")
     for helper in helpers.values():
         _check(helper.__code__, helper.__globals__)
-
-
-def _unkept(tree: ast.AST) -> Iterator[ast.Call]:
-    """The calls whose result nobody keeps: statements by themselves, and conditions."""
-    import ast
-
-    for node in ast.walk(tree):
-        # what an Expr, an If or While or Assert, a `not` is about
-        about = getattr(node, "operand", getattr(node, "test", getattr(node, "value", None)))
-        if isinstance(about, ast.Call) and isinstance(
-            node, ast.Expr | ast.If | ast.While | ast.Assert | ast.UnaryOp
-        ):
-            yield about

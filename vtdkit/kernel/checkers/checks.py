@@ -94,15 +94,14 @@ class Checks:
         """Add a finding about the running context (or the one it is `about`)."""
         sched = self.machine.sched
         current = about or sched.current
-        if held is None:
-            held = tuple(f"{hold.name} taken at {site(hold.place)}" for hold in current.held)
+        own = tuple(f"{hold.name} taken at {site(hold.place)}" for hold in current.held)
         running = self.describe(current)
         finding = Finding(
             kind,
             where,
             tuple(site(place) for place in places if place is not None),
             (running, *(other for other in contexts if other != running)),
-            held,
+            own if held is None else held,
             stack(_getframe(1)),
             text,
             sched.now,

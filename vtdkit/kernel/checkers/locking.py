@@ -30,8 +30,8 @@ class Locking:
         self.validator = Lockdep(self._found, raw_nesting=False)
         self.lockdep = self.validator if wanted else None
         #: the chain of a context that holds nothing, by its kind
-        self.roots = {kind: self.validator.root(kind) for kind in (TASK, SOFTIRQ, HARDIRQ)}
-        self.roots[AGENT] = self.roots[TASK]
+        kinds = {TASK: TASK, SOFTIRQ: SOFTIRQ, HARDIRQ: HARDIRQ, AGENT: TASK}
+        self.roots = {kind: self.validator.root(like) for kind, like in kinds.items()}
 
     # -- keys and chains -----------------------------------------------------
 

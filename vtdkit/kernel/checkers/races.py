@@ -165,9 +165,8 @@ class HappensBefore:
 
     def full_barrier(self, context: Context, where: Any) -> None:
         """A fully ordered atomic on `where`: ordered with every other one there."""
-        if self.on:
-            self.observe(context, where)
-            self.publish(context, where)
+        self.observe(context, where)
+        self.publish(context, where)
 
     def snapshot(self, context: Context) -> Clock | None:
         """What `context` did so far, for something it sets off that begins later."""

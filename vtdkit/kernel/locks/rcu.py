@@ -38,14 +38,14 @@ class GracePeriod:
         return f"grace period {self.number}" + (f" (waits for {inside})" if inside else "")
 
 
+@dataclass(eq=False, repr=False)
 class Rcu:
     """RCU of one machine (`machine.rcu`)."""
 
-    def __init__(self, machine: Host) -> None:
-        self.machine = machine
-        self.inside: dict[Context, None] = {}  # readers now, in order of entry
-        self.open: list[GracePeriod] = []
-        self.begun = 0
+    machine: Host
+    inside: dict[Context, None] = field(default_factory=dict)  # readers now, in order of entry
+    open: list[GracePeriod] = field(default_factory=list)
+    begun: int = 0
 
     # -- readers -------------------------------------------------------------
 

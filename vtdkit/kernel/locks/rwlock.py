@@ -62,8 +62,8 @@ class Share(Blocks):
 
 
 class RwLock(Lock):
-    """`rwlock_t`: waiters spin, preemption is off while it is held. `owner` is the writer; `readers` counts
-    each reader's entries.
+    """`rwlock_t`: waiters spin, preemption is off while it is held. `owner` is the writer; `readers` has
+    a reader for each of its entries.
     """
 
     __slots__ = ("read_log", "readers", "vc_readers")
@@ -72,13 +72,13 @@ class RwLock(Lock):
         kind = "rwsem" if self.sleeps else "rwlock"
         super().__init__(machine, name, kind, subclass)
         self.read_log = machine.stat.log_of(name, subclass, kind, read=True)
-        self.readers: dict[Context, int] = {}
+        self.readers: list[Context] = []
         self.queue: deque[tuple[Context, bool]] = deque()  # who waits, and whether to write
         self.vc_readers = WordClock()  # what the readers so far have published
 
     @property
     def holders(self) -> list[Context]:
-        return [*super().holders, *self.readers]
+        return [*super().holders, *dict.fromkeys(self.readers)]
 
     @property
     def waiters(self) -> list[Context]:
@@ -146,9 +146,7 @@ class RwLock(Lock):
             self.owner = None
         else:
             self.order.publish(context, self.vc_readers)
-            self.readers[context] -= 1
-            if not self.readers[context]:
-                del self.readers[context]
+            self.readers.remove(context)
         if cost := self._grant():
             yield cost
         if not self.sleeps and self.flags.preempt_on(context):
@@ -173,7 +171,7 @@ class RwLock(Lock):
         if writer:
             self.owner = context
         else:
-            self.readers[context] = self.readers.get(context, 0) + 1
+            self.readers.append(context)
 
     def _grant(self) -> int:
         """Let in whom the queue's order allows now; how long that takes the one who does it."""

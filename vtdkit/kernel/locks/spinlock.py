@@ -76,9 +76,9 @@ class SpinLock(Blocks, OwnedLock):
             except KeyError:  # a chain of locks never seen before
                 context.chain = self.check.locking.chain_of(context, self.key, place)
         owner, cpu = self.owner, context.cpu_id
+        if cpu < 0:
+            self.no_cpu()
         if owner is not None:
-            if cpu < 0:
-                self.no_cpu()
             if owner.cpu_id == cpu:
                 spins_for_ever(self.check, context, self, place)
             context.waiting = self
@@ -91,8 +91,6 @@ class SpinLock(Blocks, OwnedLock):
         self.owner, self.place = context, place
         cost = self.cost_own
         if cpu != self.last_cpu:
-            if cpu < 0:
-                self.no_cpu()
             cost = self.fetch_cost(cpu)
             self.last_cpu = cpu
             self.log.acq_bounces += 1

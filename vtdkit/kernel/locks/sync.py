@@ -8,6 +8,7 @@ each object's fields are its own; they change only in one step of a primitive.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
 from types import coroutine
 from typing import Any
 
@@ -17,14 +18,14 @@ from vtdkit.kernel.machine.host import Host, Wait
 from vtdkit.kernel.record.sites import Spot, here
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class WaitQueue:
     """`wait_queue_head_t`: threads sleep in `wait_event(condition)`; `wake_up` has them look again."""
 
-    def __init__(self, machine: Host, name: str) -> None:
-        self.machine = machine
-        self.name = name
-        self.queue: list[Context] = []
-        self.vc: dict[int, int] | None = None
+    machine: Host
+    name: str
+    queue: list[Context] = field(default_factory=list)
+    vc: dict[int, int] | None = None
 
     @coroutine
     def wait_event(self, condition: Callable[[], bool]) -> Wait:
@@ -52,15 +53,14 @@ class WaitQueue:
         return DONE
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Completion(WaitQueue):
     """`struct completion`: threads sleep in `wait` until somebody says `complete` (once
     for each) or `complete_all`.
     """
 
-    def __init__(self, machine: Host, name: str) -> None:
-        super().__init__(machine, name)
-        self.count = 0
-        self.all = False
+    count: int = 0
+    all: bool = False
 
     @coroutine
     def wait(self) -> Wait:
@@ -117,16 +117,16 @@ class SeqCount:
         return (yield from self.word.load()) != count
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Atomic:
     """`atomic_t`, `atomic_long_t`: one number with atomic steps, on a cache line of its own."""
 
-    def __init__(self, machine: Host, name: str, value: int = 0) -> None:
-        self.machine = machine
-        self.name = name
-        self.value = value
-        self.lines: dict[int, int] = {}  # its one cache line: a bit mask of the CPUs that have it
-        self.watchers: list[Context] = []
-        self.vc: dict[int, int] | None = None
+    machine: Host
+    name: str
+    value: int = 0
+    lines: dict[int, int] = field(default_factory=dict)  # its cache line: a bit mask of the CPUs that have it
+    watchers: list[Context] = field(default_factory=list)
+    vc: dict[int, int] | None = None
 
     @coroutine
     def _pay(self, write: bool) -> Wait:

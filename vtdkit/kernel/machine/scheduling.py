@@ -110,10 +110,10 @@ class Scheduler(Engine):
         """Make a sleeping thread runnable (`try_to_wake_up`): it pays for the wake-up before it goes on."""
         context.waiting = None
         self._note(context, WAKE)
-        if context.kind != TASK:
+        if context.kind == TASK:
+            self._enqueue(context, self.costs.wake)
+        else:
             self.at(context, 0)  # it only spun, see `sleep_on`
-            return
-        self._enqueue(context, self.costs.wake)
 
     def _enqueue(self, context: Context, ns: int) -> None:
         cpu = context.cpu
@@ -125,25 +125,21 @@ class Scheduler(Engine):
             self._arm_slice(cpu)
 
     def _dispatch(self, cpu: Cpu, context: Context, ns: int) -> None:
-        """Give the CPU to a thread; if an interrupt sits on the CPU the thread starts below it."""
+        """Give the CPU to a thread, which owes `ns`; if an interrupt sits on the CPU, below it."""
         cpu.task = context
         self._note(context, RUN)
-        if cpu.top is None:
-            cpu.top = context
-            if context.suspended:
-                context.late += ns
-                self._resume(context)
-            else:
-                self.at(context, ns)
-            return
-        bottom = cpu.top
-        while bottom.below is not None:
-            bottom = bottom.below
-        bottom.below = context
+        context.late += ns
         if not context.suspended:
             self._suspend(context)
             context.due = self.now
-        context.late += ns
+        if cpu.top is None:
+            cpu.top = context
+            self._resume(context)
+        else:
+            bottom = cpu.top
+            while bottom.below is not None:
+                bottom = bottom.below
+            bottom.below = context
 
     def leave_cpu(self, context: Context) -> None:
         """The running thread gives up its CPU (it sleeps or has ended); the next one in
@@ -160,9 +156,8 @@ class Scheduler(Engine):
         if cpu.queue:
             self._dispatch(cpu, cpu.queue.popleft(), self.costs.switch)
             if cpu.queue:
-                self._arm_slice(
-                    cpu, self.costs.switch
-                )  # the slice begins after the switch: however short, it gets the thread on
+                # the slice begins after the switch: however short, it gets the thread on
+                self._arm_slice(cpu, self.costs.switch)
 
     @coroutine
     def sleep_on(self, what: Any) -> Generator[int | None, None, None]:
@@ -289,8 +284,7 @@ class Scheduler(Engine):
         """Go on after a wait that ended while the context stood still."""
         lock, context.unsettled, context.send = context.unsettled, None, context.coro.send
         lock.settle(context)
-        ns: int | None = context.send(None)
-        return ns
+        return context.send(None)
 
     def _pop(self, context: Context) -> None:
         """An interrupt handler has ended: what it interrupted goes on, unless something else

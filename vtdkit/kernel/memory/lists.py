@@ -64,14 +64,13 @@ class ListHead(KObject):
         words = "add to {}" if adds else "delete from {}"
         yield from machine.steps.field(self, "items", False, words)
         seen = self._access("items", False, False, place)
-        if adds and _position(seen, entry) >= 0:
-            self.check.list_corruption(self, entry, f"{what} double add", "it is on the list already", place)
-            return
-        if not adds and _position(seen, entry) < 0:
-            why = "it is not on this list"
-            if _position(self._gone, entry) >= 0:
+        if (_position(seen, entry) >= 0) is adds:
+            kind, why = "corruption", "it is not on this list"
+            if adds:
+                kind, why = "double add", "it is on the list already"
+            elif _position(self._gone, entry) >= 0:
                 why = "its next pointer is LIST_POISON1: it was deleted before"
-            self.check.list_corruption(self, entry, f"{what} corruption", why, place)
+            self.check.list_corruption(self, entry, f"{what} {kind}", why, place)
             return
         yield from machine.steps.field(self, "items", True, words)
         if self.cells["items"].value is not seen:

@@ -93,7 +93,7 @@ def _check(code: CodeType, scope: dict[str, Any]) -> None:
     helpers = {name: each for name, each in used.items() if inspect.iscoroutinefunction(each)}
     for node in ast.walk(tree):
         # what an Expr, an If or While or Assert, a `not` is about: nobody keeps it
-        call = getattr(node, "operand", getattr(node, "test", getattr(node, "value", None)))
+        call: Any = getattr(node, "operand", getattr(node, "test", getattr(node, "value", None)))
         alone = isinstance(node, ast.Expr | ast.If | ast.While | ast.Assert | ast.UnaryOp)
         function = getattr(call, "func", None)
         method = getattr(function, "attr", "") in NAMES

@@ -26,8 +26,8 @@ class Statistics:
         self.recording = record
         self.locks = locks
         self.recorder = Recorder()
-        #: the one way into the record: takes an event's seven values (`record.COLUMNS`) as a tuple
-        self.emit: Callable[[tuple[Any, ...]], None] = self.recorder.rows.extend if record else _nothing
+        #: the one way into a record that is kept: takes an event's seven values (`record.COLUMNS`)
+        self.emit: Callable[[tuple[Any, ...]], None] = self.recorder.rows.extend
         self.marks: list[str] = []
         self.object_names = [""]
         self.object_kinds = [""]
@@ -82,7 +82,3 @@ class Statistics:
                 row = class_stat(name, subclass, kind, log, self.lock_logs.get((name, subclass, kind, True)))
                 if row.write.acquisitions or row.read.acquisitions or row.contentions:
                     yield row
-
-
-def _nothing(row: tuple[Any, ...]) -> None:
-    """Where nobody keeps a record."""

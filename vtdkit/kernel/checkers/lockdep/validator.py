@@ -22,7 +22,7 @@ from .findings import KEEPS, TAKES, TURNS_ON, Attempt
 from .graph import KIND_NAMES
 from .keys import HARDIRQS_OFF, MAX_SUBCLASSES, unpack
 from .order import OrderRules
-from .report import WAIT_CONTEXT, Held, Report
+from .report import WAIT_CONTEXT, Report
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +158,10 @@ class Lockdep(OrderRules):
     def _check_wait_context(self, attempt: Attempt) -> None:
         """A lock must not wait more laxly than what it is taken inside (check_wait_context())."""
         lock, context = attempt.lock, attempt.chain.context
-        allowed, limit = self._allowed(attempt)
+        allowed, limit = self._level(context.wait), None  # what it may wait like; the held lock that says so
+        for (_, outside), held in zip(attempt.chain.nodes(), attempt.held, strict=True):
+            if outside.inner < allowed:
+                allowed, limit = outside.inner, held
         if lock.outer > allowed and not attempt.trylock:
             by = f"a {context.name} context" if limit is None else limit.lock
             self._once(
@@ -169,14 +172,6 @@ class Lockdep(OrderRules):
                 classes=(lock.name,) if limit is None else (lock.name, limit.lock),
                 sites=() if limit is None else (limit.site,),
             )
-
-    def _allowed(self, attempt: Attempt) -> tuple[WaitType, Held | None]:
-        """What a lock taken here may wait like, and the held lock that says so (None: the context)."""
-        allowed, limit = self._level(attempt.chain.context.wait), None
-        for (_, lock), held in zip(attempt.chain.nodes(), attempt.held, strict=True):
-            if lock.inner < allowed:
-                allowed, limit = lock.inner, held
-        return allowed, limit
 
     # ---- what it has learnt
 

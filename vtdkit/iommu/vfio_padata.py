@@ -77,19 +77,13 @@ class PadataState:
             return start, self.at
 
 
-async def padata_do_multithreaded(
-    machine: Machine, state: PadataState, undo_fn: Callable[[int, int], Awaitable[None]]
-) -> int:
-    """Do a job with some helpers; 0, or the first error, and then nothing is left of it."""
+async def padata_do_multithreaded(machine: Machine, state: PadataState) -> None:
+    """Do a job with some helpers. What a job that failed leaves behind is the caller's to undo."""
     here = machine.cpu()
     for helper in range(1, state.threads):
         machine.spawn(state.padata_mt_helper(), (here + helper) % len(machine.cpus), f"padata {helper}")
     await state.padata_mt_helper()
     await state.completion.wait()
-    if state.error:
-        for start, end in state.done:
-            await undo_fn(start, end)
-    return state.error
 
 
 class VfioPadata(VfioType1):
@@ -111,17 +105,15 @@ class VfioPadata(VfioType1):
 
     async def vfio_pin_map_dma(self, iommu: vfio_iommu, dma: vfio_dma, size: int) -> int:
         """Pin and map in chunks, several at once. 0, or an error, and nothing of it is mapped."""
-
         chunk = partial(self.vfio_pin_map_dma_chunk, iommu, dma)
-
-        async def undo(start: int, end: int) -> None:
-            await self.unmap_pieces(iommu, dma, dma.iova + start, dma.iova + end)
-
         job = PadataState(self.machine, size, self.align, self.min_chunk, self.max_threads, chunk)
-        error = await padata_do_multithreaded(self.machine, job, undo)
-        if not error:
+        await padata_do_multithreaded(self.machine, job)
+        if not job.error:
             dma.size += size
-        return error
+            return 0
+        for start, end in job.done:
+            await self.vfio_unmap_unpin(iommu, dma, dma.iova + start, dma.iova + end)
+        return job.error
 
     async def vfio_pin_map_dma_chunk(self, iommu: vfio_iommu, dma: vfio_dma, start: int, end: int) -> int:
         """One chunk, by offsets in the mapping."""
@@ -129,7 +121,7 @@ class VfioPadata(VfioType1):
         error, at = await self.pin_map_pieces(iommu, dma, start, end, batch)
         await dma.mm.account_locked_vm(-batch.lock_cache)
         if error:
-            await self.unmap_pieces(iommu, dma, dma.iova + start, dma.iova + at)
+            await self.vfio_unmap_unpin(iommu, dma, dma.iova + start, dma.iova + at)
         return error
 
     async def refill(self, dma: vfio_dma, batch: vfio_batch, npage: int) -> None:

@@ -28,9 +28,9 @@ class iommu_ops:
     iotlb_sync: Callable[[IommuDomain, IotlbGather], Awaitable[None]]
     flush_iotlb_all: Callable[[IommuDomain], Awaitable[None]]
     iova_to_phys: Callable[[IommuDomain, int], Awaitable[int]]
-    free: Callable[[IommuDomain], Awaitable[None]]
 
     # domains and devices
+    free: Callable[[IommuDomain], Awaitable[None]] = None  # type: ignore[assignment]
     domain_alloc: Callable[[str], Awaitable[IommuDomain | None]] = None  # type: ignore[assignment]
     attach_dev: Callable[[IommuDomain, PciDevice], Awaitable[int]] = None  # type: ignore[assignment]
     detach_dev: Callable[[IommuDomain, PciDevice], Awaitable[None]] = None  # type: ignore[assignment]

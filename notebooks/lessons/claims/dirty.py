@@ -18,7 +18,7 @@ from vtdkit.iommu.backends.amd_v1 import AmdV1, pte_count
 from vtdkit.iommu.backends.backend import Backend
 from vtdkit.iommu.backends.driver import on_core
 from vtdkit.iommu.backends.intel import intel
-from vtdkit.iommu.dirty import intel_iommu_read_and_clear_dirty
+from vtdkit.iommu.dirty import intel_iommu_read_and_clear_dirty, intel_iommu_set_dirty_tracking
 from vtdkit.kernel.explored.exploring import explore
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.series.catalogue import driver_at
@@ -143,9 +143,9 @@ def replicas(table: type[AmdV1] = AmdV1, size: int = 4 * PAGE) -> Measured:
 def sizes() -> Measured:
     """What it takes to find one written page in 1 MiB, and how much is called dirty."""
     told = []
-    for back in (amd(AmdV1), intel(Machine(cpus=1, checkers=(), record=False), "second")):
-        if hasattr(back.table, "set_dirty_tracking"):
-            back.run(back.table.set_dirty_tracking(True))
+    second = intel(Machine(cpus=1, checkers=(), record=False), "second")
+    second.run(intel_iommu_set_dirty_tracking(second.core, second.domain, True))
+    for back in (amd(AmdV1), second):
         back.run(back.map(IOVA, MEMORY, 1 << 20))
         back.run(back.walk(IOVA, "write"))
         began = back.machine.now

@@ -223,7 +223,7 @@ def is_it_still_empty(locked: bool) -> Measured:
     back = _arm_that_frees(machine)
     back.run(back.map(0, ONE, PAGE))
     back.run(back.unmap(0, PAGE))
-    looked: int = back.table.looked_at  # type: ignore[attr-defined]
+    looked: int = back.table.looked_at  # type: ignore[union-attr]
     found = explore(partial(unmap_and_map, partial(_arm_that_frees, locked=locked)))
     ends: dict[Any, int] = dict(found.outcomes)
     lost = sum(times for end, times in ends.items() if end[3] != f"{TWO:#x}")

@@ -113,22 +113,6 @@ def test_any_callers(kind: str, calls: list[Any], base: int) -> None:
 
 
 @EVERY
-def test_what_ends_gives_back_every_page(kind: str) -> None:
-    machine = Machine()
-    back = KINDS[kind](machine)
-    before = len(machine.pages)
-    for number, at in enumerate(BASES.get(kind, (0, 5 * GIB))):
-        assert back.run(back.map(at + PAGE, 0x4000_0000 + (number * 4 + 1) * BLOCK, 3 * BLOCK)) == 0
-    if kind.startswith("intel"):
-        back.run(back.core.iommu_unmap(back.domain, 0, 1 << 40))
-        assert len(machine.pages) <= before + 2
-    else:
-        back.run(back.core.iommu_domain_free(back.domain))
-        assert len(machine.pages) == before - 1  # the root too
-    assert not machine.findings
-
-
-@EVERY
 def test_no_memory(kind: str) -> None:
     """Every allocation of a map fails in turn: -ENOMEM, nothing is mapped, nothing is lost."""
     for nth in range(1, 9):

@@ -15,7 +15,8 @@ from vtdkit.face import face
 __getattr__, __dir__, __all__ = face(
     __name__,
     {
-        "backend": "Answer Backend IoPgtable Looked",
+        "backend": "Answer Backend Looked",
+        "driver": "IoPgtable",
         "kinds": "BACKENDS amd arm",
     },
 )

@@ -36,7 +36,7 @@ from vtdkit.kernel.memory.objects import shared
 from vtdkit.kernel.memory.pages import Page
 
 from .amd_walker import AmdWalker
-from .driver import PgtableBase
+from .driver import IoPgtable
 
 PR, HD_BIT, FC, IR, IW = 1, 6, 1 << 60, 1 << 61, 1 << 62
 ADDR_MASK = 0x000F_FFFF_FFFF_F000
@@ -88,7 +88,7 @@ class Place:
     index: int
 
 
-class AmdV1(PgtableBase):
+class AmdV1(IoPgtable):
     """`struct protection_domain` with its `amd_io_pgtable`.
 
     Guards: `lock`: a change of `root` and `mode`, and flushes. Readers of the two take nothing.
@@ -106,7 +106,7 @@ class AmdV1(PgtableBase):
         self.sequence = machine.make(SeqCount, "seqcount") if seqcount else None
         root = machine.pages.take_run(1, -1, f"{label} root", None)[0]
         self.preset(root=root)
-        self.walker = AmdWalker(machine, root.address, 3)
+        self.walker: AmdWalker = AmdWalker(machine, root.address, 3)
 
     # -- the root ------------------------------------------------------------
 
@@ -120,14 +120,14 @@ class AmdV1(PgtableBase):
                 return root, mode
 
     async def increase_address_space(self, address: int) -> bool:
-        """One level more, unless somebody else was quicker. False without memory, or above six levels."""
+        """One level more, unless somebody else was quicker. False without memory. (Linux warns where
+        there are six levels already; but those reach every address.)
+        """
         if (page := await self.alloc_table(self.peek("mode") + 1)) is None:
             return False
         async with self.lock.irqsave():
             root, mode = await self.read_once("root"), await self.read_once("mode")
-            enough = address <= level_size(mode)
-            done = enough or not self.machine.warn_on(mode == MOST, "AMD-Vi: more than 6 levels")
-            if done and not enough:
+            if address > level_size(mode):
                 await page.store(0, self.pde(mode, root))
                 if self.sequence:
                     await self.sequence.write_begin()
@@ -138,7 +138,7 @@ class AmdV1(PgtableBase):
                 await self.walker.set_device_table(page.address, mode + 1)
                 return True
         await self.machine.free_page(page)
-        return done
+        return True
 
     @staticmethod
     def pde(level: int, table: Page) -> int:
@@ -281,9 +281,7 @@ class AmdV1(PgtableBase):
         pte = await place.page.load(place.index) if place is not None else 0
         return pte & ADDR_MASK & -size | iova & size - 1 if pte & PR else 0
 
-    async def read_and_clear_dirty(
-        self, iova: int, size: int, gather: IotlbGather | None = None
-    ) -> list[int] | None:
+    async def read_and_clear_dirty(self, iova: int, size: int, gather: IotlbGather) -> list[int] | None:
         """`iommu_v1_read_and_clear_dirty` of v6.7: a page is dirty if any one of its replicas is."""
         dirty, end = list[int](), iova + size
         while iova < end:
@@ -295,8 +293,7 @@ class AmdV1(PgtableBase):
                 and await self.pte_test_and_clear_dirty(place, step)
             ):
                 dirty += range(iova, min(iova + step, end), 4096)
-                if gather is not None:
-                    gather.add(iova, step)
+                gather.add(iova, step)
             iova += step
         return dirty
 
@@ -312,9 +309,3 @@ class AmdV1(PgtableBase):
         if gather.start <= gather.end:
             async with self.lock.irqsave():
                 await self.walker.invalidate(gather.start, gather.end)
-
-    async def free(self) -> None:
-        """`v1_free_pgtable`: the whole table."""
-        freelist: list[Page] = []
-        await self.free_sub_pt(self.root, self.mode, freelist)
-        await self.put_pages_list(freelist)

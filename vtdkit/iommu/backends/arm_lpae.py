@@ -31,7 +31,7 @@ from vtdkit.kernel.machine.machine import Machine
 from vtdkit.kernel.memory.pages import Page
 
 from .arm_walker import SmmuWalker
-from .driver import PgtableBase
+from .driver import IoPgtable
 
 START_LEVEL, MAX_LEVELS, ENTRIES = 0, 4, 512
 TYPE, TYPE_BLOCK, TYPE_TABLE, TYPE_PAGE = 3, 1, 3, 3
@@ -57,7 +57,7 @@ def iopte_leaf(pte: int, level: int) -> bool:
     return pte & TYPE == (TYPE_PAGE if level == MAX_LEVELS - 1 else TYPE_BLOCK)
 
 
-class ArmLpae(PgtableBase):
+class ArmLpae(IoPgtable):
     """`struct arm_lpae_io_pgtable`. Guards: nothing; entries are exchanged atomically, and callers keep
     their ranges apart.
     """
@@ -281,9 +281,7 @@ class ArmLpae(PgtableBase):
         _, _, pte, level = found
         return pte & ADDR_MASK & -block_size(level) | iova & block_size(level) - 1
 
-    async def read_and_clear_dirty(
-        self, iova: int, size: int, gather: IotlbGather | None = None
-    ) -> list[int] | None:
+    async def read_and_clear_dirty(self, iova: int, size: int, gather: IotlbGather) -> list[int] | None:
         """`arm_lpae_read_and_clear_dirty` of v6.12: a leaf that may be written (DBM) and is not read-only was
         written to; it is made read-only again.
         """
@@ -300,12 +298,7 @@ class ArmLpae(PgtableBase):
             if pte & (DBM | AP_RDONLY) == DBM:
                 await table.test_and_set_bit(index, 7)
                 dirty += range(iova, min(stop, end), 4096)
-                if gather is not None:
-                    gather.start, gather.end = min(gather.start, iova), max(gather.end, min(stop, end) - 1)
-                    gather.pgsize = gather.pgsize or 4096
+                gather.start, gather.end = min(gather.start, iova), max(gather.end, min(stop, end) - 1)
+                gather.pgsize = gather.pgsize or 4096
             iova = stop
         return dirty
-
-    async def free(self) -> None:
-        """`arm_lpae_free_pgtable`: the whole table."""
-        await self._arm_lpae_free_pgtable(START_LEVEL, self.pgd)

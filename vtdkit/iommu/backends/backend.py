@@ -1,14 +1,13 @@
-"""The one interface of all page-table back-ends: what a user of the IOMMU may ask, and what a table must
-offer.
+"""The one interface of all page-table back-ends: what a user of the IOMMU may ask.
 
     Backend       what users and experiments hold: map, unmap, iova_to_phys, read_and_clear_dirty, walk
-    IoPgtable     what a table offers beneath the core (`struct io_pgtable_ops` and the flushes it calls)
+    IoPgtable     what a table offers beneath the core (`driver.py`)
     Answer        what the hardware makes of an address
 
 A back-end is one domain with its table, the hardware that walks it, and an iommu core of its own, so that
 `iommu_map`, `iommu_unmap`, VFIO and whoever else calls the core run on it unchanged. Everything is awaited.
 Sizes and addresses are in bytes. Of the machine a table needs pages (`alloc_page`, `free_page`), and of the
-hardware that it forgets (`Walker.invalidate`), before pages on its way are freed.
+hardware that it forgets (`TableWalker.invalidate`), before pages on its way are freed.
 
 Rule for callers, as everywhere: no two of them at once on ranges that overlap.
 """
@@ -16,10 +15,14 @@ Rule for callers, as everywhere: no two of them at once on ranges that overlap.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 from vtdkit.iommu.core import IommuCore, IommuDomain, IotlbGather
 from vtdkit.kernel.machine.machine import Machine
+
+if TYPE_CHECKING:
+    from .driver import IoPgtable
+    from .intel import VtdTable
 
 Access = Literal["read", "write"]
 
@@ -33,9 +36,6 @@ class Looked:
     level: int
     address: int
     raw: int
-
-    def __repr__(self) -> str:
-        return f"<level {self.level} at {self.address:#x}: {self.raw:#x}>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,65 +60,13 @@ class Answer:
         return f"<{self.address:#x} {rights}, page of {self.size:#x}>"
 
 
-class Walker(Protocol):
-    """The hardware. It reads memory an entry at a time and knows nothing of the software."""
-
-    async def translate(self, iova: int, kind: Access = "read") -> Answer:
-        """One access of a device: the caches first, then memory."""
-
-    async def invalidate(self, first: int, last: int, *, leaf: bool = False) -> None:
-        """Have it forget what it holds of these addresses, and wait until it has, and until walks that had
-        begun are over. `leaf`: translations only, upper entries may stay.
-        """
-
-
-class Table(Protocol):
-    """The table of one domain, as far as it is more than what the core can ask for."""
-
-    title: str
-
-    @property
-    def walker(self) -> Walker:
-        """The hardware in front of it."""
-
-    async def read_and_clear_dirty(
-        self, iova: int, size: int, gather: IotlbGather | None = None
-    ) -> list[int] | None:
-        """The 4 KiB pages of a range that were written to since the last look; None where the hardware
-        keeps no such bits. What must be flushed for the bits to be set again goes into `gather`.
-        """
-
-
-class IoPgtable(Table, Protocol):
-    """A table beneath a thin driver (`driver.py`). Names are those of `struct io_pgtable_ops`."""
-
-    label: str
-    pgsize_bitmap: int  #: page sizes it takes, a bit each
-    aperture_end: int  #: the last address it takes
-
-    async def map_pages(self, iova: int, paddr: int, pgsize: int, pgcount: int, prot: int) -> tuple[int, int]:
-        """0 or a negative error, and the bytes mapped."""
-
-    async def unmap_pages(self, iova: int, pgsize: int, pgcount: int, gather: IotlbGather) -> int:
-        """The bytes it calls unmapped. What is to be flushed goes into `gather`."""
-
-    async def iova_to_phys(self, iova: int) -> int:
-        """The physical address, as the software reads the table; 0 if there is none."""
-
-    async def iotlb_sync(self, gather: IotlbGather) -> None:
-        """Flush what an unmap gathered."""
-
-    async def free(self) -> None:
-        """The domain ends: every page of the table goes."""
-
-
 class Backend:
     """One domain on one kind of table. Made by the functions of `BACKENDS` (`vtdkit.iommu.backends.kinds`).
 
     `table` is an `IoPgtable`; for VT-d, whose driver has no such layer, an adapter. Guards: nothing here.
     """
 
-    def __init__(self, table: Table, core: IommuCore, domain: IommuDomain) -> None:
+    def __init__(self, table: IoPgtable | VtdTable, core: IommuCore, domain: IommuDomain) -> None:
         self.machine: Machine = core.machine
         self.table, self.core, self.domain = table, core, domain
         self.title = table.title
@@ -144,11 +92,8 @@ class Backend:
 
     async def walk(self, iova: int, kind: Access = "read") -> Answer:
         """What the hardware answers to one access of a device."""
-        return await self.table.walker.translate(iova, kind)
+        return await self.table.translate(iova, kind)
 
     def run(self, coro: Any) -> Any:
         """Run one of these alone, on CPU 0."""
         return self.machine.run(coro)
-
-    def __repr__(self) -> str:
-        return f"<back-end {self.title}>"

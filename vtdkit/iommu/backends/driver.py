@@ -6,11 +6,12 @@ devices, domain types and probing are left out: a back-end is one domain, and it
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-from vtdkit.iommu.core import IommuCore, IommuDomain
+from vtdkit.iommu.core import IommuCore, IommuDomain, IotlbGather
 from vtdkit.iommu.ops import iommu_ops
 from vtdkit.iommu.pci import PciBus
 from vtdkit.kernel.checkers.findings import Oops
@@ -20,7 +21,8 @@ from vtdkit.kernel.memory.gfp import GFP_ATOMIC
 from vtdkit.kernel.memory.objects import KObject
 from vtdkit.kernel.memory.pages import Page
 
-from .backend import Backend, IoPgtable
+from .backend import Access, Answer, Backend
+from .walker import TableWalker
 
 
 class PgtableBase(KObject):
@@ -46,7 +48,43 @@ class PgtableBase(KObject):
         freelist.clear()
 
 
-def on_core(machine: Machine, table: IoPgtable, type: str = "unmanaged") -> Backend:
+class IoPgtable(PgtableBase, ABC):
+    """What a table offers to the core, by the names of `struct io_pgtable_ops`, and its hardware. It lives as
+    long as its machine: a back-end is one domain, and nobody frees it.
+    """
+
+    title: str
+    walker: TableWalker  #: the hardware in front of it
+    pgsize_bitmap: int  #: page sizes it takes, a bit each
+    aperture_end: int  #: the last address it takes
+
+    async def translate(self, iova: int, kind: Access = "read") -> Answer:
+        """One access of a device: the hardware's caches first, then memory."""
+        return await self.walker.translate(iova, kind)
+
+    @abstractmethod
+    async def map_pages(self, iova: int, paddr: int, pgsize: int, pgcount: int, prot: int) -> tuple[int, int]:
+        """0 or a negative error, and the bytes mapped."""
+
+    @abstractmethod
+    async def unmap_pages(self, iova: int, pgsize: int, pgcount: int, gather: IotlbGather) -> int:
+        """The bytes it calls unmapped. What is to be flushed goes into `gather`."""
+
+    @abstractmethod
+    async def iova_to_phys(self, iova: int) -> int:
+        """The physical address, as the software reads the table; 0 if there is none."""
+
+    async def iotlb_sync(self, gather: IotlbGather) -> None:
+        """Flush what an unmap gathered. Nothing to do where every unmap has flushed already."""
+
+    async def read_and_clear_dirty(self, iova: int, size: int, gather: IotlbGather) -> list[int] | None:
+        """The 4 KiB pages of a range that were written to since the last look; None where the hardware
+        keeps no such bits. What must be flushed for the bits to be set again goes into `gather`.
+        """
+        return None
+
+
+def on_core(machine: Machine, table: IoPgtable) -> Backend:
     """A back-end of this table, with a core of its own. The driver between them has one domain, so its
     operations are those of the table, which is not told which domain is meant.
     """
@@ -63,9 +101,8 @@ def on_core(machine: Machine, table: IoPgtable, type: str = "unmanaged") -> Back
         iotlb_sync=of_table(table.iotlb_sync),
         flush_iotlb_all=lambda domain: table.walker.invalidate(0, (1 << 64) - 1),
         iova_to_phys=of_table(table.iova_to_phys),
-        free=of_table(table.free),
     )
     driver: Any = SimpleNamespace(title=table.title, ops=ops, log=[])
-    domain = IommuDomain(machine, type, table)
+    domain = IommuDomain(machine, "unmanaged", table)
     domain.preset(pgsize_bitmap=table.pgsize_bitmap, aperture_end=table.aperture_end)
     return Backend(table, IommuCore(machine, PciBus(machine), driver), domain)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Literal, cast
 
 from vtdkit.iommu.core import IommuCore, IommuDomain, IotlbGather
-from vtdkit.iommu.dirty import intel_iommu_read_and_clear_dirty, intel_iommu_set_dirty_tracking
+from vtdkit.iommu.dirty import intel_iommu_read_and_clear_dirty
 from vtdkit.iommu.hardware import RemappingHardware
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.iommu.pci import PciBus, PciDevice
@@ -27,17 +27,23 @@ UNITS: dict[Stage, Capabilities] = {
     "second": Capabilities(SMTS=1, SSTS=1, PASID=1, PSS=20, SMPWC=1, PT=1, SC=1, SSADS=1),
     "first": Capabilities(SMTS=1, SSTS=1, FSTS=1, PASID=1, PSS=20, SMPWC=1, PT=1, SC=1, SRS=1),
 }
+SID = 0x18  # of the device, 00:03.0
 
 
-class VtdWalker:
-    """The remapping unit, asked for one device."""
+class VtdTable:
+    """The driver's page tables of one domain, and the remapping unit in front of them. Guards: see
+    `vtdkit.iommu.intel.pgtable`.
+    """
 
-    def __init__(self, hardware: RemappingHardware, core: IommuCore, domain: IommuDomain, sid: int) -> None:
-        self.hardware, self.core, self.domain, self.sid = hardware, core, domain, sid
+    def __init__(
+        self, core: IommuCore, domain: IommuDomain, hardware: RemappingHardware, stage: Stage
+    ) -> None:
+        self.core, self.domain, self.hardware = core, domain, hardware
+        self.title = f"Intel ({stage} stage)" if stage != "legacy" else "Intel (VT-d)"
 
     async def translate(self, iova: int, kind: Access = "read") -> Answer:
         """A DMA of 4 bytes, at most as many as are left of the page."""
-        request = Request(self.sid, iova, kind, length=min(4, 4096 - (iova & 0xFFF)))
+        request = Request(SID, iova, kind, length=min(4, 4096 - (iova & 0xFFF)))
         walk = await self.hardware.dma(request)
         if not isinstance(walk, Translation):
             return Answer(None, why=walk.name)
@@ -45,35 +51,14 @@ class VtdWalker:
         looked = tuple(Looked(step.level, step.address, step.raw) for step in steps if step.level)
         return Answer(walk.address, walk.size, walk.readable, walk.writable, looked=looked)
 
-    async def invalidate(self, first: int, last: int, *, leaf: bool = False) -> None:
-        """All of the domain: flushes of VT-d go through the driver (`qi_submit_sync`)."""
-        await self.core.iommu_flush_iotlb_all(self.domain)
-
-
-class VtdTable:
-    """The driver's page tables of one domain, seen as a `Table`. Guards: see
-    `vtdkit.iommu.intel.pgtable`.
-    """
-
-    def __init__(self, core: IommuCore, domain: IommuDomain, walker: VtdWalker, stage: Stage) -> None:
-        self.core, self.domain, self.walker = core, domain, walker
-        self.title = f"Intel ({stage} stage)" if stage != "legacy" else "Intel (VT-d)"
-
-    async def read_and_clear_dirty(
-        self, iova: int, size: int, gather: IotlbGather | None = None
-    ) -> list[int] | None:
+    async def read_and_clear_dirty(self, iova: int, size: int, gather: IotlbGather) -> list[int] | None:
         """`intel_iommu_read_and_clear_dirty`; None unless these are second-stage tables of scalable mode."""
         if not cast(IntelIommu, self.core.driver).intel_iommu_sm or self.domain.driver.use_first_level:
             return None
         dirty = await intel_iommu_read_and_clear_dirty(self.core, self.domain, iova, size)
-        if gather is not None:
-            for page in dirty:
-                gather.add(page, 4096)
+        for page in dirty:
+            gather.add(page, 4096)
         return dirty
-
-    async def set_dirty_tracking(self, enable: bool) -> None:
-        """Have the unit set dirty bits, or stop it."""
-        await intel_iommu_set_dirty_tracking(self.core, self.domain, enable)
 
 
 def intel(machine: Machine, stage: Stage = "legacy", driver: type[IntelIommu] = IntelIommu) -> Backend:
@@ -95,4 +80,4 @@ def intel(machine: Machine, stage: Stage = "legacy", driver: type[IntelIommu] = 
     domain = machine.run(start())
     if domain is None:
         raise KernelBug("the Intel driver did not come up")
-    return Backend(VtdTable(core, domain, VtdWalker(hardware, core, domain, 0x18), stage), core, domain)
+    return Backend(VtdTable(core, domain, hardware, stage), core, domain)

@@ -12,7 +12,7 @@ who has them off lets it finish. Where it is an instruction that hardware sees t
 of an unmap wait for an RCU grace period, in batches (`MMU_GATHER_RCU_TABLE_FREE`).
 
 Mirrors mm/memory.c, mm/mmap.c, mm/gup.c, mm/mmu_gather.c of v5.18. Not modelled: large pages, swap, reverse
-mappings, `mmap_lock` made a read lock on the way, a TLB for each CPU.
+mappings, `mmap_lock` made a read lock on the way, what is in the TLBs.
 """
 
 from __future__ import annotations
@@ -29,10 +29,9 @@ from vtdkit.kernel.memory.objects import shared
 from vtdkit.kernel.memory.pages import Page
 
 from .driver import PgtableBase
-from .walker import Bad, Leaf, Next, TableWalker
 
 PGD, PUD, PMD, PTE = 4, 3, 2, 1
-PRESENT, RW, USER, ACCESSED, DIRTY, LARGE = 1, 1 << 1, 1 << 2, 1 << 5, 1 << 6, 1 << 7
+PRESENT, RW, USER, ACCESSED, DIRTY = 1, 1 << 1, 1 << 2, 1 << 5, 1 << 6
 TABLE = PRESENT | RW | USER | ACCESSED | DIRTY
 ADDRESS = 0x000F_FFFF_FFFF_F000
 BATCH = 509  #: `MAX_TABLE_BATCH`: a page of pointers, less `struct mmu_table_batch`
@@ -42,31 +41,6 @@ NAMES = {PGD: "pgd", PUD: "pud", PMD: "pmd", PTE: "pte"}
 def span(level: int) -> int:
     """How many bytes one entry of a table of this level covers."""
     return 1 << 3 + 9 * level
-
-
-class Mmu(TableWalker):
-    """A CPU's own walker: 4 levels, leaves of 4 KiB."""
-
-    def __init__(self, machine: Machine, pgd: Page) -> None:
-        super().__init__(machine, "the MMU")
-        self.pgd = pgd
-
-    def root(self, iova: int) -> Next | Bad:
-        """CR3; an address of 47 bits, a process's half."""
-        return Bad("not the process's half") if iova >> 47 else Next(self.pgd.address, PGD)
-
-    def entry(self, level: int, raw: int, iova: int) -> Next | Leaf | Bad:
-        """What an entry says: P, R/W, U/S, and where it leads."""
-        if not raw & PRESENT or not raw & USER:
-            return Bad("not present")
-        if level > PTE:
-            return Next(raw & ADDRESS, level - 1, True, bool(raw & RW))
-        return Leaf(raw & ADDRESS, 12, True, bool(raw & RW), None if raw & DIRTY else raw | ACCESSED | DIRTY)
-
-    async def flush(self, first: int, last: int) -> None:
-        """INVLPG, or an instruction that reaches all: done when it returns."""
-        await self.machine.steps.register(self, 0, True)
-        self._forget(first, last, False)
 
 
 class Mm(PgtableBase):
@@ -97,7 +71,6 @@ class Mm(PgtableBase):
         self.page_table_lock = machine.spinlock("mm->page_table_lock")
         self.locks: dict[int, SpinLock] = {}
         self.pgd: Page = machine.pages.take_run(1, -1, f"{label} pgd", None)[0]
-        self.mmu = Mmu(machine, self.pgd)
 
     def ptl(self, table: Page, level: int) -> SpinLock:
         """The lock under which entries of a table become present."""
@@ -203,7 +176,7 @@ class Mm(PgtableBase):
     async def flush_tlb_range(self, start: int, end: int) -> None:
         """Every CPU forgets. By interrupt: when each has taken it. By instruction: no software takes part."""
         machine = self.machine
-        await self.mmu.flush(start, end - 1)
+        await machine.steps.register(self, 0, True)  # INVLPG, or an instruction that reaches all
         if self.flush == "instruction":
             return
         done, here = machine.make(Completion, "TLB flush"), machine.sched.current.cpu

@@ -18,7 +18,7 @@ from vtdkit.iommu.errno import EADDRINUSE, ENOMEM
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.kernel.memory.pages import Page
 
-from .driver import PgtableBase
+from .driver import IoPgtable
 from .walker import Bad, Leaf, Next, TableWalker
 
 VALID, READABLE, WRITABLE = 1, 2, 4
@@ -35,7 +35,7 @@ def rk_dte_pt_address_v2(entry: int) -> int:
     return entry & 0xFFFF_F000 | (entry & 0xF00) << 24 | (entry & 0xF0) << 32
 
 
-class RkDomain(PgtableBase):
+class RkDomain(IoPgtable):
     """`struct rk_iommu_domain`. Guards: `dt_lock`: the directory, the tables, and that the last page of a
     range is flushed before another call begins.
     """
@@ -121,23 +121,6 @@ class RkDomain(PgtableBase):
             dte = await self.dt.load32(iova >> 22)
             pte = await self.deref(rk_dte_pt_address_v2(dte)).load32(iova >> 12 & 1023) if dte & VALID else 0
         return rk_dte_pt_address_v2(pte) | iova & PAGE - 1 if pte & VALID else 0
-
-    async def read_and_clear_dirty(
-        self, iova: int, size: int, gather: IotlbGather | None = None
-    ) -> list[int] | None:
-        """There are no such bits."""
-        return None
-
-    async def iotlb_sync(self, gather: IotlbGather) -> None:
-        """Every unmap has flushed already."""
-
-    async def free(self) -> None:
-        """`rk_iommu_domain_free`: the tables, then the directory."""
-        for index in range(1024):
-            dte = await self.dt.load32(index)
-            if dte & VALID:
-                await self.machine.free_page(self.deref(rk_dte_pt_address_v2(dte)))
-        await self.machine.free_page(self.dt)
 
 
 class RkWalker(TableWalker):

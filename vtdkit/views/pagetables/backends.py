@@ -14,6 +14,7 @@ from typing import Any, cast
 
 from vtdkit.iommu.backends.amd_walker import AmdWalker
 from vtdkit.iommu.backends.backend import Backend
+from vtdkit.iommu.backends.driver import IoPgtable
 from vtdkit.iommu.backends.walker import Bad, Leaf, Next, TableWalker
 from vtdkit.views.shared.record import Record
 from vtdkit.views.shared.sheet import Picture
@@ -84,7 +85,7 @@ class Reading:
     """All tables of a back-end, read once. `walker` says what entries mean; `words` are copies."""
 
     def __init__(self, back: Backend) -> None:
-        self.walker = cast(TableWalker, back.table.walker)
+        self.walker = cast(IoPgtable, back.table).walker
         self.frames = back.machine.pages
         self.made, self.known = list[dict[str, Any]](), dict[tuple[int, int], int]()
         self.pages, self.words = dict[str, Any](), dict[int, list[int]]()
@@ -292,8 +293,7 @@ class BackendExplorer(Explorer):
     """
 
     def __init__(self, back: Backend, *, iova: int | str | None = None, kind: str = "read") -> None:
-        walker = back.table.walker
-        if not isinstance(walker, TableWalker) or walker.index_bits != 9:
+        if not isinstance(back.table, IoPgtable) or back.table.walker.index_bits != 9:
             raise TypeError(f"cannot explore {back.title}; give a back-end of Arm or AMD")
         self._read = Reading(back)
         first = self._read.parts[0][0] if self._read.parts else 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from users import LAZY, PAGE, cookie, device, dma_computer, inventory, unexpected
+from users import LAZY, PAGE, cookie, device, dma_computer, inventory, ranges, unexpected
 
 from vtdkit.iommu.dma_fq import IOVA_FQ_SIZE, IOVA_FQ_TIMEOUT, FlushQueue
 from vtdkit.lab.computer import Computer
@@ -43,10 +43,10 @@ def test_an_address_is_not_used_again_before_its_flush() -> None:
 def test_a_full_ring_is_flushed_by_who_finds_it_full() -> None:
     pc, api = dma_computer(LAZY)
     cycle(pc, api, IOVA_FQ_SIZE - 1)
-    assert queue_of(pc).flushes == 0
+    assert queue_of(pc).fq_flush_start_cnt.value == 0
     before = pc.hardware[0].descriptors
     cycle(pc, api, 1)
-    assert queue_of(pc).flushes == 1
+    assert queue_of(pc).fq_flush_start_cnt.value == 1
     assert pc.hardware[0].descriptors - before == 2  # the whole domain in one go
     assert len(queue_of(pc).rings.of_cpu[0].queued()) == 1
     assert not pc.machine.findings
@@ -61,7 +61,7 @@ def test_the_timer_flushes_once_for_all_cpus_ten_milliseconds_after_the_first_en
     assert sum(len(fq.queued()) for fq in queue_of(pc).rings.of_cpu) == 12
     pc.machine.advance(200_000)
     assert sum(len(fq.queued()) for fq in queue_of(pc).rings.of_cpu) == 0
-    assert queue_of(pc).flushes == 1
+    assert queue_of(pc).fq_flush_start_cnt.value == 1
     assert queue_of(pc).fq_timer.fired == 1
     assert not queue_of(pc).fq_timer.pending  # armed again by the next entry only
     cycle(pc, api, 1)
@@ -88,7 +88,7 @@ def test_an_entry_of_one_cpu_goes_with_the_flush_of_another() -> None:
     pc, api = dma_computer(LAZY, cpus=2)
     cycle(pc, api, 5, cpu=0)
     cycle(pc, api, IOVA_FQ_SIZE, cpu=1)  # fills its ring: one flush
-    assert queue_of(pc).flushes == 1
+    assert queue_of(pc).fq_flush_start_cnt.value == 1
     assert len(queue_of(pc).rings.of_cpu[0].queued()) == 5  # covered, but nobody has looked yet
     cycle(pc, api, 1, cpu=0)
     assert len(queue_of(pc).rings.of_cpu[0].queued()) == 1
@@ -148,7 +148,7 @@ def test_without_memory_for_the_rings_a_domain_is_strict() -> None:
     pc.add_device("00:05.0")
     faults.nth = None
     assert before > 0
-    assert [place.site.function for place in faults.failed if place is not None] == ["iommu_dma_init_fq"]
+    assert [place.site.function for place in faults.failed if place is not None] == ["iommu_dma_init_domain"]
     domain = pc.domain_of("00:05.0")
     assert domain.type == "dma"
     assert cookie(pc, "00:05.0").fq is None
@@ -198,5 +198,5 @@ def test_four_cpus_storm_through_the_queue_without_a_finding() -> None:
     assert iovad is not None
     queued = [entry[0] for fq in queue.rings.of_cpu for entry in fq.queued()]
     assert queued == []  # the timer came last
-    assert len(iovad.cached()) == len(iovad.ranges()) - 2
+    assert len(iovad.cached()) == len(ranges(iovad)) - 2
     assert unexpected(machine) == []

@@ -12,6 +12,8 @@ from typing import Any
 from lessons.lesson17.traces import MapTrace
 from vtdkit.iommu.dma import DmaApi, iommu_dma_cookie
 from vtdkit.iommu.intel.base import ADDRESS_0
+from vtdkit.iommu.iova import iova_domain
+from vtdkit.iommu.iova_tree import IovaTree
 from vtdkit.iommu.pci import PciDevice
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.kernel.record.lockstat import Side
@@ -59,6 +61,12 @@ def inventory(machine: Machine) -> Counter[str]:
     return Counter(pages) + Counter(
         type(obj).__name__ for obj in machine.check.objects.values() if not isinstance(obj, PciDevice)
     )
+
+
+def ranges(space: iova_domain) -> list[tuple[int, int]]:
+    """Every range taken, cached ones included, as (lowest, highest) page frame."""
+    tree: IovaTree = space.peek("rbroot")
+    return [(tree[at].pfn_lo, tree[at].pfn_hi) for at in range(len(tree) - 1, 0, -1)]
 
 
 def lock_stat(machine: Machine, name: str) -> Side:

@@ -110,7 +110,6 @@ class IommuCore:
         self.default_type = default_type
         self.groups: list[IommuGroup] = []
         self.dma: DmaApi | None = None  # the DMA API, if this machine has one
-        self.deferred_attach = False  # `iommu_deferred_attach_enabled`: some device waits for its first DMA
 
     # -- devices come and go -------------------------------------------------
 
@@ -118,8 +117,8 @@ class IommuCore:
         """A device appears: the driver looks at it, it joins a group, the group gets its default
         domain. 0 or negative.
 
-        A group for which no default domain can be had goes without, as in Linux. In a crash kernel the
-        attach is left to `iommu_deferred_attach`. If attaching fails, the device is released.
+        A group for which no default domain can be had goes without, as in Linux. In a crash kernel the attach
+        is left to the first DMA mapping, which is not modelled. If attaching fails, the device is released.
         """
         iommu = await self.ops.probe_device(dev)
         if isinstance(iommu, int):
@@ -130,9 +129,7 @@ class IommuCore:
             if group.default_domain is None:
                 group.default_domain = await self.iommu_domain_alloc(self.default_type)
             if group.default_domain is not None:
-                if self.ops.is_attach_deferred(dev):
-                    self.deferred_attach = True
-                else:
+                if not self.ops.is_attach_deferred(dev):
                     error = await self.ops.attach_dev(group.default_domain, dev)
                 if not error and group.domain is None:
                     await group.write_once(domain=group.default_domain)
@@ -141,10 +138,6 @@ class IommuCore:
         elif self.dma is not None:
             await self.dma.iommu_setup_dma_ops(dev)  # `probe_finalize`; a failure is only logged
         return error
-
-    async def iommu_deferred_attach(self, dev: PciDevice, domain: IommuDomain) -> int:
-        """What `iommu_probe_device` put off, before the first DMA mapping of a device. 0 or negative."""
-        return await self.ops.attach_dev(domain, dev) if self.ops.is_attach_deferred(dev) else 0
 
     async def iommu_group_get_for_dev(self, dev: PciDevice) -> IommuGroup:
         """The group of a device: that of a device it shares an alias with, or a new one."""
@@ -240,11 +233,6 @@ class IommuCore:
                 len(group.devices) != 1, f"iommu_detach_device: {dev.name} is not alone in its group"
             ):
                 await self._iommu_group_set_core_domain(group)
-
-    async def iommu_detach_group(self, domain: IommuDomain, group: IommuGroup) -> None:
-        """Back to the default domain, or to none."""
-        async with group.mutex:
-            await self._iommu_group_set_core_domain(group)
 
     async def _iommu_group_set_core_domain(self, group: IommuGroup) -> None:
         """`__iommu_group_set_core_domain`. Caller holds `group->mutex`."""
@@ -387,6 +375,3 @@ class IommuCore:
     async def iommu_iova_to_phys(self, domain: IommuDomain, iova: int) -> int:
         """The physical address behind an address, 0 if there is none."""
         return iova if domain.type == "identity" else await self.ops.iova_to_phys(domain, iova)
-
-    def __repr__(self) -> str:
-        return f"<iommu core: {len(self.groups)} groups, driver {self.driver.title}>"

@@ -9,8 +9,9 @@ Rules: any context may map and unmap, hard interrupts included (memory comes fro
 is unmapped with the address and size it was made with. Sizes are in bytes. `iommu_setup_dma_ops` comes
 first and may sleep.
 
-Left out: bounce buffers, non-coherent devices, coherent allocations (`dma_alloc_*`),
-devices that drive fewer address lines than the domain has (`dma_set_mask`).
+Left out: bounce buffers, non-coherent devices, coherent allocations (`dma_alloc_*`), devices that drive fewer
+address lines than the domain has (`dma_set_mask`), the attach that a crash kernel puts off until the first
+mapping (`iommu_deferred_attach`).
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from .core import IOMMU_READ, IOMMU_WRITE, IommuCore, IommuDomain, IotlbGather
 from .dma_fq import FlushQueue, percpu_fq
 from .errno import EINVAL, ENOMEM
 from .iova import iova_domain
-from .iova_rcache import IOVA_MAG_SIZE
 from .pci import PciDevice
+from .pinning import PAGE_SHIFT, PAGE_SIZE
 
 DMA_MAPPING_ERROR = (1 << 64) - 1
 DMA_BIDIRECTIONAL, DMA_TO_DEVICE, DMA_FROM_DEVICE = 0, 1, 2
@@ -48,9 +49,8 @@ class iommu_dma_cookie(KObject):
     have locks of their own.
     """
 
-    def __init__(self, machine: Machine, domain: IommuDomain) -> None:
+    def __init__(self, machine: Machine) -> None:
         super().__init__(machine, "iommu_dma_cookie")
-        self.domain = domain
         self.iovad: iova_domain = None  # type: ignore[assignment]  # until a device is set up
         self.fq: FlushQueue = None  # type: ignore[assignment]  # strict domains have none
 
@@ -60,37 +60,21 @@ class iommu_dma_cookie(KObject):
             await self.fq.iommu_dma_free_fq()
         if self.iovad is not None:
             await self.iovad.put_iova_domain()
-        self.domain.cookie = None
         await self.machine.kfree(self)
-
-    def __repr__(self) -> str:
-        return f"<DMA cookie: {self.iovad!r}, {'lazy' if self.fq is not None else 'strict'}>"
 
 
 class DmaApi:
     """The DMA API of one machine; once made, the core sets it up for every device it probes.
 
-    - `mag_size`: entries of an IOVA magazine (128 in v5.19)
-    - `caches`: no per-CPU caches where False, as before they came (9257b4a206fc, Linux 4.7)
-    - `pci_windows`: bus address ranges, first and last, that the host bridge forwards to
-      devices: never given out
+    `caches`: no per-CPU caches where False, as before they came (9257b4a206fc, Linux 4.7).
 
     Guards: nothing of its own is written after it was made.
     """
 
-    def __init__(
-        self,
-        core: IommuCore,
-        *,
-        mag_size: int = IOVA_MAG_SIZE,
-        caches: bool = True,
-        pci_windows: Sequence[tuple[int, int]] = (PCI_WINDOW,),
-    ) -> None:
+    def __init__(self, core: IommuCore, *, caches: bool = True) -> None:
         self.core = core
         self.machine = core.machine
-        self.mag_size = mag_size
         self.caches = caches
-        self.pci_windows = tuple(pci_windows)
         core.dma = self
 
     # -- domains -------------------------------------------------------------
@@ -100,7 +84,7 @@ class DmaApi:
         it allocates the domain.)
         """
         if domain.cookie is None:
-            domain.cookie = await self.machine.kmalloc(iommu_dma_cookie, domain)
+            domain.cookie = await self.machine.kmalloc(iommu_dma_cookie)
         return 0 if domain.cookie is not None else -ENOMEM
 
     async def iommu_setup_dma_ops(self, dev: PciDevice) -> int:
@@ -121,63 +105,53 @@ class DmaApi:
         cookie: iommu_dma_cookie = domain.cookie
         if cookie.iovad is not None:
             return 0
-        cookie.iovad = iovad = iova_domain(self.machine, 1, 12, self.mag_size)
+        cookie.iovad = iovad = iova_domain(self.machine)
         error = await iovad.iova_domain_init_rcaches() if self.caches else 0
         if error:
             return error
-        if domain.type == "dma-fq" and await self.iommu_dma_init_fq(domain):
-            domain.type = "dma"  # no memory for the rings: strict will do
-        await self.iova_reserve_iommu_regions(iovad)
+        if domain.type == "dma-fq":
+            if (rings := await self.machine.kmalloc(percpu_fq)) is not None:
+                cookie.fq = FlushQueue(self.core, domain, iovad, rings)
+            else:
+                domain.type = "dma"  # strict will do
+        # what devices must not use as addresses. (Linux also keeps a small record for each page of MSI_RANGE)
+        for first, last in (PCI_WINDOW, MSI_RANGE):
+            await iovad.reserve_iova(first >> PAGE_SHIFT, last >> PAGE_SHIFT)
         return 0
-
-    async def iommu_dma_init_fq(self, domain: IommuDomain) -> int:
-        """Rings and timer of a lazy domain. 0 or -ENOMEM."""
-        cookie: iommu_dma_cookie = domain.cookie
-        if (rings := await self.machine.kmalloc(percpu_fq)) is None:
-            return -ENOMEM
-        cookie.fq = FlushQueue(self.core, domain, cookie.iovad, rings)
-        return 0
-
-    async def iova_reserve_iommu_regions(self, iovad: iova_domain) -> None:
-        """What devices must not use as addresses: the windows of the host bridge, the interrupt range. (Linux
-        also keeps a small record for each page of that one.)
-        """
-        for first, last in (*self.pci_windows, MSI_RANGE):
-            await iovad.reserve_iova(first >> iovad.shift, last >> iovad.shift)
 
     def iommu_get_dma_domain(self, dev: PciDevice) -> IommuDomain:
         """The domain the DMA API works on: the group's default domain, read without a lock as in Linux."""
         return dev.group.default_domain  # type: ignore[no-any-return]
 
-    def cookie_of(self, dev: PciDevice, domain: IommuDomain) -> tuple[iommu_dma_cookie, iova_domain]:
+    def cookie_of(self, dev: PciDevice, domain: IommuDomain) -> iommu_dma_cookie:
         """The cookie of a domain that has been set up. Raises ValueError for one that has not."""
         cookie: iommu_dma_cookie | None = domain.cookie
         if cookie is None or cookie.iovad is None:
             raise ValueError(
                 f"{dev.name} is not set up for the DMA API; await iommu_setup_dma_ops(dev) first"
             )
-        return cookie, cookie.iovad
+        return cookie
 
     # -- addresses -----------------------------------------------------------
 
     async def iommu_dma_alloc_iova(self, domain: IommuDomain, iovad: iova_domain, size: int) -> int:
         """An address range of `size` bytes, below 4 GiB if there is one; 0 when there is none."""
-        shift, limit, pfn = iovad.shift, domain.aperture_end, 0
+        limit, pfn = domain.aperture_end, 0
         if limit > SAC_LIMIT:
-            pfn = await iovad.alloc_iova_fast(size >> shift, SAC_LIMIT >> shift, False)
+            pfn = await iovad.alloc_iova_fast(size >> PAGE_SHIFT, SAC_LIMIT >> PAGE_SHIFT, False)
         if not pfn:
-            pfn = await iovad.alloc_iova_fast(size >> shift, limit >> shift, True)
-        return pfn << shift
+            pfn = await iovad.alloc_iova_fast(size >> PAGE_SHIFT, limit >> PAGE_SHIFT, True)
+        return pfn << PAGE_SHIFT
 
     async def iommu_dma_free_iova(
         self, cookie: iommu_dma_cookie, iova: int, size: int, gather: IotlbGather | None
     ) -> None:
         """Give a range back: to the queue if its flush is put off, to the allocator if not."""
-        shift = cookie.iovad.shift
+        pfn, pages = iova >> PAGE_SHIFT, size >> PAGE_SHIFT
         if gather is not None and gather.queued:
-            await cookie.fq.queue_iova(iova >> shift, size >> shift, gather.freelist)
+            await cookie.fq.queue_iova(pfn, pages, gather.freelist)
         else:
-            await cookie.iovad.free_iova_fast(iova >> shift, size >> shift)
+            await cookie.iovad.free_iova_fast(pfn, pages)
 
     # -- one buffer ----------------------------------------------------------
 
@@ -186,12 +160,10 @@ class DmaApi:
     ) -> int:
         """Map a buffer that is contiguous in memory; its bus address, or DMA_MAPPING_ERROR."""
         domain = self.iommu_get_dma_domain(dev)
-        if self.core.deferred_attach and await self.core.iommu_deferred_attach(dev, domain):
-            return DMA_MAPPING_ERROR
-        cookie, iovad = self.cookie_of(dev, domain)
-        offset = phys & (1 << iovad.shift) - 1
-        size = granules(iovad, size + offset)
-        if not (iova := await self.iommu_dma_alloc_iova(domain, iovad, size)):
+        cookie = self.cookie_of(dev, domain)
+        offset = phys & PAGE_SIZE - 1
+        size = iova_align(size + offset)
+        if not (iova := await self.iommu_dma_alloc_iova(domain, cookie.iovad, size)):
             return DMA_MAPPING_ERROR
         if await self.core.iommu_map(domain, iova, phys - offset, size, _PROT[dir]):
             await self.iommu_dma_free_iova(cookie, iova, size, None)
@@ -210,10 +182,10 @@ class DmaApi:
     async def _iommu_dma_unmap(self, dev: PciDevice, dma_addr: int, size: int) -> None:
         """`__iommu_dma_unmap`: clear, then flush and free the address, or queue both."""
         domain = self.iommu_get_dma_domain(dev)
-        cookie, iovad = self.cookie_of(dev, domain)
-        offset = dma_addr & (1 << iovad.shift) - 1
+        cookie = self.cookie_of(dev, domain)
+        offset = dma_addr & PAGE_SIZE - 1
         dma_addr -= offset
-        size = granules(iovad, size + offset)
+        size = iova_align(size + offset)
         gather = IotlbGather(queued=cookie.fq is not None)
         unmapped = await self.core.iommu_unmap_fast(domain, dma_addr, size, gather)
         self.machine.warn_on(unmapped != size, "__iommu_dma_unmap: not all of it was mapped")
@@ -233,12 +205,11 @@ class DmaApi:
         4 GiB segment boundary.)
         """
         domain = self.iommu_get_dma_domain(dev)
-        cookie, iovad = self.cookie_of(dev, domain)
-        mask = (1 << iovad.shift) - 1
-        padded = [(phys & ~mask, granules(iovad, (phys & mask) + length)) for phys, length in sg]
+        cookie, mask = self.cookie_of(dev, domain), PAGE_SIZE - 1
+        padded = [(phys & ~mask, iova_align((phys & mask) + length)) for phys, length in sg]
         if not (total := sum(length for _, length in padded)):
             return []
-        if not (iova := await self.iommu_dma_alloc_iova(domain, iovad, total)):
+        if not (iova := await self.iommu_dma_alloc_iova(domain, cookie.iovad, total)):
             return []
         if await self.core.iommu_map_sg(domain, iova, padded, _PROT[dir]) < total:
             await self.iommu_dma_free_iova(cookie, iova, total, None)
@@ -254,11 +225,7 @@ class DmaApi:
         start = mapped[0][0]
         await self._iommu_dma_unmap(dev, start, mapped[-1][0] + mapped[-1][1] - start)
 
-    def __repr__(self) -> str:
-        return f"<DMA API of {self.core!r}>"
 
-
-def granules(iovad: iova_domain, size: int) -> int:
-    """`iova_align`: rounded up to whole granules."""
-    mask = (1 << iovad.shift) - 1
-    return size + mask & ~mask
+def iova_align(size: int) -> int:
+    """Rounded up to whole pages."""
+    return size + PAGE_SIZE - 1 & -PAGE_SIZE

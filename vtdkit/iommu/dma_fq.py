@@ -90,7 +90,6 @@ class FlushQueue:
         self.fq_flush_finish_cnt = machine.atomic("fq_flush_finish_cnt")
         self.fq_timer_on = machine.atomic("fq_timer_on")
         self.fq_timer = machine.irq.timer("fq_timer", self.fq_flush_timeout)
-        self.flushes = 0  # for observers
         self._stopped = False
         self._running = machine.atomic("fq_timer running")
 
@@ -114,7 +113,6 @@ class FlushQueue:
     async def fq_flush_iotlb(self) -> None:
         """Flush the whole domain; what was queued before it began is covered by it."""
         await self.fq_flush_start_cnt.add_return(1)
-        self.flushes += 1
         await self.core.iommu_flush_iotlb_all(self.domain)
         await self.fq_flush_finish_cnt.add_return(1)
 
@@ -146,18 +144,10 @@ class FlushQueue:
 
     async def iommu_dma_free_fq(self) -> None:
         """The end: the timer stops for good, queued tables are freed. The addresses go with their domain."""
-        await self.del_timer_sync()
+        self._stopped = True
+        self.fq_timer.delete()
+        await self._running.relax_while(1)  # `del_timer_sync`: it may run on another CPU just now
         for fq in self.rings.of_cpu:
             for _, _, freelist, _ in fq.queued():
                 await self.core.driver.put_pages_list(freelist)
         await self.machine.kfree(self.rings)
-
-    async def del_timer_sync(self) -> None:
-        """Stop the timer; if its function runs on another CPU just now, wait until it has ended."""
-        self._stopped = True
-        self.fq_timer.delete()
-        await self._running.relax_while(1)
-
-    def __repr__(self) -> str:
-        waiting = sum(len(fq.queued()) for fq in self.rings.of_cpu)
-        return f"<flush queue: {waiting} entries on {len(self.rings.of_cpu)} CPUs, {self.flushes} flushes>"

@@ -13,12 +13,13 @@ range is freed with the size it was asked for. Sizes and addresses are in page f
 from __future__ import annotations
 
 from vtdkit.kernel.machine.machine import Machine
-from vtdkit.kernel.memory.gfp import GFP_ATOMIC
+from vtdkit.kernel.memory.gfp import GFP_ATOMIC, GFP_KERNEL
 from vtdkit.kernel.memory.objects import KObject, shared
 
 from . import iova_rcache as cache
 from .errno import ENOMEM
 from .iova_tree import IOVA_ANCHOR, IovaTree, iova
+from .pinning import PAGE_SHIFT
 
 
 class iova_domain(KObject):
@@ -34,16 +35,13 @@ class iova_domain(KObject):
     cached32_node = shared()
     max32_alloc_size = shared(0)
 
-    def __init__(
-        self, machine: Machine, start_pfn: int = 1, shift: int = 12, mag_size: int = cache.IOVA_MAG_SIZE
-    ) -> None:
-        """`init_iova_domain`: no range taken yet; none below `start_pfn` will be."""
+    def __init__(self, machine: Machine, mag_size: int = cache.IOVA_MAG_SIZE) -> None:
+        """`init_iova_domain`: no range taken yet; page frame 0 never will be."""
         super().__init__(machine, "iova_domain")
         self.iova_rbtree_lock = machine.spinlock("&iovad->iova_rbtree_lock")
-        self.start_pfn = start_pfn
-        self.shift = shift
+        self.start_pfn = 1
         self.mag_size = mag_size
-        self.dma_32bit_pfn = 1 << 32 - shift
+        self.dma_32bit_pfn = 1 << 32 - PAGE_SHIFT
         self.rcaches: cache.iova_rcaches = None  # type: ignore[assignment]  # until it has some
         anchor = iova(machine, IOVA_ANCHOR, IOVA_ANCHOR)
         self.rbroot = IovaTree(anchor)
@@ -160,19 +158,14 @@ class iova_domain(KObject):
         mag.pfns.clear()
 
     async def reserve_iova(self, pfn_lo: int, pfn_hi: int) -> iova | None:
-        """Make sure that none of these page frames is ever handed out. Ranges that overlap with it join it.
-        (In Linux one of them grows instead.)
+        """Make sure that none of these page frames is ever handed out. None of them is taken yet, which Linux
+        does not ask for.
         """
         new: iova | None = await self.machine.kmalloc(iova, gfp=GFP_ATOMIC)
         if new is None:
             return None
         async with self.iova_rbtree_lock.irqsave():
             tree: IovaTree = self.rbroot
-            for node in [tree[index] for index in range(len(tree) - 1, 0, -1)]:
-                if pfn_lo <= node.pfn_hi and pfn_hi >= node.pfn_lo:
-                    pfn_lo, pfn_hi = min(pfn_lo, node.pfn_lo), max(pfn_hi, node.pfn_hi)
-                    self.remove_iova(node)
-                    await self.machine.kfree(node)
             new.pfn_lo, new.pfn_hi = pfn_lo, pfn_hi
             tree.insert(new)
             self.rbroot = tree
@@ -181,8 +174,19 @@ class iova_domain(KObject):
     # -- the usual way -------------------------------------------------------
 
     async def iova_domain_init_rcaches(self) -> int:
-        """Per-CPU caches for this domain. 0 or -ENOMEM. May sleep."""
-        return await cache.iova_domain_init_rcaches(self)
+        """Per-CPU caches for this domain: two empty magazines for each CPU and size class. 0 or -ENOMEM, and
+        then nothing is left behind. May sleep.
+        """
+        rcaches = self.rcaches = await self.machine.kmalloc(cache.iova_rcaches)
+        if rcaches is None:
+            return -ENOMEM
+        for cpu_rcache in [cpu_rcache for rcache in rcaches.of_order for cpu_rcache in rcache.of_cpu]:
+            cpu_rcache.loaded = await self.machine.kmalloc(cache.iova_magazine, gfp=GFP_KERNEL)
+            cpu_rcache.prev = await self.machine.kmalloc(cache.iova_magazine, gfp=GFP_KERNEL)
+            if cpu_rcache.loaded is None or cpu_rcache.prev is None:
+                await cache.free_iova_rcaches(self)
+                return -ENOMEM
+        return 0
 
     async def alloc_iova_fast(self, size: int, limit_pfn: int, flush_rcache: bool = True) -> int:
         """The first page frame of a range, from this CPU's cache or the tree; 0 when there is none.
@@ -211,23 +215,10 @@ class iova_domain(KObject):
     async def put_iova_domain(self) -> None:
         """The end of the domain: caches and ranges are freed. Nobody may use it any more."""
         await cache.free_iova_rcaches(self)
-        tree: IovaTree = self.rbroot
-        for index in range(len(tree) - 1, 0, -1):
-            await self.machine.kfree(tree[index])
-        self.rbroot = IovaTree(tree[0])
-
-    # -- for observers -------------------------------------------------------
-
-    def ranges(self) -> list[tuple[int, int]]:
-        """Every range taken, cached ones included, as (lowest, highest) page frame."""
-        return list(self.peek("rbroot").ranges())
+        for index in range(len(self.rbroot) - 1, 0, -1):
+            await self.machine.kfree(self.rbroot[index])
 
     def cached(self) -> list[int]:
-        """The page frames of the ranges that lie in caches, free for the next user."""
-        rcaches = self.rcaches.of_order if self.rcaches is not None else []
-        mags = [mag for rcache in rcaches for mag in rcache.peek("depot")]
-        mags += [c.peek(which) for rcache in rcaches for c in rcache.of_cpu for which in ("loaded", "prev")]
-        return sorted(pfn for mag in mags for pfn in mag.pfns)
-
-    def __repr__(self) -> str:
-        return f"<iova domain: {len(self.ranges())} ranges, {len(self.cached())} of them cached>"
+        """The page frames of the ranges that lie in caches, free for the next user: for observers."""
+        magazines = self.rcaches.magazines() if self.rcaches is not None else []
+        return sorted(pfn for mag in magazines for pfn in mag.pfns)

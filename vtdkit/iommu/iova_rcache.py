@@ -17,10 +17,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vtdkit.kernel.machine.machine import Machine
-from vtdkit.kernel.memory.gfp import GFP_ATOMIC, GFP_KERNEL
+from vtdkit.kernel.memory.gfp import GFP_ATOMIC
 from vtdkit.kernel.memory.objects import KObject, shared
-
-from .errno import ENOMEM
 
 if TYPE_CHECKING:
     from .iova import iova_domain
@@ -74,6 +72,13 @@ class iova_rcaches(KObject):
         super().__init__(machine, "iova_rcaches")
         self.of_order = [iova_rcache(machine, order) for order in range(IOVA_RANGE_CACHE_MAX_SIZE)]
 
+    def magazines(self) -> list[iova_magazine]:
+        """Those in depots, then those of the CPUs."""
+        found = [mag for rcache in self.of_order for mag in rcache.peek("depot")]
+        for cpu_rcache in [cpu_rcache for rcache in self.of_order for cpu_rcache in rcache.of_cpu]:
+            found += [cpu_rcache.peek("loaded"), cpu_rcache.peek("prev")]
+        return [mag for mag in found if mag is not None]
+
 
 def order_base_2(size: int) -> int:
     """The power of two that is enough for `size`: 0 for 1, 2 for 3 and 4."""
@@ -90,37 +95,6 @@ def iova_magazine_pop(mag: iova_magazine, limit_pfn: int) -> int:
             del pfns[-1]
             return pfn
     return 0
-
-
-# -- the whole of it ----------------------------------------------------------
-
-
-async def iova_domain_init_rcaches(iovad: iova_domain) -> int:
-    """Two empty magazines for each CPU and size class. 0 or -ENOMEM, and then nothing is left behind."""
-    machine = iovad.machine
-    rcaches = iovad.rcaches = await machine.kmalloc(iova_rcaches)
-    if rcaches is None:
-        return -ENOMEM
-    for cpu_rcache in [cpu_rcache for rcache in rcaches.of_order for cpu_rcache in rcache.of_cpu]:
-        cpu_rcache.loaded = await machine.kmalloc(iova_magazine, gfp=GFP_KERNEL)
-        cpu_rcache.prev = await machine.kmalloc(iova_magazine, gfp=GFP_KERNEL)
-        if cpu_rcache.loaded is None or cpu_rcache.prev is None:
-            await free_iova_rcaches(iovad)
-            return -ENOMEM
-    return 0
-
-
-async def free_iova_rcaches(iovad: iova_domain) -> None:
-    """Free every magazine; what they hold is the tree's to free. Nobody may use the domain any more."""
-    machine, rcaches = iovad.machine, iovad.rcaches
-    if rcaches is None:
-        return
-    for rcache in rcaches.of_order:
-        magazines = [mag for cpu in rcache.of_cpu for mag in (cpu.loaded, cpu.prev) if mag is not None]
-        for mag in [*magazines, *rcache.depot]:
-            await machine.kfree(mag)
-    await machine.kfree(rcaches)
-    iovad.rcaches = None  # type: ignore[assignment]
 
 
 # -- one range ----------------------------------------------------------------
@@ -225,3 +199,15 @@ async def free_global_cached_iovas(iovad: iova_domain) -> None:
                 await iovad.iova_magazine_free_pfns(mag)
                 await iovad.machine.kfree(mag)
             rcache.depot = ()
+
+
+# -- the end ------------------------------------------------------------------
+
+
+async def free_iova_rcaches(iovad: iova_domain) -> None:
+    """Free every magazine; what they hold is the tree's to free. Nobody may use the domain any more."""
+    if iovad.rcaches is not None:
+        for mag in iovad.rcaches.magazines():
+            await iovad.machine.kfree(mag)
+        await iovad.machine.kfree(iovad.rcaches)
+        iovad.rcaches = None  # type: ignore[assignment]

@@ -12,7 +12,6 @@ No lock and no machine here: whoever owns the tree guards it (`iova_rbtree_lock`
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator
 
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.kernel.memory.objects import KObject
@@ -77,7 +76,3 @@ class IovaTree:
         """Take a range out."""
         at = self.index(node)
         del self._keys[at], self._nodes[at]
-
-    def ranges(self) -> Iterator[tuple[int, int]]:
-        """Every range as (lowest, highest) page frame, lowest first, the anchor left out: for observers."""
-        return ((node.pfn_lo, node.pfn_hi) for node in reversed(self._nodes[1:]))

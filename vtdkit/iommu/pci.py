@@ -11,8 +11,9 @@ Mirrors lib/klist.c, drivers/base/bus.c, drivers/pci/search.c and ats.c.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.kernel.memory.objects import KObject, shared
@@ -105,8 +106,7 @@ class PciDevice(KObject):
         self.on.discard(capability)
 
     def __repr__(self) -> str:
-        on = [name for name in self.can if name in self.on]
-        return f"<PCI {self.name}{' with ' + ', '.join(on) + ' on' if on else ''}>"
+        return f"<PCI {self.name}>"
 
 
 class PciBus:
@@ -208,19 +208,14 @@ class PciBus:
         """The devices, for observers and tests."""
         return tuple(self.klist.peek_entries())
 
-    def __repr__(self) -> str:
-        return f"<PCI bus: {', '.join(dev.name for dev in self.devices())}>"
+
+ADDRESS = re.compile(r"(?:([0-9a-f]{1,4}):)?([0-9a-f]{1,2}):([01]?[0-9a-f])\.([0-7])", re.IGNORECASE)
 
 
 def parse_address(text: str) -> tuple[int, int, int]:
     """(segment, bus, devfn) of "0000:00:03.0" or "00:03.0". Raises ValueError."""
-    parts: Any = text.replace(".", ":").split(":")
-    try:
-        numbers = [int(part, 16) for part in parts]
-        segment = numbers[0] if len(numbers) == 4 else 0
-        bus, device, function = numbers[-3:]
-        if len(numbers) in (3, 4) and bus < 256 and device < 32 and function < 8:
-            return segment, bus, device << 3 | function
-    except ValueError:
-        pass
-    raise ValueError(f"{text!r} is no PCI address; write bus:device.function, as in 00:03.0")
+    found = ADDRESS.fullmatch(text)
+    if found is None:
+        raise ValueError(f"{text!r} is no PCI address; write bus:device.function, as in 00:03.0")
+    segment, bus, device, function = (int(part, 16) for part in found.groups(default="0"))
+    return segment, bus, device << 3 | function

@@ -133,10 +133,3 @@ class mm_struct(KObject):
             lambda charged: charged + pages if charged + pages <= limit else charged
         )
         return 0 if after != before or not pages else -ENOMEM
-
-    def pinned(self) -> int:
-        """How many pins are held: for observers."""
-        return self.pins.total()
-
-    def __repr__(self) -> str:
-        return f"<mm: {sum(pages for _, _, pages in self.extents)} pages, {self.pinned()} pinned>"

@@ -5,7 +5,19 @@ may; nothing is left.
 from __future__ import annotations
 
 import pytest
-from users import HARDWARE, LAZY, PAGE, STRICT, cookie, device, dma_computer, inventory, ranges, unexpected
+from users import (
+    HARDWARE,
+    LAZY,
+    PAGE,
+    STRICT,
+    cookie,
+    descriptors,
+    device,
+    dma_computer,
+    inventory,
+    ranges,
+    unexpected,
+)
 
 from vtdkit.iommu.dma import DMA_FROM_DEVICE, DMA_TO_DEVICE, MSI_RANGE, PCI_WINDOW, DmaApi
 from vtdkit.iommu.errno import EINVAL
@@ -55,9 +67,9 @@ def test_a_list_of_buffers_lands_side_by_side() -> None:
     for (at, length), (phys, _) in zip(mapped, sg, strict=True):
         for offset in (0, length - 4):
             assert pc.dma("00:03.0", at + offset).address == phys + offset  # type: ignore[union-attr]
-    before = pc.hardware[0].descriptors
+    before = descriptors(pc)
     pc.run(api.iommu_dma_unmap_sg(device(pc), mapped))
-    assert pc.hardware[0].descriptors - before == 2  # one flush for all of it, and its wait
+    assert descriptors(pc) - before == 2  # one flush for all of it, and its wait
     assert all(isinstance(pc.dma("00:03.0", at), Fault) for at, _ in mapped)
     assert not pc.machine.findings
 
@@ -76,11 +88,11 @@ def test_strict_flushes_at_once_lazy_puts_it_off() -> None:
     counts = []
     for default_type in (STRICT, LAZY):
         pc, api = dma_computer(default_type)
-        before = pc.hardware[0].descriptors
+        before = descriptors(pc)
         for _ in range(20):
             handle = pc.run(api.iommu_dma_map_page(device(pc), 0x5000, PAGE))
             pc.run(api.iommu_dma_unmap_page(device(pc), handle, PAGE))
-        counts.append(pc.hardware[0].descriptors - before)
+        counts.append(descriptors(pc) - before)
     assert counts == [40, 0]
 
 

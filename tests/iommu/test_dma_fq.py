@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from users import LAZY, PAGE, cookie, device, dma_computer, inventory, ranges, unexpected
+from users import LAZY, PAGE, cookie, descriptors, device, dma_computer, inventory, ranges, unexpected
 
 from vtdkit.iommu.dma_fq import IOVA_FQ_SIZE, IOVA_FQ_TIMEOUT, FlushQueue
 from vtdkit.lab.computer import Computer
@@ -44,10 +44,10 @@ def test_a_full_ring_is_flushed_by_who_finds_it_full() -> None:
     pc, api = dma_computer(LAZY)
     cycle(pc, api, IOVA_FQ_SIZE - 1)
     assert queue_of(pc).fq_flush_start_cnt.value == 0
-    before = pc.hardware[0].descriptors
+    before = descriptors(pc)
     cycle(pc, api, 1)
     assert queue_of(pc).fq_flush_start_cnt.value == 1
-    assert pc.hardware[0].descriptors - before == 2  # the whole domain in one go
+    assert descriptors(pc) - before == 2  # the whole domain in one go
     assert len(queue_of(pc).rings.of_cpu[0].queued()) == 1
     assert not pc.machine.findings
 

@@ -214,10 +214,10 @@ def test_the_list_of_ranges_finds_inserts_and_removes_like_a_dictionary() -> Non
     nodes = {first: iova(machine, first, first + 2) for first in (40, 10, 30, 20)}
     for node in nodes.values():
         tree.insert(node)
-    assert [node.pfn_lo for node in (tree[1], tree[2], tree[3], tree[4])] == [40, 30, 20, 10]
+    assert [node.pfn_lo for node in tree.nodes[1:]] == [40, 30, 20, 10]
     assert tree.find(31) is nodes[30]
     assert tree.find(33) is None
     assert tree.higher(nodes[30]) is nodes[40]
-    assert tree.higher(nodes[40]) is tree[0]
+    assert tree.higher(nodes[40]) is tree.nodes[0]
     tree.remove(nodes[30])
     assert tree.find(31) is None

@@ -173,7 +173,7 @@ def test_a_text_that_does_not_fit_is_made_again_with_twice_the_room(driver: type
     pc = Computer(driver=driver, devices=["00:03.0"])
     pc.map(pc.domain_of("00:03.0"), 0, 0x5001000, 512 * 4096)
     m = pc.run(pc.driver.domain_translation_struct_show())
-    assert (m.passes, m.size, len(m.lines)) == (5, 65536, 515)
+    assert (m.size, len(m.lines)) == (65536, 515)
     taken = {row.name: row.write.acquisitions for row in pc.machine.lock_stat()}
     held = taken.get("device_domain_lock", 0) - taken_by_setup(driver)
     assert held == (5 if driver is driver_at(0) else 0)

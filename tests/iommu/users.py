@@ -66,7 +66,12 @@ def inventory(machine: Machine) -> Counter[str]:
 def ranges(space: iova_domain) -> list[tuple[int, int]]:
     """Every range taken, cached ones included, as (lowest, highest) page frame."""
     tree: IovaTree = space.peek("rbroot")
-    return [(tree[at].pfn_lo, tree[at].pfn_hi) for at in range(len(tree) - 1, 0, -1)]
+    return [(node.pfn_lo, node.pfn_hi) for node in reversed(tree.nodes[1:])]
+
+
+def descriptors(pc: Computer) -> int:
+    """How many were queued so far for the first unit, whose queue has not gone round yet."""
+    return pc.hardware[0].unit.registers.values["IQT"] // 16
 
 
 def lock_stat(machine: Machine, name: str) -> Side:

@@ -68,7 +68,6 @@ class Contract:
     def __init__(self, core: IommuCore) -> None:
         self.machine = core.machine
         self.calls: dict[Any, list[Call]] = {}
-        self.watched = 0
         self.watch(core, "_iommu_map", "map", lambda domain, iova, paddr, size, *_: (iova, size))
         self.watch(core, "iommu_unmap_fast", "unmap", lambda domain, iova, size, *_: (iova, size))
         self.watch(core, "iommu_domain_free", "free", lambda domain: (0, ALL))
@@ -91,7 +90,6 @@ class Contract:
 
     def begin(self, domain: Any, what: str, writes: bool, first: int, size: int, place: Spot) -> Call:
         """A call begins: is it ordered after all that it must not meet?"""
-        self.watched += 1
         context = self.machine.sched.current
         call = Call(what, writes, first, first + size - 1, context, place)
         keep = [call]

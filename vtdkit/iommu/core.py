@@ -93,7 +93,6 @@ class IommuGroup(KObject):
 
     def __init__(self, machine: Machine, number: int) -> None:
         super().__init__(machine, f"group {number}")
-        self.number = number
         self.mutex = machine.mutex("group->mutex")
         self.devices: list[PciDevice] = []
 
@@ -175,16 +174,7 @@ class IommuCore:
 
     async def iommu_domain_alloc(self, type: str) -> IommuDomain | None:
         """A domain of this type, or None."""
-        domain = await self.ops.domain_alloc(type)
-        if (
-            domain is not None
-            and domain.is_dma
-            and self.dma is not None
-            and await self.dma.iommu_get_dma_cookie(domain)
-        ):
-            await self.iommu_domain_free(domain)
-            return None
-        return domain
+        return await self.ops.domain_alloc(type)
 
     async def iommu_domain_free(self, domain: IommuDomain) -> None:
         """Free it. No device may be attached any more."""

@@ -42,8 +42,7 @@ Segment = tuple[int, int]  # address, length in bytes
 
 
 class iommu_dma_cookie(KObject):
-    """`struct iommu_dma_cookie`: what the DMA API keeps with a domain. `iovad` is None until a
-    device is set up.
+    """`struct iommu_dma_cookie`: what the DMA API keeps with a domain.
 
     Guards: written once by `iommu_dma_init_domain`, before the domain is used; after that `iovad` and `fq`
     have locks of their own.
@@ -51,15 +50,14 @@ class iommu_dma_cookie(KObject):
 
     def __init__(self, machine: Machine) -> None:
         super().__init__(machine, "iommu_dma_cookie")
-        self.iovad: iova_domain = None  # type: ignore[assignment]  # until a device is set up
+        self.iovad = iova_domain(machine)
         self.fq: FlushQueue = None  # type: ignore[assignment]  # strict domains have none
 
     async def put(self) -> None:
         """`iommu_put_dma_cookie`: the domain goes."""
         if self.fq is not None:
             await self.fq.iommu_dma_free_fq()
-        if self.iovad is not None:
-            await self.iovad.put_iova_domain()
+        await self.iovad.put_iova_domain()
         await self.machine.kfree(self)
 
 
@@ -79,14 +77,6 @@ class DmaApi:
 
     # -- domains -------------------------------------------------------------
 
-    async def iommu_get_dma_cookie(self, domain: IommuDomain) -> int:
-        """Give a domain its cookie, empty so far. 0 or -ENOMEM. (The core does so when
-        it allocates the domain.)
-        """
-        if domain.cookie is None:
-            domain.cookie = await self.machine.kmalloc(iommu_dma_cookie)
-        return 0 if domain.cookie is not None else -ENOMEM
-
     async def iommu_setup_dma_ops(self, dev: PciDevice) -> int:
         """From now on the device's driver can map. 0, -EINVAL without a DMA domain, -ENOMEM (Linux warns,
         and goes on without).
@@ -94,18 +84,18 @@ class DmaApi:
         domain: IommuDomain | None = dev.group.default_domain if dev.group is not None else None
         if domain is None:
             return -EINVAL
-        if not domain.is_dma:
+        if not domain.is_dma or domain.cookie is not None:
             return 0
-        return await self.iommu_get_dma_cookie(domain) or await self.iommu_dma_init_domain(domain)
+        return await self.iommu_dma_init_domain(domain)
 
     async def iommu_dma_init_domain(self, domain: IommuDomain) -> int:
-        """An allocator for the domain's addresses, with what must never be given out reserved. 0
-        or -ENOMEM. May sleep.
+        """The domain's cookie with an allocator for its addresses, what must never be given out reserved.
+        0 or -ENOMEM. May sleep. (The core of Linux makes the cookie when it allocates the domain.)
         """
-        cookie: iommu_dma_cookie = domain.cookie
-        if cookie.iovad is not None:
-            return 0
-        cookie.iovad = iovad = iova_domain(self.machine)
+        cookie: iommu_dma_cookie | None = await self.machine.kmalloc(iommu_dma_cookie)
+        if cookie is None:
+            return -ENOMEM
+        domain.cookie, iovad = cookie, cookie.iovad
         error = await iovad.iova_domain_init_rcaches() if self.caches else 0
         if error:
             return error
@@ -126,7 +116,7 @@ class DmaApi:
     def cookie_of(self, dev: PciDevice, domain: IommuDomain) -> iommu_dma_cookie:
         """The cookie of a domain that has been set up. Raises ValueError for one that has not."""
         cookie: iommu_dma_cookie | None = domain.cookie
-        if cookie is None or cookie.iovad is None:
+        if cookie is None:
             raise ValueError(
                 f"{dev.name} is not set up for the DMA API; await iommu_setup_dma_ops(dev) first"
             )
@@ -136,11 +126,10 @@ class DmaApi:
 
     async def iommu_dma_alloc_iova(self, domain: IommuDomain, iovad: iova_domain, size: int) -> int:
         """An address range of `size` bytes, below 4 GiB if there is one; 0 when there is none."""
-        limit, pfn = domain.aperture_end, 0
-        if limit > SAC_LIMIT:
-            pfn = await iovad.alloc_iova_fast(size >> PAGE_SHIFT, SAC_LIMIT >> PAGE_SHIFT, False)
-        if not pfn:
-            pfn = await iovad.alloc_iova_fast(size >> PAGE_SHIFT, limit >> PAGE_SHIFT, True)
+        pages, limit = size >> PAGE_SHIFT, domain.aperture_end
+        pfn = await iovad.alloc_iova_fast(pages, min(limit, SAC_LIMIT) >> PAGE_SHIFT)
+        if not pfn and limit > SAC_LIMIT:
+            pfn = await iovad.alloc_iova_fast(pages, limit >> PAGE_SHIFT)
         return pfn << PAGE_SHIFT
 
     async def iommu_dma_free_iova(

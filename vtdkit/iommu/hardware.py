@@ -116,9 +116,8 @@ class RemappingHardware(Hooks):
         self.agent = machine.sched.new_context(name, AGENT)
         self.agent.send = self._work
         self.fault_irq: IrqLine | None = None
-        self.descriptors = 0  # executed so far
-        self.device_tlb_flushes = 0  # of them, device-TLB invalidations
-        self.busy = 0  # ns spent on all, and on the one under way
+        self.device_tlb_flushes = 0  # device-TLB invalidations executed so far
+        self.busy = 0  # ns spent on all descriptors, and on the one under way
         self.polled: list[Page] = []  # status pages that software spins on
         self.endpoints: dict[int, Endpoint] = {}
         self.include_all = True
@@ -176,7 +175,7 @@ class RemappingHardware(Hooks):
         invalidated (6.5.4, draining), so a walk that has begun is waited for.
         """
         while (step := self.unit.step()) is not None and step.executed:
-            self.descriptors += 1
+            pass
 
     def _work(self, _: None) -> int | None:
         """Execute one descriptor; what the next one takes, None when there is none or an error
@@ -184,7 +183,6 @@ class RemappingHardware(Hooks):
         """
         step = self.unit.step()
         if step is not None and step.executed:
-            self.descriptors += 1
             if self.unit.queue.fetching:
                 return self._time_of_next()
         else:

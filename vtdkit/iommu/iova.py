@@ -119,12 +119,12 @@ class iova_domain(KObject):
         """The first gap below the range at `index` that holds `size` pages; each range passed is
         a step of memory.
         """
-        first, count = index, len(tree)
+        first, nodes = index, tree.nodes
         while True:
-            high_pfn = min(high_pfn, tree[index].pfn_lo)
+            high_pfn = min(high_pfn, nodes[index].pfn_lo)
             pfn = high_pfn - size & -align
             index += 1
-            if pfn < low_pfn or index == count or pfn > tree[index].pfn_hi:
+            if pfn < low_pfn or index == len(nodes) or pfn > nodes[index].pfn_hi:
                 break
         await self.machine.work(self.machine.costs.table_word * (index - first))
         return pfn if pfn >= low_pfn else None
@@ -145,17 +145,6 @@ class iova_domain(KObject):
                 self.remove_iova(node)
         if node is not None:
             await self.machine.kfree(node)
-
-    async def iova_magazine_free_pfns(self, mag: cache.iova_magazine) -> None:
-        """Give back every range in a magazine, under one hold of the tree's lock."""
-        async with self.iova_rbtree_lock.irqsave():
-            for pfn in mag.pfns:
-                node = self.rbroot.find(pfn)
-                self.machine.warn_on(node is None, "a magazine holds a range the tree does not know")
-                if node is not None:
-                    self.remove_iova(node)
-                    await self.machine.kfree(node)
-        mag.pfns.clear()
 
     async def reserve_iova(self, pfn_lo: int, pfn_hi: int) -> iova | None:
         """Make sure that none of these page frames is ever handed out. None of them is taken yet, which Linux
@@ -188,11 +177,8 @@ class iova_domain(KObject):
                 return -ENOMEM
         return 0
 
-    async def alloc_iova_fast(self, size: int, limit_pfn: int, flush_rcache: bool = True) -> int:
-        """The first page frame of a range, from this CPU's cache or the tree; 0 when there is none.
-
-        `flush_rcache`: if the tree has none, empty all caches into it and try once more.
-        """
+    async def alloc_iova_fast(self, size: int, limit_pfn: int) -> int:
+        """The first page frame of a range, from this CPU's cache or the tree; 0 when there is none."""
         if size < 1 << cache.IOVA_RANGE_CACHE_MAX_SIZE - 1:
             size = 1 << cache.order_base_2(
                 size
@@ -200,11 +186,6 @@ class iova_domain(KObject):
         if pfn := await cache.iova_rcache_get(self, size, limit_pfn + 1):
             return pfn
         new = await self.alloc_iova(size, limit_pfn)
-        if new is None and flush_rcache and self.rcaches is not None:
-            for cpu in range(len(self.machine.cpus)):
-                await cache.free_cpu_cached_iovas(self, cpu)
-            await cache.free_global_cached_iovas(self)
-            new = await self.alloc_iova(size, limit_pfn)
         return new.pfn_lo if new is not None else 0
 
     async def free_iova_fast(self, pfn: int, size: int) -> None:
@@ -215,8 +196,8 @@ class iova_domain(KObject):
     async def put_iova_domain(self) -> None:
         """The end of the domain: caches and ranges are freed. Nobody may use it any more."""
         await cache.free_iova_rcaches(self)
-        for index in range(len(self.rbroot) - 1, 0, -1):
-            await self.machine.kfree(self.rbroot[index])
+        for node in self.rbroot.nodes[1:]:
+            await self.machine.kfree(node)
 
     def cached(self) -> list[int]:
         """The page frames of the ranges that lie in caches, free for the next user: for observers."""

@@ -35,17 +35,11 @@ class IovaTree:
     at `index + 1`.
     """
 
-    __slots__ = ("_keys", "_nodes")
+    __slots__ = ("_keys", "nodes")
 
     def __init__(self, anchor: iova) -> None:
-        self._nodes = [anchor]
+        self.nodes = [anchor]
         self._keys = [-anchor.pfn_lo]
-
-    def __len__(self) -> int:
-        return len(self._nodes)
-
-    def __getitem__(self, index: int) -> iova:
-        return self._nodes[index]
 
     def index(self, node: iova) -> int:
         """Where a range of the tree stands."""
@@ -60,19 +54,19 @@ class IovaTree:
     def find(self, pfn: int) -> iova | None:
         """The range that contains a page frame."""
         at = self.below(pfn)
-        return self._nodes[at] if at < len(self._nodes) and pfn <= self._nodes[at].pfn_hi else None
+        return self.nodes[at] if at < len(self.nodes) and pfn <= self.nodes[at].pfn_hi else None
 
     def higher(self, node: iova) -> iova:
         """`rb_next`: the range above; the anchor is above all."""
-        return self._nodes[max(self.index(node) - 1, 0)]
+        return self.nodes[max(self.index(node) - 1, 0)]
 
     def insert(self, node: iova) -> None:
         """Put a range where its address says."""
         at = self.below(node.pfn_lo)
         self._keys.insert(at, -node.pfn_lo)
-        self._nodes.insert(at, node)
+        self.nodes.insert(at, node)
 
     def remove(self, node: iova) -> None:
         """Take a range out."""
         at = self.index(node)
-        del self._keys[at], self._nodes[at]
+        del self._keys[at], self.nodes[at]

@@ -158,18 +158,16 @@ class PciBus:
     async def for_each_dev(self, visit: Visitor) -> int:
         """`bus_for_each_dev`: call `visit(dev)` until it returns something other than 0; returns that."""
         dev: PciDevice | None = None
-        error = 0
-        while error == 0:
+        while True:
             # the reference on the entry we stood on is put after the next one is found: it kept our place
             previous, dev = dev, await self.klist_next(dev)
             if previous is not None:
                 await self.put(previous)
             if dev is None:
                 return 0
-            error = await visit(dev)
-        if dev is not None:
-            await self.put(dev)
-        return error
+            if error := await visit(dev):
+                await self.put(dev)
+                return error
 
     async def get_domain_bus_and_slot(self, segment: int, bus: int, devfn: int) -> PciDevice | None:
         """`pci_get_domain_bus_and_slot`: the device at this address, with a reference the caller

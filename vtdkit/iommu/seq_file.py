@@ -19,9 +19,9 @@ from .pinning import PAGE_SIZE
 class SeqFile:
     """The text so far, and how large the buffer is, in bytes. Printing a line costs the printer time."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, size: int = PAGE_SIZE) -> None:
         self.machine = machine
-        self.size, self.count, self.passes = PAGE_SIZE, 0, 1
+        self.size, self.count = size, 0
         self.overflow = False
         self.lines: list[str] = []
 
@@ -34,11 +34,6 @@ class SeqFile:
         # `seq_has_overflowed`: a buffer that is just full may have lost something
         self.overflow = self.count >= self.size
         self.lines.append(line)
-
-    def grow(self) -> None:
-        """Begin anew, with twice the room."""
-        self.size, self.count, self.passes, self.overflow = 2 * self.size, 0, self.passes + 1, False
-        self.lines.clear()
 
     def __str__(self) -> str:
         return "\n".join(self.lines)
@@ -54,7 +49,7 @@ def seq_file(
         m = SeqFile(self.machine)
         await show(self, m)
         while m.overflow:
-            m.grow()
+            m = SeqFile(self.machine, 2 * m.size)
             await show(self, m)
         return m
 

@@ -148,23 +148,19 @@ class AmdV1(IoPgtable):
     # -- putting in ----------------------------------------------------------
 
     async def map_pages(self, iova: int, paddr: int, pgsize: int, pgcount: int, prot: int) -> tuple[int, int]:
-        """`amd_iommu_map`: one page, and the core comes again for the next (v6.1 has `map_pages`)."""
-        error = await self.iommu_v1_map_page(iova, paddr, pgsize, prot)
-        return error, 0 if error else pgsize
-
-    async def iommu_v1_map_page(self, iova: int, paddr: int, size: int, prot: int) -> int:
-        """Map a page of any power of two. 0, -EINVAL, -ENOMEM. What was mapped there before is gone."""
-        self.machine.bug_on((iova | paddr) & size - 1 != 0, "iommu_v1_map_page: not aligned")
+        """`iommu_v1_map_page`: one page, of any power of two, and the core comes again for the next (v6.1 has
+        `map_pages`). 0, -EINVAL, -ENOMEM. What was mapped there before is gone.
+        """
         if not prot & 3:
-            return -EINVAL
+            return -EINVAL, 0
         freelist: list[Page] = []
-        place, updated = await self.alloc_pte(iova, size)
+        place, updated = await self.alloc_pte(iova, pgsize)
         if place is not None:
-            count = pte_count(size)
+            count = pte_count(pgsize)
             for number in range(count):
                 await self.free_clear_pte(place.page, place.index + number, freelist)
             updated = updated or bool(freelist)
-            pte = size_encoded(paddr, size) | LARGE << 9 if count > 1 else paddr
+            pte = size_encoded(paddr, pgsize) | LARGE << 9 if count > 1 else paddr
             pte |= PR | FC | (IR if prot & 1 else 0) | (IW if prot & 2 else 0)
             for number in range(count):
                 await place.page.store(place.index + number, pte)
@@ -172,7 +168,7 @@ class AmdV1(IoPgtable):
             async with self.lock.irqsave():
                 await self.walker.invalidate(0, EVERYTHING)
         await self.put_pages_list(freelist)
-        return 0 if place is not None else -ENOMEM
+        return (0, pgsize) if place is not None else (-ENOMEM, 0)
 
     async def alloc_pte(self, address: int, size: int) -> tuple[Place | None, bool]:
         """The first entry for a page of this size, tables made on the way; and whether what the unit may

@@ -9,7 +9,7 @@
 So who faults in an area and who frees its tables keep each other out by `mmap_lock`; a walk without a lock is
 kept safe by how tables are freed. Where a flush is an interrupt to every CPU (x86 without PARAVIRT), nobody
 who has them off lets it finish. Where it is an instruction that hardware sees to (arm64, powerpc), the tables
-of an unmap wait for an RCU grace period, in batches (`MMU_GATHER_RCU_TABLE_FREE`).
+of an unmap wait for an RCU grace period (`MMU_GATHER_RCU_TABLE_FREE`; in Linux in batches of 509).
 
 Mirrors mm/memory.c, mm/mmap.c, mm/gup.c, mm/mmu_gather.c of v5.18. Not modelled: large pages, swap, reverse
 mappings, `mmap_lock` made a read lock on the way, what is in the TLBs.
@@ -18,6 +18,7 @@ mappings, `mmap_lock` made a read lock on the way, what is in the TLBs.
 from __future__ import annotations
 
 from contextlib import nullcontext
+from functools import partial
 from typing import Literal
 
 from vtdkit.iommu.errno import EFAULT, ENOMEM
@@ -34,7 +35,6 @@ PGD, PUD, PMD, PTE = 4, 3, 2, 1
 PRESENT, RW, USER, ACCESSED, DIRTY = 1, 1 << 1, 1 << 2, 1 << 5, 1 << 6
 TABLE = PRESENT | RW | USER | ACCESSED | DIRTY
 ADDRESS = 0x000F_FFFF_FFFF_F000
-BATCH = 509  #: `MAX_TABLE_BATCH`: a page of pointers, less `struct mmu_table_batch`
 NAMES = {PGD: "pgd", PUD: "pud", PMD: "pmd", PTE: "pte"}
 
 
@@ -165,13 +165,12 @@ class Mm(PgtableBase):
         return range(max(0, (start - base) // span(level)), min(512, -(-(end - base) // span(level))))
 
     async def tlb_finish_mmu(self, start: int, end: int, gather: list[Page]) -> None:
-        """Flush, then free what was gathered: at once, or in batches after a grace period each."""
+        """Flush, then free what was gathered: at once, or after a grace period."""
         await self.flush_tlb_range(start, end)
-        while gather and self.rcu:
-            batch = gather[:BATCH]
-            del gather[:BATCH]
-            self.machine.rcu.call(lambda batch=batch: self.put_pages_list(batch), "tlb_remove_table_rcu")
-        await self.put_pages_list(gather)
+        if self.rcu:
+            self.machine.rcu.call(partial(self.put_pages_list, gather), "tlb_remove_table_rcu")
+        else:
+            await self.put_pages_list(gather)
 
     async def flush_tlb_range(self, start: int, end: int) -> None:
         """Every CPU forgets. By interrupt: when each has taken it. By instruction: no software takes part."""

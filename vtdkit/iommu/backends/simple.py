@@ -62,41 +62,37 @@ class RkDomain(IoPgtable):
         return page
 
     async def map_pages(self, iova: int, paddr: int, pgsize: int, pgcount: int, prot: int) -> tuple[int, int]:
-        """`rk_iommu_map`: one page of this size, and the core comes again for the next."""
-        error = await self.rk_iommu_map(iova, paddr, pgsize, prot)
-        return error, 0 if error else pgsize
-
-    async def rk_iommu_map(self, iova: int, paddr: int, size: int, prot: int) -> int:
-        """Map a range within one table. 0, -ENOMEM, -EADDRINUSE."""
+        """`rk_iommu_map`: one page of this size, which lies within one table, and the core comes again for
+        the next. 0, -ENOMEM, -EADDRINUSE.
+        """
         async with self.dt_lock.irqsave():
             if (page := await self.rk_dte_get_page_table(iova)) is None:
-                return -ENOMEM
+                return -ENOMEM, 0
             first, bits = iova >> 12 & 1023, VALID | (prot & 1) * READABLE | (prot >> 1 & 1) * WRITABLE
-            for number in range(size // PAGE):
+            for number in range(pgsize // PAGE):
                 await self.machine.work(self.machine.costs.table_word)
                 if await page.load32(first + number) & VALID:
                     await self.rk_iommu_unmap_iova(page, first, number)
-                    return -EADDRINUSE
+                    return -EADDRINUSE, 0
                 await page.store32(first + number, rk_mk_dte_v2(paddr + number * PAGE) | bits)
             # the unit may still hold what these entries were before: of the ends, it fetches lines of them
-            await self.rk_iommu_zap_iova(iova, PAGE)
-            if size > PAGE:
-                await self.rk_iommu_zap_iova(iova + size - PAGE, PAGE)
-        return 0
+            await self.walker.invalidate(iova, iova + PAGE - 1)
+            if pgsize > PAGE:
+                await self.walker.invalidate(iova + pgsize - PAGE, iova + pgsize - 1)
+        return 0, pgsize
 
     async def unmap_pages(self, iova: int, pgsize: int, pgcount: int, gather: IotlbGather) -> int:
-        """`rk_iommu_unmap`: one page of this size, and the core comes again."""
-        return await self.rk_iommu_unmap(iova, pgsize)
-
-    async def rk_iommu_unmap(self, iova: int, size: int) -> int:
-        """Unmap a range within one table; the bytes up to the first page that was not there."""
+        """`rk_iommu_unmap`: one page of this size, which lies within one table, and the core comes again. The
+        bytes up to the first page that was not there.
+        """
         async with self.dt_lock.irqsave():
             dte = await self.dt.load32(iova >> 22)
             if not dte & VALID:
                 return 0
             page, first = self.deref(rk_dte_pt_address_v2(dte)), iova >> 12 & 1023
-            unmapped = PAGE * await self.rk_iommu_unmap_iova(page, first, size // PAGE)
-        await self.rk_iommu_zap_iova(iova, unmapped)
+            unmapped = PAGE * await self.rk_iommu_unmap_iova(page, first, pgsize // PAGE)
+        if unmapped:
+            await self.walker.invalidate(iova, iova + unmapped - 1)
         return unmapped
 
     async def rk_iommu_unmap_iova(self, page: Page, first: int, count: int) -> int:
@@ -109,11 +105,6 @@ class RkDomain(IoPgtable):
                 return number
             await page.store32(first + number, pte & ~VALID)
         return count
-
-    async def rk_iommu_zap_iova(self, iova: int, size: int) -> None:
-        """Have the unit forget a range."""
-        if size:
-            await self.walker.invalidate(iova, iova + size - 1)
 
     async def iova_to_phys(self, iova: int) -> int:
         """`rk_iommu_iova_to_phys`, under the lock as well."""

@@ -4,30 +4,32 @@ from __future__ import annotations
 
 from functools import partial
 
+from vtdkit.iommu.core import IommuDomain
 from vtdkit.iommu.intel.driver import IntelIommu
+from vtdkit.iommu.pci import PciDevice
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.vtd.requests import Request
 
-from .base import Observer, Scenario, computer, together
+from .base import Observer, Scenario, computer, plug, pull, together
 
 
-def attach_detach(driver: type[IntelIommu], machine: Machine, mode: str = "legacy") -> Observer:
-    """Two CPUs each attach a device to a domain of its own and detach it again."""
+def attach_detach(
+    driver: type[IntelIommu], machine: Machine, mode: str = "legacy", shared: bool = False
+) -> Observer:
+    """Two CPUs each attach a device to a domain and detach it again; to one domain if `shared`, else each to
+    one of its own.
+    """
     pc = computer(driver, machine, mode)
 
-    async def move(address: str) -> int:
-        domain, dev = domains[address], pc.devices[address]
+    async def move(domain: IommuDomain, dev: PciDevice) -> int:
         error = await pc.core.iommu_attach_device(domain, dev)
         await pc.core.iommu_detach_device(domain, dev)
         return error
 
-    domains = {address: pc.new_domain() for address in pc.devices}
-    return together(machine, {f"attach {address}": move(address) for address in pc.devices})
-
-
-def attach_detach_first(driver: type[IntelIommu], machine: Machine) -> Observer:
-    """The same in scalable mode, first level."""
-    return attach_detach(driver, machine, "first level")
+    first = pc.new_domain()
+    domains = [first, first if shared else pc.new_domain()]
+    pairs = zip(domains, pc.devices.values(), strict=True)
+    return together(machine, {f"attach {dev.name}": move(domain, dev) for domain, dev in pairs})
 
 
 def attach_same(driver: type[IntelIommu], machine: Machine) -> Observer:
@@ -69,35 +71,10 @@ def publish(driver: type[IntelIommu], machine: Machine) -> Observer:
 
 
 def probe_remove(driver: type[IntelIommu], machine: Machine) -> Observer:
-    """One device is plugged in while another one is pulled out.
-
-    As virtual functions come and go in 2022: outside `pci_rescan_remove_lock` (see `hotplug`).
-    """
+    """One device is plugged in while another one is pulled out."""
     pc = computer(driver, machine)
     new = pc.new_device("00:05.0", ats=True)
-
-    async def plug() -> int:
-        await pc.bus.add(new)
-        return await pc.core.iommu_probe_device(new)
-
-    async def pull() -> None:
-        await pc.core.iommu_release_device(pc.devices["00:04.0"])
-        await pc.bus.remove(pc.devices["00:04.0"])
-
-    return together(machine, {"plug": plug(), "pull": pull()})
-
-
-def attach_both(driver: type[IntelIommu], machine: Machine) -> Observer:
-    """Two CPUs attach a device each to one domain, and take it out again."""
-    pc = computer(driver, machine)
-    domain = pc.new_domain()
-
-    async def move(address: str) -> int:
-        error = await pc.core.iommu_attach_device(domain, pc.devices[address])
-        await pc.core.iommu_detach_device(domain, pc.devices[address])
-        return error
-
-    return together(machine, {f"attach {address}": move(address) for address in pc.devices})
+    return together(machine, {"plug": plug(pc, new), "pull": pull(pc, pc.devices["00:04.0"])})
 
 
 def probe_probe(driver: type[IntelIommu], machine: Machine) -> Observer:
@@ -137,7 +114,7 @@ SCENARIOS = (
     Scenario(
         "attach-detach-first-level",
         "the same in scalable mode, first level",
-        attach_detach_first,
+        partial(attach_detach, mode="first level"),
         sections=True,
         bound=80,
         why=ASSERTED,
@@ -148,7 +125,7 @@ SCENARIOS = (
     Scenario(
         "attach-both",
         "two CPUs attach a device each to one domain",
-        attach_both,
+        partial(attach_detach, shared=True),
         bound=40,
         why="a domain's id and width are read without the lock that guards them, so sections are no steps",
     ),

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from vtdkit.iommu.intel.driver import IntelIommu
+from vtdkit.iommu.pci import PciDevice
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.lab.computer import BOTH_STAGES, FIRST_STAGE, LEGACY, SCALABLE, Computer
 
@@ -70,6 +71,21 @@ def together(
     """
     threads = [machine.spawn(call, cpu=cpu, name=name) for cpu, (name, call) in enumerate(calls.items())]
     return lambda: (*(thread.result for thread in threads), *more())
+
+
+async def plug(pc: Computer, dev: PciDevice) -> int:
+    """A device appears on the bus and is looked at: 0 or negative.
+
+    As virtual functions come and go in 2022: outside `pci_rescan_remove_lock`, as in `pull`.
+    """
+    await pc.bus.add(dev)
+    return await pc.core.iommu_probe_device(dev)
+
+
+async def pull(pc: Computer, dev: PciDevice) -> None:
+    """A device is pulled out."""
+    await pc.core.iommu_release_device(dev)
+    await pc.bus.remove(dev)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from . import attach, dump, fault, hardware, unmap, users
-from .base import MODES, Observer, Scenario
+from .base import Scenario
 
 SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario
     for module in (attach, unmap, users, dump, fault, hardware)
     for scenario in module.SCENARIOS
 }
-
-__all__ = ["MODES", "SCENARIOS", "Observer", "Scenario"]

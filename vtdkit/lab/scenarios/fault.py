@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.lab.computer import Computer
 from vtdkit.vtd.requests import Request
 
-from .base import Inventory, Observer, Scenario, audit, computer
+from .base import Inventory, Observer, Scenario, audit, computer, plug, pull
 
 UNMAPPED = 0xDEAD000
 
@@ -22,26 +24,16 @@ def fault_probe(driver: type[IntelIommu], machine: Machine) -> Observer:
     """A fault while another device is plugged in."""
     pc = computer(driver, machine, devices=["00:03.0"])
     new = pc.new_device("00:05.0")
-
-    async def plug() -> int:
-        await pc.bus.add(new)
-        return await pc.core.iommu_probe_device(new)
-
     bad_dma(pc, "00:03.0")
-    thread = machine.spawn(plug(), cpu=1, name="plug")
+    thread = machine.spawn(plug(pc, new), cpu=1, name="plug")
     return lambda: (thread.result,)
 
 
 def fault_remove(driver: type[IntelIommu], machine: Machine) -> Observer:
     """A fault while another device is pulled out."""
     pc = computer(driver, machine, devices=["00:03.0", "00:04.0"])
-
-    async def pull() -> None:
-        await pc.core.iommu_release_device(pc.devices["00:04.0"])
-        await pc.bus.remove(pc.devices["00:04.0"])
-
     bad_dma(pc, "00:03.0")
-    machine.spawn(pull(), cpu=1, name="pull")
+    machine.spawn(pull(pc, pc.devices["00:04.0"]), cpu=1, name="pull")
     return lambda: "done"
 
 
@@ -77,11 +69,6 @@ def fault_unattached(driver: type[IntelIommu], machine: Machine, mode: str = "le
     return lambda: "done"
 
 
-def fault_unattached_scalable(driver: type[IntelIommu], machine: Machine) -> Observer:
-    """The same in scalable mode."""
-    return fault_unattached(driver, machine, "second level")
-
-
 SCENARIOS = (
     Scenario("fault-probe", "a fault is reported while a device is plugged in", fault_probe),
     Scenario("fault-remove", "a fault is reported while a device is pulled out", fault_remove),
@@ -93,6 +80,10 @@ SCENARIOS = (
         "a device without a context entry does DMA, and its fault is dumped",
         fault_unattached,
     ),
-    Scenario("fault-unattached-scalable", "the same in scalable mode", fault_unattached_scalable),
+    Scenario(
+        "fault-unattached-scalable",
+        "the same in scalable mode",
+        partial(fault_unattached, mode="second level"),
+    ),
     Scenario("fault-reference", "a fault is reported; then the device is pulled out", fault_reference),
 )

@@ -34,20 +34,26 @@ def unmap_two(driver: type[IntelIommu], machine: Machine) -> Observer:
     return lambda: tuple(thread.result for thread in threads)
 
 
+def unmap_in_irq(pc: Computer, domain: IommuDomain, iova: int) -> None:
+    """The completion interrupt of a transfer comes in on CPU 0 at any moment, and unmaps its page."""
+    machine = pc.machine
+
+    async def completion() -> None:
+        await pc.core.iommu_unmap(domain, iova, 4096)
+
+    async def transfer() -> None:
+        machine.irq.interrupt(machine.cpus[0], "nvme_irq", completion)
+
+    machine.spawn(transfer(), cpu=1, name="device")
+
+
 def unmap_irq(driver: type[IntelIommu], machine: Machine) -> Observer:
     """A thread unmaps a page; on its CPU the completion interrupt of the other transfer comes in
     and unmaps its page.
     """
     pc, domain = with_mappings(driver, machine)
-
-    async def completion() -> None:
-        await pc.core.iommu_unmap(domain, SECOND, 4096)
-
-    async def transfer() -> None:
-        machine.irq.interrupt(machine.cpus[0], "nvme_irq", completion)
-
     thread = machine.spawn(pc.core.iommu_unmap(domain, FIRST, 4096), cpu=0, name="unmap")
-    machine.spawn(transfer(), cpu=1, name="device")
+    unmap_in_irq(pc, domain, SECOND)
     return lambda: (thread.result,)
 
 
@@ -74,14 +80,7 @@ def enforce_irq(driver: type[IntelIommu], machine: Machine, mode: str = "first l
     pc = computer(driver, machine, mode)
     domain = pc.new_domain(attach="00:03.0")
     pc.map(domain, FIRST, 0x5000000)
-
-    async def completion() -> None:
-        await pc.core.iommu_unmap(domain, FIRST, 4096)
-
-    async def transfer() -> None:
-        machine.irq.interrupt(machine.cpus[0], "nvme_irq", completion)
-
-    machine.spawn(transfer(), cpu=1, name="device")
+    unmap_in_irq(pc, domain, FIRST)
     enforce = machine.spawn(pc.driver.intel_iommu_enforce_cache_coherency(domain), cpu=2, name="enforce")
     return lambda: (enforce.result,)
 

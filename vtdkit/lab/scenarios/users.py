@@ -11,7 +11,7 @@ from vtdkit.kernel.machine.machine import Machine
 from vtdkit.lab.computer import Computer
 from vtdkit.vtd.capabilities import Capabilities
 
-from .base import Inventory, Observer, Scenario, audit, computer
+from .base import Inventory, Observer, Scenario, audit, computer, together
 
 PAGE = 4096
 
@@ -52,16 +52,11 @@ def storm(driver: type[IntelIommu], machine: Machine) -> Observer:
             await pc.core.iommu_detach_device(domain, dev)
         return error
 
-    threads = [
-        machine.spawn(move(address), cpu=cpu, name=f"mover {address}")
-        for cpu, address in enumerate(pc.devices)
-    ]
-
-    def end() -> tuple[int, ...]:
+    def end() -> tuple[()]:
         audit(pc, before, spare=3 * 2 * 3)  # three tables under each domain's root stay for the next map
-        return tuple(thread.result for thread in threads)
+        return ()
 
-    return end
+    return together(machine, {f"mover {address}": move(address) for address in pc.devices}, end)
 
 
 def hot_remove(driver: type[IntelIommu], machine: Machine) -> Observer:
@@ -107,9 +102,7 @@ async def lifetime(pc: Computer, address: str) -> bool:
     when it is released.
     """
     core, dev = pc.core, pc.devices[address]
-    if await core.iommu_probe_device(dev):
-        return False
-    if dev.peek("group").peek("default_domain") is None:
+    if await core.iommu_probe_device(dev) or dev.peek("group").peek("default_domain") is None:
         return False
     domain, whole = await core.iommu_domain_alloc("unmanaged"), False
     if domain is not None:

@@ -43,7 +43,7 @@ class PlainLock(SpinLock):
         else:
             began, holder, bounced = self.waits(context, place)
             if self.owner.cpu is context.cpu:
-                spins_for_ever(self.check, context, self, place)
+                spins_for_ever(self.machine, context, self, place)
             context.waiting = self
             self.queue.append(context)
             yield None

@@ -44,8 +44,8 @@ class Checks:
         self.objects: dict[int, KObject] = {}
         self.made = 0
         self.watching = False  # is there any object whose accesses are followed?
-        self.order = HappensBefore(self)
-        self.locking = Locking(self, "lockdep" in wanted)
+        self.order = HappensBefore(machine)
+        self.locking = Locking(machine, "lockdep" in wanted)
         self.lockdep = self.locking.lockdep  # the lock validator, if it is on
         self.counts: WeakSet[RefCount] = WeakSet()  # what nobody keeps has left nothing behind
         self.known: Counter[Thing] = Counter()  # what is no leak, see `baseline`

@@ -8,25 +8,23 @@ both. With the checker off, locks have key -1 and no chain is kept.
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vtdkit.kernel.locks.base import Lock
 from vtdkit.kernel.machine.context import AGENT, HARD_OFF, HARDIRQ, SOFTIRQ, TASK, Context
+from vtdkit.kernel.machine.host import Host
 from vtdkit.kernel.record.sites import Site, Spot, driver_here, site
 
 from .lockdep.chain import Chain
 from .lockdep.report import Report
 from .lockdep.validator import Lockdep
 
-if TYPE_CHECKING:
-    from .checks import Checks
-
 
 class Locking:
     """What the locks of one machine tell, and what comes of it (`machine.check.locking`)."""
 
-    def __init__(self, check: Checks, wanted: bool) -> None:
-        self.check = check
+    def __init__(self, machine: Host, wanted: bool) -> None:
+        self.machine = machine
         self.validator = Lockdep(self._found, raw_nesting=False)
         self.lockdep = self.validator if wanted else None
         #: the chain of a context that holds nothing, by its kind
@@ -62,7 +60,7 @@ class Locking:
         if context.cpu_id < 0:
             # a block that Python closes with its thread (one that never went on) gives nothing up
             if sys.exc_info()[0] is not GeneratorExit:
-                self.check.machine.sched.no_cpu(f"the {lock.kind} {lock.name}")
+                self.machine.sched.no_cpu(f"the {lock.kind} {lock.name}")
             return
         owner = next((other.name for other in lock.holders), "nobody")
         self.tell(
@@ -85,7 +83,7 @@ class Locking:
 
     def _left_off(self, how: str, what: str, context: Context, place: Spot | None) -> None:
         """The kernel's own words (make_task_dead() in kernel/exit.c)."""
-        self.check.report(
+        self.machine.check.report(
             f"note: exited with {how}",
             context.name,
             (place,),
@@ -96,14 +94,14 @@ class Locking:
     def tell(self, kind: str, lock: Any, place: Spot | None, text: str, *earlier: Spot | None) -> None:
         """A rule of locks was broken; nothing is said if the validator is off."""
         if self.lockdep is not None:
-            self.check.report(kind, lock.name, (place, *earlier), text=text)
+            self.machine.check.report(kind, lock.name, (place, *earlier), text=text)
 
     def _found(self, found: Report) -> None:
         """The validator has found something."""
         own = found.kind.startswith(("WARNING", "BUG", "[ BUG"))
         where = (" -> " if found.cycle else ", ").join(found.classes)
         places = tuple(place for place in found.sites if isinstance(place, Site))
-        self.check.report(
+        self.machine.check.report(
             found.kind if own else f"WARNING: {found.kind}",
             where,
             places,

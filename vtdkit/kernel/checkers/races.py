@@ -19,14 +19,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from types import CodeType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vtdkit.kernel.machine.context import Context
+from vtdkit.kernel.machine.host import Host
 from vtdkit.kernel.record.sites import ANYWHERE, Spot
-
-if TYPE_CHECKING:
-    from .checks import Checks
-
 
 Clock = dict[int, int]
 
@@ -103,12 +100,12 @@ class WordClock:
     known: dict[int, Clock | None] = field(default_factory=dict)
 
 
+@dataclass(eq=False, repr=False)
 class HappensBefore:
     """The clocks of one machine. Guards: the engine's; every method is one step of the running context."""
 
-    def __init__(self, check: Checks) -> None:
-        self.check = check
-        self.on = False
+    machine: Host
+    on: bool = False
 
     # -- ordering ------------------------------------------------------------
 
@@ -204,7 +201,7 @@ class HappensBefore:
 
     def accessed(self, obj: Any, field: str, write: bool, place: Spot, marked: bool) -> None:
         """The running context reads or writes a watched field: it races with what it does not come after."""
-        context, cell = self.check.machine.sched.current, obj.cells[field]
+        context, cell = self.machine.sched.current, obj.cells[field]
         cell.catch_up()
         clock = self.clock(context)
         earlier = [] if cell.write is None else [("write", cell.write)]
@@ -212,9 +209,11 @@ class HappensBefore:
             earlier += [("read", access) for access in cell.reads.values()]
         for what, access in earlier:
             if clock.get(access.context, 0) < access.count and not (marked and access.marked):
-                self.check.data_race(obj, field, ("write" if write else "read", place), (what, access))
+                self.machine.check.data_race(
+                    obj, field, ("write" if write else "read", place), (what, access)
+                )
         access = Access(context.id, context.name, clock[context.id], place.code, place.offset, marked)
-        plain = not marked and not self.check.machine.steps.exploring
+        plain = not marked and not self.machine.steps.exploring
         if write:
             cell.write = access
             cell.reads.clear()

@@ -9,17 +9,12 @@ Mirrors, in purpose, kernel/watchdog.c, kernel/watchdog_hld.c and kernel/hung_ta
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from vtdkit.kernel.locks.base import Lock
 from vtdkit.kernel.machine.context import AGENT, HARD_OFF, TASK, Context
+from vtdkit.kernel.machine.host import Host
 from vtdkit.kernel.record.sites import Spot
-
-if TYPE_CHECKING:
-    from vtdkit.kernel.locks.base import Lock
-    from vtdkit.kernel.machine.scheduling import Scheduler
-
-    from .checks import Checks
-
 
 HARD_LOCKUP = "NMI watchdog: Watchdog detected hard LOCKUP"
 SOFT_LOCKUP = "watchdog: BUG: soft lockup"
@@ -28,10 +23,12 @@ HUNG_TASK = "INFO: task blocked for more than 120 seconds"
 PATIENCE = {HARD_LOCKUP: 10_000_000_000, SOFT_LOCKUP: 20_000_000_000, HUNG_TASK: 120_000_000_000}
 
 
-def spins_for_ever(check: Checks, context: Context, lock: Lock, place: Spot) -> None:
+def spins_for_ever(machine: Host, context: Context, lock: Lock, place: Spot) -> None:
     """A context spins for a lock that its own CPU holds below it: that cannot end."""
-    who = next((check.describe(other) for other in lock.holders if other.cpu is context.cpu), "readers")
-    check.report(
+    who = next(
+        (machine.check.describe(other) for other in lock.holders if other.cpu is context.cpu), "readers"
+    )
+    machine.check.report(
         _lockup(context),
         lock.name,
         (place, lock.place),
@@ -41,10 +38,11 @@ def spins_for_ever(check: Checks, context: Context, lock: Lock, place: Spot) -> 
     )
 
 
-def look(check: Checks, sched: Scheduler, all_over: bool) -> None:
+def look(machine: Host, all_over: bool) -> None:
     """After a simulation: threads that still wait although nothing is left to happen (`all_over`), or
     wait in a circle, or have waited for longer than the kernel's watchdogs allow."""
-    for context in sched.contexts:
+    check, now = machine.check, machine.sched.now
+    for context in machine.sched.contexts:
         if context.done or context.kind == AGENT or context.waiting is None:
             continue
         asleep = context.kind == TASK and (context.cpu is None or context.cpu.task is not context)
@@ -53,7 +51,7 @@ def look(check: Checks, sched: Scheduler, all_over: bool) -> None:
         said = any(f.where == name and f.kind in (SOFT_LOCKUP, HARD_LOCKUP) for f in check.findings)
         chain = _waits(context)
         circle = chain[-1][2] is context and all(waits.waiting is not None for waits, *_ in chain)
-        if not said and (all_over or sched.now - context.since >= PATIENCE[kind] or circle):
+        if not said and (all_over or now - context.since >= PATIENCE[kind] or circle):
             check.report(
                 kind,
                 name,

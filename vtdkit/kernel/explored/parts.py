@@ -177,7 +177,7 @@ class XChecks(Checks):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self.order = XHappensBefore(self)
+        self.order = XHappensBefore(self.machine)
 
     def new_object(self, obj: Any) -> Any:
         super().new_object(obj)

@@ -196,12 +196,12 @@ class XHappensBefore(HappensBefore):
     """The clocks: sections that are single steps have a rule of their own (`Sections`)."""
 
     def acquire(self, context: Context, thing: Any) -> None:
-        sections: Sections | None = self.check.machine.sections  # type: ignore[attr-defined]
+        sections: Sections | None = self.machine.sections  # type: ignore[attr-defined]
         if sections is None or not sections.has(thing):
             super().acquire(context, thing)
 
     def release(self, context: Context, thing: Any) -> None:
-        machine: Any = self.check.machine
+        machine: Any = self.machine
         if machine.sections is None or not machine.sections.has(thing):
             super().release(context, thing)
         elif self.on and len(machine.running.inside) == 1:

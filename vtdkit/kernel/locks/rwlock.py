@@ -156,7 +156,7 @@ class RwLock(Lock):
     def _wait(self, context: Context, writer: bool, place: Spot) -> Wait:
         """Spin until the queue's order lets us in."""
         if any(other.cpu is context.cpu for other in self.holders):
-            spins_for_ever(self.check, context, self, place)
+            spins_for_ever(self.machine, context, self, place)
         context.waiting = self
         yield None
         context.waiting = None

@@ -80,7 +80,7 @@ class SpinLock(Blocks, OwnedLock):
             self.no_cpu()
         if owner is not None:
             if owner.cpu_id == cpu:
-                spins_for_ever(self.check, context, self, place)
+                spins_for_ever(self.machine, context, self, place)
             context.waiting = self
             context.since, context.spot = sched.now, place
             context.blocker, context.bounced = self.place, cpu != self.last_cpu

@@ -77,8 +77,7 @@ class IrqFlags:
             context.irqstate &= ~HARD_OFF
             self.machine.check.irqs_switched(context, True, place)
             self.machine.stat.note(context, IRQ_ON)
-            if context.cpu is not None and context.cpu.pending:
-                yield from self.sched.opened()
+            yield from self.sched.opened()
 
     # -- softirqs ------------------------------------------------------------
 

@@ -190,7 +190,7 @@ class Machine:
             self.sched.run(None, alone=False)
         else:
             self.sched.run_until(until)
-        look(self.check, self.sched, all_over=not self.sched.stopped)
+        look(self, all_over=not self.sched.stopped)
         return self.trace()
 
     def advance(self, ns: int) -> None:

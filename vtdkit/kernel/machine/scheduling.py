@@ -305,10 +305,10 @@ class Scheduler(Engine):
 
     @coroutine
     def opened(self) -> Generator[int | None, None, None]:
-        """The running context has just switched something back on and its CPU has work pending:
-        let that run first.
+        """The running context has just switched something back on: if its CPU has work pending, let
+        that run first.
         """
-        if (cpu := self.current.cpu) is not None and self.open_cpu(cpu):
+        if (cpu := self.current.cpu) is not None and cpu.pending and self.open_cpu(cpu):
             yield None
 
     @coroutine

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 
-from .footprint import Footprint, Footprints
+from .footprint import Footprints
 from .path import Event, Path, bits
 from .races import foresight, races_of
 from .system import Process, System
@@ -121,24 +121,20 @@ class Engine:
         they are covered there.
         """
         path = self.path
-        events = path.events
-        first = events[index]
         node = self.nodes[index]
-        steps = [events[number] for number in bits(rest)]
+        steps = tuple([path.events[number] for number in bits(rest)])
         if node.doubtful:
             self._note_rivals(node.doubtful, index, rest, lates)
-        left: list[tuple[Process, Footprint]] | None = []
-        if node.sleep:
-            left = undisturbed(node.sleep.items(), steps)
-            if left is None:
-                return
+        left = undisturbed(node.sleep.items(), steps)
+        if left is None:
+            return
         for limit, late in lates:
             exact, met = foresight(path, late, limit, index, rest)
             if left and covered_before(left, late.process, late.footprint, exact):
                 continue
-            reversal = Reversal(tuple(steps), late.process, late.footprint, exact, path.seed_of(late))
+            reversal = Reversal(steps, late.process, late.footprint, exact, path.seed_of(late))
             if met:
-                reversal.rivals.add(first.process)
+                reversal.rivals.add(path.events[index].process)
             node.add(reversal)
 
     def _note_rivals(
@@ -169,7 +165,7 @@ class Engine:
         """
         for place in late.footprint.places:
             here = self.path.content(place.number, index, rest)
-            if self.path.content_after(place.number, index, reversal.steps) != here:
+            if self.path.content(place.number, index, 0, reversal.steps) != here:
                 return False
             if self.path.events[index].footprint.changes >> 3 * place.number & 7:
                 return True

@@ -165,27 +165,19 @@ class Path:
                 mask ^= low
         return after
 
-    def content(self, number: int, start: int, mask: int) -> tuple[int, int]:
-        """Return what names the content of a location after the steps before `start` and those in `mask`."""
+    def content(self, number: int, start: int, mask: int, steps: Sequence[Event] = ()) -> tuple[int, int]:
+        """Return what names the content of a location after the steps before `start` and those in `mask`,
+        and further ones that are not on the path.
+        """
         change = shares = 0
-        for spot in self.spots[number][1:]:
-            index = spot[0]
-            if index < start or mask >> index & 1:
-                if spot[5] == 1 << index:
-                    change, shares = self.events[index].uid, 0
-                elif spot[7] >> index & 1:
-                    shares = (shares + self.events[index].uid) & _UID_MASK
-        return change, shares
-
-    def content_after(self, number: int, start: int, steps: Sequence[Event]) -> tuple[int, int]:
-        """The same after the steps before `start` and further ones that are not on the path."""
-        change, shares = self.content(number, start, 0)
-        for step in steps:
-            how = step.footprint.changes >> 3 * number & 7
+        indexes = [spot[0] for spot in self.spots[number][1:]]
+        done = [self.events[index] for index in indexes if index < start or mask >> index & 1]
+        for event in (*done, *steps):
+            how = event.footprint.changes >> 3 * number & 7
             if how == 1 << CHANGE:
-                change, shares = step.uid, 0
+                change, shares = event.uid, 0
             elif how:
-                shares = (shares + step.uid) & _UID_MASK
+                shares = (shares + event.uid) & _UID_MASK
         return change, shares
 
     def _before(self, process: Process) -> tuple[int, int, int]:

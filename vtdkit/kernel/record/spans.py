@@ -45,17 +45,8 @@ class Span:
     context: str
 
 
-def spans_of(trace: Trace) -> list[Span]:
-    """The stretches of a trace, by start, CPU and state."""
-    contexts = (*trace.contexts, "")
-    return [
-        Span(cpu, start, end, STATES[state], trace.objects[obj], contexts[context])
-        for start, cpu, state, end, obj, context in sorted(stretches(trace))
-    ]
-
-
 def stretches(trace: Trace) -> Iterator[Stretch]:
-    """The same in numbers, in order of their ends."""
+    """The stretches of a trace in numbers, in order of their ends."""
     now = Following(len(trace.contexts), trace.cpus)
     doing = [(IDLE, 0, NOBODY)] * trace.cpus  # state, object, context
     since = [0] * trace.cpus

@@ -19,7 +19,7 @@ from vtdkit.kernel.checkers.findings import Finding
 from .perfetto import perfetto
 from .record import COLUMNS, KINDS, Columns
 from .sites import Site
-from .spans import Span, spans_of
+from .spans import STATES, Span, stretches
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +117,12 @@ class Trace:
     # -- other forms ---------------------------------------------------------------
 
     def spans(self) -> list[Span]:
-        """Stretches of time on each CPU: running, spinning, holding, ... (`spans.spans_of`)."""
-        return spans_of(self)
+        """Stretches of time on each CPU, by start, CPU and state: running, spinning, holding, ..."""
+        contexts = (*self.contexts, "")
+        return [
+            Span(cpu, start, end, STATES[state], self.objects[obj], contexts[context])
+            for start, cpu, state, end, obj, context in sorted(stretches(self))
+        ]
 
     def perfetto(self, path: str | Path | None = None) -> dict[str, Any]:
         """The trace in the JSON trace format of chrome://tracing and Perfetto; written to a file too,

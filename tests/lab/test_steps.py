@@ -191,7 +191,7 @@ def test_one_after_the_other_there_is_no_deadlock() -> None:
 
 def test_a_thread_that_cannot_move_is_named_with_those_that_can() -> None:
     with pytest.raises(
-        ValueError, match=r"step 1 .* moves thread seven, which cannot: those that can are one, two"
+        ValueError, match=r"step 1 .* is process 'seven', which cannot move there \(one, two can\)"
     ):
         record_schedule(crossing, "seven")
 

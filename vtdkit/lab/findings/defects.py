@@ -38,9 +38,6 @@ class Defect:
             for pattern, text in ((self.kind, kind), (self.where, where), (self.scenario, scenario))
         )
 
-    def __repr__(self) -> str:
-        return f"<{self.name}: {self.about}>"
-
 
 DEFECTS: tuple[Defect, ...] = (
     Defect(

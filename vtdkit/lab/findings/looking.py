@@ -9,15 +9,15 @@ Of the versions that do the same in a scenario one is run (`alike`). Same argume
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from typing import Any
 
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.kernel.checkers.findings import Finding
-from vtdkit.kernel.explored.exploring import ScenarioExploration, explore, replay, sample
+from vtdkit.kernel.explored.exploring import explore, sample
 from vtdkit.lab.scenarios.catalogue import SCENARIOS
 from vtdkit.series.catalogue import SERIES
 from vtdkit.series.mainline import versions as mainline
@@ -62,33 +62,9 @@ class Seen:
         """What explains it."""
         return explain(self.kind, self.where, self.scenario)
 
-    def replay(self) -> Finding:
-        """Run the schedule again; the finding. Raises LookupError if it does not come up."""
-        again = replay(SCENARIOS[self.scenario].on(VERSIONS[self.version]), self.schedule, shared=self.shared)
-        for finding in again.outcome.findings:
-            if isinstance(finding, Finding) and (finding.kind, place(finding.where)) == (
-                self.kind,
-                self.where,
-            ):
-                return finding
-        raise LookupError(f"{self} does not come up when {self.schedule} is replayed")
-
     def as_json(self) -> dict[str, Any]:
         """As plain data."""
-        names = (
-            "version",
-            "scenario",
-            "kind",
-            "where",
-            "functions",
-            "contexts",
-            "held",
-            "schedule",
-            "times",
-            "executions",
-            "complete",
-        )
-        values = {name: getattr(self, name) for name in names}
+        values = {name: value for name, value in asdict(self).items() if name not in ("text", "shared")}
         defect = self.defect
         return {**values, "defect": defect.name if defect else None, "shared": sorted(self.shared)}
 
@@ -127,7 +103,24 @@ def _look(
         results.append(sample(build, runs=runs, shared=results[0].shared))
     found: dict[tuple[str, str], Seen] = {}
     for result in results:
-        for seen in _seen(version, scenario, result):
+        for one in result.findings:
+            finding = one.finding
+            assert isinstance(finding, Finding)
+            seen = Seen(
+                version,
+                scenario,
+                finding.kind,
+                place(finding.where),
+                finding.functions,
+                finding.contexts,
+                finding.held,
+                finding.text,
+                one.schedule.text,
+                one.times,
+                result.executions + result.deadlocks,
+                result.complete,
+                result.shared,
+            )
             found.setdefault((seen.kind, seen.where), seen)
     return tuple(found.values())
 
@@ -148,41 +141,10 @@ def _row(task: tuple[str, Sequence[str], int | None, int]) -> list[tuple[Seen, .
     return row
 
 
-def _seen(version: str, scenario: str, result: ScenarioExploration) -> Iterable[Seen]:
-    total = result.executions + result.deadlocks
-    for one in result.findings:
-        finding = one.finding
-        assert isinstance(finding, Finding)
-        yield Seen(
-            version,
-            scenario,
-            finding.kind,
-            place(finding.where),
-            finding.functions,
-            finding.contexts,
-            finding.held,
-            finding.text,
-            one.schedule.text,
-            one.times,
-            total,
-            result.complete,
-            result.shared,
-        )
-
-
 @cache
 def findings(version: str, limit: int | None = None, runs: int = RUNS) -> tuple[Seen, ...]:
     """Everything found in one version ("v4", "m13", "6.0-rc1"), over all scenarios."""
     return all_findings((version,), limit=limit, runs=runs)
-
-
-def defects(version: str, limit: int | None = None, runs: int = RUNS) -> tuple[str, ...]:
-    """The names of the real defects of one version, sorted."""
-    return tuple(
-        sorted(
-            {seen.defect.name for seen in findings(version, limit, runs) if seen.defect and seen.defect.real}
-        )
-    )
 
 
 def all_findings(

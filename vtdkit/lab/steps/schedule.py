@@ -18,12 +18,15 @@ set that `replay` takes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
 
 from vtdkit.kernel.explored.exploring import shared_locations
 from vtdkit.kernel.explored.scenario import NamedSystem, Observer
+from vtdkit.kernel.explorer.replaying import replay
 from vtdkit.kernel.explorer.schedule import Schedule
+from vtdkit.kernel.explorer.system import Access
 from vtdkit.kernel.machine.machine import Machine
 
 from .inevitable import BUDGET, first_inevitable
@@ -158,7 +161,9 @@ def record_schedule(
         return NamedSystem(run, shared=frozen, grow=True, **options)
 
     watched = Watched()
-    order = _rehearse(system(), parse(schedule), watched)
+    # run once to see how it ends and which words are touched
+    with closing(_Rehearsal(watched, scenario, shared=frozen, grow=True, **options)) as rehearsal:
+        order = replay(rehearsal, Schedule(tuple(parse(schedule)))).schedule.steps
     recorder = _Recorder(system(watched.follow(scenario)), scenario, watched)
     recorder.run(order)
     inevitable, how = None, "nothing was found"
@@ -170,7 +175,7 @@ def record_schedule(
     shown = watched.telling([step.values for step in recorder.steps])
     return Steps(
         title or getattr(getattr(scenario, "func", scenario), "__name__", "a scenario"),
-        Schedule(tuple(order)).text,
+        Schedule(order).text,
         tuple(recorder.labels.values()),
         tuple(recorder.sources.shown.values()),
         tuple(recorder.stands),
@@ -183,37 +188,20 @@ def record_schedule(
     )
 
 
-def _rehearse(system: NamedSystem, asked: Sequence[str], watched: Watched) -> list[str]:
-    """Run it once to see how it ends and which words are touched; the whole order."""
-    system.start()
-    order: list[str] = []
-    try:
-        while enabled := list(system.enabled()):
-            if len(order) >= MOST_STEPS:
-                raise ValueError(
-                    f"the scenario is not over after {MOST_STEPS} steps; that is too long to step through"
-                )
-            name = _next(asked, order, enabled)
-            watched.notice(name, system.machine.processes[system.named[name]].doing)
-            system.step(name)
-            order.append(name)
-        if len(order) < len(asked):
-            raise ValueError(f"the schedule goes on after step {len(order)}, but nobody can go on")
-        return order
-    finally:
-        system.close()
+class _Rehearsal(NamedSystem):
+    """A system whose threads stop where `watched` notices it, and that is over before long."""
 
+    def __init__(self, watched: Watched, scenario: Scenario, **options: Any) -> None:
+        super().__init__(scenario, **options)
+        self.watched = watched
 
-def _next(asked: Sequence[str], order: Sequence[str], enabled: Sequence[str]) -> str:
-    if len(order) < len(asked):
-        name = asked[len(order)]
-        if name not in enabled:
+    def step(self, name: str) -> Sequence[Access]:
+        if len(self.taken) == MOST_STEPS:
             raise ValueError(
-                f"step {len(order) + 1} of the schedule moves thread {name}, which cannot: "
-                f"those that can are {', '.join(enabled)}"
+                f"the scenario is not over after {MOST_STEPS} steps; that is too long to step through"
             )
-        return name
-    return order[-1] if order and order[-1] in enabled else enabled[0]
+        self.watched.notice(name, self.machine.processes[self.named[name]].doing)
+        return super().step(name)
 
 
 class _Recorder:
@@ -233,19 +221,17 @@ class _Recorder:
 
     def run(self, order: Sequence[str]) -> None:
         """The whole order, from the start to what the observer says."""
-        self.system.start()
-        try:
-            self.watched.begin(self.system.machine)
+        with closing(self.system) as system:
+            system.start()
+            self.watched.begin(system.machine)
             self._note(-1, "")
             for name in order:
                 did = str(self._process(name).doing)
                 with lines_run(self.sources) as self.ran[name]:
-                    self.system.step(name)
+                    system.step(name)
                 self._note(self._thread(name), did)
-            self.outcome = str(self.system.finish().value)
+            self.outcome = str(system.finish().value)
             self._collect()  # a deadlock is found when nobody can go on
-        finally:
-            self.system.close()
 
     def filled(self, shown: Sequence[int]) -> list[Step]:
         """The steps, with the values that are shown, and threads that came later standing nowhere before."""
@@ -277,15 +263,15 @@ class _Recorder:
 
     def _collect(self) -> None:
         """What the checkers found since they were asked last."""
-        for finding in list(self.system.machine.findings)[len(self.findings) :]:
-            self.findings.append(
-                Shown(
-                    len(self.steps) - 1,
-                    f"{finding.kind}: {finding.where}",
-                    str(finding),
-                    tuple((site.file, site.line) for site in finding.sites),
-                )
+        self.findings += [
+            Shown(
+                len(self.steps) - 1,
+                f"{finding.kind}: {finding.where}",
+                str(finding),
+                tuple((site.file, site.line) for site in finding.sites),
             )
+            for finding in list(self.system.machine.findings)[len(self.findings) :]
+        ]
 
     def _stand(self, name: str, enabled: bool) -> int:
         process = self._process(name)
@@ -307,11 +293,10 @@ class _Recorder:
 
 def _why(process: Any, before: Any) -> str:
     """Why a thread cannot go on; `before` has its CPU."""
-    what = process.point.awaited if process.point is not None else None
     if before is not None:
         return f"waits for its CPU, which {before.context.name} has"
+    what = process.point and process.point.awaited
     if what is None:
         return "waits for its CPU"
     owner = getattr(what, "owner", None)
-    text = f"waits for {getattr(what, 'name', what)}"
-    return f"{text}, which {owner.name} has" if owner is not None else text
+    return f"waits for {getattr(what, 'name', what)}" + (f", which {owner.name} has" if owner else "")

@@ -23,10 +23,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from vtdkit.kernel.explored.exploring import shared_locations
+from vtdkit.kernel.explored.locations import Access
 from vtdkit.kernel.explored.scenario import NamedSystem, Observer
 from vtdkit.kernel.explorer.replaying import replay
 from vtdkit.kernel.explorer.schedule import Schedule
-from vtdkit.kernel.explorer.system import Access
 from vtdkit.kernel.machine.machine import Machine
 
 from .inevitable import BUDGET, first_inevitable
@@ -195,7 +195,7 @@ class _Rehearsal(NamedSystem):
         super().__init__(scenario, **options)
         self.watched = watched
 
-    def step(self, name: str) -> Sequence[Access]:
+    def step(self, name: Any) -> Sequence[Access]:
         if len(self.taken) == MOST_STEPS:
             raise ValueError(
                 f"the scenario is not over after {MOST_STEPS} steps; that is too long to step through"

@@ -206,7 +206,7 @@ def test_a_crashed_kernels_tables_are_taken_over() -> None:
     from vtdkit.iommu.intel.driver import IntelIommu
 
     after = IntelIommu(pc.machine, pc.bus, pc.hardware)
-    core = IommuCore(pc.machine, pc.bus, after)
+    core = IommuCore(pc.machine, after)
     pc.run(after.intel_iommu_init())
     assert pc.dma("00:03.0", 0x1000).address == 0x100000  # still works: the entry was copied
     entry = pc.run(after.iommu_context_addr(after.g_iommus[0], 0, 0x18, False))

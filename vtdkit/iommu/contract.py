@@ -134,8 +134,7 @@ def caller(frame: FrameType | None) -> Spot | None:
     place = None
     while frame is not None and frame.f_code.co_filename.endswith(("iommu/core.py", "iommu/contract.py")):
         place, frame = frame, frame.f_back
-    outside = frame is not None and "/vtdkit/kernel/" not in frame.f_code.co_filename.replace("\\", "/")
-    if outside:
+    if frame is not None and "/vtdkit/kernel/" not in frame.f_code.co_filename.replace("\\", "/"):
         place = frame
     inside = place is None or place.f_code.co_filename.endswith("iommu/contract.py")
     return None if inside or place is None else ANYWHERE.at(place)

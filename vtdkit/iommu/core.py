@@ -19,7 +19,7 @@ from vtdkit.kernel.memory.pages import Page
 from .arguments import own, unsigned
 from .errno import EBUSY, EINVAL, ENODEV
 from .ops import IommuDriver
-from .pci import PciBus, PciDevice
+from .pci import PciDevice
 
 if TYPE_CHECKING:
     from .dma import DmaApi
@@ -100,9 +100,8 @@ class IommuGroup(KObject):
 class IommuCore:
     """The core of one machine. `default_type` is the kind of default domain a device gets."""
 
-    def __init__(self, machine: Machine, bus: PciBus, driver: IommuDriver, default_type: str = "dma") -> None:
+    def __init__(self, machine: Machine, driver: IommuDriver, default_type: str = "dma") -> None:
         self.machine = machine
-        self.bus = bus
         self.driver = driver
         self.ops = driver.ops
         driver.core = self

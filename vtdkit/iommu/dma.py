@@ -96,8 +96,7 @@ class DmaApi:
         if cookie is None:
             return -ENOMEM
         domain.cookie, iovad = cookie, cookie.iovad
-        error = await iovad.iova_domain_init_rcaches() if self.caches else 0
-        if error:
+        if self.caches and (error := await iovad.iova_domain_init_rcaches()):
             return error
         if domain.type == "dma-fq":
             if (rings := await self.machine.kmalloc(percpu_fq)) is not None:

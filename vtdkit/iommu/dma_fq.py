@@ -80,8 +80,7 @@ class FlushQueue:
     """
 
     def __init__(self, core: IommuCore, domain: IommuDomain, iovad: iova_domain, rings: percpu_fq) -> None:
-        machine = core.machine
-        self.machine = machine
+        self.machine = machine = core.machine
         self.core = core
         self.domain = domain
         self.iovad = iovad
@@ -100,8 +99,7 @@ class FlushQueue:
         head: int = fq.head
         tail: int = fq.tail
         while head != tail:
-            entry = fq.entries[head]
-            pfn, pages, freelist, started = entry
+            pfn, pages, freelist, started = fq.entries[head]
             if started >= counter:
                 break
             await self.core.driver.put_pages_list(freelist)

@@ -129,20 +129,15 @@ class iova_domain(KObject):
         await self.machine.work(self.machine.costs.table_word * (index - first))
         return pfn if pfn >= low_pfn else None
 
-    def remove_iova(self, node: iova) -> None:
-        """Take a range out. Caller holds `iova_rbtree_lock`."""
-        self.iova_rbtree_lock.assert_spin_locked()
-        self._cached_rbnode_delete_update(node)
-        tree: IovaTree = self.rbroot
-        tree.remove(node)
-        self.rbroot = tree
-
     async def free_iova(self, pfn: int) -> None:
         """Give back the range that contains a page frame."""
         async with self.iova_rbtree_lock.irqsave():
-            node = self.rbroot.find(pfn)
+            tree: IovaTree = self.rbroot
+            node = tree.find(pfn)
             if node is not None:
-                self.remove_iova(node)
+                self._cached_rbnode_delete_update(node)  # `remove_iova`
+                tree.remove(node)
+                self.rbroot = tree
         if node is not None:
             await self.machine.kfree(node)
 

@@ -169,12 +169,11 @@ class VfioMappings:
             await dma.mm.unpin_user_pages(range(first, first + count))
         return (0, error) if error else (first, count)
 
-    async def vfio_unpin_pages_remote(self, dma: vfio_dma, pfn: int, npage: int, do_accounting: bool) -> int:
-        """Unpin pages and, if asked, give back what they were charged. How many."""
+    async def vfio_unpin_pages_remote(self, dma: vfio_dma, pfn: int, npage: int, do_accounting: bool) -> None:
+        """Unpin pages and, if asked, give back what they were charged."""
         await dma.mm.unpin_user_pages(range(pfn, pfn + npage))
         if do_accounting:
             await dma.mm.account_locked_vm(-npage)
-        return npage
 
     async def vfio_unmap_unpin(self, iommu: vfio_iommu, dma: vfio_dma, iova: int, end: int) -> None:
         """Unmap and unpin a part of a mapping. (Linux asks the IOMMU where the pages are, and unmaps piece by

@@ -85,7 +85,7 @@ class Computer:
         self.driver = driver(
             self.machine, self.bus, self.hardware, scalable=scalable, **(driver_options or {})
         )
-        self.core = IommuCore(self.machine, self.bus, self.driver, default_type)
+        self.core = IommuCore(self.machine, self.driver, default_type)
         self.devices: dict[str, PciDevice] = {}
         self._start()
         for address in devices:
@@ -146,7 +146,7 @@ class Computer:
         kind, scalable = type(self.driver), self.driver.intel_iommu_sm
         self.bus, self.devices = PciBus(self.machine), {}
         self.driver = kind(self.machine, self.bus, self.hardware, scalable=scalable)
-        self.core = IommuCore(self.machine, self.bus, self.driver, self.core.default_type)
+        self.core = IommuCore(self.machine, self.driver, self.core.default_type)
         self._start()
 
     def _start(self) -> None:

@@ -13,7 +13,6 @@ from typing import Any
 
 from vtdkit.iommu.core import IommuCore, IommuDomain, IotlbGather
 from vtdkit.iommu.ops import iommu_ops
-from vtdkit.iommu.pci import PciBus
 from vtdkit.kernel.checkers.findings import Oops
 from vtdkit.kernel.machine.engine import DONE
 from vtdkit.kernel.machine.machine import Machine
@@ -45,7 +44,6 @@ class PgtableBase(KObject):
         """Free the pages that were collected."""
         for page in freelist:
             await self.machine.free_page(page)
-        freelist.clear()
 
 
 class IoPgtable(PgtableBase, ABC):
@@ -102,7 +100,7 @@ def on_core(machine: Machine, table: IoPgtable) -> Backend:
         flush_iotlb_all=lambda domain: table.walker.invalidate(0, (1 << 64) - 1),
         iova_to_phys=of_table(table.iova_to_phys),
     )
-    driver: Any = SimpleNamespace(title=table.title, ops=ops, log=[])
+    driver: Any = SimpleNamespace(ops=ops, log=[])
     domain = IommuDomain(machine, "unmanaged", table)
     domain.preset(pgsize_bitmap=table.pgsize_bitmap, aperture_end=table.aperture_end)
-    return Backend(table, IommuCore(machine, PciBus(machine), driver), domain)
+    return Backend(table, IommuCore(machine, driver), domain)

@@ -66,7 +66,7 @@ def intel(machine: Machine, stage: Stage = "legacy", driver: type[IntelIommu] = 
     hardware = RemappingHardware(machine, UNITS[stage])
     bus = PciBus(machine)
     driving = driver(machine, bus, [hardware], scalable=stage != "legacy")
-    core = IommuCore(machine, bus, driving)
+    core = IommuCore(machine, driving)
 
     async def start() -> IommuDomain | None:
         dev = PciDevice(machine, "00:03.0")

@@ -176,14 +176,13 @@ class Mm(PgtableBase):
         """Every CPU forgets. By interrupt: when each has taken it. By instruction: no software takes part."""
         machine = self.machine
         await machine.steps.register(self, 0, True)  # INVLPG, or an instruction that reaches all
-        if self.flush == "instruction":
-            return
-        done, here = machine.make(Completion, "TLB flush"), machine.sched.current.cpu
-        others = [cpu for cpu in machine.cpus if cpu is not here]
-        for cpu in others:
-            machine.irq.interrupt(cpu, "TLB flush", done.complete)
-        for _ in others:
-            await done.wait()
+        if self.flush == "interrupt":
+            done, here = machine.make(Completion, "TLB flush"), machine.sched.current.cpu
+            others = [cpu for cpu in machine.cpus if cpu is not here]
+            for cpu in others:
+                machine.irq.interrupt(cpu, "TLB flush", done.complete)
+            for _ in others:
+                await done.wait()
 
     # -- a walk without a lock -----------------------------------------------
 
@@ -192,13 +191,12 @@ class Mm(PgtableBase):
 
         With interrupts off, which a grace period waits for as for a reader (since v4.20).
         """
-        irq, rcu = self.machine.irq, self.machine.rcu
         if not irqs_off:
             return await self.gup_pgd_range(address)
-        flags = irq.local_irq_save()
-        async with rcu.read():
+        flags = self.machine.irq.local_irq_save()
+        async with self.machine.rcu.read():
             page = await self.gup_pgd_range(address)
-        await irq.local_irq_restore(flags)
+        await self.machine.irq.local_irq_restore(flags)
         return page
 
     async def gup_pgd_range(self, address: int) -> int:

@@ -75,10 +75,10 @@ def test_side_by_side_shows_each_line_once_in_order_and_pairs_only_equal_ones_as
     old: list[str], new: list[str]
 ) -> None:
     rows = side_by_side("\n".join(old), "\n".join(new))
-    assert [row.before for row in rows if row.before >= 0] == list(range(len(old)))
-    assert [row.after for row in rows if row.after >= 0] == list(range(len(new)))
-    assert all(old[row.before] == new[row.after] for row in rows if row.same)
-    assert all(max(row.before, row.after) >= 0 for row in rows)
+    assert [before for before, _, _ in rows if before >= 0] == list(range(len(old)))
+    assert [after for _, after, _ in rows if after >= 0] == list(range(len(new)))
+    assert all(old[before] == new[after] for before, after, same in rows if same)
+    assert all(max(before, after) >= 0 for before, after, _ in rows)
 
 
 @pytest.mark.parametrize("info", EVERY, ids=lambda info: info.title)

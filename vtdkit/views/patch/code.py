@@ -11,7 +11,6 @@ import ast
 import keyword
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import zip_longest
 from textwrap import dedent
@@ -29,15 +28,10 @@ _TOKEN = re.compile(
 _DOCUMENTED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One line of a comparison: indices of the lines before and after, -1 where there is none; `same`
-    if both are equal.
-    """
-
-    before: int
-    after: int
-    same: bool
+Row = tuple[int, int, bool]
+"""One line of a comparison: indices of the lines before and after, -1 where there is none; whether both are
+equal.
+"""
 
 
 def coloured(source: str) -> list[list[Piece]]:
@@ -55,12 +49,10 @@ def coloured(source: str) -> list[list[Piece]]:
 
 def words(source: str) -> set[int]:
     """The lines of a function that say something and do nothing: docstring and comments, counted from 0."""
-    lines = source.splitlines()
-    found = {number for number, line in enumerate(lines) if line.lstrip().startswith("#")}
+    found = {number for number, line in enumerate(source.splitlines()) if line.lstrip().startswith("#")}
     for node in ast.walk(ast.parse(dedent(source))):
         if isinstance(node, _DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
-            first, last = node.body[0].lineno, node.body[0].end_lineno or 0
-            found.update(range(first - 1, last))
+            found.update(range(node.body[0].lineno - 1, node.body[0].end_lineno or 0))
     return found
 
 
@@ -68,12 +60,10 @@ def _pieces(source: str) -> Iterator[Piece]:
     word = ""
     for found in _TOKEN.finditer(source):
         kind, text = found.lastgroup or "o", found.group()
-        if kind != "w":
-            yield ("" if kind == "o" else kind), text
-            continue
-        defined = word in ("def", "class")
-        yield ("d" if defined else "k" if keyword.iskeyword(text) else ""), text
-        word = text
+        if kind == "w":
+            kind = "d" if word in ("def", "class") else "k" if keyword.iskeyword(text) else "o"
+            word = text
+        yield ("" if kind == "o" else kind), text
 
 
 def side_by_side(before: str, after: str) -> list[Row]:
@@ -82,7 +72,7 @@ def side_by_side(before: str, after: str) -> list[Row]:
     """
     compared = SequenceMatcher(None, before.splitlines(), after.splitlines(), autojunk=False)
     return [
-        Row(left, right, kind == "equal")
+        (left, right, kind == "equal")
         for kind, a, b, c, d in compared.get_opcodes()
         for left, right in zip_longest(range(a, b), range(c, d), fillvalue=-1)
     ]

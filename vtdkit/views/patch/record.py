@@ -66,11 +66,11 @@ def _function(change: Change, before: Locks | None, after: Locks | None) -> Reco
     return {
         "name": name,
         "kind": kind,
-        "added": sum(row.after >= 0 and not row.same for row in rows),
-        "gone": sum(row.before >= 0 and not row.same for row in rows),
+        "added": sum(after >= 0 and not same for _, after, same in rows),
+        "gone": sum(before >= 0 and not same for before, _, same in rows),
         "before": coloured(change.before),
         "after": coloured(change.after),
-        "rows": [[row.before, row.after, int(row.same)] for row in rows],
+        "rows": [[*places, int(same)] for *places, same in rows],
         "words": [sorted(words(change.before)), sorted(words(change.after))],
         "locks": [_locks(before, change.function), _locks(after, change.function)],
     }

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
+from operator import itemgetter
 
 from vtdkit.views.shared.record import Record
 from vtdkit.views.shared.sheet import Picture, Sheet
@@ -30,29 +31,36 @@ def patch_still(record: Record, function: Record, said: str) -> Picture:
     sheet.space(8)
     locks = zip(("locks before", "locks after"), record["measured"], strict=True)
     head = ["function", "lines", *(name for name, there in locks if there)]
-    sheet.table(head, [_row(each, record["measured"]) for each in record["functions"]], mono=(0,))
+    rows = [
+        [
+            each["name"],
+            f"+{each['added']} −{each['gone']}",
+            *(
+                lock_text(locks)
+                for locks, there in zip(each["locks"], record["measured"], strict=True)
+                if there
+            ),
+        ]
+        for each in record["functions"]
+    ]
+    sheet.table(head, rows, mono=(0,))
     return sheet.picture()
 
 
 def diff_lines(function: Record) -> list[tuple[str, str]]:
     """The function as a unified diff, all lines: a sign ("+", "-", " ") and the text."""
+    before, after = (
+        ["".join(text for _, text in line) for line in function[side]] for side in ("before", "after")
+    )
     lines: list[tuple[str, str]] = []
-    waiting: list[tuple[str, str]] = []
-    for before, after, same in function["rows"]:
+    for same, run in groupby(function["rows"], itemgetter(2)):
+        rows = list(run)
         if same:
-            lines += [*waiting, (" ", text_of(function["before"][before]))]
-            waiting = []
-            continue
-        if before >= 0:
-            lines.append(("-", text_of(function["before"][before])))
-        if after >= 0:
-            waiting.append(("+", text_of(function["after"][after])))
-    return [*lines, *waiting]
-
-
-def text_of(line: Sequence[Sequence[str]]) -> str:
-    """A line of pieces as text."""
-    return "".join(text for _, text in line)
+            lines += [(" ", before[at]) for at, _, _ in rows]
+        else:
+            lines += [("-", before[at]) for at, _, _ in rows if at >= 0]
+            lines += [("+", after[at]) for _, at, _ in rows if at >= 0]
+    return lines
 
 
 def near_changes(lines: Sequence[tuple[str, str]], around: int = _AROUND) -> Iterator[tuple[str, str]]:
@@ -65,11 +73,6 @@ def near_changes(lines: Sequence[tuple[str, str]], around: int = _AROUND) -> Ite
     }
     for here, run in groupby(range(len(lines)), lambda number: number in kept):
         yield from (lines[number] for number in run) if here else [(" ", "…")]
-
-
-def _row(function: Record, measured: Sequence[bool]) -> list[str]:
-    locks = [lock_text(each) for each, there in zip(function["locks"], measured, strict=True) if there]
-    return [function["name"], f"+{function['added']} −{function['gone']}", *locks]
 
 
 def lock_text(locks: Sequence[Record]) -> str:

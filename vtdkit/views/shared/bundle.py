@@ -31,8 +31,8 @@ def module(name: str) -> str:
     """The text of the ES module `name` and all it imports. Raises ValueError for an
     import of another form.
     """
-    text, done = _body(name), {name}
-    return _imported(name, done) + text
+    *others, own = _modules(name).values()
+    return "".join(_EXPORT.sub("", text) for text in others) + own
 
 
 def style(*names: str) -> str:
@@ -45,22 +45,15 @@ def _read(name: str) -> str:
     return (VIEWS / name).read_text(encoding="utf-8")
 
 
-def _body(name: str) -> str:
-    text = _IMPORT.sub("", _read(name))
-    if stray := _ANY_IMPORT.search(text):
+def _modules(name: str) -> dict[str, str]:
+    """The texts of `name` and of what it imports, without imports: by name, deepest first, each once."""
+    texts: dict[str, str] = {}
+    for written in _IMPORT.findall(_read(name)):
+        texts |= _modules(posixpath.normpath(posixpath.join(posixpath.dirname(name), written)))
+    body = _IMPORT.sub("", _read(name))
+    if stray := _ANY_IMPORT.search(body):
         raise ValueError(
             f"{name}: cannot put {stray.group().strip()!r} into one module; write import {{ a, b }} from "
             '"./file.js";'
         )
-    return text
-
-
-def _imported(name: str, done: set[str]) -> str:
-    """What `name` imports, deepest first, each module once."""
-    texts = []
-    for written in _IMPORT.findall(_read(name)):
-        other = posixpath.normpath(posixpath.join(posixpath.dirname(name), written))
-        if other not in done:
-            done.add(other)
-            texts.append(_imported(other, done) + _EXPORT.sub("", _body(other)))
-    return "".join(texts)
+    return texts | {name: body}

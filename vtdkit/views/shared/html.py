@@ -25,7 +25,9 @@ class Html(str):
 def tag(name: str, *children: object, **attributes: object) -> Html:
     """One element. Children are text (escaped), numbers, or `Html`."""
     given = "".join(
-        f' {_name(key)}="{html.escape(str(value))}"' for key, value in attributes.items() if value is not None
+        f' {key.rstrip("_").replace("_", "-")}="{html.escape(str(value))}"'
+        for key, value in attributes.items()
+        if value is not None
     )
     if name in _VOID and not children:
         return Html(f"<{name}{given}/>")
@@ -35,7 +37,3 @@ def tag(name: str, *children: object, **attributes: object) -> Html:
 def join(children: Iterable[object]) -> Html:
     """Several pieces after each other."""
     return Html("".join(child if isinstance(child, Html) else html.escape(str(child)) for child in children))
-
-
-def _name(key: str) -> str:
-    return key.rstrip("_").replace("_", "-")

@@ -59,15 +59,19 @@ _DARK = (
 def css() -> str:
     """The colours as custom properties of everything inside `.vtd`, for light and for dark surroundings."""
     light = [
-        f"--vtd-{name}: {f'var({theirs}, {value})' if theirs else value};"
-        for name, value, _, theirs in _GREYS
+        *(
+            f"--vtd-{name}: {f'var({theirs}, {value})' if theirs else value};"
+            for name, value, _, theirs in _GREYS
+        ),
+        *(f"--vtd-{hue.name}: {hue.light}; --vtd-on-{hue.name}: {hue.on_light};" for hue in _HUES),
     ]
     dark = [
-        f"--vtd-{name}: {f'var({theirs}, {value})' if theirs else value};"
-        for name, _, value, theirs in _GREYS
+        *(
+            f"--vtd-{name}: {f'var({theirs}, {value})' if theirs else value};"
+            for name, _, value, theirs in _GREYS
+        ),
+        *(f"--vtd-{hue.name}: {hue.dark}; --vtd-on-{hue.name}: {hue.on_dark};" for hue in _HUES),
     ]
-    light += [f"--vtd-{hue.name}: {hue.light}; --vtd-on-{hue.name}: {hue.on_light};" for hue in _HUES]
-    dark += [f"--vtd-{hue.name}: {hue.dark}; --vtd-on-{hue.name}: {hue.on_dark};" for hue in _HUES]
     return (
         f".vtd {{ color-scheme: light; {' '.join(light)} }}\n{_DARK} {{ color-scheme: dark; "
         f"{' '.join(dark)} }}\n"

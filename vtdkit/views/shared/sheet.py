@@ -23,6 +23,7 @@ from base64 import b64encode
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from itertools import accumulate
 from textwrap import wrap
 
 from .html import Html, tag
@@ -160,18 +161,18 @@ class Sheet:
     def _row(
         self, cells: Sequence[str], widths: Sequence[float], mono: Sequence[int], *, bold: bool = False
     ) -> None:
-        x, tall, parts = 0.0, 1, []
-        for column, (cell, width) in enumerate(zip(cells, widths, strict=True)):
-            lines = wrapped(cell, width, SIZE, column in mono)
-            weight = "bold" if bold else None
-            parts += [
-                written(x, SIZE + at * SIZE * LINE, line, mono=column in mono, weight=weight)
-                for at, line in enumerate(lines)
-                if line
-            ]
-            tall = max(tall, len(lines))
-            x += width + GAP
-        self.draw(tall * SIZE * LINE + 1, *parts)
+        columns = [
+            wrapped(cell, width, SIZE, column in mono)
+            for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        ]
+        left = accumulate((width + GAP for width in widths), initial=0.0)
+        parts = [
+            written(x, SIZE + at * SIZE * LINE, line, mono=column in mono, weight="bold" if bold else None)
+            for column, (x, lines) in enumerate(zip(left, columns, strict=False))
+            for at, line in enumerate(lines)
+            if line
+        ]
+        self.draw(max(map(len, columns)) * SIZE * LINE + 1, *parts)
 
 
 def written(
@@ -210,12 +211,11 @@ def wide(text: str, size: float = SIZE, mono: bool = False) -> float:
 def wrapped(text: str, width: float, size: float = SIZE, mono: bool = False) -> list[str]:
     """The lines of a text that has `width` pixels."""
     letter = wide(text, size, mono) / len(text) if text else size
-    letters = max(int(width / letter), 4)
-    lines = wrap(text, letters) or [""]
     # The mean of the letters may be less than that of one line.
-    while letters > 4 and max(wide(line, size, mono) for line in lines) > width:
-        letters -= 1
-        lines = wrap(text, letters)
+    for letters in range(max(int(width / letter), 4), 3, -1):
+        lines = wrap(text, letters) or [""]
+        if max(wide(line, size, mono) for line in lines) <= width:
+            break
     return lines
 
 
@@ -228,13 +228,13 @@ def column_widths(
         for column, name in enumerate(head)
     ]
     room -= GAP * (len(head) - 1)
-    limit = max(wanted, default=0.0)  # narrow columns keep what they want, the others share the rest equally
     for number, each in enumerate(sorted(wanted)):
+        # narrow columns keep what they want, the others share the rest equally
         limit = room / (len(wanted) - number)
         if each > limit:
-            break
-        room, limit = room - each, each
-    return [min(each, max(limit, 0)) for each in wanted]
+            return [min(each, max(limit, 0)) for each in wanted]
+        room -= each
+    return wanted
 
 
 def coordinate(number: float) -> str:
@@ -245,10 +245,13 @@ def coordinate(number: float) -> str:
 
 def hatch(name: str, size: int, path: str, pen: float, ink: str, ground: str) -> Html:
     """A pattern to fill with, as `url(#name)`: a path drawn every `size` pixels on a ground."""
-    behind = tag("rect", width=size, height=size, fill=ground)
-    drawn = tag("path", d=path, stroke=ink, stroke_width=pen, stroke_linecap="round")
     box = {"id": name, "width": size, "height": size, "patternUnits": "userSpaceOnUse"}
-    return tag("pattern", behind, drawn, **box)
+    return tag(
+        "pattern",
+        tag("rect", width=size, height=size, fill=ground),
+        tag("path", d=path, stroke=ink, stroke_width=pen, stroke_linecap="round"),
+        **box,
+    )
 
 
 def legend(words: Iterable[tuple[Html, str]], swatch: int = 24) -> Iterator[Html]:

@@ -7,7 +7,6 @@ Several uneventful steps of one thread in a row are one line; of a very long lis
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import groupby
 
 from vtdkit.lab.steps.schedule import DONE, READY, Stand, Steps
@@ -44,7 +43,8 @@ def stepper_still(steps: Steps, at: int) -> Picture:
             sheet.text("", lead=f"◆ Step {found.step}: {found.title}")
     if at:
         sheet.space(8)
-        _list(sheet, steps, at)
+        names = [f"{thread}  {name}" for thread, name in enumerate(steps.threads)]
+        sheet.table(("step", *names, "what came of it"), rows(steps, at))
     if steps.inevitable is not None and at >= steps.inevitable:
         sheet.text(f"step {steps.inevitable}; {steps.how}.", lead="From here it must go wrong:")
     sheet.text(f"Schedule: {steps.schedule}", size=11, ink="soft")
@@ -57,19 +57,21 @@ def _stands(sheet: Sheet, steps: Steps, at: int, thread: int, state: str) -> Non
     held = f"; holds {', '.join(stand.held)}" if stand.held else ""
     sheet.space(6)
     sheet.text(f"{state}{held}", lead=f"{thread}  {steps.threads[thread]}:")
-    if stand.function < 0 or stand.state == DONE:
-        return
-    source = steps.sources[stand.function]
-    about = f", about to: {stand.next}" if stand.state == READY else ""
-    sheet.text(f"{source.name} ({source.file}){about}", size=11, ink="soft")
-    sheet.source(excerpt(source, stand))
+    if stand.function >= 0 and stand.state != DONE:
+        source = steps.sources[stand.function]
+        about = f", about to: {stand.next}" if stand.state == READY else ""
+        sheet.text(f"{source.name} ({source.file}){about}", size=11, ink="soft")
+        sheet.source(excerpt(source, stand))
 
 
 def excerpt(source: Source, stand: Stand) -> list[tuple[str, str, str]]:
     """The lines round the current one, which has a sign in front and a ground."""
     here = min(max(stand.line - source.first, 0), len(source.lines) - 1)
-    lines = range(max(here - AROUND, 0), min(here + AROUND + 1, len(source.lines)))
-    return [("▶ " if i == here else "  ", source.lines[i], "tint" if i == here else "raised") for i in lines]
+    return [
+        ("▶ ", line, "tint") if i == here else ("  ", line, "raised")
+        for i, line in enumerate(source.lines)
+        if abs(i - here) <= AROUND
+    ]
 
 
 # -- who moved when
@@ -92,9 +94,12 @@ def _ribbon(sheet: Sheet, steps: Steps, at: int) -> None:
 
 def _moves(steps: Steps, thread: int, cell: float) -> list[Html]:
     name, hue, y = steps.threads[thread], HUES[ORDER[thread % len(ORDER)]], TOP + thread * ROW + 3
-    moves = (number for number, step in enumerate(steps.steps[1:]) if step.thread == thread)
     size = coordinate(max(cell - 1, 0.8))
-    cells = "".join(f"M{_x(number, cell)} {y}h{size}v18h-{size}z" for number in moves)
+    cells = "".join(
+        f"M{_x(number, cell)} {y}h{size}v18h-{size}z"
+        for number, step in enumerate(steps.steps[1:])
+        if step.thread == thread
+    )
     return [
         tag("rect", x=0, y=y, width=17, height=17, fill=hue.light),
         written(8.5, y + 13, str(thread), size=12, ink=hue.on_light, anchor="middle"),
@@ -110,32 +115,28 @@ def _x(step: int, cell: float) -> str:
 # -- what each step did
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One line of the list: the last step in it, whose it is (-1: left out), what was done, what came of
-    it.
+def rows(steps: Steps, last: int) -> list[list[str]]:
+    """The list of the first `last` steps, at most `MOST` rows: the last step in it, a column for each thread
+    with what it did, and what came of it.
     """
-
-    step: int
-    thread: int
-    text: str
-    came: tuple[str, ...] = ()
-
-
-def rows(steps: Steps, last: int) -> list[Row]:
-    """The rows of the first `last` steps, at most `MOST`."""
 
     def belongs(number: int) -> tuple[int, int]:
         """Alike for steps in a row that are drawn together: of one thread, and all uneventful."""
         return steps.steps[number].thread, number if _eventful(steps, number, last) else 0
 
-    made: list[Row] = []
+    def row(number: int, thread: int, text: str) -> list[str]:
+        did = [text if each == thread else "" for each in range(len(steps.threads))]
+        return [str(number), *did, "; ".join(_came(steps, number))]
+
+    made: list[list[str]] = []
     for (thread, loud), run in groupby(range(1, last + 1), belongs):
         numbers = list(run)
-        each = [Row(i, thread, steps.steps[i].did, tuple(_came(steps, i))) for i in numbers]
         few = loud or len(numbers) <= 3
-        made += each if few else [Row(numbers[-1], thread, f"… {len(numbers)} steps …")]
-    return made if len(made) <= MOST else [Row(made[-MOST].step, -1, "⋮"), *made[1 - MOST :]]
+        each = [row(i, thread, steps.steps[i].did) for i in numbers]
+        made += each if few else [row(numbers[-1], thread, f"… {len(numbers)} steps …")]
+    if len(made) <= MOST:
+        return made
+    return [[made[-MOST][0], *[""] * (len(steps.threads) + 1)], *made[1 - MOST :]]
 
 
 def _came(steps: Steps, number: int) -> Iterator[str]:
@@ -150,16 +151,3 @@ def _eventful(steps: Steps, number: int, last: int) -> bool:
     """Something came of it, or another thread goes on."""
     before, now = steps.steps[number - 1 : number + 1]
     return number in (1, last) or before.thread != now.thread or any(_came(steps, number))
-
-
-def _list(sheet: Sheet, steps: Steps, at: int) -> None:
-    names = [f"{thread}  {name}" for thread, name in enumerate(steps.threads)]
-    body = (
-        (
-            str(row.step),
-            *(row.text if thread == row.thread else "" for thread in range(len(names))),
-            "; ".join(row.came),
-        )
-        for row in rows(steps, at)
-    )
-    sheet.table(("step", *names, "what came of it"), body)

@@ -22,8 +22,8 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from itertools import accumulate
+from pathlib import Path
 from textwrap import wrap
 
 from .html import Html, tag

@@ -6,14 +6,14 @@ bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from vtdkit.views.shared.html import Html, tag
 from vtdkit.views.shared.palette import HUES, PAPER
 from vtdkit.views.shared.sheet import Picture, Sheet, coordinate, hatch, legend, wide, written
 
-from .fold import HARDWARE, HOLDING, IDLE_LOOK, INTERRUPT, RUNNING, SPINNING, Timeline
-from .layout import LEGEND, Bar, bars, duration, label, letters, locks_at, sentence, ticks, totals
+from .fold import HARDWARE, HOLDING, IDLE_LOOK, INTERRUPT, RUNNING, SPINNING, STATES, Timeline
+from .layout import LEGEND, Bar, bars, duration, letters, locks_at, sentence, ticks, totals
 
 GUTTER, ROW, BAND, AXIS = 52, 30, 18, 24  # pixels: before the lanes, from lane to lane, a lane, below them
 MOST_LANES = 32
@@ -22,13 +22,6 @@ THINNEST = (4.0, 6.0, 9.0, 14.0, 22.0)
 STACKED = (HOLDING, SPINNING, HARDWARE, INTERRUPT, RUNNING)
 RED = HUES["red"].light
 HUE = {HOLDING: "blue", SPINNING: "red", HARDWARE: "orange", INTERRUPT: "purple"}
-SWATCHES = {
-    "running": RUNNING,
-    "holding": HOLDING,
-    "spinning": SPINNING,
-    "hardware": HARDWARE,
-    "interrupt": INTERRUPT,
-}
 #: pattern of a state: its size, and the path drawn on paper with a pen of that width
 PATTERNS = {
     SPINNING: (8, "M-2 2L2-2M-2 10L10-2M6 10L10 6", 3.0),
@@ -68,7 +61,11 @@ def _still(
 ) -> Picture:
     names = letters(timelines)
     sheet.heading(title)
-    sheet.draw(22, _patterns(), *legend((_swatch(state), word) for state, word, _ in LEGEND))
+    patterns = (
+        hatch(f"state-{state}", size, path, pen, HUES[HUE[state]].light, PAPER["paper"])
+        for state, (size, path, pen) in PATTERNS.items()
+    )
+    sheet.draw(22, tag("defs", *patterns), *legend((_swatch(state), word) for state, word, _ in LEGEND))
     for timeline, name in zip(timelines, labels, strict=True):
         now = sentence(timeline, min(timeline.start + cursor, timeline.end))
         sheet.space(6)
@@ -116,7 +113,15 @@ def _lanes(
     def x(time: int) -> float:
         return GUTTER + (time - left) * span / (right - left)
 
-    parts = list(_axis(ticks(left, right, 7), x, bottom, sheet.inside))
+    found = ticks(left, right, 7)
+    grid = "".join(f"M{coordinate(x(at))} 0v{bottom + 4}" for at, _ in found)
+    parts = [
+        tag("path", d=grid, stroke=PAPER["faint"]),
+        *(
+            written(min(x(at), sheet.inside - wide(text, 12)), bottom + 17, text, size=12, ink="soft")
+            for at, text in found
+        ),
+    ]
     for cpu, lane in enumerate(lanes):
         top = ROW * cpu + 4
         parts.append(written(0, top + 14, f"CPU{cpu}", size=12, ink="soft"))
@@ -127,23 +132,14 @@ def _lanes(
         parts.append(
             tag("path", d=f"M{coordinate(x(cursor))} 0v{bottom}", stroke=PAPER["ink"], stroke_width=2)
         )
-    found = (note.time - timeline.start for note in timeline.notes if note.finding)
-    for at in (coordinate(x(time)) for time in found if left <= time <= right):
-        diamond = f"M{at} {bottom - 7}l7 7l-7 7l-7-7zM{at} 0V{bottom}"
-        parts.append(tag("path", d=diamond, fill=RED, stroke=RED))
+    for note in timeline.notes:
+        if note.finding and left <= note.time - timeline.start <= right:
+            at = coordinate(x(note.time - timeline.start))
+            diamond = f"M{at} {bottom - 7}l7 7l-7 7l-7-7zM{at} 0V{bottom}"
+            parts.append(tag("path", d=diamond, fill=RED, stroke=RED))
     sheet.draw(bottom + AXIS, *parts)
     if len(timeline.lanes) > MOST_LANES:
         sheet.text(f"The first {MOST_LANES} of {len(timeline.lanes)} CPUs.", size=11, ink="soft")
-
-
-def _axis(
-    found: Sequence[tuple[int, str]], x: Callable[[int], float], bottom: int, most: int
-) -> Iterator[Html]:
-    yield tag(
-        "path", d="".join(f"M{coordinate(x(at))} 0v{bottom + 4}" for at, _ in found), stroke=PAPER["faint"]
-    )
-    for at, text in found:
-        yield written(min(x(at), most - wide(text, 12)), bottom + 17, text, size=12, ink="soft")
 
 
 def _lane(timeline: Timeline, shown: Sequence[Bar], top: int, names: Mapping[str, str]) -> list[Html]:
@@ -159,8 +155,8 @@ def _lane(timeline: Timeline, shown: Sequence[Bar], top: int, names: Mapping[str
             start = boxes.pop()[0] if boxes and boxes[-1][1:] == (bar.left, y, tall) else bar.left
             boxes.append((start, bar.right, y, tall))
         if bar.look >= 0 and bar.right - bar.left > 18 and (look := timeline.looks[bar.look]).object >= 0:
-            letter = names.get(label(timeline, look.object).split(" #")[0], "")
-            words += _letter(letter, look.state, GUTTER + bar.left + 4, top)
+            letter = names.get(timeline.objects[look.object].name, "")
+            words.append(_letter(letter, look.state, GUTTER + bar.left + 4, top))
     return [*(tag("path", d="".join(map(_box, boxes)), fill=fill) for fill, boxes in areas.items()), *words]
 
 
@@ -185,18 +181,18 @@ def _box(box: _Box) -> str:
     return f"M{coordinate(GUTTER + left)} {coordinate(y)}h{across}v{coordinate(tall)}h-{across}z"
 
 
-def _letter(letter: str, state: int, x: float, top: int) -> list[Html]:
+def _letter(letter: str, state: int, x: float, top: int) -> Html:
     """Which lock it is; where the ground is hatched, with an edge of paper round it."""
-    if state == HOLDING:
-        return [written(x + 2, top + 14, letter, size=12, ink=HUES["blue"].on_light, weight="bold")]
-    bold = written(x + 2, top + 14, letter, size=12, weight="bold")
-    return [tag("g", bold, stroke=PAPER["paper"], stroke_width=5, paint_order="stroke")]
+    ink = HUES["blue"].on_light if state == HOLDING else "ink"
+    bold = written(x + 2, top + 14, letter, size=12, ink=ink, weight="bold")
+    edge = {"stroke": PAPER["paper"], "stroke_width": 5, "paint_order": "stroke"}
+    return bold if state == HOLDING else tag("g", bold, **edge)
 
 
 def _swatch(state: str) -> Html:
     if state == "irqs-off":
         return tag("rect", y=8, width=24, height=3, fill=PAPER["ink"])
-    fill = _fill(SWATCHES[state]) if state in SWATCHES else "none"
+    fill = "none" if state == "idle" else _fill(STATES.index(state))
     return tag("rect", y=2, width=24, height=12, fill=fill, stroke=PAPER["line"])
 
 
@@ -204,13 +200,3 @@ def _fill(state: int) -> str:
     if state == RUNNING:
         return PAPER["tint"]
     return f"url(#state-{state})" if state in PATTERNS else HUES[HUE[state]].light
-
-
-def _patterns() -> Html:
-    return tag(
-        "defs",
-        *(
-            hatch(f"state-{state}", size, path, pen, HUES[HUE[state]].light, PAPER["paper"])
-            for state, (size, path, pen) in PATTERNS.items()
-        ),
-    )

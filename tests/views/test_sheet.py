@@ -27,8 +27,7 @@ EVIL = "<script>alert('x')</script> & \"more\""
 
 
 def written_sheet(words: str = "words") -> Picture:
-    sheet = Sheet(words)
-    sheet.heading(words)
+    sheet = Sheet(words, words)
     sheet.text(words, lead="Lead:")
     sheet.source([("> ", f"    {words}", "tint"), ("  ", "", "")])
     sheet.table((words, "b"), [(words, "1"), ("c", words)], mono=(1,))

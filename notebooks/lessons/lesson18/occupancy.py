@@ -82,8 +82,7 @@ def _surveyed(image: Image, source: int, first: int, cell: int) -> list[int]:
 def heat_figure(found: Occupancy, never: Sequence[tuple[int, int]] = (), title: str = "") -> Picture:
     """The map of one device. `never`: ranges that are never given out, first and last address."""
     rows = len(found.cells) // ROW
-    sheet = Sheet(f"{title or 'Addresses in use'}: {found!r}")
-    sheet.heading(title or f"{found.device} ({found.driver})")
+    sheet = Sheet(f"{title or 'Addresses in use'}: {found!r}", title or f"{found.device} ({found.driver})")
     sheet.draw(
         rows * SIDE + 26,
         tag("rect", x=LEFT, y=0, width=ROW * SIDE, height=rows * SIDE, fill=PAPER["raised"]),

@@ -21,8 +21,7 @@ def bits_still(record: Record, layout: Record, value: int, answers: Sequence[Rec
     """`value` in the layout in force, and what hardware makes of it."""
     said = [f"{SIGNS[each['good']]}{each['head']}" for each in answers]
     title = f"{record['name']} = {value:#x}: {record['title']}"
-    sheet = Sheet(". ".join([title, *said]))
-    sheet.heading(title)
+    sheet = Sheet(". ".join([title, *said]), title)
     sheet.draw(0, _hatches())
     start = int(record["start"], 16)
     for row in bit_rows(layout["rows"], record["width"], value, start):

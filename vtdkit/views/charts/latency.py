@@ -25,13 +25,8 @@ def latency_figure(calls: Mapping[str, Sequence[int]], title: str = "", what: st
     if not calls or not all(calls.values()):
         raise ValueError("there is nothing to draw: each series needs a call")
     longest = {name: duration(max(times)) for name, times in calls.items()}
-    sheet = Sheet(
-        f"{title or 'Latency'}: share of {what} that took longer. "
-        + "; ".join(f"{name}: longest {text}" for name, text in longest.items())
-        + "."
-    )
-    if title:
-        sheet.heading(title)
+    spoken = "; ".join(f"{name}: longest {text}" for name, text in longest.items())
+    sheet = Sheet(f"{title or 'Latency'}: share of {what} that took longer. {spoken}.", title)
     low = 10 ** math.floor(math.log10(min(min(times) for times in calls.values())))
     decades = max(math.ceil(math.log10(max(max(times) for times in calls.values()) / low)), 1)
     right = sheet.inside - 40

@@ -33,9 +33,7 @@ def lock_order_figure(machine: Machine, *, around: str = "", title: str = "") ->
     validator, or a lock that it does not know.
     """
     order = lock_order(machine, around)
-    sheet = Sheet(f"{title or 'The order in which locks are taken'}: {spoken(order)}")
-    if title:
-        sheet.heading(title)
+    sheet = Sheet(f"{title or 'The order in which locks are taken'}: {spoken(order)}", title)
     if not order.edges:
         sheet.text("No lock was taken while another was held.")
         return sheet.picture()

@@ -73,9 +73,7 @@ def scaling_figure(
     most = max(*rates, best(counts[-1])) * 1.2
     ticks = [(tick, rate_text(tick)) for tick in doublings(min(rates), most)]
     low, beside = ticks[0][0], max(wide(line.name, TYPE) for line in lines) + 18
-    sheet = Sheet(spoken(lines, what, title))
-    if title:
-        sheet.heading(title)
+    sheet = Sheet(spoken(lines, what, title), title)
     middle = sheet.inside * 0.56
     left = Panel(
         max(wide(text, TYPE) for _, text in ticks) + 8,
@@ -153,7 +151,7 @@ def _chart(
 
 def _names(ends: Sequence[tuple[float, float, str, str]]) -> Iterator[Html]:
     """Beside the last markers, moved up or down where two would overlap."""
-    levels = spread([y for _, y, _, _ in ends], [TYPE + 3.0] * len(ends))
+    levels = spread([y for _, y, _, _ in ends], TYPE + 3)
     for (x, y, name, hue), level in zip(ends, levels, strict=True):
         yield tag("path", d=_path([(x + 6, y), (x + 13, level)]), stroke=hue)
         yield written(x + 16, level + 4, name, size=TYPE)

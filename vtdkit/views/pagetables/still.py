@@ -46,8 +46,7 @@ class Shown:
 
 def page_table_still(title: str, said: str, sides: Sequence[Shown]) -> Picture:
     """The walks of all sides; `said` is the whole in a line."""
-    sheet = Sheet(f"{title}: {said}")
-    sheet.heading(title)
+    sheet = Sheet(f"{title}: {said}", title)
     for side in sides:
         if side.name:
             sheet.space(4)

@@ -18,8 +18,7 @@ _AROUND = 3
 
 def patch_still(record: Record, function: Record, said: str) -> Picture:
     """The patch with one of its functions; `said` is the whole in a line."""
-    sheet = Sheet(said)
-    sheet.heading(record["title"])
+    sheet = Sheet(said, record["title"])
     sheet.text(record["claim"])
     sheet.text("; ".join(f"{name}: {text}" for name, text in record["facts"]), size=11, ink="soft")
     sheet.space(6)

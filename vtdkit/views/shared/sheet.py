@@ -1,7 +1,6 @@
 """A sheet of paper that is written from top to bottom, and the picture that it makes: a widget's still.
 
-    sheet = Sheet("Page table walk")
-    sheet.heading("Page table walk")
+    sheet = Sheet("Page table walk of a device", "Page table walk")
     sheet.text("memory 0x2000, read and write", lead="Answer:")
     sheet.table(("level", "entry"), [("4", "0"), ("3", "5")], mono=(1,))
     sheet.draw(30, tag("rect", width=20, height=20, fill=PAPER["tint"]))
@@ -99,13 +98,18 @@ class Picture:
 
 
 class Sheet:
-    """Paper `width` pixels wide. Each method writes below what is there; `label` is the whole in words."""
+    """Paper `width` pixels wide. Each method writes below what is there; `label` is the whole in words, and
+    `title` a line above all that says what it is about.
+    """
 
-    def __init__(self, label: str, width: int = WIDTH) -> None:
+    def __init__(self, label: str, title: str = "", *, width: int = WIDTH) -> None:
         self.label, self.width = label, width
         self.inside = width - 2 * MARGIN
         self._y = float(MARGIN)
         self._parts: list[Html] = []
+        if title:
+            self.text("", lead=title, size=15)
+            self.space(3)
 
     def picture(self) -> Picture:
         """What has been written so far."""
@@ -119,11 +123,6 @@ class Sheet:
         """Shapes `height` pixels high; their origin is the left end of the next line."""
         self._parts.append(tag("g", *parts, transform=f"translate({MARGIN} {coordinate(self._y)})"))
         self._y += height
-
-    def heading(self, words: str) -> None:
-        """A line that says what all the rest is about."""
-        self.text("", lead=words, size=15)
-        self.space(3)
 
     def text(
         self, words: str, *, lead: str = "", size: int = SIZE, ink: str = "ink", mono: bool = False

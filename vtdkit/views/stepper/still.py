@@ -26,8 +26,7 @@ RED = HUES["red"].light
 
 def stepper_still(steps: Steps, at: int) -> Picture:
     """The position after `at` steps."""
-    sheet = Sheet(f"Step by step: {steps.title}. {says(steps, at)}")
-    sheet.heading(f"Step by step: {steps.title}")
+    sheet = Sheet(f"Step by step: {steps.title}. {says(steps, at)}", f"Step by step: {steps.title}")
     sheet.text(says(steps, at))
     sheet.space(4)
     _ribbon(sheet, steps, at)

@@ -43,39 +43,28 @@ def timeline_still(
     """The runs between the two ends of `window`, the cursor in them; times in ns after the start. As
     fine as `LARGEST` allows.
     """
-    for thinnest in THINNEST:
-        made = _still(Sheet(f"{title} {said}"), title, timelines, labels, cursor, window, thinnest)
-        if len(made.svg) <= LARGEST:
-            break
-    return made
-
-
-def _still(
-    sheet: Sheet,
-    title: str,
-    timelines: Sequence[Timeline],
-    labels: Sequence[str],
-    cursor: int,
-    window: tuple[int, int],
-    thinnest: float,
-) -> Picture:
     names = letters(timelines)
-    sheet.heading(title)
     patterns = (
         hatch(f"state-{state}", size, path, pen, HUES[HUE[state]].light, PAPER["paper"])
         for state, (size, path, pen) in PATTERNS.items()
     )
-    sheet.draw(22, tag("defs", *patterns), *legend((_swatch(state), word) for state, word, _ in LEGEND))
-    for timeline, name in zip(timelines, labels, strict=True):
-        now = sentence(timeline, min(timeline.start + cursor, timeline.end))
-        sheet.space(6)
-        sheet.text(f"at {duration(cursor)}: {now}", lead=name)
-        _lanes(sheet, timeline, names, cursor, window, thinnest)
-        _lock_table(sheet, timeline, names, cursor)
+    signs = tag("defs", *patterns), *legend((_swatch(state), word) for state, word, _ in LEGEND)
     meanings = "; ".join(f"{word}: {meaning}" for _, word, meaning in LEGEND)
-    sheet.space(4)
-    sheet.text(f"{meanings}.", size=11, ink="soft")
-    return sheet.picture()
+    for thinnest in THINNEST:
+        sheet = Sheet(f"{title} {said}", title)
+        sheet.draw(22, *signs)
+        for timeline, name in zip(timelines, labels, strict=True):
+            now = sentence(timeline, min(timeline.start + cursor, timeline.end))
+            sheet.space(6)
+            sheet.text(f"at {duration(cursor)}: {now}", lead=name)
+            _lanes(sheet, timeline, names, cursor, window, thinnest)
+            _lock_table(sheet, timeline, names, cursor)
+        sheet.space(4)
+        sheet.text(f"{meanings}.", size=11, ink="soft")
+        made = sheet.picture()
+        if len(made.svg) <= LARGEST:
+            break
+    return made
 
 
 def _lock_table(sheet: Sheet, timeline: Timeline, names: Mapping[str, str], cursor: int) -> None:

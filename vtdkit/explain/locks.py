@@ -1,5 +1,5 @@
-"""Lock statistics of a real machine: /proc/lock_stat, `perf lock contention` and `perf lock report`, as
-records.
+"""Lock statistics of a real machine: /proc/lock_stat as records, `perf lock contention` and `perf lock
+report`.
 
 Rows of lock_stat are known by their shape (a name, a colon, twelve numbers), so that a part of the file will
 do; versions 0.2 and 0.3 (ten numbers, no averages) and 0.4 are read. Times become ns. The kernel rounds them
@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable, Iterator
 
-from vtdkit.kernel.record.lockstat import ContentionRow, LockStat, Side
+from vtdkit.kernel.record.lockstat import LockStat, Side
 from vtdkit.kernel.record.units import duration
 
 from .causes import lesson_of
@@ -107,20 +107,12 @@ def _stat(row: LockStat) -> tuple[int, str, str]:
 
 
 def _perf(group: Group, text: Text) -> Iterator[Piece]:
-    """Rows of `perf lock`. The shortest wait is unknown where it is not printed, and a row without a longest
-    one is told only.
-    """
+    """Rows of `perf lock`."""
     told = []
     for row in (row for _, row in group.rows if "times" in row):
         # contention: total, max, avg; report: avg, total, and perhaps max and min
         times = [wait_ns(each) for each in re.findall(_TIME, row["times"])]
-        total, most, least = times[0], times[1], None
-        if "acquired" in row:
-            total, most, least, *_ = *times[1:], None, None
-        if most is not None:
-            text.waits.append(
-                ContentionRow(row["what"], row.get("kind", ""), int(row["count"]), total, most, least)
-            )
+        total, most, *_ = [*times[1:], None] if "acquired" in row else times
         kind = f" for a {row['kind']}" if "kind" in row else ""
         says = f"{int(row['count']):,} waits{kind}, {duration(total)} in all"
         told.append((total, row["what"], says + ("" if most is None else f", {duration(most)} at most")))

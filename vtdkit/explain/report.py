@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from vtdkit.kernel.record.lockstat import ContentionRow
 from vtdkit.kernel.record.lockstat_report import LockStatTable
 from vtdkit.views.shared.html import Html, tag
 from vtdkit.vtd.faults.reasons import REASONS
@@ -65,7 +64,7 @@ class Piece:
 @dataclass(frozen=True, slots=True)
 class Explanation:
     """Everything that was understood of a text. `units` are the machine's units as far as the text shows
-    their tables; `locks` and `waits` what lock_stat and perf said. `hide` replaces what is personal.
+    their tables; `locks` what lock_stat said. `hide` replaces what is personal.
     """
 
     name: str
@@ -74,7 +73,6 @@ class Explanation:
     pieces: tuple[Piece, ...]
     units: tuple[Tables, ...] = ()
     locks: LockStatTable = field(default_factory=LockStatTable)
-    waits: tuple[ContentionRow, ...] = ()
     cut: bool = False  # there were more tables, or more rows of tables, than are kept
     hide: Callable[[str], str] = field(default=str, repr=False, compare=False)
 

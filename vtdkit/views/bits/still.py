@@ -55,8 +55,7 @@ def _span(part: Part) -> int:
 
 def _name(part: Part) -> str:
     """What stands above a field: unused bits are named only where there is room."""
-    state: str = part["state"]
-    return str(part["name"]) if state == "used" else state if _span(part) > 2 else ""
+    return str(part["name"] if part["state"] == "used" else part["state"] if _span(part) > 2 else "")
 
 
 def _stands(part: Part, pitch: float) -> bool:
@@ -84,14 +83,13 @@ def _boxes(row: BitRow, value: int, start: int, pitch: float, top: float) -> Ite
     for part in row.parts:
         for bit in range(part["high"], part["low"] - 1, -1):
             kinds.setdefault(_fill(part["state"], value >> bit & 1), []).append(row.high - bit)
-    y, across = coordinate(top), coordinate(pitch)
+    y, below, across = coordinate(top), coordinate(top + TALL + 2), coordinate(pitch)
     for fill, places in kinds.items():
         shape = "".join(f"M{coordinate(place * pitch)} {y}h{across}v{TALL}h-{across}z" for place in places)
         yield tag("path", d=shape, fill=fill, stroke=PAPER["line"])
     if changed := _places(row, value ^ start, 1):
-        y = coordinate(top + TALL + 2)
-        line = "".join(f"M{coordinate(place * pitch + 1)} {y}h{coordinate(pitch - 2)}" for place in changed)
-        yield tag("path", d=line, stroke=HUES["orange"].light, stroke_width=4)
+        line = (f"M{coordinate(place * pitch + 1)} {below}h{coordinate(pitch - 2)}" for place in changed)
+        yield tag("path", d="".join(line), stroke=HUES["orange"].light, stroke_width=4)
     for digit, ink, weight in ((0, PAPER["ink"], None), (1, HUES["blue"].on_light, "bold")):
         if places := _places(row, value, digit):
             yield tag(

@@ -38,12 +38,8 @@ def lock_order_figure(machine: Machine, *, around: str = "", title: str = "") ->
         sheet.text("No lock was taken while another was held.")
         return sheet.picture()
     _ladder(sheet, order)
-    sheet.text(
-        "An arrow leads from a lock that was held to one that was taken meanwhile; on it stands where."
-        + ("" if order.circles else " There is no circle."),
-        size=TYPE,
-        ink="soft",
-    )
+    words = "An arrow leads from a lock that was held to one that was taken meanwhile; on it stands where."
+    sheet.text(words + ("" if order.circles else " There is no circle."), size=TYPE, ink="soft")
     for circle in order.circles:
         sheet.text(
             "Each thread can hold one and wait for the next: deadlock.",
@@ -80,13 +76,13 @@ def folded(name: str, room: float) -> list[str]:
 def _ladder(sheet: Sheet, order: LockOrder) -> None:
     locks = outer_first(order)
     pitch = min(sheet.inside / len(locks), WIDEST)
-    names = [folded(lock, pitch - 22) for lock in locks]
+    names = {lock: folded(lock, pitch - 22) for lock in locks}
     middle = {lock: pitch * (number + 0.5) for number, lock in enumerate(locks)}
-    circled = {lock for circle in order.circles for lock in circle}
-    tall = LINE * max(map(len, names)) + 8
+    tall = LINE * max(map(len, names.values())) + 8
     foot = tall + ROW * len(order.edges) + 6
-    for lock, lines in zip(locks, names, strict=True):
-        sheet.draw(0, *_lock(lines, middle[lock], tall, foot, RED if lock in circled else HUES["blue"].light))
+    for lock, lines in names.items():
+        hue = RED if any(lock in circle for circle in order.circles) else HUES["blue"].light
+        sheet.draw(0, *_lock(lines, middle[lock], tall, foot, hue))
     sheet.draw(tall)
     for edge in order.edges:
         sheet.draw(ROW, *_arrow(edge, middle[edge.prev], middle[edge.next], sheet.inside))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Any
 
 from vtdkit.lab.scaling import ScalingPoint
@@ -137,12 +138,12 @@ def _chart(
         yield written(panel.x(count, counts), HEAD + TALL + 20, str(count), size=TYPE, anchor="middle")
     yield written((panel.left + panel.right) / 2, HEAD + TALL + 35, "CPUs", size=TYPE, anchor="middle")
     ends = []
-    for number, (line, found) in enumerate(zip(lines, values, strict=True)):
-        hue = HUES[ORDER[number % len(ORDER)]].light
+    for line, found, marker, name in zip(lines, values, cycle(MARKERS), cycle(ORDER), strict=False):
+        hue = HUES[name].light
         places = [
             (panel.x(cpus, counts), panel.y(value)) for cpus, value in zip(line.cpus, found, strict=True)
         ]
-        marks = "".join(_path([place]) + MARKERS[number % len(MARKERS)] for place in places)
+        marks = "".join(_path([place]) + marker for place in places)
         yield tag("path", d=_path(places), stroke=hue, stroke_width=2, fill="none")
         yield tag("path", d=marks, fill=hue)
         ends.append((*places[-1], line.name, hue))

@@ -40,30 +40,21 @@ def checked(record: Mapping[str, Any], limit: int = LIMIT) -> Record:
 
 
 def _plain(value: Any, where: str) -> Any:
-    if value is None or isinstance(value, bool | str):
-        return value
-    if isinstance(value, int):
-        if abs(value) >= EXACT:
-            raise BadRecord(
-                f"{where} is {value:#x}: JavaScript is exact only up to 53 bits; give "
-                f"it as text, '{value:#x}'"
-            )
-        return int(value)
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            raise BadRecord(f"{where} is {value}: JSON has no such number")
-        return value
     if isinstance(value, Mapping):
-        return {_key(key, where): _plain(each, f"{where}.{key}") for key, each in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray | memoryview):
+        if other := [key for key in value if not isinstance(key, str)]:
+            raise BadRecord(f"{where} has the key {other[0]!r}; keys are text")
+        return {key: _plain(each, f"{where}.{key}") for key, each in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray | memoryview):
         return [_plain(each, f"{where}[{number}]") for number, each in enumerate(value)]
-    raise BadRecord(
-        f"{where} is a {type(value).__name__}; a record holds dicts, lists, text, "
-        "numbers, True, False and None"
-    )
-
-
-def _key(key: Any, where: str) -> str:
-    if not isinstance(key, str):
-        raise BadRecord(f"{where} has the key {key!r}; keys are text")
-    return key
+    if isinstance(value, int) and abs(value) >= EXACT:
+        raise BadRecord(
+            f"{where} is {value:#x}: JavaScript is exact only up to 53 bits; give it as text, '{value:#x}'"
+        )
+    if isinstance(value, float) and not math.isfinite(value):
+        raise BadRecord(f"{where} is {value}: JSON has no such number")
+    if not isinstance(value, str | int | float | None):
+        raise BadRecord(
+            f"{where} is a {type(value).__name__}; a record holds dicts, lists, text, "
+            "numbers, True, False and None"
+        )
+    return value

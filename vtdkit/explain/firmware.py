@@ -59,16 +59,14 @@ def is_binary(first: bytes) -> bool:
 def _table(group: Group, text: Text) -> Iterator[Piece]:
     """The bytes of a table that was printed, put together."""
     data = bytearray()
-    for _, row in group.rows:
-        if "at" in row:
-            at, part = int(row["at"], 16), _bytes(row)
-            if at == 0 and data and part[:4] != b"DMAR":
-                break  # another table's
-            if at + len(part) <= MOST_BYTES:
-                data.extend(bytes(max(at - len(data), 0)))
-                data[at : at + len(part)] = part
-    if data:
-        yield from table_pieces(group.line, bytes(data))
+    parts = ((int(row["at"], 16), _bytes(row)) for _, row in group.rows if "at" in row)
+    for at, part in parts:
+        if at == 0 and data and part[:4] != b"DMAR":
+            break  # another table's
+        if at + len(part) <= MOST_BYTES:
+            data.extend(bytes(max(at - len(data), 0)))
+            data[at : at + len(part)] = part
+    yield from table_pieces(group.line, bytes(data)) if data else ()
 
 
 def _bytes(row: Row) -> bytes:
@@ -78,14 +76,9 @@ def _bytes(row: Row) -> bytes:
     value, length = row["value"].strip(), row["length"]
     size = min(int(length.rstrip("h"), 16 if length.endswith("h") else 10), 256)
     if value.startswith('"'):
-        return (
-            value[1:]
-            .partition('"')[0]
-            .encode("ascii", "replace")
-            .ljust(size, b" " if size <= 8 else b"\0")[:size]
-        )
-    digits = re.match(r"[\da-fA-F]{2}(?:[ ,]?[\da-fA-F]{2}){0,255}", value)
-    shown = digits[0] if digits else ""
+        words = value[1:].partition('"')[0].encode("ascii", "replace")
+        return words.ljust(size, b" " if size <= 8 else b"\0")[:size]
+    shown = re.findall(r"^(?:[\da-fA-F]{2}(?:[ ,]?[\da-fA-F]{2}){0,255})?", value)[0]
     data = bytes.fromhex(re.sub("[ ,]", "", shown))[:size].ljust(size, b"\0")
     return data if "," in shown or " " in shown else data[::-1]
 
@@ -100,8 +93,8 @@ def table_pieces(line: int, data: bytes) -> Iterator[Piece]:
         table: Dmar | None = parse(data)
     except BadDmar as error:
         table, at = error.table, error.offset
-        zero = data[at : at + 2] == bytes(2)
-        notes.append(f"reading stopped: {error}" + ("" if cut else f". {_ZERO if zero else _STOPS}"))
+        linux = _ZERO if data[at : at + 2] == bytes(2) else _STOPS
+        notes.append(f"reading stopped: {error}" + ("" if cut else f". {linux}"))
     if table is None:
         title = f"{len(data)} bytes that cannot be read"
         yield Piece("DMAR table", line, title, notes=tuple(notes), lesson=20)
@@ -111,9 +104,8 @@ def table_pieces(line: int, data: bytes) -> Iterator[Piece]:
     own = {problem: at for at, part in parts for problem in replace(table, structures=(part,)).problems()}
     own |= dict.fromkeys(replace(table, structures=()).problems(), 0)
     for problem in replace(table, wrong_checksum=None if cut else table.wrong_checksum).problems():
-        at = own.get(problem, 0)
         linux = next((says for words, says in _LINUX.items() if words in problem), "Linux reads on")
-        notes.append(f"offset {at:#x}: {problem}: {linux}")
+        notes.append(f"offset {own.get(problem, 0):#x}: {problem}: {linux}")
     kinds = ", ".join(type(part).__name__.upper() for part in table.structures)
     yield Piece(
         "DMAR table",
@@ -129,10 +121,13 @@ def table_pieces(line: int, data: bytes) -> Iterator[Piece]:
         notes=tuple(notes),
     )
     for at, part in parts:
-        scopes = getattr(part, "scopes", ())[:32]
         says = _SAYS.get(type(part), lambda part: f"{len(part.body())} bytes")(part)
-        facts = tuple((SCOPE_NAMES.get(scope.type, f"type {scope.type}"), _scope(scope)) for scope in scopes)
-        yield Piece("DMAR structure", line, f"{type(part).__name__.upper()} at offset {at:#x}: {says}", facts)
+        facts = (
+            (SCOPE_NAMES.get(scope.type, f"type {scope.type}"), _scope(scope))
+            for scope in getattr(part, "scopes", ())[:32]
+        )
+        title = f"{type(part).__name__.upper()} at offset {at:#x}: {says}"
+        yield Piece("DMAR structure", line, title, tuple(facts))
 
 
 def _text(raw: bytes) -> str:

@@ -88,21 +88,20 @@ class Explanation:
         return self.hide(f"{self.name}: {self.understood:,} of {self.lines:,} lines understood{rest}")
 
     def __repr__(self) -> str:
-        parts = [self.summary(), *map(repr, self.pieces[:SHOWN])]
-        if len(self.pieces) > SHOWN:
-            parts.append(f"... {len(self.pieces) - SHOWN:,} more (--json has all)")
-        return self.hide("\n\n".join(parts))
+        left = len(self.pieces) - SHOWN
+        more = [f"... {left:,} more (--json has all)"] if left > 0 else []
+        return self.hide("\n\n".join([self.summary(), *map(repr, self.pieces[:SHOWN]), *more]))
 
     def as_data(self) -> dict[str, Any]:
         """The same as plain data."""
-        data: Any = {
+        data = {
             "name": self.name,
             "lines": self.lines,
             "understood": self.understood,
             "pieces": [piece.as_data() for piece in self.pieces],
             "units": [unit.as_data() for unit in self.units],
         }
-        return dict(_hidden(data, self.hide))
+        return {key: _hidden(value, self.hide) for key, value in data.items()}
 
     def explorer(self, unit: int | str = 0) -> Any:
         """The page-table explorer on a unit whose tables the text shows: by number, or by name. Raises
@@ -124,8 +123,8 @@ class Explanation:
         return [BitFieldCard(*piece.bits) for piece in self.pieces if piece.bits]
 
     def _repr_html_(self) -> str:
-        shown = self.pieces[:SHOWN]
-        return str(tag("div", tag("p", self.summary()), *(_card(piece, self.hide) for piece in shown)))
+        cards = (_card(piece, self.hide) for piece in self.pieces[:SHOWN])
+        return str(tag("div", tag("p", self.summary()), *cards))
 
     def _ipython_display_(self) -> None:
         from IPython.display import HTML, display

@@ -36,7 +36,11 @@ def _dump(group: Group, text: Text) -> Iterator[Piece]:
         return
     known = [step for step in walk.steps if step.address != missing]
     verdict, notes = _verdict(walk, missing, code, said.get("end", ""))
-    notes += holding({_ALL_BITS: tables.capabilities is EVERYTHING})
+    notes += holding({
+        "what this unit can do is not in the text: the model lets every bit pass that some unit has": (
+            tables.capabilities is EVERYTHING
+        ),
+    })  # fmt: skip
     shown = [(step.kind.replace("scalable-mode ", "").replace(" entry", ""), _shown(step)) for step in known]
     decided = next((step for step in known if step.label), known[-1] if known else None)
     yield group.piece(
@@ -85,17 +89,19 @@ def _verdict(walk: Walk, missing: int | None, code: int | None, end: str) -> tup
     told = (f"({answer.path}", answer.permissions, size_name(answer.size), f"DID {answer.did})")
     if code is not None:
         notes.insert(0, _STALE.format(code) + (_PASID_DIRECTORY if code == 0x51 else ""))
-    notes += holding({_NO_TABLE: answer.path == "pass-through" and "level" in end})
+    notes += holding({
+        "the entry is pass-through: there is no page table, and the kernel's last line means nothing": (
+            answer.path == "pass-through" and "level" in end
+        ),
+    })  # fmt: skip
     return f"memory as printed translates: {answer.address:#x} {', '.join(told)}", notes
 
 
-_ALL_BITS = "what this unit can do is not in the text: the model lets every bit pass that some unit has"
 _STALE = (
     "the printed fault is {:02X}h and the printed memory allows the request: the unit answered from an "
     "entry that it had cached, or that had not yet been written back when it looked, or the tables were "
     "changed before they were printed. The change was not flushed in time."
 )
-_NO_TABLE = "the entry is pass-through: there is no page table, and the kernel's last line means nothing"
 _PASID_DIRECTORY = (
     " This is what Linux before 6.3 (194b3348bdbb; 6.2.y has it, too) did after it set a PASID directory "
     "entry on a unit whose walks are not coherent."

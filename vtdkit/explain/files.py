@@ -38,7 +38,6 @@ _BUCKETS = (
     "max",
     "average",
 )
-_WANTED = ("CAP", "ECAP", "GSTS", "RTADDR")
 _STATUS = {0: "free", 1: "in use", 2: "done", 3: "aborted"}
 _SHOWN = 12
 
@@ -73,7 +72,13 @@ def _translation(group: Group, text: Text) -> Iterator[Piece]:
             f"{unit}: root table at {tables.root:#x}",
             lesson=1,
             count=1,
-            notes=holding({_EXTENDED: "ext" in group.first}),
+            notes=holding(
+                {
+                    "extended mode, which scalable mode replaced: its entries are not decoded": (
+                        "ext" in group.first
+                    )
+                }
+            ),
         )
     for line, row in rows:
         if "bus" in row:
@@ -97,7 +102,8 @@ def _entries(group: Group, line: int, row: Row, tables: Tables) -> Piece:
         each for each in (words, words[::-1]) if words and each[0] & 1 and each[0] >> 6 & 7 in PGTT_NAMES
     ]
     if not words:
-        says, notes = _legacy_says(context), _ATS if context.TT == 1 else ()
+        says = _legacy_says(context)
+        notes = holding({"translation type 01b allows a device TLB (ATS)": context.TT == 1})
     elif len(orders) != 1:
         says, notes = "which end of the PASID entry is word 0 cannot be told: both, or neither, could be", ()
     else:
@@ -115,8 +121,6 @@ def _entries(group: Group, line: int, row: Row, tables: Tables) -> Piece:
 
 
 _EARLY = "{} is set: rev 5.10 has it, and it is reserved in a unit without {}"
-_EXTENDED = "extended mode, which scalable mode replaced: its entries are not decoded"
-_ATS = ("translation type 01b allows a device TLB (ATS)",)
 _ORDERS = ("word 0 is printed last",), ("word 0 is printed first, not last as in mainline from 5.2 on",)
 
 
@@ -226,7 +230,10 @@ def _registers(group: Group, text: Text) -> Iterator[Piece]:
             lesson=0,
             notes=holding(
                 {
-                    **{f"{name} is not in the text: unknown": name not in rows for name in _WANTED},
+                    **{
+                        f"{name} is not in the text: unknown": name not in rows
+                        for name in ("CAP", "ECAP", "GSTS", "RTADDR")
+                    },
                     "FSTS is not 0: a fault or a queue error waits to be handled": rows.get("FSTS", 0) & 0x73,
                 }
             ),

@@ -112,10 +112,11 @@ def _perf(group: Group, text: Text) -> Iterator[Piece]:
     for row in (row for _, row in group.rows if "times" in row):
         # contention: total, max, avg; report: avg, total, and perhaps max and min
         times = [wait_ns(each) for each in re.findall(_TIME, row["times"])]
-        total, most, *_ = [*times[1:], None] if "acquired" in row else times
+        total, *longest = times[1:] if "acquired" in row else times
         kind = f" for a {row['kind']}" if "kind" in row else ""
         says = f"{int(row['count']):,} waits{kind}, {duration(total)} in all"
-        told.append((total, row["what"], says + ("" if most is None else f", {duration(most)} at most")))
+        most = f", {duration(longest[0])} at most" if longest else ""
+        told.append((total, row["what"], says + most))
     means = "Waits for locks, put together by caller, lock or thread."
     yield _most_waited(group, f"perf lock, {len(told)} rows", told, 8, means)
 

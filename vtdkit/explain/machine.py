@@ -22,7 +22,6 @@ from vtdkit.vtd.walk.rules import ENTRY_ADDRESS, PAGE_MASK
 from vtdkit.vtd.walk.trace import Walk
 
 WIDEST = 52
-_ON = 0xC000_0000  # GSTS: TES and RTPS
 #: a unit whose capabilities the text does not show: everything a table may ask for, so that no bit of it is
 #: called reserved for want of knowledge
 EVERYTHING = Capabilities.scalable(HAW=WIDEST, HPTS=1, PTRS=1)
@@ -117,7 +116,7 @@ class Tables:
             for bus, entry in self._roots.items():
                 self.put(self.root + 16 * bus, *entry)
         unit = RemappingUnit(self.memory, self.capabilities, cached=False)
-        unit.restore({"RTADDR": self.root | self.scalable << 10, "GSTS": _ON})
+        unit.restore({"RTADDR": self.root | self.scalable << 10, "GSTS": 0xC000_0000})  # TES and RTPS
         return unit
 
     def ask(self, request: Request) -> tuple[Walk, int | None]:

@@ -17,7 +17,6 @@ from .messages import CONSEQUENCES
 from .report import Piece
 
 _ONES = (1 << 64) - 1
-_MOST_COMPARED = 4
 _PAGES = {0: "no large pages", 1: "2M pages", 3: "2M and 1G pages"}
 
 
@@ -66,19 +65,18 @@ def _pair(
         lesson=0,
         notes=(
             *(f"odd: {each}" for each in caps.odd),
-            *holding({_EXTENDED: caps.extended_mode and not dead}),
+            *holding(
+                {
+                    "bits 24 to 40 of ECAP have the meanings of extended mode, which scalable mode replaced; "
+                    "legal for this machine": caps.extended_mode and not dead
+                }
+            ),
         ),
         bits=("CAP", cap),
     )
-    if compare and others and (cap, ecap) not in others and len(others) < _MOST_COMPARED:
+    if compare and others and (cap, ecap) not in others and len(others) < 4:
         (one_cap, one_ecap), one = next(iter(others.items()))
         yield _difference(group, line, (one, name), (one_cap, cap), (one_ecap, ecap))
-
-
-_EXTENDED = (
-    "bits 24 to 40 of ECAP have the meanings of extended mode, which scalable mode replaced; "
-    "legal for this machine"
-)
 
 
 def _says(caps: Capabilities) -> str:
@@ -124,7 +122,6 @@ def _difference(
     )
 
 
-_SINGLE = r"(?P<what>cap|ecap|CAP|ECAP)(?:_REG)?"
 FORMATS = (
     *(
         Format(
@@ -158,7 +155,7 @@ FORMATS = (
         Format(
             "capabilities",
             literal,
-            pattern(rf"^{_SINGLE} ?[:=]? ?(?P<value>(?:0x)?[\da-fA-F]{{3,16}})$"),
+            pattern(r"^(?P<what>cap|ecap|CAP|ECAP)(?:_REG)? ?[:=]? ?(?P<value>(?:0x)?[\da-fA-F]{3,16})$"),
             _pairs,
             gate=literal + "[ =:/_]",
         )

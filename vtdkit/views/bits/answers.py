@@ -14,11 +14,10 @@ from vtdkit.views.pagetables.snapshot import Snapshot, twin
 from vtdkit.views.pagetables.still import answer_text
 from vtdkit.views.pagetables.words import sentence
 from vtdkit.views.shared.record import Record
+from vtdkit.vtd.memory import WORD
 from vtdkit.vtd.requests import Fault, Request
 from vtdkit.vtd.unit.unit import RemappingUnit
 from vtdkit.vtd.walk.trace import Step
-
-_WORD = (1 << 64) - 1
 
 
 class Answers:
@@ -33,7 +32,7 @@ class Answers:
         """For each request whether it gets through (`good`), a sentence (`head`), and why not (`detail`)."""
         memory: Snapshot = self.unit.memory  # type: ignore[assignment]
         for at in range(0, self.step.structure.width, 64):
-            memory.put(self.step.address + at // 8, value >> at & _WORD)
+            memory.put(self.step.address + at // 8, value >> at & WORD)
         return [
             {
                 "good": bool(each),

@@ -94,7 +94,6 @@ TITLES: Mapping[str, str] = {
     "FRCD": "fault record: one refused request",
 }
 
-_OLD = "an older name; no longer defined"
 _ABBREVIATIONS = {
     "UC": "memory type: uncached",
     "WC": "memory type: write combining",
@@ -119,7 +118,7 @@ _ABBREVIATIONS = {
     "SID": "source id: bus, device and function of who asks",
     "PS": "page size: this entry maps a page instead of leading to a table",
     "GCMD": "the global command register",
-    **dict.fromkeys(("AFL", "ECS", "ISOCH", "LPIG", "NXE", "SMEP"), _OLD),
+    **dict.fromkeys(("AFL", "ECS", "ISOCH", "LPIG", "NXE", "SMEP"), "an older name; no longer defined"),
 }
 _TOKEN = re.compile(r"\b[A-Z][A-Za-z0-9_]*[A-Z0-9][A-Za-z0-9_]*\b")
 _NUMBERS = {"FEE", "FF", "FEE00000", "FEEFFFFF"}

@@ -36,44 +36,55 @@ WHY = {
 
 
 _OUT = Field("ADDR", 47, 12, "next table or page", address=True)
-_ARM_LEAF = (
-    Field("AttrIndx", 4, 2, "memory type"),
-    ignored(5),
-    flag("AP[1]", 6, "also for the unprivileged"),
-    flag("AP[2]", 7, "read-only"),
-    Field("SH", 9, 8, "shareability"),
-    flag("AF", 10, "accessed; 0: a fault"),
-    flag("nG", 11, "of this address space alone"),
-    _OUT,
-    reserved(50, 48),
-    flag("DBM", 51, "a write clears AP[2]: it marks the page"),
-    flag("Contiguous", 52, "16 neighbours map one range"),
-    Field("XN", 54, 53, "no execution"),
-    ignored(63, 55),
-)
-_AMD = (
-    flag("PR", 0, "present"),
-    ignored(4, 1),
-    flag("A", 5, "accessed"),
-    flag("D", 6, "dirty"),
-    ignored(8, 7),
-    Field("NextLevel", 11, 9, "level of the next table; 0: a page, 7: a page whose address tells its size"),
-    Field("ADDR", 51, 12, "next table or page", address=True),
-    ignored(59, 52),
-    flag("FC", 60, "force coherent"),
-    flag("IR", 61, "read"),
-    flag("IW", 62, "write"),
-    ignored(63),
-)
 _ENDS = (flag("VALID", 0, "present"), flag("TYPE", 1, "1: a table, or at the last level a page; 0: a block"))
-ARM = Structure("FS-descriptor", 64, (*_ENDS, *_ARM_LEAF), "Arm ARM, D8 (VMSAv8-64)")
+ARM = Structure(
+    "FS-descriptor",
+    64,
+    (
+        *_ENDS,
+        Field("AttrIndx", 4, 2, "memory type"),
+        ignored(5),
+        flag("AP[1]", 6, "also for the unprivileged"),
+        flag("AP[2]", 7, "read-only"),
+        Field("SH", 9, 8, "shareability"),
+        flag("AF", 10, "accessed; 0: a fault"),
+        flag("nG", 11, "of this address space alone"),
+        _OUT,
+        reserved(50, 48),
+        flag("DBM", 51, "a write clears AP[2]: it marks the page"),
+        flag("Contiguous", 52, "16 neighbours map one range"),
+        Field("XN", 54, 53, "no execution"),
+        ignored(63, 55),
+    ),
+    "Arm ARM, D8 (VMSAv8-64)",
+)
 ARM_TABLE = Structure(
     "FS-table descriptor",
     64,
     (*_ENDS, ignored(11, 2), _OUT, ignored(63, 48)),
     "Arm ARM, D8 (VMSAv8-64)",
 )
-AMD = Structure("FS-PTE or PDE", 64, _AMD, "AMD IOMMU specification 48882, 2.2.3")
+AMD = Structure(
+    "FS-PTE or PDE",
+    64,
+    (
+        flag("PR", 0, "present"),
+        ignored(4, 1),
+        flag("A", 5, "accessed"),
+        flag("D", 6, "dirty"),
+        ignored(8, 7),
+        Field(
+            "NextLevel", 11, 9, "level of the next table; 0: a page, 7: a page whose address tells its size"
+        ),
+        Field("ADDR", 51, 12, "next table or page", address=True),
+        ignored(59, 52),
+        flag("FC", 60, "force coherent"),
+        flag("IR", 61, "read"),
+        flag("IW", 62, "write"),
+        ignored(63),
+    ),
+    "AMD IOMMU specification 48882, 2.2.3",
+)
 
 
 def rights_of(found: Next | Leaf | Bad) -> int:

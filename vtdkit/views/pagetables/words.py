@@ -8,19 +8,6 @@ from __future__ import annotations
 
 from vtdkit.vtd.faults.reasons import REASONS
 
-_READ = (
-    "The device asked to read, and an entry on the way does not allow it. An entry that is all 0 allows "
-    "nothing: not mapped."
-)
-_WRITE = (
-    "The device asked to write, and an entry on the way does not allow it. An entry that is all 0 "
-    "allows nothing: not mapped."
-)
-_WIDE = "The address has more bits than these tables can look up."
-_RESERVED = "The entry has a bit set that must be 0 in this unit. It is not followed."
-_WINDOW = "The way ends at FEE00000 to FEEFFFFF, where writes are interrupts and no memory is."
-_GONE = "There is no memory where this table should be."
-_EMPTY = "The entry is not present: nothing is mapped here."
 SENTENCES = {
     "LRT.2": "The root table has no entry for this bus: no device on it may reach memory.",
     "SRT.2": "The root table has no entry for this half of the bus: no device there may reach memory.",
@@ -28,17 +15,32 @@ SENTENCES = {
     "SCT.2": "The context table has no entry for this device: it may not reach memory at all.",
     "SPD.2": "The PASID directory has no table for this address space.",
     "SPT.2": "The PASID table has no entry for this address space.",
-    **dict.fromkeys(("LGN.1.1", "SGN.5", "LGN.1.3", "SGN.4.2"), _WIDE),
-    **dict.fromkeys(("LGN.2", "SGN.6"), _WRITE),
-    **dict.fromkeys(("LGN.3", "SGN.7"), _READ),
-    **dict.fromkeys(("LGN.4", "SGN.8.1"), _WINDOW),
     **dict.fromkeys(
-        ("LSS.2", "SSS.3", "SFS.3", "LRT.3", "SRT.3", "LCT.3", "SCT.3", "SPD.3", "SPT.3"), _RESERVED
+        ("LGN.1.1", "SGN.5", "LGN.1.3", "SGN.4.2"), "The address has more bits than these tables can look up."
     ),
     **dict.fromkeys(
-        ("LSS.1", "LCT.4.3", "SSS.1", "SSS.4", "SFS.1", "SFS.4", "LRT.1", "LCT.1", "SRT.1", "SCT.1"), _GONE
+        ("LGN.2", "SGN.6"),
+        "The device asked to write, and an entry on the way does not allow it. An entry that is all 0 "
+        "allows nothing: not mapped.",
     ),
-    **dict.fromkeys(("SFS.2", "SSS.2"), _EMPTY),
+    **dict.fromkeys(
+        ("LGN.3", "SGN.7"),
+        "The device asked to read, and an entry on the way does not allow it. An entry that is all 0 allows "
+        "nothing: not mapped.",
+    ),
+    **dict.fromkeys(
+        ("LGN.4", "SGN.8.1"),
+        "The way ends at FEE00000 to FEEFFFFF, where writes are interrupts and no memory is.",
+    ),
+    **dict.fromkeys(
+        ("LSS.2", "SSS.3", "SFS.3", "LRT.3", "SRT.3", "LCT.3", "SCT.3", "SPD.3", "SPT.3"),
+        "The entry has a bit set that must be 0 in this unit. It is not followed.",
+    ),
+    **dict.fromkeys(
+        ("LSS.1", "LCT.4.3", "SSS.1", "SSS.4", "SFS.1", "SFS.4", "LRT.1", "LCT.1", "SRT.1", "SCT.1"),
+        "There is no memory where this table should be.",
+    ),
+    **dict.fromkeys(("SFS.2", "SSS.2"), "The entry is not present: nothing is mapped here."),
     "SGN.1": "The upper bits of the address are neither all 0 nor all 1, as they must be for this depth of "
     "tables.",
     "SGN.2": "An entry on the way is for the operating system alone, and this request comes with a user's "

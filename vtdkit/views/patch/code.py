@@ -25,9 +25,6 @@ _TOKEN = re.compile(
 )
 
 
-_DOCUMENTED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-
-
 Row = tuple[int, int, bool]
 """One line of a comparison: indices of the lines before and after, -1 where there is none; whether both are
 equal.
@@ -51,7 +48,10 @@ def words(source: str) -> set[int]:
     """The lines of a function that say something and do nothing: docstring and comments, counted from 0."""
     found = {number for number, line in enumerate(source.splitlines()) if line.lstrip().startswith("#")}
     for node in ast.walk(ast.parse(dedent(source))):
-        if isinstance(node, _DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
+        if (
+            isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+            and ast.get_docstring(node, clean=False) is not None
+        ):
             found.update(range(node.body[0].lineno - 1, node.body[0].end_lineno or 0))
     return found
 

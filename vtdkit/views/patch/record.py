@@ -14,9 +14,6 @@ from vtdkit.views.shared.record import Record
 from .code import coloured, side_by_side, words
 from .locks import Locks
 
-_FILES = re.compile(r"drivers/[\w/.-]+?\.[ch](?:(?:, | and )[\w-]+\.[ch])*")
-_SERIES = re.compile(r"\.p\d\d_\w+$")
-
 
 def patch_record(patch: PatchInfo, before: Locks | None, after: Locks | None) -> Record:
     """All that is shown. Raises ValueError for a patch that changes nothing."""
@@ -45,16 +42,16 @@ def patch_record(patch: PatchInfo, before: Locks | None, after: Locks | None) ->
 
 def name_of(patch: PatchInfo) -> str:
     """Patch 03, or for what was merged, Mainline 3."""
-    return (
-        f"Patch {patch.number:02}" if _SERIES.search(patch.driver.__module__) else f"Mainline {patch.number}"
-    )
+    ours = re.search(r"\.p\d\d_\w+$", patch.driver.__module__)
+    return f"Patch {patch.number:02}" if ours else f"Mainline {patch.number}"
 
 
 def files_of(patch: PatchInfo) -> str:
     """The kernel's files a patch changed, as its module names them; empty for a commit whose
     module does not say.
     """
-    found = _FILES.search(sys.modules[patch.driver.__module__].__doc__ or "")
+    files = r"drivers/[\w/.-]+?\.[ch](?:(?:, | and )[\w-]+\.[ch])*"
+    found = re.search(files, sys.modules[patch.driver.__module__].__doc__ or "")
     return found.group() if found else ""
 
 

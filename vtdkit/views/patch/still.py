@@ -13,7 +13,6 @@ from vtdkit.views.shared.sheet import Picture, Sheet
 from vtdkit.views.timeline.layout import duration
 
 GROUND = {"+": "add", "-": "alarm", " ": ""}
-_AROUND = 3
 
 
 def patch_still(record: Record, function: Record, said: str) -> Picture:
@@ -62,7 +61,7 @@ def diff_lines(function: Record) -> list[tuple[str, str]]:
     return lines
 
 
-def near_changes(lines: Sequence[tuple[str, str]], around: int = _AROUND) -> Iterator[tuple[str, str]]:
+def near_changes(lines: Sequence[tuple[str, str]], around: int = 3) -> Iterator[tuple[str, str]]:
     """The changed lines with a few around them; a line of "…" stands for what is left out."""
     kept = {
         near

@@ -18,7 +18,6 @@ from .layout import LEGEND, Bar, bars, duration, letters, locks_at, sentence, ti
 GUTTER, ROW, BAND, AXIS = 52, 30, 18, 24  # pixels: before the lanes, from lane to lane, a lane, below them
 MOST_LANES = 32
 LARGEST = 45_000  # characters
-THINNEST = (4.0, 6.0, 9.0, 14.0, 22.0)
 STACKED = (HOLDING, SPINNING, HARDWARE, INTERRUPT, RUNNING)
 RED = HUES["red"].light
 HUE = {HOLDING: "blue", SPINNING: "red", HARDWARE: "orange", INTERRUPT: "purple"}
@@ -50,7 +49,7 @@ def timeline_still(
     )
     signs = tag("defs", *patterns), *legend((_swatch(state), word) for state, word, _ in LEGEND)
     meanings = "; ".join(f"{word}: {meaning}" for _, word, meaning in LEGEND)
-    for thinnest in THINNEST:
+    for thinnest in (4.0, 6.0, 9.0, 14.0, 22.0):
         sheet = Sheet(f"{title} {said}", title)
         sheet.draw(22, *signs)
         for timeline, name in zip(timelines, labels, strict=True):

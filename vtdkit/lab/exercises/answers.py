@@ -28,19 +28,19 @@ def same_word(text: str) -> str:
     return " ".join(re.sub(r"[\W_]+", " ", text.casefold()).split())
 
 
-def number(text: str) -> Any:
-    """The number that a text stands for; else the text. A unit and separators may be there."""
+def number(given: Any) -> Any:
+    """The number that a text stands for; else what was given. A unit and separators may be there."""
     found = re.fullmatch(
         r"\s*(?:~|≈|about|ca\.?)?\s*([-+]?)(0[xob][0-9a-f_]+|[\d_,\s]*\.?\d+(?:e[-+]?\d+)?)\.?"
         r"\s*(?:[a-zµ\u03bc%]+/?[a-z]*)?\s*[.?!]?\s*",
-        text.casefold(),
+        given.casefold() if isinstance(given, str) else "",
     )
     digits = re.sub(r"[_,\s]", "", found[1] + found[2]) if found else ""
     with suppress(ValueError):
         return int(digits, 0)
     with suppress(ValueError):  # 007 is one, 0b9 is none
         return float(digits)
-    return text
+    return given
 
 
 def read(given: Any, right: Any, words: Sequence[str] = ()) -> Any:
@@ -51,22 +51,13 @@ def read(given: Any, right: Any, words: Sequence[str] = ()) -> Any:
         case bool() if isinstance(given, str):
             return TRUTH.get(same_word(given), given)
         case Integral() | Real() if not isinstance(right, bool):
-            return _number(given)
+            return number(given)
         case str() if isinstance(given, str):
             return _word(given, [right], words)
         case Set():
             return _set(given, right, words)
         case list() | tuple() if isinstance(given, list | tuple) and len(given) == len(right):
             return type(right)(read(mine, theirs, words) for mine, theirs in zip(given, right, strict=True))
-    return given
-
-
-def _number(given: Any) -> Any:
-    match given:
-        case str():
-            return number(given)
-        case Integral() if not isinstance(given, bool):
-            return int(given)
     return given
 
 
@@ -86,19 +77,12 @@ def _set(given: Any, right: Set[Any], words: Sequence[str]) -> Any:
         given = [given]  # one thing alone
     if not isinstance(given, Set | list | tuple):
         return given
-    if not all(isinstance(each, str) for each in right):
-        return {_number(_hashable(each)) for each in given}
-    known = sorted(right)
-    return {_word(each, known, words) if isinstance(each, str) else _hashable(each) for each in given}
-
-
-def _hashable(value: Any) -> Any:
-    value = tuple(value) if isinstance(value, list) else value
-    try:
-        hash(value)
-    except TypeError:
-        return repr(value)
-    return value
+    known = sorted(each for each in right if isinstance(each, str))
+    with suppress(TypeError):  # what cannot be in a set
+        return {
+            _word(each, known, words) if known and isinstance(each, str) else number(each) for each in given
+        }
+    return given
 
 
 def alike(given: Any, right: Any) -> bool:
@@ -160,12 +144,11 @@ def difference(given: Any, right: Any, form: Form = repr) -> str:
 def _of_lists(given: Sequence[Any], right: Sequence[Any], form: Form) -> str:
     if len(given) != len(right):
         return f"{len(given)} items; there should be {len(right)}"
-    for place, (mine, theirs) in enumerate(zip(given, right, strict=True)):
-        if not same(mine, theirs):
-            if not alike(mine, theirs) or isinstance(theirs, list | tuple | Set):
-                return f"item {place}: {difference(mine, theirs, form)}"
-            return f"item {place} is not {form(mine)}"
-    return "it is another answer"
+    pairs = enumerate(zip(given, right, strict=True))
+    place, (mine, theirs) = next(each for each in pairs if not same(*each[1]))
+    if not alike(mine, theirs) or isinstance(theirs, list | tuple | Set):
+        return f"item {place}: {difference(mine, theirs, form)}"
+    return f"item {place} is not {form(mine)}"
 
 
 def kind(value: Any) -> str:

@@ -138,7 +138,7 @@ class Exercise:
             hints = self.hints if wrong.costs else ()
             hint = f"\nHint: {hints[min(self.tries, len(hints) - 1)]}" if hints else ""
             self.tries += wrong.costs
-            return Said("Not yet", wrong.text + hint)
+            return Said("Not yet", f"{wrong}{hint}")
         return Said("Right", "", right=True)
 
     def solution(self) -> Said:

@@ -44,17 +44,10 @@ from .student import WrongError
 from .watched import WARNING, Guards, Scene, Seen, observe
 
 Run = tuple[str, Seen, Seen]  # when, ours, the student's
+Orders = set[tuple[Hashable, ...]]  # what comes of a scenario: findings (kind, place), outcomes alone
 MOST_FAILURES = 6  # allocations that are made to fail, one after the other
 MANY_RUNS = 12  # a judge of a lesson's own may run an answer so many times as long
 MOST_ORDERS = 600  # executions of one scenario
-
-
-@dataclass(slots=True)
-class Orders:
-    """What comes of a scenario in every order: the outcomes, and the findings (kind and place)."""
-
-    values: set[Hashable] = field(default_factory=set)
-    findings: set[tuple[str, str]] = field(default_factory=set)
 
 
 @dataclass(slots=True, repr=False)
@@ -86,7 +79,7 @@ class CodeExercise(Exercise):
             self._readable(given)
             return student.attempt(lambda _: self.play(self.seed, self._at_home(given)), given)
         except WrongError as wrong:
-            return Said("Not yet", wrong.text)
+            return Said("Not yet", str(wrong))
 
     def _readable(self, given: Any) -> None:
         student.answered(given)
@@ -172,12 +165,11 @@ class CodeExercise(Exercise):
             tried += 1
             found = set(map(_sign, outcome.findings))
             if ours is not None:
-                for kind, where in sorted(found - ours.findings):
+                for kind, where in sorted(found - ours):
                     raise WrongError(f"in order number {tried} of those tried, {kind}: {where}")
-                if outcome.value not in ours.values:
+                if (outcome.value,) not in ours:
                     raise WrongError(f"in order number {tried} of those tried it ends so: {outcome.value}")
-            shown.values.add(outcome.value)
-            shown.findings |= found
+            shown.update(found, [(outcome.value,)])
 
         explore(build, cpus=scene.cpus, limit=self.most_orders, on_outcome=look)
         return shown

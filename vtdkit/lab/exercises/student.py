@@ -23,29 +23,35 @@ PATIENCE = 5.0  # seconds of computing that a student's code may take in one sce
 ASLEEP = 12  # so many times as long may go by, however little is computed
 
 CAUGHT = "a driver cannot catch an oops: ask before you follow a pointer, instead of `except`"
+ENDLESS = "it does not end: a loop goes round for ever (it was stopped)"
 NOT_WRITTEN, NO_ANSWER = "the function is not written yet", "there is no answer yet"
 
 
 class WrongError(Exception):
-    """Why an answer is not right yet, in words; `costs`: whether being told so takes the next hint."""
+    """Why an answer is not right yet, in words. `result` is what a table of marks says; `costs`: whether it
+    takes the next hint.
+    """
 
-    def __init__(self, text: str, costs: bool = True) -> None:
-        super().__init__(text)
-        self.text, self.costs = text, costs
-
-
-class UnansweredError(WrongError):
-    """There is no answer yet, which costs nothing."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text, costs=False)
+    result = "wrong"
+    costs = True
 
 
-class StoppedError(WrongError):
-    """The answer did not end, which is no hint's business either."""
+class SlipError(WrongError):
+    """What is wrong is no hint's business."""
 
-    def __init__(self, when: str) -> None:
-        super().__init__(f"{when}it does not end: a loop goes round for ever (it was stopped)", costs=False)
+    costs = False
+
+
+class UnansweredError(SlipError):
+    """There is no answer yet."""
+
+    result = "missing"
+
+
+class StoppedError(SlipError):
+    """The answer did not end."""
+
+    result = "timed out"
 
 
 class NeverEndsError(Exception):
@@ -108,7 +114,7 @@ def readable(given: Any, reference: Any, driver: type = object) -> None:
     """
     said = _another_kind(given, reference) or _forgotten_await(given, reference, driver)
     if said:
-        raise WrongError(said, costs=False)
+        raise SlipError(said)
 
 
 def catches_nothing(given: Any) -> None:
@@ -118,7 +124,7 @@ def catches_nothing(given: Any) -> None:
             case (
                 ast.ExceptHandler() | ast.Call(func=ast.Name(id="suppress") | ast.Attribute(attr="suppress"))
             ):
-                raise WrongError(CAUGHT, costs=False)
+                raise SlipError(CAUGHT)
 
 
 def _another_kind(given: Any, reference: Any) -> str:
@@ -267,13 +273,11 @@ def attempt(work: Callable[[Watchdog], Any], function: Any, when: str = "", seco
     try:
         with Watchdog(seconds or PATIENCE) as dog:
             return work(dog)
-    except UnansweredError:
-        raise
     except WrongError as wrong:
-        raise WrongError(when + wrong.text, wrong.costs) from None
+        raise type(wrong)(f"{when}{wrong}") from None
     except NotImplementedError:
         raise UnansweredError(when + NOT_WRITTEN) from None
     except (TooLongError, NeverEndsError, RecursionError):
-        raise StoppedError(when) from None
+        raise StoppedError(when + ENDLESS) from None
     except Exception as error:
-        raise WrongError(when + told(function, error), costs=not _is_typo(error)) from None
+        raise (SlipError if _is_typo(error) else WrongError)(when + told(function, error)) from None

@@ -32,16 +32,8 @@ from vtdkit.kernel.machine.machine import Machine
 from vtdkit.kernel.memory.lists import ListHead
 from vtdkit.kernel.memory.objects import KObject
 from vtdkit.kernel.memory.pages import PAGE_SHIFT, Page
-from vtdkit.kernel.record.record import (
-    ACQUIRE,
-    ALLOC,
-    FREE,
-    IRQ_OFF,
-    IRQ_ON,
-    MARK,
-    RELEASE,
-    WAIT,
-)
+from vtdkit.kernel.record.following import Following
+from vtdkit.kernel.record.record import ACQUIRE, ALLOC, FREE, MARK, WAIT
 from vtdkit.kernel.record.sites import short_path
 from vtdkit.kernel.record.trace import Trace
 from vtdkit.lab.computer import LEGACY, Computer
@@ -63,6 +55,8 @@ WARNING = ("WARNING", "")
 INNER_LOCKS = ("&qi->q_lock", "&iommu->register_lock")
 GLOBAL_COMMAND, GLOBAL_STATUS = 0x18, 0x1C  # GCMD, and GSTS: what the unit does now
 ONE_SHOT = 1 << 30 | 1 << 29 | 1 << 27 | 1 << 24  # commands that are not a state: SRTP, SFL, WBF, SIRTP
+#: events that count under a lock, and what is said of them; of a lock its name
+DOES = {WAIT: "waits for the hardware", ALLOC: "allocates", FREE: "frees a page", ACQUIRE: ""}
 MOST_AWAITS = 20_000  # in one call
 HIGH = 1 << 41  # where memory begins: who cuts an address off is found
 
@@ -323,27 +317,25 @@ def _from_the_record(trace: Trace, seen: Seen, code: CodeType | None) -> None:
     done under each.
     """
     own = (code.co_name, short_path(code.co_filename)) if code is not None else None
-    off: dict[int, bool] = {}
-    depth: dict[int, int] = defaultdict(int)
-    held: dict[int, list[str]] = defaultdict(list)
-    for _, _, context, kind, obj, where, arg in trace.rows():
-        name, inside, place = trace.objects[obj], depth[context] > 0, trace.sites[where]
+    now, depth = Following(len(trace.contexts), trace.cpus), defaultdict[int, int](int)
+
+    def counts(lock: int, where: int) -> bool:
+        place = trace.sites[where]
+        return trace.objects[lock] not in INNER_LOCKS or (place.function, place.file) == own
+
+    for time, cpu, context, kind, obj, where, arg in trace.rows():
+        name, thread = trace.objects[obj], now.threads[context]
         if kind == MARK:
             depth[context] += {IN: 1, OUT: -1}.get(trace.marks[arg], 0)
-        elif kind in (IRQ_OFF, IRQ_ON):
-            off[context] = kind == IRQ_OFF
-        elif name in INNER_LOCKS and kind in (ACQUIRE, RELEASE) and (place.function, place.file) != own:
-            continue
-        elif kind == RELEASE:
-            held[context] = [each for each in held[context] if each != name]
-        elif inside and kind in (ACQUIRE, WAIT, ALLOC, FREE):
-            what = {WAIT: "waits for the hardware", ALLOC: "allocates", FREE: "frees a page"}.get(kind, name)
-            seen.under |= {(lock, what) for lock in held[context]}
-        if kind == ACQUIRE:
-            held[context].append(name)
-            if inside:
+        elif depth[context] > 0 and kind in DOES and counts(obj, where):
+            held = [each.object for each in thread.held if counts(each.object, each.place)]
+            seen.under |= {(trace.objects[lock], DOES[kind] or name) for lock in held}
+            if kind == ACQUIRE:
+                off = thread.off is not None or trace.context_kinds[context] == HARDIRQ
                 seen.times[name] += 1
-                seen.locks.add((name, off.get(context, False) or trace.context_kinds[context] == HARDIRQ))
+                seen.locks.add((name, off))
+        if cpu >= 0:
+            now.event(time, cpu, context, kind, obj, where)
 
 
 def _at_the_end(pc: Computer, seen: Seen) -> None:

@@ -163,12 +163,8 @@ def judge(run: Run, exercise: Exercise, name: str) -> tuple[str, str]:
         given = student.attempt(answer, run.answer)
         student.answered(given)
         exercise.judged(given)
-    except student.UnansweredError as nothing:
-        return "missing", nothing.text
-    except student.StoppedError as stopped:
-        return "timed out", stopped.text
     except student.WrongError as wrong:
-        return "wrong", wrong.text
+        return wrong.result, str(wrong)
     return "right", ""
 
 

@@ -22,7 +22,6 @@ from .computer import BOTH_STAGES, LEGACY, SCALABLE, Computer
 
 Work = Callable[[], Coroutine[Any, Any, Any]]
 IOVA, PAGE = 0x40_0000, 4096
-ERROR = "an operation of the lock table failed with"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +62,7 @@ def new_domain(pc: Computer, type: str = "unmanaged") -> IommuDomain:
 def attach(pc: Computer, domain: IommuDomain, dev: PciDevice) -> None:
     """Attach it, which must go well."""
     error = pc.run(pc.driver.intel_iommu_attach_device(domain, dev))
-    assert not error, f"{ERROR} {error}"
+    assert not error, f"an operation of the lock table failed with {error}"
 
 
 def with_devices(

@@ -57,9 +57,3 @@ def test_only_listed_members_leave_an_archive(tmp_path: Path) -> None:
     out.mkdir()
     unpack(package, tmp_path / package.archive, out)
     assert sorted(path.name for path in tmp_path.rglob("*.js")) == ["require.js"]
-
-
-def test_an_archive_with_none_of_them_is_refused(tmp_path: Path) -> None:
-    package = archive(tmp_path, REQUIRE, **{"package__other.js": b"3"})
-    with pytest.raises(VendorError, match=r"has no plain file package/require\.js of at most"):
-        unpack(package, tmp_path / package.archive, tmp_path)

@@ -245,43 +245,37 @@ def tried(
     *,
     wanted: str = "",
     limit: int = 2000,
-    preemptions: int | None = None,
 ) -> Tried:
     """Run a scenario, one of `SCENARIOS` or another, in every order that matters, and count findings
     whose kind contains `wanted`.
 
     Two orders count as one where they differ only in steps that do not touch the same thing. `limit`
-    executions at most; `preemptions` bounds how often a thread that could go on is put aside. Raises
-    KeyError for a scenario there is not.
+    executions at most. Raises KeyError for a scenario there is not.
     """
     scene = SCENARIOS[scenario] if isinstance(scenario, str) else scenario
     build = scene.on(driver)
 
     def attempt(factory: Factory, _shared: frozenset[int]) -> Tried:
-        times: Counter[tuple[str, str]] = Counter()
-        bad = 0
-        best: dict[tuple[str, str], Schedule] = {}
+        seen: list[tuple[set[tuple[str, str]], Schedule]] = []
 
         def meet(outcome: Outcome, schedule: Schedule) -> None:
-            nonlocal bad
             # a deadlock is told twice; the machine's own finding has the names
             known = [each for each in outcome.findings if isinstance(each, Finding)]
-            found = sorted({(each.kind, each.where) for each in known if wanted in each.kind})
-            bad += bool(found)
-            times.update(found)
-            for key in found:
-                best[key] = min(best.get(key, schedule), schedule, key=_weight)
+            seen.append(({(each.kind, each.where) for each in known if wanted in each.kind}, schedule))
 
-        result = explore_system(factory, limit=limit, preemptions=preemptions, on_outcome=meet)
+        result = explore_system(factory, limit=limit, on_outcome=meet)
+        times = Counter(each for shown, _ in seen for each in shown)
         found = sorted(times, key=lambda key: (-times[key], key))  # the most frequent first
+        first = [schedule for shown, schedule in seen if found and found[0] in shown]
+        best = min(first, key=lambda each: (each.switches, len(each.steps)), default=Schedule(()))
         return Tried(
             scene.name,
             name_of(driver),
             result.executions + result.deadlocks,
             "complete" if result.complete else result.extent,
-            bad,
+            sum(bool(shown) for shown, _ in seen),
             tuple((*key, times[key]) for key in found),
-            tuple(best[found[0]].steps) if found else (),
+            tuple(best.steps),
         )
 
     return settled(build, attempt, cpus=scene.cpus)[0]
@@ -300,7 +294,3 @@ def shown_by(scene: Scenario, driver: type[IntelIommu], kind: str, title: str) -
         raise LookupError(f"in no order of {scene.name!r} a {kind} is found, {name_of(driver)}")
     schedule = shortest(build, found.schedule_of(wanted[0]), wanted[0], shared=found.shared, cpus=scene.cpus)
     return record_schedule(build, schedule, shared=found.shared, cpus=scene.cpus, title=title)
-
-
-def _weight(schedule: Schedule) -> tuple[int, int]:
-    return schedule.switches, len(schedule.steps)

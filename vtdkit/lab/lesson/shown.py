@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from vtdkit.series.catalogue import SERIES, name_of
-from vtdkit.series.patch import Change, PatchInfo, source_of
+from vtdkit.series.patch import PatchInfo, source_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +61,9 @@ def source(driver: type, *functions: str) -> Listing:
             raise AttributeError(
                 f"{driver.__name__} has no function {name}; look in the notebook for how it is written"
             )
-    files = dict.fromkeys(_file(driver, name) for name in functions)
-    return Listing(f"{name_of(driver)}: {', '.join(files)}", "\n\n".join(texts.values()))
-
-
-def _file(driver: type, name: str) -> str:
-    parts = inspect.getmodule(inspect.getattr_static(driver, name)).__name__.split(".")  # type: ignore[union-attr]
-    return "/".join(parts) + ".py"
+    modules = dict.fromkeys(inspect.getattr_static(driver, name).__module__ for name in functions)
+    files = ", ".join(module.replace(".", "/") + ".py" for module in modules)
+    return Listing(f"{name_of(driver)}: {files}", "\n\n".join(texts.values()))
 
 
 def patch_diff(patch: int | PatchInfo, *functions: str, context: int = 30) -> Listing:
@@ -76,14 +72,10 @@ def patch_diff(patch: int | PatchInfo, *functions: str, context: int = 30) -> Li
     """
     info = SERIES[patch] if isinstance(patch, int) else patch
     changes = info.changes
-    diffs = (_diff(changes[name], context) for name in functions or changes)
-    return Listing(info.title, "\n\n".join(diffs), signs=True)
-
-
-def _diff(change: Change, context: int) -> str:
-    """Without the two lines that name files: the listing has a title."""
-    lines = change.diff(context).splitlines()[2:]
-    return "\n".join(line for line in lines if not line.startswith("@@"))
+    # without the two lines that name files: the listing has a title
+    diffs = (changes[name].diff(context).splitlines()[2:] for name in functions or changes)
+    shown = ("\n".join(line for line in diff if not line.startswith("@@")) for diff in diffs)
+    return Listing(info.title, "\n\n".join(shown), signs=True)
 
 
 def report(said: object) -> str:

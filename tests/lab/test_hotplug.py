@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from lessons.scenes import QUESTIONS
@@ -10,6 +12,7 @@ from vtdkit.kernel.explored.exploring import explore, settled
 from vtdkit.kernel.explorer.search import explore_system
 from vtdkit.kernel.explorer.system import Outcome
 from vtdkit.lab.computer import Computer
+from vtdkit.lab.scenarios.base import pull
 from vtdkit.series.catalogue import driver_at
 from vtdkit.series.mainline import versions as mainline
 
@@ -76,7 +79,7 @@ def test_plugging_and_pulling_take_the_lock_and_give_everything_back() -> None:
     pages = len(pc.machine.pages)
     dev = pc.new_device("00:05.0")
     assert pc.run(pc.plug(dev)) == 0
-    pc.run(pc.unplug(dev))
+    pc.run(pc.bus.rescan_or_remove(partial(pull, pc, dev)))
     assert pc.bus.devices() == ()
     taken = {row.name: row.write.acquisitions for row in pc.machine.lock_stat()}
     assert taken["pci_rescan_remove_lock"] == 2

@@ -126,13 +126,6 @@ class Computer:
             await self.bus.add(dev)
             return await self.core.iommu_probe_device(dev)
 
-    async def unplug(self, dev: PciDevice) -> None:
-        """Pull a device out: off the bus, released, its last reference given back, under the same lock."""
-        async with self.bus.rescan_remove_lock:
-            await self.bus.delete(dev)
-            await self.core.iommu_release_device(dev)
-            await self.bus.put(dev)
-
     def remove_device(self, address: str) -> None:
         """Unplug a device."""
         dev = self.devices.pop(address)

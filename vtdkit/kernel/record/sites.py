@@ -7,7 +7,6 @@ kernel's own function name. A table of spots that belongs to one lock class also
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -130,10 +129,11 @@ def site(place: Spot | Site | None) -> Site:
 @cache
 def short_path(filename: str) -> str:
     """The part of a path that means something on another machine."""
-    path = filename.replace("\\", "/")
-    if ours := re.fullmatch(r"(?:.*/)?((?:vtdkit|tests|lessons)/.*)", path):
-        return ours[1]
-    return "<cell>" if "ipykernel" in path or path.startswith("<") else path.rpartition("/")[2]
+    parts = filename.replace("\\", "/").split("/")
+    for root in ("vtdkit", "tests", "notebooks", "lessons"):
+        if root in parts:
+            return "/".join(parts[len(parts) - 1 - parts[::-1].index(root) :])
+    return "<cell>" if "ipykernel" in filename or filename.startswith("<") else parts[-1]
 
 
 @lru_cache(maxsize=4096)

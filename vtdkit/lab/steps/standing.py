@@ -16,7 +16,14 @@ from typing import Any
 
 from vtdkit.kernel.record.sites import frames, short_path
 
-SHOWN = ("vtdkit/iommu/", "vtdkit/series/", "vtdkit/lab/scenarios/", "lessons/scenes/", "<cell>")
+SHOWN = (
+    "vtdkit/iommu/",
+    "vtdkit/series/",
+    "vtdkit/lab/scenarios/",
+    "notebooks/lessons/scenes/",  # in a clone
+    "lessons/scenes/",  # in a copy
+    "<cell>",
+)
 LONGEST = 200  # lines of one function
 
 

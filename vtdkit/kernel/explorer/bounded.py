@@ -134,9 +134,8 @@ class Bounded:
                 return
             goes_on = last in enabled
             process = last if goes_on else enabled[0]
-            others = [
-                Branch(order, len(order), other, cost + goes_on) for other in enabled if other != process
-            ]
+            price = cost + 1 if goes_on else cost  # of going elsewhere: a preemption, unless it had to stop
+            others = [Branch(order, len(order), other, price) for other in enabled if other != process]
             footprint = self._take(order, process)
             if not goes_on or self._shared.has(footprint):
                 self._queue(reversed(others))

@@ -30,7 +30,12 @@ from .system import (
 LOOK: Final = 0
 SHARE: Final = 1
 CHANGE: Final = 2
-_CLASH: Final = (1 << SHARE | 1 << CHANGE, 1 << LOOK | 1 << CHANGE, 1 << LOOK | 1 << SHARE | 1 << CHANGE)
+#: group → the bits of those that it conflicts with
+_CLASH: Final = {
+    LOOK: 1 << SHARE | 1 << CHANGE,
+    SHARE: 1 << LOOK | 1 << CHANGE,
+    CHANGE: 1 << LOOK | 1 << SHARE | 1 << CHANGE,
+}
 _GROUP: Final = {READ: LOOK, WAIT: LOOK, SHARED_ACQUIRE: SHARE, SHARED_RELEASE: SHARE}
 
 

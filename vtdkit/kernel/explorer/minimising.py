@@ -29,6 +29,9 @@ def minimise(
 
     ValueError if the schedule does not show it, ScheduleError if it does not fit the system.
     """
+    first = replay(system, schedule)
+    found = [first.schedule]
+    wanted = first.outcome.findings[0] if finding is None and first.outcome.findings else finding
 
     def shows(outcome: Outcome) -> bool:
         return bool(wanted(outcome)) if callable(wanted) else wanted in outcome.findings
@@ -37,12 +40,9 @@ def minimise(
         if shows(outcome):
             found.append(schedule)
 
-    first = replay(system, schedule)
-    wanted = first.outcome.findings[0] if finding is None and first.outcome.findings else finding
     if not shows(first.outcome):
         told = "; ".join(map(repr, first.outcome.findings)) or "nothing"
         raise ValueError(f"the schedule {first.schedule.text} does not show {finding!r}; it shows {told}")
-    found = [first.schedule]
     if first.schedule.switches:
         tally = Tally(keep)
         search = Bounded(system, tally, first.schedule.switches)

@@ -81,7 +81,6 @@ class Path:
         self.events: list[Event] = []
         self.spots: dict[int, list[Spot]] = defaultdict(lambda: [UNTOUCHED])
         self._last: dict[Process, int] = {}
-        self._able = system.enabled if depth is None else self._with_steps_left
         system.start()
         self.enabled = [self._able()]
 
@@ -101,11 +100,13 @@ class Path:
         self.enabled.append(self._able())
         return footprint
 
-    def _with_steps_left(self) -> Sequence[Process]:
+    def _able(self) -> Sequence[Process]:
         """Who can move, and has steps left."""
         able = self.system.enabled()
+        if self.depth is None:
+            return able
         taken = Counter(event.process for event in self.events)
-        left = tuple(process for process in able if taken[process] < (self.depth or 0))
+        left = tuple(process for process in able if taken[process] < self.depth)
         self.cut = len(left) < len(able)
         return left
 
@@ -157,8 +158,8 @@ class Path:
         for index in range(len(after) - 1, -1, -1):
             event = self.events[index]
             reach = after[index] | 1 << index
-            mask = event.direct
-            mask |= 1 << event.before if event.before >= 0 else event.known
+            seen = 1 << event.before if event.before >= 0 else event.known
+            mask = event.direct | seen
             while mask:
                 low = mask & -mask
                 after[low.bit_length() - 1] |= reach

@@ -16,6 +16,7 @@ from itertools import groupby
 from .system import Process
 
 VERSION = "v1:"
+# NAME or NAME*COUNT
 _NUMBER = "(?:0|[1-9][0-9]{0,17})"
 _NUMBERS = rf"\((?:{_NUMBER},)+(?:{_NUMBER})?\)"
 _WORD = "[A-Za-z_][A-Za-z0-9_./#@-]*"

@@ -109,7 +109,7 @@ def random_walk(
 
 
 def _stopped(search: Callable[[Callable[[], bool]], bool], tally: Tally, limit: int | None) -> str:
-    """Run a search; why it ended early, "" if it did not."""
+    """Run a search, which asks after each execution whether to go on. Why it ended early, or ""."""
     try:
         if search(lambda: not tally.stopped and tally.ended != limit):
             return ""

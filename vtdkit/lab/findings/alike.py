@@ -34,9 +34,13 @@ def definitions(driver: Driver, name: str) -> tuple[Any, ...]:
     return found if inherits else found[:1]
 
 
+def _same(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
+    return len(one) == len(other) and all(a is b for a, b in zip(one, other, strict=True))
+
+
 def alike(one: Driver, other: Driver, used: Iterable[str]) -> bool:
     """Are these names the same in both versions?"""
-    return all([*map(id, definitions(one, name))] == [*map(id, definitions(other, name))] for name in used)
+    return all(_same(definitions(one, name), definitions(other, name)) for name in used)
 
 
 @cache

@@ -459,6 +459,12 @@ async def page_free(w: Any, log: Log) -> None:
 
 
 @operation("page")
+async def page_free_seen(w: Any, log: Log) -> None:
+    if await w.page.load(0):
+        await w.machine.free_page(w.page)
+
+
+@operation("page")
 async def page_free_rcu(w: Any, log: Log) -> None:
     w.machine.rcu.free_page_rcu(w.page)
 
@@ -495,6 +501,12 @@ async def field_peek(w: Any, log: Log) -> None:
 @operation("thing")
 async def thing_free(w: Any, log: Log) -> None:
     await w.machine.kfree(w.thing)
+
+
+@operation("thing")
+async def thing_free_seen(w: Any, log: Log) -> None:
+    if await w.thing.read_once("b"):
+        await w.machine.kfree(w.thing)
 
 
 @operation("thing")

@@ -6,13 +6,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from tests.kernel.explored.generated import PAIRS, Differs, Effort, Program, compare, generate, met
 from tests.kernel.explored.soundness import table
-from vtdkit.kernel.explored.locations import Locations
+from vtdkit.kernel.explored.locations import LIFE, Locations
 from vtdkit.kernel.explored.machine import ExploredMachine
+from vtdkit.kernel.explored.pages import XPage
+from vtdkit.kernel.explored.points import Doing
 from vtdkit.kernel.explored.process import Process
 from vtdkit.kernel.explored.touching import Touching
 from vtdkit.kernel.explored.watch import NotAStep
@@ -82,6 +85,20 @@ def _waits(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(footprints, "WAITING_KINDS", frozenset())
 
 
+def _arrival(patch: pytest.MonkeyPatch) -> None:
+    looks, spins = Touching.looks, Touching.spins
+
+    def early(machine: Touching, process: Process, accesses: Any) -> bool:
+        looks(machine, accesses)
+        process.again -= 1  # of looks that were taken before this one
+        found = spins(machine, process, accesses)
+        process.again += 1
+        return found
+
+    patch.setattr(Touching, "looks", lambda *_: None)
+    patch.setattr(Touching, "spins", early)
+
+
 #: rule → how to drop it, and the threads of a program that shows it
 RULES: dict[str, tuple[Drop, tuple[tuple[str, ...], ...]]] = {
     "a look and a change": (_blind(READ, WRITE), (("rwsem_read",), ("rwsem_read", "raw_plain"))),
@@ -105,13 +122,27 @@ RULES: dict[str, tuple[Drop, tuple[tuple[str, ...], ...]]] = {
         _unnoted("keeps_its_cpu"),
         (("raw_over_spin", "spin_over_raw"), ("spin_try", "raw_plain")),
     ),
-    "what a step sets off may free what it looked at before": (
+    "what a step sets off or tells others may free what it looked at before": (
         lambda patch: patch.setattr(
-            ExploredMachine, "set_off", property(lambda _: 0, lambda *_: None), raising=False
+            ExploredMachine, "told", property(lambda _: False, lambda *_: None), raising=False
         ),
-        (("field_acquire", "thing_free_rcu", "field_release"), ("done_look",)),
+        (("page_copy",), ("page_free_seen",)),
+    ),
+    "who waits for a word waits for the end of its page": (
+        lambda patch: patch.setattr(
+            XPage,
+            "_point",
+            lambda page, index, kind, words, ready=None: page.machine.stop(
+                ((page.base + index, kind), (page.base + LIFE, READ)), Doing(words, page, index), ready
+            ),
+        ),
+        (("page_copy",), ("page_free_rcu", "page_relax")),
     ),
     "who waits is let go by somebody": (_waits, (("raw_plain",), ("raw_plain",))),
+    "a thread that stands before a look has not looked yet": (
+        _arrival,
+        (("seq_write", "spin_and_give_up"), ("seq_read", "spin_by_hand")),
+    ),
     "who spins waits": (_unnoted("spins"), (("preempt_off",), ("spin_by_hand",))),
 }
 

@@ -65,7 +65,11 @@ class Locations:
         if location in self.shared:
             return True
         how = HOW[kind]
-        user, known = self.users.get(location) or (who, how)
+        user, known = self.users.get(location) or (None, None)
+        if user == who and known in (how, WRITE):
+            return False  # nothing new, as nearly always
+        if known is None:
+            user, known = who, how
         if known != how:
             how = WRITE
         if user != who:
@@ -81,6 +85,21 @@ class Locations:
             self.shared.add(location)
             self.grew = True
         return True
+
+    def ends(self, life: int, who: Name) -> None:
+        """`who` ends a life that others look at."""
+        mine = self.number(("ended", life, who))
+        if life in self.shared and mine not in self.shared:
+            if self.number(("ended", life)) in self.shared:
+                self.share(self.number(("ended", life, "by several")))
+            self.share(self.number(("ended", life)))
+            self.share(mine)
+
+    def ended(self, life: int, by_others_than: Name) -> bool:
+        """Was it seen to be ended by somebody else?"""
+        marks = (), ("by several",), (by_others_than,)
+        some, several, mine = (self.number(("ended", life, *mark)) in self.shared for mark in marks)
+        return several or (some and not mine)
 
     def hurries(self, field: int, moment: int) -> None:
         """A plain access was made after others could have come in. If nothing orders it with theirs, its

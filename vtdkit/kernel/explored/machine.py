@@ -58,7 +58,9 @@ class ExploredMachine(Touching):
         self.locations = locations
         self.dead = False
         self.touched: list[Access] = []
-        self.set_off = 0  # what the present step had touched when it last set off a process
+        self.told = (
+            False  # has the present step changed what others see, set something off, or let others in?
+        )
         self.processes: dict[Name, Process] = {}
         self.process_of: dict[Context, Process] = {}
         self.running: Process | None = None
@@ -122,7 +124,7 @@ class ExploredMachine(Touching):
         parent = self.running
         assert parent is not None
         parent.children += 1
-        self.set_off = len(self.touched)
+        self.told = True
         context = self.sched.new_context(name, kind)
         context.coro, context.cpu, context.cpu_id = coro, cpu, cpu.id if cpu is not None else -1
         self.check.order.fork(self.sched.current, context)
@@ -187,7 +189,7 @@ class ExploredMachine(Touching):
         point, context = process.point, process.context
         assert point is not None
         self.touched, self.sched.current, self.running = [], context, process
-        self.set_off = 0
+        self.told = False
         for location, kind in point.accesses:
             self.touch(location, kind)
         if not process.started:

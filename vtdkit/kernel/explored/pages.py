@@ -4,7 +4,7 @@ being given out or back. See `primitives` for what a step is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from sys import _getframe
 from types import coroutine
 from typing import TYPE_CHECKING, Any
@@ -52,28 +52,30 @@ class XPage(Page):
     def words(self, values: list[int]) -> None:
         _WORDS.__set__(self, values)
 
-    def _point(self, index: int, kind: int, words: str, ready: Callable[[], bool] | None = None) -> Steps:
+    def _point(
+        self, index: int, kind: int, words: str, ready: Callable[[], bool] | None = None
+    ) -> Iterable[Any]:
         """A point before an operation on one word."""
+        if not self.machine.steps.exploring:
+            return ()
         accesses: tuple[Access, ...] = ((self.base + index, kind),)
-        life = self.base + LIFE, READ
-        if life not in self.machine.touched:
-            accesses += (life,)
+        life = self.base + LIFE
+        if kind == WAIT:  # its end is a change of the word
+            accesses += ((life, WAIT),)
+        elif not self.machine.alive(life):
+            accesses += ((life, READ),)
         return self.machine.stop(accesses, Doing(words, self, index), ready)
 
     @coroutine
     def load(self, index: int) -> Generator[Any, None, int]:
         machine = self.machine
-        if machine.steps.exploring:
-            if point := machine.word_point(self, self.base, index):
-                yield point
-            if (
-                self.freed is None
-                and not index >> 9
-                and not self.clocks
-                and machine.sched.current.cpu_id >= 0
-            ):
-                words: list[int] = _WORDS.__get__(self)
-                return words[index]  # as below, where an access costs nothing
+        if machine.steps.exploring and (point := machine.word_point(self, self.base, index)):
+            yield point
+            if not point.spins:
+                machine.looks(point.accesses)
+        if self.freed is None and not index >> 9 and not self.clocks and machine.sched.current.cpu_id >= 0:
+            words: list[int] = _WORDS.__get__(self)
+            return words[index]  # as below, where an access costs nothing
         return (yield from super().load(index))
 
     @coroutine
@@ -147,11 +149,13 @@ class XPageAllocator(PageAllocator):
     @coroutine
     def free(self, page: Page, place: Spot) -> Steps:
         life = page.base + LIFE  # type: ignore[attr-defined]
+        self.machine.ends(life)
         yield from self.machine.stop(((life, WRITE),), Doing("free {}", page))
         yield from super().free(page, place)
 
     @coroutine
     def reuse(self, page: Page, name: str) -> Steps:
         life = page.base + LIFE  # type: ignore[attr-defined]
+        self.machine.ends(life)
         yield from self.machine.stop(((life, WRITE),), Doing(f"give {{}} to {name}", page))
         yield from super().reuse(page, name)

@@ -117,9 +117,11 @@ class XSteps(Steps):
             return
         doing = Doing(words or ("write {}" if write else "read {}"), obj, field or None)
         accesses: tuple[Access, ...] = ((machine.field(obj, field or "life"), WRITE if write else READ),)
-        life = machine.field(obj, "life"), READ
-        if field and life not in machine.touched[machine.set_off :]:  # what was set off may free it
-            accesses += (life,)
+        life = machine.field(obj, "life")
+        if not field:
+            machine.ends(life)
+        elif not machine.alive(life):
+            accesses += ((life, READ),)
         yield from machine.stop(accesses, doing)
 
     def accessed(self, obj: Any, field: str, write: bool) -> bool:

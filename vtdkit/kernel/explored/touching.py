@@ -32,7 +32,7 @@ class Touching(Machine):
 
     locations: Locations
     touched: list[Access]
-    set_off: int
+    told: bool
     dead: bool
     made_before: int
     numbers: dict[int, int]  # id of a thing → its location; `numbered` keeps the thing alive
@@ -41,6 +41,7 @@ class Touching(Machine):
     process_of: dict[Context, Any]
     versions: dict[int, int]
     sections: Sections | None
+    gates: dict[int, dict[str, int]]
 
     # -- names ---------------------------------------------------------------
     def fresh_name(self, what: str) -> Hashable:
@@ -94,13 +95,31 @@ class Touching(Machine):
             self.sections is None or self.sections.tells(process, location, kind)
         ):
             self.touched.append((location, kind))
+            if kind not in LOOKS:
+                self.told = True
+
+    def alive(self, life: int) -> bool:
+        """Does the present step know that this lives? It has looked, and has told nobody anything: who frees
+        it now could as well have freed it before the step. Or nobody frees it but the process itself.
+        """
+        if (life, READ) not in self.touched:
+            return False
+        return not self.told or not self.locations.ended(life, self.running.name)
+
+    def ends(self, life: int) -> None:
+        """The running process is about to end a life."""
+        if self.running is not None:
+            self.locations.ends(life, self.running.name)
 
     def once(self, location: int, kind: int) -> bool:
         """The same, unless the step has said so since others could have come in. Did it have to be said?"""
         process = self.running
         if process is None:
             return False
-        for place, how in self.touched[max(process.passed, process.went) :]:
+        said = self.touched[max(process.passed, process.went) :]
+        if (location, kind) in said:
+            return False
+        for place, how in said:
             if place == location and (kind == READ or how not in LOOKS):
                 return False
         self.touch(location, kind)
@@ -127,6 +146,8 @@ class Touching(Machine):
         process = self.running
         if process is not None and not process.inside:
             process.tasks_open |= not (process.context.preempt or process.context.irqstate)
+            if process.cpu is not None and self.gates.get(process.cpu.id):
+                self.told = True
             if self.must_stop(process):
                 yield Point((), GO_ON)
 
@@ -153,11 +174,11 @@ class Touching(Machine):
         process, locations = self.running, self.locations
         if process is None:
             self.sched.mine(doing.thing)
-        shared = changes = False
+        shared, looks = False, ready is None
         for location, kind in accesses:
             shared |= locations.note(process.name, location, kind)
-            changes |= kind not in LOOKS
-        if changes or ready is not None:
+            looks &= kind in LOOKS
+        if not looks:
             process.looked.clear()
         elif self.spins(process, accesses):
             yield self.until_changed(process, doing)
@@ -166,9 +187,10 @@ class Touching(Machine):
             self.goes_past()
             for location, kind in accesses:
                 self.touch(location, kind)
-            return
-        if shared or (ready is not None and not self.unseen(ready)) or self.must_stop(process):
+        elif shared or (ready is not None and not self.unseen(ready)) or self.must_stop(process):
             yield Point(accesses, doing, ready)
+        if looks:
+            self.looks(accesses)
 
     @coroutine
     def stop_then(self, location: int, doing: Doing, kind: Callable[[], int], *others: Access) -> Any:
@@ -176,8 +198,9 @@ class Touching(Machine):
         if not self.steps.exploring:
             return
         process, shared = self.running, self.locations.shared
+        looked_at = ((location, READ), *others)
         assert process is not None
-        if self.spins(process, ((location, READ), *others)):
+        if spins := self.spins(process, looked_at):
             yield self.until_changed(process, doing)
         elif not process.inside and (
             location in shared or any(other in shared for other, _ in others) or self.must_stop(process)
@@ -187,7 +210,10 @@ class Touching(Machine):
             self.goes_past()
             for other, other_kind in others:
                 self.touch(other, other_kind)
-        self.touch(location, self.unseen(kind))
+        how = self.unseen(kind)
+        self.touch(location, how)
+        if how == READ and not spins:
+            self.looks(looked_at)
 
     def unseen(self, function: Callable[[], T]) -> T:
         """What a function says that is no part of the step."""
@@ -218,18 +244,25 @@ class Touching(Machine):
     # -- who only looks, over and over ---------------------------------------
 
     def spins(self, process: Process, accesses: Iterable[Access]) -> bool:
-        """Is this but one more look at what has not changed since the last one, as all before it?"""
-        looked, versions = process.looked, self.versions
+        """Is it about to take but one more look at what had not changed from one look to the next? Whether
+        it has by now is not asked: it stands before the look, and is in no order with who changes it.
+        """
+        looked, tries = process.looked, process.again + 1
+        if not looked or tries < TRIES * len(looked) or any(place not in looked for place, _ in accesses):
+            return False
+        patient = self.locations.number(("patient", process.name, loop()))
+        return patient not in self.locations.shared or tries >= MANY * len(looked)
+
+    def looks(self, accesses: Iterable[Access]) -> None:
+        """The running process looks. Is all as it was before?"""
+        process, versions = self.running, self.versions
+        looked = process.looked
         again = True
         for location, _ in accesses:
             version = versions.get(location, 0)
             again &= looked.get(location) == version
             looked[location] = version
         process.again = process.again + 1 if again else 0
-        if process.again < TRIES * len(looked):
-            return False
-        patient = self.locations.number(("patient", process.name, loop()))
-        return patient not in self.locations.shared or process.again >= MANY * len(looked)
 
     def until_changed(self, process: Process, doing: Doing) -> Point:
         """The point of a thread that spins: it goes on when somebody has changed what it looks at."""
@@ -250,17 +283,19 @@ class Touching(Machine):
         process, note = self.running, self.locations.note
         word, life = base + index, base + LIFE
         accesses = ((word, READ), (life, READ))
-        if self.spins(process, accesses):
+        if word in process.looked and self.spins(process, accesses):
             return self.until_changed(process, Doing("read {}", page, index))
+        # both are noted, in a row of words too: nobody else has touched them as long as this says so
+        shared = note(process.name, word, READ), note(process.name, life, READ)
         if process.inside:
             self.goes_past()
-            self.touch(word, READ)
-            self.touch(life, READ)
-            return None
-        stops = note(process.name, word, READ) or (
-            note(process.name, life, READ) and accesses[1] not in self.touched[self.set_off :]
-        )
-        return Point(accesses, Doing("read {}", page, index)) if stops or self.must_stop(process) else None
+            if True in shared:
+                self.touch(word, READ)
+                self.touch(life, READ)
+        elif shared[0] or (shared[1] and not self.alive(life)) or self.must_stop(process):
+            return Point(accesses, Doing("read {}", page, index))
+        self.looks(accesses)
+        return None
 
 
 def loop() -> tuple[int, ...]:

@@ -75,15 +75,14 @@ def shared_locations(scenario: Scenario, briefly: bool = False, **options: Any) 
     until one finds nothing new, for whoever goes on to find the rest.
     """
     system = NamedSystem(scenario, grow=True, **options)
-    system.start()
     known = [0]
 
     def nothing_new(*_: object) -> bool:
         known.append(len(system.locations.shared))
-        return briefly and known[-1] == known[-2]
+        alone = len(system.machine.processes) < 2  # then it shares nothing
+        return alone or (briefly and known[-1] == known[-2])
 
-    if len(system.machine.processes) > 1:  # alone, a thread shares nothing
-        random_walk(lambda: system, runs=TRIED, seed=0, on_outcome=nothing_new)
+    random_walk(lambda: system, runs=TRIED, seed=0, on_outcome=nothing_new)
     system.close()
     return frozenset(system.locations.shared)
 
@@ -127,12 +126,11 @@ def _nothing_unseen(scenario: Scenario, found: ScenarioExploration, options: dic
     """
     system = NamedSystem(scenario, shared=found.shared - {ASKED}, grow=True, tries=False, **options)
     system.locations.everywhere = True
-    system.start()
+    value, schedule = next(iter(found.examples.items()))
 
     def known(outcome: Outcome, _: object) -> None:
         if outcome.value in found.outcomes or str(outcome.value).startswith("deadlock"):
             return
-        value, schedule = next(iter(found.examples.items()))
         if (
             replay(scenario, schedule, shared=found.shared, **options).outcome.value == value
         ):  # it has an equal
@@ -143,7 +141,7 @@ def _nothing_unseen(scenario: Scenario, found: ScenarioExploration, options: dic
                 "its own"
             )
 
-    if len(system.machine.processes) > 1:
+    if len(set(schedule.steps)) > 1:  # a thread alone has one order
         random_walk(lambda: system, runs=TRIED, seed=0, on_outcome=known)
     system.close()
 

@@ -12,7 +12,7 @@ a page, a field, the readers of RCU ...), in one of the ways that `explorer.syst
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from functools import partial
 from sys import _getframe
 from types import coroutine
@@ -47,9 +47,11 @@ class _Located:
 
     def point(
         self: Any, kind: int, words: str, ready: Callable[[], bool] | None = None, part: str | None = None
-    ) -> Steps:
+    ) -> Iterable[Any]:
         """A point before an operation on this location alone."""
         machine: ExploredMachine = self.machine
+        if not machine.steps.exploring:
+            return ()
         return machine.stop(((machine.location_of(self), kind),), Doing(words, self, part), ready)
 
     def told_twice(self: Any, place: Spot) -> None:

@@ -137,13 +137,15 @@ class Sections:
             if location in held:
                 return False
             self.apart(location)  # somebody looks at it
-        always, outermost = self.guards.get(location, (held, ()))
-        always = tuple(lock for lock in always if lock in held)
-        if held and held[0] not in outermost:
-            outermost += held[:1]
-        self.guards[location] = always, outermost
-        if any(lock not in always for lock in outermost):
-            self._mark("loose", location)
+        known = self.guards.get(location)
+        always, outermost = known or (held, ())
+        if known != (held, held[:1]):  # else all is as it was, as nearly always
+            always = tuple(lock for lock in always if lock in held)
+            if held and held[0] not in outermost:
+                outermost += held[:1]
+            self.guards[location] = always, outermost
+            if any(lock not in always for lock in outermost):
+                self._mark("loose", location)
         if self.locations.number(("loose", location)) in self.locations.shared:
             self._free(process)
         if held and always:

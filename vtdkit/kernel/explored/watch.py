@@ -70,7 +70,8 @@ class Seen:
     def __get__(self, obj: Any, cls: type | None = None) -> Any:
         if obj is None:
             return self
-        self.met(obj, READ)
+        if obj.machine.running is not None:
+            self.met(obj, READ)
         return vars(obj)[self.name] if self.slot is None else self.slot.__get__(obj)
 
     def __set__(self, obj: Any, value: Any) -> None:
@@ -126,12 +127,14 @@ class XCell(Cell):
     @property
     def value(self) -> Any:
         """What is in it."""
-        self.machine.look(self.location, READ)
+        if self.machine.running is not None:
+            self.machine.look(self.location, READ)
         return _VALUE.__get__(self)
 
     @value.setter
     def value(self, value: Any) -> None:
-        self.machine.look(self.location, WRITE)
+        if self.machine.running is not None:
+            self.machine.look(self.location, WRITE)
         _VALUE.__set__(self, value)
 
 

@@ -32,20 +32,17 @@ def layout_record(structure: Structure, environment: Environment, translation_ty
 
 def _row(structure: Structure, row: Row, environment: Environment) -> dict[str, Any]:
     high, _, low = row.bits.partition(":")
-    made: dict[str, Any] = {"name": row.name, "high": int(high), "low": int(low or high), "state": row.state}
-    made["meaning"] = row.meaning
-    field = next(field for field in structure.fields if field.low <= made["low"] <= field.high)
-    if row.name != field.name:
-        return made
-    missing = [name for name in field.needs if not environment[name]]
-    made["meaning"] = f"must be 0: this unit has no {' and no '.join(missing)}" if missing else field.meaning
-    if field.address:
-        made["address"] = True
-    if field.values:
-        made["values"] = {str(value): text for value, text in field.values}
-    if field.access != "RW":
-        made["access"] = field.access
-    return made
+    first, last, meaning = int(low or high), int(high), row.meaning
+    field = next(field for field in structure.fields if field.low <= first <= field.high)
+    more: dict[str, Any] = {}
+    if row.name == field.name:
+        missing = [name for name in field.needs if not environment[name]]
+        meaning = f"must be 0: this unit has no {' and no '.join(missing)}" if missing else field.meaning
+        values = {str(value): text for value, text in field.values}
+        access = "" if field.access == "RW" else field.access
+        more = {"address": field.address, "values": values, "access": access}
+    made = {"name": row.name, "high": last, "low": first, "state": row.state, "meaning": meaning}
+    return made | {name: told for name, told in more.items() if told}
 
 
 def glossary_of(layouts: Iterable[Record]) -> dict[str, str]:

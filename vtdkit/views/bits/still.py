@@ -15,6 +15,8 @@ from .layout import WORD, BitRow, Part, bit_rows, worth_a_line
 
 LIES, TALL, LETTERS = 18, 20, 10  # pixels: a name that lies, a box, the type of a name
 SIGNS = {True: "✓ ", False: "✗ "}
+#: grounds of bits that hardware does not look at: stripes where they must be 0, else dots; and their pens
+HATCHES = {"reserved": ("M-2 2L2-2M-2 10L10-2M6 10L10 6", 1), "ignored": ("M2 2h.01M6 6h.01", 1.8)}
 
 
 def bits_still(record: Record, layout: Record, value: int, answers: Sequence[Record]) -> Picture:
@@ -22,7 +24,8 @@ def bits_still(record: Record, layout: Record, value: int, answers: Sequence[Rec
     said = [f"{SIGNS[each['good']]}{each['head']}" for each in answers]
     title = f"{record['name']} = {value:#x}: {record['title']}"
     sheet = Sheet(". ".join([title, *said]), title)
-    sheet.draw(0, _hatches())
+    grounds = (hatch(name, 8, *line, PAPER["hatch"], PAPER["sunken"]) for name, line in HATCHES.items())
+    sheet.draw(0, tag("defs", *grounds))
     start = int(record["start"], 16)
     for row in bit_rows(layout["rows"], record["width"], value, start):
         _row(sheet, row, value, start)
@@ -113,15 +116,6 @@ def _fill(state: str, one: int) -> str:
     if one:
         return HUES["red" if state == "reserved" else "blue"].light
     return PAPER["paper"] if state == "used" else f"url(#{state})"
-
-
-def _hatches() -> Html:
-    """Grounds of bits that hardware does not look at: stripes where they must be 0, else dots."""
-    lines = {"reserved": ("M-2 2L2-2M-2 10L10-2M6 10L10 6", 1), "ignored": ("M2 2h.01M6 6h.01", 1.8)}
-    return tag(
-        "defs",
-        *(hatch(name, 8, path, pen, PAPER["hatch"], PAPER["sunken"]) for name, (path, pen) in lines.items()),
-    )
 
 
 def _signs() -> Iterator[tuple[Html, str]]:

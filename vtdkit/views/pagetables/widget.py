@@ -112,7 +112,15 @@ class PageTableExplorer(Explorer):
             words=words,
             names=self._names,
             more=[
-                {"device": name, "title": _title(sides[-1]), "sides": list(map(_unlike, first, sides))}
+                {
+                    "device": name,
+                    "title": _title(sides[-1]),
+                    # what it has otherwise than the first device: most of it is the same
+                    "sides": [
+                        {key: value for key, value in side.record.items() if value != lead_record[key]}
+                        for side, lead_record in zip(sides, first, strict=True)
+                    ],
+                }
                 for name, sides in list(self._choices.items())[1:]
             ],
             iova=iova if iova is not None else beside.iova if beside else [*mapped, 0][0],
@@ -170,11 +178,6 @@ def _sides(what: Source, source: str | int | None, pasid: int | None, near: int)
         lines += sum(len(page["runs"]) for page in record["pages"].values())
         made.append(Side(still, device, number, record))
     return made
-
-
-def _unlike(first: Record, side: Side) -> Record:
-    """What the record of a device has otherwise than that of the first one: most of it is the same."""
-    return {key: value for key, value in side.record.items() if value != first[key]}
 
 
 def _unit(what: Source, source: str | int | None) -> RemappingUnit:

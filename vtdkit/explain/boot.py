@@ -13,7 +13,7 @@ from vtdkit.vtd.tables import descriptors
 from vtdkit.vtd.tables.layout import Entry
 
 from .files import descriptor_text
-from .formats import Format, Group, Text, either, holding, number, pattern
+from .formats import Format, Group, Row, Text, either, holding, number, pattern
 from .lines import echo
 from .messages import ALL_ONES, CONSEQUENCES, FEATURES, GONE, IQEI, MESSAGES, NAMELESS, SOURCES
 from .report import Piece
@@ -24,13 +24,14 @@ _UNIT = pattern(r"(?:dmar\d{1,4}|[\da-f]{4}:BDF): (?=(?:DMAR: )?$)")
 
 def _message(group: Group, text: Text) -> Iterator[Piece]:
     kind, lesson, means = MESSAGES[group.first["literal"]]
-    # each with the unit or device that its line names before it
-    said = (
-        echo("".join([*_UNIT.findall(row.get("before", ""))[:1], row["literal"], row.get("rest", "")]))
-        for _, row in group.rows
-    )
-    first, *others = dict.fromkeys(said)
+    first, *others = dict.fromkeys(_said(row) for _, row in group.rows)
     yield group.piece(first, *(("and", each) for each in others), kind=kind, means=means, lesson=lesson)
+
+
+def _said(row: Row) -> str:
+    """A message, with the unit or device that its line names before it."""
+    named = _UNIT.search(row.get("before", ""))
+    return echo((named[0] if named else "") + row["literal"] + row.get("rest", ""))
 
 
 def _width(group: Group, text: Text) -> Iterator[Piece]:

@@ -269,17 +269,16 @@ def _queue(group: Group, text: Text) -> Iterator[Piece]:
     facts = [("holds", ", ".join(f"{count} x {name}" for name, count in kinds) or "no slots in the text")]
     waiting: list[int] = []
     says = "no head and tail in the text"
-    for base in [row for _, row in group.rows if "head" in row][:1]:
+    base = next((row for _, row in group.rows if "head" in row), None)
+    if base:
         facts.insert(0, ("base", base["base"]))
         head, tail, end = int(base["head"]), int(base["tail"]), max(slots, default=0) + 1
         waiting = [*range(head, tail)] if head <= tail else [*range(head, end), *range(tail)]
         what = f"{len(waiting)} descriptors are" if waiting else "nothing is"
         says = f"head {head}, tail {tail}, {what} waiting"
-    facts += [
-        (f"slot {slot}", f"{descriptor_text(raw[slot])}; {_STATUS.get(status, f'status {status}')}")
-        for slot in [slot for slot in waiting or slots if slot in slots][:_SHOWN]
-        for status in slots[slot][-1:]
-    ]
+    for slot in [slot for slot in waiting or slots if slot in slots][:_SHOWN]:
+        status = _STATUS.get(slots[slot][-1], f"status {slots[slot][-1]}")
+        facts.append((f"slot {slot}", f"{descriptor_text(raw[slot])}; {status}"))
     yield group.piece(
         f"{group.first['unit']}: {says}",
         *facts,

@@ -66,7 +66,8 @@ def _table(group: Group, text: Text) -> Iterator[Piece]:
         if at + len(part) <= MOST_BYTES:
             data.extend(bytes(max(at - len(data), 0)))
             data[at : at + len(part)] = part
-    yield from table_pieces(group.line, bytes(data)) if data else ()
+    if data:
+        yield from table_pieces(group.line, bytes(data))
 
 
 def _bytes(row: Row) -> bytes:
@@ -78,7 +79,8 @@ def _bytes(row: Row) -> bytes:
     if value.startswith('"'):
         words = value[1:].partition('"')[0].encode("ascii", "replace")
         return words.ljust(size, b" " if size <= 8 else b"\0")[:size]
-    shown = re.findall(r"^(?:[\da-fA-F]{2}(?:[ ,]?[\da-fA-F]{2}){0,255})?", value)[0]
+    digits = re.match(r"[\da-fA-F]{2}(?:[ ,]?[\da-fA-F]{2}){0,255}", value)
+    shown = digits[0] if digits else ""
     data = bytes.fromhex(re.sub("[ ,]", "", shown))[:size].ljust(size, b"\0")
     return data if "," in shown or " " in shown else data[::-1]
 

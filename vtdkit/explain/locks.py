@@ -44,10 +44,11 @@ def _lock_stat(group: Group, text: Text) -> Iterator[Piece]:
         # a lone row of writers whose readers' row is cut off keeps its mark: how often those took it is
         # unknown
         cut = "-W" if set(each) == {"W"} and f"{name}-W" in marked else ""
-        whole, subclass, *_ = [*re.split(r"(?<=.)/(\d{1,2})$", name + cut), "0"]
+        numbered = re.fullmatch(r"(.{1,60})/(\d{1,2})", name + cut)
+        whole, subclass = (numbered[1], int(numbered[2])) if numbered else (name + cut, 0)
         waited, held = map(tuple, places[name])
         write, read = each.get("W", Side()), each.get("R", Side())
-        rows.append(LockStat(whole, int(subclass), write, read, waited, held))
+        rows.append(LockStat(whole, subclass, write, read, waited, held))
     text.locks += rows
     if rows:
         means = "Who had to wait for which lock, all CPUs together. Waiting of no time is not counted."

@@ -56,16 +56,7 @@ class Shapes:
         self.asks: dict[str, dict[str, tuple[First | Second, bool]]] = {"first": {}, "second": {}}
         for name, space in spaces.items():
             for kind in KINDS:
-                job = self.job(space, kind)
-                if space.path in ("FS", "NEST"):
-                    self.asks["first"][f"{name} {kind}"] = First(job, space), True
-                if space.path in ("SS", "NEST"):
-                    self.asks["second"][f"{name} {kind}"] = second.asked(job, space), True
-                if space.path == "NEST":
-                    self.asks["first"][f"{name} {kind} fixed"] = First(job, space), False
-                    for root, place in ((True, "root"), (False, "table")):
-                        judge = second.asked_for_table(job, space, root=root)
-                        self.asks["second"][f"{name} {place}"] = judge, True
+                self._add(name, space, kind)
         self.made: list[dict[str, Any]] = []
         self._known: dict[tuple[str, int, int], int] = {}
 
@@ -74,6 +65,17 @@ class Shapes:
         made = Job(self.unit, replace(self.request, kind=kind), None, commit=False, trace=None)
         made.path, made.supervisor = space.path, self.request.pasid is None and space.rid_priv
         return made
+
+    def _add(self, name: str, space: Space, kind: Kind) -> None:
+        job = self.job(space, kind)
+        if space.path in ("FS", "NEST"):
+            self.asks["first"][f"{name} {kind}"] = First(job, space), True
+        if space.path in ("SS", "NEST"):
+            self.asks["second"][f"{name} {kind}"] = second.asked(job, space), True
+        if space.path == "NEST":
+            self.asks["first"][f"{name} {kind} fixed"] = First(job, space), False
+            for root, place in ((True, "root"), (False, "table")):
+                self.asks["second"][f"{name} {place}"] = second.asked_for_table(job, space, root=root), True
 
     def unreadable(self) -> dict[str, dict[str, tuple[str, str]]]:
         """For each stage and ask, the conditions of a table that cannot be read: topmost, and any other."""

@@ -67,10 +67,12 @@ def _turn(table: Table, near: int) -> tuple[bool, int, int, int, Table]:
 
 
 def _page(survey: Survey, table: Table, words: Sequence[int | None]) -> dict[str, Any]:
-    broken = [index for index, word in enumerate(words) if word is None]
-    freed = table.page >> 12 in getattr(survey.unit.memory, "freed", ())
-    seldom = {"broken": broken, "freed": freed}
-    return {"runs": runs(words), "under": {}, "cells": {}} | {name: it for name, it in seldom.items() if it}
+    made: dict[str, Any] = {"runs": runs(words), "under": {}, "cells": {}}
+    if broken := [index for index, word in enumerate(words) if word is None]:
+        made["broken"] = broken
+    if table.page >> 12 in getattr(survey.unit.memory, "freed", ()):
+        made["freed"] = True
+    return made
 
 
 def runs(words: Sequence[int | None]) -> list[list[Any]]:

@@ -14,14 +14,14 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any, cast
+from typing import Any
 
 from vtdkit.views.bits.records import glossary_of, layout_record
 from vtdkit.views.shared.record import Record
 from vtdkit.vtd.faults.reasons import REASONS
 from vtdkit.vtd.image.image import BadImage
 from vtdkit.vtd.image.survey import MappedRange, Survey, Table
-from vtdkit.vtd.requests import Fault, Request, bdf
+from vtdkit.vtd.requests import Request, bdf
 from vtdkit.vtd.tables.pages import first_stage_entry, second_stage_entry
 from vtdkit.vtd.unit.unit import RemappingUnit
 from vtdkit.vtd.walk import engine
@@ -73,7 +73,6 @@ def page_table_record(
     ways = {"now": fresh.space} | ({"then": then.space} if then.space != fresh.space else {})
     request = Request(sid, 0, pasid=pasid)
     shapes = Shapes(unit, request, {name: space for name, space in ways.items() if space})
-    looked_at = unit.translating or unit.interrupts_remapped
     held = held_record(unit, sid, pasid, spaces[: len(ways)], survey, shapes)
     roots += [
         Table(each["stage"], int(each["table"], 16), each["level"] - 1, 0) for each in held["structures"]
@@ -93,11 +92,7 @@ def page_table_record(
             "whole_page": unit.quirks.interrupt_page,
             "protected": [[f"{start:#x}", f"{end:#x}"] for start, end in unit.protected_regions()],
         },
-        # What becomes of requests for FEE00000 to FEEFFFFF; None: they are looked up as any other. `refused`
-        # is about those that are no interrupts: the condition, "" if they pass, None if they are looked up.
-        "window": None
-        if pasid is not None
-        else {"refused": "" if unit.quirks.interrupt_window_silent else "IR.29" if looked_at else None},
+        "window": _window(unit, pasid),
         "faults": _faults(unit, request, fresh, then),
         "layouts": layouts,
         "glossary": glossary_of(layouts.values()),
@@ -181,6 +176,16 @@ def _space(unit: RemappingUnit, space: Space) -> dict[str, Any]:
     }
 
 
+def _window(unit: RemappingUnit, pasid: int | None) -> dict[str, Any] | None:
+    """What becomes of requests for FEE00000 to FEEFFFFF; None: they are looked up as any other.
+
+    `refused` is about those that are no interrupts: the condition, empty if they pass, None if
+    they are looked up.
+    """
+    told = "IR.29" if unit.translating or unit.interrupts_remapped else None
+    return {"refused": "" if unit.quirks.interrupt_window_silent else told} if pasid is None else None
+
+
 def _faults(unit: RemappingUnit, request: Request, *fronts: Front) -> dict[str, Any]:
     """For each condition: its code for each kind of access, its name and a sentence, and whether an FPD bit
     keeps it out of the fault records (`silenced`).
@@ -188,14 +193,16 @@ def _faults(unit: RemappingUnit, request: Request, *fronts: Front) -> dict[str, 
     jobs = {kind: Job(unit, replace(request, kind=kind), None, commit=False, trace=None) for kind in KINDS}
     for job in jobs.values():
         job.path = _path(fronts)
-    codes = {
-        (label, kind): cast(Fault, job.fault(label)).code for label in REASONS for kind, job in jobs.items()
-    }
+
+    def code(job: Job, label: str) -> str:
+        fault: Any = job.fault(label)
+        return "" if fault.code is None else f"{fault.code:X}h"
+
     return {
         label: {
             "says": sentence(label),
             "name": reason.name,
-            **{kind: "" if codes[label, kind] is None else f"{codes[label, kind]:X}h" for kind in KINDS},
+            **{kind: code(job, label) for kind, job in jobs.items()},
             "silenced": job.silenced(label),
         }
         for label, reason in REASONS.items()

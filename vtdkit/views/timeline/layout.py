@@ -89,7 +89,8 @@ def locks_at(timeline: Timeline, time: int) -> list[tuple[list[Episode], list[Ep
     now: list[tuple[list[Episode], list[Episode]]] = [([], []) for _ in timeline.locks]
     for e in timeline.episodes:
         if e.asked <= time < e.freed:
-            now[timeline.objects[e.object].lock][e.got > time].append(e)
+            holders, waiters = now[timeline.objects[e.object].lock]
+            (waiters if e.got > time else holders).append(e)
     return now
 
 

@@ -69,15 +69,14 @@ class LockTimeline(Widget):
 
     def summary(self) -> str:
         """What every CPU does at the cursor."""
-        said = [
-            sentence(timeline, timeline.start + self.cursor)
-            if timeline.start + self.cursor <= timeline.end
-            else f"ended at {duration(timeline.end - timeline.start)}."
-            for timeline in self.timelines
-        ]
+        said = [self._now(timeline) for timeline in self.timelines]
         if len(said) > 1:
             said = [f"{label}: {now}" for label, now in zip(self.labels, said, strict=True)]
         return f"at {duration(self.cursor)}. {' '.join(said)}"
+
+    def _now(self, timeline: Timeline) -> str:
+        time, ended = timeline.start + self.cursor, f"ended at {duration(timeline.end - timeline.start)}."
+        return sentence(timeline, time) if time <= timeline.end else ended
 
     def still(self) -> Picture:
         """Lanes and lock tables at the cursor."""

@@ -28,7 +28,8 @@ EVERYTHING = Capabilities.scalable(HAW=WIDEST, HPTS=1, PTRS=1)
 
 
 class Tables:
-    """What is known of one unit's tables. Addresses are physical; nothing guards it: one reader.
+    """What is known of one unit's tables. Addresses are physical; nothing guards it: one reader. How many
+    words there are is bounded by the rows of a text that are kept (`reading.MOST_ROWS`).
 
     `device`, `pasid` and `iova` are what the explorer shows first.
     """

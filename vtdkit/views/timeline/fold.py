@@ -5,9 +5,8 @@ A `Timeline` is a function of a `Trace` and nothing else. A CPU's lane is gaples
 one before ended. What a span looks like is a `Look`; equal looks are one object, numbered, so that a hundred
 thousand spans stay small. An `Episode` is one taking of one lock: asked for, got, given up.
 
-Rules for the caller: events are in the order in which the machine recorded them. A trace cut out
-with `between` will do; a lock that was taken before the cut is unknown to it, so better pass the
-whole trace and `start`/`end`.
+Rules for the caller: events are in the order in which the machine recorded them. A part of a trace will do;
+a lock that was taken before it begins is unknown to it, so better pass the whole trace and `start`/`end`.
 """
 
 from __future__ import annotations

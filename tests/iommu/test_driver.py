@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vtdkit.iommu.errno import EFAULT, EINVAL, ENOSPC, EPERM
+from vtdkit.iommu.errno import EBUSY, EFAULT, EINVAL, ENOSPC, EPERM
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.lab.computer import BOTH_STAGES, LEGACY, SCALABLE, Computer
 from vtdkit.vtd.capabilities import Capabilities
@@ -215,15 +215,17 @@ def test_a_crashed_kernels_tables_are_taken_over() -> None:
     assert core.groups == []
 
 
-def test_shared_virtual_addressing_binds_and_unbinds() -> None:
+def test_shared_virtual_addressing_binds_and_forgets_what_fails() -> None:
     pc = Computer(
         units=BOTH_STAGES, scalable=True, devices={"00:03.0": {"ats": True, "pri": True, "pasid": True}}
     )
     dev = pc.devices["00:03.0"]
     assert pc.run(pc.driver.intel_svm_bind(dev, 5)) == 0
     assert dev.on == {"ats", "pri", "pasid"}
-    pc.run(pc.driver.intel_svm_unbind_mm(dev, 5))
-    assert pc.driver.svms == {}
+    pages = len(pc.machine.pages)
+    assert pc.run(pc.driver.intel_svm_bind(dev, 0)) == -EBUSY  # the entry of requests without a PASID
+    assert list(pc.driver.svms) == [5]
+    assert len(pc.machine.pages) == pages
     assert not pc.machine.findings
 
 

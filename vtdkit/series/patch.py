@@ -113,30 +113,24 @@ class PatchInfo:
         return self.driver.__mro__[1]
 
     @property
-    def methods(self) -> tuple[str, ...]:
-        """Python names of what the class body holds, in order; nothing before the first patch."""
-        return tuple(
-            name
+    def changes(self) -> Mapping[str, Change]:
+        """What the class body holds, in order, before and after, by the kernel's name; nothing before the
+        first patch.
+        """
+        return {
+            kernel_name(name): Change(
+                kernel_name(name), source_of(self.parent, name), source_of(self.driver, name)
+            )
             for name, value in vars(self.driver).items()
             if self.number and (inspect.isfunction(value) or isinstance(value, removed))
-        )
+        }
 
     @property
     def changed(self) -> tuple[str, ...]:
         """The kernel's names of the functions the patch touched, added or removed
         (`init_locks` stands for declarations).
         """
-        return tuple(kernel_name(name) for name in self.methods if name != "init_locks")
-
-    @property
-    def changes(self) -> Mapping[str, Change]:
-        """Function by function, before and after."""
-        return {
-            kernel_name(name): Change(
-                kernel_name(name), source_of(self.parent, name), source_of(self.driver, name)
-            )
-            for name in self.methods
-        }
+        return tuple(name for name in self.changes if name != "init_locks")
 
     @property
     def diffstat(self) -> tuple[int, int]:

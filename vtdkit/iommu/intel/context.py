@@ -66,15 +66,16 @@ class ContextTables(Pasid):
         if self.sm_supported(iommu):
             word, index = word + devfn // 0x80, 4 * (devfn % 0x80)
         entry = await root.load(word)
-        if not entry & 1:
-            if not alloc:
-                return None
-            page = await self.alloc_pgtable_page(iommu.node, f"{iommu.name} context table {bus:#x}")
-            if page is None:
-                return None
-            await root.store(word, page.address | 1)
-        else:
-            page = self.phys_to_virt(dma_pte_addr(entry))
+        if entry & 1:
+            return context_entry(self.phys_to_virt(dma_pte_addr(entry)), index)
+        page = (
+            await self.alloc_pgtable_page(iommu.node, f"{iommu.name} context table {bus:#x}")
+            if alloc
+            else None
+        )
+        if page is None:
+            return None
+        await root.store(word, page.address | 1)
         return context_entry(page, index)
 
     async def device_context_mapped(self, iommu: intel_iommu, bus: int, devfn: int) -> bool:

@@ -52,9 +52,9 @@ class Domains(ContextTables):
         domain.iommu_superpage = self.domain_update_iommu_superpage(domain)
         if domain.nid == -1:
             domain.nid = await self.domain_update_device_node(domain)
-        generic = domain.domain
-        generic.aperture_end = defs.domain_max_addr(domain.gaw - 1 if domain.use_first_level else domain.gaw)
-        generic.pgsize_bitmap |= (0, 1 << 21, 1 << 21 | 1 << 30)[domain.iommu_superpage]
+        # first level: half of the addresses, since bits above the width have to be as the one below them
+        domain.domain.aperture_end = defs.domain_max_addr(domain.gaw - domain.use_first_level)
+        domain.domain.pgsize_bitmap |= (0, 1 << 21, 1 << 21 | 1 << 30)[domain.iommu_superpage]
         await self.domain_update_iotlb(domain)
 
     # -- ids -----------------------------------------------------------------

@@ -53,13 +53,11 @@ class Pasid(PasidTables):
 
     async def devtlb_invalidation_with_pasid(self, iommu: intel_iommu, dev: PciDevice, pasid: int) -> None:
         """Everything the device itself remembers of a PASID."""
-        info = self.dev_iommu_priv_get(dev)
-        if info is None or not info.ats_enabled:
-            return
+        info, _ = self.info_and_unit(dev)
         sid, everything = info.bus << 8 | info.devfn, 64 - defs.VTD_PAGE_SHIFT
-        if pasid == defs.PASID_RID2PASID:
+        if info.ats_enabled and pasid == defs.PASID_RID2PASID:
             await self.qi_flush_dev_iotlb(iommu, sid, info.pfsid, info.ats_qdep, 0, everything)
-        else:
+        elif info.ats_enabled:
             await self.qi_flush_dev_iotlb_pasid(iommu, sid, info.pfsid, pasid, info.ats_qdep, 0, everything)
 
     async def intel_pasid_tear_down_entry(

@@ -113,12 +113,11 @@ class PageTables(Flush):
         )
         while start_pfn <= last_pfn:
             pte, large_page = await self.dma_pfn_level_pte(domain, start_pfn, 1)
+            size = level_size(large_page)
             if pte is None:
-                above = level_size(large_page + 1)
-                start_pfn = start_pfn + above & -above  # `align_to_level`: on to where the next table begins
+                start_pfn = start_pfn + 512 * size & -512 * size  # on to where the next table begins
                 continue
             # as many as the range has, to the end of this table
-            size = level_size(large_page)
             count = min(-(-(last_pfn + 1 - start_pfn) // size), 512 - pte.index)
             for index in range(pte.index, pte.index + count):
                 await pte.page.store(index, 0)

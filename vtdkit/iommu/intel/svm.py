@@ -1,8 +1,8 @@
 """Shared virtual addressing: drivers/iommu/intel/svm.c, as far as it takes the locks of the series.
 
 A process's own page table is put behind a PASID, first level. Binding takes `iommu->lock` around the
-PASID entry; unbinding tears it down under `pasid_mutex`. Left out: page requests and their draining, and
-the process that ends while it is bound.
+PASID entry. Left out: unbinding (the entry is torn down under `pasid_mutex`; no patch of the series changes
+it), page requests and their draining, and the process that ends while it is bound.
 """
 
 from __future__ import annotations
@@ -62,10 +62,12 @@ class Svm(IommuOps):
 
     async def bound(self, svm: intel_svm, dev: PciDevice, error: int) -> int:
         """The end of `intel_svm_bind_mm`: note the device, or, after an error, forget the binding."""
-        if error:
-            await self.drop_svm(svm)
-        else:
+        if not error:
             svm.devs.append(dev)
+        elif not svm.devs:
+            del self.svms[svm.pasid]
+            await self.machine.free_page(svm.pgd)
+            await self.machine.kfree(svm)
         return error
 
     async def new_svm(self, pasid: int) -> intel_svm | None:
@@ -78,19 +80,3 @@ class Svm(IommuOps):
         else:
             self.svms[pasid] = svm
         return svm
-
-    async def drop_svm(self, svm: intel_svm) -> None:
-        """Forget a binding that no device uses any more."""
-        if not svm.devs:
-            self.svms.pop(svm.pasid, None)
-            await self.machine.free_page(svm.pgd)
-            await self.machine.kfree(svm)
-
-    async def intel_svm_unbind_mm(self, dev: PciDevice, pasid: int) -> None:
-        """Take back what was bound: torn down under `pasid_mutex`, before the series under no other lock."""
-        _, iommu = self.info_and_unit(dev)
-        async with self.pasid_mutex:
-            svm = self.svms[pasid]
-            svm.devs.remove(dev)
-            await self.intel_pasid_tear_down_entry(iommu, dev, pasid, False)
-            await self.drop_svm(svm)

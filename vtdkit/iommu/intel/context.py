@@ -165,8 +165,11 @@ class ContextTables(Pasid):
         """Write the entry, present bit last. False if the domain's table is too deep for the unit and
         empty at the top.
         """
-        scalable = self.sm_supported(iommu)
-        words = self.scalable_words(table, info) if scalable else await self.legacy_words(domain, iommu, info)
+        words = (
+            self.scalable_words(table, info)
+            if self.sm_supported(iommu)
+            else await self.legacy_words(domain, iommu, info)
+        )
         if words is None:
             return False
         lo, hi = words

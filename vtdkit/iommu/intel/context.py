@@ -68,11 +68,9 @@ class ContextTables(Pasid):
         entry = await root.load(word)
         if entry & 1:
             return context_entry(self.phys_to_virt(dma_pte_addr(entry)), index)
-        page = (
-            await self.alloc_pgtable_page(iommu.node, f"{iommu.name} context table {bus:#x}")
-            if alloc
-            else None
-        )
+        if not alloc:
+            return None
+        page = await self.alloc_pgtable_page(iommu.node, f"{iommu.name} context table {bus:#x}")
         if page is None:
             return None
         await root.store(word, page.address | 1)
@@ -165,11 +163,8 @@ class ContextTables(Pasid):
         """Write the entry, present bit last. False if the domain's table is too deep for the unit and
         empty at the top.
         """
-        words = (
-            self.scalable_words(table, info)
-            if self.sm_supported(iommu)
-            else await self.legacy_words(domain, iommu, info)
-        )
+        scalable = self.sm_supported(iommu)
+        words = self.scalable_words(table, info) if scalable else await self.legacy_words(domain, iommu, info)
         if words is None:
             return False
         lo, hi = words
@@ -182,12 +177,15 @@ class ContextTables(Pasid):
 
     def scalable_words(self, table: pasid_table | None, info: device_domain_info | None) -> tuple[int, int]:
         """Low and high word in scalable mode: the PASID directory, its size, what the device may do."""
-        assert table is not None  # whoever attaches a device has given it one
+        self.machine.warn_on(table is None, "scalable mode without a PASID table")
+        assert table is not None
         entries = table.max_pasid >> defs.PASID_PDE_SHIFT
         size = max((entries & -entries).bit_length() - 1 - 7, 0) & 7
         lo = table.table[0].address | size << 9
-        if info is not None:
-            lo |= defs.CONTEXT_DTE * info.ats_supported | defs.CONTEXT_PRE * info.pri_supported
+        if info is not None and info.ats_supported:
+            lo |= defs.CONTEXT_DTE
+        if info is not None and info.pri_supported:
+            lo |= defs.CONTEXT_PRE
         return lo, defs.PASID_RID2PASID
 
     async def legacy_words(
@@ -248,12 +246,10 @@ class ContextTables(Pasid):
             return None
         if not self.sm_supported(iommu):
             did = (await context.hi()) >> 8 & 0xFFFF
+        elif self.domain_type_is_si(info.domain):
+            did = defs.FLPT_DEFAULT_DID
         else:
-            did = (
-                defs.FLPT_DEFAULT_DID
-                if self.domain_type_is_si(info.domain)
-                else info.domain.iommu_did.get(iommu.seq_id, 0)
-            )
+            did = info.domain.iommu_did.get(iommu.seq_id, 0)
         # from here on new requests are refused; those under way may still end with what the caches know
         await context.clear()
         if not self.ecap(iommu, defs.ECAP_COHERENT):

@@ -139,6 +139,11 @@ def pfn_supported(agaw: int, pfn: int) -> bool:
     return not pfn >> (30 + agaw * LEVEL_STRIDE if agaw < 4 else MAX_AGAW_WIDTH) - VTD_PAGE_SHIFT
 
 
+def align_to_level(pfn: int, level: int) -> int:
+    """The first page frame at or after `pfn` that begins an entry of this level."""
+    return pfn + level_size(level) - 1 & -level_size(level)
+
+
 def domain_max_addr(gaw: int) -> int:
     """`__DOMAIN_MAX_ADDR`: the highest address of this width."""
     return (1 << gaw) - 1

@@ -64,14 +64,18 @@ class Devices(Domains):
     async def domain_setup_first_level(
         self, iommu: intel_iommu, domain: dmar_domain, dev: PciDevice, pasid: int
     ) -> int:
-        """A first-level PASID entry for the domain's table, for requests without a PASID."""
+        """A first-level PASID entry for the domain's table."""
         pgd, agaw = await self.iommu_skip_agaw(domain, iommu)
         level = defs.agaw_to_level(agaw)
         if pgd is None or level not in (4, 5):
             return -EINVAL
-        flags = (
-            defs.PASID_FLAG_FL5LP * (level == 5) | defs.PASID_FLAG_PAGE_SNOOP * domain.force_snooping
-        )  # supervisor mode only where there is a PASID
+        flags = 0
+        if pasid != defs.PASID_RID2PASID:
+            flags |= defs.PASID_FLAG_SUPERVISOR_MODE
+        if level == 5:
+            flags |= defs.PASID_FLAG_FL5LP
+        if domain.force_snooping:
+            flags |= defs.PASID_FLAG_PAGE_SNOOP
         return await self.intel_pasid_setup_first_level(
             iommu, dev, pgd, pasid, domain.iommu_did[iommu.seq_id], flags
         )

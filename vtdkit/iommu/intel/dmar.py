@@ -62,12 +62,11 @@ class Dmar(DriverBase):
         # two submissions differ only in the slots they take
         self.machine.steps.swaps(qi.q_lock, qi, *qi.desc, qi.desc_status, iommu.hardware)
         iommu.qi = qi
+        # where descriptors are of 32 bytes the register says so (DW), and that the ring has two pages (QS)
+        wide = 1 << 11 | 1 if pages == 2 else 0
         async with iommu.register_lock.irqsave():
             await iommu.hardware.writel(defs.DMAR_IQT_REG, 0)
-            # with descriptors of 32 bytes the register says so (DW), and that the ring has two pages (QS)
-            await iommu.hardware.writeq(
-                defs.DMAR_IQA_REG, qi.desc[0].address | (1 << 11 | 1 if pages == 2 else 0)
-            )
+            await iommu.hardware.writeq(defs.DMAR_IQA_REG, qi.desc[0].address | wide)
             await self.switch(iommu, defs.DMA_GCMD_QIE, True)
         return 0
 

@@ -34,11 +34,10 @@ class Domains(ContextTables):
         """The largest leaf every active unit of the machine can do: 0 4 KiB, 1 2 MiB, 2 1 GiB."""
         mask = 3
         for iommu in self.for_each_iommu():
-            mask &= (
-                1 | self.cap(iommu, defs.CAP_FL1GP) << 1
-                if domain.use_first_level
-                else defs.cap_super_page_val(iommu.cap)
-            )
+            if not domain.use_first_level:
+                mask &= defs.cap_super_page_val(iommu.cap)
+            elif not self.cap(iommu, defs.CAP_FL1GP):
+                mask = 1
         return mask.bit_length()
 
     async def domain_update_device_node(self, domain: dmar_domain) -> int:
@@ -52,8 +51,8 @@ class Domains(ContextTables):
         domain.iommu_superpage = self.domain_update_iommu_superpage(domain)
         if domain.nid == -1:
             domain.nid = await self.domain_update_device_node(domain)
-        # first level: half of the addresses, since bits above the width have to be as the one below them
-        domain.domain.aperture_end = defs.domain_max_addr(domain.gaw - domain.use_first_level)
+        width = domain.gaw - 1 if domain.use_first_level else domain.gaw
+        domain.domain.aperture_end = defs.domain_max_addr(width)
         domain.domain.pgsize_bitmap |= (0, 1 << 21, 1 << 21 | 1 << 30)[domain.iommu_superpage]
         await self.domain_update_iotlb(domain)
 

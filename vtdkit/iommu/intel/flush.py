@@ -194,7 +194,6 @@ def find_ats_device(
     domain: dmar_domain, iommu: intel_iommu, bus: int, devfn: int
 ) -> device_domain_info | None:
     """The attached device at this address if it can do ATS: one walk of the domain's list, in one step."""
-    wanted = (iommu, bus, devfn, True)
-    return next(
-        (i for i in domain.devices.entries() if (i.iommu, i.bus, i.devfn, i.ats_supported) == wanted), None
-    )
+    at = (iommu, bus, devfn)
+    infos = (info for info in domain.devices.entries() if (info.iommu, info.bus, info.devfn) == at)
+    return next((info for info in infos if info.ats_supported), None)

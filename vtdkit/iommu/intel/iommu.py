@@ -89,9 +89,9 @@ class IommuOps(Hotplug):
         pgcount: int,
         prot: int,
     ) -> tuple[int, int]:
-        """`map_pages`: error (0 or negative) and bytes mapped. (C looks at sizes and alignment once more; the
-        core has seen to both.)
-        """
+        """`map_pages`: error (0 or negative) and bytes mapped."""
+        if pgsize not in (1 << 12, 1 << 21, 1 << 30) or (iova | paddr) & pgsize - 1:
+            return -EINVAL, 0
         size = pgsize * pgcount
         error = await self.intel_iommu_map(domain, iova, paddr, size, prot)
         return error, 0 if error else size

@@ -46,7 +46,9 @@ class Pasid(PasidTables):
     async def intel_pasid_clear_entry(self, dev: PciDevice, pasid: int, fault_ignore: bool) -> None:
         """Zero an entry; for a dying address space, leave it so that faults are not reported."""
         pte = await self.intel_pasid_get_entry(dev, pasid)
-        assert pte is not None  # whoever clears it has had it
+        if pte is None:
+            self.machine.warn_on(True, "intel_pasid_clear_entry: no entry")
+            return
         await pte.store(0, 1 << 1 if fault_ignore and await pte.present() else 0)
         for word in range(1, WORDS):
             await pte.store(word, 0)
@@ -155,9 +157,11 @@ class Pasid(PasidTables):
 
     def first_level_words(self, iommu: intel_iommu, pgd: Page, did: int, flags: int) -> list[int]:
         """The eight words of a first-level entry."""
-        # supervisor requests, and write protection as the CPU has it; five levels
-        supervisor = (1 << 0 | 1 << 4) * bool(flags & defs.PASID_FLAG_SUPERVISOR_MODE)
-        third = pgd.address | supervisor | bool(flags & defs.PASID_FLAG_FL5LP) << 2
+        third = pgd.address
+        if flags & defs.PASID_FLAG_SUPERVISOR_MODE:
+            third |= 1 << 0 | 1 << 4  # supervisor requests, and write protection as the CPU has it
+        if flags & defs.PASID_FLAG_FL5LP:
+            third |= 1 << 2
         did |= bool(flags & defs.PASID_FLAG_PAGE_SNOOP) << 24
         return self.pasid_words(iommu, defs.PASID_ENTRY_PGTT_FL_ONLY << 6 | iommu.agaw << 2, did, third)
 

@@ -113,11 +113,11 @@ class PageTables(Flush):
         )
         while start_pfn <= last_pfn:
             pte, large_page = await self.dma_pfn_level_pte(domain, start_pfn, 1)
-            size = level_size(large_page)
             if pte is None:
-                start_pfn = start_pfn + 512 * size & -512 * size  # on to where the next table begins
+                start_pfn = defs.align_to_level(start_pfn + 1, large_page + 1)
                 continue
             # as many as the range has, to the end of this table
+            size = level_size(large_page)
             count = min(-(-(last_pfn + 1 - start_pfn) // size), 512 - pte.index)
             for index in range(pte.index, pte.index + count):
                 await pte.page.store(index, 0)
@@ -182,7 +182,9 @@ class PageTables(Flush):
         """Put a table and every table below it on the list. Their entries are left as they are."""
         page = self.phys_to_virt(dma_pte_addr(value))
         freelist.append(page)
-        for index in range(512 if level > 1 else 0):
+        if level == 1:
+            return
+        for index in range(512):
             entry = await page.load(index)
             if dma_pte_present(entry) and not dma_pte_superpage(entry):
                 await self.dma_pte_list_pagetables(domain, level - 1, entry, freelist)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from vtdkit.kernel.locks.spinlock import SpinLock
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class entry_pointer:
     """A pointer to an entry of a table: a page, and the index of the entry's first word in it."""
 
@@ -36,6 +36,9 @@ class entry_pointer:
     def load(self, word: int = 0) -> Awaitable[int]:
         """Read the entry, or one word of a longer one."""
         return self.page.load(self.index + word)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.index} of {self.page.name} {self.page.pfn:#x}>"
 
 
 class dma_pte(entry_pointer):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vtdkit.kernel.locks.sync import PerCpuCounter, SeqCount, WaitQueue
+from vtdkit.kernel.locks.sync import Completion, PerCpuCounter, SeqCount, WaitQueue
 from vtdkit.kernel.machine.costs import IDEAL, NEAR
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.kernel.memory.gfp import GFP_ATOMIC, GFP_KERNEL
@@ -349,8 +349,9 @@ def test_rcu_rules_are_checked() -> None:
     machine = Machine()
 
     async def wrong() -> None:
-        await machine.rcu.read_unlock()
+        machine.rcu.dereference(1)
         async with machine.rcu.read():
+            machine.rcu.dereference(1)
             machine.might_sleep()
 
     machine.run(wrong())
@@ -426,3 +427,24 @@ def test_a_seqcount_reader_retries_when_a_writer_came_in_between() -> None:
     machine.spawn(reader(), cpu=1)
     machine.simulate()
     assert tries == [2]
+
+
+def test_what_a_student_looks_at_in_a_cell_says_what_it_is() -> None:
+    machine = Machine()
+    word, users = machine.atomic("word", 3), machine.refcount("users")
+    done, queue = machine.make(Completion, "done"), machine.make(WaitQueue, "queue")
+
+    async def waits() -> None:
+        await done.wait()
+
+    thread = machine.spawn(waits(), cpu=0, name="waits")
+    assert [repr(each) for each in (word, users, done, thread, machine.cpus[0])] == [
+        "<atomic word = 3>",
+        "<refcount users = 1>",
+        "<completion done: 0 done, 0 waiting>",
+        "<task waits on CPU0: runnable>",
+        "<CPU0: waits>",
+    ]
+    machine.simulate()
+    assert repr(thread) == "<task waits on CPU0: waiting for <completion done: 0 done, 1 waiting>>"
+    assert [repr(queue), repr(machine.cpus[0])] == ["<wait queue queue: 0 waiting>", "<CPU0: idle>"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import re
+import time
 from collections.abc import Callable
 from functools import partial
 from time import process_time
@@ -266,6 +267,25 @@ def a_device_that_takes_a_lock() -> None:
 
 
 # -- time that is not the machine's, and scenes without an end to tell ---------------
+
+
+@raises(
+    TypeError,
+    rf"asyncio\.sleep\(0\.1\) knows nothing of a machine's time, at thread \(.*{HERE}\); write `await",
+)
+def asyncio_sleep_in_a_thread() -> None:
+    async def thread() -> None:
+        await asyncio.sleep(0.1)
+
+    Machine().run(thread())
+
+
+@raises(TypeError, rf"time\.sleep\(1\) knows nothing of a machine's time, at thread \(.*{HERE}\)")
+def time_sleep_in_a_thread() -> None:
+    async def thread() -> None:
+        time.sleep(1)
+
+    Machine().spawn(thread(), cpu=0)
 
 
 def scene_of(observer: Any, body: Any = helper) -> Wrong:

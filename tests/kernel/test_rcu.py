@@ -114,7 +114,7 @@ def test_kfree_rcu_frees_only_after_the_readers_have_left(late: bool) -> None:
 
     async def reader() -> None:
         async with machine.rcu.read():
-            obj = head[0]
+            obj = machine.rcu.dereference(head[0])
             await machine.work(100)
             assert await obj.read_once("value") == 7
 

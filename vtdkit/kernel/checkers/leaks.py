@@ -36,6 +36,6 @@ def held_now(machine: Host) -> Counter[Thing]:
     """How many things there are of each kind, name and place."""
     things = [("page", page.name, page.allocated) for page in machine.pages.live()]
     things += [("object", obj.label, obj.allocated) for obj in machine.check.objects.values()]
-    for count in sorted(machine.check.counts, key=lambda count: count.name):
+    for count in sorted(machine.check.counts, key=lambda count: (count.name, str(site(count.last_get)))):
         things += [("reference", count.name, count.last_get)] * (count.value - count.initial)
     return Counter((kind, name, site(place)) for kind, name, place in things)

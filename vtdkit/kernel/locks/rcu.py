@@ -91,6 +91,12 @@ class Rcu:
                     for waiter in period.waiters:
                         waiter()
 
+    def dereference(self, value: Any) -> Any:
+        """`rcu_dereference`: the value, and a report if no read-side section is open."""
+        if not self.machine.sched.current.rcu:
+            self.machine.check.rcu_misuse("suspicious rcu_dereference_check() usage")
+        return value
+
     # -- updaters ------------------------------------------------------------
 
     @coroutine

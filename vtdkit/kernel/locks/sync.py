@@ -52,6 +52,9 @@ class WaitQueue:
         self.queue = self.queue[how_many:]
         return DONE
 
+    def __repr__(self) -> str:
+        return f"<wait queue {self.name}: {len(self.queue)} waiting>"
+
 
 @dataclass(slots=True, eq=False, repr=False)
 class Completion(WaitQueue):
@@ -78,6 +81,10 @@ class Completion(WaitQueue):
         """Let every waiter go on, now and later. Await it at once."""
         self.all = True
         return self._wake(len(self.queue))
+
+    def __repr__(self) -> str:
+        done = "all" if self.all else self.count
+        return f"<completion {self.name}: {done} done, {len(self.queue)} waiting>"
 
 
 class SeqCount:
@@ -184,6 +191,9 @@ class Atomic:
             self.watchers.append(self.machine.sched.current)
             yield from self.machine.sched.busy_wait(self.name)
 
+    def __repr__(self) -> str:
+        return f"<atomic {self.name} = {self.value}>"
+
 
 class RefCount:
     """`refcount_t`/`kref`: counts users; what happens at zero is the caller's
@@ -222,6 +232,9 @@ class RefCount:
     def value(self) -> int:
         """The count now: for observers."""
         return self.count.value
+
+    def __repr__(self) -> str:
+        return f"<refcount {self.name} = {self.value}>"
 
 
 class PerCpuCounter:

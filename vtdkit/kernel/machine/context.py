@@ -107,7 +107,9 @@ class Context:
         self.error: BaseException | None = None
 
     def __repr__(self) -> str:
-        return f"<{self.kind} {self.name}{', done' if self.done else ''}>"
+        where = "" if self.cpu is None else f" on CPU{self.cpu_id}"
+        alive = "runnable" if self.waiting is None else f"waiting for {self.waiting}"
+        return f"<{self.kind} {self.name}{where}: {'done' if self.done else alive}>"
 
     @property
     def held(self) -> list[Any]:
@@ -161,3 +163,6 @@ class Cpu:
     def update_pending(self) -> None:
         """Recompute `pending` from what waits."""
         self.pending = bool(self.irqs or self.softirqs or self.resched)
+
+    def __repr__(self) -> str:
+        return f"<CPU{self.id}: {self.top.name if self.top else 'idle'}>"

@@ -130,8 +130,8 @@ class Machine:
         once: bool = False,
     ) -> Context:
         """Start a thread; it runs when the machine does. It stays on `cpu`, or on the one that is emptiest
-        now. `once`: nobody asks about it later, so its record is
-        used again, and there may be millions of such threads.
+        now. `once`: nobody asks about it later, so its record is used again, and there may be millions of
+        such threads.
         """
         sched = self.sched
         coro = runnable(coro)

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 IOMMU_READ = 1
 IOMMU_WRITE = 2
-DMA_TYPES = ("dma", "dma-fq")
 WHOLE_PAGES = (1 << 64) - 4096  # what bits an aligned 64-bit number may have
 
 
@@ -50,7 +49,7 @@ class IommuDomain(KObject):
     @property
     def is_dma(self) -> bool:
         """`iommu_is_dma_domain`: does the DMA API manage it?"""
-        return self.type in DMA_TYPES
+        return self.type in ("dma", "dma-fq")
 
     def __repr__(self) -> str:
         return f"<{self.type} {self.driver.label}>"

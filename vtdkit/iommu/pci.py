@@ -52,7 +52,6 @@ class PciDevice(KObject):
         node: int = -1,
         aliases: tuple[str, ...] = (),
         rmrr: bool = False,
-        max_pasids: int = 1 << 20,
     ) -> None:
         super().__init__(machine, address)
         self.segment, self.bus, self.devfn = parse_address(address)
@@ -60,7 +59,6 @@ class PciDevice(KObject):
         self.node = node
         self.can = {"ats": ats, "pri": pri, "pasid": pasid}
         self.on: set[str] = set()
-        self.max_pasids = max_pasids
         self.rmrr = rmrr
         parsed = [alias.partition(" via ") for alias in aliases]
         self.aliases = ((self.bus, self.devfn), *(parse_address(alias)[1:] for alias, _, _ in parsed))

@@ -69,7 +69,6 @@ class Backend:
     def __init__(self, table: IoPgtable | VtdTable, core: IommuCore, domain: IommuDomain) -> None:
         self.machine: Machine = core.machine
         self.table, self.core, self.domain = table, core, domain
-        self.title = table.title
 
     async def map(self, iova: int, paddr: int, size: int, prot: int = 3) -> int:
         """`iommu_map`: 0 or a negative error."""

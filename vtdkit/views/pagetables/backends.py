@@ -301,11 +301,11 @@ class BackendExplorer(Explorer):
 
     def __init__(self, back: Backend, *, iova: int | str | None = None, kind: str = "read") -> None:
         if not isinstance(back.table, IoPgtable) or back.table.walker.index_bits != 9:
-            raise TypeError(f"cannot explore {back.title}; give a back-end of Arm or AMD")
+            raise TypeError(f"cannot explore {back.table.title}; give a back-end of Arm or AMD")
         self._read = Reading(back)
         first = self._read.parts[0][0] if self._read.parts else 0
         super().__init__(
-            f"{back.title}: page tables of {self._read.top.level} levels",
+            f"{back.table.title}: page tables of {self._read.top.level} levels",
             "the device",
             [backend_record(self._read)],
             iova=first if iova is None else iova,

@@ -78,10 +78,10 @@ def _set(given: Any, right: Set[Any], words: Sequence[str]) -> Any:
     if not isinstance(given, Set | list | tuple):
         return given
     known = sorted(each for each in right if isinstance(each, str))
-    with suppress(TypeError):  # what cannot be in a set
-        return {
-            _word(each, known, words) if known and isinstance(each, str) else number(each) for each in given
-        }
+    with suppress(TypeError):  # a list cannot be in a set
+        if known:
+            return {_word(each, known, words) if isinstance(each, str) else each for each in given}
+        return {number(each) for each in given}
     return given
 
 

@@ -8,11 +8,12 @@ from vtdkit.iommu.hardware import RemappingHardware
 from vtdkit.kernel.memory.pages import Page
 
 TABLE_ADDRESS = 0xF_FFFF_FFFF_F000  # where an entry keeps an address: that of a table is not compared
+NOTHING_BEHIND = (1, ())  # a root entry that leads to an empty context table: no device has an entry there
 
 
 def tables(hardware: RemappingHardware) -> Any:
-    """All that a unit reads from its root table on: each word that is not 0, with its number in its table.
-    Instead of where another table lies there is what that one says.
+    """All that a unit reads from its context tables on: each word that is not 0, with its number. Instead of
+    where another table lies there is what that one says.
     """
     known: dict[Page, Any] = {}
 
@@ -26,4 +27,7 @@ def tables(hardware: RemappingHardware) -> Any:
             known[page] = tuple((number, read(each)) for number, each in words if each)
         return word & ~TABLE_ADDRESS, known[page]
 
-    return read(hardware.unit.root_table)
+    if not hardware.unit.root_table:
+        return "no root table"
+    _, roots = read(hardware.unit.root_table)
+    return [each for each in roots if each[1] != NOTHING_BEHIND]

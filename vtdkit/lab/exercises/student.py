@@ -280,4 +280,5 @@ def attempt(work: Callable[[Watchdog], Any], function: Any, when: str = "", seco
     except (TooLongError, NeverEndsError, RecursionError):
         raise StoppedError(when + ENDLESS) from None
     except Exception as error:
-        raise (SlipError if _is_typo(error) else WrongError)(when + told(function, error)) from None
+        kind = SlipError if _is_typo(error) else WrongError
+        raise kind(when + told(function, error)) from None

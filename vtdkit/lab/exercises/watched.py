@@ -320,6 +320,7 @@ def _from_the_record(trace: Trace, seen: Seen, code: CodeType | None) -> None:
     now, depth = Following(len(trace.contexts), trace.cpus), defaultdict[int, int](int)
 
     def counts(lock: int, where: int) -> bool:
+        """Not a lock on the way to the hardware, or one that the function takes itself."""
         place = trace.sites[where]
         return trace.objects[lock] not in INNER_LOCKS or (place.function, place.file) == own
 

@@ -34,9 +34,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sources = run(options.notebooks, timeout=options.timeout, say=print)
         for edition in editions:
             build(sources, edition, options.out / edition.folder, options.cache)
-    except (NotebookFailed, VendorError, OSError, ValueError) as error:
+    except NotebookFailed as error:
         print(error, file=sys.stderr)
-        return 1 if isinstance(error, NotebookFailed) else 2
+        return 1
+    except (VendorError, OSError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 2
     for edition in editions:
         print(f"{options.out / edition.folder / 'index.html'}: {len(options.notebooks)} notebooks")
     return 0

@@ -52,11 +52,11 @@ def storm(driver: type[IntelIommu], machine: Machine) -> Observer:
             await pc.core.iommu_detach_device(domain, dev)
         return error
 
-    def end() -> tuple[()]:
+    def audited() -> tuple[()]:
         audit(pc, before, spare=3 * 2 * 3)  # three tables under each domain's root stay for the next map
-        return ()
+        return ()  # the outcome is what each mover returned
 
-    return together(machine, {f"mover {address}": move(address) for address in pc.devices}, end)
+    return together(machine, {f"mover {address}": move(address) for address in pc.devices}, audited)
 
 
 def hot_remove(driver: type[IntelIommu], machine: Machine) -> Observer:

@@ -60,7 +60,7 @@ def how_long(run: Run) -> str:
 
 #: the reader looks the domain up and prints the heading; then the other CPU takes the device out of the
 #: domain and frees it
-FREED_UNDER_THE_READER = "cat*3 close"
+FREED_UNDER_THE_READER = "cat*4 close"
 
 
 def freed_domain(driver: type[IntelIommu]) -> Steps:

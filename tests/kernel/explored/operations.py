@@ -504,6 +504,12 @@ async def thing_free(w: Any, log: Log) -> None:
 
 
 @operation("thing")
+async def field_bare(w: Any, log: Log) -> None:
+    await w.x.load()
+    log.append(w.thing.a)
+
+
+@operation("thing")
 async def thing_free_seen(w: Any, log: Log) -> None:
     if await w.thing.read_once("b"):
         await w.machine.kfree(w.thing)

@@ -60,10 +60,16 @@ async def field_then_plain_read(used: Used) -> None:
     await used.thing.read("value")
 
 
+async def unlock_then_plain_look(used: Used) -> None:
+    async with used.lock:
+        await used.told.store(1)
+    used.thing.value  # noqa: B018
+
+
 USES = write_then_write, write_then_read, look_write_then_read, field_then_field, field_then_plain_read
 
 
-@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize("use", [*USES, unlock_then_plain_look])
 def test_who_is_told_may_free_what_is_used_next(use: Callable[[Used], Awaitable[None]]) -> None:
     def scenario(machine: Machine) -> Any:
         used = Used(machine)

@@ -12,9 +12,11 @@ import pytest
 
 from tests.kernel.explored.generated import PAIRS, Differs, Effort, Program, compare, generate, met
 from tests.kernel.explored.soundness import table
+from vtdkit.kernel.checkers.checks import Checks
 from vtdkit.kernel.explored.locations import LIFE, Locations
 from vtdkit.kernel.explored.machine import ExploredMachine
 from vtdkit.kernel.explored.pages import XPage
+from vtdkit.kernel.explored.parts import XChecks
 from vtdkit.kernel.explored.points import Doing
 from vtdkit.kernel.explored.process import Process
 from vtdkit.kernel.explored.touching import Touching
@@ -127,6 +129,10 @@ RULES: dict[str, tuple[Drop, tuple[tuple[str, ...], ...]]] = {
             ExploredMachine, "told", property(lambda _: False, lambda *_: None), raising=False
         ),
         (("page_copy",), ("page_free_seen",)),
+    ),
+    "a plain access that races with a free is a step": (
+        lambda patch: patch.setattr(XChecks, "object_freed", Checks.object_freed),
+        (("field_release", "field_bare"), ("thing_free_seen",)),
     ),
     "who waits for a word waits for the end of its page": (
         lambda patch: patch.setattr(

@@ -7,7 +7,7 @@ import pytest
 from lessons.claims.readers import CLAIMS
 
 EVIDENCE: dict[int, tuple[str, str]] = {
-    4: ("does not hold", "the dump reads a domain that was freed in 10 of 15 executions"),
+    4: ("does not hold", "the dump reads a domain that was freed in 10 of 16 executions"),
     15: (
         "holds",
         "if the dump waits for the disk while it has it, deadlock in 1 of 1 executions; if not, the disk's "

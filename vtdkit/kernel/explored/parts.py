@@ -131,7 +131,7 @@ class XSteps(Steps):
         location = machine.field(obj, field)
         noted = machine.plain if machine.check.order.on else machine.look
         noted(location, WRITE if write else READ)
-        machine.touch(machine.field(obj, "life"), READ)
+        noted(machine.field(obj, "life"), READ)
         return machine.sections is not None and machine.sections.guarded(location)
 
     def swaps(self, lock: Any, *things: Any) -> None:
@@ -188,6 +188,16 @@ class XChecks(Checks):
         for name, cell in obj.cells.items():
             obj.cells[name] = XCell(machine, machine.field(obj, name), cell.value)
         return obj.serial
+
+    def object_freed(self, obj: Any, place: Any) -> None:
+        if obj.freed is None and self.order.on:
+            # who looked at it, or will, in no order with this: its plain accesses are steps of their own
+            known = self.order.clock(self.machine.sched.current)
+            for cell in obj.cells.values():
+                accesses = [*cell.reads.values(), *([cell.write] if cell.write is not None else ())]
+                if any(known.get(access.context, 0) < access.count for access in accesses):
+                    self.machine.locations.races(self.machine.field(obj, "life"))
+        super().object_freed(obj, place)
 
     def data_race(self, obj: Any, field: str, *accesses: Any) -> None:
         super().data_race(obj, field, *accesses)

@@ -51,8 +51,8 @@ DEFECTS: tuple[Defect, ...] = (
     Defect(
         "dump-free",
         "the dump reads the tables of a domain that is freed meanwhile",
-        f"{UAF}|{RACE}",
-        r"page table|dmar_domain\.pgd|dmar_domain",
+        f"{UAF}|BUG: KASAN: slab-use-after-free|{RACE}",
+        r"page table|dmar_domain\.pgd|dmar_domain|domain \d+",
         "dump-free",
         "Jason Gunthorpe on 01, 27 May 2022; mainline 983ebe57b3af holds group->mutex",
     ),

@@ -40,7 +40,7 @@ def agree(unit: RemappingUnit, more: Iterable[int] = ()) -> int:
         part = next((r for r in ranges if r.iova <= address < r.iova + r.size), None)
         for kind in ("read", "write"):
             answer = unit.from_memory(Request(SID, address, kind, length=1))  # type: ignore[arg-type]
-            allowed = part is not None and (part.readable if kind == "read" else part.writable)
+            allowed = part is not None and kind[0] in part.permissions
             if isinstance(answer, Translation) and answer.path == "interrupt window":
                 continue
             if space is None:

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby, islice
+from functools import cache
+from itertools import groupby, islice, takewhile
 from typing import NamedTuple
 
 from vtdkit.vtd.memory import AccessError, read_page
-from vtdkit.vtd.requests import READ, WRITE, Request, bdf, size_name
+from vtdkit.vtd.requests import Request, bdf, size_name
 from vtdkit.vtd.unit.unit import RemappingUnit
 from vtdkit.vtd.walk import engine
 from vtdkit.vtd.walk.first_stage import First
@@ -27,7 +28,6 @@ from vtdkit.vtd.walk.space import ALL, TOP, Space
 from .image import BadImage
 
 DECODERS = {"first": First.decode, "second": Second.decode}
-_PASIDS_PER_TABLE = 64
 # Far more devices than any machine has; nonsense for tables can name millions.
 MAX_ATTACHED = 4096
 
@@ -59,12 +59,7 @@ class MappedRange:
     address: int
     size: int
     page: int
-    readable: bool
-    writable: bool
-
-    @property
-    def permissions(self) -> str:
-        return ("r" if self.readable else "-") + ("w" if self.writable else "-")
+    permissions: str
 
     def __repr__(self) -> str:
         ends, pages = f"{self.iova:#014x}-{self.iova + self.size - 1:#014x}", self.size // self.page
@@ -104,9 +99,9 @@ class Survey:
 
     def __init__(self, unit: RemappingUnit) -> None:
         self.unit = unit
-        self._entries: dict[tuple[str, int, int], tuple[Lead, ...]] = {}
         self._counts: dict[tuple[str, int, int], int] = {}
-        self._directories: dict[tuple[int, int], tuple[int, ...]] = {}
+        self._leads = cache(self._read_leads)
+        self._pasids = cache(self._read_pasids)
 
     def attached(self) -> Iterator[Attached]:
         """Every present context entry, in order of source id; in scalable mode every present PASID of it.
@@ -132,30 +127,22 @@ class Survey:
                 continue
             if legacy:
                 yield Attached(source, None, root, context, (), *self.space(source))
-            for pasid in () if legacy else self._pasids(context):
-                yield self._pasid(source, pasid, root, context)
+                continue
+            for pasid, entry in self._pasids(context[0] & PAGE_MASK, 1 << (context[0] >> 9 & 7) + 7).items():
+                # RID_PASID serves requests without one
+                carried = None if pasid == context[1] & 0xF_FFFF else pasid
+                yield Attached(source, pasid, root, context, entry, *self.space(source, carried))
 
-    def _pasids(self, context: tuple[int, ...]) -> tuple[int, ...]:
-        """The PASIDs with a present entry, as many as a survey may list."""
-        key = context[0] & PAGE_MASK, 1 << (context[0] >> 9 & 7) + 7
-        if key not in self._directories:
-            self._directories[key] = tuple(islice(self._read_directory(*key), MAX_ATTACHED + 1))
-        return self._directories[key]
-
-    def _read_directory(self, directory: int, entries: int) -> Iterator[int]:
-        for index in range(entries):
-            entry = self._words(directory + 8 * index, 1)
-            if not entry:
-                return
-            for slot in range(_PASIDS_PER_TABLE) if entry[0] & 1 else ():
-                if any(word & 1 for word in self._words((entry[0] & PAGE_MASK) + 64 * slot, 1)):
-                    yield index * _PASIDS_PER_TABLE + slot
-
-    def _pasid(self, sid: int, pasid: int, root: tuple[int, ...], context: tuple[int, ...]) -> Attached:
-        directory = self._words((context[0] & PAGE_MASK) + 8 * (pasid >> 6), 1)
-        entry = self._words((directory[0] & PAGE_MASK) + 64 * (pasid & 63), 8)
-        carried = None if pasid == context[1] & 0xF_FFFF else pasid  # RID_PASID serves requests without one
-        return Attached(sid, pasid, root, context, entry, *self.space(sid, carried))
+    def _read_pasids(self, directory: int, size: int) -> dict[int, tuple[int, ...]]:
+        """The present entries below a PASID directory, as many as a survey may list."""
+        tables = takewhile(bool, (self._words(directory + 8 * index, 1) for index in range(size)))
+        slots = (
+            (64 * index + slot, (table[0] & PAGE_MASK) + 64 * slot)
+            for index, table in enumerate(tables)
+            for slot in range(64 * (table[0] & 1))
+        )
+        present = ((pasid, at) for pasid, at in slots if any(word & 1 for word in self._words(at, 1)))
+        return {pasid: self._words(at, 8) for pasid, at in islice(present, MAX_ATTACHED + 1)}
 
     def space(self, sid: int, pasid: int | None = None) -> tuple[Space | None, str]:
         """The page tables of a device, or the label of the condition that keeps it from them."""
@@ -171,16 +158,16 @@ class Survey:
 
     def entries(self, table: Table) -> tuple[Lead, ...]:
         """The entries of a table that lead on."""
-        key, decode, rules = table[:3], DECODERS[table.stage], self.unit.rules
-        if key not in self._entries:
-            words = enumerate(self.words(table.page) or ())
-            said = ((slot, raw, *decode(rules, table.level, raw)) for slot, raw in words if raw)
-            self._entries[key] = tuple(
-                Lead(slot, raw, leaf, rights, address)
-                for slot, raw, leaf, rights, reserved, address in said
-                if rights and not reserved
-            )
-        return self._entries[key]
+        return self._leads(*table[:3])
+
+    def _read_leads(self, stage: str, page: int, level: int) -> tuple[Lead, ...]:
+        words = enumerate(read_page(self.unit.memory, page >> 12) or ())
+        said = ((slot, raw, *DECODERS[stage](self.unit.rules, level, raw)) for slot, raw in words if raw)
+        return tuple(
+            Lead(slot, raw, leaf, rights, address)
+            for slot, raw, leaf, rights, reserved, address in said
+            if rights and not reserved
+        )
 
     def below(self, space: Space, table: Table) -> Iterator[Table]:
         """The tables that the entries of `table` lead to, in order."""
@@ -259,7 +246,7 @@ class Survey:
                 yield from self._leaves(space, below, rights)
             iova = _signed(space, table.base + lead.slot * size)
             if allowed and lead.leaf and not space.outside[0] <= iova < space.outside[1]:
-                yield MappedRange(iova, lead.address, size, size, bool(allowed & READ), bool(allowed & WRITE))
+                yield MappedRange(iova, lead.address, size, size, ("--", "r-", "-w", "rw")[allowed])
 
     def _words(self, address: int, count: int) -> tuple[int, ...]:
         """`count` words from memory; none when it is not there."""

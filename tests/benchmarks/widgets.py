@@ -37,7 +37,7 @@ from vtdkit.series import SERIES
 from vtdkit.views import BitFieldCard, PageTableExplorer, PatchView
 from vtdkit.vtd import Image
 image = Image.load({str(ROOT / "tests/reality/superpage_1g-s0-quiet")!r})
-unit = image.unit_as("specification")
+unit = image.unit_as()
 explorer = PageTableExplorer(image, "00:02.0", iova=0xffe78000)"""
 CARD = "BitFieldCard(explorer.walks[-1].steps[-1], unit=unit, request=explorer.walks[-1].request)"
 CROWD = """\

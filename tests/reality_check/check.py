@@ -81,7 +81,7 @@ def _check(image: Image, oracle: Oracle) -> Report:
     oracle.read()
     unit = image.unit_as("qemu", cached=False)
     _look_through(unit)
-    strict = image.unit_as("specification", cached=False)
+    strict = image.unit_as(cached=False)
     explained = Tally("stale explained")
     for entry in stale.explain(image):
         explained.add(entry.explained, repr(entry))

@@ -23,8 +23,8 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 from vtdkit.vtd.image.image import Image
-from vtdkit.vtd.image.npz import BadFile, read_json
-from vtdkit.vtd.image.stale import Mapped, mapped, number
+from vtdkit.vtd.image.npz import BadFile, number, read_json
+from vtdkit.vtd.image.stale import Mapped, mapped
 from vtdkit.vtd.plain import echo, quoted, shown
 from vtdkit.vtd.quirks import version_number
 from vtdkit.vtd.requests import Request, sid

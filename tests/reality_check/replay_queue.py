@@ -23,6 +23,7 @@ from .oracle import Executed, Oracle
 from .tally import Tally
 
 _SAMPLE = 48
+IQT = 0x88
 _GRANULARITY: dict[str, Mapping[str, int]] = {
     "iec": {"global": 0, "index": 1},
     "context-cache": {"global": 1, "domain": 2, "device": 3},
@@ -130,7 +131,7 @@ def _execution_problem(unit: RemappingUnit, record: Executed, entry: Entry) -> s
     for i in range(size // 8):
         memory[queue.base + slot * size + 8 * i] = record.raw >> 64 * i & (1 << 64) - 1
     unit.registers["IQH"] = slot * size
-    unit.write(unit.registers.offset("IQT"), (slot + 1) % slots * size, 8)
+    unit.write(IQT, (slot + 1) % slots * size, 8)
     unit.hooks.status_writes.clear()
     step = unit.step()
     if step is None or step.outcome != "done":

@@ -30,13 +30,13 @@ ABLE = Capabilities.scalable().environment
 @pytest.fixture(scope="module")
 def walk() -> Walk:
     """What a network card of a real guest gets for an address of its buffers."""
-    unit = Image.load("tests/reality/superpage_1g-s0-quiet").unit_as("specification")
+    unit = Image.load("tests/reality/superpage_1g-s0-quiet").unit_as()
     return unit.walk(Request(sid("00:02.0"), 0xFFE78000, "read"))
 
 
 @pytest.fixture(scope="module")
 def unit() -> Any:
-    return Image.load("tests/reality/superpage_1g-s0-quiet").unit_as("specification")
+    return Image.load("tests/reality/superpage_1g-s0-quiet").unit_as()
 
 
 @pytest.fixture
@@ -64,12 +64,12 @@ def test_every_single_flip_answers_as_the_unit_would_with_that_entry() -> None:
 
 
 def test_asking_changes_nothing(unit: Any, walk: Walk) -> None:
-    before = (dict(unit.registers.values), unit.memory.read64(walk.steps[-1].address), unit.queue.base)
+    before = (dict(unit.registers), unit.memory.read64(walk.steps[-1].address), unit.queue.base)
     card = BitFieldCard(walk.steps[-1], unit=unit, request=walk.request)
     card.value = 0x5
     assert card.answers
     assert (
-        dict(unit.registers.values),
+        dict(unit.registers),
         unit.memory.read64(walk.steps[-1].address),
         unit.queue.base,
     ) == before

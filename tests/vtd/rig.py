@@ -58,11 +58,6 @@ class Rigged(Memory):
         self._note("read", address, value)
         return value
 
-    def write64(self, address: int, value: int) -> None:
-        self._check(address, writing=True)
-        self[address] = value
-        self._note("write", address, value)
-
     def cmpxchg64(self, address: int, expected: int, value: int) -> int:
         self._check(address, writing=True)
         found = self[address]

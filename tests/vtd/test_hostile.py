@@ -18,6 +18,7 @@ from vtdkit.vtd.interrupts.remapping import NotModelled
 from vtdkit.vtd.memory import Memory
 from vtdkit.vtd.queue.ring import QueueStep
 from vtdkit.vtd.quirks import QEMU_7_2, QEMU_10, SPECIFICATION
+from vtdkit.vtd.registers.register_map import placed
 from vtdkit.vtd.requests import Fault, Request, Translation
 from vtdkit.vtd.unit.unit import RemappingUnit
 
@@ -140,7 +141,7 @@ def test_random_tables_can_be_surveyed_or_are_refused(seed: int) -> None:
 def test_random_register_traffic_raises_nothing(seed: int) -> None:
     rng = random.Random(seed)
     unit = unit_over(nonsense(seed), seed)
-    offsets = [unit.registers.offset(name) for name in unit.registers.names]
+    offsets = [offset for offset, _, _ in placed(unit.capabilities)]
     for _ in range(40):
         offset = rng.choice(offsets) & ~7
         value = rng.choice((rng.getrandbits(64), rng.randint(1, PAGES) << 12, 1 << rng.randrange(64), 0))

@@ -193,7 +193,7 @@ class RemappingHardware(Hooks):
 
     def queue_error(self) -> bool:
         """Does the fault status register show a queue error (IQE, ITE, ICE)?"""
-        return bool(self.unit.registers.values["FSTS"] & 0x70)
+        return bool(self.unit.registers["FSTS"] & 0x70)
 
     def _time_of_next(self) -> int:
         """What the descriptor at the head takes: a wait nothing of its own, a device TLB a round trip.
@@ -201,7 +201,7 @@ class RemappingHardware(Hooks):
         """
         queue, costs = self.unit.queue, self.machine.costs
         try:
-            low = self.memory.read64(queue.base + self.unit.registers.values["IQH"])
+            low = self.memory.read64(queue.base + self.unit.registers["IQH"])
             kind = low & 0xF | low >> 5 & 0x70
         except AccessError:
             kind = 0

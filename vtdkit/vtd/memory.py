@@ -1,9 +1,9 @@
 """The narrow door through which the hardware sees memory, and a memory to stand behind it.
 
-The owner of a `RemappingUnit` hands it an object with three methods (`MemoryPort`). The unit reads tables,
-descriptors and interrupt entries with `read64`, writes page-request descriptors with `write64`, and sets
-accessed and dirty flags with `cmpxchg64`. It performs no other memory access: status writes of wait
-descriptors and interrupt messages leave through the unit's hooks.
+The owner of a `RemappingUnit` hands it an object with two methods (`MemoryPort`). The unit reads tables,
+descriptors and interrupt entries with `read64`, and sets accessed and dirty flags with `cmpxchg64`. It
+performs no other memory access: status writes of wait descriptors and interrupt messages leave through the
+unit's hooks.
 
 Rules for whoever writes a port:
 
@@ -36,9 +36,11 @@ class AccessError(Exception):
 class MemoryPort(Protocol):
     """What a unit needs of memory."""
 
-    def read64(self, address: int) -> int: ...
-    def write64(self, address: int, value: int) -> None: ...
-    def cmpxchg64(self, address: int, expected: int, value: int) -> int: ...
+    def read64(self, address: int) -> int:
+        """The word at an address."""
+
+    def cmpxchg64(self, address: int, expected: int, value: int) -> int:
+        """Store `value` if the word is `expected`; the word found."""
 
 
 def read_words(memory: MemoryPort, address: int, count: int) -> int:
@@ -126,15 +128,11 @@ class Memory:
                 raise AccessError(address) from None
             return 0
 
-    def write64(self, address: int, value: int) -> None:
-        self.read64(address)  # it must be there
-        if not self.writable:
-            raise AccessError(address, "the memory is read-only")
-        self[address] = value
-
     def cmpxchg64(self, address: int, expected: int, value: int) -> int:
         found = self.read64(address)
-        self.write64(address, value if found == expected else found)
+        if not self.writable:
+            raise AccessError(address, "the memory is read-only")
+        self[address] = value if found == expected else found
         return found
 
     def read_page(self, pfn: int) -> Page | None:
@@ -143,6 +141,3 @@ class Memory:
         if page is None and any(low <= pfn << 12 < high for low, high in self.ram):
             return [0] * 512
         return page
-
-    def __repr__(self) -> str:
-        return f"<Memory of {len(self.pages)} pages>"

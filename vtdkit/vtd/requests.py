@@ -115,8 +115,6 @@ class Completion:
     S: int = 0
     N: int = 0
     PRIV: int = 0
-    EXE: int = 0
-    G: int = 0
     address: int = 0
 
     __repr__ = shown
@@ -191,9 +189,6 @@ class Translation(NamedTuple):
     @property
     def permissions(self) -> str:
         return ("r" if self.readable else "-") + ("w" if self.writable else "-")
-
-    def __bool__(self) -> bool:
-        return True
 
     def __repr__(self) -> str:
         did = "" if self.did is None else f" DID {self.did}"

@@ -57,20 +57,8 @@ class State:
         if quirks.message_addresses_short:
             self.registers.restrict("FEUADDR", writable=0)
             self.registers.restrict("IEUADDR", writable=0)
-        self.reset()
-
-    def reset(self, *, power_good: bool = True) -> None:
-        """Back to the state after reset. A warm reset (`power_good=False`) keeps the sticky bits: fault
-        records too.
-        """
-        self.registers.reset(power_good=power_good)
-        if self.quirks.page_event_unmasked:
+        if quirks.page_event_unmasked:
             self.registers["PECTL"] = 0
-        if self.caches:
-            self.caches.clear()
-        self.interrupt_cache.clear()
-        self.queue.disable()
-        self.faults.index = 0
         # GCMD.TE and GCMD.IRE, then what SRTP and SIRTP took over
         self.translating = self.interrupts_remapped = False
         self.latch_root(0, 0, 0)
@@ -91,7 +79,7 @@ class State:
 
     def protected_regions(self) -> list[tuple[int, int]]:
         """The protected memory regions in force: first address, first after."""
-        registers = self.registers.values
+        registers = self.registers
         if not registers["PMEN"] & 1:
             return []
         low_bits = (1 << self.capabilities.pmr_bits) - 1

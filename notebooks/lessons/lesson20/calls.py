@@ -15,6 +15,7 @@ from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.faults.reasons import linux_reason
 from vtdkit.vtd.firmware.dmar import HEADER_BYTES, Dmar, Drhd, Rmrr, Scope
 from vtdkit.vtd.memory import Memory
+from vtdkit.vtd.queue.execute import execute
 from vtdkit.vtd.requests import Fault, Request, Translation, bdf, sid
 from vtdkit.vtd.tables import descriptors
 from vtdkit.vtd.tables.entries import (
@@ -198,7 +199,7 @@ def misaligned(seed: int = 0, first: int | None = None, count: int | None = None
         memory[table_at + 8 * (page >> 12)] = 0
     entry = descriptors.IOTLB_INV
     raw = entry.encode(TYPE=2, G=3, DW=1, DR=1, DID=5, AM=mask, ADDR=pages[0])
-    unit.execute(entry.decode(raw))
+    execute(unit, entry.decode(raw))
     return Unmapped(unit, "00:03.0", pages, entry.decode(raw))
 
 
@@ -290,7 +291,7 @@ def silent(seed: int = 0) -> Silent:
         )
     queue.append(descriptors.INV_WAIT.decode(descriptors.INV_WAIT.encode(TYPE=5, SW=1, DATA=2, ADDR=0x1000)))
     for entry in queue[:-1]:
-        unit.execute(entry)
+        execute(unit, entry)
     unit.device_tlbs.time_out()
     return Silent(unit, tuple(queue), endpoints, frozenset((culprit, forgotten)))
 

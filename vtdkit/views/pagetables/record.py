@@ -110,7 +110,7 @@ def _front(unit: RemappingUnit, sid: int, pasid: int | None, *, cached: bool) ->
     job = Job(unit, Request(sid, 0, pasid=pasid), caches, commit=False, trace=steps)
     try:
         if unit.translating:
-            space = unit.finish(engine.find_space(job))
+            space = Job.finish(engine.find_space(job))
     except Refused as refusal:
         refused = refusal.label
     return Front(tuple(steps), space, refused, job.fpd)

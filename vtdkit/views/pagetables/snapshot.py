@@ -67,7 +67,7 @@ def twin(unit: RemappingUnit) -> RemappingUnit:
     second = RemappingUnit(
         Snapshot(unit.memory), unit.capabilities, quirks=unit.quirks, cached=unit.caches is not None
     )
-    second.restore(unit.registers.values)
+    second.restore(unit.registers)
     second.queue.base = unit.queue.base
     second.translating = unit.translating
     second.interrupts_remapped = unit.interrupts_remapped

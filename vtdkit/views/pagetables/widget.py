@@ -182,7 +182,7 @@ def _sides(what: Source, source: str | int | None, pasid: int | None, near: int)
 
 def _unit(what: Source, source: str | int | None) -> RemappingUnit:
     if isinstance(what, Image):
-        return what.unit_as("specification", iotlb_entries=_IOTLB)
+        return what.unit_as(iotlb_entries=_IOTLB)
     if isinstance(what, Computer):
         what = what.hardware_of(source) if isinstance(source, str) else what.hardware[0]
     unit = what.unit if isinstance(what, RemappingHardware) else what

@@ -22,7 +22,7 @@ from .caches import Lru
 if TYPE_CHECKING:
     from vtdkit.vtd.state import State
 
-ITAGS = 32
+ITAGS, TLB_ENTRIES = 32, 32
 
 
 class InvalidationRequest(NamedTuple):
@@ -45,14 +45,13 @@ class Endpoint:
         tlbs: DeviceTlbs,
         sid: int,
         *,
-        capacity: int = 32,
         prompt: bool = True,
     ) -> None:
         self.translate = translate
         self.tlbs = tlbs
         self.sid = sid
         self.prompt = prompt
-        self.tlb = Lru[Translation](capacity)  # by PASID, first address, size
+        self.tlb = Lru[Translation](TLB_ENTRIES)  # by PASID, first address, size
         self.inbox: list[InvalidationRequest] = []
 
     def access(self, address: int, kind: Kind = "read", pasid: int | None = None) -> Translation | Fault:

@@ -12,12 +12,12 @@ from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.quirks import Quirks
 from vtdkit.vtd.registers.events import Event
 from vtdkit.vtd.registers.file import RegisterFile
-from vtdkit.vtd.registers.register_map import FRCD
+from vtdkit.vtd.registers.register_map import FRCD, FSTS
 from vtdkit.vtd.requests import AddressType, Fault, Kind
 from vtdkit.vtd.tables.interrupts import MSI_ADDRESS
 from vtdkit.vtd.tables.layout import Entry
 
-_STATUS = ("PFO", "PPF", "IQE", "ICE", "ITE")
+_STATUS = FSTS.mask("PFO", "PPF", "IQE", "ICE", "ITE")
 _TYPES: dict[Kind, tuple[int, int]] = {
     "write": (0, 0),
     "read": (1, 0),
@@ -84,7 +84,7 @@ class FaultLog:
             registers.set_field("FSTS", "PFO", 1)
             return False
         # One interrupt for the group: it fires only where nothing was pending before, of any kind.
-        quiet = not self._any_status()
+        quiet = not self.registers["FSTS"] & _STATUS
         first = not registers.field("FSTS", "PPF")
         registers[f"FRCD{self.index}"] = encode(fault, self.quirks, self.widest)
         if first:
@@ -97,7 +97,7 @@ class FaultLog:
 
     def raise_status(self, name: str) -> None:
         """Set IQE, ICE or ITE, and fire the event if it is the first of the group."""
-        quiet = not self._any_status()
+        quiet = not self.registers["FSTS"] & _STATUS
         self.registers.set_field("FSTS", name, 1)
         if quiet:
             self.event.fire()
@@ -105,11 +105,8 @@ class FaultLog:
     def written(self) -> None:
         """Software wrote FSTS or a record: recompute PPF, drop a pending message nobody needs any more."""
         self.registers.set_field("FSTS", "PPF", int(any(e.F for e in self.records())))
-        if not self._any_status():
+        if not self.registers["FSTS"] & _STATUS:
             self.event.acknowledged()
 
     def records(self) -> list[Entry]:
         return [FRCD.decode(self.registers[f"FRCD{i}"]) for i in range(self.count)]
-
-    def _any_status(self) -> bool:
-        return any(self.registers.field("FSTS", name) for name in _STATUS)

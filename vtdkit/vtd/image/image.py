@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from vtdkit.vtd.capabilities import BadCapabilities, Capabilities
 from vtdkit.vtd.firmware import dmar
@@ -89,7 +89,7 @@ class Image:
 
     def unit_as(
         self,
-        personality: str | Quirks = SPECIFICATION,
+        personality: Quirks | Literal["qemu"] = SPECIFICATION,
         *,
         cached: bool = True,
         writable: bool = False,
@@ -98,27 +98,22 @@ class Image:
     ) -> RemappingUnit:
         """A new unit over the machine's tables.
 
-        `personality` is "specification", "qemu" (the version the machine ran on) or a Quirks. `writable` lets
-        the unit set flags in a copy of the tables; in the
-        ranges `ram` what is not in the image reads 0. `changes` replace capabilities.
+        `personality` is a Quirks, or "qemu": that of the version the machine ran on. `writable` lets the unit
+        set flags in a copy of the tables; in the ranges `ram` what is not in the image reads 0. `changes`
+        replace capabilities.
         """
         # Old machines report bits that mean something else now; their tables can be looked at all the same.
         capabilities = replace(self.capabilities.buildable(), **changes)
         memory = Memory(self.pages, writable=writable, ram=ram)
+        quirks = personality if isinstance(personality, Quirks) else self._emulator()
         try:
-            unit = RemappingUnit(memory, capabilities, quirks=self._quirks(personality), cached=cached)
+            unit = RemappingUnit(memory, capabilities, quirks=quirks, cached=cached)
         except BadCapabilities as error:
             raise BadImage(f"{self.name}/regs.json: {error}") from None
         unit.restore(self._state())
         return unit
 
-    def _quirks(self, personality: str | Quirks) -> Quirks:
-        if isinstance(personality, Quirks):
-            return personality
-        if personality not in ("specification", "qemu"):
-            raise ValueError(f"personality {quoted(personality)}: it is specification, qemu, or a Quirks")
-        if personality == "specification":
-            return SPECIFICATION
+    def _emulator(self) -> Quirks:
         version = str(self.meta.get("qemu_version"))
         try:
             return qemu(version)
@@ -168,28 +163,25 @@ def _registers(path: Path) -> tuple[dict[str, int], tuple[tuple[int, int], ...]]
     registers = {name: _hex(path, name, value) for name, value in raw.items() if name[:1] != "_"}
     if missing := [name for name in ("CAP", "ECAP", "GSTS", "RTADDR") if name not in registers]:
         raise BadFile(path, f"has no register {missing[0]}")
-    if not isinstance(records, list) or len(records) > 256:
-        raise BadFile(path, "FRCD is not a list of fault records")
-    if not all(isinstance(record, list) and len(record) == 2 for record in records):
-        raise BadFile(path, "FRCD is not a list of [low, high]")
+    pairs = isinstance(records, list) and all(isinstance(r, list) and len(r) == 2 for r in records)
+    if not pairs or len(records) > 256:
+        raise BadFile(path, "FRCD is not a list of fault records, each [low, high]")
     return registers, tuple((_hex(path, "FRCD", low), _hex(path, "FRCD", high)) for low, high in records)
 
 
 def _hex(path: Path, name: str, value: object) -> int:
     try:
-        number = int(value, 16) if isinstance(value, str) and len(value) <= 18 else -1
+        return npz.number(value)
     except ValueError:
-        number = -1
-    if not 0 <= number < 1 << 64:
-        raise BadFile(path, f"{echo(name)} is {quoted(value)}, not a 64-bit number in hex")
-    return number
+        what = f"{echo(name)} is {quoted(value)}, not a 64-bit number in hex"
+        raise BadFile(path, what) from None
 
 
 def _pages(path: Path) -> dict[int, array[int]]:
-    numbers, data = npz.read_npz(path, ("pfn", "data"))
-    count = len(numbers.flat)
-    if data.shape != (count, 512) or numbers.shape != (count,):
+    (shape, numbers), (extent, words) = npz.read_npz(path, ("pfn", "data"))
+    count = len(numbers)
+    if (shape, extent) != ((count,), (count, 512)):
         raise BadFile(path, "pfn and data do not belong together")
-    if any(number >> 40 for number in numbers.flat) or len(set(numbers.flat)) != count:
+    if any(number >> 40 for number in numbers) or len(set(numbers)) != count:
         raise BadFile(path, "page frame numbers are repeated or too large")
-    return {number: data.flat[512 * i : 512 * i + 512] for i, number in enumerate(numbers.flat)}
+    return {number: words[512 * i : 512 * i + 512] for i, number in enumerate(numbers)}

@@ -16,7 +16,7 @@ import zipfile
 import zlib
 from array import array
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, TypeAlias
 
 from vtdkit.vtd.plain import echo, quoted
 
@@ -35,11 +35,8 @@ class BadFile(ValueError):
         super().__init__(f"{echo(path.parent.name)}/{echo(path.name)}: {problem}")
 
 
-class Words(NamedTuple):
-    """An array of 64-bit numbers: its shape, and the numbers one after the other."""
-
-    shape: tuple[int, ...]
-    flat: array[int]
+Words: TypeAlias = "tuple[tuple[int, ...], array[int]]"
+"""An array of 64-bit numbers: its shape, and the numbers one after the other."""
 
 
 def _regular(path: Path) -> None:
@@ -88,7 +85,7 @@ def _read_npy(path: Path, name: str, stream: IO[bytes]) -> Words:
     words = array("Q", data)
     if sys.byteorder == "big":
         words.byteswap()
-    return Words(shape, words)
+    return shape, words
 
 
 def read_json(path: Path) -> object:
@@ -111,3 +108,12 @@ def read_bytes(path: Path, limit: int = MAX_PLAIN_BYTES) -> bytes:
     if len(data) > limit:
         raise BadFile(path, f"is larger than {limit} bytes")
     return data
+
+
+def number(value: Any, bits: int = 64) -> int:
+    """A number given as hex text or as it is. Raises ValueError if it does not fit in `bits`."""
+    if isinstance(value, str) and len(value) <= 20:
+        value = int(value, 16)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << bits:
+        raise ValueError(f"{quoted(value)} is no number of {bits} bits")
+    return value

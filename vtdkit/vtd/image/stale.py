@@ -16,14 +16,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from vtdkit.vtd.memory import Memory
-from vtdkit.vtd.plain import echo, quoted, shown
+from vtdkit.vtd.plain import echo, shown
 from vtdkit.vtd.queue.execute import execute
 from vtdkit.vtd.requests import Fault, Request, Translation, bdf
 from vtdkit.vtd.tables import descriptors
 from vtdkit.vtd.unit.unit import RemappingUnit
 
 from .image import Image
-from .npz import BadFile, read_json
+from .npz import BadFile, number, read_json
 
 _FILE, _KEY = "oracle.json.gz", "not_agreeing"
 _MOST = 200_000
@@ -63,12 +63,10 @@ _FIELDS = (
 
 @dataclass(frozen=True, slots=True)
 class StaleEntry:
-    """One stale translation and the evidence. Addresses in bytes; `slot` is where its leaf entry was."""
+    """One stale translation and the evidence."""
 
     mapped: Mapped
     now: Translation | Fault
-    level: int
-    slot: int
     once: Translation | Fault
     cached: Translation | Fault
     flushed: Translation | Fault
@@ -116,15 +114,6 @@ def mapped(record: Any) -> Mapped:
     return Mapped(*(number(record[name], bits) for name, bits in _FIELDS))
 
 
-def number(value: Any, bits: int = 64) -> int:
-    """A number given as hex text or as it is. Raises ValueError if it does not fit in `bits`."""
-    if isinstance(value, str) and len(value) <= 20:
-        value = int(value, 16)
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << bits:
-        raise ValueError(f"{quoted(value)} is no number of {bits} bits")
-    return value
-
-
 def _explain(unit: RemappingUnit, entry: Mapped) -> StaleEntry:
     request, memory = entry.request(), unit.memory
     walk = unit.walk(request)
@@ -138,8 +127,7 @@ def _explain(unit: RemappingUnit, entry: Mapped) -> StaleEntry:
         cached = unit.translate(request)
         execute(unit, descriptors.IOTLB_INV.decode(descriptors.IOTLB_INV.encode(TYPE=2, G=2, DID=entry.did)))
         flushed = unit.translate(request)
-    level, slot = (last.level, last.address) if last else (0, 0)
-    return StaleEntry(entry, now, level, slot, once, cached, flushed)
+    return StaleEntry(entry, now, once, cached, flushed)
 
 
 def _same(answer: Translation | Fault, entry: Mapped) -> bool:

@@ -148,7 +148,7 @@ class Survey:
         """The page tables of a device, or the label of the condition that keeps it from them."""
         job = Job(self.unit, Request(sid, 0, pasid=pasid), None, commit=False, trace=None)
         try:
-            return self.unit.finish(engine.find_space(job)), ""
+            return Job.finish(engine.find_space(job)), ""
         except Refused as refusal:
             return None, refusal.label
 

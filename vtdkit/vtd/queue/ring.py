@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.memory import AccessError, read_words
 from vtdkit.vtd.quirks import Quirks
+from vtdkit.vtd.registers.register_map import FSTS
 from vtdkit.vtd.tables import descriptors
 from vtdkit.vtd.tables.layout import Entry, Structure
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 NO_INFO, INVALID_TAIL, FETCH_ERROR, INVALID_TYPE, RESERVED_FIELD, BAD_WIDTH, TAIL_UNALIGNED, INVALID_MODE = (
     range(8)
 )
+_STOPPING = FSTS.mask("IQE", "ITE")
 _WAIT_FIELDS = descriptors.INV_WAIT.picker("SW", "ADDR", "DATA", "IF")
 _IN_UNIT, _IN_QUEUE, _TO_DEVICE = range(3)  # where a descriptor is executed
 _PLACES = {
@@ -64,17 +66,6 @@ class QueueStep(NamedTuple):
     def executed(self) -> bool:
         return self.outcome in ("done", "pending")
 
-    def __repr__(self) -> str:
-        note = f": {self.note}" if self.note else ""
-        return f"<QueueStep {self.slot}: {self.descriptor or 'nothing'} {self.outcome}{note}>"
-
-
-class Wait(NamedTuple):
-    """A wait descriptor that waits for endpoints: the ITags it waits for."""
-
-    entry: Entry
-    tags: frozenset[int]
-
 
 class QueueError(Exception):
     """A descriptor or register that stops the queue, with its IQEI value. Used inside this module."""
@@ -92,10 +83,9 @@ class InvalidationQueue:
         self.base = 0
         self.enabled = False
         self.halted = False
-        self.waits: list[Wait] = []
+        self.waits: list[tuple[Entry, frozenset[int]]] = []  # each with the ITags it waits for
         self.last_was_wait = True
-        self._stopping = unit.registers.mask("FSTS", "IQE", "ITE")
-        self._registers = unit.registers.values
+        self._registers = unit.registers
         self._read_words: Callable[[int, int], int] = getattr(
             unit.memory, "read_words", partial(read_words, unit.memory)
         )
@@ -121,7 +111,7 @@ class InvalidationQueue:
             self.enabled
             and registers["IQH"] != registers["IQT"]
             and not self.halted
-            and not registers["FSTS"] & self._stopping
+            and not registers["FSTS"] & _STOPPING
             and not (self.unit.quirks.odd_tail_ignored and registers["IQT"] % self.slot_bytes)
         )
 
@@ -144,7 +134,7 @@ class InvalidationQueue:
         unit, registers, size = self.unit, self._registers, self.slot_bytes
         head, entry = registers["IQH"], None
         # A fence holds back what comes after it only while some endpoint has yet to answer.
-        if self.waits and any(wait.entry.FN for wait in self.waits):
+        if self.waits and any(wait.FN for wait, _ in self.waits):
             return QueueStep(head // size, None, "blocked", 0, "a fence waits for a device TLB")
         try:
             self._check_registers(size)
@@ -205,14 +195,14 @@ class InvalidationQueue:
         return QueueStep(index, error.entry, "error", cause, error.note)
 
     def _wait(self, entry: Entry) -> Outcome:
-        self.waits.append(Wait(entry, self.unit.device_tlbs.outstanding))
+        self.waits.append((entry, self.unit.device_tlbs.outstanding))
         self.settle()
         return "pending" if self.waits else "done"
 
     def settle(self) -> None:
         """Complete the waits whose endpoints have all answered, oldest first. Called after each answer."""
-        while self.waits and not self.waits[0].tags & self.unit.device_tlbs.outstanding:
-            self._complete(self.waits.pop(0).entry)
+        while self.waits and not self.waits[0][1] & self.unit.device_tlbs.outstanding:
+            self._complete(self.waits.pop(0)[0])
 
     def _complete(self, entry: Entry) -> None:
         unit = self.unit

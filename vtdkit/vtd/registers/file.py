@@ -58,55 +58,33 @@ def _made(caps: Capabilities) -> tuple[dict[str, _Slot], dict[str, int], dict[in
     return slots, values, dwords
 
 
-class RegisterFile:
-    """The registers of one unit, by name and by offset. Single threaded; one instance per unit."""
+class RegisterFile(dict[str, int]):
+    """The registers of one unit: what each holds, by name, and what an access by offset does. The hardware
+    sets them by name, where attributes do not apply. Single threaded; one instance per unit.
+    """
 
     def __init__(self, caps: Capabilities) -> None:
-        slots, self._fresh, self._dwords = _made(caps)
-        self._slots, self.values = dict(slots), dict(self._fresh)
-
-    def __getitem__(self, name: str) -> int:
-        return self.values[name]
-
-    def __setitem__(self, name: str, value: int) -> None:
-        """Set a register from inside the hardware: attributes do not apply."""
-        self.values[name] = value
+        slots, fresh, self._dwords = _made(caps)
+        super().__init__(fresh)
+        self._slots = dict(slots)
 
     def entry(self, name: str) -> Entry:
         """A register seen through its layout."""
-        return self._slots[name].register.layout.decode(self.values[name])
+        return self._slots[name].register.layout.decode(self[name])
 
     def field(self, name: str, field: str) -> int:
         low, mask, shift = self._slots[name].register.layout.places[field]
-        return (self.values[name] >> low & mask) << shift
-
-    def mask(self, name: str, *fields: str) -> int:
-        """The bits of some fields of a register."""
-        return self._slots[name].register.layout.mask(*fields)
+        return (self[name] >> low & mask) << shift
 
     def set_field(self, name: str, field: str, value: int) -> None:
         """Set one field from inside the hardware."""
         part = self._slots[name].register.layout.field(field)
-        self.values[name] = self.values[name] & ~part.mask | part.put(value)
-
-    def offset(self, name: str) -> int:
-        """Where a register starts. Raises KeyError for a name there is none of."""
-        return self._slots[name].offset
-
-    def reset(self, *, power_good: bool) -> None:
-        """Reset values everywhere; without `power_good`, sticky bits (RW1CS, ROS) keep what they hold."""
-        for name, slot in self._slots.items():
-            sticky = 0 if power_good else slot.register.layout.access_mask("RW1CS", "ROS")
-            self.values[name] = self._fresh[name] & ~sticky | self.values[name] & sticky
+        self[name] = self[name] & ~part.mask | part.put(value)
 
     def restrict(self, name: str, *, hidden: int = 0, writable: int = -1) -> None:
         """Let some bits of a register read 0 whatever they hold, and none but `writable` change."""
         slot = self._slots[name]
         self._slots[name] = slot._replace(hidden=slot.hidden | hidden, writable=slot.writable & writable)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(self._slots)
 
     def read(self, offset: int, size: int) -> int:
         _aligned(offset, size)
@@ -115,7 +93,7 @@ class RegisterFile:
             name = self._dwords.get(offset + i)
             if name is not None:
                 slot = self._slots[name]
-                held = (self.values[name] & ~slot.hidden) >> 8 * (offset + i - slot.offset)
+                held = (self[name] & ~slot.hidden) >> 8 * (offset + i - slot.offset)
                 found |= (held & 0xFFFF_FFFF) << 8 * i
         return found
 
@@ -127,9 +105,9 @@ class RegisterFile:
             name = self._dwords.get(offset + i)
             if name is not None:
                 _, first, _, writable, clears, _ = self._slots[name]
-                shift, now = 8 * (offset + i - first), self.values[name]
+                shift, now = 8 * (offset + i - first), self[name]
                 bits, settable = (value >> 8 * i & 0xFFFF_FFFF) << shift, writable & 0xFFFF_FFFF << shift
-                self.values[name] = (now & ~settable | bits & settable) & ~(bits & clears)
+                self[name] = (now & ~settable | bits & settable) & ~(bits & clears)
                 old, so_far = hit.get(name, (now, 0))
                 hit[name] = old, so_far | bits
         for name, (old, bits) in hit.items():

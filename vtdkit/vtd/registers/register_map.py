@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from vtdkit.vtd.capabilities import Capabilities
-from vtdkit.vtd.tables.layout import Field, Structure, filled, flag, reserved
+from vtdkit.vtd.tables.layout import Field, Structure, flag, reserved
 
 from .capability import CAP, ECAP, VER
 
@@ -46,7 +46,7 @@ class Register:
 
 
 def _layout(name: str, width: int, *parts: Field) -> Structure:
-    return filled(f"{name}_REG", width, parts, _SOURCE)
+    return Structure(f"{name}_REG", width, parts, _SOURCE)
 
 
 def _bit(name: str, bit: int, access: str, meaning: str) -> Field:

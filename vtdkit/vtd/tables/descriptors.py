@@ -1,4 +1,4 @@
-"""Invalidation descriptors, and the page requests that hardware queues for software.
+"""Invalidation descriptors.
 
 Mirrors the descriptor formats of the VT-d specification, rev 5.10. The type of a descriptor is in bits 11:9
 and 3:0. A descriptor of 128 bits in a queue of 256-bit slots has its upper half zero. `TYPES` finds the
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .layout import Entry, Field, Structure, filled, flag, ignored, reserved
+from .layout import Entry, Field, Structure, flag, ignored
 
 _LOW = Field("TYPE", 3, 0, "descriptor type, low bits")
 _HIGH = Field("TYPE_HIGH", 11, 9, "descriptor type, high bits")
@@ -24,7 +24,7 @@ _GRANULARITY = ((1, "global"), (2, "domain"), (3, "device"))
 def _short(name: str, *parts: Field) -> Structure:
     """A 128-bit descriptor; bits nobody names are reserved."""
     every = sorted((_LOW, _HIGH, *parts), key=lambda part: part.low)
-    return filled(name, 128, every, "rev 5.10, invalidation descriptors")
+    return Structure(name, 128, every, "rev 5.10, invalidation descriptors")
 
 
 # Every descriptor   63                        12 11     9 8        4 3     0
@@ -137,28 +137,6 @@ TYPES: dict[int, DescriptorType] = {
     0x9: DescriptorType(PAGE_GRP_RESP, wide=True, needs="PRS"),
     0xA: DescriptorType(HPT_INV, wide=True, needs="HPTS"),
 }
-
-PAGE_REQUEST = Structure(
-    "page request",
-    256,
-    (
-        Field("TYPE", 7, 0, "1"),
-        flag("PP", 8, "PASID is valid"),
-        reserved(15, 9),
-        Field("RID", 31, 16, "requester id"),
-        Field("PASID", 51, 32, "PASID"),
-        flag("EXR", 52, "execute"),
-        flag("PMR", 53, "supervisor"),
-        reserved(63, 54),
-        flag("RDR", 64, "read"),
-        flag("WRR", 65, "write"),
-        flag("LPIG", 66, "last of its group"),
-        Field("PRGI", 75, 67, "group index"),
-        Field("ADDR", 127, 76, "page", address=True),
-        reserved(255, 128),
-    ),
-    "rev 5.10, page request descriptor",
-)
 
 DESCRIPTORS = tuple(kind.layout for kind in TYPES.values())
 

@@ -1,13 +1,13 @@
 """How a structure of bits is declared, once, for everything that needs to know it.
 
-A `Structure` is a list of `Field`s that cover every bit. From that one list come the decoder, the encoder
+A `Structure` is a list of `Field`s. From that one list come the decoder, the encoder
 used by tests and tools, the masks of reserved bits that the walk checks, the text a notebook cell shows and
 the rows a bit-field widget draws. Only the inner loops of the page walks name a few bits again, for speed;
 a sweep over every bit of every structure holds them to what is declared.
 
 Rules for whoever declares one:
 
-- every bit belongs to exactly one field; the constructor refuses gaps and overlaps
+- every bit belongs to one field at most; the constructor refuses overlaps. A bit that nobody names is reserved
 - `needs` names capabilities (or modes): if one of them is 0 the whole field is reserved
 - `limit` names how much of a field the hardware implements; the bits above it are reserved
 - `ignored_for` names the translation types for which hardware does not look at the field. Ignored is not
@@ -20,7 +20,7 @@ When a bit is reserved depends on an *environment*, a mapping from capability an
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
 from typing import Literal, NamedTuple
@@ -92,49 +92,37 @@ class Field:
 
 
 class Row(NamedTuple):
-    """One line of a bit-field display: `bits` as text, `value` as a number, `state` used, reserved or
-    ignored.
-    """
+    """One line of a bit-field display: the bits `high` to `low` of a field are used, reserved or ignored."""
 
-    name: str
-    bits: str
-    value: int
-    meaning: str
+    part: Field
+    high: int
+    low: int
     state: State
 
 
-@dataclass(frozen=True)
 class Structure:
-    """A named layout of `width` bits. `source` says where the specification defines it."""
+    """A named layout of `width` bits. What no field covers is reserved. `source` says where the specification
+    defines it. Read-only after construction.
+    """
 
-    name: str
-    width: int
-    fields: tuple[Field, ...]
-    source: str = ""
-    _by_name: dict[str, Field] = field(init=False, repr=False, compare=False, default_factory=dict)
-    # For `Entry`: name -> lowest bit, mask of the value, shift that makes an address of it.
-    places: dict[str, tuple[int, int, int]] = field(
-        init=False, repr=False, compare=False, default_factory=dict
-    )
-
-    def __post_init__(self) -> None:
-        seen = 0
-        for part in self.fields:
-            if part.mask & seen or part.high < part.low or part.high >= self.width:
-                raise ValueError(f"{self.name}: field {part.name} [{part.bits}] overlaps or does not fit")
-            seen |= part.mask
-            if part.role == "used":
-                self._by_name[part.name] = part
-                shift = part.low % 64 if part.address else 0
-                self.places[part.name] = (part.low, (1 << part.width) - 1, shift)
-        if seen != (1 << self.width) - 1:
-            raise ValueError(f"{self.name}: bits {(1 << self.width) - 1 & ~seen:#x} belong to no field")
-
-    def __repr__(self) -> str:
-        return f"<Structure {self.name}, {self.width} bits>"
-
-    def __hash__(self) -> int:
-        return hash(self.name)
+    def __init__(self, name: str, width: int, fields: Iterable[Field], source: str = "") -> None:
+        self.name = name
+        self.width = width
+        self.source = source
+        every, bit = list(fields), 0
+        for part in [*sorted(every, key=lambda part: part.low), reserved(width)]:
+            if part.low < bit or part.high < part.low:
+                raise ValueError(f"{name}: field {part.name} [{part.bits}] overlaps or does not fit")
+            if part.low > bit:
+                every.append(reserved(part.low - 1, bit))
+            bit = part.high + 1
+        self.fields = tuple(every)
+        self._by_name = {part.name: part for part in every if part.role == "used"}
+        # For `Entry`: name -> lowest bit, mask of the value, shift that makes an address of it.
+        self.places = {
+            name: (part.low, (1 << part.width) - 1, part.low % 64 if part.address else 0)
+            for name, part in self._by_name.items()
+        }
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -170,9 +158,24 @@ class Structure:
         """Every bit that must be 0 under `environment`."""
         return sum(part.reserved_mask(environment) for part in self.fields)
 
+    def rows(self, environment: Environment, translation_type: str = "") -> list[Row]:
+        """High bits first, as a bit-field display shows them. The part of a field above what the hardware
+        implements is a row of its own.
+        """
+        parts = sorted(self.fields, key=lambda part: -part.low)
+        return [row for part in parts for row in _rows(part, environment, translation_type)]
+
     def access_mask(self, *kinds: str) -> int:
         """For registers: the bits whose `access` is one of `kinds`."""
         return sum(part.mask for part in self.fields if part.role == "used" and part.access in kinds)
+
+
+def _rows(part: Field, environment: Environment, translation_type: str) -> Iterator[Row]:
+    """A row for each run of bits of one field that is wholly reserved or wholly not, high bits first."""
+    state, missing = part.state(environment, translation_type), part.reserved_mask(environment)
+    for lacking, run in groupby(range(part.high, part.low - 1, -1), lambda bit: missing >> bit & 1):
+        bits = list(run)
+        yield Row(part, bits[0], bits[-1], "reserved" if lacking else state)
 
 
 class Entry:
@@ -199,43 +202,12 @@ class Entry:
         """The same by a name in a variable; KeyError says which fields there are."""
         return self.structure.field(name).get(self.raw)
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Entry) and (self.structure.name, self.raw) == (
-            other.structure.name,
-            other.raw,
-        )
-
-    def __hash__(self) -> int:
-        return hash((self.structure.name, self.raw))
-
     def __iter__(self) -> Iterator[tuple[str, int]]:
         return ((name, self[name]) for name in self.structure.names)
 
     def __repr__(self) -> str:
         shown = (f"{name}={value:#x}" for name, value in self if value)
         return f"{self.structure.name} {{{' '.join(shown) or 'all zero'}}}"
-
-    def describe(self, environment: Environment, translation_type: str = "") -> list[Row]:
-        """One row a field, high bits first, as a bit-field display shows it.
-
-        The part of a field above what the hardware implements gets a row of its own, marked reserved.
-        """
-        parts = sorted(self.structure.fields, key=lambda part: -part.low)
-        return [row for part in parts for row in _rows(part, self.raw, environment, translation_type)]
-
-
-def _rows(part: Field, raw: int, environment: Environment, translation_type: str) -> Iterator[Row]:
-    """A row for each run of bits of one field that is wholly reserved or wholly not, high bits first."""
-    state = part.state(environment, translation_type)
-    unimplemented = part.reserved_mask(environment) if state != "reserved" else 0
-    for missing, bits in groupby(range(part.high, part.low - 1, -1), lambda bit: unimplemented >> bit & 1):
-        found = list(bits)
-        run = Field(part.name, found[0], found[-1], address=part.address)
-        if missing:
-            note = f"not implemented in {part.name}"
-            yield Row("reserved", run.bits, (raw & run.mask) >> run.low, note, "reserved")
-        else:
-            yield Row(part.name, run.bits, run.get(raw), part.text(run.get(raw)), state)
 
 
 def flag(name: str, bit: int, meaning: str = "", **more: object) -> Field:
@@ -246,16 +218,6 @@ def flag(name: str, bit: int, meaning: str = "", **more: object) -> Field:
 def reserved(high: int, low: int | None = None, note: str = "") -> Field:
     """Bits that must be 0 in an entry that is used."""
     return Field("reserved", high, high if low is None else low, note, role="reserved")
-
-
-def filled(name: str, width: int, parts: Iterable[Field], source: str) -> Structure:
-    """A structure whose bits are reserved where no part says what they are."""
-    fields, bit = list(parts), 0
-    for low, high in [*sorted((part.low, part.high) for part in fields), (width, width)]:
-        if low > bit:
-            fields.append(reserved(low - 1, bit))
-        bit = high + 1
-    return Structure(name, width, tuple(fields), source)
 
 
 def ignored(high: int, low: int | None = None, note: str = "") -> Field:

@@ -1,4 +1,4 @@
-"""Page-table entries of both stages, and of the host permission table.
+"""Page-table entries of both stages.
 
 Each stage has four or five shapes of entry: the top levels (PML5E, PML4E) that can never be a leaf, the
 middle levels (PDPE, PDE) that point to a table or, with PS=1, map 1G or 2M, and the PTE. Mirrors the
@@ -106,34 +106,4 @@ def first_stage_entry(level: int, *, leaf: bool) -> Structure:
     return _shape(_FIRST_SHAPES, level, leaf)
 
 
-def _slots(bits: int) -> tuple[Field, ...]:
-    """4-bit permission slots PP0, PP1, … from bit 0 up to `bits`: bit 0 read, bit 1 write, two reserved."""
-    return tuple(
-        part
-        for low in range(0, bits, 4)
-        for part in (
-            Field(f"PP{low // 4}", low + 1, low, "1 read, 2 write, 3 both"),
-            reserved(low + 3, low + 2),
-        )
-    )
-
-
-def _permission(name: str, slots: int) -> Structure:
-    """An L4, L3 or L2 entry of the host permission table: slots, then a pointer in the upper word."""
-    low = _slots(slots) + ((reserved(63, slots),) if slots < 64 else ())
-    high = (
-        flag("AV", 64, "ADDR is valid"),
-        reserved(75, 65),
-        Field("ADDR", 115, 76, "next table", limit="HAW", address=True),
-        ignored(127, 116),
-    )
-    return Structure(name, 128, (*low, *high), "rev 5.10 (host permission table)")
-
-
-HPT_L4 = _permission("HPT-L4E", 0)
-HPT_L3 = _permission("HPT-L3E", 32)
-HPT_L2 = _permission("HPT-L2E", 64)
-HPT_L1 = Structure("HPT-L1E", 128, _slots(128), "rev 5.10 (host permission table)")
-
 PAGE_ENTRIES = _SECOND_SHAPES + _FIRST_SHAPES
-PERMISSION_ENTRIES = (HPT_L4, HPT_L3, HPT_L2, HPT_L1)

@@ -20,6 +20,7 @@ from vtdkit.vtd.state import State
 
 Reaction = Callable[[State, int, int], None]
 _PAGE = 3
+_START = 1 << 63  # ICC of CCMD, IVT of IOTLB
 
 
 def written(unit: State, name: str, old: int, value: int) -> None:
@@ -107,7 +108,7 @@ def _invalidation(register: str, start: str, done: str, act: Callable[[State], i
 
     def react(unit: State, old: int, value: int) -> None:
         stuck = unit.queue.enabled and unit.quirks.commands_stick
-        if stuck or not value & unit.registers.mask(register, start):
+        if stuck or not value & _START:
             return
         # By register only in legacy mode, and from major version 6 on not at all: granularity 0 says so.
         rejected = unit.mode != 0 or unit.capabilities.major >= 6

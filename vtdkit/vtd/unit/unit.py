@@ -21,12 +21,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from vtdkit.vtd.caches.device_tlb import Endpoint
-from vtdkit.vtd.queue import execute
-from vtdkit.vtd.queue.execute import Outcome
 from vtdkit.vtd.queue.ring import QueueStep
 from vtdkit.vtd.requests import Fault, Kind, Request, Translation
 from vtdkit.vtd.state import State
-from vtdkit.vtd.tables.layout import Entry
 from vtdkit.vtd.walk import engine
 from vtdkit.vtd.walk.job import Job, Steps
 from vtdkit.vtd.walk.trace import Step, Walk
@@ -59,7 +56,7 @@ class RemappingUnit(State):
     def restore(self, registers: Mapping[str, int]) -> None:
         """Take over the state of a machine that was stopped: registers by name, as read at the stop."""
         for name, value in registers.items():
-            if name in self.registers.names and name not in ("VER", "CAP", "ECAP"):
+            if name in self.registers and name not in ("VER", "CAP", "ECAP"):
                 self.registers[name] = value
         status, root = self.registers.entry("GSTS"), self.registers.entry("RTADDR")
         self.latch_root(root.RTA, root.TTM, root.SSIRWE)
@@ -74,7 +71,7 @@ class RemappingUnit(State):
 
     def translate(self, request: Request) -> Translation | Fault:
         """Answer a request as this unit would now, from its caches or from memory; faults are recorded."""
-        return self.finish(self._answer(request, stepped=False))
+        return Job.finish(self._answer(request, stepped=False))
 
     def walk_steps(self, request: Request) -> Steps[Translation | Fault]:
         """`translate`, one memory access at a time: yields before each access, returns the answer at the
@@ -92,7 +89,7 @@ class RemappingUnit(State):
 
     def from_memory(self, request: Request) -> Translation | Fault:
         """The answer from memory alone, without caches, records or flag updates."""
-        return self.finish(engine.answer(Job(self, request, None, commit=False, trace=None)))
+        return Job.finish(engine.answer(Job(self, request, None, commit=False, trace=None)))
 
     def walk(self, request: Request, *, cached: bool = False) -> Walk:
         """Every step of the way to an answer. Changes nothing; with `cached`, starts from what the caches
@@ -100,7 +97,7 @@ class RemappingUnit(State):
         """
         steps: list[Step] = []
         caches = self.caches.copy() if cached and self.caches else None
-        answer = self.finish(engine.answer(Job(self, request, caches, commit=False, trace=steps)))
+        answer = Job.finish(engine.answer(Job(self, request, caches, commit=False, trace=steps)))
         return Walk(request, tuple(steps), answer)
 
     def translate_many(
@@ -111,23 +108,17 @@ class RemappingUnit(State):
 
         return translate_many(self, sid, iovas, kind, pasid)
 
-    finish = staticmethod(Job.finish)
-
     # invalidation
 
     def step(self) -> QueueStep | None:
         """Execute one invalidation descriptor. None when the queue is off, empty or stopped."""
         return self.queue.step()
 
-    def execute(self, entry: Entry) -> Outcome:
-        """Carry out a descriptor that is in no queue."""
-        return execute.execute(self, entry)
-
-    def attach_device_tlb(self, sid: int, *, capacity: int = 32, prompt: bool = True) -> Endpoint:
+    def attach_device_tlb(self, sid: int, *, prompt: bool = True) -> Endpoint:
         """Put an endpoint with a device TLB at `sid`. One that is not `prompt` answers invalidations when
         told to.
         """
-        endpoint = Endpoint(self.translate, self.device_tlbs, sid, capacity=capacity, prompt=prompt)
+        endpoint = Endpoint(self.translate, self.device_tlbs, sid, prompt=prompt)
         self.device_tlbs.endpoints[sid] = endpoint
         return endpoint
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from vtdkit.vtd.caches.caches import IotlbTag
 from vtdkit.vtd.interrupts import remapping as interrupts
-from vtdkit.vtd.requests import READ, WRITE, Fault, Translation
+from vtdkit.vtd.requests import NEEDS, READ, WRITE, Fault, Translation
 from vtdkit.vtd.tables.pages import first_stage_entry, second_stage_entry
 
 from . import ats, legacy, scalable
@@ -172,7 +172,7 @@ def granted(job: Job, space: Space, leaf: Leaf) -> int:
 def insist(job: Job, space: Space, leaf: Leaf) -> int:
     """The permissions granted, once it is sure that they are enough for an untranslated request."""
     rights = granted(job, space, leaf)
-    if job.need & ~rights and not job.translation_request:
+    if NEEDS[job.request.kind] & ~rights and not job.translation_request:
         if space.path in ("FS", "NEST"):
             job.insist(First(job, space).permitted(leaf.first))
         job.insist(second.asked(job, space).permitted(leaf.second))

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn, TypeVar
 from vtdkit.vtd.faults.reasons import REASONS
 from vtdkit.vtd.memory import AccessError
 from vtdkit.vtd.quirks import reported_code
-from vtdkit.vtd.requests import NEEDS, Completion, Fault, Request, Translation
+from vtdkit.vtd.requests import Completion, Fault, Request, Translation
 from vtdkit.vtd.tables.layout import Structure
 
 from .trace import Step
@@ -64,8 +64,6 @@ class Job:
         "end",
         "fpd",
         "inner",
-        "memory",
-        "need",
         "pasid",
         "path",
         "request",
@@ -90,7 +88,6 @@ class Job:
         self.unit = unit
         self.request = request
         self.rules = unit.rules
-        self.memory = unit.memory
         self.caches = caches
         self.commit = commit
         self.trace = trace
@@ -102,7 +99,6 @@ class Job:
         self.end = request.address + (request.length or 1)  # a zero-length read still names a byte
         self.translation_request = request.at == "translation"
         self.supervisor = request.supervisor
-        self.need = NEEDS[request.kind]
 
     @property
     def wants_write(self) -> bool:
@@ -144,7 +140,7 @@ class Job:
 
     def load(self, structure: Structure, address: int, offset: int, index: int, label: str) -> int:
         """One access of at most 128 bits to an entry at `address`."""
-        read64 = self.memory.read64
+        read64 = self.unit.memory.read64
         try:
             low = read64(address + offset)
             return low if structure.width == 64 else low | read64(address + offset + 8) << 64
@@ -159,7 +155,7 @@ class Job:
         if self.stepped:
             yield Access(what, address, update=True)
         try:
-            return self.memory.cmpxchg64(address, old, new)
+            return self.unit.memory.cmpxchg64(address, old, new)
         except AccessError:
             self.refuse(label)
 

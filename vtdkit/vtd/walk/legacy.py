@@ -12,7 +12,6 @@ worked out once for each.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple
 
 from vtdkit.vtd.caches.caches import TableTag
 from vtdkit.vtd.tables.entries import CONTEXT_ENTRY, ROOT_ENTRY
@@ -25,14 +24,6 @@ from .space import TOP, Space
 _ANY_REQUEST, _PASS_THROUGH, _RESERVED = 1, 2, 3
 
 
-class Meaning(NamedTuple):
-    """What a context entry says: the condition that refuses all its requests, else where they go."""
-
-    label: str
-    fpd: bool
-    space: Space
-
-
 def find(job: Job) -> Steps[Space]:
     """The page table of the request's source id, and what the context entry says about it."""
     sid = job.request.sid
@@ -42,7 +33,8 @@ def find(job: Job) -> Steps[Space]:
         job.mark(CONTEXT_ENTRY, 0, sid & 255, raw, source="context cache")
     else:
         raw = yield from _read(job, sid)
-    label, job.fpd, space = context(job.rules, raw)
+    label, space = context(job.rules, raw)
+    job.fpd = space.fpd
     if job.caches and not cached and (not label or job.rules.caps.CM):
         # With caching mode a faulting entry is cached as well, under domain id 0 (chapter 6).
         tag = TableTag(0 if label else space.did, Entry(CONTEXT_ENTRY, raw))
@@ -85,8 +77,8 @@ def _root(rules: Rules, raw: int) -> tuple[str, int]:
 
 
 @lru_cache(maxsize=4096)
-def context(rules: Rules, raw: int) -> Meaning:
-    """What a context entry says."""
+def context(rules: Rules, raw: int) -> tuple[str, Space]:
+    """What a context entry says: the condition that refuses all its requests, and where they go else."""
     entry, caps = Entry(CONTEXT_ENTRY, raw), rules.caps
     through, limit = entry.TT == _PASS_THROUGH, rules.input_limit(entry.AW)
     lacking = (entry.TT == _ANY_REQUEST and not caps.DT) or (through and not caps.PT)
@@ -111,4 +103,4 @@ def context(rules: Rules, raw: int) -> Meaning:
         outside=rules.beyond_host("LGN.1.3") if through else (limit, TOP, "LGN.1.1"),
         translations_allowed=entry.TT == _ANY_REQUEST,
     )
-    return Meaning(label, bool(entry.FPD), space)
+    return label, space

@@ -259,7 +259,7 @@ class Walker:
         stage, updatable = self.stage, True
         if stage.locate is not None:
             address, updatable = stage.job.finish(stage.locate(address, root))
-        page = read_page(stage.job.memory, address >> 12)
+        page = read_page(stage.job.unit.memory, address >> 12)
         if page is None:
             raise Refused(stage.sites[not root])
         if not isinstance(page, array) and None in page:

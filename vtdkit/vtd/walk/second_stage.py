@@ -14,7 +14,7 @@ What differs is only which condition of the fault tables a failed check is, so t
 
 from __future__ import annotations
 
-from vtdkit.vtd.requests import READ, WRITE
+from vtdkit.vtd.requests import NEEDS, READ, WRITE
 from vtdkit.vtd.tables.pages import SS_PTE, second_stage_entry
 
 from .job import Job
@@ -36,7 +36,7 @@ def asked(job: Job, space: Space, *, dirties: bool = True) -> Second:
     """The second stage, walked for the request's own address. A translation request insists on nothing: the
     permissions are its answer.
     """
-    need = 0 if job.translation_request else job.need
+    need = 0 if job.translation_request else NEEDS[job.request.kind]
     dirties = space.ssade and dirties and job.wants_write
     return Second(job, space, need, LEGACY if space.legacy else SCALABLE, dirties=dirties)
 

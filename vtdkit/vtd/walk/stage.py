@@ -79,7 +79,7 @@ def cell(stage: Stage, level: int, raw: int, *, updatable: bool = True) -> Cell:
 def walk(stage: Stage, address: int) -> Steps[Leaf]:
     """Walk to the leaf of `address`, which is already known to be within the stage's width."""
     job, rules, cache, decode, locate = stage.job, stage.rules, stage.cache, stage.decode, stage.locate
-    read64, shape, flags = job.memory.read64, stage.shape, stage.flags_in[True]
+    read64, shape, flags = job.unit.memory.read64, stage.shape, stage.flags_in[True]
     stepped, traced = job.stepped, job.trace is not None
     level, table, allowed = stage.levels, stage.root, ALL
     cached = cache.find(stage.space.did, stage.tag, address) if cache is not None else None

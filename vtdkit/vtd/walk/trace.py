@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vtdkit.vtd.requests import Fault, Request, Translation
-from vtdkit.vtd.tables.layout import Entry, Structure
+from vtdkit.vtd.tables.layout import Structure
 
 _LEVEL_NAMES = ("", "PTE", "PDE", "PDPE", "PML4E", "PML5E")
 
@@ -33,11 +33,6 @@ class Step:
     inner: bool = False
     label: str = ""
     why: str = ""
-
-    @property
-    def entry(self) -> Entry:
-        """The entry with its fields by name."""
-        return Entry(self.structure, self.raw)
 
     @property
     def kind(self) -> str:

@@ -242,7 +242,7 @@ HOSTILE = [
     ("pages.npz", b"", "no readable npz"),
     ("pages.npz", REAL[: len(REAL) // 2], "no readable npz"),
     ("pages.npz", npz(pfn=b"x", data=b"y", kind=b"z"), "no numpy array"),
-    ("pages.npz", npz(pfn=npy(HEADER % ("<u8", "(1,)"), bytes(8))), "holds no array 'data.npy'"),
+    ("pages.npz", npz(pfn=npy(HEADER % ("<u8", "(1,)"), bytes(8))), "no item named 'data.npy'"),
     (
         "pages.npz",
         npz(pfn=npy(HEADER % ("|O", "(1,)"), b"cos\nsystem\n")),

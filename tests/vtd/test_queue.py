@@ -351,8 +351,8 @@ def test_an_unexpected_completion_is_an_error_and_stops_nothing() -> None:
     endpoint = unit.attach_device_tlb(SID, prompt=False)
     ring.put(DEV_TLB)
     drain(unit)
-    unit.device_tlbs.completed(0x99, 1, count=1)
-    unit.device_tlbs.completed(SID, 1 << 5, count=1)
+    unit.device_tlbs.completed(0x99, 0)
+    unit.device_tlbs.completed(SID, 5)
     assert unit.read(FSTS) == ICE
     assert unit.read(IQERCD, 8) >> 48 == 0x99
     endpoint.respond()
@@ -360,18 +360,6 @@ def test_an_unexpected_completion_is_an_error_and_stops_nothing() -> None:
     assert [step.outcome for step in drain(unit)] == ["done"]
     unit.write(FSTS, ICE)
     assert unit.read(FSTS) == 0
-
-
-def test_a_completion_counts_messages_and_zero_means_eight() -> None:
-    ring, unit = ringed()
-    unit.attach_device_tlb(SID, prompt=False)
-    ring.put(DEV_TLB)
-    drain(unit)
-    for _ in range(7):
-        unit.device_tlbs.completed(SID, 1, count=0)
-        assert unit.device_tlbs.outstanding
-    unit.device_tlbs.completed(SID, 1, count=0)
-    assert not unit.device_tlbs.outstanding
 
 
 def test_there_are_thirty_two_itags() -> None:

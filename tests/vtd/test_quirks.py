@@ -20,6 +20,8 @@ from vtdkit.vtd.quirks import (
     version_number,
 )
 from vtdkit.vtd.requests import Fault, Request
+from vtdkit.vtd.tables.entries import CONTEXT_ENTRY, ROOT_ENTRY, SM_CONTEXT_ENTRY, SM_ROOT_ENTRY
+from vtdkit.vtd.tables.layout import Structure
 from vtdkit.vtd.unit.unit import RemappingUnit
 from vtdkit.vtd.walk.rules import Rules, rules_for
 
@@ -446,20 +448,20 @@ def test_versions_find_their_personality() -> None:
 HOST = ~((1 << 39) - 1) & (1 << 64) - 1
 ONES = (1 << 64) - 1
 TABLE_MASKS = {
-    "root": 0xFFE | HOST | ONES << 64,
-    "sm_root": 0xFFE | HOST | (0xFFE | HOST) << 64,
-    "context": 0xFF0 | HOST | 0xFFFF_FFFF_FF00_0080 << 64,
-    "sm_context": 0x1E0 | HOST | 0xFFFF_FFFF_FFE0_0000 << 64 | ONES << 128 | ONES << 192,
+    ROOT_ENTRY: 0xFFE | HOST | ONES << 64,
+    SM_ROOT_ENTRY: 0xFFE | HOST | (0xFFE | HOST) << 64,
+    CONTEXT_ENTRY: 0xFF0 | HOST | 0xFFFF_FFFF_FF00_0080 << 64,
+    SM_CONTEXT_ENTRY: 0x1E0 | HOST | 0xFFFF_FFFF_FFE0_0000 << 64 | ONES << 128 | ONES << 192,
 }
 # QEMU's CAP and ECAP: 39 bits, scalable mode with a second stage, as 7.2 and 10.0 report them.
 EMULATED = Capabilities.from_registers(0x80D2_008C_2226_0206, 0x0000_4800_8000_0F42, haw=39)
 
 
 @pytest.mark.parametrize("personality", [QEMU_7_2, QEMU_10], ids=["7.2", "10"])
-@pytest.mark.parametrize("table", TABLE_MASKS)
-def test_reserved_bits_of_root_and_context_entries_are_qemus(table: str, personality: Quirks) -> None:
+@pytest.mark.parametrize("table", TABLE_MASKS, ids=lambda table: table.name)
+def test_reserved_bits_of_root_and_context_entries_are_qemus(table: Structure, personality: Quirks) -> None:
     """§3.2, as its kind."""
-    assert getattr(rules_for(EMULATED, personality), table) == TABLE_MASKS[table]
+    assert rules_for(EMULATED, personality).reserved[table] == TABLE_MASKS[table]
 
 
 # Descriptors by type: the mask of the 256 bits, for 7.2 and for 10.0.

@@ -15,7 +15,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar
 
 from vtdkit.vtd.plain import quoted, shown, told
 
@@ -53,18 +53,11 @@ class Scope:
         head = self.type, 6 + 2 * len(self.path), self.flags, self.reserved, self.enumeration, self.bus
         return bytes((*head, *(number for pair in self.path for number in pair)))
 
-    def __repr__(self) -> str:
-        path = "/".join(f"{device:02x}.{function}" for device, function in self.path)
-        return f"<Scope {SCOPE_NAMES.get(self.type, self.type)} {self.bus:02x}:{path}>"
-
-
-Scopes: TypeAlias = tuple[Scope, ...]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Structure:
-    """A remapping structure: `LAYOUT` packs the fields named in `ORDER`, then come the scopes. What
-    most kinds have is here.
+class Remapping:
+    """A remapping structure of one `TYPE`: `LAYOUT` packs the fields named in `ORDER`, then come the scopes.
+    What most kinds have is here.
     """
 
     TYPE: ClassVar[int]
@@ -72,7 +65,7 @@ class _Structure:
     ORDER: ClassVar[tuple[str, ...]]
     segment: int = 0
     flags: int = 0
-    scopes: Scopes = ()
+    scopes: tuple[Scope, ...] = ()
     reserved: int | bytes = 0
 
     def body(self) -> bytes:
@@ -83,7 +76,7 @@ class _Structure:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Drhd(_Structure):
+class Drhd(Remapping):
     """A remapping unit: its registers and the devices it serves. `size`: the window has 2^size pages."""
 
     TYPE, LAYOUT, ORDER = 0, struct.Struct("<BBHQ"), ("flags", "size", "segment", "base")
@@ -96,7 +89,7 @@ class Drhd(_Structure):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Rmrr(_Structure):
+class Rmrr(Remapping):
     """Memory that devices use behind the operating system's back; `limit` is its last byte."""
 
     TYPE, LAYOUT, ORDER = 1, struct.Struct("<HHQQ"), ("reserved", "segment", "base", "limit")
@@ -105,14 +98,14 @@ class Rmrr(_Structure):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Atsr(_Structure):
+class Atsr(Remapping):
     """Root ports that support device TLBs."""
 
     TYPE, LAYOUT, ORDER = 2, struct.Struct("<BBH"), ("flags", "reserved", "segment")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Rhsa(_Structure):
+class Rhsa(Remapping):
     """Which NUMA node a remapping unit belongs to."""
 
     TYPE, LAYOUT, ORDER = 3, struct.Struct("<IQI"), ("reserved", "base", "domain")
@@ -121,7 +114,7 @@ class Rhsa(_Structure):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Andd(_Structure):
+class Andd(Remapping):
     """A device known to ACPI by name only."""
 
     TYPE, LAYOUT, ORDER = 4, struct.Struct("<3sB"), ("reserved", "number")
@@ -130,40 +123,32 @@ class Andd(_Structure):
     reserved: int | bytes = field(default=bytes(3), kw_only=True)
 
     def body(self) -> bytes:
-        return _Structure.body(self) + self.name
+        return Remapping.body(self) + self.name
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Satc(_Structure):
+class Satc(Remapping):
     """Integrated devices with an address translation cache."""
 
     TYPE, LAYOUT, ORDER = 5, struct.Struct("<BBH"), ("flags", "reserved", "segment")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Sidp(_Structure):
+class Sidp(Remapping):
     """Properties of integrated devices, in the flags of their scopes."""
 
     TYPE, LAYOUT, ORDER = 6, struct.Struct("<HH"), ("reserved", "segment")
 
 
-@dataclass(frozen=True, slots=True)
-class Unknown:
+@dataclass(frozen=True, slots=True, repr=False)
+class Unknown(Remapping):
     """A structure of a type this revision does not define, kept byte for byte."""
 
-    type: int
+    TYPE: int  # type: ignore[misc]  # of each its own
     data: bytes
-    __repr__ = shown
 
     def body(self) -> bytes:
         return self.data
-
-
-Remapping: TypeAlias = Drhd | Rmrr | Atsr | Rhsa | Andd | Satc | Sidp | Unknown
-
-
-def type_of(part: Remapping) -> int:
-    return part.type if isinstance(part, Unknown) else part.TYPE
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +169,7 @@ class Dmar:
 
     def to_bytes(self) -> bytes:
         """The table as firmware would lay it out, with its length and checksum."""
-        bodies = [(type_of(part), part.body()) for part in self.structures]
+        bodies = [(part.TYPE, part.body()) for part in self.structures]
         body = b"".join(struct.pack("<HH", kind, 4 + len(each)) + each for kind, each in bodies)
         header = _HEADER.pack(
             *(b"DMAR", HEADER_BYTES + len(body), self.revision, 0, self.oem_id, self.oem_table_id),
@@ -214,7 +199,7 @@ class Dmar:
         """Problems of the table as such."""
         found, due = self.wrong_checksum or (0, 0)
         units = [part for part in self.structures if isinstance(part, Drhd)]
-        order = [type_of(part) for part in self.structures]
+        order = [part.TYPE for part in self.structures]
         remapped, ioapic = self.flags & INTR_REMAP, any(s.type == IOAPIC for u in units for s in u.scopes)
         width = self.host_address_width
         return told(
@@ -249,8 +234,6 @@ def _names(structures: tuple[Remapping, ...]) -> list[str]:
 
 def _complaints(part: Remapping) -> list[str]:
     """Problems of one structure."""
-    if isinstance(part, Unknown):
-        return []
     types = {scope.type for scope in part.scopes}
     found = [
         f"{type(part).__name__.upper()} has a device scope of type {scope.type}, which nobody knows"
@@ -297,10 +280,9 @@ def parse(data: bytes) -> Dmar:
         *(width + 1, flags, (), revision, oem, oem_table, oem_revision, creator, creator_revision, reserved),
         wrong_checksum=(checksum, due) if checksum != due else None,
     )
-    sound: list[Remapping] = []
+    sound = list[Remapping]()
     try:
-        for part in _structures(data[:length]):
-            sound.append(part)
+        sound.extend(_structures(data[:length]))  # those before an error stay
     except BadDmar as error:
         error.table = replace(table, structures=tuple(sound))
         raise
@@ -322,9 +304,7 @@ def _structures(data: bytes) -> Iterator[Remapping]:
         offset += length
 
 
-_KINDS: dict[int, type[Drhd | Rmrr | Atsr | Rhsa | Andd | Satc | Sidp]] = {
-    kind.TYPE: kind for kind in (Drhd, Rmrr, Atsr, Rhsa, Andd, Satc, Sidp)
-}
+_KINDS = {kind.TYPE: kind for kind in (Drhd, Rmrr, Atsr, Rhsa, Andd, Satc, Sidp)}
 
 
 def _structure(number: int, body: bytes, offset: int) -> Remapping:
@@ -346,7 +326,7 @@ def _structure(number: int, body: bytes, offset: int) -> Remapping:
     return kind(**values)
 
 
-def _read_scopes(data: bytes, offset: int) -> Scopes:
+def _read_scopes(data: bytes, offset: int) -> tuple[Scope, ...]:
     scopes, at = list[Scope](), 0
     while at < len(data):
         length = data[at + 1] if at + 1 < len(data) else 0

@@ -50,16 +50,9 @@ def read_npz(path: Path, names: tuple[str, ...]) -> list[Words]:
     _regular(path)
     try:
         with zipfile.ZipFile(path) as archive:
-            return [_member(path, archive, f"{name}.npy") for name in names]
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
+            return [_read_npy(path, name, archive.open(f"{name}.npy")) for name in names]
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, KeyError) as error:
         raise BadFile(path, f"is no readable npz archive ({echo(error)})") from None
-
-
-def _member(path: Path, archive: zipfile.ZipFile, name: str) -> Words:
-    if name not in archive.namelist():
-        raise BadFile(path, f"holds no array {name!r}")
-    with archive.open(name) as stream:
-        return _read_npy(path, name, stream)
 
 
 # What numpy writes before the data of a plain array, as in

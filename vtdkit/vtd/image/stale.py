@@ -63,7 +63,7 @@ _FIELDS = (
 
 @dataclass(frozen=True, slots=True)
 class StaleEntry:
-    """One stale translation and the evidence."""
+    """One stale translation and the evidence: what the model answered at each stage."""
 
     mapped: Mapped
     now: Translation | Fault
@@ -76,11 +76,11 @@ class StaleEntry:
         """Once mapped (the old leaf entry, put back, gives exactly what QEMU had cached), not now for want of
         a leaf entry, still answered from the cache, gone after the flush.
         """
-        not_now = isinstance(self.now, Fault) and self.now.label in ("LGN.2", "LGN.3", "SSS.2", "SFS.2")
-        still = isinstance(self.cached, Translation) and self.cached.cached
         return (
-            not_now
-            and still
+            isinstance(self.now, Fault)
+            and self.now.label in ("LGN.2", "LGN.3", "SSS.2", "SFS.2")
+            and isinstance(self.cached, Translation)
+            and self.cached.cached
             and _same(self.once, self.mapped)
             and _same(self.cached, self.mapped)
             and isinstance(self.flushed, Fault)

@@ -25,7 +25,7 @@ from vtdkit.vtd.memory import AccessError, read_words
 from vtdkit.vtd.quirks import Quirks
 from vtdkit.vtd.registers.register_map import FSTS
 from vtdkit.vtd.tables import descriptors
-from vtdkit.vtd.tables.layout import Entry, Structure
+from vtdkit.vtd.tables.layout import Entry
 
 from . import execute
 from .execute import Outcome
@@ -41,9 +41,9 @@ _STOPPING = FSTS.mask("IQE", "ITE")
 _WAIT_FIELDS = descriptors.INV_WAIT.picker("SW", "ADDR", "DATA", "IF")
 _IN_UNIT, _IN_QUEUE, _TO_DEVICE = range(3)  # where a descriptor is executed
 _PLACES = {
-    descriptors.INV_WAIT.name: _IN_QUEUE,
-    descriptors.DEV_TLB_INV.name: _TO_DEVICE,
-    descriptors.P_DEV_TLB_INV.name: _TO_DEVICE,
+    descriptors.INV_WAIT: _IN_QUEUE,
+    descriptors.DEV_TLB_INV: _TO_DEVICE,
+    descriptors.P_DEV_TLB_INV: _TO_DEVICE,
 }
 
 
@@ -170,20 +170,23 @@ class InvalidationQueue:
         caps, quirks = self.unit.capabilities, self.unit.quirks
         if quirks.short_type and raw & 0xF in (4, 6, 7):
             raw &= ~0xE00
-        entry, kind = descriptors.decode(raw), descriptors.TYPES.get(descriptors.type_of(raw))
+        kind = descriptors.TYPES.get(descriptors.type_of(raw))
+        entry = kind.layout.decode(raw) if kind else None
         missing = kind is None or (kind.needs and not getattr(caps, kind.needs))
         missing = missing or (quirks.short_type and raw & 0xF > 7)
         wrong_queue = kind is not None and kind.wide and not (size == 32 and mode in (1, 3))
-        if entry is None or missing or (wrong_queue and not quirks.narrow_queue_everywhere):
+        if kind is None or entry is None or missing or (wrong_queue and not quirks.narrow_queue_everywhere):
             raise QueueError(INVALID_TYPE, f"descriptor type {descriptors.type_of(raw):X}h", entry)
-        layout = entry.structure
-        if layout not in _unchecked(quirks):
+        layout = kind.layout
+        if not (kind.unchecked and getattr(quirks, kind.unchecked)):
             looked_at = raw & (1 << 128) - 1 if quirks.upper_half_unchecked else raw
             reserved = looked_at & (layout.reserved_mask(caps.environment) | -1 << layout.width)
-            problem = f"reserved bits {reserved:#x} set" if reserved else _value_problem(entry, caps, quirks)
-            if problem:
-                raise QueueError(RESERVED_FIELD, problem, entry)
-        place = _PLACES.get(layout.name, _IN_UNIT)
+            odd = (
+                f"reserved bits {reserved:#x} set" if reserved else _value_problem(entry, kind, caps, quirks)
+            )
+            if odd:
+                raise QueueError(RESERVED_FIELD, odd, entry)
+        place = _PLACES.get(layout, _IN_UNIT)
         return entry, place, execute.EXECUTORS.get(layout.name, execute.nothing)
 
     def _fail(self, index: int, error: QueueError) -> QueueStep:
@@ -215,26 +218,10 @@ class InvalidationQueue:
             unit.invalidation_event.fire()
 
 
-def _unchecked(quirks: Quirks) -> tuple[Structure, ...]:
-    """The descriptors that a personality takes as they are."""
-    entries = (descriptors.IEC_INV, descriptors.P_IOTLB_INV) if quirks.entry_cache_unchecked else ()
-    return (*entries, descriptors.PC_INV) if quirks.pasid_cache_unchecked else entries
-
-
-# The granularities of each kind of invalidation.
-_GRANULARITIES = {
-    descriptors.CC_INV: (1, 2, 3),
-    descriptors.IOTLB_INV: (1, 2, 3),
-    descriptors.P_IOTLB_INV: (2, 3),
-    descriptors.PC_INV: (0, 1, 3),
-    descriptors.HPT_INV: (1, 2, 3),
-}
-
-
-def _value_problem(entry: Entry, caps: Capabilities, quirks: Quirks) -> str:
+def _value_problem(entry: Entry, kind: descriptors.DescriptorType, caps: Capabilities, quirks: Quirks) -> str:
     """A field whose bits are legal but whose value is not. Reported like a reserved field."""
     layout = entry.structure
-    if layout in _GRANULARITIES and entry.G not in _GRANULARITIES[layout]:
+    if kind.granularities and entry.G not in kind.granularities:
         return f"granularity {entry.G}"
     if layout in (descriptors.IOTLB_INV, descriptors.P_IOTLB_INV) and entry.G == 3:
         if not caps.PSI and layout is descriptors.IOTLB_INV:

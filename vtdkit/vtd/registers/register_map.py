@@ -49,10 +49,6 @@ def _layout(name: str, width: int, *parts: Field) -> Structure:
     return Structure(f"{name}_REG", width, parts, _SOURCE)
 
 
-def _bit(name: str, bit: int, access: str, meaning: str) -> Field:
-    return flag(name, bit, meaning, access=access)
-
-
 def _commands(access: str, names: tuple[str, ...]) -> tuple[Field, ...]:
     meanings = {
         31: "DMA remapping",
@@ -63,7 +59,9 @@ def _commands(access: str, names: tuple[str, ...]) -> tuple[Field, ...]:
         24: "interrupt table pointer",
         23: "compatibility-format interrupts",
     }
-    return tuple(_bit(n, bit, access, what) for n, (bit, what) in zip(names, meanings.items(), strict=True))
+    return tuple(
+        flag(n, bit, what, access=access) for n, (bit, what) in zip(names, meanings.items(), strict=True)
+    )
 
 
 # A command and its answer: software writes a bit of GCMD, and polls the bit of the same place in GSTS.
@@ -91,9 +89,9 @@ CCMD = _layout(
 FSTS = _layout(
     "FSTS",
     32,
-    _bit("PFO", 0, "RW1CS", "fault overflow"),
-    _bit("PPF", 1, "ROS", "some fault record is valid"),
-    _bit("IQE", 4, "RW1CS", "invalidation queue error"),
+    flag("PFO", 0, "fault overflow", access="RW1CS"),
+    flag("PPF", 1, "some fault record is valid", access="ROS"),
+    flag("IQE", 4, "invalidation queue error", access="RW1CS"),
     flag("ICE", 5, "invalidation completion error", access="RW1CS", needs=("DT",)),
     flag("ITE", 6, "invalidation time-out", access="RW1CS", needs=("DT",)),
     Field("FRI", 15, 8, "first valid fault record, while PPF=1", access="ROS"),
@@ -104,8 +102,8 @@ def _event(prefix: str) -> Structure:
     return _layout(
         f"{prefix}CTL",
         32,
-        _bit("IP", 30, "RO", "message pending"),
-        _bit("IM", 31, "RW", "message masked"),
+        flag("IP", 30, "message pending", access="RO"),
+        flag("IM", 31, "message masked", access="RW"),
     )
 
 
@@ -114,7 +112,10 @@ def _word(name: str, high: int, low: int, meaning: str, *, address: bool = False
 
 
 PMEN = _layout(
-    "PMEN", 32, _bit("PRS", 0, "RO", "protected memory is on"), _bit("EPM", 31, "RW", "switch it on or off")
+    "PMEN",
+    32,
+    flag("PRS", 0, "protected memory is on", access="RO"),
+    flag("EPM", 31, "switch it on or off", access="RW"),
 )
 IQH = _layout("IQH", 64, Field("QH", 18, 4, "next descriptor, in 16 bytes", access="RO"))
 IQT = _layout("IQT", 64, Field("QT", 18, 4, "first free descriptor, in 16 bytes"))
@@ -125,7 +126,7 @@ IQA = _layout(
     Field("DW", 11, 11, "descriptor width", values=((0, "128 bits"), (1, "256 bits"))),
     Field("IQA", 63, 12, "queue", address=True),
 )
-ICS = _layout("ICS", 32, _bit("IWC", 0, "RW1CS", "a wait descriptor with IF=1 completed"))
+ICS = _layout("ICS", 32, flag("IWC", 0, "a wait descriptor with IF=1 completed", access="RW1CS"))
 IQERCD = _layout(
     "IQERCD",
     64,
@@ -144,7 +145,10 @@ PQH = _layout("PQH", 64, Field("PQH", 18, 5, "next request for software, in 32 b
 PQT = _layout("PQT", 64, Field("PQT", 18, 5, "first free slot, in 32 bytes"))
 PQA = _layout("PQA", 64, Field("PQS", 2, 0, "2^PQS pages"), Field("PQA", 63, 12, "queue", address=True))
 PRS = _layout(
-    "PRS", 32, _bit("PPR", 0, "RW1CS", "page request pending"), _bit("PRO", 1, "RW1CS", "queue overflow")
+    "PRS",
+    32,
+    flag("PPR", 0, "page request pending", access="RW1CS"),
+    flag("PRO", 1, "queue overflow", access="RW1CS"),
 )
 IVA = _layout(
     "IVA",

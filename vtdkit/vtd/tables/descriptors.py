@@ -118,24 +118,28 @@ HPT_INV = _short(
 
 @dataclass(frozen=True, slots=True)
 class DescriptorType:
-    """A kind of descriptor: its layout, the queue width it needs and the capability it belongs to."""
+    """A kind of descriptor: its layout, the granularities there are of it (if any), the queue width it needs
+    and the capability it belongs to. `unchecked` is the quirk under which it is taken as it is.
+    """
 
     layout: Structure
+    granularities: tuple[int, ...] = ()
     wide: bool = False
     needs: str = ""
+    unchecked: str = ""
 
 
 TYPES: dict[int, DescriptorType] = {
-    0x1: DescriptorType(CC_INV),
-    0x2: DescriptorType(IOTLB_INV),
+    0x1: DescriptorType(CC_INV, (1, 2, 3)),
+    0x2: DescriptorType(IOTLB_INV, (1, 2, 3)),
     0x3: DescriptorType(DEV_TLB_INV, needs="DT"),
-    0x4: DescriptorType(IEC_INV),
+    0x4: DescriptorType(IEC_INV, unchecked="entry_cache_unchecked"),
     0x5: DescriptorType(INV_WAIT),
-    0x6: DescriptorType(P_IOTLB_INV, wide=True),
-    0x7: DescriptorType(PC_INV, wide=True),
+    0x6: DescriptorType(P_IOTLB_INV, (2, 3), wide=True, unchecked="entry_cache_unchecked"),
+    0x7: DescriptorType(PC_INV, (0, 1, 3), wide=True, unchecked="pasid_cache_unchecked"),
     0x8: DescriptorType(P_DEV_TLB_INV, wide=True, needs="DT"),
     0x9: DescriptorType(PAGE_GRP_RESP, wide=True, needs="PRS"),
-    0xA: DescriptorType(HPT_INV, wide=True, needs="HPTS"),
+    0xA: DescriptorType(HPT_INV, (1, 2, 3), wide=True, needs="HPTS"),
 }
 
 DESCRIPTORS = tuple(kind.layout for kind in TYPES.values())

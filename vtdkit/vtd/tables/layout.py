@@ -7,7 +7,7 @@ a sweep over every bit of every structure holds them to what is declared.
 
 Rules for whoever declares one:
 
-- every bit belongs to one field at most; the constructor refuses overlaps. A bit that nobody names is reserved
+- every bit belongs to one field at most: the constructor refuses overlaps. One that nobody names is reserved
 - `needs` names capabilities (or modes): if one of them is 0 the whole field is reserved
 - `limit` names how much of a field the hardware implements; the bits above it are reserved
 - `ignored_for` names the translation types for which hardware does not look at the field. Ignored is not

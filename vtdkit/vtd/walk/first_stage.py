@@ -19,15 +19,10 @@ from vtdkit.vtd.tables.pages import FS_PTE, first_stage_entry
 from . import second_stage as second
 from .job import Job, Steps
 from .rules import ENTRY_ADDRESS, PAGES, Rules, first_met
-from .space import ALL, TOP, Leaf, Reading, Space
+from .space import ALL, Leaf, Reading, Space
 from .stage import Sites, walk
 
 _P, _RW, _US, _A, _D, _EA = (FS_PTE.mask(name) for name in ("P", "RW", "US", "A", "D", "EA"))
-
-
-def hole(width: int) -> tuple[int, int, str]:
-    """The addresses that are not canonical (SGN.1) with tables `width` bits wide: first, and first after."""
-    return 1 << width - 1, TOP - (1 << width - 1), "SGN.1"
 
 
 class First:

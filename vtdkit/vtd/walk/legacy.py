@@ -73,7 +73,7 @@ def _read(job: Job, sid: int) -> Steps[int]:
 def _root(rules: Rules, raw: int) -> tuple[str, int]:
     """What is wrong with a root entry, and the context table it leads to."""
     entry = Entry(ROOT_ENTRY, raw)
-    return first_met(("LRT.2", not entry.P), ("LRT.3", raw & rules.root)), entry.CTP
+    return first_met(("LRT.2", not entry.P), ("LRT.3", raw & rules.reserved[ROOT_ENTRY])), entry.CTP
 
 
 @lru_cache(maxsize=4096)
@@ -87,7 +87,7 @@ def context(rules: Rules, raw: int) -> tuple[str, Space]:
     supported = rules.widest == entry.AW if only_widest else rules.width_supported(entry.AW)
     label = first_met(
         ("LCT.2", not entry.P),
-        ("LCT.3", raw & rules.context),
+        ("LCT.3", raw & rules.reserved[CONTEXT_ENTRY]),
         ("LCT.4.2", entry.TT == _RESERVED or lacking),
         ("LCT.4.1", not supported),
     )

@@ -12,7 +12,7 @@ from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.quirks import Quirks
 from vtdkit.vtd.tables import entries as tables
 from vtdkit.vtd.tables import pages as stages
-from vtdkit.vtd.tables.layout import Structure
+from vtdkit.vtd.tables.entries import SM_CONTEXT_ENTRY
 
 from .space import TOP
 
@@ -29,9 +29,6 @@ class Rules:
     def __init__(self, caps: Capabilities, quirks: Quirks, *, ssirwe: int = 0) -> None:
         environment = caps.with_modes(SSIRWE=ssirwe)
 
-        def reserved(structure: Structure) -> int:
-            return structure.reserved_mask(environment)
-
         def by_level(second: bool, leaf: bool) -> list[int]:
             shape = stages.second_stage_entry if second else stages.first_stage_entry
             return [0] + [shape(level, leaf=leaf).reserved_mask(environment) for level in range(1, 6)]
@@ -39,14 +36,10 @@ class Rules:
         self.caps = caps
         self.quirks = quirks
         self.environment = environment
-        self.root = reserved(tables.ROOT_ENTRY)
-        self.context = reserved(tables.CONTEXT_ENTRY)
-        self.sm_root = reserved(tables.SM_ROOT_ENTRY)
-        self.sm_context = reserved(tables.SM_CONTEXT_ENTRY)
+        self.reserved = {table: table.reserved_mask(environment) for table in tables.TABLES}
         if quirks.context_features_unchecked:
-            self.sm_context &= ~tables.SM_CONTEXT_ENTRY.mask("DTE", "PASIDE", "PRE", "RID_PASID", "RID_PRIV")
-        self.directory = reserved(tables.PASID_DIR_ENTRY)
-        self.pasid = reserved(tables.PASID_ENTRY)
+            unchecked = SM_CONTEXT_ENTRY.mask("DTE", "PASIDE", "PRE", "RID_PASID", "RID_PRIV")
+            self.reserved[SM_CONTEXT_ENTRY] &= ~unchecked
         self.second_table = by_level(second=True, leaf=False)
         self.second_leaf = by_level(second=True, leaf=True)
         self.first_table = by_level(second=False, leaf=False)

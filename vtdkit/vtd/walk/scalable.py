@@ -23,7 +23,6 @@ from vtdkit.vtd.tables.entries import (
 )
 from vtdkit.vtd.tables.layout import Entry
 
-from . import first_stage as first
 from .job import Job, Steps
 from .rules import Rules, first_met
 from .space import TOP, Space
@@ -70,7 +69,7 @@ def _read_context(job: Job, sid: int) -> Steps[Entry]:
     rules, upper = job.rules, bool(sid & 0x80)
     raw = yield from job.read(SM_ROOT_ENTRY, job.unit.root_table + 16 * (sid >> 8), sid >> 8, "SRT.1")
     root, half = Entry(SM_ROOT_ENTRY, raw), _HALF << 64 if upper else _HALF
-    reserved = raw & rules.sm_root & (-1 if rules.quirks.both_root_halves else half)
+    reserved = raw & rules.reserved[SM_ROOT_ENTRY] & (-1 if rules.quirks.both_root_halves else half)
     job.insist(first_met(("SRT.2", not (root.UP if upper else root.LP)), ("SRT.3", reserved)))
     table = root.UCTP if upper else root.LCTP
     job.remark("context table of the {} half at {:#x}", "upper" if upper else "lower", table)
@@ -83,7 +82,7 @@ def _context_complaint(rules: Rules, entry: Entry) -> str:
     looked_at = not rules.quirks.context_features_unchecked
     return first_met(
         ("SCT.2", not entry.P),
-        ("SCT.3", entry.raw & rules.sm_context),
+        ("SCT.3", entry.raw & rules.reserved[SM_CONTEXT_ENTRY]),
         ("SCT.4.1", looked_at and entry.PRE and not entry.DTE),
         ("SCT.4.2", looked_at and _rid_pasid(rules, entry) >= _pasid_limit(entry)),
         ("SCT.4.3", looked_at and entry.EPTR and not entry.PASIDE),
@@ -142,7 +141,7 @@ def _directory(job: Job, directory: int, pasid: int) -> Steps[Entry]:
     at = directory + 8 * (pasid >> 6)
     entry = Entry(PASID_DIR_ENTRY, (yield from job.read(PASID_DIR_ENTRY, at, pasid >> 6, "SPD.1")))
     job.fpd |= bool(entry.FPD)
-    reserved = not job.rules.quirks.pasid_reserved_ignored and entry.raw & job.rules.directory
+    reserved = not job.rules.quirks.pasid_reserved_ignored and entry.raw & job.rules.reserved[PASID_DIR_ENTRY]
     job.insist(first_met(("SPD.2", not entry.P), ("SPD.3", reserved)))
     job.remark("PASID table at {:#x}", entry.SMPTBLPTR)
     return entry
@@ -157,7 +156,7 @@ def _entry_complaint(rules: Rules, entry: Entry) -> str:
     supported = {"FS": caps.FSTS, "SS": caps.SSTS, "NEST": caps.NEST, "PT": caps.PT}.get(path)
     return first_met(
         ("SPT.2", not entry.P and not quirks.type_before_present),
-        ("SPT.3", entry.raw & rules.pasid and not quirks.pasid_reserved_ignored),
+        ("SPT.3", entry.raw & rules.reserved[PASID_ENTRY] and not quirks.pasid_reserved_ignored),
         ("SPT.4.1", walked and not rules.width_supported(entry.AW)),
         ("SPT.4.2", not supported),
         ("SPT.4.3", path in ("FS", "NEST") and (1 if caps.FS5LP else 0) < entry.FSPM),
@@ -204,6 +203,7 @@ def _outside(rules: Rules, path: str, entry: Entry) -> tuple[int, int, str]:
     """The input addresses that are refused before any table is looked at."""
     second = rules.input_limit(entry.AW)
     by_aw = rules.quirks.first_stage_width_from_aw
-    width = second.bit_length() - 1 if by_aw else 57 if entry.FSPM else 48
+    # Alone or nested, a first stage takes canonical addresses: the bits above repeat the highest bit below.
+    half = 1 << (second.bit_length() - 1 if by_aw else 57 if entry.FSPM else 48) - 1
     others = {"SS": (second, TOP, "SGN.5"), "PT": rules.beyond_host("SGN.4.2")}
-    return others.get(path) or first.hole(width)
+    return others.get(path, (half, TOP - half, "SGN.1"))

@@ -60,11 +60,11 @@ def test_every_bit_of_every_register_behaves_as_its_attribute_says(caps: Capabil
         for ones in (0, (1 << register.layout.width) - 1):
             unit = fresh(caps)
             before = unit.registers[name]
-            for i in range(register.size // 4):
+            for i in range(register.layout.width // 32):
                 unit.write(offset + 4 * i, ones >> 32 * i & 0xFFFF_FFFF)
             stored = register.layout.access_mask("RW") & usable
             expected = before & ~stored | ones & stored
-            read_back = sum(unit.read(offset + 4 * i) << 32 * i for i in range(register.size // 4))
+            read_back = sum(unit.read(offset + 4 * i) << 32 * i for i in range(register.layout.width // 32))
             hidden = register.layout.access_mask("WO")
             assert read_back == expected & ~hidden, (name, hex(read_back), hex(expected))
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from vtdkit.vtd.caches.caches import Iotlb, IotlbTag, StructureTag
 from vtdkit.vtd.image.survey import Survey, Table
+from vtdkit.vtd.memory import read_page
 from vtdkit.vtd.requests import Fault, Request, Translation
 from vtdkit.vtd.unit.unit import RemappingUnit
 from vtdkit.vtd.walk import engine
@@ -114,5 +115,5 @@ def _entry_now(survey: Survey, space: Space, table: Table, address: int, level: 
         if not below:
             return None
         table = below[0]
-    words = survey.words(table.page)
+    words = read_page(survey.unit.memory, table.page >> 12)
     return None if words is None else words[address >> table.step & 511]

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from vtdkit.vtd.image.survey import Survey, Table
-from vtdkit.vtd.memory import WORD
+from vtdkit.vtd.memory import WORD, read_page
 from vtdkit.vtd.walk.space import Space
 
 from .cells import Shapes
@@ -36,7 +36,7 @@ def collect(
     wave = sorted(_turn(table, near) for table in roots)  # a heap
     while wave and space:
         table = heapq.heappop(wave)[-1]
-        place, words = f"{table.page:#x}", survey.words(table.page)
+        place, words = f"{table.page:#x}", read_page(survey.unit.memory, table.page >> 12)
         if table[:3] in seen:
             continue
         seen.add(table[:3])

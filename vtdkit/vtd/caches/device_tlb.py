@@ -28,7 +28,6 @@ class InvalidationRequest(NamedTuple):
     """The message an endpoint gets. `pasid` None: requests without PASID; `everywhere`: all PASIDs (GI)."""
 
     itag: int
-    sid: int
     low: int
     high: int
     pasid: int | None = None
@@ -111,10 +110,6 @@ class DeviceTlbs:
         """The ITags that wait for an endpoint."""
         return frozenset(self._pending)
 
-    @property
-    def free(self) -> bool:
-        return len(self._pending) < ITAGS
-
     def send(
         self, sid: int, address: int, s: int, *, pasid: int | None = None, everywhere: bool = False
     ) -> bool:
@@ -126,7 +121,7 @@ class DeviceTlbs:
         low, high = coded_range(address, s)
         endpoint = self.endpoints.get(sid)
         if endpoint:
-            endpoint.receive(InvalidationRequest(itag, sid, low, high, pasid, everywhere))
+            endpoint.receive(InvalidationRequest(itag, low, high, pasid, everywhere))
         elif self.unit.quirks.device_tlb_at_once:
             self.completed(sid, itag)
         return itag in self._pending

@@ -53,7 +53,7 @@ def _made(caps: Capabilities) -> tuple[dict[str, _Slot], dict[str, int], dict[in
             layout.access_mask("WO"),
         )
         values[name] = register.reset if live else 0
-        dwords.update(dict.fromkeys(range(offset, offset + register.size, 4), name))
+        dwords.update(dict.fromkeys(range(offset, offset + layout.width // 8, 4), name))
     values.update(VER=caps.ver, CAP=caps.cap, ECAP=caps.ecap)
     return slots, values, dwords
 

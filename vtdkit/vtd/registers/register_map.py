@@ -39,11 +39,6 @@ class Register:
     def name(self) -> str:
         return self.layout.name.removesuffix("_REG")
 
-    @property
-    def size(self) -> int:
-        """In bytes."""
-        return self.layout.width // 8
-
 
 def _layout(name: str, width: int, *parts: Field) -> Structure:
     return Structure(f"{name}_REG", width, parts, _SOURCE)
@@ -96,15 +91,6 @@ FSTS = _layout(
     flag("ITE", 6, "invalidation time-out", access="RW1CS", needs=("DT",)),
     Field("FRI", 15, 8, "first valid fault record, while PPF=1", access="ROS"),
 )
-
-
-def _event(prefix: str) -> Structure:
-    return _layout(
-        f"{prefix}CTL",
-        32,
-        flag("IP", 30, "message pending", access="RO"),
-        flag("IM", 31, "message masked", access="RW"),
-    )
 
 
 def _word(name: str, high: int, low: int, meaning: str, *, address: bool = False) -> Structure:
@@ -197,8 +183,9 @@ _MASKED = 0x8000_0000
 def _family(control: int, prefix: str, first: int, needs: str = "") -> list[Register]:
     """The four registers of one event: control, message data, message address, upper address."""
     upper = "EIM" if not needs else f"EIM {needs}"
+    pending, masked = flag("IP", 30, "message pending", access="RO"), flag("IM", 31, "message masked")
     return [
-        Register(control, _event(prefix), _MASKED, needs),
+        Register(control, _layout(f"{prefix}CTL", 32, pending, masked), _MASKED, needs),
         Register(first, _word(f"{prefix}DATA", 15, 0, "message data"), 0, needs),
         Register(first + 4, _word(f"{prefix}ADDR", 31, 2, "message address", address=True), 0, needs),
         Register(first + 8, _word(f"{prefix}UADDR", 31, 0, "upper message address"), 0, upper),

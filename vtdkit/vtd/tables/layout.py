@@ -118,15 +118,12 @@ class Structure:
             bit = part.high + 1
         self.fields = tuple(every)
         self._by_name = {part.name: part for part in every if part.role == "used"}
+        self.names = tuple(self._by_name)
         # For `Entry`: name -> lowest bit, mask of the value, shift that makes an address of it.
         self.places = {
             name: (part.low, (1 << part.width) - 1, part.low % 64 if part.address else 0)
             for name, part in self._by_name.items()
         }
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(self._by_name)
 
     def field(self, name: str) -> Field:
         """The field called `name`. Raises KeyError with the names there are."""

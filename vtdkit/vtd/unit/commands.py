@@ -12,6 +12,7 @@ a write, so WBFS is 0 whenever it is read.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from vtdkit.vtd.caches import invalidate
 from vtdkit.vtd.caches.invalidate import DOMAIN, GLOBAL
@@ -101,21 +102,19 @@ _COMMANDS: tuple[tuple[str, str, Callable[[State, bool], None]], ...] = (
 )
 
 
-def _invalidation(register: str, start: str, done: str, act: Callable[[State], int]) -> Reaction:
+def _invalidation(
+    register: str, start: str, done: str, act: Callable[[State], int], unit: State, old: int, value: int
+) -> None:
     """A command register: software sets `start`, which is cleared when all is over; `done` then tells the
     granularity done.
     """
-
-    def react(unit: State, old: int, value: int) -> None:
-        stuck = unit.queue.enabled and unit.quirks.commands_stick
-        if stuck or not value & _START:
-            return
-        # By register only in legacy mode, and from major version 6 on not at all: granularity 0 says so.
-        rejected = unit.mode != 0 or unit.capabilities.major >= 6
-        unit.registers.set_field(register, done, 0 if rejected else act(unit))
-        unit.registers.set_field(register, start, 0)
-
-    return react
+    stuck = unit.queue.enabled and unit.quirks.commands_stick
+    if stuck or not value & _START:
+        return
+    # By register only in legacy mode, and from major version 6 on not at all: granularity 0 says so.
+    rejected = unit.mode != 0 or unit.capabilities.major >= 6
+    unit.registers.set_field(register, done, 0 if rejected else act(unit))
+    unit.registers.set_field(register, start, 0)
 
 
 def _invalidate_context(unit: State) -> int:
@@ -172,21 +171,17 @@ def _protected_memory(unit: State, old: int, value: int) -> None:
     unit.registers.set_field("PMEN", "PRS", unit.registers.field("PMEN", "EPM"))
 
 
-def _region(name: str) -> Reaction:
+def _region(name: str, unit: State, old: int, value: int) -> None:
     """Bounds of a protected region: low bits do not exist, and nothing changes while protection is on."""
-
-    def react(unit: State, old: int, value: int) -> None:
-        if unit.registers.field("PMEN", "PRS"):
-            unit.registers[name] = old
-        unit.registers[name] &= -(1 << unit.capabilities.pmr_bits)
-
-    return react
+    if unit.registers.field("PMEN", "PRS"):
+        unit.registers[name] = old
+    unit.registers[name] &= -(1 << unit.capabilities.pmr_bits)
 
 
 _REACTIONS: dict[str, Reaction] = {
     "GCMD": _global_command,
-    "CCMD": _invalidation("CCMD", "ICC", "CAIG", _invalidate_context),
-    "IOTLB": _invalidation("IOTLB", "IVT", "IAIG", _invalidate_iotlb),
+    "CCMD": partial(_invalidation, "CCMD", "ICC", "CAIG", _invalidate_context),
+    "IOTLB": partial(_invalidation, "IOTLB", "IVT", "IAIG", _invalidate_iotlb),
     "FSTS": _fault_status,
     "FECTL": lambda unit, old, value: unit.fault_event.flush(),
     "IECTL": lambda unit, old, value: unit.invalidation_event.flush(),
@@ -194,5 +189,5 @@ _REACTIONS: dict[str, Reaction] = {
     "IQA": _queue_address,
     "ICS": _completion_status,
     "PMEN": _protected_memory,
-    **{name: _region(name) for name in ("PLMBASE", "PLMLIMIT", "PHMBASE", "PHMLIMIT")},
+    **{name: partial(_region, name) for name in ("PLMBASE", "PLMLIMIT", "PHMBASE", "PHMLIMIT")},
 }

@@ -209,8 +209,7 @@ def _finish(job: Job, space: Space, leaf: Leaf, *, cached: bool) -> Translation:
 
 def interrupt_label(job: Job, space: Space) -> str:
     """The condition of a result that lies in the interrupt range."""
-    scalable_label = "SGN.8.2" if job.translation_request else "SGN.8.1"
-    return "LGN.4" if space.legacy else scalable_label
+    return "LGN.4" if space.legacy else "SGN.8.2" if job.translation_request else "SGN.8.1"
 
 
 def _protected(job: Job, low: int, high: int) -> None:

@@ -71,7 +71,7 @@ def ranges(space: iova_domain) -> list[tuple[int, int]]:
 
 def descriptors(pc: Computer) -> int:
     """How many were queued so far for the first unit, whose queue has not gone round yet."""
-    return pc.hardware[0].unit.registers.values["IQT"] // 16
+    return pc.hardware[0].unit.registers["IQT"] // 16
 
 
 def lock_stat(machine: Machine, name: str) -> Side:

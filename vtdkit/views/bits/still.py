@@ -58,7 +58,8 @@ def _span(part: Part) -> int:
 
 def _name(part: Part) -> str:
     """What stands above a field: unused bits are named only where there is room."""
-    return str(part["name"] if part["state"] == "used" else part["state"] if _span(part) > 2 else "")
+    state: str = part["state"]
+    return str(part["name"]) if state == "used" else state if _span(part) > 2 else ""
 
 
 def _stands(part: Part, pitch: float) -> bool:

@@ -199,6 +199,43 @@ def _layout(walker: TableWalker, leaf: bool) -> Record:
     return {"name": name, "title": name, "width": 64, "source": structure.source, "rows": rows}
 
 
+def _held(read: Reading) -> dict[str, Any]:
+    """What the unit remembers, and whether the tables still say so."""
+    return {
+        "more": 0,
+        "iotlb": [
+            {
+                "low": f"{page << shift:#x}",
+                "shift": shift,
+                "refusal": "",
+                "base": f"{leaf.base:#x}",
+                "space": {"path": "FS", "fpd": False, "interrupt": ""},
+                "refuse": {kind: "" if rights_of(leaf) & NEEDS[kind] else DENIED for kind in KINDS},
+                "rights": rights_of(leaf),
+                "marks": leaf.marked is not None,
+                "stale": not _same(read.walk(page << shift, "read").answer, leaf),
+            }
+            for (shift, page), leaf in sorted(read.walker.translations.items())
+        ],
+        "structures": [
+            {
+                "stage": "first",
+                "did": 0,
+                "tag": None,
+                "level": level + 1,
+                "prefix": f"{prefix:#x}",
+                "raw": "0x0",
+                "table": f"{found.table:#x}",
+                "stale": f"{found.table:#x}" not in read.pages,
+                "refuse": {f"now {kind}": "" for kind in KINDS},
+                "rights": READ | WRITE,
+            }
+            for (level, prefix), found in sorted(read.walker.uppers.items())
+            if f"{found.table:#x}" in read.pages
+        ],
+    }
+
+
 def _same(now: Translation | Fault, leaf: Leaf) -> bool:
     told = isinstance(now, Translation) and (now.address, now.writable)
     return told == (leaf.base, leaf.writable)
@@ -234,40 +271,7 @@ def backend_record(read: Reading) -> Record:
         "mode": "scalable",
         "now": way,
         "then": way,
-        # what the unit remembers, and whether the tables still say so
-        "held": {
-            "more": 0,
-            "iotlb": [
-                {
-                    "low": f"{page << shift:#x}",
-                    "shift": shift,
-                    "refusal": "",
-                    "base": f"{leaf.base:#x}",
-                    "space": {"path": "FS", "fpd": False, "interrupt": ""},
-                    "refuse": {kind: "" if rights_of(leaf) & NEEDS[kind] else DENIED for kind in KINDS},
-                    "rights": rights_of(leaf),
-                    "marks": leaf.marked is not None,
-                    "stale": not _same(read.walk(page << shift, "read").answer, leaf),
-                }
-                for (shift, page), leaf in sorted(read.walker.translations.items())
-            ],
-            "structures": [
-                {
-                    "stage": "first",
-                    "did": 0,
-                    "tag": None,
-                    "level": level + 1,
-                    "prefix": f"{prefix:#x}",
-                    "raw": "0x0",
-                    "table": f"{found.table:#x}",
-                    "stale": f"{found.table:#x}" not in read.pages,
-                    "refuse": {f"now {kind}": "" for kind in KINDS},
-                    "rights": READ | WRITE,
-                }
-                for (level, prefix), found in sorted(read.walker.uppers.items())
-                if f"{found.table:#x}" in read.pages
-            ],
-        },
+        "held": _held(read),
         "ranges_out": {"interrupt": ["0x0", "0x0"], "whole_page": False, "protected": []},
         "window": None,
         "faults": {

@@ -135,6 +135,7 @@ def rows(steps: Steps, last: int) -> list[list[str]]:
         made += each if few else [row(numbers[-1], thread, f"… {len(numbers)} steps …")]
     if len(made) <= MOST:
         return made
+    # a row with nothing but a number stands for all before the last ones
     return [[made[-MOST][0], *[""] * (len(steps.threads) + 1)], *made[1 - MOST :]]
 
 

@@ -74,17 +74,11 @@ class iova_rcaches(KObject):
         self.of_order = [iova_rcache(machine, order) for order in range(IOVA_RANGE_CACHE_MAX_SIZE)]
 
     def magazines(self) -> list[iova_magazine]:
-        """Those of each size class: in the depot, then each CPU's."""
-        return [
-            mag
-            for rcache in self.of_order
-            for held in (
-                rcache.peek("depot"),
-                *((cpu.peek("loaded"), cpu.peek("prev")) for cpu in rcache.of_cpu),
-            )
-            for mag in held
-            if mag is not None
-        ]
+        """Those in depots, then those of the CPUs."""
+        found = [mag for rcache in self.of_order for mag in rcache.peek("depot")]
+        for cpu_rcache in [cpu_rcache for rcache in self.of_order for cpu_rcache in rcache.of_cpu]:
+            found += [cpu_rcache.peek("loaded"), cpu_rcache.peek("prev")]
+        return [mag for mag in found if mag is not None]
 
 
 def order_base_2(size: int) -> int:

@@ -126,14 +126,10 @@ class PciBus:
         async with self.k_lock:
             await self.klist.add_tail(dev)
 
-    async def delete(self, dev: PciDevice) -> None:
-        """`bus_remove_device`: off the list."""
+    async def remove(self, dev: PciDevice) -> None:
+        """`device_unregister`: off the list (`bus_remove_device`), and the bus's own reference given back."""
         async with self.k_lock:
             await self.klist.del_(dev)
-
-    async def remove(self, dev: PciDevice) -> None:
-        """`device_unregister`: off the list, and the bus's own reference given back."""
-        await self.delete(dev)
         await self.put(dev)
 
     async def rescan_or_remove(self, work: Callable[[], Awaitable[T]]) -> T:

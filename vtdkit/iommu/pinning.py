@@ -109,8 +109,11 @@ class mm_struct(KObject):
         self.clearing -= 1
 
     async def unpin_user_pages(self, frames: Sequence[int]) -> None:
-        """Let go of pages that are pinned."""
-        self.pins.subtract(frames)
+        """Let go of pages. Raises ValueError for one that is not pinned."""
+        for frame in frames:
+            if self.pins[frame] <= 0:
+                raise ValueError(f"page frame {frame:#x} is not pinned")
+            self.pins[frame] -= 1
         await self.machine.work(len(frames) * self.machine.costs.atomic)
 
     async def account_locked_vm(self, pages: int) -> int:

@@ -151,6 +151,7 @@ class AmdV1(IoPgtable):
         """`iommu_v1_map_page`: one page, of any power of two, and the core comes again for the next (v6.1 has
         `map_pages`). 0, -EINVAL, -ENOMEM. What was mapped there before is gone.
         """
+        self.machine.bug_on((iova | paddr) & pgsize - 1 != 0, "iommu_v1_map_page: not aligned")
         if not prot & 3:
             return -EINVAL, 0
         freelist: list[Page] = []

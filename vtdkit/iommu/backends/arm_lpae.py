@@ -76,6 +76,8 @@ class ArmLpae(IoPgtable):
 
     async def map_pages(self, iova: int, paddr: int, pgsize: int, pgcount: int, prot: int) -> tuple[int, int]:
         """`arm_lpae_map_pages`. -EINVAL, -ERANGE, -EEXIST, -ENOMEM; one call fills one table at most."""
+        if self.machine.warn_on(pgsize & self.pgsize_bitmap != pgsize or not pgsize, "arm_lpae: page size"):
+            return -EINVAL, 0
         if self.machine.warn_on(iova >> IAS or paddr >> OAS, "arm_lpae: address too wide"):
             return -ERANGE, 0
         if not prot & 3:
@@ -145,7 +147,8 @@ class ArmLpae(IoPgtable):
 
     async def unmap_pages(self, iova: int, pgsize: int, pgcount: int, gather: IotlbGather) -> int:
         """`arm_lpae_unmap_pages`: the bytes unmapped; one call empties one table at most."""
-        if self.machine.warn_on(iova >> IAS, "arm_lpae: address too wide"):
+        pages = pgsize & self.pgsize_bitmap == pgsize and pgsize and pgcount
+        if self.machine.warn_on(not pages or iova >> IAS, "arm_lpae: unmap of no range of pages"):
             return 0
         return await self._arm_lpae_unmap(gather, iova, pgsize, pgcount, START_LEVEL, self.pgd)
 
@@ -153,6 +156,8 @@ class ArmLpae(IoPgtable):
         self, gather: IotlbGather, iova: int, size: int, count: int, level: int, table: Page
     ) -> int:
         """`__arm_lpae_unmap`: clear entries of this size, tables below them freed; 0 for a hole."""
+        if self.machine.warn_on(level == MAX_LEVELS, "arm_lpae: ran out of page table"):
+            return 0
         await self.machine.work(self.machine.costs.table_word)
         index = level_index(iova, level)
         pte = await table.load(index)

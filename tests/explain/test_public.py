@@ -3,6 +3,7 @@ right answers."""
 
 from __future__ import annotations
 
+from html import escape
 from pathlib import Path
 
 import pytest
@@ -141,3 +142,33 @@ def test_lock_stat_is_read_into_records_and_printed_again_byte_for_byte() -> Non
     classes = {row.name: row for row in found.locks}
     assert classes["&mm->mmap_lock#2"].write.contentions == 1328
     assert classes["&type->s_umount_key#4"].subclass == 1
+
+
+def test_locks_of_a_real_machine_are_drawn_beside_those_of_the_nearest_simulated_run() -> None:
+    found = told("lock_stat-real.txt")
+    alone, both = found.figure(simulated=False), found.figure()
+    first = max(found.locks, key=lambda row: row.write.wait_total + row.read.wait_total).name
+    assert alone.label.startswith(f"this machine: {first} ")
+    assert both.label.startswith(alone.label + "; simulated: 6.0-rc5, 8 CPUs unmapping: ")
+    assert "&qi->q_lock" in both.label.removeprefix(alone.label)
+    assert escape(first)[:40] in alone.svg
+    assert "simulated" not in alone.svg
+
+
+PERF = """ contended   total wait     max wait     avg wait         type   caller
+         5     10.00 us      4.00 us      2.00 us     spinlock   device_domain_lock
+         1      1.00 us      1.00 us      1.00 us        mutex   iommu_group_mutex<b>
+"""
+
+
+def test_rows_of_perf_are_drawn_too_and_a_text_without_locks_says_so() -> None:
+    found = explain(PERF)
+    assert [(row.what, row.contended, row.wait_total) for row in found.waits] == [
+        ("device_domain_lock", 5, 10_000),
+        ("iommu_group_mutex<b>", 1, 1_000),
+    ]
+    picture = found.figure()
+    assert "simulated: before the series, 8 CPUs unmapping" in picture.label
+    assert "<b>" not in picture.svg
+    with pytest.raises(ValueError, match="no lock statistics"):
+        explain("nothing of the kind").figure()

@@ -18,8 +18,10 @@ from vtdkit.vtd.tables.layout import Field, Structure
 STRUCTURES = [
     *tables.TABLES,
     *stages.PAGE_ENTRIES,
+    *stages.PERMISSION_ENTRIES,
     *interrupt_tables.INTERRUPT_TABLES,
     *descriptors.DESCRIPTORS,
+    descriptors.PAGE_REQUEST,
     *(register.layout for register in register_map.REGISTERS),
     register_map.FRCD,
 ]

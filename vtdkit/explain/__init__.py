@@ -19,6 +19,7 @@
 - locks.py        lock_stat and perf lock
 - machine.py      the tables in a text, made into a unit that can be asked
 - report.py       what is told: pieces, as text, data, HTML
+- picture.py      the locks of a real machine beside those of a simulated one
 
 A text is hostile: time is linear in its length, memory is bounded, what is quoted of it is cut at 80
 characters. What a text does not show stays unknown; what had to be assumed is said.

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from vtdkit.kernel.record.lockstat import LockStat
+from vtdkit.kernel.record.lockstat import ContentionRow, LockStat
 
 from .machine import Tables
 from .report import Piece
@@ -67,6 +67,7 @@ class Text:
     width: int | None = None
     tables: dict[str, Tables] = field(default_factory=dict)
     locks: list[LockStat] = field(default_factory=list)
+    waits: list[ContentionRow] = field(default_factory=list)
 
     def of(self, name: str, *, scalable: bool = False) -> Tables:
         """The tables of a unit, made when first named; `scalable` then says its mode."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable, Iterator
 
-from vtdkit.kernel.record.lockstat import LockStat, Side
+from vtdkit.kernel.record.lockstat import ContentionRow, LockStat, Side
 from vtdkit.kernel.record.units import duration
 
 from .causes import lesson_of
@@ -108,14 +108,19 @@ def _stat(row: LockStat) -> tuple[int, str, str]:
 
 
 def _perf(group: Group, text: Text) -> Iterator[Piece]:
-    """Rows of `perf lock`."""
+    """Rows of `perf lock`. The shortest wait is unknown where it is not printed, and a row without a longest
+    one is told only.
+    """
     told = []
     for row in (row for _, row in group.rows if "times" in row):
         # contention: total, max, avg; report: avg, total, and perhaps max and min
         times = [wait_ns(each) for each in re.findall(_TIME, row["times"])]
-        total, *longest = times[1:] if "acquired" in row else times
-        kind = f" for a {row['kind']}" if "kind" in row else ""
-        says = f"{int(row['count']):,} waits{kind}, {duration(total)} in all"
+        total, *longest = times[1:] if "acquired" in row else times[:2]
+        count, kind = int(row["count"]), row.get("kind", "")
+        if longest:
+            least = longest[1] if len(longest) > 1 else None
+            text.waits.append(ContentionRow(row["what"], kind, count, total, longest[0], least))
+        says = f"{count:,} waits{f' for a {kind}' if kind else ''}, {duration(total)} in all"
         most = f", {duration(longest[0])} at most" if longest else ""
         told.append((total, row["what"], says + most))
     means = "Waits for locks, put together by caller, lock or thread."

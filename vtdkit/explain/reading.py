@@ -152,6 +152,7 @@ class Reading:
             tuple(pieces),
             tuple(unit for unit in text.tables.values() if unit.words),
             LockStatTable(text.locks),
+            tuple(text.waits),
             cut=self.full or len(self.groups) >= MOST_GROUPS,
             hide=redactor(self.hosts) if redact else str,
         )

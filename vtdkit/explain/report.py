@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from vtdkit.kernel.record.lockstat import ContentionRow
 from vtdkit.kernel.record.lockstat_report import LockStatTable
 from vtdkit.views.shared.html import Html, tag
 from vtdkit.vtd.faults.reasons import REASONS
@@ -64,7 +65,7 @@ class Piece:
 @dataclass(frozen=True, slots=True)
 class Explanation:
     """Everything that was understood of a text. `units` are the machine's units as far as the text shows
-    their tables; `locks` what lock_stat said. `hide` replaces what is personal.
+    their tables; `locks` and `waits` what lock_stat and perf said. `hide` replaces what is personal.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Explanation:
     pieces: tuple[Piece, ...]
     units: tuple[Tables, ...] = ()
     locks: LockStatTable = field(default_factory=LockStatTable)
+    waits: tuple[ContentionRow, ...] = ()
     cut: bool = False  # there were more tables, or more rows of tables, than are kept
     hide: Callable[[str], str] = field(default=str, repr=False, compare=False)
 
@@ -122,6 +124,14 @@ class Explanation:
 
         return [BitFieldCard(*piece.bits) for piece in self.pieces if piece.bits]
 
+    def figure(self, *, simulated: bool = True) -> Any:
+        """The locks of the text as a chart, beside a simulated run of the nearest version. Raises
+        ValueError where the text shows no locks.
+        """
+        from .picture import locks_figure
+
+        return locks_figure(self.locks, self.waits, simulated=simulated)
+
     def _repr_html_(self) -> str:
         cards = (_card(piece, self.hide) for piece in self.pieces[:SHOWN])
         return str(tag("div", tag("p", self.summary()), *cards))
@@ -130,8 +140,9 @@ class Explanation:
         from IPython.display import HTML, display
 
         display(HTML(self._repr_html_()))  # type: ignore[no-untyped-call]
-        for widget in (*self.cards()[:2], *([self.explorer()] if self.units else [])):
-            display(widget)  # type: ignore[no-untyped-call]
+        chart = [self.figure()] if self.locks or self.waits else []
+        for each in (*self.cards()[:2], *([self.explorer()] if self.units else []), *chart):
+            display(each)  # type: ignore[no-untyped-call]
 
 
 def _card(piece: Piece, hide: Callable[[str], str]) -> Html:

@@ -35,6 +35,10 @@ TITLES: Mapping[str, str] = {
     "FS-PDPE 1G": "first stage, level 3: maps 1 GiB",
     "FS-PDE 2M": "first stage, level 2: maps 2 MiB",
     "FS-PTE": "first stage, level 1: maps 4 KiB",
+    "HPT-L4E": "host permission table, level 4",
+    "HPT-L3E": "host permission table, level 3",
+    "HPT-L2E": "host permission table, level 2",
+    "HPT-L1E": "host permission table, level 1",
     "cc_inv_dsc": "invalidation descriptor: forget context entries",
     "iotlb_inv_dsc": "invalidation descriptor: forget translations of a domain",
     "dev_tlb_inv_dsc": "invalidation descriptor: make a device forget translations",
@@ -45,8 +49,10 @@ TITLES: Mapping[str, str] = {
     "p_dev_tlb_inv_dsc": "invalidation descriptor: make a device forget translations of one PASID",
     "page_grp_resp_dsc": "answer to a device's page requests",
     "hpt_inv_dsc": "invalidation descriptor: forget host permissions",
+    "page request": "what hardware queues when a device asks for a page",
     "IRTE": "interrupt remapping table entry, remapped format",
     "IRTE, posted": "interrupt remapping table entry, posted format",
+    "posted interrupt descriptor": "where interrupts for a virtual processor are noted",
     "remappable interrupt address": "the address of a write that is an interrupt",
     "VER": "version of the architecture",
     "CAP": "capabilities: what this unit can do",
@@ -124,7 +130,9 @@ def layouts() -> Mapping[str, Structure]:
     every = [
         *tables.TABLES,
         *stages.PAGE_ENTRIES,
+        *stages.PERMISSION_ENTRIES,
         *descriptors.DESCRIPTORS,
+        descriptors.PAGE_REQUEST,
     ]
     every += [
         *interrupt_tables.INTERRUPT_TABLES,

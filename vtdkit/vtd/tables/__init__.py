@@ -3,9 +3,9 @@
 layout.py       `Structure`, `Field`, `Entry`: one declaration from which come decoder, encoder, reserved
                 bits and what a card shows
 entries.py      root, context, PASID directory and PASID table entries
-pages.py        first- and second-stage page-table entries
-descriptors.py  invalidation descriptors
-interrupts.py   interrupt remapping entries, remapped and posted, MSI addresses
+pages.py        first- and second-stage page-table entries, host permission tables
+descriptors.py  invalidation descriptors, page requests
+interrupts.py   interrupt remapping entries, remapped and posted, posted descriptors, MSI addresses
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Invalidation descriptors.
+"""Invalidation descriptors, and the page requests that hardware queues for software.
 
 Mirrors the descriptor formats of the VT-d specification, rev 5.10. The type of a descriptor is in bits 11:9
 and 3:0. A descriptor of 128 bits in a queue of 256-bit slots has its upper half zero. `TYPES` finds the
@@ -141,6 +141,25 @@ TYPES: dict[int, DescriptorType] = {
     0x9: DescriptorType(PAGE_GRP_RESP, wide=True, needs="PRS"),
     0xA: DescriptorType(HPT_INV, (1, 2, 3), wide=True, needs="HPTS"),
 }
+
+PAGE_REQUEST = Structure(
+    "page request",
+    256,
+    (
+        Field("TYPE", 7, 0, "1"),
+        flag("PP", 8, "PASID is valid"),
+        Field("RID", 31, 16, "requester id"),
+        Field("PASID", 51, 32, "PASID"),
+        flag("EXR", 52, "execute"),
+        flag("PMR", 53, "supervisor"),
+        flag("RDR", 64, "read"),
+        flag("WRR", 65, "write"),
+        flag("LPIG", 66, "last of its group"),
+        Field("PRGI", 75, 67, "group index"),
+        Field("ADDR", 127, 76, "page", address=True),
+    ),
+    "rev 5.10, page request descriptor",
+)
 
 DESCRIPTORS = tuple(kind.layout for kind in TYPES.values())
 

@@ -1,4 +1,4 @@
-"""Layouts of interrupt remapping: requests and table entries.
+"""Layouts of interrupt remapping: requests, table entries, the posted descriptor.
 
 Mirrors the interrupt remapping formats of the VT-d specification, rev 5.10. Under SVT=2 the high byte of SID
 is the first bus of the range and the low byte the last.
@@ -64,6 +64,19 @@ IRTE_POSTED = Structure(
     "rev 5.10 (interrupt remapping table, posted format)",
 )
 
+POSTED_DESCRIPTOR = Structure(
+    "posted interrupt descriptor",
+    512,
+    (
+        Field("PIR", 255, 0, "one bit a vector"),
+        flag("ON", 256, "notification outstanding"),
+        flag("SN", 257, "notifications suppressed"),
+        Field("NV", 279, 272, "notification vector"),
+        Field("NDST", 319, 288, "notification destination"),
+    ),
+    "rev 5.10",
+)
+
 MSI_ADDRESS = Structure(
     "remappable interrupt address",
     32,
@@ -78,4 +91,4 @@ MSI_ADDRESS = Structure(
     "rev 5.10 (interrupt requests)",
 )
 
-INTERRUPT_TABLES = (IRTE, IRTE_POSTED, MSI_ADDRESS)
+INTERRUPT_TABLES = (IRTE, IRTE_POSTED, POSTED_DESCRIPTOR, MSI_ADDRESS)

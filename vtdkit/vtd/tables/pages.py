@@ -1,4 +1,4 @@
-"""Page-table entries of both stages.
+"""Page-table entries of both stages, and of the host permission table.
 
 Each stage has four or five shapes of entry: the top levels (PML5E, PML4E) that can never be a leaf, the
 middle levels (PDPE, PDE) that point to a table or, with PS=1, map 1G or 2M, and the PTE. Mirrors the
@@ -107,3 +107,22 @@ def first_stage_entry(level: int, *, leaf: bool) -> Structure:
 
 
 PAGE_ENTRIES = _SECOND_SHAPES + _FIRST_SHAPES
+
+
+def _permission(name: str, slots: int, *more: Field) -> Structure:
+    """An entry of the host permission table: `slots` of four bits from bit 0 on, and what follows them."""
+    low = (Field(f"PP{n}", 4 * n + 1, 4 * n, "1 read, 2 write, 3 both") for n in range(slots))
+    return Structure(name, 128, (*low, *more), "rev 5.10 (host permission table)")
+
+
+_NEXT = (
+    flag("AV", 64, "ADDR is valid"),
+    Field("ADDR", 115, 76, "next table", limit="HAW", address=True),
+    ignored(127, 116),
+)
+PERMISSION_ENTRIES = (
+    _permission("HPT-L4E", 0, *_NEXT),
+    _permission("HPT-L3E", 8, *_NEXT),
+    _permission("HPT-L2E", 16, *_NEXT),
+    _permission("HPT-L1E", 32),
+)

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from vtdkit.kernel.explored.exploring import explore, sample
 from vtdkit.lab.findings.looking import VERSIONS
 from vtdkit.lab.scenarios.catalogue import SCENARIOS
@@ -14,11 +16,12 @@ from vtdkit.lab.scenarios.catalogue import SCENARIOS
 BUILD = SCENARIOS["id-exhaustion"].on(VERSIONS["v0"])
 
 
-def test_random_schedules_find_the_deadlock_too() -> None:
+@pytest.mark.parametrize("depth", [None, 3])
+def test_random_schedules_find_the_deadlock_too(depth: int | None) -> None:
     build = SCENARIOS["unmap-irq"].on(VERSIONS["m11"])
-    found = sample(build, runs=80, seed=1)
+    found = sample(build, runs=80, seed=1, depth=depth)
     assert found.of("deadlock")
-    assert repr(found) == repr(sample(build, runs=80, seed=1))
+    assert repr(found) == repr(sample(build, runs=80, seed=1, depth=depth))
     assert not found.complete
 
 

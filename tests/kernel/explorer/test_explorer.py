@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from vtdkit.kernel.explorer.engine import NotRepeatable
+from vtdkit.kernel.explorer.replaying import replay
 from vtdkit.kernel.explorer.schedule import Schedule
-from vtdkit.kernel.explorer.search import explore_system, random_walk
+from vtdkit.kernel.explorer.search import explore_system, pct, random_walk
 from vtdkit.kernel.explorer.system import WRITE, Access, Outcome
 
 from .families import Body, straight
@@ -64,6 +65,8 @@ def test_options_that_make_no_sense_are_refused() -> None:
             explore_system(counter, **options)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="runs=0"):
         random_walk(counter, runs=0)
+    with pytest.raises(ValueError, match="bug depth of 0"):
+        pct(counter, depth=0)
 
 
 def test_bounds_and_limits_are_told() -> None:
@@ -100,7 +103,7 @@ def test_ctrl_c_keeps_what_was_found() -> None:
         if len(ends) == 3:
             signal.raise_signal(signal.SIGINT)
 
-    for search in (explore_system, random_walk):
+    for search in (explore_system, random_walk, pct):
         ends.clear()
         found = search(counter, on_outcome=interrupt)
         assert "stopped by the user after 3 executions" in found.extent
@@ -160,13 +163,34 @@ def test_a_system_that_breaks_the_rules_is_told_so(how: str, error: type[Excepti
     assert told in str(caught.value)
 
 
-def test_a_random_walk_finds_the_bug_and_repeats_with_the_seed() -> None:
-    one, same, other = (random_walk(counter, runs=60, seed=seed) for seed in (1, 1, 2))
-    assert one == same != other
-    assert one.executions == 60
-    assert not one.complete
-    assert [found.finding for found in one.findings] == ["an update was lost"]
-    assert "with seed 1" in one.extent
+def test_random_schedulers_find_the_bug_and_repeat_with_the_seed() -> None:
+    for search in (random_walk, pct):
+        one, same, other = (search(counter, runs=60, seed=seed) for seed in (1, 1, 2))
+        assert one == same != other
+        assert one.executions == 60
+        assert not one.complete
+        assert [found.finding for found in one.findings] == ["an update was lost"]
+        assert "with seed 1" in one.extent
+        shown = one.findings[0]
+        assert shown.finding in replay(counter(), shown.schedule).outcome.findings
+
+
+def test_pct_keeps_the_probability_that_its_theorem_promises() -> None:
+    # the lost update takes two ordered pairs of steps; 3 threads, 5 steps: at least 1 / (3 * 5) of the
+    # runs of depth 2
+    found = pct(counter, runs=600, depth=2, seed=5)
+    assert found.findings[0].times >= 600 / 15
+
+
+def test_pct_goes_on_beside_an_endless_loop_within_a_bound() -> None:
+    def spins() -> Body:
+        while (yield "R", "x") == 0:
+            pass
+
+    found = pct(lambda: Small([spins, straight(("W", "x", 1))]), runs=20, depth=1, longest=5)
+    assert found.cut + found.executions == 20
+    assert found.cut > 0
+    assert found.executions > 0
 
 
 PROGRAM = """

@@ -25,7 +25,7 @@ from vtdkit.kernel.explorer.replaying import Replay
 from vtdkit.kernel.explorer.replaying import replay as replay_system
 from vtdkit.kernel.explorer.result import Exploration
 from vtdkit.kernel.explorer.schedule import Schedule
-from vtdkit.kernel.explorer.search import explore_system, random_walk
+from vtdkit.kernel.explorer.search import explore_system, pct, random_walk
 from vtdkit.kernel.explorer.system import Outcome
 from vtdkit.kernel.explorer.tally import Deadlock, OnOutcome
 from vtdkit.kernel.machine.machine import Machine
@@ -171,14 +171,19 @@ def sample(
     *,
     runs: int = 100,
     seed: int = 0,
+    depth: int | None = None,
     on_outcome: OnOutcome | None = None,
     shared: frozenset[int] | None = None,
     **options: Any,
 ) -> ScenarioExploration:
-    """Run a scenario under random schedules. `shared`: that of an exploration of it, if there was one."""
+    """Run a scenario under random schedules; with `depth`, under those of the PCT scheduler for
+    bugs of that depth. `shared`: that of an exploration of it, if there was one.
+    """
 
     def attempt(factory: Factory, shared: frozenset[int]) -> Exploration:
-        return random_walk(factory, runs=runs, seed=seed, on_outcome=on_outcome)
+        if depth is None:
+            return random_walk(factory, runs=runs, seed=seed, on_outcome=on_outcome)
+        return pct(factory, runs=runs, depth=depth, seed=seed, on_outcome=on_outcome)
 
     found, shared = settled(scenario, attempt, shared=shared, **options)
     return _of_scenario(found, shared)

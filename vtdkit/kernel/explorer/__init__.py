@@ -16,7 +16,7 @@ __getattr__, __dir__, __all__ = face(
         "result": "Coverage Exploration Found Operation",
         "replaying": "Replay replay",
         "schedule": "Schedule ScheduleError",
-        "search": "explore_system random_walk",
+        "search": "explore_system pct random_walk",
         "system": (
             "Access ACQUIRE Outcome Process READ RELEASE SHARED_ACQUIRE SHARED_RELEASE System "
             "SystemFactory WAIT WRITE"

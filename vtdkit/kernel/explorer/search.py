@@ -3,6 +3,7 @@
     explore_system(factory)                   every class of executions once (optimal partial-order reduction)
     explore_system(factory, preemptions=2)    every class that some schedule with so few preemptions shows
     random_walk(factory, runs=1000, seed=1)   a sample
+    pct(factory, runs=1000, depth=3, seed=1)  a sample that finds bugs of small depth with a known probability
 
 All return an `Exploration`. An error raised by the system goes to the caller as it is. Ctrl-C ends the
 search, and what was found so far is returned.
@@ -11,6 +12,7 @@ search, and what was found so far is returned.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from random import Random
 
 from .bounded import Bounded
@@ -18,6 +20,7 @@ from .engine import Engine
 from .footprint import Footprints
 from .path import Path
 from .result import Exploration, count_text, exploration_of
+from .sampling import MakeScheduler, Priorities, RandomWalk
 from .system import SystemFactory
 from .tally import OnOutcome, Tally
 
@@ -84,6 +87,41 @@ def random_walk(
 
     The same seed gives the same runs on every computer.
     """
+    return _sampled(system_factory, RandomWalk, "random", runs, seed, None, on_outcome)
+
+
+def pct(
+    system_factory: SystemFactory,
+    *,
+    runs: int = 1000,
+    depth: int = 3,
+    seed: int = 0,
+    longest: int | None = None,
+    on_outcome: OnOutcome | None = None,
+) -> Exploration:
+    """Run a system many times with random priorities that change at `depth - 1` random steps (PCT).
+
+    A bug that d ordered pairs of steps are enough to cause shows in one run of depth d with a probability of
+    at least 1 / (n * k**(d - 1)), n being the number of processes and k that of steps (Burckhardt, Kothari,
+    Musuvathi, Nagarakatte, "A randomized scheduler with probabilistic guarantees of finding bugs", ASPLOS
+    2010, theorem 9). `longest` bounds the steps of each process: a process of high priority that loops for
+    ever lets nobody else move.
+    """
+    if depth < 1:
+        raise ValueError(f"a bug depth of {depth}; it is 1 or more")
+    scheduler = partial(Priorities, depth=depth)
+    return _sampled(system_factory, scheduler, f"PCT (depth {depth})", runs, seed, longest, on_outcome)
+
+
+def _sampled(
+    system_factory: SystemFactory,
+    make_scheduler: MakeScheduler,
+    name: str,
+    runs: int,
+    seed: int,
+    depth: int | None,
+    on_outcome: OnOutcome | None,
+) -> Exploration:
     if runs < 1:
         raise ValueError(f"runs={runs}; it must be 1 or more")
     tally = Tally(on_outcome)
@@ -92,11 +130,13 @@ def random_walk(
     classes = set[tuple[int, ...]]()
 
     def walk(go_on: Callable[[], bool]) -> bool:
+        longest = 0  # run so far, in steps
         while tally.ended < runs and go_on():
-            random = Random(f"{seed}:{tally.ended}")
-            path = Path(system, footprints)
+            scheduler = make_scheduler(Random(f"{seed}:{tally.ended}"), longest)
+            path = Path(system, footprints, depth)
             while enabled := path.enabled[-1]:
-                path.take(enabled[random.randrange(len(enabled))])
+                path.take(scheduler.choose(enabled, len(path.events)))
+            longest = max(longest, len(path.events))
             tally.steps += len(path.events)
             tally.meet(path, 0)
             classes.add(path.trace_uids())
@@ -104,7 +144,7 @@ def random_walk(
         return tally.ended == runs
 
     stopped = _stopped(walk, tally, None)
-    extent = f"a sample: {tally.ended} random runs with seed {seed}, {len(classes)} different"
+    extent = f"a sample: {tally.ended} {name} runs with seed {seed}, {len(classes)} different"
     return exploration_of(tally, f"{extent}; {stopped}" if stopped else extent)
 
 

@@ -60,6 +60,9 @@ def test_the_identities_of_lock_stat_hold(arrivals: list[tuple[int, int, int]]) 
     assert side.hold_total == sum(held for _, held, _ in arrivals) <= elapsed
     assert side.wait_min * side.contentions <= side.wait_total <= side.wait_max * side.contentions
     assert side.hold_min * side.acquisitions <= side.hold_total <= side.hold_max * side.acquisitions
+    assert side.wait_min <= side.wait_avg <= side.wait_max
+    assert side.hold_min <= side.hold_avg <= side.hold_max
+    assert 0 <= side.wait_total - side.wait_avg * side.contentions < max(side.contentions, 1)
     assert sum(times for _, times in record.points) == side.contentions
     assert sum(times for _, times in record.holders) == side.contentions
 
@@ -72,10 +75,15 @@ def test_averages_are_total_by_count_as_in_a_published_table() -> None:
         acquisitions=119_780_601,
         hold_total=38_313_420_000,
     )
+    assert (side.wait_avg, side.hold_avg) == (10_568, 319)
     (line,) = (
         line for line in repr(LockStatTable([LockStat("rq", 0, side, Side())])).splitlines() if ":" in line
     )
     assert (line.split()[6], line.split()[12]) == ("10.57", "0.32")
+
+
+def test_an_average_of_nothing_is_zero() -> None:
+    assert (Side().wait_avg, Side().hold_avg) == (0, 0)
 
 
 def test_fresh_counters_show_zero_and_the_first_time_is_the_least() -> None:
@@ -122,4 +130,8 @@ def test_each_side_that_was_waited_for_is_a_row_the_longest_wait_in_all_first() 
         ("mmap_lock", "rwsem:W", 9, 2000),
         ("mmap_lock", "rwsem:R", 2, 100),
     ]
-    assert [(row.wait_min, row.wait_max) for row in rows] == [(500, 1500), (1, 900), (40, 60)]
+    assert [(row.wait_min, row.avg_wait, row.wait_max) for row in rows] == [
+        (500, 900, 1500),
+        (1, 222, 900),
+        (40, 50, 60),
+    ]

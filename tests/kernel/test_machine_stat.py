@@ -47,8 +47,10 @@ def identities(side: Side, elapsed: int, exclusive: bool) -> None:
     assert side.acq_bounces <= side.acquisitions
     if side.contentions:
         assert 0 < side.wait_min <= side.wait_total / side.contentions <= side.wait_max
+        assert side.wait_avg == side.wait_total // side.contentions
     if side.acquisitions:
         assert side.hold_min <= side.hold_total / side.acquisitions <= side.hold_max
+        assert side.hold_avg == side.hold_total // side.acquisitions
     if exclusive:
         assert side.hold_total <= elapsed
 

@@ -39,6 +39,16 @@ class Side:
     hold_max: int = 0
     hold_total: int = 0
 
+    @property
+    def wait_avg(self) -> int:
+        """Whole ns, rounded down, as the kernel divides."""
+        return self.wait_total // self.contentions if self.contentions else 0
+
+    @property
+    def hold_avg(self) -> int:
+        """Whole ns, rounded down."""
+        return self.hold_total // self.acquisitions if self.acquisitions else 0
+
 
 @dataclass(frozen=True, slots=True)
 class LockStat:
@@ -70,6 +80,11 @@ class ContentionRow:
     wait_total: int
     wait_max: int
     wait_min: int | None
+
+    @property
+    def avg_wait(self) -> int:
+        """Whole ns, rounded down."""
+        return self.wait_total // self.contended
 
 
 def contention_rows(classes: Iterable[LockStat]) -> tuple[ContentionRow, ...]:

@@ -50,15 +50,15 @@ def _class_lines(row: LockStat, numbers: dict[Hashable, int]) -> list[str]:
 def _side_line(label: str, side: Side) -> str:
     return (
         f"{label}{side.con_bounces:>14} {side.contentions:>14}"
-        f"{_timed(side.wait_min, side.wait_max, side.wait_total, side.contentions)}"
+        f"{_timed(side.wait_min, side.wait_max, side.wait_total, side.wait_avg)}"
         f" {side.acq_bounces:>14} {side.acquisitions:>14}"
-        f"{_timed(side.hold_min, side.hold_max, side.hold_total, side.acquisitions)}"
+        f"{_timed(side.hold_min, side.hold_max, side.hold_total, side.hold_avg)}"
     )
 
 
-def _timed(least: int, most: int, total: int, times: int) -> str:
-    """Times in us with two decimals, halves rounded up; the average, as the kernel divides, in whole ns."""
-    hundredths = ((ns + 5) // 10 for ns in (least, most, total, total // max(times, 1)))
+def _timed(*times: int) -> str:
+    """Times in us with two decimals, halves rounded up."""
+    hundredths = ((ns + 5) // 10 for ns in times)
     return "".join(f" {f'{each // 100}.{each % 100:02}':>14}" for each in hundredths)
 
 
@@ -94,8 +94,7 @@ def lock_contention(rows: Iterable[ContentionRow]) -> str:
         "",
     ]
     for row in rows:
-        average = row.wait_total // row.contended  # in whole ns
-        times = " ".join(_scaled(time) for time in (row.wait_total, row.wait_max, average))
+        times = " ".join(_scaled(time) for time in (row.wait_total, row.wait_max, row.avg_wait))
         lines.append(f"{row.contended:>10} {times}   {row.kind:>10}   {row.what}")
     return "\n".join(lines) + "\n"
 

@@ -94,6 +94,7 @@ def test_where_picks_the_same_events_as_looking_at_each(trace: Trace) -> None:
     assert picked(trace.where(object="lock", context="thread3")) == [
         e for e in events if "lock" in e.object and "thread3" in e.context
     ]
+    assert picked(trace[10:20:3]) == events[10:20:3]
     assert trace[-1] == events[-1]
     assert picked(trace.where()) == events
 
@@ -103,7 +104,7 @@ def test_a_wrong_name_or_index_says_what_there_is(trace: Trace) -> None:
         trace.where(kind="aquire")
     with pytest.raises(KeyError, match="no column 'times'; its columns are time, cpu"):
         trace.column("times")
-    with pytest.raises(IndexError):
+    with pytest.raises(IndexError, match=f"of a trace of {len(trace)}"):
         trace[len(trace)]
 
 

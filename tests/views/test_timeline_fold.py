@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -157,7 +156,7 @@ def test_a_window_keeps_what_began_before_it() -> None:
 def test_a_trace_that_was_cut_out_begins_in_the_middle() -> None:
     whole = contended()
     begin, end = (bisect_left(whole.column("time"), ns) for ns in (150, 1100))
-    timeline = timeline_of(replace(whole, columns=tuple(column[begin:end] for column in whole.columns)))
+    timeline = timeline_of(whole[begin:end])
     assert spans(timeline, 1)[:3] == [(200, "spinning"), (1000, "holding")]
 
 

@@ -1,6 +1,6 @@
 """The record of a run: what happened, when, on which CPU, to what. Figures and widgets are functions of it.
 
-A `Trace` gives what a `Recorder` collected as columns or as `Event` values, filters them, and is
+A `Trace` gives what a `Recorder` collected as columns or as `Event` values, filters and slices them, and is
 read as stretches of time (`spans`) or by a trace viewer (`perfetto`).
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from vtdkit.kernel.checkers.findings import Finding
 
@@ -67,7 +67,17 @@ class Trace:
             raise KeyError(f"a trace has no column {name!r}; its columns are {', '.join(COLUMNS)}")
         return self.columns[COLUMNS.index(name)]
 
-    def __getitem__(self, index: int) -> Event:
+    @overload
+    def __getitem__(self, index: int) -> Event: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Trace: ...
+
+    def __getitem__(self, index: int | slice) -> Event | Trace:
+        if isinstance(index, slice):
+            return replace(self, columns=tuple(column[index] for column in self.columns))
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"event {index} of a trace of {len(self)}")
         return self._event([column[index] for column in self.columns])
 
     def _event(self, row: Sequence[int]) -> Event:

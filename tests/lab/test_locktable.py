@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 
 from vtdkit.kernel.machine.costs import NEAR
-from vtdkit.lab.locktable import LockTable, OperationCost, lock_table
+from vtdkit.lab.locktable import LockTable, LockUse, OperationCost, lock_table
 from vtdkit.lab.operations import OPERATIONS
 
 #: locks of the device lists and `iommu->lock`, before the series and after patch 12: counted in the source of
@@ -53,6 +53,7 @@ def test_mainline_takes_the_locks_of_patch_12(table: LockTable) -> None:
     for operation in COUNTED:
         merged, posted = table.at("6.0-rc5", operation), table.at(12, operation)
         assert (merged.device_lock, merged.iommu_lock) == (posted.device_lock, posted.iommu_lock)
+        assert all(use.lock != "&domain->mutex" for use in merged.locks)
 
 
 def test_a_unit_with_a_numa_node_saves_a_look_at_the_list() -> None:
@@ -81,9 +82,15 @@ def test_a_sync_flushes_every_device_once_for_each_unit(table: LockTable) -> Non
         assert cost.device_lock[1] > 3 * NEAR.device_tlb_wait
 
 
-def test_interrupts_are_off_in_pieces_of_the_whole(table: LockTable) -> None:
+def test_interrupts_are_off_where_the_lock_or_the_queue_says(table: LockTable) -> None:
+    assert table.at(0, "detach, last").irqs_off_in == "dmar_remove_one_dev_info"
+    assert table.at(12, "detach, last").irqs_off_in == "qi_submit_sync"
+    assert table.at(0, "unmap, 1 unit, 1 ATS").irqs_off_in == "iommu_flush_dev_iotlb"
+    assert table.at(12, "unmap, 1 unit, 1 ATS").irqs_off_in == "qi_submit_sync"
+    assert table.at("6.0-rc5", "unmap, 1 unit, 1 ATS").irqs_off_in == "iommu_flush_dev_iotlb"
     for cost in table:
         assert cost.irqs_off <= cost.irqs_off_total <= cost.duration
+        assert bool(cost.irqs_off) == bool(cost.irqs_off_in)
 
 
 def test_a_neighbour_waits_only_for_a_lock_of_the_whole_machine(table: LockTable) -> None:
@@ -91,7 +98,9 @@ def test_a_neighbour_waits_only_for_a_lock_of_the_whole_machine(table: LockTable
     assert table.at(11, "domain dump, 2 domains").neighbour == 0
     for cost in table:
         if cost.version in (12, "6.0-rc5"):
-            assert cost.neighbour == 0
+            assert (cost.neighbour, cost.neighbour_lock) == (0, "")
+        elif cost.neighbour:
+            assert cost.neighbour_lock == "device_domain_lock"
     assert table.at(11, "unmap, 1 unit, 1 ATS").neighbour > 0
     assert table.at(0, "map").neighbour == 0
 
@@ -101,12 +110,18 @@ def test_the_text_is_a_row_for_each_operation_of_each_version(table: LockTable) 
     assert len(lines) == 1 + 4 * len(OPERATIONS)
     assert " ".join(lines[0].split()) == "operation D longest L longest irqs off device TLBs neighbour waits"
     assert lines[1].split()[:6] == ["before", "the", "series", "probe", "1", "0"]
-    detach = table.at(0, "detach, last")
-    assert (detach.duration, detach.irqs_off, detach.device_lock) == (1905, 1905, (1, 1890))
+    cost = repr(table.at(0, "detach, last")).splitlines()
+    assert cost[0].startswith(
+        "detach, last, before the series: 1905 ns, irqs off 1905 ns from dmar_remove_one_dev_info, a neigh"
+    )
+    assert (
+        cost[1] == "  device_domain_lock: 1 x, 1890 ns in all, 1890 ns at most, in dmar_remove_one_dev_info"
+    )
+    assert cost[3] == "  &qi->q_lock: 4 x, 400 ns in all, 200 ns at most, in qi_submit_sync 4"
 
 
 def test_html_is_escaped() -> None:
-    cost = OperationCost(0, "<b>", 1, (1, 2), (0, 0), 0, 0, 0, 0)
+    cost = OperationCost(0, "<b>", 1, (LockUse("&x", 1, 2, 2, (("f", 1),)),), 0, "", 0, 0, 0, "")
     text = LockTable([cost])._repr_html_()
     assert "<b>" not in text
     assert "&lt;b&gt;" in text

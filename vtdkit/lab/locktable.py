@@ -2,8 +2,8 @@
 long interrupts are off.
 
 `lock_table([0, 12])` runs every operation of `operations.OPERATIONS` once, alone, on a computer of its own,
-and reads off the record: how often each lock was taken, the longest hold, the longest time with interrupts
-off. A second run has a neighbour: a CPU that maps and unmaps in
+and reads off the record: how often each lock was taken and in which functions, the longest hold, the longest
+time with interrupts off and where it began. A second run has a neighbour: a CPU that maps and unmaps in
 another domain, behind another unit, with a device that has ATS. How long the neighbour had to wait for a lock
 is what the operation costs those who have nothing to do with it.
 
@@ -17,12 +17,13 @@ Guards: none here. Virtual time: the same table on every computer.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from vtdkit.kernel.record.record import ACQUIRE, RELEASE
 from vtdkit.kernel.record.spans import waits_of
-from vtdkit.kernel.record.trace import Trace
 
 from .computer import Computer
 from .lesson.shown import Table
@@ -35,26 +36,73 @@ NEIGHBOUR = "neighbour"
 
 
 @dataclass(frozen=True, slots=True)
+class LockUse:
+    """One lock in one operation: taken `count` times, held `held` ns in all, `longest` ns at most;
+    `functions`: how often where.
+    """
+
+    lock: str
+    count: int
+    held: int
+    longest: int
+    functions: tuple[tuple[str, int], ...]
+
+    def __repr__(self) -> str:
+        where = ", ".join(
+            f"{function} {count}" if count > 1 else function for function, count in self.functions
+        )
+        return f"{self.lock}: {self.count} x, {self.held} ns in all, {self.longest} ns at most, in {where}"
+
+
+@dataclass(frozen=True, slots=True)
 class OperationCost:
     """One operation in one version, times in ns of virtual time.
 
-    - `duration` from beginning to end
-    - `device_lock` the lock of the device lists, whatever it is in this version, `iommu_lock` the lock
-      `iommu->lock`: how often it was taken, and the longest hold
-    - `irqs_off` the longest time hard interrupts were off in one piece, `irqs_off_total` all pieces together
+    - `duration` from beginning to end; `locks` in the order in which they were first taken
+    - `irqs_off` the longest time hard interrupts were off in one piece, `irqs_off_in` the function that
+      switched them off, `irqs_off_total` all pieces together
     - `device_tlb_flushes` device-TLB invalidations sent
-    - `neighbour` the longest a CPU with a domain and a unit of its own waited for one lock meanwhile
+    - `neighbour` the longest a CPU with a domain and a unit of its own waited for one lock
+      meanwhile, `neighbour_lock` which one
     """
 
     version: Version
     operation: str
     duration: int
-    device_lock: tuple[int, int]
-    iommu_lock: tuple[int, int]
+    locks: tuple[LockUse, ...]
     irqs_off: int
+    irqs_off_in: str
     irqs_off_total: int
     device_tlb_flushes: int
     neighbour: int
+    neighbour_lock: str
+
+    def of(self, *names: str) -> tuple[int, int]:
+        """How often the locks of these names were taken, all together, and the longest hold (ns);
+        (0, 0) if never.
+        """
+        uses = [use for use in self.locks if use.lock in names]
+        return sum(use.count for use in uses), max((use.longest for use in uses), default=0)
+
+    @property
+    def device_lock(self) -> tuple[int, int]:
+        """The lock of the device lists, whatever it is in this version: how often, longest hold."""
+        return self.of(*DEVICE_LOCKS)
+
+    @property
+    def iommu_lock(self) -> tuple[int, int]:
+        """`iommu->lock`: how often, longest hold."""
+        return self.of(IOMMU_LOCK)
+
+    def __repr__(self) -> str:
+        off = f"irqs off {self.irqs_off} ns from {self.irqs_off_in}" if self.irqs_off else "irqs stay on"
+        stall = (
+            f"a neighbour waits {self.neighbour} ns for {self.neighbour_lock}"
+            if self.neighbour
+            else "no neighbour waits"
+        )
+        head = f"{self.operation}, {name_of(self.version)}: {self.duration} ns, {off}, {stall}"
+        return "\n".join([head, *(f"  {use!r}" for use in self.locks)])
 
 
 HEAD = ("", "operation", "D", "longest", "L", "longest", "irqs off", "device TLBs", "neighbour waits")
@@ -117,19 +165,22 @@ def measure(version: Version, operation: Operation, **options: Any) -> Operation
     pc = _computer(version, operation, **options)
     work, name = operation.prepare(pc), operation.name
     sent = sum(hardware.device_tlb_flushes for hardware in pc.hardware)
-    began = pc.machine.now
+    first, began = len(pc.machine.trace()), pc.machine.now
     pc.machine.run(work(), name=name)
-    off, trace = pc.machine.irq.irqsoff(name), pc.machine.trace()
+    duration, off = pc.machine.now - began, pc.machine.irq.irqsoff(name)
+    flushes = sum(hardware.device_tlb_flushes for hardware in pc.hardware) - sent
+    lock, waited = _neighbour(version, operation, **options)
     return OperationCost(
         version,
         name,
-        pc.machine.now - began,
-        _holds(trace, name, *DEVICE_LOCKS),
-        _holds(trace, name, IOMMU_LOCK),
+        duration,
+        _uses(pc, first),
         off.longest,
+        off.began.function if off.longest else "",
         off.total,
-        sum(hardware.device_tlb_flushes for hardware in pc.hardware) - sent,
-        _neighbour(version, operation, **options),
+        flushes,
+        waited,
+        lock,
     )
 
 
@@ -143,15 +194,26 @@ def _computer(version: Version, operation: Operation, **options: Any) -> Compute
     )
 
 
-def _holds(trace: Trace, thread: str, *locks: str) -> tuple[int, int]:
-    """How often a thread took these locks, and the longest hold; (0, 0) if never."""
-    spans = (span for span in trace.spans() if (span.state, span.context) == ("holding", thread))
-    holds = [span.end - span.start for span in spans if span.object in locks]
-    return len(holds), max(holds, default=0)
+def _uses(pc: Computer, first: int) -> tuple[LockUse, ...]:
+    """The locks taken since event `first` of the record."""
+    trace = pc.machine.trace()
+    taken: dict[int, int] = {}
+    holds: dict[str, list[int]] = {}
+    places: dict[str, Counter[str]] = {}
+    for time, _, _, kind, obj, place, _ in list(trace.rows())[first:]:
+        if kind == ACQUIRE:
+            taken[obj] = time
+            places.setdefault(trace.objects[obj], Counter())[trace.sites[place].function] += 1
+        elif kind == RELEASE and obj in taken:
+            holds.setdefault(trace.objects[obj], []).append(time - taken.pop(obj))
+    return tuple(
+        LockUse(name, len(times), sum(times), max(times), tuple(sorted(places[name].items())))
+        for name, times in ((name, holds[name]) for name in places)
+    )
 
 
-def _neighbour(version: Version, operation: Operation, **options: Any) -> int:
-    """How long a CPU with nothing in common with the operation waits for a lock meanwhile, at most."""
+def _neighbour(version: Version, operation: Operation, **options: Any) -> tuple[str, int]:
+    """The lock a CPU with nothing in common with the operation waits for longest meanwhile, and how long."""
     pc = _computer(version, operation, **options)
     domain, _ = with_devices(pc, operation.units, ats=True, first=20)
     machine, core = pc.machine, pc.core
@@ -167,5 +229,9 @@ def _neighbour(version: Version, operation: Operation, **options: Any) -> int:
     machine.spawn(unmap(), cpu=1, name=NEIGHBOUR)
     machine.simulate()
     trace = machine.trace()
-    waits = (end - since for who, _, since, end in waits_of(trace) if trace.contexts[who] == NEIGHBOUR)
-    return max(waits, default=0)
+    waits = [
+        (trace.objects[lock], end - since)
+        for who, lock, since, end in waits_of(trace)
+        if trace.contexts[who] == NEIGHBOUR
+    ]
+    return max(waits, key=lambda pair: pair[1], default=("", 0))

@@ -42,8 +42,8 @@ VERDICTS: dict[int, tuple[str, str, str]] = {
         "holds",
         "pairs of calls: 5, executions: 10, of which touch what is freed: 0; pairs with more than "
         "one end: 0; the contract checker objects in 0",
-        "pairs of calls: 1, executions: 33, of which touch what is freed: 17; pairs with more than "
-        "one end: 1; the contract checker objects in 33",
+        "pairs of calls: 1, executions: 53, of which touch what is freed: 32; pairs with more than "
+        "one end: 1; the contract checker objects in 53",
     ),
     33: (
         "holds",

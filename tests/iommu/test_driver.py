@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vtdkit.iommu.errno import EBUSY, EFAULT, EINVAL, ENOSPC, EPERM
+from vtdkit.iommu.intel.device import Devices
 from vtdkit.kernel.machine.machine import Machine
+from vtdkit.kernel.memory.pages import Page
 from vtdkit.lab.computer import BOTH_STAGES, LEGACY, SCALABLE, Computer
+from vtdkit.vtd.caches.device_tlb import Endpoint
 from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.requests import Fault, Translation
 
@@ -147,6 +152,83 @@ def test_devices_with_ats_are_flushed_too() -> None:
     assert endpoint.find(0x10000) is None
 
 
+def a_silent_device(cpus: int = 1) -> tuple[Computer, Endpoint]:
+    """A device that does not answer invalidations of its own TLB, with two pages mapped."""
+    pc = Computer(cpus=cpus, devices={"00:03.0": {"ats": True}})
+    pc.map(pc.domain_of("00:03.0"), 0x10000, 0x5000000, 2 * PAGE)
+    endpoint = pc.hardware[0].endpoints[pc.devices["00:03.0"].sid]
+    endpoint.prompt = False
+    return pc, endpoint
+
+
+async def after_a_while(pc: Computer, event: Callable[[], object]) -> None:
+    """Something happens in the unit 10 ms later; who spins for it looks again."""
+    await pc.machine.work(10_000_000)
+    event()
+    for page in pc.hardware[0].polled:
+        page.nudge()
+
+
+def times_out(pc: Computer, endpoint: Endpoint) -> None:
+    """The unit gives up waiting; the device comes up again and answers from now on."""
+    assert pc.hardware[0].unit.device_tlbs.time_out() == endpoint.sid
+    while pc.hardware[0].unit.device_tlbs.time_out() is not None:
+        pass
+    endpoint.inbox.clear()
+    endpoint.prompt = True
+
+
+def test_after_a_time_out_of_a_device_tlb_the_flush_is_tried_again() -> None:
+    pc, endpoint = a_silent_device()
+    pc.machine.spawn_device(after_a_while(pc, lambda: times_out(pc, endpoint)), "time-out")
+    qi = pc.iommu().qi
+    assert qi is not None
+    first = qi.peek("free_head")
+    assert pc.unmap(pc.domain_of("00:03.0"), 0x10000) == PAGE
+    # two slots each: the IOTLB, the device TLB, and the device TLB once more
+    assert qi.peek("free_head") == first + 6
+    assert qi.peek("free_cnt") == qi.length  # the aborted slots are free again
+    assert pc.driver.log[0] == "DMAR: VT-d detected Invalidation Time-out Error: SID 18"
+    assert pc.driver.log[3:] == ["DMAR: Invalidation Time-out Error (ITE) cleared"]
+    assert not pc.hardware[0].queue_error()
+    assert not pc.machine.findings
+
+
+def test_a_time_out_aborts_whoever_waits_and_each_tries_again() -> None:
+    pc, endpoint = a_silent_device(cpus=2)
+    qi, sid = pc.iommu().qi, pc.devices["00:03.0"].sid
+    assert qi is not None
+    first = qi.peek("free_head")
+    for cpu in range(2):
+        pc.machine.spawn(pc.driver.qi_flush_dev_iotlb(pc.iommu(), sid, 0, 0, cpu * PAGE, 0), cpu)
+    pc.machine.spawn_device(after_a_while(pc, lambda: times_out(pc, endpoint)), "time-out")
+    pc.machine.simulate()
+    assert qi.peek("free_head") == first + 8
+    assert qi.peek("free_cnt") == qi.length
+    assert pc.driver.log[3:] == ["DMAR: Invalidation Time-out Error (ITE) cleared"]  # one of them did
+    assert not pc.machine.findings
+
+
+def test_a_completion_that_nobody_waits_for_is_cleared_and_the_wait_goes_on() -> None:
+    pc, endpoint = a_silent_device()
+    sid = pc.devices["00:03.0"].sid
+    pc.machine.spawn_device(
+        after_a_while(pc, lambda: pc.hardware[0].unit.device_tlbs.completed(sid, 7)), "answers wrongly"
+    )
+    answers = after_a_while(pc, endpoint.respond)
+
+    async def rightly() -> None:
+        await pc.machine.work(10_000_000)
+        await answers
+
+    pc.machine.spawn_device(rightly(), "answers rightly")
+    assert pc.unmap(pc.domain_of("00:03.0"), 0x10000) == PAGE
+    assert pc.driver.log[0] == "DMAR: VT-d detected Invalidation Completion Error: SID 18"
+    assert pc.driver.log[3:] == ["DMAR: Invalidation Completion Error (ICE) cleared"]
+    assert not pc.hardware[0].queue_error()
+    assert not pc.machine.findings
+
+
 def test_a_device_moves_between_domains() -> None:
     pc = Computer()
     first = pc.domain_of("00:03.0")
@@ -186,6 +268,32 @@ def test_the_dumps_print_what_is_there() -> None:
     assert dump.lines[2].endswith("0x0000000005000003")
     roots = pc.run(pc.driver.dmar_translation_struct_show())
     assert roots.lines[2].startswith("00:03.0\t")
+
+
+def test_of_an_absent_pasid_entry_only_the_word_with_the_present_bit_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pc = computer("scalable, second level")
+    (table,) = (page for page in pc.machine.pages.live() if page.name == "PASID entries of 00:03.0")
+    read: list[int] = []
+    load = Page.load
+
+    def noted(page: Page, index: int) -> Awaitable[int]:
+        if page is table:
+            read.append(index)
+        return load(page, index)
+
+    monkeypatch.setattr(Page, "load", noted)
+    dump = pc.run(pc.driver.dmar_translation_struct_show())
+    assert [line for line in dump.lines if line.startswith("00:03.0\t")]
+    assert read == [0, 1, 2, *range(8, 512, 8)]
+
+
+def test_attaching_does_not_ask_for_what_6_2_brought(monkeypatch: pytest.MonkeyPatch) -> None:
+    pc = Computer()
+    monkeypatch.delattr(Devices, "device_block_translation")
+    pc.new_domain(attach="00:03.0")
+    assert not pc.machine.findings
 
 
 def test_a_unit_taken_away_is_cleaned_up() -> None:

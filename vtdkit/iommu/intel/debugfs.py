@@ -134,7 +134,8 @@ class Debugfs(Svm):
     async def pasid_tbl_walk(self, m: SeqFile, row: str, table: Page, dir_index: int) -> None:
         """One PASID table: words 2, 1 and 0 of every present entry, behind what leads to it."""
         for index in range(defs.PASID_TBL_ENTRIES):
-            words = [await table.load(8 * index + word) for word in (2, 1, 0)]
-            if words[-1] & 1:
+            words = [await table.load(8 * index)]
+            if words[0] & 1:
+                words += [await table.load(8 * index + word) for word in (1, 2)]
                 number = (dir_index << defs.PASID_PDE_SHIFT) + index
-                await m.printf(row + f"{number:<6}\t" + ":".join(f"{word:#018x}" for word in words))
+                await m.printf(row + f"{number:<6}\t" + ":".join(f"{word:#018x}" for word in reversed(words)))

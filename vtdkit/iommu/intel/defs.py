@@ -90,12 +90,14 @@ DMA_TLB_PSI_FLUSH = 3 << 60
 DMA_FSTS_PFO = 1 << 0
 DMA_FSTS_PPF = 1 << 1
 DMA_FSTS_IQE = 1 << 4
+DMA_FSTS_ICE = 1 << 5
+DMA_FSTS_ITE = 1 << 6
 DMA_FSTS_PRO = 1 << 7
 DMA_FRCD_F = 1 << 31  # top word of a fault record: there is one
 
 # queued invalidation
 QI_LENGTH = 256
-QI_FREE, QI_IN_USE, QI_DONE = range(3)  # and QI_ABORT, left out
+QI_FREE, QI_IN_USE, QI_DONE, QI_ABORT = range(4)
 QI_CC_TYPE = 0x1
 QI_IOTLB_TYPE = 0x2
 QI_DIOTLB_TYPE = 0x3

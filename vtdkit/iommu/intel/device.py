@@ -36,7 +36,9 @@ class Devices(Domains):
             return -EPERM
         # the core does not take it out of the default domain first: the driver does
         if await self.domain_context_mapped(dev):
-            await self.device_block_translation(dev)
+            info = self.dev_iommu_priv_get(dev)
+            if info is not None and info.domain is not None:
+                await self.dmar_remove_one_dev_info(dev)
         error = await self.prepare_domain_attach_device(domain, dev)
         return error or await self.domain_add_dev_info(domain.driver, dev)
 
@@ -169,7 +171,7 @@ class Devices(Domains):
     release_domain = False
 
     async def device_block_translation(self, dev: PciDevice) -> None:
-        """The device leaves its domain, if it has one: before it gets another; in 6.9, before its release."""
+        """Attach to the release domain of 6.9: the device leaves its domain, if it has one."""
         info = self.dev_iommu_priv_get(dev)
         if info is not None and info.domain is not None:
             await self.dmar_remove_one_dev_info(dev)

@@ -8,12 +8,12 @@ trip to the hardware, whatever lock its caller holds.
 
 from __future__ import annotations
 
-from vtdkit.iommu.errno import EINVAL, ENOENT, ENOMEM
+from vtdkit.iommu.errno import EAGAIN, EINVAL, ENOENT, ENOMEM
 from vtdkit.kernel.memory.gfp import GFP_ATOMIC
 
 from . import defs
 from .base import DriverBase
-from .defs import QI_DONE, QI_FREE, QI_IN_USE
+from .defs import QI_ABORT, QI_DONE, QI_FREE, QI_IN_USE
 from .structs import intel_iommu, q_inval
 
 HANGS = 10_000  # looks at a stopped queue before the watchdog speaks (own choice)
@@ -47,6 +47,8 @@ class Dmar(DriverBase):
         """
         if not self.ecap(iommu, defs.ECAP_QIS):
             return -ENOENT
+        if iommu.qi is not None:
+            return 0
         if (qi := await self.machine.kmalloc(q_inval, iommu.name, defs.QI_LENGTH, gfp=GFP_ATOMIC)) is None:
             return -ENOMEM
         pages = 2 if self.qi_shift(iommu) == 5 else 1
@@ -103,7 +105,7 @@ class Dmar(DriverBase):
     async def reclaim_free_desc(self, qi: q_inval) -> None:
         """Slots at the tail whose submissions are over become free. Caller holds `q_lock`."""
         status, length, tail, freed = qi.desc_status, qi.length, qi.free_tail, 0
-        while await status.load32(tail) == QI_DONE:
+        while await status.load32(tail) in (QI_DONE, QI_ABORT):
             await status.store32(tail, QI_FREE)
             tail = (tail + 1) % length
             freed += 1
@@ -114,41 +116,47 @@ class Dmar(DriverBase):
         """Put descriptors and a wait descriptor into the ring, tell the hardware, spin until
         the wait is done.
 
-        0, or -EINVAL when a descriptor was bad. Interrupts are off from the first slot to the last. Left out:
-        the second try after a time-out of a device TLB (-EAGAIN, QI_ABORT).
+        0, -EINVAL when a descriptor was bad, -EAGAIN is retried inside. Interrupts are off from the first
+        slot to the last.
         """
         if (qi := iommu.qi) is None:
             return 0
-        count = len(descs)
-        flags = self.machine.irq.local_irq_save()
-        await qi.q_lock.acquire()
-        while qi.free_cnt < count + 2:
-            # wait for room with everything let go, so that others can finish and interrupts come in
-            await qi.q_lock.release()
-            await self.machine.irq.local_irq_restore(flags)
-            await self.cpu_relax_for_status(iommu, qi, qi.peek("free_tail"))  # the oldest submission
+        count, result = len(descs), -EAGAIN
+        while result == -EAGAIN:
             flags = self.machine.irq.local_irq_save()
             await qi.q_lock.acquire()
-        index, wait_index = await self.qi_fill(qi, descs)
-        await iommu.hardware.writel(defs.DMAR_IQT_REG, (wait_index + 1) % qi.length << self.qi_shift(iommu))
-        result = rounds = 0
-        while await qi.desc_status.load32(wait_index) != QI_DONE:
-            if result := await self.qi_check_fault(iommu, qi, index, wait_index):
-                break
-            # Linux has no time-out here: a queue that stopped for somebody else's error would hang this CPU
-            rounds += iommu.hardware.queue_error()
-            self.machine.bug_on(
-                rounds > HANGS, "qi_submit_sync waits for a queue that has stopped (hard LOCKUP)"
+            while qi.free_cnt < count + 2:
+                # wait for room with everything let go, so that others can finish and interrupts come in
+                await qi.q_lock.release()
+                await self.machine.irq.local_irq_restore(flags)
+                await self.cpu_relax_for_status(iommu, qi, qi.peek("free_tail"))  # the oldest submission
+                flags = self.machine.irq.local_irq_save()
+                await qi.q_lock.acquire()
+            index, wait_index = await self.qi_fill(qi, descs)
+            await iommu.hardware.writel(
+                defs.DMAR_IQT_REG, (wait_index + 1) % qi.length << self.qi_shift(iommu)
             )
-            # the lock is let go, the interrupts stay off
+            result = rounds = 0
+            while not result and (status := await qi.desc_status.load32(wait_index)) != QI_DONE:
+                result = (
+                    await self.qi_check_fault(iommu, qi, index, wait_index) if status != QI_ABORT else -EAGAIN
+                )
+                if not result:
+                    # Linux has no time-out here: a queue that stopped for somebody else's error would
+                    # hang this CPU
+                    rounds += iommu.hardware.queue_error()
+                    self.machine.bug_on(
+                        rounds > HANGS, "qi_submit_sync waits for a queue that has stopped (hard LOCKUP)"
+                    )
+                    # the lock is let go, the interrupts stay off
+                    await qi.q_lock.release()
+                    await self.cpu_relax_for_status(iommu, qi, wait_index)
+                    await qi.q_lock.acquire()
+            for i in range(count):
+                await qi.desc_status.store32((index + i) % qi.length, QI_DONE)
+            await self.reclaim_free_desc(qi)
             await qi.q_lock.release()
-            await self.cpu_relax_for_status(iommu, qi, wait_index)
-            await qi.q_lock.acquire()
-        for i in range(count):
-            await qi.desc_status.store32((index + i) % qi.length, QI_DONE)
-        await self.reclaim_free_desc(qi)
-        await qi.q_lock.release()
-        await self.machine.irq.local_irq_restore(flags)
+            await self.machine.irq.local_irq_restore(flags)
         return result
 
     async def qi_fill(self, qi: q_inval, descs: list[Desc]) -> tuple[int, int]:
@@ -185,30 +193,60 @@ class Dmar(DriverBase):
             await qi.desc_status.relax_until_written(index // 2, seen, iommu.hardware.queue_error)
 
     async def qi_check_fault(self, iommu: intel_iommu, qi: q_inval, index: int, wait_index: int) -> int:
-        """What the hardware says of the queue while a submission waits: 0, or -EINVAL. Left out: time-outs
-        and completions nobody waits for (ITE, ICE).
-        """
-        hardware = iommu.hardware
-        if await hardware.readl(defs.DMAR_FSTS_REG) & defs.DMA_FSTS_IQE:
-            await self.qi_dump_fault(iommu, qi)
-            if await hardware.readl(defs.DMAR_IQH_REG) >> self.qi_shift(iommu) == index:
-                # ours is the bad one: put the wait descriptor in its place, so that the queue can go on
-                page, word = divmod(index * qi.words, 512)
-                await qi.desc[page].copy_in(word, self.wait_desc(qi, wait_index)[: qi.words])
-                await hardware.writel(defs.DMAR_FSTS_REG, defs.DMA_FSTS_IQE)
-                self.pr("Invalidation Queue Error (IQE) cleared")
-                return -EINVAL
+        """What the hardware says of the queue while a submission waits: 0, -EINVAL, -EAGAIN."""
+        hardware, shift = iommu.hardware, self.qi_shift(iommu)
+        fault = await hardware.readl(defs.DMAR_FSTS_REG)
+        if fault & (defs.DMA_FSTS_IQE | defs.DMA_FSTS_ITE | defs.DMA_FSTS_ICE):
+            await self.qi_dump_fault(iommu, qi, fault)
+        if fault & defs.DMA_FSTS_IQE and await hardware.readl(defs.DMAR_IQH_REG) >> shift == index:
+            # ours is the bad one: put the wait descriptor in its place, so that the queue can go on
+            first = index * qi.words
+            await qi.desc[first // 512].copy_in(first % 512, self.wait_desc(qi, wait_index)[: qi.words])
+            await hardware.writel(defs.DMAR_FSTS_REG, defs.DMA_FSTS_IQE)
+            self.pr("Invalidation Queue Error (IQE) cleared")
+            return -EINVAL
+        if fault & defs.DMA_FSTS_ITE and await self._abort_in_flight(iommu, qi, wait_index):
+            return -EAGAIN
+        if fault & defs.DMA_FSTS_ICE:
+            await hardware.writel(defs.DMAR_FSTS_REG, defs.DMA_FSTS_ICE)
+            self.pr("Invalidation Completion Error (ICE) cleared")
         return 0
 
-    async def qi_dump_fault(self, iommu: intel_iommu, qi: q_inval) -> None:
+    async def qi_dump_fault(self, iommu: intel_iommu, qi: q_inval, fault: int) -> None:
         """What is wrong with the queue, the descriptor at its head, and the one before."""
         details = await iommu.hardware.readq(defs.DMAR_IQER_REG)
-        self.pr(f"VT-d detected Invalidation Queue Error: Reason {details & 0xF:x}")
+        for bit, error, what, value in (
+            (defs.DMA_FSTS_IQE, "Queue", "Reason", details & 0xF),
+            (defs.DMA_FSTS_ITE, "Time-out", "SID", details >> 32 & 0xFFFF),
+            (defs.DMA_FSTS_ICE, "Completion", "SID", details >> 48),
+        ):
+            if fault & bit:
+                self.pr(f"VT-d detected Invalidation {error} Error: {what} {value:x}")
         head = await iommu.hardware.readl(defs.DMAR_IQH_REG) >> self.qi_shift(iommu)
         for name, slot in (("HEAD", head), ("PRIOR", (head - 1) % qi.length)):
             page, word = divmod(slot * qi.words, 512)
             low, high = qi.desc[page].words[word : word + 2]
             self.pr(f"QI {name}: {TYPE_STRINGS.get(low & 0xF, 'UNKNOWN')} qw0 = {low:#x}, qw1 = {high:#x}")
+
+    async def _abort_in_flight(self, iommu: intel_iommu, qi: q_inval, wait_index: int) -> bool:
+        """A device did not answer in time: every wait descriptor in flight is marked aborted.
+        True if ours was.
+
+        The arithmetic goes back from the head in steps of two and takes odd slots for wait descriptors, which
+        holds for submissions of one descriptor and its wait.
+        """
+        hardware, shift = iommu.hardware, self.qi_shift(iommu)
+        head = (((await hardware.readl(defs.DMAR_IQH_REG)) >> shift) - 1) % qi.length | 1
+        tail = (((await hardware.readl(defs.DMAR_IQT_REG)) >> shift) - 1) % qi.length | 1
+        await hardware.writel(defs.DMAR_FSTS_REG, defs.DMA_FSTS_ITE)
+        self.pr("Invalidation Time-out Error (ITE) cleared")
+        while True:
+            if await qi.desc_status.load32(head) == QI_IN_USE:
+                await qi.desc_status.store32(head, QI_ABORT)
+            head = (head - 2) % qi.length
+            if head == tail:
+                break
+        return await qi.desc_status.load32(wait_index) == QI_ABORT
 
     # -- the kinds of flush --------------------------------------------------
 

@@ -4,10 +4,13 @@ what the series changed.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from vtdkit.kernel.machine.costs import NEAR
-from vtdkit.lab.locktable import LockTable, LockUse, OperationCost, lock_table
+from vtdkit.lab.computer import LEGACY
+from vtdkit.lab.locktable import LockTable, LockUse, OperationCost, lock_table, measure
 from vtdkit.lab.operations import OPERATIONS
 
 #: locks of the device lists and `iommu->lock`, before the series and after patch 12: counted in the source of
@@ -91,6 +94,27 @@ def test_interrupts_are_off_where_the_lock_or_the_queue_says(table: LockTable) -
     for cost in table:
         assert cost.irqs_off <= cost.irqs_off_total <= cost.duration
         assert bool(cost.irqs_off) == bool(cost.irqs_off_in)
+
+
+def test_each_lock_comes_with_the_functions_that_took_it(table: LockTable) -> None:
+    """§2.1, for an attach before the series; and the lock of the queue."""
+    attach = {use.lock: use.functions for use in table.at(0, "attach, first on the unit").locks}
+    assert attach["device_domain_lock"] == (("domain_add_dev_info", 1), ("domain_context_mapping_one", 1))
+    assert attach["&iommu->lock"] == (
+        ("device_context_mapped", 1), ("domain_add_dev_info", 1), ("domain_context_mapping_one", 1),
+    )  # fmt: skip
+    for cost in table:
+        queue = [use.functions for use in cost.locks if use.lock == "&qi->q_lock"]
+        assert all(function == "qi_submit_sync" for functions in queue for function, _ in functions)
+        assert queue or cost.irqs_off_in != "qi_submit_sync"
+
+
+def test_a_unit_that_buffers_writes_is_told_under_its_register_lock() -> None:
+    (known,) = (each for each in OPERATIONS if each.name == "map")
+    cost = measure(12, replace(known, unit=replace(LEGACY, RWBF=1)))
+    (use,) = cost.locks
+    assert (use.lock, use.functions) == ("&iommu->register_lock", (("iommu_flush_write_buffer", 1),))
+    assert cost.irqs_off_in == "iommu_flush_write_buffer"
 
 
 def test_a_neighbour_waits_only_for_a_lock_of_the_whole_machine(table: LockTable) -> None:

@@ -13,6 +13,7 @@ from users import lock_stat, ranges
 from vtdkit.iommu.iova import iova_domain
 from vtdkit.iommu.iova_rcache import (
     IOVA_MAG_SIZE,
+    MAX_GLOBAL_MAGS,
     iova_magazine,
     iova_magazine_pop,
     order_base_2,
@@ -107,6 +108,24 @@ def test_full_magazines_go_to_the_depot_and_come_back_from_it() -> None:
     assert not machine.findings
 
 
+def test_a_full_depot_gives_a_magazine_back_to_the_tree() -> None:
+    machine = Machine(record=False, checkers=("lockdep", "kasan"))
+    space = space_of(machine, mag_size=4)
+
+    async def use() -> None:
+        got = [await space.alloc_iova_fast(1, LIMIT) for _ in range(4 * (MAX_GLOBAL_MAGS + 4))]
+        for pfn in got:
+            await space.free_iova_fast(pfn, 1)
+
+    machine.run(use())
+    assert depot_sizes(space)[0] == MAX_GLOBAL_MAGS
+    # two magazines' worth was freed
+    assert len(ranges(space)) == len(space.cached()) == 4 * (MAX_GLOBAL_MAGS + 2)
+    machine.run(space.put_iova_domain())
+    assert machine.check.objects == {}
+    assert not machine.findings
+
+
 def test_a_magazine_looks_for_an_entry_below_the_limit_and_fills_the_gap_with_its_last() -> None:
     mag = iova_magazine(Machine())
     mag.pfns = [5, 900, 20, 800]
@@ -115,6 +134,41 @@ def test_a_magazine_looks_for_an_entry_below_the_limit_and_fills_the_gap_with_it
     assert iova_magazine_pop(mag, 1000) == 800
     assert iova_magazine_pop(mag, 4) == 0
     assert mag.pfns == [5, 900]
+
+
+def test_when_the_space_runs_out_the_caches_are_emptied() -> None:
+    machine = Machine(cpus=2)
+    space = space_of(machine)
+
+    async def fill_and_free() -> None:
+        got = [await space.alloc_iova_fast(1, 63) for _ in range(63)]
+        assert 0 not in got
+        for pfn in got:
+            await space.free_iova_fast(pfn, 1)
+
+    machine.run(fill_and_free(), cpu=1)
+    assert machine.run(space.alloc_iova_fast(32, 63, flush_rcache=False)) == 0  # all are in CPU 1's magazine
+    assert machine.run(space.alloc_iova_fast(2, 63)) == 62
+    assert space.cached() == []
+    machine.run(space.put_iova_domain())
+    assert machine.check.objects == {}
+    assert not machine.findings
+
+
+def test_what_full_magazines_of_the_depot_hold_comes_back_too() -> None:
+    machine = Machine()
+    space = space_of(machine, mag_size=2)
+
+    async def fill_and_free() -> None:
+        for pfn in [await space.alloc_iova_fast(1, 63) for _ in range(63)]:
+            await space.free_iova_fast(pfn, 1)
+
+    machine.run(fill_and_free())
+    assert depot_sizes(space)[0]
+    assert machine.run(space.alloc_iova_fast(32, 63)) == 32
+    assert depot_sizes(space)[0] == 0
+    assert space.cached() == []
+    assert not machine.findings
 
 
 def test_without_memory_for_a_magazine_a_range_is_freed_the_long_way() -> None:

@@ -125,9 +125,10 @@ class DmaApi:
 
     async def iommu_dma_alloc_iova(self, domain: IommuDomain, iovad: iova_domain, size: int) -> int:
         """An address range of `size` bytes, below 4 GiB if there is one; 0 when there is none."""
-        pages, limit = size >> PAGE_SHIFT, domain.aperture_end
-        pfn = await iovad.alloc_iova_fast(pages, min(limit, SAC_LIMIT) >> PAGE_SHIFT)
-        if not pfn and limit > SAC_LIMIT:
+        pages, limit, pfn = size >> PAGE_SHIFT, domain.aperture_end, 0
+        if limit > SAC_LIMIT:
+            pfn = await iovad.alloc_iova_fast(pages, SAC_LIMIT >> PAGE_SHIFT, flush_rcache=False)
+        if not pfn:
             pfn = await iovad.alloc_iova_fast(pages, limit >> PAGE_SHIFT)
         return pfn << PAGE_SHIFT
 

@@ -129,17 +129,33 @@ class iova_domain(KObject):
         await self.machine.work(self.machine.costs.table_word * (index - first))
         return pfn if pfn >= low_pfn else None
 
+    def remove_iova(self, node: iova) -> None:
+        """Take a range out. Caller holds `iova_rbtree_lock`."""
+        self.iova_rbtree_lock.assert_spin_locked()
+        self._cached_rbnode_delete_update(node)
+        tree: IovaTree = self.rbroot
+        tree.remove(node)
+        self.rbroot = tree
+
     async def free_iova(self, pfn: int) -> None:
         """Give back the range that contains a page frame."""
         async with self.iova_rbtree_lock.irqsave():
-            tree: IovaTree = self.rbroot
-            node = tree.find(pfn)
+            node = self.rbroot.find(pfn)
             if node is not None:
-                self._cached_rbnode_delete_update(node)  # `remove_iova`
-                tree.remove(node)
-                self.rbroot = tree
+                self.remove_iova(node)
         if node is not None:
             await self.machine.kfree(node)
+
+    async def iova_magazine_free_pfns(self, mag: cache.iova_magazine) -> None:
+        """Give back every range in a magazine, under one hold of the tree's lock."""
+        async with self.iova_rbtree_lock.irqsave():
+            for pfn in mag.pfns:
+                node = self.rbroot.find(pfn)
+                self.machine.warn_on(node is None, "a magazine holds a range the tree does not know")
+                if node is not None:
+                    self.remove_iova(node)
+                    await self.machine.kfree(node)
+        mag.pfns.clear()
 
     async def reserve_iova(self, pfn_lo: int, pfn_hi: int) -> iova | None:
         """Make sure that none of these page frames is ever handed out. None of them is taken yet, which Linux
@@ -172,8 +188,11 @@ class iova_domain(KObject):
                 return -ENOMEM
         return 0
 
-    async def alloc_iova_fast(self, size: int, limit_pfn: int) -> int:
-        """The first page frame of a range, from this CPU's cache or the tree; 0 when there is none."""
+    async def alloc_iova_fast(self, size: int, limit_pfn: int, flush_rcache: bool = True) -> int:
+        """The first page frame of a range, from this CPU's cache or the tree; 0 when there is none.
+
+        `flush_rcache`: if the tree has none, empty all caches into it and try once more.
+        """
         if size < 1 << cache.IOVA_RANGE_CACHE_MAX_SIZE - 1:
             size = 1 << cache.order_base_2(
                 size
@@ -181,6 +200,11 @@ class iova_domain(KObject):
         if pfn := await cache.iova_rcache_get(self, size, limit_pfn + 1):
             return pfn
         new = await self.alloc_iova(size, limit_pfn)
+        if new is None and flush_rcache and self.rcaches is not None:
+            for cpu in range(len(self.machine.cpus)):
+                await cache.free_cpu_cached_iovas(self, cpu)
+            await cache.free_global_cached_iovas(self)
+            new = await self.alloc_iova(size, limit_pfn)
         return new.pfn_lo if new is not None else 0
 
     async def free_iova_fast(self, pfn: int, size: int) -> None:

@@ -3,15 +3,14 @@ and Adams (USENIX 2001).
 
 For each size class (1, 2, 4 … 32 pages) every CPU has two magazines, stacks of range starts: one `loaded`,
 one to swap with (`prev`). Only when both are full or both are empty does a CPU go to the depot, which all
-CPUs share and which holds full magazines behind a lock. A range in a magazine is free for the next user and
-still allocated as far as the tree knows.
+CPUs share and which holds up to 32 full magazines behind a lock. A range in a magazine is free for the next
+user and still allocated as far as the tree knows.
 
 The point of it: the tree's one lock is not taken on the usual way. Each CPU takes a lock of its own instead,
 with interrupts off, since interrupt handlers map and unmap too.
 
-Numbers are those of v5.19: 128 entries a magazine (127 from July 2022 on, so that one fits 1024 bytes). Left
-out: the way back from a magazine to the tree, when the depot is full (32 magazines; no limit from 6.7 on) or
-the space runs out.
+Numbers are those of v5.19: 128 entries a magazine (127 from July 2022 on, so that one fits 1024 bytes). The
+depot's limit went in 6.7.
 """
 
 from __future__ import annotations
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from .iova import iova_domain
 
 IOVA_MAG_SIZE = 128
+MAX_GLOBAL_MAGS = 32
 IOVA_RANGE_CACHE_MAX_SIZE = 6  # size classes: 1 to 32 pages
 
 
@@ -108,6 +108,8 @@ async def iova_rcache_insert(iovad: iova_domain, pfn: int, size: int) -> bool:
         return False
     rcache, machine = iovad.rcaches.of_order[order], iovad.machine
     cpu_rcache = rcache.of_cpu[machine.cpu()]
+    mag_to_free: iova_magazine | None = None
+    can_insert = True
     async with cpu_rcache.lock.irqsave():
         loaded: iova_magazine = cpu_rcache.loaded
         if len(loaded.pfns) >= iovad.mag_size:
@@ -116,13 +118,29 @@ async def iova_rcache_insert(iovad: iova_domain, pfn: int, size: int) -> bool:
                 cpu_rcache.prev, cpu_rcache.loaded = loaded, prev
                 loaded = prev
             else:
-                if (new_mag := await machine.kmalloc(iova_magazine, gfp=GFP_ATOMIC)) is None:
-                    return False
-                async with rcache.lock:
-                    rcache.depot = (*rcache.depot, loaded)
-                cpu_rcache.loaded = loaded = new_mag
-        loaded.pfns.append(pfn)
-    return True
+                new_mag = await machine.kmalloc(iova_magazine, gfp=GFP_ATOMIC)
+                can_insert = new_mag is not None
+                if new_mag is not None:
+                    mag_to_free = await depot_push(rcache, loaded)
+                    cpu_rcache.loaded = loaded = new_mag
+        if can_insert:
+            loaded.pfns.append(pfn)
+    if mag_to_free is not None:
+        await iovad.iova_magazine_free_pfns(mag_to_free)
+        await machine.kfree(mag_to_free)
+    return can_insert
+
+
+async def depot_push(rcache: iova_rcache, full: iova_magazine) -> iova_magazine | None:
+    """Hand a full magazine to the depot; given back if the depot is full too. (In
+    line in `__iova_rcache_insert`.)
+    """
+    async with rcache.lock:
+        depot: tuple[iova_magazine, ...] = rcache.depot
+        if len(depot) < MAX_GLOBAL_MAGS:
+            rcache.depot = (*depot, full)
+            return None
+        return full
 
 
 async def iova_rcache_get(iovad: iova_domain, size: int, limit_pfn: int) -> int:
@@ -158,6 +176,28 @@ async def depot_pop(rcache: iova_rcache) -> iova_magazine | None:
             return None
         rcache.depot = depot[:-1]
         return depot[-1]
+
+
+# -- when the space runs out --------------------------------------------------
+
+
+async def free_cpu_cached_iovas(iovad: iova_domain, cpu: int) -> None:
+    """Give the tree back every range that one CPU has cached."""
+    for rcache in iovad.rcaches.of_order:
+        cpu_rcache = rcache.of_cpu[cpu]
+        async with cpu_rcache.lock.irqsave():
+            await iovad.iova_magazine_free_pfns(cpu_rcache.loaded)
+            await iovad.iova_magazine_free_pfns(cpu_rcache.prev)
+
+
+async def free_global_cached_iovas(iovad: iova_domain) -> None:
+    """Give the tree back every range that lies in a depot."""
+    for rcache in iovad.rcaches.of_order:
+        async with rcache.lock.irqsave():
+            for mag in rcache.depot:
+                await iovad.iova_magazine_free_pfns(mag)
+                await iovad.machine.kfree(mag)
+            rcache.depot = ()
 
 
 # -- the end ------------------------------------------------------------------

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from test_leaks import failing_in_turn
-from users import HARDWARE, PAGE, inventory, unexpected
+from users import HARDWARE, PAGE, inventory, lock_stat, unexpected
 
 from vtdkit.iommu.core import IommuDomain
 from vtdkit.iommu.dirty import intel_iommu_read_and_clear_dirty, intel_iommu_set_dirty_tracking
@@ -89,15 +89,47 @@ def test_areas_below_the_one_that_is_cut_are_gone_when_the_error_comes() -> None
     assert [area.iova for area in ioas.table.area_itree] == [0x20000]
 
 
-def test_domains_share_an_address_space_and_join_before_it_is_in_use() -> None:
+def test_domains_join_and_leave_an_address_space_that_is_in_use() -> None:
     ioas = Ioas(domains=2)
+    ioas.pc.run(ioas.table.iopt_table_remove_domain(ioas.domains[1]))
     ioas.map(0, 20, 0x10000)
+    assert ioas.seen(0x10000, "00:04.0") is None
+    assert ioas.pc.run(ioas.table.iopt_table_add_domain(ioas.domains[1])) == 0
+    assert ioas.pc.run(ioas.table.iopt_table_add_domain(ioas.domains[1])) == -EEXIST
     assert ioas.seen(0x10000, "00:04.0") == ioas.seen(0x10000) == 0x80000 * PAGE
+    ioas.pc.run(ioas.table.iopt_table_remove_domain(ioas.domains[0]))
+    assert ioas.seen(0x10000) is None
     assert ioas.mm.pins.total() == 20
-    assert ioas.pc.run(ioas.table.iopt_table_add_domain(ioas.pc.new_domain())) == -EBUSY
-    assert ioas.unmap(0x10000, 20 * PAGE) == (0, 20 * PAGE)
-    assert ioas.seen(0x10000, "00:04.0") is ioas.seen(0x10000) is None
+    ioas.pc.run(ioas.table.iopt_table_remove_domain(ioas.domains[1]))
     assert ioas.mm.pins.total() == 0
+    assert ioas.pc.run(ioas.table.iopt_table_add_domain(ioas.domains[0])) == 0
+    assert ioas.seen(0x13000) == 0x80003 * PAGE
+    assert ioas.mm.pins.total() == 20
+
+
+def test_what_a_domain_cannot_take_is_undone_under_the_same_hold_and_only_there() -> None:
+    ioas = Ioas(domains=2)
+    ioas.pc.run(ioas.table.iopt_table_remove_domain(ioas.domains[1]))
+    assert ioas.map(0, 20, 0x10000) == 0x10000
+    real = ioas.pc.core.iommu_map
+
+    async def fails_late(domain: IommuDomain, iova: int, *rest: int) -> int:
+        full = domain is ioas.domains[1] and iova >= 0x90000
+        return -ENOMEM if full else await real(domain, iova, *rest)
+
+    ioas.pc.core.iommu_map = fails_late  # type: ignore[method-assign]
+    assert ioas.map(0x40_0000, 20, 0x90000) == 0x90000
+    assert ioas.pc.run(ioas.table.iopt_table_add_domain(ioas.domains[1])) == -ENOMEM
+    assert ioas.seen(0x10000, "00:04.0") is None
+    assert ioas.seen(0x10000) == 0x80000 * PAGE
+    assert ioas.mm.pins.total() == 40
+    assert ioas.unmap(0x90000, 20 * PAGE) == (0, 20 * PAGE)
+    assert ioas.pc.run(ioas.table.iopt_table_add_domain(ioas.domains[1])) == 0
+    before = lock_stat(ioas.pc.machine, "&pages->mutex").acquisitions
+    assert ioas.map(0x40_0000, 20, 0x90000) == -ENOMEM
+    assert lock_stat(ioas.pc.machine, "&pages->mutex").acquisitions == before + 1
+    assert ioas.seen(0x90000) is None
+    assert ioas.mm.pins.total() == ioas.mm.user_locked_vm.value == 20
 
 
 def test_maps_of_different_areas_overlap_in_time_where_vfio_lets_one_wait() -> None:
@@ -201,6 +233,8 @@ def test_every_allocation_fails_in_turn() -> None:
     for pc, _ in failing_in_turn(fresh):
         ioas = spaces[-1]
         errors.add(min(ioas.map(0x40_0000, 40, 0x10000), 0))
+        pc.run(ioas.table.iopt_table_remove_domain(ioas.domains[0]))
+        errors.add(pc.run(ioas.table.iopt_table_add_domain(ioas.domains[0])))
         errors.add(min(ioas.map(0, 512, 0x20_0000), 0))
         ioas.unmap(0, 1 << 40)
         assert ioas.mm.pins.total() == ioas.mm.user_locked_vm.value == 0

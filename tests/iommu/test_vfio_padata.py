@@ -50,6 +50,9 @@ def test_helpers_map_what_one_thread_would_and_it_is_charged_once(lock_cache: in
     assert guest.mm.pins.total() == guest.mm.peek("locked_vm") == 8 * 512
     (dma,) = guest.container.dma_list
     assert dma.size == 8 * BLOCK
+    done = guest.pc.run(guest.vfio.vfio_dma_do_unmap(guest.container, 0, 1 << 40))
+    assert done == (0, 8 * BLOCK)
+    assert guest.mm.pins.total() == guest.mm.peek("locked_vm") == 0
     assert unexpected(guest.pc.machine) == []
 
 

@@ -15,8 +15,8 @@ or go under it.
 
 Rules: threads only. Addresses and lengths are in bytes and whole pages. Not modelled: access by
 the kernel itself (`iopt_access`), areas that share pages, pages that more than one user pins, allowed and
-reserved ranges, addresses that the kernel chooses, domains that come after the first area or leave. All
-pages of an area are pinned and then mapped; Linux goes batch by batch.
+reserved ranges, addresses that the kernel chooses. All pages of an area are pinned and then mapped; Linux
+goes batch by batch.
 """
 
 from __future__ import annotations
@@ -168,31 +168,38 @@ class io_pagetable(KObject):
     async def iopt_area_fill_domains(
         self, area: iopt_area, pages: iopt_pages, domains: Sequence[IommuDomain]
     ) -> int:
-        """Pin the pages of an area and map them in some domains. 0, or an error, and nothing is left."""
+        """Map an area in some domains; the first that comes has the pages pinned. 0, or an error, and nothing
+        is left.
+        """
         if not domains:
             return 0
-        filled: list[IommuDomain] = []
         async with pages.mutex:
-            error = await self._pin(pages)
-            for domain in domains if not error else ():
-                if error := await self._fill(area, pages, domain):
+            pin = not pages.frames
+            error = await self._pin(pages) if pin else 0
+            for number, domain in enumerate(domains if not error else ()):
+                error = await self._fill(area, pages, domain)
+                if error:
+                    await self._empty(area, pages, domains[:number], pin)
                     break
-                filled.append(domain)
-        if error:
-            await self.iopt_area_unfill_domains(area, pages, filled)
         return error
 
     async def iopt_area_unfill_domains(
-        self, area: iopt_area, pages: iopt_pages, domains: Sequence[IommuDomain]
+        self, area: iopt_area, pages: iopt_pages, domains: Sequence[IommuDomain], last: bool = True
     ) -> None:
-        """Unmap an area in some domains, and unpin its pages."""
+        """Unmap an area in some domains; with the `last` of them go the pins."""
         async with pages.mutex:
-            for domain in domains:
-                await self.core.iommu_unmap(domain, area.iova, area.last - area.iova + 1)
-            if pages.frames:
-                await pages.mm.unpin_user_pages(pages.frames)
-                await pages.mm.incr_user_locked_vm(-pages.npages)
-                pages.frames = ()
+            await self._empty(area, pages, domains, last)
+
+    async def _empty(
+        self, area: iopt_area, pages: iopt_pages, domains: Sequence[IommuDomain], unpin: bool
+    ) -> None:
+        """The body of both ways back. Caller holds `pages->mutex`."""
+        for domain in domains:
+            await self.core.iommu_unmap(domain, area.iova, area.last - area.iova + 1)
+        if unpin and pages.frames:
+            await pages.mm.unpin_user_pages(pages.frames)
+            await pages.mm.incr_user_locked_vm(-pages.npages)
+            pages.frames = ()
 
     async def _pin(self, pages: iopt_pages) -> int:
         """Pin all pages of an area, a batch at a time. Caller holds `pages->mutex`."""
@@ -227,12 +234,35 @@ class io_pagetable(KObject):
     # -- domains -------------------------------------------------------------
 
     async def iopt_table_add_domain(self, domain: IommuDomain) -> int:
-        """A domain joins. 0, or -EBUSY where there are areas already, which Linux would fill into it."""
+        """A domain joins: every area is filled into it. 0, -EEXIST, or an error, and then
+        the domain is empty.
+        """
         async with self.domains_rwsem.write(), self.iova_rwsem.write():
-            if self.area_itree:
-                return -EBUSY
+            if any(other is domain for other in self.domains):
+                return -EEXIST
+            first, done = not self.domains, list[iopt_area]()
+            for area in self.filled():
+                error = await self.iopt_area_fill_domains(area, area.pages, (domain,))
+                if error:
+                    for other in done:
+                        await self.iopt_area_unfill_domains(other, other.pages, (domain,), first)
+                    return error
+                done.append(area)
             self.domains = (*self.domains, domain)
         return 0
+
+    async def iopt_table_remove_domain(self, domain: IommuDomain) -> None:
+        """A domain leaves: every area is unmapped in it; the last one takes the pins with it."""
+        async with self.domains_rwsem.write(), self.iova_rwsem.write():
+            self.domains = tuple(other for other in self.domains if other is not domain)
+            for area in self.filled():
+                await self.iopt_area_unfill_domains(area, area.pages, (domain,), not self.domains)
+
+    def filled(self) -> list[iopt_area]:
+        """The areas that are there for good; the others see to their domains
+        themselves. Caller holds `iova_rwsem`.
+        """
+        return [area for area in self.area_itree if area.pages is not None]
 
     # -- dirty pages ---------------------------------------------------------
 
@@ -247,8 +277,8 @@ class io_pagetable(KObject):
         """
         async with self.iova_rwsem.read():
             at = iova
-            for area in self.area_itree:
-                if area.pages is not None and area.iova <= at <= area.last:
+            for area in self.filled():
+                if area.iova <= at <= area.last:
                     at = area.last + 1
             if at < iova + length:
                 return -EINVAL

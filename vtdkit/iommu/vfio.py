@@ -2,13 +2,13 @@
 
 A *container* holds the address space of, say, one virtual machine: a group of devices, the domain they are
 attached to, and the user memory mapped for them (`vfio_dma`). One mutex guards all of it, also while
-thousands of pages are pinned and mapped.
+thousands of pages are pinned, mapped, unmapped and flushed.
 
 Rules: threads only (everything sleeps).
 
-Left out: a container's end; a second group, and a second domain for devices whose units differ in coherency;
-emulated devices (mdev), for which memory is mapped and not pinned; dirty tracking by VFIO itself, `vaddr`
-invalidation, reserved regions, nesting, API version 1.
+Left out: a container's end, and a group that leaves; a second group, and a second domain for devices
+whose units differ in coherency; emulated devices (mdev), for which memory is mapped and not pinned; dirty
+tracking by VFIO itself, `vaddr` invalidation, reserved regions, nesting, API version 1.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class VfioType1(VfioMappings):
         """Give the container its group and its domain. 0, -EINVAL if it has them, -ENOMEM, -EIO without a
         domain, or what attaching says.
         """
-        # one mutex from the first look to the last page pinned: nobody else maps in this container
+        # one mutex from the first look to the last page pinned: nobody else maps or unmaps in this container
         async with iommu.lock:
             if iommu.domain is not None:
                 return -EINVAL

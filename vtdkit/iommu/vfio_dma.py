@@ -1,24 +1,30 @@
-"""VFIO's mappings: the half of drivers/vfio/vfio_iommu_type1.c (around v5.19) that maps user memory.
+"""VFIO's mappings: the half of drivers/vfio/vfio_iommu_type1.c (around v5.19) that maps
+and unmaps user memory.
 
-Mapping goes piece by piece: pin what is contiguous, charge it, map it. What fails is undone.
+Mapping goes piece by piece: pin what is contiguous, charge it, map it. Unmapping asks the
+IOMMU where the pages are, since nobody else kept track, and puts off flushes so that one serves up to 512
+pieces; a page is unpinned after its flush. (Linux allocates a note for each piece, and flushes at once where
+there is no memory for one.)
 
 Rules: threads only (everything sleeps); the container's mutex is held throughout. Addresses and sizes are
 in bytes and whole pages.
 
-Left out: unmapping on demand (VFIO_IOMMU_UNMAP_DMA), and the limit on how many mappings there may be.
+Left out: the limit on how many mappings there may be.
 """
 
 from __future__ import annotations
 
+from bisect import insort
 from dataclasses import dataclass, field
 
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.kernel.memory.objects import KObject
 
-from .core import IOMMU_READ, IOMMU_WRITE, IommuCore, IommuDomain
+from .core import IOMMU_READ, IOMMU_WRITE, IommuCore, IommuDomain, IotlbGather
 from .errno import EEXIST, EINVAL, ENOMEM
 from .pinning import PAGE_SHIFT, PAGE_SIZE, mm_struct
 
+VFIO_IOMMU_TLB_SYNC_MAX = 512
 VFIO_BATCH_MAX_CAPACITY = 512  # pages pinned at once
 
 
@@ -54,7 +60,7 @@ class vfio_iommu(KObject):
         super().__init__(machine, "vfio_iommu")
         self.lock = machine.mutex("&vfio_iommu->lock")
         self.domain: vfio_domain | None = None  # a list in Linux
-        self.dma_list: list[vfio_dma] = []  # a tree in Linux
+        self.dma_list: list[vfio_dma] = []  # by address; a tree in Linux
 
 
 @dataclass(slots=True)
@@ -68,11 +74,15 @@ class vfio_batch:
 
 
 class VfioMappings:
-    """Mapping for the type 1 driver. Guards: nothing of its own; each container has a mutex."""
+    """Mapping and unmapping for the type 1 driver. Guards: nothing of its own; each
+    container has a mutex.
+    """
 
     def __init__(self, core: IommuCore) -> None:
         self.core = core
         self.machine = core.machine
+
+    # -- map -----------------------------------------------------------------
 
     async def vfio_dma_do_map(
         self,
@@ -89,17 +99,21 @@ class VfioMappings:
         async with iommu.lock:
             if iommu.domain is None:
                 return -EINVAL  # the container's type is set once it has a group
-            if any(iova < dma.iova + dma.size and dma.iova < iova + size for dma in iommu.dma_list):
+            if self.vfio_find_dma(iommu, iova, size) is not None:
                 return -EEXIST
             if (dma := await self.machine.kmalloc(vfio_dma, iova, vaddr, prot, mm)) is None:
                 return -ENOMEM
+            insort(iommu.dma_list, dma, key=lambda other: other.iova)
             error = await self.vfio_pin_map_dma(iommu, dma, size)
-            if not error:
-                iommu.dma_list.append(dma)
-                return 0
-            await self.vfio_unmap_unpin(iommu, dma, iova, iova + dma.size)
-            await self.machine.kfree(dma)
+            if error:
+                await self.vfio_remove_dma(iommu, dma)
             return error
+
+    def vfio_find_dma(self, iommu: vfio_iommu, start: int, size: int) -> vfio_dma | None:
+        """The first mapping that overlaps a range."""
+        return next(
+            (dma for dma in iommu.dma_list if start < dma.iova + dma.size and dma.iova < start + size), None
+        )
 
     async def vfio_pin_map_dma(self, iommu: vfio_iommu, dma: vfio_dma, size: int) -> int:
         """Pin and map `size` bytes piece by piece; `dma.size` says how far it came. 0 or an error."""
@@ -169,18 +183,79 @@ class VfioMappings:
             await dma.mm.unpin_user_pages(range(first, first + count))
         return (0, error) if error else (first, count)
 
-    async def vfio_unpin_pages_remote(self, dma: vfio_dma, pfn: int, npage: int, do_accounting: bool) -> None:
-        """Unpin pages and, if asked, give back what they were charged."""
+    async def vfio_unpin_pages_remote(self, dma: vfio_dma, pfn: int, npage: int, do_accounting: bool) -> int:
+        """Unpin pages and, if asked, give back what they were charged. How many."""
         await dma.mm.unpin_user_pages(range(pfn, pfn + npage))
         if do_accounting:
             await dma.mm.account_locked_vm(-npage)
+        return npage
+
+    # -- unmap ---------------------------------------------------------------
+
+    async def vfio_dma_do_unmap(self, iommu: vfio_iommu, iova: int, size: int) -> tuple[int, int]:
+        """Unmap whole mappings: 0 or -EINVAL (also for a range that cuts one in two),
+        and the bytes unmapped.
+        """
+        if size <= 0 or (iova | size) & PAGE_SIZE - 1 or iova + size > 1 << 64:
+            return -EINVAL, 0
+        async with iommu.lock:
+            first = self.vfio_find_dma(iommu, iova, 1)
+            last = self.vfio_find_dma(iommu, iova + size - 1, 1)
+            if (first is not None and first.iova != iova) or (
+                last is not None and last.iova + last.size != iova + size
+            ):
+                return -EINVAL, 0
+            unmapped = 0
+            while (dma := self.vfio_find_dma(iommu, iova, size)) is not None:
+                unmapped += dma.size
+                await self.vfio_remove_dma(iommu, dma)
+            return 0, unmapped
+
+    async def vfio_remove_dma(self, iommu: vfio_iommu, dma: vfio_dma) -> None:
+        """Unmap, unpin and forget one mapping."""
+        await self.vfio_unmap_unpin(iommu, dma, dma.iova, dma.iova + dma.size)
+        iommu.dma_list.remove(dma)
+        await self.machine.kfree(dma)
 
     async def vfio_unmap_unpin(self, iommu: vfio_iommu, dma: vfio_dma, iova: int, end: int) -> None:
-        """Unmap and unpin a part of a mapping. (Linux asks the IOMMU where the pages are, and unmaps piece by
-        piece; here the process's memory says so.)
+        """Unmap and unpin a part of a mapping (in Linux all of it); the domain says where the pages are."""
+        if iova == end:
+            return
+        domain, unlocked = iommu.domain, 0
+        assert domain is not None
+        gather, regions = IotlbGather(), list[range]()
+        while iova < end:
+            # where the IOMMU joins small pages by itself (fgsp) it finds out what belongs together
+            phys, size = await self.contiguous(domain.domain, iova, iova + PAGE_SIZE if domain.fgsp else end)
+            if self.machine.warn_on(not phys, "vfio_unmap_unpin: not mapped"):
+                iova += PAGE_SIZE
+                continue
+            done = await self.core.iommu_unmap_fast(domain.domain, iova, size, gather)
+            if self.machine.warn_on(not done, "vfio_unmap_unpin: nothing unmapped"):
+                break
+            regions.append(range(phys >> PAGE_SHIFT, phys + done >> PAGE_SHIFT))
+            iova += done
+            if len(regions) == VFIO_IOMMU_TLB_SYNC_MAX or iova >= end:
+                unlocked += await self.vfio_sync_unpin(dma, domain, regions, gather)
+        await dma.mm.account_locked_vm(-unlocked)
+
+    async def vfio_sync_unpin(
+        self, dma: vfio_dma, domain: vfio_domain, regions: list[range], gather: IotlbGather
+    ) -> int:
+        """One flush for all the pieces, then they are unpinned. How many pages."""
+        await self.core.iommu_iotlb_sync(domain.domain, gather)
+        unlocked = 0
+        for region in regions:
+            unlocked += await self.vfio_unpin_pages_remote(dma, region.start, len(region), False)
+        regions.clear()
+        return unlocked
+
+    async def contiguous(self, domain: IommuDomain, iova: int, end: int) -> tuple[int, int]:
+        """The physical address behind `iova` (0: none), and for how many bytes memory goes on from
+        there, page by page.
         """
-        assert iommu.domain is not None
-        frames = dma.mm.frames_at(dma.vaddr + iova - dma.iova, end - iova >> PAGE_SHIFT)
-        await self.core.iommu_unmap(iommu.domain.domain, iova, end - iova)
-        await dma.mm.unpin_user_pages(frames)
-        await dma.mm.account_locked_vm(-len(frames))
+        phys = await self.core.iommu_iova_to_phys(domain, iova)
+        size = PAGE_SIZE
+        while iova + size < end and await self.core.iommu_iova_to_phys(domain, iova + size) == phys + size:
+            size += PAGE_SIZE
+        return phys, size

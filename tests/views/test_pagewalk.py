@@ -22,7 +22,6 @@ from vtdkit.views.shared.record import checked
 from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.image.image import Image
 from vtdkit.vtd.image.survey import Survey
-from vtdkit.vtd.quirks import SPECIFICATION
 from vtdkit.vtd.requests import Fault, Request, Translation, sid
 from vtdkit.vtd.unit.unit import RemappingUnit
 
@@ -127,7 +126,7 @@ def everything(where: Iterable[int], *, held: bool = False) -> list[Query]:
 )
 def test_every_device_of_a_real_machine(folder: str, personality: str) -> None:
     (path,) = REALITY.glob(f"{folder}-*")
-    unit = Image.load(path).unit_as("qemu" if personality == "qemu" else SPECIFICATION)
+    unit = Image.load(path).unit_as(personality)
     survey = Survey(unit)
     granted = 0
     for number, found in enumerate(survey.attached()):

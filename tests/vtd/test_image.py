@@ -25,6 +25,7 @@ from vtdkit.vtd.image.npz import BadFile
 from vtdkit.vtd.image.stale import explain
 from vtdkit.vtd.image.survey import Survey
 from vtdkit.vtd.memory import AccessError, Memory
+from vtdkit.vtd.quirks import QEMU_7_2, QEMU_10, SPECIFICATION
 from vtdkit.vtd.requests import Fault, Request, Translation, sid
 
 REALITY = Path(__file__).parent.parent / "reality"
@@ -115,10 +116,18 @@ def test_the_first_stage_machine_runs_only_on_an_emulator_that_lets_it() -> None
     strict = image.unit.from_memory(request)
     assert isinstance(strict, Fault)
     assert strict.label == "SPT.3"
-    for unit in (image.unit_as("qemu"), image.unit_as(SSTS=1)):
+    for unit in (image.unit_as("qemu"), image.unit_as("specification", SSTS=1)):
         answer = unit.from_memory(request)
         assert isinstance(answer, Translation)
         assert (answer.address, answer.path) == (mapped.address, "first stage")
+
+
+def test_a_personality_is_one_that_there_is(lazy: Image) -> None:
+    assert lazy.unit_as("specification").quirks is SPECIFICATION
+    assert lazy.unit_as("qemu").quirks is QEMU_7_2
+    assert lazy.unit_as(QEMU_10).quirks is QEMU_10
+    with pytest.raises(ValueError, match="personality 'quemu': it is specification, qemu, or a Quirks"):
+        lazy.unit_as("quemu")
 
 
 def test_stale_translations_were_mapped_once_and_are_not_now(lazy: Image) -> None:

@@ -14,7 +14,6 @@ from tests.reality_check.oracle import Oracle
 from vtdkit.vtd.capabilities import Capabilities
 from vtdkit.vtd.image.image import Image
 from vtdkit.vtd.image.survey import Survey
-from vtdkit.vtd.quirks import SPECIFICATION
 from vtdkit.vtd.requests import BadRequest, Fault, Request, sid
 
 from .cases import CASES
@@ -147,7 +146,7 @@ NAMES = sorted(path.name for path in REALITY.iterdir() if (path / "pages.npz").e
 @pytest.mark.parametrize("personality", ["specification", "qemu"])
 def test_on_real_machines_for_every_request_that_was_replayed(name: str, personality: str) -> None:
     image = Image.load(REALITY / name)
-    unit = image.unit_as("qemu" if personality == "qemu" else SPECIFICATION, cached=False, ram=ram_of(image))
+    unit = image.unit_as(personality, cached=False, ram=ram_of(image))
     groups: dict[tuple[int, bool], list[int]] = {}
     for verdict in Oracle(image).replayed:
         groups.setdefault((verdict.sid, verdict.write), []).append(verdict.iova)

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from vtdkit.vtd.capabilities import BadCapabilities, Capabilities
 from vtdkit.vtd.firmware import dmar
@@ -89,7 +89,7 @@ class Image:
 
     def unit_as(
         self,
-        personality: Quirks | Literal["qemu"] = SPECIFICATION,
+        personality: str | Quirks = SPECIFICATION,
         *,
         cached: bool = True,
         writable: bool = False,
@@ -98,22 +98,27 @@ class Image:
     ) -> RemappingUnit:
         """A new unit over the machine's tables.
 
-        `personality` is a Quirks, or "qemu": that of the version the machine ran on. `writable` lets the unit
-        set flags in a copy of the tables; in the ranges `ram` what is not in the image reads 0. `changes`
-        replace capabilities.
+        `personality` is "specification", "qemu" (the version the machine ran on) or a Quirks; raises
+        ValueError for another text. `writable` lets the unit set flags in a copy of the tables; in the
+        ranges `ram` what is not in the image reads 0. `changes` replace capabilities.
         """
         # Old machines report bits that mean something else now; their tables can be looked at all the same.
         capabilities = replace(self.capabilities.buildable(), **changes)
         memory = Memory(self.pages, writable=writable, ram=ram)
-        quirks = personality if isinstance(personality, Quirks) else self._emulator()
         try:
-            unit = RemappingUnit(memory, capabilities, quirks=quirks, cached=cached)
+            unit = RemappingUnit(memory, capabilities, quirks=self._quirks(personality), cached=cached)
         except BadCapabilities as error:
             raise BadImage(f"{self.name}/regs.json: {error}") from None
         unit.restore(self._state())
         return unit
 
-    def _emulator(self) -> Quirks:
+    def _quirks(self, personality: str | Quirks) -> Quirks:
+        if isinstance(personality, Quirks):
+            return personality
+        if personality not in ("specification", "qemu"):
+            raise ValueError(f"personality {quoted(personality)}: it is specification, qemu, or a Quirks")
+        if personality == "specification":
+            return SPECIFICATION
         version = str(self.meta.get("qemu_version"))
         try:
             return qemu(version)

@@ -12,7 +12,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from vtdkit.vtd.quirks import SPECIFICATION
 from vtdkit.vtd.requests import bdf, sid
 from vtdkit.vtd.unit.unit import MODES
 
@@ -68,7 +67,7 @@ def inspect_folder(
     """
     image = Image.load(folder)
     wanted = None if device is None else sid(device)
-    unit = image.unit_as("qemu" if emulated else SPECIFICATION, cached=False)
+    unit = image.unit_as("qemu" if emulated else "specification", cached=False)
     survey = Survey(unit)
     try:
         devices = tuple(

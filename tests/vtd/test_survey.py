@@ -18,7 +18,7 @@ from vtdkit.vtd.requests import Fault, Request, Translation
 from vtdkit.vtd.unit.unit import RemappingUnit
 from vtdkit.vtd.walk.second_stage import Second
 
-from .rig import RW, SID, Tables, bring_up, scalable
+from .rig import RW, SID, Tables, bring_up, legacy, scalable
 from .test_many import built, check
 
 SSIRW = 3 << 61
@@ -88,6 +88,25 @@ def some_addresses(seed: int) -> list[int]:
     rng = random.Random(seed)
     starts = (0, 1 << 30, 1 << 39, 3 << 30, 2 << 30, 1 << 47, 1 << 57, 0xFEE0_0000)
     return [rng.choice(starts) + rng.choice((0, 0x3000, 1 << 21, rng.getrandbits(30))) for _ in range(20)]
+
+
+def test_the_entries_of_a_table_are_those_that_lead_on() -> None:
+    tables, root = legacy()
+    for address, target in ((0x1000, 0x20_0000), (0x3000, 0x30_0000)):
+        leaf = tables.map(root, address, target)
+    tables.memory[leaf + 8] = 0x40_0000  # neither read nor write
+    survey = Survey(tables.unit())
+    space, _ = survey.space(SID)
+    assert space is not None
+    table = survey.root(space)
+    while table.level > 1:
+        (lead,) = survey.entries(table)
+        assert not lead.leaf
+        (table,) = survey.below(space, table)
+    assert [(lead.slot, lead.address, lead.leaf) for lead in survey.entries(table)] == [
+        (1, 0x20_0000, True),
+        (3, 0x30_0000, True),
+    ]
 
 
 PATHS = ("legacy", "SS", "FS", "NEST", "PT")

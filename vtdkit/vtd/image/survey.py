@@ -1,10 +1,10 @@
 """Everything a unit's tables map: who is attached, and which ranges of addresses lead where.
 
 A survey reads whole tables, as a debugger does, instead of following one request. What an entry says is what
-the walk's own `decode` says. Each page is read once and remembered, so the work is bounded by the number of
-pages there are, also when tables are shared. Ranges are not listed where a page turns up as a table of two
-different levels of one stage (`BadImage`): tables like that loop, and no operating system builds them by
-intent.
+the walk's own `decode` says; `Survey.entries` is the one place that tells which entries of a table lead on.
+Each page is read once and remembered, so the work is bounded by the number of pages there are, also when
+tables are shared. Ranges are not listed where a page turns up as a table of two different levels of one stage
+(`BadImage`): tables like that loop, and no operating system builds them by intent.
 """
 
 from __future__ import annotations
@@ -152,8 +152,11 @@ class Survey:
         except Refused as refusal:
             return None, refusal.label
 
-    def _read_leads(self, stage: str, page: int, level: int) -> tuple[Lead, ...]:
+    def entries(self, table: Table) -> tuple[Lead, ...]:
         """The entries of a table that lead on."""
+        return self._leads(*table[:3])
+
+    def _read_leads(self, stage: str, page: int, level: int) -> tuple[Lead, ...]:
         words = enumerate(read_page(self.unit.memory, page >> 12) or ())
         said = ((slot, raw, *DECODERS[stage](self.unit.rules, level, raw)) for slot, raw in words if raw)
         return tuple(
@@ -164,7 +167,7 @@ class Survey:
 
     def below(self, space: Space, table: Table) -> Iterator[Table]:
         """The tables that the entries of `table` lead to, in order."""
-        leads = (lead for lead in self._leads(*table[:3]) if not lead.leaf)
+        leads = (lead for lead in self.entries(table) if not lead.leaf)
         return filter(None, (self.next(space, table, lead) for lead in leads))
 
     def next(self, space: Space, table: Table, lead: Lead) -> Table | None:
@@ -199,7 +202,7 @@ class Survey:
         """How many 4 KiB pages are mapped by `table` and what is below it."""
         key = table[:3]
         if key not in self._counts:
-            leaves = sum(1 << 9 * (table.level - 1) for lead in self._leads(*table[:3]) if lead.leaf)
+            leaves = sum(1 << 9 * (table.level - 1) for lead in self.entries(table) if lead.leaf)
             self._counts[key] = leaves + sum(self.mapped(space, each) for each in self.below(space, table))
         return self._counts[key]
 
@@ -232,7 +235,7 @@ class Survey:
 
     def _leaves(self, space: Space, table: Table, above: int) -> Iterator[MappedRange]:
         stage, size = self._asked(space, table.stage), 1 << table.step
-        for lead in self._leads(*table[:3]):
+        for lead in self.entries(table):
             rights = above & lead.rights
             allowed = stage.granted(rights)
             if allowed and not lead.leaf and (below := self.next(space, table, lead)):

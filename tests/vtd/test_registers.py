@@ -79,6 +79,29 @@ def test_reset_values() -> None:
     assert unit.read(IQH, 8) == unit.read(RTADDR, 8) == unit.read(IOTLB, 8) == 0
 
 
+@pytest.mark.parametrize("power_good", [True, False])
+def test_a_reset_gives_back_a_fresh_unit_and_a_warm_one_keeps_what_is_sticky(power_good: bool) -> None:
+    tables, root = legacy()
+    tables.map(root, 0x1000, 0x20_0000)
+    unit = tables.unit()
+    unit.translate(read(0x1000))
+    unit.translate(write(0x9000))
+    command(unit, QIE)
+    unit.write(IQA, 0x5000, 8)
+    record = unit.faults.records()[0].raw
+    unit.reset(power_good=power_good)
+    assert unit.caches is not None
+    assert len(unit.caches.iotlb) == 0
+    assert (unit.read(GSTS), unit.read(RTADDR, 8), unit.read(IQA, 8), unit.queue.enabled) == (0, 0, 0, False)
+    assert unit.faults.records()[0].raw == (0 if power_good else record)
+    assert unit.read(FSTS) == (0 if power_good else 2)
+    answer = unit.translate(read(0x1000))
+    assert isinstance(answer, Translation)
+    assert answer.path == "off"
+    if power_good:
+        assert unit.registers == fresh().registers
+
+
 def test_a_qword_is_two_dwords_and_other_shapes_are_refused() -> None:
     unit = fresh()
     unit.write(RTADDR, 0x0000_1234_5678_9000, 8)

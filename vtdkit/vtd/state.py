@@ -57,8 +57,20 @@ class State:
         if quirks.message_addresses_short:
             self.registers.restrict("FEUADDR", writable=0)
             self.registers.restrict("IEUADDR", writable=0)
-        if quirks.page_event_unmasked:
+        self.reset()
+
+    def reset(self, *, power_good: bool = True) -> None:
+        """Back to the state after reset. A warm reset (`power_good=False`) keeps the sticky bits: fault
+        records too.
+        """
+        self.registers.reset(power_good=power_good)
+        if self.quirks.page_event_unmasked:
             self.registers["PECTL"] = 0
+        if self.caches:
+            self.caches.clear()
+        self.interrupt_cache.clear()
+        self.queue.disable()
+        self.faults.index = 0
         # GCMD.TE and GCMD.IRE, then what SRTP and SIRTP took over
         self.translating = self.interrupts_remapped = False
         self.latch_root(0, 0, 0)

@@ -64,8 +64,8 @@ class RegisterFile(dict[str, int]):
     """
 
     def __init__(self, caps: Capabilities) -> None:
-        slots, fresh, self._dwords = _made(caps)
-        super().__init__(fresh)
+        slots, self._fresh, self._dwords = _made(caps)
+        super().__init__(self._fresh)
         self._slots = dict(slots)
 
     def entry(self, name: str) -> Entry:
@@ -80,6 +80,12 @@ class RegisterFile(dict[str, int]):
         """Set one field from inside the hardware."""
         part = self._slots[name].register.layout.field(field)
         self[name] = self[name] & ~part.mask | part.put(value)
+
+    def reset(self, *, power_good: bool) -> None:
+        """Reset values everywhere; without `power_good`, sticky bits (RW1CS, ROS) keep what they hold."""
+        for name, slot in self._slots.items():
+            sticky = 0 if power_good else slot.register.layout.access_mask("RW1CS", "ROS")
+            self[name] = self._fresh[name] & ~sticky | self[name] & sticky
 
     def restrict(self, name: str, *, hidden: int = 0, writable: int = -1) -> None:
         """Let some bits of a register read 0 whatever they hold, and none but `writable` change."""

@@ -177,11 +177,11 @@ def test_a_bad_descriptor_stops_the_queue_with_its_cause(raw: int, cause: int) -
 def test_a_tail_beyond_the_queue_or_off_a_slot_is_an_error() -> None:
     _, unit = ringed()
     unit.write(IQT, 0x1000, 8)
-    drain(unit)
+    assert [step.note for step in drain(unit)] == ["tail 0x1000 is beyond the queue"]
     assert status(unit) == (IQE, 1)
     _, unit = ringed(FULL, wide=True)
     unit.write(IQT, 0x10, 8)
-    drain(unit)
+    assert [step.note for step in drain(unit)] == ["tail 0x10 is not aligned to a descriptor"]
     assert status(unit) == (IQE, 6)
 
 
@@ -351,8 +351,8 @@ def test_an_unexpected_completion_is_an_error_and_stops_nothing() -> None:
     endpoint = unit.attach_device_tlb(SID, prompt=False)
     ring.put(DEV_TLB)
     drain(unit)
-    unit.device_tlbs.completed(0x99, 0)
-    unit.device_tlbs.completed(SID, 5)
+    unit.device_tlbs.completed(0x99, 1, count=1)
+    unit.device_tlbs.completed(SID, 1 << 5, count=1)
     assert unit.read(FSTS) == ICE
     assert unit.read(IQERCD, 8) >> 48 == 0x99
     endpoint.respond()
@@ -360,6 +360,27 @@ def test_an_unexpected_completion_is_an_error_and_stops_nothing() -> None:
     assert [step.outcome for step in drain(unit)] == ["done"]
     unit.write(FSTS, ICE)
     assert unit.read(FSTS) == 0
+
+
+def test_a_completion_counts_messages_and_zero_means_eight() -> None:
+    ring, unit = ringed()
+    unit.attach_device_tlb(SID, prompt=False)
+    ring.put(DEV_TLB)
+    drain(unit)
+    for _ in range(7):
+        unit.device_tlbs.completed(SID, 1, count=0)
+        assert unit.device_tlbs.outstanding
+    unit.device_tlbs.completed(SID, 1, count=0)
+    assert not unit.device_tlbs.outstanding
+
+
+def test_one_completion_answers_every_invalidation_of_its_vector() -> None:
+    ring, unit = ringed()
+    unit.attach_device_tlb(SID, prompt=False)
+    ring.put(DEV_TLB, DEV_TLB, DEV_TLB)
+    drain(unit)
+    unit.device_tlbs.completed(SID, 0b101, count=1)
+    assert unit.device_tlbs.outstanding == {1}
 
 
 def test_there_are_thirty_two_itags() -> None:

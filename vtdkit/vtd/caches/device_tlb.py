@@ -1,9 +1,10 @@
 """Device TLBs: what endpoints with ATS remember, and the invalidation protocol that keeps them honest.
 
 An `Endpoint` asks the unit for translations, keeps the answers, and uses them for translated requests. The
-unit sends it invalidation requests under one of 32 ITags and waits for the completion of each. Nothing here
-runs by itself: an endpoint made with `prompt=False` answers when it is told to, and a time-out happens when
-the caller says so (`DeviceTlbs.time_out`), so that every order of events can be played.
+unit sends it invalidation requests under one of 32 ITags and waits for as many completions as the endpoint
+says it will send. Nothing here runs by itself: an endpoint made with `prompt=False` answers when it is told
+to, and a time-out happens when the caller says so (`DeviceTlbs.time_out`), so that every order of events can
+be played.
 
 The unit serialises every call; no locks.
 """
@@ -89,7 +90,7 @@ class Endpoint:
                     key, request.low, request.high, key[0] if request.everywhere else request.pasid
                 )
             )
-            self.tlbs.completed(self.sid, request.itag)
+            self.tlbs.completed(self.sid, 1 << request.itag, count=1)
 
 
 def _hit(key: tuple[int | None, int, int], low: int, high: int, pasid: int | None) -> bool:
@@ -103,7 +104,7 @@ class DeviceTlbs:
     def __init__(self, unit: State) -> None:
         self.unit = unit
         self.endpoints: dict[int, Endpoint] = {}
-        self._pending: dict[int, int] = {}  # ITag: source id
+        self._pending: dict[int, tuple[int, int]] = {}  # ITag: source id, answers so far
 
     @property
     def outstanding(self) -> frozenset[int]:
@@ -117,21 +118,25 @@ class DeviceTlbs:
         endpoint.
         """
         itag = next(i for i in range(ITAGS) if i not in self._pending)
-        self._pending[itag] = sid
+        self._pending[itag] = sid, 0
         low, high = coded_range(address, s)
         endpoint = self.endpoints.get(sid)
         if endpoint:
             endpoint.receive(InvalidationRequest(itag, low, high, pasid, everywhere))
         elif self.unit.quirks.device_tlb_at_once:
-            self.completed(sid, itag)
+            self.completed(sid, 1 << itag, count=1)
         return itag in self._pending
 
-    def completed(self, sid: int, itag: int) -> None:
-        """An endpoint says that an invalidation is done."""
-        if self._pending.get(itag) == sid:
-            del self._pending[itag]
-        elif not self.unit.quirks.silent_queue_error:
-            self._error("ICE", sid)  # nobody waits for it
+    def completed(self, sid: int, itags: int, count: int) -> None:
+        """A completion message: a vector of ITags, each done after `count` such messages (0 means 8)."""
+        for itag in (tag for tag in range(ITAGS) if itags >> tag & 1):
+            asked, answers = self._pending.get(itag, (None, 0))
+            if asked == sid:
+                self._pending[itag] = sid, answers + 1
+                if answers + 1 == (count or 8):  # a field of 3 bits: 0 stands for 8
+                    del self._pending[itag]
+            elif not self.unit.quirks.silent_queue_error:
+                self._error("ICE", sid)  # nobody waits for it
         self.unit.queue.settle()
 
     def time_out(self) -> int | None:
@@ -140,7 +145,7 @@ class DeviceTlbs:
         """
         if not self._pending:
             return None
-        sid = self._pending.pop(next(iter(self._pending)))  # the oldest: dictionaries keep their order
+        sid, _ = self._pending.pop(next(iter(self._pending)))  # the oldest: dictionaries keep their order
         self._error("ITE", sid)
         self.unit.queue.waits.clear()  # software has to submit what waited again
         return sid

@@ -155,16 +155,16 @@ class InvalidationQueue:
 
     def _check_registers(self, size: int) -> None:
         unit, caps, tail = self.unit, self.unit.capabilities, self._registers["IQT"]
-        narrow = size == 16 and unit.mode != 0 and not unit.quirks.narrow_queue_everywhere
-        for wrong, cause, note in (
-            (unit.mode == 2, INVALID_MODE, "TTM is reserved"),
-            (narrow, BAD_WIDTH, "scalable and abort mode need 256-bit descriptors"),
-            (size == 32 and not (caps.SMTS or caps.ADMS), BAD_WIDTH, "256-bit descriptors need SMTS or ADMS"),
-            (tail % size, TAIL_UNALIGNED, "the tail is not aligned to a descriptor"),
-            (tail >= size * self.slots, INVALID_TAIL, "the tail is beyond the queue"),
-        ):
-            if wrong:
-                raise QueueError(cause, note)
+        if unit.mode == 2:
+            raise QueueError(INVALID_MODE, "TTM is reserved")
+        if size == 16 and unit.mode != 0 and not unit.quirks.narrow_queue_everywhere:
+            raise QueueError(BAD_WIDTH, "scalable and abort mode need 256-bit descriptors")
+        if size == 32 and not (caps.SMTS or caps.ADMS):
+            raise QueueError(BAD_WIDTH, "256-bit descriptors need SMTS or ADMS")
+        if tail % size:
+            raise QueueError(TAIL_UNALIGNED, f"tail {tail:#x} is not aligned to a descriptor")
+        if tail >= size * self.slots:
+            raise QueueError(INVALID_TAIL, f"tail {tail:#x} is beyond the queue")
 
     def _check(self, raw: int, size: int, mode: int) -> tuple[Entry, int, Callable[[State, Entry], Outcome]]:
         """The descriptor `raw`, where it is executed and by what, if nothing is wrong with it."""

@@ -25,6 +25,19 @@ OTHER = 0x20
 TABLE = 0x000F_FFFF_FFFF_F000
 
 
+def test_caches_say_how_full_they_are_and_an_entry_what_it_translates() -> None:
+    tables, root = legacy()
+    tables.map(root, 0x1000, 0x20_0000)
+    unit = tables.unit()
+    unit.translate(read(0x1000))
+    assert repr(unit.caches) == (
+        "<Caches context 1/16, PASID 0/16, first stage 0/16, second stage 3/16, IOTLB 1/64>"
+    )
+    assert unit.caches is not None
+    (entry,) = unit.caches.iotlb.values()
+    assert repr(entry) == "<IOTLB 00:03.0 0x1000 -> 0x200000 4K SS DID 5>"
+
+
 def test_the_entry_used_longest_ago_goes_first() -> None:
     cache: Lru[str] = Lru(3)
     for name in "abc":

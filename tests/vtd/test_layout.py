@@ -13,7 +13,7 @@ from vtdkit.vtd.tables import descriptors
 from vtdkit.vtd.tables import entries as tables
 from vtdkit.vtd.tables import interrupts as interrupt_tables
 from vtdkit.vtd.tables import pages as stages
-from vtdkit.vtd.tables.layout import Field, Structure
+from vtdkit.vtd.tables.layout import Entry, Field, Structure
 
 STRUCTURES = [
     *tables.TABLES,
@@ -161,10 +161,15 @@ def test_golden_encodings(structure: Structure, values: dict[str, int], raw: int
     }
 
 
-def test_an_entry_shows_what_is_set() -> None:
+def test_an_entry_shows_what_is_set_and_compares_by_value() -> None:
     entry = tables.CONTEXT_ENTRY.decode(0x0102 << 64 | 0x1001_0001)
     assert repr(entry) == "context entry {P=0x1 SSPTPTR=0x10010000 AW=0x2 DID=0x1}"
+    assert entry == Entry(tables.CONTEXT_ENTRY, entry.raw)
+    assert len({entry, Entry(tables.CONTEXT_ENTRY, entry.raw)}) == 1
+    assert entry != tables.CONTEXT_ENTRY.decode(entry.raw ^ 1)
+    assert entry != tables.ROOT_ENTRY.decode(entry.raw)
     assert repr(tables.ROOT_ENTRY.decode(0)) == "root entry {all zero}"
+    assert repr(tables.ROOT_ENTRY) == "<Structure root entry, 128 bits>"
 
 
 def test_ignored_depends_on_the_translation_type() -> None:

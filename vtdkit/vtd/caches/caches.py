@@ -24,7 +24,7 @@ from collections.abc import Callable, Hashable, Iterator
 from typing import Any, NamedTuple, TypeVar, final
 
 from vtdkit.vtd.capabilities import Capabilities
-from vtdkit.vtd.requests import Request
+from vtdkit.vtd.requests import Request, bdf, size_name
 from vtdkit.vtd.tables.layout import Entry
 from vtdkit.vtd.walk.space import Leaf, Space
 
@@ -94,6 +94,14 @@ class IotlbTag(NamedTuple):
     space: Space
     leaf: Leaf
     refusal: str = ""
+
+    def __repr__(self) -> str:
+        who = bdf(self.sid) + ("" if self.pasid is None else f" PASID {self.pasid:#x}")
+        leads = f"refused {self.refusal}" if self.refusal else f"-> {self.leaf.base:#x}"
+        return (
+            f"<IOTLB {who} {self.low:#x} {leads} {size_name(1 << self.shift)} "
+            f"{self.space.path} DID {self.did}>"
+        )
 
     @property
     def low(self) -> int:
@@ -193,3 +201,7 @@ class Caches:
         """Drop everything, as SRTP with ESRTPS does."""
         for cache in self:
             cache.clear()
+
+    def __repr__(self) -> str:
+        sizes = zip(("context", "PASID", "first stage", "second stage", "IOTLB"), self, strict=True)
+        return f"<Caches {', '.join(f'{name} {len(cache)}/{cache.capacity}' for name, cache in sizes)}>"

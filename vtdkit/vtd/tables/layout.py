@@ -125,6 +125,9 @@ class Structure:
             for name, part in self._by_name.items()
         }
 
+    def __repr__(self) -> str:
+        return f"<Structure {self.name}, {self.width} bits>"
+
     def field(self, name: str) -> Field:
         """The field called `name`. Raises KeyError with the names there are."""
         try:
@@ -198,6 +201,12 @@ class Entry:
     def __getitem__(self, name: str) -> int:
         """The same by a name in a variable; KeyError says which fields there are."""
         return self.structure.field(name).get(self.raw)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Entry) and (self.structure, self.raw) == (other.structure, other.raw)
+
+    def __hash__(self) -> int:
+        return hash((self.structure, self.raw))
 
     def __iter__(self) -> Iterator[tuple[str, int]]:
         return ((name, self[name]) for name in self.structure.names)

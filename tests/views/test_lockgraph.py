@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from tests.views.timeline_runs import driver_run
 from vtdkit.kernel.checkers.lockdep.keys import EXCLUSIVE, READ, RECURSIVE
+from vtdkit.kernel.checkers.lockdep.validator import Dependency
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.views.charts.lockgraph import folded, lock_order_figure, outer_first
 from vtdkit.views.charts.lockgraph_order import LockOrder, lock_order
@@ -60,10 +61,35 @@ def test_a_circle_through_three_locks_is_spelled_out() -> None:
     assert "◆ Circle: a → b → c → a. Each thread can hold one and wait for the next: deadlock." in text
 
 
-def test_the_driver_takes_no_locks_in_a_circle() -> None:
-    order = lock_order(driver_run(0)[0])
+def test_machine_validator_and_records_say_the_same() -> None:
+    machine, *_ = driver_run(0)
+    order, lockdep = lock_order(machine), machine.check.lockdep
+    assert lockdep is not None
     assert ("device_domain_lock", "&iommu->lock") in pairs(order)
     assert order.circles == ()
+    assert lock_order(lockdep) == order
+    assert lock_order(lockdep.edges()) == order
+    assert lock_order_figure(lockdep.edges()).svg == lock_order_figure(machine).svg
+
+
+def test_records_of_a_circle_are_one() -> None:
+    records = [link("a", "b", "EN"), link("b", "c", "EN"), link("c", "a", "EN")]
+    assert lock_order(iter(records)).circles == (("a", "b", "c", "a"),)
+    assert "a → b → c → a" in " ".join(texts(lock_order_figure(records).svg))
+
+
+def link(prev: str, after: str, *kinds: str) -> Dependency:
+    return Dependency(prev, after, kinds, "f", "g")
+
+
+@pytest.mark.parametrize(
+    ("kind", "circle"),
+    [("EN", True), ("SN", True), ("ER", True), ("SR", False)],
+)
+def test_records_make_a_circle_only_if_it_can_block(kind: str, circle: bool) -> None:
+    order = lock_order([link("a", "b", kind), link("b", "a", kind)])
+    assert bool(order.circles) is circle
+    assert any(edge.circle for edge in order.edges) is circle
 
 
 def test_the_first_patch_takes_device_domain_lock_out_of_the_dump() -> None:

@@ -1,4 +1,4 @@
-"""The order in which locks are taken, as a picture: `lock_order_figure(machine)`.
+"""The order in which locks are taken, as a picture: `lock_order_figure(machine)`, or of records.
 
     &iommu->lock      device_domain_lock
          |   domain_update_…  |
@@ -12,8 +12,9 @@ Arrows that go round in a circle are thick, dashed and red, and the circle is sp
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
+from vtdkit.kernel.checkers.lockdep.validator import Dependency, Lockdep
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.views.shared.html import Html, tag
 from vtdkit.views.shared.palette import HUES, PAPER
@@ -26,13 +27,15 @@ WIDEST = 250  # from one lock to the next
 RED = HUES["red"].light
 
 
-def lock_order_figure(machine: Machine, *, around: str = "", title: str = "") -> Picture:
-    """The order of a machine's locks.
+def lock_order_figure(
+    source: Machine | Lockdep | Iterable[Dependency], *, around: str = "", title: str = ""
+) -> Picture:
+    """The order of a machine's locks, from the machine, its `lockdep`, or records of lockdep's.
 
     `around` shows only the arrows of that lock (and circles). Raises ValueError for a machine without the
     validator, or a lock that it does not know.
     """
-    order = lock_order(machine, around)
+    order = lock_order(source, around)
     sheet = Sheet(f"{title or 'The order in which locks are taken'}: {spoken(order)}", title)
     if not order.edges:
         sheet.text("No lock was taken while another was held.")

@@ -3,19 +3,19 @@ whether it is a circle.
 
 An edge A -> B says: somebody took B while holding A. If edges lead round in a circle, threads can each hold
 one lock and wait for the next, for ever. A circle counts if it can block: where a recursive reader arrives
-and a reader stands, both pass (`vtdkit.kernel.checkers.lockdep.graph` has the rule). The source is what the
-lock validator learnt.
+and a reader stands, both pass (`vtdkit.kernel.checkers.lockdep.graph` has the rule). The source is what a
+machine's lock validator learnt, or records of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from vtdkit.kernel.checkers.lockdep.classes import LockClass
-from vtdkit.kernel.checkers.lockdep.graph import Match, find
-from vtdkit.kernel.checkers.lockdep.validator import Dependency
+from vtdkit.kernel.checkers.lockdep.graph import KIND_NAMES, Match, add_edge, find
+from vtdkit.kernel.checkers.lockdep.validator import Dependency, Lockdep
 from vtdkit.kernel.machine.machine import Machine
 
 
@@ -42,17 +42,18 @@ class LockOrder:
     circles: tuple[tuple[str, ...], ...]
 
 
-def lock_order(machine: Machine, around: str = "") -> LockOrder:
-    """The graph of a machine's locks.
+def lock_order(source: Machine | Lockdep | Iterable[Dependency], around: str = "") -> LockOrder:
+    """The graph of a machine's locks, from the machine, its `lockdep`, or records of lockdep's.
 
     `around` keeps the edges from and to this lock, and all circles. Raises ValueError if the validator was
     off, or knows no such lock.
     """
-    lockdep = machine.check.lockdep
+    lockdep = source.check.lockdep if isinstance(source, Machine) else source
     if lockdep is None:
         raise ValueError("this machine has no lock validator; make it with the checker 'lockdep'")
-    links = [link for link in lockdep.edges() if link.prev != link.next]
-    classes = {lock.name: lock for lock in lockdep.classes()}
+    learnt = lockdep.edges() if isinstance(lockdep, Lockdep) else lockdep
+    links = [link for link in learnt if link.prev != link.next]
+    classes = _classes(links)
     rings = [_ring(classes, link) for link in links]
     edges = [
         # Its function: a line would change with every edit above it, and pictures are kept in notebooks.
@@ -69,6 +70,17 @@ def lock_order(machine: Machine, around: str = "") -> LockOrder:
         edges = [edge for edge in edges if edge.circle or around in (edge.prev, edge.next)]
     locks = dict.fromkeys(name for edge in edges for name in (edge.prev, edge.next))
     return LockOrder(tuple(locks), tuple(edges), _circles(filter(None, rings)))
+
+
+def _classes(links: Sequence[Dependency]) -> dict[str, LockClass]:
+    """The locks by name, with the graph that the records tell of."""
+    graph = Lockdep(lambda report: None)
+    classes = {name: graph.lock_class(name) for link in links for name in (link.prev, link.next)}
+    for link in links:
+        for kind in link.kinds:
+            start, end = classes[link.prev], classes[link.next]
+            add_edge(start, end, KIND_NAMES.index(kind), link.held_at, link.taken_at)
+    return classes
 
 
 def _ring(classes: Mapping[str, LockClass], link: Dependency) -> tuple[str, ...]:

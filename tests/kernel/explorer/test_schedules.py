@@ -39,13 +39,26 @@ def test_a_schedule_is_a_short_text() -> None:
     assert Schedule.parse("0*4 1*2 (2,0) dump") == schedule
 
 
-@pytest.mark.parametrize(
-    "part", ["v2:", "0*0", "1*x", "*3", "(0", "()", "(0,1)x", "007", "0*999999999", "it's"]
-)
+@pytest.mark.parametrize("part", ["v2:", "0*0", "1*x", "*3", "(0", "()", "(0,1)x", "007", "it's"])
 def test_bad_text_gets_one_clear_error(part: str) -> None:
     with pytest.raises(ScheduleError) as caught:
         Schedule.parse(f"v1: 0 {part}")
     assert str(caught.value).startswith(f"{part!r} is no part of a schedule; write cat*4 unmap: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "the schedule is empty; it begins with 'v1:'"),
+        (" \n", "the schedule is empty"),
+        ("one*99999999", "more than 1000000 steps at 'one*99999999'"),
+        ("v1: 0*600000 1 0*400000", "more than 1000000 steps at '0*400000'"),
+    ],
+)
+def test_a_text_without_steps_or_with_too_many_is_refused(text: str, told: str) -> None:
+    with pytest.raises(ScheduleError) as caught:
+        replay(abba(), text)
+    assert told in str(caught.value)
 
 
 def abba() -> Small:

@@ -3,7 +3,8 @@
     v1: 0*4 1*2 0*3        process 0 takes four steps, process 1 two, process 0 three
 
 A name is written as a number, a tuple of numbers or a plain word: `3`, `(1,0)`, `device.nvme_irq#2`. The text
-begins with the version of this notation; where it is typed by hand it may be left out.
+begins with the version of this notation; where it is typed by hand it may be left out. A schedule without
+steps is `v1:`; no text at all is none.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from itertools import groupby
 from .system import Process
 
 VERSION = "v1:"
+MOST_STEPS = 1_000_000
 # NAME or NAME*COUNT
 _NUMBER = "(?:0|[1-9][0-9]{0,17})"
 _NUMBERS = rf"\((?:{_NUMBER},)+(?:{_NUMBER})?\)"
 _WORD = "[A-Za-z_][A-Za-z0-9_./#@-]*"
-_PART = re.compile(rf"(?:({_NUMBER}|{_NUMBERS})|({_WORD}))(?:\*([1-9][0-9]{{0,5}}))?")
+_PART = re.compile(rf"(?:({_NUMBER}|{_NUMBERS})|({_WORD}))(?:\*([1-9][0-9]{{0,17}}))?")
 
 
 class ScheduleError(ValueError):
@@ -42,6 +44,8 @@ class Schedule:
     @classmethod
     def parse(cls, text: str) -> Schedule:
         """Read a schedule's text. ScheduleError says which part of it is none."""
+        if not text.strip():
+            raise ScheduleError("the schedule is empty; it begins with 'v1:', as in 'v1: cat*4 unmap'")
         steps: list[Process] = []
         for word in text.removeprefix(VERSION).split():
             part = _PART.fullmatch(word)
@@ -50,8 +54,11 @@ class Schedule:
                     f"{word!r} is no part of a schedule; write cat*4 unmap: a thread's name, "
                     "and how many steps it takes"
                 )
-            number, name, count = part.groups()
-            steps += [name or literal_eval(number)] * int(count or 1)
+            number, name, digits = part.groups()
+            count = int(digits or 1)
+            if len(steps) + count > MOST_STEPS:
+                raise ScheduleError(f"the schedule has more than {MOST_STEPS} steps at {word!r}")
+            steps += [name or literal_eval(number)] * count
         return cls(tuple(steps))
 
     @property

@@ -134,7 +134,7 @@ def parse(schedule: Plan) -> list[str]:
     """The threads that take the steps of a schedule, by name, one by one. Raises ValueError for text that
     is none.
     """
-    if isinstance(schedule, str):
+    if isinstance(schedule, str) and schedule:  # an empty plan tells nobody to move
         schedule = Schedule.parse(schedule)
     return list(schedule.steps if isinstance(schedule, Schedule) else schedule)
 

@@ -680,7 +680,7 @@ def a_load_of_less_than_nothing() -> None:
     closed_loop(Machine(), hold, threads=1, count=-1)
 
 
-@raises(ValueError, r"no spin lock of kind 'mcs'; there are queued, ticket")
+@raises(ValueError, r"no spin lock of kind 'mcs'; there are queued, ticket, test-and-set")
 def a_spin_lock_of_no_kind() -> None:
     Machine().spinlock("lock", kind="mcs")
 

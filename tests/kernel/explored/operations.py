@@ -54,6 +54,7 @@ async def _handler(world: World) -> None:
 MAKERS: dict[str, Callable[[World, Machine], Any]] = {
     "spin": lambda w, m: m.spinlock("spin"),
     "ticket": lambda w, m: m.spinlock("ticket", kind="ticket"),
+    "tas": lambda w, m: m.spinlock("tas", kind="test-and-set"),
     "raw": lambda w, m: m.raw_spinlock("raw"),
     "mutex": lambda w, m: m.mutex("mutex"),
     "rwlock": lambda w, m: m.rwlock("rwlock"),
@@ -98,7 +99,7 @@ def operation(primitive: str, *needs: str) -> Callable[[Operation], Operation]:
 
 def _blocks() -> None:
     """Every way to hold a lock as a block, around a read and a write that are not atomic together."""
-    ways = [(lock, "") for lock in ("spin", "ticket", "raw", "mutex")]
+    ways = [(lock, "") for lock in ("spin", "ticket", "tas", "raw", "mutex")]
     ways += [("spin", off) for off in ("irqsave", "irq", "bh")]
     for side in ("read", "write"):
         ways.append(("rwsem", side))

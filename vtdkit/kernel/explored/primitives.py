@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from vtdkit.kernel.locks.mutex import Mutex
 from vtdkit.kernel.locks.rwlock import RwLock, RwSemaphore
-from vtdkit.kernel.locks.spinlock import SpinLock, TicketLock
+from vtdkit.kernel.locks.spinlock import SpinLock, TestAndSetLock, TicketLock
 from vtdkit.kernel.locks.sync import Atomic, Completion, PerCpuCounter, WaitQueue
 from vtdkit.kernel.memory.allocator import PageAllocator
 from vtdkit.kernel.record.sites import Spot, here
@@ -146,6 +146,12 @@ class XSpinLock(_SpinPoints, SpinLock):
 
 class XTicketLock(_SpinPoints, TicketLock):
     """A ticket lock."""
+
+    __slots__ = ()
+
+
+class XTestAndSetLock(_SpinPoints, TestAndSetLock):
+    """A test-and-set lock."""
 
     __slots__ = ()
 
@@ -314,6 +320,7 @@ class XWaitQueue(_Located, WaitQueue):
 EXPLORED: dict[type, type] = {
     SpinLock: XSpinLock,
     TicketLock: XTicketLock,
+    TestAndSetLock: XTestAndSetLock,
     Mutex: XMutex,
     RwLock: XRwLock,
     RwSemaphore: XRwSemaphore,
@@ -323,7 +330,7 @@ EXPLORED: dict[type, type] = {
     PageAllocator: XPageAllocator,
     PerCpuCounter: XPerCpuCounter,
 }
-for lock in (XSpinLock, XTicketLock, XMutex, XRwLock, XRwSemaphore):
+for lock in (XSpinLock, XTicketLock, XTestAndSetLock, XMutex, XRwLock, XRwSemaphore):
     watched(lock, "await {}.acquire()", "", "last_cpu queue", "owner")
 for shared in (XRwLock, XRwSemaphore):
     watched(shared, "await {}.acquire(writer)", "readers")

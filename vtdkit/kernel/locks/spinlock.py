@@ -1,4 +1,4 @@
-"""Spin locks: the queued lock of today's Linux, and the ticket lock it replaced, each with the hand-over
+"""Spin locks: the queued lock of today's Linux, and the two it replaced, each with the hand-over
 cost of its kind.
 
 A waiter keeps its CPU and spins. What differs is who is next and what passing the lock on costs. That is
@@ -10,6 +10,7 @@ hand-over is part of the service), and `tests/benchmarks/validate.py` meets it.
   its own): one line transfer however many wait. First come, first served.
 - `TicketLock`: all waiters re-read one line; the next owner's answer comes half way through: `line
   * waiting / 2`.
+- `TestAndSetLock`: all waiters fight for the line, anybody may win (drawn from the machine's seed).
 
 Use: `async with lock:`, `async with lock.irqsave():` (also `.irq()`, `.bh()`), or `await
 lock.acquire()` and `await lock.release()` where the kernel's code is not a block. Taking a lock
@@ -49,12 +50,13 @@ class SpinLock(Blocks, OwnedLock):
     """
 
     __slots__ = ("direct", "spots")
+    fair = True  #: first come, first served
 
     def __init__(self, machine: Host, name: str, *, raw: bool = False, subclass: int = 0) -> None:
         super().__init__(machine, name, "raw_spinlock" if raw else "spinlock", subclass)
         self.queue: deque[Context] = deque()
         self.spots = self.log.spots.first
-        self.direct = self.handover == 0  # pass it on at once
+        self.direct = self.handover == 0 and self.fair  # pass it on at once, to the first in the queue
 
     # -- taking it -----------------------------------------------------------
 
@@ -217,3 +219,19 @@ class TicketLock(SpinLock):
     def next_owner(self) -> tuple[Context, int]:
         waiting, heir = len(self.queue), self.queue.popleft()
         return heir, self.line_cost(heir) * waiting // 2
+
+
+class TestAndSetLock(SpinLock):
+    """The oldest lock: one word, everybody tries to set it. Unfair, and the release has to fight
+    for the line too.
+    """
+
+    __slots__ = ()
+    fair = False
+    __test__ = False  # not a test, whatever pytest thinks of the name
+
+    def next_owner(self) -> tuple[Context, int]:
+        waiting = len(self.queue)
+        heir = self.queue[self.machine.random.randrange(waiting)]
+        self.queue.remove(heir)
+        return heir, self.line_cost(heir) * waiting

@@ -34,7 +34,7 @@ from vtdkit.kernel.checkers.watchdog import look, why_stuck
 from vtdkit.kernel.locks.mutex import Mutex
 from vtdkit.kernel.locks.rcu import Rcu
 from vtdkit.kernel.locks.rwlock import RwLock, RwSemaphore
-from vtdkit.kernel.locks.spinlock import SpinLock, TicketLock
+from vtdkit.kernel.locks.spinlock import SpinLock, TestAndSetLock, TicketLock
 from vtdkit.kernel.locks.sync import Atomic, RefCount
 from vtdkit.kernel.memory.allocator import PageAllocator
 from vtdkit.kernel.memory.gfp import GFP, GFP_KERNEL
@@ -55,7 +55,7 @@ from .steps import Steps
 
 T = TypeVar("T")
 K = TypeVar("K", bound=KObject)
-SPIN_KINDS = {"queued": SpinLock, "ticket": TicketLock}
+SPIN_KINDS = {"queued": SpinLock, "ticket": TicketLock, "test-and-set": TestAndSetLock}
 
 
 class Machine:
@@ -224,7 +224,7 @@ class Machine:
         return self._made.get(cls, cls)(self, *args, **options)  # type: ignore[no-any-return]
 
     def spinlock(self, name: str, *, kind: str = "queued", subclass: int = 0) -> SpinLock:
-        """A `spinlock_t`. `kind`: "queued" (Linux today) or "ticket"."""
+        """A `spinlock_t`. `kind`: "queued" (Linux today), "ticket" or "test-and-set"."""
         if kind not in SPIN_KINDS:
             raise ValueError(f"no spin lock of kind {kind!r}; there are {', '.join(SPIN_KINDS)}")
         return self.make(SPIN_KINDS[kind], name, subclass=subclass)

@@ -71,6 +71,29 @@ def test_an_interrupt_waits_until_interrupts_are_back_on() -> None:
     assert machine.irq.irqsoff("thread").began.function == "thread"
 
 
+def test_how_long_interrupts_were_off_is_known_by_context_and_of_all_with_both_places() -> None:
+    machine = Machine(cpus=2, costs=IDEAL)
+
+    async def keeps_them_off(*lengths: int) -> None:
+        for ns in lengths:
+            flags = machine.irq.local_irq_save()
+            await machine.work(ns)
+            await machine.irq.local_irq_restore(flags)
+
+    machine.spawn(keeps_them_off(10, 30, 20), cpu=0, name="one")
+    machine.spawn(keeps_them_off(100), cpu=1, name="two")
+    machine.simulate()
+    one, two, both = machine.irq.irqsoff("one"), machine.irq.irqsoff("two"), machine.irq.irqsoff()
+    assert [(off.count, off.total, off.longest) for off in (one, two, both)] == [
+        (3, 60, 30),
+        (1, 100, 100),
+        (4, 160, 100),
+    ]
+    assert both.began.function == both.ended.function == "keeps_them_off"
+    assert both.ended.line == both.began.line + 2
+    assert machine.irq.irqsoff("nobody").count == 0
+
+
 def test_a_spinning_thread_below_an_interrupt_gets_the_lock_but_goes_on_later() -> None:
     machine = Machine(cpus=2, costs=FREE)
     lock = machine.spinlock("lock")

@@ -12,7 +12,7 @@ from vtdkit.kernel.machine.costs import IDEAL, NEAR
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.kernel.memory.objects import KObject
 
-SPIN = ("queued", "ticket")
+SPIN = ("queued", "ticket", "test-and-set")
 
 
 def lock_of(machine: Machine, kind: str) -> Any:
@@ -38,7 +38,9 @@ def test_two_threads_take_turns(kind: str) -> None:
     assert not machine.findings
 
 
-@pytest.mark.parametrize(("kind", "handover"), [("queued", 50), ("ticket", 50 * 3 // 2)])
+@pytest.mark.parametrize(
+    ("kind", "handover"), [("queued", 50), ("ticket", 50 * 3 // 2), ("test-and-set", 50 * 3)]
+)
 def test_handover_is_charged_at_release_from_the_number_waiting(kind: str, handover: int) -> None:
     machine = Machine(cpus=4, costs=IDEAL.but(handover=50))
     lock = machine.spinlock("lock", kind=kind)
@@ -96,7 +98,8 @@ def test_irqsave_puts_back_what_was() -> None:
 
     machine.run(nest())
     assert seen == [True, True, False]
-    off = machine.irq.irqsoff("nest")
+    off = machine.irq.irqsoff()
+    assert off.count == 1
     assert off.longest == off.total > 0
 
 
@@ -432,7 +435,7 @@ def test_a_spin_lock_that_nobody_holds_is_a_kernel_bug_and_the_run_goes_on() -> 
 @pytest.mark.parametrize(
     "options", [{}, {"record": False, "checkers": ("lockdep",)}, {"record": False, "checkers": ()}]
 )
-@pytest.mark.parametrize("kind", ["queued", "ticket"])
+@pytest.mark.parametrize("kind", ["queued", "ticket", "test-and-set"])
 def test_three_threads_that_take_a_lock_at_time_zero_wait_for_the_line_that_is_still_being_fetched(
     kind: str,
     options: dict[str, Any],

@@ -445,6 +445,24 @@ def test_what_a_student_looks_at_in_a_cell_says_what_it_is() -> None:
         "<task waits on CPU0: runnable>",
         "<CPU0: waits>",
     ]
+    page = machine.run(machine.alloc_page(name="root table"))
+    machine.run(page.copy_in(3, range(7)))
+
+    async def expire() -> None: ...
+
+    line, timer = machine.irq.line("nic", expire), machine.irq.timer("flush", expire)
+    timer.mod(10)
+    assert [repr(each) for each in (page, machine.pages, line, timer)] == [
+        "<page 0x1000 root table: 6 of 512 words set>",
+        "<1 pages in use, 1 ever>",
+        "<irq nic on CPU0, raised 0 times>",
+        "<timer flush: pending, fired 0 times>",
+    ]
     machine.simulate()
+    machine.run(machine.free_page(page))
+    assert [repr(page), repr(timer)] == [
+        "<page 0x1000 root table: freed>",
+        "<timer flush: idle, fired 1 times>",
+    ]
     assert repr(thread) == "<task waits on CPU0: waiting for <completion done: 0 done, 1 waiting>>"
     assert [repr(queue), repr(machine.cpus[0])] == ["<wait queue queue: 0 waiting>", "<CPU0: idle>"]

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lessons.scenes.readers import HOLE, HOLES, WHOLE
-from vtdkit.kernel.memory.descriptors import IOMMU_PT_PAGE, PAGE, SIZE, freed_by_one_callback
+from vtdkit.kernel.memory.descriptors import IOMMU_PT_PAGE, IOPTDESC, PAGE, SIZE, freed_by_one_callback
 from vtdkit.kernel.memory.sections import SECTION_SIZE, MemoryMap
 
 BLOCK = 1 << 21
@@ -47,9 +47,10 @@ def test_the_page_of_2020():
 
 
 def test_layouts():
-    assert PAGE.size == IOMMU_PT_PAGE.size == SIZE
+    assert PAGE.size == IOPTDESC.size == IOMMU_PT_PAGE.size == SIZE
     assert PAGE.overlap("lru", "rcu_head")
     assert not IOMMU_PT_PAGE.overlap("list_head", "rcu_head")
+    assert "rcu_head" not in IOPTDESC.fields
 
 
 def test_a_list_survives_a_callback_only_if_its_head_stands_apart():

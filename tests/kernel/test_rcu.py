@@ -152,10 +152,14 @@ def test_callbacks_run_in_the_order_of_their_calls_and_none_is_left() -> None:
 
             machine.rcu.call(callback)
         assert not log
+        assert machine.rcu.pending_callbacks == 3
+        assert [leak.kind for leak in machine.check.leaks()] == ["RCU callback"]
 
     machine.spawn(updater(), cpu=0)
     machine.simulate()
     assert log == [0, 1, 2]
+    assert machine.rcu.pending_callbacks == 0
+    assert machine.check.leaks() == ()
 
 
 def test_waiting_for_readers_from_inside_one_is_reported_and_hangs() -> None:

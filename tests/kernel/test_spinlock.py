@@ -160,7 +160,7 @@ def test_the_schedule_and_the_statistics_are_those_of_the_plain_lock_whatever_is
         assert machine.now == plain.now
         if options is not BARE:
             assert statistics(machine) == statistics(plain)
-            assert machine.irq._off == plain.irq._off
+            assert machine.irq.irqsoff() == plain.irq.irqsoff()
             assert list(machine.findings) == list(plain.findings)
 
 

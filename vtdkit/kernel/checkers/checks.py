@@ -3,7 +3,8 @@ that becomes a `Finding`.
 
 Each checker can be switched off; what it would have found then passes silently, as on a kernel built
 without it: `lockdep` (told by `locking`), `sleep` (sleeping function called from invalid context), `kasan`
-(use after free, double free), `races` (KCSAN, by happens-before), `rcu`, `lists` (DEBUG_LIST), `leaks`.
+(use after free, out of bounds, double free), `races` (KCSAN, by happens-before), `rcu`, `lists` (DEBUG_LIST),
+`leaks`.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from vtdkit.kernel.locks.base import Lock
 from vtdkit.kernel.locks.sync import RefCount
 from vtdkit.kernel.machine.context import AGENT, HARD_OFF, TASK, Context
 from vtdkit.kernel.machine.host import Host
+from vtdkit.kernel.memory.lists import ListHead
 from vtdkit.kernel.memory.objects import KObject
 from vtdkit.kernel.memory.pages import Page
 from vtdkit.kernel.record.record import FOUND
-from vtdkit.kernel.record.sites import Site, Spot, driver_here, here, site, stack
+from vtdkit.kernel.record.sites import Site, Spot, driver_here, here, raised_at, site, stack
 
 from .findings import Finding, Findings
 from .leaks import Leak, Thing, held_now
@@ -47,7 +49,9 @@ class Checks:
         self.order = HappensBefore(machine)
         self.locking = Locking(machine, "lockdep" in wanted)
         self.lockdep = self.locking.lockdep  # the lock validator, if it is on
-        self.counts: WeakSet[RefCount] = WeakSet()  # what nobody keeps has left nothing behind
+        # what nobody keeps has left nothing behind
+        self.counts: WeakSet[RefCount] = WeakSet()
+        self.lists: WeakSet[ListHead] = WeakSet()
         self.known: Counter[Thing] = Counter()  # what is no leak, see `baseline`
 
     # -- what the machine tells in passing -------------------
@@ -77,6 +81,21 @@ class Checks:
         self.locking.still_held(context)
         if context.rcu:
             self.rcu_misuse("a read-side section was left open")
+
+    def failed(self, error: BaseException) -> bool:
+        """A thread has failed: if it asked a driver object for a field that there is none of, that
+        is a finding too. Is it?
+        """
+        if not isinstance(error, AttributeError) or not isinstance(error.obj, KObject):
+            return False
+        self._says(
+            "kasan",
+            "BUG: KASAN: slab-out-of-bounds",
+            error.obj.label,
+            (raised_at(error), error.obj.allocated),
+            f"{type(error.obj).__name__} has no shared field {error.name!r}, {_life(error.obj)}",
+        )
+        return "kasan" in self.wanted
 
     # -- making findings -----------------------------------------------------
 
@@ -157,6 +176,16 @@ class Checks:
             f"{what} of word {index} of page {page.pfn:#x}, {_life(page)}",
         )
 
+    def out_of_bounds(self, page: Page, index: int, what: str) -> None:
+        """A word before or after a page was read or written through it."""
+        self._says(
+            "kasan",
+            "BUG: KASAN: out-of-bounds",
+            page.name,
+            (driver_here(), page.allocated),
+            f"{what} of word {index} of page {page.pfn:#x}, which has words 0 to 511, {_life(page)}",
+        )
+
     def double_free(self, what: Any, place: Spot | None) -> None:
         """A page or object was freed that had been freed before."""
         self._says(
@@ -233,7 +262,7 @@ class Checks:
 
     def leaks(self) -> tuple[Leak, ...]:
         """What exists now and did not at the last baseline (without one: at the start): pages, objects,
-        references; reported too.
+        references, list entries, timers, callbacks; reported too.
         """
         found = tuple(Leak(*what, n) for what, n in (held_now(self.machine) - self.known).items())
         for leak in found:

@@ -1,4 +1,4 @@
-"""What is left over: pages, objects and references that nobody gave back.
+"""What is left over: pages, objects, references, list entries, timers that nobody gave back.
 
 `machine.check.leaks()` lists what is there now and was not at the last `machine.check.baseline()` (without
 one: what was made since the machine began). Each `Leak` names the thing and the place where it came from. The
@@ -38,4 +38,11 @@ def held_now(machine: Host) -> Counter[Thing]:
     things += [("object", obj.label, obj.allocated) for obj in machine.check.objects.values()]
     for count in sorted(machine.check.counts, key=lambda count: (count.name, str(site(count.last_get)))):
         things += [("reference", count.name, count.last_get)] * (count.value - count.initial)
+    for lst in sorted(machine.check.lists, key=lambda lst: lst.serial):
+        for entry in lst.peek_entries() if lst.freed is None else ():
+            freed = getattr(entry, "freed", None)
+            kind = "list entry" if freed is None else "freed list entry"
+            things.append((kind, getattr(entry, "label", type(entry).__name__), freed))
+    things += [("timer", timer.name, timer.armed) for timer in machine.irq.timers if timer.pending]
+    things += [("RCU callback", "call_rcu", None)] * machine.rcu.pending_callbacks
     return Counter((kind, name, site(place)) for kind, name, place in things)

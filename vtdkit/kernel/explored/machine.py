@@ -236,9 +236,10 @@ class ExploredMachine(Touching):
             self.touch(self.location_of(context), WRITE)
             self._ended(process)
         except (KernelBug, AttributeError, TypeError) as bug:
-            if not isinstance(bug, KernelBug) and "'NoneType' object" not in str(bug):
-                raise
-            self._crashed(context, bug)
+            if not self.check.failed(bug):
+                if not isinstance(bug, KernelBug) and "'NoneType' object" not in str(bug):
+                    raise
+                self._crashed(context, bug)
             process.point, process.done = None, True
             context.done, context.error = True, bug
             context.held.clear()

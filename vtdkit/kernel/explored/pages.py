@@ -88,7 +88,7 @@ class XPage(Page):
         yield from self.machine.stop_then(
             self.base + index,
             Doing("compare and exchange {}", self, index),
-            lambda: WRITE if self.words[index] == old else READ,
+            lambda: WRITE if index >> 9 or self.words[index] == old else READ,
             (self.base + LIFE, READ),
         )
         return self._change(index, lambda found: new if found == old else found)
@@ -100,11 +100,12 @@ class XPage(Page):
 
     def _change(self, index: int, change: Callable[[int], int]) -> int:
         """Any read-modify-write of one word, its point being passed."""
-        found: int = self.words[index]
-        if self.freed is not None:
-            self.machine.check.use_after_free(self, index, "write")
+        page: Page = self
+        if self.freed is not None or index >> 9:
+            page, index = self._stray(index, "write")
+        found = page.words[index]
         if (word := change(found)) != found:
-            self.words[index] = word
+            page.words[index] = word
         return found
 
     @coroutine

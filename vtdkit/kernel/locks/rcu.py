@@ -46,6 +46,7 @@ class Rcu:
     inside: dict[Context, None] = field(default_factory=dict)  # readers now, in order of entry
     open: list[GracePeriod] = field(default_factory=list)
     begun: int = 0
+    pending_callbacks: int = 0
 
     # -- readers -------------------------------------------------------------
 
@@ -130,10 +131,12 @@ class Rcu:
         """
         machine = self.machine
         cpu = machine.sched.current.cpu or machine.sched.cpus[0]
+        self.pending_callbacks += 1
         period = self.begin()
 
         async def callback() -> None:
             machine.check.order.observe(machine.sched.current, period)
+            self.pending_callbacks -= 1
             await runnable(function(), f"the handler of {name}")
 
         def later() -> None:

@@ -264,6 +264,7 @@ class Engine:
                 self._ended(self.current)
             except BaseException as error:
                 self.current.error = error
+                self.machine.check.failed(error)
                 self._ended(self.current)
                 self._say_who(self.current, error)
                 raise

@@ -2,7 +2,7 @@
 `local_bh_disable`, `preempt_disable`.
 
 Switching off never waits. Switching on may: what was pending on the CPU runs first, so those are awaited.
-How long interrupts were kept off is summed up by context name, with the place of the longest stretch (the
+How long interrupts were kept off is summed up by context name, with the places of the longest stretch (the
 kernel's irqsoff tracer keeps the longest). A thread that ends with any of the three off is reported.
 
 Mirrors include/linux/irqflags.h, include/linux/preempt.h, kernel/softirq.c.
@@ -10,7 +10,7 @@ Mirrors include/linux/irqflags.h, include/linux/preempt.h, kernel/softirq.c.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from sys import _getframe
 from types import coroutine
 
@@ -25,11 +25,15 @@ from .timers import IrqLine, Timer
 
 @dataclass(slots=True)
 class Latency:
-    """How long hard interrupts were kept off, in ns: in all, the longest, and where that one began."""
+    """How long hard interrupts were kept off, in ns: how often, in all, the longest, and where that
+    one began and ended.
+    """
 
+    count: int = 0
     total: int = 0
     longest: int = 0
     began: Site = NOWHERE
+    ended: Site = NOWHERE
 
 
 class IrqFlags:
@@ -40,11 +44,16 @@ class IrqFlags:
     def __init__(self, machine: Host) -> None:
         self.machine = machine
         self.sched = machine.sched
+        self.timers: list[Timer] = []
         self._off: dict[str, Latency] = {}  # by context name
 
-    def irqsoff(self, context: str) -> Latency:
-        """How long hard interrupts were off in the contexts of that name (handlers not counted)."""
-        return self._off.get(context, Latency())
+    def irqsoff(self, context: str = "") -> Latency:
+        """How long hard interrupts were off, over all contexts or in those of that
+        name (handlers not counted).
+        """
+        rows = [off for name, off in self._off.items() if context in ("", name)]
+        worst = max(rows, key=lambda off: off.longest, default=Latency())
+        return replace(worst, count=sum(off.count for off in rows), total=sum(off.total for off in rows))
 
     # -- hard interrupts -----------------------------------------------------
 
@@ -71,9 +80,10 @@ class IrqFlags:
             if context.kind != HARDIRQ:
                 since, began = context.off_since
                 off, ns = self._off.setdefault(context.name, Latency()), self.sched.now - since
+                if not off.count or ns > off.longest:
+                    off.longest, off.began, off.ended = ns, site(began), site(place)
+                off.count += 1
                 off.total += ns
-                if ns > off.longest:
-                    off.longest, off.began = ns, site(began)
             context.irqstate &= ~HARD_OFF
             self.machine.check.irqs_switched(context, True, place)
             self.machine.stat.note(context, IRQ_ON)
@@ -145,4 +155,6 @@ class IrqFlags:
 
     def timer(self, name: str, function: Handler, cpu: int | None = None) -> Timer:
         """A `struct timer_list`: `timer.mod(ns)` has `function()` run in softirq context that much later."""
-        return Timer(self.sched, name, function, cpu)
+        timer = Timer(self.sched, name, function, cpu)
+        self.timers.append(timer)
+        return timer

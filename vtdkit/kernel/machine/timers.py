@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from types import coroutine
 
+from vtdkit.kernel.record.sites import Spot, here
+
 from .context import HARDIRQ, SOFTIRQ, Context, Cpu
 from .engine import length
 from .runnable import runnable
@@ -55,6 +57,9 @@ class IrqLine:
             self._waiting.append(self.sched.current)
             yield None
 
+    def __repr__(self) -> str:
+        return f"<irq {self.name} on CPU{self.cpu.id}, raised {self.raised} times>"
+
 
 class Timer:
     """A timer: its function runs in softirq context, on the CPU that armed it unless one was named."""
@@ -65,6 +70,7 @@ class Timer:
         self.function = function
         self.cpu = None if cpu is None else sched.cpu(cpu)
         self.fired = 0
+        self.armed: Spot | None = None  # where, for the leak report
         self._cancel: Callable[[], None] | None = None
 
     @property
@@ -75,6 +81,7 @@ class Timer:
     def mod(self, ns: int) -> None:
         """`mod_timer`: have it expire `ns` nanoseconds from now, whatever was set before."""
         self.delete()
+        self.armed = here()
         cpu = self.cpu or self.sched.current.cpu or self.sched.cpus[0]
         self._cancel = self.sched.call_in(ns, lambda: self._expire(cpu), self.name)
 
@@ -88,3 +95,6 @@ class Timer:
         self._cancel = None
         self.fired += 1
         self.sched.came_up(SOFTIRQ, cpu, self.name, self.function)
+
+    def __repr__(self) -> str:
+        return f"<timer {self.name}: {'pending' if self.pending else 'idle'}, fired {self.fired} times>"

@@ -132,3 +132,6 @@ class PageAllocator:
 
     def __len__(self) -> int:
         return sum(page.freed is None for page in self.frames.values())
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} pages in use, {self.allocated} ever>"

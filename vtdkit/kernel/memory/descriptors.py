@@ -1,11 +1,11 @@
-"""`struct page`, and one that was proposed: what is kept of each page frame, in 64 bytes, byte by byte.
+"""`struct page` and its sub-classes: what is kept of each page frame, in 64 bytes, byte by byte.
 
 One page's descriptor means other things for other users of the page, so fields overlap. Two of them count for
 whoever collects pages and frees them later: a `list_head` (next, previous) to collect, an `rcu_head` (next,
 function) to wait for a grace period.
 
-Offsets in bytes, x86-64 with CONFIG_MEMCG. Mirrors include/linux/mm_types.h (v5.18).
-Guards: none; a picture in bytes.
+Offsets in bytes, x86-64 with CONFIG_MEMCG. Mirrors include/linux/mm_types.h (v5.18) and
+drivers/iommu/iommu-pages.h (v6.16). Guards: none; a picture in bytes.
 """
 
 from __future__ import annotations
@@ -40,16 +40,13 @@ class Descriptor:
         )
 
 
-_PAGE = {
-    "flags": (0, 8),
-    "mapping": (24, 8),
-    "index": (32, 8),
-    "private": (40, 8),
-    "_mapcount": (48, 4),
-    "_refcount": (52, 4),
-    "memcg_data": (56, 8),
-}
+_REST = {"flags": (0, 8), "index": (32, 8), "private": (40, 8), "_refcount": (52, 4), "memcg_data": (56, 8)}
+_PAGE = {**_REST, "mapping": (24, 8), "_mapcount": (48, 4)}
 PAGE = Descriptor("struct page", {**_PAGE, "lru": (8, 16), "rcu_head": (8, 16)})
+IOPTDESC = Descriptor(
+    "struct ioptdesc",
+    {**_REST, "iopt_freelist_elm": (8, 16), "__page_mapping": (24, 8), "__page_type": (48, 4)},
+)
 #: as Jason Gunthorpe proposed it on 1 June 2022, one after the other; `mapping` must be NULL again at the end
 IOMMU_PT_PAGE = Descriptor("struct iommu_pt_page", {**_PAGE, "list_head": (8, 16), "rcu_head": (24, 16)})
 

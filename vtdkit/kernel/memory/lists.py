@@ -35,6 +35,7 @@ class ListHead(KObject):
         super().__init__(machine, label)
         self.preset(items=())
         self._gone: deque[Any] = deque(maxlen=64)  # the entries deleted last
+        self.check.lists.add(self)
 
     def name_of_field(self, field: str) -> str:
         """A list has but one field: its entries."""

@@ -139,7 +139,9 @@ class KObject:
         if field not in self.__shared__:
             raise AttributeError(
                 f"{type(self).__name__} has no shared field {field!r}; "
-                f"it has {', '.join(self.__shared__) or 'none'}"
+                f"it has {', '.join(self.__shared__) or 'none'}",
+                name=field,
+                obj=self,
             )
         if self.check.watching:
             self.check.touch_field(self, field, write, place, marked)

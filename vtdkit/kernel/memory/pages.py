@@ -15,7 +15,6 @@ from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from types import coroutine
 
-from vtdkit.kernel.checkers.findings import Oops
 from vtdkit.kernel.checkers.races import WordClock
 from vtdkit.kernel.machine.context import Context
 from vtdkit.kernel.machine.engine import DONE
@@ -68,7 +67,8 @@ class Page:
         elif cpu < 0:
             machine.sched.mine(self)
         if self.freed is not None or index >> 9:
-            self._stray(index, "read")
+            page, index = self._stray(index, "read")
+            return page.words[index]
         if index in self.clocks:
             # what was done before the word was put there by an atomic is seen by who follows it
             clock = self.clocks[index]
@@ -162,19 +162,25 @@ class Page:
         """Make a new word of the old one; returns what it was before. Spinning contexts see a
         write that changes something.
         """
+        page = self
         if self.freed is not None or index >> 9:
-            self._stray(index, "write")
-        found, word = self.words[index], change(self.words[index]) & MASK64
-        self.words[index] = word
-        if self.watchers and word != found:
-            self.changed(index)
+            page, index = self._stray(index, "write")
+        found, word = page.words[index], change(page.words[index]) & MASK64
+        page.words[index] = word
+        if page.watchers and word != found:
+            page.changed(index)
         return found
 
-    def _stray(self, index: int, what: str) -> None:
-        """An access to a freed page is reported. Raises `Oops` for one beyond the end of a page."""
-        if index >> 9:
-            raise Oops(f"KASAN: out-of-bounds: {what} of word {index} of {self!r}, which has words 0 to 511")
-        self.machine.check.use_after_free(self, index, what)
+    def _stray(self, index: int, what: str) -> tuple[Page, int]:
+        """An access to a freed page, or beyond the end of one: reported; the page and word
+        that it really hits.
+        """
+        if self.freed is not None:
+            self.machine.check.use_after_free(self, index, what)
+            return self, index % WORDS
+        self.machine.check.out_of_bounds(self, index, what)
+        nowhere = Page(self.machine, 0, self.node, "nowhere", None)
+        return self.machine.pages.frames.get(self.pfn + index // WORDS, nowhere), index % WORDS
 
     @coroutine
     def relax_until_written(
@@ -206,4 +212,6 @@ class Page:
             self.changed(index)
 
     def __repr__(self) -> str:
-        return f"<page {self.pfn:#x} {self.name}{' (freed)' if self.freed is not None else ''}>"
+        used = f"{sum(word != 0 for word in self.words)} of {WORDS} words set"
+        state = used if self.freed is None else "freed"
+        return f"<page {self.pfn:#x} {self.name}: {state}>"

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from lockdep_flow import Context
 
+from vtdkit.kernel.checkers.lockdep import report as kinds
 from vtdkit.kernel.checkers.lockdep.chain import Chain
 from vtdkit.kernel.checkers.lockdep.keys import (
     EXCLUSIVE,
@@ -167,6 +168,15 @@ def test_a_trylock_may_come_in_any_order_and_in_any_context() -> None:
     assert reports == []
 
 
+def test_more_than_47_locks_at_once_are_too_many() -> None:
+    reports, lockdep, task, _ = bench()
+    for n in range(47):
+        task.take(lockdep.lock_class(f"c{n}", kind="plain").key(), n)
+    assert reports == []
+    task.take(lockdep.lock_class("one more", kind="plain").key(), 47)
+    assert [report.kind for report in reports] == [kinds.TOO_DEEP]
+
+
 def test_a_key_says_which_class_and_how_and_nothing_else() -> None:
     _, lockdep, _, _ = bench(*map(str, range(9)))
     for taken in (
@@ -195,6 +205,15 @@ def test_unknown_contexts_and_impossible_classes_are_refused_in_words() -> None:
         lockdep.lock_class("a", subclass=8, kind="plain")
     with pytest.raises(ValueError, match="lock class 'a' exists as plain, not mutex"):
         lockdep.lock_class("a", kind="mutex")
+
+
+def test_the_validator_has_room_for_8192_classes_as_the_kernel_has() -> None:
+    lockdep = Lockdep(print)
+    last = [lockdep.lock_class(f"c{n}") for n in range(8192)][-1]
+    assert last.id == 8191
+    assert unpack(last.key(READ)).class_id == 8191
+    with pytest.raises(ValueError, match="no room for class 'one more': 8192 exist"):
+        lockdep.lock_class("one more")
 
 
 def test_a_class_is_made_once_and_its_subclasses_are_classes_of_their_own() -> None:

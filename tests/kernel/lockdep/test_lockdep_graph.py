@@ -1,4 +1,4 @@
-"""Strong paths and usage bits, case by case."""
+"""Strong paths and usage characters, case by case."""
 
 import pytest
 
@@ -93,6 +93,24 @@ def test_edge_kinds_follow_from_how_both_locks_were_taken() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("bits", "characters"),
+    [
+        ((), "...."),
+        (("IN-HARDIRQ-W",), "-..."),
+        (("HARDIRQ-ON-W",), "+..."),
+        (("IN-HARDIRQ-R", "HARDIRQ-ON-R"), ".?.."),
+        (("IN-SOFTIRQ-W", "HARDIRQ-ON-W"), "+.-."),
+        (("SOFTIRQ-ON-R", "USED", "USED-READ"), "...+"),
+        (("IN-HARDIRQ-W", "IN-HARDIRQ-R", "IN-SOFTIRQ-W", "IN-SOFTIRQ-R"), "----"),
+    ],
+)
+def test_usage_characters_are_hard_writer_hard_reader_soft_writer_soft_reader(
+    bits: tuple[str, ...], characters: str
+) -> None:
+    assert usage.characters(sum(1 << usage.NAMES.index(bit) for bit in bits)) == characters
+
+
 def test_a_bit_and_its_contrary_are_the_same_interrupts_inside_and_on() -> None:
     contraries = {
         name: [usage.NAMES[n] for n in range(8) if usage.opposites(bit) >> n & 1]
@@ -113,6 +131,6 @@ def test_the_order_graph_is_given_as_data_with_its_first_places() -> None:
     assert (edge.prev, edge.next, edge.kinds) == ("a", "b", ("SN", "EN"))
     assert (edge.held_at, edge.taken_at) == ("read a", "read b")
     first, second = lockdep.classes()
-    assert (first.name, first.kind.name) == ("a", "rwsem")
+    assert repr(first) == "<rwsem a {++++}>"
     assert first.uses()["HARDIRQ-ON-R"] == "read a"
     assert second.uses() == dict.fromkeys(("HARDIRQ-ON-W", "SOFTIRQ-ON-W", "USED"), "read b")

@@ -87,6 +87,9 @@ class LockClass:
         """The key for taking a lock of this class this way."""
         return self.id << CLASS_SHIFT | (TRYLOCK if trylock else 0) | read
 
+    def __repr__(self) -> str:
+        return f"<{self.kind.name} {self.name} {{{usage.characters(self.usage)}}}>"
+
     def uses(self) -> dict[str, Hashable]:
         """The first place of each usage, by name."""
         return {usage.NAMES[bit]: self.usage_sites[bit] for bit in sorted(self.usage_sites)}

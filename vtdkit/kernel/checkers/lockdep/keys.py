@@ -20,7 +20,11 @@ SOFTIRQS_OFF = 2
 """Bit 1 of an interrupt state: this CPU runs no soft interrupts (bottom halves are off)."""
 IRQSTATES = 4
 
+MAX_CLASSES = 1 << 13
+"""As many classes as the kernel has room for (MAX_LOCKDEP_KEYS)."""
 MAX_SUBCLASSES = 8
+MAX_DEPTH = 48
+"""Locks that one context may hold at once (MAX_LOCK_DEPTH)."""
 
 TRYLOCK = 4
 """Beside any of the three: it never waits."""

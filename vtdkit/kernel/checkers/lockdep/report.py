@@ -12,6 +12,7 @@ CIRCULAR = "possible circular locking dependency detected"
 INCONSISTENT = "inconsistent lock state"
 INVERSION = "possible irq lock inversion dependency detected"
 WAIT_CONTEXT = "[ BUG: Invalid wait context ]"
+TOO_DEEP = "BUG: MAX_LOCK_DEPTH too low!"
 
 
 @dataclass(frozen=True, slots=True)

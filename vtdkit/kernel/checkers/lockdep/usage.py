@@ -47,3 +47,14 @@ def visible(mask: int, weak: bool) -> int:
 def first_bit(mask: int) -> int:
     """The lowest bit set: writers come before readers."""
     return (mask & -mask).bit_length() - 1
+
+
+def characters(usage: int) -> str:
+    """The four characters reports print in braces: hard writer, hard reader, soft writer, soft reader.
+
+    `.` never in the interrupt nor with it on; `-` taken in the interrupt; `+` held with it on; `?` both.
+    """
+    return "".join(
+        ".-+?"[(usage >> bit & 1) + 2 * (usage >> (bit | ENABLED) & 1)]
+        for bit in (0, READER, SOFT, SOFT | READER)
+    )

@@ -20,9 +20,9 @@ from .chain import CONTEXTS, Chain
 from .classes import KINDS, LockClass, WaitType
 from .findings import KEEPS, TAKES, TURNS_ON, Attempt
 from .graph import KIND_NAMES
-from .keys import HARDIRQS_OFF, MAX_SUBCLASSES, unpack
+from .keys import HARDIRQS_OFF, MAX_CLASSES, MAX_DEPTH, MAX_SUBCLASSES, unpack
 from .order import OrderRules
-from .report import WAIT_CONTEXT, Report
+from .report import TOO_DEEP, WAIT_CONTEXT, Report
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Lockdep(OrderRules):
         """The class of this name and subclass, made when first asked for.
 
         `kind` names the primitive (see `classes.KINDS`). Raises ValueError for an unknown kind, a subclass
-        out of 0..7, or a class asked for again as another kind.
+        out of 0..7, a class asked for again as another kind, or more classes than the kernel has room for.
         """
         if (known := self._by_name.get((name, subclass))) is not None:
             if known.kind.name != kind:
@@ -69,6 +69,10 @@ class Lockdep(OrderRules):
             raise ValueError(f"unknown kind of lock {kind!r} for class {name!r}; known: {', '.join(KINDS)}")
         if not 0 <= subclass < MAX_SUBCLASSES:
             raise ValueError(f"subclass of {name!r} must be 0..{MAX_SUBCLASSES - 1}, not {subclass}")
+        if len(self._classes) == MAX_CLASSES:
+            raise ValueError(
+                f"no room for class {name!r}: {MAX_CLASSES} exist; name them by kind, not instance"
+            )
         primitive = KINDS[kind]
         inner, outer = self._level(primitive.inner), self._level(primitive.outer)
         named = f"{name}/{subclass}" if subclass else name
@@ -153,6 +157,9 @@ class Lockdep(OrderRules):
         if not attempt.trylock and attempt.lock.kind.checked:
             self._check_order(attempt)
         child = chain.children[key] = Chain(chain.context, chain, attempt.lock, key, attempt.site)
+        if len(child.nodes()) == MAX_DEPTH:
+            lines = [f"{explain.opening(attempt)} and then holds {MAX_DEPTH} locks."]
+            self._once((TOO_DEEP, attempt.lock.id), TOO_DEEP, attempt, lines)
         return child
 
     def _check_wait_context(self, attempt: Attempt) -> None:

@@ -363,3 +363,6 @@ class IommuCore:
     async def iommu_iova_to_phys(self, domain: IommuDomain, iova: int) -> int:
         """The physical address behind an address, 0 if there is none."""
         return iova if domain.type == "identity" else await self.ops.iova_to_phys(domain, iova)
+
+    def __repr__(self) -> str:
+        return f"<iommu core: {len(self.groups)} groups, driver {self.driver.title}>"

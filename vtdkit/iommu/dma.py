@@ -214,6 +214,9 @@ class DmaApi:
         start = mapped[0][0]
         await self._iommu_dma_unmap(dev, start, mapped[-1][0] + mapped[-1][1] - start)
 
+    def __repr__(self) -> str:
+        return f"<DMA API of {self.core!r}>"
+
 
 def iova_align(size: int) -> int:
     """Rounded up to whole pages."""

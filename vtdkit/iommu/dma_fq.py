@@ -149,3 +149,7 @@ class FlushQueue:
             for _, _, freelist, _ in fq.queued():
                 await self.core.driver.put_pages_list(freelist)
         await self.machine.kfree(self.rings)
+
+    def __repr__(self) -> str:
+        waiting = sum(len(fq.queued()) for fq in self.rings.of_cpu)
+        return f"<flush queue: {waiting} entries on {len(self.rings.of_cpu)} CPUs>"

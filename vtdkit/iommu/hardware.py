@@ -254,3 +254,6 @@ class RemappingHardware(Hooks):
     def in_scope(self, dev: PciDevice) -> bool:
         """Is this unit responsible for the device?"""
         return (dev.bus, dev.devfn) in self.scope or (self.include_all and dev.segment == self.segment)
+
+    def __repr__(self) -> str:
+        return f"<{self.name}: {self.unit!r}>"

@@ -45,6 +45,7 @@ class iommu_ops:
 class IommuDriver(Protocol):
     """A driver, as the core sees it. It is told of its core when it gets one."""
 
+    title: str
     core: IommuCore
     log: list[str]  # what the kernel would print
 

@@ -104,7 +104,8 @@ class PciDevice(KObject):
         self.on.discard(capability)
 
     def __repr__(self) -> str:
-        return f"<PCI {self.name}>"
+        on = [name for name in self.can if name in self.on]
+        return f"<PCI {self.name}{' with ' + ', '.join(on) + ' on' if on else ''}>"
 
 
 class PciBus:
@@ -199,6 +200,9 @@ class PciBus:
     def devices(self) -> tuple[PciDevice, ...]:
         """The devices, for observers and tests."""
         return tuple(self.klist.peek_entries())
+
+    def __repr__(self) -> str:
+        return f"<PCI bus: {', '.join(dev.name for dev in self.devices())}>"
 
 
 ADDRESS = re.compile(r"(?:([0-9a-f]{1,4}):)?([0-9a-f]{1,2}):([01]?[0-9a-f])\.([0-7])", re.IGNORECASE)

@@ -64,3 +64,6 @@ class VfioType1(VfioMappings):
                 await self.core.iommu_unmap(generic, PAGE_SIZE, PAGE_SIZE)
         for page in pages:
             await self.machine.free_page(page)
+
+    def __repr__(self) -> str:
+        return f"<VFIO type 1 on {self.core!r}>"

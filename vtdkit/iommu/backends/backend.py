@@ -96,3 +96,6 @@ class Backend:
     def run(self, coro: Any) -> Any:
         """Run one of these alone, on CPU 0."""
         return self.machine.run(coro)
+
+    def __repr__(self) -> str:
+        return f"<back-end {self.table.title}>"

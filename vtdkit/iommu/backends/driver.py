@@ -100,7 +100,7 @@ def on_core(machine: Machine, table: IoPgtable) -> Backend:
         flush_iotlb_all=lambda domain: table.walker.invalidate(0, (1 << 64) - 1),
         iova_to_phys=of_table(table.iova_to_phys),
     )
-    driver: Any = SimpleNamespace(ops=ops, log=[])
+    driver: Any = SimpleNamespace(title=table.title, ops=ops, log=[])
     domain = IommuDomain(machine, "unmanaged", table)
     domain.preset(pgsize_bitmap=table.pgsize_bitmap, aperture_end=table.aperture_end)
     return Backend(table, IommuCore(machine, driver), domain)

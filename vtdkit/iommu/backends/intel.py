@@ -60,6 +60,9 @@ class VtdTable:
             gather.add(page, 4096)
         return dirty
 
+    def __repr__(self) -> str:
+        return f"<table of {self.domain!r}>"
+
 
 def intel(machine: Machine, stage: Stage = "legacy", driver: type[IntelIommu] = IntelIommu) -> Backend:
     """A unit, a device behind it, and a domain of it. Raises KernelBug when the driver does not come up."""

@@ -205,3 +205,6 @@ class TableWalker(ABC):
             self.uppers = {
                 key: kept for key, kept in self.uppers.items() if stays(key[1], self.shift(key[0] + 1))
             }
+
+    def __repr__(self) -> str:
+        return f"<{self.name}: {len(self.translations)} translations, {len(self.uppers)} upper entries held>"

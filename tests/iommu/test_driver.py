@@ -213,7 +213,8 @@ def test_a_completion_that_nobody_waits_for_is_cleared_and_the_wait_goes_on() ->
     pc, endpoint = a_silent_device()
     sid = pc.devices["00:03.0"].sid
     pc.machine.spawn_device(
-        after_a_while(pc, lambda: pc.hardware[0].unit.device_tlbs.completed(sid, 7)), "answers wrongly"
+        after_a_while(pc, lambda: pc.hardware[0].unit.device_tlbs.completed(sid, 1 << 7, count=1)),
+        "answers wrongly",
     )
     answers = after_a_while(pc, endpoint.respond)
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import pytest
 
+from vtdkit.kernel.locks.sync import Completion
 from vtdkit.kernel.machine.costs import IDEAL, NEAR
 from vtdkit.kernel.machine.machine import Machine
 
@@ -252,6 +253,28 @@ def test_without_preemption_a_thread_runs_until_it_sleeps() -> None:
     machine.spawn(thread("B"), cpu=0)
     machine.simulate()
     assert done == ["A", "B"]
+
+
+def test_a_woken_thread_moves_to_an_idle_cpu_unless_it_is_pinned() -> None:
+    machine = Machine(cpus=2, costs=IDEAL)
+    done = machine.make(Completion, "done")
+    where: dict[str, int] = {}
+
+    async def waiter(name: str) -> None:
+        await done.wait()
+        where[name] = machine.cpu()
+
+    async def busy() -> None:
+        await machine.work(10)
+        await done.complete_all()
+        await machine.work(1000)
+
+    free = machine.spawn(waiter("free"))
+    machine.spawn(waiter("pinned"), cpu=0)
+    machine.spawn(busy(), cpu=0)
+    assert free.cpu_id == 0
+    machine.simulate()
+    assert where == {"free": 1, "pinned": 0}
 
 
 @pytest.mark.parametrize("cpus", [1, 7, 1024])

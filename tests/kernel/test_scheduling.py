@@ -54,6 +54,26 @@ def test_an_interrupt_during_an_interrupts_wait_adds_up() -> None:
     assert log == [(50, "irq"), (90, "softirq"), (180, "thread")]
 
 
+def test_an_idle_cpu_takes_a_waiting_thread_that_may_move() -> None:
+    machine = Machine(cpus=2, costs=IDEAL)
+    where: dict[str, int] = {}
+
+    async def thread(name: str, ns: int) -> None:
+        await machine.work(ns)
+        where[name] = machine.cpu()
+
+    machine.spawn(thread("long", 1000), cpu=0)
+    machine.spawn(thread("short", 100), cpu=1)
+    stays = machine.spawn(thread("stays", 10), cpu=0)
+    moves = machine.spawn(thread("moves", 10))
+    assert (stays.cpu_id, moves.cpu_id) == (0, 1)
+    moves.cpu, moves.cpu_id = machine.cpus[0], 0
+    machine.cpus[1].queue.remove(moves)
+    machine.cpus[0].queue.append(moves)
+    machine.simulate()
+    assert where == {"long": 0, "short": 1, "stays": 0, "moves": 1}
+
+
 def test_a_thread_that_raises_a_softirq_on_its_own_cpu_is_interrupted_at_once() -> None:
     machine = Machine(costs=IDEAL)
     log: list[str] = []

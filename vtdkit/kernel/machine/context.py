@@ -54,6 +54,7 @@ class Context:
         "looks",
         "name",
         "off_since",
+        "pinned",
         "preempt",
         "preempt_site",
         "rcu",
@@ -77,6 +78,7 @@ class Context:
         self.send: Callable[[None], int | None]  # there before its first step
         self.cpu: Cpu | None = None
         self.cpu_id = -1
+        self.pinned = True
         self.disposable = False  # nobody keeps this record: it may be used again once it has ended
         self.irqstate = {HARDIRQ: HARD_OFF | SOFT_OFF, SOFTIRQ: SOFT_OFF}.get(kind, 0)
         self.bh_count = 0

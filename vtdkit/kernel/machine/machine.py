@@ -129,9 +129,9 @@ class Machine:
         name: str | None = None,
         once: bool = False,
     ) -> Context:
-        """Start a thread; it runs when the machine does. It stays on `cpu`, or on the one that is emptiest
-        now. `once`: nobody asks about it later, so its record is used again, and there may be millions of
-        such threads.
+        """Start a thread; it runs when the machine does. `cpu` pins it; else it starts on the one that is
+        emptiest now and may move. `once`: nobody asks about it later, so its record is used again, and
+        there may be millions of such threads.
         """
         sched = self.sched
         coro = runnable(coro)
@@ -143,6 +143,7 @@ class Machine:
         name = name or getattr(coro, "__name__", "task") + ("" if once else f"/{len(sched.contexts)}")
         context = sched.reuse(name, TASK) if once else sched.new_context(name, TASK)
         context.disposable = once
+        context.pinned = cpu is not None
         self.check.order.fork(sched.current, context)
         sched.start(context, coro, place)
         return context

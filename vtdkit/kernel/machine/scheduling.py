@@ -1,13 +1,14 @@
 """CPUs under the engine: threads on run queues, interrupts on top of whatever runs, what waits
 while they are off.
 
-What is modelled: one run queue a CPU, first come first served with a time slice; a thread stays on the CPU
-that it was put on when it began. Hard interrupts run at once on a CPU that has them on, softirqs when no
-interrupt is being handled and bottom halves are on; both wait otherwise (`Cpu.pending`). A thread that gives
-up its CPU in atomic context is reported, then sleeps all the same, as in Linux; a handler that would sleep is
-reported and keeps its CPU, since there is nobody to switch to.
+What is modelled: one run queue a CPU, first come first served with a time slice; a woken thread goes to
+its own CPU if it is pinned, else to an idle one if there is any; a CPU that runs dry takes the first
+unpinned thread from the longest queue. Hard interrupts run at once on a CPU that has them on, softirqs
+when no interrupt is being handled and bottom halves are on; both wait otherwise (`Cpu.pending`). A thread
+that gives up its CPU in atomic context is reported, then sleeps all the same, as in Linux; a handler that
+would sleep is reported and keeps its CPU, since there is nobody to switch to.
 
-Mirrors, in outline: kernel/sched/core.c (`schedule`, `try_to_wake_up`),
+Mirrors, in outline: kernel/sched/core.c (`schedule`, `try_to_wake_up`, `newidle_balance`),
 kernel/softirq.c (`irq_exit`, `__do_softirq`).
 """
 
@@ -33,12 +34,13 @@ Handler = Callable[[], Coroutine[Any, Any, Any]]
 class Scheduler(Engine):
     """The engine plus CPUs. `preempt=False`: a thread keeps its CPU until it sleeps."""
 
-    __slots__ = ("costs", "cpus", "preempt", "socket_masks", "socket_of")
+    __slots__ = ("costs", "cpus", "movable", "preempt", "socket_masks", "socket_of")
 
     def __init__(self, machine: Host, cpus: int, sockets: int, preempt: bool) -> None:
         super().__init__(machine)
         self.costs = machine.costs
         self.preempt = preempt
+        self.movable = 0  # unpinned threads on all run queues together
         self.cpus = [Cpu(i, i // -(-cpus // sockets)) for i in range(cpus)]
         self.socket_of = [cpu.socket for cpu in self.cpus] if sockets > 1 else None
         self.socket_masks = [
@@ -110,10 +112,13 @@ class Scheduler(Engine):
         """Make a sleeping thread runnable (`try_to_wake_up`): it pays for the wake-up before it goes on."""
         context.waiting = None
         self._note(context, WAKE)
-        if context.kind == TASK:
-            self._enqueue(context, self.costs.wake)
-        else:
+        if context.kind != TASK:
             self.at(context, 0)  # it only spun, see `sleep_on`
+            return
+        if not context.pinned and context.cpu is not None and context.cpu.task is not None:
+            cpu = next((cpu for cpu in self.cpus if cpu.task is None), context.cpu)
+            context.cpu, context.cpu_id = cpu, cpu.id
+        self._enqueue(context, self.costs.wake)
 
     def _enqueue(self, context: Context, ns: int) -> None:
         cpu = context.cpu
@@ -121,8 +126,12 @@ class Scheduler(Engine):
         if cpu.task is None:
             self._dispatch(cpu, context, ns)
         else:
-            cpu.queue.append(context)
+            self._append(cpu, context)
             self._arm_slice(cpu)
+
+    def _append(self, cpu: Cpu, context: Context) -> None:
+        cpu.queue.append(context)
+        self.movable += not context.pinned
 
     def _dispatch(self, cpu: Cpu, context: Context, ns: int) -> None:
         """Give the CPU to a thread, which owes `ns`; if an interrupt sits on the CPU, below it."""
@@ -153,11 +162,28 @@ class Scheduler(Engine):
             self.open_cpu(cpu)
 
     def _next_thread(self, cpu: Cpu) -> None:
+        if not cpu.queue and self.movable:
+            self._pull(cpu)
         if cpu.queue:
-            self._dispatch(cpu, cpu.queue.popleft(), self.costs.switch)
+            context = cpu.queue.popleft()
+            self.movable -= not context.pinned
+            self._dispatch(cpu, context, self.costs.switch)
             if cpu.queue:
                 # the slice begins after the switch: however short, it gets the thread on
                 self._arm_slice(cpu, self.costs.switch)
+
+    def _pull(self, cpu: Cpu) -> None:
+        """Move the first thread that may move here, from the longest queue
+        that has one (`newidle_balance`).
+        """
+        for other in sorted(self.cpus, key=lambda other: -len(other.queue)):
+            context = next((context for context in other.queue if not context.pinned), None)
+            if context is not None:
+                break
+        assert context is not None  # `movable` says that there is one
+        other.queue.remove(context)
+        context.cpu, context.cpu_id = cpu, cpu.id
+        cpu.queue.append(context)
 
     @coroutine
     def sleep_on(self, what: Any) -> Generator[int | None, None, None]:
@@ -197,7 +223,7 @@ class Scheduler(Engine):
         if hasattr(task.waiting, "stop_spinning"):
             task.waiting.stop_spinning(task)
         cpu.task = cpu.top = None
-        cpu.queue.append(task)
+        self._append(cpu, task)
         self._next_thread(cpu)
 
     # -- interrupts ----------------------------------------------------------

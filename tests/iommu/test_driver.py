@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vtdkit.iommu.core import IommuCore
 from vtdkit.iommu.errno import EBUSY, EFAULT, EINVAL, ENOSPC, EPERM
 from vtdkit.iommu.intel.device import Devices
+from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.kernel.memory.pages import Page
 from vtdkit.lab.computer import BOTH_STAGES, LEGACY, SCALABLE, Computer
@@ -311,9 +313,6 @@ def test_a_unit_taken_away_is_cleaned_up() -> None:
 def test_a_crashed_kernels_tables_are_taken_over() -> None:
     pc = Computer()
     pc.map(pc.domain_of("00:03.0"), 0x1000, 0x100000)
-    from vtdkit.iommu.core import IommuCore
-    from vtdkit.iommu.intel.driver import IntelIommu
-
     after = IntelIommu(pc.machine, pc.bus, pc.hardware)
     core = IommuCore(pc.machine, after)
     pc.run(after.intel_iommu_init())
@@ -322,6 +321,33 @@ def test_a_crashed_kernels_tables_are_taken_over() -> None:
     assert entry is not None
     assert entry.page.words[entry.index + 1] >> 3 & 1  # and marked
     assert core.groups == []
+
+
+def test_a_bus_whose_lower_table_cannot_be_copied_is_given_up_and_told_of_once() -> None:
+    pc = Computer(units=SCALABLE, scalable=True, devices=("00:03.0", "00:1f.0", "01:00.0"))
+    after = IntelIommu(pc.machine, pc.bus, pc.hardware, scalable=True)
+    IommuCore(pc.machine, after)
+    allocate, asked = after.alloc_pgtable_page, []
+
+    async def scarce(node: int, name: str) -> Page | None:
+        asked.append(name)
+        return None if "copied context table 0x0" in name else await allocate(node, name)
+
+    after.alloc_pgtable_page = scarce  # type: ignore[method-assign]
+    pc.run(after.intel_iommu_init())
+    copies = [name for name in asked if "copied" in name]
+    assert copies == ["dmar0 copied context table 0x0", "dmar0 copied context table 0x1"]
+    assert after.log.count("DMAR: dmar0: Failed to copy context table for bus 0") == 1
+    assert pc.run(after.iommu_context_addr(after.g_iommus[0], 0, 0xF8, False)) is None
+    assert pc.run(after.iommu_context_addr(after.g_iommus[0], 1, 0, False)) is not None
+
+
+def test_a_unit_keeps_the_queue_that_it_has() -> None:
+    pc = Computer()
+    qi = pc.iommu().qi
+    assert pc.run(pc.driver.intel_iommu_init_qi(pc.iommu())) == 0
+    assert pc.iommu().qi is qi
+    assert pc.hardware[0].unit.queue.enabled
 
 
 def test_shared_virtual_addressing_binds_and_forgets_what_fails() -> None:
@@ -336,6 +362,43 @@ def test_shared_virtual_addressing_binds_and_forgets_what_fails() -> None:
     assert list(pc.driver.svms) == [5]
     assert len(pc.machine.pages) == pages
     assert not pc.machine.findings
+
+
+def test_unbinding_tears_the_pasid_entry_down_and_the_last_device_frees_the_binding() -> None:
+    able = {"ats": True, "pri": True, "pasid": True}
+    pc = Computer(units=BOTH_STAGES, scalable=True, devices={"00:03.0": able, "00:04.0": able})
+    first, second = pc.devices.values()
+    pages = len(pc.machine.pages)
+    assert pc.run(pc.driver.intel_svm_bind(first, 5)) == 0
+    assert pc.run(pc.driver.intel_svm_bind(second, 5)) == 0
+    pc.run(pc.driver.intel_svm_unbind_mm(first, 5))
+    entry = pc.run(pc.driver.intel_pasid_get_entry(first, 5))
+    assert entry is not None
+    assert not pc.run(entry.present())
+    assert list(pc.driver.svms) == [5]
+    pc.run(pc.driver.intel_svm_unbind_mm(first, 5))  # it is not bound: nothing happens
+    pc.run(pc.driver.intel_svm_unbind_mm(second, 5))
+    assert pc.driver.svms == {}
+    assert len(pc.machine.pages) == pages
+    assert not pc.machine.findings
+
+
+def test_a_device_without_a_record_cannot_be_bound() -> None:
+    pc = Computer(units=BOTH_STAGES, scalable=True, devices=())
+    dev = pc.add_device("00:04.0", probe=False)
+    assert pc.run(pc.driver.intel_svm_bind(dev, 5)) == -EINVAL
+
+
+@pytest.mark.parametrize(
+    ("own", "highest", "pages"), [(1 << 20, 1 << 20, 32), (1 << 15, 1 << 20, 1), (1 << 20, 1 << 17, 4)]
+)
+def test_a_pasid_directory_is_as_large_as_device_and_driver_need(own: int, highest: int, pages: int) -> None:
+    pc = Computer(units=BOTH_STAGES, scalable=True, devices=())
+    pc.driver.intel_pasid_max_id = highest
+    pc.add_device("00:03.0", pasid=True, max_pasids=own)
+    directory = [page for page in pc.machine.pages.live() if page.name == "PASID directory of 00:03.0"]
+    assert len(directory) == pages
+    assert pc.devices["00:03.0"].peek("iommu_priv").pasid_table.max_pasid == pages << 15
 
 
 def test_enforced_coherency_is_seen_in_leaves_or_pasid_entries() -> None:

@@ -34,8 +34,8 @@ class PciDevice(KObject):
     so, "02:00.0 via 00:0d.0".
 
     `can` says whether the device has "ats", "pri" and "pasid", `on` which of them have been switched on in
-    its configuration space. Guards: `iommu_priv` and `group` by the core's probe path; configuration space by
-    whoever drives the device.
+    its configuration space, `max_pasids` how many PASIDs it may use. Guards: `iommu_priv` and `group` by the
+    core's probe path; configuration space by whoever drives the device.
     """
 
     iommu_priv = shared()
@@ -52,6 +52,7 @@ class PciDevice(KObject):
         node: int = -1,
         aliases: tuple[str, ...] = (),
         rmrr: bool = False,
+        max_pasids: int = 1 << 20,
     ) -> None:
         super().__init__(machine, address)
         self.segment, self.bus, self.devfn = parse_address(address)
@@ -59,6 +60,7 @@ class PciDevice(KObject):
         self.node = node
         self.can = {"ats": ats, "pri": pri, "pasid": pasid}
         self.on: set[str] = set()
+        self.max_pasids = max_pasids
         self.rmrr = rmrr
         parsed = [alias.partition(" via ") for alias in aliases]
         self.aliases = ((self.bus, self.devfn), *(parse_address(alias)[1:] for alias, _, _ in parsed))

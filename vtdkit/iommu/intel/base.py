@@ -62,6 +62,7 @@ class DriverBase:
         self.units = list(units)
         self.intel_iommu_sm = scalable
         self.dmar_debug = dmar_debug
+        self.intel_pasid_max_id = defs.PASID_MAX
         self.dmar_global_lock = machine.rwsem("dmar_global_lock")
         self.g_iommus: dict[int, intel_iommu] = {}
         self.si_domain: dmar_domain | None = None

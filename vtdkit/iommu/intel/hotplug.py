@@ -5,7 +5,7 @@ invalidation.
 
 from __future__ import annotations
 
-from vtdkit.iommu.errno import EINVAL
+from vtdkit.iommu.errno import EINVAL, ENOMEM
 from vtdkit.kernel.memory.pages import Page
 
 from . import defs
@@ -40,9 +40,10 @@ class Hotplug(FaultHandler):
 
     async def intel_iommu_init_qi(self, iommu: intel_iommu) -> int:
         """Start from a sane state, whoever used the unit before; then the queue. 0, -ENOENT, -ENOMEM."""
-        # firmware, or a kernel that crashed, may have left fault records and a queue of its own
-        await self.dmar_fault(iommu)
-        await self.dmar_disable_qi(iommu)
+        if iommu.qi is None:
+            # firmware, or a kernel that crashed, may have left fault records and a queue of its own
+            await self.dmar_fault(iommu)
+            await self.dmar_disable_qi(iommu)
         error = await self.dmar_enable_qi(iommu)
         if error:
             self.pr(f"{iommu.name}: no queued invalidation ({error}); this driver needs it")
@@ -145,17 +146,9 @@ class Hotplug(FaultHandler):
         if old is None or bool(rtaddr & defs.DMA_RTADDR_SMT) != self.sm_supported(iommu):
             return None
         tables: dict[int, Page] = {}
-        for word in range(0, 512, 1 if self.sm_supported(iommu) else 2):
-            entry = await old.load(word)
-            if entry & 1:
-                page = await self.alloc_pgtable_page(
-                    iommu.node, f"{iommu.name} copied context table {word // 2:#x}"
-                )
-                if page is None:
-                    self.pr(f"{iommu.name}: Failed to copy context table for bus {word // 2}")
-                else:
-                    await self.copy_context_table(iommu, self.phys_to_virt(dma_pte_addr(entry)), page)
-                    tables[word] = page
+        for bus in range(defs.ROOT_ENTRY_NR):
+            if await self.copy_context_table(iommu, old, tables, bus):
+                self.pr(f"{iommu.name}: Failed to copy context table for bus {bus}")
         return tables
 
     async def install_copied_tables(self, iommu: intel_iommu, tables: dict[int, Page]) -> None:
@@ -163,11 +156,22 @@ class Hotplug(FaultHandler):
         for word, page in sorted(tables.items()):
             await iommu.root_entry.store(word, page.address | 1)
 
-    async def copy_context_table(self, iommu: intel_iommu, source: Page, page: Page) -> None:
-        """One table: every present entry is copied, marked as copied, and its domain id reserved."""
-        for index in range(0, 512, 4 if self.sm_supported(iommu) else 2):
-            low, high = await source.load(index), await source.load(index + 1)
-            if low & defs.CONTEXT_PRESENT:
+    async def copy_context_table(
+        self, iommu: intel_iommu, old: Page, tables: dict[int, Page], bus: int
+    ) -> int:
+        """One bus: every present entry is copied, marked as copied, and its domain id reserved."""
+        for half in range(2 if self.sm_supported(iommu) else 1):
+            entry = await old.load(2 * bus + half)
+            if not entry & 1:
+                continue
+            source = self.phys_to_virt(dma_pte_addr(entry))
+            page = await self.alloc_pgtable_page(iommu.node, f"{iommu.name} copied context table {bus:#x}")
+            if page is None:
+                return -ENOMEM
+            for index in range(0, 512, 4 if self.sm_supported(iommu) else 2):
+                low, high = await source.load(index), await source.load(index + 1)
+                if not low & defs.CONTEXT_PRESENT:
+                    continue
                 did = high >> 8 & 0xFFFF
                 if did < defs.cap_ndoms(iommu.cap):
                     # devices may still use translations of this id: nobody else gets it
@@ -175,3 +179,5 @@ class Hotplug(FaultHandler):
                 # upper word first: the present bit is in the lower one
                 await page.store(index + 1, high | defs.CONTEXT_COPIED)
                 await page.store(index, low)
+            tables[2 * bus + half] = page
+        return 0

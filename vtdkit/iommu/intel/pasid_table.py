@@ -124,7 +124,9 @@ class PasidTables(PageTables):
 
     async def new_pasid_table(self, info: device_domain_info) -> pasid_table | None:
         """A directory large enough for the device's PASIDs."""
-        own = defs.PASID_MAX if info.pasid_supported else defs.PASID_TBL_ENTRIES
+        own = defs.PASID_TBL_ENTRIES
+        if info.pasid_supported:
+            own = min(info.dev.max_pasids, self.intel_pasid_max_id)
         # a directory entry of eight bytes for each 64 PASIDs, in whole pages, their number a power of two
         order = (max(own >> defs.PASID_PDE_SHIFT - 3, 1) - 1 >> defs.VTD_PAGE_SHIFT).bit_length()
         max_pasid = 1 << order + defs.VTD_PAGE_SHIFT + defs.PASID_PDE_SHIFT - 3

@@ -1,13 +1,13 @@
 """Shared virtual addressing: drivers/iommu/intel/svm.c, as far as it takes the locks of the series.
 
 A process's own page table is put behind a PASID, first level. Binding takes `iommu->lock` around the
-PASID entry. Left out: unbinding (the entry is torn down under `pasid_mutex`; no patch of the series changes
-it), page requests and their draining, and the process that ends while it is bound.
+PASID entry; unbinding tears it down under `pasid_mutex`. Left out: page requests and their draining, and
+the process that ends while it is bound.
 """
 
 from __future__ import annotations
 
-from vtdkit.iommu.errno import ENOMEM
+from vtdkit.iommu.errno import EINVAL, ENOMEM
 from vtdkit.iommu.pci import PciDevice
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.kernel.memory.gfp import GFP_KERNEL
@@ -16,7 +16,7 @@ from vtdkit.kernel.memory.pages import Page
 
 from . import defs
 from .iommu import IommuOps
-from .structs import intel_iommu
+from .structs import device_domain_info, intel_iommu
 
 
 class intel_svm(KObject):
@@ -41,12 +41,14 @@ class Svm(IommuOps):
 
     async def intel_svm_bind(self, dev: PciDevice, pasid: int) -> int:
         """Put a process's page table behind a PASID of the device. 0, -EINVAL, -ENOMEM."""
-        _, iommu = self.info_and_unit(dev)
-        error = await self.intel_iommu_enable_pasid(iommu, dev)
+        info: device_domain_info | None = self.dev_iommu_priv_get(dev)
+        if info is None or info.domain is None:
+            return -EINVAL
+        error: int = await self.intel_iommu_enable_pasid(info.iommu, dev)
         if error:
             return error
         async with self.pasid_mutex:
-            return await self.intel_svm_bind_mm(iommu, dev, pasid)
+            return await self.intel_svm_bind_mm(info.iommu, dev, pasid)
 
     async def intel_svm_bind_mm(self, iommu: intel_iommu, dev: PciDevice, pasid: int) -> int:
         """The record of the binding, then the PASID entry. Caller holds `pasid_mutex`."""
@@ -62,12 +64,10 @@ class Svm(IommuOps):
 
     async def bound(self, svm: intel_svm, dev: PciDevice, error: int) -> int:
         """The end of `intel_svm_bind_mm`: note the device, or, after an error, forget the binding."""
-        if not error:
+        if error:
+            await self.drop_svm(svm)
+        else:
             svm.devs.append(dev)
-        elif not svm.devs:
-            del self.svms[svm.pasid]
-            await self.machine.free_page(svm.pgd)
-            await self.machine.kfree(svm)
         return error
 
     async def new_svm(self, pasid: int) -> intel_svm | None:
@@ -80,3 +80,21 @@ class Svm(IommuOps):
         else:
             self.svms[pasid] = svm
         return svm
+
+    async def drop_svm(self, svm: intel_svm) -> None:
+        """Forget a binding that no device uses any more."""
+        if not svm.devs:
+            self.svms.pop(svm.pasid, None)
+            await self.machine.free_page(svm.pgd)
+            await self.machine.kfree(svm)
+
+    async def intel_svm_unbind_mm(self, dev: PciDevice, pasid: int) -> None:
+        """Take it back: the entry is torn down under `pasid_mutex`, before the series under no other."""
+        async with self.pasid_mutex:
+            svm = self.svms.get(pasid)
+            info: device_domain_info | None = self.dev_iommu_priv_get(dev)
+            if svm is None or info is None or dev not in svm.devs:
+                return
+            svm.devs.remove(dev)
+            await self.intel_pasid_tear_down_entry(info.iommu, dev, pasid, False)
+            await self.drop_svm(svm)

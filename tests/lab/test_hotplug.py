@@ -39,10 +39,10 @@ def orders(driver: type[IntelIommu], name: str) -> tuple[int, int]:
 @pytest.mark.parametrize(
     ("name", "driver", "expected"),
     [
-        ("plug-alias", driver_at(1), (125, 161)),
+        ("plug-alias", driver_at(1), (134, 170)),
         ("plug-alias", driver_at(2), (16, 43)),
         ("plug-bridge", driver_at(1), (0, 138)),
-        ("plug-bridge", driver_at(2), (230, 275)),
+        ("plug-bridge", driver_at(2), (248, 293)),
         ("plug-bridge", V519, (0, 67)),
     ],
 )

@@ -22,7 +22,9 @@ from vtdkit.kernel.explored.process import Process
 from vtdkit.kernel.explored.touching import Touching
 from vtdkit.kernel.explored.watch import NotAStep
 from vtdkit.kernel.explorer import footprint as footprints
-from vtdkit.kernel.explorer.footprint import Footprint
+from vtdkit.kernel.explorer import races
+from vtdkit.kernel.explorer.footprint import Footprint, Place
+from vtdkit.kernel.explorer.path import Event, Path
 from vtdkit.kernel.explorer.system import ACQUIRE, READ, RELEASE, SHARED_ACQUIRE, SHARED_RELEASE, WAIT, WRITE
 
 PROGRAMS, SIZE = 500, 3
@@ -101,6 +103,18 @@ def _arrival(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Touching, "spins", early)
 
 
+def _shut_out(patch: pytest.MonkeyPatch) -> None:
+    """Who waits for a change of a lock is thought to wait until it is free."""
+    right = races._word_verdict
+
+    def verdict(path: Path, late: Event, place: Place, start: int, rest: int, limit: int) -> int:
+        if races.holder_of(path, place, start, rest) is not None:
+            return races.IMPOSSIBLE
+        return right(path, late, place, start, rest, limit)
+
+    patch.setattr(races, "_word_verdict", verdict)
+
+
 #: rule → how to drop it, and the threads of a program that shows it
 RULES: dict[str, tuple[Drop, tuple[tuple[str, ...], ...]]] = {
     "a look and a change": (_blind(READ, WRITE), (("rwsem_read",), ("rwsem_read", "raw_plain"))),
@@ -148,6 +162,10 @@ RULES: dict[str, tuple[Drop, tuple[tuple[str, ...], ...]]] = {
     "a thread that stands before a look has not looked yet": (
         _arrival,
         (("seq_write", "spin_and_give_up"), ("seq_read", "spin_by_hand")),
+    ),
+    "a lock shuts out who takes it, not who spins on it": (
+        _shut_out,
+        (("mutex_try", "spin_by_hand"), ("mutex_try", "mutex_plain")),
     ),
     "who spins waits": (_unnoted("spins"), (("preempt_off",), ("spin_by_hand",))),
 }

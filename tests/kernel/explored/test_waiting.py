@@ -81,6 +81,52 @@ def test_sleepers_have_the_outcomes_that_every_order_has(wakers: str, sleepers: 
     assert set(found.outcomes) == set(naive.outcomes)
 
 
+def spinning(others: str) -> Callable[[Machine], Observer]:
+    """A thread that fails to take a lock and then spins on a word; one that does what its letters say:
+    (L)ock, (T)ry to lock, (U)nlock, write a number.
+    """
+
+    def scenario(machine: Machine) -> Observer:
+        lock, word, saw = machine.mutex("lock"), machine.atomic("word"), list[tuple[int, int]]()
+
+        async def spinner() -> None:
+            if await lock.trylock():
+                await lock.release()
+                return
+            looks = 1
+            while not (seen := await word.load()):
+                await machine.work(5)
+                looks += 1
+            saw.append((seen, looks))
+
+        async def other() -> None:
+            for letter in others:
+                if letter == "L":
+                    await lock.acquire()
+                elif letter == "T":
+                    await lock.trylock()
+                elif letter == "U":
+                    await lock.release()
+                else:
+                    await word.store(int(letter))
+
+        machine.spawn(spinner(), cpu=0, name="spinner")
+        machine.spawn(other(), cpu=1, name="other")
+        return lambda: tuple(saw)
+
+    return scenario
+
+
+@pytest.mark.parametrize("others", ["L12U", "TU12", "LULU", "LUL12U", "L1U2", "L102U"])
+def test_who_spins_goes_on_while_a_lock_it_has_looked_at_is_held_again(others: str) -> None:
+    """What it waits for is a change; that somebody holds the lock does not shut it out."""
+    scenario = spinning(others)
+    found = explore(scenario)
+    naive: Any = every_order(scenario, found.shared)
+    assert (found.executions, found.deadlocks) == (naive.executions, naive.deadlocks)
+    assert set(found.outcomes) == set(naive.outcomes)
+
+
 def test_a_plain_look_at_an_atomic_is_seen() -> None:
     def scenario(machine: Machine) -> Observer:
         lock, word, users = machine.spinlock("lock"), machine.atomic("word"), machine.refcount("users")

@@ -10,9 +10,10 @@ A step that waits (takes a lock, waits for a word) asks for more care:
   that shut it out, so that is the step it races with, although the RELEASE lies between.
 - All locks that it takes must be free where it is to run. If somebody holds one there, and took it after e,
   that part of the execution is left out as well.
-- For a word waited for, nobody but the system knows which values let the process go on. Where the process
-  was seen waiting at that value, the explorer knows whether it could move. Elsewhere the other order is
-  tried, at times in vain.
+- For what is waited for but not taken, a word or a lock that is looked at, nobody but the system knows what
+  lets the process go on: one that spins does so when a lock was taken, too. Where the process was seen
+  waiting at that content, the explorer knows whether it could move. Elsewhere the other order is tried, at
+  times in vain.
 
 Processes still stuck when the execution ends take part as if their next steps came last.
 """
@@ -132,15 +133,16 @@ def _possible(path: Path, after: Sequence[int], late: Event, start: int, rest: i
     """
     verdict = POSSIBLE
     for place in late.footprint.waits:
-        while (holder := holder_of(path, place, start, rest)) is not None:
-            if holder < start:
-                return IMPOSSIBLE, 0
-            rest &= ~(after[holder] | 1 << holder)
-        if place.waits == WAIT and not _is_lock(path, place):
+        if place.waits == WAIT:
             word = _word_verdict(path, late, place, start, rest, limit)
             if word == IMPOSSIBLE:
                 return IMPOSSIBLE, 0
             verdict = max(verdict, word)
+            continue
+        while (holder := holder_of(path, place, start, rest)) is not None:
+            if holder < start:
+                return IMPOSSIBLE, 0
+            rest &= ~(after[holder] | 1 << holder)
     if late.known & -(1 << start) & ~rest:
         return IMPOSSIBLE, 0
     return verdict, rest
@@ -170,26 +172,20 @@ def holder_of(path: Path, place: Place, start: int, rest: int = 0) -> int | None
     return alone
 
 
-def _is_lock(path: Path, place: Place) -> bool:
-    """Say whether a location that somebody waits at is held and released, rather than written."""
-    return any(effect in (ACQUIRE, RELEASE) for spot in path.spots[place.number] for effect in spot[1])
-
-
 def _word_verdict(path: Path, late: Event, place: Place, start: int, rest: int, limit: int) -> int:
-    """Say whether a process could go on at the content of a word after the steps before
+    """Say whether a process could go on at the content of what it waits for after the steps before
     `start` and in `rest`.
 
     Known only where the process was seen waiting at that very content.
     """
-    changes = [spot[0] for spot in path.spots[place.number][1:] if spot[5] == 1 << spot[0]]
-    content = max((index for index in changes if index < start or rest >> index & 1), default=-1)
-    replaced = min((index for index in changes if index > content), default=limit)
-    seen = max(content, late.before) + 1
-    if seen > min(replaced, limit):
+    changes = [spot[0] for spot in path.spots[place.number][1:] if (spot[5] | spot[7]) >> spot[0] & 1]
+    last = max((index for index in changes if index < start or rest >> index & 1), default=-1)
+    seen = max(last, late.before) + 1
+    if seen > limit or path.content(place.number, seen, 0) != path.content(place.number, start, rest):
         return UNKNOWN
     if late.process in path.enabled[seen]:
         return POSSIBLE
     others = [other for other in late.footprint.waits if other is not place]
-    if any(holder_of(path, other, seen) is not None or not _is_lock(path, other) for other in others):
+    if any(other.waits == WAIT or holder_of(path, other, seen) is not None for other in others):
         return UNKNOWN
     return IMPOSSIBLE

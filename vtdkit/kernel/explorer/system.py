@@ -37,8 +37,8 @@ ACQUIRE         takes a lock for itself; waits while anybody holds it
 RELEASE         gives such a lock back, or sets a lock free in any other way; never waits
 SHARED_ACQUIRE  takes a lock together with others; waits while somebody holds it alone
 SHARED_RELEASE  gives a shared hold back
-WAIT            looks, and waits until what it sees lets it go on: until nobody holds the lock alone, or
-                until a word written with WRITE has the right value
+WAIT            looks, and waits until what it sees lets it go on: until nobody holds the lock alone, until
+                a word has the right value, until anything at all was done there
 
 Two accesses to one location conflict unless both only look (READ, WAIT) or both are shared (SHARED_*).
 """

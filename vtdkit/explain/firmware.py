@@ -125,8 +125,7 @@ def table_pieces(line: int, data: bytes) -> Iterator[Piece]:
     for at, part in parts:
         says = _SAYS.get(type(part), lambda part: f"{len(part.body())} bytes")(part)
         facts = (
-            (SCOPE_NAMES.get(scope.type, f"type {scope.type}"), _scope(scope))
-            for scope in getattr(part, "scopes", ())[:32]
+            (SCOPE_NAMES.get(scope.type, f"type {scope.type}"), _scope(scope)) for scope in part.scopes[:32]
         )
         title = f"{type(part).__name__.upper()} at offset {at:#x}: {says}"
         yield Piece("DMAR structure", line, title, tuple(facts))

@@ -199,19 +199,26 @@ class HappensBefore:
 
     # -- accesses ------------------------------------------------------------
 
-    def accessed(self, obj: Any, field: str, write: bool, place: Spot, marked: bool) -> None:
-        """The running context reads or writes a watched field: it races with what it does not come after."""
-        context, cell = self.machine.sched.current, obj.cells[field]
+    def unordered(self, cell: Cell, write: bool) -> list[tuple[str, Access]]:
+        """The remembered accesses that a look at a field now, or a change of it (`write`), does not come
+        after; with each whether it was a read or a write.
+        """
         cell.catch_up()
-        clock = self.clock(context)
+        clock = self.clock(self.machine.sched.current)
         earlier = [] if cell.write is None else [("write", cell.write)]
         if write:
             earlier += [("read", access) for access in cell.reads.values()]
-        for what, access in earlier:
-            if clock.get(access.context, 0) < access.count and not (marked and access.marked):
+        return [(what, access) for what, access in earlier if clock.get(access.context, 0) < access.count]
+
+    def accessed(self, obj: Any, field: str, write: bool, place: Spot, marked: bool) -> None:
+        """The running context reads or writes a watched field: it races with what it does not come after."""
+        context, cell = self.machine.sched.current, obj.cells[field]
+        for what, access in self.unordered(cell, write):
+            if not (marked and access.marked):
                 self.machine.check.data_race(
                     obj, field, ("write" if write else "read", place), (what, access)
                 )
+        clock = self.clock(context)
         access = Access(context.id, context.name, clock[context.id], place.code, place.offset, marked)
         plain = not marked and not self.machine.steps.exploring
         if write:

@@ -58,9 +58,8 @@ class ExploredMachine(Touching):
         self.locations = locations
         self.dead = False
         self.touched: list[Access] = []
-        self.told = (
-            False  # has the present step changed what others see, set something off, or let others in?
-        )
+        # has the present step changed what others see, set something off, or let others in?
+        self.told = False
         self.processes: dict[Name, Process] = {}
         self.process_of: dict[Context, Process] = {}
         self.running: Process | None = None

@@ -190,13 +190,10 @@ class XChecks(Checks):
         return obj.serial
 
     def object_freed(self, obj: Any, place: Any) -> None:
-        if obj.freed is None and self.order.on:
-            # who looked at it, or will, in no order with this: its plain accesses are steps of their own
-            known = self.order.clock(self.machine.sched.current)
-            for cell in obj.cells.values():
-                accesses = [*cell.reads.values(), *([cell.write] if cell.write is not None else ())]
-                if any(known.get(access.context, 0) < access.count for access in accesses):
-                    self.machine.locations.races(self.machine.field(obj, "life"))
+        used = obj.freed is None and self.order.on
+        # whoever uses it in no order with this, by plain accesses: they are to be steps of their own
+        if used and any(self.order.unordered(cell, write=True) for cell in obj.cells.values()):
+            self.machine.locations.races(self.machine.field(obj, "life"))
         super().object_freed(obj, place)
 
     def data_race(self, obj: Any, field: str, *accesses: Any) -> None:

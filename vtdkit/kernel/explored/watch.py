@@ -70,7 +70,7 @@ class Seen:
     def __get__(self, obj: Any, cls: type | None = None) -> Any:
         if obj is None:
             return self
-        if obj.machine.running is not None:
+        if obj.machine.running is not None:  # as `met` asks: set-up is spared the call
             self.met(obj, READ)
         return vars(obj)[self.name] if self.slot is None else self.slot.__get__(obj)
 

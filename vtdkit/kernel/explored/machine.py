@@ -194,6 +194,7 @@ class ExploredMachine(Touching):
         if not process.started:
             process.started = True
             self.enter_interrupt(process)
+        process.steps += 1
         process.passed = process.unstopped = process.outermost = process.went = 0
         process.irqs_open = not context.irqstate & HARD_OFF
         process.softirqs_open = not context.irqstate

@@ -30,6 +30,7 @@ class Process:
         "irqs_open",
         "kind",
         "looked",
+        "looked_last",
         "loose",
         "moment",
         "name",
@@ -40,6 +41,7 @@ class Process:
         "section",
         "softirqs_open",
         "started",
+        "steps",
         "tasks_open",
         "unstopped",
         "went",
@@ -73,6 +75,8 @@ class Process:
         self.looked: dict[int, int] = {}  # what it has looked at since it last did more, see `Touching.spins`
         self.unstopped = 0  # what it has done since its last point
         self.again = 0  # how often in a row that was as before
+        self.steps = 0  # how many it has taken, the one under way included,
+        self.looked_last = 0  # and in which of them it looked last
 
     @property
     def doing(self) -> Doing:

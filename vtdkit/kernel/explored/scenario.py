@@ -142,7 +142,7 @@ class MachineSystem:
 
     def _try(self, name: Name, point: Point) -> None:
         """A thread looks at the same again and again. On a machine of its own, does it give up at last, with
-        nobody else moving? Then all its tries have to be explored.
+        nobody else moving after its last look? Then all its tries have to be explored.
         """
         key, patient = (name, point.spins), self.locations.number(("patient", name, point.spins))
         if len(self.locations.shared) != self.known:
@@ -151,7 +151,8 @@ class MachineSystem:
             alone = MachineSystem(self.scenario, grow=True, tries=False, **self.options)
             alone.locations.shared = self.locations.shared | {patient}
             alone.start()
-            for each in self.taken:
+            own = [number for number, each in enumerate(self.taken, 1) if each == name]
+            for each in self.taken[: own[self.machine.processes[name].looked_last - 1]]:
                 alone.step(each)
             process = alone.machine.processes[name]
             while process.point is not None and not process.point.spins and name in alone.enabled():

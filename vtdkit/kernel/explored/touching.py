@@ -262,7 +262,7 @@ class Touching(Machine):
             version = versions.get(location, 0)
             again &= looked.get(location) == version
             looked[location] = version
-        process.again = process.again + 1 if again else 0
+        process.again, process.looked_last = process.again + 1 if again else 0, process.steps
 
     def until_changed(self, process: Process, doing: Doing) -> Point:
         """The point of a thread that spins: it goes on when somebody has changed what it looks at."""

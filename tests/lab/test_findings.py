@@ -65,6 +65,16 @@ def test_every_finding_is_explained(seen: dict[tuple[str, str], tuple[Seen, ...]
     assert [one for found in seen.values() for one in found if one.defect is None] == []
 
 
+@pytest.mark.parametrize("scenario", [name for name, each in SCENARIOS.items() if not each.bound])
+@pytest.mark.parametrize("version", ["v0", "v12", "m13"])
+def test_threads_of_a_scenario_share_nothing_that_the_explorer_does_not_see(
+    version: str, scenario: str
+) -> None:
+    """`findings` trusts in that; here it raises NotAStep."""
+    known = SCENARIOS[scenario]
+    assert explore(known.on(VERSIONS[version]), sections=known.sections).complete
+
+
 def test_these_scenarios_are_explored_completely(seen: dict[tuple[str, str], tuple[Seen, ...]]) -> None:
     assert all(one.complete for found in seen.values() for one in found)
 

@@ -98,7 +98,8 @@ def _look(
     known = SCENARIOS[scenario]
     build = known.on(driver)
     bound = known.bound and (limit or known.bound)
-    results = [explore(build, limit=bound, sections=known.sections)]
+    # that the driver's threads share nothing unseen is for a test to find, not for each run
+    results = [explore(build, limit=bound, sections=known.sections, trusted=True)]
     if not results[0].complete:
         results.append(sample(build, runs=runs, shared=results[0].shared))
     found: dict[tuple[str, str], Seen] = {}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from vtdkit.kernel.checkers.findings import Deadlock
+from vtdkit.kernel.checkers.findings import Deadlock, KernelBug
+from vtdkit.kernel.explored.exploring import explore
 from vtdkit.kernel.locks.rwlock import RwSemaphore
 from vtdkit.kernel.machine.costs import IDEAL, NEAR
 from vtdkit.kernel.machine.machine import Machine
@@ -430,6 +432,28 @@ def test_a_spin_lock_that_nobody_holds_is_a_kernel_bug_and_the_run_goes_on() -> 
         "device_domain_lock",
         ("needs_it",),
     )
+
+
+def test_where_bugs_end_their_thread_nothing_comes_after_the_failed_assertion() -> None:
+    def scene(machine: Machine, names: str = "ab") -> Callable[[], tuple[str, ...]]:
+        lock, log = machine.spinlock("device_domain_lock"), list[str]()
+        machine.check.bugs_end = True
+
+        async def needs_it(name: str) -> None:
+            lock.assert_spin_locked()
+            log.append(name)
+
+        for cpu, name in enumerate(names):
+            machine.spawn(needs_it(name), cpu=cpu, name=name)
+        return lambda: tuple(log)
+
+    found = explore(scene)
+    assert (dict(found.outcomes), found.complete) == ({(): 1}, True)
+    assert [finding.kind for finding in found.of("assert")] == ["kernel BUG: assert_spin_locked"]
+    machine = Machine(cpus=2, costs=IDEAL)
+    scene(machine, "a")
+    with pytest.raises(KernelBug, match="device_domain_lock must be held here, and is free"):
+        machine.simulate()
 
 
 @pytest.mark.parametrize(

@@ -183,7 +183,7 @@ def test_an_explorer_without_a_rule_is_found_out(rule: str, monkeypatch: pytest.
 
 
 def test_what_comes_after_the_last_look_of_who_spins_does_not_tell_whether_it_gives_up() -> None:
-    """It is in no order with where the thread stands: of one class some orders would have told so, others not.
-    The enumerator, which runs others of them, met a location more (`Grew`)."""
+    """It is in no order with where the thread stands: some orders of one class would tell so, others not. The
+    enumerator, which runs others of them, met a location more (`Grew`)."""
     first, second = ("atomic_cmpxchg", "spin_and_give_up", "spin_by_hand"), ("atomic_look", "spin_by_hand")
     compare(Program(0, ((0, first), (1, second))), HARDER)

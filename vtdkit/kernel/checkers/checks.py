@@ -46,6 +46,7 @@ class Checks:
         self.objects: dict[int, KObject] = {}
         self.made = 0
         self.watching = False  # is there any object whose accesses are followed?
+        self.bugs_end = False  # does a failed BUG_ON end its thread, as in Linux, or is it reported only?
         self.order = HappensBefore(machine)
         self.locking = Locking(machine, "lockdep" in wanted)
         self.lockdep = self.locking.lockdep  # the lock validator, if it is on

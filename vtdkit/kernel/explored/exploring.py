@@ -96,14 +96,17 @@ def explore(
     on_outcome: OnOutcome | None = None,
     sections: bool = False,
     trusted: bool = False,
+    shared: frozenset[int] | None = None,
     **options: Any,
 ) -> ScenarioExploration:
     """Run a scenario in every order that matters; `options` go to the machine (`cpus=4`, `checkers=...`).
 
     `sections`: those of a lock that guards all it touches are single steps (see `sections.py`, also for what
     the scenario must keep to). `trusted`: its threads are known to share nothing that the explorer does not
-    see, so that is not looked for (`_nothing_unseen`, a fifth of the time of a small exploration). The other arguments are those of `vtdkit.kernel.explorer.explore_system`. What
-    is said to be complete is complete for the memory model of the machine: one operation after the other.
+    see, so that is not looked for (`_nothing_unseen`, a fifth of the time of a small exploration).
+    `shared`: locations to begin with; None: those that a few random runs share. The other arguments are those
+    of `vtdkit.kernel.explorer.explore_system`. What is said to be complete is complete for the memory model
+    of the machine: one operation after the other.
     """
     wanted: dict[str, Any] = {
         "preemptions": preemptions,
@@ -115,7 +118,7 @@ def explore(
     def attempt(factory: Factory, shared: frozenset[int]) -> Exploration:
         return explore_system(factory, **wanted)
 
-    found, shared = settled(scenario, attempt, sections, **options)
+    found, shared = settled(scenario, attempt, sections, shared, **options)
     explored = _of_scenario(found, shared)
     # what is read in freed memory is rubbish
     if not trusted and explored.complete and not explored.of("use-after-free"):
@@ -161,7 +164,7 @@ def settled(
     It is made anew, from the start, each time an execution shares a location that was not known to be shared.
     """
     if shared is None:
-        shared = frozenset({ASKED} if sections else ())
+        shared = shared_locations(scenario, briefly=True, **options) | ({ASKED} if sections else set())
     while True:
         try:
             return attempt(partial(NamedSystem, scenario, shared=shared, **options), shared), shared

@@ -14,6 +14,7 @@ from sys import _getframe
 from types import coroutine
 from typing import Any, NoReturn
 
+from vtdkit.kernel.checkers.findings import KernelBug
 from vtdkit.kernel.checkers.lockdep.keys import TRYLOCK
 from vtdkit.kernel.machine.context import Context
 from vtdkit.kernel.machine.engine import DONE
@@ -152,12 +153,14 @@ class Lock:
         """`assert_spin_locked`: a kernel BUG if nobody holds this lock (whoever holds it will do; that
         is what Linux checks).
 
-        It is a BUG_ON there: the thread would go no further. Here it is reported and the run goes on,
-        to show what follows.
+        It is a BUG_ON there: the thread goes no further. Here it is reported, and the run goes on to show
+        what follows; with `machine.check.bugs_end` the thread ends with KernelBug, as in Linux.
         """
         if not self.holders:
             text = f"{self.name} must be held here, and is free; Linux would stop here"
             self.check.report("kernel BUG: assert_spin_locked", self.name, (here(),), text=text)
+            if self.check.bugs_end:
+                raise KernelBug(text)
 
     def __repr__(self) -> str:
         who, waiting = (", ".join(c.name for c in them) for them in (self.holders, self.waiters))

@@ -1,9 +1,9 @@
 """`findings`: every version of the driver in the standard scenarios, with every checker on; which
 version has which defect.
 
-Each scenario is tried in every order; the few that have too many are explored as far as their `bound` says,
-and then sampled at random. What is reported is what the checkers of the kernel room said, named by `defects`.
-Of the versions that do the same in a scenario one is run (`alike`). Same arguments, same answer.
+Each scenario is tried in every order; of the few that have too many, as their `why` says, random ones are.
+What is reported is what the checkers of the kernel room said, named by `defects`. Of the versions that do the
+same in a scenario one is run (`alike`). Same arguments, same answer.
 """
 
 from __future__ import annotations
@@ -24,8 +24,6 @@ from vtdkit.series.mainline import versions as mainline
 
 from .alike import alike, noting
 from .defects import Defect, explain
-
-RUNS = 8  # random orders, where not every order is tried
 
 #: name → driver: v1 of the series, then mainline
 VERSIONS: dict[str, type[IntelIommu]] = {
@@ -87,21 +85,26 @@ def number(version: str) -> str:
     return name
 
 
-def look(version: str, scenario: str, limit: int | None = None, runs: int = RUNS) -> tuple[Seen, ...]:
-    """What shows up in one scenario of one version; `limit` in place of the scenario's `bound`."""
+def look(version: str, scenario: str, limit: int | None = None, runs: int | None = None) -> tuple[Seen, ...]:
+    """What shows up in one scenario of one version; of one with too many orders so many random ones
+    (`runs` in place of its own), after the first ones if there is a `limit`.
+    """
     return _look(VERSIONS[version], version, scenario, limit, runs)
 
 
 def _look(
-    driver: type[IntelIommu], version: str, scenario: str, limit: int | None, runs: int
+    driver: type[IntelIommu], version: str, scenario: str, limit: int | None, runs: int | None
 ) -> tuple[Seen, ...]:
     known = SCENARIOS[scenario]
     build = known.on(driver)
-    bound = known.bound and (limit or known.bound)
-    # that the driver's threads share nothing unseen is for a test to find, not for each run
-    results = [explore(build, limit=bound, sections=known.sections, trusted=True)]
-    if not results[0].complete:
-        results.append(sample(build, runs=runs, shared=results[0].shared))
+    results = []
+    if limit is not None or not known.why:
+        # that the driver's threads share nothing unseen is for a test to find, not for each run
+        bound = limit if known.why else None
+        shared = frozenset[int]() if known.alone else None  # then nothing is, and nobody need look
+        results.append(explore(build, limit=bound, sections=known.sections, trusted=True, shared=shared))
+    if known.why:
+        results.append(sample(build, runs=runs or known.runs))
     found: dict[tuple[str, str], Seen] = {}
     for result in results:
         for one in result.findings:
@@ -126,7 +129,7 @@ def _look(
     return tuple(found.values())
 
 
-def _row(task: tuple[str, Sequence[str], int | None, int]) -> list[tuple[Seen, ...]]:
+def _row(task: tuple[str, Sequence[str], int | None, int | None]) -> list[tuple[Seen, ...]]:
     """One scenario in some versions; of those that do the same in it, one is run."""
     scenario, versions, limit, runs = task
     ran: list[tuple[type[IntelIommu], set[str], tuple[Seen, ...]]] = []
@@ -143,7 +146,7 @@ def _row(task: tuple[str, Sequence[str], int | None, int]) -> list[tuple[Seen, .
 
 
 @cache
-def findings(version: str, limit: int | None = None, runs: int = RUNS) -> tuple[Seen, ...]:
+def findings(version: str, limit: int | None = None, runs: int | None = None) -> tuple[Seen, ...]:
     """Everything found in one version ("v4", "m13", "6.0-rc1"), over all scenarios."""
     return all_findings((version,), limit=limit, runs=runs)
 
@@ -153,7 +156,7 @@ def all_findings(
     scenarios: Sequence[str] = tuple(SCENARIOS),
     *,
     limit: int | None = None,
-    runs: int = RUNS,
+    runs: int | None = None,
     executor: Executor | None = None,
 ) -> tuple[Seen, ...]:
     """Everything found in some versions and scenarios, version by version; with an executor, the scenarios

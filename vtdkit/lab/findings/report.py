@@ -15,7 +15,7 @@ from vtdkit.series.catalogue import SERIES
 from vtdkit.series.mainline import versions as mainline
 
 from .defects import DEFECTS
-from .looking import RUNS, VERSIONS, Seen, all_findings, number
+from .looking import VERSIONS, Seen, all_findings, number
 
 
 def table(seen: Sequence[Seen], versions: Sequence[str]) -> str:
@@ -74,11 +74,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--limit",
         type=int,
-        help="executions to explore of what has too many orders (default: what the scenario says)",
+        help="executions to explore first of what has too many orders (default: none)",
     )
-    parser.add_argument(
-        "--runs", type=int, default=RUNS, help=f"random runs where that was not all (default {RUNS})"
-    )
+    parser.add_argument("--runs", type=int, help="random orders of what has too many (default: 8 or 16)")
     parser.add_argument(
         "--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one for each CPU)"
     )

@@ -33,9 +33,9 @@ MODES: dict[str, dict[str, Any]] = {
 class Scenario:
     """One scenario: `build(driver, machine)` sets it up and returns the observer.
 
-    `about` says in a sentence what happens at the same time. `bound` is None where every order is tried, else
-    how many are before random ones are; `why` says why not all. `sections`: those of a lock that guards all
-    it touches are single steps (`kernel.explored.sections`).
+    `about` says in a sentence what happens at the same time. Where `why` is empty every order is tried;
+    else it says why not, and so many random ones are (`runs`). `sections`: those of a lock that guards all
+    it touches are single steps (`kernel.explored.sections`). `alone`: it starts no threads.
     """
 
     name: str
@@ -43,8 +43,9 @@ class Scenario:
     build: Build
     cpus: int = 3
     sections: bool = False
-    bound: int | None = None
     why: str = ""
+    runs: int = 16
+    alone: bool = False
 
     def on(self, driver: type[IntelIommu]) -> partial[Observer]:
         """The scenario with one version of the driver: a function of a machine."""

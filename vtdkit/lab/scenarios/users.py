@@ -151,12 +151,14 @@ SCENARIOS = (
         "storm",
         "three CPUs attach, map, unmap and detach all the time",
         storm,
-        bound=1,
-        why="9.5 billion orders of what three CPUs do to one bitmap; random ones show more than the first",
+        why="9.5 billion orders of what three CPUs do to one bitmap",
+        runs=8,
     ),
     Scenario(
         "hot-remove", "a remapping unit is taken out while a device is attached behind another", hot_remove
     ),
     Scenario("id-exhaustion", "two devices are probed and one domain id is left", exhaustion, sections=True),
-    Scenario("no-memory", "a device comes and goes, and every allocation fails in turn", no_memory),
+    Scenario(
+        "no-memory", "a device comes and goes, and every allocation fails in turn", no_memory, alone=True
+    ),
 )

@@ -151,10 +151,11 @@ class PasidTables(PageTables):
         if not table.dev.empty():
             return
         # no lock: the last device is gone, so nobody fills in entries any more
-        for index in range(table.max_pasid >> defs.PASID_PDE_SHIFT):
-            entry = await table.dir_entry(index).load()
-            if entry & 1:
-                await self.free_pgtable_page(self.phys_to_virt(dma_pte_addr(entry)))
+        for directory in table.table:
+            for index in range(512):
+                entry = await directory.load(index)
+                if entry & 1:
+                    await self.free_pgtable_page(self.phys_to_virt(dma_pte_addr(entry)))
         for page in table.table:
             await self.free_pgtable_page(page)
         await self.machine.kfree(table)

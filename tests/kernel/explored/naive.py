@@ -73,35 +73,16 @@ def explore(scenario: Scenario, shared: frozenset[int], limit: int | None = None
 
 
 class _Everything(set[int]):
-    """Every location is shared, whoever touches it; but which threads need a stop for a moment, and which
-    give up spinning, is found out as ever."""
+    """Every location is shared, whoever touches it."""
 
     def __contains__(self, location: object) -> bool:
-        return location not in self.asked or super().__contains__(location)
-
-    def __init__(self, asked: set[int], known: set[int] = set()) -> None:  # noqa: B006
-        super().__init__(known)
-        self.asked = asked
-
-    def __or__(self, other: set[int]) -> _Everything:  # type: ignore[override]
-        return _Everything(self.asked, {*self, *other})
+        return True
 
 
 def _every_step(scenario: Scenario) -> MachineSystem:
     """The system in which each operation is a step."""
     system = MachineSystem(scenario, grow=True)
-    locations = system.locations
-    patient = set[int]()
-    number = locations.number
-
-    def noted(name: Hashable) -> int:
-        made = number(name)
-        if isinstance(name, tuple) and name[0] == "patient":
-            patient.add(made)
-        return made
-
-    locations.number = noted  # type: ignore[method-assign]
-    locations.shared = _Everything(patient)
+    system.locations.shared = _Everything()
     return system
 
 
@@ -122,7 +103,6 @@ def every_order(scenario: Scenario, limit: int) -> Result:
 def _orders(system: MachineSystem, result: Result) -> Iterator[list[int]]:
     """Run all of them; after each, how many choices are left at each step."""
     chosen: list[int] = []
-    known = 0
     while True:
         left: list[int] = []
         system.start()
@@ -132,12 +112,6 @@ def _orders(system: MachineSystem, result: Result) -> Iterator[list[int]]:
                 chosen.append(0)
             left.append(len(enabled) - 1 - chosen[index])
             system.step(enabled[chosen[index]])
-        if len(system.locations.shared) != known:  # somebody who spins was found to give up: begin anew
-            known, chosen = len(system.locations.shared), []
-            result.outcomes.clear()
-            result.findings.clear()
-            result.executions = result.deadlocks = 0
-            continue
         _count(system, result)
         yield left
         while left and not left[-1]:
@@ -152,12 +126,11 @@ def random_orders(scenario: Scenario, runs: int, seed: int) -> Result:
     system, result, random = _every_step(scenario), Result(ended=False), Random(seed)
     for _ in range(runs):
         system.start()
-        known, pace = len(system.locations.shared), dict[Any, float]()
+        pace = dict[Any, float]()
         while enabled := system.enabled():
             weights = [pace.setdefault(process, random.choice((0.1, 1, 10))) for process in enabled]
             system.step(random.choices(enabled, weights)[0])
-        if len(system.locations.shared) == known:
-            _count(system, result)
+        _count(system, result)
     return result
 
 

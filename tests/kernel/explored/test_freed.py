@@ -123,3 +123,46 @@ def test_a_row_that_tells_nobody_is_one_step() -> None:
         return lambda: None
 
     assert explore(scenario).executions == 2
+
+
+def test_who_spins_on_a_word_of_a_page_that_is_freed_is_told() -> None:
+    def scenario(machine: Machine) -> Any:
+        page = machine.run(machine.alloc_page(name="page"))
+
+        async def spins() -> None:
+            await page.relax_until_written(3, 0)
+
+        machine.spawn(spins(), cpu=0, name="spins")
+        machine.spawn(machine.free_page(page), cpu=1, name="frees")
+        return lambda: "went on"
+
+    found = explore(scenario)
+    assert set(found.outcomes) == {"went on"}
+    assert [finding.kind for finding in found.of("use-after-free")] == ["BUG: KASAN: use-after-free"]
+    machine = Machine(cpus=2)
+    end = scenario(machine)
+    machine.simulate()
+    assert end() == "went on"
+    assert [finding.kind for finding in machine.findings] == ["BUG: KASAN: use-after-free"]
+
+
+def test_a_handler_that_comes_to_a_bad_end_leaves_its_cpu() -> None:
+    def scenario(machine: Machine) -> Any:
+        lock, x = machine.spinlock("lock"), machine.atomic("x")
+        machine.check.bugs_end = True
+
+        async def dies() -> None:
+            lock.assert_spin_locked()
+
+        async def raises() -> str:
+            machine.irq.raise_softirq(machine.cpus[0], "dies", lambda: dies())
+            await x.store(1)
+            return "went on"
+
+        task = machine.spawn(raises(), cpu=0, name="task")
+        machine.spawn(x.load(), cpu=1, name="other")
+        return lambda: task.result
+
+    found = explore(scenario)
+    assert (set(found.outcomes), found.of("deadlock")) == ({"went on"}, [])
+    assert [finding.kind for finding in found.of("BUG")] == ["kernel BUG: assert_spin_locked"]

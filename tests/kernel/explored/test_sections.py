@@ -290,3 +290,81 @@ def test_sections_with_a_rule_less_are_found_out(rule: str, monkeypatch: pytest.
         monkeypatch.setattr(cls, name, instead)
     with pytest.raises((AssertionError, NotAStep)):  # it may be refused as one that shares a Python list
         both(*bodies)
+
+
+def test_time_that_passes_in_a_section_lets_others_in_between_two_looks() -> None:
+    def scenario(machine: Machine) -> Callable[[], Any]:
+        lock, x, y = machine.spinlock("lock"), machine.atomic("x"), machine.atomic("y")
+
+        async def looks() -> tuple[int, int]:
+            async with lock:
+                before = x.value
+                await machine.work(5)
+                return before, y.value
+
+        async def stores() -> None:
+            await x.store(1)
+            await y.store(1)
+
+        async def takes_it_too() -> None:
+            async with lock:
+                pass
+
+        looker = machine.spawn(looks(), cpu=0, name="looks")
+        machine.spawn(stores(), cpu=1, name="stores")
+        machine.spawn(takes_it_too(), cpu=2, name="other")
+        return lambda: looker.result
+
+    ends = {(0, 0), (0, 1), (1, 0), (1, 1)}
+    assert set(explore(scenario).outcomes) == set(explore(scenario, sections=True).outcomes) == ends
+
+
+@pytest.mark.parametrize("how", ["thread", "device", "interrupt", "softirq"])
+def test_what_a_section_sets_off_may_come_in_before_its_end(how: str) -> None:
+    def scenario(machine: Machine) -> Callable[[], Any]:
+        lock, x = machine.spinlock("lock"), machine.atomic("x")
+        line = machine.irq.line("line", lambda: looks(), cpu=2)
+        seen = list[int]()
+
+        async def looks() -> None:
+            seen.append(await x.load())
+
+        async def sets_off() -> None:
+            async with lock:
+                if how == "thread":
+                    machine.spawn(looks(), cpu=2, name="looks")
+                elif how == "device":
+                    machine.spawn_device(looks(), "looks")
+                elif how == "interrupt":
+                    line.fire()
+                else:
+                    machine.irq.raise_softirq(machine.cpus[2], "looks", lambda: looks())
+                await x.store(1)
+
+        async def takes_it_too() -> None:
+            async with lock:
+                pass
+
+        machine.spawn(sets_off(), cpu=0, name="sets off")
+        machine.spawn(takes_it_too(), cpu=1, name="other")
+        return lambda: tuple(seen)
+
+    assert set(explore(scenario).outcomes) == {(0,), (1,)}
+    assert set(explore(scenario, sections=True, trusted=True).outcomes) == {(0,), (1,)}
+
+
+def test_locations_of_an_exploration_by_sections_do_not_ask_for_sections() -> None:
+    def scenario(machine: Machine) -> Callable[[], Any]:
+        lock, x, y = machine.spinlock("lock"), machine.atomic("x"), machine.atomic("y")
+
+        async def stores(what: Any) -> None:
+            async with lock:
+                await what.store(1)
+
+        for cpu, what in enumerate((x, y)):
+            machine.spawn(stores(what), cpu=cpu, name=what.name)
+        return lambda: 0
+
+    whole = explore(scenario, sections=True)
+    assert (whole.executions, explore(scenario, sections=True, shared=frozenset()).executions) == (1, 1)
+    assert explore(scenario, shared=whole.shared).executions == explore(scenario).executions == 2

@@ -164,7 +164,8 @@ def settled(
     It is made anew, from the start, each time an execution shares a location that was not known to be shared.
     """
     if shared is None:
-        shared = shared_locations(scenario, briefly=True, **options) | ({ASKED} if sections else set())
+        shared = shared_locations(scenario, briefly=True, **options)
+    shared = shared - {ASKED} | ({ASKED} if sections else set())
     while True:
         try:
             return attempt(partial(NamedSystem, scenario, shared=shared, **options), shared), shared
@@ -191,7 +192,8 @@ def sample(
             return random_walk(factory, runs=runs, seed=seed, on_outcome=on_outcome)
         return pct(factory, runs=runs, depth=depth, seed=seed, on_outcome=on_outcome)
 
-    found, shared = settled(scenario, attempt, shared=shared, **options)
+    sections = shared is not None and ASKED in shared
+    found, shared = settled(scenario, attempt, sections, shared, **options)
     return _of_scenario(found, shared)
 
 

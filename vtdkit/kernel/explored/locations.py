@@ -44,6 +44,7 @@ class Locations:
         self.shared = set(shared)
         self.grew = False
         self.everywhere = False  # does every thread stop wherever others could come in?
+        self.patient = False  # does a thread that spins go on to see whether it would give up?
         self.guards: dict[int, tuple[tuple[int, ...], tuple[int, ...]]] = {}  # see `sections`
         # fields that race; field → what has to be shared if it does: see `hurries`
         self.raced: set[int] = set()

@@ -124,6 +124,8 @@ class ExploredMachine(Touching):
         assert parent is not None
         parent.children += 1
         self.told = True
+        if parent.inside and self.sections is not None:  # it may come in before the section has ended
+            self.sections.apart(parent.outermost)
         context = self.sched.new_context(name, kind)
         context.coro, context.cpu, context.cpu_id = coro, cpu, cpu.id if cpu is not None else -1
         self.check.order.fork(self.sched.current, context)
@@ -243,6 +245,7 @@ class ExploredMachine(Touching):
             process.point, process.done = None, True
             context.done, context.error = True, bug
             context.held.clear()
+            self._off_its_cpu(process)
         except TooLongError as error:
             raise NotAStep(computes(context.name, raised_at(error))) from None
         else:
@@ -279,9 +282,13 @@ class ExploredMachine(Touching):
         self.check.ended(context)
         if process.kind in (HARDIRQ, SOFTIRQ) and process.cpu is not None:
             self.check.left(context)
-            stack = self.irq_stack.get(process.cpu.id, [])
-            if process in stack:
-                stack.remove(process)
+        self._off_its_cpu(process)
+
+    def _off_its_cpu(self, process: Process) -> None:
+        """A handler is over, or has come to a bad end: what it ran on top of can go on."""
+        stack = self.irq_stack.get(process.cpu.id, []) if process.cpu is not None else []
+        if process in stack:
+            stack.remove(process)
 
     def enter_interrupt(self, process: Process) -> None:
         """A handler starts: it sits on its CPU until it ends."""

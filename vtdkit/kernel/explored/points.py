@@ -51,7 +51,7 @@ class Point(NamedTuple):
     accesses: tuple[Access, ...] = ()
     doing: Doing = BEGIN
     ready: Callable[[], bool] | None = None
-    spins: tuple[int, ...] = ()  # where it only looks again at what nobody has changed
+    spins: tuple[Access, ...] = ()  # the look, if it would only look again at what nobody has changed
 
     @property
     def awaited(self) -> Any:

@@ -30,7 +30,6 @@ class Process:
         "irqs_open",
         "kind",
         "looked",
-        "looked_last",
         "loose",
         "moment",
         "name",
@@ -39,6 +38,7 @@ class Process:
         "passed",
         "point",
         "section",
+        "seen",
         "softirqs_open",
         "started",
         "steps",
@@ -75,8 +75,8 @@ class Process:
         self.looked: dict[int, int] = {}  # what it has looked at since it last did more, see `Touching.spins`
         self.unstopped = 0  # what it has done since its last point
         self.again = 0  # how often in a row that was as before
-        self.steps = 0  # how many it has taken, the one under way included,
-        self.looked_last = 0  # and in which of them it looked last
+        self.steps = 0  # how many it has taken, the one under way included
+        self.seen: dict[int, int] = {}  # in which of them it looked last at this
 
     @property
     def doing(self) -> Doing:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from copy import copy
 from inspect import iscoroutinefunction
 from typing import Any
 
@@ -51,7 +52,7 @@ class MachineSystem:
         self.tries = tries
         self.locations = Locations(shared)
         self.machine: ExploredMachine = None  # type: ignore[assignment]  # built by start()
-        self.spinning = dict[Hashable, bool]()  # thread and what it looks at → would it give up?
+        self.spinning = dict[int, bool]()  # thread and what came before its looks → would it give up?
 
     def born(self, name: Any) -> int:
         """After how many steps of this execution a process came to be."""
@@ -135,34 +136,38 @@ class MachineSystem:
         if len(machine.processes) != len(self.births):
             self._name_new()
         self._check()
-        if process.point is not None and process.point.spins and self.tries:
-            self._try(name, process.point)
-            self._check()
+        point = process.point
+        if point is not None and point.spins and self.tries and self._gives_up(name, point):
+            process.point = Point(point.spins, point.doing)  # its tries are to be explored, each a look
+            process.context.waiting = None
         return machine.touched
 
-    def _try(self, name: Name, point: Point) -> None:
-        """A thread looks at the same again and again. On a machine of its own, does it give up at last, with
-        nobody else moving after its last look? Then all its tries have to be explored.
+    def _gives_up(self, name: Name, point: Point) -> bool:
+        """A thread looks at the same again and again. On a machine of its own, with nobody else moving after
+        its last looks: does it give up at last, or do anything else?
         """
-        key, patient = (name, point.spins), self.locations.number(("patient", name, point.spins))
         if len(self.locations.shared) != self.known:
-            return  # what was run so far had other points: it cannot be run again
+            return False  # what was run so far had other points: it cannot be run again
+        mine, places = self.machine.processes[name], {place for place, _ in point.accesses}
+        own = [number for number, each in enumerate(self.taken, 1) if each == name]
+        before = self.taken[: own[min(mine.seen[place] for place in places) - 1]]
+        key = hash((name, *before))
         if key not in self.spinning:
             alone = MachineSystem(self.scenario, grow=True, tries=False, **self.options)
-            alone.locations.shared = self.locations.shared | {patient}
+            alone.locations.shared = copy(self.locations.shared)
             alone.start()
-            own = [number for number, each in enumerate(self.taken, 1) if each == name]
-            for each in self.taken[: own[self.machine.processes[name].looked_last - 1]]:
+            for each in before[:-1]:
                 alone.step(each)
+            alone.locations.patient = True
+            alone.step(before[-1])
             process = alone.machine.processes[name]
             while process.point is not None and not process.point.spins and name in alone.enabled():
                 alone.step(name)
-                if not process.looked:
+                if not process.looked or not process.looked.keys() <= places:
                     break
-            self.spinning[key] = process.point is None or process.point.spins != point.spins
+            self.spinning[key] = process.point is None or not process.point.spins
             alone.close()
-        if self.spinning[key]:
-            self.locations.share(patient)
+        return self.spinning[key]
 
     def blocked(self) -> Mapping[Any, Sequence[Access]]:
         """The processes that have not ended and cannot go on, with what they would do."""

@@ -23,7 +23,7 @@ from .watch import NotAStep
 T = TypeVar("T")
 LOOKS = (READ, WAIT)
 TRIES = 3  # how often a thread may look again at what nobody has changed before it is taken to spin,
-MANY = 1000  # and this often if it was seen to give up in the end
+MANY = 1000  # and this often where it is tried whether it would give up in the end
 ENDLESS = 100_000  # what a thread may do without one step that others can see
 
 
@@ -131,12 +131,14 @@ class Touching(Machine):
         """
         if self.once(location, kind) and self.running.passed:
             self.locations.share(self.running.moment)
+        self.looks_too(location, kind)
 
     def plain(self, location: int, kind: int) -> None:
         """The same for a plain access of a field. In what order it comes matters only if it races."""
         self.touch(location, kind)
         if self.running.passed and location in self.locations.shared:
             self.locations.hurries(location, self.running.moment)
+        self.looks_too(location, kind)
 
     @coroutine
     def moment(self) -> Any:
@@ -144,7 +146,9 @@ class Touching(Machine):
         the thread does something without stopping after such a moment.
         """
         process = self.running
-        if process is not None and not process.inside:
+        if process is not None and process.inside:
+            self.goes_past()
+        elif process is not None:
             process.tasks_open |= not (process.context.preempt or process.context.irqstate)
             if process.cpu is not None and self.gates.get(process.cpu.id):
                 self.told = True
@@ -181,7 +185,7 @@ class Touching(Machine):
         if not looks:
             process.looked.clear()
         elif self.spins(process, accesses):
-            yield self.until_changed(process, doing)
+            yield self.until_changed(process, doing, accesses)
             return
         if process.inside and (ready is None or self.unseen(ready)):
             self.goes_past()
@@ -201,7 +205,7 @@ class Touching(Machine):
         looked_at = ((location, READ), *others)
         assert process is not None
         if spins := self.spins(process, looked_at):
-            yield self.until_changed(process, doing)
+            yield self.until_changed(process, doing, looked_at)
         elif not process.inside and (
             location in shared or any(other in shared for other, _ in others) or self.must_stop(process)
         ):
@@ -250,8 +254,7 @@ class Touching(Machine):
         looked, tries = process.looked, process.again + 1
         if not looked or tries < TRIES * len(looked) or any(place not in looked for place, _ in accesses):
             return False
-        patient = self.locations.number(("patient", process.name, loop()))
-        return patient not in self.locations.shared or tries >= MANY * len(looked)
+        return not self.locations.patient or tries >= MANY * len(looked)
 
     def looks(self, accesses: Iterable[Access]) -> None:
         """The running process looks. Is all as it was before?"""
@@ -262,21 +265,26 @@ class Touching(Machine):
             version = versions.get(location, 0)
             again &= looked.get(location) == version
             looked[location] = version
-        process.again, process.looked_last = process.again + 1 if again else 0, process.steps
+            process.seen[location] = process.steps
+        process.again = process.again + 1 if again else 0
 
-    def until_changed(self, process: Process, doing: Doing) -> Point:
-        """The point of a thread that spins: it goes on when somebody has changed what it looks at."""
+    def looks_too(self, location: int, kind: int) -> None:
+        """A plain look, beside those that are awaited: a thread that spins spins on this as well."""
+        if kind == READ and self.running is not None and self.running.looked:
+            self.looks(((location, kind),))
+
+    def until_changed(self, process: Process, doing: Doing, look: Iterable[Access]) -> Point:
+        """The point of a thread that spins, before a look: it goes on when somebody has changed what it
+        looks at.
+        """
         looked, versions = dict(process.looked), self.versions
         process.looked.clear()
         accesses = tuple((location, WAIT) for location in looked)
-        spins = loop()
-        patient = self.locations.number(("patient", process.name, spins))
 
         def ready() -> bool:
-            changed = any(versions.get(each, 0) != seen for each, seen in looked.items())
-            return changed or patient in self.locations.shared
+            return any(versions.get(each, 0) != seen for each, seen in looked.items())
 
-        return Point(accesses, doing, ready, spins)
+        return Point(accesses, doing, ready, tuple(look))
 
     def word_point(self, page: Any, base: int, index: int) -> Point | None:
         """The point before reading a word of a page, if it needs one (see `XPage`)."""
@@ -284,7 +292,7 @@ class Touching(Machine):
         word, life = base + index, base + LIFE
         accesses = ((word, READ), (life, READ))
         if word in process.looked and self.spins(process, accesses):
-            return self.until_changed(process, Doing("read {}", page, index))
+            return self.until_changed(process, Doing("read {}", page, index), accesses)
         # both are noted, in a row of words too: nobody else has touched them as long as this says so
         shared = note(process.name, word, READ), note(process.name, life, READ)
         if process.inside:

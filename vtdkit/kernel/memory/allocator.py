@@ -108,6 +108,7 @@ class PageAllocator:
             return DONE
         page.freed = place
         page.words = [POISON] * WORDS
+        page.nudge()  # who spins on a word finds it so
         self.freed[page.node].append(page.pfn)
         machine.stat.note(machine.sched.current, FREE, 0, place, page.pfn)
         return DONE

@@ -182,6 +182,13 @@ class Page:
         nowhere = Page(self.machine, 0, self.node, "nowhere", None)
         return self.machine.pages.frames.get(self.pfn + index // WORDS, nowhere), index % WORDS
 
+    def _found(self, index: int) -> int:
+        """A word as it is found now; that of a freed page is reported."""
+        page = self
+        if self.freed is not None or index >> 9:
+            page, index = self._stray(index, "read")
+        return page.words[index]
+
     @coroutine
     def relax_until_written(
         self,
@@ -196,7 +203,7 @@ class Page:
         """
         machine = self.machine
         machine.sched.line(self, index >> 3, False, 0)
-        while self.words[index] == seen and not (enough is not None and enough()):
+        while self._found(index) == seen and not (enough is not None and enough()):
             self.watchers.setdefault(index, []).append(machine.sched.current)
             yield from machine.sched.busy_wait(f"{self.name}[{index}]")
 

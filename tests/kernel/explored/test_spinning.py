@@ -50,25 +50,43 @@ def test_whether_a_loop_gives_up_is_asked_of_each_run_through_it(first: int, the
     assert set(random_orders(scenario, 200, 1).outcomes) <= set(found.outcomes)
 
 
-def two_calls(machine: Machine) -> Observer:
-    """One helper, called without a bound and then with one; what it looks for comes and goes."""
-    x = machine.atomic("x")
+def two_calls(*bounds: int) -> Callable[[Machine], Observer]:
+    """One helper, called twice from one place; what it looks for comes and goes."""
 
-    async def spinner() -> tuple[str, ...]:
-        return tuple([await poll(x, most) for most in (0, 8)])
+    def scenario(machine: Machine) -> Observer:
+        x, saw = machine.atomic("x"), list[str]()
 
-    async def storer() -> None:
-        await x.store(1)
-        await x.store(0)
+        async def spinner() -> None:
+            for most in bounds:
+                saw.append(await poll(x, most))
 
-    spins = machine.spawn(spinner(), cpu=0, name="spinner")
-    machine.spawn(storer(), cpu=1, name="storer")
-    return lambda: spins.result
+        async def storer() -> None:
+            await x.store(1)
+            await x.store(0)
+
+        machine.spawn(spinner(), cpu=0, name="spinner")
+        machine.spawn(storer(), cpu=1, name="storer")
+        return lambda: tuple(saw)
+
+    return scenario
 
 
-def test_a_loop_that_is_gone_through_twice_is_judged_twice() -> None:
-    ends = {("saw", "saw"), ("saw", "gave up"), "deadlock: spinner waits for x"}
-    assert set(explore(two_calls).outcomes) == ends
+STUCK = "deadlock: spinner waits for x"
+
+
+@pytest.mark.parametrize(
+    ("bounds", "ends"),
+    [
+        ((0, 8), {("saw", "saw"), ("saw", "gave up"), STUCK}),
+        ((8, 0), {("saw", "saw"), ("gave up", "saw"), STUCK}),
+        ((8, 5), {("saw", "saw"), ("saw", "gave up"), ("gave up", "saw"), ("gave up", "gave up")}),
+    ],
+)
+def test_a_loop_that_is_gone_through_twice_is_judged_twice(
+    bounds: tuple[int, ...], ends: set[Hashable]
+) -> None:
+    found = explore(two_calls(*bounds))
+    assert (set(found.outcomes), found.complete) == (ends, True)
 
 
 def two_places(machine: Machine) -> Observer:

@@ -30,6 +30,7 @@ class Process:
         "irqs_open",
         "kind",
         "looked",
+        "looks",
         "loose",
         "moment",
         "name",
@@ -76,7 +77,8 @@ class Process:
         self.unstopped = 0  # what it has done since its last point
         self.again = 0  # how often in a row that was as before
         self.steps = 0  # how many it has taken, the one under way included
-        self.seen: dict[int, int] = {}  # in which of them it looked last at this
+        self.looks: list[int] = []  # in which of them it has looked at what was as before
+        self.seen: dict[int, int] = {}  # in which it looked last at this
 
     @property
     def doing(self) -> Doing:

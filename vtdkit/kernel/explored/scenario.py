@@ -20,9 +20,11 @@ from vtdkit.kernel.machine.machine import Machine
 
 from .locations import ACQUIRE, Access, Grew, Locations, Name
 from .machine import ExploredMachine
+from .patience import gives_up
 from .points import Point
 from .process import Process
 from .stuck import report_deadlock, wait_cycle
+from .touching import LOOKS, TRIES
 from .watch import NotAStep
 
 Observer = Callable[[], Hashable]
@@ -52,7 +54,7 @@ class MachineSystem:
         self.tries = tries
         self.locations = Locations(shared)
         self.machine: ExploredMachine = None  # type: ignore[assignment]  # built by start()
-        self.spinning = dict[int, bool]()  # thread and what came before its looks → would it give up?
+        self.spinning = dict[int, bool]()  # what led to a thread's last looks → would it give up?
 
     def born(self, name: Any) -> int:
         """After how many steps of this execution a process came to be."""
@@ -71,6 +73,8 @@ class MachineSystem:
                 "says how it ended: return lambda: x.value"
             )
         self.taken, self.births = list[Name](), dict[Any, int]()
+        self.pasts = dict[Name, list[int]]()  # thread → a number for each of its steps, see `_remember`
+        self.changed = dict[int, int]()  # location → those of the steps that changed it
         self.known = len(self.locations.shared)
         self._name_new()
         self._check()
@@ -129,6 +133,7 @@ class MachineSystem:
         process = machine.processes[name]
         machine.step(process)
         self.taken.append(name)
+        self._remember(name, machine.touched)
         if len(self.taken) > MOST:
             raise NotAStep(
                 f"an execution of more than {MOST} steps: is there an endless loop? `depth=` bounds them"
@@ -148,26 +153,28 @@ class MachineSystem:
         """
         if len(self.locations.shared) != self.known:
             return False  # what was run so far had other points: it cannot be run again
-        mine, places = self.machine.processes[name], {place for place, _ in point.accesses}
+        looks, places = self.machine.processes[name].looks, {place for place, _ in point.accesses}
         own = [number for number, each in enumerate(self.taken, 1) if each == name]
-        before = self.taken[: own[min(mine.seen[place] for place in places) - 1]]
-        key = hash((name, *before))
-        if key not in self.spinning:
+        past = self.pasts[name][looks[-len(places)] - 1]
+        if past not in self.spinning:
             alone = MachineSystem(self.scenario, grow=True, tries=False, **self.options)
             alone.locations.shared = copy(self.locations.shared)
-            alone.start()
-            for each in before[:-1]:
-                alone.step(each)
-            alone.locations.patient = True
-            alone.step(before[-1])
-            process = alone.machine.processes[name]
-            while process.point is not None and not process.point.spins and name in alone.enabled():
-                alone.step(name)
-                if not process.looked or not process.looked.keys() <= places:
-                    break
-            self.spinning[key] = process.point is None or not process.point.spins
+            before = self.taken[: own[looks[-len(places)] - 1]]
+            self.spinning[past] = gives_up(
+                alone, name, before, looks[-TRIES * len(places)], len(looks), places
+            )
             alone.close()
-        return self.spinning[key]
+        return self.spinning[past]
+
+    def _remember(self, name: Name, accesses: Iterable[Access]) -> None:
+        """Give a step a number that is the same in all executions where what led to it is the same."""
+        mine = self.pasts.setdefault(name, [])
+        parent = self.pasts[name[:-1]][-1] if len(name) > 1 else 0
+        found = [self.changed.get(place, 0) for place, _ in accesses]
+        mine.append(hash((name, mine[-1] if mine else parent, *found)))
+        for place, kind in accesses:
+            if kind not in LOOKS:
+                self.changed[place] = hash((self.changed.get(place, 0), mine[-1]))
 
     def blocked(self) -> Mapping[Any, Sequence[Access]]:
         """The processes that have not ended and cannot go on, with what they would do."""

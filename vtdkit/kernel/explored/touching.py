@@ -23,7 +23,7 @@ from .watch import NotAStep
 T = TypeVar("T")
 LOOKS = (READ, WAIT)
 TRIES = 3  # how often a thread may look again at what nobody has changed before it is taken to spin,
-MANY = 1000  # and this often where it is tried whether it would give up in the end
+MANY = 250  # and this often where it is tried whether it would give up in the end
 ENDLESS = 100_000  # what a thread may do without one step that others can see
 
 
@@ -266,11 +266,16 @@ class Touching(Machine):
             again &= looked.get(location) == version
             looked[location] = version
             process.seen[location] = process.steps
-        process.again = process.again + 1 if again else 0
+        if not again:
+            process.looks.clear()
+        process.looks.append(process.steps)
+        process.again = len(process.looks) - 1
 
     def looks_too(self, location: int, kind: int) -> None:
         """A plain look, beside those that are awaited: a thread that spins spins on this as well."""
-        if kind == READ and self.running is not None and self.running.looked:
+        process = self.running
+        looking = kind == READ and process is not None and process.looked
+        if looking and process.seen.get(location) != process.steps:
             self.looks(((location, kind),))
 
     def until_changed(self, process: Process, doing: Doing, look: Iterable[Access]) -> Point:

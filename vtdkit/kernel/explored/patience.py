@@ -1,0 +1,67 @@
+"""Would a thread that looks at the same again and again give up in the end?
+
+That is tried on a machine of its own, with nobody else moving after the last looks of the thread: it gives up
+if it ends, waits, looks at anything else, or comes to a line where it was not in its rounds so far.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+from .locations import Name
+
+Line = tuple[Any, int]
+OWN = "vtdkit.kernel."  # the code of the primitives: another way through it is no other line of the thread
+
+
+class Lines:
+    """Which lines of its own code a thread comes to, while it is let go on by `step`."""
+
+    def __init__(self) -> None:
+        self.met = set[Line]()
+
+    def _trace(self, frame: FrameType, event: str, _: Any) -> Any:
+        if event == "call" and frame.f_globals.get("__name__", "").startswith(OWN):
+            return None
+        self.met.add((frame.f_code, frame.f_lineno))
+        return self._trace
+
+    def step(self, step: Callable[[Name], object], name: Name) -> None:
+        """Take a step of the thread, and note its lines."""
+        before = sys.gettrace()
+        sys.settrace(self._trace)
+        try:
+            step(name)
+        finally:
+            sys.settrace(before)
+
+
+def gives_up(alone: Any, name: Name, before: list[Name], since: int, looked: int, places: set[int]) -> bool:
+    """Does a thread that looks at these places give up after these steps, the last of which is its own?
+
+    `since`: with which of its steps the rounds begin that it has gone through so far, `looked`: how many
+    looks they were. `alone` is a system of the scenario that has not begun.
+    """
+    alone.start()
+    rounds = Lines()
+    for number, each in enumerate(before, 1):
+        if number == len(before):  # from here on each thing it does is a step, and nothing makes it wait
+            alone.locations.patient = alone.locations.everywhere = True
+        if each == name and alone.machine.processes[name].steps + 1 >= since:
+            rounds.step(alone.step, name)
+        else:
+            alone.step(each)
+    process, known = alone.machine.processes[name], True
+    while (point := process.point) is None or not point.spins:
+        if point is None or name not in alone.enabled():
+            return True
+        known = known and (not process.looked or len(process.looks) < looked)
+        lines = rounds if known else Lines()
+        lines.step(alone.step, name)
+        looks = process.looked or (process.point is not None and process.point.spins)
+        if not known and (not looks or not process.looked.keys() <= places or lines.met - rounds.met):
+            return True
+    return False

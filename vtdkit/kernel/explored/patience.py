@@ -6,6 +6,7 @@ if it ends, waits, looks at anything else, or comes to a line where it was not i
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable
 from types import FrameType
@@ -14,7 +15,7 @@ from typing import Any
 from .locations import Name
 
 Line = tuple[Any, int]
-OWN = "vtdkit.kernel."  # the code of the primitives: another way through it is no other line of the thread
+OWN = "vtdkit.kernel."  # another way through the primitives, or Python's library, is no line of the thread's
 
 
 class Lines:
@@ -23,20 +24,24 @@ class Lines:
     def __init__(self) -> None:
         self.met = set[Line]()
 
-    def _trace(self, frame: FrameType, event: str, _: Any) -> Any:
-        if event == "call" and frame.f_globals.get("__name__", "").startswith(OWN):
+    def _trace(self, frame: FrameType, _: str, __: Any) -> Any:
+        module = str(frame.f_globals.get("__name__", ""))
+        if module.startswith(OWN) or module.partition(".")[0] in sys.stdlib_module_names:
             return None
         self.met.add((frame.f_code, frame.f_lineno))
         return self._trace
 
     def step(self, step: Callable[[Name], object], name: Name) -> None:
         """Take a step of the thread, and note its lines."""
-        before = sys.gettrace()
+        before, collects = sys.gettrace(), gc.isenabled()
+        gc.disable()  # or threads of an earlier execution are put away meanwhile, and theirs are noted
         sys.settrace(self._trace)
         try:
             step(name)
         finally:
             sys.settrace(before)
+            if collects:
+                gc.enable()
 
 
 def gives_up(alone: Any, name: Name, before: list[Name], since: int, looked: int, places: set[int]) -> bool:

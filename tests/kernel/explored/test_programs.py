@@ -94,9 +94,9 @@ def _arrival(patch: pytest.MonkeyPatch) -> None:
 
     def early(machine: Touching, process: Process, accesses: Any) -> bool:
         looks(machine, accesses)
-        process.again -= 1  # of looks that were taken before this one
+        last = process.looks.pop()  # of looks that were taken before this one
         found = spins(machine, process, accesses)
-        process.again += 1
+        process.looks.append(last)
         return found
 
     patch.setattr(Touching, "looks", lambda *_: None)

@@ -19,7 +19,6 @@ class Process:
     """
 
     __slots__ = (
-        "again",
         "children",
         "context",
         "coro",
@@ -75,9 +74,8 @@ class Process:
         self.moment = 0  # the last of these moments, by name
         self.looked: dict[int, int] = {}  # what it has looked at since it last did more, see `Touching.spins`
         self.unstopped = 0  # what it has done since its last point
-        self.again = 0  # how often in a row that was as before
         self.steps = 0  # how many it has taken, the one under way included
-        self.looks: list[int] = []  # in which of them it has looked at what was as before
+        self.looks: list[int] = []  # in which of them it has looked, since what it looked at last changed
         self.seen: dict[int, int] = {}  # in which it looked last at this
 
     @property

@@ -154,12 +154,13 @@ class MachineSystem:
         if len(self.locations.shared) != self.known:
             return False  # what was run so far had other points: it cannot be run again
         looks, places = self.machine.processes[name].looks, {place for place, _ in point.accesses}
-        own = [number for number, each in enumerate(self.taken, 1) if each == name]
-        past = self.pasts[name][looks[-len(places)] - 1]
+        last = looks[-len(places)]  # in which of its steps its last round begins
+        past = self.pasts[name][last - 1]
         if past not in self.spinning:
+            own = [number for number, each in enumerate(self.taken, 1) if each == name]
             alone = MachineSystem(self.scenario, grow=True, tries=False, **self.options)
             alone.locations.shared = copy(self.locations.shared)
-            before = self.taken[: own[looks[-len(places)] - 1]]
+            before = self.taken[: own[last - 1]]
             self.spinning[past] = gives_up(
                 alone, name, before, looks[-TRIES * len(places)], len(looks), places
             )

@@ -251,7 +251,7 @@ class Touching(Machine):
         """Is it about to take but one more look at what had not changed from one look to the next? Whether
         it has by now is not asked: it stands before the look, and is in no order with who changes it.
         """
-        looked, tries = process.looked, process.again + 1
+        looked, tries = process.looked, len(process.looks)
         if not looked or tries < TRIES * len(looked) or any(place not in looked for place, _ in accesses):
             return False
         return not self.locations.patient or tries >= MANY * len(looked)
@@ -269,7 +269,6 @@ class Touching(Machine):
         if not again:
             process.looks.clear()
         process.looks.append(process.steps)
-        process.again = len(process.looks) - 1
 
     def looks_too(self, location: int, kind: int) -> None:
         """A plain look, beside those that are awaited: a thread that spins spins on this as well."""

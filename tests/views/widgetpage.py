@@ -112,6 +112,12 @@ class WidgetPage:
         after = self.widget.get_state()
         return json.dumps({name: value for name, value in after.items() if value != before[name]})
 
+    def html(self) -> str:
+        """The whole widget, once what follows from its size (which a frame tells) is set too."""
+        frames = "() => new Promise((go) => requestAnimationFrame(() => requestAnimationFrame(go)))"
+        self.page.evaluate(frames)
+        return str(self.root.evaluate("node => node.outerHTML"))
+
     def slider(self, name: str) -> Any:
         """The picture that shows the position, by its accessible name."""
         return self.root.get_by_role("slider", name=name)

@@ -17,6 +17,7 @@ from itertools import combinations
 from random import Random
 from typing import Any
 
+import tests.kernel.explored.loops  # noqa: F401  it enters its operations
 from tests.kernel.explored import naive
 from tests.kernel.explored.operations import NEEDS, OPERATIONS, World
 from vtdkit.kernel.checkers.findings import Finding

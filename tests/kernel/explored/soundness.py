@@ -37,8 +37,8 @@ from tests.kernel.explored.generated import (
     met,
 )
 
-EFFORT = Effort(limit=200, runs=2000, beside=100, simulations=2, most=2000)
-SECONDS, BYTES = 20, 3 << 30  # a program's share of a core, a process's of memory
+EFFORT = Effort(limit=200, runs=2000, beside=30, simulations=2, most=400)
+SECONDS, BYTES = 5, 3 << 30  # a program's share of a core, a process's of memory
 SEGMENT = 100
 KEPT = Path("build/soundness.jsonl")
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.kernel.explored.generated import PAIRS, Differs, Effort, Program, compare, generate, met
+from tests.kernel.explored.generated import PAIRS, Differs, Effort, Program, TooMany, compare, generate, met
 from tests.kernel.explored.soundness import table
 from vtdkit.kernel.checkers.checks import Checks
 from vtdkit.kernel.explored.locations import LIFE, Locations
@@ -28,14 +28,19 @@ from vtdkit.kernel.explorer.path import Event, Path
 from vtdkit.kernel.explorer.system import ACQUIRE, READ, RELEASE, SHARED_ACQUIRE, SHARED_RELEASE, WAIT, WRITE
 
 PROGRAMS, SIZE = 500, 3
-EFFORT = Effort(limit=80, runs=6, beside=6, simulations=2)
+EFFORT = Effort(limit=80, runs=6, beside=6, simulations=2, most=400)
 HARDER = replace(EFFORT, simulations=20)
 
 
 @pytest.mark.parametrize("part", range(10))
 def test_all_ways_to_run_a_program_agree(part: int) -> None:
+    cut = 0
     for seed in range(part, PROGRAMS, 10):
-        compare(generate(seed, SIZE), EFFORT)
+        try:
+            compare(generate(seed, SIZE), EFFORT)
+        except TooMany:
+            cut += 1
+    assert cut <= PROGRAMS / 10 / 20
 
 
 def test_every_pair_of_primitives_is_generated() -> None:

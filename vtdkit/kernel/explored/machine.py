@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Coroutine, Iterable
 from contextlib import suppress
+from sys import _getframe
 from typing import Any, TypeVar
 
 from vtdkit.kernel.checkers.checks import CHECKERS, Checks
@@ -77,6 +78,15 @@ class ExploredMachine(Touching):
         super().__init__(cpus, costs=IDEAL, checkers=checkers, record=False, **options)
         self.random = XRandom(self.seed)
         self.random.machine = self
+
+    @property
+    def now(self) -> int:
+        if self.running is not None and not _getframe(1).f_globals["__name__"].startswith("vtdkit."):
+            raise NotAStep(
+                "what time it is depends on costs, and an exploration tries every order, whatever the costs: "
+                "let a loop give up after a number of rounds, not at a time"
+            )
+        return super().now
 
     # -- processes -----------------------------------------------------------
 

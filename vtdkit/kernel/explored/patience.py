@@ -15,7 +15,8 @@ from typing import Any
 from .locations import Name
 
 Line = tuple[Any, int]
-OWN = "vtdkit.kernel."  # another way through the primitives, or Python's library, is no line of the thread's
+# another way through the primitives, or Python's library, is no line of the thread's
+OWN = "vtdkit.kernel.", "namedtuple_"
 
 
 class Lines:

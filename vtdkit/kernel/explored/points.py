@@ -31,7 +31,7 @@ class Doing(NamedTuple):
         thing, part = self.thing, self.part
         if isinstance(thing, KObject):
             return thing.label if part is None else thing.name_of_field(part)
-        name = getattr(thing, "name", type(thing).__name__)
+        name = thing if isinstance(thing, str) else getattr(thing, "name", type(thing).__name__)
         if part is None:
             return name
         return f"{name}[{part}]" if isinstance(thing, Page) else f"{name} {part}"

@@ -25,6 +25,7 @@ class Process:
         "cpu",
         "done",
         "holds",
+        "idle",
         "inside",
         "irqs_open",
         "kind",
@@ -36,6 +37,7 @@ class Process:
         "outermost",
         "pages",
         "passed",
+        "plainly",
         "point",
         "section",
         "seen",
@@ -76,12 +78,20 @@ class Process:
         self.unstopped = 0  # what it has done since its last point
         self.steps = 0  # how many it has taken, the one under way included
         self.looks: list[int] = []  # in which of them it has looked, since what it looked at last changed
-        self.seen: dict[int, int] = {}  # in which it looked last at this
+        # in which, and after how many of its moments, it looked last at this
+        self.seen: dict[int, tuple[int, int]] = {}
+        self.idle = False  # has time passed since it last did more than look?
+        self.plainly = 0  # how many of the last looks were plain ones
 
     @property
     def doing(self) -> Doing:
         """What it is about to do."""
         return self.point.doing if self.point is not None else ENDED
+
+    def does_more(self) -> None:
+        """It does more than look: it does not spin."""
+        self.looked.clear()
+        self.idle = False
 
     def shuts(self) -> tuple[str, ...]:
         """Which kinds of thread cannot come in on its CPU now, until it has taken another step."""

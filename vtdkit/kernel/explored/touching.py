@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from vtdkit.kernel.machine.context import Context
 from vtdkit.kernel.machine.machine import Machine
 
-from .locations import LIFE, READ, WAIT, Access, Locations
+from .locations import LIFE, READ, SPAN, WAIT, Access, Locations
 from .points import GO_ON, Doing, Point
 from .process import Process
 from .sections import Sections
@@ -90,7 +90,7 @@ class Touching(Machine):
             return
         if kind not in LOOKS:
             self.versions[location] = self.versions.get(location, 0) + 1
-            process.looked.clear()
+            process.does_more()
         if self.locations.note(process.name, location, kind) and (
             self.sections is None or self.sections.tells(process, location, kind)
         ):
@@ -152,7 +152,11 @@ class Touching(Machine):
             process.tasks_open |= not (process.context.preempt or process.context.irqstate)
             if process.cpu is not None and self.gates.get(process.cpu.id):
                 self.told = True
-            if self.must_stop(process):
+            process.idle = True
+            if process.plainly >= TRIES * len(process.looked) and self.spins(process, ()):
+                look = tuple((place, READ) for place in process.looked)
+                yield self.until_changed(process, Doing("look at {}", self.what(look[0][0])), look)
+            elif self.must_stop(process):
                 yield Point((), GO_ON)
 
     def goes_past(self) -> None:
@@ -183,7 +187,7 @@ class Touching(Machine):
             shared |= locations.note(process.name, location, kind)
             looks &= kind in LOOKS
         if not looks:
-            process.looked.clear()
+            process.does_more()
         elif self.spins(process, accesses):
             yield self.until_changed(process, doing, accesses)
             return
@@ -218,6 +222,17 @@ class Touching(Machine):
         self.touch(location, how)
         if how == READ and not spins:
             self.looks(looked_at)
+
+    def what(self, location: int) -> str:
+        """What a location is called: a thing, a word of a page, a field of an object."""
+        things = {self.numbers[id(thing)]: thing for thing in self.numbered}
+        if location in things:
+            return str(getattr(things[location], "name", type(things[location]).__name__))
+        frames: Iterable[Any] = self.pages.frames.values()
+        base, pages = location // SPAN * SPAN, {page.base: page.name for page in frames}
+        name: Any = next(name for name, number in self.locations.known.items() if number == base)
+        plain = f"{name[0][0]}.{name[1]}" if isinstance(name[0], tuple) else str(name[0])
+        return f"{pages[base]}[{location - base}]" if base in pages else plain
 
     def unseen(self, function: Callable[[], T]) -> T:
         """What a function says that is no part of the step."""
@@ -259,30 +274,33 @@ class Touching(Machine):
     def looks(self, accesses: Iterable[Access]) -> None:
         """The running process looks. Is all as it was before?"""
         process, versions = self.running, self.versions
-        looked = process.looked
-        again = True
+        looked, again, process.plainly = process.looked, True, 0
         for location, _ in accesses:
             version = versions.get(location, 0)
             again &= looked.get(location) == version
             looked[location] = version
-            process.seen[location] = process.steps
+            process.seen[location] = process.steps, process.unstopped
         if not again:
             process.looks.clear()
         process.looks.append(process.steps)
 
     def looks_too(self, location: int, kind: int) -> None:
-        """A plain look, beside those that are awaited: a thread that spins spins on this as well."""
+        """A plain look, beside those that are awaited, or with nothing between but time: a thread that spins
+        spins on this as well.
+        """
         process = self.running
-        looking = kind == READ and process is not None and process.looked
-        if looking and process.seen.get(location) != process.steps:
+        looking = kind == READ and process is not None and (process.looked or process.idle)
+        if looking and process.seen.get(location) != (process.steps, process.unstopped):
+            plainly = process.plainly + 1
             self.looks(((location, kind),))
+            process.plainly = plainly
 
     def until_changed(self, process: Process, doing: Doing, look: Iterable[Access]) -> Point:
         """The point of a thread that spins, before a look: it goes on when somebody has changed what it
         looks at.
         """
         looked, versions = dict(process.looked), self.versions
-        process.looked.clear()
+        process.does_more()
         accesses = tuple((location, WAIT) for location in looked)
 
         def ready() -> bool:

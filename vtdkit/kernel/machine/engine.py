@@ -36,6 +36,7 @@ from .patience import PATIENCE, TooLongError
 CHUNK = 8192  # steps between two rounds of housekeeping
 PAUSES = 4096  # lengths of time for which the thing to await is kept
 LOOKS = 1000  # how often a context may look at something at one instant, see `Engine.beat`
+FREE_LOOKS = 500_000  # and at words and fields, of which a table has many
 
 
 @coroutine
@@ -213,17 +214,17 @@ class Engine:
         self.now = due
         return True
 
-    def beat(self) -> int:
+    def beat(self, most: int = LOOKS) -> int:
         """The running context has looked at something and goes on at once: 0, or the ns to wait first.
 
-        What does little else is let look a thousand times at an instant. Then each look takes a nanosecond:
-        time goes on, and whoever is waited for runs.
+        What does little else is let look `most` times at an instant. Then each look takes a nanosecond: time
+        goes on, and whoever is waited for runs.
         """
         context = self.current
         if self.now > context.looked + 1:
             context.looks = 0
         context.looked, context.looks = self.now, context.looks + 1
-        return int(context.looks > LOOKS and not (self.alone and self.skip(1)))
+        return int(context.looks > most and not (self.alone and self.skip(1)))
 
     # -- the loop ------------------------------------------------------------
 
@@ -336,7 +337,7 @@ class Engine:
 
 def computes(name: str, place: Spot | None) -> str:
     """What is said of a step that does not end."""
-    return f"{name} computes for ever, at {site(place)}: a loop without an `await` in it?"
+    return f"{name} computes for ever, at {site(place)}: a loop in which no time passes? Let it work(1)"
 
 
 def length(ns: Any, what: str) -> int:

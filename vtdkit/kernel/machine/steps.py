@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .engine import DONE
+from .engine import DONE, FREE_LOOKS
 from .host import Host
 
 
@@ -25,8 +25,9 @@ class Steps:
         """A field of an object (its life, for "") is about to be accessed; `words` say so if that is part of
         more ("add to {}").
         """
-        self.machine.sched.mine(obj)
-        return DONE
+        sched = self.machine.sched
+        sched.mine(obj)
+        return sched.work(1) if not write and sched.beat(FREE_LOOKS) else DONE
 
     def device(self, thing: Any, address: int | None) -> Any:
         """A device or walker is about to do its next memory access, at `address` (None: to

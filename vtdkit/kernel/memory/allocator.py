@@ -115,8 +115,10 @@ class PageAllocator:
 
     def reuse(self, page: Page, name: str) -> Any:
         """A freed page gets its next owner at once, as on a machine without KASAN: whoever still has
-        its address reads what is written now. Await it at once.
+        its address reads what is written now. Await it at once. Raises ValueError if it is in use.
         """
+        if page.pfn not in self.freed[page.node]:
+            raise ValueError(f"page {page.name} is not free: free it before somebody else gets it")
         self.freed[page.node].remove(page.pfn)
         page.freed, page.name, page.words = None, name, [0] * WORDS
         return DONE

@@ -17,7 +17,7 @@ from types import coroutine
 
 from vtdkit.kernel.checkers.races import WordClock
 from vtdkit.kernel.machine.context import Context
-from vtdkit.kernel.machine.engine import DONE
+from vtdkit.kernel.machine.engine import DONE, FREE_LOOKS
 from vtdkit.kernel.machine.host import Host
 from vtdkit.kernel.record.sites import Spot
 
@@ -60,12 +60,13 @@ class Page:
         """Read word `index` (0…511), marked as READ_ONCE is."""
         machine = self.machine
         context = machine.sched.current
-        cpu = context.cpu_id
+        cpu, cost = context.cpu_id, 0
         if cpu >= 0 and not self.lines.get(index >> 3, 0) >> cpu & 1:
-            if cost := machine.sched.line(self, index >> 3, False, 0):
-                yield cost
+            cost = machine.sched.line(self, index >> 3, False, 0)
         elif cpu < 0:
             machine.sched.mine(self)
+        if cost := cost or machine.sched.beat(FREE_LOOKS):
+            yield cost
         if self.freed is not None or index >> 9:
             page, index = self._stray(index, "read")
             return page.words[index]

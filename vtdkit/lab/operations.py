@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from vtdkit.iommu.core import IommuDomain
@@ -86,8 +87,7 @@ def without_present_bit(pc: Computer, dev: PciDevice, unit: int = 0) -> None:
     """
     hardware = pc.hardware[unit]
     frames = hardware.memory.frames
-    root = frames[hardware.unit.root_table >> 12]
-    entry = frames[root.words[2 * dev.bus] >> 12].words
+    entry = frames[frames[hardware.unit.root_table >> 12].words[2 * dev.bus] >> 12].words
     entry[2 * dev.devfn] = entry[2 * dev.devfn] & ~1 | 2
 
 
@@ -95,29 +95,23 @@ def without_present_bit(pc: Computer, dev: PciDevice, unit: int = 0) -> None:
 
 
 def probe(pc: Computer) -> Work:
-    dev = plugged(pc, 3)
-    return lambda: pc.driver.intel_iommu_probe_device(dev)
+    return partial(pc.driver.intel_iommu_probe_device, plugged(pc, 3))
 
 
 def attach_first(pc: Computer, ats: bool = False) -> Work:
-    domain, dev = new_domain(pc), probed(pc, 3, ats=ats)
-    return lambda: pc.driver.intel_iommu_attach_device(domain, dev)
+    return partial(pc.driver.intel_iommu_attach_device, new_domain(pc), probed(pc, 3, ats=ats))
 
 
 def attach_second(pc: Computer) -> Work:
-    domain, _ = with_devices(pc, 0)
-    dev = probed(pc, 9)
-    return lambda: pc.driver.intel_iommu_attach_device(domain, dev)
+    return partial(pc.driver.intel_iommu_attach_device, with_devices(pc, 0)[0], probed(pc, 9))
 
 
 def detach_last(pc: Computer, ats: bool = False) -> Work:
-    domain, dev = with_devices(pc, 0, ats=ats)
-    return lambda: pc.driver.intel_iommu_detach_device(domain, dev)
+    return partial(pc.driver.intel_iommu_detach_device, *with_devices(pc, 0, ats=ats))
 
 
 def release(pc: Computer) -> Work:
-    _, dev = with_devices(pc, 0)
-    return lambda: pc.driver.intel_iommu_release_device(dev)
+    return partial(pc.driver.intel_iommu_release_device, with_devices(pc, 0)[1])
 
 
 def map_page(pc: Computer) -> Work:
@@ -133,13 +127,11 @@ def unmap_page(pc: Computer, *units: int, ats: bool = True) -> Work:
 
 
 def flush_all(pc: Computer) -> Work:
-    domain, _ = with_devices(pc, 0, ats=True)
-    return lambda: pc.core.iommu_flush_iotlb_all(domain)
+    return partial(pc.core.iommu_flush_iotlb_all, with_devices(pc, 0, ats=True)[0])
 
 
 def enforce(pc: Computer) -> Work:
-    domain, _ = with_devices(pc, 0, 0, type="dma")
-    return lambda: pc.driver.intel_iommu_enforce_cache_coherency(domain)
+    return partial(pc.driver.intel_iommu_enforce_cache_coherency, with_devices(pc, 0, 0, type="dma")[0])
 
 
 def dump(pc: Computer) -> Work:

@@ -172,8 +172,7 @@ class WatchedMachine(Machine):
         if thing.serial > self.last_page if page else id(thing) in self.own:
             return  # what the function made, nobody else can have seen
         locks, kind = frozenset(hold.name for hold in self.sched.current.held), _without_numbers(name)
-        guards = self.seen.guards if self.inside else self.seen.elsewhere
-        guards[kind, write].add(locks)
+        (self.seen.guards if self.inside else self.seen.elsewhere)[kind, write].add(locks)
         if page and write and self.inside:
             self.wrote = True
             (self.seen.changed if atomic else self.seen.stored).add(kind)

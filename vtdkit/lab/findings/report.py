@@ -76,7 +76,8 @@ def main(arguments: Sequence[str]) -> int:
         type=int,
         help="executions to explore first of what has too many orders (default: none)",
     )
-    parser.add_argument("--runs", type=int, help="random orders of what has too many (default: 8 or 16)")
+    drawn = " or ".join(str(runs) for runs in sorted({each.runs for each in SCENARIOS.values() if each.why}))
+    parser.add_argument("--runs", type=int, help=f"random orders of what has too many (default: {drawn})")
     parser.add_argument(
         "--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one for each CPU)"
     )

@@ -138,8 +138,7 @@ def _swatch(kind: str) -> Html:
 
 def _row(step: Step) -> tuple[str, str, str, str]:
     name = f"level {step.level}" if step.level else PURPOSE[step.structure.name][0].lower()
-    digits = 16 if step.structure.width <= 64 else 32
-    value = f"{step.raw & (1 << 128) - 1:0{digits}x}"
+    value = f"{step.raw & (1 << 128) - 1:0{16 if step.structure.width <= 64 else 32}x}"
     return f"{'(guest address) ' if step.inner else ''}{name}", str(step.index), value, step.why
 
 

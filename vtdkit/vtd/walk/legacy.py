@@ -37,8 +37,7 @@ def find(job: Job) -> Steps[Space]:
     job.fpd = space.fpd
     if job.caches and not cached and (not label or job.rules.caps.CM):
         # With caching mode a faulting entry is cached as well, under domain id 0 (chapter 6).
-        tag = TableTag(0 if label else space.did, Entry(CONTEXT_ENTRY, raw))
-        job.caches.context.put(sid, tag)
+        job.caches.context.put(sid, TableTag(0 if label else space.did, Entry(CONTEXT_ENTRY, raw)))
     job.insist(label)
     job.path = space.path
     if space.path == "PT":

@@ -98,9 +98,14 @@ def _plain(outcomes: Iterable[Hashable]) -> set[Hashable]:
     return {"stuck" if str(outcome).startswith("deadlock") else outcome for outcome in outcomes}
 
 
+def _alike(told: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
+    """So are findings: who spins on two things waits for one or the other."""
+    return {(kind, "" if kind == "deadlock" else where) for kind, where in told}
+
+
 def _told(found: ScenarioExploration) -> set[tuple[str, str]]:
     """Kinds and places of what was found."""
-    return {(f.finding.kind, f.finding.where) for f in found.findings if isinstance(f.finding, Finding)}
+    return _alike((f.finding.kind, f.finding.where) for f in found.findings if isinstance(f.finding, Finding))
 
 
 def simulated(program: Program, seed: int) -> Hashable:
@@ -172,7 +177,7 @@ def compare(program: Program, effort: Effort) -> Compared:
 
     def same(other: naive.Result, what: str, exactly: bool) -> None:
         theirs = _plain(other.outcomes)
-        for mine, its, thing in ((outcomes, theirs, "outcomes"), (told, other.findings, "findings")):
+        for mine, its, thing in ((outcomes, theirs, "outcomes"), (told, _alike(other.findings), "findings")):
             if freed and thing == "outcomes":
                 continue
             lost, more = its - mine, mine - its if exactly else set()

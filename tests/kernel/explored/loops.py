@@ -279,6 +279,71 @@ async def irq_off_poll(w: Any, log: Log) -> None:
     await w.machine.irq.local_irq_restore(flags)
 
 
+# -- rounds that shut others out and let them in, and rounds that differ -----------
+
+
+@operation("line")
+async def irq_rounds(w: Any, log: Log) -> None:
+    up = 0
+    while not up:
+        flags = w.machine.irq.local_irq_save()
+        await w.machine.work(1)
+        up = w.x.value
+        await w.machine.work(1)
+        await w.machine.irq.local_irq_restore(flags)
+
+
+@operation("preempt")
+async def preempt_rounds(w: Any, log: Log) -> None:
+    up = False
+    while not up:
+        w.machine.irq.preempt_disable()
+        up = bool(await w.x.load() or await w.y.load())
+        await w.machine.irq.preempt_enable()
+
+
+@operation("softirq")
+async def bh_rounds(w: Any, log: Log) -> None:
+    up = 0
+    while not up:
+        w.machine.irq.local_bh_disable()
+        up = await w.x.load()
+        await w.machine.irq.local_bh_enable()
+
+
+@operation("spinning")
+async def poll_in_phases(w: Any, log: Log) -> None:
+    number = 0
+    while not w.y.value:
+        await w.machine.work(1)
+        number = (number + 1) % 5
+        if number == 1:
+            continue
+        if number == 2:
+            continue
+        if number == 3:
+            continue
+    log.append("saw")
+
+
+@operation("spawn")
+async def spawn_at_last(w: Any, log: Log) -> None:
+    number = 0
+    while not w.x.value:
+        await w.machine.work(1)
+        number += 1
+        _ = w.machine.spawn(w.x.store(1), cpu=3, name="late") if number == 6 else None
+
+
+@operation("mutex")
+async def mutex_join(w: Any, log: Log) -> None:
+    async with w.mutex:
+        child = w.machine.spawn(w.y.store(5), cpu=2, name="child")
+        while not child.done:
+            await w.machine.work(5)
+        log.append(await w.y.load())
+
+
 # -- things set off, and time, in a section ------------------------------------
 
 

@@ -37,7 +37,7 @@ from tests.kernel.explored.generated import (
     met,
 )
 
-EFFORT = Effort(limit=200, runs=2000, beside=30, simulations=2, most=300)
+EFFORT = Effort(limit=200, runs=2000, beside=30, simulations=4, most=300)
 SECONDS, BYTES = 4, 3 << 30  # a program's share of a core, a process's of memory
 SEGMENT = 100
 KEPT = Path("build/soundness.jsonl")

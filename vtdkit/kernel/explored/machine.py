@@ -133,6 +133,7 @@ class ExploredMachine(Touching):
         parent = self.running
         assert parent is not None
         parent.children += 1
+        parent.does_more()
         self.told = True
         if parent.inside and self.sections is not None:  # it may come in before the section has ended
             self.sections.apart(parent.outermost)

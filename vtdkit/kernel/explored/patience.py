@@ -1,7 +1,8 @@
 """Would a thread that looks at the same again and again give up in the end?
 
 That is tried on a machine of its own, with nobody else moving after the last looks of the thread: it gives up
-if it ends, waits, looks at anything else, or comes to a line where it was not in its rounds so far.
+if it ends, waits, looks at anything else, or comes to a line where it was not in its rounds so far and is not
+again and again.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from .locations import Name
 Line = tuple[Any, int]
 # another way through the primitives, or Python's library, is no line of the thread's
 OWN = "vtdkit.kernel.", "namedtuple_"
+MANY = 250  # looks after which no line is new; as many more show which are not met again
 
 
 class Lines:
@@ -60,7 +62,7 @@ def gives_up(alone: Any, name: Name, before: list[Name], since: int, looked: int
             rounds.step(alone.step, name)
         else:
             alone.step(each)
-    process, known = alone.machine.processes[name], True
+    process, known, last = alone.machine.processes[name], True, dict[Line, int]()
     while (point := process.point) is None or not point.spins:
         if point is None or name not in alone.enabled():
             return True
@@ -68,6 +70,9 @@ def gives_up(alone: Any, name: Name, before: list[Name], since: int, looked: int
         lines = rounds if known else Lines()
         lines.step(alone.step, name)
         looks = process.looked or (process.point is not None and process.point.spins)
-        if not known and (not looks or not process.looked.keys() <= places or lines.met - rounds.met):
+        if not known and (not looks or not process.looked.keys() <= places):
             return True
-    return False
+        last |= dict.fromkeys(lines.met - rounds.met, len(process.looks))
+        if not last and len(process.looks) >= MANY * len(places):
+            return False
+    return any(2 * looks < len(process.looks) for looks in last.values())

@@ -19,6 +19,7 @@ class Process:
     """
 
     __slots__ = (
+        "asks",
         "children",
         "context",
         "coro",
@@ -34,6 +35,7 @@ class Process:
         "loose",
         "moment",
         "name",
+        "openest",
         "outermost",
         "pages",
         "passed",
@@ -41,6 +43,7 @@ class Process:
         "point",
         "section",
         "seen",
+        "shut_in",
         "softirqs_open",
         "started",
         "steps",
@@ -82,6 +85,9 @@ class Process:
         self.seen: dict[int, tuple[int, int]] = {}
         self.idle = False  # has time passed since it last did more than look?
         self.plainly = 0  # how many of the last looks were plain ones
+        self.asks = 0  # how often it was tried, since it last did more than look, whether it would give up
+        self.openest = 0  # how many kinds of thread could come in, where most could since then
+        self.shut_in = 0  # after how many looks it came to where fewer can, and would have waited
 
     @property
     def doing(self) -> Doing:
@@ -92,6 +98,7 @@ class Process:
         """It does more than look: it does not spin."""
         self.looked.clear()
         self.idle = False
+        self.asks = self.openest = self.shut_in = 0
 
     def shuts(self) -> tuple[str, ...]:
         """Which kinds of thread cannot come in on its CPU now, until it has taken another step."""

@@ -20,7 +20,7 @@ from vtdkit.kernel.machine.machine import Machine
 
 from .locations import ACQUIRE, Access, Grew, Locations, Name
 from .machine import ExploredMachine
-from .patience import gives_up
+from .patience import MANY, gives_up
 from .points import Point
 from .process import Process
 from .stuck import report_deadlock, wait_cycle
@@ -142,7 +142,9 @@ class MachineSystem:
             self._name_new()
         self._check()
         point = process.point
-        if point is not None and point.spins and self.tries and self._gives_up(name, point):
+        more = process.asks < MANY // TRIES  # what has not left its loop by then is taken for endless
+        if point is not None and point.spins and self.tries and more and self._gives_up(name, point):
+            process.asks += 1
             process.point = Point(point.spins, point.doing)  # its tries are to be explored, each a look
             process.context.waiting = None
         return machine.touched

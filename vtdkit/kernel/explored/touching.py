@@ -15,6 +15,7 @@ from vtdkit.kernel.machine.context import Context
 from vtdkit.kernel.machine.machine import Machine
 
 from .locations import LIFE, READ, SPAN, WAIT, Access, Locations
+from .patience import MANY
 from .points import GO_ON, Doing, Point
 from .process import Process
 from .sections import Sections
@@ -22,8 +23,7 @@ from .watch import NotAStep
 
 T = TypeVar("T")
 LOOKS = (READ, WAIT)
-TRIES = 3  # how often a thread may look again at what nobody has changed before it is taken to spin,
-MANY = 250  # and this often where it is tried whether it would give up in the end
+TRIES = 3  # how often a thread may look again at what nobody has changed before it is taken to spin
 ENDLESS = 100_000  # what a thread may do without one step that others can see
 
 
@@ -145,19 +145,21 @@ class Touching(Machine):
         """Others can come in here: time passes, or an interrupt that was kept off. A step of its own only if
         the thread does something without stopping after such a moment.
         """
-        process = self.running
-        if process is not None and process.inside:
+        if (process := self.running) is None:
+            return
+        process.idle = True
+        if process.inside:
             self.goes_past()
-        elif process is not None:
+            process.unstopped += 1
+        else:
             process.tasks_open |= not (process.context.preempt or process.context.irqstate)
             if process.cpu is not None and self.gates.get(process.cpu.id):
                 self.told = True
-            process.idle = True
-            if process.plainly >= TRIES * len(process.looked) and self.spins(process, ()):
-                look = tuple((place, READ) for place in process.looked)
-                yield self.until_changed(process, Doing("look at {}", self.what(look[0][0])), look)
-            elif self.must_stop(process):
-                yield Point((), GO_ON)
+        if (process.shut_in or process.plainly >= TRIES * len(process.looked)) and self.spins(process, ()):
+            look = tuple((place, READ) for place in process.looked)
+            yield self.until_changed(process, Doing("look at {}", self.what(look[0][0])), look)
+        elif not process.inside and self.must_stop(process):
+            yield Point((), GO_ON)
 
     def goes_past(self) -> None:
         """In a section that is one step the running process comes to where it would stop elsewhere."""
@@ -251,7 +253,8 @@ class Touching(Machine):
         if process.unstopped > ENDLESS:
             raise NotAStep(
                 f"{process.context.name} has done {ENDLESS} things in a row that concern no other thread: an "
-                "endless loop? Wait for what others do with wait_event, a completion, or relax_while"
+                "endless loop, or one that changes something each time? Wait for others with wait_event, "
+                "a completion, or relax_while"
             )
         number, shared = self.locations.number, self.locations.shared
         process.moment = number(("moment", process.name))
@@ -267,9 +270,15 @@ class Touching(Machine):
         it has by now is not asked: it stands before the look, and is in no order with who changes it.
         """
         looked, tries = process.looked, len(process.looks)
-        if not looked or tries < TRIES * len(looked) or any(place not in looked for place, _ in accesses):
+        isopen = process.irqs_open + process.softirqs_open + process.tasks_open
+        process.openest = max(process.openest, isopen)
+        wanted = (2 * MANY if self.locations.patient else TRIES) * len(looked)
+        if not looked or tries < wanted or any(place not in looked for place, _ in accesses):
             return False
-        return not self.locations.patient or tries >= MANY * len(looked)
+        if isopen == process.openest:
+            return True
+        process.shut_in = process.shut_in or tries  # it waits where its rounds let others in, if they do
+        return tries > process.shut_in + 2 * len(looked)
 
     def looks(self, accesses: Iterable[Access]) -> None:
         """The running process looks. Is all as it was before?"""
@@ -299,8 +308,9 @@ class Touching(Machine):
         """The point of a thread that spins, before a look: it goes on when somebody has changed what it
         looks at.
         """
-        looked, versions = dict(process.looked), self.versions
+        looked, versions, asks = dict(process.looked), self.versions, process.asks
         process.does_more()
+        process.asks = asks
         accesses = tuple((location, WAIT) for location in looked)
 
         def ready() -> bool:

@@ -106,7 +106,7 @@ def explore(
     see, so that is not looked for (`_nothing_unseen`, a fifth of the time of a small exploration).
     `shared`: locations to begin with; None: those that a few random runs share. The other arguments are those
     of `vtdkit.kernel.explorer.explore_system`. What is said to be complete is complete for the memory model
-    of the machine: one operation after the other.
+    of the machine, one operation after the other, and for all but how often an endless loop goes round.
     """
     wanted: dict[str, Any] = {
         "preemptions": preemptions,

@@ -88,9 +88,7 @@ class ArmLpae(IoPgtable):
     def arm_lpae_prot_to_pte(self, prot: int) -> int:
         """A leaf's attributes: cacheable, not for the privileged alone, and whether it may be written."""
         pte = NG | AP_UNPRIV | ATTRINDX_CACHE | SH_IS | AF
-        if not prot & 2:
-            return pte | AP_RDONLY
-        return pte | DBM if self.hd else pte
+        return pte | (AP_RDONLY if not prot & 2 else DBM if self.hd else 0)
 
     async def _arm_lpae_map(
         self, iova: int, paddr: int, size: int, count: int, prot: int, level: int, table: Page
@@ -111,8 +109,7 @@ class ArmLpae(IoPgtable):
                 await self.machine.free_page(below)  # case 1: somebody was quicker
             else:
                 pte = below.address | TYPE_TABLE
-        if iopte_leaf(pte, level):
-            self.machine.warn_on(True, "arm_lpae: unmap first")
+        if self.machine.warn_on(iopte_leaf(pte, level), "arm_lpae: unmap first"):
             return -EEXIST, 0
         return await self._arm_lpae_map(
             iova, paddr, size, count, prot, level + 1, self.deref(pte & ADDR_MASK)
@@ -125,8 +122,7 @@ class ArmLpae(IoPgtable):
         size, index = block_size(level), level_index(iova, level)
         for number in range(entries):
             pte = await table.load(index + number)
-            if iopte_leaf(pte, level):
-                self.machine.warn_on(True, "arm_lpae: unmap first")
+            if self.machine.warn_on(iopte_leaf(pte, level), "arm_lpae: unmap first"):
                 return -EEXIST
             if pte & TYPE == TYPE_TABLE:  # case 2
                 gone = await self._arm_lpae_unmap(IotlbGather(), iova + number * size, size, 1, level, table)
@@ -213,11 +209,9 @@ class ArmLpae(IoPgtable):
         """
         if (below := await self.alloc_table(level)) is None:
             return 0
-        split, first, entries = block_size(level), -1, 0
-        if size == split:
-            first = level_index(iova, level)
-            entries = min(count, ENTRIES - first)
-        base = block & ADDR_MASK
+        split, base = block_size(level), block & ADDR_MASK
+        first = level_index(iova, level) if size == split else ENTRIES
+        entries = min(count, ENTRIES - first)
         for number in range(ENTRIES):
             if not first <= number < first + entries:
                 await self._arm_lpae_init_pte(
@@ -230,7 +224,7 @@ class ArmLpae(IoPgtable):
             if pte & TYPE != TYPE_TABLE:
                 return 0
             below = self.deref(pte & ADDR_MASK)
-        elif first >= 0:
+        elif entries:
             for number in range(entries):
                 await self.tlb_add_page(gather, iova + number * size, size)
             return entries * size

@@ -139,17 +139,13 @@ class TableWalker(ABC):
         root = self.root(iova)
         if isinstance(root, Bad):
             return root
-        for level in range(1, root.level):
-            if known := self.uppers.get((level, iova >> self.shift(level + 1))):
-                return known
-        return root
+        known = (self.uppers.get((level, iova >> self.shift(level + 1))) for level in range(1, root.level))
+        return next(filter(None, known), root)
 
     def _remembered(self, iova: int, kind: Access) -> Leaf | None:
         """A translation that is known; not for a write that has still to be marked."""
-        for (shift, page), leaf in self.translations.items():
-            if iova >> shift == page and not (kind == "write" and leaf.marked is not None):
-                return leaf
-        return None
+        known = (leaf for (shift, page), leaf in self.translations.items() if iova >> shift == page)
+        return next((leaf for leaf in known if kind != "write" or leaf.marked is None), None)
 
     async def _finish(
         self, leaf: Leaf, table: Next, kind: Access, address: int, raw: int, iova: int

@@ -20,17 +20,14 @@ from .looking import VERSIONS, Seen, all_findings, number
 
 def table(seen: Sequence[Seen], versions: Sequence[str]) -> str:
     """Which version has which defect: `#` seen, `.` not. Defects that nothing showed are left out."""
-    rows = []
-    for defect in DEFECTS:
-        having = {one.version for one in seen if one.defect == defect}
-        if having:
-            rows.append((defect.name if defect.real else f"({defect.name})", having, defect))
+    having = [(defect, {one.version for one in seen if one.defect == defect}) for defect in DEFECTS]
+    rows = [(one.name if one.real else f"({one.name})", where, one) for one, where in having if where]
     width = max((len(name) for name, _, _ in rows), default=0)
     lines = [f"{'':{width}}  {' '.join(f'{version:>3}' for version in versions)}"]
-    for name, having, _ in rows:
-        lines.append(
-            f"{name:{width}}  {' '.join('  #' if version in having else '  .' for version in versions)}"
-        )
+    lines += [
+        f"{name:{width}}  {' '.join('  #' if version in where else '  .' for version in versions)}"
+        for name, where, _ in rows
+    ]
     lines += ["", *(f"{name:{width}}  {defect.about} [{defect.source}]" for name, _, defect in rows)]
     unknown = [one for one in seen if one.defect is None]
     return "\n".join(lines + [f"unexplained: {one!r}" for one in unknown])

@@ -60,10 +60,8 @@ def ideal(lines: Iterable[Line]) -> Callable[[int], float]:
 
 def rate_text(rate: float) -> str:
     """Operations a second, in words: 2.5 million, 400 thousand, 12."""
-    for unit, name in ((1e9, " billion"), (1e6, " million"), (1e3, " thousand")):
-        if rate >= unit:
-            return f"{rate / unit:.3g}{name}"
-    return f"{rate:.3g}"
+    units = ((1e9, " billion"), (1e6, " million"), (1e3, " thousand"))
+    return next((f"{rate / unit:.3g}{name}" for unit, name in units if rate >= unit), f"{rate:.3g}")
 
 
 def doublings(low: float, high: float, most: int = 8) -> list[float]:

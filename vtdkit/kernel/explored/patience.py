@@ -37,14 +37,14 @@ class Lines:
     def step(self, step: Callable[[Name], object], name: Name) -> None:
         """Take a step of the thread, and note its lines."""
         before, collects = sys.gettrace(), gc.isenabled()
-        gc.disable()  # or threads of an earlier execution are put away meanwhile, and theirs are noted
-        sys.settrace(self._trace)
         try:
+            gc.disable()  # or threads of an earlier execution are put away meanwhile, and theirs are noted
+            sys.settrace(self._trace)
             step(name)
         finally:
-            sys.settrace(before)
             if collects:
                 gc.enable()
+            sys.settrace(before)
 
 
 def gives_up(alone: Any, name: Name, before: list[Name], since: int, looked: int, places: set[int]) -> bool:

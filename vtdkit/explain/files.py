@@ -150,8 +150,10 @@ def _page_table(group: Group, text: Text) -> Iterator[Piece]:
     # every entry of a first stage has US
     user = all(word & 5 == 5 for _, path in paths for word in path if word)
     ranges = _ranges(paths, levels)
-    facts = [("range", f"{a << 12:#x}-{(b << 12) + 0xFFF:#x} -> {to << 12:#x}") for a, b, to in ranges[:8]]
-    facts += [("ranges", f"{len(ranges) - 8:,} more")] if len(ranges) > 8 else []
+    facts = [
+        *(("range", f"{a << 12:#x}-{(b << 12) + 0xFFF:#x} -> {to << 12:#x}") for a, b, to in ranges[:8]),
+        *([("ranges", f"{len(ranges) - 8:,} more")] if len(ranges) > 8 else []),
+    ]
     title = f"{len(paths):,} entries, {levels} levels, {'first' if user else 'second'} stage"
     if "device" not in first:  # rows whose heading is not in the text
         yield group.piece(f"device not told: {title}", *facts, count=1, lesson=1)

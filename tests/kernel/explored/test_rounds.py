@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.kernel.explored.naive import every_order
-from vtdkit.kernel.explored.exploring import explore
+from vtdkit.kernel.explored.exploring import explore, sample
 from vtdkit.kernel.explored.watch import NotAStep
 from vtdkit.kernel.machine.costs import IDEAL
 from vtdkit.kernel.machine.machine import Machine
@@ -287,3 +287,74 @@ def test_who_sets_something_off_at_last_gives_up() -> None:
     found = explore(scenario)
     assert (found.complete, found.of("deadlock")) == (True, [])
     assert min(map(int, map(str, found.outcomes))) >= 8
+
+
+# -- rounds that change something ----------------------------------------------
+
+
+def takes_a_lock_to_look(machine: Machine) -> Observer:
+    """Each round takes a lock."""
+    lock, x = machine.mutex("lock"), machine.atomic("x")
+
+    async def waiter() -> str:
+        while True:
+            async with lock:
+                if x.value:
+                    return "saw"
+            await machine.work(5)
+
+    async def other() -> None:
+        async with lock:
+            await x.store(1)
+
+    waits = machine.spawn(waiter(), cpu=0, name="waiter")
+    machine.spawn(other(), cpu=1, name="other")
+    return lambda: waits.result
+
+
+def counts_its_looks(machine: Machine) -> Observer:
+    """Each round writes."""
+    x, y = machine.atomic("x"), machine.atomic("y")
+
+    async def waiter() -> str:
+        while not await x.load():
+            await y.add_return(1)
+        return "saw"
+
+    waits = machine.spawn(waiter(), cpu=0, name="waiter")
+    machine.spawn(x.store(1), cpu=1, name="other")
+    return lambda: waits.result
+
+
+@pytest.mark.parametrize("scenario", [takes_a_lock_to_look, counts_its_looks])
+def test_rounds_that_change_something_are_explored_as_deep_as_asked(
+    scenario: Callable[[Machine], Observer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = explore(scenario, depth=20)
+    assert (set(found.outcomes), found.complete) == ({"saw", "cut short"}, False)
+    assert set(sample(scenario, runs=20).outcomes) == {"saw"}
+    monkeypatch.setattr("vtdkit.kernel.explored.scenario.MOST", 2000)
+    with pytest.raises(NotAStep, match=r"more than 2000 steps, the last one by waiter: .* `depth=` bounds"):
+        explore(scenario)
+
+
+@pytest.mark.parametrize("sections", [False, True])
+def test_a_loop_in_a_section_that_nobody_ends_is_refused(sections: bool) -> None:
+    def scenario(machine: Machine) -> Observer:
+        lock, x, y = machine.mutex("lock"), machine.atomic("x"), machine.atomic("y")
+
+        async def waiter() -> None:
+            async with lock:
+                while not await x.load():
+                    await y.add_return(1)
+
+        async def other() -> None:
+            async with lock:
+                await y.load()
+
+        machine.spawn(waiter(), cpu=0, name="waiter")
+        machine.spawn(other(), cpu=1, name="other")
+        return lambda: "ended"
+
+    with pytest.raises(NotAStep, match="waiter has done 100000 things, and no other thread could see one"):
+        explore(scenario, sections=sections)

@@ -213,6 +213,8 @@ class ExploredMachine(Touching):
         process.softirqs_open = not context.irqstate
         process.tasks_open = not (context.irqstate or context.preempt)
         self._run_on(process)
+        if self.touched:
+            process.unheard = 0
         self._pass_gates(process)
         self.sched.current, self.running = self.sched.boot, None
 

@@ -48,6 +48,7 @@ class Process:
         "started",
         "steps",
         "tasks_open",
+        "unheard",
         "unstopped",
         "went",
     )
@@ -79,6 +80,7 @@ class Process:
         self.moment = 0  # the last of these moments, by name
         self.looked: dict[int, int] = {}  # what it has looked at since it last did more, see `Touching.spins`
         self.unstopped = 0  # what it has done since its last point
+        self.unheard = 0  # and since its last step that others can see
         self.steps = 0  # how many it has taken, the one under way included
         self.looks: list[int] = []  # in which of them it has looked, since what it looked at last changed
         # in which, and after how many of its moments, it looked last at this

@@ -136,7 +136,8 @@ class MachineSystem:
         self._remember(name, machine.touched)
         if len(self.taken) > MOST:
             raise NotAStep(
-                f"an execution of more than {MOST} steps: is there an endless loop? `depth=` bounds them"
+                f"an execution of more than {MOST} steps, the last one by {process.context.name}: an endless "
+                "loop, or one that changes something each time? `depth=` bounds the steps of each thread"
             )
         if len(machine.processes) != len(self.births):
             self._name_new()

@@ -24,7 +24,8 @@ from .watch import NotAStep
 T = TypeVar("T")
 LOOKS = (READ, WAIT)
 TRIES = 3  # how often a thread may look again at what nobody has changed before it is taken to spin
-ENDLESS = 100_000  # what a thread may do without one step that others can see
+LONG = 10_000  # what a thread does without one step that others can see before it stops, to let them in,
+ENDLESS = 100_000  # and before it is told that this has no end
 
 
 class Touching(Machine):
@@ -165,6 +166,7 @@ class Touching(Machine):
         """In a section that is one step the running process comes to where it would stop elsewhere."""
         self.running.loose = self.running.loose and 2
         self.running.went = len(self.touched)
+        self.counts(self.running)
 
     def keeps_its_cpu(self) -> None:
         """The running process has taken a lock. If that is what this step was for, nobody comes in on its CPU
@@ -250,18 +252,27 @@ class Touching(Machine):
         """
         process.passed = len(self.touched) or 1
         process.unstopped += 1
-        if process.unstopped > ENDLESS:
-            raise NotAStep(
-                f"{process.context.name} has done {ENDLESS} things in a row that concern no other thread: an "
-                "endless loop, or one that changes something each time? Wait for others with wait_event, "
-                "a completion, or relax_while"
-            )
+        stops = self.counts(process) or self.locations.everywhere
         number, shared = self.locations.number, self.locations.shared
         process.moment = number(("moment", process.name))
         if process.moment in shared:  # it has to at some of them: this one by place, and how many were before
             process.moment = number(("moment", process.name, loop(), process.unstopped))
-            return self.locations.everywhere or process.moment in shared
-        return self.locations.everywhere
+            return stops or process.moment in shared
+        return stops
+
+    def counts(self, process: Process) -> bool:
+        """It does one more thing. Were there so many that no other could see, that it lets them in?
+
+        NotAStep if there is no end to it.
+        """
+        process.unheard += 1
+        if process.unheard > ENDLESS:
+            raise NotAStep(
+                f"{process.context.name} has done {ENDLESS} things, and no other thread could see one: an "
+                "endless loop, or one that changes something each time? Wait for others with wait_event, "
+                "a completion, or relax_while"
+            )
+        return process.unheard % LONG == 0
 
     # -- who only looks, over and over ---------------------------------------
 

@@ -158,10 +158,11 @@ def _forgotten_await(given: Any, reference: Any, driver: type) -> str:
         match node:
             case ast.Call(func=ast.Attribute(value=owner, attr=name)) if id(node) not in seen_to:
                 own = isinstance(owner, ast.Name) and owner.id == "self"
-                function = inspect.getattr_static(driver, name, None) if own else None
-                if name in needs or inspect.iscoroutinefunction(function):
-                    line = ast.unparse(node)
-                    return f"`{line}` is never awaited: without `await` in front of it, it does nothing"
+                if name in needs or (
+                    own and inspect.iscoroutinefunction(inspect.getattr_static(driver, name, None))
+                ):
+                    call = f"`{ast.unparse(node)}`"
+                    return f"{call} is never awaited: without `await` in front of it, it does nothing"
     return ""
 
 
@@ -255,8 +256,9 @@ class Watchdog:
                 continue
             with self.over:
                 if not self.done.is_set():
-                    thread, error = ctypes.c_ulong(self.me), ctypes.py_object(TooLongError)
-                    ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, error)
+                    ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                        ctypes.c_ulong(self.me), ctypes.py_object(TooLongError)
+                    )
             # where it met a destructor it was swallowed: once more, but not while the first is on its way
             self.until, self.latest = process_time() + 1, monotonic() + ASLEEP
 

@@ -69,9 +69,8 @@ class LockTimeline(Widget):
 
     def summary(self) -> str:
         """What every CPU does at the cursor."""
-        said = [self._now(timeline) for timeline in self.timelines]
-        if len(said) > 1:
-            said = [f"{label}: {now}" for label, now in zip(self.labels, said, strict=True)]
+        labels = [f"{label}: " for label in self.labels] if len(self.labels) > 1 else [""]
+        said = [label + self._now(timeline) for label, timeline in zip(labels, self.timelines, strict=True)]
         return f"at {duration(self.cursor)}. {' '.join(said)}"
 
     def _now(self, timeline: Timeline) -> str:

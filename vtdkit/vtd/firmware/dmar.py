@@ -296,9 +296,10 @@ def _structures(data: bytes) -> Iterator[Remapping]:
             raise BadDmar(offset, "the table ends inside a structure's head")
         kind, length = struct.unpack_from("<HH", data, offset)
         if length < 4 or offset + length > len(data):
-            left = len(data) - offset
             raise BadDmar(
-                offset + 2, f"structure of type {kind} says it is {length} bytes long, where {left} are left"
+                offset + 2,
+                f"structure of type {kind} says it is {length} bytes long, "
+                f"where {len(data) - offset} are left",
             )
         yield _structure(kind, data[offset + 4 : offset + length], offset)
         offset += length
@@ -309,8 +310,7 @@ _KINDS = {kind.TYPE: kind for kind in (Drhd, Rmrr, Atsr, Rhsa, Andd, Satc, Sidp)
 
 def _structure(number: int, body: bytes, offset: int) -> Remapping:
     """The structure whose 4 bytes of head are at `offset`."""
-    kind = _KINDS.get(number)
-    if kind is None:
+    if (kind := _KINDS.get(number)) is None:
         return Unknown(number, body)
     size = kind.LAYOUT.size
     least = 4 + size + (kind is Andd)  # a name has at least its NUL

@@ -40,7 +40,7 @@ from tests.kernel.explored.generated import (
 )
 
 EFFORT = Effort(limit=200, runs=2000, beside=30, simulations=4, most=300)
-SECONDS, BYTES = 3, 3 << 30  # a program's share of a core, a process's of memory
+SECONDS, BYTES = 2, 3 << 30  # a program's share of a core, a process's of memory
 MOST_CUT = 0.2  # of all programs
 SEGMENT = 100
 KEPT = Path("build/soundness.jsonl")

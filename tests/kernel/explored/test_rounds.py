@@ -334,7 +334,9 @@ def test_rounds_that_change_something_are_explored_as_deep_as_asked(
     assert (set(found.outcomes), found.complete) == ({"saw", "cut short"}, False)
     assert set(sample(scenario, runs=20).outcomes) == {"saw"}
     monkeypatch.setattr("vtdkit.kernel.explored.scenario.MOST", 2000)
-    with pytest.raises(NotAStep, match=r"more than 2000 steps, the last one by waiter: .* `depth=` bounds"):
+    with pytest.raises(
+        NotAStep, match=r"more than 2000 steps or 500 threads, the last step by waiter: .* `depth=` bounds"
+    ):
         explore(scenario)
 
 
@@ -358,3 +360,69 @@ def test_a_loop_in_a_section_that_nobody_ends_is_refused(sections: bool) -> None
 
     with pytest.raises(NotAStep, match="waiter has done 100000 things, and no other thread could see one"):
         explore(scenario, sections=sections)
+
+
+# -- who is set off while it is kept off -----------------------------------------
+
+KINDS = ["irq", "bh", "preemption"]
+
+
+def set_off(kind: str, lets_in: bool) -> Callable[[Machine], Observer]:
+    """A thread shuts somebody out, sets it off and looks, all in one step; then it lets it in, or waits."""
+
+    def scenario(machine: Machine) -> Observer:
+        x, irq = machine.atomic("x"), machine.irq
+        line = irq.line("line", lambda: x.store(1), cpu=0)
+
+        async def thread() -> tuple[int, int]:
+            flags = irq.local_irq_save() if kind == "irq" else 0
+            (irq.local_bh_disable if kind == "bh" else irq.preempt_disable)()
+            if kind == "irq":
+                line.fire(0)
+            elif kind == "bh":
+                irq.raise_softirq(machine.cpus[0], "softirq", lambda: x.store(1))
+            else:
+                machine.spawn(x.store(1), cpu=0, name="storer")
+            while not lets_in and not x.value:
+                await machine.work(5)
+            before = await x.load()
+            await (irq.local_bh_enable if kind == "bh" else irq.preempt_enable)()
+            if kind == "irq":
+                await irq.local_irq_restore(flags)
+            return before, await x.load()
+
+        thread_ = machine.spawn(thread(), cpu=0, name="thread")
+        return lambda: thread_.result
+
+    return scenario
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_who_is_set_off_while_it_is_kept_off_comes_in_when_it_is_let_in(kind: str) -> None:
+    found = explore(set_off(kind, lets_in=True))
+    assert {before for before, _ in found.outcomes} == {0}
+    assert (0, 1) in found.outcomes
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_who_waits_for_whom_it_keeps_off_waits_for_ever(kind: str) -> None:
+    assert set(explore(set_off(kind, lets_in=False)).outcomes) == {"deadlock: thread waits for x"}
+
+
+def test_a_loop_that_sets_something_off_in_each_round_is_explored_as_deep_as_asked() -> None:
+    def scenario(machine: Machine) -> Observer:
+        x = machine.atomic("x")
+        timer = machine.irq.timer("timer", lambda: x.add_return(1), cpu=0)
+
+        async def waiter() -> str:
+            while not x.value:
+                timer.mod(50)
+                await machine.work(5)
+            return "saw"
+
+        waits = machine.spawn(waiter(), cpu=1, name="waiter")
+        return lambda: waits.result
+
+    assert set(explore(scenario, depth=6, limit=500).outcomes) == {"saw", "cut short"}
+    with pytest.raises(NotAStep, match="or 500 threads, the last step by waiter"):
+        explore(scenario)

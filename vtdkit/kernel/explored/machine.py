@@ -140,7 +140,11 @@ class ExploredMachine(Touching):
         context = self.sched.new_context(name, kind)
         context.coro, context.cpu, context.cpu_id = coro, cpu, cpu.id if cpu is not None else -1
         self.check.order.fork(self.sched.current, context)
-        return self.adopt((*parent.name, parent.children), context, coro, kind, cpu, point)
+        process = self.adopt((*parent.name, parent.children), context, coro, kind, cpu, point)
+        parent.ticks += 1
+        inherits = parent.keeper is not None and cpu is not parent.cpu and parent.keeper[0].cpu is cpu
+        process.keeper = parent.keeper if inherits or parent.cpu is None else (parent, parent.ticks)
+        return process
 
     def spawn(
         self,
@@ -232,6 +236,7 @@ class ExploredMachine(Touching):
             if kind not in shut:
                 self.touched.append((gate, RELEASE))
         process.holds = shut
+        process.lets_in()
 
     def gates_of(self, process: Process) -> list[tuple[str, int]]:
         """The gates that a thread has to pass, in order: an interrupt only its own, a softirq
@@ -314,8 +319,9 @@ class ExploredMachine(Touching):
         cpu = process.cpu
         if cpu is None or not self.gates.get(cpu.id):
             return None
-        stack = self.irq_stack.get(cpu.id)
-        if stack:
+        if (keeper := process.kept_off()) is not None:
+            return keeper
+        if stack := self.irq_stack.get(cpu.id):
             below = stack[-1]
             nests = (
                 process.kind == HARDIRQ and below.kind == SOFTIRQ and below.irqs_open and not process.started

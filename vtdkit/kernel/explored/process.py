@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from vtdkit.kernel.machine.context import HARDIRQ, SOFTIRQ, TASK, Context, Cpu
+from vtdkit.kernel.machine.context import HARD_OFF, HARDIRQ, SOFTIRQ, TASK, Context, Cpu
 
 from .locations import Name
 from .points import ENDED, Doing, Point
@@ -29,7 +29,9 @@ class Process:
         "idle",
         "inside",
         "irqs_open",
+        "keeper",
         "kind",
+        "let_in",
         "looked",
         "looks",
         "loose",
@@ -48,6 +50,7 @@ class Process:
         "started",
         "steps",
         "tasks_open",
+        "ticks",
         "unheard",
         "unstopped",
         "went",
@@ -67,6 +70,11 @@ class Process:
         self.children = 0
         self.pages = 0
         self.irqs_open = self.softirqs_open = self.tasks_open = True
+        self.keeper: tuple[Process, int] | None = (
+            None  # who set it, or who set it off, off; how many it had then
+        )
+        self.ticks = 0  # how many it has set off, and how often it let others in since
+        self.let_in: dict[str, int] = {}  # at which of these it let a kind of thread in last
         self.holds: tuple[str, ...] = ()
         # the locks whose sections, single steps, it is in; what was touched there
         self.inside: tuple[int, ...] = ()
@@ -114,6 +122,27 @@ class Process:
         if not self.softirqs_open:
             shut = (*shut, SOFTIRQ)
         return shut if self.tasks_open else (*shut, TASK)
+
+    def keeps(self, kind: str) -> bool:
+        """Does it keep this kind of thread off its CPU at this moment?"""
+        off = self.context.irqstate & (HARD_OFF if kind == HARDIRQ else ~0)
+        return not self.done and bool(off or (kind == TASK and self.context.preempt))
+
+    def lets_in(self) -> None:
+        """Note whom it lets in at this moment."""
+        if self.ticks:
+            self.ticks += 1
+            for kind in (HARDIRQ, SOFTIRQ, TASK):
+                if not self.keeps(kind):
+                    self.let_in[kind] = self.ticks
+
+    def kept_off(self) -> Process | None:
+        """Who has kept it off its CPU since before it was set off, which may have been in one step."""
+        if self.keeper is None:
+            return None
+        keeper, since = self.keeper
+        keeps = keeper.cpu is self.cpu and keeper.keeps(self.kind) and keeper.let_in.get(self.kind, 0) < since
+        return keeper if keeps else None
 
     def __repr__(self) -> str:
         return f"<{self.context.name}, {'.'.join(map(str, self.name))}>"

@@ -28,7 +28,7 @@ from .touching import LOOKS, TRIES
 from .watch import NotAStep
 
 Observer = Callable[[], Hashable]
-MOST = 100_000  # steps of one execution
+MOST, CROWD = 20_000, 500  # steps of one execution, and threads
 FURTHER = 5_000  # and of one that shared something new: its threads may be in endless loops
 
 
@@ -134,10 +134,11 @@ class MachineSystem:
         machine.step(process)
         self.taken.append(name)
         self._remember(name, machine.touched)
-        if len(self.taken) > MOST:
+        if len(self.taken) > MOST or len(machine.processes) > CROWD:
             raise NotAStep(
-                f"an execution of more than {MOST} steps, the last one by {process.context.name}: an endless "
-                "loop, or one that changes something each time? `depth=` bounds the steps of each thread"
+                f"an execution of more than {MOST} steps or {CROWD} threads, the last step by "
+                f"{process.context.name}: an endless loop, or one that changes something each time? "
+                "`depth=` bounds the steps of each thread"
             )
         if len(machine.processes) != len(self.births):
             self._name_new()

@@ -149,6 +149,7 @@ class Touching(Machine):
         if (process := self.running) is None:
             return
         process.idle = True
+        process.lets_in()
         if process.inside:
             self.goes_past()
             process.unstopped += 1
@@ -272,7 +273,7 @@ class Touching(Machine):
                 "endless loop, or one that changes something each time? Wait for others with wait_event, "
                 "a completion, or relax_while"
             )
-        return process.unheard % LONG == 0
+        return process.unheard % LONG == 0 or len(self.process_of) > MANY
 
     # -- who only looks, over and over ---------------------------------------
 

@@ -70,11 +70,10 @@ class Process:
         self.children = 0
         self.pages = 0
         self.irqs_open = self.softirqs_open = self.tasks_open = True
-        self.keeper: tuple[Process, int] | None = (
-            None  # who set it, or who set it off, off; how many it had then
-        )
-        self.ticks = 0  # how many it has set off, and how often it let others in since
-        self.let_in: dict[str, int] = {}  # at which of these it let a kind of thread in last
+        # who may keep it off its CPU since before it was set off (see `kept_off`), at which of its ticks
+        self.keeper: tuple[Process, int] | None = None
+        self.ticks = 0  # how many it has set off, and how often it was noted whom it lets in
+        self.let_in: dict[str, int] = {}  # kind of thread → at which tick it was let in last
         self.holds: tuple[str, ...] = ()
         # the locks whose sections, single steps, it is in; what was touched there
         self.inside: tuple[int, ...] = ()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from users import HARDWARE, PAGE, unexpected
 
+from lessons.scenes.resize import demote, promote
 from vtdkit.iommu.errno import EINVAL, ENOMEM
-from vtdkit.iommu.resize import demote, promote
 from vtdkit.lab.computer import Computer
 from vtdkit.vtd.requests import Translation
 

@@ -134,10 +134,10 @@ def _legacy_says(entry: Entry) -> str:
 def _pasid_says(entry: Entry) -> str:
     """The translation that a PASID entry asks for, in words."""
     name = PGTT_NAMES.get(entry.PGTT, "")
-    parts = [_TYPES.get(name, f"translation type {entry.PGTT}, which is reserved")]
-    parts += [f"{5 if entry.FSPM else 4} levels, table {entry.FSPTPTR:#x}"] if name in ("FS", "NEST") else []
-    parts += [f"{entry.AW + 2} levels, table {entry.SSPTPTR:#x}"] if name in ("SS", "NEST") else []
-    return ", ".join([*parts, f"DID {entry.DID}"])
+    first = f", {5 if entry.FSPM else 4} levels, table {entry.FSPTPTR:#x}" if name in ("FS", "NEST") else ""
+    second = f", {entry.AW + 2} levels, table {entry.SSPTPTR:#x}" if name in ("SS", "NEST") else ""
+    kind = _TYPES.get(name, f"translation type {entry.PGTT}, which is reserved")
+    return f"{kind}{first}{second}, DID {entry.DID}"
 
 
 # -- domain_translation_struct --------------------------------------------------

@@ -49,13 +49,13 @@ class Piece:
         """What stands below the title: a word and a text."""
         lesson = "" if self.lesson is None else f"{self.lesson:02} · {LESSONS[self.lesson]}"
         checks = (f"{label}: {REASONS[label].name}" if label in REASONS else label for label in self.checks)
-        rows = [("means", self.means), *(("check", check) for check in checks), ("cause", self.cause)]
-        rows += [*(("note", note) for note in self.notes), ("lesson", lesson)]
+        said = [("means", self.means), *(("check", check) for check in checks), ("cause", self.cause)]
+        rows = [*said, *(("note", note) for note in self.notes), ("lesson", lesson)]
         return [*self.facts, *((word, text) for word, text in rows if text)]
 
     def __repr__(self) -> str:
-        head = f"line {self.line:<5} " if self.line else ""
-        head += f"{self.kind}: {self.title}" + (f"  ({self.count:,} times)" if self.count > 1 else "")
+        line, times = f"line {self.line:<5} " if self.line else "", f"  ({self.count:,} times)"
+        head = f"{line}{self.kind}: {self.title}{times if self.count > 1 else ''}"
         return "\n".join([head, *(f"    {word:<9} {text}" for word, text in self.rows())])
 
     def as_data(self) -> dict[str, Any]:

@@ -235,11 +235,10 @@ def waits(pc: Computer) -> tuple[tuple[LockWait, ...], int]:
     rows = [(row.write.wait_total + row.read.wait_total, row) for row in pc.machine.lock_stat()]
     total = sum(waited for waited, _ in rows)
     rows = sorted((pair for pair in rows if pair[0]), key=lambda pair: (-pair[0], pair[1].name))
-    return tuple(
-        LockWait(row.name, _where(row), row.contentions, waited / total) for waited, row in rows
-    ), total
-
-
-def _where(row: Any) -> str:
-    """The function in which a lock was waited for most often."""
-    return str(max(row.points, key=lambda point: (point[1], str(point[0])))[0].function)
+    # the function in which most waited for it
+    places: list[Any] = [max(row.points, key=lambda point: (point[1], str(point[0])))[0] for _, row in rows]
+    found = (
+        LockWait(row.name, place.function, row.contentions, waited / total)
+        for (waited, row), place in zip(rows, places, strict=True)
+    )
+    return tuple(found), total

@@ -17,11 +17,12 @@ from vtdkit.iommu.dirty import DIRTY_BIT, intel_iommu_read_and_clear_dirty, inte
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.iommu.iommufd import io_pagetable
 from vtdkit.iommu.pinning import mm_struct
-from vtdkit.iommu.resize import demote
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.lab.computer import SCALABLE, Computer
 from vtdkit.lab.scenarios.base import Observer
 from vtdkit.vtd.requests import Request, Translation
+
+from .resize import demote
 
 PAGE, BLOCK = 4096, 1 << 21
 TARGET, OTHER = 0x4000_0000, 0x6000_0000

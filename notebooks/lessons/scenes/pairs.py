@@ -21,10 +21,10 @@ from vtdkit.iommu.dirty import intel_iommu_read_and_clear_dirty
 from vtdkit.iommu.intel.driver import IntelIommu
 from vtdkit.iommu.iommufd import io_pagetable
 from vtdkit.iommu.pinning import mm_struct
-from vtdkit.iommu.resize import demote, promote
 from vtdkit.kernel.machine.machine import Machine
 from vtdkit.lab.scenarios.base import Observer, Scenario, computer
 
+from .resize import demote, promote
 from .tables import reached
 
 PAGE, BLOCK = 4096, 512 * 4096

@@ -161,8 +161,8 @@ class AmdV1(IoPgtable):
             for number in range(count):
                 await self.free_clear_pte(place.page, place.index + number, freelist)
             updated = updated or bool(freelist)
-            pte = size_encoded(paddr, pgsize) | LARGE << 9 if count > 1 else paddr
-            pte |= PR | FC | (IR if prot & 1 else 0) | (IW if prot & 2 else 0)
+            rights = (IR if prot & 1 else 0) | (IW if prot & 2 else 0)
+            pte = (size_encoded(paddr, pgsize) | LARGE << 9 if count > 1 else paddr) | PR | FC | rights
             for number in range(count):
                 await place.page.store(place.index + number, pte)
         if updated:
@@ -296,10 +296,8 @@ class AmdV1(IoPgtable):
 
     async def pte_test_and_clear_dirty(self, place: Place, size: int) -> bool:
         """Was it set in any replica? All of them are cleared, each by one atomic operation."""
-        dirty = False
-        for number in range(pte_count(size)):
-            dirty |= await place.page.test_and_clear_bit(place.index + number, HD_BIT)
-        return dirty
+        places = range(place.index, place.index + pte_count(size))
+        return any([await place.page.test_and_clear_bit(each, HD_BIT) for each in places])
 
     async def iotlb_sync(self, gather: IotlbGather) -> None:
         """`amd_iommu_iotlb_sync`: the range, under `domain->lock`."""

@@ -219,11 +219,6 @@ def _suggestion(local: tuple[str, ...], function: Any, error: BaseException) -> 
     return f". Did you mean `{close[0]}`?" if close and "Did you mean" not in str(error) else ""
 
 
-def _is_typo(error: BaseException) -> bool:
-    """A name that is not there, rather than a thought that is wrong."""
-    return isinstance(error, NameError) or (isinstance(error, AttributeError) and error.obj is not None)
-
-
 # -- does it end
 
 
@@ -282,5 +277,6 @@ def attempt(work: Callable[[Watchdog], Any], function: Any, when: str = "", seco
     except (TooLongError, NeverEndsError, RecursionError):
         raise StoppedError(when + ENDLESS) from None
     except Exception as error:
-        kind = SlipError if _is_typo(error) else WrongError
-        raise kind(when + told(function, error)) from None
+        # a name that is not there, rather than a thought that is wrong
+        typo = isinstance(error, NameError) or (isinstance(error, AttributeError) and error.obj is not None)
+        raise (SlipError if typo else WrongError)(when + told(function, error)) from None

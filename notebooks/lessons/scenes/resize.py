@@ -14,12 +14,12 @@ from __future__ import annotations
 
 from typing import cast
 
-from .core import IommuCore, IommuDomain
-from .errno import EAGAIN, EINVAL, ENOMEM
-from .intel import defs
-from .intel.driver import IntelIommu
-from .intel.structs import dmar_domain
-from .pinning import PAGE_SHIFT
+from vtdkit.iommu.core import IommuCore, IommuDomain
+from vtdkit.iommu.errno import EAGAIN, EINVAL, ENOMEM
+from vtdkit.iommu.intel import defs
+from vtdkit.iommu.intel.driver import IntelIommu
+from vtdkit.iommu.intel.structs import dmar_domain
+from vtdkit.iommu.pinning import PAGE_SHIFT
 
 ENTRIES = 512
 TABLE = defs.DMA_PTE_READ | defs.DMA_PTE_WRITE

@@ -55,21 +55,28 @@ def program_of(seed: int) -> Program:
     return generate(seed, 3 + seed // len(PAIRS) % 3)
 
 
-def _ends(*_: object) -> None:
-    raise _TimeIsUp
+class _Watch:
+    """Ends a program whose time is up. What ends it may be lost in a destructor, so that it is noted here."""
+
+    over = False
+
+    def __call__(self, *_: object) -> None:
+        self.over = True
+        raise _TimeIsUp
 
 
 def judge(program: Program, effort: Effort) -> str:
     """How far a comparison went, or with "differs: ..." what is wrong."""
-    signal.signal(signal.SIGPROF, _ends)
+    watch = _Watch()
+    signal.signal(signal.SIGPROF, watch)
     signal.setitimer(signal.ITIMER_PROF, SECONDS, 1)
     try:
         compared = compare(program, effort)
         return "every order" if compared.every else "every class" if compared.classes else "random orders"
     except (_TimeIsUp, MemoryError, TooMany):
         return "cut short"
-    except Exception as error:
-        return f"differs: {type(error).__name__}: {error}"
+    except Exception as error:  # where the time was up meanwhile, what it says is the doing of that
+        return "cut short" if watch.over else f"differs: {type(error).__name__}: {error}"
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
         sys.settrace(None)  # as it was, wherever the program was cut short

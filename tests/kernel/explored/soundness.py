@@ -4,10 +4,11 @@
 
 Programs have three, four and five operations in turn, each with every pair of primitives. They are compared
 in segments of seeds; what came of a segment is a line of a file (`build/soundness.jsonl`). One that has its
-line, made with the same sources, is not run again: begun anew, the job goes on where it stopped. A seed that
-differs is printed. A program that needs more time, memory or executions than its share is cut short; how
-many were stands beside each primitive in the table of what took part. It fails if a program differs, if a
-pair of primitives was never compared, or if more programs were cut short than one in five.
+line, made with the same sources and share of time, is not run again: begun anew, the job goes on where it
+stopped. A seed that differs is printed. A program that needs more time, memory or executions than its share
+is cut short; how many were stands beside each primitive in the table of what took part. It fails if a
+program differs, if a pair of primitives was never compared, or if more programs were cut short than one in
+five.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from tests.kernel.explored.generated import (
 )
 
 EFFORT = Effort(limit=200, runs=2000, beside=30, simulations=4, most=300)
-SECONDS, BYTES = 2, 3 << 30  # a program's share of a core, a process's of memory
+SECONDS, BYTES = 4, 3 << 30  # a program's share of a core, a process's of memory
 MOST_CUT = 0.2  # of all programs
 SEGMENT = 100
 KEPT = Path("build/soundness.jsonl")
@@ -65,11 +66,11 @@ class _Watch:
         raise _TimeIsUp
 
 
-def judge(program: Program, effort: Effort) -> str:
+def judge(program: Program, effort: Effort, seconds: float = SECONDS) -> str:
     """How far a comparison went, or with "differs: ..." what is wrong."""
     watch = _Watch()
     signal.signal(signal.SIGPROF, watch)
-    signal.setitimer(signal.ITIMER_PROF, SECONDS, 1)
+    signal.setitimer(signal.ITIMER_PROF, seconds, 1)
     try:
         compared = compare(program, effort)
         return "every order" if compared.every else "every class" if compared.classes else "random orders"
@@ -83,10 +84,11 @@ def judge(program: Program, effort: Effort) -> str:
         gc.enable()
 
 
-def segment(first: int, count: int, effort: Effort) -> dict[str, Any]:
+def segment(first: int, count: int, effort: Effort, seconds: float) -> dict[str, Any]:
     """Compare programs `first`, `first` + 1, ...: what came of each."""
     resource.setrlimit(resource.RLIMIT_AS, (BYTES, BYTES))
-    return {"first": first, "told": [judge(program_of(seed), effort) for seed in range(first, first + count)]}
+    seeds = range(first, first + count)
+    return {"first": first, "told": [judge(program_of(seed), effort, seconds) for seed in seeds]}
 
 
 def sources() -> str:
@@ -104,16 +106,16 @@ def _known(path: Path, of: str) -> dict[int, list[str]]:
     return {line["first"]: line["told"] for line in map(json.loads, lines) if line["of"] == of}
 
 
-def run(seeds: range, jobs: int, effort: Effort, kept: Path) -> dict[int, list[str]]:
+def run(seeds: range, jobs: int, effort: Effort, seconds: float, kept: Path) -> dict[int, list[str]]:
     """Compare the programs of all seeds that were not compared yet; first seed of a segment → its words."""
-    of = sources()
+    of = f"{sources()} {seconds:g}s"
     known = _known(kept, of)
     firsts = [first for first in seeds[::SEGMENT] if first not in known]
     kept.parent.mkdir(parents=True, exist_ok=True)
     # each segment has a process of its own: what one leaves behind takes no memory from the next
     each = {"max_tasks_per_child": 1, "mp_context": multiprocessing.get_context("spawn")}
     with ProcessPoolExecutor(jobs, **each) as executor, kept.open("a") as file:
-        work = partial(segment, count=SEGMENT, effort=effort)
+        work = partial(segment, count=SEGMENT, effort=effort, seconds=seconds)
         for done in as_completed([executor.submit(work, first) for first in firsts]):
             result = done.result()
             known[result["first"]] = result["told"]
@@ -145,10 +147,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("programs", type=int, help=f"how many, in segments of {SEGMENT}")
     parser.add_argument("--seed", type=int, default=0, help="the first one")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="of a core, for each program")
     parser.add_argument("--kept", type=Path, default=KEPT, help="where the lines are")
     options = parser.parse_args(arguments)
     seeds = range(options.seed, options.seed + options.programs)
-    known = run(seeds, options.jobs, EFFORT, options.kept)
+    known = run(seeds, options.jobs, EFFORT, options.seconds, options.kept)
     pairs, cut = Counter[tuple[str, str]](), Counter[str]()
     for first, words in known.items():
         for seed, told in enumerate(words, first):

@@ -404,6 +404,23 @@ def test_who_is_set_off_while_it_is_kept_off_comes_in_when_it_is_let_in(kind: st
     assert (0, 1) in found.outcomes
 
 
+def test_who_is_set_off_before_it_is_shut_out_may_come_in_before() -> None:
+    def scenario(machine: Machine) -> Observer:
+        x, irq = machine.atomic("x"), machine.irq
+
+        async def thread() -> int:
+            irq.raise_softirq(machine.cpus[0], "softirq", lambda: x.store(1))
+            flags = irq.local_irq_save()
+            seen = await x.load()
+            await irq.local_irq_restore(flags)
+            return seen
+
+        thread_ = machine.spawn(thread(), cpu=0, name="thread")
+        return lambda: thread_.result
+
+    assert set(explore(scenario).outcomes) == {0, 1}
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_who_waits_for_whom_it_keeps_off_waits_for_ever(kind: str) -> None:
     assert set(explore(set_off(kind, lets_in=False)).outcomes) == {"deadlock: thread waits for x"}

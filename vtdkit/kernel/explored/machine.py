@@ -144,6 +144,7 @@ class ExploredMachine(Touching):
         parent.ticks += 1
         inherits = parent.keeper is not None and cpu is not parent.cpu and parent.keeper[0].cpu is cpu
         process.keeper = parent.keeper if inherits or parent.cpu is None else (parent, parent.ticks)
+        parent.lets_in()
         return process
 
     def spawn(

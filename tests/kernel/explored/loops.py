@@ -311,6 +311,29 @@ async def bh_rounds(w: Any, log: Log) -> None:
         await w.machine.irq.local_bh_enable()
 
 
+@operation("preempt")
+async def preempt_now_and_then(w: Any, log: Log) -> None:
+    rounds = 0
+    w.machine.irq.preempt_disable()
+    while not await w.x.load():
+        rounds += 1
+        if rounds % 7 == 0:
+            await w.machine.irq.preempt_enable()
+            w.machine.irq.preempt_disable()
+    await w.machine.irq.preempt_enable()
+
+
+@operation("line")
+async def irq_now_and_then(w: Any, log: Log) -> None:
+    up = 0
+    while not up:
+        flags = w.machine.irq.local_irq_save()
+        for _ in range(5):
+            up = up or w.y.value
+            await w.machine.work(1)
+        await w.machine.irq.local_irq_restore(flags)
+
+
 @operation("spinning")
 async def poll_in_phases(w: Any, log: Log) -> None:
     number = 0

@@ -191,6 +191,80 @@ def test_who_spins_waits_where_its_rounds_let_others_in(kind: str, awaited: bool
     assert (set(found.outcomes), found.complete, found.of("deadlock")) == ({"saw"}, True, [])
 
 
+def lets_in_now_and_then(kind: str, every: int, plainly: bool) -> Callable[[Machine], Observer]:
+    """So many looks with somebody shut out, who is let in between them and does what is waited for."""
+
+    def scenario(machine: Machine) -> Observer:
+        x, irq = machine.atomic("x"), machine.irq
+        line = irq.line("line", lambda: x.store(1), cpu=0)
+
+        async def waiter() -> str:
+            while True:
+                flags = irq.local_irq_save() if kind == "irq" else None
+                (irq.local_bh_disable if kind == "bh" else irq.preempt_disable)()
+                for _ in range(every):
+                    if up := x.value if plainly else await x.load():
+                        break
+                    await machine.work(5)
+                await (irq.local_bh_enable if kind == "bh" else irq.preempt_enable)()
+                if flags is not None:
+                    await irq.local_irq_restore(flags)
+                if up:
+                    return "saw"
+
+        async def other() -> None:
+            if kind == "irq":
+                line.fire(0)
+            elif kind == "bh":
+                irq.raise_softirq(machine.cpus[0], "softirq", lambda: x.store(1))
+            else:
+                machine.spawn(x.store(1), cpu=0, name="storer")
+
+        waits = machine.spawn(waiter(), cpu=0, name="waiter")
+        machine.spawn(other(), cpu=1, name="other")
+        return lambda: waits.result
+
+    return scenario
+
+
+@pytest.mark.parametrize("plainly", [False, True])
+@pytest.mark.parametrize("every", [7, 10, 60])
+@pytest.mark.parametrize("kind", ["irq", "bh", "preemption"])
+def test_who_lets_others_in_after_many_looks_waits_there(kind: str, every: int, plainly: bool) -> None:
+    found = explore(lets_in_now_and_then(kind, every, plainly), limit=200)
+    assert (set(found.outcomes), found.complete) == ({"saw"}, True)
+
+
+def test_who_let_more_in_before_its_rounds_than_in_any_waits_where_most_can_come_in() -> None:
+    def scenario(machine: Machine) -> Observer:
+        x, irq = machine.atomic("x"), machine.irq
+        line = irq.line("line", lambda: x.store(1), cpu=0)
+
+        async def waiter() -> str:
+            if await x.load():
+                return "saw"
+            irq.preempt_disable()
+            one = two = 0
+            while not (one and two):
+                flags = irq.local_irq_save()
+                one = await x.load()
+                await machine.work(1)
+                two = await x.load()
+                await irq.local_irq_restore(flags)
+            await irq.preempt_enable()
+            return "saw"
+
+        async def other() -> None:
+            line.fire(0)
+
+        waits = machine.spawn(waiter(), cpu=0, name="waiter")
+        machine.spawn(other(), cpu=1, name="other")
+        return lambda: waits.result
+
+    found = explore(scenario, limit=200)
+    assert (set(found.outcomes), found.complete) == ({"saw"}, True)
+
+
 def test_who_never_lets_others_in_is_stuck() -> None:
     def scenario(machine: Machine) -> Observer:
         x = machine.atomic("x")

@@ -2,7 +2,7 @@
 
 That is tried on a machine of its own, with nobody else moving after the last looks of the thread: it gives up
 if it ends, waits, looks at anything else, or comes to a line where it was not in its rounds so far and is not
-again and again.
+again and again. If it does not: how many kinds of thread can come in on its CPU where most can in its rounds?
 """
 
 from __future__ import annotations
@@ -47,8 +47,11 @@ class Lines:
             sys.settrace(before)
 
 
-def gives_up(alone: Any, name: Name, before: list[Name], since: int, looked: int, places: set[int]) -> bool:
-    """Does a thread that looks at these places give up after these steps, the last of which is its own?
+def in_the_end(
+    alone: Any, name: Name, before: list[Name], since: int, looked: int, places: set[int]
+) -> tuple[bool, int]:
+    """Does a thread that looks at these places give up after these steps, the last of which is its own? If
+    not: how many kinds of thread can come in on its CPU again and again?
 
     `since`: with which of its steps the rounds begin that it has gone through so far, `looked`: how many
     looks they were. `alone` is a system of the scenario that has not begun.
@@ -62,17 +65,21 @@ def gives_up(alone: Any, name: Name, before: list[Name], since: int, looked: int
             rounds.step(alone.step, name)
         else:
             alone.step(each)
-    process, known, last = alone.machine.processes[name], True, dict[Line, int]()
+    process, known = alone.machine.processes[name], True
+    # lines, and how many kinds could come in: after how many looks it was there last
+    last, opens = dict[Line, int](), dict[int, int]()
     while (point := process.point) is None or not point.spins:
         if point is None or name not in alone.enabled():
-            return True
+            return True, 0
         known = known and (not process.looked or len(process.looks) < looked)
         lines = rounds if known else Lines()
         lines.step(alone.step, name)
         looks = process.looked or (process.point is not None and process.point.spins)
         if not known and (not looks or not process.looked.keys() <= places):
-            return True
+            return True, 0
+        opens[process.isopen] = len(process.looks)
         last |= dict.fromkeys(lines.met - rounds.met, len(process.looks))
         if not last and len(process.looks) >= MANY * len(places):
-            return False
-    return any(2 * looks < len(process.looks) for looks in last.values())
+            break
+    half = len(process.looks) / 2
+    return any(at < half for at in last.values()), max(each for each, at in opens.items() if at >= half)

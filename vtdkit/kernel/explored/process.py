@@ -49,6 +49,7 @@ class Process:
         "softirqs_open",
         "started",
         "steps",
+        "sure",
         "tasks_open",
         "ticks",
         "unheard",
@@ -97,6 +98,7 @@ class Process:
         self.asks = 0  # how often it was tried, since it last did more than look, whether it would give up
         self.openest = 0  # how many kinds of thread could come in, where most could since then
         self.shut_in = 0  # after how many looks it came to where fewer can, and would have waited
+        self.sure = False  # it was tried: as many can come in again in its rounds
 
     @property
     def doing(self) -> Doing:
@@ -106,8 +108,13 @@ class Process:
     def does_more(self) -> None:
         """It does more than look: it does not spin."""
         self.looked.clear()
-        self.idle = False
+        self.idle = self.sure = False
         self.asks = self.openest = self.shut_in = 0
+
+    @property
+    def isopen(self) -> int:
+        """How many kinds of thread could have come in since its last visible operation."""
+        return self.irqs_open + self.softirqs_open + self.tasks_open
 
     def shuts(self) -> tuple[str, ...]:
         """Which kinds of thread cannot come in on its CPU now, until it has taken another step."""

@@ -20,7 +20,7 @@ from vtdkit.kernel.machine.machine import Machine
 
 from .locations import ACQUIRE, Access, Grew, Locations, Name
 from .machine import ExploredMachine
-from .patience import MANY, gives_up
+from .patience import MANY, in_the_end
 from .points import Point
 from .process import Process
 from .stuck import report_deadlock, wait_cycle
@@ -54,7 +54,7 @@ class MachineSystem:
         self.tries = tries
         self.locations = Locations(shared)
         self.machine: ExploredMachine = None  # type: ignore[assignment]  # built by start()
-        self.spinning = dict[int, bool]()  # what led to a thread's last looks → would it give up?
+        self.spinning = dict[int, tuple[bool, int]]()  # what led to a thread's last looks → what in the end?
 
     def born(self, name: Any) -> int:
         """After how many steps of this execution a process came to be."""
@@ -138,25 +138,28 @@ class MachineSystem:
             raise NotAStep(
                 f"an execution of more than {MOST} steps or {CROWD} threads, the last step by "
                 f"{process.context.name}: an endless loop, or one that changes something each time? "
-                "`depth=` bounds the steps of each thread"
+                "`depth=` bounds the steps of each thread, `sample` takes random orders"
             )
         if len(machine.processes) != len(self.births):
             self._name_new()
         self._check()
         point = process.point
         more = process.asks < MANY // TRIES  # what has not left its loop by then is taken for endless
-        if point is not None and point.spins and self.tries and more and self._gives_up(name, point):
-            process.asks += 1
-            process.point = Point(point.spins, point.doing)  # its tries are to be explored, each a look
-            process.context.waiting = None
+        if point is not None and point.spins and self.tries and more:
+            gives_up, opens = self._in_the_end(name, point)
+            if gives_up or opens > process.isopen:
+                process.asks += 1
+                process.point = Point(point.spins, point.doing)  # its tries are to be explored, each a look
+                process.context.waiting = None
+                process.sure, process.openest = not gives_up, opens
         return machine.touched
 
-    def _gives_up(self, name: Name, point: Point) -> bool:
+    def _in_the_end(self, name: Name, point: Point) -> tuple[bool, int]:
         """A thread looks at the same again and again. On a machine of its own, with nobody else moving after
-        its last looks: does it give up at last, or do anything else?
+        its last looks: does it give up at last, or do anything else? How many can come in again?
         """
         if len(self.locations.shared) != self.known:
-            return False  # what was run so far had other points: it cannot be run again
+            return False, 0  # what was run so far had other points: it cannot be run again
         looks, places = self.machine.processes[name].looks, {place for place, _ in point.accesses}
         last = looks[-len(places)]  # in which of its steps its last round begins
         past = self.pasts[name][last - 1]
@@ -165,7 +168,7 @@ class MachineSystem:
             alone = MachineSystem(self.scenario, grow=True, tries=False, **self.options)
             alone.locations.shared = copy(self.locations.shared)
             before = self.taken[: own[last - 1]]
-            self.spinning[past] = gives_up(
+            self.spinning[past] = in_the_end(
                 alone, name, before, looks[-TRIES * len(places)], len(looks), places
             )
             alone.close()

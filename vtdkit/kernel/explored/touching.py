@@ -282,15 +282,14 @@ class Touching(Machine):
         it has by now is not asked: it stands before the look, and is in no order with who changes it.
         """
         looked, tries = process.looked, len(process.looks)
-        isopen = process.irqs_open + process.softirqs_open + process.tasks_open
-        process.openest = max(process.openest, isopen)
+        process.openest = max(process.openest, process.isopen)
         wanted = (2 * MANY if self.locations.patient else TRIES) * len(looked)
         if not looked or tries < wanted or any(place not in looked for place, _ in accesses):
             return False
-        if isopen == process.openest:
+        if process.isopen == process.openest:
             return True
         process.shut_in = process.shut_in or tries  # it waits where its rounds let others in, if they do
-        return tries > process.shut_in + 2 * len(looked)
+        return tries > process.shut_in + 2 * len(looked) * (MANY if process.sure else 1)
 
     def looks(self, accesses: Iterable[Access]) -> None:
         """The running process looks. Is all as it was before?"""
@@ -298,7 +297,9 @@ class Touching(Machine):
         looked, again, process.plainly = process.looked, True, 0
         for location, _ in accesses:
             version = versions.get(location, 0)
-            again &= looked.get(location) == version
+            before = looked.get(location)
+            again &= before == version
+            process.sure &= before in (version, None)
             looked[location] = version
             process.seen[location] = process.steps, process.unstopped
         if not again:

@@ -10,9 +10,20 @@ from typing import Any
 
 import pytest
 
-from tests.kernel.explored.generated import PAIRS, Differs, Effort, Program, TooMany, compare, generate, met
+from tests.kernel.explored.generated import (
+    CPUS,
+    PAIRS,
+    Differs,
+    Effort,
+    Program,
+    TooMany,
+    compare,
+    generate,
+    met,
+)
 from tests.kernel.explored.soundness import table
 from vtdkit.kernel.checkers.checks import Checks
+from vtdkit.kernel.explored.exploring import explore
 from vtdkit.kernel.explored.locations import LIFE, Locations
 from vtdkit.kernel.explored.machine import ExploredMachine
 from vtdkit.kernel.explored.pages import XPage
@@ -139,10 +150,6 @@ RULES: dict[str, tuple[Drop, tuple[tuple[str, ...], ...]]] = {
         (("atomic_store", "list_add_tail"), ("atomic_load", "users_get", "list_look")),
     ),
     "one interrupt or thread at a time on a CPU": (_gates, (("irq_off",), ("softirq_raise", "bh_off"))),
-    "a lock keeps other threads off its CPU": (
-        _unnoted("keeps_its_cpu"),
-        (("raw_over_spin", "spin_over_raw"), ("spin_try", "raw_plain")),
-    ),
     "what a step sets off or tells others may free what it looked at before": (
         lambda patch: patch.setattr(
             ExploredMachine, "told", property(lambda _: False, lambda *_: None), raising=False
@@ -185,6 +192,17 @@ def test_an_explorer_without_a_rule_is_found_out(rule: str, monkeypatch: pytest.
     drop(monkeypatch)
     with pytest.raises((Differs, NotAStep, ValueError)):
         compare(program, HARDER)
+
+
+def test_an_explorer_without_the_rule_that_a_lock_keeps_others_off_its_cpu_tells_of_a_deadlock(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All ways to run ask one machine who has a CPU: that nobody waits there for ever is known otherwise."""
+    threads = ("raw_over_spin", "spin_over_raw"), ("spin_try", "raw_plain")
+    program = Program(0, tuple((0, operations) for operations in threads))
+    assert not explore(program.on, cpus=CPUS).of("deadlock")
+    _unnoted("keeps_its_cpu")(monkeypatch)
+    assert explore(program.on, cpus=CPUS).of("deadlock")
 
 
 def test_what_comes_after_the_last_look_of_who_spins_does_not_tell_whether_it_gives_up() -> None:

@@ -265,6 +265,42 @@ def test_who_let_more_in_before_its_rounds_than_in_any_waits_where_most_can_come
     assert (set(found.outcomes), found.complete) == ({"saw"}, True)
 
 
+def test_a_trial_begins_where_the_thread_stands() -> None:
+    """Its replay knows what came of the trials before it."""
+
+    def scenario(machine: Machine) -> Observer:
+        x, z, lock = machine.atomic("x"), machine.atomic("z"), machine.mutex("lock")
+        line = machine.irq.line("line", lambda: x.store(1), cpu=0)
+
+        async def waiter() -> str:
+            async with lock:
+                up = 0
+                while not up:
+                    flags = machine.irq.local_irq_save()
+                    for _ in range(10):
+                        if up := x.value:
+                            break
+                        await machine.work(2)
+                        await machine.work(3)
+                    await machine.irq.local_irq_restore(flags)
+            while z.value < 2:
+                await machine.work(5)
+            return "saw"
+
+        async def other() -> None:
+            line.fire(0)
+            async with lock:
+                await z.store(1)
+            await z.store(2)
+
+        waits = machine.spawn(waiter(), cpu=0, name="waiter")
+        machine.spawn(other(), cpu=1, name="other")
+        return lambda: waits.result
+
+    found = explore(scenario, limit=500)
+    assert (set(found.outcomes), found.complete) == ({"saw"}, True)
+
+
 def test_who_never_lets_others_in_is_stuck() -> None:
     def scenario(machine: Machine) -> Observer:
         x = machine.atomic("x")

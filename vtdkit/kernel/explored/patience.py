@@ -48,23 +48,32 @@ class Lines:
 
 
 def in_the_end(
-    alone: Any, name: Name, before: list[Name], since: int, looked: int, places: set[int]
+    alone: Any,
+    name: Name,
+    before: list[tuple[Name, tuple[bool, int] | None]],
+    since: int,
+    looked: int,
+    places: set[int],
 ) -> tuple[bool, int]:
-    """Does a thread that looks at these places give up after these steps, the last of which is its own? If
-    not: how many kinds of thread can come in on its CPU again and again?
+    """Does a thread that looks at these places give up after these steps (each with what came of a trial
+    after it), the last of which is its own? If not: how many kinds of thread can come in on its CPU again and
+    again?
 
     `since`: with which of its steps the rounds begin that it has gone through so far, `looked`: how many
     looks they were. `alone` is a system of the scenario that has not begun.
     """
     alone.start()
     rounds = Lines()
-    for number, each in enumerate(before, 1):
+    for number, (each, tried) in enumerate(before, 1):
         if number == len(before):  # from here on each thing it does is a step, and nothing makes it wait
             alone.locations.patient = alone.locations.everywhere = True
         if each == name and alone.machine.processes[name].steps + 1 >= since:
             rounds.step(alone.step, name)
         else:
             alone.step(each)
+        if tried is not None:
+            here = alone.machine.processes[each]
+            here.sure, here.openest = tried
     process, known = alone.machine.processes[name], True
     # lines, and how many kinds could come in: after how many looks it was there last
     last, opens = dict[Line, int](), dict[int, int]()

@@ -73,6 +73,9 @@ class MachineSystem:
                 "says how it ended: return lambda: x.value"
             )
         self.taken, self.births = list[Name](), dict[Any, int]()
+        self.sure = dict[
+            int, tuple[bool, int]
+        ]()  # after which steps a trial came, and what of it (see `Process`)
         self.pasts = dict[Name, list[int]]()  # thread → a number for each of its steps, see `_remember`
         self.changed = dict[int, int]()  # location → those of the steps that changed it
         self.known = len(self.locations.shared)
@@ -152,6 +155,7 @@ class MachineSystem:
                 process.point = Point(point.spins, point.doing)  # its tries are to be explored, each a look
                 process.context.waiting = None
                 process.sure, process.openest = not gives_up, opens
+                self.sure[len(self.taken)] = process.sure, opens
         return machine.touched
 
     def _in_the_end(self, name: Name, point: Point) -> tuple[bool, int]:
@@ -167,7 +171,8 @@ class MachineSystem:
             own = [number for number, each in enumerate(self.taken, 1) if each == name]
             alone = MachineSystem(self.scenario, grow=True, tries=False, **self.options)
             alone.locations.shared = copy(self.locations.shared)
-            before = self.taken[: own[last - 1]]
+            before = [(each, self.sure.get(number)) for number, each in enumerate(self.taken, 1)]
+            before = before[: own[last - 1]]
             self.spinning[past] = in_the_end(
                 alone, name, before, looks[-TRIES * len(places)], len(looks), places
             )

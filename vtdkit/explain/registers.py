@@ -39,8 +39,9 @@ def _pairs(group: Group, text: Text) -> Iterator[Piece]:
 def _version(row: Row) -> int | None:
     """VER as `1:0`, or in hex as the register has it."""
     major, colon, minor = (row.get("version") or row.get("ver") or "").partition(":")
-    both = int(major) << 4 & 0xF0 | int(minor) & 15 if colon and major else None
-    return both if colon else number(major) if major else None
+    if not major:
+        return None
+    return int(major) << 4 & 0xF0 | int(minor) & 15 if colon else number(major)
 
 
 def _pair(

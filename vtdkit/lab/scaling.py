@@ -126,8 +126,8 @@ class Scaling(tuple[ScalingPoint, ...]):
         for version in dict.fromkeys(point.version for point in self):
             curve = {point.cpus: f"{point.ops_per_second / 1e3:>7.0f}" for point in self.curve(version)}
             last = self.curve(version)[-1]
-            waits = last.wait_share >= 0.005
-            lock = f"{last.bottleneck} ({last.wait_share:.0%} of the time)" if waits else "nothing"
+            share = f"{last.bottleneck} ({last.wait_share:.0%} of the time)"
+            lock = share if last.wait_share >= 0.005 else "nothing"
             cells = "".join(curve.get(cpus, f"{'':>7}") for cpus in counts)
             lines.append(f"{name_of(version):<22}{cells}  {lock}")
         return "\n".join(lines)
@@ -233,12 +233,9 @@ def point(version: Version, pc: Computer, start: Callable[[], Load]) -> ScalingP
 def waits(pc: Computer) -> tuple[tuple[LockWait, ...], int]:
     """The locks waited for, and the nanoseconds all together. (Setting up waits for none.)"""
     rows = [(row.write.wait_total + row.read.wait_total, row) for row in pc.machine.lock_stat()]
-    total = sum(waited for waited, _ in rows)
-    rows = sorted((pair for pair in rows if pair[0]), key=lambda pair: (-pair[0], pair[1].name))
-    # the function in which most waited for it
-    places: list[Any] = [max(row.points, key=lambda point: (point[1], str(point[0])))[0] for _, row in rows]
-    found = (
-        LockWait(row.name, place.function, row.contentions, waited / total)
-        for (waited, row), place in zip(rows, places, strict=True)
-    )
+    total, found = sum(waited for waited, _ in rows), []
+    for waited, row in sorted(rows, key=lambda pair: (-pair[0], pair[1].name)):
+        if waited:
+            place: Any = max(row.points, key=lambda point: (point[1], str(point[0])))[0]  # a Site
+            found.append(LockWait(row.name, place.function, row.contentions, waited / total))
     return tuple(found), total

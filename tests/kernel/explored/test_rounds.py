@@ -1,149 +1,52 @@
-"""Loops of plain looks, and of rounds that differ: who waits where, and who is stuck."""
+"""Loops whose rounds differ, shut others out or change something: who waits where, and who is stuck."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Hashable
-from typing import Any
 
 import pytest
 
-from tests.kernel.explored.naive import every_order
 from vtdkit.kernel.explored.exploring import explore, sample
 from vtdkit.kernel.explored.watch import NotAStep
-from vtdkit.kernel.machine.costs import IDEAL
 from vtdkit.kernel.machine.machine import Machine
-from vtdkit.kernel.memory.objects import KObject, shared
 
 Observer = Callable[[], Hashable]
 
 
-class Flag(KObject):
-    """Something that can be up."""
-
-    up = shared(0)
-
-
-#: what is looked at → what it is made of, whether it has changed, how it does, what one is told who waits
-PLAIN: dict[str, tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any], str]] = {
-    "atomic": (lambda m: m.atomic("x"), lambda x: x.value, lambda x: x.store(1), "x"),
-    "list": (lambda m: m.list_head("list"), lambda x: not x.empty(), lambda x: x.add("e"), "ListHead.items"),
-    "page": (
-        lambda m: m.run(m.alloc_page(name="page")),
-        lambda x: x.words[3],
-        lambda x: x.store(3, 1),
-        r"page\[3\]",
-    ),
-    "field": (
-        lambda m: m.run(m.kmalloc(Flag, "flag")),
-        lambda x: x.up,
-        lambda x: x.write_once(up=1),
-        "Flag.up",
-    ),
-    "thread": (
-        lambda m: m.spawn(m.atomic("y").load(), cpu=1, name="child"),
-        lambda x: x.done,
-        lambda x: x,
-        "child",
-    ),
-}
-
-
-def let_time_pass(machine: Machine) -> Any:
-    """Some work."""
-    return machine.work(5)
-
-
-async def let_interrupts_in(machine: Machine) -> None:
-    """Interrupts off, and on again."""
-    flags = machine.irq.local_irq_save()
-    await machine.irq.local_irq_restore(flags)
-
-
-def looks_plainly(what: str, most: int, changes: bool, between: Any) -> Callable[[Machine], Observer]:
-    """A loop of plain looks with nothing but time between them, which gives up after so many; 0: never."""
-
-    def scenario(machine: Machine) -> Observer:
-        make, changed, change, _ = PLAIN[what]
-        thing = make(machine)
-
-        async def waiter() -> str:
-            tries = 0
-            while not changed(thing):
-                await between(machine)
-                tries += 1
-                if most and tries >= most:
-                    return "gave up"
-            return "saw"
-
-        waits = machine.spawn(waiter(), cpu=0, name="waiter")
-        if changes and what != "thread":
-            machine.spawn(change(thing), cpu=1, name="storer")
-        return lambda: waits.result
-
-    return scenario
-
-
-@pytest.mark.parametrize("between", [let_time_pass, let_interrupts_in])
-@pytest.mark.parametrize("most", [0, 2, 6])
-@pytest.mark.parametrize("what", PLAIN)
-def test_a_loop_of_plain_looks_with_time_between_is_explored(what: str, most: int, between: Any) -> None:
-    scenario = looks_plainly(what, most, True, between)
-    found = explore(scenario)
-    assert found.complete
-    assert set(found.outcomes) == {"saw"} | ({"gave up"} if most else set())
-    every = every_order(scenario, 400)
-    assert every.ended
-    assert set(every.outcomes) == set(found.outcomes)
-
-
-@pytest.mark.parametrize("most", [0, 6])
-@pytest.mark.parametrize("what", [what for what in PLAIN if what != "thread"])
-def test_who_looks_plainly_at_what_nobody_changes_is_stuck_and_says_at_what(what: str, most: int) -> None:
-    found = explore(looks_plainly(what, most, False, let_time_pass))
-    assert (found.complete, len(found.outcomes)) == (True, 1)
-    assert re.fullmatch(
-        "gave up" if most else f"deadlock: waiter waits for {PLAIN[what][3]}", next(iter(found.outcomes))
-    )
-
-
-@pytest.mark.parametrize("what", ["page", "field"])
-def test_a_loop_of_looks_that_cost_nothing_ends_while_simulated(what: str) -> None:
-    """A table has many words, so many free looks are let pass; then each takes a nanosecond."""
-    for costs in ({"costs": IDEAL}, {}):
-        machine = Machine(cpus=2, **costs)
-        make, _, change, _ = PLAIN[what]
-        thing = make(machine)
-
-        async def waiter(thing: Any = thing) -> str:
-            while not await (thing.load(3) if what == "page" else thing.read_once("up")):
-                pass
-            return "saw"
-
-        waits = machine.spawn(waiter(), cpu=0, name="waiter")
-        machine.spawn(change(thing), cpu=1, name="storer")
-        machine.simulate()
-        assert waits.result == "saw"
-
-
-def test_what_time_it_is_is_no_question_where_every_order_is_tried() -> None:
-    def scenario(machine: Machine) -> Observer:
-        async def waiter() -> None:
-            while machine.now < 100:
-                await machine.work(10)
-
-        machine.spawn(waiter(), cpu=0, name="waiter")
-        return lambda: machine.now
-
-    with pytest.raises(NotAStep, match="give up after a number of rounds, not at a time"):
-        explore(scenario)
-    machine = Machine(cpus=1)
-    observe = scenario(machine)
-    machine.simulate()
-    assert observe() >= 100
-
-
 # -- rounds of many kinds -----------------------------------------------------
+
+KINDS = ["irq", "bh", "preemption"]
+
+
+class ShutOut:
+    """Who can be kept off CPU 0 and set `x` there: the handler of an interrupt, a softirq, another thread."""
+
+    def __init__(self, machine: Machine, kind: str) -> None:
+        self.machine, self.irq, self.kind = machine, machine.irq, kind
+        self.x = machine.atomic("x")
+        self.line = self.irq.line("line", lambda: self.x.store(1), cpu=0)
+        self.flags = 0
+
+    def shut(self) -> None:
+        """Keep it off."""
+        if self.kind == "irq":
+            self.flags = self.irq.local_irq_save()
+        (self.irq.local_bh_disable if self.kind == "bh" else self.irq.preempt_disable)()
+
+    async def let_in(self) -> None:
+        """Let it in again."""
+        await (self.irq.local_bh_enable if self.kind == "bh" else self.irq.preempt_enable)()
+        if self.kind == "irq":
+            await self.irq.local_irq_restore(self.flags)
+
+    def set_off(self) -> None:
+        """It is to come."""
+        if self.kind == "irq":
+            self.line.fire(0)
+        elif self.kind == "bh":
+            self.irq.raise_softirq(self.machine.cpus[0], "softirq", lambda: self.x.store(1))
+        else:
+            self.machine.spawn(self.x.store(1), cpu=0, name="storer")
 
 
 def shut_out(kind: str, awaited: bool) -> Callable[[Machine], Observer]:
@@ -152,30 +55,22 @@ def shut_out(kind: str, awaited: bool) -> Callable[[Machine], Observer]:
     """
 
     def scenario(machine: Machine) -> Observer:
-        x, y, irq = machine.atomic("x"), machine.atomic("y"), machine.irq
-        line = irq.line("line", lambda: x.store(1), cpu=0)
+        shut_out, y = ShutOut(machine, kind), machine.atomic("y")
+        x = shut_out.x
 
         async def waiter() -> str:
             while True:
-                flags = irq.local_irq_save() if kind == "irq" else None
-                (irq.local_bh_disable if kind == "bh" else irq.preempt_disable)()
+                shut_out.shut()
                 await machine.work(5)
                 up = (await x.load() and await y.load()) if awaited else x.value and y.value
                 await machine.work(5)
-                await (irq.local_bh_enable if kind == "bh" else irq.preempt_enable)()
-                if flags is not None:
-                    await irq.local_irq_restore(flags)
+                await shut_out.let_in()
                 if up:
                     return "saw"
 
         async def other() -> None:
             await y.store(1)
-            if kind == "irq":
-                line.fire(0)
-            elif kind == "bh":
-                irq.raise_softirq(machine.cpus[0], "softirq", lambda: x.store(1))
-            else:
-                machine.spawn(x.store(1), cpu=0, name="storer")
+            shut_out.set_off()
 
         waits = machine.spawn(waiter(), cpu=0, name="waiter")
         machine.spawn(other(), cpu=1, name="other")
@@ -185,7 +80,7 @@ def shut_out(kind: str, awaited: bool) -> Callable[[Machine], Observer]:
 
 
 @pytest.mark.parametrize("awaited", [False, True])
-@pytest.mark.parametrize("kind", ["irq", "bh", "preemption"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_who_spins_waits_where_its_rounds_let_others_in(kind: str, awaited: bool) -> None:
     found = explore(shut_out(kind, awaited), limit=5000)
     assert (set(found.outcomes), found.complete, found.of("deadlock")) == ({"saw"}, True, [])
@@ -195,30 +90,22 @@ def lets_in_now_and_then(kind: str, every: int, plainly: bool) -> Callable[[Mach
     """So many looks with somebody shut out, who is let in between them and does what is waited for."""
 
     def scenario(machine: Machine) -> Observer:
-        x, irq = machine.atomic("x"), machine.irq
-        line = irq.line("line", lambda: x.store(1), cpu=0)
+        shut_out = ShutOut(machine, kind)
+        x = shut_out.x
 
         async def waiter() -> str:
             while True:
-                flags = irq.local_irq_save() if kind == "irq" else None
-                (irq.local_bh_disable if kind == "bh" else irq.preempt_disable)()
+                shut_out.shut()
                 for _ in range(every):
                     if up := x.value if plainly else await x.load():
                         break
                     await machine.work(5)
-                await (irq.local_bh_enable if kind == "bh" else irq.preempt_enable)()
-                if flags is not None:
-                    await irq.local_irq_restore(flags)
+                await shut_out.let_in()
                 if up:
                     return "saw"
 
         async def other() -> None:
-            if kind == "irq":
-                line.fire(0)
-            elif kind == "bh":
-                irq.raise_softirq(machine.cpus[0], "softirq", lambda: x.store(1))
-            else:
-                machine.spawn(x.store(1), cpu=0, name="storer")
+            shut_out.set_off()
 
         waits = machine.spawn(waiter(), cpu=0, name="waiter")
         machine.spawn(other(), cpu=1, name="other")
@@ -229,7 +116,7 @@ def lets_in_now_and_then(kind: str, every: int, plainly: bool) -> Callable[[Mach
 
 @pytest.mark.parametrize("plainly", [False, True])
 @pytest.mark.parametrize("every", [7, 10, 60])
-@pytest.mark.parametrize("kind", ["irq", "bh", "preemption"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_who_lets_others_in_after_many_looks_waits_there(kind: str, every: int, plainly: bool) -> None:
     found = explore(lets_in_now_and_then(kind, every, plainly), limit=200)
     assert (set(found.outcomes), found.complete) == ({"saw"}, True)
@@ -474,31 +361,21 @@ def test_a_loop_in_a_section_that_nobody_ends_is_refused(sections: bool) -> None
 
 # -- who is set off while it is kept off -----------------------------------------
 
-KINDS = ["irq", "bh", "preemption"]
-
 
 def set_off(kind: str, lets_in: bool) -> Callable[[Machine], Observer]:
     """A thread shuts somebody out, sets it off and looks, all in one step; then it lets it in, or waits."""
 
     def scenario(machine: Machine) -> Observer:
-        x, irq = machine.atomic("x"), machine.irq
-        line = irq.line("line", lambda: x.store(1), cpu=0)
+        shut_out = ShutOut(machine, kind)
+        x = shut_out.x
 
         async def thread() -> tuple[int, int]:
-            flags = irq.local_irq_save() if kind == "irq" else 0
-            (irq.local_bh_disable if kind == "bh" else irq.preempt_disable)()
-            if kind == "irq":
-                line.fire(0)
-            elif kind == "bh":
-                irq.raise_softirq(machine.cpus[0], "softirq", lambda: x.store(1))
-            else:
-                machine.spawn(x.store(1), cpu=0, name="storer")
+            shut_out.shut()
+            shut_out.set_off()
             while not lets_in and not x.value:
                 await machine.work(5)
             before = await x.load()
-            await (irq.local_bh_enable if kind == "bh" else irq.preempt_enable)()
-            if kind == "irq":
-                await irq.local_irq_restore(flags)
+            await shut_out.let_in()
             return before, await x.load()
 
         thread_ = machine.spawn(thread(), cpu=0, name="thread")

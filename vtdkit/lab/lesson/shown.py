@@ -114,9 +114,8 @@ class Table:
 
     def _right(self) -> list[bool]:
         return [
-            bool(self.rows)
-            and all(isinstance(row[at], int | float) or _FIGURE.fullmatch(str(row[at])) for row in self.rows)
-            for at in range(len(self.head))
+            bool(self.rows) and all(_is_figure(row[column]) for row in self.rows)
+            for column in range(len(self.head))
         ]
 
 
@@ -125,6 +124,10 @@ def _cell(value: object) -> str:
 
 
 _FIGURE = re.compile(r"-?[\d,]+(\.\d+)?( (ns|µs|ms|s|times))?")
+
+
+def _is_figure(value: object) -> bool:
+    return isinstance(value, int | float) or (isinstance(value, str) and _FIGURE.fullmatch(value) is not None)
 
 
 def table(head: Sequence[str], *rows: Sequence[object]) -> Table:

@@ -142,12 +142,10 @@ def told(error: Exception) -> str:
     """What went wrong in a student's cells, and in which of their lines."""
     frames = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
     what = f"{type(error).__name__}: {error}".removesuffix(": ")
-    own = [
-        f"line {line} of a cell, `{echo(linecache.getline(file, line).strip())}`, raises {what}"
-        for file, line in frames
-        if file.startswith("<cell ")
-    ]
-    return own[-1] if own else what
+    for file, line in reversed(frames):
+        if file.startswith("<cell "):
+            return f"line {line} of a cell, `{echo(linecache.getline(file, line).strip())}`, raises {what}"
+    return what
 
 
 def judge(run: Run, exercise: Exercise, name: str) -> tuple[str, str]:

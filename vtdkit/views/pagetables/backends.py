@@ -164,15 +164,11 @@ class Reading:
             index, level = iova >> self.walker.shift(table.level) & 511, table.level
             at, raw = table.table + 8 * index, self.words[table.table][index]
             table = self.walker.entry(level, raw, iova)
-            why = (
-                f"maps {1 << table.shift:#x} bytes at {table.base:#x}"
-                if isinstance(table, Leaf)
-                else f"next table at {table.table:#x}"
-                if isinstance(table, Next)
-                else "the way ends here"
-                if raw
-                else "empty"
-            )
+            why = "the way ends here" if raw else "empty"
+            if isinstance(table, Leaf):
+                why = f"maps {1 << table.shift:#x} bytes at {table.base:#x}"
+            elif isinstance(table, Next):
+                why = f"next table at {table.table:#x}"
             rights &= rights_of(table)
             label = NOTHING if isinstance(table, Bad) else ""
             layout = structure_of(self.walker, leaf=not isinstance(table, Next))
@@ -180,9 +176,11 @@ class Reading:
         if isinstance(table, Bad) or not rights & NEEDS[kind]:
             label = NOTHING if isinstance(table, Bad) else DENIED
             return Walk(request, tuple(steps), Fault(label, None, WHY[label], "UR", False, request))
-        allowed, size = (bool(rights & READ), bool(rights & WRITE)), 1 << table.shift
-        told = table.base | iova & size - 1, size, *allowed, "first stage", None, 1, 0
-        return Walk(request, tuple(steps), Translation(request, *told))
+        size, allowed = 1 << table.shift, (bool(rights & READ), bool(rights & WRITE))
+        to = table.base | iova & size - 1
+        return Walk(
+            request, tuple(steps), Translation(request, to, size, *allowed, "first stage", None, 1, 0)
+        )
 
 
 def structure_of(walker: TableWalker, *, leaf: bool) -> Structure:
@@ -239,7 +237,8 @@ def _held(read: Reading) -> dict[str, Any]:
 
 
 def _same(now: Translation | Fault, leaf: Leaf) -> bool:
-    return isinstance(now, Translation) and (now.address, now.writable) == (leaf.base, leaf.writable)
+    told = isinstance(now, Translation) and (now.address, now.writable)
+    return told == (leaf.base, leaf.writable)
 
 
 def backend_record(read: Reading) -> Record:
